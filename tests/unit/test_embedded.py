@@ -113,7 +113,7 @@ def test_a_temporary_folder_that_others_can_enter_is_refused(
 
 @pytest.mark.parametrize(("kind", "version"), [("redis", "7.4.0"), (BUNDLED.kind, "99.0.0")])
 def test_data_of_another_server_is_refused(home: Path, kind: str, version: str) -> None:
-    """Another kind, or a newer major version than ours: an error that names both, before the data is touched."""
+    """Another kind or a newer major version: an error that names it, before the data is touched."""
     prepare_home(home)
     (home / "store" / "server.json").write_text(json.dumps({"server": kind, "version": version}))
     with pytest.raises(EmbeddedServerError, match=f"written by {kind} {version}"):

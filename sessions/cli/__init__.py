@@ -1,0 +1,1 @@
+"""`sessionfleet …`: the fleet from a terminal."""

@@ -1,0 +1,36 @@
+"""`sessionfleet doctor`: what is right and wrong with a deployment, each line with what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+
+import typer
+from rich.text import Text
+
+from broker_config.settings import load_settings
+from sessions.cli.checks import Check, Verdict, examine
+from sessions.cli.fleet import AsJson
+from sessions.cli.output import print_json, terminal
+
+_MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.BROKEN: ("✗", "red")}
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Examine server, broker, workers, model and settings. Exits with 1 when something is broken."""
+    checks = asyncio.run(examine(load_settings()))
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        _print(checks)
+    if any(check.verdict is Verdict.BROKEN for check in checks):
+        raise typer.Exit(1)
+
+
+def _print(checks: list[Check]) -> None:
+    console = terminal()
+    for check in checks:
+        mark, style = _MARKS[check.verdict]
+        console.print(Text.assemble((mark, style), f" {check.name:<12} {check.says}"))
+        if check.advice:
+            console.print(Text(f"{'':15}→ {check.advice}", style="bold"))

@@ -1,0 +1,108 @@
+"""`sessionfleet up`, `down` and `workers`: the processes of a fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from broker_config.embedded import EmbeddedServer
+from broker_config.settings import Settings, load_settings
+from sessions.cli.output import ago, print_fields, print_json, print_table, terminal
+from sessions.cli.store import running_store
+from sessions.fleet import stop_fleet
+from sessions.fleet_home import Fingerprint, FleetHome
+from sessions.store.activity import look
+from sessions.supervisor import Supervisor
+
+Home = Annotated[Path | None, typer.Option(help="Where the fleet keeps its data (SESSIONFLEET_HOME).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_STYLES = ("cyan", "magenta", "green", "yellow", "blue")
+
+
+def up(
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
+    home: Home = None,
+    background: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run a fleet in the foreground: the server (unless REDIS_URL is set) and workers. Ctrl-C ends it."""
+    settings = _settings(home)
+    if background is not None:
+        supervisor = Supervisor(
+            settings, _say_to_log, workers=workers, autostarted=True, known_as=_fingerprint(background)
+        )
+        raise typer.Exit(supervisor.run())
+    console = terminal()
+
+    def say(source: str, line: str) -> None:
+        style = "bold" if source == "fleet" else _STYLES[sum(source.encode()) % len(_STYLES)]
+        console.print(Text.assemble((f"{source:9}", style), "| ", line))
+
+    supervisor = Supervisor(settings, say, workers=workers)
+    supervisor.on_ready = lambda: _tell_next(supervisor, settings)
+    raise typer.Exit(supervisor.run())
+
+
+def down(home: Home = None) -> None:
+    """Stop every process of a home: supervisor, workers and server. The data stays."""
+    settings = _settings(home)
+    for line in stop_fleet(settings.home) or [f"nothing runs in {str(FleetHome(settings.home).path)!r}"]:
+        print(line)
+
+
+def workers(as_json: AsJson = False) -> None:
+    """List the workers that live."""
+    seen = asyncio.run(look(running_store(load_settings())))
+    if as_json:
+        print_json([{**w.model_dump(), "last_seen": seen.last_seen.get(w.id)} for w in seen.workers])
+        return
+    if not seen.workers:
+        print("no worker lives: start one with `sessionfleet up` or `sessionfleet worker`")
+        return
+    now = time.time()
+    rows = [
+        (
+            w.id,
+            w.pid,
+            " ".join(w.queues),
+            f"{w.running}/{w.concurrency}",
+            w.turns_done,
+            ago(now - w.started),
+            ago(seen.last_seen.get(w.id, 0.0)),
+            w.default_model,
+            " ".join(w.tools) or "-",
+        )
+        for w in seen.workers
+    ]
+    print_table(("worker", "pid", "queues", "running", "done", "up", "last seen", "model", "tools"), rows)
+
+
+def _settings(home: Path | None) -> Settings:
+    settings = load_settings()
+    return settings if home is None else settings.model_copy(update={"home": home})
+
+
+def _tell_next(supervisor: Supervisor, settings: Settings) -> None:
+    server = EmbeddedServer(settings.home)
+    print_fields(
+        {
+            "store": f"{server.redis_url} (process {server.pid()})" if settings.embedded else "REDIS_URL",
+            "workers": ", ".join(f"{name} (process {pid})" for name, pid in supervisor.running().items()),
+            "model": settings.model or "offline: set SESSIONFLEET_MODEL and the provider's key for a real one",
+            "next": "in another terminal: sessionfleet chat demo · sessionfleet doctor · sessionfleet down",
+        }
+    )
+
+
+def _say_to_log(source: str, line: str) -> None:
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    print(f"{stamp} {source}: {line}", flush=True)
+
+
+def _fingerprint(text: str) -> Fingerprint:
+    pairs = (part.partition("=") for part in text.split(";"))
+    return {name: digest for name, _, digest in pairs}

@@ -1,0 +1,47 @@
+"""The command `sessionfleet`: its commands by name, and what an error looks like."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from broker_config.embedded import EmbeddedServerError
+from broker_config.settings import SettingsError
+from sessions.cli import chat, dead, doctor, fleet, turns, worker
+from sessions.cli.output import print_error
+from sessions.errors import SessionfleetError
+
+app = typer.Typer(
+    name="sessionfleet",
+    help="Distributed agent sessions: run a fleet, look at it, talk to it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(fleet.up)
+app.command()(fleet.down)
+app.command(context_settings=worker.PASS_ON)(worker.worker)
+app.command()(fleet.workers)
+app.command()(doctor.doctor)
+app.command()(chat.chat)
+app.add_typer(turns.app, name="turns")
+app.add_typer(dead.app, name="dead")
+app.command(context_settings=worker.PASS_ON)(worker.flower)
+
+
+def main() -> None:
+    """Run a command. Our own errors are one line; with SESSIONFLEET_LOG_LEVEL=DEBUG, a traceback."""
+    try:
+        app()
+    except (SessionfleetError, SettingsError, EmbeddedServerError) as error:
+        # Read here and not from the settings, which may be what is wrong.
+        if os.environ.get("SESSIONFLEET_LOG_LEVEL", "").upper() == "DEBUG":
+            raise
+        print_error(str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

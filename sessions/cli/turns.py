@@ -1,0 +1,105 @@
+"""`sessionfleet turns`: look at turns, and cancel them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+from broker_config.settings import load_settings
+from sessions.cli.fleet import AsJson
+from sessions.cli.output import clock, print_fields, print_json, print_table
+from sessions.cli.store import running_store, with_store
+from sessions.errors import TurnNotFound
+from sessions.session import Session
+from sessions.store.keys import SessionKeys, split_turn_id, valid_session_id
+from sessions.store.scripts import ScriptRunner
+from sessions.store.turns import TurnStore
+
+app = typer.Typer(help="Look at turns, and cancel them.", no_args_is_help=True)
+
+
+@app.command()
+def show(turn_id: str, as_json: AsJson = False) -> None:
+    """Show a turn: status, attempts, worker, times, answer or error; the journal of an open or dead one."""
+    session_id, part = split_turn_id(turn_id)
+
+    async def read(store: TurnStore, keys: SessionKeys) -> dict[str, Any]:
+        return {**await _shown(store, keys, part), "journal": await store.journal(keys, part)}
+
+    fields = _with_turns(session_id, read)
+    if as_json:
+        print_json(fields)
+        return
+    journal = fields.pop("journal")
+    print_fields({name: _text(value) for name, value in fields.items()})
+    if journal:
+        rows = [(step, _text(value)[:200]) for step, value in journal.items()]
+        print_table(("journal", ""), rows)
+
+
+@app.command("list")
+def list_turns(session_id: str, as_json: AsJson = False) -> None:
+    """List the turns of a session whose records still exist, oldest first."""
+
+    async def read(store: TurnStore, keys: SessionKeys) -> list[dict[str, Any]]:
+        found = []
+        for part in await store.listed(keys):
+            try:
+                found.append(await _shown(store, keys, part))
+            except TurnNotFound:  # it expired just now
+                continue
+        return found
+
+    found = _with_turns(valid_session_id(session_id), read)
+    if as_json:
+        print_json(found)
+    elif not found:
+        print(f"session {session_id!r} has no turns (their records expire after SESSIONFLEET_RESULT_TTL)")
+    else:
+        columns = ("turn", "status", "attempt", "worker", "accepted", "message")
+        print_table(columns, [[_text(turn[name])[:80] for name in columns] for turn in found])
+
+
+@app.command()
+def cancel(turn_id: str) -> None:
+    """Cancel a turn: one that waits ends at once, a running one is stopped at its worker."""
+    session_id, _ = split_turn_id(turn_id)
+    running_store(load_settings())  # a fleet is not started just to cancel something in it
+    status = Session(session_id).turn(turn_id).cancel()
+    print(f"turn {turn_id!r}: {status}" + ("" if status.final else ", its worker was told to stop"))
+
+
+def _with_turns(session_id: str, read: Any) -> Any:
+    settings = load_settings()
+    keys = SessionKeys.of(settings.tenant, session_id, settings.partitions)
+    return with_store(settings, lambda client: read(TurnStore(ScriptRunner(client), client, settings), keys))
+
+
+async def _shown(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, Any]:
+    record, request = await store.read(keys, part), await store.request(keys, part)
+    return {
+        "turn": keys.public_id(record.part),
+        "status": str(record.status),
+        "agent": request.agent.name,
+        "message": request.message,
+        "answer": json.loads(record.result)["output"] if record.result else None,
+        "error": record.error.model_dump() if record.error else None,
+        "attempt": record.attempt,
+        "crashes": record.crashes,
+        "retries": record.retries,
+        "worker": record.worker,
+        "accepted": clock(record.accepted_ms),
+        "started": clock(record.started_ms),
+        "ended": clock(record.ended_ms),
+        "deadline": clock(record.deadline_ms),
+        "cancel_requested": record.cancel_requested,
+        "usage": record.usage.model_dump() if record.usage else None,
+    }
+
+
+def _text(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)

@@ -1,0 +1,66 @@
+"""`sessionfleet worker` and `flower`: Celery's own programs, with the settings of this fleet."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from broker_config.embedded import EmbeddedServer, resolved
+from broker_config.settings import Settings, load_settings, queue_name
+from sessions.cli.store import running_store
+from sessions.errors import MissingExtra, StoreUnavailable
+from sessions.fleet_home import FleetHome
+from sessions.worker_process import celery_worker, child_environment
+
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": False}
+
+
+def worker(
+    context: typer.Context,
+    queues: Annotated[str | None, typer.Option(help="Queues to serve, comma separated: turns,vip")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, max=10_000, help="Turns at once.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of this worker; must be its own on this host.")] = None,
+    loglevel: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
+) -> None:
+    """Run one worker in the foreground. What follows `--` goes to Celery's worker."""
+    _need("pydantic_ai", "worker")
+    settings = load_settings()
+    if queues is not None:
+        names = tuple(queue_name(part.strip()) for part in queues.split(",") if part.strip())
+        settings = settings.model_copy(update={"queues": names})
+    if concurrency is not None:
+        settings = settings.model_copy(update={"concurrency": concurrency})
+    node = f"{name or f'worker-of-{os.getpid()}'}@%h"
+    if settings.embedded:
+        node = FleetHome(settings.home).worker_name(node.removesuffix("@%h"))
+        _start_server(settings)
+    command = celery_worker(node, loglevel or settings.log_level)
+    _become([*command, *context.args], resolved(settings))
+
+
+def flower(context: typer.Context) -> None:
+    """Run Flower, Celery's web view of the fleet. What follows `--` goes to Flower."""
+    _need("flower", "worker")
+    # Flower has no login of its own by default, so it is not for the network unless someone says so.
+    local = [] if any(arg.startswith("--address") for arg in context.args) else ["--address=127.0.0.1"]
+    command = [sys.executable, "-m", "celery", "-A", "workers", "flower", *local, *context.args]
+    _become(command, running_store(load_settings()))
+
+
+def _become(command: list[str], settings: Settings) -> NoReturn:
+    os.execve(sys.executable, command, child_environment(settings))  # noqa: S606
+
+
+def _need(module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtra(f"{module} is not installed: run `pip install 'sessionfleet[{extra}]'`")
+
+
+def _start_server(settings: Settings) -> None:
+    if not settings.autostart:
+        raise StoreUnavailable("REDIS_URL is not set, and SESSIONFLEET_AUTOSTART is off: set REDIS_URL")
+    EmbeddedServer(settings.home).ensure_started()

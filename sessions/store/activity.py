@@ -1,0 +1,62 @@
+"""Is anything going on in this deployment? For those who start, end and examine fleets, not for the turns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from broker_config.redis_clients import async_store
+from broker_config.settings import Settings
+from sessions.protocol import WorkerInfo
+from sessions.store.catalog import living_workers
+from sessions.store.keys import WORKERS, partition_key
+from sessions.store.scripts import store_error
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One look at a deployment.
+
+    Attributes:
+        last_seen: seconds since each worker last spoke, by its id.
+        open_sessions: sessions with a turn that has not ended, whoever is to run it.
+    """
+
+    workers: tuple[WorkerInfo, ...]
+    last_seen: dict[str, float]
+    open_sessions: int
+
+    @property
+    def turns_done(self) -> int:
+        """Turns that the living workers have ended: short turns are seen by this alone."""
+        return sum(worker.turns_done for worker in self.workers)
+
+
+async def look(settings: Settings) -> Activity:
+    """Look at workers and open turns, by a connection of its own.
+
+    Raises:
+        StoreUnavailable, BackendError: the store did not answer.
+    """
+    client = async_store(settings, name="sessionfleet-activity")
+    try:
+        workers = await living_workers(client)
+        now = await store_time(client)
+        spoke: Any = await client.zrange(WORKERS, 0, -1, withscores=True)
+        async with client.pipeline(transaction=False) as pipe:
+            for partition in range(settings.partitions):
+                pipe.zcard(f"{partition_key(partition)}:wakeups")
+            counts = await pipe.execute()
+    except Exception as error:
+        raise store_error(error) from error
+    finally:
+        await client.aclose()
+    last_seen = {name.decode(): max(0.0, now - score / 1000) for name, score in spoke}
+    return Activity(tuple(workers), last_seen, sum(counts))
+
+
+async def store_time(client: Any) -> float:
+    """The store's clock, in seconds since the epoch."""
+    told = await client.time()
+    seconds, micros = next(iter(told.values())) if isinstance(told, dict) else told
+    return int(seconds) + int(micros) / 1_000_000

@@ -1,0 +1,40 @@
+"""Turns that were set aside: they lost their worker too often, or their record was gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sessions.store.keys import SessionKeys, partition_key
+from sessions.store.scripts import store_error
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A turn that nobody will run again. Its record and journal are kept for the result's lifetime."""
+
+    turn_id: str
+    tenant: str
+    since: float
+
+
+async def dead_letters(client: Any, partitions: int) -> list[DeadLetter]:
+    """All dead letters of a deployment, oldest first.
+
+    Raises:
+        StoreUnavailable, BackendError: the store did not answer.
+    """
+    found = []
+    try:
+        async with client.pipeline(transaction=False) as pipe:
+            for partition in range(partitions):
+                pipe.zrange(f"{partition_key(partition)}:dead", 0, -1, withscores=True)
+            indexes = await pipe.execute()
+    except Exception as error:
+        raise store_error(error) from error
+    for index in indexes:
+        for member, score in index:
+            ref, _, part = member.decode().rpartition("~")
+            keys = SessionKeys.from_ref(ref, partitions)
+            found.append(DeadLetter(keys.public_id(part), keys.tenant, score / 1000))
+    return sorted(found, key=lambda letter: letter.since)

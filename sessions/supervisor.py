@@ -1,0 +1,224 @@
+"""`sessionfleet up`: keeps the server and the workers of one home running, and ends them in order.
+
+It runs no turn and holds no state that matters: when it is killed, the kernel tells its workers to end, the
+server keeps the data, and the next `up` cleans up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from broker_config.embedded import EmbeddedServer, resolved
+from broker_config.embedded import EmbeddedServerError as ServerError
+from broker_config.settings import Settings
+from sessions.errors import BackendError, EmbeddedServerError
+from sessions.fleet_home import Fingerprint, FleetHome, FleetRecord, end_processes, fingerprint
+from sessions.store.activity import Activity, look
+from sessions.worker_process import Say, WorkerProcess
+
+TICK = 0.1
+# Beyond what a worker promises to need for its turns and tools: the time Celery takes to end.
+STOP_MARGIN = 5.0
+REPLACE = signal.SIGUSR1
+"""Asks a fleet to end its workers and leave the server to the fleet that comes next."""
+
+
+class Supervisor:
+    """The foreground process of a fleet.
+
+    Args:
+        say: takes one line of output and who says it.
+        autostarted: a script started this fleet: it ends when idle, and gives up when no worker comes up.
+        known_as: the fingerprint of the script that started it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        say: Say,
+        *,
+        workers: int = 2,
+        autostarted: bool = False,
+        known_as: Fingerprint | None = None,
+    ) -> None:
+        self._settings = settings
+        self._say = say
+        self._autostarted = autostarted
+        self._fingerprint = known_as or fingerprint(settings)
+        self._home = FleetHome(settings.home)
+        self._server = EmbeddedServer(settings.home) if settings.embedded else None
+        self._resolved = resolved(settings)
+        output = None if autostarted else say
+        self._workers = [WorkerProcess(n, self._resolved, self._home, output) for n in range(1, workers + 1)]
+        self._grace = settings.shutdown_grace + settings.tool_grace + STOP_MARGIN
+        self._stop = threading.Event()
+        self._signals: list[int] = []
+        self._ready = False
+        self._failed = False
+        self.on_ready: Callable[[], None] = lambda: None
+
+    def run(self) -> int:
+        """Run the fleet until it is told to end; returns the exit status.
+
+        Raises:
+            FleetRunning: this home has a fleet already.
+            EmbeddedServerError: the server cannot be started.
+        """
+        self._home.prepare()
+        with self._home.held(), self._handlers():
+            self._record("starting")
+            try:
+                self._end_leftovers()
+                self._start()
+                self._watch()
+            finally:
+                self._end()
+        return 1 if self._failed else 0
+
+    def running(self) -> dict[str, int]:
+        """The workers that run, with their process ids."""
+        return {worker.name: worker.pid for worker in self._workers if worker.pid is not None}
+
+    def _start(self) -> None:
+        self._start_server()
+        for worker in self._workers:
+            worker.start()
+            self._say("fleet", f"{worker.name} starts (pid {worker.pid})")
+
+    def _start_server(self) -> None:
+        if self._server is None:
+            self._say("fleet", f"store: {_without_password(self._settings.redis_url or '')} (REDIS_URL)")
+            return
+        try:
+            started = self._server.ensure_started()
+        except ServerError as error:
+            raise EmbeddedServerError(str(error)) from error
+        word = "started" if started else "runs already"
+        self._say("fleet", f"server {word} (pid {self._server.pid()}): {self._server.redis_url}")
+
+    def _watch(self) -> None:
+        looked = active = time.monotonic()
+        seen: Activity | None = None
+        every = min(5.0, self._settings.idle_shutdown / 5)
+        while not self._stop.wait(TICK) and not self._failed:
+            self._revive_workers()
+            now = time.monotonic()
+            if not self._ready:
+                self._check_ready()
+                active = now
+            if now - looked < every:
+                continue
+            looked = now
+            self._revive_server()
+            if self._autostarted:
+                last, seen = seen, self._look()
+                if seen is None or last is None or seen.open_sessions or seen.turns_done != last.turns_done:
+                    active = now
+                elif now - active > self._settings.idle_shutdown:
+                    self._say("fleet", f"no turn for {self._settings.idle_shutdown:g} s: the fleet ends")
+                    return
+
+    def _revive_workers(self) -> None:
+        for worker in self._workers:
+            status = worker.check()
+            if status is not None and self._autostarted and not self._ready:
+                self._say("fleet", f"{worker.name} did not start ({_cause(status)}):\n{worker.last_words()}")
+                self._failed = True
+            elif status is not None:
+                self._say("fleet", f"{worker.name} died ({_cause(status)}); it starts again in {worker.pause:g} s")
+            if worker.due:
+                worker.start()
+                self._say("fleet", f"{worker.name} starts again (pid {worker.pid})")
+
+    def _revive_server(self) -> None:
+        if self._server is not None and self._server.pid() is None:
+            self._say("fleet", "the server died; it starts again with its data")
+            try:
+                self._server.ensure_started()
+            except ServerError as error:  # the next look tries again
+                self._say("fleet", str(error))
+
+    def _check_ready(self) -> None:
+        seen = self._look()
+        pids = {worker.pid for worker in self._workers}
+        if seen is not None and any(worker.pid in pids for worker in seen.workers):
+            self._ready = True
+            self._record("ready")
+            self._say("fleet", "ready")
+            self.on_ready()
+
+    def _look(self) -> Activity | None:
+        try:
+            return asyncio.run(look(self._resolved))
+        except BackendError:
+            return None
+
+    def _end(self) -> None:
+        self._record("stopping")
+        running = [worker for worker in self._workers if not worker.ended]
+        if running:
+            self._say("fleet", f"stopping {len(running)} workers: they end their turns or hand them over")
+        for worker in running:
+            worker.signal(signal.SIGTERM)
+        limit = time.monotonic() + self._grace
+        heard = len(self._signals)
+        while any(not worker.ended for worker in running):
+            if time.monotonic() > limit or len(self._signals) > heard:
+                self._say("fleet", "the workers are killed; their turns go on when workers come back")
+                for worker in running:
+                    worker.signal(signal.SIGKILL)
+                limit, heard = float("inf"), len(self._signals)
+            time.sleep(0.02)
+        # Last, so that the append-only file has everything the workers wrote.
+        if self._server is not None and REPLACE not in self._signals and self._server.stop():
+            self._say("fleet", "server stopped; the data stays")
+
+    def _end_leftovers(self) -> None:
+        left = self._home.worker_processes(r"worker-\d+")
+        if left:
+            self._say("fleet", f"stopping {len(left)} workers of a fleet that was killed")
+            end_processes(left, self._grace)
+
+    def _record(self, state: str) -> None:
+        record = FleetRecord.model_validate(
+            {
+                "pid": os.getpid(),
+                "state": state,
+                "autostarted": self._autostarted,
+                "embedded": self._server is not None,
+                "workers": len(self._workers),
+                "stop_within": self._grace,
+                "fingerprint": self._fingerprint,
+            }
+        )
+        self._home.write(record)
+
+    @contextmanager
+    def _handlers(self) -> Iterator[None]:
+        def stop(number: int, _frame: FrameType | None) -> None:
+            self._signals.append(number)
+            self._stop.set()
+
+        caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, REPLACE)
+        before = {number: signal.signal(number, stop) for number in caught}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _cause(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+
+
+def _without_password(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"

@@ -1,0 +1,134 @@
+"""One worker process that a supervisor keeps: its command, its environment, and where its output goes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from broker_config.settings import PREFIX, Settings
+from sessions.fleet_home import FleetHome, settings_environment
+
+SPAWN = str(Path(__file__).with_name("spawn.py"))
+LOG_LIMIT_BYTES = 5 * 1024 * 1024
+LONGEST_PAUSE = 30.0
+# A worker that ran for this long did not die of its start: its next pause is short again.
+SETTLED = 60.0
+
+Say = Callable[[str, str], None]
+"""Takes a line of output and who says it: `fleet`, `worker-1`."""
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment of a child that is to have exactly these settings, whatever ours is."""
+    ours = {"REDIS_URL", "CELERY_BROKER_URL", "QDRANT_URL"}
+    kept = {name: value for name, value in os.environ.items() if name not in ours and not name.startswith(PREFIX)}
+    return {**kept, **settings_environment(settings)}
+
+
+def celery_worker(node: str, log_level: str) -> list[str]:
+    """The command of a worker. Pool, slots and queues come from the application's own configuration."""
+    # No banner; and the workers need nothing of each other that Celery could tell them: mingling costs a second.
+    options = ["--loglevel", log_level.lower(), "--without-mingle", "--without-gossip"]
+    return [sys.executable, "-m", "celery", "--quiet", "-A", "workers", "worker", "-n", node, *options]
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """A log to append to; one that has grown large becomes `.1` first, so that logs stay bounded."""
+    if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
+        path.replace(path.with_name(path.name + ".1"))
+    return path.open("ab")
+
+
+class WorkerProcess:
+    """A worker that is started again when it dies, with growing pauses.
+
+    Args:
+        settings: with both addresses filled in; its environment.
+        say: takes the lines of its output; None sends them to its log file.
+    """
+
+    def __init__(self, number: int, settings: Settings, home: FleetHome, say: Say | None) -> None:
+        self.name = f"worker-{number}"
+        self.log = home.logs / f"{self.name}.log"
+        self._settings = settings
+        self._node = home.worker_name(self.name)
+        self._say = say
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._failures = 0
+        self._start_at: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start it. Call this on the main thread: the worker is tied to the thread that made it."""
+        celery = celery_worker(self._node, self._settings.log_level)
+        command = [sys.executable, "-S", SPAWN, "tie", str(os.getpid()), *celery]
+        environment = child_environment(self._settings)
+        # In a session of its own, so that a Ctrl-C in the terminal reaches the supervisor only.
+        if self._say is None:
+            with open_log(self.log) as log:
+                self._process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        else:
+            self._process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+            threading.Thread(target=self._pump, args=(self._process.stdout, self._say), daemon=True).start()
+        self._started, self._start_at = time.monotonic(), None
+
+    def check(self) -> int | None:
+        """Its exit status when it has just died; then it is due again after a pause."""
+        status = self._process.poll() if self._process else None
+        if status is None:
+            return None
+        settled = time.monotonic() - self._started > SETTLED
+        self._failures = 1 if settled else self._failures + 1
+        self._process = None
+        self._start_at = time.monotonic() + self.pause
+        return status
+
+    @property
+    def pause(self) -> float:
+        """Seconds between its death and its next start."""
+        return min(LONGEST_PAUSE, 0.5 * 2.0 ** (self._failures - 1))
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to start it again."""
+        return self._start_at is not None and time.monotonic() >= self._start_at
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it runs."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no process of it is left."""
+        return self._process is None or self._process.poll() is not None
+
+    def last_words(self) -> str:
+        """The end of its log file."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-12:])
+
+    def _pump(self, lines: IO[bytes], say: Say) -> None:
+        with lines:
+            for line in lines:
+                say(self.name, line.decode(errors="replace").rstrip("\n"))
