@@ -268,15 +268,12 @@ class EmbeddedServer:
         private = stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
         if not private or found.st_uid != os.getuid():
             raise EmbeddedServerError(
-                f"{str(folder)!r} is not a folder of yours alone; "
-                "remove it, or set SESSIONFLEET_HOME to a shorter path"
+                f"{str(folder)!r} is not a folder of yours alone; remove it, or set SESSIONFLEET_HOME to a shorter path"
             )
 
     def _failure(self, what: str) -> EmbeddedServerError:
         pid = self.pid()
-        advice = (
-            f"process {pid} holds this home: type `sessionfleet down`" if pid else "mend what the log says"
-        )
+        advice = f"process {pid} holds this home: type `sessionfleet down`" if pid else "mend what the log says"
         return EmbeddedServerError(
             f"the embedded server of {str(self.home)!r} {what}; {advice}. "
             f"The last lines of {str(self.log)!r}:\n{self.log_tail()}"

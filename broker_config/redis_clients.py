@@ -1,0 +1,76 @@
+"""Clients of the store and of the broker's Redis, with time limits that suit each use.
+
+redis-py's own defaults wait long and try often: a probe of an absent server takes seconds. Here a client tries a
+few times within about `connect_timeout`, and every script it sends survives being sent again (R1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from broker_config.settings import Settings, SettingsError
+
+AsyncStore = Any  # redis.asyncio.Redis or RedisCluster, whose stubs do not agree on what is awaitable
+
+PASSING = (RedisConnectionError, RedisTimeoutError, ConnectionError, TimeoutError)
+"""Errors of a server that cannot be reached now, but perhaps in a moment."""
+
+_MAX_CONNECTIONS = 32
+
+
+def store_url(settings: Settings) -> str:
+    """The store's address.
+
+    Raises:
+        SettingsError: none is set; the embedded server must be resolved first.
+    """
+    if settings.redis_url is None:
+        raise SettingsError("REDIS_URL is not set: set it to the store's address, e.g. redis://localhost:6379/0")
+    return settings.redis_url
+
+
+def _options(settings: Settings, name: str) -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": settings.connect_timeout,
+        "socket_timeout": max(5.0, settings.connect_timeout),
+        "client_name": name,
+        "protocol": 3,
+    }
+
+
+def async_store(settings: Settings, *, name: str = "sessionfleet") -> AsyncStore:
+    """A client for the event loop that uses it first; few connections, waiting for one instead of failing."""
+    url = store_url(settings)
+    retry = AsyncRetry(ExponentialBackoff(cap=0.25, base=0.02), 3)
+    if settings.redis_cluster:
+        return redis.asyncio.RedisCluster.from_url(url, **_options(settings, name))
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url, max_connections=_MAX_CONNECTIONS, timeout=30.0, retry=retry, **_options(settings, name)
+    )
+    return redis.asyncio.Redis(connection_pool=pool)
+
+
+def sync_store(settings: Settings, *, name: str = "sessionfleet", tries: int = 0) -> redis.Redis | redis.RedisCluster:
+    """A blocking client for a thread of its own (the heartbeat) or a short look (doctor)."""
+    url = store_url(settings)
+    if settings.redis_cluster:
+        return redis.RedisCluster.from_url(url, **_options(settings, name))
+    backoff = ExponentialBackoff(cap=0.25, base=0.02) if tries else NoBackoff()
+    return redis.Redis.from_url(url, retry=Retry(backoff, tries), **_options(settings, name))
+
+
+def broker_redis(settings: Settings) -> redis.Redis | None:
+    """A blocking client of the broker, to see how long its queues are; None when the broker is not a Redis."""
+    url = settings.celery_broker_url or store_url(settings)
+    url = url.replace("redis+socket://", "unix://")
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        return None
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_options(settings, "sessionfleet-broker"))

@@ -1,0 +1,158 @@
+"""Every setting of a deployment, read in one place.
+
+This is the only module that reads the environment. `REDIS_URL`, `CELERY_BROKER_URL` and `QDRANT_URL` keep
+their usual names, everything else starts with `SESSIONFLEET_`. A variable with that prefix which no setting
+knows is an error: a misspelt setting that is silently ignored is found in production.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "SESSIONFLEET_"
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or has a value that cannot be used."""
+
+
+class Settings(BaseSettings):
+    """The deployment's settings. Seconds are float; what ends in `_ms` or `_bytes` says its unit."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
+
+    redis_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("redis_url", "REDIS_URL"),
+        description="The store. Unset: the embedded server under `home`.",
+    )
+    celery_broker_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("celery_broker_url", "CELERY_BROKER_URL"),
+        description="The broker of the wake-ups. Unset: the store's server.",
+    )
+    qdrant_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("qdrant_url", "QDRANT_URL"),
+        description="The knowledge index. Unset: the embedded engine.",
+    )
+    redis_cluster: bool = Field(False, description="The store at `redis_url` is a Redis Cluster.")
+    home: Path = Field(Path(".sessions"), description="Where the embedded server keeps its data.")
+    autostart: bool = Field(True, description="Start an embedded fleet when there is none and no REDIS_URL.")
+    idle_shutdown: float = Field(
+        600.0, gt=0, description="Seconds without a turn after which an autostarted fleet ends."
+    )
+
+    tenant: str = Field(
+        "default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$", description="Whose sessions these are."
+    )
+    partitions: int = Field(256, ge=1, le=4096, description="Fixed when a deployment is born.")
+    model: str | None = Field(
+        None, description="Model of agents that name none, as the worker reads it. Unset: offline."
+    )
+    imports: Names = Field((), description="Modules with @tool functions, agents and models, comma separated.")
+
+    queues: Names = Field(("turns",), description="Queues a worker serves: `turns`, `turns.vip`, comma separated.")
+    concurrency: int = Field(100, ge=1, le=10_000, description="Turns that one worker process runs at once.")
+    lease: float = Field(5.0, ge=0.5, le=300, description="Seconds a worker owns a session without renewing.")
+    turn_timeout: float = Field(
+        900.0, gt=0, le=7 * 86400, description="Deadline of a turn in seconds, from acceptance."
+    )
+    max_attempts: int = Field(
+        3, ge=1, le=100, description="How often a turn may lose its worker before it is a dead letter."
+    )
+    model_retries: int = Field(5, ge=0, le=100, description="How often a passing model error is tried again.")
+    model_backoff: float = Field(
+        1.0, gt=0, le=300, description="First pause in seconds after a passing model error; doubles."
+    )
+    model_backoff_limit: float = Field(60.0, gt=0, description="Longest pause in seconds between two tries.")
+    shutdown_grace: float = Field(20.0, ge=0, description="Seconds a stopping worker lets its turns go on.")
+    tool_grace: float = Field(10.0, ge=0, description="Further seconds for tools that still run then.")
+    stall_limit: float = Field(30.0, gt=0, description="Seconds a blocked event loop may look alive.")
+    turns_per_lease: int = Field(50, ge=1, description="Turns of one session in a row, then others come first.")
+    seconds_per_lease: float = Field(30.0, gt=0, description="Seconds of one session in a row, then others come first.")
+
+    mailbox_limit: int = Field(100, ge=1, description="Turns that may wait in one session.")
+    message_limit_bytes: int = Field(1024 * 1024, ge=1, description="Largest message of a turn.")
+    result_limit_bytes: int = Field(
+        8 * 1024 * 1024, ge=1024, description="Largest tool result, model response or answer."
+    )
+    history_window: int = Field(20, ge=0, le=1000, description="How many past turns the model sees.")
+    history_window_bytes: int = Field(512 * 1024, ge=0, description="How many bytes of past turns the model sees.")
+    result_ttl: float = Field(7 * 86400.0, gt=0, description="Seconds that results and events outlive their turn.")
+    idempotency_ttl: float = Field(86400.0, gt=0, description="Seconds that an idempotency key outlives its turn.")
+    delta_ms: int = Field(30, ge=0, le=5000, description="Streamed text is gathered for this long.")
+    delta_chars: int = Field(256, ge=1, description="... or until it has this many characters.")
+    memory_high_water: float = Field(
+        0.9, gt=0, le=1, description="Share of maxmemory from which new turns are refused."
+    )
+    connect_timeout: float = Field(2.0, gt=0, description="Seconds until an unreachable server is an error.")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_json: bool = Field(False, description="Log one JSON object a line.")
+
+    @field_validator("imports", "queues", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("queues")
+    @classmethod
+    def _queue_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(queue_name(name) for name in value)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the store is the bundled server."""
+        return self.redis_url is None
+
+
+def queue_name(name: str) -> str:
+    """`vip` and `turns.vip` both mean the queue `turns.vip`; `turns` is the default queue.
+
+    Raises:
+        SettingsError: the name has characters that a queue name may not have.
+    """
+    if not name or not all(c.isalnum() or c in "._-" for c in name):
+        raise SettingsError(f"queue {name!r}: use letters, digits, '.', '_' and '-'")
+    return name if name == "turns" or name.startswith("turns.") else f"turns.{name}"
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    known = {PREFIX + field.upper() for field in Settings.model_fields} - {
+        PREFIX + name for name in ("REDIS_URL", "CELERY_BROKER_URL", "QDRANT_URL")
+    }
+    for name in names:
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see docs/settings.md for the settings there are"
+            raise SettingsError(f"unknown setting {name!r}: {hint}")
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """Read the environment once per process.
+
+    Raises:
+        SettingsError: a variable is unknown, or its value cannot be used; the message names it.
+    """
+    _refuse_unknown(os.environ)
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        name = name if name.isupper() else PREFIX + name.upper()
+        raise SettingsError(f"setting {name}: {first['msg']} (it is {first.get('input')!r})") from None

@@ -1,0 +1,201 @@
+"""An agent within a session: what a web backend talks to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError
+
+from sessions.client import Order
+from sessions.errors import BadRequest, InvalidMessage
+from sessions.protocol import AgentConfig, Event, TurnRequest
+from sessions.tools import tool_names
+from sessions.turn import Turn, answer
+
+if TYPE_CHECKING:
+    from sessions.session import Session
+
+
+class Agent:
+    """An agent, in a session of its own or (by `session.Agent(...)`) in one that exists.
+
+    Example:
+        agent = Agent(name="Assistant", instructions="You are helpful", memory={"session_id": "chat-1"})
+        agent.chat("My name is Alice")     # later, in any process: agent.chat("What's my name?")
+
+    Args:
+        name: how the agent is called; also the name of a pydantic-ai agent that the workers registered.
+        instructions: the system prompt.
+        tools: functions marked `@tool`, or names of tools that the workers know.
+        model: `provider:model`, a registered name, or None for the worker's SESSIONFLEET_MODEL.
+        output_type: a pydantic model (or any type pydantic validates): answers are objects of it.
+        registered: run the workers' own pydantic-ai agent of this name, as it is.
+        memory: `{"session_id": ...}` names the session of a stand-alone agent.
+
+    Raises:
+        BadRequest: an argument cannot be used; InvalidTool and InvalidSessionId are kinds of it.
+    """
+
+    def __init__(
+        self,
+        name: str = "Assistant",
+        *,
+        instructions: str | None = None,
+        tools: Sequence[str | Callable[..., Any]] = (),
+        model: str | None = None,
+        output_type: Any = None,
+        registered: bool = False,
+        memory: Mapping[str, Any] | bool | None = None,
+        session: Session | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise BadRequest(f"agent name {name!r}: give it a name that is a text")
+        if instructions is not None and not isinstance(instructions, str):
+            raise BadRequest(f"instructions of {name!r} must be a text, not {type(instructions).__name__}")
+        if model is not None and not isinstance(model, str):
+            raise BadRequest(
+                f"model of {name!r} must be a name, not {type(model).__name__}: register it with the workers"
+            )
+        self.name = name
+        self._output = _adapter(output_type)
+        schema, output_name = _schema(self._output, output_type)
+        self.config = AgentConfig(
+            name=name,
+            instructions=instructions or "",
+            tools=tool_names(tools),
+            model=model,
+            output_schema=schema,
+            output_name=output_name,
+            registered=registered,
+        )
+        self.session = session or _own_session(memory)
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r}, session={self.session.session_id!r})"
+
+    # --- ask and wait -----------------------------------------------------------------------------------
+
+    async def achat(self, message: str, *, session_id: str | None = None, **options: Any) -> Any:
+        """Send a message and wait for the answer: a text, or an object of the output type.
+
+        Args:
+            session_id: the session, for a stand-alone agent that serves many.
+            options: `timeout` (seconds to the turn's deadline) and `idempotency_key`, as `asubmit`.
+
+        Raises:
+            TurnFailed, SessionBusy, BackendError, BadRequest: see `sessions.errors`.
+        """
+        session, order = self._order(message, session_id, stream=False, **options)
+        record = await session.client.portal.acall(session.client.ask(session.keys, order))
+        return answer(record, session.keys.public_id(record.part), self._output)
+
+    def chat(self, message: str, *, session_id: str | None = None, **options: Any) -> Any:
+        """Send a message and wait for the answer; see `achat`."""
+        session, order = self._order(message, session_id, stream=False, **options)
+        record = session.client.portal.call(session.client.ask(session.keys, order))
+        return answer(record, session.keys.public_id(record.part), self._output)
+
+    async def astart(self, message: str, **options: Any) -> str:
+        """`achat` under PraisonAI's name; always a text."""
+        return str(await self.achat(message, **options))
+
+    def start(self, message: str, **options: Any) -> str:
+        """`chat` under PraisonAI's name; always a text."""
+        return str(self.chat(message, **options))
+
+    # --- ask and stream ---------------------------------------------------------------------------------
+
+    async def astream(self, message: str, **options: Any) -> AsyncIterator[Event]:
+        """Send a message and iterate the turn's events; `event.text` is the text of a delta, else ''."""
+        turn = await self.asubmit(message, stream=True, **options)
+        async for event in turn.aevents():
+            yield event
+
+    def stream(self, message: str, **options: Any) -> Iterator[Event]:
+        """Send a message and iterate the turn's events; see `astream`."""
+        yield from self.submit(message, stream=True, **options).events()
+
+    # --- ask and go -------------------------------------------------------------------------------------
+
+    async def asubmit(
+        self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Any
+    ) -> Turn:
+        """Send a message and return at once; the turn is accepted and will end, whatever happens to this process.
+
+        Args:
+            stream: whether the answer's text comes as deltas (else as one event).
+            session_id: the session, for a stand-alone agent that serves many.
+            options: `timeout`: seconds to the turn's deadline (SESSIONFLEET_TURN_TIMEOUT by default);
+                `idempotency_key`: the same key with the same message gives the same turn, for a day after its end.
+
+        Raises:
+            IdempotencyConflict: the key was used for another request.
+            SessionBusy, SessionOwnerError, BadRequest, BackendError: nothing was accepted.
+        """
+        session, order = self._order(message, session_id, stream=stream, **options)
+        part = await session.client.portal.acall(session.client.submit(session.keys, order))
+        return Turn(session.client, session.keys, part, self._output)
+
+    def submit(self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Any) -> Turn:
+        """Send a message and return at once; see `asubmit`."""
+        session, order = self._order(message, session_id, stream=stream, **options)
+        part = session.client.portal.call(session.client.submit(session.keys, order))
+        return Turn(session.client, session.keys, part, self._output)
+
+    def _order(
+        self,
+        message: str,
+        session_id: str | None,
+        *,
+        stream: bool,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> tuple[Session, Order]:
+        if not isinstance(message, str) or not message.strip():
+            raise InvalidMessage(f"message {message!r}: {InvalidMessage.__doc__}")
+        session = self.session if session_id is None else self.session.sibling(session_id)
+        session.client.check_message(message)
+        settings = session.client.settings
+        return session, Order(
+            request=TurnRequest(message=message, agent=self.config, stream=stream),
+            user_id=session.user_id,
+            queue=session.queue,
+            timeout=_positive(timeout, settings.turn_timeout),
+            idempotency_key=idempotency_key,
+            session_ttl=session.ttl,
+        )
+
+
+def _positive(timeout: float | None, default: float) -> float:
+    if timeout is None:
+        return default
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise BadRequest(f"timeout {timeout!r}: give the seconds to the turn's deadline, more than 0")
+    return float(timeout)
+
+
+def _own_session(memory: Mapping[str, Any] | bool | None) -> Session:
+    from sessions.session import Session  # noqa: PLC0415 - a session makes agents, a stand-alone agent its session
+
+    if isinstance(memory, Mapping):
+        return Session(memory.get("session_id"), user_id=memory.get("user_id"))
+    if memory is None or isinstance(memory, bool):
+        return Session()
+    raise BadRequest(f'memory={memory!r}: give {{"session_id": ...}}, True or False')
+
+
+def _adapter(output_type: Any) -> TypeAdapter[Any] | None:
+    if output_type is None or output_type is str:
+        return None
+    try:
+        return TypeAdapter(output_type)
+    except PydanticSchemaGenerationError as error:
+        raise BadRequest(f"output_type {output_type!r} is no type that pydantic can validate") from error
+
+
+def _schema(adapter: TypeAdapter[Any] | None, output_type: Any) -> tuple[dict[str, Any] | None, str | None]:
+    if adapter is None:
+        return None, None
+    return adapter.json_schema(), getattr(output_type, "__name__", "output")

@@ -1,0 +1,222 @@
+"""Every error that Sessionfleet raises on purpose, in one tree.
+
+    SessionfleetError
+    ├── BadRequest(ValueError)
+    │   ├── InvalidSessionId · InvalidTurnId · InvalidMessage · MessageTooLarge
+    │   ├── UnknownTool · UnknownAgent · UnknownModel
+    │   ├── InvalidTool
+    │   └── InvalidImport                a module of SESSIONFLEET_IMPORTS cannot be used
+    ├── IdempotencyConflict
+    ├── SessionBusy                      the mailbox is full
+    ├── SessionOwnerError(PermissionError)
+    ├── TurnNotFound(LookupError) · StaleCursor(LookupError)
+    ├── ResultTimeout(TimeoutError)      the waiting ended, the turn goes on
+    │   └── NoWorkerAlive
+    ├── TurnFailed                       the turn ended without an answer
+    │   ├── TurnCancelled · TurnDeadlineExceeded · TurnDeadLettered
+    │   ├── ModelError · ModelUnavailable · ToolError · ToolInDoubt
+    │   ├── OutputInvalid · JournalDiverged · ResultTooLarge
+    │   └── TurnConfigurationError       the worker does not know a tool, agent or model of this turn
+    ├── FleetRunning                     `sessionfleet up` where a fleet runs already
+    ├── MissingExtra                     a part of the package that is not installed
+    └── BackendError(ConnectionError)
+        ├── StoreUnavailable · BrokerUnavailable · StoreFull
+        ├── StoreUnsupported             too old, evicting, or not a Redis at all
+        ├── PartitionMismatch · CorruptRecord
+        └── EmbeddedServerError          also the class of that name in `broker_config.embedded`
+
+`SettingsError` lives in `broker_config.settings`, below this package, and is a ValueError.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import broker_config.embedded
+
+
+class SessionfleetError(Exception):
+    """Something went wrong in Sessionfleet."""
+
+    def __init__(self, message: str | None = None, **detail: Any) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.detail = detail
+
+
+# --- what the caller sent ---------------------------------------------------------------------------------
+
+
+class BadRequest(SessionfleetError, ValueError):
+    """The call cannot be carried out as it is."""
+
+
+class InvalidSessionId(BadRequest):
+    """A session id has letters, digits and `._:@-`, 1 to 128 of them, the first a letter or digit."""
+
+
+class InvalidTurnId(BadRequest):
+    """A turn id looks like `<session id>~<32 hex digits>`; use the `id` of a Turn."""
+
+
+class InvalidMessage(BadRequest):
+    """A message is a text that is not empty."""
+
+
+class MessageTooLarge(BadRequest):
+    """The message is larger than SESSIONFLEET_MESSAGE_LIMIT_BYTES."""
+
+
+class InvalidTool(BadRequest):
+    """A tool is a function marked `@tool` in a module that the workers import."""
+
+
+class InvalidImport(BadRequest):
+    """A module of SESSIONFLEET_IMPORTS cannot be used by this worker."""
+
+
+class UnknownTool(BadRequest):
+    """No living worker knows this tool."""
+
+
+class UnknownAgent(BadRequest):
+    """No living worker has an agent registered under this name."""
+
+
+class UnknownModel(BadRequest):
+    """No living worker can resolve this model."""
+
+
+# --- the state of things ----------------------------------------------------------------------------------
+
+
+class IdempotencyConflict(SessionfleetError):
+    """This idempotency key was used with another request; use a new key for a new request."""
+
+
+class SessionBusy(SessionfleetError):
+    """The session has as many turns waiting as its mailbox takes; wait for some to end, then try again."""
+
+
+class SessionOwnerError(SessionfleetError, PermissionError):
+    """The session belongs to another user."""
+
+
+class TurnNotFound(SessionfleetError, LookupError):
+    """There is no such turn: it expired, its session was deleted, or it never was."""
+
+
+class StaleCursor(SessionfleetError, LookupError):
+    """The cursor lies beyond the end of the stream; read from the start with `after=None`."""
+
+
+class ResultTimeout(SessionfleetError, TimeoutError):
+    """The turn did not end within the time you waited; it goes on. Ask again with `result()`."""
+
+
+class NoWorkerAlive(ResultTimeout):
+    """No worker serves this session's queue; start one with `sessionfleet worker`. The turn waits for it."""
+
+
+# --- how a turn can end without an answer -------------------------------------------------------------------
+
+
+class TurnFailed(SessionfleetError):
+    """The turn failed."""
+
+
+class TurnCancelled(TurnFailed):
+    """The turn was cancelled."""
+
+
+class TurnDeadlineExceeded(TurnFailed):
+    """The turn did not end before its deadline; give it more time with `timeout=`."""
+
+
+class TurnDeadLettered(TurnFailed):
+    """The turn lost its worker too often; see `sessionfleet turns show ID`."""
+
+
+class ModelError(TurnFailed):
+    """The model's provider refused the request for good."""
+
+
+class ModelUnavailable(TurnFailed):
+    """The model's provider could not answer, and all tries are used up."""
+
+
+class ToolError(TurnFailed):
+    """A tool failed in a way that the model cannot mend."""
+
+
+class ToolInDoubt(TurnFailed):
+    """A worker died while a tool ran; whether it took effect is unknown, and it says `in_doubt="fail"`."""
+
+
+class OutputInvalid(TurnFailed):
+    """The model gave no output of the wanted type."""
+
+
+class JournalDiverged(TurnFailed):
+    """After a crash the turn did not take the same way as its journal; nothing was run again."""
+
+
+class ResultTooLarge(TurnFailed):
+    """A model response, tool result or answer is larger than SESSIONFLEET_RESULT_LIMIT_BYTES."""
+
+
+class TurnConfigurationError(TurnFailed):
+    """The worker does not know a tool, agent or model of this turn; see SESSIONFLEET_IMPORTS."""
+
+
+# --- the fleet of this machine ---------------------------------------------------------------------------
+
+
+class MissingExtra(SessionfleetError):
+    """This needs a part of Sessionfleet that is not installed; `pip install 'sessionfleet[worker]'`."""
+
+
+class FleetRunning(SessionfleetError):
+    """A fleet of this home runs already; `sessionfleet down` stops it."""
+
+
+# --- the servers behind ---------------------------------------------------------------------------------
+
+
+class BackendError(SessionfleetError, ConnectionError):
+    """A server behind the fleet cannot be used."""
+
+
+class StoreUnavailable(BackendError):
+    """The store does not answer; check REDIS_URL, or start a fleet with `sessionfleet up`."""
+
+
+class BrokerUnavailable(BackendError):
+    """The broker does not answer; check CELERY_BROKER_URL."""
+
+
+class StoreFull(BackendError):
+    """The store has no room for new turns; give it more memory, or wait until results expire."""
+
+
+class StoreUnsupported(BackendError):
+    """The store's server cannot keep the promises; the message says which setting is wrong."""
+
+
+class PartitionMismatch(BackendError):
+    """This deployment was born with another partition count; set SESSIONFLEET_PARTITIONS to it."""
+
+
+class CorruptRecord(BackendError):
+    """A record in the store cannot be read."""
+
+
+class EmbeddedServerError(BackendError, broker_config.embedded.EmbeddedServerError):
+    """The embedded server cannot be started or used."""
+
+
+def turn_error(type_name: str, message: str, detail: dict[str, Any] | None = None) -> TurnFailed:
+    """The exception for a stored error; an unknown name (a newer worker's) becomes TurnFailed."""
+    found = globals().get(type_name)
+    if isinstance(found, type) and issubclass(found, TurnFailed):
+        return found(message, **(detail or {}))
+    return TurnFailed(f"{type_name}: {message}", **(detail or {}))

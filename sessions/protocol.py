@@ -1,0 +1,165 @@
+"""The words that cross the wire: statuses, events, requests and results, and the turn's state machine.
+
+The Lua scripts in `store/lua/` speak these words; a test compares them with `TRANSITIONS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+WIRE_VERSION = 1
+TASK_NAME = "sessionfleet.run_session"
+
+
+class TurnStatus(StrEnum):
+    """Where a turn is. The last four are final: a turn gets exactly one of them, once."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DEAD_LETTERED = "dead_lettered"
+
+    @property
+    def final(self) -> bool:
+        """Whether the turn has ended."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[TurnStatus, frozenset[TurnStatus]] = {
+    # A queued turn ends without running when it is cancelled, or when its deadline passed before a worker came.
+    TurnStatus.QUEUED: frozenset({TurnStatus.RUNNING, TurnStatus.CANCELLED, TurnStatus.FAILED}),
+    # Back to queued: backoff after a passing model error, or handed over by a worker that shuts down.
+    TurnStatus.RUNNING: frozenset(
+        {
+            TurnStatus.RUNNING,
+            TurnStatus.QUEUED,
+            TurnStatus.WAITING,
+            TurnStatus.SUCCEEDED,
+            TurnStatus.FAILED,
+            TurnStatus.CANCELLED,
+            TurnStatus.DEAD_LETTERED,
+        }
+    ),
+    TurnStatus.WAITING: frozenset({TurnStatus.RUNNING, TurnStatus.CANCELLED, TurnStatus.FAILED}),
+    TurnStatus.SUCCEEDED: frozenset(),
+    TurnStatus.FAILED: frozenset(),
+    TurnStatus.CANCELLED: frozenset(),
+    TurnStatus.DEAD_LETTERED: frozenset(),
+}
+
+
+class EventType(StrEnum):
+    """What an event of a turn's stream says."""
+
+    STARTED = "started"
+    ATTEMPT_RESET = "attempt_reset"
+    TEXT_DELTA = "text_delta"
+    THINKING_DELTA = "thinking_delta"
+    TEXT = "text"
+    TOOL_CALL = "tool_call"
+    TOOL_RESULT = "tool_result"
+    RETRYING = "retrying"
+    HANDED_OVER = "handed_over"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One item of a turn's stream.
+
+    Attributes:
+        id: the cursor, `<fencing token>-<sequence>`; grows within a turn, over all its attempts.
+        type: what it says.
+        data: its content: `text` for deltas and texts; `tool`, `call_id`, `args` for a call; `tool`, `call_id`,
+            `result`, `outcome` for a result; `attempt`, `worker` for started; `attempt`, `valid_through` (the last
+            event id that stays valid, or None when nothing does) for attempt_reset; `status`, `error` for ended.
+    """
+
+    id: str
+    type: EventType
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The text of a delta, else ''. Joining the texts of all events gives the streamed answer."""
+        return str(self.data.get("text", "")) if self.type is EventType.TEXT_DELTA else ""
+
+    @property
+    def final(self) -> bool:
+        """Whether this is the stream's last event."""
+        return self.type is EventType.ENDED
+
+
+class AgentConfig(BaseModel):
+    """What a turn is run with, as it was when the turn was accepted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = "Assistant"
+    instructions: str = ""
+    tools: tuple[str, ...] = ()
+    model: str | None = None
+    output_schema: dict[str, Any] | None = None
+    output_name: str | None = None
+    registered: bool = Field(False, description="`name` is a pydantic-ai agent registered by the worker's imports.")
+
+
+class TurnRequest(BaseModel):
+    """What a client asks for: the body of a turn, as it is stored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    message: str
+    agent: AgentConfig
+    stream: bool = False
+
+
+class Usage(BaseModel):
+    """What a turn cost, in requests and tokens."""
+
+    model_config = ConfigDict(frozen=True)
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    tool_calls: int = 0
+
+
+class TurnError(BaseModel):
+    """Why a turn failed, as it is stored: `type` names a class of `sessions.errors`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str
+    message: str
+    detail: dict[str, Any] = Field(default_factory=dict)
+
+
+class WorkerInfo(BaseModel):
+    """What a living worker says of itself, so that clients can refuse what no worker knows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    id: str
+    host: str
+    pid: int
+    started: float
+    queues: tuple[str, ...]
+    concurrency: int
+    running: int = 0
+    turns_done: int = 0
+    tools: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    models: tuple[str, ...] = Field((), description="Models registered by name, `offline` among them.")
+    providers: tuple[str, ...] = Field((), description="Prefixes of `provider:model` names this worker can resolve.")
+    default_model: str = "offline"
+    version: str = ""

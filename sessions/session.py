@@ -1,0 +1,115 @@
+"""A session: one conversation, kept in the store, that any process can go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from broker_config.settings import Settings, queue_name
+from sessions.agent import Agent
+from sessions.client import FleetClient, get_client
+from sessions.errors import BadRequest, InvalidTurnId
+from sessions.store.keys import new_session_id, split_turn_id, valid_session_id
+from sessions.turn import Turn
+
+
+class Session:
+    """A conversation. Its turns run one at a time, in the order of acceptance, on any worker of the fleet.
+
+    Opening one does no I/O; the first turn creates it.
+
+    Args:
+        session_id: letters, digits and `._:@-`, up to 128; made up when None.
+        user_id: who uses it. The first user owns the session, another one gets SessionOwnerError. None claims no
+            identity: a trusted backend acts as whoever owns it.
+        queue: the workers that serve it: "vip" means those of `turns.vip`. Fixed by the session's first turn.
+        ttl: seconds the session lives after its last turn; None keeps it until it is deleted.
+        settings: another fleet than the environment's.
+
+    Raises:
+        InvalidSessionId, BadRequest: an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        *,
+        queue: str = "turns",
+        ttl: float | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.session_id = new_session_id() if session_id is None else valid_session_id(session_id)
+        if user_id is not None and (not isinstance(user_id, str) or not user_id or len(user_id.encode()) > 256):
+            raise BadRequest(f"user_id {user_id!r}: give a text of 1 to 256 bytes, or None")
+        if ttl is not None and not ttl > 0:
+            raise BadRequest(f"ttl {ttl!r}: give seconds, more than 0, or None")
+        self.user_id = user_id
+        self.queue = queue_name(queue)
+        self.ttl = ttl
+        self._settings = settings
+        self.keys = self.client.keys(self.session_id)
+
+    def __repr__(self) -> str:
+        return f"Session({self.session_id!r})"
+
+    @property
+    def client(self) -> FleetClient:
+        """This process's client: looked up at each use, so that a forked child gets its own."""
+        return get_client(self._settings)
+
+    def sibling(self, session_id: str) -> Session:
+        """Another session of the same kind: same queue, ttl and fleet, and no user."""
+        return Session(session_id, queue=self.queue, ttl=self.ttl, settings=self._settings)
+
+    def Agent(  # noqa: N802 - the documented name: session.Agent(...)
+        self,
+        name: str = "Assistant",
+        *,
+        instructions: str | None = None,
+        tools: Sequence[str | Callable[..., Any]] = (),
+        model: str | None = None,
+        output_type: Any = None,
+        registered: bool = False,
+    ) -> Agent:
+        """An agent within this session; see `sessions.Agent` for the arguments."""
+        return Agent(
+            name,
+            instructions=instructions,
+            tools=tools,
+            model=model,
+            output_type=output_type,
+            registered=registered,
+            session=self,
+        )
+
+    async def aturn(self, turn_id: str) -> Turn:
+        """A turn of this session by its id, from any process.
+
+        Raises:
+            InvalidTurnId: it is no turn id, or one of another session.
+            SessionOwnerError: the session belongs to another user.
+        """
+        part = self._part(turn_id)
+        await self.client.portal.acall(self.client.check_owner(self.keys, self.user_id))
+        return Turn(self.client, self.keys, part)
+
+    def turn(self, turn_id: str) -> Turn:
+        """A turn of this session by its id; see `aturn`."""
+        part = self._part(turn_id)
+        self.client.portal.call(self.client.check_owner(self.keys, self.user_id))
+        return Turn(self.client, self.keys, part)
+
+    async def adelete(self) -> dict[str, int]:
+        """Remove the session with all it has; says how many keys and turns that were."""
+        return await self.client.portal.acall(self.client.delete_session(self.keys, self.user_id))
+
+    def delete(self) -> dict[str, int]:
+        """Remove the session; see `adelete`."""
+        return self.client.portal.call(self.client.delete_session(self.keys, self.user_id))
+
+    def _part(self, turn_id: str) -> str:
+        session_id, part = split_turn_id(turn_id)
+        if session_id != self.session_id:
+            raise InvalidTurnId(f"turn {turn_id!r} belongs to session {session_id!r}, not to {self.session_id!r}")
+        return part

@@ -1,0 +1,38 @@
+"""Which workers live, and what they know: so that a client can refuse a tool that nobody has."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from sessions.protocol import WorkerInfo
+from sessions.store.keys import FLEET, WORKERS, worker_key
+from sessions.store.scripts import ScriptRunner
+
+ALIVE_MS: Final = 15_000
+"""A worker that said nothing for this long is taken for dead. (Its turns are rescued at their leases' ends.)"""
+
+
+async def note_worker(scripts: ScriptRunner, info: WorkerInfo, consumed: dict[str, int]) -> None:
+    """Say that this worker lives, what it knows, and how far it has read its queues."""
+    marks = [item for pair in consumed.items() for item in pair]
+    await scripts.run("note_worker", (FLEET,), info.id, info.model_dump_json(), ALIVE_MS, *marks)
+
+
+async def forget_worker(scripts: ScriptRunner, worker_id: str) -> None:
+    """Say that this worker leaves."""
+    await scripts.run("note_worker", (FLEET,), worker_id, "", ALIVE_MS)
+
+
+async def living_workers(client: Any) -> list[WorkerInfo]:
+    """The workers that have spoken lately; those of a version we cannot read are left out."""
+    ids = [raw.decode() for raw in await client.zrange(WORKERS, 0, -1)]
+    found: list[WorkerInfo] = []
+    for raw in await client.mget([worker_key(i) for i in ids]) if ids else ():
+        if raw is not None:
+            try:
+                found.append(WorkerInfo.model_validate_json(raw))
+            except ValidationError:
+                continue
+    return found

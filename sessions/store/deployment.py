@@ -1,0 +1,68 @@
+"""Is this a server that can keep the promises, and the deployment that these settings mean? Checked at connect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker_config.settings import Settings
+from sessions.errors import PartitionMismatch, StoreUnsupported
+from sessions.store.keys import PARTITION_COUNT
+from sessions.store.scripts import store_error
+
+MIN_VERSION = (7, 0)
+
+
+async def check_deployment(client: Any, settings: Settings) -> None:
+    """Refuse a server that is too old or evicts keys, and another partition count than the deployment's.
+
+    Raises:
+        StoreUnavailable: it does not answer.
+        StoreUnsupported, PartitionMismatch: it answers, but must not be used like this.
+    """
+    try:
+        info = await client.info("server")
+        memory = await client.info("memory")
+    except Exception as error:
+        raise store_error(error) from error
+    check_server(_first(info), _first(memory))
+    try:
+        await client.set(PARTITION_COUNT, settings.partitions, nx=True)
+        born = int(await client.get(PARTITION_COUNT))
+    except Exception as error:
+        raise store_error(error) from error
+    if born != settings.partitions:
+        raise PartitionMismatch(
+            f"this deployment was born with {born} partitions, the settings say {settings.partitions}: "
+            f"set SESSIONFLEET_PARTITIONS={born} (the count cannot be changed later)"
+        )
+
+
+def check_server(server: dict[str, Any], memory: dict[str, Any]) -> None:
+    """Refuse a server that is too old, or whose eviction policy may drop sessions.
+
+    Raises:
+        StoreUnsupported: with what to do.
+    """
+    version = str(server.get("redis_version", "0.0"))
+    if tuple(int(p) for p in version.split(".")[:2]) < MIN_VERSION:
+        raise StoreUnsupported(f"the store is Redis {version}; Sessionfleet needs 7.0 or newer (or Valkey)")
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise StoreUnsupported(
+            f"the store evicts keys (maxmemory-policy {policy}), so it could drop sessions: "
+            "run `CONFIG SET maxmemory-policy noeviction` and set it in its configuration file"
+        )
+
+
+def memory_pressure(memory: dict[str, Any]) -> float:
+    """The share of maxmemory in use, 0 without a limit."""
+    limit = int(memory.get("maxmemory", 0))
+    return int(memory.get("used_memory", 0)) / limit if limit else 0.0
+
+
+def _first(info: dict[str, Any]) -> dict[str, Any]:
+    """A cluster answers with one dict for each node; any of them tells version and policy."""
+    if "redis_version" in info or "used_memory" in info:
+        return info
+    nodes = [value for value in info.values() if isinstance(value, dict)]
+    return nodes[0] if nodes else info

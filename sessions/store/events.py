@@ -1,0 +1,172 @@
+"""Reading a turn's events, and hearing of new ones: one subscription serves all readers of a process.
+
+The stream in the store is the truth and is read by cursor; the bell only says that looking is worth while. A bell
+that is lost (a broken connection) costs a poll interval, never an event (P5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from broker_config.redis_clients import PASSING
+from sessions.errors import StaleCursor, TurnNotFound
+from sessions.protocol import Event
+from sessions.store.keys import SessionKeys, bell_channel
+from sessions.store.leases import event_from
+from sessions.store.scripts import store_error
+from sessions.telemetry import get_logger
+
+POLL: Final = 1.0
+_PAGE: Final = 500
+_log = get_logger(__name__)
+
+
+class Bell:
+    """Rings the waiters of this process when the store says that something happened to their turn."""
+
+    def __init__(self, client: Any, nonce: str) -> None:
+        self.nonce = nonce
+        self._client = client
+        self._pubsub: Any = None
+        self._partitions: set[str] = set()
+        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listener: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+
+    async def hear(self, partition: str) -> None:
+        """Subscribe to a partition's bell, once."""
+        if partition in self._partitions:
+            return
+        async with self._lock:
+            if partition in self._partitions:
+                return
+            try:
+                if self._pubsub is None:
+                    self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+                await self._pubsub.ssubscribe(bell_channel(partition, self.nonce))
+            except PASSING as error:
+                raise store_error(error) from error
+            self._partitions.add(partition)
+            if self._listener is None or self._listener.done():
+                self._listener = asyncio.get_running_loop().create_task(self._listen())
+
+    @contextlib.contextmanager
+    def waiting(self, part: str) -> Any:
+        """An asyncio.Event that is set whenever the turn's bell rings."""
+        ring = asyncio.Event()
+        self._waiters[part].add(ring)
+        try:
+            yield ring
+        finally:
+            self._waiters[part].discard(ring)
+            if not self._waiters[part]:
+                del self._waiters[part]
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            self._listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listener
+        if self._pubsub is not None:
+            await self._pubsub.aclose()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._listen_once()
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - readers poll meanwhile, and hear again afterwards
+                _log.warning("bell_broken", error=repr(error))
+                await asyncio.sleep(POLL)
+            self._ring_all()
+
+    async def _listen_once(self) -> None:
+        if hasattr(self._pubsub, "get_sharded_message"):  # a cluster: one connection for each shard
+            message = await self._pubsub.get_sharded_message(timeout=POLL)
+            self._ring(message)
+            return
+        async for message in self._pubsub.listen():
+            self._ring(message)
+
+    def _ring(self, message: dict[str, Any] | None) -> None:
+        if message is None or message["type"] != "smessage":
+            return
+        for waiter in self._waiters.get(message["data"].decode(), ()):
+            waiter.set()
+
+    def _ring_all(self) -> None:
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.set()
+
+
+async def wait_ring(ring: asyncio.Event, seconds: float = POLL) -> None:
+    """Wait for the bell, at most so long: a lost bell costs no more than that."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await ring.wait()
+    ring.clear()
+
+
+async def read_events(client: Any, keys: SessionKeys, part: str, after: str | None) -> list[Event]:
+    """The next events behind a cursor, at most a page of them."""
+    try:
+        entries = await client.xrange(keys.events(part), min=f"({after}" if after else "-", count=_PAGE)
+    except PASSING as error:
+        raise store_error(error) from error
+    return [event_from(entry) for entry in entries or ()]
+
+
+async def check_cursor(client: Any, keys: SessionKeys, part: str, after: str) -> None:
+    """Refuse a cursor that this stream never gave out: beyond its end is an error, not silence (R11).
+
+    Raises:
+        StaleCursor: the cursor lies beyond the end, or has not the form of one.
+    """
+    try:
+        token, _, seq = after.partition("-")
+        wanted = (int(token), int(seq))
+    except ValueError:
+        raise StaleCursor(f"cursor {after!r} is not the id of an event; use `event.id`") from None
+    newest = await client.xrevrange(keys.events(part), count=1)
+    last = tuple(int(n) for n in newest[0][0].decode().split("-")) if newest else (0, 0)
+    if wanted > last:
+        raise StaleCursor(
+            f"cursor {after!r} lies beyond the end of the stream ({last[0]}-{last[1]}); read with after=None"
+        )
+
+
+async def follow(client: Any, bell: Bell, keys: SessionKeys, part: str, after: str | None) -> AsyncIterator[Event]:
+    """All events behind the cursor, as they come, up to the last one. The caller has the bell told of the turn.
+
+    Raises:
+        TurnNotFound: the turn is gone before its last event was read.
+    """
+    cursor = after
+    with bell.waiting(part) as ring:
+        while True:
+            events = await read_events(client, keys, part, cursor)
+            for event in events:
+                yield event
+                if event.final:
+                    return
+                cursor = event.id
+            if events:
+                continue
+            if not await client.exists(keys.turn(part)):
+                raise TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
+            if cursor and await _stands_on_last(client, keys, part, cursor):
+                return
+            await wait_ring(ring)
+
+
+async def _stands_on_last(client: Any, keys: SessionKeys, part: str, cursor: str) -> bool:
+    """Whether the cursor is that of the last event of a turn that ended: then nothing more comes."""
+    newest = await client.xrevrange(keys.events(part), count=1)
+    return bool(newest) and newest[0][0].decode() == cursor and newest[0][1][b"type"] == b"ended"

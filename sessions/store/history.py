@@ -1,0 +1,48 @@
+"""The committed transcript: one entry for each turn, so that a window never cuts a tool call from its return.
+
+An entry is a header (JSON, one line) and behind it the turn's messages as one JSON array. The engine reads the
+messages, everybody else the header; neither parses the other's part.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One committed turn. `messages` is a JSON array in pydantic-ai's format; `count` what a person would count."""
+
+    turn: str
+    agent: str
+    at_ms: int
+    count: int
+    messages: bytes
+
+    def dump(self) -> bytes:
+        """The entry as it is stored."""
+        header = {"v": 1, "turn": self.turn, "agent": self.agent, "at": self.at_ms, "count": self.count}
+        return json.dumps(header, separators=(",", ":")).encode() + b"\n" + self.messages
+
+    @classmethod
+    def load(cls, raw: bytes) -> HistoryEntry:
+        """The entry from its stored form."""
+        head, _, messages = raw.partition(b"\n")
+        header = json.loads(head)
+        return cls(header["turn"], header["agent"], header["at"], header["count"], messages)
+
+
+def window(entries: Sequence[bytes], limit_bytes: int) -> list[bytes]:
+    """The messages of the newest entries that fit the limit, oldest first; the newest always fits."""
+    kept: list[bytes] = []
+    total = 0
+    for entry in reversed(entries):
+        messages = entry.partition(b"\n")[2]
+        total += len(messages)
+        if kept and total > limit_bytes:
+            break
+        kept.append(messages)
+    kept.reverse()
+    return kept

@@ -1,0 +1,151 @@
+"""Every key in the store is named here and nowhere else (`docs/keys.md` lists them with type and lifetime).
+
+The keys of a session and the wake-up index of its partition carry the same hash tag, so that they share a Redis
+Cluster slot and one script changes both atomically. An id may contain ':'; it is escaped, so that no two ids and
+no id and a suffix can meet in one key.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import uuid_utils
+
+from sessions.errors import InvalidSessionId, InvalidTurnId
+
+ROOT = "sf:v1"
+FLEET = f"{ROOT}:{{fleet}}"
+
+PARTITION_COUNT = f"{FLEET}:partitions"
+WORKERS = f"{FLEET}:workers"
+CONSUMED = f"{FLEET}:consumed"
+
+_SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z")
+_TURN_PART = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def worker_key(worker_id: str) -> str:
+    """What a living worker says of itself."""
+    return f"{FLEET}:worker:{worker_id}"
+
+
+def valid_session_id(session_id: object) -> str:
+    """Return the id, or refuse it.
+
+    Raises:
+        InvalidSessionId: it is not a string of 1 to 128 allowed characters.
+    """
+    if isinstance(session_id, str) and _SESSION_ID.match(session_id):
+        return session_id
+    shown = repr(session_id if not isinstance(session_id, str) else session_id[:140])
+    raise InvalidSessionId(f"session id {shown}: {InvalidSessionId.__doc__}")
+
+
+def new_session_id() -> str:
+    """An id for a session that was given none: 128 random bits."""
+    return str(uuid_utils.uuid4().hex)
+
+
+def new_turn_part() -> str:
+    """The part of a turn id behind the session: a UUIDv7, so that ids sort by time."""
+    return str(uuid_utils.uuid7().hex)
+
+
+def split_turn_id(turn_id: object) -> tuple[str, str]:
+    """A public turn id, `<session>~<uuid>`, as session id and turn part.
+
+    Raises:
+        InvalidTurnId: it does not have that form.
+    """
+    if isinstance(turn_id, str):
+        session, mark, part = turn_id.rpartition("~")
+        if mark and _SESSION_ID.match(session) and _TURN_PART.match(part):
+            return session, part
+    raise InvalidTurnId(f"turn id {turn_id!r}: {InvalidTurnId.__doc__}")
+
+
+def partition_of(tenant: str, session_id: str, partitions: int) -> int:
+    """The partition that a session lives in; the same on every machine and in every version."""
+    digest = blake2b(f"{tenant}\0{session_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % partitions
+
+
+def partition_key(partition: int) -> str:
+    """What all keys of a partition begin with."""
+    return f"{ROOT}:{{{partition}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKeys:
+    """The keys of one session. Scripts get `base` and `partition` and derive the others the same way."""
+
+    session_id: str
+    ref: str
+    base: str
+    partition: str
+
+    @classmethod
+    def of(cls, tenant: str, session_id: str, partitions: int) -> SessionKeys:
+        """The keys of a tenant's session."""
+        partition = partition_key(partition_of(tenant, session_id, partitions))
+        ref = f"{tenant}:{session_id.replace(':', '%3A')}"
+        return cls(session_id=session_id, ref=ref, base=f"{partition}:{ref}", partition=partition)
+
+    @classmethod
+    def from_ref(cls, ref: str, partitions: int) -> SessionKeys:
+        """The keys for what a wake-up carries: `<tenant>:<escaped session id>`."""
+        tenant, _, escaped = ref.partition(":")
+        return cls.of(tenant, valid_session_id(escaped.replace("%3A", ":")), partitions)
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """KEYS of every session script: the session's base, the partition's base."""
+        return self.base, self.partition
+
+    @property
+    def tenant(self) -> str:
+        """Whose session it is."""
+        return self.ref.partition(":")[0]
+
+    @property
+    def meta(self) -> str:
+        """Hash: owner, created, queue, counts."""
+        return f"{self.base}:meta"
+
+    @property
+    def mailbox(self) -> str:
+        """List: turns that have not ended, in order; the head is the one that runs."""
+        return f"{self.base}:mailbox"
+
+    @property
+    def history(self) -> str:
+        """List: one entry for each committed turn."""
+        return f"{self.base}:history"
+
+    @property
+    def turns(self) -> str:
+        """Sorted set: turn -> when its record expires (+inf while it is open)."""
+        return f"{self.base}:turns"
+
+    def turn(self, part: str) -> str:
+        """Hash: the record of a turn."""
+        return f"{self.base}:turn:{part}"
+
+    def events(self, part: str) -> str:
+        """Stream: the events of a turn."""
+        return f"{self.base}:turn:{part}:events"
+
+    def journal(self, part: str) -> str:
+        """Hash: the finished steps of an open turn."""
+        return f"{self.base}:turn:{part}:journal"
+
+    def public_id(self, part: str) -> str:
+        """The turn id that users see; it holds its session, so that its partition can be found (R16)."""
+        return f"{self.session_id}~{part}"
+
+
+def bell_channel(partition: str, client: str) -> str:
+    """The sharded channel on which one client hears of its turns in one partition."""
+    return f"{partition}:bell:{client}"

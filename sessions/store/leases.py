@@ -1,0 +1,214 @@
+"""The worker's side of a turn: take the lease, journal steps, commit, or give it back.
+
+Every write names the lease value, `<fencing token>:<nonce>`, and is refused when another one is in force.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from broker_config.settings import Settings
+from sessions.protocol import Event, EventType, TurnStatus
+from sessions.store.keys import SessionKeys
+from sessions.store.scripts import Arg, Reply, ScriptRunner
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A turn that this worker now runs, with all that a replay needs.
+
+    Attributes:
+        lease: the lease value that every write must name.
+        seq: how many events this attempt has; the next one gets seq + 1.
+        last: whether it is the turn's last attempt.
+        now_ms: the store's time when the script ran; began_ms: when the turn first began (a replay sees that).
+        history: the entries of past turns that the turn first saw, oldest first.
+    """
+
+    part: str
+    lease: str
+    attempt: int
+    request: bytes
+    deadline_ms: int
+    accepted_ms: int
+    seq: int
+    retries: int
+    last: bool
+    now_ms: int
+    began_ms: int
+    user_id: str | None
+    journal: dict[str, bytes]
+    history: list[bytes]
+
+
+class NotBegun(StrEnum):
+    """Why no turn was begun: nothing is wrong, somebody else or a later time will see to it."""
+
+    BUSY = "busy"
+    EMPTY = "empty"
+    WAITING = "waiting"
+    LATER = "later"
+    LAST = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A turn's end is written. `next` is the session's next turn, begun under the same lease.
+
+    `wake` is set when turns wait and the lease was given back: (queue, acceptance time in ms) to publish.
+    """
+
+    status: TurnStatus
+    next: Begun | None = None
+    wake: tuple[str, int] | None = None
+
+
+class Lost(Exception):
+    """The lease is another's, or nobody's: nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a turn ends."""
+
+    status: TurnStatus
+    result: bytes = b""
+    error: bytes = b""
+    usage: bytes = b"{}"
+    history_entry: bytes = b""
+    messages: int = 0
+
+
+class LeaseStore:
+    """Leases and what may be written under them."""
+
+    def __init__(self, scripts: ScriptRunner, settings: Settings, worker: str) -> None:
+        self._scripts = scripts
+        self._worker = worker
+        self._lease_ms = int(settings.lease * 1000)
+        self._window = settings.history_window
+
+    async def begin(self, keys: SessionKeys, nonce: str, *, last_ok: bool) -> Begun | NotBegun:
+        """Take the session's lease and begin the turn at the head of its mailbox."""
+        reply = await self._scripts.run(
+            "lease_session", keys.pair, nonce, self._lease_ms, self._worker, self._window, int(last_ok)
+        )
+        word = reply[0].decode()
+        return _begun(reply) if word == "run" else NotBegun(word)
+
+    def record(
+        self,
+        keys: SessionKeys,
+        turn: Begun,
+        field: str,
+        value: bytes,
+        seq: int,
+        events: Sequence[tuple[EventType, bytes]],
+    ) -> _Recording:
+        """Write a step and its events (or events only, with no field). Await the result for `cancel` or `Lost`."""
+        args: list[Arg] = [turn.part, turn.lease, field, value, seq]
+        for kind, data in events:
+            args += (kind, data)
+        return _Recording(self._scripts, keys, args)
+
+    async def commit(
+        self, keys: SessionKeys, turn: Begun, ending: Ending, seq: int, *, go_on: bool, last_ok: bool
+    ) -> Committed:
+        """End the turn, and begin the session's next one when `go_on`.
+
+        Raises:
+            Lost: nothing was written.
+        """
+        reply = await self._scripts.run(
+            "commit_turn", keys.pair,
+            turn.part, turn.lease, ending.status, ending.result, ending.error, ending.usage, ending.history_entry,
+            ending.messages, seq, int(go_on), self._lease_ms, self._worker, self._window, int(last_ok),
+        )  # fmt: skip
+        if reply[0] == b"lost":
+            raise Lost
+        status, word = TurnStatus(reply[1].decode()), reply[2]
+        if word == b"run":
+            return Committed(status, next=_begun(reply[2:]))
+        return Committed(status, wake=(reply[3].decode(), int(reply[4])) if word == b"more" else None)
+
+    async def release(
+        self,
+        keys: SessionKeys,
+        turn: Begun,
+        why: str,
+        pause: float,
+        seq: int,
+        event: EventType,
+        data: dict[str, Any],
+    ) -> tuple[str, int] | None:
+        """Give the turn back unfinished; returns the wake-up to publish when it may go on at once.
+
+        Raises:
+            Lost: the lease had ended.
+        """
+        reply = await self._scripts.run(
+            "release_turn", keys.pair,
+            turn.part, turn.lease, why, int(pause * 1000), seq, event, json.dumps(data),
+        )  # fmt: skip
+        if reply[0] == b"lost":
+            raise Lost
+        return (reply[1].decode(), int(reply[2])) if reply[0] == b"released" and pause <= 0 else None
+
+    async def forgive(self, keys: SessionKeys, part: str, lease: str) -> str:
+        """Say that a lease ended because the store was out of reach, which is no crash of the turn's."""
+        reply = await self._scripts.run("forgive_crash", keys.pair, part, lease)
+        return str(reply[0].decode())
+
+
+class _Recording:
+    """A step on its way: started at once, awaited now or just before the commit."""
+
+    __slots__ = ("_reply",)
+
+    def __init__(self, scripts: ScriptRunner, keys: SessionKeys, args: list[Arg]) -> None:
+        self._reply = scripts.start("record_step", keys.pair, args)
+
+    async def done(self) -> bool:
+        """Wait until it is written; True when a client asked to cancel the turn.
+
+        Raises:
+            Lost: nothing was written.
+        """
+        word = (await self._reply)[0]
+        if word == b"lost":
+            raise Lost
+        return bool(word == b"cancel")
+
+
+def _begun(reply: Reply) -> Begun:
+    _, part, lease, attempt, request, deadline, accepted, seq, retries, last, now, owner, journal, history = reply
+    if isinstance(journal, dict):
+        steps = {k.decode(): v for k, v in journal.items()}
+    else:
+        steps = {journal[i].decode(): journal[i + 1] for i in range(0, len(journal), 2)}
+    return Begun(
+        part=part.decode(),
+        lease=lease.decode(),
+        attempt=int(attempt),
+        request=request,
+        deadline_ms=int(deadline),
+        accepted_ms=int(accepted),
+        seq=int(seq),
+        retries=int(retries or 0),
+        last=last == b"1",
+        now_ms=int(now),
+        began_ms=int(steps["inputs"].rpartition(b":")[2]),
+        user_id=owner.decode() or None,
+        journal=steps,
+        history=history,
+    )
+
+
+def event_from(entry: tuple[bytes, dict[bytes, bytes]]) -> Event:
+    """An event as XRANGE returns it."""
+    eid, fields = entry
+    return Event(eid.decode(), EventType(fields[b"type"].decode()), json.loads(fields[b"data"]))

@@ -1,0 +1,48 @@
+#!lua
+-- Accepts a turn: from here on it ends in exactly one final status. Refused at maxmemory, on purpose (no allow-oom).
+-- KEYS 1 session base   (writes :meta hash, :mailbox list, :turn:<id> hash, :turns zset, :idem:<key> hash)
+-- KEYS 2 partition base (writes :wakeups zset)
+-- ARGV 1 turn id · 2 request (JSON) · 3 digest of the request · 4 hash of the idempotency key, or ''
+--      5 user id, or '' · 6 time to the deadline (ms) · 7 most turns that may wait · 8 queue
+--      9 watching client's nonce, or '' · 10 readers | waiters · 11 result ttl (ms) · 12 idempotency ttl (ms)
+--      13 max attempts · 14 session ttl (ms; '' leaves it, 0 removes it)
+-- Returns accepted, turn id, wake (1: publish a wake-up), now (ms), queue | duplicate, turn id | conflict, turn id
+--      | owner | full, count
+--!include clock
+--!include session
+S, P = KEYS[1], KEYS[2]
+local id, now = ARGV[1], now_ms()
+local t, meta = turn_key(id), S .. ':meta'
+if redis.call('EXISTS', t) == 1 then -- this very script, sent again after a lost reply
+  local m = redis.call('HMGET', meta, 'wake', 'queue')
+  return { 'accepted', id, '1', m[1] or now, m[2] or ARGV[8] }
+end
+local owner = redis.call('HGET', meta, 'owner')
+if ARGV[5] ~= '' and owner and owner ~= ARGV[5] then return { 'owner' } end
+if ARGV[4] ~= '' then
+  local first = redis.call('HMGET', S .. ':idem:' .. ARGV[4], 'turn', 'digest')
+  if first[1] then return { first[2] == ARGV[3] and 'duplicate' or 'conflict', first[1] } end
+end
+local waiting = redis.call('LLEN', S .. ':mailbox')
+if waiting >= tonumber(ARGV[7]) then return { 'full', waiting } end
+
+redis.call('HSETNX', meta, 'created', now)
+redis.call('HSETNX', meta, 'queue', ARGV[8])
+if ARGV[5] ~= '' and not owner then redis.call('HSET', meta, 'owner', ARGV[5]) end
+if ARGV[14] ~= '' then redis.call('HSET', meta, 'ttl', ARGV[14]) end
+if redis.call('HINCRBY', meta, 'open', 1) == 1 and (tonumber(redis.call('HGET', meta, 'ttl') or '') or 0) > 0 then
+  for _, name in ipairs(SESSION_KEYS) do redis.call('PERSIST', S .. ':' .. name) end
+end
+redis.call('HSET', t, 'status', 'queued', 'request', ARGV[2], 'digest', ARGV[3], 'idem', ARGV[4], 'accepted', now,
+  'deadline', now + ARGV[6], 'attempt', 0, 'crashes', 0, 'result_ttl', ARGV[11], 'idem_ttl', ARGV[12],
+  'max_attempts', ARGV[13])
+if ARGV[9] ~= '' then redis.call('HSET', t, ARGV[10], ARGV[9]) end
+if ARGV[4] ~= '' then redis.call('HSET', S .. ':idem:' .. ARGV[4], 'turn', id, 'digest', ARGV[3]) end
+redis.call('RPUSH', S .. ':mailbox', id)
+redis.call('ZADD', S .. ':turns', '+inf', id)
+local queue = redis.call('HGET', meta, 'queue')
+-- Only the first turn in the line needs a wake-up: whoever holds the lease drains the mailbox.
+local wake = (waiting == 0 and redis.call('EXISTS', S .. ':lease') == 0) and '1' or '0'
+if wake == '1' then redis.call('HSET', meta, 'wake', now, 'wake_queue', queue) end
+reindex(now)
+return { 'accepted', id, wake, now, queue }

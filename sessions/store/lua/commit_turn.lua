@@ -1,0 +1,51 @@
+#!lua flags=allow-oom
+-- Ends the running turn: history, result and usage in one step, fencing first; then begins the next turn of the
+-- session under the same lease, or gives the lease back.
+-- KEYS 1 session base   (writes :lease string, :mailbox list, :history list, :meta hash, :turn:<id> hash,
+--                        :turn:<id>:events stream, :turn:<id>:journal hash, :turns zset, :idem:<key> hash)
+-- KEYS 2 partition base (writes :wakeups zset, :fence counter, :dead zset)
+-- ARGV 1 turn id · 2 lease value · 3 succeeded | failed | cancelled · 4 result (JSON) or '' · 5 error (JSON) or ''
+--      6 usage (JSON) · 7 history entry or '' · 8 messages in it · 9 seq of the ended event
+--      10 1 to go on with the next turn, else 0 · 11 lease (ms) · 12 worker's name · 13 history window (turns)
+--      14 1 when this process may run a turn on its last attempt, else 0
+-- Returns lost (nothing written) | committed, status, released | committed, status, more (turns wait: publish a
+--      wake-up), queue, now (ms) | committed, status, run... (as lease_session's run)
+--!include clock
+--!include session
+--!include head
+S, P = KEYS[1], KEYS[2]
+local id, value, status, now = ARGV[1], ARGV[2], ARGV[3], now_ms()
+local t = turn_key(id)
+local r = redis.call('HMGET', t, 'status', 'owner', 'cancel')
+if r[2] ~= value then return { 'lost' } end
+if FINAL[r[1]] then
+  status = r[1] -- sent again after a lost reply: the stored outcome stands (R1)
+else
+  if r[1] ~= 'running' or redis.call('GET', S .. ':lease') ~= value then return { 'lost' } end
+  if redis.call('LINDEX', S .. ':mailbox', 0) ~= id then return { 'lost' } end
+  local result, why, entry = ARGV[4], ARGV[5], ARGV[7]
+  if r[3] and status ~= 'cancelled' then -- an accepted cancel wins over a commit that comes after it (R5)
+    status, result, entry, why = 'cancelled', '', '', failure('TurnCancelled', 'cancelled by a client')
+  end
+  if entry ~= '' then
+    redis.call('RPUSH', S .. ':history', entry)
+    redis.call('HINCRBY', S .. ':meta', 'messages', ARGV[8])
+  end
+  local token = string.match(value, '^(%d+):')
+  end_turn(id, status, now, token, ARGV[9], { 'result', result, 'error', why, 'usage', ARGV[6] })
+end
+if redis.call('GET', S .. ':lease') ~= value then return { 'committed', status, 'released' } end
+if ARGV[10] == '1' then
+  local reply = start_head(value, '', ARGV[11], ARGV[12], ARGV[13], ARGV[14], now)
+  if reply[1] == 'run' then return { 'committed', status, unpack(reply) } end
+  settle(reply[1], now)
+  return { 'committed', status, 'released' }
+end
+redis.call('DEL', S .. ':lease')
+local word, queue = 'released', ''
+if redis.call('LLEN', S .. ':mailbox') > 0 then
+  word, queue = 'more', redis.call('HGET', S .. ':meta', 'queue')
+  redis.call('HSET', S .. ':meta', 'wake', now, 'wake_queue', queue)
+end
+reindex(now)
+return { 'committed', status, word, queue, now }

@@ -1,0 +1,26 @@
+#!lua flags=allow-oom
+-- Removes a session with all it has. A worker that runs one of its turns loses its lease and can write nothing.
+-- KEYS 1 session base   (deletes every key of the session)
+-- KEYS 2 partition base (writes :wakeups zset, :dead zset)
+-- ARGV 1 user id, or ''
+-- Returns deleted, keys removed, turns removed, open turns among them | owner
+--!include session
+S, P = KEYS[1], KEYS[2]
+local owner = redis.call('HGET', S .. ':meta', 'owner')
+if ARGV[1] ~= '' and owner and owner ~= ARGV[1] then return { 'owner' } end
+local ids, removed, turns, open = {}, 0, 0, 0
+for _, id in ipairs(redis.call('LRANGE', S .. ':mailbox', 0, -1)) do ids[id], open = true, open + 1 end
+for _, id in ipairs(redis.call('ZRANGE', S .. ':turns', 0, -1)) do ids[id] = true end
+for id in pairs(ids) do
+  local t = turn_key(id)
+  ring(id, true)
+  local idem = redis.call('HGET', t, 'idem')
+  if idem and idem ~= '' then removed = removed + redis.call('UNLINK', S .. ':idem:' .. idem) end
+  removed = removed + redis.call('UNLINK', t, t .. ':events', t .. ':journal')
+  redis.call('ZREM', P .. ':dead', ref() .. '~' .. id)
+  turns = turns + 1
+end
+for _, name in ipairs(SESSION_KEYS) do removed = removed + redis.call('UNLINK', S .. ':' .. name) end
+removed = removed + redis.call('UNLINK', S .. ':mailbox', S .. ':lease')
+redis.call('ZREM', P .. ':wakeups', ref())
+return { 'deleted', removed, turns, open }

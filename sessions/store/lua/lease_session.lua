@@ -1,0 +1,20 @@
+#!lua flags=allow-oom
+-- Takes a session's lease and begins the turn at the head of its mailbox.
+-- KEYS 1 session base   (writes :lease string, :mailbox list, :turn:<id> hash, :turn:<id>:events stream,
+--                        :turn:<id>:journal hash, :turns zset, :meta hash; reads :history list)
+-- KEYS 2 partition base (writes :wakeups zset, :fence counter, :dead zset)
+-- ARGV 1 nonce of this acquisition · 2 lease (ms) · 3 worker's name · 4 history window (turns)
+--      5 1 when this process may run a turn on its last attempt, else 0
+-- Returns run, turn id, lease value, attempt, request, deadline (ms), accepted (ms), seq, retries, last (0|1),
+--      now (ms), owner, journal, history | busy, time left (ms) | empty | waiting | later, not before (ms) | last
+--!include clock
+--!include session
+--!include head
+S, P = KEYS[1], KEYS[2]
+local now, held = now_ms(), redis.call('GET', S .. ':lease')
+if held and string.match(held, ':(.*)$') ~= ARGV[1] then
+  return { 'busy', redis.call('PTTL', S .. ':lease') }
+end
+local reply = start_head(held or nil, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], now)
+if reply[1] ~= 'run' then settle(reply[1], now) end
+return reply

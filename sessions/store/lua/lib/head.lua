@@ -1,0 +1,84 @@
+-- Starting the turn at the head of the mailbox: shared by taking the lease and by going on after a commit.
+
+-- What the worker needs to run a turn: its record, its journal and the window of history that it first saw (R6).
+local function run_reply(id, value, now, last)
+  local t = turn_key(id)
+  local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries')
+  local seen = redis.call('HGET', t .. ':journal', 'inputs')
+  local upto, window = string.match(seen, '^(%d+):(%d+):')
+  local from = math.max(0, upto - window)
+  local history = {}
+  if tonumber(window) > 0 and tonumber(upto) > 0 then
+    history = redis.call('LRANGE', S .. ':history', from, upto - 1)
+  end
+  local owner = redis.call('HGET', S .. ':meta', 'owner') or ''
+  return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
+    redis.call('HGETALL', t .. ':journal'), history }
+end
+
+local function start(id, value, lease_ms, worker, window, now, last)
+  local t = turn_key(id)
+  local token = string.match(value, '^(%d+):')
+  redis.call('SET', S .. ':lease', value, 'PX', lease_ms)
+  local attempt = redis.call('HINCRBY', t, 'attempt', 1)
+  redis.call('HSET', t, 'status', 'running', 'owner', value, 'worker', worker, 'started', now, 'not_before', 0, 'seq', 1)
+  redis.call('HSETNX', t .. ':journal', 'inputs', redis.call('LLEN', S .. ':history') .. ':' .. window .. ':' .. now)
+  if attempt == 1 then
+    add_event(id, token, 1, 'started', cjson.encode({ attempt = 1, worker = worker }))
+  else
+    local valid = redis.call('HGET', t, 'valid')
+    add_event(id, token, 1, 'attempt_reset',
+      cjson.encode({ attempt = attempt, worker = worker, valid_through = valid or cjson.null }))
+  end
+  reindex(now)
+  ring(id, false)
+  return run_reply(id, value, now, last)
+end
+
+-- A head that lost its worker: the lease ended without release. That, and only that, counts towards max_attempts (R8).
+local function note_crash(id, owner)
+  local t = turn_key(id)
+  redis.call('HSET', t, 'status', 'queued', 'owner', '', 'crash:' .. owner, 1)
+  return redis.call('HINCRBY', t, 'crashes', 1)
+end
+
+-- Ends heads that can run no more, then starts the first that can. `value` is the lease held, or nil: then it is
+-- made from a new fencing token. Answers run | empty | waiting | later | last.
+local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
+  while true do
+    local id = redis.call('LINDEX', S .. ':mailbox', 0)
+    if not id then return { 'empty' } end
+    local r = redis.call('HMGET', turn_key(id), 'status', 'owner', 'crashes', 'max_attempts', 'cancel', 'deadline', 'not_before')
+    local crashes, limit = tonumber(r[3] or '') or 0, tonumber(r[4] or '') or 1
+    if r[1] == 'running' and value and r[2] == value then return run_reply(id, value, now, '0') end
+    if r[1] == 'running' then crashes = note_crash(id, r[2]) end
+    local function token() return redis.call('INCR', P .. ':fence') end
+    if not r[1] then
+      bury_missing(id, now)
+    elseif r[5] then
+      end_turn(id, 'cancelled', now, token(), 1, { 'error', failure('TurnCancelled', 'cancelled by a client') })
+    elseif crashes >= limit then
+      end_turn(id, 'dead_lettered', now, token(), 1, { 'error', failure('TurnDeadLettered',
+        'the worker of this turn died ' .. crashes .. ' times; its journal is kept') })
+    elseif tonumber(r[6]) <= now then
+      end_turn(id, 'failed', now, token(), 1, { 'error', failure('TurnDeadlineExceeded',
+        'the deadline passed before the turn ended; give it more time with timeout=') })
+    elseif r[1] == 'waiting' then
+      return { 'waiting' }
+    elseif (tonumber(r[7] or '') or 0) > now then
+      return { 'later', r[7] }
+    elseif limit > 1 and crashes == limit - 1 and last_ok == '0' then
+      return { 'last' } -- this process already runs a turn on its last attempt (R8)
+    else
+      local last = (limit > 1 and crashes == limit - 1) and '1' or '0'
+      return start(id, value or (token() .. ':' .. nonce), lease_ms, worker, window, now, last)
+    end
+  end
+end
+
+-- Gives the lease back when nothing was started under it, and says when to look at the session again.
+local function settle(word, now)
+  redis.call('DEL', S .. ':lease')
+  reindex(now)
+  if word == 'last' then redis.call('ZADD', P .. ':wakeups', now + 1000, ref()) end
+end

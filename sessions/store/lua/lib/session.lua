@@ -1,0 +1,119 @@
+-- The keys of one session, derived from its base S and its partition's base P, and what every transition of a
+-- turn has in common. S is assigned, not constant: the rescue script walks through many sessions.
+local S, P
+local LOST_WAKE_MS = 2000 -- a wake-up not taken for this long is looked at again
+local SESSION_KEYS = { 'meta', 'history', 'turns', 'agents', 'state', 'memory', 'checkpoints' }
+local FINAL = { succeeded = true, failed = true, cancelled = true, dead_lettered = true }
+
+local function turn_key(id)
+  return S .. ':turn:' .. id
+end
+
+local function ref()
+  return string.sub(S, #P + 2)
+end
+
+-- Tells the clients that watch this turn: readers hear every event, waiters only the end.
+local function ring(id, ended)
+  local w = redis.call('HMGET', turn_key(id), 'readers', 'waiters')
+  for nonce in string.gmatch(w[1] or '', '%S+') do
+    redis.call('SPUBLISH', P .. ':bell:' .. nonce, id)
+  end
+  if ended then
+    for nonce in string.gmatch(w[2] or '', '%S+') do
+      redis.call('SPUBLISH', P .. ':bell:' .. nonce, id)
+    end
+  end
+end
+
+-- Appends an event under an id of the caller's. A script that is sent again finds the id taken: nothing changes.
+local function add_event(id, token, seq, kind, data)
+  local eid = token .. '-' .. seq
+  local done = redis.pcall('XADD', turn_key(id) .. ':events', eid, 'type', kind, 'data', data)
+  if type(done) == 'table' and done.err and not string.find(done.err, 'equal or smaller', 1, true) then
+    return error(done.err)
+  end
+  return eid
+end
+
+-- When must someone look at this session? The earliest of all reasons; none left: out of the index (R4).
+local function reindex(now)
+  local score
+  local left = redis.call('PTTL', S .. ':lease')
+  if left > 0 then
+    score = now + left
+  else
+    local id = redis.call('LINDEX', S .. ':mailbox', 0)
+    if not id then
+      redis.call('ZREM', P .. ':wakeups', ref())
+      return
+    end
+    local r = redis.call('HMGET', turn_key(id), 'status', 'not_before', 'deadline')
+    local not_before = tonumber(r[2] or '') or 0
+    if not_before > now then
+      score = not_before
+    elseif r[1] == 'waiting' then
+      score = tonumber(r[3]) or now
+    else
+      score = (tonumber(redis.call('HGET', S .. ':meta', 'wake') or '') or now) + LOST_WAKE_MS
+    end
+  end
+  redis.call('ZADD', P .. ':wakeups', score, ref())
+end
+
+-- While a turn is open nothing of its session expires; the end of the last one sets one expiry on all (R3).
+local function set_expiry(now)
+  local m = redis.call('HMGET', S .. ':meta', 'open', 'ttl')
+  local ttl = tonumber(m[2] or '') or 0
+  if ttl > 0 and (tonumber(m[1] or '') or 0) <= 0 then
+    for _, name in ipairs(SESSION_KEYS) do
+      redis.call('PEXPIREAT', S .. ':' .. name, now + ttl)
+    end
+  end
+end
+
+-- The one way a turn gets its final status. `fields` are further fields of the record.
+local function end_turn(id, status, now, token, seq, fields)
+  local t = turn_key(id)
+  local r = redis.call('HMGET', t, 'result_ttl', 'idem', 'idem_ttl', 'attempt', 'cancel')
+  local ttl = tonumber(r[1])
+  redis.call('HSET', t, 'status', status, 'ended', now, unpack(fields))
+  redis.call('LREM', S .. ':mailbox', 1, id)
+  if status == 'dead_lettered' then
+    redis.call('PEXPIRE', t .. ':journal', ttl)
+    redis.call('ZREMRANGEBYSCORE', P .. ':dead', '-inf', now - ttl)
+    redis.call('ZADD', P .. ':dead', now, ref() .. '~' .. id)
+    redis.call('PEXPIRE', P .. ':dead', ttl)
+  else
+    redis.call('UNLINK', t .. ':journal')
+  end
+  local why = redis.call('HGET', t, 'error')
+  local said = '{"status":"' .. status .. '"'
+  if why and why ~= '' then said = said .. ',"error":' .. why end
+  add_event(id, token, seq, 'ended', said .. '}')
+  redis.call('PEXPIRE', t, ttl)
+  redis.call('PEXPIRE', t .. ':events', ttl)
+  if r[2] and r[2] ~= '' then
+    redis.call('PEXPIRE', S .. ':idem:' .. r[2], tonumber(r[3]))
+  end
+  redis.call('ZREMRANGEBYSCORE', S .. ':turns', '-inf', now)
+  redis.call('ZADD', S .. ':turns', now + ttl, id)
+  redis.call('HINCRBY', S .. ':meta', 'open', -1)
+  redis.call('HINCRBY', S .. ':meta', 'turns', 1)
+  set_expiry(now)
+  ring(id, true)
+end
+
+-- A mailbox entry whose record is gone cannot run: it is set aside instead of raising for ever (R3).
+local function bury_missing(id, now)
+  redis.call('LREM', S .. ':mailbox', 1, id)
+  redis.call('ZREM', S .. ':turns', id)
+  redis.call('HINCRBY', S .. ':meta', 'open', -1)
+  redis.call('ZADD', P .. ':dead', now, ref() .. '~' .. id)
+  redis.call('PEXPIRE', P .. ':dead', 604800000)
+  set_expiry(now)
+end
+
+local function failure(kind, message)
+  return cjson.encode({ type = kind, message = message })
+end

@@ -1,0 +1,25 @@
+#!lua flags=allow-oom
+-- Journals a finished step and its events in one step; without a field, appends events only.
+-- KEYS 1 session base   (writes :turn:<id>:journal hash, :turn:<id>:events stream, :turn:<id> hash; reads :lease)
+-- KEYS 2 partition base (publishes on :bell:<client>)
+-- ARGV 1 turn id · 2 lease value · 3 journal field, or '' · 4 value · 5 seq of the first event
+--      6... type, data (JSON) of each event
+-- Returns ok | cancel (written, and a client asked to cancel this turn) | lost (nothing written)
+--!include clock
+--!include session
+S, P = KEYS[1], KEYS[2]
+local id, value, t = ARGV[1], ARGV[2], turn_key(ARGV[1])
+local r = redis.call('HMGET', t, 'owner', 'status', 'cancel')
+if redis.call('GET', S .. ':lease') ~= value or r[1] ~= value or r[2] ~= 'running' then return { 'lost' } end
+if ARGV[3] ~= '' then redis.call('HSET', t .. ':journal', ARGV[3], ARGV[4]) end
+local token, seq, last = string.match(value, '^(%d+):'), tonumber(ARGV[5]), nil
+for i = 6, #ARGV, 2 do
+  last = add_event(id, token, seq, ARGV[i], ARGV[i + 1])
+  seq = seq + 1
+end
+if last then
+  redis.call('HSET', t, 'seq', seq - 1)
+  if ARGV[3] ~= '' then redis.call('HSET', t, 'valid', last) end
+  ring(id, false)
+end
+return { r[3] and 'cancel' or 'ok' }

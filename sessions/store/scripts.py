@@ -1,0 +1,165 @@
+"""Loads the Lua scripts and runs them; all scripts of one tick of the event loop travel in one round trip.
+
+Each transition is one file in `lua/`. A line `--!include name` stands for a fragment in `lua/lib/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+import redis.asyncio
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+
+from broker_config.redis_clients import PASSING, AsyncStore
+from sessions.errors import BackendError, StoreFull, StoreUnavailable
+
+_INCLUDE: Final = "--!include "
+_SCRIPTS: Final = resources.files(__package__) / "lua"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A transition of the protocol: its text with the includes filled in, and the digest that names it."""
+
+    name: str
+    text: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of this name."""
+    lines = (_SCRIPTS / f"{name}.lua").read_text("utf-8").splitlines()
+    parts = [
+        (_SCRIPTS / "lib" / f"{line.removeprefix(_INCLUDE)}.lua").read_text("utf-8")
+        if line.startswith(_INCLUDE)
+        else line
+        for line in lines
+    ]
+    text = "\n".join(parts) + "\n"
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+@cache
+def script_names() -> tuple[str, ...]:
+    """All scripts there are."""
+    return tuple(sorted(p.name.removesuffix(".lua") for p in _SCRIPTS.iterdir() if p.name.endswith(".lua")))
+
+
+Arg = str | bytes | int | float
+Reply = list[Any]
+
+
+@dataclass(slots=True)
+class _Call:
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Arg]
+    reply: asyncio.Future[Reply]
+
+
+def store_error(error: BaseException) -> BackendError:
+    """Our error for one of redis-py's."""
+    if isinstance(error, OutOfMemoryError) or "maxmemory" in str(error):
+        return StoreFull(f"the store is at its maxmemory: {error}. {StoreFull.__doc__}")
+    if isinstance(error, PASSING):
+        return StoreUnavailable(f"{StoreUnavailable.__doc__} ({error})")
+    return BackendError(f"the store refused: {error}")
+
+
+class ScriptRunner:
+    """Runs scripts on the store. Calls made in one tick of the loop share a pipeline, and keep their order."""
+
+    def __init__(self, client: AsyncStore) -> None:
+        self._client = client
+        self._waiting: list[_Call] = []
+        self._flights: set[asyncio.Task[None]] = set()
+
+    def start(self, name: str, keys: Sequence[str], args: Sequence[Arg]) -> asyncio.Future[Reply]:
+        """Queue a script for this tick; the future holds its reply."""
+        loop = asyncio.get_running_loop()
+        call = _Call(script(name), keys, args, loop.create_future())
+        if not self._waiting:
+            loop.call_soon(self._take_off)
+        self._waiting.append(call)
+        return call.reply
+
+    async def run(self, name: str, keys: Sequence[str], *args: Arg) -> Reply:
+        """Run a script and wait for its reply.
+
+        Raises:
+            StoreUnavailable, StoreFull, BackendError: the store did not run it, or its reply was lost.
+        """
+        return await self.start(name, keys, args)
+
+    def _take_off(self) -> None:
+        calls, self._waiting = self._waiting, []
+        flight = asyncio.get_running_loop().create_task(self._fly(calls))
+        self._flights.add(flight)
+        flight.add_done_callback(self._flights.discard)
+
+    async def _fly(self, calls: list[_Call]) -> None:
+        try:
+            replies = await self._execute(calls)
+            if any(isinstance(reply, NoScriptError) for reply in replies):
+                replies = await self._execute_anew(calls, replies)
+        except (RedisError, OSError) as error:
+            replies = [error] * len(calls)
+        except asyncio.CancelledError:
+            for call in calls:
+                call.reply.cancel()
+            raise
+        for call, reply in zip(calls, replies, strict=True):
+            _settle(call, reply)
+
+    async def _execute(self, calls: Sequence[_Call]) -> list[Any]:
+        if isinstance(self._client, redis.asyncio.RedisCluster):
+            return await asyncio.gather(*(self._one(call) for call in calls), return_exceptions=True)
+        if len(calls) == 1:
+            return [await self._one(calls[0])]
+        async with self._client.pipeline(transaction=False) as pipe:
+            for call in calls:
+                pipe.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)  # type: ignore[arg-type]
+            return await pipe.execute(raise_on_error=False)
+
+    async def _one(self, call: _Call) -> Any:
+        try:
+            return await self._client.evalsha(  # type: ignore[misc]
+                call.script.sha,
+                len(call.keys),
+                *call.keys,
+                *call.args,  # type: ignore[arg-type]
+            )
+        except ResponseError as error:
+            return error
+
+    async def _execute_anew(self, calls: list[_Call], replies: list[Any]) -> list[Any]:
+        """The server does not know a script (it is new, or was restarted): send those with their text."""
+        done = list(replies)
+        for index, (call, reply) in enumerate(zip(calls, replies, strict=True)):
+            if isinstance(reply, NoScriptError):
+                try:
+                    done[index] = await self._client.eval(  # type: ignore[misc]
+                        call.script.text,
+                        len(call.keys),
+                        *call.keys,
+                        *call.args,  # type: ignore[arg-type]
+                    )
+                except ResponseError as error:
+                    done[index] = error
+        return done
+
+
+def _settle(call: _Call, reply: Any) -> None:
+    if call.reply.done():  # nobody waits any more
+        return
+    if isinstance(reply, BaseException):
+        call.reply.set_exception(store_error(reply))
+    else:
+        call.reply.set_result(reply)

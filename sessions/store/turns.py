@@ -1,0 +1,220 @@
+"""The client's side of a turn: accept, read, watch, cancel, and delete its session."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from broker_config.settings import Settings
+from sessions.errors import (
+    CorruptRecord,
+    IdempotencyConflict,
+    SessionBusy,
+    SessionOwnerError,
+    TurnNotFound,
+)
+from sessions.protocol import TurnError, TurnRequest, TurnStatus, Usage
+from sessions.store.keys import SessionKeys
+from sessions.store.scripts import ScriptRunner, store_error
+
+Watch = Literal["readers", "waiters"]
+
+_FIELDS = tuple(
+    b"status attempt crashes retries accepted deadline started ended worker cancel result error usage".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """What `accept` writes down.
+
+    Attributes:
+        request: the request's JSON; digest: what an idempotent repeat must equal; timeout: seconds to the deadline.
+        watcher: nonce of the client that wants to hear of the turn, with what it wants to hear.
+        session_ttl: seconds the session lives after its last turn; None leaves what it has.
+    """
+
+    part: str
+    request: bytes
+    digest: str
+    timeout: float
+    queue: str
+    user_id: str | None = None
+    idempotency: str = ""
+    watcher: str = ""
+    watch: Watch = "waiters"
+    session_ttl: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A turn is accepted. `wake` says whether a wake-up must be published, stamped with `now_ms`."""
+
+    part: str
+    duplicate: bool
+    wake: bool
+    now_ms: int
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
+    """A turn as it is stored."""
+
+    part: str
+    status: TurnStatus
+    attempt: int
+    crashes: int
+    retries: int
+    accepted_ms: int
+    deadline_ms: int
+    started_ms: int | None
+    ended_ms: int | None
+    worker: str | None
+    cancel_requested: bool
+    result: bytes | None
+    error: TurnError | None
+    usage: Usage | None
+
+    @classmethod
+    def read(cls, part: str, raw: dict[bytes, bytes]) -> TurnRecord:
+        """A record from its hash.
+
+        Raises:
+            CorruptRecord: a field is missing or cannot be read.
+        """
+        try:
+            return cls(
+                part=part,
+                status=TurnStatus(raw[b"status"].decode()),
+                attempt=int(raw[b"attempt"]),
+                crashes=int(raw.get(b"crashes", 0)),
+                retries=int(raw.get(b"retries", 0)),
+                accepted_ms=int(raw[b"accepted"]),
+                deadline_ms=int(raw[b"deadline"]),
+                started_ms=int(raw[b"started"]) if b"started" in raw else None,
+                ended_ms=int(raw[b"ended"]) if b"ended" in raw else None,
+                worker=raw[b"worker"].decode() if b"worker" in raw else None,
+                cancel_requested=b"cancel" in raw,
+                result=raw.get(b"result") or None,
+                error=TurnError.model_validate_json(raw[b"error"]) if raw.get(b"error") else None,
+                usage=Usage.model_validate_json(raw[b"usage"]) if raw.get(b"usage") else None,
+            )
+        except (KeyError, ValueError, ValidationError) as error:
+            raise CorruptRecord(f"the record of turn {part} cannot be read: {error!r}") from error
+
+
+class TurnStore:
+    """Turns in the store, as a client sees them."""
+
+    def __init__(self, scripts: ScriptRunner, client: Any, settings: Settings) -> None:
+        self._scripts = scripts
+        self._client = client
+        self._settings = settings
+
+    async def accept(self, keys: SessionKeys, turn: NewTurn) -> Accepted:
+        """Accept a turn. When this returns, the turn ends in exactly one final status.
+
+        Raises:
+            SessionOwnerError, SessionBusy, IdempotencyConflict: nothing was changed.
+            StoreFull, StoreUnavailable: the store could not take it.
+        """
+        s = self._settings
+        reply = await self._scripts.run(
+            "accept_turn", keys.pair,
+            turn.part, turn.request, turn.digest, turn.idempotency, turn.user_id or "", int(turn.timeout * 1000),
+            s.mailbox_limit, turn.queue, turn.watcher, turn.watch, int(s.result_ttl * 1000),
+            int(s.idempotency_ttl * 1000), s.max_attempts,
+            "" if turn.session_ttl is None else int(turn.session_ttl * 1000),
+        )  # fmt: skip
+        match reply[0]:
+            case b"accepted":
+                return Accepted(turn.part, False, reply[2] == b"1", int(reply[3]), reply[4].decode())
+            case b"duplicate":
+                return Accepted(reply[1].decode(), True, False, 0, turn.queue)
+            case b"conflict":
+                first = keys.public_id(reply[1].decode())
+                raise IdempotencyConflict(f"{IdempotencyConflict.__doc__} It belongs to turn {first!r}.", turn_id=first)
+            case b"owner":
+                raise SessionOwnerError(
+                    f"session {keys.session_id!r} belongs to another user than {turn.user_id!r}; open it as its owner"
+                )
+            case b"full":
+                raise SessionBusy(
+                    f"session {keys.session_id!r} has {int(reply[1])} turns waiting, the most it takes "
+                    "(SESSIONFLEET_MAILBOX_LIMIT); wait for some to end, then try again"
+                )
+            case word:
+                raise CorruptRecord(f"accept_turn answered {word!r}")
+
+    async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
+        """The record of a turn.
+
+        Raises:
+            TurnNotFound: there is none.
+        """
+        try:
+            values = await self._client.hmget(keys.turn(part), _FIELDS)
+        except Exception as error:
+            raise store_error(error) from error
+        raw = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
+        if not raw:
+            raise self._not_found(keys, part)
+        return TurnRecord.read(part, raw)
+
+    async def request(self, keys: SessionKeys, part: str) -> TurnRequest:
+        """What was asked for."""
+        raw = await self._client.hget(keys.turn(part), "request")
+        if raw is None:
+            raise self._not_found(keys, part)
+        return TurnRequest.model_validate_json(raw)
+
+    async def watch(self, keys: SessionKeys, part: str, nonce: str, watch: Watch, *, on: bool = True) -> TurnStatus:
+        """Have this client told of a turn, or no longer; returns the turn's status."""
+        reply = await self._scripts.run("watch_turn", keys.pair, part, nonce, watch, "on" if on else "off")
+        if reply[0] == b"missing":
+            raise self._not_found(keys, part)
+        return TurnStatus(reply[1].decode())
+
+    async def cancel(self, keys: SessionKeys, part: str) -> tuple[TurnStatus, str | None]:
+        """Cancel a turn. Returns its status now, and the worker that must be told when it runs."""
+        reply = await self._scripts.run("cancel_turn", keys.pair, part)
+        match reply[0]:
+            case b"cancelled":
+                return TurnStatus.CANCELLED, None
+            case b"marked":
+                return TurnStatus.RUNNING, reply[1].decode()
+            case b"ended":
+                return TurnStatus(reply[1].decode()), None
+            case _:
+                raise self._not_found(keys, part)
+
+    async def delete_session(self, keys: SessionKeys, user_id: str | None = None) -> dict[str, int]:
+        """Remove a session with all it has; a running turn of it can write nothing any more."""
+        reply = await self._scripts.run("delete_session", keys.pair, user_id or "")
+        if reply[0] == b"owner":
+            raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
+        return {"keys": int(reply[1]), "turns": int(reply[2]), "open_turns": int(reply[3])}
+
+    async def listed(self, keys: SessionKeys) -> list[str]:
+        """The turns of a session whose records still exist, oldest first."""
+        return sorted(part.decode() for part in await self._client.zrange(keys.turns, 0, -1))
+
+    async def journal(self, keys: SessionKeys, part: str) -> dict[str, Any]:
+        """The journal of a turn that is open or a dead letter, for people to look at."""
+        raw = await self._client.hgetall(keys.journal(part))
+        return {field.decode(): _shown(value) for field, value in raw.items()}
+
+    @staticmethod
+    def _not_found(keys: SessionKeys, part: str) -> TurnNotFound:
+        return TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
+
+
+def _shown(value: bytes) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value.decode(errors="replace")

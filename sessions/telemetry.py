@@ -1,0 +1,60 @@
+"""Logging: structlog's events on the standard library's loggers, so that every program keeps its own handlers.
+
+A library must not configure logging for its host; only the worker and the CLI call `configure_logging`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, cast
+
+import structlog
+
+from broker_config.settings import Settings
+
+
+def _render(_: Any, __: str, event: dict[str, Any]) -> str:
+    said = str(event.pop("event"))
+    event.pop("exc_info", None)
+    return " ".join([said, *(f"{key}={value!r}" for key, value in event.items())])
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        event: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return cast(str, structlog.processors.JSONRenderer()(None, "", event))
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger whose events have a name and values: `log.warning("lease_lost", session=...)`."""
+    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[structlog.stdlib.filter_by_level, structlog.processors.format_exc_info, _with_traceback],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        context_class=dict,
+    )
+    return logger
+
+
+def _with_traceback(logger: Any, name: str, event: Any) -> str:
+    trace = event.pop("exception", None)
+    text = _render(logger, name, event)
+    return f"{text}\n{trace}" if trace else text
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send this process's log to stderr, as lines for people or one JSON object a line."""
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s")
+    handler.setFormatter(_Json() if settings.log_json else plain)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level)

@@ -1,0 +1,31 @@
+"""The engine: pydantic-ai with a journal. It knows no broker and no store; see `ports`."""
+
+from workers.engine.engine import Engine
+from workers.engine.ports import (
+    EventDraft,
+    EventSink,
+    HandedOver,
+    LeaseLost,
+    PassingModelError,
+    RunState,
+    StepJournal,
+    TurnInput,
+    TurnOutput,
+)
+from workers.engine.registry import Registry, register_agent, register_model
+
+__all__ = [
+    "Engine",
+    "EventDraft",
+    "EventSink",
+    "HandedOver",
+    "LeaseLost",
+    "PassingModelError",
+    "Registry",
+    "RunState",
+    "StepJournal",
+    "TurnInput",
+    "TurnOutput",
+    "register_agent",
+    "register_model",
+]

@@ -1,0 +1,213 @@
+"""From a turn's agent configuration to a pydantic-ai agent, built once and used by all turns that want the same.
+
+Building costs more than a turn does, so what is prepared here is kept; nothing of a turn hangs on it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from jsonschema.exceptions import SchemaError
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+from pydantic_ai import Agent, FunctionToolset, ModelRetry, RunContext, StructuredDict, Tool
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.exceptions import UserError
+from pydantic_ai.output import OutputContext
+
+from sessions.errors import TurnConfigurationError
+from sessions.protocol import AgentConfig
+from sessions.tools import ToolContext, ToolSpec, spec_of
+from workers.engine.journal import Journal
+from workers.engine.models import ModelResolver
+from workers.engine.registry import RegisteredTool, Registry
+from workers.engine.scope import current_tool
+
+CACHED_AGENTS = 256
+TOOL_RETRIES = 2
+OUTPUT_RETRIES = 2
+_ERRORS_TOLD = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAgent:
+    """An agent that is ready to run, and what the journal must know of it.
+
+    Attributes:
+        options: what each run is given besides the turn's own input.
+        plain_text: any text ends the run.
+    """
+
+    agent: Agent[Any, Any]
+    options: Mapping[str, Any]
+    specs: Mapping[str, ToolSpec]
+    plain_text: bool
+
+
+class AgentCache:
+    """The agents of this process that were used last."""
+
+    def __init__(self, registry: Registry, models: ModelResolver, size: int = CACHED_AGENTS) -> None:
+        self._registry = registry
+        self._models = models
+        self._size = size
+        self._prepared: OrderedDict[tuple[str, str], PreparedAgent] = OrderedDict()
+
+    def prepare(self, config: AgentConfig, default_model: str) -> PreparedAgent:
+        """The agent of this configuration.
+
+        Raises:
+            TurnConfigurationError: this worker does not know its tools, model or name, or cannot build it.
+        """
+        key = (config.model_dump_json(), default_model)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._prepared[key] = self._build(config, default_model)
+            if len(self._prepared) > self._size:
+                self._prepared.popitem(last=False)
+        self._prepared.move_to_end(key)
+        return prepared
+
+    def _build(self, config: AgentConfig, default_model: str) -> PreparedAgent:
+        try:
+            if config.registered:
+                return self._registered(config)
+            return self._configured(config, default_model)
+        except UserError as error:
+            raise TurnConfigurationError(f"agent {config.name!r} cannot be built: {error}") from error
+
+    def _configured(self, config: AgentConfig, default_model: str) -> PreparedAgent:
+        tools = self._tools(config)
+        agent = Agent(
+            self._models.resolve(config.model or default_model),
+            name=config.name,
+            instructions=config.instructions or None,
+            tools=[_as_tool(tool) for tool in tools],
+            retries={"tools": TOOL_RETRIES, "output": OUTPUT_RETRIES},
+            capabilities=_capabilities(config),
+            output_type=_output_type(config) or str,
+        )
+        specs = {tool.spec.name: tool.spec for tool in tools}
+        return PreparedAgent(agent, {}, specs, plain_text=config.output_schema is None)
+
+    def _registered(self, config: AgentConfig) -> PreparedAgent:
+        """A user's own agent: what the configuration says comes on top, for each run."""
+        agent = self._registry.agents.get(config.name)
+        if agent is None:
+            raise _unknown("agent", config.name, self._registry.agent_names)
+        tools = self._tools(config)
+        options: dict[str, Any] = {"capabilities": _capabilities(config)}
+        if config.model:
+            options["model"] = self._models.resolve(config.model)
+        if config.instructions:
+            options["instructions"] = config.instructions
+        if tools:
+            options["toolsets"] = [FunctionToolset([_as_tool(tool) for tool in tools])]
+        if config.output_schema is not None:
+            options["output_type"] = _output_type(config)
+        specs = {**_own_specs(agent), **{tool.spec.name: tool.spec for tool in tools}}
+        # Its output validators and hooks may ask the model again after any text.
+        return PreparedAgent(agent, options, specs, plain_text=False)
+
+    def _tools(self, config: AgentConfig) -> list[RegisteredTool]:
+        known = self._registry.tools
+        for name in config.tools:
+            if name not in known:
+                raise _unknown("tool", name, self._registry.tool_names)
+        return [known[name] for name in config.tools]
+
+
+class OutputSchema(AbstractCapability[Any]):
+    """Holds answers to their JSON schema, which pydantic-ai's StructuredDict only tells the model."""
+
+    def __init__(self, validator: Validator) -> None:
+        self._validator = validator
+
+    async def after_output_validate(
+        self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any
+    ) -> Any:
+        """Ask the model again when its answer does not fit."""
+        errors = sorted(self._validator.iter_errors(output), key=lambda error: error.json_path)
+        if errors:
+            told = "; ".join(f"{error.json_path}: {error.message}" for error in errors[:_ERRORS_TOLD])
+            raise ModelRetry(f"The output does not fit its schema: {told}")
+        return output
+
+
+def _capabilities(config: AgentConfig) -> list[AbstractCapability[Any]]:
+    if config.output_schema is None:
+        return [Journal()]
+    validator = validator_for(config.output_schema)
+    try:
+        validator.check_schema(config.output_schema)
+    except SchemaError as error:
+        raise TurnConfigurationError(
+            f"the output type of agent {config.name!r} is no valid JSON schema: {error.message} at {error.json_path}"
+        ) from error
+    return [Journal(), OutputSchema(validator(config.output_schema))]
+
+
+def _output_type(config: AgentConfig) -> Any:
+    if config.output_schema is None:
+        return None
+    # A copy: StructuredDict writes the title into what it is given.
+    return StructuredDict(json.loads(json.dumps(config.output_schema)), name=config.output_name)
+
+
+def _as_tool(tool: RegisteredTool) -> Tool[Any]:
+    function = _with_context(tool.function)
+    try:
+        return Tool(function, name=tool.spec.name, description=tool.spec.description)
+    except (UserError, NameError, TypeError) as error:
+        raise TurnConfigurationError(
+            f"tool {tool.spec.name!r} ({tool.function.__module__}) cannot be described to a model: {error}; "
+            f"give each parameter a type that pydantic knows"
+        ) from error
+
+
+def _with_context(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function without its ToolContext parameter, which is filled in when it is called."""
+    hints = get_type_hints(function, include_extras=True)
+    name = next((name for name, hint in hints.items() if hint is ToolContext and name != "return"), None)
+    if name is None:
+        return function
+    if inspect.iscoroutinefunction(function):
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await function(*args, **kwargs, **{name: current_tool.get()})
+    else:
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs, **{name: current_tool.get()})
+
+    signature = inspect.signature(function)
+    kept = [parameter for parameter in signature.parameters.values() if parameter.name != name]
+    call.__name__, call.__qualname__ = function.__name__, function.__qualname__
+    call.__doc__, call.__module__ = function.__doc__, function.__module__
+    call.__annotations__ = {key: hint for key, hint in hints.items() if key != name}
+    call.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    return call
+
+
+def _own_specs(agent: Agent[Any, Any]) -> dict[str, ToolSpec]:
+    """Marks of `@tool` on functions that a user's own agent was given."""
+    own = (
+        (name, spec_of(tool.function))
+        for toolset in agent.toolsets
+        if isinstance(toolset, FunctionToolset)
+        for name, tool in toolset.tools.items()
+    )
+    return {name: spec for name, spec in own if spec is not None}
+
+
+def _unknown(kind: str, name: str, known: tuple[str, ...]) -> TurnConfigurationError:
+    listed = ", ".join(map(repr, known)) or "none"
+    return TurnConfigurationError(
+        f"this worker has no {kind} named {name!r} (it has {listed}); name the module that defines it in the "
+        f"worker's SESSIONFLEET_IMPORTS and restart the worker"
+    )

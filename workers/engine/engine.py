@@ -1,0 +1,133 @@
+"""Runs one turn's agent with its journal: nothing finished is paid for twice, no side effect happens twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from anyio.to_thread import current_default_thread_limiter
+from pydantic_ai.durable_exec import replay_scope
+from pydantic_ai.run import AgentRunResult
+from pydantic_ai.usage import UsageLimits
+
+from workers.engine.agents import AgentCache, PreparedAgent
+from workers.engine.deltas import DeltaBuffer
+from workers.engine.failures import classify
+from workers.engine.models import OFFLINE, ModelResolver
+from workers.engine.ports import EventSink, RunState, StepJournal, TurnInput, TurnOutput
+from workers.engine.registry import Registry
+from workers.engine.scope import TurnScope, current_scope
+from workers.engine.transcript import input_digest, load_history, turn_output
+
+# A turn is bounded by its deadline; pydantic-ai's own bound of 50 requests would cut long ones short.
+_NO_LIMIT = UsageLimits(request_limit=None)
+
+
+class Engine:
+    """One per worker process, on its one event loop; runs any number of turns at once."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        default_model: str = OFFLINE,
+        result_limit_bytes: int = 8 * 1024 * 1024,
+        delta_ms: int = 30,
+        delta_chars: int = 256,
+        thread_limit: int = 100,
+    ) -> None:
+        """Make an engine; nothing is imported or connected before a turn needs it.
+
+        Args:
+            registry: the tools, agents and models of this worker.
+            default_model: for turns whose input names no default.
+            result_limit_bytes: of each step and each answer.
+            delta_ms: how long streamed text is gathered, in milliseconds.
+            delta_chars: after how many characters it is sent at once.
+            thread_limit: how many sync tools run at once; each takes a thread.
+        """
+        self._default_model = default_model
+        self._result_limit_bytes = result_limit_bytes
+        self._delta_ms = delta_ms
+        self._delta_chars = delta_chars
+        self._thread_limit = thread_limit
+        self._agents = AgentCache(registry, ModelResolver(registry.models))
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(
+        self, turn: TurnInput, journal: StepJournal, events: EventSink, state: RunState
+    ) -> TurnOutput:
+        """Run a turn, or go on with one behind its last finished step.
+
+        Raises:
+            TurnFailed: the turn cannot succeed; the subclass says why.
+            PassingModelError: the model could not answer now.
+            HandedOver: `state.draining` was set, and the next thing would have been a request to the model.
+            LeaseLost: as the journal or the sink raised it.
+            CorruptRecord: the history cannot be read.
+        """
+        self._size_threads()
+        prepared = self._agents.prepare(turn.agent, turn.default_model or self._default_model)
+        scope = self._scope(turn, journal, events, state, prepared)
+        token = current_scope.set(scope)
+        try:
+            result = await self._run_agent(turn, prepared, scope.deltas)
+            scope.check_open()
+            if scope.deltas is not None:
+                await scope.deltas.flush()
+            output = turn_output(result)
+            scope.check_size("the answer", len(output.text.encode()))
+            return output
+        except Exception as error:
+            cause = scope.aborted or classify(error)
+            if cause is error:
+                raise
+            raise cause from (cause.__cause__ or error)
+        finally:
+            current_scope.reset(token)
+            if scope.deltas is not None:
+                await scope.deltas.close()
+
+    async def _run_agent(
+        self, turn: TurnInput, prepared: PreparedAgent, deltas: DeltaBuffer | None
+    ) -> AgentRunResult[Any]:
+        options: Mapping[str, Any] = prepared.options
+        # Keeps the spans of replayed steps out of the traces: they were reported when the steps ran.
+        with replay_scope():
+            return await prepared.agent.run(
+                turn.message,
+                message_history=load_history(turn.history) or None,
+                run_id=turn.turn_id,
+                conversation_id=turn.session_id,
+                usage_limits=_NO_LIMIT,
+                infer_name=False,
+                event_stream_handler=deltas.consume if deltas is not None else None,
+                **options,
+            )
+
+    def _scope(
+        self,
+        turn: TurnInput,
+        journal: StepJournal,
+        events: EventSink,
+        state: RunState,
+        prepared: PreparedAgent,
+    ) -> TurnScope:
+        return TurnScope(
+            turn=turn,
+            journal=journal,
+            state=state,
+            input_digest=input_digest(turn),
+            result_limit_bytes=self._result_limit_bytes,
+            deltas=DeltaBuffer(events, self._delta_ms, self._delta_chars) if turn.stream else None,
+            specs=prepared.specs,
+            plain_text=prepared.plain_text,
+        )
+
+    def _size_threads(self) -> None:
+        """Sync tools run in the loop's worker threads, 40 of them unless told otherwise."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            current_default_thread_limiter().total_tokens = self._thread_limit
+            self._loop = loop

@@ -1,0 +1,109 @@
+"""What an error of a run means for its turn: try again later, or end with a typed error.
+
+429, 5xx, timeouts, broken connections       PassingModelError, with the pause the provider asked for
+any other answer of the provider             ModelError
+no output of the wanted type                 OutputInvalid
+a tool that used up its tries                ToolError
+an agent that cannot be run as it is made    TurnConfigurationError
+anything else that an agent's own code raised  TurnFailed
+"""
+
+from __future__ import annotations
+
+from pydantic_ai.exceptions import (
+    AgentRunError,
+    FallbackExceptionGroup,
+    ModelAPIError,
+    ModelConnectionError,
+    ModelHTTPError,
+    ModelQuotaExceededError,
+    ModelRateLimitError,
+    ModelRequestTimeout,
+    ModelRetry,
+    ModelServerError,
+    ModelUnavailableError,
+    RunCancelled,
+    UnexpectedModelBehavior,
+    UserError,
+)
+
+from sessions.errors import (
+    ModelError,
+    OutputInvalid,
+    SessionfleetError,
+    ToolError,
+    TurnConfigurationError,
+    TurnFailed,
+)
+from workers.engine.ports import HandedOver, LeaseLost, PassingModelError
+
+_PASSING = (
+    ModelRateLimitError,
+    ModelUnavailableError,
+    ModelServerError,
+    ModelConnectionError,
+    ModelRequestTimeout,
+)
+_PASSING_STATUS = frozenset({408, 409, 425, 429})
+_OURS = (SessionfleetError, PassingModelError, HandedOver, LeaseLost)
+
+
+def classify(error: Exception) -> Exception:
+    """The error to raise instead of this one; errors of our own stay as they are."""
+    if isinstance(error, _OURS):
+        return error
+    if isinstance(error, FallbackExceptionGroup):
+        return _of_fallback(error)
+    if isinstance(error, RunCancelled):
+        return TurnFailed(f"the agent cancelled its own run: {error}")
+    if isinstance(error, ModelAPIError):
+        return _of_provider(error)
+    if isinstance(error, TimeoutError | ConnectionError):
+        return PassingModelError(_said(error))
+    if isinstance(error, UnexpectedModelBehavior):
+        return _of_behaviour(error)
+    if isinstance(error, AgentRunError):
+        return ModelError(str(error))
+    if isinstance(error, UserError):
+        return TurnConfigurationError(f"the agent cannot be run as it is configured: {error}")
+    return TurnFailed(f"the agent failed: {_said(error)}", exception=type(error).__name__)
+
+
+def _of_provider(error: ModelAPIError) -> Exception:
+    if _may_pass(error):
+        return PassingModelError(str(error), error.retry_after)
+    status = error.status_code if isinstance(error, ModelHTTPError) else None
+    return ModelError(f"the model's provider refused the request: {error}", status=status)
+
+
+def _may_pass(error: ModelAPIError) -> bool:
+    if isinstance(error, ModelQuotaExceededError):  # a 429 that no waiting mends
+        return False
+    if isinstance(error, ModelHTTPError):
+        return error.status_code in _PASSING_STATUS or error.status_code >= 500
+    return isinstance(error, _PASSING)
+
+
+def _of_fallback(group: FallbackExceptionGroup) -> Exception:
+    """All models of a fallback chain failed: worth another try if it is for one of them."""
+    found = [classify(error) for error in group.exceptions]
+    passing = [error for error in found if isinstance(error, PassingModelError)]
+    if not passing:
+        return ModelError("; ".join(map(str, found)))
+    pauses = [error.retry_after for error in passing if error.retry_after is not None]
+    return PassingModelError("; ".join(map(str, found)), min(pauses, default=None))
+
+
+def _of_behaviour(error: UnexpectedModelBehavior) -> Exception:
+    why = f" ({error.__cause__})" if error.__cause__ else ""
+    if error.message.startswith("Exceeded maximum output retries"):
+        return OutputInvalid(f"the model was asked again and still gave no valid output{why}")
+    if error.message.startswith("Tool ") and "exceeded max retries" in error.message:
+        cause = error.__cause__
+        said = cause.message if isinstance(cause, ModelRetry) else str(cause or error.message)
+        return ToolError(f"{error.message.partition('.')[0]}; it last said: {said}")
+    return ModelError(f"the model answered in a way that cannot be used: {error}{why}")
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

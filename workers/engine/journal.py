@@ -1,0 +1,196 @@
+"""The journal of model requests, and the capability that puts both journals on any agent.
+
+A response is numbered by the responses before it, so that a request that failed leaves no gap, and carries a
+fingerprint of what the model was asked: a replay that takes another way is noticed before anything runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_ai import RunContext
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.durable_exec import record_durable_unit
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models import CompletedStreamedResponse, Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.toolsets import AbstractToolset
+from pydantic_core import to_json
+
+from sessions.errors import JournalDiverged
+from sessions.protocol import EventType
+from workers.engine.ports import EventDraft
+from workers.engine.scope import TurnScope, current_scope
+from workers.engine.tool_journal import JournalToolset
+
+
+@dataclass(slots=True)
+class ModelRecord:
+    """A model response as it stands in the journal."""
+
+    fingerprint: str
+    response: ModelResponse
+
+
+_RECORD = TypeAdapter(ModelRecord)
+
+
+class Journal(AbstractCapability[Any]):
+    """Journals the model requests and tool calls of the turn that is open; outside a turn it does nothing.
+
+    An agent that runs inside a tool is part of that tool's step and is not journalled by itself.
+    """
+
+    def get_wrapper_model(self, model: Model) -> Model | None:
+        """Journal the requests to this model."""
+        return None if current_scope.get() is None else JournalModel(model)
+
+    def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any] | None:
+        """Journal the calls of these tools."""
+        return None if current_scope.get() is None else JournalToolset(toolset)
+
+
+class JournalModel(WrapperModel):
+    """Returns the recorded response where there is one, else asks the model and records what it says."""
+
+    async def request(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> ModelResponse:
+        """One request, paid for at most once."""
+        scope = current_scope.get()
+        if scope is None:
+            return await self.wrapped.request(messages, model_settings, model_request_parameters)
+        step = _ModelStep(scope, messages, model_request_parameters)
+        if (recorded := step.recorded()) is not None:
+            return recorded
+        step.check_may_start()
+        response = await self.wrapped.request(messages, model_settings, model_request_parameters)
+        await step.record(response)
+        return response
+
+    @asynccontextmanager
+    async def request_stream(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+        run_context: RunContext[Any] | None = None,
+    ) -> AsyncGenerator[StreamedResponse]:
+        """One streamed request; a recorded response comes without events, for they have been sent."""
+        scope = current_scope.get()
+        live = self.wrapped.request_stream(messages, model_settings, model_request_parameters, run_context)
+        if scope is None:
+            async with live as stream:
+                yield stream
+            return
+        step = _ModelStep(scope, messages, model_request_parameters)
+        if (recorded := step.recorded()) is not None:
+            yield CompletedStreamedResponse(recorded, model_request_parameters=model_request_parameters)
+            return
+        step.check_may_start()
+        async with live as stream:
+            yield stream
+            response = stream.get()
+        await step.record(response)
+
+
+class _ModelStep:
+    def __init__(
+        self, scope: TurnScope, messages: Sequence[ModelMessage], parameters: ModelRequestParameters
+    ) -> None:
+        self._scope = scope
+        self._key = f"model:{scope.requests + 1}"
+        self._fingerprint = _fingerprint(scope, messages)
+        self._parameters = parameters
+
+    def recorded(self) -> ModelResponse | None:
+        raw = self._scope.journal.lookup(self._key)
+        if raw is None:
+            return None
+        record = _RECORD.validate_json(raw)
+        if record.fingerprint != self._fingerprint:
+            raise self._scope.abort(
+                JournalDiverged(
+                    f"turn {self._scope.turn.turn_id!r} asks the model something else at step {self._key!r} than it "
+                    f"did before its worker was lost; a tool, prompt or agent that changed meanwhile, or one that is "
+                    f"not deterministic, does that. Nothing was run again; send the message as a new turn"
+                )
+            )
+        self._scope.requests += 1
+        record_durable_unit(executed=False)
+        return record.response
+
+    def check_may_start(self) -> None:
+        self._scope.check_open()
+        self._scope.hand_over_if_draining()
+
+    async def record(self, response: ModelResponse) -> None:
+        scope = self._scope
+        if scope.deltas is not None:
+            await scope.deltas.flush()
+        if response.state != "complete":  # the provider goes on with it: no finished step yet
+            return
+        value = _RECORD.dump_json(ModelRecord(self._fingerprint, response))
+        scope.check_size("a model response", len(value))
+        events = list(self._events(response))
+        if scope.plain_text and _ends_run(response):
+            scope.journal.record_final(self._key, value, events)
+        else:
+            await scope.journal.record(self._key, value, events)
+        scope.requests += 1
+        record_durable_unit(executed=True)
+
+    def _events(self, response: ModelResponse) -> Iterator[EventDraft]:
+        outputs = {tool.name for tool in self._parameters.output_tools}
+        for part in response.parts:
+            if isinstance(part, TextPart):
+                if part.content and self._scope.deltas is None:
+                    yield EventDraft(EventType.TEXT, {"text": part.content})
+            elif isinstance(part, ToolCallPart) and part.tool_name not in outputs:
+                data = {"tool": part.tool_name, "call_id": part.tool_call_id, "args": _arguments(part)}
+                yield EventDraft(EventType.TOOL_CALL, data)
+
+
+def _ends_run(response: ModelResponse) -> bool:
+    """Whether a plain text agent accepts this as its answer: it has text, and calls nothing."""
+    parts = response.parts
+    return not any(isinstance(part, ToolCallPart) for part in parts) and any(
+        isinstance(part, TextPart) and part.content.strip() for part in parts
+    )
+
+
+def _arguments(call: ToolCallPart) -> Any:
+    if isinstance(call.args, str):
+        try:
+            return call.args_as_dict(raise_if_invalid=True)
+        except ValueError:
+            return call.args
+    return call.args or {}
+
+
+def _fingerprint(scope: TurnScope, messages: Sequence[ModelMessage]) -> str:
+    """What must be the same on a replay: the turn's input, and what came back to the model since.
+
+    Responses come from the journal itself. Instructions are left out, since many agents put the time into them.
+    """
+    digest = blake2b(scope.input_digest, digest_size=12)
+    run_id = scope.turn.turn_id
+    for message in messages:
+        if isinstance(message, ModelRequest) and message.run_id == run_id:
+            for part in message.parts:
+                if part.part_kind != "system-prompt":
+                    content = getattr(part, "content", None)
+                    raw = content.encode() if isinstance(content, str) else to_json(content, fallback=repr)
+                    header = f"\0{part.part_kind}\0{getattr(part, 'tool_call_id', None)}\0{len(raw)}\0"
+                    digest.update(header.encode())
+                    digest.update(raw)
+    return digest.hexdigest()

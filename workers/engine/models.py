@@ -1,0 +1,87 @@
+"""From the name of a model to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import get_args
+
+from pydantic_ai.exceptions import UserError
+from pydantic_ai.models import KnownModelName, Model, OpenAIChatCompatibleProvider, infer_model
+
+from sessions.errors import TurnConfigurationError
+from workers.engine.offline import offline_model
+
+OFFLINE = "offline"
+
+# The package that each provider's adapter needs; all others speak OpenAI's protocol. Looking for the package
+# instead of importing the adapters saves 85 MB and 3 s in a worker that uses one of them.
+_PACKAGES = {
+    "anthropic": "anthropic",
+    "bedrock": "boto3",
+    "cohere": "cohere",
+    "google": "google.genai",
+    "google-cloud": "google.genai",
+    "google-decisions": "google.genai",
+    "groq": "groq",
+    "huggingface": "huggingface_hub",
+    "mistral": "mistralai",
+    "typesafe": "typesafe_sdk",
+    "xai": "xai_sdk",
+}
+_UNLISTED = ("azure-responses", "openai-responses")
+
+
+@lru_cache(maxsize=1)
+def provider_prefixes() -> tuple[str, ...]:
+    """The provider prefixes whose adapter's package is installed."""
+    known = {name.partition(":")[0] for name in get_args(KnownModelName.__value__)} - {"test"}
+    compatible = get_args(OpenAIChatCompatibleProvider.__value__)
+    return tuple(sorted(prefix for prefix in {*known, *compatible, *_UNLISTED} if _installed(prefix)))
+
+
+def _installed(prefix: str) -> bool:
+    package = _PACKAGES.get(prefix.removeprefix("gateway/"), "openai")
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # the parent of a dotted name is missing
+        return False
+
+
+class ModelResolver:
+    """Resolves names once, and keeps the models: each owns the connections to its provider.
+
+    A provider's client is bound to the event loop that used it first; a worker process has one loop.
+    """
+
+    def __init__(self, registered: Mapping[str, Model]) -> None:
+        self._registered = registered
+        self._resolved: dict[str, Model] = {}
+
+    def resolve(self, name: str) -> Model:
+        """The model of this name: `offline`, a registered one, or `provider:model`.
+
+        Raises:
+            TurnConfigurationError: it is unknown, its package is not installed, or its API key is not set.
+        """
+        model = self._registered.get(name) or self._resolved.get(name)
+        if model is None:
+            model = self._resolved[name] = offline_model() if name == OFFLINE else _infer(name, self._registered)
+        return model
+
+
+def _infer(name: str, registered: Mapping[str, Model]) -> Model:
+    if ":" not in name:
+        known = ", ".join(sorted({*registered, OFFLINE}))
+        raise TurnConfigurationError(
+            f"model {name!r} is not known to this worker: use 'provider:model' such as 'openai:gpt-5', or one of its "
+            f"registered models ({known}); to register one, see register_model and SESSIONFLEET_IMPORTS"
+        )
+    try:
+        return infer_model(name)
+    except (UserError, ImportError, ValueError) as error:
+        raise TurnConfigurationError(
+            f"model {name!r} cannot be used on this worker: {error} - the packages and the "
+            f"environment are the worker's; another model is chosen with Agent(model=...) or SESSIONFLEET_MODEL"
+        ) from error

@@ -1,0 +1,165 @@
+"""The model that needs no key: it answers from what it was given, and says that it is no language model.
+
+It is deterministic and does no I/O, so that tests, demos and benchmarks can rely on what it answers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2s
+from typing import Any
+
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
+from pydantic_ai.usage import RequestUsage
+
+from workers.engine.offline_schema import example
+
+NOTE = (
+    "(This is the offline model: it quotes what it was told and is no language model. "
+    "Set SESSIONFLEET_MODEL or Agent(model=...) to use one.)"
+)
+QUOTES = 3
+
+_CALL = re.compile(r"\bCALL\s+([A-Za-z0-9_-]+)\(\s*")
+_WORD = re.compile(r"\w+")
+_DECODER = json.JSONDecoder()
+_STOP = frozenset(
+    ["a", "about", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do", "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "is", "it", "its", "ll", "m", "me", "my", "of", "on", "or", "our", "please", "re", "s", "say", "so", "t", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "to", "us", "ve", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "you", "your"]
+)
+
+
+def offline_model() -> FunctionModel:
+    """A new offline model."""
+    return FunctionModel(_answer, stream_function=_answer_stream, model_name="offline")
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What the messages say of the turn that is open.
+
+    Attributes:
+        step: how many responses it has had.
+        results: what its tools returned so far.
+        earlier: what the user said in past turns, latest first.
+    """
+
+    prompt: str
+    run_id: str
+    step: int
+    results: tuple[ToolReturnPart, ...]
+    earlier: tuple[str, ...]
+
+
+async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    turn = _read(messages)
+    part = _next_part(turn, info)
+    text = part.content if isinstance(part, TextPart) else part.args_as_json_str()
+    # Given here, for FunctionModel would otherwise estimate it by walking through the whole history.
+    usage = RequestUsage(input_tokens=len(turn.prompt) // 4 + 1, output_tokens=len(text) // 4 + 1)
+    return ModelResponse(parts=[part], usage=usage)
+
+
+async def _answer_stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | DeltaToolCalls]:
+    part = _next_part(_read(messages), info)
+    if isinstance(part, ToolCallPart):
+        call = DeltaToolCall(
+            name=part.tool_name, json_args=part.args_as_json_str(), tool_call_id=part.tool_call_id
+        )
+        yield {0: call}
+    else:
+        for word in re.findall(r"\s*\S+", part.content):
+            yield word
+
+
+def _next_part(turn: _Turn, info: AgentInfo) -> TextPart | ToolCallPart:
+    calls = _calls(turn.prompt)
+    if turn.step < len(calls):
+        name, arguments = calls[turn.step]
+        return ToolCallPart(name, arguments, tool_call_id=_call_id(turn))
+    if info.output_tools:
+        output = info.output_tools[0]
+        value = example(output.parameters_json_schema, "\n".join((turn.prompt, *turn.earlier)))
+        return ToolCallPart(output.name, value, tool_call_id=_call_id(turn))
+    return TextPart(f"{_text(turn, info.instructions)}\n\n{NOTE}")
+
+
+def _text(turn: _Turn, instructions: str | None) -> str:
+    if turn.results:
+        return "\n".join(f"{part.tool_name}: {part.model_response_str(wrap_if_error=False)}" for part in turn.results)
+    quotes = _relevant(turn.prompt, turn.earlier)
+    if quotes:
+        return "You told me: " + "; ".join(f'"{quote}"' for quote in quotes)
+    known = _relevant(turn.prompt, [line.strip() for line in (instructions or "").splitlines() if line.strip()])
+    if known:
+        return "I was given: " + "; ".join(f'"{line}"' for line in known)
+    return "I was told nothing about that." if "?" in turn.prompt else f'Noted: "{turn.prompt.strip()}"'
+
+
+def _relevant(question: str, statements: Sequence[str]) -> list[str]:
+    """The statements that share the most words with the question, latest first among equals; questions say nothing."""
+    asked = _keywords(question)
+    scored = [(len(asked & _keywords(text)), text) for text in dict.fromkeys(statements) if "?" not in text]
+    best = sorted((item for item in scored if item[0]), key=lambda item: -item[0])
+    return [text.strip() for _, text in best[:QUOTES]]
+
+
+def _keywords(text: str) -> set[str]:
+    words = (word.rstrip("s") or word for word in _WORD.findall(text.lower()))
+    return {word for word in words if word not in _STOP}
+
+
+def _calls(prompt: str) -> list[tuple[str, dict[str, Any]]]:
+    """The `CALL name({json})` of a message, in order; `CALL name()` passes no arguments."""
+    return list(_each_call(prompt))
+
+
+def _each_call(prompt: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for match in _CALL.finditer(prompt):
+        if prompt.startswith(")", match.end()):
+            yield match[1], {}
+            continue
+        try:
+            arguments, _ = _DECODER.raw_decode(prompt, match.end())
+        except ValueError:
+            continue
+        if isinstance(arguments, dict):
+            yield match[1], arguments
+
+
+def _read(messages: Sequence[ModelMessage]) -> _Turn:
+    """One pass from the end: what comes behind the last prompt belongs to the open turn."""
+    step, results, prompts, run_id = 0, list[ToolReturnPart](), list[str](), ""
+    for message in reversed(messages):
+        if isinstance(message, ModelResponse):
+            step += not prompts
+            continue
+        if not prompts:
+            results[:0] = [part for part in message.parts if isinstance(part, ToolReturnPart)]
+            run_id = message.run_id or run_id
+        prompts.extend(_prompts(message))
+    prompt = prompts[0] if prompts else ""
+    return _Turn(prompt, run_id, step, tuple(results), tuple(prompts[1:]))
+
+
+def _prompts(request: ModelRequest) -> Iterator[str]:
+    for part in reversed(request.parts):
+        if isinstance(part, UserPromptPart):
+            content = part.content
+            yield content if isinstance(content, str) else "\n".join(c for c in content if isinstance(c, str))
+
+
+def _call_id(turn: _Turn) -> str:
+    """Differs between steps and turns, and is the same when a turn is replayed."""
+    return "call_" + blake2s(f"{turn.run_id}:{turn.step}".encode(), digest_size=8).hexdigest()

@@ -1,0 +1,114 @@
+"""What the engine needs from the world, as protocols, and what it hands back.
+
+The engine knows pydantic-ai only: no Celery, no Redis, no Qdrant. The turn runner gives it a journal and an
+event sink; tests give it dictionaries and lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sessions.protocol import AgentConfig, EventType, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class EventDraft:
+    """An event that has no id yet."""
+
+    type: EventType
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInput:
+    """All that a turn sees. A replay gets the same input, and so takes the same way (R6).
+
+    Attributes:
+        turn_id: public id of the turn; also the run id of the engine.
+        history: one JSON array of messages (pydantic-ai's own format) for each past turn, oldest first.
+        now_ms: the store's time when the turn first began, in milliseconds since the epoch.
+        default_model: the model of agents that name none.
+    """
+
+    turn_id: str
+    session_id: str
+    user_id: str | None
+    attempt: int
+    message: str
+    agent: AgentConfig
+    history: Sequence[bytes]
+    stream: bool
+    now_ms: int
+    default_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOutput:
+    """What a turn that succeeded leaves behind.
+
+    Attributes:
+        text: the answer as text; for an output type, its JSON.
+        output: the answer as a JSON-able value (a str for plain text).
+        messages: this turn's new messages as one JSON array, for the history.
+        message_count: how many of them a person would count: the user's message and the assistant's texts.
+    """
+
+    text: str
+    output: Any
+    messages: bytes
+    message_count: int
+    usage: Usage
+
+
+class StepJournal(Protocol):
+    """The finished steps of the open turn. `record` returns when the step is durable, or raises `LeaseLost`."""
+
+    def lookup(self, key: str) -> bytes | None:
+        """The recorded value of a step, from what was loaded when the turn began and what was recorded since."""
+        ...
+
+    async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
+        """Write a step and its events in one atomic step. Recording a key again replaces its value."""
+        ...
+
+    def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
+        """Start writing a model response after which nothing but the commit follows; the commit waits for it."""
+        ...
+
+
+class EventSink(Protocol):
+    """Takes events that belong to no step: the deltas of a streamed answer."""
+
+    async def emit(self, events: Sequence[EventDraft]) -> None:
+        """Append the events to the turn's stream."""
+        ...
+
+
+@dataclass(slots=True)
+class RunState:
+    """What the runner and the engine tell each other while a turn runs.
+
+    A stopping worker sets `draining`: the engine then raises `HandedOver` instead of calling the model, and the
+    runner may cancel the run as long as no tool is running (a tool that is cut short would be left in doubt).
+    """
+
+    draining: bool = False
+    tools_running: int = 0
+
+
+class PassingModelError(Exception):
+    """A model error that may pass: 429, 5xx, a timeout or a broken connection. The turn is tried again later."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class HandedOver(Exception):
+    """The turn stops here, between two steps, and goes on at another worker."""
+
+
+class LeaseLost(Exception):
+    """Another worker owns the session now: nothing more may be written, and the run ends at once."""

@@ -1,0 +1,191 @@
+"""What a worker can run by name: the user's tools, agents and models.
+
+Only the modules that the worker was started with are imported; nothing named in a message ever is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+from pydantic_ai import Agent
+from pydantic_ai.models import Model
+
+from sessions.errors import InvalidImport, InvalidTool
+from sessions.tools import ToolSpec, spec_of
+from workers.engine.models import OFFLINE, provider_prefixes
+
+MARK = "_sessionfleet_registration"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
+
+Kind = Literal["agent", "model"]
+Registrable = TypeVar("Registrable")
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Under which name an object may be asked for."""
+
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredTool:
+    """A function marked `@tool`, found in one of the worker's modules."""
+
+    spec: ToolSpec
+    function: Callable[..., Any]
+
+
+def register_agent(name: str, agent: Registrable) -> Registrable:
+    """Let clients ask for a ready pydantic-ai agent by name; returns the agent itself.
+
+    Call it in a module of `SESSIONFLEET_IMPORTS` and keep the result in a module attribute, where the worker
+    looks for it, so that there is no global list which an import could change:
+
+        support = register_agent("support", pydantic_ai.Agent("openai:gpt-5", tools=[...]))
+
+    Raises:
+        InvalidImport: it is no pydantic-ai agent, or the name cannot be used.
+    """
+    if not isinstance(agent, Agent):
+        raise InvalidImport(f"register_agent({name!r}, ...) takes a pydantic_ai.Agent, not {agent!r}")
+    return _mark(Registration("agent", name), agent)
+
+
+def register_model(name: str, model: Registrable) -> Registrable:
+    """Let agents name a ready pydantic-ai model; returns the model itself.
+
+    Used as `register_agent` is. The name has no colon: `provider:model` names are resolved by pydantic-ai.
+
+    Raises:
+        InvalidImport: it is no pydantic-ai model, or the name cannot be used.
+    """
+    if not isinstance(model, Model):
+        raise InvalidImport(f"register_model({name!r}, ...) takes a pydantic_ai.models.Model, not {model!r}")
+    if name == OFFLINE:
+        raise InvalidImport(f"the model name {OFFLINE!r} is taken by the built-in model; use another name")
+    return _mark(Registration("model", name), model)
+
+
+def _mark(registration: Registration, target: Registrable) -> Registrable:
+    name = registration.name
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidImport(f"{registration.kind} name {name!r}: use 1 to 64 letters, digits, '.', '_', '-' and spaces")
+    earlier = vars(target).get(MARK)
+    if earlier not in (None, registration):
+        raise InvalidImport(f"this {registration.kind} is registered as {earlier.name!r} already, now as {name!r}")
+    setattr(target, MARK, registration)
+    return target
+
+
+class Registry:
+    """The tools, agents and models of one worker process."""
+
+    def __init__(self) -> None:
+        self._tools: dict[str, RegisteredTool] = {}
+        self._agents: dict[str, Agent[Any, Any]] = {}
+        self._models: dict[str, Model] = {}
+
+    def load(self, modules: Sequence[str]) -> None:
+        """Import these modules and take what is marked or registered in them.
+
+        Raises:
+            InvalidImport: a module cannot be imported, or two things have the same name.
+        """
+        for module in modules:
+            for attribute in _attributes(module):
+                self._take(attribute)
+
+    def add_tool(self, function: Callable[..., Any]) -> None:
+        """Take a function marked `@tool`.
+
+        Raises:
+            InvalidTool: it is not marked.
+            InvalidImport: another function has this name.
+        """
+        spec = spec_of(function)
+        if spec is None:
+            raise InvalidTool(f"{function!r} is not marked as a tool; put @tool above its def")
+        known = self._tools.get(spec.name)
+        if known is not None and known.function is not function:
+            where = " and ".join(f"{f.__module__}.{f.__qualname__}" for f in (known.function, function))
+            raise InvalidImport(f"two tools are named {spec.name!r}: {where}; rename one with @tool(name=...)")
+        self._tools[spec.name] = RegisteredTool(spec, function)
+
+    def add_agent(self, name: str, agent: Agent[Any, Any]) -> None:
+        """Take an agent under this name; see `register_agent`."""
+        _add("agent", self._agents, name, agent)
+
+    def add_model(self, name: str, model: Model) -> None:
+        """Take a model under this name; see `register_model`."""
+        _add("model", self._models, name, model)
+
+    @property
+    def tools(self) -> Mapping[str, RegisteredTool]:
+        """The tools by name."""
+        return MappingProxyType(self._tools)
+
+    @property
+    def agents(self) -> Mapping[str, Agent[Any, Any]]:
+        """The registered agents by name."""
+        return MappingProxyType(self._agents)
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """The registered models by name, without the built-in one."""
+        return MappingProxyType(self._models)
+
+    @property
+    def tool_names(self) -> tuple[str, ...]:
+        """The names that `Agent(tools=)` may hold."""
+        return tuple(sorted(self._tools))
+
+    @property
+    def agent_names(self) -> tuple[str, ...]:
+        """The names of the registered agents."""
+        return tuple(sorted(self._agents))
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The names of the registered models, `offline` among them."""
+        return tuple(sorted({*self._models, OFFLINE}))
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The prefixes of `provider:model` names that can be resolved with what is installed here."""
+        return provider_prefixes()
+
+    def _take(self, attribute: object) -> None:
+        if callable(attribute) and spec_of(attribute) is not None:
+            self.add_tool(attribute)
+        elif isinstance(attribute, Agent | Model):
+            registration = vars(attribute).get(MARK)
+            if registration is None:
+                return
+            if isinstance(attribute, Model):
+                self.add_model(registration.name, attribute)
+            else:
+                self.add_agent(registration.name, attribute)
+
+
+def _attributes(module: str) -> Iterator[object]:
+    try:
+        imported = importlib.import_module(module)
+    except Exception as error:
+        raise InvalidImport(
+            f"module {module!r} of SESSIONFLEET_IMPORTS cannot be imported: {type(error).__name__}: {error}; "
+            f"check that it is a module name (not a file name) and lies in the directory the worker starts in"
+        ) from error
+    yield from list(vars(imported).values())
+
+
+def _add(kind: Kind, known: dict[str, Registrable], name: str, target: Registrable) -> None:
+    if known.get(name, target) is not target:
+        raise InvalidImport(f"two {kind}s are registered as {name!r}; give one of them another name")
+    known[name] = target

@@ -1,0 +1,81 @@
+"""What one run of the engine carries along: found by the journal's wrappers through a context variable.
+
+One cached agent serves many turns at once, so nothing of a turn may hang on the agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sessions.errors import ResultTooLarge
+from sessions.tools import ToolContext, ToolSpec
+from workers.engine.deltas import DeltaBuffer
+from workers.engine.ports import HandedOver, RunState, StepJournal, TurnInput
+
+Raised = TypeVar("Raised", bound=Exception)
+
+
+@dataclass(slots=True)
+class TurnScope:
+    """The open turn, as the journal sees it.
+
+    Attributes:
+        input_digest: of all that the turn was started with; part of each step's fingerprint.
+        deltas: takes streamed text; None when nobody asked for it.
+        specs: what is known of the tools by name; a tool that is not in it is never repeated.
+        plain_text: any text ends the run, so its last response need not be durable before the commit.
+        requests: model responses so far, replayed ones included.
+        aborted: the error that ends this run, kept here because agents and tools may swallow what passes them.
+    """
+
+    turn: TurnInput
+    journal: StepJournal
+    state: RunState
+    input_digest: bytes
+    result_limit_bytes: int
+    deltas: DeltaBuffer | None
+    specs: Mapping[str, ToolSpec]
+    plain_text: bool
+    requests: int = 0
+    aborted: Exception | None = None
+
+    def abort(self, error: Raised) -> Raised:
+        """Remember the error that ends the run, for raising it; the first one counts."""
+        if self.aborted is None:
+            self.aborted = error
+        return error
+
+    def check_open(self) -> None:
+        """Called before anything new is started: a run that has ended starts nothing."""
+        if self.aborted is not None:
+            raise self.aborted
+
+    def hand_over_if_draining(self) -> None:
+        """A stopping worker starts no model request, and no tool unless another one is running beside it.
+
+        Raises:
+            HandedOver: the worker is stopping.
+        """
+        if self.state.draining:
+            raise self.abort(HandedOver(f"turn {self.turn.turn_id} goes on at another worker"))
+
+    def check_size(self, what: str, size: int) -> None:
+        """Keep one step from filling the store.
+
+        Raises:
+            ResultTooLarge: it is over the limit.
+        """
+        if size > self.result_limit_bytes:
+            raise self.abort(
+                ResultTooLarge(
+                    f"{what} has {size:,} bytes, more than the {self.result_limit_bytes:,} that "
+                    f"SESSIONFLEET_RESULT_LIMIT_BYTES allows; return less, or raise the limit on the workers"
+                )
+            )
+
+
+current_scope: ContextVar[TurnScope | None] = ContextVar("sessionfleet_turn", default=None)
+current_tool: ContextVar[ToolContext] = ContextVar("sessionfleet_tool")

@@ -1,0 +1,197 @@
+"""The journal of tool calls: a side effect happens once, or the model is told that nobody knows.
+
+nothing recorded -> (retry="never": record `started`) -> run -> record the result with its event
+`started` and no result, after a crash -> in doubt: what the tool's marks say
+a result -> returned as it was; the tool is not run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_ai import ModelRetry, RunContext, ToolFailed
+from pydantic_ai.durable_exec import record_durable_unit
+from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, RunCancelled, SkipToolExecution
+from pydantic_ai.messages import ToolReturn
+from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+
+from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt
+from sessions.protocol import EventType
+from sessions.tools import ToolContext, ToolSpec
+from workers.engine.ports import EventDraft
+from workers.engine.scope import TurnScope, current_scope, current_tool
+
+SHOWN_CHARS = 2000
+
+Status = Literal["started", "deferred", "ok", "retry", "failed", "unknown", "error"]
+
+
+@dataclass(slots=True)
+class ToolRecord:
+    """A tool call as it stands in the journal.
+
+    Attributes:
+        result: of a call that is ok; `wrapped` says that the tool itself returned a ToolReturn.
+        message: what the tool said when it asked for another try, or failed.
+        too_large: for `error`: it is the result's size, else the tool itself failed.
+    """
+
+    status: Status
+    result: ToolReturn[Any] | None = None
+    wrapped: bool = False
+    message: str = ""
+    too_large: bool = False
+
+
+_RECORD = TypeAdapter(ToolRecord)
+_STARTED = _RECORD.dump_json(ToolRecord("started"))
+_DEFERRED = _RECORD.dump_json(ToolRecord("deferred"))
+_MESSAGE_CHARS = 500
+
+
+@dataclass
+class JournalToolset(WrapperToolset[Any]):
+    """Calls each tool at most once for each call of the model."""
+
+    async def call_tool(
+        self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: ToolsetTool[Any]
+    ) -> Any:
+        """Return the recorded result, or run the tool and record what comes of it."""
+        scope = current_scope.get()
+        if scope is None:
+            return await self.wrapped.call_tool(name, tool_args, ctx, tool)
+        call_id = ctx.tool_call_id or name
+        # The request's number guards against providers that use a call id again, the retry against repair rounds.
+        key = f"tool:{scope.requests}:{call_id}:{ctx.retry}"
+        call = _ToolCall(scope, key, call_id, name, scope.specs.get(name) or ToolSpec(name))
+        return await call.outcome(lambda: self.wrapped.call_tool(name, tool_args, ctx, tool))
+
+
+@dataclass(slots=True)
+class _ToolCall:
+    scope: TurnScope
+    key: str
+    call_id: str
+    name: str
+    spec: ToolSpec
+    cause: Exception | None = None
+
+    async def outcome(self, body: Callable[[], Awaitable[Any]]) -> Any:
+        raw = self.scope.journal.lookup(self.key)
+        record = None if raw is None else _RECORD.validate_json(raw)
+        if record is None or record.status == "deferred":
+            return self._settle(await self._run(body))
+        record_durable_unit(executed=False)
+        if record.status != "started":
+            return self._settle(record)
+        if self.spec.retry == "safe":
+            return self._settle(await self._run(body))
+        return self._settle(await self._in_doubt())
+
+    async def _run(self, body: Callable[[], Awaitable[Any]]) -> ToolRecord:
+        state = self.scope.state
+        self.scope.check_open()
+        if not state.tools_running:
+            # Not beside a running tool: raising here would cancel that one half-way.
+            self.scope.hand_over_if_draining()
+        # Counted until the result is written: a run that is cut short in between leaves the call in doubt.
+        state.tools_running += 1
+        try:
+            if self.spec.retry == "never":
+                await self.scope.journal.record(self.key, _STARTED)
+            record = await self._execute(body)
+            record_durable_unit(executed=True)
+            return await self._record(record)
+        finally:
+            state.tools_running -= 1
+
+    async def _execute(self, body: Callable[[], Awaitable[Any]]) -> ToolRecord:
+        turn = self.scope.turn
+        context = ToolContext(
+            turn.session_id, turn.user_id, turn.turn_id, self.call_id, turn.attempt, self.spec.name
+        )
+        tool_token, scope_token = current_tool.set(context), current_scope.set(None)
+        try:
+            return _returned(await body())
+        except SkipToolExecution as skipped:
+            return _returned(skipped.result)
+        except (ModelRetry, ValidationError) as error:
+            return ToolRecord("retry", message=str(error))
+        except (ToolFailed, RunCancelled) as error:
+            return ToolRecord("failed", message=error.message)
+        except (CallDeferred, ApprovalRequired):
+            # It asks to be called later and has done nothing yet, so there is nothing to doubt.
+            await self.scope.journal.record(self.key, _DEFERRED)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever else a tool raises ends the turn, as in pydantic-ai
+            self.cause = error
+            return ToolRecord("error", message=f"tool {self.name!r} failed: {type(error).__name__}: {error}")
+        finally:
+            current_scope.reset(scope_token)
+            current_tool.reset(tool_token)
+
+    async def _in_doubt(self) -> ToolRecord:
+        said = f"the worker died while tool {self.name!r} ran (call {self.call_id!r})"
+        if self.spec.in_doubt == "fail":
+            raise self.scope.abort(
+                ToolInDoubt(f"{said}; whether it took effect is unknown. Look there before you send the message again")
+            )
+        text = f"Outcome unknown: {said}. It was not repeated, and may or may not have taken effect; assume neither."
+        return await self._record(ToolRecord("unknown", ToolReturn(return_value=text)))
+
+    async def _record(self, record: ToolRecord) -> ToolRecord:
+        """Write the call's end and its event in one step; returns it as a replay would see it."""
+        try:
+            raw = _RECORD.dump_json(record, warnings=False)
+        except PydanticSerializationError as error:
+            record, raw = self._failure(record, f"tool {self.name!r} returned something that is not JSON: {error}")
+        limit = self.scope.result_limit_bytes
+        if len(raw) > limit:
+            message = (
+                f"the result of tool {self.name!r} has {len(raw):,} bytes, more than the {limit:,} that "
+                f"SESSIONFLEET_RESULT_LIMIT_BYTES allows; return less, or raise the limit on the workers"
+            )
+            record, raw = self._failure(record, message, too_large=True)
+        record = _RECORD.validate_json(raw)
+        await self.scope.journal.record(self.key, raw, [self._event(record)])
+        return record
+
+    def _failure(self, record: ToolRecord, message: str, *, too_large: bool = False) -> tuple[ToolRecord, bytes]:
+        failure = ToolRecord("error", message=message[:_MESSAGE_CHARS], too_large=too_large)
+        return failure, _RECORD.dump_json(failure)
+
+    def _event(self, record: ToolRecord) -> EventDraft:
+        outcome = "failed" if record.status == "error" else record.status
+        value = record.message if record.result is None else record.result.return_value
+        data = {"tool": self.name, "call_id": self.call_id, "result": _shown(value), "outcome": outcome}
+        return EventDraft(EventType.TOOL_RESULT, data)
+
+    def _settle(self, record: ToolRecord) -> Any:
+        if record.status == "retry":
+            raise ModelRetry(record.message)
+        if record.status == "failed":
+            raise ToolFailed(record.message)
+        if record.result is None:
+            failure = ResultTooLarge if record.too_large else ToolError
+            raise self.scope.abort(failure(record.message, tool=self.name)) from self.cause
+        return record.result if record.wrapped else record.result.return_value
+
+
+def _returned(value: Any) -> ToolRecord:
+    if isinstance(value, ToolReturn):
+        return ToolRecord("ok", value, wrapped=True)
+    return ToolRecord("ok", ToolReturn(return_value=value))
+
+
+def _shown(value: Any) -> Any:
+    """A result as an event shows it: JSON, or the beginning of its text."""
+    if not isinstance(value, str):
+        text = to_json(value, fallback=str).decode()
+        if len(text) <= SHOWN_CHARS:
+            return to_jsonable_python(value, fallback=str)
+        value = text
+    return value if len(value) <= SHOWN_CHARS else value[: SHOWN_CHARS - 1] + "…"

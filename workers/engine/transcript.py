@@ -1,0 +1,103 @@
+"""Between the engine's messages and the bytes of history: what goes into a run, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    UserPromptPart,
+)
+from pydantic_ai.run import AgentRunResult
+from pydantic_ai.tools import DeferredToolRequests
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+
+from sessions.errors import CorruptRecord, TurnConfigurationError
+from sessions.protocol import Usage
+from workers.engine.ports import TurnInput, TurnOutput
+
+
+def load_history(turns: Sequence[bytes]) -> list[ModelMessage]:
+    """The messages of past turns, from the first user prompt on: never a tool's return without its call.
+
+    Raises:
+        CorruptRecord: they are no messages of this or an earlier version.
+    """
+    arrays = [inner for turn in turns if (inner := turn.strip()[1:-1].strip())]
+    if not arrays:
+        return []
+    try:
+        messages = ModelMessagesTypeAdapter.validate_json(b"[" + b",".join(arrays) + b"]")
+    except ValueError as error:
+        raise CorruptRecord(
+            f"the session's history cannot be read by this worker: {error}. Upgrade the worker if a newer one wrote it"
+        ) from error
+    start = next((i for i, message in enumerate(messages) if _is_prompt(message)), len(messages))
+    return messages[start:] if start else messages
+
+
+def input_digest(turn: TurnInput) -> bytes:
+    """Of all that decides the way a turn takes; a replay with other input is noticed by it."""
+    digest = blake2b(turn.agent.model_dump_json().encode(), digest_size=16)
+    for part in (turn.message.encode(), *turn.history):
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.digest()
+
+
+def turn_output(result: AgentRunResult[Any]) -> TurnOutput:
+    """What a run that succeeded leaves behind.
+
+    Raises:
+        TurnConfigurationError: the agent's output is not JSON, or waits for an approval.
+    """
+    text, output = _answer(result.output)
+    new = result.new_messages()
+    usage = result.usage
+    return TurnOutput(
+        text=text,
+        output=output,
+        messages=ModelMessagesTypeAdapter.dump_json(new),
+        message_count=_count(new, typed=not isinstance(result.output, str)),
+        usage=Usage(
+            requests=usage.requests,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            tool_calls=usage.tool_calls,
+        ),
+    )
+
+
+def _answer(output: Any) -> tuple[str, Any]:
+    if isinstance(output, str):
+        return output, output
+    if isinstance(output, DeferredToolRequests):
+        raise TurnConfigurationError(
+            "a tool of this agent waits for an approval or an outside result, which turns cannot do; "
+            "register the agent without such tools"
+        )
+    try:
+        return to_json(output).decode(), to_jsonable_python(output)
+    except PydanticSerializationError as error:
+        raise TurnConfigurationError(f"the agent's output type is not JSON: {error}; use a pydantic model") from error
+
+
+def _count(messages: Sequence[ModelMessage], *, typed: bool) -> int:
+    """The user's prompts and the assistant's texts; a typed answer counts as one."""
+    count = int(typed)
+    for message in messages:
+        if isinstance(message, ModelRequest):
+            count += _is_prompt(message)
+        elif isinstance(message, ModelResponse):
+            count += any(isinstance(part, TextPart) and part.content.strip() for part in message.parts)
+    return count
+
+
+def _is_prompt(message: ModelMessage) -> bool:
+    return isinstance(message, ModelRequest) and any(isinstance(part, UserPromptPart) for part in message.parts)

@@ -1,0 +1,130 @@
+"""Renews all leases of this process, from a thread of its own, so that a busy event loop does not look dead.
+
+A lease that the store says is lost stops its turn at once. A store that cannot be reached stops a turn at the end
+of its lease by this process's own clock. A loop that has not moved for `stall_limit` seconds is not kept alive, and
+neither is a turn past its deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any, Final
+
+from redis.exceptions import NoScriptError, RedisError
+
+from broker_config.redis_clients import sync_store
+from broker_config.settings import Settings
+from sessions.store.scripts import script
+from sessions.telemetry import get_logger
+from workers.held import HeldTurn, Stop
+
+_log = get_logger(__name__)
+_DEADLINE_SLACK: Final = 30.0
+
+
+class Heartbeat:
+    """The leases of this process, and the thread that renews them."""
+
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._held: dict[str, HeldTurn] = {}
+        self._ticked = time.monotonic()
+        self._stopping = threading.Event()
+        self._store: Any = sync_store(
+            settings.model_copy(update={"connect_timeout": max(0.5, settings.lease / 3)}),
+            name="sessionfleet-heartbeat",
+        )
+        self._thread = threading.Thread(target=self._run, name="sessionfleet-heartbeat", daemon=True)
+
+    @property
+    def held(self) -> list[HeldTurn]:
+        """The turns that run now."""
+        return list(self._held.values())
+
+    def hold(self, turn: HeldTurn) -> None:
+        """Keep this lease alive."""
+        self._held[turn.nonce] = turn
+
+    def let_go(self, turn: HeldTurn) -> None:
+        """Leave this lease alone from now on."""
+        self._held.pop(turn.nonce, None)
+
+    def start(self) -> None:
+        """Begin to renew."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop renewing."""
+        self._stopping.set()
+        self._thread.join(timeout=5)
+        self._store.close()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._settings.lease / 3):
+            self._loop.call_soon_threadsafe(self._tick)
+            due = [turn for turn in self.held if self._deserves(turn)]
+            try:
+                if due and not self._stalled():
+                    self._renew(due)
+            except (RedisError, OSError) as error:
+                _log.warning("leases_not_renewed", leases=len(due), error=repr(error))
+            self._stop_expired()
+
+    def _tick(self) -> None:
+        self._ticked = time.monotonic()
+
+    def _stalled(self) -> bool:
+        still = time.monotonic() - self._ticked
+        if still > self._settings.stall_limit:
+            _log.error(
+                "event_loop_stalled",
+                seconds=round(still, 1),
+                hint="a tool or hook blocks the loop; its turns go to other workers",
+            )
+            return True
+        return False
+
+    def _deserves(self, turn: HeldTurn) -> bool:
+        """A turn far past its deadline does not stop when told to: its session must not wait for it for ever."""
+        allowed = (turn.begun.deadline_ms - turn.begun.now_ms) / 1000 + _DEADLINE_SLACK
+        return time.monotonic() - turn.began < allowed
+
+    def _renew(self, due: list[HeldTurn]) -> None:
+        sent = time.monotonic()
+        renew, lease_ms = script("renew_lease"), int(self._settings.lease * 1000)
+        calls = [(turn, (*turn.keys.pair, turn.begun.lease, lease_ms, turn.begun.part)) for turn in due]
+        pipe = self._store.pipeline(transaction=False) if not self._settings.redis_cluster else self._store.pipeline()
+        for _, args in calls:
+            pipe.evalsha(renew.sha, 2, *args)
+        replies = pipe.execute(raise_on_error=False)
+        for (turn, args), reply in zip(calls, replies, strict=True):
+            answer = self._store.eval(renew.text, 2, *args) if isinstance(reply, NoScriptError) else reply
+            self._heed(turn, args[2], answer, sent)
+
+    def _heed(self, turn: HeldTurn, lease: str, answer: Any, sent: float) -> None:
+        if isinstance(answer, Exception):
+            _log.warning("lease_not_renewed", turn=turn.turn_id, error=repr(answer))
+        elif answer[0] == b"lost":
+            self._stop(turn, lease, Stop.LOST)
+        else:
+            turn.renewed(sent + self._settings.lease)
+            if answer[0] == b"cancel":
+                self._stop(turn, lease, Stop.CANCELLED)
+
+    def _stop_expired(self) -> None:
+        now = time.monotonic()
+        for turn in self.held:
+            if turn.expires <= now:
+                self._stop(turn, turn.begun.lease, Stop.UNREACHABLE)
+
+    def _stop(self, turn: HeldTurn, lease: str, why: Stop) -> None:
+        def stop() -> None:
+            # Between the question and this moment the turn may have ended and been let go.
+            if self._held.get(turn.nonce) is turn and turn.begun.lease == lease and turn.stop is not why:
+                _log.warning("turn_stopped", why=why.value, turn=turn.turn_id, attempt=turn.begun.attempt)
+                turn.abort(why)
+
+        self._loop.call_soon_threadsafe(stop)

@@ -1,0 +1,71 @@
+"""A turn that this process runs: its lease, the task that runs it, and why it must stop, if it must."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from enum import StrEnum
+
+from sessions.store.keys import SessionKeys
+from sessions.store.leases import Begun
+from workers.engine.ports import RunState
+
+
+class Stop(StrEnum):
+    """Why a running turn is stopped from outside."""
+
+    LOST = "lost"  # another worker has, or may have, the lease: nothing can be written any more
+    UNREACHABLE = "unreachable"  # the lease ended because the store did not answer
+    CANCELLED = "cancelled"  # a client asked for it
+    DEADLINE = "deadline"
+    HANDOVER = "handover"  # this worker shuts down
+
+
+class HeldTurn:
+    """The turn under a lease. `begun` changes when the next turn of the session goes on under the same lease.
+
+    All methods are called on the loop's thread; the heartbeat thread reads `expires` and calls `renewed` only.
+    """
+
+    def __init__(self, keys: SessionKeys, begun: Begun, nonce: str, expires: float) -> None:
+        self.keys = keys
+        self.nonce = nonce
+        self.expires = expires  # by this process's monotonic clock: what the store promised at least
+        self.since = time.monotonic()
+        self.served = 0
+        self._start(begun)
+
+    def _start(self, begun: Begun) -> None:
+        self.begun = begun
+        self.began = time.monotonic()
+        self.state = RunState()
+        self.stop: Stop | None = None
+        self.seq = begun.seq
+        self.task: asyncio.Task[object] | None = None
+
+    def go_on_with(self, begun: Begun, expires: float) -> None:
+        """The session's next turn, begun by the commit under the same lease."""
+        self.expires = expires
+        self._start(begun)
+
+    def renewed(self, expires: float) -> None:
+        """The store renewed the lease."""
+        self.expires = expires
+
+    def take_seq(self, count: int) -> int:
+        """Number the next events of this attempt; returns the first number."""
+        first = self.seq + 1
+        self.seq += count
+        return first
+
+    def abort(self, why: Stop) -> None:
+        """Stop the turn; the first reason stands, except that a lost lease overrules everything."""
+        if self.stop is None or why in (Stop.LOST, Stop.UNREACHABLE):
+            self.stop = why
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+
+    @property
+    def turn_id(self) -> str:
+        """The turn's public id, for the log."""
+        return self.keys.public_id(self.begun.part)

@@ -1,0 +1,93 @@
+"""The engine's journal and event sink, written under the lease."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from sessions.errors import StoreUnavailable
+from sessions.protocol import EventType
+from sessions.store.leases import LeaseStore, Lost
+from workers.engine.ports import EventDraft, LeaseLost
+from workers.held import HeldTurn, Stop
+
+T = TypeVar("T")
+_PAUSE: Final = 0.1
+
+
+async def persist(held: HeldTurn, write: Callable[[], Awaitable[T]]) -> T:
+    """Do a write under the lease, again and again while the store is out of reach, as long as the lease may hold.
+
+    Raises:
+        LeaseLost: the store said so, or the lease ended by our clock.
+    """
+    while True:
+        try:
+            return await write()
+        except Lost:
+            held.stop = Stop.LOST
+            raise LeaseLost from None
+        except StoreUnavailable:
+            if time.monotonic() >= held.expires:
+                held.stop = Stop.UNREACHABLE
+                raise LeaseLost from None
+            await asyncio.sleep(_PAUSE)
+
+
+class LeasedJournal:
+    """`StepJournal` and `EventSink` of one turn, under its lease."""
+
+    def __init__(self, leases: LeaseStore, held: HeldTurn) -> None:
+        self._leases = leases
+        self._held = held
+        self._steps = dict(held.begun.journal)
+        self._under_way: Callable[[], Awaitable[bool]] | None = None
+
+    def lookup(self, key: str) -> bytes | None:
+        """The recorded value of a step."""
+        return self._steps.get(key)
+
+    async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
+        """Write a step and its events; returns when they are durable."""
+        await self._write(key, value, events)
+        self._steps[key] = value
+
+    def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
+        """Start writing a step that nothing but the commit follows; `settle` waits for it."""
+        self._under_way = self._writer(key, value, events, at_once=True)
+        self._steps[key] = value
+
+    async def emit(self, events: Sequence[EventDraft]) -> None:
+        """Append events that belong to no step."""
+        await self._write("", b"", events)
+
+    async def settle(self) -> None:
+        """Wait for what `record_final` started."""
+        if self._under_way is not None:
+            write, self._under_way = self._under_way, None
+            self._heed(await persist(self._held, write))
+
+    async def _write(self, key: str, value: bytes, events: Sequence[EventDraft]) -> None:
+        await self.settle()
+        self._heed(await persist(self._held, self._writer(key, value, events)))
+
+    def _writer(
+        self, key: str, value: bytes, events: Sequence[EventDraft], *, at_once: bool = False
+    ) -> Callable[[], Awaitable[bool]]:
+        """A write that can be done again: the events keep their numbers, so that a repeat changes nothing."""
+        turn, keys, seq = self._held.begun, self._held.keys, self._held.take_seq(len(events))
+        drafts: list[tuple[EventType, bytes]] = [(e.type, json.dumps(e.data).encode()) for e in events]
+        started = [self._leases.record(keys, turn, key, value, seq, drafts)] if at_once else []
+
+        async def write() -> bool:
+            recording = started.pop() if started else self._leases.record(keys, turn, key, value, seq, drafts)
+            return await recording.done()
+
+        return write
+
+    def _heed(self, cancel_asked: bool) -> None:
+        if cancel_asked:
+            self._held.abort(Stop.CANCELLED)

@@ -1,0 +1,266 @@
+"""One worker process: its event loop, its connections, its heartbeat, and how it starts and stops.
+
+Celery's threads pool gives the slots. All turns run on one long-lived loop in a thread of its own, because provider
+clients are bound to the loop that made them; a slot's thread only waits for its coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Coroutine
+from importlib.metadata import version
+from typing import Any, Final, TypeVar, cast
+
+from celery import Celery, bootsteps
+from celery.signals import setup_logging, worker_shutting_down
+
+from broker_config.embedded import EmbeddedServer, resolved
+from broker_config.redis_clients import async_store
+from broker_config.settings import Settings, load_settings
+from sessions.dispatch import publish_wake
+from sessions.errors import BackendError
+from sessions.protocol import WorkerInfo
+from sessions.store.catalog import forget_worker, note_worker
+from sessions.store.deployment import check_deployment
+from sessions.store.leases import LeaseStore
+from sessions.store.scripts import ScriptRunner
+from sessions.telemetry import configure_logging, get_logger
+from workers.engine import Engine
+from workers.engine.registry import Registry
+from workers.heartbeat import Heartbeat
+from workers.held import Stop
+from workers.rescuer import Rescuer
+from workers.turn_runner import Drained, TurnRunner
+
+T = TypeVar("T")
+_log = get_logger(__name__)
+_SAY_EVERY: Final = 1.0
+_CLEAN_UP: Final = 5.0
+
+
+class TurnProcess:
+    """What runs turns in this process. Made by `TurnsStep`; all its coroutines run on its loop."""
+
+    def __init__(self, settings: Settings, app: Celery, name: str) -> None:
+        self.settings = settings
+        self.name = name
+        self._app = app
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="sessionfleet-turns", daemon=True)
+        self._consumed: dict[str, int] = {}
+        self._background: list[asyncio.Task[None]] = []
+        self._drained: asyncio.Task[None] | None = None
+        self._started = time.time()
+        self._registry = Registry()
+        self._thread.start()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for it, from another thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    # --- start and stop ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Import the users' modules, connect, and say that this worker lives.
+
+        Raises:
+            SettingsError, BackendError, BadRequest: the worker cannot work; the message says what to do.
+        """
+        if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - sys.path takes strings
+            sys.path.insert(0, here)
+        self._registry.load(self.settings.imports)
+        self.call(self._connect())
+        self._heartbeat.start()
+        # What start-up made lives for ever: keep the collector from walking through it, it would cost half of a
+        # busy worker's time.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        _log.info("worker_ready", worker=self.name, queues=self.settings.queues, tools=self._registry.tool_names)
+
+    async def _connect(self) -> None:
+        s = self.settings
+        self.store = async_store(s, name="sessionfleet-worker")
+        await check_deployment(self.store, s)
+        self.scripts = ScriptRunner(self.store)
+        self._leases = LeaseStore(self.scripts, s, self.name)
+        self._heartbeat = Heartbeat(s, self._loop)
+        self._engine = Engine(
+            self._registry,
+            default_model=s.model or "offline",
+            result_limit_bytes=s.result_limit_bytes,
+            delta_ms=s.delta_ms,
+            delta_chars=s.delta_chars,
+            thread_limit=s.concurrency,
+        )
+        self._runner = TurnRunner(s, self._leases, self._engine, self._heartbeat, self._wake)
+        rescuer = Rescuer(s, self.scripts, self.store, self._app, self.name, self._wake)
+        await note_worker(self.scripts, self._info(), {})
+        for work in (self._say_alive(), rescuer.run()):
+            self._background.append(self._loop.create_task(work))
+
+    def begin_drain(self) -> None:
+        """Begin nothing more; let running turns end or hand them over. Returns at once, may be called twice."""
+        self._loop.call_soon_threadsafe(self._start_drain)
+
+    def _start_drain(self) -> None:
+        if self._drained is None:
+            self._runner.draining = True
+            self._drained = self._loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """Model calls are cut short at the end of the grace period; tools, which must not end in doubt, later (R14)."""
+        s = self.settings
+        if not await self._ended_within(s.shutdown_grace):
+            _log.warning("handing_over", turns=len(self._heartbeat.held))
+            until = time.monotonic() + s.tool_grace
+            while time.monotonic() < until and self._heartbeat.held:
+                self._stop_between_tools()
+                await asyncio.sleep(0.05)
+            for held in self._heartbeat.held:
+                held.abort(Stop.HANDOVER)
+            await self._ended_within(_CLEAN_UP)
+
+    def _stop_between_tools(self) -> None:
+        for held in self._heartbeat.held:
+            held.state.draining = True
+            if held.state.tools_running == 0 and held.stop is None:
+                held.abort(Stop.HANDOVER)
+
+    async def _ended_within(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while self._heartbeat.held and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        return not self._heartbeat.held
+
+    def stop(self) -> None:
+        """Drain, say goodbye, and give everything back."""
+        self.begin_drain()
+        self.call(self._finish())
+        self._heartbeat.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=_CLEAN_UP)
+        _log.info("worker_stopped", worker=self.name, turns=self._runner.turns_done)
+
+    async def _finish(self) -> None:
+        if self._drained is not None:
+            await self._drained
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        try:
+            await forget_worker(self.scripts, self.name)
+        except BackendError as error:
+            _log.warning("goodbye_not_said", error=str(error))
+        await self.store.aclose()
+
+    # --- work -------------------------------------------------------------------------------------------
+
+    def run_session(self, ref: str, accepted_ms: int, queue: str) -> Drained:
+        """Run a session's turns, from a slot's thread, which waits for them."""
+        if accepted_ms > self._consumed.get(queue, 0):
+            self._consumed[queue] = accepted_ms
+        return self.call(self._run_session(ref))
+
+    async def _run_session(self, ref: str) -> Drained:
+        if self._runner.draining:
+            return Drained(0, "draining")  # the index has it: another worker rescues it within seconds
+        try:
+            return await self._runner.drain(ref)
+        except BackendError as error:
+            _log.warning("session_left", session=ref, error=str(error), hint="it is found again by a rescuer")
+            return Drained(0, "store unavailable")
+
+    def cancel(self, ref: str, part: str) -> bool:
+        """Stop a turn that runs here and that a client cancelled; whether it runs here."""
+        found = [h for h in self._heartbeat.held if h.keys.ref == ref and h.begun.part == part]
+        for held in found:
+            self._loop.call_soon_threadsafe(held.abort, Stop.CANCELLED)
+        return bool(found)
+
+    async def _wake(self, ref: str, now_ms: int, queue: str) -> bool:
+        try:
+            await self._loop.run_in_executor(None, publish_wake, self._app, ref, now_ms, queue)
+        except Exception as error:  # noqa: BLE001 - any broker failure: the index still has the session
+            _log.warning("wake_not_published", session=ref, error=repr(error))
+            return False
+        return True
+
+    async def _say_alive(self) -> None:
+        while True:
+            await asyncio.sleep(_SAY_EVERY)
+            try:
+                await note_worker(self.scripts, self._info(), dict(self._consumed))
+            except BackendError as error:
+                _log.warning("alive_not_said", error=str(error))
+
+    def _info(self) -> WorkerInfo:
+        s, registry = self.settings, self._registry
+        runner = getattr(self, "_runner", None)
+        return WorkerInfo(
+            id=self.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=self._started,
+            queues=s.queues,
+            concurrency=s.concurrency,
+            running=len(self._heartbeat.held),
+            turns_done=runner.turns_done if runner else 0,
+            tools=registry.tool_names,
+            agents=registry.agent_names,
+            models=registry.model_names,
+            providers=registry.providers,
+            default_model=s.model or "offline",
+            version=version("sessionfleet"),
+        )
+
+
+class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Ties a `TurnProcess` to the life of a Celery worker: up before it consumes, drained before its pool ends."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **_: Any) -> None:
+        self._worker = worker
+        worker.turns = None
+
+    def start(self, worker: Any) -> None:
+        """Start before the consumer does. An error here ends the worker, with its message."""
+        settings = load_settings()
+        if settings.embedded:
+            EmbeddedServer(settings.home).ensure_started()
+        settings = resolved(settings).model_copy(update={"concurrency": worker.concurrency})
+        worker.turns = TurnProcess(settings, worker.app, worker.hostname)
+        worker.app.turns = worker.turns
+        worker_shutting_down.connect(self._shutting_down, weak=False)
+        worker.turns.start()
+
+    def stop(self, worker: Any) -> None:
+        """Drain; the pool's threads are free afterwards."""
+        if worker.turns is not None:
+            worker.turns.stop()
+
+    def terminate(self, worker: Any) -> None:
+        """A cold shutdown: as `stop`, with whatever time the grace period leaves."""
+        self.stop(worker)
+
+    def _shutting_down(self, **_: Any) -> None:
+        if self._worker.turns is not None:
+            self._worker.turns.begin_drain()
+
+
+@setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
+def _logging(**_: Any) -> None:
+    """Our log format instead of Celery's; it also keeps Celery from logging a task's arguments."""
+    configure_logging(load_settings())
+
+
+def turns_of(app: Celery) -> TurnProcess:
+    """The turn process of the worker that this application runs in."""
+    return cast(TurnProcess, app.turns)

@@ -1,0 +1,306 @@
+"""Runs the turns of one session, one after the other, under one lease.
+
+    begin -> execute (engine, journal, events) -> conclude (commit, or give back) -> next turn, or release
+
+This module decides what becomes of a turn. How a lease is kept is the heartbeat's business, what a step is the
+engine's, and what a transition writes the scripts'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import uuid_utils
+from pydantic import ValidationError
+
+from broker_config.settings import Settings
+from sessions.errors import (
+    ModelUnavailable,
+    ResultTooLarge,
+    StoreUnavailable,
+    TurnCancelled,
+    TurnDeadlineExceeded,
+    TurnFailed,
+)
+from sessions.protocol import EventType, TurnError, TurnRequest, TurnStatus
+from sessions.store.history import HistoryEntry, window
+from sessions.store.keys import SessionKeys
+from sessions.store.leases import Begun, Ending, LeaseStore, NotBegun
+from sessions.telemetry import get_logger
+from workers.engine import Engine
+from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, TurnInput, TurnOutput
+from workers.heartbeat import Heartbeat
+from workers.held import HeldTurn, Stop
+from workers.journal import LeasedJournal, persist
+
+Wake = Callable[[str, int, str], Awaitable[bool]]
+_log = get_logger(__name__)
+_NEIGHBOUR_PAUSE: Final = 0.5
+_FORGIVE_TRIES: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A passing model error: the turn runs again after a pause, in its place."""
+
+    pause: float
+    why: str
+
+
+class Left(StrEnum):
+    """The turn is not ended by this worker."""
+
+    HANDED_OVER = "handed_over"
+    LOST = "lost"
+
+
+Outcome = Ending | Retry | Left
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What one wake-up came to."""
+
+    turns: int
+    why: str
+
+
+class TurnRunner:
+    """Runs turns. One per worker process; its coroutines run on the process's loop."""
+
+    def __init__(
+        self, settings: Settings, leases: LeaseStore, engine: Engine, heartbeat: Heartbeat, wake: Wake
+    ) -> None:
+        self._settings = settings
+        self._leases = leases
+        self._engine = engine
+        self._heartbeat = heartbeat
+        self._wake = wake
+        self._last_attempt: str | None = None  # nonce of the one turn on its last attempt that runs here (R8)
+        self._afterwards: set[asyncio.Task[None]] = set()
+        self.draining = False
+        self.turns_done = 0
+
+    # --- the way of a wake-up ---------------------------------------------------------------------------
+
+    async def drain(self, ref: str) -> Drained:
+        """Run the session's turns until its mailbox is empty, or others should come first."""
+        keys = SessionKeys.from_ref(ref, self._settings.partitions)
+        held = await self._begin(keys)
+        if isinstance(held, NotBegun):
+            return Drained(0, held.value)
+        self._heartbeat.hold(held)
+        try:
+            why = await self._run_all(held)
+        finally:
+            self._heartbeat.let_go(held)
+            self._free_last_attempt(held)
+        return Drained(held.served, why)
+
+    async def _run_all(self, held: HeldTurn) -> str:
+        while True:
+            if not self._may_run_last_attempt(held):
+                await self._give_back(
+                    held, "handover", _NEIGHBOUR_PAUSE, EventType.HANDED_OVER, {"why": "last attempt"}
+                )
+                return "last"
+            outcome = await self._execute(held)
+            following = await self._conclude(held, outcome)
+            held.served += isinstance(outcome, Ending)
+            if following is None:
+                return outcome.value if isinstance(outcome, Left) else "done"
+
+    async def _begin(self, keys: SessionKeys) -> HeldTurn | NotBegun:
+        nonce, sent = uuid_utils.uuid4().hex, time.monotonic()
+        begun = await self._leases.begin(keys, nonce, last_ok=self._last_attempt is None)
+        if isinstance(begun, NotBegun):
+            return begun
+        return HeldTurn(keys, begun, nonce, sent + self._settings.lease)
+
+    def _may_run_last_attempt(self, held: HeldTurn) -> bool:
+        """At most one turn on its last attempt runs in a process, so that a poison turn takes no other along."""
+        if not held.begun.last or self._last_attempt == held.nonce:
+            return True
+        if self._last_attempt is not None:
+            return False
+        self._last_attempt = held.nonce
+        return True
+
+    def _free_last_attempt(self, held: HeldTurn) -> None:
+        if self._last_attempt == held.nonce:
+            self._last_attempt = None
+
+    # --- execute: what becomes of the turn --------------------------------------------------------------
+
+    async def _execute(self, held: HeldTurn) -> Outcome:
+        journal = LeasedJournal(self._leases, held)
+        try:
+            turn = self._input(held)
+            held.task = asyncio.create_task(self._engine.run(turn, journal, journal, held.state))
+            output = await self._until_deadline(held, held.task)
+            await journal.settle()
+            return self._succeeded(held, turn, output)
+        except LeaseLost:
+            return self._lost(held)
+        except HandedOver:
+            return Left.HANDED_OVER
+        except PassingModelError as error:
+            return self._retry(held, error)
+        except TurnFailed as error:
+            return _failed(error)
+        except asyncio.CancelledError:
+            return self._stopped(held)
+        except Exception as error:  # outcomes are classified here, and nowhere else
+            _log.exception("turn_broke", turn=held.turn_id)
+            return _failed(TurnFailed(f"internal error {type(error).__name__}: {error}"))
+
+    async def _until_deadline(self, held: HeldTurn, run: asyncio.Task[Any]) -> TurnOutput:
+        left = (held.begun.deadline_ms - held.begun.now_ms) / 1000
+        timer = asyncio.get_running_loop().call_later(left, held.abort, Stop.DEADLINE)
+        try:
+            output: TurnOutput = await run
+            return output
+        finally:
+            timer.cancel()
+
+    def _input(self, held: HeldTurn) -> TurnInput:
+        begun = held.begun
+        try:
+            request = TurnRequest.model_validate_json(begun.request)
+        except ValidationError as error:
+            raise TurnFailed(f"this worker cannot read the request; is it older than the client? {error}") from error
+        return TurnInput(
+            turn_id=held.turn_id,
+            session_id=held.keys.session_id,
+            user_id=begun.user_id,
+            attempt=begun.attempt,
+            message=request.message,
+            agent=request.agent,
+            history=window(begun.history, self._settings.history_window_bytes),
+            stream=request.stream,
+            now_ms=begun.began_ms,
+            default_model=self._settings.model or "offline",
+        )
+
+    def _succeeded(self, held: HeldTurn, turn: TurnInput, output: TurnOutput) -> Ending:
+        result = json.dumps({"text": output.text, "output": output.output}).encode()
+        if max(len(result), len(output.messages)) > self._settings.result_limit_bytes:
+            raise ResultTooLarge(f"the answer has {len(result)} bytes. {ResultTooLarge.__doc__}")
+        entry = HistoryEntry(held.begun.part, turn.agent.name, turn.now_ms, output.message_count, output.messages)
+        return Ending(
+            TurnStatus.SUCCEEDED,
+            result=result,
+            usage=output.usage.model_dump_json().encode(),
+            history_entry=entry.dump(),
+            messages=output.message_count,
+        )
+
+    def _stopped(self, held: HeldTurn) -> Outcome:
+        match held.stop:
+            case Stop.CANCELLED:
+                return _failed(TurnCancelled("cancelled by a client"), TurnStatus.CANCELLED)
+            case Stop.DEADLINE:
+                return _failed(TurnDeadlineExceeded())
+            case Stop.HANDOVER:
+                return Left.HANDED_OVER
+            case Stop.LOST | Stop.UNREACHABLE:
+                return self._lost(held)
+            case None:  # the process itself goes down: leave the turn to the next worker
+                return Left.HANDED_OVER
+
+    def _lost(self, held: HeldTurn) -> Left:
+        """Say so in the log, and (when the store was out of reach) to the store: that was no crash."""
+        why = (held.stop or Stop.LOST).value
+        _log.error("lease_lost", turn=held.turn_id, lease=held.begun.lease, why=why, written="nothing")
+        if held.stop is Stop.UNREACHABLE:
+            task = asyncio.create_task(self._forgive(held.keys, held.begun))
+            self._afterwards.add(task)
+            task.add_done_callback(self._afterwards.discard)
+        return Left.LOST
+
+    async def _forgive(self, keys: SessionKeys, begun: Begun) -> None:
+        for _ in range(_FORGIVE_TRIES):
+            try:
+                word = await self._leases.forgive(keys, begun.part, begun.lease)
+            except StoreUnavailable:
+                await asyncio.sleep(_NEIGHBOUR_PAUSE)
+            else:
+                _log.info("outage_not_counted", turn=keys.public_id(begun.part), word=word)
+                return
+
+    def _retry(self, held: HeldTurn, error: PassingModelError) -> Outcome:
+        s, tried = self._settings, held.begun.retries
+        pause = error.retry_after or min(s.model_backoff_limit, s.model_backoff * 2**tried)
+        if tried >= s.model_retries:
+            return _failed(ModelUnavailable(f"{error} (tried {tried + 1} times; SESSIONFLEET_MODEL_RETRIES)"))
+        if held.begun.now_ms + (time.monotonic() - held.began + pause) * 1000 >= held.begun.deadline_ms:
+            return _failed(ModelUnavailable(f"{error} (the next try would be after the turn's deadline)"))
+        _log.warning("model_error_passing", turn=held.turn_id, error=str(error), pause=pause, tried=tried + 1)
+        return Retry(pause, str(error))
+
+    # --- conclude: write it down ------------------------------------------------------------------------
+
+    async def _conclude(self, held: HeldTurn, outcome: Outcome) -> HeldTurn | None:
+        """Write the outcome; the same held turn when the session's next turn was begun, else None."""
+        match outcome:
+            case Ending():
+                return await self._commit(held, outcome)
+            case Retry():
+                data = {"pause": outcome.pause, "why": outcome.why}
+                await self._give_back(held, "retry", outcome.pause, EventType.RETRYING, data)
+            case Left.HANDED_OVER:
+                await self._give_back(held, "handover", 0.0, EventType.HANDED_OVER, {"why": "shutdown"})
+            case Left.LOST:
+                pass
+        return None
+
+    async def _commit(self, held: HeldTurn, ending: Ending) -> HeldTurn | None:
+        go_on = self._may_go_on(held)
+        seq, sent = held.take_seq(1), time.monotonic()
+        self._free_last_attempt(held)
+        try:
+            done = await persist(
+                held,
+                lambda: self._leases.commit(
+                    held.keys, held.begun, ending, seq, go_on=go_on, last_ok=self._last_attempt is None
+                ),
+            )
+        except LeaseLost:
+            self._lost(held)
+            return None
+        self.turns_done += 1
+        if done.wake is not None:
+            await self._wake(held.keys.ref, done.wake[1], done.wake[0])
+        if done.next is None:
+            return None
+        held.go_on_with(done.next, sent + self._settings.lease)
+        return held
+
+    def _may_go_on(self, held: HeldTurn) -> bool:
+        """Fairness: after so many turns or seconds other sessions come first. A stopping worker begins nothing."""
+        s = self._settings
+        long = held.served + 1 >= s.turns_per_lease or time.monotonic() - held.since >= s.seconds_per_lease
+        return not (self.draining or long)
+
+    async def _give_back(self, held: HeldTurn, why: str, pause: float, event: EventType, data: dict[str, Any]) -> None:
+        seq = held.take_seq(1)
+        try:
+            wake = await persist(
+                held, lambda: self._leases.release(held.keys, held.begun, why, pause, seq, event, data)
+            )
+        except LeaseLost:
+            self._lost(held)
+            return
+        if wake is not None:
+            await self._wake(held.keys.ref, wake[1], wake[0])
+
+
+def _failed(error: TurnFailed, status: TurnStatus = TurnStatus.FAILED) -> Ending:
+    stored = TurnError(type=type(error).__name__, message=str(error), detail=error.detail)
+    return Ending(status, error=stored.model_dump_json().encode())
