@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 from jsonschema.exceptions import SchemaError
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
+from pydantic import PydanticUserError
 from pydantic_ai import Agent, FunctionToolset, ModelRetry, RunContext, StructuredDict, Tool
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import UserError
@@ -160,10 +161,9 @@ def _output_type(config: AgentConfig) -> Any:
 
 
 def _as_tool(tool: RegisteredTool) -> Tool[Any]:
-    function = _with_context(tool.function)
     try:
-        return Tool(function, name=tool.spec.name, description=tool.spec.description)
-    except (UserError, NameError, TypeError) as error:
+        return Tool(_with_context(tool.function), name=tool.spec.name, description=tool.spec.description)
+    except (UserError, PydanticUserError, NameError, TypeError) as error:
         raise TurnConfigurationError(
             f"tool {tool.spec.name!r} ({tool.function.__module__}) cannot be described to a model: {error}; "
             f"give each parameter a type that pydantic knows"

@@ -16,7 +16,14 @@ from pydantic import TypeAdapter
 from pydantic_ai import RunContext
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.durable_exec import record_durable_unit
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelRequestPart,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+)
 from pydantic_ai.models import CompletedStreamedResponse, Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
@@ -184,13 +191,18 @@ def _fingerprint(scope: TurnScope, messages: Sequence[ModelMessage]) -> str:
     """
     digest = blake2b(scope.input_digest, digest_size=12)
     run_id = scope.turn.turn_id
+    begun = False
     for message in messages:
-        if isinstance(message, ModelRequest) and message.run_id == run_id:
+        begun = begun or message.run_id == run_id
+        if begun and isinstance(message, ModelRequest):
             for part in message.parts:
                 if part.part_kind != "system-prompt":
-                    content = getattr(part, "content", None)
-                    raw = content.encode() if isinstance(content, str) else to_json(content, fallback=repr)
-                    header = f"\0{part.part_kind}\0{getattr(part, 'tool_call_id', None)}\0{len(raw)}\0"
-                    digest.update(header.encode())
-                    digest.update(raw)
+                    _add_part(digest, part)
     return digest.hexdigest()
+
+
+def _add_part(digest: blake2b, part: ModelRequestPart) -> None:
+    content = getattr(part, "content", None)
+    raw = content.encode() if isinstance(content, str) else to_json(content, fallback=repr)
+    digest.update(f"\0{part.part_kind}\0{getattr(part, 'tool_call_id', None)}\0{len(raw)}\0".encode())
+    digest.update(raw)

@@ -14,7 +14,6 @@ from typing import Any
 
 from pydantic_ai.messages import (
     ModelMessage,
-    ModelRequest,
     ModelResponse,
     TextPart,
     ToolCallPart,
@@ -139,25 +138,33 @@ def _each_call(prompt: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _read(messages: Sequence[ModelMessage]) -> _Turn:
-    """One pass from the end: what comes behind the last prompt belongs to the open turn."""
-    step, results, prompts, run_id = 0, list[ToolReturnPart](), list[str](), ""
-    for message in reversed(messages):
-        if isinstance(message, ModelResponse):
-            step += not prompts
-            continue
-        if not prompts:
-            results[:0] = [part for part in message.parts if isinstance(part, ToolReturnPart)]
-            run_id = message.run_id or run_id
-        prompts.extend(_prompts(message))
-    prompt = prompts[0] if prompts else ""
-    return _Turn(prompt, run_id, step, tuple(results), tuple(prompts[1:]))
+    """Told apart by the run's id: a tool may add a prompt of its own, which is no new turn."""
+    run_id = messages[-1].run_id
+    start = len(messages) - 1
+    if run_id is not None:
+        start = next(i for i, message in enumerate(messages) if message.run_id == run_id)
+    if start and isinstance(messages[start], ModelResponse):
+        start -= 1  # the turn's first request was merged with the one before it, and lost its id
+    opened, *earlier = _prompts(messages[start]) or [""]
+    for message in reversed(messages[:start]):
+        earlier.extend(_prompts(message))
+    behind = messages[start + 1 :]
+    return _Turn(
+        prompt=opened,
+        run_id=run_id or f"{len(messages)}:{opened}",
+        step=sum(isinstance(message, ModelResponse) for message in behind),
+        results=tuple(part for message in behind for part in message.parts if isinstance(part, ToolReturnPart)),
+        earlier=tuple(earlier),
+    )
 
 
-def _prompts(request: ModelRequest) -> Iterator[str]:
-    for part in reversed(request.parts):
-        if isinstance(part, UserPromptPart):
-            content = part.content
-            yield content if isinstance(content, str) else "\n".join(c for c in content if isinstance(c, str))
+def _prompts(message: ModelMessage) -> list[str]:
+    """What the user said in a message, latest first."""
+    contents = [part.content for part in message.parts if isinstance(part, UserPromptPart)]
+    return [
+        content if isinstance(content, str) else "\n".join(item for item in content if isinstance(item, str))
+        for content in reversed(contents)
+    ]
 
 
 def _call_id(turn: _Turn) -> str:

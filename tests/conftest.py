@@ -1,0 +1,81 @@
+"""Fixtures: one server and one fleet of two workers for the tests that do them no harm, fresh ones for the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from broker_config.settings import load_settings
+from tests.support.fleet import Fleet
+from tests.support.servers import Server, running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_environment() -> Iterator[None]:
+    """No setting of the developer's shell reaches a test; no test starts a fleet by itself."""
+    patch = pytest.MonkeyPatch()
+    for name in list(os.environ):
+        if name.startswith("SESSIONFLEET_") or name in (
+            "REDIS_URL",
+            "CELERY_BROKER_URL",
+            "QDRANT_URL",
+            "OPENAI_API_KEY",
+        ):
+            patch.delenv(name)
+    patch.setenv("SESSIONFLEET_AUTOSTART", "0")
+    load_settings.cache_clear()
+    yield
+    patch.undo()
+    load_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that tests share: they use session ids of their own and do not stop it."""
+    with running(Server(tmp_path_factory.mktemp("server"))) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def cluster_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with cluster mode on, one node serving all slots."""
+    with running(Server(tmp_path_factory.mktemp("cluster"), cluster=True)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def fleet(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Two workers that tests share: they kill none of them."""
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"), server)
+    try:
+        fleet.start("shared1")
+        fleet.start("shared2")
+        fleet.ready()
+        yield fleet
+    finally:
+        fleet.close()
+
+
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own, which it may kill."""
+    with running(Server(tmp_path / "server")) as started:
+        yield started
+
+
+@pytest.fixture
+def new_fleet(new_server: Server, tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
+    """Makes fleets of the test's own: `new_fleet(SESSIONFLEET_LEASE="2")`; start workers on them."""
+    made: list[Fleet] = []
+
+    def make(**env: str) -> Fleet:
+        fleet = Fleet(tmp_path / f"fleet{len(made)}", new_server, env)
+        made.append(fleet)
+        return fleet
+
+    yield make
+    for fleet in made:
+        fleet.close()

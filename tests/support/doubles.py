@@ -1,0 +1,162 @@
+"""The module that test workers import: a double for the language model, and tools whose effects are counted.
+
+Every model call and every tool's effect is a line in the ledger, a file that outlives any kill -9: `O_APPEND`
+writes of one line are atomic. What the model does is said in the message, line by line:
+
+    SLEEP 1.5        the model call takes so long (before it answers)
+    CALL name({...}) the model asks for a tool, one after the other, then answers
+    SAY text         the answer (default: `ok`)
+    FAIL 429 2       the first two model calls of this turn fail like that (counted over attempts)
+    DIE              the model call kills its worker with SIGKILL
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from pydantic_ai import Agent as EngineAgent
+from pydantic_ai.exceptions import ModelHTTPError
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
+
+from sessions import ToolContext, tool
+from workers import register_agent, register_model
+
+_CALL = re.compile(r"^CALL (\w+)\((.*)\)$", re.M)
+
+
+def note(kind: str, **what: Any) -> None:
+    """Write one line to the ledger."""
+    path = os.environ.get("SF_TEST_LEDGER")
+    if path:
+        line = json.dumps({"kind": kind, "pid": os.getpid(), "at": time.time(), **what}) + "\n"
+        with Path(path).open("a") as ledger:
+            ledger.write(line)
+
+
+def _ledger_count(kind: str, **what: Any) -> int:
+    path = Path(os.environ.get("SF_TEST_LEDGER", "/nonexistent"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return sum(1 for line in lines if line["kind"] == kind and what.items() <= line.items())
+
+
+def _prompt(messages: list[ModelMessage]) -> str:
+    for message in reversed(messages):
+        if isinstance(message, ModelRequest):
+            for part in message.parts:
+                if isinstance(part, UserPromptPart):
+                    return str(part.content)
+    return ""
+
+
+def _returns(messages: list[ModelMessage]) -> list[Any]:
+    """The tool returns of this turn: those behind the last user prompt."""
+    found: list[Any] = []
+    for message in messages:
+        if isinstance(message, ModelRequest):
+            for part in message.parts:
+                if isinstance(part, UserPromptPart):
+                    found = []
+                elif isinstance(part, ToolReturnPart):
+                    found.append(part.content)
+    return found
+
+
+async def _think(messages: list[ModelMessage]) -> TextPart | ToolCallPart:
+    prompt, returns = _prompt(messages), _returns(messages)
+    note("model_started", prompt=prompt, step=len(returns))
+    if fail := re.search(r"^FAIL (\d+) (\d+)$", prompt, re.M):
+        if _ledger_count("model_failed", prompt=prompt) < int(fail[2]):
+            note("model_failed", prompt=prompt)
+            raise ModelHTTPError(status_code=int(fail[1]), model_name="double", body="told to fail")
+    if "DIE" in prompt.splitlines():
+        note("died", prompt=prompt)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if sleep := re.search(r"^SLEEP ([\d.]+)$", prompt, re.M):
+        await asyncio.sleep(float(sleep[1]))
+    calls = _CALL.findall(prompt)
+    note("model", prompt=prompt, step=len(returns))
+    if len(returns) < len(calls):
+        name, arguments = calls[len(returns)]
+        return ToolCallPart(name, arguments or "{}", tool_call_id=f"call{len(returns) + 1}")
+    said = re.search(r"^SAY (.*)$", prompt, re.M)
+    return TextPart(said[1] if said else "ok" if not returns else f"ok: {returns[-1]}")
+
+
+async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    if info.output_tools:
+        note("model", prompt=_prompt(messages), step=-1)
+        return ModelResponse(parts=[ToolCallPart(info.output_tools[0].name, _prompt(messages))])
+    return ModelResponse(parts=[await _think(messages)])
+
+
+async def _stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | dict[int, DeltaToolCall]]:
+    part = await _think(messages)
+    if isinstance(part, ToolCallPart):
+        yield {0: DeltaToolCall(name=part.tool_name, json_args=str(part.args), tool_call_id=part.tool_call_id)}
+        return
+    pause = re.search(r"^PACE ([\d.]+)$", _prompt(messages), re.M)  # seconds between two words
+    for index, word in enumerate(part.content.split(" ")):
+        if pause:
+            await asyncio.sleep(float(pause[1]))
+        yield word if index == 0 else f" {word}"
+
+
+double = register_model("double", FunctionModel(_answer, stream_function=_stream, model_name="double"))
+
+clerk = register_agent("clerk", EngineAgent(double, instructions="You are the clerk."))
+
+
+@clerk.tool_plain
+def stamp(text: str) -> str:
+    """Stamp a text."""
+    note("stamp", text=text)
+    return f"stamped {text}"
+
+
+@tool
+def charge(ctx: ToolContext, amount: int, seconds: float = 0.0) -> str:
+    """Charge an amount: an effect that must not happen twice."""
+    note("charge", key=ctx.idempotency_key, amount=amount, attempt=ctx.attempt)
+    time.sleep(seconds)
+    return f"charged {amount}"
+
+
+@tool(retry="safe")
+async def look_up(ctx: ToolContext, query: str, seconds: float = 0.0) -> str:
+    """Look something up: safe to repeat."""
+    note("look_up", key=ctx.idempotency_key, query=query, attempt=ctx.attempt)
+    await asyncio.sleep(seconds)
+    return f"{query} found"
+
+
+@tool(in_doubt="fail")
+async def wire(ctx: ToolContext, amount: int, seconds: float = 0.0) -> str:
+    """Wire money: the turn fails when it is in doubt."""
+    note("wire", key=ctx.idempotency_key, amount=amount)
+    await asyncio.sleep(seconds)
+    return f"wired {amount}"
+
+
+@tool
+def crash() -> str:
+    """Kill the worker that runs this."""
+    note("crash")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "unreachable"

