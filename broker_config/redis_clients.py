@@ -55,7 +55,7 @@ def async_store(settings: Settings, *, name: str = "sessionfleet") -> AsyncStore
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url, max_connections=_MAX_CONNECTIONS, timeout=30.0, retry=retry, **_options(settings, name)
     )
-    return redis.asyncio.Redis(connection_pool=pool)
+    return redis.asyncio.Redis.from_pool(pool)  # `aclose` then closes the pool too
 
 
 def sync_store(settings: Settings, *, name: str = "sessionfleet", tries: int = 0) -> redis.Redis | redis.RedisCluster:

@@ -1,0 +1,179 @@
+"""The command line without a fleet: clear errors, what a worker is started with, and what the doctor sees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from typer.testing import CliRunner
+
+from broker_config.embedded import EmbeddedServer
+from broker_config.settings import load_settings
+from sessions.cli import main as cli
+from sessions.cli.checks import Verdict, _clock, _memory, examine
+from sessions.errors import SessionfleetError
+from sessions.fleet_home import FleetHome
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of the test's own, as one has it without any setting."""
+    folder = tmp_path / "home"
+    monkeypatch.delenv("SESSIONFLEET_AUTOSTART")
+    monkeypatch.setenv("SESSIONFLEET_HOME", str(folder))
+    load_settings.cache_clear()
+    yield folder
+    EmbeddedServer(folder).stop()
+    load_settings.cache_clear()
+
+
+@pytest.fixture
+def embedded(home: Path) -> Iterator[redis.Redis]:
+    server = EmbeddedServer(home)
+    server.ensure_started()
+    with redis.Redis.from_url(server.redis_url, decode_responses=True) as client:
+        yield client
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """A command's exit status and output, as `main` gives them."""
+    result = CliRunner().invoke(cli.app, list(arguments))
+    if isinstance(result.exception, SessionfleetError):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def call_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["sessionfleet", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return int(str(caught.value.code))
+
+
+def test_an_error_is_one_line_and_a_status(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """People see what is wrong and what to do; no traceback."""
+    monkeypatch.setenv("SESSIONFLEET_LEESE", "3")
+    assert call_main(monkeypatch, "doctor") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: unknown setting 'SESSIONFLEET_LEESE'")
+    assert "SESSIONFLEET_LEASE" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_debugging_shows_the_traceback(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one line is not enough for whoever mends Sessionfleet itself."""
+    monkeypatch.setenv("SESSIONFLEET_LOG_LEVEL", "DEBUG")
+    monkeypatch.setattr("sys.argv", ["sessionfleet", "workers"])
+    with pytest.raises(SessionfleetError, match="sessionfleet up"):
+        cli.main()
+
+
+@pytest.mark.parametrize("command", [["workers"], ["dead", "list"], ["turns", "list", "s"], ["flower"]])
+def test_looking_starts_no_fleet(home: Path, command: list[str]) -> None:
+    """Who asks what runs gets the answer that nothing does."""
+    with pytest.raises(SessionfleetError, match=r"no fleet runs in .* start one with `sessionfleet up`"):
+        run(*command)
+    assert not home.exists()
+
+
+def test_down_where_nothing_runs_is_no_error(home: Path) -> None:
+    """Scripts may call it at any time."""
+    assert run("down") == (0, f"nothing runs in {str(home)!r}\n")
+
+
+def test_the_doctor_says_how_to_start(home: Path) -> None:
+    """Without a server there is one broken line, and it says what to type."""
+    status, said = run("doctor", "--json")
+    assert status == 1
+    checks = {check["name"]: check for check in json.loads(said)}
+    assert checks["server"]["verdict"] == "broken"
+    assert "sessionfleet up" in checks["server"]["advice"]
+
+
+async def test_the_doctor_finds_what_is_broken(embedded: redis.Redis) -> None:
+    """An evicting server, no append-only file, another partition count, no workers: each has its line."""
+    embedded.config_set("maxmemory-policy", "allkeys-lru")
+    embedded.config_set("appendonly", "no")
+    embedded.set("sf:v1:{fleet}:partitions", 64)
+    checks = {check.name: check for check in await examine(load_settings())}
+    assert checks["server"].verdict is Verdict.BROKEN
+    assert "noeviction" in checks["server"].advice
+    assert checks["persistence"].verdict is Verdict.WARNING
+    assert checks["partitions"].verdict is Verdict.BROKEN
+    assert "SESSIONFLEET_PARTITIONS=64" in checks["partitions"].advice
+    assert checks["workers"].verdict is Verdict.BROKEN
+    assert checks["broker"].verdict is Verdict.OK
+    assert checks["model"].verdict is Verdict.WARNING
+
+
+async def test_the_doctor_looks_for_the_imported_modules(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers would not start with a module that is not there."""
+    settings = load_settings().model_copy(update={"imports": ("no_such_module_here",)})
+    checks = {check.name: check for check in await examine(settings)}
+    assert checks["imports"].verdict is Verdict.BROKEN
+    (home.parent / "no_such_module_here.py").touch()
+    monkeypatch.chdir(home.parent)
+    checks = {check.name: check for check in await examine(settings)}
+    assert checks["imports"].verdict is Verdict.OK
+
+
+def test_memory_is_judged_by_the_high_water_mark(home: Path) -> None:
+    """New turns are refused from there on, so that is when it is broken."""
+    verdicts = [_memory({"used_memory": used, "maxmemory": 100}, load_settings()).verdict for used in (10, 80, 90)]
+    assert verdicts == [Verdict.OK, Verdict.WARNING, Verdict.BROKEN]
+
+
+def test_a_skewed_clock_is_a_warning() -> None:
+    """Leases go by the server's clock alone, so nothing breaks."""
+    assert [_clock(skew).verdict for skew in (0.5, -30.0)] == [Verdict.OK, Verdict.WARNING]
+
+
+def test_an_unknown_turn_is_an_error_that_says_why(embedded: redis.Redis) -> None:
+    """It expired, was deleted, or never was."""
+    with pytest.raises(SessionfleetError, match="expired"):
+        run("turns", "show", "chat-1~" + "0" * 32)
+    with pytest.raises(SessionfleetError, match="looks like"):
+        run("turns", "show", "nonsense")
+
+
+def test_no_dead_letters_and_no_workers_are_said_in_words(embedded: redis.Redis) -> None:
+    """An empty table would leave people guessing."""
+    assert run("dead", "list") == (0, "no dead letters\n")
+    assert run("dead", "list", "--json") == (0, "[]\n")
+    assert "sessionfleet worker" in run("workers")[1]
+
+
+def test_a_worker_becomes_celery_with_these_settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options are settings of the child, so that they mean the same everywhere; what follows `--` is Celery's."""
+    became: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr("os.execve", lambda _, command, environment: became.append((command, environment)))
+    run("worker", "--queues", "turns,vip", "--concurrency", "7", "--name", "left", "--", "--max-tasks-per-child=3")
+    command, environment = became[0]
+    assert command[1:7] == ["-m", "celery", "--quiet", "-A", "workers", "worker"]
+    assert f"left.{FleetHome(home).tag}@%h" in command
+    assert command[-1] == "--max-tasks-per-child=3"
+    assert environment["SESSIONFLEET_QUEUES"] == "turns,turns.vip"
+    assert environment["SESSIONFLEET_CONCURRENCY"] == "7"
+    assert environment["REDIS_URL"] == EmbeddedServer(home).redis_url
+
+
+def test_a_worker_without_its_extra_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A web backend's installation has no engine."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(SessionfleetError, match=r"pip install 'sessionfleet\[worker\]'"):
+        run("worker")
+
+
+def test_flower_is_for_this_machine_unless_told(embedded: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no login of its own."""
+    became: list[list[str]] = []
+    monkeypatch.setattr("os.execve", lambda _, command, __: became.append(command))
+    run("flower", "--", "--port=5999")
+    run("flower", "--", "--address=0.0.0.0")
+    assert became[0][-3:] == ["flower", "--address=127.0.0.1", "--port=5999"]
+    assert became[1][-2:] == ["flower", "--address=0.0.0.0"]
