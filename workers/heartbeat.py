@@ -102,28 +102,28 @@ class Heartbeat:
         replies = pipe.execute(raise_on_error=False)
         for (turn, args), reply in zip(calls, replies, strict=True):
             answer = self._store.eval(renew.text, 2, *args) if isinstance(reply, NoScriptError) else reply
-            self._heed(turn, args[2], answer, sent)
+            self._heed(turn, args[4], answer, sent)
 
-    def _heed(self, turn: HeldTurn, lease: str, answer: Any, sent: float) -> None:
+    def _heed(self, turn: HeldTurn, part: str, answer: Any, sent: float) -> None:
         if isinstance(answer, Exception):
             _log.warning("lease_not_renewed", turn=turn.turn_id, error=repr(answer))
         elif answer[0] == b"lost":
-            self._stop(turn, lease, Stop.LOST)
+            self._stop(turn, part, Stop.LOST)
         else:
             turn.renewed(sent + self._settings.lease)
             if answer[0] == b"cancel":
-                self._stop(turn, lease, Stop.CANCELLED)
+                self._stop(turn, part, Stop.CANCELLED)
 
     def _stop_expired(self) -> None:
         now = time.monotonic()
         for turn in self.held:
             if turn.expires <= now:
-                self._stop(turn, turn.begun.lease, Stop.UNREACHABLE)
+                self._stop(turn, turn.begun.part, Stop.UNREACHABLE)
 
-    def _stop(self, turn: HeldTurn, lease: str, why: Stop) -> None:
+    def _stop(self, turn: HeldTurn, part: str, why: Stop) -> None:
         def stop() -> None:
-            # Between the question and this moment the turn may have ended and been let go.
-            if self._held.get(turn.nonce) is turn and turn.begun.lease == lease and turn.stop is not why:
+            # Between the question and this moment the turn may have ended, and the session's next one begun.
+            if self._held.get(turn.nonce) is turn and turn.begun.part == part and turn.stop is not why:
                 _log.warning("turn_stopped", why=why.value, turn=turn.turn_id, attempt=turn.begun.attempt)
                 turn.abort(why)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Begun
 from workers.engine.ports import RunState
+
+T = TypeVar("T")
 
 
 class Stop(StrEnum):
@@ -41,7 +45,15 @@ class HeldTurn:
         self.state = RunState()
         self.stop: Stop | None = None
         self.seq = begun.seq
-        self.task: asyncio.Task[object] | None = None
+        self.task: asyncio.Task[Any] | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run the turn's work in a task of its own, which `abort` cancels."""
+        task = asyncio.create_task(work)
+        self.task = task
+        if self.stop is not None:  # it was stopped before it ran
+            task.cancel()
+        return task
 
     def go_on_with(self, begun: Begun, expires: float) -> None:
         """The session's next turn, begun by the commit under the same lease."""

@@ -179,10 +179,14 @@ class TurnProcess:
 
     def cancel(self, ref: str, part: str) -> bool:
         """Stop a turn that runs here and that a client cancelled; whether it runs here."""
-        found = [h for h in self._heartbeat.held if h.keys.ref == ref and h.begun.part == part]
-        for held in found:
-            self._loop.call_soon_threadsafe(held.abort, Stop.CANCELLED)
-        return bool(found)
+
+        async def stop() -> bool:
+            found = [h for h in self._heartbeat.held if h.keys.ref == ref and h.begun.part == part]
+            for held in found:
+                held.abort(Stop.CANCELLED)
+            return bool(found)
+
+        return self.call(stop())
 
     async def _wake(self, ref: str, now_ms: int, queue: str) -> bool:
         try:

@@ -99,7 +99,7 @@ class Rescuer:
 
     def _lengths(self) -> dict[str, int]:
         try:
-            with self._app.connection_for_read() as connection:
+            with self._app.pool.acquire(block=True) as connection:
                 channel = connection.default_channel
                 return {name: _length(channel, name) for name in sorted(self._queues)}
         except (OperationalError, OSError) as error:

@@ -43,6 +43,7 @@ Wake = Callable[[str, int, str], Awaitable[bool]]
 _log = get_logger(__name__)
 _NEIGHBOUR_PAUSE: Final = 0.5
 _FORGIVE_TRIES: Final = 120
+_BEGIN_PATIENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +118,21 @@ class TurnRunner:
                 return outcome.value if isinstance(outcome, Left) else "done"
 
     async def _begin(self, keys: SessionKeys) -> HeldTurn | NotBegun:
-        nonce, sent = uuid_utils.uuid4().hex, time.monotonic()
-        begun = await self._leases.begin(keys, nonce, last_ok=self._last_attempt is None)
-        if isinstance(begun, NotBegun):
-            return begun
-        return HeldTurn(keys, begun, nonce, sent + self._settings.lease)
+        nonce, until = uuid_utils.uuid4().hex, time.monotonic() + _BEGIN_PATIENCE
+        while True:
+            sent = time.monotonic()
+            try:
+                begun = await self._leases.begin(keys, nonce, last_ok=self._last_attempt is None)
+            except StoreUnavailable:
+                # The lease may be ours, with only the reply lost: asking again under the same nonce finds out,
+                # and keeps an outage from looking like a crash (R8).
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(_NEIGHBOUR_PAUSE)
+            else:
+                return (
+                    begun if isinstance(begun, NotBegun) else HeldTurn(keys, begun, nonce, sent + self._settings.lease)
+                )
 
     def _may_run_last_attempt(self, held: HeldTurn) -> bool:
         """At most one turn on its last attempt runs in a process, so that a poison turn takes no other along."""
@@ -142,8 +153,7 @@ class TurnRunner:
         journal = LeasedJournal(self._leases, held)
         try:
             turn = self._input(held)
-            held.task = asyncio.create_task(self._engine.run(turn, journal, journal, held.state))
-            output = await self._until_deadline(held, held.task)
+            output = await self._until_deadline(held, held.run(self._engine.run(turn, journal, journal, held.state)))
             await journal.settle()
             return self._succeeded(held, turn, output)
         except LeaseLost:
@@ -156,7 +166,7 @@ class TurnRunner:
             return _failed(error)
         except asyncio.CancelledError:
             return self._stopped(held)
-        except Exception as error:  # outcomes are classified here, and nowhere else
+        except Exception as error:  # noqa: BLE001 - outcomes are classified here, and nowhere else
             _log.exception("turn_broke", turn=held.turn_id)
             return _failed(TurnFailed(f"internal error {type(error).__name__}: {error}"))
 

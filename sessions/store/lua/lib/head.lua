@@ -51,7 +51,13 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
     local r = redis.call('HMGET', turn_key(id), 'status', 'owner', 'crashes', 'max_attempts', 'cancel', 'deadline', 'not_before')
     local crashes, limit = tonumber(r[3] or '') or 0, tonumber(r[4] or '') or 1
     if r[1] == 'running' and value and r[2] == value then return run_reply(id, value, now, '0') end
-    if r[1] == 'running' then crashes = note_crash(id, r[2]) end
+    if r[1] == 'running' then
+      if nonce ~= '' and string.match(r[2] or '', ':(.*)$') == nonce then -- ours, but the reply and the lease were lost
+        redis.call('HSET', turn_key(id), 'status', 'queued', 'owner', '')
+      else
+        crashes = note_crash(id, r[2])
+      end
+    end
     local function token() return redis.call('INCR', P .. ':fence') end
     if not r[1] then
       bury_missing(id, now)
