@@ -31,6 +31,8 @@ class Heartbeat:
         self._settings = settings
         self._loop = loop
         self._held: dict[str, HeldTurn] = {}
+        self.idle = asyncio.Event()  # set while no turn runs
+        self.idle.set()
         self._ticked = time.monotonic()
         self._stopping = threading.Event()
         self._store: Any = sync_store(
@@ -47,10 +49,13 @@ class Heartbeat:
     def hold(self, turn: HeldTurn) -> None:
         """Keep this lease alive."""
         self._held[turn.nonce] = turn
+        self.idle.clear()
 
     def let_go(self, turn: HeldTurn) -> None:
         """Leave this lease alone from now on."""
         self._held.pop(turn.nonce, None)
+        if not self._held:
+            self.idle.set()
 
     def start(self) -> None:
         """Begin to renew."""

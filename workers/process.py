@@ -117,15 +117,16 @@ class TurnProcess:
     async def _drain(self) -> None:
         """Model calls are cut short at the end of the grace period; tools, which must not end in doubt, later (R14)."""
         s = self.settings
-        if not await self._ended_within(s.shutdown_grace):
-            _log.warning("handing_over", turns=len(self._heartbeat.held))
-            until = time.monotonic() + s.tool_grace
-            while time.monotonic() < until and self._heartbeat.held:
-                self._stop_between_tools()
-                await asyncio.sleep(0.05)
-            for held in self._heartbeat.held:
-                held.abort(Stop.HANDOVER)
-            await self._ended_within(_CLEAN_UP)
+        if await self._ended_within(s.shutdown_grace):
+            return
+        _log.warning("handing_over", turns=len(self._heartbeat.held))
+        until = time.monotonic() + s.tool_grace
+        self._stop_between_tools()
+        while not await self._ended_within(0.05) and time.monotonic() < until:
+            self._stop_between_tools()
+        for held in self._heartbeat.held:
+            held.abort(Stop.HANDOVER)
+        await self._ended_within(_CLEAN_UP)
 
     def _stop_between_tools(self) -> None:
         for held in self._heartbeat.held:
@@ -134,10 +135,11 @@ class TurnProcess:
                 held.abort(Stop.HANDOVER)
 
     async def _ended_within(self, seconds: float) -> bool:
-        until = time.monotonic() + seconds
-        while self._heartbeat.held and time.monotonic() < until:
-            await asyncio.sleep(0.05)
-        return not self._heartbeat.held
+        try:
+            await asyncio.wait_for(self._heartbeat.idle.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     def stop(self) -> None:
         """Drain, say goodbye, and give everything back."""
