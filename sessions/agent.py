@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-from pydantic.errors import PydanticSchemaGenerationError
-
 from sessions.client import Order
 from sessions.errors import BadRequest, InvalidMessage
+from sessions.output import OutputType
 from sessions.protocol import AgentConfig, Event, TurnRequest
 from sessions.tools import tool_names
 from sessions.turn import Turn, answer
@@ -59,15 +57,14 @@ class Agent:
                 f"model of {name!r} must be a name, not {type(model).__name__}: register it with the workers"
             )
         self.name = name
-        self._output = _adapter(output_type)
-        schema, output_name = _schema(self._output, output_type)
+        self._output = OutputType.of(output_type)
         self.config = AgentConfig(
             name=name,
             instructions=instructions or "",
             tools=tool_names(tools),
             model=model,
-            output_schema=schema,
-            output_name=output_name,
+            output_schema=self._output.schema if self._output else None,
+            output_name=self._output.name if self._output else None,
             registered=registered,
         )
         self.session = session or _own_session(memory)
@@ -184,18 +181,3 @@ def _own_session(memory: Mapping[str, Any] | bool | None) -> Session:
     if memory is None or isinstance(memory, bool):
         return Session()
     raise BadRequest(f'memory={memory!r}: give {{"session_id": ...}}, True or False')
-
-
-def _adapter(output_type: Any) -> TypeAdapter[Any] | None:
-    if output_type is None or output_type is str:
-        return None
-    try:
-        return TypeAdapter(output_type)
-    except PydanticSchemaGenerationError as error:
-        raise BadRequest(f"output_type {output_type!r} is no type that pydantic can validate") from error
-
-
-def _schema(adapter: TypeAdapter[Any] | None, output_type: Any) -> tuple[dict[str, Any] | None, str | None]:
-    if adapter is None:
-        return None, None
-    return adapter.json_schema(), getattr(output_type, "__name__", "output")

@@ -18,6 +18,7 @@ import uuid_utils
 
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings, load_settings
+from sessions.admission import refuse_unknown
 from sessions.dispatch import Dispatcher
 from sessions.errors import (
     MessageTooLarge,
@@ -209,7 +210,7 @@ class FleetClient:
             if not serving:
                 return  # nobody to ask: a worker that comes later fails the turn if it does not know better
             try:
-                _refuse_unknown(agent, serving, queue)
+                refuse_unknown(agent, serving, queue)
             except (UnknownTool, UnknownAgent, UnknownModel):
                 if fresh:
                     raise
@@ -317,34 +318,6 @@ class FleetClient:
 def _start_hint(queue: str) -> str:
     extra = "" if queue == "turns" else f" --queues {queue}"
     return f"start one with `sessionfleet worker{extra}`"
-
-
-def _refuse_unknown(agent: AgentConfig, serving: list[WorkerInfo], queue: str) -> None:
-    known = {name for w in serving for name in w.tools}
-    missing = [name for name in agent.tools if name not in known]
-    if missing:
-        raise UnknownTool(
-            f"no worker of the queue {queue!r} knows the tool {missing[0]!r} (known: {_listed(known)}): name its module "
-            "in SESSIONFLEET_IMPORTS of the workers and start them anew"
-        )
-    if agent.registered and agent.name not in {name for w in serving for name in w.agents}:
-        raise UnknownAgent(f"no worker of the queue {queue!r} has an agent registered as {agent.name!r}")
-    if agent.model and not any(_resolves(worker, agent.model) for worker in serving):
-        models = {m for w in serving for m in w.models}
-        providers = {p for w in serving for p in w.providers}
-        raise UnknownModel(
-            f"no worker of the queue {queue!r} can resolve the model {agent.model!r}: use a registered name "
-            f"({_listed(models)}) or provider:model with one of {_listed(providers)}"
-        )
-
-
-def _resolves(worker: WorkerInfo, model: str) -> bool:
-    provider, colon, _ = model.partition(":")
-    return model in worker.models or bool(colon and provider in worker.providers)
-
-
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 @lru_cache(maxsize=8)

@@ -6,9 +6,8 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-
-from sessions.errors import CorruptRecord, OutputInvalid, TurnFailed, turn_error
+from sessions.errors import CorruptRecord, TurnFailed, turn_error
+from sessions.output import OutputType
 from sessions.protocol import Event, TurnStatus
 from sessions.store.keys import SessionKeys
 from sessions.store.turns import TurnRecord
@@ -24,9 +23,7 @@ class Turn:
         id: `<session>~<uuid>`; hand it to another process, which goes on with `Session(session).turn(id)`.
     """
 
-    def __init__(
-        self, client: FleetClient, keys: SessionKeys, part: str, output: TypeAdapter[Any] | None = None
-    ) -> None:
+    def __init__(self, client: FleetClient, keys: SessionKeys, part: str, output: OutputType | None = None) -> None:
         self._client = client
         self._keys = keys
         self._part = part
@@ -106,18 +103,13 @@ class Turn:
         return self._client.portal.call(self._client.cancel(self._keys, self._part))
 
 
-def answer(record: TurnRecord, turn_id: str, output: TypeAdapter[Any] | None) -> Any:
+def answer(record: TurnRecord, turn_id: str, output: OutputType | None) -> Any:
     """The answer in a record of a turn that ended, or the exception that says why there is none."""
     if record.status is TurnStatus.SUCCEEDED:
         if record.result is None:
             raise CorruptRecord(f"turn {turn_id!r} succeeded, but its result is missing")
         value = json.loads(record.result)["output"]
-        if output is None:
-            return value
-        try:
-            return output.validate_python(value)
-        except ValueError as error:
-            raise OutputInvalid(f"turn {turn_id!r} answered, but not with the output type: {error}") from error
+        return value if output is None else output.load(value, turn_id)
     if record.error is not None:
         raise turn_error(record.error.type, f"turn {turn_id!r}: {record.error.message}", record.error.detail)
     raise TurnFailed(f"turn {turn_id!r} ended as {record.status}")

@@ -1,0 +1,39 @@
+"""Whether a fleet can run what is asked for: told to the caller at once, not to a turn minutes later."""
+
+from __future__ import annotations
+
+from sessions.errors import UnknownAgent, UnknownModel, UnknownTool
+from sessions.protocol import AgentConfig, WorkerInfo
+
+
+def refuse_unknown(agent: AgentConfig, serving: list[WorkerInfo], queue: str) -> None:
+    """Refuse what none of the workers that serve the queue knows.
+
+    Raises:
+        UnknownTool, UnknownAgent, UnknownModel: with what they do know.
+    """
+    known = {name for w in serving for name in w.tools}
+    missing = [name for name in agent.tools if name not in known]
+    if missing:
+        raise UnknownTool(
+            f"no worker of the queue {queue!r} knows the tool {missing[0]!r} (known: {_listed(known)}): name its module "
+            "in SESSIONFLEET_IMPORTS of the workers and start them anew"
+        )
+    if agent.registered and agent.name not in {name for w in serving for name in w.agents}:
+        raise UnknownAgent(f"no worker of the queue {queue!r} has an agent registered as {agent.name!r}")
+    if agent.model and not any(_resolves(worker, agent.model) for worker in serving):
+        models = {m for w in serving for m in w.models}
+        providers = {p for w in serving for p in w.providers}
+        raise UnknownModel(
+            f"no worker of the queue {queue!r} can resolve the model {agent.model!r}: use a registered name "
+            f"({_listed(models)}) or provider:model with one of {_listed(providers)}"
+        )
+
+
+def _resolves(worker: WorkerInfo, model: str) -> bool:
+    provider, colon, _ = model.partition(":")
+    return model in worker.models or bool(colon and provider in worker.providers)
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
