@@ -129,9 +129,7 @@ class OutputSchema(AbstractCapability[Any]):
     def __init__(self, validator: Validator) -> None:
         self._validator = validator
 
-    async def after_output_validate(
-        self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any
-    ) -> Any:
+    async def after_output_validate(self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any) -> Any:
         """Ask the model again when its answer does not fit."""
         errors = sorted(self._validator.iter_errors(output), key=lambda error: error.json_path)
         if errors:
@@ -165,8 +163,8 @@ def _as_tool(tool: RegisteredTool) -> Tool[Any]:
         return Tool(_with_context(tool.function), name=tool.spec.name, description=tool.spec.description)
     except (UserError, PydanticUserError, NameError, TypeError) as error:
         raise TurnConfigurationError(
-            f"tool {tool.spec.name!r} ({tool.function.__module__}) cannot be described to a model: {error}; "
-            f"give each parameter a type that pydantic knows"
+            f"tool {tool.spec.name!r} ({tool.function.__module__}) cannot be described to a model: "
+            f"{str(error).partition(chr(10))[0]} Give each parameter a type that pydantic knows"
         ) from error
 
 
@@ -176,21 +174,27 @@ def _with_context(function: Callable[..., Any]) -> Callable[..., Any]:
     name = next((name for name, hint in hints.items() if hint is ToolContext and name != "return"), None)
     if name is None:
         return function
-    if inspect.iscoroutinefunction(function):
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            return await function(*args, **kwargs, **{name: current_tool.get()})
-    else:
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return function(*args, **kwargs, **{name: current_tool.get()})
-
+    call = _filling_in(function, name)
     signature = inspect.signature(function)
     kept = [parameter for parameter in signature.parameters.values() if parameter.name != name]
     call.__name__, call.__qualname__ = function.__name__, function.__qualname__
     call.__doc__, call.__module__ = function.__doc__, function.__module__
     call.__annotations__ = {key: hint for key, hint in hints.items() if key != name}
     call.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    return call
+
+
+def _filling_in(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(function):
+
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            return await function(*args, **kwargs, **{name: current_tool.get()})
+
+        return call_async
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs, **{name: current_tool.get()})
+
     return call
 
 

@@ -55,9 +55,7 @@ class Engine:
         self._agents = AgentCache(registry, ModelResolver(registry.models))
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def run(
-        self, turn: TurnInput, journal: StepJournal, events: EventSink, state: RunState
-    ) -> TurnOutput:
+    async def run(self, turn: TurnInput, journal: StepJournal, events: EventSink, state: RunState) -> TurnOutput:
         """Run a turn, or go on with one behind its last finished step.
 
         Raises:

@@ -46,6 +46,7 @@ class ModelRecord:
 
 
 _RECORD = TypeAdapter(ModelRecord)
+_FINGERPRINTED = frozenset({"user-prompt", "tool-return", "retry-prompt", "retry-feedback"})
 
 
 class Journal(AbstractCapability[Any]):
@@ -111,9 +112,7 @@ class JournalModel(WrapperModel):
 
 
 class _ModelStep:
-    def __init__(
-        self, scope: TurnScope, messages: Sequence[ModelMessage], parameters: ModelRequestParameters
-    ) -> None:
+    def __init__(self, scope: TurnScope, messages: Sequence[ModelMessage], parameters: ModelRequestParameters) -> None:
         self._scope = scope
         self._key = f"model:{scope.requests + 1}"
         self._fingerprint = _fingerprint(scope, messages)
@@ -152,7 +151,7 @@ class _ModelStep:
         if scope.plain_text and _ends_run(response):
             scope.journal.record_final(self._key, value, events)
         else:
-            await scope.journal.record(self._key, value, events)
+            await scope.write(self._key, value, events)
         scope.requests += 1
         record_durable_unit(executed=True)
 
@@ -187,7 +186,7 @@ def _arguments(call: ToolCallPart) -> Any:
 def _fingerprint(scope: TurnScope, messages: Sequence[ModelMessage]) -> str:
     """What must be the same on a replay: the turn's input, and what came back to the model since.
 
-    Responses come from the journal itself. Instructions are left out, since many agents put the time into them.
+    Responses come from the journal itself. Prompts of the system are left out: many agents put the time into them.
     """
     digest = blake2b(scope.input_digest, digest_size=12)
     run_id = scope.turn.turn_id
@@ -196,7 +195,7 @@ def _fingerprint(scope: TurnScope, messages: Sequence[ModelMessage]) -> str:
         begun = begun or message.run_id == run_id
         if begun and isinstance(message, ModelRequest):
             for part in message.parts:
-                if part.part_kind != "system-prompt":
+                if part.part_kind in _FINGERPRINTED:
                     _add_part(digest, part)
     return digest.hexdigest()
 

@@ -7,7 +7,6 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import get_args
 
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import KnownModelName, Model, OpenAIChatCompatibleProvider, infer_model
 
 from sessions.errors import TurnConfigurationError
@@ -80,7 +79,7 @@ def _infer(name: str, registered: Mapping[str, Model]) -> Model:
         )
     try:
         return infer_model(name)
-    except (UserError, ImportError, ValueError) as error:
+    except Exception as error:
         raise TurnConfigurationError(
             f"model {name!r} cannot be used on this worker: {error} - the packages and the "
             f"environment are the worker's; another model is chosen with Agent(model=...) or SESSIONFLEET_MODEL"

@@ -35,7 +35,11 @@ _CALL = re.compile(r"\bCALL\s+([A-Za-z0-9_-]+)\(\s*")
 _WORD = re.compile(r"\w+")
 _DECODER = json.JSONDecoder()
 _STOP = frozenset(
-    ["a", "about", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do", "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "is", "it", "its", "ll", "m", "me", "my", "of", "on", "or", "our", "please", "re", "s", "say", "so", "t", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "to", "us", "ve", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "you", "your"]
+    _WORD.findall(
+        "a about am an and any are as at be been but by can could did do does for from had has have how i if in is it "
+        "its ll m me my of on or our please re s say so t tell than that the their them then there these they this to "
+        "us ve was we were what when where which who whom whose why will with would you your"
+    )
 )
 
 
@@ -73,9 +77,7 @@ async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelRespons
 async def _answer_stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | DeltaToolCalls]:
     part = _next_part(_read(messages), info)
     if isinstance(part, ToolCallPart):
-        call = DeltaToolCall(
-            name=part.tool_name, json_args=part.args_as_json_str(), tool_call_id=part.tool_call_id
-        )
+        call = DeltaToolCall(name=part.tool_name, json_args=part.args_as_json_str(), tool_call_id=part.tool_call_id)
         yield {0: call}
     else:
         for word in re.findall(r"\s*\S+", part.content):

@@ -50,6 +50,9 @@ def register_agent(name: str, agent: Registrable) -> Registrable:
 
         support = register_agent("support", pydantic_ai.Agent("openai:gpt-5", tools=[...]))
 
+    It runs as it is, with `deps=None`. Its tools are journalled, and none is repeated after a crash unless its
+    function is marked `@tool(retry="safe")`.
+
     Raises:
         InvalidImport: it is no pydantic-ai agent, or the name cannot be used.
     """

@@ -5,7 +5,7 @@ One cached agent serves many turns at once, so nothing of a turn may hang on the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,7 +13,7 @@ from typing import TypeVar
 from sessions.errors import ResultTooLarge
 from sessions.tools import ToolContext, ToolSpec
 from workers.engine.deltas import DeltaBuffer
-from workers.engine.ports import HandedOver, RunState, StepJournal, TurnInput
+from workers.engine.ports import EventDraft, HandedOver, RunState, StepJournal, TurnInput
 
 Raised = TypeVar("Raised", bound=Exception)
 
@@ -61,6 +61,14 @@ class TurnScope:
         """
         if self.state.draining:
             raise self.abort(HandedOver(f"turn {self.turn.turn_id} goes on at another worker"))
+
+    async def write(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
+        """Record a step; an error of the journal ends the run, whatever the agent makes of it."""
+        try:
+            await self.journal.record(key, value, events)
+        except Exception as error:
+            self.abort(error)
+            raise
 
     def check_size(self, what: str, size: int) -> None:
         """Keep one step from filling the store.

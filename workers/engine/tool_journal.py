@@ -102,7 +102,7 @@ class _ToolCall:
         state.tools_running += 1
         try:
             if self.spec.retry == "never":
-                await self.scope.journal.record(self.key, _STARTED)
+                await self.scope.write(self.key, _STARTED)
             record = await self._execute(body)
             record_durable_unit(executed=True)
             return await self._record(record)
@@ -111,9 +111,7 @@ class _ToolCall:
 
     async def _execute(self, body: Callable[[], Awaitable[Any]]) -> ToolRecord:
         turn = self.scope.turn
-        context = ToolContext(
-            turn.session_id, turn.user_id, turn.turn_id, self.call_id, turn.attempt, self.spec.name
-        )
+        context = ToolContext(turn.session_id, turn.user_id, turn.turn_id, self.call_id, turn.attempt, self.spec.name)
         tool_token, scope_token = current_tool.set(context), current_scope.set(None)
         try:
             return _returned(await body())
@@ -125,7 +123,7 @@ class _ToolCall:
             return ToolRecord("failed", message=error.message)
         except (CallDeferred, ApprovalRequired):
             # It asks to be called later and has done nothing yet, so there is nothing to doubt.
-            await self.scope.journal.record(self.key, _DEFERRED)
+            await self.scope.write(self.key, _DEFERRED)
             raise
         except Exception as error:  # noqa: BLE001 - whatever else a tool raises ends the turn, as in pydantic-ai
             self.cause = error
@@ -148,21 +146,17 @@ class _ToolCall:
         try:
             raw = _RECORD.dump_json(record, warnings=False)
         except PydanticSerializationError as error:
-            record, raw = self._failure(record, f"tool {self.name!r} returned something that is not JSON: {error}")
+            record, raw = _failure(f"tool {self.name!r} returned something that is not JSON: {error}")
         limit = self.scope.result_limit_bytes
         if len(raw) > limit:
             message = (
                 f"the result of tool {self.name!r} has {len(raw):,} bytes, more than the {limit:,} that "
                 f"SESSIONFLEET_RESULT_LIMIT_BYTES allows; return less, or raise the limit on the workers"
             )
-            record, raw = self._failure(record, message, too_large=True)
+            record, raw = _failure(message, too_large=True)
         record = _RECORD.validate_json(raw)
-        await self.scope.journal.record(self.key, raw, [self._event(record)])
+        await self.scope.write(self.key, raw, [self._event(record)])
         return record
-
-    def _failure(self, record: ToolRecord, message: str, *, too_large: bool = False) -> tuple[ToolRecord, bytes]:
-        failure = ToolRecord("error", message=message[:_MESSAGE_CHARS], too_large=too_large)
-        return failure, _RECORD.dump_json(failure)
 
     def _event(self, record: ToolRecord) -> EventDraft:
         outcome = "failed" if record.status == "error" else record.status
@@ -185,6 +179,11 @@ def _returned(value: Any) -> ToolRecord:
     if isinstance(value, ToolReturn):
         return ToolRecord("ok", value, wrapped=True)
     return ToolRecord("ok", ToolReturn(return_value=value))
+
+
+def _failure(message: str, *, too_large: bool = False) -> tuple[ToolRecord, bytes]:
+    failure = ToolRecord("error", message=message[:_MESSAGE_CHARS], too_large=too_large)
+    return failure, _RECORD.dump_json(failure)
 
 
 def _shown(value: Any) -> Any:

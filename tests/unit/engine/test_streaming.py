@@ -1,0 +1,155 @@
+"""Streamed turns: deltas are coalesced, come before the step they belong to, and are never sent again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from pydantic_ai.messages import TextPart
+from pydantic_ai.models.function import DeltaThinkingPart, FunctionModel
+
+from sessions.protocol import EventType
+from sessions.tools import tool
+from workers.engine import Engine, EventDraft, LeaseLost
+
+from .doubles import Crash, DictJournal, ListSink, Rig, call, cycles, until
+
+WORDS = "one two three four five six seven eight nine ten"
+
+
+def text_of(events: Sequence[EventDraft]) -> str:
+    return "".join(event.data["text"] for event in events if event.type is EventType.TEXT_DELTA)
+
+
+async def test_the_deltas_join_to_the_answer_and_there_is_no_text_event(rig: Rig) -> None:
+    """Joining the texts of all events gives the streamed answer, once."""
+    rig.script([TextPart(WORDS)])
+    output = await rig.run(rig.turn(stream=True), delta_ms=0)
+    assert text_of(rig.events) == output.text
+    assert {event.type for event in rig.events} == {EventType.TEXT_DELTA}
+
+
+async def test_deltas_are_gathered_up_to_a_number_of_characters(rig: Rig) -> None:
+    """Fewer, larger events: each costs the store a round trip."""
+    rig.script([TextPart(WORDS)])
+    await rig.run(rig.turn(stream=True), delta_ms=5000, delta_chars=20)
+    sizes = [len(event.data["text"]) for event in rig.events]
+    assert all(20 <= size < 26 for size in sizes[:-1])
+    assert len(sizes) == 3
+
+
+async def test_deltas_do_not_wait_for_a_model_that_pauses(rig: Rig) -> None:
+    """Text is sent when its time is up, though nothing follows it yet."""
+    more = asyncio.Event()
+
+    async def stream(*_: Any) -> AsyncIterator[str]:
+        yield "a first "
+        yield "part"
+        await more.wait()
+        yield ", then the rest"
+
+    rig.registry.add_model("scripted", FunctionModel(stream_function=stream))
+    running = asyncio.create_task(rig.run(rig.turn(stream=True), delta_ms=1))
+    await until(lambda: bool(rig.events))
+    assert text_of(rig.events) == "a first part"
+    more.set()
+    assert (await running).text == text_of(rig.events)
+
+
+async def test_deltas_come_before_the_events_of_their_step(rig: Rig) -> None:
+    """What the model said before it called a tool stands before the call."""
+
+    @tool
+    async def add(a: int) -> int:
+        return a
+
+    rig.tool(add)
+    rig.script([TextPart("Let me see."), call("add", "c1", a=1)], [TextPart("It is 1.")])
+    await rig.run(rig.turn(stream=True))
+    kinds = [event.type for event in rig.events]
+    assert kinds == [EventType.TEXT_DELTA, EventType.TOOL_CALL, EventType.TOOL_RESULT, EventType.TEXT_DELTA]
+    assert text_of(rig.events[:1]).strip() == "Let me see."
+
+
+async def test_thinking_is_streamed_apart_from_text(rig: Rig) -> None:
+    """Two kinds of delta, in the order in which they came."""
+
+    async def stream(*_: Any) -> AsyncIterator[Any]:
+        yield {0: DeltaThinkingPart(content="hm, ")}
+        yield {0: DeltaThinkingPart(content="well")}
+        yield "Yes."
+
+    rig.registry.add_model("scripted", FunctionModel(stream_function=stream))
+    await rig.run(rig.turn(stream=True))
+    assert [(event.type, event.data["text"]) for event in rig.events] == [
+        (EventType.THINKING_DELTA, "hm, well"),
+        (EventType.TEXT_DELTA, "Yes."),
+    ]
+
+
+async def test_a_replayed_response_sends_no_deltas_again(rig: Rig) -> None:
+    """They are in the stream already, and stay valid."""
+
+    @tool(retry="safe")
+    async def add(a: int) -> int:
+        if not rig.effects:
+            rig.effects.append("crash")
+            raise Crash
+        return a
+
+    rig.tool(add)
+    rig.script([TextPart("Let me see."), call("add", "c1", a=1)], [TextPart("It is 1.")])
+    with pytest.raises(Crash):
+        await rig.run(rig.turn(stream=True))
+    sent = len(rig.events)
+    await rig.run(rig.turn(stream=True, attempt=2))
+    assert [event.type for event in rig.events[sent:]] == [EventType.TOOL_RESULT, EventType.TEXT_DELTA]
+
+
+async def test_a_lost_lease_in_the_sink_ends_the_run_as_it_is(rig: Rig) -> None:
+    """Nothing wraps it, and nothing is recorded after it."""
+    rig.script([TextPart(WORDS)])
+
+    class Lost(ListSink):
+        async def emit(self, events: Sequence[EventDraft]) -> None:
+            raise LeaseLost("taken")
+
+    journal = DictJournal(rig.store, rig.events)
+    with pytest.raises(LeaseLost, match="taken"):
+        await Engine(rig.registry).run(rig.turn(stream=True), journal, Lost([]), rig.state)
+    assert rig.store == {}
+
+
+async def test_a_lost_lease_found_by_the_timer_is_not_forgotten(rig: Rig) -> None:
+    """The write that failed ran beside the run; the run still ends with its error."""
+    more, failed = asyncio.Event(), asyncio.Event()
+
+    async def stream(*_: Any) -> AsyncIterator[str]:
+        yield "a"
+        await more.wait()
+        yield "b"
+
+    class Lost(ListSink):
+        async def emit(self, events: Sequence[EventDraft]) -> None:
+            failed.set()
+            raise LeaseLost("taken")
+
+    rig.registry.add_model("scripted", FunctionModel(stream_function=stream))
+    engine = Engine(rig.registry, delta_ms=1)
+    journal = DictJournal(rig.store, rig.events)
+    running = asyncio.create_task(engine.run(rig.turn(stream=True), journal, Lost([]), rig.state))
+    await failed.wait()
+    await cycles()
+    more.set()
+    with pytest.raises(LeaseLost):
+        await running
+    assert rig.store == {}
+
+
+async def test_a_turn_that_is_not_streamed_asks_for_no_deltas(rig: Rig) -> None:
+    """Its text is one event, and the provider is not asked to stream."""
+    rig.script([TextPart(WORDS)])
+    output = await rig.run()
+    assert [(event.type, event.data) for event in rig.events] == [(EventType.TEXT, {"text": output.text})]
