@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -67,8 +69,13 @@ class Conversation:
         return 0
 
     def _turn(self, message: str) -> int:
-        turn = self._agent.submit(message, stream=True)
+        client = self._agent.session.client
+        client.portal.call(client.open())  # this may take long, and may be interrupted
+        with _interrupt_later() as interrupted:  # an accepted turn whose id we never saw could not be cancelled
+            turn = self._agent.submit(message, stream=True)
         try:
+            if interrupted:
+                raise KeyboardInterrupt
             self._show(turn)
             turn.result()  # raises what went wrong
         except KeyboardInterrupt:
@@ -103,6 +110,17 @@ class Conversation:
         if self._column:
             self._console.print()
         self._column = 0
+
+
+@contextmanager
+def _interrupt_later() -> Iterator[list[int]]:
+    """Take down a Ctrl-C instead of acting on it."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _note_of(event: Event) -> str | None:

@@ -1,0 +1,154 @@
+"""The command line talking to workers that run: cancelled, failing and typed conversations, and one more worker."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from broker_config.settings import Settings
+from sessions import Session
+from sessions.errors import EmbeddedServerError
+from sessions.fleet import ensure_fleet, stop_fleet
+from sessions.fleet_home import FleetHome
+from tests.support.fleet import ROOT, Fleet
+from tests.support.servers import Server
+from tests.support.waiting import wait_until
+
+CLI = [sys.executable, "-W", "ignore", "-m", "sessions.cli.main"]
+
+
+def environment(url: str, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONFLEET_")}
+    return {**kept, "REDIS_URL": url, "PYTHONPATH": str(ROOT), **more}
+
+
+def statuses(fleet: Fleet, session_id: str) -> list[str]:
+    session = Session(session_id, settings=fleet.settings)
+    parts = session.client.portal.call(session.client.turns.listed(session.keys))
+    return [session.turn(session.keys.public_id(part)).status for part in parts]
+
+
+def test_ctrl_c_cancels_the_running_turn(fleet: Fleet) -> None:
+    """At its worker too; the command ends with the status of an interrupted program."""
+    message = "SLEEP 60\nSAY cli-cancel"
+    command = [*CLI, "chat", "cli-cancel", "--message", message]
+    with subprocess.Popen(command, env=environment(fleet.server.url), stdout=subprocess.PIPE, text=True) as chat:
+        fleet.noted("model_started", prompt=message)
+        chat.send_signal(signal.SIGINT)
+        said, _ = chat.communicate(timeout=20)
+    assert chat.returncode == 130
+    assert "(cancelled)" in said
+    wait_until(lambda: statuses(fleet, "cli-cancel") == ["cancelled"], description="the turn is cancelled")
+
+
+def test_a_turn_that_fails_is_an_error_of_the_command(fleet: Fleet) -> None:
+    """Scripts that call `chat` see it by the exit status, people by one line."""
+    message = "FAIL 400 99\nSAY cli-fail"
+    done = subprocess.run(
+        [*CLI, "chat", "cli-fail", "--message", message],
+        env=environment(fleet.server.url), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
+    assert "Traceback" not in done.stderr
+
+
+class Typist:
+    """A terminal in which a program runs."""
+
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            command, env={**env, "TERM": "dumb"}, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
+        os.close(slave)
+        os.set_blocking(self._master, False)
+        self.seen = ""
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def sees(self, text: str, count: int = 1) -> None:
+        wait_until(lambda: self._read().count(text) >= count, description=f"{text!r} on the screen: {self.seen!r}")
+
+    def _read(self) -> str:
+        with contextlib.suppress(OSError):  # nothing to read now, or never again
+            self.seen += os.read(self._master, 65536).decode(errors="replace")
+        return self.seen
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+
+def test_a_typed_conversation_goes_on_after_a_cancelled_turn(fleet: Fleet) -> None:
+    """Ctrl-C ends the turn, not the conversation; /quit ends that."""
+    terminal = Typist([*CLI, "chat", "cli-typed"], environment(fleet.server.url))
+    try:
+        terminal.sees("you> ")
+        terminal.type("SAY typed-hello\n")
+        terminal.sees("you> ", count=2)
+        terminal.type("SLEEP 60\n")
+        fleet.noted("model_started", prompt="SLEEP 60")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.sees("(cancelled)")
+        terminal.type("SAY typed-again\n")
+        terminal.sees("typed-again", count=2)
+        terminal.sees("you> ", count=4)
+        terminal.type("/quit\n")
+        assert terminal.process.wait(20) == 0
+    finally:
+        terminal.close()
+    assert statuses(fleet, "cli-typed") == ["succeeded", "cancelled", "succeeded"]
+
+
+def test_one_more_worker_joins_and_leaves(new_fleet: Callable[..., Fleet]) -> None:
+    """`sessionfleet worker` is a worker like any other; SIGTERM ends it in order."""
+    fleet = new_fleet()
+    command = [*CLI, "worker", "--name", "byhand", "--queues", "turns,vip", "--concurrency", "3"]
+    with (fleet.folder / "worker.log").open("wb") as log:
+        worker = subprocess.Popen(command, env=environment(fleet.server.url), stdout=log, stderr=log)
+    try:
+        wait_until(fleet.living, description="the worker says that it lives")
+        (info,) = fleet.living()
+        assert info.id.startswith("byhand@")
+        assert (info.pid, info.concurrency, info.queues) == (worker.pid, 3, ("turns", "turns.vip"))
+        answer = fleet.session("joined", queue="vip").Agent().chat("hello", timeout=20)
+        assert "hello" in answer
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
+        assert fleet.living() == []
+    finally:
+        if worker.poll() is None:
+            worker.kill()
+            worker.wait()
+
+
+def test_up_with_an_address_runs_workers_only(new_server: Server, tmp_path: Path) -> None:
+    """The store is the one at REDIS_URL; a script of this home without that address is told, not misled."""
+    home = FleetHome(tmp_path / "home")
+    with (tmp_path / "up.log").open("wb") as log:
+        up = subprocess.Popen(
+            [*CLI, "up", "--workers", "1", "--home", str(home.path)],
+            env=environment(new_server.url), cwd=tmp_path, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        wait_until(
+            lambda: (record := home.living()) and record.state == "ready", description="the fleet is ready", timeout=60
+        )
+        assert not (home.path / "server.sock").exists()
+        with pytest.raises(EmbeddedServerError, match="set the same REDIS_URL here"):
+            ensure_fleet(Settings(redis_url=None, autostart=True, home=home.path))
+    finally:
+        stop_fleet(home.path)
+        assert up.wait(30) == 0
