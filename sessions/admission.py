@@ -37,3 +37,9 @@ def _resolves(worker: WorkerInfo, model: str) -> bool:
 
 def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "none"
+
+
+def start_hint(queue: str) -> str:
+    """The command that starts a worker for a queue."""
+    extra = "" if queue == "turns" else f" --queues {queue}"
+    return f"start one with `sessionfleet worker{extra}`"

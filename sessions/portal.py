@@ -7,9 +7,11 @@ go), a notebook. A forked child makes a loop of its own; the parent's thread doe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Final, TypeVar, cast
 
 T = TypeVar("T")
@@ -27,14 +29,40 @@ class Portal:
 
     @property
     def usable(self) -> bool:
-        """False in a forked child, where the thread does not exist."""
+        """False in a forked child, where the thread does not exist, and once it was closed."""
         return self._pid == os.getpid() and self._thread.is_alive()
+
+    def close(self, farewell: Callable[[], Coroutine[Any, Any, None]], within: float) -> None:
+        """End the loop at the end of the process: cancel what runs, say farewell, and take no longer than `within`.
+
+        In a forked child the loop is its parent's: nothing runs there that could be ended.
+        """
+        if self.usable:
+            until = time.monotonic() + within
+            work = asyncio.run_coroutine_threadsafe(self._end(farewell), self._loop)
+            with contextlib.suppress(Exception):  # there is nobody left to tell
+                work.result(within)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(max(0.1, until - time.monotonic()))
+            if not self._thread.is_alive():
+                self._loop.close()
+        # What did not end in time is dropped with the process; nobody is left who could do anything about it.
+        self._loop.set_exception_handler(lambda _loop, _context: None)
+
+    async def _end(self, farewell: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+        await farewell()
 
     def call(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run a coroutine and wait for it. Must not be called from this portal's own loop."""
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("a blocking call was made inside the client's event loop; use the async twin")
+        self._check_usable(work)
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result(timeout)
@@ -46,7 +74,13 @@ class Portal:
         """Run a coroutine on the portal's loop, and wait for it from another loop."""
         if asyncio.get_running_loop() is self._loop:
             return await work
+        self._check_usable(work)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def _check_usable(self, work: Coroutine[Any, Any, Any]) -> None:
+        if not self.usable:
+            work.close()
+            raise RuntimeError("the client of this process is closed: the process is ending")
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """Iterate an async iterator from a plain thread."""
@@ -54,7 +88,8 @@ class Portal:
             while (item := self.call(_next(items))) is not _END:
                 yield cast(T, item)
         finally:
-            self.call(_close(items))
+            if self.usable:  # not when the generator is dropped at the very end of the process
+                self.call(_close(items))
 
     async def aiterate(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
         """Iterate an async iterator of the portal's loop from another loop."""
@@ -62,7 +97,8 @@ class Portal:
             while (item := await self.acall(_next(items))) is not _END:
                 yield cast(T, item)
         finally:
-            await self.acall(_close(items))
+            if self.usable:
+                await self.acall(_close(items))
 
 
 async def _next(items: AsyncIterator[Any]) -> Any:
@@ -70,6 +106,9 @@ async def _next(items: AsyncIterator[Any]) -> Any:
 
 
 async def _close(items: AsyncIterator[Any]) -> None:
+    # Whoever waited for the next item may have been interrupted: it was told to end, and has not ended yet.
+    while getattr(items, "ag_running", False):  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0.005)
     close = getattr(items, "aclose", None)
     if close is not None:
         await close()

@@ -6,8 +6,9 @@ Each transition is one file in `lua/`. A line `--!include name` stands for a fra
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -71,6 +72,19 @@ def store_error(error: BaseException) -> BackendError:
     if isinstance(error, PASSING):
         return StoreUnavailable(f"{StoreUnavailable.__doc__} ({error})")
     return BackendError(f"the store refused: {error}")
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raise our errors for redis-py's, for a plain read within the block.
+
+    Raises:
+        StoreUnavailable, StoreFull, BackendError: the store did not answer as it should.
+    """
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise store_error(error) from error
 
 
 class ScriptRunner:

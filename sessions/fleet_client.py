@@ -1,0 +1,326 @@
+"""What a process needs to talk to a fleet: connections, the dispatcher, and the way of a request into the store.
+
+`sessions.client.get_client()` gives the one client of this process and these settings. Its coroutines run on the
+portal's loop; `Session`, `Agent` and `Turn` are the façade over it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import hashlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+import uuid_utils
+
+from broker_config.redis_clients import async_store
+from broker_config.settings import Settings
+from sessions.admission import refuse_unknown, start_hint
+from sessions.dispatch import Dispatcher
+from sessions.errors import (
+    MessageTooLarge,
+    NoWorkerAlive,
+    ResultTimeout,
+    SessionOwnerError,
+    StoreFull,
+    TurnNotFound,
+    UnknownAgent,
+    UnknownModel,
+    UnknownTool,
+)
+from sessions.fleet import ensure_fleet, resolved
+from sessions.portal import Portal
+from sessions.protocol import AgentConfig, Event, TurnRequest, TurnStatus, WorkerInfo
+from sessions.store.catalog import living_workers
+from sessions.store.deployment import check_deployment, memory_pressure
+from sessions.store.events import Bell, check_cursor, follow, wait_ring
+from sessions.store.keys import SessionKeys, new_turn_part
+from sessions.store.scripts import ScriptRunner, translated
+from sessions.store.turns import NewTurn, TurnRecord, TurnStore
+from sessions.telemetry import get_logger
+
+_CATALOG_SECONDS: Final = 5.0
+_PRESSURE_SECONDS: Final = 1.0
+_NO_WORKER_WARNING: Final = 5.0
+_FLEET_CHECK_SECONDS: Final = 2.0
+_DEADLINE_SLACK: Final = 15.0
+_EXIT_SECONDS: Final = 1.0
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request on its way in. `timeout`: seconds to the turn's deadline; `session_ttl`: None leaves what is set."""
+
+    request: TurnRequest
+    user_id: str | None
+    queue: str
+    timeout: float
+    idempotency_key: str | None = None
+    session_ttl: float | None = None
+
+
+class FleetClient:
+    """A process's connection to one fleet. Its coroutines run on the portal's loop and nowhere else."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.portal = Portal()
+        self._opening = asyncio.Lock()
+        self._opened = False
+        self._fleet_checked = 0.0
+        self._workers: tuple[float, list[WorkerInfo]] = (0.0, [])
+        self._pressure_checked = 0.0
+        self._readers: Counter[str] = Counter()
+        atexit.register(self.portal.close, self.aclose, _EXIT_SECONDS)
+
+    # --- connecting -------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect on first use; start the embedded fleet where that is wanted.
+
+        Raises:
+            BackendError: the store cannot be reached or must not be used; the message says what to do.
+        """
+        if self._opened and not self._fleet_check_due():
+            return
+        async with self._opening:
+            if self.settings.embedded and self._fleet_check_due():
+                await asyncio.get_running_loop().run_in_executor(None, ensure_fleet, self.settings)
+                self._fleet_checked = time.monotonic()
+            if not self._opened:
+                await self._connect(resolved(self.settings))
+                self._opened = True
+
+    def _fleet_check_due(self) -> bool:
+        return self.settings.embedded and time.monotonic() - self._fleet_checked > _FLEET_CHECK_SECONDS
+
+    async def _connect(self, settings: Settings) -> None:
+        store = async_store(settings, name="sessionfleet-client")
+        await check_deployment(store, settings)
+        self.store = store
+        self.scripts = ScriptRunner(store)
+        self.turns = TurnStore(self.scripts, store, settings)
+        self.bell = Bell(store, uuid_utils.uuid4().hex)
+        self.dispatcher = Dispatcher(settings)
+
+    async def aclose(self) -> None:
+        """Give all connections back."""
+        if self._opened:
+            self._opened = False
+            await self.bell.close()
+            self.dispatcher.close()
+            await self.store.aclose()
+
+    def keys(self, session_id: str) -> SessionKeys:
+        """The keys of a session of this tenant."""
+        return SessionKeys.of(self.settings.tenant, session_id, self.settings.partitions)
+
+    # --- a request's way into the store -----------------------------------------------------------------
+
+    async def submit(self, keys: SessionKeys, order: Order) -> str:
+        """Accept a turn, publish its wake-up, and return its id (the first one's for a repeated idempotency key).
+
+        Raises:
+            BadRequest: the request cannot run; SessionBusy, IdempotencyConflict, SessionOwnerError, BackendError.
+        """
+        await self._admit(order)
+        return await self._accept(keys, order, new_turn_part(), watcher="")
+
+    async def ask(self, keys: SessionKeys, order: Order) -> TurnRecord:
+        """Submit a turn and wait for its end: the bell is asked for on the way in, so that nothing is read twice.
+
+        Raises:
+            As `submit` and `wait`.
+        """
+        await self._admit(order)
+        await self.bell.hear(keys.partition)
+        part = new_turn_part()
+        patience = order.timeout + _DEADLINE_SLACK
+        try:
+            async with asyncio.timeout(patience):
+                with self.bell.waiting(part) as ring:
+                    accepted = await self._accept(keys, order, part, watcher=self.bell.nonce)
+                    return await self._wait(keys, accepted, ring, watched=accepted == part)
+        except TimeoutError:
+            raise await self._too_late(keys, part, patience) from None
+
+    async def _admit(self, order: Order) -> None:
+        await self.open()
+        await self._refuse_unknown(order.request.agent, order.queue)
+        await self._refuse_when_full()
+
+    async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:
+        body = order.request.model_dump_json().encode()
+        key = order.idempotency_key
+        turn = NewTurn(
+            part=part,
+            request=body,
+            digest=hashlib.sha256(body).hexdigest(),
+            timeout=order.timeout,
+            queue=order.queue,
+            user_id=order.user_id,
+            idempotency=hashlib.sha256(key.encode()).hexdigest() if key else "",
+            watcher=watcher,
+            session_ttl=order.session_ttl,
+        )
+        accepted = await self.turns.accept(keys, turn)
+        if accepted.wake:
+            await self.dispatcher.wake(keys.ref, accepted.now_ms, accepted.queue)
+        return accepted.part
+
+    def check_message(self, message: str) -> None:
+        """Refuse a message over the limit.
+
+        Raises:
+            MessageTooLarge: with its size and the limit.
+        """
+        size, limit = len(message.encode()), self.settings.message_limit_bytes
+        if size > limit:
+            raise MessageTooLarge(
+                f"the message has {size} bytes, the limit is {limit}: "
+                "shorten it, or set SESSIONFLEET_MESSAGE_LIMIT_BYTES"
+            )
+
+    async def _refuse_when_full(self) -> None:
+        """New turns stop below maxmemory, so that those accepted have room to end (R10)."""
+        if time.monotonic() - self._pressure_checked < _PRESSURE_SECONDS:
+            return
+        with translated():
+            share = memory_pressure(await self.store.info("memory"))
+        if share >= self.settings.memory_high_water:
+            raise StoreFull(f"the store uses {share:.0%} of its maxmemory. {StoreFull.__doc__}")
+        self._pressure_checked = time.monotonic()
+
+    async def workers(self, *, fresh: bool = False) -> list[WorkerInfo]:
+        """The living workers, remembered for a few seconds."""
+        seen, workers = self._workers
+        if fresh or not workers or time.monotonic() - seen > _CATALOG_SECONDS:
+            with translated():
+                workers = await living_workers(self.store)
+            self._workers = (time.monotonic(), workers)
+        return workers
+
+    async def _refuse_unknown(self, agent: AgentConfig, queue: str) -> None:
+        if not (agent.tools or agent.model or agent.registered):
+            return
+        for fresh in (False, True):
+            serving = [w for w in await self.workers(fresh=fresh) if queue in w.queues]
+            if not serving:
+                return  # nobody to ask: a worker that comes later fails the turn if it does not know better
+            try:
+                refuse_unknown(agent, serving, queue)
+            except (UnknownTool, UnknownAgent, UnknownModel):
+                if fresh:
+                    raise
+            else:
+                return
+
+    # --- a turn's way back ------------------------------------------------------------------------------
+
+    async def wait(self, keys: SessionKeys, part: str, timeout: float | None) -> TurnRecord:
+        """Wait for a turn's end.
+
+        Raises:
+            ResultTimeout: it did not end in time; the turn goes on. NoWorkerAlive when none serves its queue.
+        """
+        await self.open()
+        await self.bell.hear(keys.partition)
+        try:
+            async with asyncio.timeout(timeout):
+                with self.bell.waiting(part) as ring:
+                    return await self._wait(keys, part, ring, watched=False)
+        except TimeoutError:
+            raise await self._too_late(keys, part, timeout) from None
+
+    async def _wait(self, keys: SessionKeys, part: str, ring: asyncio.Event, *, watched: bool) -> TurnRecord:
+        if not watched:
+            await self.turns.watch(keys, part, self.bell.nonce, "waiters")
+            ring.set()  # it may have ended before we were listed: look once before waiting
+        began, warned = time.monotonic(), False
+        while True:
+            await wait_ring(ring)
+            record = await self.turns.read(keys, part)
+            if record.status.final:
+                return record
+            if not warned and time.monotonic() - began > _NO_WORKER_WARNING:
+                warned = True
+                await self._warn_without_worker(keys)
+
+    async def _serving(self, keys: SessionKeys) -> tuple[str, list[WorkerInfo]]:
+        with translated():
+            raw = await self.store.hget(keys.meta, "queue")
+        queue = raw.decode() if raw else "turns"
+        return queue, [w for w in await self.workers(fresh=True) if queue in w.queues]
+
+    async def _warn_without_worker(self, keys: SessionKeys) -> None:
+        queue, serving = await self._serving(keys)
+        if not serving:
+            _log.warning("no_worker_alive", queue=queue, hint=start_hint(queue))
+
+    async def _too_late(self, keys: SessionKeys, part: str, timeout: float | None) -> ResultTimeout:
+        queue, serving = await self._serving(keys)
+        turn = keys.public_id(part)
+        if not serving:
+            return NoWorkerAlive(f"no worker serves the queue {queue!r}, so turn {turn!r} waits: {start_hint(queue)}")
+        return ResultTimeout(f"turn {turn!r} did not end within {timeout:g} s; it goes on, ask again with result()")
+
+    async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncIterator[Event]:
+        """All events of a turn behind a cursor, as they come, up to the last one."""
+        await self.open()
+        await self.bell.hear(keys.partition)
+        ended = False
+        self._readers[part] += 1
+        try:
+            ended = (await self.turns.watch(keys, part, self.bell.nonce, "readers")).final
+            if after is not None:
+                await check_cursor(self.store, keys, part, after)
+            async for event in follow(self.store, self.bell, keys, part, after):
+                ended = ended or event.final
+                yield event
+        finally:
+            self._readers[part] -= 1
+            if not self._readers[part]:  # the store knows this process, not each of its readers
+                del self._readers[part]
+                if not ended:
+                    await self._stop_watching(keys, part)
+
+    async def _stop_watching(self, keys: SessionKeys, part: str) -> None:
+        try:
+            await self.turns.watch(keys, part, self.bell.nonce, "readers", on=False)
+        except (TurnNotFound, ConnectionError):
+            return  # it is gone, or will be: watchers are dropped with the record
+
+    async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
+        """The record of a turn."""
+        await self.open()
+        return await self.turns.read(keys, part)
+
+    async def cancel(self, keys: SessionKeys, part: str) -> TurnStatus:
+        """Cancel a turn; the status now: cancelled, still running (its worker was told), or how it had ended."""
+        await self.open()
+        status, worker = await self.turns.cancel(keys, part)
+        if worker is not None:
+            await self.dispatcher.tell_cancel(worker, keys.ref, part)
+        return status
+
+    async def check_owner(self, keys: SessionKeys, user_id: str | None) -> None:
+        """Refuse a user who is not the session's owner.
+
+        Raises:
+            SessionOwnerError: the session belongs to another user.
+        """
+        await self.open()
+        with translated():
+            owner = await self.store.hget(keys.meta, "owner")
+        if user_id is not None and owner is not None and owner.decode() != user_id:
+            raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
+
+    async def delete_session(self, keys: SessionKeys, user_id: str | None) -> dict[str, int]:
+        """Remove a session; says what was removed."""
+        await self.open()
+        return await self.turns.delete_session(keys, user_id)
