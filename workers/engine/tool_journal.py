@@ -7,6 +7,7 @@ a result -> returned as it was; the tool is not run
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -125,6 +126,12 @@ class _ToolCall:
             # It asks to be called later and has done nothing yet, so there is nothing to doubt.
             await self.scope.write(self.key, _DEFERRED)
             raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled the run: something that the tool waits for was, and that is a failure of the tool.
+            return ToolRecord("error", message=f"tool {self.name!r} failed: what it waited for was cancelled")
         except Exception as error:  # noqa: BLE001 - whatever else a tool raises ends the turn, as in pydantic-ai
             self.cause = error
             return ToolRecord("error", message=f"tool {self.name!r} failed: {type(error).__name__}: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from datetime import date
 from typing import Any
@@ -93,6 +94,23 @@ async def test_an_exception_of_a_tool_ends_the_turn_and_is_recorded(rig: Rig) ->
         await rig.run(rig.turn(attempt=2))
     assert rig.effects == ["divide"]
     assert rig.outcomes() == ["failed"]
+
+
+async def test_a_tool_that_waits_for_something_cancelled_fails(rig: Rig) -> None:
+    """Taken for a cancelled run, it would be handed from worker to worker for ever."""
+
+    @tool
+    async def wait() -> str:
+        inner = asyncio.create_task(asyncio.sleep(60))
+        await asyncio.sleep(0)
+        inner.cancel()
+        await inner
+        return "never"
+
+    rig.tool(wait)
+    rig.script([call("wait", "c1")])
+    with pytest.raises(ToolError, match="'wait' failed: what it waited for was cancelled"):
+        await rig.run()
 
 
 @pytest.mark.parametrize(("error", "outcome"), [(ModelRetry, "retry"), (ToolFailed, "failed")])
