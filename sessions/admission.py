@@ -16,8 +16,8 @@ def refuse_unknown(agent: AgentConfig, serving: list[WorkerInfo], queue: str) ->
     missing = [name for name in agent.tools if name not in known]
     if missing:
         raise UnknownTool(
-            f"no worker of the queue {queue!r} knows the tool {missing[0]!r} (known: {_listed(known)}): name its module "
-            "in SESSIONFLEET_IMPORTS of the workers and start them anew"
+            f"no worker of the queue {queue!r} knows the tool {missing[0]!r} (known: {_listed(known)}): "
+            "name its module in SESSIONFLEET_IMPORTS of the workers and start them anew"
         )
     if agent.registered and agent.name not in {name for w in serving for name in w.agents}:
         raise UnknownAgent(f"no worker of the queue {queue!r} has an agent registered as {agent.name!r}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sessions.arguments import message_text, seconds, short_text
 from sessions.client import Order
-from sessions.errors import BadRequest, InvalidMessage
+from sessions.errors import BadRequest
 from sessions.output import OutputType
 from sessions.protocol import AgentConfig, Event, TurnRequest
 from sessions.tools import tool_names
@@ -150,8 +151,7 @@ class Agent:
         timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> tuple[Session, Order]:
-        if not isinstance(message, str) or not message.strip():
-            raise InvalidMessage(f"message {message!r}: {InvalidMessage.__doc__}")
+        message_text(message)
         session = self.session if session_id is None else self.session.sibling(session_id)
         session.client.check_message(message)
         settings = session.client.settings
@@ -159,24 +159,18 @@ class Agent:
             request=TurnRequest(message=message, agent=self.config, stream=stream),
             user_id=session.user_id,
             queue=session.queue,
-            timeout=_positive(timeout, settings.turn_timeout),
-            idempotency_key=idempotency_key,
+            timeout=settings.turn_timeout if timeout is None else seconds("timeout", timeout),
+            idempotency_key=None if idempotency_key is None else short_text("idempotency_key", idempotency_key),
             session_ttl=session.ttl,
         )
-
-
-def _positive(timeout: float | None, default: float) -> float:
-    if timeout is None:
-        return default
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-        raise BadRequest(f"timeout {timeout!r}: give the seconds to the turn's deadline, more than 0")
-    return float(timeout)
 
 
 def _own_session(memory: Mapping[str, Any] | bool | None) -> Session:
     from sessions.session import Session  # noqa: PLC0415 - a session makes agents, a stand-alone agent its session
 
     if isinstance(memory, Mapping):
+        if unknown := set(memory) - {"session_id", "user_id"}:
+            raise BadRequest(f"memory has the key {sorted(map(str, unknown))[0]!r}: it takes session_id and user_id")
         return Session(memory.get("session_id"), user_id=memory.get("user_id"))
     if memory is None or isinstance(memory, bool):
         return Session()

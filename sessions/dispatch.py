@@ -32,7 +32,11 @@ class Dispatcher:
 
     def __init__(self, settings: Settings) -> None:
         self._app = Celery("sessionfleet-client", set_as_current=False)
-        self._app.conf.update(celery_options(settings))
+        self._patience = max(2.0, settings.connect_timeout)
+        options = celery_options(settings)
+        # A worker waits long for the next wake-up. Nobody waits long for a broker that does not answer a publish.
+        options["broker_transport_options"] |= {"socket_timeout": self._patience}
+        self._app.conf.update(options)
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="sessionfleet-wake")
 
     async def wake(self, ref: str, now_ms: int, queue: str) -> bool:
@@ -53,7 +57,8 @@ class Dispatcher:
 
     async def _send(self, event: str, work: Any, *args: Any) -> bool:
         try:
-            await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+            async with asyncio.timeout(self._patience):
+                await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
         except Exception as error:  # noqa: BLE001 - any broker failure: the accepted turn is found without it
             _log.warning(event, error=repr(error), hint="the workers find the session within seconds")
             return False

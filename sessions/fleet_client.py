@@ -101,7 +101,11 @@ class FleetClient:
 
     async def _connect(self, settings: Settings) -> None:
         store = async_store(settings, name="sessionfleet-client")
-        await check_deployment(store, settings)
+        try:
+            await check_deployment(store, settings)
+        except BaseException:
+            await store.aclose()
+            raise
         self.store = store
         self.scripts = ScriptRunner(store)
         self.turns = TurnStore(self.scripts, store, settings)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from broker_config.settings import Settings, queue_name
+from broker_config.settings import Settings, SettingsError, queue_name
 from sessions.agent import Agent
+from sessions.arguments import seconds, short_text
 from sessions.client import FleetClient, get_client
 from sessions.errors import BadRequest, InvalidTurnId
+from sessions.state import StateMethods
 from sessions.store.keys import new_session_id, split_turn_id, valid_session_id
 from sessions.turn import Turn
 
 
-class Session:
+class Session(StateMethods):
     """A conversation. Its turns run one at a time, in the order of acceptance, on any worker of the fleet.
 
     Opening one does no I/O; the first turn creates it.
@@ -40,13 +42,9 @@ class Session:
         settings: Settings | None = None,
     ) -> None:
         self.session_id = new_session_id() if session_id is None else valid_session_id(session_id)
-        if user_id is not None and (not isinstance(user_id, str) or not user_id or len(user_id.encode()) > 256):
-            raise BadRequest(f"user_id {user_id!r}: give a text of 1 to 256 bytes, or None")
-        if ttl is not None and not ttl > 0:
-            raise BadRequest(f"ttl {ttl!r}: give seconds, more than 0, or None")
-        self.user_id = user_id
-        self.queue = queue_name(queue)
-        self.ttl = ttl
+        self.user_id = None if user_id is None else short_text("user_id", user_id)
+        self.queue = _queue(queue)
+        self.ttl = None if ttl is None else seconds("ttl", ttl)
         self._settings = settings
         self.keys = self.client.keys(self.session_id)
 
@@ -113,3 +111,12 @@ class Session:
         if session_id != self.session_id:
             raise InvalidTurnId(f"turn {turn_id!r} belongs to session {session_id!r}, not to {self.session_id!r}")
         return part
+
+
+def _queue(queue: object) -> str:
+    if not isinstance(queue, str):
+        raise BadRequest(f"queue {queue!r}: give its name as a text")
+    try:
+        return queue_name(queue)
+    except SettingsError as error:
+        raise BadRequest(str(error)) from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from broker_config.settings import Settings
-from sessions.errors import PartitionMismatch, StoreUnsupported
+from sessions.errors import PartitionMismatch, StoreUnavailable, StoreUnsupported
 from sessions.store.keys import PARTITION_COUNT
-from sessions.store.scripts import store_error
+from sessions.store.scripts import translated
 
 MIN_VERSION = (7, 0)
 
@@ -20,16 +21,17 @@ async def check_deployment(client: Any, settings: Settings) -> None:
         StoreUnsupported, PartitionMismatch: it answers, but must not be used like this.
     """
     try:
-        info = await client.info("server")
-        memory = await client.info("memory")
-    except Exception as error:
-        raise store_error(error) from error
-    check_server(_first(info), _first(memory))
-    try:
-        await client.set(PARTITION_COUNT, settings.partitions, nx=True)
-        born = int(await client.get(PARTITION_COUNT))
-    except Exception as error:
-        raise store_error(error) from error
+        # Of its own, beside the client's: that one is for one attempt to connect, and there are several.
+        async with asyncio.timeout(settings.connect_timeout):
+            with translated():
+                check_server(_first(await client.info("server")), _first(await client.info("memory")))
+                await client.set(PARTITION_COUNT, settings.partitions, nx=True)
+                born = int(await client.get(PARTITION_COUNT))
+    except TimeoutError:
+        raise StoreUnavailable(
+            f"the store did not answer within {settings.connect_timeout:g} s; check REDIS_URL, "
+            "and that its server is up"
+        ) from None
     if born != settings.partitions:
         raise PartitionMismatch(
             f"this deployment was born with {born} partitions, the settings say {settings.partitions}: "

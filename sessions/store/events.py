@@ -17,7 +17,7 @@ from sessions.errors import StaleCursor, TurnNotFound
 from sessions.protocol import Event
 from sessions.store.keys import SessionKeys, bell_channel
 from sessions.store.leases import event_from
-from sessions.store.scripts import store_error
+from sessions.store.scripts import store_error, translated
 from sessions.telemetry import get_logger
 
 POLL: Final = 1.0
@@ -132,9 +132,10 @@ async def check_cursor(client: Any, keys: SessionKeys, part: str, after: str) ->
     try:
         token, _, seq = after.partition("-")
         wanted = (int(token), int(seq))
-    except ValueError:
+    except (ValueError, AttributeError):
         raise StaleCursor(f"cursor {after!r} is not the id of an event; use `event.id`") from None
-    newest = await client.xrevrange(keys.events(part), count=1)
+    with translated():
+        newest = await client.xrevrange(keys.events(part), count=1)
     last = tuple(int(n) for n in newest[0][0].decode().split("-")) if newest else (0, 0)
     if wanted > last:
         raise StaleCursor(

@@ -139,16 +139,17 @@ class ScriptRunner:
             return [await self._one(calls[0])]
         async with self._client.pipeline(transaction=False) as pipe:
             for call in calls:
-                pipe.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)  # type: ignore[arg-type]
-            return await pipe.execute(raise_on_error=False)
+                pipe.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+            return replies
 
     async def _one(self, call: _Call) -> Any:
         try:
-            return await self._client.evalsha(  # type: ignore[misc]
+            return await self._client.evalsha(
                 call.script.sha,
                 len(call.keys),
                 *call.keys,
-                *call.args,  # type: ignore[arg-type]
+                *call.args,
             )
         except ResponseError as error:
             return error
@@ -159,11 +160,11 @@ class ScriptRunner:
         for index, (call, reply) in enumerate(zip(calls, replies, strict=True)):
             if isinstance(reply, NoScriptError):
                 try:
-                    done[index] = await self._client.eval(  # type: ignore[misc]
+                    done[index] = await self._client.eval(
                         call.script.text,
                         len(call.keys),
                         *call.keys,
-                        *call.args,  # type: ignore[arg-type]
+                        *call.args,
                     )
                 except ResponseError as error:
                     done[index] = error
