@@ -4,12 +4,17 @@
     ├── BadRequest(ValueError)
     │   ├── InvalidSessionId · InvalidTurnId · InvalidMessage · MessageTooLarge
     │   ├── UnknownTool · UnknownAgent · UnknownModel
-    │   ├── InvalidTool
+    │   ├── InvalidTool · InvalidState
     │   └── InvalidImport                a module of SESSIONFLEET_IMPORTS cannot be used
     ├── IdempotencyConflict
     ├── SessionBusy                      the mailbox is full
     ├── SessionOwnerError(PermissionError)
+    ├── StateConflict                    a compare-and-set found another value
     ├── TurnNotFound(LookupError) · StaleCursor(LookupError)
+    ├── StateNotFoundError(LookupError)  there is nothing to restore
+    │   └── SessionExpired               there was, until its ttl ran out
+    ├── SessionExists                    a fork or import would overwrite a session
+    ├── MiddlewareError                  a middleware raised; the turn stays committed
     ├── ResultTimeout(TimeoutError)      the waiting ended, the turn goes on
     │   └── NoWorkerAlive
     ├── TurnFailed                       the turn ended without an answer
@@ -86,6 +91,10 @@ class UnknownModel(BadRequest):
     """No living worker can resolve this model."""
 
 
+class InvalidState(BadRequest):
+    """State has texts as keys and JSON as values; only numbers can be incremented."""
+
+
 # --- the state of things ----------------------------------------------------------------------------------
 
 
@@ -101,8 +110,28 @@ class SessionOwnerError(SessionfleetError, PermissionError):
     """The session belongs to another user."""
 
 
+class StateConflict(SessionfleetError):
+    """The state is not what the compare-and-set expected; read it and try again."""
+
+
 class TurnNotFound(SessionfleetError, LookupError):
     """There is no such turn: it expired, its session was deleted, or it never was."""
+
+
+class StateNotFoundError(SessionfleetError, LookupError):
+    """There is no checkpoint to restore; `save_state()` writes one."""
+
+
+class SessionExpired(StateNotFoundError):
+    """The session's ttl ran out, and with it what there was to restore."""
+
+
+class SessionExists(SessionfleetError):
+    """A session of this id exists already; choose another id, or delete it first."""
+
+
+class MiddlewareError(SessionfleetError):
+    """A middleware raised; the turn itself is committed."""
 
 
 class StaleCursor(SessionfleetError, LookupError):

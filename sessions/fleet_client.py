@@ -40,6 +40,8 @@ from sessions.store.deployment import check_deployment, memory_pressure
 from sessions.store.events import Bell, check_cursor, follow, wait_ring
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.scripts import ScriptRunner, translated
+from sessions.store.session_records import SessionRecords
+from sessions.store.state import StateStore
 from sessions.store.turns import NewTurn, TurnRecord, TurnStore
 from sessions.telemetry import get_logger
 
@@ -109,6 +111,8 @@ class FleetClient:
         self.store = store
         self.scripts = ScriptRunner(store)
         self.turns = TurnStore(self.scripts, store, settings)
+        self.state = StateStore(self.scripts, store)
+        self.records = SessionRecords(self.scripts, store)
         self.bell = Bell(store, uuid_utils.uuid4().hex)
         self.dispatcher = Dispatcher(settings)
 
@@ -312,16 +316,21 @@ class FleetClient:
             await self.dispatcher.tell_cancel(worker, keys.ref, part)
         return status
 
+    async def owner(self, keys: SessionKeys) -> str | None:
+        """The user that the session belongs to, if any."""
+        await self.open()
+        with translated():
+            owner = await self.store.hget(keys.meta, "owner")
+        return None if owner is None else owner.decode()
+
     async def check_owner(self, keys: SessionKeys, user_id: str | None) -> None:
         """Refuse a user who is not the session's owner.
 
         Raises:
             SessionOwnerError: the session belongs to another user.
         """
-        await self.open()
-        with translated():
-            owner = await self.store.hget(keys.meta, "owner")
-        if user_id is not None and owner is not None and owner.decode() != user_id:
+        owner = await self.owner(keys)
+        if user_id is not None and owner not in (None, user_id):
             raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
 
     async def delete_session(self, keys: SessionKeys, user_id: str | None) -> dict[str, int]:

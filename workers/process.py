@@ -74,6 +74,7 @@ class TurnProcess:
         """
         if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - sys.path takes strings
             sys.path.insert(0, here)
+        os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")  # it would look through the stack at each run
         self._registry.load(self.settings.imports)
         self.call(self._connect())
         self._heartbeat.start()

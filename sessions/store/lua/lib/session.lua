@@ -2,6 +2,7 @@
 -- turn has in common. S is assigned, not constant: the rescue script walks through many sessions.
 local S, P
 local LOST_WAKE_MS = 2000 -- a wake-up not taken for this long is looked at again
+local TOMBSTONE_MS = 2592000000 -- for 30 days an expired session is told from one that never was
 local SESSION_KEYS = { 'meta', 'history', 'turns', 'agents', 'state', 'memory', 'checkpoints' }
 local FINAL = { succeeded = true, failed = true, cancelled = true, dead_lettered = true }
 
@@ -69,6 +70,7 @@ local function set_expiry(now)
     for _, name in ipairs(SESSION_KEYS) do
       redis.call('PEXPIREAT', S .. ':' .. name, now + ttl)
     end
+    redis.call('SET', S .. ':expired', now + ttl, 'PXAT', now + ttl + TOMBSTONE_MS)
   end
 end
 

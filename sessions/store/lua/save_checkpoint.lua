@@ -1,0 +1,38 @@
+#!lua
+-- Writes a numbered checkpoint: state, agents' configurations and the position in history, as they are in one moment.
+-- KEYS 1 session base   (writes :checkpoints hash, :meta hash, :state hash, :op:<id> string; reads :agents hash, :history list)
+-- KEYS 2 partition base
+-- ARGV 1 operation id: sent again after a lost reply, it changes nothing · 2 user id, or '' · 3 checkpoints to keep
+--      4 session ttl (ms; '' leaves it) · 5... field, value (JSON): merged into the state first
+-- Returns saved, number | owner
+--!include clock
+--!include session
+S, P = KEYS[1], KEYS[2]
+local now, meta, all = now_ms(), S .. ':meta', S .. ':checkpoints'
+local done = S .. ':op:' .. ARGV[1]
+local before = redis.call('GET', done)
+if before then return { 'saved', before } end
+local owner = redis.call('HGET', meta, 'owner')
+if ARGV[2] ~= '' and owner and owner ~= ARGV[2] then return { 'owner' } end
+for i = 5, #ARGV, 2 do redis.call('HSET', S .. ':state', ARGV[i], ARGV[i + 1]) end
+redis.call('HSETNX', meta, 'created', now)
+if ARGV[2] ~= '' then redis.call('HSETNX', meta, 'owner', ARGV[2]) end
+if ARGV[4] ~= '' then redis.call('HSET', meta, 'ttl', ARGV[4]) end
+local number = redis.call('HINCRBY', meta, 'checkpoint', 1)
+
+-- The parts are JSON already; they are kept as texts, so that nothing is read and written again on the way.
+local function fields(key)
+  local flat, found = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
+  return found
+end
+
+redis.call('HSET', all, number, cjson.encode({
+  v = 1, number = number, at = now, state = fields(S .. ':state'), agents = fields(S .. ':agents'),
+  history = redis.call('LLEN', S .. ':history'),
+  messages = tonumber(redis.call('HGET', meta, 'messages') or '') or 0,
+}))
+redis.call('HDEL', all, number - ARGV[3])
+redis.call('SET', done, number, 'PX', 60000)
+set_expiry(now)
+return { 'saved', number }

@@ -1,0 +1,247 @@
+"""What a session has beside its turns: who owns it, its checkpoints, its transcript, and how to copy it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import uuid_utils
+
+from sessions.errors import (
+    CorruptRecord,
+    SessionExists,
+    SessionExpired,
+    SessionOwnerError,
+    StateNotFoundError,
+)
+from sessions.store.history import HistoryEntry
+from sessions.store.keys import SessionKeys
+from sessions.store.scripts import Arg, ScriptRunner, translated
+
+KEPT_CHECKPOINTS: Final = 100
+_COPY_PAGE: Final = 200
+_COPY_TTL: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A session's state in one moment.
+
+    Attributes:
+        at_ms: the store's time, milliseconds since the epoch.
+        history: how many committed turns there were; messages: how many messages in them.
+        agents: name -> configuration.
+    """
+
+    number: int
+    at_ms: int
+    state: dict[str, Any]
+    agents: dict[str, Any]
+    history: int
+    messages: int
+
+    @classmethod
+    def load(cls, raw: bytes) -> Checkpoint:
+        """A checkpoint from its stored form.
+
+        Raises:
+            CorruptRecord: it cannot be read.
+        """
+        try:
+            stored = json.loads(raw)
+            # An empty Lua table is written as {}; each value is JSON within JSON.
+            return cls(
+                number=int(stored["number"]),
+                at_ms=int(stored["at"]),
+                state={field: json.loads(value) for field, value in stored["state"].items()},
+                agents={name: json.loads(config) for name, config in stored["agents"].items()},
+                history=int(stored["history"]),
+                messages=int(stored["messages"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptRecord(f"a checkpoint cannot be read: {error!r}; earlier ones may be intact") from error
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What is known of a session without reading its turns. Times in milliseconds since the epoch."""
+
+    owner: str | None
+    created_ms: int | None
+    queue: str
+    messages: int
+    turns: int
+    open_turns: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    agents: tuple[str, ...]
+    left_ms: int | None
+    expired_ms: int | None
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything of the session is stored."""
+        return self.created_ms is not None
+
+
+class SessionRecords:
+    """Reads and writes what a session has beside its turns."""
+
+    def __init__(self, scripts: ScriptRunner, client: Any) -> None:
+        self._scripts = scripts
+        self._client = client
+
+    async def info(self, keys: SessionKeys) -> SessionInfo:
+        """What is known of the session; a session that is not there has `exists == False`."""
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.hgetall(keys.meta)
+                pipe.hkeys(f"{keys.base}:agents")
+                pipe.pttl(keys.meta)
+                pipe.get(f"{keys.base}:expired")
+                meta, agents, left, expired = await pipe.execute()
+        number = {name.decode(): int(value) for name, value in meta.items() if value.isdigit()}
+        return SessionInfo(
+            owner=meta[b"owner"].decode() if b"owner" in meta else None,
+            created_ms=number.get("created"),
+            queue=meta.get(b"queue", b"turns").decode(),
+            messages=number.get("messages", 0),
+            turns=number.get("turns", 0),
+            open_turns=number.get("open", 0),
+            requests=number.get("requests", 0),
+            input_tokens=number.get("input_tokens", 0),
+            output_tokens=number.get("output_tokens", 0),
+            agents=tuple(sorted(name.decode() for name in agents)),
+            left_ms=left if left >= 0 else None,
+            expired_ms=int(expired) if expired is not None else None,
+        )
+
+    # --- checkpoints ------------------------------------------------------------------------------------
+
+    async def save_checkpoint(
+        self, keys: SessionKeys, merge: Mapping[str, bytes], user_id: str | None, ttl: float | None
+    ) -> int:
+        """Write a numbered checkpoint, after merging values (JSON) into the state; returns its number."""
+        ttl_ms = "" if ttl is None else int(ttl * 1000)
+        args: list[Arg] = [uuid_utils.uuid4().hex, user_id or "", KEPT_CHECKPOINTS, ttl_ms]
+        for field, value in merge.items():
+            args += (field, value)
+        reply = await self._scripts.run("save_checkpoint", keys.pair, *args)
+        if reply[0] == b"owner":
+            raise _not_yours(keys, user_id)
+        return int(reply[1])
+
+    async def checkpoint(self, keys: SessionKeys, number: int | None = None) -> Checkpoint:
+        """The newest checkpoint, or the one of this number; reads nothing else.
+
+        Raises:
+            StateNotFoundError, SessionExpired: there is none. CorruptRecord: it cannot be read.
+        """
+        with translated():
+            wanted = number if number is not None else await self._client.hget(keys.meta, "checkpoint")
+            raw = await self._client.hget(f"{keys.base}:checkpoints", wanted) if wanted is not None else None
+        if raw is None:
+            await self._nothing_to_restore(keys, number)
+        return Checkpoint.load(raw)
+
+    async def restore_checkpoint(self, keys: SessionKeys, number: int, user_id: str | None) -> Checkpoint:
+        """Rewind the state to a checkpoint.
+
+        Raises:
+            As `checkpoint`; SessionOwnerError.
+        """
+        reply = await self._scripts.run("restore_checkpoint", keys.pair, number, user_id or "", uuid_utils.uuid4().hex)
+        if reply[0] == b"owner":
+            raise _not_yours(keys, user_id)
+        if reply[0] == b"missing":
+            await self._nothing_to_restore(keys, number)
+        return Checkpoint.load(reply[1])
+
+    async def checkpoints(self, keys: SessionKeys) -> list[int]:
+        """The numbers of the checkpoints there are, oldest first."""
+        with translated():
+            return sorted(int(number) for number in await self._client.hkeys(f"{keys.base}:checkpoints"))
+
+    async def _nothing_to_restore(self, keys: SessionKeys, number: int | None) -> NoReturn:
+        info = await self.info(keys)
+        if not info.exists and info.expired_ms is not None:
+            raise SessionExpired(f"session {keys.session_id!r} expired: {SessionExpired.__doc__}")
+        what = "no checkpoint" if number is None else f"no checkpoint {number}"
+        raise StateNotFoundError(
+            f"session {keys.session_id!r} has {what} to restore; `save_state()` writes one "
+            f"(there are {await self.checkpoints(keys) or 'none'})"
+        )
+
+    # --- transcript -------------------------------------------------------------------------------------
+
+    async def entries(self, keys: SessionKeys, start: int, stop: int) -> list[HistoryEntry]:
+        """Committed turns by position, `start` to `stop` inclusive as LRANGE counts them."""
+        with translated():
+            raw = await self._client.lrange(keys.history, start, stop)
+        try:
+            return [HistoryEntry.load(entry) for entry in raw]
+        except (ValueError, KeyError) as error:
+            raise CorruptRecord(f"the history of session {keys.session_id!r} cannot be read: {error!r}") from error
+
+    async def length(self, keys: SessionKeys) -> int:
+        """How many turns are committed."""
+        with translated():
+            return int(await self._client.llen(keys.history))
+
+    # --- copies -----------------------------------------------------------------------------------------
+
+    async def create(
+        self,
+        keys: SessionKeys,
+        entries: Sequence[bytes],
+        *,
+        user_id: str | None,
+        queue: str,
+        ttl: float | None,
+        messages: int,
+        state: Mapping[str, bytes],
+        agents: Mapping[str, bytes],
+        origin: str,
+    ) -> None:
+        """Make a session out of copied records, all at once; half a copy is never seen.
+
+        Raises:
+            SessionExists: there is one of this id.
+        """
+        copy = f"{keys.history}:copy"
+        with translated():
+            await self._client.delete(copy)
+            for start in range(0, len(entries), _COPY_PAGE):
+                await self._client.rpush(copy, *entries[start : start + _COPY_PAGE])
+                await self._client.expire(copy, _COPY_TTL)
+        fields: list[Arg] = [part for pair in (*state.items(), *agents.items()) for part in pair]
+        reply = await self._scripts.run(
+            "create_session", keys.pair,
+            uuid_utils.uuid4().hex, user_id or "", queue, "" if ttl is None else int(ttl * 1000), messages,
+            len(entries), origin, len(state), *fields,
+        )  # fmt: skip
+        if reply[0] == b"exists":
+            with translated():
+                await self._client.delete(copy)
+            raise SessionExists(f"session {keys.session_id!r}: {SessionExists.__doc__}")
+
+    async def raw_parts(self, keys: SessionKeys) -> tuple[list[bytes], dict[str, bytes], dict[str, bytes]]:
+        """History entries, state and agents as they are stored, read in one step."""
+        with translated():
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.lrange(keys.history, 0, -1)
+                pipe.hgetall(f"{keys.base}:state")
+                pipe.hgetall(f"{keys.base}:agents")
+                entries, state, agents = await pipe.execute()
+        return (
+            entries,
+            {field.decode(): value for field, value in state.items()},
+            {name.decode(): config for name, config in agents.items()},
+        )
+
+
+def _not_yours(keys: SessionKeys, user_id: str | None) -> SessionOwnerError:
+    return SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
