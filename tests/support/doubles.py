@@ -7,7 +7,10 @@ writes of one line are atomic. What the model does is said in the message, line 
     CALL name({...}) the model asks for a tool, one after the other, then answers
     SAY text         the answer (default: `ok`)
     FAIL 429 2       the first two model calls of this turn fail like that (counted over attempts)
+    FAIL_AFTER 1 429 2  ... but only those behind one tool result
+    HANG 1 60        the model call behind one tool result takes 60 s, but only the first time
     DIE              the model call kills its worker with SIGKILL
+    DIE 1.5          ... after so many seconds
 """
 
 from __future__ import annotations
@@ -81,11 +84,17 @@ def _returns(messages: list[ModelMessage]) -> list[Any]:
 async def _think(messages: list[ModelMessage]) -> TextPart | ToolCallPart:
     prompt, returns = _prompt(messages), _returns(messages)
     note("model_started", prompt=prompt, step=len(returns))
-    if fail := re.search(r"^FAIL (\d+) (\d+)$", prompt, re.M):
-        if _ledger_count("model_failed", prompt=prompt) < int(fail[2]):
+    if fail := re.search(r"^FAIL(?:_AFTER (\d+))? (\d+) (\d+)$", prompt, re.M):
+        due = fail[1] is None or int(fail[1]) == len(returns)
+        if due and _ledger_count("model_failed", prompt=prompt) < int(fail[3]):
             note("model_failed", prompt=prompt)
-            raise ModelHTTPError(status_code=int(fail[1]), model_name="double", body="told to fail")
-    if "DIE" in prompt.splitlines():
+            raise ModelHTTPError(status_code=int(fail[2]), model_name="double", body="told to fail")
+    if hang := re.search(r"^HANG (\d+) ([\d.]+)$", prompt, re.M):
+        if int(hang[1]) == len(returns) and not _ledger_count("hung", prompt=prompt):
+            note("hung", prompt=prompt)
+            await asyncio.sleep(float(hang[2]))
+    if die := re.search(r"^DIE ?([\d.]*)$", prompt, re.M):
+        await asyncio.sleep(float(die[1] or 0))
         note("died", prompt=prompt)
         os.kill(os.getpid(), signal.SIGKILL)
     if sleep := re.search(r"^SLEEP ([\d.]+)$", prompt, re.M):
@@ -144,6 +153,15 @@ async def look_up(ctx: ToolContext, query: str, seconds: float = 0.0) -> str:
     note("look_up", key=ctx.idempotency_key, query=query, attempt=ctx.attempt)
     await asyncio.sleep(seconds)
     return f"{query} found"
+
+
+@tool(retry="safe")
+async def linger(ctx: ToolContext, seconds: float) -> str:
+    """Take long, but only the first time: what runs on after a crash is quick."""
+    note("linger", key=ctx.idempotency_key, attempt=ctx.attempt)
+    if ctx.attempt == 1:
+        await asyncio.sleep(seconds)
+    return "lingered"
 
 
 @tool(in_doubt="fail")
