@@ -83,6 +83,8 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
+    except BackendError:
+        raise
     except (RedisError, OSError) as error:
         raise store_error(error) from error
 

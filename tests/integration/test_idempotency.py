@@ -1,0 +1,86 @@
+"""Asking again with the same idempotency key: for clients that die or lose the reply."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from sessions.errors import IdempotencyConflict
+from tests.support.fleet import ROOT, Fleet
+
+# Dies as hard as a process can, right after the turn was accepted.
+SUBMIT_AND_DIE = """
+import os, signal, sys
+from sessions import Session
+turn = Session(sys.argv[1]).Agent("A", tools=["charge"]).submit(sys.argv[2], idempotency_key="order-7")
+print(turn.id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def submit_and_die(fleet: Fleet, session_id: str, message: str) -> str:
+    env = {**os.environ, "REDIS_URL": fleet.server.url, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", SUBMIT_AND_DIE, session_id, message],
+        env=env, stdout=subprocess.PIPE, text=True, timeout=40, check=False,
+    )  # fmt: skip
+    assert done.returncode == -9
+    return done.stdout.strip()
+
+
+def test_a_client_that_died_finds_its_turn_again(fleet: Fleet) -> None:
+    """The same key with the same body gives the same turn, whichever way it is asked; its effect happens once."""
+    name, message = uuid.uuid4().hex, f'CALL charge({{"amount": {uuid.uuid4().int % 10**9}}})'
+    first = submit_and_die(fleet, name, message)
+    agent = fleet.session(name).Agent("A", tools=["charge"])
+    again = agent.submit(message, idempotency_key="order-7")
+    assert again.id == first
+    answer = again.result(timeout=20)
+    assert agent.chat(message, idempotency_key="order-7") == answer
+    assert agent.submit(message, idempotency_key="order-7").id == first
+    amount = int(message.split(": ")[1].rstrip("})"))
+    assert len(fleet.ledger("charge", amount=amount)) == 1
+
+
+def test_the_same_key_with_another_body_is_a_conflict(fleet: Fleet) -> None:
+    """IdempotencyConflict names the turn that has the key; nothing is accepted, nothing is run."""
+    session = fleet.session(uuid.uuid4().hex)
+    turn = session.Agent("A").submit("SAY one", idempotency_key="k")
+    for agent, message in ((session.Agent("A"), "SAY two"), (session.Agent("B"), "SAY one")):
+        with pytest.raises(IdempotencyConflict, match=turn.id) as caught:
+            agent.submit(message, idempotency_key="k")
+        assert caught.value.detail["turn_id"] == turn.id
+    assert turn.result(timeout=20) == "one"
+    assert session.client.portal.call(session.client.turns.listed(session.keys)) == [turn.id.partition("~")[2]]
+
+
+def test_keys_are_a_sessions_own(fleet: Fleet) -> None:
+    """The same key in two sessions means two turns."""
+    turns = [fleet.session(uuid.uuid4().hex).Agent("A").submit("SAY x", idempotency_key="k") for _ in range(2)]
+    assert turns[0].id != turns[1].id
+    assert [t.result(timeout=20) for t in turns] == ["x", "x"]
+
+
+def test_many_at_once_with_one_key_are_one_turn(fleet: Fleet) -> None:
+    """Callers that race with the same key all get the one turn."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    agent = fleet.session(uuid.uuid4().hex).Agent("A")
+    with ThreadPoolExecutor(20) as threads:
+        ids = list(threads.map(lambda _: agent.submit("SAY once", idempotency_key="k").id, range(20)))
+    assert len(set(ids)) == 1
+
+
+def test_a_key_is_kept_for_a_while_after_its_turn(fleet: Fleet) -> None:
+    """While the turn is open its key has no expiry; when it ends the key gets a day (SESSIONFLEET_IDEMPOTENCY_TTL)."""
+    session = fleet.session(uuid.uuid4().hex)
+    turn = session.Agent("A").submit("SLEEP 0.5\nSAY x", idempotency_key="k")
+    with fleet.server.client() as client:
+        (key,) = client.scan_iter(f"*{session.session_id}:idem:*", count=1000)
+        assert client.ttl(key) == -1
+        turn.result(timeout=20)
+        assert 86300 < client.ttl(key) <= 86400
