@@ -1,0 +1,177 @@
+"""The examples, and the code of README.md, as a reader runs them: each script in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.fleet import ROOT, Fleet
+from tests.support.servers import Server, running
+
+EXAMPLES = ROOT / "examples"
+_BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.M | re.S)
+
+
+def readme_files() -> dict[str, str]:
+    """The README's Python files by name: each block says its own on its first line."""
+    return dict(_BLOCK.findall((ROOT / "README.md").read_text()))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A worker with the offline model and the tools of the examples and of the README."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name, text in readme_files().items():
+        (folder / name).write_text(text)
+    environment = {
+        "SESSIONFLEET_MODEL": "offline",
+        "SESSIONFLEET_IMPORTS": "shop_tools,weather_tools",
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, EXAMPLES / "tools_example", folder))),
+    }
+    with running(Server(folder / "server")) as server:
+        fleet = Fleet(folder, server, environment)
+        try:
+            fleet.start("shop")
+            fleet.ready()
+            yield fleet
+        finally:
+            fleet.close()
+
+
+def run(fleet: Fleet, script: Path, *arguments: str) -> str:
+    """What a script says; it must end well."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONFLEET_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script), *arguments],
+        env={**kept, "REDIS_URL": fleet.server.url, "PYTHONPATH": fleet.env["PYTHONPATH"]},
+        cwd=script.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script.name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_a_second_process_knows_what_the_first_was_told(shop: Fleet) -> None:
+    """`examples/first_chat.py`, run twice."""
+    run(shop, EXAMPLES / "first_chat.py", "My name is Alice")
+    assert "Alice" in run(shop, EXAMPLES / "first_chat.py", "What is my name?")
+
+
+def test_a_turn_is_followed_from_other_processes(shop: Fleet) -> None:
+    """`examples/reattach.py`: submitted in one process, followed in a second, behind a cursor in a third."""
+    script = EXAMPLES / "reattach.py"
+    turn = run(shop, script, "submit", "The sea is blue").strip()
+    assert "The sea is blue" in run(shop, script, "result", turn)
+    lines = run(shop, script, "follow", turn).splitlines()
+    assert "started" in lines[0]
+    assert "ended" in lines[-1]
+    cursor = lines[1].partition(" ")[0]
+    assert run(shop, script, "follow", turn, cursor).splitlines() == lines[2:]
+
+
+def test_tools_run_on_the_workers(shop: Fleet) -> None:
+    """`examples/tools_example`."""
+    said = run(shop, EXAMPLES / "tools_example" / "ask.py")
+    assert "4 euros" in said
+    assert re.search(r"charged 4 euros, reference shop-42~\w{32}:call_", said)
+
+
+def test_an_answer_can_be_an_object(shop: Fleet) -> None:
+    """`examples/typed_answer.py`."""
+    assert run(shop, EXAMPLES / "typed_answer.py").startswith("Order article=")
+
+
+@pytest.mark.parametrize("name", [name for name in readme_files() if not name.endswith("_tools.py")])
+def test_the_code_of_the_readme_runs(shop: Fleet, name: str) -> None:
+    """Every Python block of README.md, in the file that its first line names."""
+    run(shop, shop.folder / name)
+
+
+class Browser:
+    """Calls the ASGI application as a server does."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def ask(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
+        """The status and body of a response."""
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body.encode()}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        await self._app({"type": "http", "method": method, "path": path, "headers": pairs}, receive, send)
+        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent).decode()
+
+
+def test_a_web_backend_submits_streams_and_goes_on_behind_a_cursor(
+    shop: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`examples/web_backend.py`, driven without a server in between."""
+    from broker_config.settings import load_settings
+
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setenv("REDIS_URL", shop.server.url)
+    load_settings.cache_clear()
+    import web_backend
+
+    async def visit() -> None:
+        browser, session = Browser(web_backend.app), uuid.uuid4().hex
+        status, body = await browser.ask("POST", f"/sessions/{session}/turns", "My name is Bob", idempotency_key="1")
+        turn = json.loads(body)["turn"]
+        assert status == 202
+        again = await browser.ask("POST", f"/sessions/{session}/turns", "My name is Bob", idempotency_key="1")
+        assert json.loads(again[1])["turn"] == turn
+        status, stream = await browser.ask("GET", f"/sessions/{session}/turns/{turn}/events")
+        items = stream.strip().split("\n\n")
+        assert "event: ended" in items[-1]
+        cursor = items[1].splitlines()[0].removeprefix("id: ")
+        _, rest = await browser.ask("GET", f"/sessions/{session}/turns/{turn}/events", last_event_id=cursor)
+        assert rest.strip().split("\n\n") == items[2:]
+        status, body = await browser.ask("GET", f"/sessions/{session}/turns/{turn}")
+        assert (status, "Bob" in body) == (200, True)
+        assert (await browser.ask("POST", "/sessions/..x/turns", "hello"))[0] == 400
+        assert (await browser.ask("POST", f"/sessions/{session}/turns", "other", idempotency_key="1"))[0] == 409
+
+    from sessions.client import get_client
+
+    try:
+        asyncio.run(visit())
+    finally:
+        client = get_client()
+        client.portal.call(client.aclose())
+        load_settings.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_demo_holds_what_it_promises() -> None:
+    """`make demo`: two workers killed, both turns finished, nothing charged or asked twice, nothing left running."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "demo.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all of it held" in done.stdout
+    assert "everything stopped\n" in done.stdout
