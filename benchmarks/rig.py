@@ -1,0 +1,208 @@
+"""What a benchmark stands on: a server of its own, worker processes, and meters for time, CPU and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import redis
+
+from broker_config.embedded import find_binary
+from broker_config.settings import Settings
+from sessions.client import FleetClient, get_client
+from sessions.protocol import WorkerInfo
+
+ROOT = Path(__file__).parents[1]
+T = TypeVar("T")
+
+
+def wait_until(look: Callable[[], T], what: str, timeout: float = 60.0) -> T:
+    """Poll until something is true; returns it."""
+    until = time.monotonic() + timeout
+    while not (found := look()):
+        if time.monotonic() > until:
+            raise TimeoutError(f"after {timeout:g} s still not: {what}")
+        time.sleep(0.02)
+    return found
+
+
+class Process:
+    """A program in the background, with its log in a file."""
+
+    def __init__(self, command: list[str], log: Path, env: dict[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("ab") as out:
+            self._popen = subprocess.Popen(command, env=env, cwd=ROOT, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        self.pid = self._popen.pid
+        self._seen = psutil.Process(self.pid)
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def cpu(self) -> float:
+        """CPU seconds so far, user and system."""
+        times = self._seen.cpu_times()
+        return float(times.user + times.system)
+
+    def rss(self) -> int:
+        """Resident memory, bytes."""
+        return int(self._seen.memory_info().rss)
+
+    def end(self, number: int = signal.SIGTERM, patience: float = 20.0) -> None:
+        """Send a signal and wait; kill -9 for those that do not go."""
+        if self.alive:
+            self._popen.send_signal(number)
+        try:
+            self._popen.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+
+class Rig:
+    """One server, and the workers that a scenario starts on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.settings = Settings(redis_url=self.url)  # type: ignore[call-arg]
+        self._processes: list[Process] = []
+        binary = find_binary()
+        self.server_name = str(binary)
+        self.server = self._start([
+            str(binary.path), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
+            "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
+        ], "server")  # fmt: skip
+        self.redis = redis.Redis(port=self.port)
+        wait_until(self._answers, "the server answers")
+
+    @property
+    def client(self) -> FleetClient:
+        """This process's client: the one producer."""
+        return get_client(self.settings)
+
+    def worker(self, name: str, concurrency: int = 100, **env: str) -> Process:
+        """One of our workers, with default settings and the benchmark's models, ready to serve."""
+        ours = {"SESSIONFLEET_IMPORTS": "benchmarks.doubles", "SESSIONFLEET_MODEL": "instant", "REDIS_URL": self.url}
+        process = self._celery("workers", name, "-c", str(concurrency), env=ours | env)
+        wait_until(lambda: self._lives(process), f"worker {name} serves; its log is {process.log}")
+        return process
+
+    def usual_worker(self, name: str, concurrency: int = 100) -> Process:
+        """A worker of the usual recipe: plain Celery, threads pool, default options."""
+        env = {"USUAL_RECIPE_URL": self.url}
+        process = self._celery("benchmarks.usual_recipe", name, "-P", "threads", "-c", str(concurrency), env=env)
+        wait_until(lambda: b" ready." in process.log.read_bytes(), f"worker {name} serves; its log is {process.log}")
+        return process
+
+    def close(self) -> None:
+        """End everything."""
+        with contextlib.suppress(Exception):
+            self.client.portal.call(self.client.aclose(), timeout=5)
+        self.redis.close()
+        for process in self._processes[1:]:
+            process.end(signal.SIGKILL)
+        self.server.end()
+
+    def _celery(self, app: str, name: str, *options: str, env: dict[str, str]) -> Process:
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            app,
+            "worker",
+            "-n",
+            f"{name}@%h",
+            "--loglevel",
+            "INFO",
+            *options,
+        ]
+        plain = {k: v for k, v in os.environ.items() if not k.startswith(("SESSIONFLEET_", "CELERY_"))}
+        return self._start(command, name, {**plain, "PYTHONPATH": str(ROOT), **env})
+
+    def _start(self, command: list[str], name: str, env: dict[str, str] | None = None) -> Process:
+        process = Process(command, self.folder / f"{name}.log", env)
+        self._processes.append(process)
+        return process
+
+    def _lives(self, process: Process) -> bool:
+        if not process.alive:
+            raise RuntimeError(f"the worker ended: {process.log.read_text()[-2000:]}")
+
+        async def look() -> list[WorkerInfo]:
+            await self.client.open()
+            return await self.client.workers(fresh=True)
+
+        return any(info.pid == process.pid for info in self.client.portal.call(look()))
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError):
+            return bool(self.redis.ping())
+        return False
+
+
+@dataclass
+class Meter:
+    """What a stretch of work took: wall seconds, and CPU seconds of this process, the worker and the server."""
+
+    wall: float = 0.0
+    client: float = 0.0
+    worker: float = 0.0
+    server: float = 0.0
+
+    def add(self, other: Meter) -> None:
+        """Add another stretch."""
+        self.wall += other.wall
+        self.client += other.client
+        self.worker += other.worker
+        self.server += other.server
+
+
+@contextlib.contextmanager
+def metered(rig: Rig, worker: Process | None) -> Iterator[Meter]:
+    """Meter the block; the meter is filled at its end."""
+    meter, wall, client = Meter(), time.perf_counter(), time.process_time()
+    server, working = rig.server.cpu(), worker.cpu() if worker else 0.0
+    yield meter
+    meter.wall, meter.client = time.perf_counter() - wall, time.process_time() - client
+    meter.server, meter.worker = rig.server.cpu() - server, (worker.cpu() if worker else 0.0) - working
+
+
+@dataclass
+class PeakMemory:
+    """The most resident memory that a process had while the block ran, bytes."""
+
+    process: Process
+    peak: int = 0
+    _done: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> PeakMemory:
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            self.peak = max(self.peak, self.process.rss())
+            if self._done.wait(0.05):
+                return

@@ -1,0 +1,290 @@
+"""What is measured. Each scenario starts the workers it needs, ends them, and returns its rows."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+from pydantic_ai import Agent as EngineAgent
+
+from benchmarks import usual_recipe
+from benchmarks.doubles import instant
+from benchmarks.producers import INSTRUCTIONS, agent, celery_all, chat_all, latencies, quantile
+from benchmarks.report import Row
+from benchmarks.rig import Meter, PeakMemory, Process, Rig, metered, wait_until
+from sessions import Turn
+
+Say = Callable[[str], None]
+_HELLO = "Hello, who are you?"
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done."""
+
+    turns: int = 2000
+    rounds: int = 2
+    blocking: int = 300
+    bare: int = 600
+    slow: int = 1000
+    streams: int = 200
+    history: int = 10_000
+    looks: int = 200
+    in_flight: int = 20
+
+
+QUICK = Scale(turns=60, rounds=1, blocking=20, bare=20, slow=50, streams=10, history=200, looks=10, in_flight=5)
+
+
+# --- a model that takes no time: turns a second, CPU, latency --------------------------------------------
+
+
+def main_path(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+    """Ours, the recipe and the bare Celery no-op in turns, so that a noisy moment meets them all."""
+    usual_recipe.app.conf.update(broker_url=rig.url, result_backend=rig.url)
+    meters = {"ours": Meter(), "usual": Meter(), "celery": Meter()}
+    waits: dict[str, list[float]] = {"ours": [], "usual": [], "celery": []}
+    for number in range(scale.rounds):
+        for name, total in meters.items():
+            say(f"{scale.turns} turns and {scale.blocking} blocking ones, {name}, round {number + 1}/{scale.rounds}")
+            worker = _worker(rig, name)
+            _many(rig, name, min(200, scale.turns))  # connections are made, code is warm
+            gc.collect()
+            with metered(rig, worker) as meter:
+                _many(rig, name, scale.turns)
+            total.add(meter)
+            waits[name] += latencies(scale.blocking, lambda _, name=name: _one(rig, name))
+            worker.end()
+    bare = _bare(scale, say)
+    return _main_rows(meters, {k: sorted(v) for k, v in waits.items()}, bare, scale.turns * scale.rounds)
+
+
+def _worker(rig: Rig, name: str) -> Process:
+    label = f"{name}{next(_numbers)}"
+    return rig.worker(label) if name == "ours" else rig.usual_worker(label)
+
+
+def _many(rig: Rig, name: str, turns: int) -> None:
+    if name == "ours":
+        chat_all(rig, [_HELLO] * turns)
+    elif name == "usual":
+        celery_all([(usual_recipe.chat, (f"s{next(_numbers)}", _HELLO)) for _ in range(turns)])
+    else:
+        celery_all([(usual_recipe.noop, ())] * turns)
+
+
+def _one(rig: Rig, name: str) -> None:
+    if name == "ours":
+        agent(rig).chat(_HELLO)
+    elif name == "usual":
+        usual_recipe.chat.delay(f"s{next(_numbers)}", _HELLO).get(timeout=60)
+    else:
+        usual_recipe.noop.delay().get(timeout=60)
+
+
+def _bare(scale: Scale, say: Say) -> tuple[float, float]:
+    """Milliseconds of CPU, and seconds at the median, of pydantic-ai alone, in this process."""
+    say(f"{scale.bare} bare agent.run")
+    engine = EngineAgent(instant, instructions=INSTRUCTIONS)
+
+    async def run() -> tuple[float, list[float]]:
+        for _ in range(10):
+            await engine.run(_HELLO)
+        taken, cpu = [], time.process_time()
+        for _ in range(scale.bare):
+            began = time.perf_counter()
+            await engine.run(_HELLO)
+            taken.append(time.perf_counter() - began)
+        return (time.process_time() - cpu) / scale.bare * 1000, sorted(taken)
+
+    cpu, taken = asyncio.run(run())
+    return cpu, quantile(taken, 0.5)
+
+
+def _main_rows(
+    meters: dict[str, Meter], waits: dict[str, list[float]], bare: tuple[float, float], turns: int
+) -> list[Row]:
+    ours, usual, celery = meters["ours"], meters["usual"], meters["celery"]
+    faster = usual.wall / ours.wall
+    rows = [
+        Row(
+            "turns/s", turns / ours.wall, turns / usual.wall, turns / celery.wall, 1000 / bare[0],
+            f"{faster:.2f} x recipe", "at least 1.2 x recipe", faster >= 1.2,
+        )
+    ]  # fmt: skip
+    for part in ("client", "worker", "server"):
+        cost = [getattr(meter, part) / turns * 1000 for meter in (ours, usual, celery)]
+        alone = bare[0] if part == "worker" else None
+        rows.append(Row(f"CPU per turn, {part}, ms", *cost, alone, f"{cost[0] / cost[1]:.2f} x recipe"))
+    p50 = {name: quantile(taken, 0.5) * 1000 for name, taken in waits.items()}
+    p99 = {name: quantile(taken, 0.99) * 1000 for name, taken in waits.items()}
+    slower = p50["ours"] / p50["celery"]
+    met = p50["ours"] <= 6 or slower <= 2.5
+    return [
+        *rows,
+        Row(
+            "blocking chat(), p50, ms", p50["ours"], p50["usual"], p50["celery"], bare[1] * 1000,
+            f"{slower:.2f} x Celery", "at most 6 ms, or 2.5 x Celery", met,
+        ),
+        Row(
+            "blocking chat(), p99, ms", p99["ours"], p99["usual"], p99["celery"],
+            ratio=f"{p99['ours'] / p99['celery']:.2f} x Celery",
+        ),
+    ]  # fmt: skip
+
+
+# --- a slow model: many turns in flight in one process ---------------------------------------------------
+
+
+def slow_models(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+    """Turns that wait for a model, a thousand at once in one worker process."""
+    rows = []
+    for seconds in (0.5, 3.0):
+        say(f"{scale.slow} turns of a {seconds:g} s model in one process")
+        worker = rig.worker(f"slow{seconds:g}", concurrency=max(scale.slow, 100))
+        chat_all(rig, [_HELLO] * 50)
+        with PeakMemory(worker) as memory, metered(rig, worker) as meter:
+            chat_all(rig, [f"SLEEP {seconds:g}"] * scale.slow, at_once=scale.slow)
+        peak = int(agent(rig).chat("PEAK"))
+        worker.end()
+        judged = seconds == 3.0
+        name, rss, most = f"{scale.slow:,} turns of a {seconds:g} s model", memory.peak / 1e6, 0.9 * scale.slow
+        rows += [
+            Row(f"{name}, wall, s", meter.wall, ratio=f"{meter.wall / seconds:.1f} x model",
+                target="at most 7" if judged else "", met=meter.wall <= 7 if judged else None),
+            Row(f"{name}, most in flight", peak,
+                target=f"at least {most:,.0f}" if judged else "", met=peak >= most if judged else None),
+            Row(f"{name}, worker RSS, MB", rss,
+                target="at most 250" if judged else "", met=rss <= 250 if judged else None),
+        ]  # fmt: skip
+    return rows
+
+
+# --- streams ---------------------------------------------------------------------------------------------
+
+
+def streams(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+    """Streams of 100 deltas, all at once: as fast as they go, and at a model's pace."""
+    worker = rig.worker("streams", concurrency=max(100, scale.streams))
+    chat_all(rig, [_HELLO] * 50)
+    say(f"{scale.streams} streams of 100 deltas, as fast as they go")
+    # A delta of 256 characters is an event of its own; smaller ones are gathered for 30 ms.
+    with metered(rig, worker) as fast:
+        events, _ = asyncio.run(_streams(rig, scale.streams, "DELTAS 100 256 0"))
+    say(f"{scale.streams} streams of 100 deltas, 20 ms apart")
+    with metered(rig, worker) as paced:
+        gathered, first = asyncio.run(_streams(rig, scale.streams, "DELTAS 100 8 0.02"))
+    worker.end()
+    return [
+        Row("streams of 100 deltas, streams/s", scale.streams / fast.wall),
+        Row("streams of 100 deltas, events/s", events / fast.wall),
+        Row("... CPU per event, worker, ms", fast.worker / events * 1000),
+        Row(f"{scale.streams} at once, 20 ms a delta, wall, s", paced.wall, ratio=f"{paced.wall / 2:.2f} x model"),
+        Row("... first text after, p50, ms", quantile(first, 0.5) * 1000),
+        Row("... events/s (deltas gathered for 30 ms)", gathered / paced.wall),
+    ]  # fmt: skip
+
+
+async def _streams(rig: Rig, streams: int, message: str) -> tuple[int, list[float]]:
+    """How many events came, and the sorted seconds to the first text of each stream."""
+
+    async def one() -> tuple[int, float]:
+        began, first, events = time.perf_counter(), 0.0, 0
+        async for event in agent(rig).astream(message):
+            events += 1
+            if event.text and not first:
+                first = time.perf_counter() - began
+        return events, first
+
+    seen = await asyncio.gather(*(one() for _ in range(streams)))
+    return sum(events for events, _ in seen), sorted(first for _, first in seen)
+
+
+# --- a long history --------------------------------------------------------------------------------------
+
+
+def long_history(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+    """Turns of sessions with 10 messages, with as many as a window holds, and with 10,000, in turns (P7)."""
+    worker = rig.worker("history")
+    sizes = {"short": 10, "window": 2 * rig.settings.history_window, "long": scale.history}
+    say(f"sessions of {', '.join(f'{n:,}' for n in sizes.values())} messages")
+    meters = {name: Meter() for name in sizes}
+    waits: dict[str, list[float]] = {name: [] for name in sizes}
+    long = [_with_history(rig, sizes["long"]) for _ in range(2)]
+    for block in range(10):
+        for name, messages in sizes.items():
+            looks = scale.looks // 10
+            # A turn makes a session longer, so a short one serves for one turn only.
+            fresh = (
+                [long[block % 2]] * looks if name == "long" else [_with_history(rig, messages) for _ in range(looks)]
+            )
+            agents = [agent(rig, session) for session in fresh]
+            with metered(rig, worker) as meter:
+                waits[name] += latencies(looks, lambda n, agents=agents: agents[n].chat(_HELLO))
+            meters[name].add(meter)
+    worker.end()
+    cost = {name: (m.worker + m.server) / scale.looks * 1000 for name, m in meters.items()}
+    p50 = {name: statistics.median(taken) * 1000 for name, taken in waits.items()}
+    return [
+        Row(f"{scale.history:,} messages, CPU of worker and server, ms", cost["long"],
+            ratio=f"{cost['long'] / cost['window']:.2f} x full window"),
+        Row(f"{scale.history:,} messages, chat() p50, ms", p50["long"],
+            ratio=f"{p50['long'] / p50['window']:.2f} x full window"),
+        Row("10 messages, chat() p50, ms", p50["short"], ratio=f"{p50['long'] / p50['short']:.2f} (10,000 : 10)",
+            target="at most 1.2", met=p50["long"] / p50["short"] <= 1.2),
+    ]  # fmt: skip
+
+
+def _with_history(rig: Rig, messages: int) -> str:
+    """A session with so many messages: one real turn's entry, written again and again."""
+    session = f"aged-{next(_numbers)}"
+    owner = agent(rig, session)
+    owner.chat(_HELLO)
+    keys = owner.session.keys
+    entry = rig.redis.lindex(keys.history, 0)
+    more = messages // 2 - 1
+    for start in range(0, more, 1000):
+        rig.redis.rpush(keys.history, *[entry] * min(1000, more - start))
+    rig.redis.hincrby(keys.meta, "messages", more * 2)
+    return session
+
+
+# --- a crash ---------------------------------------------------------------------------------------------
+
+
+def recovery(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+    """Seconds from kill -9, with default settings, to all its turns running again at another worker."""
+    say(f"kill -9 with {scale.in_flight} turns in flight")
+    first = rig.worker("doomed")
+    turns = [agent(rig).submit("SLEEP 30") for _ in range(scale.in_flight)]
+    wait_until(lambda: all(turn.attempt == 1 for turn in turns), "all turns run")
+    second = rig.worker("other")
+    seconds, micros = rig.redis.time()
+    killed = seconds + micros / 1e6
+    first.end(signal.SIGKILL)
+    wait_until(lambda: all(turn.attempt == 2 for turn in turns), "all turns run again")
+    resumed = max(_started(turn) for turn in turns) - killed
+    for turn in turns:
+        turn.cancel()
+    second.end()
+    return [Row(f"kill -9 to all {scale.in_flight} resumed, s", resumed, target="at most 7", met=resumed <= 7)]
+
+
+def _started(turn: Turn) -> float:
+    return (turn.record().started_ms or 0) / 1000
+
+
+SCENARIOS: dict[str, Callable[[Rig, Scale, Say], list[Row]]] = {
+    "main": main_path,
+    "slow": slow_models,
+    "streams": streams,
+    "history": long_history,
+    "recovery": recovery,
+}
