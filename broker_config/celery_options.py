@@ -10,7 +10,7 @@ import ssl
 from typing import Any
 from urllib.parse import quote
 
-from kombu import Queue
+from kombu.entity import Queue
 
 from broker_config.redis_clients import store_url
 from broker_config.settings import Settings

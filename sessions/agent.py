@@ -25,7 +25,8 @@ class Agent:
         agent.chat("My name is Alice")     # later, in any process: agent.chat("What's my name?")
 
     Args:
-        name: how the agent is called; also the name of a pydantic-ai agent that the workers registered.
+        name: how the agent is called. Given alone, it means the agent that this session knows by that name, or a
+            pydantic-ai agent that the workers registered under it.
         instructions: the system prompt.
         tools: functions marked `@tool`, or names of tools that the workers know.
         model: `provider:model`, a registered name, or None for the worker's SESSIONFLEET_MODEL.
@@ -68,6 +69,8 @@ class Agent:
             output_name=self._output.name if self._output else None,
             registered=registered,
         )
+        # Given by its name alone, the session's own configuration of that name is meant (S17).
+        self._stored = b"" if self.config.plain and instructions is None else self.config.model_dump_json().encode()
         self.session = session or _own_session(memory)
 
     def __repr__(self) -> str:
@@ -156,7 +159,9 @@ class Agent:
         session.client.check_message(message)
         settings = session.client.settings
         return session, Order(
-            request=TurnRequest(message=message, agent=self.config, stream=stream),
+            request=TurnRequest(message=message, agent=self.name, stream=stream),
+            agent=self.config,
+            config=self._stored,
             user_id=session.user_id,
             queue=session.queue,
             timeout=settings.turn_timeout if timeout is None else seconds("timeout", timeout),

@@ -56,9 +56,16 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request on its way in. `timeout`: seconds to the turn's deadline; `session_ttl`: None leaves what is set."""
+    """A request on its way in.
+
+    Attributes:
+        config: the agent's configuration as JSON; empty for the one that the session knows by the agent's name.
+        timeout: seconds to the turn's deadline; session_ttl: None leaves what is set.
+    """
 
     request: TurnRequest
+    agent: AgentConfig
+    config: bytes
     user_id: str | None
     queue: str
     timeout: float
@@ -159,7 +166,7 @@ class FleetClient:
 
     async def _admit(self, order: Order) -> None:
         await self.open()
-        await self._refuse_unknown(order.request.agent, order.queue)
+        await self._refuse_unknown(order.agent, order.queue)
         await self._refuse_when_full()
 
     async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:
@@ -168,13 +175,15 @@ class FleetClient:
         turn = NewTurn(
             part=part,
             request=body,
-            digest=hashlib.sha256(body).hexdigest(),
+            digest=hashlib.sha256(body + order.config).hexdigest(),
             timeout=order.timeout,
             queue=order.queue,
             user_id=order.user_id,
             idempotency=hashlib.sha256(key.encode()).hexdigest() if key else "",
             watcher=watcher,
             session_ttl=order.session_ttl,
+            agent_name=order.agent.name,
+            agent_config=order.config,
         )
         accepted = await self.turns.accept(keys, turn)
         if accepted.wake:

@@ -110,15 +110,20 @@ class AgentConfig(BaseModel):
     output_name: str | None = None
     registered: bool = Field(False, description="`name` is a pydantic-ai agent registered by the worker's imports.")
 
+    @property
+    def plain(self) -> bool:
+        """Whether it says nothing but a name: then what the session or the workers know by that name is meant."""
+        return not (self.instructions or self.tools or self.model or self.output_schema or self.registered)
+
 
 class TurnRequest(BaseModel):
-    """What a client asks for: the body of a turn, as it is stored."""
+    """What a client asks for: the body of a turn, as it is stored. The agent's configuration stands apart."""
 
     model_config = ConfigDict(frozen=True)
 
     v: Literal[1] = 1
     message: str
-    agent: AgentConfig
+    agent: str = "Assistant"
     stream: bool = False
 
 

@@ -35,10 +35,8 @@ class Heartbeat:
         self.idle.set()
         self._ticked = time.monotonic()
         self._stopping = threading.Event()
-        self._store: Any = sync_store(
-            settings.model_copy(update={"connect_timeout": max(0.5, settings.lease / 3)}),
-            name="sessionfleet-heartbeat",
-        )
+        # A store that accepts and never answers must not keep this thread from seeing that a lease ends.
+        self._store: Any = sync_store(settings, name="sessionfleet-heartbeat", patience=max(0.3, settings.lease / 3))
         self._thread = threading.Thread(target=self._run, name="sessionfleet-heartbeat", daemon=True)
 
     @property
@@ -76,6 +74,8 @@ class Heartbeat:
                     self._renew(due)
             except (RedisError, OSError) as error:
                 _log.warning("leases_not_renewed", leases=len(due), error=repr(error))
+                for turn in due:
+                    turn.not_renewed()
             self._stop_expired()
 
     def _tick(self) -> None:
@@ -112,8 +112,9 @@ class Heartbeat:
     def _heed(self, turn: HeldTurn, part: str, answer: Any, sent: float) -> None:
         if isinstance(answer, Exception):
             _log.warning("lease_not_renewed", turn=turn.turn_id, error=repr(answer))
+            turn.not_renewed()
         elif answer[0] == b"lost":
-            self._stop(turn, part, Stop.LOST)
+            self._stop(turn, part, turn.lost)
         else:
             turn.renewed(sent + self._settings.lease)
             if answer[0] == b"cancel":
@@ -123,7 +124,7 @@ class Heartbeat:
         now = time.monotonic()
         for turn in self.held:
             if turn.expires <= now:
-                self._stop(turn, turn.begun.part, Stop.UNREACHABLE)
+                self._stop(turn, turn.begun.part, turn.lost)
 
     def _stop(self, turn: HeldTurn, part: str, why: Stop) -> None:
         def stop() -> None:

@@ -28,13 +28,15 @@ class Stop(StrEnum):
 class HeldTurn:
     """The turn under a lease. `begun` changes when the next turn of the session goes on under the same lease.
 
-    All methods are called on the loop's thread; the heartbeat thread reads `expires` and calls `renewed` only.
+    All methods are called on the loop's thread; the heartbeat thread reads `expires` and `lost`, and calls `renewed`
+    and `not_renewed` only.
     """
 
     def __init__(self, keys: SessionKeys, begun: Begun, nonce: str, expires: float) -> None:
         self.keys = keys
         self.nonce = nonce
         self.expires = expires  # by this process's monotonic clock: what the store promised at least
+        self._out_of_reach = False
         self.since = time.monotonic()
         self.served = 0
         self._start(begun)
@@ -57,12 +59,22 @@ class HeldTurn:
 
     def go_on_with(self, begun: Begun, expires: float) -> None:
         """The session's next turn, begun by the commit under the same lease."""
-        self.expires = expires
+        self.renewed(expires)
         self._start(begun)
 
     def renewed(self, expires: float) -> None:
         """The store renewed the lease."""
         self.expires = expires
+        self._out_of_reach = False
+
+    def not_renewed(self) -> None:
+        """The store did not answer: if the lease ends now, then for no fault of the turn's."""
+        self._out_of_reach = True
+
+    @property
+    def lost(self) -> Stop:
+        """Why a lease that has ended did so. An outage is no crash; being stopped or stalled looks like one (R8)."""
+        return Stop.UNREACHABLE if self._out_of_reach else Stop.LOST
 
     def take_seq(self, count: int) -> int:
         """Number the next events of this attempt; returns the first number."""
@@ -72,7 +84,8 @@ class HeldTurn:
 
     def abort(self, why: Stop) -> None:
         """Stop the turn; the first reason stands, except that a lost lease overrules everything."""
-        if self.stop is None or why in (Stop.LOST, Stop.UNREACHABLE):
+        gone = (Stop.LOST, Stop.UNREACHABLE)
+        if self.stop is None or (why in gone and self.stop not in gone):
             self.stop = why
         if self.task is not None and not self.task.done():
             self.task.cancel()

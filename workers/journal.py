@@ -28,9 +28,10 @@ async def persist(held: HeldTurn, write: Callable[[], Awaitable[T]]) -> T:
         try:
             return await write()
         except Lost:
-            held.stop = Stop.LOST
+            held.stop = held.lost
             raise LeaseLost from None
         except StoreUnavailable:
+            held.not_renewed()
             if time.monotonic() >= held.expires:
                 held.stop = Stop.UNREACHABLE
                 raise LeaseLost from None

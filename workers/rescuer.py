@@ -25,6 +25,7 @@ Wake = Callable[[str, int, str], Awaitable[bool]]
 _log = get_logger(__name__)
 _GROUPS: Final = 16
 _TICK: Final = 1.0
+_AFTER_OUTAGE: Final = 1.0
 _LOOK_AT: Final = 500
 _ALIVE_MS: Final = 5_000
 
@@ -59,6 +60,8 @@ class Rescuer:
                 await self.look()
             except BackendError as error:
                 _log.warning("rescue_paused", error=str(error))
+                # The store is coming back: let living workers say first which leases an outage ended (R8).
+                await asyncio.sleep(_AFTER_OUTAGE)
             await asyncio.sleep(_TICK)
 
     async def look(self) -> int:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 import uuid_utils
@@ -28,13 +29,13 @@ from sessions.errors import (
     TurnDeadlineExceeded,
     TurnFailed,
 )
-from sessions.protocol import EventType, TurnError, TurnRequest, TurnStatus
+from sessions.protocol import AgentConfig, EventType, TurnError, TurnRequest, TurnStatus
 from sessions.store.history import HistoryEntry, window
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Begun, Ending, LeaseStore, NotBegun
 from sessions.telemetry import get_logger
 from workers.engine import Engine
-from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, TurnInput, TurnOutput
+from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput
 from workers.heartbeat import Heartbeat
 from workers.held import HeldTurn, Stop
 from workers.journal import LeasedJournal, persist
@@ -42,7 +43,6 @@ from workers.journal import LeasedJournal, persist
 Wake = Callable[[str, int, str], Awaitable[bool]]
 _log = get_logger(__name__)
 _NEIGHBOUR_PAUSE: Final = 0.5
-_FORGIVE_TRIES: Final = 120
 _BEGIN_PATIENCE: Final = 60.0
 
 
@@ -183,6 +183,7 @@ class TurnRunner:
         begun = held.begun
         try:
             request = TurnRequest.model_validate_json(begun.request)
+            agent = _agent(begun.agent) if begun.agent else AgentConfig(name=request.agent)
         except ValidationError as error:
             raise TurnFailed(f"this worker cannot read the request; is it older than the client? {error}") from error
         return TurnInput(
@@ -191,8 +192,8 @@ class TurnRunner:
             user_id=begun.user_id,
             attempt=begun.attempt,
             message=request.message,
-            agent=request.agent,
-            history=window(begun.history, self._settings.history_window_bytes),
+            agent=agent,
+            history=[PastTurn(e.agent, e.messages) for e in window(begun.history, self._settings.history_window_bytes)],
             stream=request.stream,
             now_ms=begun.began_ms,
             default_model=self._settings.model or "offline",
@@ -235,7 +236,8 @@ class TurnRunner:
         return Left.LOST
 
     async def _forgive(self, keys: SessionKeys, begun: Begun) -> None:
-        for _ in range(_FORGIVE_TRIES):
+        until = time.monotonic() + (begun.deadline_ms - begun.now_ms) / 1000  # afterwards it is over in any case
+        while time.monotonic() < until:
             try:
                 word = await self._leases.forgive(keys, begun.part, begun.lease)
             except StoreUnavailable:
@@ -309,6 +311,11 @@ class TurnRunner:
             return
         if wake is not None:
             await self._wake(held.keys.ref, wake[1], wake[0])
+
+
+@lru_cache(maxsize=1024)
+def _agent(config: bytes) -> AgentConfig:
+    return AgentConfig.model_validate_json(config)
 
 
 def _failed(error: TurnFailed, status: TurnStatus = TurnStatus.FAILED) -> Ending:

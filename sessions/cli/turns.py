@@ -82,7 +82,7 @@ async def _shown(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, An
     return {
         "turn": keys.public_id(record.part),
         "status": str(record.status),
-        "agent": request.agent.name,
+        "agent": request.agent,
         "message": request.message,
         "answer": json.loads(record.result)["output"] if record.result else None,
         "error": record.error.model_dump() if record.error else None,

@@ -34,15 +34,14 @@ class HistoryEntry:
         return cls(header["turn"], header["agent"], header["at"], header["count"], messages)
 
 
-def window(entries: Sequence[bytes], limit_bytes: int) -> list[bytes]:
-    """The messages of the newest entries that fit the limit, oldest first; the newest always fits."""
-    kept: list[bytes] = []
+def window(entries: Sequence[bytes], limit_bytes: int) -> list[HistoryEntry]:
+    """The newest entries that fit the limit, oldest first; the newest always fits."""
+    kept: list[HistoryEntry] = []
     total = 0
     for entry in reversed(entries):
-        messages = entry.partition(b"\n")[2]
-        total += len(messages)
+        total += len(entry)
         if kept and total > limit_bytes:
             break
-        kept.append(messages)
+        kept.append(HistoryEntry.load(entry))
     kept.reverse()
     return kept

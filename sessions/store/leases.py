@@ -27,6 +27,7 @@ class Begun:
         last: whether it is the turn's last attempt.
         now_ms: the store's time when the script ran; began_ms: when the turn first began (a replay sees that).
         history: the entries of past turns that the turn first saw, oldest first.
+        agent: the agent's configuration (JSON) at acceptance.
     """
 
     part: str
@@ -43,6 +44,7 @@ class Begun:
     user_id: str | None
     journal: dict[str, bytes]
     history: list[bytes]
+    agent: bytes
 
 
 class NotBegun(StrEnum):
@@ -185,7 +187,9 @@ class _Recording:
 
 
 def _begun(reply: Reply) -> Begun:
-    _, part, lease, attempt, request, deadline, accepted, seq, retries, last, now, owner, journal, history = reply
+    _, part, lease, attempt, request, deadline, accepted, seq, retries, last, now, owner, journal, history, agent = (
+        reply
+    )
     if isinstance(journal, dict):
         steps = {k.decode(): v for k, v in journal.items()}
     else:
@@ -205,6 +209,7 @@ def _begun(reply: Reply) -> Begun:
         user_id=owner.decode() or None,
         journal=steps,
         history=history,
+        agent=agent,
     )
 
 

@@ -35,6 +35,7 @@ class NewTurn:
         request: the request's JSON; digest: what an idempotent repeat must equal; timeout: seconds to the deadline.
         watcher: nonce of the client that wants to hear of the turn, with what it wants to hear.
         session_ttl: seconds the session lives after its last turn; None leaves what it has.
+        agent_config: the agent's configuration (JSON); empty for the one that the session knows under this name.
     """
 
     part: str
@@ -47,6 +48,8 @@ class NewTurn:
     watcher: str = ""
     watch: Watch = "waiters"
     session_ttl: float | None = None
+    agent_name: str = ""
+    agent_config: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class TurnStore:
             s.mailbox_limit, turn.queue, turn.watcher, turn.watch, int(s.result_ttl * 1000),
             int(s.idempotency_ttl * 1000), s.max_attempts,
             "" if turn.session_ttl is None else int(turn.session_ttl * 1000),
+            turn.agent_name, turn.agent_config,
         )  # fmt: skip
         match reply[0]:
             case b"accepted":

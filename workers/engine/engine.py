@@ -95,7 +95,7 @@ class Engine:
         with replay_scope():
             return await prepared.agent.run(
                 turn.message,
-                message_history=load_history(turn.history) or None,
+                message_history=load_history(turn.history, turn.agent.name) or None,
                 run_id=turn.turn_id,
                 conversation_id=turn.session_id,
                 usage_limits=_NO_LIMIT,

@@ -22,12 +22,20 @@ class EventDraft:
 
 
 @dataclass(frozen=True, slots=True)
+class PastTurn:
+    """A committed turn of the session: its agent, and its messages as one JSON array in pydantic-ai's own format."""
+
+    agent: str
+    messages: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class TurnInput:
     """All that a turn sees. A replay gets the same input, and so takes the same way (R6).
 
     Attributes:
         turn_id: public id of the turn; also the run id of the engine.
-        history: one JSON array of messages (pydantic-ai's own format) for each past turn, oldest first.
+        history: the past turns of the session, oldest first, whichever agent answered them.
         now_ms: the store's time when the turn first began, in milliseconds since the epoch.
         default_model: the model of agents that name none.
     """
@@ -38,7 +46,7 @@ class TurnInput:
     attempt: int
     message: str
     agent: AgentConfig
-    history: Sequence[bytes]
+    history: Sequence[PastTurn]
     stream: bool
     now_ms: int
     default_model: str

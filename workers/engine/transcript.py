@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import groupby
 from typing import Any
 
 from pydantic_ai.messages import (
@@ -20,32 +21,64 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 from sessions.errors import CorruptRecord, TurnConfigurationError
 from sessions.protocol import Usage
-from workers.engine.ports import TurnInput, TurnOutput
+from workers.engine.ports import PastTurn, TurnInput, TurnOutput
 
 
-def load_history(turns: Sequence[bytes]) -> list[ModelMessage]:
+def load_history(turns: Sequence[PastTurn], agent: str) -> list[ModelMessage]:
     """The messages of past turns, from the first user prompt on: never a tool's return without its call.
+
+    An agent sees its own turns as its own. Those of the session's other agents it sees quoted, by name.
 
     Raises:
         CorruptRecord: they are no messages of this or an earlier version.
     """
+    messages: list[ModelMessage] = []
+    for own, group in groupby(turns, key=lambda turn: turn.agent == agent):
+        if own:
+            messages += _messages([turn.messages for turn in group])
+        else:
+            messages += [_quoted(turn.agent, _messages([turn.messages])) for turn in group]
+    start = next((i for i, message in enumerate(messages) if _is_prompt(message)), len(messages))
+    return messages[start:] if start else messages
+
+
+def _messages(turns: Sequence[bytes]) -> list[ModelMessage]:
+    """The messages of several turns, read in one go."""
     arrays = [inner for turn in turns if (inner := turn.strip()[1:-1].strip())]
     if not arrays:
         return []
     try:
-        messages = ModelMessagesTypeAdapter.validate_json(b"[" + b",".join(arrays) + b"]")
+        return ModelMessagesTypeAdapter.validate_json(b"[" + b",".join(arrays) + b"]")
     except ValueError as error:
         raise CorruptRecord(
             f"the session's history cannot be read by this worker: {error}. Upgrade the worker if a newer one wrote it"
         ) from error
-    start = next((i for i, message in enumerate(messages) if _is_prompt(message)), len(messages))
-    return messages[start:] if start else messages
+
+
+def _quoted(agent: str, messages: Sequence[ModelMessage]) -> ModelRequest:
+    lines: list[str] = []
+    for message in messages:
+        for part in message.parts:
+            if isinstance(part, UserPromptPart):
+                lines.append(f"[The user to {agent}] {_prompt_text(part)}")
+            elif isinstance(part, TextPart) and part.content.strip():
+                lines.append(f"[{agent}] {part.content}")
+    return ModelRequest(parts=[UserPromptPart("\n".join(lines))])
+
+
+def _prompt_text(part: UserPromptPart) -> str:
+    if isinstance(part.content, str):
+        return part.content
+    return " ".join(item if isinstance(item, str) else f"({type(item).__name__})" for item in part.content)
 
 
 def input_digest(turn: TurnInput) -> bytes:
     """Of all that decides the way a turn takes; a replay with other input is noticed by it."""
     digest = blake2b(turn.agent.model_dump_json().encode(), digest_size=16)
-    for part in (turn.message.encode(), *turn.history):
+    for part in (
+        turn.message.encode(),
+        *(part for past in turn.history for part in (past.agent.encode(), past.messages)),
+    ):
         digest.update(b"%d:" % len(part))
         digest.update(part)
     return digest.digest()

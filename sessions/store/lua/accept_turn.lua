@@ -1,11 +1,12 @@
 #!lua
 -- Accepts a turn: from here on it ends in exactly one final status. Refused at maxmemory, on purpose (no allow-oom).
--- KEYS 1 session base   (writes :meta hash, :mailbox list, :turn:<id> hash, :turns zset, :idem:<key> hash)
+-- KEYS 1 session base   (writes :meta hash, :mailbox list, :turn:<id> hash, :turns zset, :agents hash, :idem:<key> hash)
 -- KEYS 2 partition base (writes :wakeups zset)
 -- ARGV 1 turn id · 2 request (JSON) · 3 digest of the request · 4 hash of the idempotency key, or ''
 --      5 user id, or '' · 6 time to the deadline (ms) · 7 most turns that may wait · 8 queue
 --      9 watching client's nonce, or '' · 10 readers | waiters · 11 result ttl (ms) · 12 idempotency ttl (ms)
---      13 max attempts · 14 session ttl (ms; '' leaves it, 0 removes it)
+--      13 max attempts · 14 session ttl (ms; '' leaves it, 0 removes it) · 15 agent's name
+--      16 its configuration (JSON), or '' for the one that the session knows
 -- Returns accepted, turn id, wake (1: publish a wake-up), now (ms), queue | duplicate, turn id | conflict, turn id
 --      | owner | full, count
 --!include clock
@@ -37,6 +38,12 @@ redis.call('HSET', t, 'status', 'queued', 'request', ARGV[2], 'digest', ARGV[3],
   'deadline', now + ARGV[6], 'attempt', 0, 'crashes', 0, 'result_ttl', ARGV[11], 'idem_ttl', ARGV[12],
   'max_attempts', ARGV[13])
 if ARGV[9] ~= '' then redis.call('HSET', t, ARGV[10], ARGV[9]) end
+-- A turn runs with the configuration that was in force when it was accepted, whatever comes later.
+if ARGV[15] then
+  local config, known = ARGV[16], redis.call('HGET', S .. ':agents', ARGV[15])
+  if config ~= '' and config ~= known then redis.call('HSET', S .. ':agents', ARGV[15], config) end
+  redis.call('HSET', t, 'agent', config ~= '' and config or known or '')
+end
 if ARGV[4] ~= '' then redis.call('HSET', S .. ':idem:' .. ARGV[4], 'turn', id, 'digest', ARGV[3]) end
 redis.call('RPUSH', S .. ':mailbox', id)
 redis.call('ZADD', S .. ':turns', '+inf', id)

@@ -31,6 +31,9 @@ else
     redis.call('RPUSH', S .. ':history', entry)
     redis.call('HINCRBY', S .. ':meta', 'messages', ARGV[8])
   end
+  for field, spent in pairs(cjson.decode(ARGV[6])) do
+    if type(spent) == 'number' and spent ~= 0 then redis.call('HINCRBYFLOAT', S .. ':meta', field, spent) end
+  end
   local token = string.match(value, '^(%d+):')
   end_turn(id, status, now, token, ARGV[9], { 'result', result, 'error', why, 'usage', ARGV[6] })
 end

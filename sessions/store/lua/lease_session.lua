@@ -6,7 +6,7 @@
 -- ARGV 1 nonce of this acquisition · 2 lease (ms) · 3 worker's name · 4 history window (turns)
 --      5 1 when this process may run a turn on its last attempt, else 0
 -- Returns run, turn id, lease value, attempt, request, deadline (ms), accepted (ms), seq, retries, last (0|1),
---      now (ms), owner, journal, history | busy, time left (ms) | empty | waiting | later, not before (ms) | last
+--      now (ms), owner, journal, history, agent's configuration | busy, time left (ms) | empty | waiting | later, not before (ms) | last
 --!include clock
 --!include session
 --!include head

@@ -11,7 +11,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, ModelResponsePart,
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
 from sessions.protocol import AgentConfig, EventType
-from workers.engine import Engine, EventDraft, Registry, RunState, TurnInput, TurnOutput
+from workers.engine import Engine, EventDraft, PastTurn, Registry, RunState, TurnInput, TurnOutput
 
 
 class Crash(BaseException):
@@ -92,10 +92,11 @@ class Rig:
         self, message: str = "go", *, number: int = 1, attempt: int = 1, stream: bool = False, **agent: Any
     ) -> TurnInput:
         history: Sequence[bytes] = agent.pop("history", ())
+        past = [PastTurn(agent.get("name", "Assistant"), messages) for messages in history]
         agent.setdefault("model", "scripted")
         agent.setdefault("tools", self.registry.tool_names)
         config = AgentConfig(**agent)
-        return TurnInput(f"s~{number:032x}", "s", "alice", attempt, message, config, history, stream, 0, "offline")
+        return TurnInput(f"s~{number:032x}", "s", "alice", attempt, message, config, past, stream, 0, "offline")
 
     async def run(
         self, turn: TurnInput | None = None, *, crash: tuple[int, str] | None = None, **engine: Any

@@ -3,7 +3,7 @@
 -- What the worker needs to run a turn: its record, its journal and the window of history that it first saw (R6).
 local function run_reply(id, value, now, last)
   local t = turn_key(id)
-  local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries')
+  local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries', 'agent')
   local seen = redis.call('HGET', t .. ':journal', 'inputs')
   local upto, window = string.match(seen, '^(%d+):(%d+):')
   local from = math.max(0, upto - window)
@@ -13,7 +13,7 @@ local function run_reply(id, value, now, last)
   end
   local owner = redis.call('HGET', S .. ':meta', 'owner') or ''
   return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
-    redis.call('HGETALL', t .. ':journal'), history }
+    redis.call('HGETALL', t .. ':journal'), history, r[7] or '' }
 end
 
 local function start(id, value, lease_ms, worker, window, now, last)
