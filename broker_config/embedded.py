@@ -220,9 +220,14 @@ class EmbeddedServer:
                 silent_until = now + SILENCE_LIMIT
             elif now > silent_until:
                 raise self._failure("does not answer")
-            elif self._pidfile.exists() and self._process() is None:
+            elif self._has_ended():
                 raise self._failure("ended at once")
             time.sleep(0.01)
+
+    def _has_ended(self) -> bool:
+        """Whether the server that was just started is gone; not when it is only about to write its pid down."""
+        written = self._pidfile.exists() and self._pidfile.read_text().strip()
+        return bool(written) and self._process() is None
 
     def _await_end(self) -> bool:
         # Not `process.wait()`: in a container the first process may never reap; a zombie has ended for us.

@@ -125,12 +125,12 @@ def _settled(home: FleetHome, known_as: Fingerprint) -> FleetRecord | None:
     """The fleet that runs and fits, once it is ready; None when one must be started."""
     limit = time.monotonic() + START_LIMIT
     while (record := home.living()) is not None:
-        if record.state == "stopping":
-            _await_end(home, record.stop_within + 20.0)
-        elif not _fits(record, known_as):
-            _replace(home, record, known_as)
-        elif record.state == "ready" or time.monotonic() > limit:
-            return record
+        # One that is stopping is waited for: it ends within bounds of its own, or goes on for a turn that came in.
+        if record.state != "stopping":
+            if not _fits(record, known_as):
+                _replace(home, record, known_as)
+            elif record.state == "ready" or time.monotonic() > limit:
+                return record
         time.sleep(0.02)
     return None
 

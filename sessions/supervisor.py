@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,26 @@ TICK = 0.1
 STOP_MARGIN = 5.0
 REPLACE = signal.SIGUSR1
 """Asks a fleet to end its workers and leave the server to the fleet that comes next."""
+
+
+class Idleness:
+    """Whether a deployment has had no turn for some time, as far as looks at it tell."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._active = time.monotonic()
+        self._last: Activity | None = None
+
+    def note(self, seen: Activity | None) -> None:
+        """Take down what a look showed; None: the store did not answer, which is no idleness."""
+        last, self._last = self._last, seen
+        if seen is None or last is None or seen.open_sessions or seen.turns_done != last.turns_done:
+            self._active = time.monotonic()
+
+    @property
+    def long_enough(self) -> bool:
+        """Whether the fleet may end."""
+        return self._last is not None and time.monotonic() - self._active > self._limit
 
 
 class Supervisor:
@@ -62,6 +83,7 @@ class Supervisor:
         self._signals: list[int] = []
         self._ready = False
         self._failed = False
+        self._idle = Idleness(settings.idle_shutdown)
         self.on_ready: Callable[[], None] = lambda: None
 
     def run(self) -> int:
@@ -76,18 +98,22 @@ class Supervisor:
             self._record("starting")
             try:
                 self._end_leftovers()
-                self._start()
+                self._start_server()
+                self._start_workers()
                 self._watch()
+                while self._idle.long_enough and self._called_back():
+                    self._watch()
             finally:
-                self._end()
+                self._record("stopping")
+                self._end_workers()
+                self._end_server()
         return 1 if self._failed else 0
 
     def running(self) -> dict[str, int]:
         """The workers that run, with their process ids."""
         return {worker.name: worker.pid for worker in self._workers if worker.pid is not None}
 
-    def _start(self) -> None:
-        self._start_server()
+    def _start_workers(self) -> None:
         for worker in self._workers:
             worker.start()
             self._say("fleet", f"{worker.name} starts (pid {worker.pid})")
@@ -104,26 +130,32 @@ class Supervisor:
         self._say("fleet", f"server {word} (pid {self._server.pid()}): {self._server.redis_url}")
 
     def _watch(self) -> None:
-        looked = active = time.monotonic()
-        seen: Activity | None = None
+        looked = 0.0
         every = min(5.0, self._settings.idle_shutdown / 5)
-        while not self._stop.wait(TICK) and not self._failed:
+        self._idle = Idleness(self._settings.idle_shutdown)
+        while not self._stop.wait(TICK) and not self._failed and not self._idle.long_enough:
             self._revive_workers()
-            now = time.monotonic()
             if not self._ready:
                 self._check_ready()
-                active = now
-            if now - looked < every:
-                continue
-            looked = now
-            self._revive_server()
-            if self._autostarted:
-                last, seen = seen, self._look()
-                if seen is None or last is None or seen.open_sessions or seen.turns_done != last.turns_done:
-                    active = now
-                elif now - active > self._settings.idle_shutdown:
-                    self._say("fleet", f"no turn for {self._settings.idle_shutdown:g} s: the fleet ends")
-                    return
+            elif time.monotonic() - looked > every:
+                looked = time.monotonic()
+                self._revive_server()
+                if self._autostarted:
+                    self._idle.note(self._look())
+
+    def _called_back(self) -> bool:
+        """End the workers of an idle fleet; but go on when a turn was accepted while they were ending."""
+        self._say("fleet", f"no turn for {self._settings.idle_shutdown:g} s: the fleet ends")
+        self._record("stopping")
+        self._end_workers()
+        seen = self._look()
+        if self._stop.is_set() or seen is None or not seen.open_sessions:
+            return False
+        self._say("fleet", "a turn came in: the fleet goes on")
+        self._ready = False
+        self._record("starting")
+        self._start_workers()
+        return True
 
     def _revive_workers(self) -> None:
         for worker in self._workers:
@@ -147,8 +179,8 @@ class Supervisor:
 
     def _check_ready(self) -> None:
         seen = self._look()
-        pids = {worker.pid for worker in self._workers}
-        if seen is not None and any(worker.pid in pids for worker in seen.workers):
+        ours = {(socket.gethostname(), worker.pid) for worker in self._workers}
+        if seen is not None and any((worker.host, worker.pid) in ours for worker in seen.workers):
             self._ready = True
             self._record("ready")
             self._say("fleet", "ready")
@@ -160,8 +192,7 @@ class Supervisor:
         except BackendError:
             return None
 
-    def _end(self) -> None:
-        self._record("stopping")
+    def _end_workers(self) -> None:
         running = [worker for worker in self._workers if not worker.ended]
         if running:
             self._say("fleet", f"stopping {len(running)} workers: they end their turns or hand them over")
@@ -176,6 +207,8 @@ class Supervisor:
                     worker.signal(signal.SIGKILL)
                 limit, heard = float("inf"), len(self._signals)
             time.sleep(0.02)
+
+    def _end_server(self) -> None:
         # Last, so that the append-only file has everything the workers wrote.
         if self._server is not None and REPLACE not in self._signals and self._server.stop():
             self._say("fleet", "server stopped; the data stays")

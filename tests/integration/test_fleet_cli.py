@@ -211,6 +211,7 @@ def test_a_fleet_that_was_killed_leaves_no_worker_and_does_not_hinder_the_next(p
     place.start("--workers", "1")
 
 
+@pytest.mark.slow
 def test_scripts_share_a_fleet_in_the_background(place: Place) -> None:
     """Three scripts at once start one fleet, one of them says so in one line, and the next finds it there."""
     with ThreadPoolExecutor(3) as pool:
