@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sessions.arguments import message_text, seconds, short_text
 from sessions.client import Order
 from sessions.errors import BadRequest
+from sessions.middleware import apply, apply_blocking
 from sessions.output import OutputType
 from sessions.protocol import AgentConfig, Event, TurnRequest
 from sessions.tools import tool_names
@@ -90,13 +91,15 @@ class Agent:
         """
         session, order = self._order(message, session_id, stream=False, **options)
         record = await session.client.portal.acall(session.client.ask(session.keys, order))
-        return answer(record, session.keys.public_id(record.part), self._output)
+        response = answer(record, session.keys.public_id(record.part), self._output)
+        return await apply(session.middleware, message, response)
 
     def chat(self, message: str, *, session_id: str | None = None, **options: Any) -> Any:
         """Send a message and wait for the answer; see `achat`."""
         session, order = self._order(message, session_id, stream=False, **options)
         record = session.client.portal.call(session.client.ask(session.keys, order))
-        return answer(record, session.keys.public_id(record.part), self._output)
+        response = answer(record, session.keys.public_id(record.part), self._output)
+        return apply_blocking(session.middleware, message, response)
 
     async def astart(self, message: str, **options: Any) -> str:
         """`achat` under PraisonAI's name; always a text."""

@@ -10,12 +10,14 @@ from sessions.agent import Agent
 from sessions.arguments import seconds, short_text
 from sessions.client import FleetClient, get_client
 from sessions.errors import BadRequest, InvalidTurnId
+from sessions.middleware import Middleware, checked
+from sessions.records import RecordMethods
 from sessions.state import StateMethods
 from sessions.store.keys import new_session_id, split_turn_id, valid_session_id
 from sessions.turn import Turn
 
 
-class Session(StateMethods):
+class Session(StateMethods, RecordMethods):
     """A conversation. Its turns run one at a time, in the order of acceptance, on any worker of the fleet.
 
     Opening one does no I/O; the first turn creates it.
@@ -25,7 +27,10 @@ class Session(StateMethods):
         user_id: who uses it. The first user owns the session, another one gets SessionOwnerError. None claims no
             identity: a trusted backend acts as whoever owns it.
         queue: the workers that serve it: "vip" means those of `turns.vip`. Fixed by the session's first turn.
-        ttl: seconds the session lives after its last turn; None keeps it until it is deleted.
+        ttl: seconds the session lives after its last use; None keeps it until it is deleted. `session_ttl` is the
+            same under PraisonAI's name.
+        middleware: functions `fn(message, response)`, run in order after each `chat`; what one returns replaces the
+            response, None keeps it.
         settings: another fleet than the environment's.
 
     Raises:
@@ -39,12 +44,16 @@ class Session(StateMethods):
         *,
         queue: str = "turns",
         ttl: float | None = None,
+        middleware: Sequence[Middleware] | None = None,
+        session_ttl: float | None = None,
         settings: Settings | None = None,
     ) -> None:
         self.session_id = new_session_id() if session_id is None else valid_session_id(session_id)
         self.user_id = None if user_id is None else short_text("user_id", user_id)
         self.queue = _queue(queue)
-        self.ttl = None if ttl is None else seconds("ttl", ttl)
+        lifetime = session_ttl if ttl is None else ttl
+        self.ttl = None if lifetime is None else seconds("ttl", lifetime)
+        self.middleware = checked(middleware)
         self._settings = settings
         self.keys = self.client.keys(self.session_id)
 
@@ -58,7 +67,7 @@ class Session(StateMethods):
 
     def sibling(self, session_id: str) -> Session:
         """Another session of the same kind: same queue, ttl and fleet, and no user."""
-        return Session(session_id, queue=self.queue, ttl=self.ttl, settings=self._settings)
+        return Session(session_id, queue=self.queue, ttl=self.ttl, middleware=self.middleware, settings=self._settings)
 
     def Agent(  # noqa: N802 - the documented name: session.Agent(...)
         self,

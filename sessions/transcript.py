@@ -1,0 +1,109 @@
+"""The conversation as people read it: messages out of the committed turns, by pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sessions.errors import CorruptRecord
+from sessions.store.history import HistoryEntry
+from sessions.store.keys import SessionKeys
+
+Order = Literal["oldest", "newest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the transcript.
+
+    Attributes:
+        role: `user`, `assistant`, or `tool` for a tool's return.
+        agent: whose turn it was; turn_id: which one; at: when that turn began.
+        tool: name of the tool that was called (assistant) or that returned (tool); args: what it was called with.
+    """
+
+    role: Literal["user", "assistant", "tool"]
+    text: str
+    agent: str
+    turn_id: str
+    at: datetime
+    tool: str | None = None
+    call_id: str | None = None
+    args: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some turns' messages, and where to go on: `session.history(cursor=page.cursor)`; None at the end."""
+
+    messages: list[Message] = field(default_factory=list)
+    cursor: int | None = None
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self.messages)
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+
+def bounds(length: int, limit: int, order: Order, cursor: int | None) -> tuple[int, int, int | None]:
+    """First and last position of a page of so many turns, and the cursor behind it."""
+    if order == "oldest":
+        start = cursor or 0
+        stop = min(start + limit, length) - 1
+        return start, stop, stop + 1 if stop + 1 < length else None
+    end = length if cursor is None else min(cursor, length)
+    start = max(0, end - limit)
+    return start, end - 1, start if start > 0 else None
+
+
+def messages_of(entry: HistoryEntry, keys: SessionKeys) -> list[Message]:
+    """The messages of one committed turn, in the order in which they were written.
+
+    Raises:
+        CorruptRecord: they cannot be read.
+    """
+    at = datetime.fromtimestamp(entry.at_ms / 1000, UTC)
+    turn_id = keys.public_id(entry.turn)
+    try:
+        parts = [part for message in json.loads(entry.messages) for part in message["parts"]]
+        read = [_read(part) for part in parts]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptRecord(f"the messages of turn {turn_id!r} cannot be read: {error!r}") from error
+    return [Message(agent=entry.agent, turn_id=turn_id, at=at, **fields) for fields in read if fields is not None]
+
+
+def _read(part: dict[str, Any]) -> dict[str, Any] | None:
+    match part["part_kind"]:
+        case "user-prompt":
+            return {"role": "user", "text": _text(part["content"])}
+        case "text":
+            return {"role": "assistant", "text": part["content"]}
+        case "tool-call":
+            called = {"tool": part["tool_name"], "call_id": part["tool_call_id"], "args": _args(part.get("args"))}
+            return {"role": "assistant", "text": "", **called}
+        case "tool-return":
+            returned = {"tool": part["tool_name"], "call_id": part["tool_call_id"]}
+            return {"role": "tool", "text": _text(part["content"]), **returned}
+        case _:  # thinking, system prompts, retries: nothing that was said
+            return None
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return " ".join(item if isinstance(item, str) else json.dumps(item) for item in content)
+    return json.dumps(content)
+
+
+def _args(args: Any) -> Any:
+    if isinstance(args, str):
+        try:
+            return json.loads(args)
+        except ValueError:
+            return args
+    return args
