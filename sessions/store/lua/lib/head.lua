@@ -50,7 +50,9 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
     if not id then return { 'empty' } end
     local r = redis.call('HMGET', turn_key(id), 'status', 'owner', 'crashes', 'max_attempts', 'cancel', 'deadline', 'not_before')
     local crashes, limit = tonumber(r[3] or '') or 0, tonumber(r[4] or '') or 1
-    if r[1] == 'running' and value and r[2] == value then return run_reply(id, value, now, '0') end
+    if r[1] == 'running' and value and r[2] == value then -- sent again after a lost reply
+      return run_reply(id, value, now, (limit > 1 and crashes == limit - 1) and '1' or '0')
+    end
     if r[1] == 'running' then
       if nonce ~= '' and string.match(r[2] or '', ':(.*)$') == nonce then -- ours, but the reply and the lease were lost
         redis.call('HSET', turn_key(id), 'status', 'queued', 'owner', '')
