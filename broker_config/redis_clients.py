@@ -58,13 +58,21 @@ def async_store(settings: Settings, *, name: str = "sessionfleet") -> AsyncStore
     return redis.asyncio.Redis.from_pool(pool)  # `aclose` then closes the pool too
 
 
-def sync_store(settings: Settings, *, name: str = "sessionfleet", tries: int = 0) -> redis.Redis | redis.RedisCluster:
-    """A blocking client for a thread of its own (the heartbeat) or a short look (doctor)."""
-    url = store_url(settings)
+def sync_store(
+    settings: Settings, *, name: str = "sessionfleet", tries: int = 0, patience: float | None = None
+) -> redis.Redis | redis.RedisCluster:
+    """A blocking client for a thread of its own (the heartbeat) or a short look (doctor).
+
+    Args:
+        patience: seconds that one connection or one reply may take, where the usual time is too long.
+    """
+    url, options = store_url(settings), _options(settings, name)
+    if patience is not None:
+        options |= {"socket_connect_timeout": patience, "socket_timeout": patience}
     if settings.redis_cluster:
-        return redis.RedisCluster.from_url(url, **_options(settings, name))
+        return redis.RedisCluster.from_url(url, **options)
     backoff = ExponentialBackoff(cap=0.25, base=0.02) if tries else NoBackoff()
-    return redis.Redis.from_url(url, retry=Retry(backoff, tries), **_options(settings, name))
+    return redis.Redis.from_url(url, retry=Retry(backoff, tries), **options)
 
 
 def broker_redis(settings: Settings) -> redis.Redis | None:

@@ -18,7 +18,7 @@ from broker_config.celery_options import RESCUE_SUFFIX
 from broker_config.settings import Settings
 from sessions.errors import BackendError
 from sessions.store.keys import CONSUMED, FLEET, partition_key
-from sessions.store.scripts import ScriptRunner
+from sessions.store.scripts import ScriptRunner, translated
 from sessions.telemetry import get_logger
 
 Wake = Callable[[str, int, str], Awaitable[bool]]
@@ -97,7 +97,8 @@ class Rescuer:
     async def _marks(self) -> dict[str, list[int]]:
         """For each queue: how far it was read (acceptance time of the newest wake-up taken, ms), and how long it is."""
         lengths = await asyncio.get_running_loop().run_in_executor(None, self._lengths)
-        consumed = await self._store.hgetall(CONSUMED)  # type: ignore[attr-defined]
+        with translated():
+            consumed = await self._store.hgetall(CONSUMED)  # type: ignore[attr-defined]
         return {name: [int(consumed.get(name.encode(), 0)), length] for name, length in lengths.items()}
 
     def _lengths(self) -> dict[str, int]:
@@ -105,7 +106,7 @@ class Rescuer:
             with self._app.pool.acquire(block=True) as connection:
                 channel = connection.default_channel
                 return {name: _length(channel, name) for name in sorted(self._queues)}
-        except (OperationalError, OSError) as error:
+        except (OperationalError, OSError, *self._app.connection_for_read().connection_errors) as error:
             _log.warning("queues_not_seen", error=repr(error))
             return {}
 

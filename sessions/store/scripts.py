@@ -69,7 +69,7 @@ def store_error(error: BaseException) -> BackendError:
     """Our error for one of redis-py's."""
     if isinstance(error, OutOfMemoryError) or "maxmemory" in str(error):
         return StoreFull(f"the store is at its maxmemory: {error}. {StoreFull.__doc__}")
-    if isinstance(error, PASSING):
+    if isinstance(error, (*PASSING, OSError)):
         return StoreUnavailable(f"{StoreUnavailable.__doc__} ({error})")
     return BackendError(f"the store refused: {error}")
 

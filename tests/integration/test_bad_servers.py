@@ -1,4 +1,4 @@
-"""Servers that cannot be used, and requests that cannot run: a clear error in time, and nothing changed in the store."""
+"""Servers that cannot be used, and requests that cannot run: a clear error in time, and nothing changed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_broker_that_never_answers_holds_nobody_up(new_server: Server, silent_
 def test_a_server_that_evicts_is_refused(tmp_path: Path) -> None:
     """A real server with allkeys-lru is StoreUnsupported, and nothing is written to it."""
     with running(Server(tmp_path, options=("--maxmemory-policy", "allkeys-lru"))) as server:
-        with pytest.raises(StoreUnsupported, match="allkeys-lru.*noeviction"):
+        with pytest.raises(StoreUnsupported, match=r"allkeys-lru.*noeviction"):
             session_at(server.url).Agent("A").submit("hi")
         with server.client() as client:
             assert client.dbsize() == 0
@@ -145,7 +145,7 @@ def test_bad_messages_leave_no_trace(fleet: Fleet) -> None:
 
 
 def test_a_session_belongs_to_its_first_user(fleet: Fleet) -> None:
-    """Another user can neither ask, read, nor delete: SessionOwnerError, a PermissionError; nobody in particular may."""
+    """Another user can neither ask, read, nor delete: SessionOwnerError, a PermissionError."""
     name = sid()
     turn = fleet.session(name, user_id="alice").Agent("A").submit("SAY mine")
     assert turn.result(timeout=20) == "mine"

@@ -1,0 +1,55 @@
+"""A rescuer must outlive every outage: it is what finds the turns that an outage left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from broker_config.celery_options import celery_options
+from broker_config.settings import Settings
+from sessions.errors import StoreUnavailable
+from tests.support.servers import free_port
+from workers.rescuer import Rescuer
+
+
+class _Claims:
+    """Scripts that give this rescuer every group, and no session that is due."""
+
+    async def run(self, name: str, *_: Any) -> list[Any]:
+        return list(range(16)) if name == "claim_rescue" else [b"0"]
+
+
+class _Store:
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    async def hgetall(self, _key: str) -> dict[bytes, bytes]:
+        if self._error is not None:
+            raise self._error
+        return {}
+
+
+def rescuer(store: _Store) -> Rescuer:
+    settings = Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0")  # type: ignore[call-arg]
+    app = Celery("test", set_as_current=False)
+    app.conf.update(celery_options(settings))
+
+    async def wake(*_: Any) -> bool:
+        return True
+
+    return Rescuer(settings, _Claims(), store, app, "w1", wake)  # type: ignore[arg-type]
+
+
+async def test_a_broker_that_is_gone_does_not_end_the_rescue() -> None:
+    """Its queues cannot be measured; the look at the store goes on without."""
+    assert await rescuer(_Store()).look() == 0
+
+
+@pytest.mark.parametrize("error", [redis.ConnectionError("gone"), redis.TimeoutError("late"), OSError("reset")], ids=repr)
+async def test_a_store_that_is_gone_pauses_the_rescue(error: Exception) -> None:
+    """Every way in which the store fails arrives as the error that `run` waits out."""
+    with pytest.raises(StoreUnavailable):
+        await rescuer(_Store(error)).look()
