@@ -13,6 +13,7 @@ local t, meta = turn_key(id), S .. ':meta'
 local r = redis.call('HMGET', t, 'status', 'owner', 'cancel', 'released')
 local queue = redis.call('HGET', meta, 'queue') or ''
 if r[4] == value then return { 'released', queue, now } end -- sent again after a lost reply
+if r[1] == 'cancelled' and r[2] == value then return { 'cancelled' } end
 if redis.call('GET', S .. ':lease') ~= value or r[1] ~= 'running' or r[2] ~= value then return { 'lost' } end
 redis.call('DEL', S .. ':lease')
 local token = string.match(value, '^(%d+):')
