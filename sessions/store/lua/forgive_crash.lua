@@ -3,16 +3,17 @@
 -- KEYS 1 session base   (writes :turn:<id> hash; reads :lease string)
 -- KEYS 2 partition base (writes :wakeups zset)
 -- ARGV 1 turn id · 2 lease value that ended
--- Returns forgiven | released (nobody had noticed yet) | nothing
+-- Returns forgiven | released (nobody had noticed yet) | nothing (it has ended, or was not counted)
 --!include clock
 --!include session
 S, P = KEYS[1], KEYS[2]
 local t, value = turn_key(ARGV[1]), ARGV[2]
+local r = redis.call('HMGET', t, 'status', 'owner')
+if FINAL[r[1]] then return { 'nothing' } end -- too late: what has ended does not change
 if redis.call('HDEL', t, 'crash:' .. value) == 1 then
   redis.call('HINCRBY', t, 'crashes', -1)
   return { 'forgiven' }
 end
-local r = redis.call('HMGET', t, 'status', 'owner')
 if r[1] == 'running' and r[2] == value and redis.call('EXISTS', S .. ':lease') == 0 then
   redis.call('HSET', t, 'status', 'queued', 'owner', '')
   redis.call('HSET', S .. ':meta', 'wake', 0)
