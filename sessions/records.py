@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sessions.errors import BadRequest, TurnNotFound
+from sessions.errors import BadRequest, InvalidState, TurnNotFound
 from sessions.fleet_client import FleetClient
+from sessions.state_ops import APP, TEMP, USER, check_field, dump
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys, new_session_id, split_turn_id
 from sessions.store.session_records import SessionInfo
-from sessions.store.state import check_field, dump, session_scope
+from sessions.store.state import session_scope
 from sessions.transcript import Message, Order, Page, bounds, messages_of
 
 if TYPE_CHECKING:
@@ -153,6 +154,8 @@ async def _save(session: _Kept, values: Mapping[str, Any] | None) -> int:
     if values is not None and not isinstance(values, Mapping):
         raise BadRequest(f"save_state({values!r}): give a dict to merge into the state, or nothing")
     merge = {check_field(field): dump(value) for field, value in (values or {}).items()}
+    if wide := [field for field in merge if field.startswith((USER, APP, TEMP))]:
+        raise InvalidState(f"save_state merges the session's own state; set {wide[0]!r} with set_state")
     await session.client.open()
     return await session.client.records.save_checkpoint(session.keys, merge, session.user_id, session.ttl)
 

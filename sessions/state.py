@@ -7,17 +7,9 @@ from typing import Any, Protocol
 
 from sessions.client import FleetClient
 from sessions.errors import BadRequest, InvalidState
+from sessions.state_ops import APP, TEMP, USER, StateOp, check_field, delete_op, increment_op, set_op, swap_op
 from sessions.store.keys import SessionKeys
-from sessions.store.state import (
-    APP,
-    USER,
-    StateOp,
-    StateScope,
-    check_field,
-    dump,
-    session_scope,
-    wide_scope,
-)
+from sessions.store.state import StateScope, session_scope, wide_scope
 
 
 class _Stateful(Protocol):
@@ -57,19 +49,19 @@ class StateMethods:
             InvalidState: the key is no text, or the value no JSON.
             SessionOwnerError: the session belongs to another user.
         """
-        await self.client.portal.acall(_write(self, [_set(key, value)]))
+        await self.client.portal.acall(_write(self, [set_op(key, value)]))
 
     def set_state(self: _Stateful, key: str, value: Any) -> None:
         """Set one value; see `aset_state`."""
-        self.client.portal.call(_write(self, [_set(key, value)]))
+        self.client.portal.call(_write(self, [set_op(key, value)]))
 
     async def aupdate_state(self: _Stateful, values: Mapping[str, Any]) -> None:
         """Set several values, all or none; they must be of one scope."""
-        await self.client.portal.acall(_write(self, [_set(k, v) for k, v in values.items()]))
+        await self.client.portal.acall(_write(self, [set_op(k, v) for k, v in values.items()]))
 
     def update_state(self: _Stateful, values: Mapping[str, Any]) -> None:
         """Set several values; see `aupdate_state`."""
-        self.client.portal.call(_write(self, [_set(k, v) for k, v in values.items()]))
+        self.client.portal.call(_write(self, [set_op(k, v) for k, v in values.items()]))
 
     async def aincrement_state(self: _Stateful, key: str, amount: float = 1, default: float = 0) -> Any:
         """Add to a number, atomically, and return the new one. A missing one counts as `default`.
@@ -77,20 +69,20 @@ class StateMethods:
         Raises:
             InvalidState: the value, the amount or the default is no number.
         """
-        done = await self.client.portal.acall(_write(self, [_increment(key, amount, default)]))
+        done = await self.client.portal.acall(_write(self, [increment_op(key, amount, default)]))
         return done[0]
 
     def increment_state(self: _Stateful, key: str, amount: float = 1, default: float = 0) -> Any:
         """Add to a number; see `aincrement_state`."""
-        return self.client.portal.call(_write(self, [_increment(key, amount, default)]))[0]
+        return self.client.portal.call(_write(self, [increment_op(key, amount, default)]))[0]
 
     async def adelete_state(self: _Stateful, key: str) -> None:
         """Remove one value; removing what is not there is no error."""
-        await self.client.portal.acall(_write(self, [StateOp("delete", check_field(key))]))
+        await self.client.portal.acall(_write(self, [delete_op(key)]))
 
     def delete_state(self: _Stateful, key: str) -> None:
         """Remove one value; see `adelete_state`."""
-        self.client.portal.call(_write(self, [StateOp("delete", check_field(key))]))
+        self.client.portal.call(_write(self, [delete_op(key)]))
 
     async def acompare_and_set_state(self: _Stateful, key: str, expected: Any, value: Any) -> None:
         """Set a value if it is still what was read. `expected=None` means: not set.
@@ -98,26 +90,11 @@ class StateMethods:
         Raises:
             StateConflict: it is something else; nothing was changed.
         """
-        await self.client.portal.acall(_write(self, [_swap(key, expected, value)]))
+        await self.client.portal.acall(_write(self, [swap_op(key, expected, value)]))
 
     def compare_and_set_state(self: _Stateful, key: str, expected: Any, value: Any) -> None:
         """Set a value if it is still what was read; see `acompare_and_set_state`."""
-        self.client.portal.call(_write(self, [_swap(key, expected, value)]))
-
-
-def _set(key: str, value: Any) -> StateOp:
-    return StateOp("set", check_field(key), dump(value))
-
-
-def _increment(key: str, amount: float, default: float) -> StateOp:
-    for number in (amount, default):
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise InvalidState(f"state {key!r} can be incremented by a number, not by {number!r}")
-    return StateOp("increment", check_field(key), dump(amount), dump(default))
-
-
-def _swap(key: str, expected: Any, value: Any) -> StateOp:
-    return StateOp("swap", check_field(key), b"" if expected is None else dump(expected), dump(value))
+        self.client.portal.call(_write(self, [swap_op(key, expected, value)]))
 
 
 async def _get(session: _Stateful, key: str | None, default: Any) -> Any:
@@ -143,6 +120,8 @@ async def _write(session: _Stateful, ops: list[StateOp]) -> list[Any]:
 
 
 async def _scope(session: _Stateful, key: str) -> StateScope:
+    if key.startswith(TEMP):
+        raise InvalidState(f"state key {key!r}: `temp:` lives within one turn, where tools see it in their context")
     client = session.client
     tenant, partitions = client.settings.tenant, client.settings.partitions
     if key.startswith(APP):

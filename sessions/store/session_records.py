@@ -122,7 +122,7 @@ class SessionRecords:
     # --- checkpoints ------------------------------------------------------------------------------------
 
     async def save_checkpoint(
-        self, keys: SessionKeys, merge: Mapping[str, bytes], user_id: str | None, ttl: float | None
+        self, keys: SessionKeys, merge: Mapping[str, str], user_id: str | None, ttl: float | None
     ) -> int:
         """Write a numbered checkpoint, after merging values (JSON) into the state; returns its number."""
         ttl_ms = "" if ttl is None else int(ttl * 1000)

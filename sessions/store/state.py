@@ -9,29 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import uuid_utils
 
 from sessions.errors import BadRequest, CorruptRecord, InvalidState, SessionOwnerError, StateConflict
+from sessions.state_ops import StateOp
 from sessions.store.keys import SessionKeys, partition_key, partition_of
 from sessions.store.scripts import ScriptRunner, store_error
-
-USER: Final = "user:"
-APP: Final = "app:"
-TEMP: Final = "temp:"
-MAX_FIELD: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class StateOp:
-    """One change. `a` and `b` as `write_state.lua` wants them."""
-
-    kind: Literal["set", "delete", "increment", "swap"]
-    field: str
-    a: bytes | str = ""
-    b: bytes | str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +47,6 @@ def wide_scope(tenant: str, owner: str | None, partitions: int) -> StateScope:
     name = "~app" if owner is None else f"~user:{quote(owner, safe='')}"
     partition = partition_key(partition_of(tenant, name, partitions))
     return StateScope("wide", f"{partition}:{tenant}:{name}", partition)
-
-
-def dump(value: Any) -> bytes:
-    """A value as it is stored: JSON, with sorted keys, so that equal values are equal bytes.
-
-    Raises:
-        InvalidState: it is not JSON.
-    """
-    try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise InvalidState(f"state value {value!r} is not JSON ({error}); use numbers, texts, lists, dicts") from None
-
-
-def check_field(field: object) -> str:
-    """Refuse a field that cannot be one.
-
-    Raises:
-        InvalidState: it is no text of 1 to 256 characters, or it is `temp:`, which lives in a turn only.
-    """
-    if not isinstance(field, str) or not 0 < len(field) <= MAX_FIELD:
-        raise InvalidState(f"state key {field!r}: give a text of 1 to {MAX_FIELD} characters")
-    if field.startswith(TEMP):
-        raise InvalidState(f"state key {field!r}: `temp:` lives within one turn, where tools see it in their context")
-    return field
 
 
 class StateStore:
