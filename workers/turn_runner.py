@@ -163,6 +163,8 @@ class TurnRunner:
         except PassingModelError as error:
             return self._retry(held, error)
         except TurnFailed as error:
+            # The caller gets the message; the traceback of a user's tool or agent is seen here only.
+            _log.warning("turn_failed", turn=held.turn_id, error=repr(error), exc_info=error)
             return _failed(error)
         except asyncio.CancelledError:
             return self._stopped(held)

@@ -1,0 +1,135 @@
+"""The documents say what the code does: keys, settings, states, files and links."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from sessions.protocol import TRANSITIONS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+LUA = sorted((ROOT / "sessions" / "store" / "lua").rglob("*.lua"))
+
+
+def listed_keys() -> set[str]:
+    """The first column of the tables of docs/keys.md, and the other names in backticks."""
+    return set(re.findall(r"`(<[SPF]>:[^`]+)`", (DOCS / "keys.md").read_text()))
+
+
+def parts_of(keys: set[str]) -> set[str]:
+    """The fixed parts of keys: `<S>:turn:<id>:events` has turn and events."""
+    return {part for key in keys for part in key.split(":")[1:] if not part.startswith("<")}
+
+
+def used_in_lua() -> set[str]:
+    """The parts that scripts append to their bases, and the names of the keys that a session has."""
+    used: set[str] = set()
+    for path in LUA:
+        code = re.sub(r"--[^\n]*", "", path.read_text())
+        for text in re.findall(r"\.\. '(:[a-z_:]+)'", code):
+            used |= set(filter(None, text.split(":")))
+        for names in re.findall(r"SESSION_KEYS = \{([^}]*)\}", code):
+            used |= set(re.findall(r"'(\w+)'", names))
+    return used
+
+
+def used_in_python() -> set[str]:
+    """The parts that keys.py and its neighbours append to their bases."""
+    used: set[str] = set()
+    for path in (ROOT / "sessions" / "store").glob("*.py"):
+        for text in re.findall(r"""f"\{[\w.()]+\}((?::(?:[a-z]+|\{\w+\}))+)(?=")""", path.read_text()):
+            used |= {part for part in text.split(":") if part and not part.startswith("{")}
+    return used
+
+
+def test_every_key_is_listed() -> None:
+    """A key that docs/keys.md does not know is one whose lifetime nobody thought about (P9)."""
+    lua, python = used_in_lua(), used_in_python()
+    assert {"lease", "mailbox", "wakeups", "fence", "idem"} <= lua
+    assert {"mailbox", "events", "worker", "partitions"} <= python
+    assert lua | python <= parts_of(listed_keys())
+
+
+def test_no_key_is_listed_that_is_not_there() -> None:
+    """A key that was given up must leave the page too."""
+    assert parts_of(listed_keys()) <= used_in_lua() | used_in_python()
+
+
+def generator() -> ModuleType:
+    """docs/generate_settings.py as a module."""
+    spec = importlib.util.spec_from_file_location("generate_settings", DOCS / "generate_settings.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_setting_is_listed_with_its_default() -> None:
+    """docs/settings.md is what `python docs/generate_settings.py` writes."""
+    assert (DOCS / "settings.md").read_text() == generator().page(), "run `python docs/generate_settings.py`"
+
+
+def test_settings_that_pages_name_exist() -> None:
+    """Nobody is told to set what would be refused as unknown."""
+    module = generator()
+    known = {module.variable(name) for name in module.Settings.model_fields}
+    for page in PAGES:
+        named = set(re.findall(r"SESSIONFLEET_[A-Z_]+[A-Z]", page.read_text()))
+        assert named <= known, page.name
+
+
+def test_the_state_diagram_is_the_state_machine() -> None:
+    """docs/architecture.md draws exactly the transitions of sessions/protocol.py."""
+    drawn = re.findall(r"^    (\w+) --> (\w+)", (DOCS / "architecture.md").read_text(), re.M)
+    allowed = {(str(status), str(following)) for status, nexts in TRANSITIONS.items() for following in nexts}
+    assert set(drawn) == allowed
+
+
+def test_functions_that_pages_name_exist() -> None:
+    """`path.py:name` on a page is a function or class of that file."""
+    named = [found for page in PAGES for found in re.findall(r"`([\w/]+\.py):(\w+)`", page.read_text())]
+    assert len(named) > 20
+    missing = [
+        f"{path}:{name}"
+        for path, name in named
+        if not (ROOT / path).exists() or not re.search(rf"(def|class) {name}\b", (ROOT / path).read_text())
+    ]
+    assert not missing
+
+
+def test_scripts_that_pages_name_exist() -> None:
+    """`name.lua` on a page is a script."""
+    named = {name for page in PAGES for name in re.findall(r"`(\w+\.lua)`", page.read_text())}
+    assert named <= {path.name for path in LUA}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """A relative link is a file or folder of the project."""
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_containers_are_those_of_the_fleet() -> None:
+    """docker-compose.yml can be read, and its workers have the time that a warm shutdown takes."""
+    from broker_config.settings import Settings
+
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    services = compose["services"]
+    assert set(services) == {"redis", "qdrant", "worker", "flower"}
+    assert "noeviction" in services["redis"]["command"]
+    assert services["worker"]["environment"]["REDIS_URL"] == "redis://redis:6379/0"
+    assert (ROOT / services["worker"]["build"]["dockerfile"]).exists()
+    grace = float(services["worker"]["stop_grace_period"].removesuffix("s"))
+    settings = Settings()
+    assert grace >= settings.shutdown_grace + settings.tool_grace + 15
+    published = [port for service in services.values() for port in service.get("ports", ())]
+    assert all(port.startswith("127.0.0.1:") for port in published), "nothing here has a password"
