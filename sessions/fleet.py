@@ -87,7 +87,7 @@ def stop_fleet(home_path: Path) -> list[str]:
     if record is not None:
         psutil.Process(record.pid).terminate()
         said.append(f"fleet stopped (process {record.pid}, {record.workers} workers)")
-        if not _await_end(home, record.stop_within + 20.0):
+        if not _await_end(record):
             end_processes([psutil.Process(record.pid)], 1.0)
     left = home.worker_processes()
     if left:
@@ -139,7 +139,7 @@ def _replace(home: FleetHome, record: FleetRecord, known_as: Fingerprint) -> Non
     what = differences(record.fingerprint, known_as)
     _say(f"the fleet in the background is drained and started anew, for these differ: {what}")
     psutil.Process(record.pid).send_signal(REPLACE)
-    if not _await_end(home, record.stop_within + 20.0):
+    if not _await_end(record):
         end_processes([psutil.Process(record.pid)], 1.0)
 
 
@@ -177,9 +177,10 @@ def _launch(home: FleetHome, settings: Settings, known_as: Fingerprint) -> int:
     return int(starter.stdout)
 
 
-def _await_end(home: FleetHome, within: float) -> bool:
-    limit = time.monotonic() + within
-    while home.living() is not None:
+def _await_end(record: FleetRecord) -> bool:
+    """Wait for the process itself: it gives the home free a moment before it is gone."""
+    limit = time.monotonic() + record.stop_within + 20.0
+    while alive(record.pid):
         if time.monotonic() > limit:
             return False
         time.sleep(0.02)
