@@ -30,9 +30,10 @@ if waiting >= tonumber(ARGV[7]) then return { 'full', waiting } end
 redis.call('HSETNX', meta, 'created', now)
 redis.call('HSETNX', meta, 'queue', ARGV[8])
 if ARGV[5] ~= '' and not owner then redis.call('HSET', meta, 'owner', ARGV[5]) end
-if ARGV[14] ~= '' then redis.call('HSET', meta, 'ttl', ARGV[14]) end
-if redis.call('HINCRBY', meta, 'open', 1) == 1 and (tonumber(redis.call('HGET', meta, 'ttl') or '') or 0) > 0 then
-  for _, name in ipairs(SESSION_KEYS) do redis.call('PERSIST', S .. ':' .. name) end
+set_ttl(ARGV[14])
+if redis.call('HINCRBY', meta, 'open', 1) == 1 then
+  redis.call('PERSIST', S .. ':turns') -- it may have outlived an expired session of this id
+  if (tonumber(redis.call('HGET', meta, 'ttl') or '') or 0) > 0 then keep_all() end
 end
 redis.call('HSET', t, 'status', 'queued', 'request', ARGV[2], 'digest', ARGV[3], 'idem', ARGV[4], 'accepted', now,
   'deadline', now + ARGV[6], 'attempt', 0, 'crashes', 0, 'result_ttl', ARGV[11], 'idem_ttl', ARGV[12],

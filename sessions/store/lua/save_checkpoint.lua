@@ -17,7 +17,7 @@ if ARGV[2] ~= '' and owner and owner ~= ARGV[2] then return { 'owner' } end
 for i = 5, #ARGV, 2 do redis.call('HSET', S .. ':state', ARGV[i], ARGV[i + 1]) end
 redis.call('HSETNX', meta, 'created', now)
 if ARGV[2] ~= '' then redis.call('HSETNX', meta, 'owner', ARGV[2]) end
-if ARGV[4] ~= '' then redis.call('HSET', meta, 'ttl', ARGV[4]) end
+set_ttl(ARGV[4])
 local number = redis.call('HINCRBY', meta, 'checkpoint', 1)
 
 -- The parts are JSON already; they are kept as texts, so that nothing is read and written again on the way.

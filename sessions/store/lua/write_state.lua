@@ -60,7 +60,7 @@ if ARGV[2] == 'session' then
   local now = now_ms()
   redis.call('HSETNX', S .. ':meta', 'created', now)
   if ARGV[3] ~= '' then redis.call('HSETNX', S .. ':meta', 'owner', ARGV[3]) end
-  if ARGV[4] ~= '' then redis.call('HSET', S .. ':meta', 'ttl', ARGV[4]) end
+  set_ttl(ARGV[4])
   set_expiry(now)
 end
 redis.call('SET', done, cjson.encode(reply), 'PX', 60000)

@@ -62,7 +62,22 @@ local function reindex(now)
   redis.call('ZADD', P .. ':wakeups', score, ref())
 end
 
+local function keep_all()
+  for _, name in ipairs(SESSION_KEYS) do redis.call('PERSIST', S .. ':' .. name) end
+end
+
+-- '' leaves the ttl that the session has; 0 removes it, and with it the expiry that it may have set already.
+local function set_ttl(ttl)
+  if ttl == '' then return end
+  redis.call('HSET', S .. ':meta', 'ttl', ttl)
+  if tonumber(ttl) == 0 then
+    keep_all()
+    redis.call('DEL', S .. ':expired')
+  end
+end
+
 -- While a turn is open nothing of its session expires; the end of the last one sets one expiry on all (R3).
+-- The list of turns stays as long as the last of their records: deleting finds the records by it.
 local function set_expiry(now)
   local m = redis.call('HMGET', S .. ':meta', 'open', 'ttl')
   local ttl = tonumber(m[2] or '') or 0
@@ -70,6 +85,8 @@ local function set_expiry(now)
     for _, name in ipairs(SESSION_KEYS) do
       redis.call('PEXPIREAT', S .. ':' .. name, now + ttl)
     end
+    local newest = tonumber(redis.call('ZRANGE', S .. ':turns', -1, -1, 'WITHSCORES')[2] or '') or 0
+    redis.call('PEXPIREAT', S .. ':turns', math.max(now + ttl, newest))
     redis.call('SET', S .. ':expired', now + ttl, 'PXAT', now + ttl + TOMBSTONE_MS)
   end
 end
