@@ -9,7 +9,7 @@
 --!include session
 S, P = KEYS[1], KEYS[2]
 local id, value, t = ARGV[1], ARGV[2], turn_key(ARGV[1])
-local r = redis.call('HMGET', t, 'owner', 'status', 'cancel')
+local r = redis.call('HMGET', t, 'owner', 'status', 'cancel', 'seq')
 if redis.call('GET', S .. ':lease') ~= value or r[1] ~= value or r[2] ~= 'running' then return { 'lost' } end
 if ARGV[3] ~= '' then redis.call('HSET', t .. ':journal', ARGV[3], ARGV[4]) end
 local token, seq, last = string.match(value, '^(%d+):'), tonumber(ARGV[5]), nil
@@ -19,7 +19,8 @@ for i = 6, #ARGV, 2 do
 end
 if last then
   redis.call('HSET', t, 'seq', seq - 1)
-  if ARGV[3] ~= '' then redis.call('HSET', t, 'valid', last) end
   ring(id, false)
 end
+-- All that was said before a finished step stays valid after a crash: its replay does not say it again (P5).
+if ARGV[3] ~= '' then redis.call('HSET', t, 'valid', last or (token .. '-' .. r[4])) end
 return { r[3] and 'cancel' or 'ok' }
