@@ -67,6 +67,8 @@ class EventType(StrEnum):
     TOOL_RESULT = "tool_result"
     RETRYING = "retrying"
     HANDED_OVER = "handed_over"
+    TASK_STARTED = "task_started"
+    TASK_ENDED = "task_ended"
     ENDED = "ended"
 
 
@@ -79,7 +81,9 @@ class Event:
         type: what it says.
         data: its content: `text` for deltas and texts; `tool`, `call_id`, `args` for a call; `tool`, `call_id`,
             `result`, `outcome` for a result; `attempt`, `worker` for started; `attempt`, `valid_through` (the last
-            event id that stays valid, or None when nothing does) for attempt_reset; `status`, `error` for ended.
+            event id that stays valid, or None when nothing does) for attempt_reset; `index`, `name`, `agent`, `turn`
+            for task_started of a team's run, and `status`, `text` (its beginning) besides for task_ended;
+            `status`, `error` for ended.
     """
 
     id: str
@@ -116,6 +120,48 @@ class AgentConfig(BaseModel):
         return not (self.instructions or self.tools or self.model or self.output_schema or self.registered)
 
 
+class MemberSpec(BaseModel):
+    """One agent of a team.
+
+    Attributes:
+        by_name: the configuration that its session knows by this name is meant, where there is one.
+        session: the session that the agent belongs to; None for a stand-alone agent.
+        ttl: seconds that session lives after its last use; None leaves what it has.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    config: AgentConfig
+    by_name: bool = False
+    session: str | None = None
+    queue: str = "turns"
+    ttl: float | None = None
+
+
+class TaskSpec(BaseModel):
+    """One task of a team. `agent` and `context` are positions in the team; no agent: the manager chooses one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    description: str
+    expected_output: str | None = None
+    agent: int | None = None
+    context: tuple[int, ...] = ()
+
+
+class TeamSpec(BaseModel):
+    """What a team is to do: the body of a run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    process: Literal["sequential", "parallel", "hierarchical"]
+    members: tuple[MemberSpec, ...]
+    tasks: tuple[TaskSpec, ...]
+    manager: AgentConfig | None = None
+    queue: str = "turns"
+
+
 class TurnRequest(BaseModel):
     """What a client asks for: the body of a turn, as it is stored. The agent's configuration stands apart."""
 
@@ -125,6 +171,8 @@ class TurnRequest(BaseModel):
     message: str
     agent: str = "Assistant"
     stream: bool = False
+    team: TeamSpec | None = Field(None, description="A team's run: its tasks are turns of their own.")
+    parent: str | None = Field(None, description="Id of the run that this turn does a task of.")
 
 
 class Usage(BaseModel):

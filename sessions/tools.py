@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, overload
 
 from sessions.errors import InvalidTool
+from sessions.turn_state import ToolState
 
 MARK = "__sessionfleet_tool__"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -46,6 +47,7 @@ class ToolContext:
 
     Attributes:
         attempt: 1-based attempt of the turn; above 1 a worker was lost before.
+        state: the session's state as this turn sees it; changes take effect when the turn commits.
     """
 
     session_id: str
@@ -54,6 +56,7 @@ class ToolContext:
     call_id: str
     attempt: int
     tool: str
+    state: ToolState = field(default_factory=ToolState)
 
     @property
     def idempotency_key(self) -> str:

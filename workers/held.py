@@ -39,6 +39,7 @@ class HeldTurn:
         self._out_of_reach = False
         self.since = time.monotonic()
         self.served = 0
+        self.effects = False  # the last commit left effects to apply in other slots
         self._start(begun)
 
     def _start(self, begun: Begun) -> None:

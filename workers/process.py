@@ -37,6 +37,7 @@ from workers.heartbeat import Heartbeat
 from workers.held import Stop
 from workers.rescuer import Rescuer
 from workers.turn_runner import Drained, TurnRunner
+from workers.turn_states import TurnStates
 
 T = TypeVar("T")
 _log = get_logger(__name__)
@@ -100,7 +101,14 @@ class TurnProcess:
             delta_chars=s.delta_chars,
             thread_limit=s.concurrency,
         )
-        self._runner = TurnRunner(s, self._leases, self._engine, self._heartbeat, self._wake)
+        self._runner = TurnRunner(
+            s,
+            leases=self._leases,
+            states=TurnStates(s, self.scripts, self.store),
+            engine=self._engine,
+            heartbeat=self._heartbeat,
+            wake=self._wake,
+        )
         rescuer = Rescuer(s, self.scripts, self.store, self._app, self.name, self._wake)
         await note_worker(self.scripts, self._info(), {})
         for work in (self._say_alive(), rescuer.run()):

@@ -32,13 +32,14 @@ from sessions.errors import (
 from sessions.protocol import AgentConfig, EventType, TurnError, TurnRequest, TurnStatus
 from sessions.store.history import HistoryEntry, window
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import Begun, Ending, LeaseStore, NotBegun
+from sessions.store.leases import Begun, Effects, Ending, LeaseStore, NotBegun
 from sessions.telemetry import get_logger
 from workers.engine import Engine
 from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput
 from workers.heartbeat import Heartbeat
 from workers.held import HeldTurn, Stop
 from workers.journal import LeasedJournal, persist
+from workers.turn_states import TurnStates
 
 Wake = Callable[[str, int, str], Awaitable[bool]]
 _log = get_logger(__name__)
@@ -76,10 +77,18 @@ class TurnRunner:
     """Runs turns. One per worker process; its coroutines run on the process's loop."""
 
     def __init__(
-        self, settings: Settings, leases: LeaseStore, engine: Engine, heartbeat: Heartbeat, wake: Wake
+        self,
+        settings: Settings,
+        *,
+        leases: LeaseStore,
+        states: TurnStates,
+        engine: Engine,
+        heartbeat: Heartbeat,
+        wake: Wake,
     ) -> None:
         self._settings = settings
         self._leases = leases
+        self._states = states
         self._engine = engine
         self._heartbeat = heartbeat
         self._wake = wake
@@ -93,16 +102,25 @@ class TurnRunner:
     async def drain(self, ref: str) -> Drained:
         """Run the session's turns until its mailbox is empty, or others should come first."""
         keys = SessionKeys.from_ref(ref, self._settings.partitions)
-        held = await self._begin(keys)
-        if isinstance(held, NotBegun):
-            return Drained(0, held.value)
-        self._heartbeat.hold(held)
-        try:
-            why = await self._run_all(held)
-        finally:
-            self._heartbeat.let_go(held)
-            self._free_last_attempt(held)
-        return Drained(held.served, why)
+        turns = 0
+        while True:
+            held = await self._begin(keys)
+            if isinstance(held, Effects):
+                await self._states.apply(keys, held.entries)
+                if self.draining:
+                    return Drained(turns, "draining")
+                continue
+            if isinstance(held, NotBegun):
+                return Drained(turns, held.value if turns == 0 else "done")
+            self._heartbeat.hold(held)
+            try:
+                why = await self._run_all(held)
+            finally:
+                self._heartbeat.let_go(held)
+                self._free_last_attempt(held)
+            turns += held.served
+            if not held.effects:
+                return Drained(turns, why)
 
     async def _run_all(self, held: HeldTurn) -> str:
         while True:
@@ -117,7 +135,7 @@ class TurnRunner:
             if following is None:
                 return outcome.value if isinstance(outcome, Left) else "done"
 
-    async def _begin(self, keys: SessionKeys) -> HeldTurn | NotBegun:
+    async def _begin(self, keys: SessionKeys) -> HeldTurn | NotBegun | Effects:
         nonce, until = uuid_utils.uuid4().hex, time.monotonic() + _BEGIN_PATIENCE
         while True:
             sent = time.monotonic()
@@ -130,9 +148,9 @@ class TurnRunner:
                     raise
                 await asyncio.sleep(_NEIGHBOUR_PAUSE)
             else:
-                return (
-                    begun if isinstance(begun, NotBegun) else HeldTurn(keys, begun, nonce, sent + self._settings.lease)
-                )
+                if isinstance(begun, Begun):
+                    return HeldTurn(keys, begun, nonce, sent + self._settings.lease)
+                return begun
 
     def _may_run_last_attempt(self, held: HeldTurn) -> bool:
         """At most one turn on its last attempt runs in a process, so that a poison turn takes no other along."""
@@ -153,6 +171,7 @@ class TurnRunner:
         journal = LeasedJournal(self._leases, held)
         try:
             turn = self._input(held)
+            held.state.session = await self._states.load(held.keys, held.begun, turn.agent)
             output = await self._until_deadline(held, held.run(self._engine.run(turn, journal, journal, held.state)))
             await journal.settle()
             return self._succeeded(held, turn, output)
@@ -205,6 +224,7 @@ class TurnRunner:
         result = json.dumps({"text": output.text, "output": output.output}).encode()
         if max(len(result), len(output.messages)) > self._settings.result_limit_bytes:
             raise ResultTooLarge(f"the answer has {len(result)} bytes. {ResultTooLarge.__doc__}")
+        own, effects = self._states.changes(held.keys, held.begun, held.state.session)
         entry = HistoryEntry(held.begun.part, turn.agent.name, turn.now_ms, output.message_count, output.messages)
         return Ending(
             TurnStatus.SUCCEEDED,
@@ -212,6 +232,8 @@ class TurnRunner:
             usage=output.usage.model_dump_json().encode(),
             history_entry=entry.dump(),
             messages=output.message_count,
+            state_ops=own,
+            effects=effects,
         )
 
     def _stopped(self, held: HeldTurn) -> Outcome:
@@ -291,6 +313,7 @@ class TurnRunner:
         self.turns_done += 1
         if done.wake is not None:
             await self._wake(held.keys.ref, done.wake[1], done.wake[0])
+        held.effects = done.effects
         if done.next is None:
             return None
         held.go_on_with(done.next, sent + self._settings.lease)

@@ -13,6 +13,7 @@ from typing import Any
 
 from broker_config.settings import Settings
 from sessions.protocol import Event, EventType, TurnStatus
+from sessions.state_ops import StateOp
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import Arg, Reply, ScriptRunner
 
@@ -28,6 +29,7 @@ class Begun:
         now_ms: the store's time when the script ran; began_ms: when the turn first began (a replay sees that).
         history: the entries of past turns that the turn first saw, oldest first.
         agent: the agent's configuration (JSON) at acceptance.
+        state: the session's state (JSON by key), as this attempt found it.
     """
 
     part: str
@@ -45,6 +47,7 @@ class Begun:
     journal: dict[str, bytes]
     history: list[bytes]
     agent: bytes
+    state: dict[str, bytes]
 
 
 class NotBegun(StrEnum):
@@ -58,15 +61,24 @@ class NotBegun(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Effects:
+    """Effects of earlier turns in other slots, to be applied before the session's next turn begins (R7)."""
+
+    entries: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """A turn's end is written. `next` is the session's next turn, begun under the same lease.
 
+    `effects` says that some wait to be applied in other slots; the lease was given back.
     `wake` is set when turns wait and the lease was given back: (queue, acceptance time in ms) to publish.
     """
 
     status: TurnStatus
     next: Begun | None = None
     wake: tuple[str, int] | None = None
+    effects: bool = False
 
 
 class Lost(Exception):
@@ -83,6 +95,8 @@ class Ending:
     usage: bytes = b"{}"
     history_entry: bytes = b""
     messages: int = 0
+    state_ops: Sequence[StateOp] = ()
+    effects: Sequence[bytes] = ()
 
 
 class LeaseStore:
@@ -94,12 +108,14 @@ class LeaseStore:
         self._lease_ms = int(settings.lease * 1000)
         self._window = settings.history_window
 
-    async def begin(self, keys: SessionKeys, nonce: str, *, last_ok: bool) -> Begun | NotBegun:
+    async def begin(self, keys: SessionKeys, nonce: str, *, last_ok: bool) -> Begun | NotBegun | Effects:
         """Take the session's lease and begin the turn at the head of its mailbox."""
         reply = await self._scripts.run(
             "lease_session", keys.pair, nonce, self._lease_ms, self._worker, self._window, int(last_ok)
         )
         word = reply[0].decode()
+        if word == "outbox":
+            return Effects(reply[1])
         return _begun(reply) if word == "run" else NotBegun(word)
 
     def record(
@@ -129,12 +145,16 @@ class LeaseStore:
             "commit_turn", keys.pair,
             turn.part, turn.lease, ending.status, ending.result, ending.error, ending.usage, ending.history_entry,
             ending.messages, seq, int(go_on), self._lease_ms, self._worker, self._window, int(last_ok),
+            len(ending.state_ops), *(part for op in ending.state_ops for part in (op.kind, op.field, op.a, op.b)),
+            *ending.effects,
         )  # fmt: skip
         if reply[0] == b"lost":
             raise Lost
         status, word = TurnStatus(reply[1].decode()), reply[2]
         if word == b"run":
             return Committed(status, next=_begun(reply[2:]))
+        if word == b"outbox":
+            return Committed(status, effects=True)
         return Committed(status, wake=(reply[3].decode(), int(reply[4])) if word == b"more" else None)
 
     async def release(
@@ -187,9 +207,8 @@ class _Recording:
 
 
 def _begun(reply: Reply) -> Begun:
-    _, part, lease, attempt, request, deadline, accepted, seq, retries, last, now, owner, journal, history, agent = (
-        reply
-    )
+    _, part, lease, attempt, request, deadline, accepted, seq, retries, last, now, owner, *rest = reply
+    journal, history, agent, state = rest
     if isinstance(journal, dict):
         steps = {k.decode(): v for k, v in journal.items()}
     else:
@@ -210,6 +229,7 @@ def _begun(reply: Reply) -> Begun:
         journal=steps,
         history=history,
         agent=agent,
+        state={state[i].decode(): state[i + 1] for i in range(0, len(state), 2)},
     )
 
 

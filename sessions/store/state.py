@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import uuid_utils
@@ -47,6 +47,27 @@ def wide_scope(tenant: str, owner: str | None, partitions: int) -> StateScope:
     name = "~app" if owner is None else f"~user:{quote(owner, safe='')}"
     partition = partition_key(partition_of(tenant, name, partitions))
     return StateScope("wide", f"{partition}:{tenant}:{name}", partition)
+
+
+_REMEMBERED_MS: Final = 60_000
+_EFFECT_REMEMBERED_MS: Final = 30 * 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A committed turn's changes to a user's or tenant's state, on their way into that slot.
+
+    Its id is remembered there far longer than the way can take, so that applying it twice changes nothing.
+    """
+
+    id: str
+    scope: StateScope
+    ops: Sequence[StateOp]
+
+    def dump(self) -> str:
+        """The entry as it stands in the session's outbox."""
+        ops = [part for op in self.ops for part in (op.kind, op.field, op.a, op.b)]
+        return json.dumps({"id": self.id, "base": self.scope.base, "partition": self.scope.partition, "ops": ops})
 
 
 class StateStore:
@@ -89,6 +110,7 @@ class StateStore:
             scope.kind,
             user_id or "",
             "" if ttl is None else int(ttl * 1000),
+            _REMEMBERED_MS,
             *args,
         )
         match reply[0]:
@@ -103,6 +125,19 @@ class StateStore:
                 raise SessionOwnerError(f"the session belongs to another user than {user_id!r}")
             case word:
                 raise BadRequest(f"write_state answered {word!r}")
+
+
+async def apply_effect(scripts: ScriptRunner, keys: SessionKeys, entry: bytes) -> None:
+    """Apply an outbox entry in its own slot, then take it out of the outbox. Both may be repeated.
+
+    An operation that cannot be done (somebody put a text where a number was) drops the entry: it is not due to us.
+    """
+    effect = json.loads(entry)
+    await scripts.run(
+        "write_state", (effect["base"], effect["partition"]), effect["id"], "wide", "", "", _EFFECT_REMEMBERED_MS,
+        *effect["ops"],
+    )  # fmt: skip
+    await scripts.run("ack_outbox", keys.pair, entry)
 
 
 def _load(field: bytes, raw: bytes) -> Any:

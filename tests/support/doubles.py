@@ -89,10 +89,10 @@ async def _think(messages: list[ModelMessage]) -> TextPart | ToolCallPart:
         if due and _ledger_count("model_failed", prompt=prompt) < int(fail[3]):
             note("model_failed", prompt=prompt)
             raise ModelHTTPError(status_code=int(fail[2]), model_name="double", body="told to fail")
-    if hang := re.search(r"^HANG (\d+) ([\d.]+)$", prompt, re.M):
-        if int(hang[1]) == len(returns) and not _ledger_count("hung", prompt=prompt):
-            note("hung", prompt=prompt)
-            await asyncio.sleep(float(hang[2]))
+    hang = re.search(rf"^HANG {len(returns)} ([\d.]+)$", prompt, re.M)
+    if hang and not _ledger_count("hung", prompt=prompt):
+        note("hung", prompt=prompt)
+        await asyncio.sleep(float(hang[1]))
     if die := re.search(r"^DIE ?([\d.]*)$", prompt, re.M):
         await asyncio.sleep(float(die[1] or 0))
         note("died", prompt=prompt)
@@ -178,3 +178,16 @@ def crash() -> str:
     note("crash")
     os.kill(os.getpid(), signal.SIGKILL)
     return "unreachable"
+
+
+@tool
+def tally(ctx: ToolContext, key: str, amount: int = 1) -> str:
+    """Add to a number in the state."""
+    note("tally", key=key)
+    return f"{key} is {ctx.state.increment(key, amount)}"
+
+
+@tool
+def read_state(ctx: ToolContext) -> dict[str, object]:
+    """All state that the turn sees."""
+    return ctx.state.as_dict()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sessions.protocol import AgentConfig, EventType, Usage
+from sessions.turn_state import TurnState
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,12 @@ class RunState:
 
     A stopping worker sets `draining`: the engine then raises `HandedOver` instead of calling the model, and the
     runner may cancel the run as long as no tool is running (a tool that is cut short would be left in doubt).
+    `session` is the state that tools read and change; the commit takes its changes.
     """
 
     draining: bool = False
     tools_running: int = 0
+    session: TurnState = field(default_factory=TurnState)
 
 
 class PassingModelError(Exception):

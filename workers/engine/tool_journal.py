@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,7 +22,9 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt
 from sessions.protocol import EventType
+from sessions.state_ops import StateOp
 from sessions.tools import ToolContext, ToolSpec
+from sessions.turn_state import ToolState
 from workers.engine.ports import EventDraft
 from workers.engine.scope import TurnScope, current_scope, current_tool
 
@@ -39,6 +41,7 @@ class ToolRecord:
         result: of a call that is ok; `wrapped` says that the tool itself returned a ToolReturn.
         message: what the tool said when it asked for another try, or failed.
         too_large: for `error`: it is the result's size, else the tool itself failed.
+        state: the changes of state that the call made.
     """
 
     status: Status
@@ -46,6 +49,7 @@ class ToolRecord:
     wrapped: bool = False
     message: str = ""
     too_large: bool = False
+    state: list[StateOp] = field(default_factory=list)
 
 
 _RECORD = TypeAdapter(ToolRecord)
@@ -88,6 +92,7 @@ class _ToolCall:
             return self._settle(await self._run(body))
         record_durable_unit(executed=False)
         if record.status != "started":
+            self.scope.state.session.apply(record.state)
             return self._settle(record)
         if self.spec.retry == "safe":
             return self._settle(await self._run(body))
@@ -104,15 +109,18 @@ class _ToolCall:
         try:
             if self.spec.retry == "never":
                 await self.scope.write(self.key, _STARTED)
-            record = await self._execute(body)
+            changes = ToolState(state.session)
+            record = await self._execute(body, changes)
             record_durable_unit(executed=True)
-            return await self._record(record)
+            return await self._record(replace(record, state=changes.ops))
         finally:
             state.tools_running -= 1
 
-    async def _execute(self, body: Callable[[], Awaitable[Any]]) -> ToolRecord:
+    async def _execute(self, body: Callable[[], Awaitable[Any]], changes: ToolState) -> ToolRecord:
         turn = self.scope.turn
-        context = ToolContext(turn.session_id, turn.user_id, turn.turn_id, self.call_id, turn.attempt, self.spec.name)
+        context = ToolContext(
+            turn.session_id, turn.user_id, turn.turn_id, self.call_id, turn.attempt, self.spec.name, changes
+        )
         tool_token, scope_token = current_tool.set(context), current_scope.set(None)
         try:
             return _returned(await body())

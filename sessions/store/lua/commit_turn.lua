@@ -2,17 +2,32 @@
 -- Ends the running turn: history, result and usage in one step, fencing first; then begins the next turn of the
 -- session under the same lease, or gives the lease back.
 -- KEYS 1 session base   (writes :lease string, :mailbox list, :history list, :meta hash, :turn:<id> hash,
---                        :turn:<id>:events stream, :turn:<id>:journal hash, :turns zset, :idem:<key> hash)
+--                        :turn:<id>:events stream, :turn:<id>:journal hash, :turns zset, :idem:<key> hash,
+--                        :state hash, :outbox list)
 -- KEYS 2 partition base (writes :wakeups zset, :fence counter, :dead zset)
 -- ARGV 1 turn id · 2 lease value · 3 succeeded | failed | cancelled · 4 result (JSON) or '' · 5 error (JSON) or ''
 --      6 usage (JSON) · 7 history entry or '' · 8 messages in it · 9 seq of the ended event
 --      10 1 to go on with the next turn, else 0 · 11 lease (ms) · 12 worker's name · 13 history window (turns)
 --      14 1 when this process may run a turn on its last attempt, else 0
+--      15 number of changes to the session's state · 16... four each (as write_state's), then effects for the outbox
 -- Returns lost (nothing written) | committed, status, released | committed, status, more (turns wait: publish a
---      wake-up), queue, now (ms) | committed, status, run... (as lease_session's run)
+--      wake-up), queue, now (ms) | committed, status, outbox (effects to apply) | committed, status, run... (as lease_session's run)
 --!include clock
 --!include session
 --!include head
+--!include state
+
+-- The turn's changes of state. One that cannot be done any more (somebody put a text where a number was) is left out.
+local function apply_effects()
+  local behind = 16 + 4 * tonumber(ARGV[15] or 0)
+  for i = 16, behind - 1, 4 do
+    if not objection(S .. ':state', ARGV[i], ARGV[i + 1], ARGV[i + 2]) then
+      change(S .. ':state', ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+    end
+  end
+  for i = behind, #ARGV do redis.call('RPUSH', S .. ':outbox', ARGV[i]) end
+end
+
 S, P = KEYS[1], KEYS[2]
 local id, value, status, now = ARGV[1], ARGV[2], ARGV[3], now_ms()
 local t = turn_key(id)
@@ -34,10 +49,15 @@ else
   for field, spent in pairs(cjson.decode(ARGV[6])) do
     if type(spent) == 'number' and spent ~= 0 then redis.call('HINCRBYFLOAT', S .. ':meta', field, spent) end
   end
+  if status == 'succeeded' then apply_effects() end
   local token = string.match(value, '^(%d+):')
   end_turn(id, status, now, token, ARGV[9], { 'result', result, 'error', why, 'usage', ARGV[6] })
 end
 if redis.call('GET', S .. ':lease') ~= value then return { 'committed', status, 'released' } end
+if redis.call('EXISTS', S .. ':outbox') == 1 then
+  settle('outbox', now)
+  return { 'committed', status, 'outbox' }
+end
 if ARGV[10] == '1' then
   local reply = start_head(value, '', ARGV[11], ARGV[12], ARGV[13], ARGV[14], now)
   if reply[1] == 'run' then return { 'committed', status, unpack(reply) } end

@@ -21,6 +21,6 @@ for id in pairs(ids) do
   turns = turns + 1
 end
 for _, name in ipairs(SESSION_KEYS) do removed = removed + redis.call('UNLINK', S .. ':' .. name) end
-removed = removed + redis.call('UNLINK', S .. ':mailbox', S .. ':lease', S .. ':expired')
+removed = removed + redis.call('UNLINK', S .. ':mailbox', S .. ':lease', S .. ':expired', S .. ':outbox')
 redis.call('ZREM', P .. ':wakeups', ref())
 return { 'deleted', removed, turns, open }

@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- Takes a session's lease and begins the turn at the head of its mailbox.
 -- KEYS 1 session base   (writes :lease string, :mailbox list, :turn:<id> hash, :turn:<id>:events stream,
---                        :turn:<id>:journal hash, :turns zset, :meta hash; reads :history list)
+--                        :turn:<id>:journal hash, :turns zset, :meta hash; reads :history list, :outbox list, :state hash)
 -- KEYS 2 partition base (writes :wakeups zset, :fence counter, :dead zset)
 -- ARGV 1 nonce of this acquisition · 2 lease (ms) · 3 worker's name · 4 history window (turns)
 --      5 1 when this process may run a turn on its last attempt, else 0
 -- Returns run, turn id, lease value, attempt, request, deadline (ms), accepted (ms), seq, retries, last (0|1),
---      now (ms), owner, journal, history, agent's configuration | busy, time left (ms) | empty | waiting | later, not before (ms) | last
+--      now (ms), owner, journal, history, agent's configuration, state | busy, time left (ms) | empty | waiting | later, not before (ms) | last
+--      | outbox, entries to apply first
 --!include clock
 --!include session
 --!include head
@@ -15,6 +16,8 @@ local now, held = now_ms(), redis.call('GET', S .. ':lease')
 if held and string.match(held, ':(.*)$') ~= ARGV[1] then
   return { 'busy', redis.call('PTTL', S .. ':lease') }
 end
+local effects = not held and redis.call('LRANGE', S .. ':outbox', 0, -1) or {}
+if #effects > 0 then return { 'outbox', effects } end -- they come before the next turn (R7)
 local reply = start_head(held or nil, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], now)
 if reply[1] ~= 'run' then settle(reply[1], now) end
 return reply

@@ -19,7 +19,8 @@ local function look(member)
   local id = redis.call('LINDEX', S .. ':mailbox', 0)
   local r = id and redis.call('HMGET', turn_key(id), 'status', 'not_before', 'deadline') or {}
   local asleep = (tonumber(r[2] or '') or 0) > now or (r[1] == 'waiting' and (tonumber(r[3] or '') or 0) > now)
-  if not id or redis.call('EXISTS', S .. ':lease') == 1 or asleep then return reindex(now) end
+  local effects = redis.call('EXISTS', S .. ':outbox') == 1
+  if redis.call('EXISTS', S .. ':lease') == 1 or not effects and (not id or asleep) then return reindex(now) end
   local m = redis.call('HMGET', S .. ':meta', 'wake', 'wake_queue', 'queue')
   if r[1] == 'queued' and on_its_way(m) then
     local pause = math.min(5000, math.max(1000, (now - m[1]) / 4)) -- growing pauses, so that a backlog costs little

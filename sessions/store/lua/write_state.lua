@@ -4,57 +4,32 @@
 -- KEYS 2 partition base
 -- ARGV 1 operation id: sent again after a lost reply, it changes nothing and gets the same reply
 --      2 session | wide (a user's or tenant's) · 3 user id, or '' · 4 session ttl (ms; '' leaves it)
---      5... four each: set, field, value (JSON), '' | delete, field, '', '' | increment, field, amount, default
+--      5 how long the operation id is remembered (ms)
+--      6... four each: set, field, value (JSON), '' | delete, field, '', '' | increment, field, amount, default
 --           | swap, field, expected (JSON, or '' for none), value (JSON)
 -- Returns ok, new value of each field ('' for none) | owner | mismatch, field, value now | type, field, value now
 --!include clock
 --!include session
+--!include state
 S, P = KEYS[1], KEYS[2]
 local state, done = S .. ':state', S .. ':op:' .. ARGV[1]
 local before = redis.call('GET', done)
 if before then return cjson.decode(before) end
-
-local function number(text)
-  return text ~= nil and string.match(text, '^-?%d') and tonumber(text) or nil
-end
-
-local function same(one, other)
-  return one == other or (number(one) ~= nil and number(one) == number(other))
-end
 
 -- First look at every operation, then change: a refused one leaves nothing half-done.
 if ARGV[2] == 'session' then
   local owner = redis.call('HGET', S .. ':meta', 'owner')
   if ARGV[3] ~= '' and owner and owner ~= ARGV[3] then return { 'owner' } end
 end
-for i = 5, #ARGV, 4 do
-  local op, field, a = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local value = redis.call('HGET', state, field)
-  if op == 'swap' and not ((a == '' and not value) or (value and a ~= '' and same(value, a))) then
-    return { 'mismatch', field, value or '' }
-  end
-  if op == 'increment' and value and not number(value) then return { 'type', field, value } end
+for i = 6, #ARGV, 4 do
+  local word, value = objection(state, ARGV[i], ARGV[i + 1], ARGV[i + 2])
+  if word then return { word, ARGV[i + 1], value or '' } end
 end
 
 local reply = { 'ok' }
-for i = 5, #ARGV, 4 do
-  local op, field, a, b = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  if op == 'set' then
-    redis.call('HSET', state, field, a)
-  elseif op == 'swap' then
-    redis.call('HSET', state, field, b)
-  elseif op == 'delete' then
-    redis.call('HDEL', state, field)
-  elseif op == 'increment' then
-    local value = redis.call('HGET', state, field) or b
-    redis.call('HSET', state, field, value)
-    if string.match(value, '^-?%d+$') and string.match(a, '^-?%d+$') then
-      redis.call('HINCRBY', state, field, a)
-    else
-      redis.call('HINCRBYFLOAT', state, field, a)
-    end
-  end
-  reply[#reply + 1] = redis.call('HGET', state, field) or ''
+for i = 6, #ARGV, 4 do
+  change(state, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+  reply[#reply + 1] = redis.call('HGET', state, ARGV[i + 1]) or ''
 end
 if ARGV[2] == 'session' then
   local now = now_ms()
@@ -63,5 +38,5 @@ if ARGV[2] == 'session' then
   set_ttl(ARGV[4])
   set_expiry(now)
 end
-redis.call('SET', done, cjson.encode(reply), 'PX', 60000)
+redis.call('SET', done, cjson.encode(reply), 'PX', ARGV[5])
 return reply

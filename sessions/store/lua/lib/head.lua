@@ -13,7 +13,8 @@ local function run_reply(id, value, now, last)
   end
   local owner = redis.call('HGET', S .. ':meta', 'owner') or ''
   return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
-    redis.call('HGETALL', t .. ':journal'), history, r[7] or '' }
+    redis.call('HGETALL', t .. ':journal'), history, r[7] or '',
+    redis.call('HGETALL', S .. ':state') }
 end
 
 local function start(id, value, lease_ms, worker, window, now, last)

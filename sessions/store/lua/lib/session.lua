@@ -41,14 +41,10 @@ end
 local function reindex(now)
   local score
   local left = redis.call('PTTL', S .. ':lease')
+  local id = left <= 0 and redis.call('LINDEX', S .. ':mailbox', 0)
   if left > 0 then
     score = now + left
-  else
-    local id = redis.call('LINDEX', S .. ':mailbox', 0)
-    if not id then
-      redis.call('ZREM', P .. ':wakeups', ref())
-      return
-    end
+  elseif id then
     local r = redis.call('HMGET', turn_key(id), 'status', 'not_before', 'deadline')
     local not_before = tonumber(r[2] or '') or 0
     if not_before > now then
@@ -59,7 +55,14 @@ local function reindex(now)
       score = (tonumber(redis.call('HGET', S .. ':meta', 'wake') or '') or now) + LOST_WAKE_MS
     end
   end
-  redis.call('ZADD', P .. ':wakeups', score, ref())
+  if left <= 0 and redis.call('EXISTS', S .. ':outbox') == 1 then -- effects that wait for their own slots (R7)
+    score = math.min(score or math.huge, now + LOST_WAKE_MS)
+  end
+  if score then
+    redis.call('ZADD', P .. ':wakeups', score, ref())
+  else
+    redis.call('ZREM', P .. ':wakeups', ref())
+  end
 end
 
 local function keep_all()

@@ -1,0 +1,72 @@
+"""State around a turn: what its tools see, what its commit changes, and what must still reach other slots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from broker_config.settings import Settings
+from sessions.errors import CorruptRecord
+from sessions.protocol import AgentConfig
+from sessions.state_ops import APP, USER, StateOp
+from sessions.store.keys import SessionKeys
+from sessions.store.leases import Begun
+from sessions.store.scripts import ScriptRunner
+from sessions.store.state import Effect, StateScope, StateStore, apply_effect, wide_scope
+from sessions.telemetry import get_logger
+from sessions.turn_state import TurnState
+
+_log = get_logger(__name__)
+
+
+class TurnStates:
+    """Loads state for turns, and takes their changes to where they belong."""
+
+    def __init__(self, settings: Settings, scripts: ScriptRunner, client: Any) -> None:
+        self._settings = settings
+        self._scripts = scripts
+        self._store = StateStore(scripts, client)
+
+    async def load(self, keys: SessionKeys, begun: Begun, agent: AgentConfig) -> TurnState:
+        """What the turn's tools see. An agent that has no tools reads nothing, so nothing is fetched for it.
+
+        Raises:
+            CorruptRecord: the session's state is no JSON.
+        """
+        if not agent.tools and not agent.registered:
+            return TurnState()
+        try:
+            values = {field: json.loads(raw) for field, raw in begun.state.items()}
+        except ValueError as error:
+            raise CorruptRecord(f"the state of session {keys.session_id!r} is no JSON: {error}") from error
+        for scope in self._wide(keys, begun.user_id).values():
+            values |= await self._store.read(scope)
+        return TurnState(values)
+
+    def changes(self, keys: SessionKeys, begun: Begun, state: TurnState) -> tuple[list[StateOp], list[bytes]]:
+        """The session's own changes, for the commit to make, and the effects in other slots, for its outbox."""
+        own: list[StateOp] = []
+        wide: dict[str, list[StateOp]] = {}
+        for op in state.ops:
+            prefix = next((p for p in (USER, APP) if op.field.startswith(p)), None)
+            (own if prefix is None else wide.setdefault(prefix, [])).append(op)
+        scopes = self._wide(keys, begun.user_id)
+        effects = [
+            Effect(f"{begun.part}:{prefix}", scopes[prefix], ops).dump()
+            for prefix, ops in wide.items()
+            if prefix in scopes
+        ]
+        return own, [effect.encode() for effect in effects]
+
+    async def apply(self, keys: SessionKeys, entries: Sequence[bytes]) -> None:
+        """Apply the effects of committed turns in their own slots; doing it twice changes nothing (R7)."""
+        for entry in entries:
+            await apply_effect(self._scripts, keys, entry)
+
+    def _wide(self, keys: SessionKeys, user_id: str | None) -> dict[str, StateScope]:
+        partitions = self._settings.partitions
+        scopes = {APP: wide_scope(keys.tenant, None, partitions)}
+        if user_id is not None:
+            scopes[USER] = wide_scope(keys.tenant, user_id, partitions)
+        return scopes
