@@ -55,23 +55,14 @@ def test_turns_of_a_killed_worker_end_elsewhere_and_repeat_nothing(
     assert all(r.attempt == 2 and r.crashes == 1 and r.worker and r.worker.startswith("second@") for r in records)
     assert len(charges) == charges.total() == TURNS
     assert repeated_calls == 0
+    _check_stream(turns[1])
     assert max(resumed) < 15, "P6 says lease time + 1 s; this is only a bound for a loaded machine"
 
 
-def test_the_stream_of_a_killed_turn_announces_the_new_attempt(new_fleet: Callable[..., Fleet]) -> None:
-    """A reader of events sees which of them stay valid; finished steps are not sent again, and ids grow."""
-    fleet = new_fleet(SESSIONFLEET_LEASE="1")
-    first = fleet.start("first")
-    fleet.ready()
-    turn = _submit(fleet, 1)
-    fleet.noted("hung")
-    fleet.start("second")
-    fleet.ready()
-    first.kill()
+def _check_stream(turn: Turn) -> None:
+    """The new attempt is announced, finished steps are not sent again, and the ids of events grow."""
     events = list(turn.events())
-
-    kinds = [event.type for event in events]
-    assert kinds == [
+    assert [event.type for event in events] == [
         EventType.STARTED, EventType.TOOL_CALL, EventType.TOOL_RESULT,
         EventType.ATTEMPT_RESET, EventType.TEXT, EventType.ENDED,
     ]  # fmt: skip

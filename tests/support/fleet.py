@@ -110,7 +110,7 @@ class Fleet:
 
         def look() -> list[WorkerInfo] | None:
             for worker in self.workers:
-                if worker.process is not None and worker.process.poll() not in (None, -9):
+                if worker.process is not None and worker.process.poll() not in (None, 0, -9):
                     raise AssertionError(f"worker {worker.name} ended: {worker.log[-3000:]}")
             names = {w.name for w in self.workers if w.alive}
             found = [i for i in self.living() if i.id.partition("@")[0] in names]

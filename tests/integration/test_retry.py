@@ -1,0 +1,86 @@
+"""Errors of the model's provider: those that may pass are tried again, in the session's order; others end the turn."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sessions import TurnStatus, errors
+from sessions.protocol import EventType
+from tests.support.fleet import Fleet
+from tests.support.servers import Server
+
+
+@pytest.fixture(scope="module")
+def hasty(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """One worker with short pauses between two tries."""
+    folder: Path = tmp_path_factory.mktemp("hasty")
+    fleet = Fleet(folder, server, {"SESSIONFLEET_MODEL_BACKOFF": "0.2", "SESSIONFLEET_MODEL_RETRIES": "2"})
+    try:
+        fleet.start("hasty", SESSIONFLEET_QUEUES="hasty")
+        fleet.ready()
+        yield fleet
+    finally:
+        fleet.close()
+
+
+@pytest.fixture
+def ask(hasty: Fleet) -> Callable[..., object]:
+    """An agent of a new session on the hasty worker."""
+    return lambda **options: hasty.session(uuid.uuid4().hex, queue="hasty").Agent("A", **options)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_passing_error_is_tried_again_and_the_session_keeps_its_order(
+    hasty: Fleet, ask: Callable, status: int
+) -> None:
+    """429 and 5xx: the turn pauses and goes on in its place; what was said after it waits for it."""
+    agent = ask(tools=["charge"])
+    tag = uuid.uuid4().hex
+    failing = agent.submit(f"{tag}\nFAIL {status} 2\nSAY first")
+    following = agent.submit(f"{tag}\nSAY second")
+    assert following.result(timeout=30) == "second"
+    assert failing.result(timeout=1) == "first"
+
+    record = failing.record()
+    assert (record.status, record.retries, record.crashes) == (TurnStatus.SUCCEEDED, 2, 0)
+    ran = [line["prompt"].splitlines()[-1] for line in hasty.ledger("model") if tag in line["prompt"]]
+    assert ran == ["SAY first", "SAY second"]
+    assert [event.type for event in failing.events()].count(EventType.RETRYING) == 2
+
+
+def test_pauses_grow(ask: Callable) -> None:
+    """Each pause is twice the one before."""
+    turn = ask().submit(f"{uuid.uuid4().hex}\nFAIL 503 2")
+    turn.result(timeout=30)
+    pauses = [event.data["pause"] for event in turn.events() if event.type is EventType.RETRYING]
+    assert pauses == [0.2, 0.4]
+
+
+def test_finished_steps_are_not_repeated_by_a_retry(hasty: Fleet, ask: Callable) -> None:
+    """A tool that ran before the model failed does not run again."""
+    tag = uuid.uuid4().hex
+    turn = ask(tools=["charge"]).submit(f'{tag}\nCALL charge({{"amount": 77}})\nFAIL_AFTER 1 503 2')
+    assert turn.result(timeout=30) == "ok: charged 77"
+    assert turn.record().retries == 2
+    assert len(hasty.ledger("charge", amount=77)) == 1
+    assert len([line for line in hasty.ledger("model", step=0) if tag in line["prompt"]]) == 1
+
+
+def test_when_all_tries_are_used_up_the_turn_fails_and_the_session_goes_on(ask: Callable) -> None:
+    """`ModelUnavailable` says how often it was tried; the next turn runs."""
+    agent = ask()
+    with pytest.raises(errors.ModelUnavailable, match="tried 3 times"):
+        agent.chat(f"{uuid.uuid4().hex}\nFAIL 503 99")
+    assert agent.chat("SAY on we go") == "on we go"
+
+
+def test_an_error_that_cannot_pass_ends_the_turn_at_once(ask: Callable) -> None:
+    """A refused request (401) is not sent again."""
+    turn = ask().submit(f"{uuid.uuid4().hex}\nFAIL 401 99")
+    with pytest.raises(errors.ModelError):
+        turn.result(timeout=30)
+    assert turn.record().retries == 0

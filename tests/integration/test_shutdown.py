@@ -1,0 +1,138 @@
+"""A worker that is told to stop: what can end soon ends there, the rest goes on elsewhere, and nothing is a crash.
+
+One worker is stopped with all kinds of turns in flight; each test looks at one of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from sessions import Turn, TurnStatus
+from sessions.protocol import EventType
+from tests.support.fleet import Fleet
+from tests.support.servers import Server, running
+
+MESSAGES = {
+    "short": "SLEEP 1\nSAY drained",
+    "model": 'CALL charge({"amount": 1})\nHANG 1 60',
+    "tool": 'CALL look_up({"query": "tool", "seconds": 4})',
+    "long tool": 'CALL linger({"seconds": 60})',
+    "stuck tool": 'CALL charge({"amount": 2, "seconds": 15})',
+}
+"""What each turn does. Grace: 2 s, then for tools another 4 s, and the stuck one is a thread that nobody can stop."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What is left when the first worker is gone."""
+
+    fleet: Fleet
+    turns: dict[str, Turn]
+    waiting: Turn
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stopped]:
+    """A worker stopped by SIGTERM in the middle of all these turns, and another that takes over."""
+    with running(Server(tmp_path_factory.mktemp("server"))) as server:
+        env = {"SESSIONFLEET_SHUTDOWN_GRACE": "2", "SESSIONFLEET_TOOL_GRACE": "4"}
+        fleet = Fleet(tmp_path_factory.mktemp("fleet"), server, env)
+        try:
+            yield _stop_in_the_middle(fleet)
+        finally:
+            fleet.close()
+
+
+def _stop_in_the_middle(fleet: Fleet) -> Stopped:
+    first = fleet.start("first")
+    fleet.ready()
+    tools = ["charge", "look_up", "linger"]
+    order = ("model", "long tool", "stuck tool", "tool", "short")
+    turns = {
+        kind: fleet.session(kind.replace(" ", "-")).Agent("A", tools=tools).submit(MESSAGES[kind]) for kind in order
+    }
+    waiting = fleet.session("short").Agent("A").submit("SAY behind it")
+    fleet.noted("model_started", prompt=MESSAGES["short"])
+    fleet.noted("look_up")
+    fleet.noted("linger")
+    fleet.noted("hung")
+    fleet.noted("charge", 2)
+    began = time.monotonic()
+    first.signal(15)
+    fleet.start("second")
+    first.terminate(timeout=40)
+    seconds = time.monotonic() - began
+    fleet.ready()
+    return Stopped(fleet, turns, waiting, seconds)
+
+
+def _worker(turn: Turn) -> str:
+    return str(turn.record().worker).partition("@")[0]
+
+
+def test_a_turn_that_ends_within_the_grace_period_ends_where_it_is(stopped: Stopped) -> None:
+    """Drained: one attempt, on the worker that stops."""
+    turn = stopped.turns["short"]
+    assert turn.result(timeout=30) == "drained"
+    assert (_worker(turn), turn.attempt) == ("first", 1)
+
+
+def test_a_stopping_worker_begins_no_further_turn(stopped: Stopped) -> None:
+    """The next turn of a drained session runs on another worker, though the first one had its lease."""
+    assert stopped.waiting.result(timeout=30) == "behind it"
+    assert (_worker(stopped.waiting), stopped.waiting.attempt) == ("second", 1)
+
+
+def test_a_model_request_is_cut_short_and_asked_again_elsewhere(stopped: Stopped) -> None:
+    """Handed over behind its last finished step: the side effect before it does not happen again."""
+    turn = stopped.turns["model"]
+    assert turn.result(timeout=30) == "ok: charged 1"
+    assert (_worker(turn), turn.attempt) == ("second", 2)
+    assert len(stopped.fleet.ledger("charge", amount=1)) == 1
+    assert EventType.HANDED_OVER in [event.type for event in turn.events()]
+
+
+def test_a_tool_is_not_cut_within_its_grace_period(stopped: Stopped) -> None:
+    """It ends where it runs, its result is kept, and the other worker goes on behind it."""
+    turn = stopped.turns["tool"]
+    assert turn.result(timeout=30) == "ok: tool found"
+    assert (_worker(turn), turn.attempt) == ("second", 2)
+    assert len(stopped.fleet.ledger("look_up")) == 1
+
+
+def test_a_safe_tool_that_outlasts_its_grace_period_runs_again_elsewhere(stopped: Stopped) -> None:
+    """Cut at the end, and repeated, as its definition allows."""
+    turn = stopped.turns["long tool"]
+    assert turn.result(timeout=30) == "ok: lingered"
+    assert [line["attempt"] for line in stopped.fleet.ledger("linger")] == [1, 2]
+
+
+def test_a_tool_that_nobody_can_stop_is_in_doubt_elsewhere(stopped: Stopped) -> None:
+    """A blocking tool runs on in its thread: the turn goes on elsewhere with an unknown outcome, not a second call."""
+    turn = stopped.turns["stuck tool"]
+    assert "Outcome unknown" in turn.result(timeout=30)
+    assert _worker(turn) == "second"
+    assert len(stopped.fleet.ledger("charge", amount=2)) == 1
+
+
+@pytest.mark.parametrize("kind", MESSAGES)
+def test_a_handover_is_no_crash(stopped: Stopped, kind: str) -> None:
+    """Only a worker that dies counts towards `max_attempts`; each deploy would bring turns nearer to it otherwise."""
+    turn = stopped.turns[kind]
+    turn.result(timeout=30)
+    record = turn.record()
+    assert (record.status, record.crashes) == (TurnStatus.SUCCEEDED, 0)
+
+
+def test_the_worker_is_gone_when_its_grace_periods_are_over(stopped: Stopped) -> None:
+    """2 s for turns, 4 s for tools, 5 s to clean up; a blocking tool ends after 15 s. Never for ever."""
+    first = stopped.fleet.workers[0]
+    assert first.process is not None
+    assert first.process.returncode == 0
+    assert stopped.seconds < 35
+    assert "worker_stopped" in first.log
