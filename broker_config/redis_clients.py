@@ -12,6 +12,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import ClusterDownError, MasterDownError, RedisClusterException, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -20,8 +21,13 @@ from broker_config.settings import Settings, SettingsError
 
 AsyncStore = Any  # redis.asyncio.Redis or RedisCluster, whose stubs do not agree on what is awaitable
 
-PASSING = (RedisConnectionError, RedisTimeoutError, ConnectionError, TimeoutError)
+PASSING = (
+    RedisConnectionError, RedisTimeoutError, ClusterDownError, MasterDownError, RedisClusterException, OSError,
+)  # fmt: skip
 """Errors of a server that cannot be reached now, but perhaps in a moment."""
+
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
+"""All that a client of ours raises; RedisClusterException is no RedisError."""
 
 _MAX_CONNECTIONS = 32
 

@@ -12,9 +12,9 @@ import threading
 import time
 from typing import Any, Final
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
-from broker_config.redis_clients import sync_store
+from broker_config.redis_clients import REDIS_ERRORS, sync_store
 from broker_config.settings import Settings
 from sessions.store.scripts import script
 from sessions.telemetry import get_logger
@@ -72,7 +72,7 @@ class Heartbeat:
             try:
                 if due and not self._stalled():
                     self._renew(due)
-            except (RedisError, OSError) as error:
+            except REDIS_ERRORS as error:
                 _log.warning("leases_not_renewed", leases=len(due), error=repr(error))
                 for turn in due:
                     turn.not_renewed()
@@ -101,9 +101,9 @@ class Heartbeat:
         sent = time.monotonic()
         renew, lease_ms = script("renew_lease"), int(self._settings.lease * 1000)
         calls = [(turn, (*turn.keys.pair, turn.begun.lease, lease_ms, turn.begun.part)) for turn in due]
-        pipe = self._store.pipeline(transaction=False) if not self._settings.redis_cluster else self._store.pipeline()
-        for _, args in calls:
-            pipe.evalsha(renew.sha, 2, *args)
+        pipe = self._store.pipeline(transaction=False)
+        for _, args in calls:  # by its name: a cluster's pipeline has EVALSHA, but refuses the method of that name
+            pipe.execute_command("EVALSHA", renew.sha, 2, *args)
         replies = pipe.execute(raise_on_error=False)
         for (turn, args), reply in zip(calls, replies, strict=True):
             answer = self._store.eval(renew.text, 2, *args) if isinstance(reply, NoScriptError) else reply

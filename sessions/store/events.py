@@ -22,6 +22,7 @@ from sessions.telemetry import get_logger
 
 POLL: Final = 1.0
 _PAGE: Final = 500
+_LULL: Final = 0.01
 _log = get_logger(__name__)
 
 
@@ -34,7 +35,7 @@ class Bell:
         self._pubsub: Any = None
         self._partitions: set[str] = set()
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._listener: asyncio.Task[None] | None = None
+        self._listeners: dict[str, asyncio.Task[None]] = {}  # one; on a cluster one for each shard
         self._lock = asyncio.Lock()
 
     async def hear(self, partition: str) -> None:
@@ -51,8 +52,13 @@ class Bell:
             except PASSING as error:
                 raise store_error(error) from error
             self._partitions.add(partition)
-            if self._listener is None or self._listener.done():
-                self._listener = asyncio.get_running_loop().create_task(self._listen())
+            self._listen_to(bell_channel(partition, self.nonce))
+
+    def _listen_to(self, channel: str) -> None:
+        node = self._client.get_node_from_key(channel) if hasattr(self._client, "get_node_from_key") else None
+        shard = node.name if node else ""
+        if shard not in self._listeners or self._listeners[shard].done():
+            self._listeners[shard] = asyncio.get_running_loop().create_task(self._listen(node))
 
     @contextlib.contextmanager
     def waiting(self, part: str) -> Any:
@@ -68,31 +74,32 @@ class Bell:
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._listener is not None:
-            self._listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listener
+        for listener in self._listeners.values():
+            listener.cancel()
+        await asyncio.gather(*self._listeners.values(), return_exceptions=True)
         if self._pubsub is not None:
             await self._pubsub.aclose()
 
-    async def _listen(self) -> None:
+    async def _listen(self, node: Any) -> None:
         while True:
             try:
-                await self._listen_once()
+                await self._listen_once(node)
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - readers poll meanwhile, and hear again afterwards
                 _log.warning("bell_broken", error=repr(error))
                 await asyncio.sleep(POLL)
-            self._ring_all()
+                self._ring_all()
 
-    async def _listen_once(self) -> None:
-        if hasattr(self._pubsub, "get_sharded_message"):  # a cluster: one connection for each shard
-            message = await self._pubsub.get_sharded_message(timeout=POLL)
-            self._ring(message)
+    async def _listen_once(self, node: Any) -> None:
+        if node is None:
+            async for message in self._pubsub.listen():
+                self._ring(message)
             return
-        async for message in self._pubsub.listen():
-            self._ring(message)
+        message = await self._pubsub.get_sharded_message(timeout=POLL, target_node=node)
+        if message is None:  # nothing came; or this shard has none of our partitions any more, and it came at once
+            await asyncio.sleep(_LULL)
+        self._ring(message)
 
     def _ring(self, message: dict[str, Any] | None) -> None:
         if message is None or message["type"] != "smessage":

@@ -14,10 +14,9 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-import redis.asyncio
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
-from broker_config.redis_clients import PASSING, AsyncStore
+from broker_config.redis_clients import PASSING, REDIS_ERRORS, AsyncStore
 from sessions.errors import BackendError, StoreFull, StoreUnavailable
 
 _INCLUDE: Final = "--!include "
@@ -69,7 +68,7 @@ def store_error(error: BaseException) -> BackendError:
     """Our error for one of redis-py's."""
     if isinstance(error, OutOfMemoryError) or "maxmemory" in str(error):
         return StoreFull(f"the store is at its maxmemory: {error}. {StoreFull.__doc__}")
-    if isinstance(error, (*PASSING, OSError)):
+    if isinstance(error, PASSING):
         return StoreUnavailable(f"{StoreUnavailable.__doc__} ({error})")
     return BackendError(f"the store refused: {error}")
 
@@ -85,7 +84,7 @@ def translated() -> Iterator[None]:
         yield
     except BackendError:
         raise
-    except (RedisError, OSError) as error:
+    except REDIS_ERRORS as error:
         raise store_error(error) from error
 
 
@@ -125,7 +124,7 @@ class ScriptRunner:
             replies = await self._execute(calls)
             if any(isinstance(reply, NoScriptError) for reply in replies):
                 replies = await self._execute_anew(calls, replies)
-        except (RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             replies = [error] * len(calls)
         except asyncio.CancelledError:
             for call in calls:
@@ -135,13 +134,11 @@ class ScriptRunner:
             _settle(call, reply)
 
     async def _execute(self, calls: Sequence[_Call]) -> list[Any]:
-        if isinstance(self._client, redis.asyncio.RedisCluster):
-            return await asyncio.gather(*(self._one(call) for call in calls), return_exceptions=True)
         if len(calls) == 1:
             return [await self._one(calls[0])]
         async with self._client.pipeline(transaction=False) as pipe:
-            for call in calls:
-                pipe.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
+            for call in calls:  # not `pipe.evalsha`, which a cluster's pipeline refuses
+                pipe.execute_command("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
             replies: list[Any] = await pipe.execute(raise_on_error=False)
             return replies
 

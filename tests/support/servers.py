@@ -53,7 +53,7 @@ class Server:
                 with contextlib.suppress(redis.ResponseError):  # its slots are in nodes.conf already
                     client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
                 wait_until(
-                    lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER INFO")),
+                    lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok",
                     description="the one-node cluster serves its slots",
                 )
         return self
