@@ -62,11 +62,16 @@ class Settings(BaseSettings):
     )
     imports: Names = Field((), description="Modules with @tool functions, agents and models, comma separated.")
 
+    hooks: Names = Field((), description="Hooks that a worker applies to all its turns, comma separated.")
+
     queues: Names = Field(("turns",), description="Queues a worker serves: `turns`, `turns.vip`, comma separated.")
     concurrency: int = Field(100, ge=1, le=10_000, description="Turns that one worker process runs at once.")
     lease: float = Field(5.0, ge=0.5, le=300, description="Seconds a worker owns a session without renewing.")
     turn_timeout: float = Field(
         900.0, gt=0, le=7 * 86400, description="Deadline of a turn in seconds, from acceptance."
+    )
+    approval_timeout: float = Field(
+        86400.0, gt=0, le=90 * 86400, description="Seconds a turn waits for an approval or an outside result."
     )
     max_attempts: int = Field(
         3, ge=1, le=100, description="How often a turn may lose its worker before it is a dead letter."
@@ -101,7 +106,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_json: bool = Field(False, description="Log one JSON object a line.")
 
-    @field_validator("imports", "queues", mode="before")
+    @field_validator("imports", "queues", "hooks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

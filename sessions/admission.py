@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sessions.errors import UnknownAgent, UnknownModel, UnknownTool
+from sessions.errors import UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
 from sessions.protocol import AgentConfig, WorkerInfo
 
 
@@ -19,6 +19,9 @@ def refuse_unknown(agent: AgentConfig, serving: list[WorkerInfo], queue: str) ->
             f"no worker of the queue {queue!r} knows the tool {missing[0]!r} (known: {_listed(known)}): "
             "name its module in SESSIONFLEET_IMPORTS of the workers and start them anew"
         )
+    if strange := [name for name in agent.hooks if not any(name in w.hooks for w in serving)]:
+        known = {name for w in serving for name in w.hooks}
+        raise UnknownHooks(f"no worker of the queue {queue!r} has hooks named {strange[0]!r} (known: {_listed(known)})")
     if agent.registered and agent.name not in {name for w in serving for name in w.agents}:
         raise UnknownAgent(f"no worker of the queue {queue!r} has an agent registered as {agent.name!r}")
     if agent.model and not any(_resolves(worker, agent.model) for worker in serving):

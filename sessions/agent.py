@@ -32,6 +32,7 @@ class Agent:
         tools: functions marked `@tool`, or names of tools that the workers know.
         model: `provider:model`, a registered name, or None for the worker's SESSIONFLEET_MODEL.
         output_type: a pydantic model (or any type pydantic validates): answers are objects of it.
+        hooks: names of hooks that the workers registered (`workers.register_hooks`), beside those of the worker.
         registered: run the workers' own pydantic-ai agent of this name, as it is.
         memory: `{"session_id": ...}` names the session of a stand-alone agent.
 
@@ -47,6 +48,7 @@ class Agent:
         tools: Sequence[str | Callable[..., Any]] = (),
         model: str | None = None,
         output_type: Any = None,
+        hooks: Sequence[str] = (),
         registered: bool = False,
         memory: Mapping[str, Any] | bool | None = None,
         session: Session | None = None,
@@ -68,14 +70,22 @@ class Agent:
             model=model,
             output_schema=self._output.schema if self._output else None,
             output_name=self._output.name if self._output else None,
+            hooks=_hook_names(hooks),
             registered=registered,
         )
         # Given by its name alone, the session's own configuration of that name is meant (S17).
         self._stored = b"" if self.config.plain and instructions is None else self.config.model_dump_json().encode()
+        # Nothing ties it to a session that others know: a team gives its tasks sessions of their own.
+        self.stand_alone = session is None and not (isinstance(memory, Mapping) and memory.get("session_id"))
         self.session = session or _own_session(memory)
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, session={self.session.session_id!r})"
+
+    @property
+    def by_name(self) -> bool:
+        """Whether it was given by its name alone: its session's configuration of that name is meant."""
+        return not self._stored
 
     # --- ask and wait -----------------------------------------------------------------------------------
 
@@ -171,6 +181,12 @@ class Agent:
             idempotency_key=None if idempotency_key is None else short_text("idempotency_key", idempotency_key),
             session_ttl=session.ttl,
         )
+
+
+def _hook_names(hooks: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(hooks, str) or not all(isinstance(name, str) for name in hooks):
+        raise BadRequest(f"hooks={hooks!r}: give a list of the names under which the workers registered them")
+    return tuple(hooks)
 
 
 def _own_session(memory: Mapping[str, Any] | bool | None) -> Session:

@@ -3,14 +3,15 @@
     SessionfleetError
     ├── BadRequest(ValueError)
     │   ├── InvalidSessionId · InvalidTurnId · InvalidMessage · MessageTooLarge
-    │   ├── UnknownTool · UnknownAgent · UnknownModel
+    │   ├── UnknownTool · UnknownAgent · UnknownModel · UnknownHooks
     │   ├── InvalidTool · InvalidState
     │   └── InvalidImport                a module of SESSIONFLEET_IMPORTS cannot be used
     ├── IdempotencyConflict
-    ├── SessionBusy                      the mailbox is full
+    ├── SessionBusy                      the mailbox is full, or policy="reject"
     ├── SessionOwnerError(PermissionError)
     ├── StateConflict                    a compare-and-set found another value
     ├── TurnNotFound(LookupError) · StaleCursor(LookupError)
+    ├── CallNotFound(LookupError) · CallAnswered
     ├── StateNotFoundError(LookupError)  there is nothing to restore
     │   └── SessionExpired               there was, until its ttl ran out
     ├── SessionExists                    a fork or import would overwrite a session
@@ -18,9 +19,10 @@
     ├── ResultTimeout(TimeoutError)      the waiting ended, the turn goes on
     │   └── NoWorkerAlive
     ├── TurnFailed                       the turn ended without an answer
-    │   ├── TurnCancelled · TurnDeadlineExceeded · TurnDeadLettered
+    │   ├── TurnCancelled · TurnDeadlineExceeded · TurnDeadLettered · ApprovalTimeout
     │   ├── ModelError · ModelUnavailable · ToolError · ToolInDoubt
     │   ├── OutputInvalid · JournalDiverged · ResultTooLarge
+    │   ├── TurnRefused · HookError      what the worker's hooks decided, or could not
     │   └── TurnConfigurationError       the worker does not know a tool, agent or model of this turn
     ├── FleetRunning                     `sessionfleet up` where a fleet runs already
     ├── MissingExtra                     a part of the package that is not installed
@@ -91,6 +93,10 @@ class UnknownModel(BadRequest):
     """No living worker can resolve this model."""
 
 
+class UnknownHooks(BadRequest):
+    """No living worker has hooks of this name."""
+
+
 class InvalidState(BadRequest):
     """State has texts as keys and JSON as values; only numbers can be incremented."""
 
@@ -103,7 +109,7 @@ class IdempotencyConflict(SessionfleetError):
 
 
 class SessionBusy(SessionfleetError):
-    """The session has as many turns waiting as its mailbox takes; wait for some to end, then try again."""
+    """The session takes no further turn now: its mailbox is full, or the policy is `reject` and one is open."""
 
 
 class SessionOwnerError(SessionfleetError, PermissionError):
@@ -116,6 +122,14 @@ class StateConflict(SessionfleetError):
 
 class TurnNotFound(SessionfleetError, LookupError):
     """There is no such turn: it expired, its session was deleted, or it never was."""
+
+
+class CallNotFound(SessionfleetError, LookupError):
+    """The turn waits for no such call; `turn.approvals()` lists those it waits for."""
+
+
+class CallAnswered(SessionfleetError):
+    """This call was answered already, and differently; the first answer counts."""
 
 
 class StateNotFoundError(SessionfleetError, LookupError):
@@ -165,6 +179,10 @@ class TurnDeadLettered(TurnFailed):
     """The turn lost its worker too often; see `sessionfleet turns show ID`."""
 
 
+class ApprovalTimeout(TurnFailed):
+    """Nobody answered the turn's pending calls in time; allow more with `approval_timeout=`."""
+
+
 class ModelError(TurnFailed):
     """The model's provider refused the request for good."""
 
@@ -179,6 +197,14 @@ class ToolError(TurnFailed):
 
 class ToolInDoubt(TurnFailed):
     """A worker died while a tool ran; whether it took effect is unknown, and it says `in_doubt="fail"`."""
+
+
+class TurnRefused(TurnFailed):
+    """A policy of the people who run the fleet refused the turn."""
+
+
+class HookError(TurnFailed):
+    """A hook of the worker raised an exception."""
 
 
 class OutputInvalid(TurnFailed):

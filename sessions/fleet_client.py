@@ -29,6 +29,7 @@ from sessions.errors import (
     StoreFull,
     TurnNotFound,
     UnknownAgent,
+    UnknownHooks,
     UnknownModel,
     UnknownTool,
 )
@@ -61,6 +62,7 @@ class Order:
     Attributes:
         config: the agent's configuration as JSON; empty for the one that the session knows by the agent's name.
         timeout: seconds to the turn's deadline; session_ttl: None leaves what is set.
+        colleagues: further agents that the workers must be able to run, of a team.
     """
 
     request: TurnRequest
@@ -71,6 +73,7 @@ class Order:
     timeout: float
     idempotency_key: str | None = None
     session_ttl: float | None = None
+    colleagues: tuple[AgentConfig, ...] = ()
 
 
 class FleetClient:
@@ -166,7 +169,8 @@ class FleetClient:
 
     async def _admit(self, order: Order) -> None:
         await self.open()
-        await self._refuse_unknown(order.agent, order.queue)
+        for agent in (order.agent, *order.colleagues):
+            await self._refuse_unknown(agent, order.queue)
         await self._refuse_when_full()
 
     async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:
@@ -207,11 +211,15 @@ class FleetClient:
         """New turns stop below maxmemory, so that those accepted have room to end (R10)."""
         if time.monotonic() - self._pressure_checked < _PRESSURE_SECONDS:
             return
-        with translated():
-            share = memory_pressure(await self.store.info("memory"))
-        if share >= self.settings.memory_high_water:
-            raise StoreFull(f"the store uses {share:.0%} of its maxmemory. {StoreFull.__doc__}")
-        self._pressure_checked = time.monotonic()
+        self._pressure_checked = time.monotonic()  # before the answer: a crowd asks once
+        try:
+            with translated():
+                share = memory_pressure(await self.store.info("memory"))
+            if share >= self.settings.memory_high_water:
+                raise StoreFull(f"the store uses {share:.0%} of its maxmemory. {StoreFull.__doc__}")
+        except BaseException:
+            self._pressure_checked = 0.0
+            raise
 
     async def workers(self, *, fresh: bool = False) -> list[WorkerInfo]:
         """The living workers, remembered for a few seconds."""
@@ -223,7 +231,7 @@ class FleetClient:
         return workers
 
     async def _refuse_unknown(self, agent: AgentConfig, queue: str) -> None:
-        if not (agent.tools or agent.model or agent.registered):
+        if not (agent.tools or agent.model or agent.registered or agent.hooks):
             return
         for fresh in (False, True):
             serving = [w for w in await self.workers(fresh=fresh) if queue in w.queues]
@@ -231,7 +239,7 @@ class FleetClient:
                 return  # nobody to ask: a worker that comes later fails the turn if it does not know better
             try:
                 refuse_unknown(agent, serving, queue)
-            except (UnknownTool, UnknownAgent, UnknownModel):
+            except (UnknownTool, UnknownAgent, UnknownModel, UnknownHooks):
                 if fresh:
                     raise
             else:
@@ -324,6 +332,11 @@ class FleetClient:
         if worker is not None:
             await self.dispatcher.tell_cancel(worker, keys.ref, part)
         return status
+
+    async def nudge(self, keys: SessionKeys, part: str) -> None:
+        """Have a run that waits for its tasks looked at now."""
+        if (wake := await self.turns.nudge(keys, part)) is not None:
+            await self.dispatcher.wake(keys.ref, wake[1], wake[0])
 
     async def owner(self, keys: SessionKeys) -> str | None:
         """The user that the session belongs to, if any."""

@@ -47,12 +47,23 @@ TRANSITIONS: dict[TurnStatus, frozenset[TurnStatus]] = {
             TurnStatus.DEAD_LETTERED,
         }
     ),
-    TurnStatus.WAITING: frozenset({TurnStatus.RUNNING, TurnStatus.CANCELLED, TurnStatus.FAILED}),
+    # Back to queued: every pending call is answered, or an interrupt wants what it finished written down.
+    TurnStatus.WAITING: frozenset({TurnStatus.QUEUED, TurnStatus.CANCELLED, TurnStatus.FAILED}),
     TurnStatus.SUCCEEDED: frozenset(),
     TurnStatus.FAILED: frozenset(),
     TurnStatus.CANCELLED: frozenset(),
     TurnStatus.DEAD_LETTERED: frozenset(),
 }
+
+
+class Policy(StrEnum):
+    """What becomes of a new message when its session is busy."""
+
+    ENQUEUE = "enqueue"  # it waits for its turn
+    REJECT = "reject"  # SessionBusy
+    INTERRUPT = "interrupt"  # the running turn ends; what it finished stays in the history
+    ROLLBACK = "rollback"  # the running turn ends, and leaves nothing
+    STEER = "steer"  # it joins the running turn before that one's next model call
 
 
 class EventType(StrEnum):
@@ -67,6 +78,10 @@ class EventType(StrEnum):
     TOOL_RESULT = "tool_result"
     RETRYING = "retrying"
     HANDED_OVER = "handed_over"
+    STEERED = "steered"
+    WAITING = "waiting"
+    ANSWERED = "answered"
+    RESUMED = "resumed"
     TASK_STARTED = "task_started"
     TASK_ENDED = "task_ended"
     ENDED = "ended"
@@ -83,7 +98,7 @@ class Event:
             `result`, `outcome` for a result; `attempt`, `worker` for started; `attempt`, `valid_through` (the last
             event id that stays valid, or None when nothing does) for attempt_reset; `index`, `name`, `agent`, `turn`
             for task_started of a team's run, and `status`, `text` (its beginning) besides for task_ended;
-            `status`, `error` for ended.
+            `text` for steered; `calls` for waiting; `call_id`, `action` for answered; `status`, `error` for ended.
     """
 
     id: str
@@ -112,12 +127,15 @@ class AgentConfig(BaseModel):
     model: str | None = None
     output_schema: dict[str, Any] | None = None
     output_name: str | None = None
+    hooks: tuple[str, ...] = ()
     registered: bool = Field(False, description="`name` is a pydantic-ai agent registered by the worker's imports.")
 
     @property
     def plain(self) -> bool:
         """Whether it says nothing but a name: then what the session or the workers know by that name is meant."""
-        return not (self.instructions or self.tools or self.model or self.output_schema or self.registered)
+        return not (
+            self.instructions or self.tools or self.model or self.output_schema or self.registered or self.hooks
+        )
 
 
 class MemberSpec(BaseModel):
@@ -214,5 +232,6 @@ class WorkerInfo(BaseModel):
     agents: tuple[str, ...] = ()
     models: tuple[str, ...] = Field((), description="Models registered by name, `offline` among them.")
     providers: tuple[str, ...] = Field((), description="Prefixes of `provider:model` names this worker can resolve.")
+    hooks: tuple[str, ...] = ()
     default_model: str = "offline"
     version: str = ""

@@ -65,6 +65,11 @@ class Session(StateMethods, RecordMethods):
         """This process's client: looked up at each use, so that a forked child gets its own."""
         return get_client(self._settings)
 
+    @property
+    def settings(self) -> Settings | None:
+        """The fleet that it was opened on; None for the environment's."""
+        return self._settings
+
     def sibling(self, session_id: str) -> Session:
         """Another session of the same kind: same queue, ttl and fleet, and no user."""
         return Session(session_id, queue=self.queue, ttl=self.ttl, middleware=self.middleware, settings=self._settings)
@@ -77,6 +82,7 @@ class Session(StateMethods, RecordMethods):
         tools: Sequence[str | Callable[..., Any]] = (),
         model: str | None = None,
         output_type: Any = None,
+        hooks: Sequence[str] = (),
         registered: bool = False,
     ) -> Agent:
         """An agent within this session; see `sessions.Agent` for the arguments."""
@@ -86,6 +92,7 @@ class Session(StateMethods, RecordMethods):
             tools=tools,
             model=model,
             output_type=output_type,
+            hooks=hooks,
             registered=registered,
             session=self,
         )

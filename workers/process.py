@@ -56,6 +56,7 @@ class TurnProcess:
         self._thread = threading.Thread(target=self._loop.run_forever, name="sessionfleet-turns", daemon=True)
         self._consumed: dict[str, int] = {}
         self._background: list[asyncio.Task[None]] = []
+        self._unwoken: set[asyncio.Task[Drained]] = set()
         self._drained: asyncio.Task[None] | None = None
         self._started = time.time()
         self._registry = Registry()
@@ -100,6 +101,7 @@ class TurnProcess:
             delta_ms=s.delta_ms,
             delta_chars=s.delta_chars,
             thread_limit=s.concurrency,
+            hooks=s.hooks,
         )
         self._runner = TurnRunner(
             s,
@@ -109,7 +111,7 @@ class TurnProcess:
             heartbeat=self._heartbeat,
             wake=self._wake,
         )
-        rescuer = Rescuer(s, self.scripts, self.store, self._app, self.name, self._wake)
+        rescuer = Rescuer(s, self.scripts, self.store, self._app, self.name, self._wake, self._run_here)
         await note_worker(self.scripts, self._info(), {})
         for work in (self._say_alive(), rescuer.run()):
             self._background.append(self._loop.create_task(work))
@@ -188,6 +190,15 @@ class TurnProcess:
             _log.warning("session_left", session=ref, error=str(error), hint="it is found again by a rescuer")
             return Drained(0, "store unavailable")
 
+    def _run_here(self, ref: str) -> bool:
+        """Run a session without a wake-up, beside Celery's slots but within their number; False when all are taken."""
+        if len(self._heartbeat.held) + len(self._unwoken) >= self.settings.concurrency:
+            return False
+        task = self._loop.create_task(self._run_session(ref))
+        self._unwoken.add(task)
+        task.add_done_callback(self._unwoken.discard)
+        return True
+
     def cancel(self, ref: str, part: str) -> bool:
         """Stop a turn that runs here and that a client cancelled; whether it runs here."""
 
@@ -231,6 +242,7 @@ class TurnProcess:
             agents=registry.agent_names,
             models=registry.model_names,
             providers=registry.providers,
+            hooks=tuple(sorted(registry.hooks)),
             default_model=s.model or "offline",
             version=version("sessionfleet"),
         )

@@ -39,7 +39,8 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
 from sessions import ToolContext, tool
-from workers import register_agent, register_model
+from sessions.errors import TurnRefused
+from workers import HookContext, register_agent, register_hooks, register_model
 
 _CALL = re.compile(r"^CALL (\w+)\((.*)\)$", re.M)
 
@@ -191,3 +192,21 @@ def tally(ctx: ToolContext, key: str, amount: int = 1) -> str:
 def read_state(ctx: ToolContext) -> dict[str, object]:
     """All state that the turn sees."""
     return ctx.state.as_dict()
+
+
+def _hide(_: HookContext, text: str) -> str:
+    return text.replace("4711", "****")
+
+
+def _hide_result(_: HookContext, tool_name: str, result: object) -> object:
+    note("after_tool", tool=tool_name)
+    return str(result).replace("4711", "****")
+
+
+async def _refuse(context: HookContext, message: str) -> None:
+    if "forbidden" in message:
+        raise TurnRefused(f"not allowed for {context.agent}")
+
+
+redact = register_hooks("redact", before_turn=_hide, after_tool=_hide_result, after_turn=_hide)
+policy = register_hooks("policy", before_turn=_refuse)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
@@ -14,11 +14,12 @@ from pydantic_ai.usage import UsageLimits
 from workers.engine.agents import AgentCache, PreparedAgent
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.failures import classify
+from workers.engine.hooks import HookChain
 from workers.engine.models import OFFLINE, ModelResolver
 from workers.engine.ports import EventSink, RunState, StepJournal, TurnInput, TurnOutput
 from workers.engine.registry import Registry
 from workers.engine.scope import TurnScope, current_scope
-from workers.engine.transcript import input_digest, load_history, turn_output
+from workers.engine.transcript import input_digest, load_history, turn_output, with_output
 
 # A turn is bounded by its deadline; pydantic-ai's own bound of 50 requests would cut long ones short.
 _NO_LIMIT = UsageLimits(request_limit=None)
@@ -36,6 +37,7 @@ class Engine:
         delta_ms: int = 30,
         delta_chars: int = 256,
         thread_limit: int = 100,
+        hooks: Sequence[str] = (),
     ) -> None:
         """Make an engine; nothing is imported or connected before a turn needs it.
 
@@ -45,6 +47,7 @@ class Engine:
             result_limit_bytes: of each step and each answer.
             delta_ms: how long streamed text is gathered, in milliseconds.
             delta_chars: after how many characters it is sent at once.
+            hooks: names of hooks for all turns of this worker.
             thread_limit: how many sync tools run at once; each takes a thread.
         """
         self._default_model = default_model
@@ -52,6 +55,9 @@ class Engine:
         self._delta_ms = delta_ms
         self._delta_chars = delta_chars
         self._thread_limit = thread_limit
+        self._registry = registry
+        self._hooks = tuple(hooks)
+        registry.chosen_hooks(self._hooks)  # a name that is wrong is found when the worker starts
         self._agents = AgentCache(registry, ModelResolver(registry.models))
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -67,14 +73,18 @@ class Engine:
         """
         self._size_threads()
         prepared = self._agents.prepare(turn.agent, turn.default_model or self._default_model)
-        scope = self._scope(turn, journal, events, state, prepared)
+        hooks = HookChain(self._registry.chosen_hooks((*self._hooks, *turn.agent.hooks)), turn)
+        scope = self._scope(turn, journal, events, state, prepared, hooks)
         token = current_scope.set(scope)
         try:
-            result = await self._run_agent(turn, prepared, scope.deltas)
+            message = await hooks.message(turn.message, journal)
+            result = await self._run_agent(turn, message, prepared, scope.deltas)
             scope.check_open()
             if scope.deltas is not None:
                 await scope.deltas.flush()
             output = turn_output(result)
+            if not isinstance(output.output, str):
+                output = with_output(output, await hooks.answer(output.output))
             scope.check_size("the answer", len(output.text.encode()))
             return output
         except Exception as error:
@@ -88,13 +98,13 @@ class Engine:
                 await scope.deltas.close()
 
     async def _run_agent(
-        self, turn: TurnInput, prepared: PreparedAgent, deltas: DeltaBuffer | None
+        self, turn: TurnInput, message: str, prepared: PreparedAgent, deltas: DeltaBuffer | None
     ) -> AgentRunResult[Any]:
         options: Mapping[str, Any] = prepared.options
         # Keeps the spans of replayed steps out of the traces: they were reported when the steps ran.
         with replay_scope():
             return await prepared.agent.run(
-                turn.message,
+                message,
                 message_history=load_history(turn.history, turn.agent.name) or None,
                 run_id=turn.turn_id,
                 conversation_id=turn.session_id,
@@ -111,16 +121,19 @@ class Engine:
         events: EventSink,
         state: RunState,
         prepared: PreparedAgent,
+        hooks: HookChain,
     ) -> TurnScope:
+        streamed = turn.stream and not hooks.change_answers
         return TurnScope(
             turn=turn,
             journal=journal,
             state=state,
             input_digest=input_digest(turn),
             result_limit_bytes=self._result_limit_bytes,
-            deltas=DeltaBuffer(events, self._delta_ms, self._delta_chars) if turn.stream else None,
+            deltas=DeltaBuffer(events, self._delta_ms, self._delta_chars) if streamed else None,
             specs=prepared.specs,
             plain_text=prepared.plain_text,
+            hooks=hooks,
         )
 
     def _size_threads(self) -> None:

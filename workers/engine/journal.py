@@ -81,9 +81,9 @@ class JournalModel(WrapperModel):
         if (recorded := step.recorded()) is not None:
             return recorded
         step.check_may_start()
-        response = await self.wrapped.request(messages, model_settings, model_request_parameters)
-        await step.record(response)
-        return response
+        sent = await scope.hooks.request(messages)
+        response = await self.wrapped.request(sent, model_settings, model_request_parameters)
+        return await step.record(response)
 
     @asynccontextmanager
     async def request_stream(
@@ -95,8 +95,8 @@ class JournalModel(WrapperModel):
     ) -> AsyncGenerator[StreamedResponse]:
         """One streamed request; a recorded response comes without events, for they have been sent."""
         scope = current_scope.get()
-        live = self.wrapped.request_stream(messages, model_settings, model_request_parameters, run_context)
         if scope is None:
+            live = self.wrapped.request_stream(messages, model_settings, model_request_parameters, run_context)
             async with live as stream:
                 yield stream
             return
@@ -105,7 +105,8 @@ class JournalModel(WrapperModel):
             yield CompletedStreamedResponse(recorded, model_request_parameters=model_request_parameters)
             return
         step.check_may_start()
-        async with live as stream:
+        sent = await scope.hooks.request(messages)
+        async with self.wrapped.request_stream(sent, model_settings, model_request_parameters, run_context) as stream:
             yield stream
             response = stream.get()
         await step.record(response)
@@ -139,12 +140,15 @@ class _ModelStep:
         self._scope.check_open()
         self._scope.hand_over_if_draining()
 
-    async def record(self, response: ModelResponse) -> None:
+    async def record(self, response: ModelResponse) -> ModelResponse:
+        """Journal a response; returns it as the worker's hooks want it."""
         scope = self._scope
+        if scope.deltas is None and scope.hooks.change_answers and _ends_run(response):
+            response = await scope.hooks.response(response)
         if scope.deltas is not None:
             await scope.deltas.flush()
         if response.state != "complete":  # the provider goes on with it: no finished step yet
-            return
+            return response
         value = _RECORD.dump_json(ModelRecord(self._fingerprint, response))
         scope.check_size("a model response", len(value))
         events = list(self._events(response))
@@ -154,6 +158,7 @@ class _ModelStep:
             await scope.write(self._key, value, events)
         scope.requests += 1
         record_durable_unit(executed=True)
+        return response
 
     def _events(self, response: ModelResponse) -> Iterator[EventDraft]:
         outputs = {tool.name for tool in self._parameters.output_tools}

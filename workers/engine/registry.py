@@ -15,14 +15,15 @@ from typing import Any, Literal, TypeVar
 from pydantic_ai import Agent
 from pydantic_ai.models import Model
 
-from sessions.errors import InvalidImport, InvalidTool
+from sessions.errors import InvalidImport, InvalidTool, TurnConfigurationError
 from sessions.tools import ToolSpec, spec_of
+from workers.engine.hooks import Hooks
 from workers.engine.models import OFFLINE, provider_prefixes
 
 MARK = "_sessionfleet_registration"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 
-Kind = Literal["agent", "model"]
+Kind = Literal["agent", "model", "hooks"]
 Registrable = TypeVar("Registrable")
 
 
@@ -94,6 +95,7 @@ class Registry:
         self._tools: dict[str, RegisteredTool] = {}
         self._agents: dict[str, Agent[Any, Any]] = {}
         self._models: dict[str, Model] = {}
+        self._hooks: dict[str, Hooks] = {}
 
     def load(self, modules: Sequence[str]) -> None:
         """Import these modules and take what is marked or registered in them.
@@ -129,6 +131,15 @@ class Registry:
         """Take a model under this name; see `register_model`."""
         _add("model", self._models, name, model)
 
+    def add_hooks(self, hooks: Hooks) -> None:
+        """Take hooks; see `register_hooks`."""
+        _add("hooks", self._hooks, hooks.name, hooks)
+
+    @property
+    def hooks(self) -> Mapping[str, Hooks]:
+        """The hooks by name."""
+        return MappingProxyType(self._hooks)
+
     @property
     def tools(self) -> Mapping[str, RegisteredTool]:
         """The tools by name."""
@@ -143,6 +154,21 @@ class Registry:
     def models(self) -> Mapping[str, Model]:
         """The registered models by name, without the built-in one."""
         return MappingProxyType(self._models)
+
+    def chosen_hooks(self, names: Sequence[str]) -> list[Hooks]:
+        """The hooks of these names, each once, in this order.
+
+        Raises:
+            TurnConfigurationError: this worker has none of that name.
+        """
+        for name in names:
+            if name not in self._hooks:
+                listed = ", ".join(map(repr, sorted(self._hooks))) or "none"
+                raise TurnConfigurationError(
+                    f"this worker has no hooks named {name!r} (it has {listed}); name the module that registers them "
+                    f"in the worker's SESSIONFLEET_IMPORTS and restart the worker"
+                )
+        return [self._hooks[name] for name in dict.fromkeys(names)]
 
     @property
     def tool_names(self) -> tuple[str, ...]:
@@ -167,6 +193,8 @@ class Registry:
     def _take(self, attribute: object) -> None:
         if callable(attribute) and spec_of(attribute) is not None:
             self.add_tool(attribute)
+        elif isinstance(attribute, Hooks):
+            self.add_hooks(attribute)
         elif isinstance(attribute, Agent | Model):
             registration = vars(attribute).get(MARK)
             if registration is None:
@@ -190,5 +218,5 @@ def _attributes(module: str) -> Iterator[object]:
 
 def _add(kind: Kind, known: dict[str, Registrable], name: str, target: Registrable) -> None:
     if known.get(name, target) is not target:
-        raise InvalidImport(f"two {kind}s are registered as {name!r}; give one of them another name")
+        raise InvalidImport(f"two {kind.removesuffix('s')}s are registered as {name!r}; give one of them another name")
     known[name] = target

@@ -13,6 +13,7 @@ from typing import TypeVar
 from sessions.errors import ResultTooLarge
 from sessions.tools import ToolContext, ToolSpec
 from workers.engine.deltas import DeltaBuffer
+from workers.engine.hooks import HookChain
 from workers.engine.ports import EventDraft, HandedOver, RunState, StepJournal, TurnInput
 
 Raised = TypeVar("Raised", bound=Exception)
@@ -27,6 +28,7 @@ class TurnScope:
         deltas: takes streamed text; None when nobody asked for it.
         specs: what is known of the tools by name; a tool that is not in it is never repeated.
         plain_text: any text ends the run, so its last response need not be durable before the commit.
+        hooks: of this worker and of the turn's agent.
         requests: model responses so far, replayed ones included.
         aborted: the error that ends this run, kept here because agents and tools may swallow what passes them.
     """
@@ -39,6 +41,7 @@ class TurnScope:
     deltas: DeltaBuffer | None
     specs: Mapping[str, ToolSpec]
     plain_text: bool
+    hooks: HookChain
     requests: int = 0
     aborted: Exception | None = None
 

@@ -20,7 +20,7 @@ from pydantic_ai.messages import ToolReturn
 from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt
+from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt, TurnFailed
 from sessions.protocol import EventType
 from sessions.state_ops import StateOp
 from sessions.tools import ToolContext, ToolSpec
@@ -123,7 +123,8 @@ class _ToolCall:
         )
         tool_token, scope_token = current_tool.set(context), current_scope.set(None)
         try:
-            return _returned(await body())
+            returned = await body()
+            return _returned(await self.scope.hooks.result(self.name, returned))
         except SkipToolExecution as skipped:
             return _returned(skipped.result)
         except (ModelRetry, ValidationError) as error:
@@ -140,6 +141,8 @@ class _ToolCall:
                 raise
             # Nobody cancelled the run: something that the tool waits for was, and that is a failure of the tool.
             return ToolRecord("error", message=f"tool {self.name!r} failed: what it waited for was cancelled")
+        except TurnFailed as error:  # what a hook decided, or could not
+            raise self.scope.abort(error) from error.__cause__
         except Exception as error:  # noqa: BLE001 - whatever else a tool raises ends the turn, as in pydantic-ai
             self.cause = error
             return ToolRecord("error", message=f"tool {self.name!r} failed: {type(error).__name__}: {error}")

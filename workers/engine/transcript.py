@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import groupby
 from typing import Any
@@ -105,6 +106,12 @@ def turn_output(result: AgentRunResult[Any]) -> TurnOutput:
             tool_calls=usage.tool_calls,
         ),
     )
+
+
+def with_output(turn: TurnOutput, output: Any) -> TurnOutput:
+    """The same turn with another typed answer."""
+    text, value = _answer(output)
+    return turn if value == turn.output else replace(turn, text=text, output=value)
 
 
 def _answer(output: Any) -> tuple[str, Any]:
