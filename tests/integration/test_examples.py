@@ -1,4 +1,4 @@
-"""The examples, and the code of README.md, as a reader runs them: each script in a process of its own."""
+"""The examples, and the code on the pages, as a reader runs them: each script in a process of its own."""
 
 from __future__ import annotations
 
@@ -22,20 +22,25 @@ EXAMPLES = ROOT / "examples"
 _BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.M | re.S)
 
 
-def readme_files() -> dict[str, str]:
-    """The README's Python files by name: each block says its own on its first line."""
-    return dict(_BLOCK.findall((ROOT / "README.md").read_text()))
+_PAGES = (ROOT / "README.md", ROOT / "docs" / "tools.md")
+_IMPORTED = ("_tools.py", "_agents.py")
+
+
+def page_files() -> dict[str, str]:
+    """The Python files on the pages by name: each block says its own on its first line."""
+    return {name: text for page in _PAGES for name, text in _BLOCK.findall(page.read_text())}
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A worker with the offline model and the tools of the examples and of the README."""
-    folder = tmp_path_factory.mktemp("readme")
-    for name, text in readme_files().items():
+    """A worker with the offline model and the tools of the examples and of the pages."""
+    folder = tmp_path_factory.mktemp("pages")
+    for name, text in page_files().items():
         (folder / name).write_text(text)
+    modules = [name.removesuffix(".py") for name in page_files() if name.endswith(_IMPORTED)]
     environment = {
         "SESSIONFLEET_MODEL": "offline",
-        "SESSIONFLEET_IMPORTS": "shop_tools,weather_tools",
+        "SESSIONFLEET_IMPORTS": ",".join(["shop_tools", *modules]),
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, EXAMPLES / "tools_example", folder))),
     }
     with running(Server(folder / "server")) as server:
@@ -94,9 +99,9 @@ def test_an_answer_can_be_an_object(shop: Fleet) -> None:
     assert run(shop, EXAMPLES / "typed_answer.py").startswith("Order article=")
 
 
-@pytest.mark.parametrize("name", [name for name in readme_files() if not name.endswith("_tools.py")])
-def test_the_code_of_the_readme_runs(shop: Fleet, name: str) -> None:
-    """Every Python block of README.md, in the file that its first line names."""
+@pytest.mark.parametrize("name", [name for name in page_files() if not name.endswith(_IMPORTED)])
+def test_the_code_of_the_pages_runs(shop: Fleet, name: str) -> None:
+    """Every Python block of README.md and docs/tools.md, in the file that its first line names."""
     run(shop, shop.folder / name)
 
 
@@ -119,6 +124,13 @@ class Browser:
         pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         await self._app({"type": "http", "method": method, "path": path, "headers": pairs}, receive, send)
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent).decode()
+
+
+def test_every_block_of_python_has_a_name() -> None:
+    """A block without one would not be run."""
+    for page in _PAGES:
+        text = page.read_text()
+        assert text.count("```python\n") == len(_BLOCK.findall(text)), page.name
 
 
 def test_a_web_backend_submits_streams_and_goes_on_behind_a_cursor(

@@ -210,3 +210,9 @@ async def _refuse(context: HookContext, message: str) -> None:
 
 redact = register_hooks("redact", before_turn=_hide, after_tool=_hide_result, after_turn=_hide)
 policy = register_hooks("policy", before_turn=_refuse)
+
+
+@tool
+def divide(number: int, by: int) -> int:
+    """Divide, or fail: there is no answer for `by` = 0."""
+    return number // by
