@@ -41,6 +41,7 @@ class Rescuer:
         app: Celery,
         worker_id: str,
         wake: Wake,
+        run_here: Callable[[str], bool],
     ) -> None:
         self._settings = settings
         self._scripts = scripts
@@ -48,6 +49,7 @@ class Rescuer:
         self._app = app
         self._worker_id = worker_id
         self._wake = wake
+        self._run_here = run_here
         # At most the lease less 2 s, so that a dead rescuer costs no more than a dead worker (R9).
         self._claim_ms = int(max(1.0, min(3.0, settings.lease - 2.0)) * 1000)
         self._queues = {*settings.queues, *(name + RESCUE_SUFFIX for name in settings.queues)}
@@ -84,15 +86,19 @@ class Rescuer:
         return [(p,) for p in partitions] if self._settings.redis_cluster else [tuple(partitions)]
 
     async def _publish(self, reply: list[bytes]) -> int:
-        now, due = int(reply[0]), reply[1:]
+        now, due = int(reply[0]), [item.decode() for item in reply[1:]]
         for ref, queue in zip(due[::2], due[1::2], strict=True):
-            name = queue.decode()
-            self._queues.add(name)
-            _log.info("rescued", session=ref.decode(), queue=name)
-            if not await self._wake(ref.decode(), now, name):
-                self._rest = True
+            self._queues.add(queue)
+            _log.info("rescued", session=ref, queue=queue)
+            self._rest = self._rest or not await self._wake(ref, now, queue)
+            if self._rest and not self._serve(ref, queue):
                 break  # the index has them again in two seconds
         return len(due) // 2
+
+    def _serve(self, ref: str, queue: str) -> bool:
+        """The broker takes no wake-up, because it is gone or full: run the session here; False when no slot is free."""
+        serves_it = queue.removesuffix(RESCUE_SUFFIX) in self._settings.queues
+        return not serves_it or self._run_here(ref)
 
     async def _marks(self) -> dict[str, list[int]]:
         """For each queue: how far it was read (acceptance time of the newest wake-up taken, ms), and how long it is."""

@@ -25,8 +25,7 @@ async def check_deployment(client: Any, settings: Settings) -> None:
         async with asyncio.timeout(settings.connect_timeout):
             with translated():
                 check_server(_first(await client.info("server")), _first(await client.info("memory")))
-                await client.set(PARTITION_COUNT, settings.partitions, nx=True)
-                born = int(await client.get(PARTITION_COUNT))
+                born = await _partition_count(client, settings.partitions)
     except TimeoutError:
         raise StoreUnavailable(
             f"the store did not answer within {settings.connect_timeout:g} s; check REDIS_URL, "
@@ -37,6 +36,13 @@ async def check_deployment(client: Any, settings: Settings) -> None:
             f"this deployment was born with {born} partitions, the settings say {settings.partitions}: "
             f"set SESSIONFLEET_PARTITIONS={born} (the count cannot be changed later)"
         )
+
+
+async def _partition_count(client: Any, wanted: int) -> int:
+    """The deployment's count; born with ours if it is new. Reads first: a full store refuses even a SET NX in vain."""
+    if await client.get(PARTITION_COUNT) is None:
+        await client.set(PARTITION_COUNT, wanted, nx=True)
+    return int(await client.get(PARTITION_COUNT))
 
 
 def check_server(server: dict[str, Any], memory: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def rescuer(store: _Store, broker: str) -> Rescuer:
     async def wake(*_: Any) -> bool:
         return True
 
-    return Rescuer(settings, _Claims(), store, app, "w1", wake)  # type: ignore[arg-type]
+    return Rescuer(settings, _Claims(), store, app, "w1", wake, lambda _: True)  # type: ignore[arg-type]
 
 
 async def test_a_broker_that_is_gone_does_not_end_the_rescue() -> None:
@@ -53,3 +53,29 @@ async def test_a_store_that_is_gone_pauses_the_rescue(error: Exception) -> None:
     """Every way in which the store fails arrives as the error that `run` waits out."""
     with pytest.raises(StoreUnavailable):
         await rescuer(_Store(error), "memory://").look()
+
+
+@pytest.mark.parametrize(("queue", "here"), [("turns.rescue", ["default:a", "default:b"]), ("turns.vip.rescue", [])])
+async def test_what_the_broker_takes_no_wake_for_runs_here(queue: str, here: list[str]) -> None:
+    """A broker that is gone or full stops no session whose queue this worker serves; it is tried once in a look."""
+    tried: list[str] = []
+    ran: list[str] = []
+
+    async def wake(ref: str, *_: Any) -> bool:
+        tried.append(ref)
+        return False
+
+    def run_here(ref: str) -> bool:
+        ran.append(ref)
+        return True
+
+    class _Due(_Claims):
+        async def run(self, name: str, *args: Any) -> list[Any]:
+            due = [b"1", b"default:a", queue.encode(), b"default:b", queue.encode()]
+            return due if name == "rescue_partition" else await super().run(name, *args)
+
+    settings = Settings(redis_url="redis://127.0.0.1:1/0", celery_broker_url="memory://")  # type: ignore[call-arg]
+    app = Celery("test", set_as_current=False)
+    app.conf.update(celery_options(settings))
+    await Rescuer(settings, _Due(), _Store(), app, "w1", wake, run_here).look()  # type: ignore[arg-type]
+    assert (tried, ran) == (["default:a"], here)
