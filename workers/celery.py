@@ -12,5 +12,5 @@ from workers.process import TurnsStep
 settings = resolved(load_settings())
 
 app = Celery("workers", include=["workers.tasks", "workers.control"])
-app.conf.update(celery_options(settings), task_queues=queues(settings))
+app.conf.update(celery_options(settings), task_queues=queues(settings), worker_pool="workers.pool:SlotPool")
 app.steps["worker"].add(TurnsStep)

@@ -1,0 +1,45 @@
+"""The slots of a worker: Celery's threads pool, which also tells the consumer when a full pool has room again."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+from celery.concurrency.thread import ApplyResult, TaskPool
+from kombu.asynchronous import get_event_loop
+
+
+class SlotPool(TaskPool):  # type: ignore[misc]
+    """Wakes the consumer's loop when a slot becomes free after all were taken.
+
+    With `worker_disable_prefetch` a consumer whose slots are all taken stops reading, and Celery lets it look again
+    when its loop next wakes by itself, up to a second later. Short turns would leave a busy worker idle meanwhile:
+    without this, a worker with 10 slots runs 10 turns a second, however short they are.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    def on_apply(self, *args: Any, **kwargs: Any) -> ApplyResult:
+        """Run a task in a slot."""
+        with self._lock:
+            self._taken += 1
+        result = super().on_apply(*args, **kwargs)
+        # A future is done after its callbacks in Celery: the consumer then no longer counts the task.
+        result.f.add_done_callback(self._freed)
+        return result
+
+    def _freed(self, _: Future[Any]) -> None:
+        with self._lock:
+            was_full = self._taken >= self.limit
+            self._taken -= 1
+        loop = get_event_loop()
+        if was_full and loop is not None:
+            loop.call_soon(_look_again)
+
+
+def _look_again() -> None:
+    """Nothing to do: to be called wakes the loop, which looks for free slots before it sleeps again."""
