@@ -1,0 +1,256 @@
+"""Every transition's script, on a plain server and on one in cluster mode (which refuses keys of another slot)."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from broker_config.redis_clients import async_store
+from broker_config.settings import Settings
+from sessions.errors import SessionOwnerError
+from sessions.protocol import EventType, TurnStatus, WorkerInfo
+from sessions.store.catalog import forget_worker, living_workers, note_worker
+from sessions.store.keys import FLEET, SessionKeys, new_turn_part
+from sessions.store.leases import Begun, Committed, Ending, LeaseStore, Lost, NotBegun
+from sessions.store.scripts import ScriptRunner, script, script_names
+from sessions.store.turns import NewTurn, TurnStore
+from tests.support.servers import Server
+
+DONE = Ending(TurnStatus.SUCCEEDED, result=b'{"text":"x"}', history_entry=b"{}\n[]", messages=2)
+
+
+class Store:
+    """The protocol's typed functions on one server, for a session of the test's own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.client = async_store(settings)
+        self.scripts = ScriptRunner(self.client)
+        self.turns = TurnStore(self.scripts, self.client, settings)
+        self.leases = LeaseStore(self.scripts, settings, "w1@test")
+        self.keys = SessionKeys.of("default", uuid.uuid4().hex, settings.partitions)
+
+    async def accept(self, **options: Any) -> str:
+        turn = NewTurn(new_turn_part(), b'{"message":"hi"}', "digest", 900.0, "turns", **options)
+        return (await self.turns.accept(self.keys, turn)).part
+
+    async def begin(self, nonce: str = "n1") -> Begun:
+        begun = await self.leases.begin(self.keys, nonce, last_ok=True)
+        assert isinstance(begun, Begun)
+        return begun
+
+    async def commit(self, begun: Begun, *, go_on: bool = True) -> Committed:
+        return await self.leases.commit(self.keys, begun, DONE, 9, go_on=go_on, last_ok=True)
+
+    async def lose_lease(self) -> None:
+        """As time does when nobody renews."""
+        await self.client.delete(f"{self.keys.base}:lease")
+
+    async def run(self, name: str, *args: Any) -> list[Any]:
+        return await self.scripts.run(name, self.keys.pair, *args)
+
+    async def left(self) -> list[str]:
+        return sorted([key.decode() async for key in self.client.scan_iter(f"*{self.keys.session_id}*", count=1000)])
+
+
+@pytest.fixture(params=["standalone", "cluster"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    clustered = request.param == "cluster"
+    server: Server = request.getfixturevalue("cluster_server" if clustered else "server")
+    store = Store(Settings(redis_url=server.url, redis_cluster=clustered))  # type: ignore[call-arg]
+    yield store
+    await store.turns.delete_session(store.keys)
+    await store.client.aclose()
+
+
+@pytest.mark.parametrize("name", script_names())
+async def test_every_script_compiles(store: Store, name: str) -> None:
+    """The server takes the text, shebang and all, under the digest that we expect."""
+    assert await store.client.script_load(script(name).text) in (script(name).sha, script(name).sha.encode())
+
+
+async def test_a_turn_from_acceptance_to_its_end(store: Store) -> None:
+    """accept, watch, lease, record, renew, commit: the words and what they leave."""
+    part = await store.accept(watcher="nonce")
+    assert await store.turns.watch(store.keys, part, "other", "readers") is TurnStatus.QUEUED
+    begun = await store.begin()
+    assert (begun.part, begun.attempt, begun.request, begun.last) == (part, 1, b'{"message":"hi"}', False)
+    events = [(EventType.TEXT, b'{"text":"x"}')]
+    assert await store.leases.record(store.keys, begun, "model:1", b"v", 2, events).done() is False
+    assert (await store.run("renew_lease", begun.lease, 5000, part))[0] == b"ok"
+    committed = await store.commit(begun)
+    assert (committed.status, committed.next, committed.wake) == (TurnStatus.SUCCEEDED, None, None)
+    record = await store.turns.read(store.keys, part)
+    assert (record.status, record.attempt, record.crashes) == (TurnStatus.SUCCEEDED, 1, 0)
+    kinds = [fields[b"type"] for _, fields in await store.client.xrange(store.keys.events(part))]
+    assert kinds == [b"started", b"text", b"ended"]
+    assert await store.client.llen(store.keys.history) == 1
+    assert not await store.client.exists(store.keys.mailbox, f"{store.keys.base}:lease", store.keys.journal(part))
+
+
+async def test_each_script_may_be_sent_again(store: Store) -> None:
+    """A reply that was lost: accept, begin, record, commit and release answer as they did, and change nothing."""
+    turn = NewTurn(new_turn_part(), b"{}", "d", 900.0, "turns")
+    first, again = [await store.turns.accept(store.keys, turn) for _ in range(2)]
+    assert (first.part, again.part, again.duplicate) == (turn.part, turn.part, False)
+    assert await store.client.llen(store.keys.mailbox) == 1
+    begun, twice = [await store.begin() for _ in range(2)]
+    assert (twice.lease, twice.attempt) == (begun.lease, 1)
+    for _ in range(2):
+        await store.leases.record(store.keys, begun, "k", b"v", 2, [(EventType.TEXT, b"{}")]).done()
+    assert await store.client.xlen(store.keys.events(begun.part)) == 2
+    for _ in range(2):
+        assert await store.leases.release(
+            store.keys, begun, "handover", 0, 3, EventType.HANDED_OVER, {"why": "shutdown"}
+        )  # fmt: skip
+    begun = await store.begin("n2")
+    assert begun.journal["k"] == b"v"
+    for _ in range(2):
+        assert (await store.commit(begun)).status is TurnStatus.SUCCEEDED
+    assert await store.client.llen(store.keys.history) == 1
+
+
+async def test_the_next_turn_is_begun_by_the_commit(store: Store) -> None:
+    """Under the same lease, in the order of acceptance; asked not to go on, the commit says whom to wake."""
+    parts = [await store.accept() for _ in range(3)]
+    begun = await store.begin()
+    following = (await store.commit(begun)).next
+    assert following is not None
+    assert (following.part, following.lease) == (parts[1], begun.lease)
+    ended = await store.commit(following, go_on=False)
+    assert ended.next is None
+    assert ended.wake is not None
+    assert ended.wake[0] == "turns"
+    assert (await store.begin("n2")).part == parts[2]
+
+
+async def test_without_the_lease_nothing_is_written(store: Store) -> None:
+    """record, renew, commit and release of a lease that ended say `lost`, and every key stays as it is."""
+    await store.accept()
+    old = await store.begin()
+    await store.lose_lease()
+    new = await store.begin("n2")
+    assert int(new.lease.partition(":")[0]) > int(old.lease.partition(":")[0])
+    assert new.attempt == 2
+    before = await store.client.xlen(store.keys.events(old.part))
+    tries: list[Callable[[], Awaitable[Any]]] = [
+        lambda: store.leases.record(store.keys, old, "k", b"v", 9, [(EventType.TEXT, b"{}")]).done(),
+        lambda: store.commit(old),
+        lambda: store.leases.release(store.keys, old, "retry", 1.0, 9, EventType.RETRYING, {}),
+    ]
+    for attempt in tries:
+        with pytest.raises(Lost):
+            await attempt()
+    assert (await store.run("renew_lease", old.lease, 5000, old.part))[0] == b"lost"
+    assert await store.client.xlen(store.keys.events(old.part)) == before
+    assert (await store.turns.read(store.keys, old.part)).status is TurnStatus.RUNNING
+
+
+async def test_a_lease_is_refused_for_a_reason(store: Store) -> None:
+    """busy, empty, later: each with nothing changed."""
+    begin = store.leases.begin
+    assert await begin(store.keys, "n0", last_ok=True) is NotBegun.EMPTY
+    await store.accept()
+    begun = await store.begin()
+    assert await begin(store.keys, "n2", last_ok=True) is NotBegun.BUSY
+    assert await store.leases.release(store.keys, begun, "retry", 60.0, 2, EventType.RETRYING, {}) is None
+    assert await begin(store.keys, "n3", last_ok=True) is NotBegun.LATER
+
+
+async def test_a_crash_is_counted_and_an_outage_forgiven(store: Store) -> None:
+    """A lease that ended without release is a crash, until a living worker says that it could not reach the store."""
+    await store.accept()
+    first = await store.begin()
+    await store.lose_lease()
+    await store.begin("n2")
+    assert (await store.turns.read(store.keys, first.part)).crashes == 1
+    assert await store.leases.forgive(store.keys, first.part, first.lease) == "forgiven"
+    assert await store.leases.forgive(store.keys, first.part, first.lease) == "nothing"
+    assert (await store.turns.read(store.keys, first.part)).crashes == 0
+
+
+async def test_a_turn_that_crashes_too_often_is_set_aside(store: Store) -> None:
+    """After `max_attempts` crashes it is dead-lettered with its journal; the session's next turn runs."""
+    poison, following = await store.accept(), await store.accept()
+    for attempt in range(store.settings.max_attempts):
+        begun = await store.begin(f"n{attempt}")
+        assert begun.part == poison
+        await store.leases.record(store.keys, begun, f"k{attempt}", b"v", 2, []).done()
+        await store.lose_lease()
+    assert (await store.begin("last")).part == following
+    record = await store.turns.read(store.keys, poison)
+    assert (record.status, record.crashes) == (TurnStatus.DEAD_LETTERED, store.settings.max_attempts)
+    assert "k0" in await store.turns.journal(store.keys, poison)
+
+
+async def test_cancel_wins_over_a_later_commit(store: Store) -> None:
+    """cancel: at once for a turn that waits; a mark for one that runs, which its next write hears and commit heeds."""
+    running, waiting = await store.accept(), await store.accept()
+    begun = await store.begin()
+    assert await store.turns.cancel(store.keys, waiting) == (TurnStatus.CANCELLED, None)
+    assert await store.turns.cancel(store.keys, running) == (TurnStatus.RUNNING, "w1@test")
+    assert await store.leases.record(store.keys, begun, "k", b"v", 2, []).done() is True
+    assert (await store.run("renew_lease", begun.lease, 5000, running))[0] == b"cancel"
+    assert (await store.commit(begun)).status is TurnStatus.CANCELLED
+    assert await store.client.llen(store.keys.history) == 0
+    assert await store.turns.cancel(store.keys, running) == (TurnStatus.CANCELLED, None)
+
+
+async def test_a_deleted_session_leaves_nothing(store: Store) -> None:
+    """Not a key, also when its worker goes on writing; only its owner may; the fencing counter goes on."""
+    part = await store.accept(user_id="alice", idempotency="k")
+    begun = await store.begin()
+    with pytest.raises(SessionOwnerError):
+        await store.turns.delete_session(store.keys, "bob")
+    assert (await store.turns.delete_session(store.keys, "alice"))["open_turns"] == 1
+    with pytest.raises(Lost):
+        await store.commit(begun)
+    assert await store.leases.forgive(store.keys, part, begun.lease) == "nothing"
+    assert await store.left() == []
+    await store.accept()
+    anew = await store.begin("n1")
+    assert int(anew.lease.partition(":")[0]) > int(begun.lease.partition(":")[0])
+
+
+async def test_the_rescuer_names_what_is_due(store: Store) -> None:
+    """A session whose lease ended or whose wake-up is lost; not one whose wake-up is still on its way."""
+    await store.accept()
+    now = int((await store.run("renew_lease", "x", 1, "x") and await _now(store)) * 1000)
+    index = f"{store.keys.partition}:wakeups"
+
+    async def look(marks: dict[str, list[int]]) -> list[Any]:
+        await store.client.zadd(index, {store.keys.ref: 1})
+        return await store.scripts.run("rescue_partition", (store.keys.partition,), 500, json.dumps(marks))
+
+    assert store.keys.ref.encode() not in await look({"turns": [now - 60_000, 5]}), "the queue has not come that far"
+    found = await look({"turns": [now + 60_000, 5]})
+    assert found[found.index(store.keys.ref.encode()) + 1] == b"turns.rescue"
+    await store.begin()
+    assert store.keys.ref.encode() not in await look({}), "its lease holds"
+    await store.lose_lease()
+    assert store.keys.ref.encode() in await look({})
+
+
+async def _now(store: Store) -> float:
+    told = await store.client.time()
+    seconds, micros = next(iter(told.values())) if isinstance(told, dict) else told
+    return int(seconds) + int(micros) / 1e6
+
+
+async def test_workers_say_that_they_live(store: Store) -> None:
+    """note_worker and its goodbye; claim_rescue shares the groups among those who live."""
+    names = sorted(f"{uuid.uuid4().hex}@test" for _ in range(2))
+    for name in names:
+        info = WorkerInfo(id=name, host="h", pid=1, started=0.0, queues=("turns",), concurrency=1)
+        await note_worker(store.scripts, info, {"turns": 17})
+    assert set(names) <= {w.id for w in await living_workers(store.client)}
+    base = f"{FLEET}:test-{uuid.uuid4().hex}"
+    shares = [await store.scripts.run("claim_rescue", (base,), name, 3000, 16, 5000) for name in names]
+    assert sorted(n for share in shares for n in share) == list(range(16))
+    for name in names:
+        await forget_worker(store.scripts, name)
+    assert not set(names) & {w.id for w in await living_workers(store.client)}
