@@ -99,9 +99,7 @@ def test_a_long_home_puts_the_socket_into_a_private_temporary_folder(tmp_path: P
         folder.rmdir()
 
 
-def test_a_temporary_folder_that_others_can_enter_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_temporary_folder_that_others_can_enter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Someone may have made the folder's name first, to read what is sent through the socket."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     server = EmbeddedServer(tmp_path / ("x" * 120))
