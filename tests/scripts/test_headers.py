@@ -37,7 +37,7 @@ class Source:
 
 def numbered(text: str) -> tuple[set[int], int | None]:
     """The numbers that begin an item (`1 turn id · 2 queue`), and from which on there are more (`4... pairs`)."""
-    found = re.findall(r"(?:^|·|\)|[a-z0-9'\"])\s+(\d+)(\.\.\.)?(?= )", " " + text)
+    found = re.findall(r"(?<=[·)a-z0-9'\"])\s+(\d+)(\.\.\.)?(?= )", "· " + text)
     numbers = {int(n) for n, _ in found}
     more = [int(n) for n, dots in found if dots]
     wanted = set(range(1, max(numbers) + 1)) if numbers else set()
