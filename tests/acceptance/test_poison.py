@@ -23,21 +23,21 @@ def test_a_poison_turn_becomes_a_dead_letter_and_its_neighbours_do_not(
     fleet.start("worker0")
     fleet.ready()
     neighbours = [
-        fleet.session(f"neighbour-{n}").Agent("A").submit(f"neighbour {n}\nSLEEP 1.5\nSAY well")
+        fleet.session(f"neighbour-{n}").Agent("A").submit(f"neighbour {n}\nSLEEP 1\nSAY well")
         for n in range(NEIGHBOURS)
     ]
     poisoned = fleet.session("poisoned").Agent("A", tools=["charge"])
     poison = poisoned.submit('CALL charge({"amount": 1})\nDIE 0.5')
     following = poisoned.submit("SAY next")
-    for number in range(1, MAX_ATTEMPTS + 1):
-        wait_until(lambda: not fleet.workers[-1].alive, description=f"death {number} of a worker", timeout=40)
+    wait_until(lambda: not fleet.workers[0].alive, description="the first worker dies", timeout=40)
+    for number in range(1, MAX_ATTEMPTS + 1):  # one more than the poison may kill
         fleet.start(f"worker{number}")
     with pytest.raises(errors.TurnDeadLettered, match="3 times"):
         poison.result(timeout=40)
 
     assert following.result(timeout=40) == "next"
     assert [turn.result(timeout=60) for turn in neighbours] == ["well"] * NEIGHBOURS
-    assert fleet.workers[-1].alive
+    assert sum(worker.alive for worker in fleet.workers) == 1
     record = poison.record()
     crashes = [turn.record().crashes for turn in neighbours]
     with capsys.disabled():
@@ -46,7 +46,7 @@ def test_a_poison_turn_becomes_a_dead_letter_and_its_neighbours_do_not(
     assert (record.status, record.crashes, record.attempt) == (TurnStatus.DEAD_LETTERED, MAX_ATTEMPTS, MAX_ATTEMPTS)
     assert len(fleet.ledger("died")) == MAX_ATTEMPTS
     assert _dead(fleet) == [poison.id]
-    assert max(crashes) >= 1, "no neighbour was in flight on a killed worker: this proves nothing"
+    assert min(crashes) >= 1, "not every neighbour was in flight on a killed worker: this proves nothing"
 
 
 def _dead(fleet: Fleet) -> list[str]:
