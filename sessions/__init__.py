@@ -4,15 +4,25 @@ from sessions.agent import Agent
 from sessions.errors import SessionfleetError
 from sessions.protocol import Event, EventType, TurnStatus
 from sessions.session import Session
+from sessions.team import Agents, AgentTeam, Task
+from sessions.team_result import TaskResult, TaskStatus, TeamResult
+from sessions.team_run import TeamRun
 from sessions.tools import ToolContext, tool
 from sessions.turn import Turn
 
 __all__ = [
     "Agent",
+    "AgentTeam",
+    "Agents",
     "Event",
     "EventType",
     "Session",
     "SessionfleetError",
+    "Task",
+    "TaskResult",
+    "TaskStatus",
+    "TeamResult",
+    "TeamRun",
     "ToolContext",
     "Turn",
     "TurnStatus",

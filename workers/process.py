@@ -36,6 +36,8 @@ from workers.engine.registry import Registry
 from workers.heartbeat import Heartbeat
 from workers.held import Stop
 from workers.rescuer import Rescuer
+from workers.team_runner import TeamRunner
+from workers.team_tasks import TaskTurns
 from workers.turn_runner import Drained, TurnRunner
 from workers.turn_states import TurnStates
 
@@ -106,6 +108,7 @@ class TurnProcess:
         self._runner = TurnRunner(
             s,
             leases=self._leases,
+            teams=TeamRunner(s, TaskTurns(s, self.scripts, self.store, self._wake)),
             states=TurnStates(s, self.scripts, self.store),
             engine=self._engine,
             heartbeat=self._heartbeat,

@@ -141,6 +141,10 @@ class SessionKeys:
         """Hash: the finished steps of an open turn."""
         return f"{self.base}:turn:{part}:journal"
 
+    def idempotency(self, key: str) -> str:
+        """Hash: the turn that was accepted under this (hashed) key of a client's."""
+        return f"{self.base}:idem:{key}"
+
     def public_id(self, part: str) -> str:
         """The turn id that users see; it holds its session, so that its partition can be found (R16)."""
         return f"{self.session_id}~{part}"

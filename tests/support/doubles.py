@@ -9,6 +9,7 @@ writes of one line are atomic. What the model does is said in the message, line 
     FAIL 429 2       the first two model calls of this turn fail like that (counted over attempts)
     FAIL_AFTER 1 429 2  ... but only those behind one tool result
     HANG 1 60        the model call behind one tool result takes 60 s, but only the first time
+    PLAN {...}       the typed answer (default: the whole message)
     DIE              the model call kills its worker with SIGKILL
     DIE 1.5          ... after so many seconds
 """
@@ -112,7 +113,8 @@ async def _think(messages: list[ModelMessage]) -> TextPart | ToolCallPart:
 async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
     if info.output_tools:
         note("model", prompt=_prompt(messages), step=-1)
-        return ModelResponse(parts=[ToolCallPart(info.output_tools[0].name, _prompt(messages))])
+        plan = re.search(r"^PLAN (.*)$", _prompt(messages), re.M)
+        return ModelResponse(parts=[ToolCallPart(info.output_tools[0].name, plan[1] if plan else _prompt(messages))])
     return ModelResponse(parts=[await _think(messages)])
 
 

@@ -15,6 +15,12 @@ if r[1] == 'running' and redis.call('GET', S .. ':lease') == r[2] then
   redis.call('HSET', turn_key(id), 'cancel', now)
   return { 'marked', r[3] }
 end
+if has_tasks(id) then -- a worker cancels them, then ends it
+  redis.call('HSET', turn_key(id), 'cancel', now, 'not_before', now)
+  redis.call('HSET', S .. ':meta', 'wake', 0)
+  reindex(now)
+  return { 'marked', r[3] }
+end
 end_turn(id, 'cancelled', now, redis.call('INCR', P .. ':fence'), 1,
   { 'cancel', now, 'error', failure('TurnCancelled', 'cancelled by a client') })
 -- The turns behind it may have no wake-up on its way; the rescuer looks at once.

@@ -1,0 +1,133 @@
+"""A team's run as its caller sees it: a turn whose answer is a `TeamResult`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Self
+
+from broker_config.settings import Settings
+from sessions.arguments import seconds, short_text
+from sessions.client import Order
+from sessions.output import OutputType
+from sessions.protocol import AgentConfig, TeamSpec, TurnRequest, TurnStatus
+from sessions.session import Session
+from sessions.store.keys import new_session_id, split_turn_id
+from sessions.team_result import TeamResult
+from sessions.turn import Turn
+
+
+class TeamRun(Turn):
+    """One run of a team: a turn like any other, in a session of its own. Its tasks are turns besides.
+
+    `result()` gives a `TeamResult`; `events()` are `task_started` and `task_ended` among the turn's own; `cancel()`
+    cancels the tasks too.
+
+    Attributes:
+        id: hand it to another process, which goes on with `TeamRun.attach(id)`.
+    """
+
+    @classmethod
+    def attach(cls, run_id: str, *, user_id: str | None = None, settings: Settings | None = None) -> Self:
+        """A run by its id, from any process.
+
+        Raises:
+            InvalidTurnId: it is no id of a run.
+            SessionOwnerError: the run belongs to another user.
+        """
+        return cls._of(_session_of(run_id, user_id, settings).turn(run_id))
+
+    @classmethod
+    async def aattach(cls, run_id: str, *, user_id: str | None = None, settings: Settings | None = None) -> Self:
+        """A run by its id, from any process; see `attach`."""
+        return cls._of(await _session_of(run_id, user_id, settings).aturn(run_id))
+
+    @classmethod
+    def _of(cls, turn: Turn) -> Self:
+        return cls(turn._client, turn._keys, turn._part, OutputType.of(TeamResult))  # noqa: SLF001 - it is one
+
+    async def aresult(self, timeout: float | None = None) -> TeamResult:
+        """Wait for the run's end: what came of its tasks. A task that failed raises nothing.
+
+        Raises:
+            ResultTimeout: it did not end in time.
+            TurnFailed: the run itself was cancelled or not done by its deadline, or the manager made no usable plan.
+        """
+        found: TeamResult = await super().aresult(timeout)
+        return found
+
+    def result(self, timeout: float | None = None) -> TeamResult:
+        """Wait for the run's end; see `aresult`."""
+        found: TeamResult = super().result(timeout)
+        return found
+
+    async def acancel(self) -> TurnStatus:
+        """Ask for the run's end. Tasks that have ended stay as they are; the others are cancelled."""
+        return await self._client.portal.acall(self._cancel())
+
+    def cancel(self) -> TurnStatus:
+        """Ask for the run's end; see `acancel`."""
+        return self._client.portal.call(self._cancel())
+
+    async def _cancel(self) -> TurnStatus:
+        status = await self._client.cancel(self._keys, self._part)
+        if not status.final:  # it waits for its tasks: have a worker cancel them now, instead of at its next look
+            await self._client.nudge(self._keys, self._part)
+        return status
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A team as it is sent."""
+
+    spec: TeamSpec
+    user_id: str | None
+    settings: Settings | None
+
+
+def start_run(team: Members, timeout: float | None, idempotency_key: str | None) -> TeamRun:
+    """Have a run accepted."""
+    session, order = _order(team, timeout, idempotency_key)
+    part = session.client.portal.call(session.client.submit(session.keys, order))
+    return TeamRun(session.client, session.keys, part, OutputType.of(TeamResult))
+
+
+async def astart_run(team: Members, timeout: float | None, idempotency_key: str | None) -> TeamRun:
+    """Have a run accepted."""
+    session, order = _order(team, timeout, idempotency_key)
+    part = await session.client.portal.acall(session.client.submit(session.keys, order))
+    return TeamRun(session.client, session.keys, part, OutputType.of(TeamResult))
+
+
+def _order(team: Members, timeout: float | None, idempotency_key: str | None) -> tuple[Session, Order]:
+    spec = team.spec
+    session = Session(
+        _session_id(team.user_id, idempotency_key), team.user_id, queue=spec.queue, settings=team.settings
+    )
+    client = session.client
+    client.check_message(spec.model_dump_json())
+    manager = () if spec.manager is None else (spec.manager,)
+    return session, Order(
+        request=TurnRequest(message=f"{len(spec.tasks)} tasks, {spec.process}", agent="Team", team=spec),
+        agent=AgentConfig(name="Team"),
+        config=b"",
+        user_id=team.user_id,
+        queue=session.queue,
+        timeout=client.settings.turn_timeout if timeout is None else seconds("timeout", timeout),
+        idempotency_key=idempotency_key,
+        # Nobody deletes a run's session: it goes when its result does (P9).
+        session_ttl=client.settings.result_ttl,
+        colleagues=(*manager, *(member.config for member in spec.members)),
+    )
+
+
+def _session_id(user_id: str | None, idempotency_key: str | None) -> str:
+    """A new session for each run; for the same key the same one, since that is where its first use is known."""
+    if idempotency_key is None:
+        return f"team-{new_session_id()}"
+    key = f"{user_id or ''}\0{short_text('idempotency_key', idempotency_key)}"
+    return f"team-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+def _session_of(run_id: str, user_id: str | None, settings: Settings | None) -> Session:
+    return Session(split_turn_id(run_id)[0], user_id, settings=settings)
