@@ -19,6 +19,8 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 from broker_config.redis_clients import PASSING, REDIS_ERRORS, AsyncStore
 from sessions.errors import BackendError, StoreFull, StoreUnavailable
 
+_FLIGHTS: Final = 2
+_SEATS: Final = 256
 _INCLUDE: Final = "--!include "
 _SCRIPTS: Final = resources.files(__package__) / "lua"
 
@@ -58,10 +60,9 @@ Reply = list[Any]
 
 @dataclass(slots=True)
 class _Call:
-    script: Script
-    keys: Sequence[str]
-    args: Sequence[Arg]
-    reply: asyncio.Future[Reply]
+    command: tuple[Arg, ...]
+    script: Script | None
+    reply: asyncio.Future[Any]
 
 
 def store_error(error: BaseException) -> BackendError:
@@ -89,21 +90,23 @@ def translated() -> Iterator[None]:
 
 
 class ScriptRunner:
-    """Runs scripts on the store. Calls made in one tick of the loop share a pipeline, and keep their order."""
+    """Runs scripts, and plain reads, on the store; gathers calls into few pipelines.
+
+    Calls of one tick of the loop share a pipeline and keep their order. While `_FLIGHTS` pipelines are on their way
+    the next calls wait for the first that lands: the busier a process, the larger the pipelines, because what a call
+    costs here is mostly what redis-py does for each pipeline.
+    """
 
     def __init__(self, client: AsyncStore) -> None:
         self._client = client
         self._waiting: list[_Call] = []
+        self._boarding = False
         self._flights: set[asyncio.Task[None]] = set()
 
     def start(self, name: str, keys: Sequence[str], args: Sequence[Arg]) -> asyncio.Future[Reply]:
         """Queue a script for this tick; the future holds its reply."""
-        loop = asyncio.get_running_loop()
-        call = _Call(script(name), keys, args, loop.create_future())
-        if not self._waiting:
-            loop.call_soon(self._take_off)
-        self._waiting.append(call)
-        return call.reply
+        wanted = script(name)
+        return self._queue(("EVALSHA", wanted.sha, len(keys), *keys, *args), wanted)
 
     async def run(self, name: str, keys: Sequence[str], *args: Arg) -> Reply:
         """Run a script and wait for its reply.
@@ -113,11 +116,35 @@ class ScriptRunner:
         """
         return await self.start(name, keys, args)
 
+    async def read(self, *command: Arg) -> Any:
+        """Run a plain command that only reads, with the scripts of this tick.
+
+        Raises:
+            StoreUnavailable, BackendError: the store did not answer.
+        """
+        return await self._queue(command, None)
+
+    def _queue(self, command: tuple[Arg, ...], wanted: Script | None) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        call = _Call(command, wanted, loop.create_future())
+        self._waiting.append(call)
+        if not self._boarding and len(self._flights) < _FLIGHTS:
+            self._boarding = True
+            loop.call_soon(self._take_off)
+        return call.reply
+
     def _take_off(self) -> None:
-        calls, self._waiting = self._waiting, []
-        flight = asyncio.get_running_loop().create_task(self._fly(calls))
-        self._flights.add(flight)
-        flight.add_done_callback(self._flights.discard)
+        self._boarding = False
+        calls, self._waiting = self._waiting[:_SEATS], self._waiting[_SEATS:]
+        if calls:
+            flight = asyncio.get_running_loop().create_task(self._fly(calls))
+            self._flights.add(flight)
+            flight.add_done_callback(self._landed)
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        if self._waiting and not self._boarding:
+            self._take_off()
 
     async def _fly(self, calls: list[_Call]) -> None:
         try:
@@ -135,21 +162,16 @@ class ScriptRunner:
 
     async def _execute(self, calls: Sequence[_Call]) -> list[Any]:
         if len(calls) == 1:
-            return [await self._one(calls[0])]
+            return [await self._one(calls[0].command)]
         async with self._client.pipeline(transaction=False) as pipe:
             for call in calls:  # not `pipe.evalsha`, which a cluster's pipeline refuses
-                pipe.execute_command("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
+                pipe.execute_command(*call.command)
             replies: list[Any] = await pipe.execute(raise_on_error=False)
             return replies
 
-    async def _one(self, call: _Call) -> Any:
+    async def _one(self, command: tuple[Arg, ...]) -> Any:
         try:
-            return await self._client.evalsha(
-                call.script.sha,
-                len(call.keys),
-                *call.keys,
-                *call.args,
-            )
+            return await self._client.execute_command(*command)
         except ResponseError as error:
             return error
 
@@ -157,16 +179,8 @@ class ScriptRunner:
         """The server does not know a script (it is new, or was restarted): send those with their text."""
         done = list(replies)
         for index, (call, reply) in enumerate(zip(calls, replies, strict=True)):
-            if isinstance(reply, NoScriptError):
-                try:
-                    done[index] = await self._client.eval(
-                        call.script.text,
-                        len(call.keys),
-                        *call.keys,
-                        *call.args,
-                    )
-                except ResponseError as error:
-                    done[index] = error
+            if isinstance(reply, NoScriptError) and call.script is not None:
+                done[index] = await self._one(("EVAL", call.script.text, *call.command[2:]))
         return done
 
 

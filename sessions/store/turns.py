@@ -18,7 +18,7 @@ from sessions.errors import (
 )
 from sessions.protocol import TurnError, TurnRequest, TurnStatus, Usage
 from sessions.store.keys import SessionKeys
-from sessions.store.scripts import ScriptRunner, store_error
+from sessions.store.scripts import ScriptRunner
 
 Watch = Literal["readers", "waiters"]
 
@@ -160,10 +160,7 @@ class TurnStore:
         Raises:
             TurnNotFound: there is none.
         """
-        try:
-            values = await self._client.hmget(keys.turn(part), _FIELDS)
-        except Exception as error:
-            raise store_error(error) from error
+        values = await self._scripts.read("HMGET", keys.turn(part), *_FIELDS)
         raw = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
         if not raw:
             raise self._not_found(keys, part)
