@@ -46,8 +46,10 @@ class HeldTurn:
         self.begun = begun
         self.began = time.monotonic()
         self.state = RunState()
+        self.steps = dict(begun.journal)  # with those of this attempt
         self.stop: Stop | None = None
         self.seq = begun.seq
+        self.parent: str | None = None  # the team's run that this turn does a task of
         self.task: asyncio.Task[Any] | None = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -76,6 +78,11 @@ class HeldTurn:
     def lost(self) -> Stop:
         """Why a lease that has ended did so. An outage is no crash; being stopped or stalled looks like one (R8)."""
         return Stop.UNREACHABLE if self._out_of_reach else Stop.LOST
+
+    def go_on_steered(self) -> None:
+        """The same turn runs on, for it was steered at its end: replayed up to there, then one more model call."""
+        session = self.state.session
+        self.state = RunState(draining=self.state.draining, steered=True, session=session)
 
     def take_seq(self, count: int) -> int:
         """Number the next events of this attempt; returns the first number."""

@@ -9,13 +9,14 @@ engine's, and what a transition writes the scripts'.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import uuid_utils
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ from sessions.errors import (
     TurnDeadlineExceeded,
     TurnFailed,
 )
-from sessions.protocol import AgentConfig, EventType, TurnError, TurnRequest, TurnStatus
+from sessions.protocol import AgentConfig, EventType, TeamSpec, TurnError, TurnRequest, TurnStatus
 from sessions.store.history import HistoryEntry, window
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Begun, Effects, Ending, LeaseStore, NotBegun
@@ -39,8 +40,10 @@ from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastT
 from workers.heartbeat import Heartbeat
 from workers.held import HeldTurn, Stop
 from workers.journal import LeasedJournal, persist
+from workers.team_runner import Pause, TeamRunner
 from workers.turn_states import TurnStates
 
+T = TypeVar("T")
 Wake = Callable[[str, int, str], Awaitable[bool]]
 _log = get_logger(__name__)
 _NEIGHBOUR_PAUSE: Final = 0.5
@@ -62,7 +65,7 @@ class Left(StrEnum):
     LOST = "lost"
 
 
-Outcome = Ending | Retry | Left
+Outcome = Ending | Retry | Left | Pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class TurnRunner:
         *,
         leases: LeaseStore,
         states: TurnStates,
+        teams: TeamRunner,
         engine: Engine,
         heartbeat: Heartbeat,
         wake: Wake,
@@ -89,6 +93,7 @@ class TurnRunner:
         self._settings = settings
         self._leases = leases
         self._states = states
+        self._teams = teams
         self._engine = engine
         self._heartbeat = heartbeat
         self._wake = wake
@@ -170,7 +175,11 @@ class TurnRunner:
     async def _execute(self, held: HeldTurn) -> Outcome:
         journal = LeasedJournal(self._leases, held)
         try:
-            turn = self._input(held)
+            request = _request(held.begun)
+            held.parent = request.parent
+            if request.team is not None:
+                return await self._run_team(held, request.team, journal)
+            turn = self._input(held, request)
             held.state.session = await self._states.load(held.keys, held.begun, turn.agent)
             output = await self._until_deadline(held, held.run(self._engine.run(turn, journal, journal, held.state)))
             await journal.settle()
@@ -191,22 +200,27 @@ class TurnRunner:
             _log.exception("turn_broke", turn=held.turn_id)
             return _failed(TurnFailed(f"internal error {type(error).__name__}: {error}"))
 
-    async def _until_deadline(self, held: HeldTurn, run: asyncio.Task[Any]) -> TurnOutput:
+    async def _run_team(self, held: HeldTurn, team: TeamSpec, journal: LeasedJournal) -> Outcome:
+        try:
+            outcome: Outcome = await self._until_deadline(held, held.run(self._teams.advance(held, team, journal)))
+        except asyncio.CancelledError:
+            if held.stop is Stop.CANCELLED:
+                await self._teams.cancel(held, team, journal)
+            raise
+        return outcome
+
+    async def _until_deadline(self, held: HeldTurn, run: asyncio.Task[T]) -> T:
         left = (held.begun.deadline_ms - held.begun.now_ms) / 1000
         timer = asyncio.get_running_loop().call_later(left, held.abort, Stop.DEADLINE)
         try:
-            output: TurnOutput = await run
-            return output
+            return await run
         finally:
             timer.cancel()
 
-    def _input(self, held: HeldTurn) -> TurnInput:
+    def _input(self, held: HeldTurn, request: TurnRequest) -> TurnInput:
         begun = held.begun
-        try:
-            request = TurnRequest.model_validate_json(begun.request)
+        with _readable():
             agent = _agent(begun.agent) if begun.agent else AgentConfig(name=request.agent)
-        except ValidationError as error:
-            raise TurnFailed(f"this worker cannot read the request; is it older than the client? {error}") from error
         return TurnInput(
             turn_id=held.turn_id,
             session_id=held.keys.session_id,
@@ -292,6 +306,8 @@ class TurnRunner:
                 await self._give_back(held, "retry", outcome.pause, EventType.RETRYING, data)
             case Left.HANDED_OVER:
                 await self._give_back(held, "handover", 0.0, EventType.HANDED_OVER, {"why": "shutdown"})
+            case Pause():
+                await self._give_back(held, "tasks", outcome.seconds, None, {})
             case Left.LOST:
                 pass
         return None
@@ -311,6 +327,7 @@ class TurnRunner:
             self._lost(held)
             return None
         self.turns_done += 1
+        self._tell_run(held)
         if done.wake is not None:
             await self._wake(held.keys.ref, done.wake[1], done.wake[0])
         held.effects = done.effects
@@ -319,13 +336,22 @@ class TurnRunner:
         held.go_on_with(done.next, sent + self._settings.lease)
         return held
 
+    def _tell_run(self, held: HeldTurn) -> None:
+        """This was a task of a team: have its run looked at, without waiting for that."""
+        if held.parent is not None:
+            task = asyncio.create_task(self._teams.nudge(held.parent, held.keys.tenant))
+            self._afterwards.add(task)
+            task.add_done_callback(self._afterwards.discard)
+
     def _may_go_on(self, held: HeldTurn) -> bool:
         """Fairness: after so many turns or seconds other sessions come first. A stopping worker begins nothing."""
         s = self._settings
         long = held.served + 1 >= s.turns_per_lease or time.monotonic() - held.since >= s.seconds_per_lease
         return not (self.draining or long)
 
-    async def _give_back(self, held: HeldTurn, why: str, pause: float, event: EventType, data: dict[str, Any]) -> None:
+    async def _give_back(
+        self, held: HeldTurn, why: str, pause: float, event: EventType | None, data: dict[str, Any]
+    ) -> None:
         seq = held.take_seq(1)
         try:
             wake = await persist(
@@ -336,6 +362,19 @@ class TurnRunner:
             return
         if wake is not None:
             await self._wake(held.keys.ref, wake[1], wake[0])
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        raise TurnFailed(f"this worker cannot read the request; is it older than the client? {error}") from error
+
+
+def _request(begun: Begun) -> TurnRequest:
+    with _readable():
+        return TurnRequest.model_validate_json(begun.request)
 
 
 @lru_cache(maxsize=1024)
