@@ -4,10 +4,11 @@ from sessions.agent import Agent
 from sessions.errors import SessionfleetError
 from sessions.protocol import Event, EventType, TurnStatus
 from sessions.session import Session
+from sessions.store.calls import PendingCall
 from sessions.team import Agents, AgentTeam, Task
 from sessions.team_result import TaskResult, TaskStatus, TeamResult
 from sessions.team_run import TeamRun
-from sessions.tools import ToolContext, tool
+from sessions.tools import OutsideResult, ToolContext, tool
 from sessions.turn import Turn
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Agents",
     "Event",
     "EventType",
+    "OutsideResult",
+    "PendingCall",
     "Session",
     "SessionfleetError",
     "Task",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sessions.arguments import message_text, seconds, short_text
+from sessions.arguments import flag, message_text, policy_named, seconds, short_text
 from sessions.client import Order
 from sessions.errors import BadRequest
 from sessions.middleware import apply, apply_blocking
@@ -94,7 +94,7 @@ class Agent:
 
         Args:
             session_id: the session, for a stand-alone agent that serves many.
-            options: `timeout` (seconds to the turn's deadline) and `idempotency_key`, as `asubmit`.
+            options: `timeout` (seconds to the turn's deadline), `policy` and others, as `asubmit`.
 
         Raises:
             TurnFailed, SessionBusy, BackendError, BadRequest: see `sessions.errors`.
@@ -142,7 +142,11 @@ class Agent:
             stream: whether the answer's text comes as deltas (else as one event).
             session_id: the session, for a stand-alone agent that serves many.
             options: `timeout`: seconds to the turn's deadline (SESSIONFLEET_TURN_TIMEOUT by default);
-                `idempotency_key`: the same key with the same message gives the same turn, for a day after its end.
+                `idempotency_key`: the same key with the same message gives the same turn, for a day after its end;
+                `policy`: what becomes of the message when the session is busy, `enqueue`, `reject`, `interrupt`,
+                `rollback` or `steer` (which returns the turn that it joined); the session's by default;
+                `waiting_blocks`: whether later turns wait while this one waits for an answer to a call;
+                `approval_timeout`: seconds until it fails when nobody answers (SESSIONFLEET_APPROVAL_TIMEOUT).
 
         Raises:
             IdempotencyConflict: the key was used for another request.
@@ -166,6 +170,9 @@ class Agent:
         stream: bool,
         timeout: float | None = None,
         idempotency_key: str | None = None,
+        policy: str | None = None,
+        waiting_blocks: bool | None = None,
+        approval_timeout: float | None = None,
     ) -> tuple[Session, Order]:
         message_text(message)
         session = self.session if session_id is None else self.session.sibling(session_id)
@@ -180,6 +187,11 @@ class Agent:
             timeout=settings.turn_timeout if timeout is None else seconds("timeout", timeout),
             idempotency_key=None if idempotency_key is None else short_text("idempotency_key", idempotency_key),
             session_ttl=session.ttl,
+            policy=session.policy if policy is None else policy_named(policy),
+            waiting_blocks=session.waiting_blocks if waiting_blocks is None else flag("waiting_blocks", waiting_blocks),
+            approval_timeout=(
+                settings.approval_timeout if approval_timeout is None else seconds("approval_timeout", approval_timeout)
+            ),
         )
 
 

@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from sessions.errors import BadRequest, InvalidMessage
+from sessions.protocol import Policy
 
 _LONGEST_SECONDS: Final = 100 * 365 * 86400.0
 _TEXT_LIMIT: Final = 256
@@ -31,6 +32,29 @@ def short_text(name: str, value: object) -> str:
     """
     if not isinstance(value, str) or not 0 < len(value.encode(errors="replace")) <= _TEXT_LIMIT or not _encodes(value):
         raise BadRequest(f"{name} {value!r}: give a text of 1 to {_TEXT_LIMIT} bytes, or None")
+    return value
+
+
+def policy_named(value: object) -> Policy:
+    """What becomes of a message when its session is busy.
+
+    Raises:
+        BadRequest: there is no such policy.
+    """
+    try:
+        return Policy(str(value))
+    except ValueError:
+        raise BadRequest(f"policy {value!r}: use one of {', '.join(repr(p.value) for p in Policy)}") from None
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False.
+
+    Raises:
+        BadRequest: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise BadRequest(f"{name} {value!r}: give True or False")
     return value
 
 

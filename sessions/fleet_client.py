@@ -22,6 +22,7 @@ from broker_config.settings import Settings
 from sessions.admission import refuse_unknown, start_hint
 from sessions.dispatch import Dispatcher
 from sessions.errors import (
+    BadRequest,
     MessageTooLarge,
     NoWorkerAlive,
     ResultTimeout,
@@ -35,7 +36,8 @@ from sessions.errors import (
 )
 from sessions.fleet import ensure_fleet, resolved
 from sessions.portal import Portal
-from sessions.protocol import AgentConfig, Event, TurnRequest, TurnStatus, WorkerInfo
+from sessions.protocol import AgentConfig, Answer, Event, Policy, TurnRequest, TurnStatus, WorkerInfo
+from sessions.store.calls import CallStore, PendingCall
 from sessions.store.catalog import living_workers
 from sessions.store.deployment import check_deployment, memory_pressure
 from sessions.store.events import Bell, check_cursor, follow, wait_ring
@@ -62,6 +64,8 @@ class Order:
     Attributes:
         config: the agent's configuration as JSON; empty for the one that the session knows by the agent's name.
         timeout: seconds to the turn's deadline; session_ttl: None leaves what is set.
+        policy: what becomes of it when the session is busy.
+        waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
         colleagues: further agents that the workers must be able to run, of a team.
     """
 
@@ -73,6 +77,9 @@ class Order:
     timeout: float
     idempotency_key: str | None = None
     session_ttl: float | None = None
+    policy: Policy = Policy.ENQUEUE
+    waiting_blocks: bool = True
+    approval_timeout: float = 86400.0
     colleagues: tuple[AgentConfig, ...] = ()
 
 
@@ -123,6 +130,7 @@ class FleetClient:
         self.turns = TurnStore(self.scripts, store, settings)
         self.state = StateStore(self.scripts, store)
         self.records = SessionRecords(self.scripts, store)
+        self.calls = CallStore(self.scripts, store)
         self.bell = Bell(store, uuid_utils.uuid4().hex)
         self.dispatcher = Dispatcher(settings)
 
@@ -160,10 +168,13 @@ class FleetClient:
         part = new_turn_part()
         patience = order.timeout + _DEADLINE_SLACK
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(patience) as limit:
                 with self.bell.waiting(part) as ring:
                     accepted = await self._accept(keys, order, part, watcher=self.bell.nonce)
-                    return await self._wait(keys, accepted, ring, watched=accepted == part)
+                    if accepted == part:
+                        return await self._wait(keys, part, ring, watched=True, limit=(limit, patience))
+                with self.bell.waiting(accepted) as ring:  # the turn that it joined, or of an earlier request
+                    return await self._wait(keys, accepted, ring, watched=False, limit=(limit, patience))
         except TimeoutError:
             raise await self._too_late(keys, part, patience) from None
 
@@ -188,8 +199,14 @@ class FleetClient:
             session_ttl=order.session_ttl,
             agent_name=order.agent.name,
             agent_config=order.config,
+            policy=order.policy,
+            message=order.request.message,
+            waiting_blocks=order.waiting_blocks,
+            approval_timeout=order.approval_timeout,
         )
         accepted = await self.turns.accept(keys, turn)
+        if accepted.tell is not None:
+            await self.dispatcher.tell_cancel(accepted.tell[0], keys.ref, accepted.tell[1])
         if accepted.wake:
             await self.dispatcher.wake(keys.ref, accepted.now_ms, accepted.queue)
         return accepted.part
@@ -262,7 +279,15 @@ class FleetClient:
         except TimeoutError:
             raise await self._too_late(keys, part, timeout) from None
 
-    async def _wait(self, keys: SessionKeys, part: str, ring: asyncio.Event, *, watched: bool) -> TurnRecord:
+    async def _wait(
+        self,
+        keys: SessionKeys,
+        part: str,
+        ring: asyncio.Event,
+        *,
+        watched: bool,
+        limit: tuple[asyncio.Timeout, float] | None = None,
+    ) -> TurnRecord:
         if not watched:
             await self.turns.watch(keys, part, self.bell.nonce, "waiters")
             ring.set()  # it may have ended before we were listed: look once before waiting
@@ -272,6 +297,8 @@ class FleetClient:
             record = await self.turns.read(keys, part)
             if record.status.final:
                 return record
+            if limit is not None and record.status is TurnStatus.WAITING:  # its own clock stands still meanwhile
+                limit[0].reschedule(asyncio.get_running_loop().time() + limit[1])
             if not warned and time.monotonic() - began > _NO_WORKER_WARNING:
                 warned = True
                 await self._warn_without_worker(keys)
@@ -337,6 +364,25 @@ class FleetClient:
         """Have a run that waits for its tasks looked at now."""
         if (wake := await self.turns.nudge(keys, part)) is not None:
             await self.dispatcher.wake(keys.ref, wake[1], wake[0])
+
+    async def pending_calls(self, keys: SessionKeys, part: str) -> list[PendingCall]:
+        """The calls that a turn waits for."""
+        await self.open()
+        return await self.calls.pending(keys, part)
+
+    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> None:
+        """Answer a call that a turn waits for, and wake the turn when it was the last.
+
+        Raises:
+            CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `sessions.approvals`.
+        """
+        await self.open()
+        size, limit = len(answer.model_dump_json()), self.settings.result_limit_bytes
+        if size > limit:
+            raise BadRequest(f"the answer has {size} bytes, the limit is {limit} (SESSIONFLEET_RESULT_LIMIT_BYTES)")
+        answered = await self.calls.answer(keys, part, call_id, answer)
+        if answered.wake is not None:
+            await self.dispatcher.wake(keys.ref, answered.wake[1], answered.wake[0])
 
     async def owner(self, keys: SessionKeys) -> str | None:
         """The user that the session belongs to, if any."""

@@ -48,7 +48,7 @@ TRANSITIONS: dict[TurnStatus, frozenset[TurnStatus]] = {
         }
     ),
     # Back to queued: every pending call is answered, or an interrupt wants what it finished written down.
-    TurnStatus.WAITING: frozenset({TurnStatus.QUEUED, TurnStatus.CANCELLED, TurnStatus.FAILED}),
+    TurnStatus.WAITING: frozenset({TurnStatus.QUEUED, TurnStatus.RUNNING, TurnStatus.CANCELLED, TurnStatus.FAILED}),
     TurnStatus.SUCCEEDED: frozenset(),
     TurnStatus.FAILED: frozenset(),
     TurnStatus.CANCELLED: frozenset(),
@@ -191,6 +191,41 @@ class TurnRequest(BaseModel):
     stream: bool = False
     team: TeamSpec | None = Field(None, description="A team's run: its tasks are turns of their own.")
     parent: str | None = Field(None, description="Id of the run that this turn does a task of.")
+
+
+class AskKind(StrEnum):
+    """What a call waits for."""
+
+    APPROVAL = "approval"  # somebody's leave to run it
+    RESULT = "result"  # a result that comes from elsewhere
+    IN_DOUBT = "in_doubt"  # a person's word on whether it took effect, for its worker died while it ran
+
+
+class Ask(BaseModel):
+    """A call of a tool that its turn waits for, as it is stored; `waits_for` may name what is to bring the result."""
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    key: str
+    call_id: str
+    tool: str
+    args: Any = None
+    kind: AskKind
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    waits_for: str | None = None
+
+
+class Answer(BaseModel):
+    """What somebody decided of an `Ask`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    action: Literal["approve", "deny", "provide"]
+    args: dict[str, Any] | None = None
+    reason: str = ""
+    result: Any = None
 
 
 class Usage(BaseModel):

@@ -7,7 +7,7 @@ from typing import Any
 
 from broker_config.settings import Settings, SettingsError, queue_name
 from sessions.agent import Agent
-from sessions.arguments import seconds, short_text
+from sessions.arguments import flag, policy_named, seconds, short_text
 from sessions.client import FleetClient, get_client
 from sessions.errors import BadRequest, InvalidTurnId
 from sessions.middleware import Middleware, checked
@@ -31,6 +31,10 @@ class Session(StateMethods, RecordMethods):
             same under PraisonAI's name.
         middleware: functions `fn(message, response)`, run in order after each `chat`; what one returns replaces the
             response, None keeps it.
+        policy: what becomes of a message when the session is busy: `enqueue` (wait), `reject` (SessionBusy),
+            `interrupt` (end the running turn and keep what it finished), `rollback` (end and forget it) or `steer`
+            (join the running turn before its next model call).
+        waiting_blocks: whether later turns wait while a turn waits for an approval or an outside result.
         settings: another fleet than the environment's.
 
     Raises:
@@ -46,6 +50,8 @@ class Session(StateMethods, RecordMethods):
         ttl: float | None = None,
         middleware: Sequence[Middleware] | None = None,
         session_ttl: float | None = None,
+        policy: str = "enqueue",
+        waiting_blocks: bool = True,
         settings: Settings | None = None,
     ) -> None:
         self.session_id = new_session_id() if session_id is None else valid_session_id(session_id)
@@ -54,6 +60,8 @@ class Session(StateMethods, RecordMethods):
         lifetime = session_ttl if ttl is None else ttl
         self.ttl = None if lifetime is None else seconds("ttl", lifetime)
         self.middleware = checked(middleware)
+        self.policy = policy_named(policy)
+        self.waiting_blocks = flag("waiting_blocks", waiting_blocks)
         self._settings = settings
         self.keys = self.client.keys(self.session_id)
 
@@ -72,7 +80,15 @@ class Session(StateMethods, RecordMethods):
 
     def sibling(self, session_id: str) -> Session:
         """Another session of the same kind: same queue, ttl and fleet, and no user."""
-        return Session(session_id, queue=self.queue, ttl=self.ttl, middleware=self.middleware, settings=self._settings)
+        return Session(
+            session_id,
+            queue=self.queue,
+            ttl=self.ttl,
+            middleware=self.middleware,
+            policy=self.policy,
+            waiting_blocks=self.waiting_blocks,
+            settings=self._settings,
+        )
 
     def Agent(  # noqa: N802 - the documented name: session.Agent(...)
         self,

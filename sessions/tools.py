@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, overload
 
@@ -19,7 +19,7 @@ MARK = "__sessionfleet_tool__"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Retry = Literal["safe", "never"]
-InDoubt = Literal["unknown", "fail"]
+InDoubt = Literal["unknown", "fail", "wait"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -31,7 +31,8 @@ class ToolSpec:
         name: what the model and `Agent(tools=)` call it.
         retry: `safe` when running it twice does no harm; a call that a crash cut short is then simply repeated.
         in_doubt: what becomes of a `never` call that a crash cut short: `unknown` tells the model so and goes on,
-            `fail` ends the turn with `ToolInDoubt`.
+            `fail` ends the turn with `ToolInDoubt`, `wait` has the turn wait for a person's word.
+        approval: each call waits until somebody approves it.
         description: what the model is told; None: the function's docstring.
     """
 
@@ -39,6 +40,21 @@ class ToolSpec:
     retry: Retry = "never"
     in_doubt: InDoubt = "unknown"
     description: str | None = None
+    approval: bool = False
+
+
+class OutsideResult(Exception):
+    """Raised by a tool whose result comes from elsewhere: its turn waits for `turn.provide(call_id, result)`.
+
+    Args:
+        metadata: what whoever brings the result should know; JSON.
+        waits_for: names what is to bring it, such as a job's or a turn's id.
+    """
+
+    def __init__(self, metadata: Mapping[str, Any] | None = None, *, waits_for: str | None = None) -> None:
+        super().__init__("the result of this tool comes from outside")
+        self.metadata = dict(metadata or {})
+        self.waits_for = waits_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +89,7 @@ def tool(
     *,
     retry: Retry = "never",
     in_doubt: InDoubt = "unknown",
+    approval: bool = False,
     name: str | None = None,
     description: str | None = None,
 ) -> Callable[[Function], Function]: ...
@@ -84,6 +101,7 @@ def tool(
     *,
     retry: Retry = "never",
     in_doubt: InDoubt = "unknown",
+    approval: bool = False,
     name: str | None = None,
     description: str | None = None,
 ) -> Any:
@@ -93,6 +111,7 @@ def tool(
         function: the function, sync or async; its parameters' types and its docstring are what the model sees.
         retry: `safe` if it may run twice for one call (it only reads, or uses `ToolContext.idempotency_key`).
         in_doubt: for `retry="never"`, what to do with a call that was running when its worker died.
+        approval: have each call wait until somebody approves it: `turn.approve(call_id)` or `turn.deny(call_id)`.
         name: another name than the function's.
         description: another description than the docstring.
 
@@ -100,14 +119,16 @@ def tool(
         InvalidTool: it is no named function, or an option or the name cannot be used.
     """
     _check_choice("retry", retry, ("safe", "never"))
-    _check_choice("in_doubt", in_doubt, ("unknown", "fail"))
+    _check_choice("in_doubt", in_doubt, ("unknown", "fail", "wait"))
+    if not isinstance(approval, bool):
+        raise InvalidTool(f"@tool(approval={approval!r}): use True or False")
 
     def mark(marked: Function) -> Function:
         if not inspect.isfunction(marked):
             raise InvalidTool(f"@tool marks functions made with def, not {marked!r}; wrap it in a function")
         if marked.__name__ == "<lambda>" and name is None:
             raise InvalidTool("a lambda has no name to call it by; write a function with def, or give @tool(name=...)")
-        spec = ToolSpec(check_name(name or marked.__name__), retry, in_doubt, description)
+        spec = ToolSpec(check_name(name or marked.__name__), retry, in_doubt, description, approval)
         setattr(marked, MARK, spec)
         return marked
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
+from sessions.approvals import ApprovalMethods
 from sessions.errors import CorruptRecord, TurnFailed, turn_error
 from sessions.output import OutputType
 from sessions.protocol import Event, TurnStatus
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from sessions.client import FleetClient
 
 
-class Turn:
+class Turn(ApprovalMethods):
     """One accepted request of a session.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from sessions.errors import StoreUnavailable
 from sessions.protocol import EventType
-from sessions.store.leases import LeaseStore, Lost
+from sessions.store.leases import LeaseStore, Lost, Word
 from workers.engine.ports import EventDraft, LeaseLost
 from workers.held import HeldTurn, Stop
 
@@ -44,8 +44,8 @@ class LeasedJournal:
     def __init__(self, leases: LeaseStore, held: HeldTurn) -> None:
         self._leases = leases
         self._held = held
-        self._steps = dict(held.begun.journal)
-        self._under_way: Callable[[], Awaitable[bool]] | None = None
+        self._steps = held.steps
+        self._under_way: Callable[[], Awaitable[Word]] | None = None
 
     def lookup(self, key: str) -> bytes | None:
         """The recorded value of a step."""
@@ -77,18 +77,31 @@ class LeasedJournal:
 
     def _writer(
         self, key: str, value: bytes, events: Sequence[EventDraft], *, at_once: bool = False
-    ) -> Callable[[], Awaitable[bool]]:
+    ) -> Callable[[], Awaitable[Word]]:
         """A write that can be done again: the events keep their numbers, so that a repeat changes nothing."""
         turn, keys, seq = self._held.begun, self._held.keys, self._held.take_seq(len(events))
         drafts: list[tuple[EventType, bytes]] = [(e.type, json.dumps(e.data).encode()) for e in events]
         started = [self._leases.record(keys, turn, key, value, seq, drafts)] if at_once else []
 
-        async def write() -> bool:
+        async def write() -> Word:
             recording = started.pop() if started else self._leases.record(keys, turn, key, value, seq, drafts)
             return await recording.done()
 
         return write
 
-    def _heed(self, cancel_asked: bool) -> None:
-        if cancel_asked:
+    async def take_steering(self, key: str) -> bytes:
+        """Journal the unread steering messages under this key, with their events; b"" when there are none."""
+        await self.settle()
+        held, seq = self._held, self._held.seq + 1
+        taken, count = await persist(held, lambda: self._leases.take_steering(held.keys, held.begun, key, seq))
+        held.take_seq(count)
+        held.state.steered = False
+        if taken:
+            self._steps[key] = taken
+        return taken
+
+    def _heed(self, word: Word) -> None:
+        if word is Word.CANCEL:
             self._held.abort(Stop.CANCELLED)
+        elif word is Word.STEER:
+            self._held.state.steered = True

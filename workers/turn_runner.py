@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -26,19 +26,19 @@ from sessions.errors import (
     ModelUnavailable,
     ResultTooLarge,
     StoreUnavailable,
-    TurnCancelled,
     TurnDeadlineExceeded,
     TurnFailed,
 )
-from sessions.protocol import AgentConfig, EventType, TeamSpec, TurnError, TurnRequest, TurnStatus
+from sessions.protocol import AgentConfig, Ask, EventType, TeamSpec, TurnError, TurnRequest, TurnStatus
 from sessions.store.history import HistoryEntry, window
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import Begun, Effects, Ending, LeaseStore, NotBegun
+from sessions.store.leases import Begun, CancelFirst, Effects, Ending, LeaseStore, NotBegun
 from sessions.telemetry import get_logger
 from workers.engine import Engine
-from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput
+from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput, Waiting
 from workers.heartbeat import Heartbeat
 from workers.held import HeldTurn, Stop
+from workers.interruption import cancelled_ending
 from workers.journal import LeasedJournal, persist
 from workers.team_runner import Pause, TeamRunner
 from workers.turn_states import TurnStates
@@ -58,6 +58,13 @@ class Retry:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The turn waits for answers from outside."""
+
+    asks: Sequence[Ask]
+
+
 class Left(StrEnum):
     """The turn is not ended by this worker."""
 
@@ -65,7 +72,7 @@ class Left(StrEnum):
     LOST = "lost"
 
 
-Outcome = Ending | Retry | Left | Pause
+Outcome = Ending | Retry | Left | Pause | Parked
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,7 @@ class TurnRunner:
                 return "last"
             outcome = await self._execute(held)
             following = await self._conclude(held, outcome)
-            held.served += isinstance(outcome, Ending)
+            held.served += isinstance(outcome, Ending) and not held.state.steered
             if following is None:
                 return outcome.value if isinstance(outcome, Left) else "done"
 
@@ -179,6 +186,8 @@ class TurnRunner:
             held.parent = request.parent
             if request.team is not None:
                 return await self._run_team(held, request.team, journal)
+            if held.begun.cancelled:
+                return self._cancelled(held)
             turn = self._input(held, request)
             held.state.session = await self._states.load(held.keys, held.begun, turn.agent)
             output = await self._until_deadline(held, held.run(self._engine.run(turn, journal, journal, held.state)))
@@ -188,6 +197,8 @@ class TurnRunner:
             return self._lost(held)
         except HandedOver:
             return Left.HANDED_OVER
+        except Waiting as waiting:
+            return Parked(waiting.asks)
         except PassingModelError as error:
             return self._retry(held, error)
         except TurnFailed as error:
@@ -210,7 +221,7 @@ class TurnRunner:
         return outcome
 
     async def _until_deadline(self, held: HeldTurn, run: asyncio.Task[T]) -> T:
-        left = (held.begun.deadline_ms - held.begun.now_ms) / 1000
+        left = (held.begun.deadline_ms - held.begun.now_ms) / 1000 - (time.monotonic() - held.began)
         timer = asyncio.get_running_loop().call_later(left, held.abort, Stop.DEADLINE)
         try:
             return await run
@@ -253,7 +264,7 @@ class TurnRunner:
     def _stopped(self, held: HeldTurn) -> Outcome:
         match held.stop:
             case Stop.CANCELLED:
-                return _failed(TurnCancelled("cancelled by a client"), TurnStatus.CANCELLED)
+                return self._cancelled(held)
             case Stop.DEADLINE:
                 return _failed(TurnDeadlineExceeded())
             case Stop.HANDOVER:
@@ -262,6 +273,11 @@ class TurnRunner:
                 return self._lost(held)
             case None:  # the process itself goes down: leave the turn to the next worker
                 return Left.HANDED_OVER
+
+    def _cancelled(self, held: HeldTurn) -> Ending:
+        request = _request(held.begun)
+        turn = None if request.team is not None else self._input(held, request)
+        return cancelled_ending(held, turn, self._states)
 
     def _lost(self, held: HeldTurn) -> Left:
         """Say so in the log, and (when the store was out of reach) to the store: that was no crash."""
@@ -308,8 +324,26 @@ class TurnRunner:
                 await self._give_back(held, "handover", 0.0, EventType.HANDED_OVER, {"why": "shutdown"})
             case Pause():
                 await self._give_back(held, "tasks", outcome.seconds, None, {})
+            case Parked():
+                return await self._park(held, outcome)
             case Left.LOST:
                 pass
+        return None
+
+    async def _park(self, held: HeldTurn, parked: Parked) -> HeldTurn | None:
+        asks = {ask.key: ask.model_dump_json().encode() for ask in parked.asks}
+        data = json.dumps({"calls": [ask.model_dump(mode="json", exclude={"v", "key"}) for ask in parked.asks]})
+        seq = held.take_seq(1)
+        try:
+            wake = await persist(held, lambda: self._leases.wait(held.keys, held.begun, asks, seq, data.encode()))
+        except CancelFirst:
+            return await self._commit(held, self._cancelled(held))
+        except LeaseLost:
+            self._lost(held)
+            return None
+        _log.info("turn_waits", turn=held.turn_id, tools=[ask.tool for ask in parked.asks])
+        if wake is not None:
+            await self._wake(held.keys.ref, wake[1], wake[0])
         return None
 
     async def _commit(self, held: HeldTurn, ending: Ending) -> HeldTurn | None:
@@ -326,6 +360,9 @@ class TurnRunner:
         except LeaseLost:
             self._lost(held)
             return None
+        if done.steered:
+            held.go_on_steered()
+            return held
         self.turns_done += 1
         self._tell_run(held)
         if done.wake is not None:
@@ -382,6 +419,6 @@ def _agent(config: bytes) -> AgentConfig:
     return AgentConfig.model_validate_json(config)
 
 
-def _failed(error: TurnFailed, status: TurnStatus = TurnStatus.FAILED) -> Ending:
+def _failed(error: TurnFailed) -> Ending:
     stored = TurnError(type=type(error).__name__, message=str(error), detail=error.detail)
-    return Ending(status, error=stored.model_dump_json().encode())
+    return Ending(TurnStatus.FAILED, error=stored.model_dump_json().encode())

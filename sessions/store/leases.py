@@ -6,7 +6,7 @@ Every write names the lease value, `<fencing token>:<nonce>`, and is refused whe
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,8 @@ from sessions.protocol import Event, EventType, TurnStatus
 from sessions.state_ops import StateOp
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import Arg, Reply, ScriptRunner
+
+_Wake = tuple[str, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Begun:
         history: the entries of past turns that the turn first saw, oldest first.
         agent: the agent's configuration (JSON) at acceptance.
         state: the session's state (JSON by key), as this attempt found it.
+        cancelled: a client cancelled it; what it finished is to be written down, and nothing run.
     """
 
     part: str
@@ -48,6 +51,7 @@ class Begun:
     history: list[bytes]
     agent: bytes
     state: dict[str, bytes]
+    cancelled: bool = False
 
 
 class NotBegun(StrEnum):
@@ -73,12 +77,26 @@ class Committed:
 
     `effects` says that some wait to be applied in other slots; the lease was given back.
     `wake` is set when turns wait and the lease was given back: (queue, acceptance time in ms) to publish.
+    `steered`: nothing was written, for there is unread steering: the turn goes on.
     """
 
     status: TurnStatus
     next: Begun | None = None
     wake: tuple[str, int] | None = None
     effects: bool = False
+    steered: bool = False
+
+
+class Word(StrEnum):
+    """What a client wants of a turn whose step was just written."""
+
+    OK = "ok"
+    CANCEL = "cancel"
+    STEER = "steer"
+
+
+class CancelFirst(Exception):
+    """A client wants the turn's end: nothing was written."""
 
 
 class Lost(Exception):
@@ -127,7 +145,7 @@ class LeaseStore:
         seq: int,
         events: Sequence[tuple[EventType, bytes]],
     ) -> _Recording:
-        """Write a step and its events (or events only, with no field). Await the result for `cancel` or `Lost`."""
+        """Write a step and its events (or events only, with no field). Await it for a client's wish, or `Lost`."""
         args: list[Arg] = [turn.part, turn.lease, field, value, seq]
         for kind, data in events:
             args += (kind, data)
@@ -150,6 +168,8 @@ class LeaseStore:
         )  # fmt: skip
         if reply[0] == b"lost":
             raise Lost
+        if reply[0] == b"steered":
+            return Committed(TurnStatus.RUNNING, steered=True)
         status, word = TurnStatus(reply[1].decode()), reply[2]
         if word == b"run":
             return Committed(status, next=_begun(reply[2:]))
@@ -164,21 +184,49 @@ class LeaseStore:
         why: str,
         pause: float,
         seq: int,
-        event: EventType,
+        event: EventType | None,
         data: dict[str, Any],
     ) -> tuple[str, int] | None:
         """Give the turn back unfinished; returns the wake-up to publish when it may go on at once.
+
+        Args:
+            why: `retry`, `handover`, or `tasks`: it waits for turns of others, and looks at them after the pause.
 
         Raises:
             Lost: the lease had ended.
         """
         reply = await self._scripts.run(
             "release_turn", keys.pair,
-            turn.part, turn.lease, why, int(pause * 1000), seq, event, json.dumps(data),
+            turn.part, turn.lease, why, int(pause * 1000), seq, event or "", json.dumps(data),
         )  # fmt: skip
         if reply[0] == b"lost":
             raise Lost
-        return (reply[1].decode(), int(reply[2])) if reply[0] == b"released" and pause <= 0 else None
+        return (reply[1].decode(), int(reply[2])) if reply[0] == b"released" and int(reply[3]) <= 0 else None
+
+    async def take_steering(self, keys: SessionKeys, turn: Begun, field: str, seq: int) -> tuple[bytes, int]:
+        """Journal the unread steering under this field; the messages (JSON array of texts), and how many.
+
+        Raises:
+            Lost: nothing was written.
+        """
+        reply = await self._scripts.run("take_steering", keys.pair, turn.part, turn.lease, field, seq)
+        if reply[0] == b"lost":
+            raise Lost
+        return (reply[1], int(reply[2])) if reply[0] == b"taken" else (b"", 0)
+
+    async def wait(self, keys: SessionKeys, turn: Begun, asks: Mapping[str, bytes], seq: int, data: bytes) -> _Wake:
+        """Put the turn to waiting for these calls; returns the wake-up to publish when others can go on meanwhile.
+
+        Raises:
+            Lost, CancelFirst: nothing was written.
+        """
+        asked: list[Arg] = [part for pair in asks.items() for part in pair]
+        reply = await self._scripts.run("wait_turn", keys.pair, turn.part, turn.lease, seq, data, *asked)
+        if reply[0] == b"lost":
+            raise Lost
+        if reply[0] == b"cancel":
+            raise CancelFirst
+        return (reply[2].decode(), int(reply[3])) if reply[1] == b"1" else None
 
     async def forgive(self, keys: SessionKeys, part: str, lease: str) -> str:
         """Say that a lease ended because the store was out of reach, which is no crash of the turn's."""
@@ -194,8 +242,8 @@ class _Recording:
     def __init__(self, scripts: ScriptRunner, keys: SessionKeys, args: list[Arg]) -> None:
         self._reply = scripts.start("record_step", keys.pair, args)
 
-    async def done(self) -> bool:
-        """Wait until it is written; True when a client asked to cancel the turn.
+    async def done(self) -> Word:
+        """Wait until it is written; says what a client wants of the turn.
 
         Raises:
             Lost: nothing was written.
@@ -203,12 +251,12 @@ class _Recording:
         word = (await self._reply)[0]
         if word == b"lost":
             raise Lost
-        return bool(word == b"cancel")
+        return Word(word.decode())
 
 
 def _begun(reply: Reply) -> Begun:
     _, part, lease, attempt, request, deadline, accepted, seq, retries, last, now, owner, *rest = reply
-    journal, history, agent, state = rest
+    journal, history, agent, state, cancelled = rest
     if isinstance(journal, dict):
         steps = {k.decode(): v for k, v in journal.items()}
     else:
@@ -229,6 +277,7 @@ def _begun(reply: Reply) -> Begun:
         journal=steps,
         history=history,
         agent=agent,
+        cancelled=cancelled == b"1",
         state={state[i].decode(): state[i + 1] for i in range(0, len(state), 2)},
     )
 

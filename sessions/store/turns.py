@@ -16,9 +16,9 @@ from sessions.errors import (
     SessionOwnerError,
     TurnNotFound,
 )
-from sessions.protocol import TurnError, TurnRequest, TurnStatus, Usage
+from sessions.protocol import Policy, TurnError, TurnRequest, TurnStatus, Usage
 from sessions.store.keys import SessionKeys
-from sessions.store.scripts import ScriptRunner
+from sessions.store.scripts import ScriptRunner, translated
 
 Watch = Literal["readers", "waiters"]
 
@@ -36,6 +36,8 @@ class NewTurn:
         watcher: nonce of the client that wants to hear of the turn, with what it wants to hear.
         session_ttl: seconds the session lives after its last turn; None leaves what it has.
         agent_config: the agent's configuration (JSON); empty for the one that the session knows under this name.
+        policy: what becomes of it when the session is busy; message: the text that joins a running turn.
+        waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
     """
 
     part: str
@@ -50,17 +52,25 @@ class NewTurn:
     session_ttl: float | None = None
     agent_name: str = ""
     agent_config: bytes = b""
+    policy: Policy = Policy.ENQUEUE
+    message: str = ""
+    waiting_blocks: bool = True
+    approval_timeout: float = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A turn is accepted. `wake` says whether a wake-up must be published, stamped with `now_ms`."""
+    """A turn is accepted. `wake` says whether a wake-up must be published, stamped with `now_ms`.
+
+    `tell`: a worker that runs a turn which this one's policy cancelled, and that turn.
+    """
 
     part: str
     duplicate: bool
     wake: bool
     now_ms: int
     queue: str
+    tell: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +142,20 @@ class TurnStore:
             s.mailbox_limit, turn.queue, turn.watcher, turn.watch, int(s.result_ttl * 1000),
             int(s.idempotency_ttl * 1000), s.max_attempts,
             "" if turn.session_ttl is None else int(turn.session_ttl * 1000),
-            turn.agent_name, turn.agent_config,
+            turn.agent_name, turn.agent_config, turn.policy, int(turn.waiting_blocks),
+            int(turn.approval_timeout * 1000), turn.message,
         )  # fmt: skip
         match reply[0]:
             case b"accepted":
-                return Accepted(turn.part, False, reply[2] == b"1", int(reply[3]), reply[4].decode())
+                tell = (reply[5].decode(), reply[6].decode()) if reply[6] else None
+                return Accepted(turn.part, False, reply[2] == b"1", int(reply[3]), reply[4].decode(), tell)
+            case b"steered":
+                return Accepted(reply[1].decode(), False, False, 0, turn.queue)
+            case b"open":
+                raise SessionBusy(
+                    f"session {keys.session_id!r} has {int(reply[1])} open turns, and the policy is 'reject'; wait "
+                    "for them to end, or send it with another policy"
+                )
             case b"duplicate":
                 return Accepted(reply[1].decode(), True, False, 0, turn.queue)
             case b"conflict":
@@ -192,6 +211,17 @@ class TurnStore:
                 return TurnStatus(reply[1].decode()), None
             case _:
                 raise self._not_found(keys, part)
+
+    async def nudge(self, keys: SessionKeys, part: str) -> tuple[str, int] | None:
+        """Tell a run that one of its tasks ended; returns the wake-up to publish (queue, acceptance time in ms)."""
+        reply = await self._scripts.run("nudge_turn", keys.pair, part)
+        return (reply[1].decode(), int(reply[2])) if reply[0] == b"woken" else None
+
+    async def by_key(self, keys: SessionKeys, idempotency: str) -> str | None:
+        """The turn that was accepted under a (hashed) idempotency key, if any."""
+        with translated():
+            part = await self._client.hget(keys.idempotency(idempotency), "turn")
+        return None if part is None else part.decode()
 
     async def delete_session(self, keys: SessionKeys, user_id: str | None = None) -> dict[str, int]:
         """Remove a session with all it has; a running turn of it can write nothing any more."""

@@ -15,7 +15,7 @@ from sessions.errors import SessionOwnerError
 from sessions.protocol import EventType, TurnStatus, WorkerInfo
 from sessions.store.catalog import forget_worker, living_workers, note_worker
 from sessions.store.keys import FLEET, SessionKeys, new_turn_part
-from sessions.store.leases import Begun, Committed, Ending, LeaseStore, Lost, NotBegun
+from sessions.store.leases import Begun, Committed, Ending, LeaseStore, Lost, NotBegun, Word
 from sessions.store.scripts import ScriptRunner, script, script_names
 from sessions.store.turns import NewTurn, TurnStore
 from tests.support.servers import Server
@@ -80,7 +80,7 @@ async def test_a_turn_from_acceptance_to_its_end(store: Store) -> None:
     begun = await store.begin()
     assert (begun.part, begun.attempt, begun.request, begun.last) == (part, 1, b'{"message":"hi"}', False)
     events = [(EventType.TEXT, b'{"text":"x"}')]
-    assert await store.leases.record(store.keys, begun, "model:1", b"v", 2, events).done() is False
+    assert await store.leases.record(store.keys, begun, "model:1", b"v", 2, events).done() is Word.OK
     assert (await store.run("renew_lease", begun.lease, 5000, part))[0] == b"ok"
     committed = await store.commit(begun)
     assert (committed.status, committed.next, committed.wake) == (TurnStatus.SUCCEEDED, None, None)
@@ -193,7 +193,7 @@ async def test_cancel_wins_over_a_later_commit(store: Store) -> None:
     begun = await store.begin()
     assert await store.turns.cancel(store.keys, waiting) == (TurnStatus.CANCELLED, None)
     assert await store.turns.cancel(store.keys, running) == (TurnStatus.RUNNING, "w1@test")
-    assert await store.leases.record(store.keys, begun, "k", b"v", 2, []).done() is True
+    assert await store.leases.record(store.keys, begun, "k", b"v", 2, []).done() is Word.CANCEL
     assert (await store.run("renew_lease", begun.lease, 5000, running))[0] == b"cancel"
     assert (await store.commit(begun)).status is TurnStatus.CANCELLED
     assert await store.client.llen(store.keys.history) == 0

@@ -160,7 +160,12 @@ def _output_type(config: AgentConfig) -> Any:
 
 def _as_tool(tool: RegisteredTool) -> Tool[Any]:
     try:
-        return Tool(_with_context(tool.function), name=tool.spec.name, description=tool.spec.description)
+        return Tool(
+            _with_context(tool.function),
+            name=tool.spec.name,
+            description=tool.spec.description,
+            requires_approval=tool.spec.approval,
+        )
     except (UserError, PydanticUserError, NameError, TypeError) as error:
         raise TurnConfigurationError(
             f"tool {tool.spec.name!r} ({tool.function.__module__}) cannot be described to a model: "

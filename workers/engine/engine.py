@@ -12,11 +12,12 @@ from pydantic_ai.run import AgentRunResult
 from pydantic_ai.usage import UsageLimits
 
 from workers.engine.agents import AgentCache, PreparedAgent
+from workers.engine.asking import stop_if_waiting
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.failures import classify
 from workers.engine.hooks import HookChain
 from workers.engine.models import OFFLINE, ModelResolver
-from workers.engine.ports import EventSink, RunState, StepJournal, TurnInput, TurnOutput
+from workers.engine.ports import EventSink, RunState, StepJournal, TurnInput, TurnOutput, Waiting
 from workers.engine.registry import Registry
 from workers.engine.scope import TurnScope, current_scope
 from workers.engine.transcript import input_digest, load_history, turn_output, with_output
@@ -65,6 +66,7 @@ class Engine:
         """Run a turn, or go on with one behind its last finished step.
 
         Raises:
+            Waiting: it waits for answers from outside.
             TurnFailed: the turn cannot succeed; the subclass says why.
             PassingModelError: the model could not answer now.
             HandedOver: `state.draining` was set, and the next thing would have been a request to the model.
@@ -79,6 +81,7 @@ class Engine:
         try:
             message = await hooks.message(turn.message, journal)
             result = await self._run_agent(turn, message, prepared, scope.deltas)
+            stop_if_waiting(scope)
             scope.check_open()
             if scope.deltas is not None:
                 await scope.deltas.flush()
@@ -88,6 +91,8 @@ class Engine:
             scope.check_size("the answer", len(output.text.encode()))
             return output
         except Exception as error:
+            if scope.pending and scope.aborted is None:
+                raise Waiting(list(scope.pending.values())) from error
             cause = scope.aborted or classify(error)
             if cause is error:
                 raise

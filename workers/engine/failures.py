@@ -35,7 +35,7 @@ from sessions.errors import (
     TurnConfigurationError,
     TurnFailed,
 )
-from workers.engine.ports import HandedOver, LeaseLost, PassingModelError
+from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, Waiting
 
 _PASSING = (
     ModelRateLimitError,
@@ -45,7 +45,7 @@ _PASSING = (
     ModelRequestTimeout,
 )
 _PASSING_STATUS = frozenset({408, 409, 425, 429})
-_OURS = (SessionfleetError, PassingModelError, HandedOver, LeaseLost)
+_OURS = (SessionfleetError, PassingModelError, HandedOver, LeaseLost, Waiting)
 
 
 def classify(error: Exception) -> Exception:

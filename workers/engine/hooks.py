@@ -17,7 +17,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
 from sessions.errors import HookError, TurnFailed
 from workers.engine.ports import StepJournal, TurnInput
 
-_BEFORE_TURN = "hook:before_turn"
+BEFORE_TURN = "hook:before_turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +87,17 @@ class HookChain:
         """Whether an answer may be changed, and so must not be streamed before."""
         return any(hooks.after_turn for hooks in self._hooks)
 
-    async def message(self, message: str, journal: StepJournal) -> str:
+    async def message(self, message: str, journal: StepJournal, key: str = BEFORE_TURN) -> str:
         """The message that the turn sees; journalled, so that a replay sees the same."""
         functions = [(h.name, h.before_turn) for h in self._hooks if h.before_turn]
         if not functions:
             return message
-        recorded = journal.lookup(_BEFORE_TURN)
+        recorded = journal.lookup(key)
         if recorded is not None:
             return str(json.loads(recorded))
         for name, function in functions:
             message = await _call(name, "before_turn", function, message, self._context, message)
-        await journal.record(_BEFORE_TURN, json.dumps(message).encode())
+        await journal.record(key, json.dumps(message).encode())
         return message
 
     async def request(self, messages: list[ModelMessage]) -> list[ModelMessage]:

@@ -24,16 +24,26 @@ from pydantic_ai.messages import (
     TextPart,
     ToolCallPart,
 )
-from pydantic_ai.models import CompletedStreamedResponse, Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.models import (
+    CompletedStreamedResponse,
+    Model,
+    ModelRequestContext,
+    ModelRequestParameters,
+    StreamedResponse,
+)
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults
 from pydantic_ai.toolsets import AbstractToolset
 from pydantic_core import to_json
+from pydantic_graph import End
 
 from sessions.errors import JournalDiverged
 from sessions.protocol import EventType
+from workers.engine.asking import call_arguments, resolve
 from workers.engine.ports import EventDraft
 from workers.engine.scope import TurnScope, current_scope
+from workers.engine.steering import next_steering
 from workers.engine.tool_journal import JournalToolset
 
 
@@ -62,6 +72,29 @@ class Journal(AbstractCapability[Any]):
     def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any] | None:
         """Journal the calls of these tools."""
         return None if current_scope.get() is None else JournalToolset(toolset)
+
+    async def handle_deferred_tool_calls(
+        self, ctx: RunContext[Any], *, requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
+        """Give the answers that came, or stop the run until they do."""
+        scope = current_scope.get()
+        return None if scope is None else resolve(scope, requests)
+
+    async def before_model_request(
+        self, ctx: RunContext[Any], request_context: ModelRequestContext
+    ) -> ModelRequestContext:
+        """Let steering messages join the request."""
+        if (scope := current_scope.get()) is not None:
+            for text in await next_steering(scope):
+                ctx.enqueue(text)
+        return request_context
+
+    async def after_node_run(self, ctx: RunContext[Any], *, node: Any, result: Any) -> Any:
+        """Let steering that came behind the last model call have one more."""
+        if isinstance(result, End) and (scope := current_scope.get()) is not None:
+            for text in await next_steering(scope):
+                ctx.enqueue(text)
+        return result
 
 
 class JournalModel(WrapperModel):
@@ -167,8 +200,13 @@ class _ModelStep:
                 if part.content and self._scope.deltas is None:
                     yield EventDraft(EventType.TEXT, {"text": part.content})
             elif isinstance(part, ToolCallPart) and part.tool_name not in outputs:
-                data = {"tool": part.tool_name, "call_id": part.tool_call_id, "args": _arguments(part)}
+                data = {"tool": part.tool_name, "call_id": part.tool_call_id, "args": call_arguments(part)}
                 yield EventDraft(EventType.TOOL_CALL, data)
+
+
+def recorded_response(raw: bytes) -> ModelResponse:
+    """The response in a journal's entry."""
+    return _RECORD.validate_json(raw).response
 
 
 def _ends_run(response: ModelResponse) -> bool:
@@ -177,15 +215,6 @@ def _ends_run(response: ModelResponse) -> bool:
     return not any(isinstance(part, ToolCallPart) for part in parts) and any(
         isinstance(part, TextPart) and part.content.strip() for part in parts
     )
-
-
-def _arguments(call: ToolCallPart) -> Any:
-    if isinstance(call.args, str):
-        try:
-            return call.args_as_dict(raise_if_invalid=True)
-        except ValueError:
-            return call.args
-    return call.args or {}
 
 
 def _fingerprint(scope: TurnScope, messages: Sequence[ModelMessage]) -> str:

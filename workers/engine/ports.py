@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sessions.protocol import AgentConfig, EventType, Usage
+from sessions.protocol import AgentConfig, Ask, EventType, Usage
 from sessions.turn_state import TurnState
 
 
@@ -86,6 +86,10 @@ class StepJournal(Protocol):
         """Start writing a model response after which nothing but the commit follows; the commit waits for it."""
         ...
 
+    async def take_steering(self, key: str) -> bytes:
+        """Record the unread steering messages (JSON array of texts) as a step, with their events; b"" for none."""
+        ...
+
 
 class EventSink(Protocol):
     """Takes events that belong to no step: the deltas of a streamed answer."""
@@ -101,11 +105,13 @@ class RunState:
 
     A stopping worker sets `draining`: the engine then raises `HandedOver` instead of calling the model, and the
     runner may cancel the run as long as no tool is running (a tool that is cut short would be left in doubt).
+    `steered` says that there is unread steering, to be taken before the next model call.
     `session` is the state that tools read and change; the commit takes its changes.
     """
 
     draining: bool = False
     tools_running: int = 0
+    steered: bool = False
     session: TurnState = field(default_factory=TurnState)
 
 
@@ -115,6 +121,14 @@ class PassingModelError(Exception):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Waiting(Exception):
+    """The turn waits for answers from outside: nothing else is left to do, and its slot is free for others."""
+
+    def __init__(self, asks: Sequence[Ask]) -> None:
+        super().__init__(f"waits for {', '.join(ask.tool for ask in asks)}")
+        self.asks = asks
 
 
 class HandedOver(Exception):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sessions.errors import ResultTooLarge
+from sessions.protocol import Ask
 from sessions.tools import ToolContext, ToolSpec
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.hooks import HookChain
@@ -30,6 +31,8 @@ class TurnScope:
         plain_text: any text ends the run, so its last response need not be durable before the commit.
         hooks: of this worker and of the turn's agent.
         requests: model responses so far, replayed ones included.
+        steered: the model calls before which steering messages joined this run.
+        pending: questions of this run that have no answer yet, by their keys.
         aborted: the error that ends this run, kept here because agents and tools may swallow what passes them.
     """
 
@@ -43,6 +46,8 @@ class TurnScope:
     plain_text: bool
     hooks: HookChain
     requests: int = 0
+    steered: set[int] = field(default_factory=set)
+    pending: dict[str, Ask] = field(default_factory=dict)
     aborted: Exception | None = None
 
     def abort(self, error: Raised) -> Raised:

@@ -21,10 +21,11 @@ from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt, TurnFailed
-from sessions.protocol import EventType
+from sessions.protocol import Answer, Ask, AskKind, EventType
 from sessions.state_ops import StateOp
-from sessions.tools import ToolContext, ToolSpec
+from sessions.tools import OutsideResult, ToolContext, ToolSpec
 from sessions.turn_state import ToolState
+from workers.engine.asking import answer_to, ask_key, denial
 from workers.engine.ports import EventDraft
 from workers.engine.scope import TurnScope, current_scope, current_tool
 
@@ -42,6 +43,8 @@ class ToolRecord:
         message: what the tool said when it asked for another try, or failed.
         too_large: for `error`: it is the result's size, else the tool itself failed.
         state: the changes of state that the call made.
+        ask: for `deferred`, what it waits for, with the tool's `metadata` and `waits_for`.
+        doubts: for `started`, how often a person had it run again after a crash.
     """
 
     status: Status
@@ -50,11 +53,13 @@ class ToolRecord:
     message: str = ""
     too_large: bool = False
     state: list[StateOp] = field(default_factory=list)
+    ask: AskKind = AskKind.APPROVAL
+    metadata: dict[str, Any] = field(default_factory=dict)
+    waits_for: str | None = None
+    doubts: int = 0
 
 
 _RECORD = TypeAdapter(ToolRecord)
-_STARTED = _RECORD.dump_json(ToolRecord("started"))
-_DEFERRED = _RECORD.dump_json(ToolRecord("deferred"))
 _MESSAGE_CHARS = 500
 
 
@@ -70,9 +75,12 @@ class JournalToolset(WrapperToolset[Any]):
         if scope is None:
             return await self.wrapped.call_tool(name, tool_args, ctx, tool)
         call_id = ctx.tool_call_id or name
+        spec = scope.specs.get(name) or ToolSpec(name)
+        if spec.approval and not ctx.tool_call_approved:
+            raise ApprovalRequired
         # The request's number guards against providers that use a call id again, the retry against repair rounds.
         key = f"tool:{scope.requests}:{call_id}:{ctx.retry}"
-        call = _ToolCall(scope, key, call_id, name, scope.specs.get(name) or ToolSpec(name))
+        call = _ToolCall(scope, key, call_id, name, spec, tool_args, ctx.tool_call_approved)
         return await call.outcome(lambda: self.wrapped.call_tool(name, tool_args, ctx, tool))
 
 
@@ -83,22 +91,26 @@ class _ToolCall:
     call_id: str
     name: str
     spec: ToolSpec
+    args: dict[str, Any]
+    approved: bool
     cause: Exception | None = None
 
     async def outcome(self, body: Callable[[], Awaitable[Any]]) -> Any:
         raw = self.scope.journal.lookup(self.key)
         record = None if raw is None else _RECORD.validate_json(raw)
-        if record is None or record.status == "deferred":
+        if record is None:
             return self._settle(await self._run(body))
+        if record.status == "deferred":
+            return self._settle(await self._deferred(record, body))
         record_durable_unit(executed=False)
         if record.status != "started":
             self.scope.state.session.apply(record.state)
             return self._settle(record)
         if self.spec.retry == "safe":
             return self._settle(await self._run(body))
-        return self._settle(await self._in_doubt())
+        return self._settle(await self._in_doubt(record, body))
 
-    async def _run(self, body: Callable[[], Awaitable[Any]]) -> ToolRecord:
+    async def _run(self, body: Callable[[], Awaitable[Any]], doubts: int = 0) -> ToolRecord:
         state = self.scope.state
         self.scope.check_open()
         if not state.tools_running:
@@ -108,11 +120,14 @@ class _ToolCall:
         state.tools_running += 1
         try:
             if self.spec.retry == "never":
-                await self.scope.write(self.key, _STARTED)
+                await self.scope.write(self.key, _RECORD.dump_json(ToolRecord("started", doubts=doubts)))
             changes = ToolState(state.session)
             record = await self._execute(body, changes)
             record_durable_unit(executed=True)
-            return await self._record(replace(record, state=changes.ops))
+            record = replace(record, state=changes.ops)
+            if record.status == "deferred":
+                return await self._defer(record)
+            return await self._record(record)
         finally:
             state.tools_running -= 1
 
@@ -131,10 +146,11 @@ class _ToolCall:
             return ToolRecord("retry", message=str(error))
         except (ToolFailed, RunCancelled) as error:
             return ToolRecord("failed", message=error.message)
-        except (CallDeferred, ApprovalRequired):
-            # It asks to be called later and has done nothing yet, so there is nothing to doubt.
-            await self.scope.write(self.key, _DEFERRED)
-            raise
+        except (OutsideResult, CallDeferred) as asked:
+            waits_for = asked.waits_for if isinstance(asked, OutsideResult) else None
+            return ToolRecord("deferred", ask=AskKind.RESULT, metadata=asked.metadata or {}, waits_for=waits_for)
+        except ApprovalRequired as asked:  # it has done nothing yet, so there is nothing to doubt
+            return ToolRecord("deferred", ask=AskKind.APPROVAL, metadata=asked.metadata or {})
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -150,7 +166,40 @@ class _ToolCall:
             current_scope.reset(scope_token)
             current_tool.reset(tool_token)
 
-    async def _in_doubt(self) -> ToolRecord:
+    async def _defer(self, record: ToolRecord) -> ToolRecord:
+        """The tool has called out: journal that, and let the run come to its end without it."""
+        await self.scope.write(self.key, _RECORD.dump_json(record))
+        return await self._deferred(record, None)
+
+    async def _deferred(self, record: ToolRecord, body: Callable[[], Awaitable[Any]] | None) -> ToolRecord:
+        if record.ask is AskKind.APPROVAL:
+            if self.approved and body is not None:
+                return await self._run(body)
+            raise ApprovalRequired(metadata=record.metadata)
+        answer = self._answer(record.ask, record.metadata, waits_for=record.waits_for)
+        if answer is None:
+            raise CallDeferred(metadata=record.metadata)
+        if answer.action == "deny":
+            return await self._record(ToolRecord("failed", message=denial(answer), state=record.state))
+        return await self._record(replace(_returned(answer.result), state=record.state))
+
+    def _answer(self, kind: AskKind, metadata: dict[str, Any], again: int = 0, **more: Any) -> Answer | None:
+        key = ask_key(self.scope, kind, self.call_id, again)
+        asked = Ask(key=key, call_id=self.call_id, tool=self.name, args=self.args, kind=kind, metadata=metadata, **more)
+        return answer_to(self.scope, asked)
+
+    async def _ask_person(self, record: ToolRecord, body: Callable[[], Awaitable[Any]]) -> ToolRecord | None:
+        """What a person decided of a call in doubt; None: that nobody knows."""
+        answer = self._answer(AskKind.IN_DOUBT, {}, record.doubts)
+        if answer is None:
+            raise CallDeferred
+        if answer.action == "approve":
+            return await self._run(body, record.doubts + 1)  # should it be in doubt again, that is another question
+        return await self._record(_returned(answer.result)) if answer.action == "provide" else None
+
+    async def _in_doubt(self, record: ToolRecord, body: Callable[[], Awaitable[Any]]) -> ToolRecord:
+        if self.spec.in_doubt == "wait" and (decided := await self._ask_person(record, body)) is not None:
+            return decided
         said = f"the worker died while tool {self.name!r} ran (call {self.call_id!r})"
         if self.spec.in_doubt == "fail":
             raise self.scope.abort(
@@ -191,6 +240,11 @@ class _ToolCall:
             failure = ResultTooLarge if record.too_large else ToolError
             raise self.scope.abort(failure(record.message, tool=self.name)) from self.cause
         return record.result if record.wrapped else record.result.return_value
+
+
+def recorded_call(raw: bytes) -> ToolRecord:
+    """The call in a journal's entry."""
+    return _RECORD.validate_json(raw)
 
 
 def _returned(value: Any) -> ToolRecord:

@@ -98,7 +98,7 @@ def turn_output(result: AgentRunResult[Any]) -> TurnOutput:
         text=text,
         output=output,
         messages=ModelMessagesTypeAdapter.dump_json(new),
-        message_count=_count(new, typed=not isinstance(result.output, str)),
+        message_count=count_messages(new, typed=not isinstance(result.output, str)),
         usage=Usage(
             requests=usage.requests,
             input_tokens=usage.input_tokens,
@@ -128,7 +128,7 @@ def _answer(output: Any) -> tuple[str, Any]:
         raise TurnConfigurationError(f"the agent's output type is not JSON: {error}; use a pydantic model") from error
 
 
-def _count(messages: Sequence[ModelMessage], *, typed: bool) -> int:
+def count_messages(messages: Sequence[ModelMessage], *, typed: bool = False) -> int:
     """The user's prompts and the assistant's texts; a typed answer counts as one."""
     count = int(typed)
     for message in messages:

@@ -3,14 +3,14 @@
 -- session under the same lease, or gives the lease back.
 -- KEYS 1 session base   (writes :lease string, :mailbox list, :history list, :meta hash, :turn:<id> hash,
 --                        :turn:<id>:events stream, :turn:<id>:journal hash, :turns zset, :idem:<key> hash,
---                        :state hash, :outbox list)
+--                        :state hash, :outbox list, :waiting zset; reads :turn:<id>:inbox)
 -- KEYS 2 partition base (writes :wakeups zset, :fence counter, :dead zset)
 -- ARGV 1 turn id · 2 lease value · 3 succeeded | failed | cancelled · 4 result (JSON) or '' · 5 error (JSON) or ''
 --      6 usage (JSON) · 7 history entry or '' · 8 messages in it · 9 seq of the ended event
 --      10 1 to go on with the next turn, else 0 · 11 lease (ms) · 12 worker's name · 13 history window (turns)
 --      14 1 when this process may run a turn on its last attempt, else 0
 --      15 number of changes to the session's state · 16... four each (as write_state's), then effects for the outbox
--- Returns lost (nothing written) | committed, status, released | committed, status, more (turns wait: publish a
+-- Returns lost (nothing written) | steered (nothing written: unread steering wants one more model call) | committed, status, released | committed, status, more (turns wait: publish a
 --      wake-up), queue, now (ms) | committed, status, outbox (effects to apply) | committed, status, run... (as lease_session's run)
 --!include clock
 --!include session
@@ -31,7 +31,7 @@ end
 S, P = KEYS[1], KEYS[2]
 local id, value, status, now = ARGV[1], ARGV[2], ARGV[3], now_ms()
 local t = turn_key(id)
-local r = redis.call('HMGET', t, 'status', 'owner', 'cancel')
+local r = redis.call('HMGET', t, 'status', 'owner', 'cancel', 'keep')
 if r[2] ~= value then return { 'lost' } end
 if FINAL[r[1]] then
   status = r[1] -- sent again after a lost reply: the stored outcome stands (R1)
@@ -39,9 +39,12 @@ else
   if r[1] ~= 'running' or redis.call('GET', S .. ':lease') ~= value then return { 'lost' } end
   if redis.call('LINDEX', S .. ':mailbox', 0) ~= id then return { 'lost' } end
   local result, why, entry = ARGV[4], ARGV[5], ARGV[7]
+  local kept = r[3] and r[4] == '1' -- interrupted: what it finished goes into the history
   if r[3] and status ~= 'cancelled' then -- an accepted cancel wins over a commit that comes after it (R5)
-    status, result, entry, why = 'cancelled', '', '', failure('TurnCancelled', 'cancelled by a client')
+    status, result, why = 'cancelled', '', failure('TurnCancelled', 'cancelled by a client')
   end
+  if status == 'succeeded' and redis.call('EXISTS', t .. ':inbox') == 1 then return { 'steered' } end
+  if status == 'cancelled' and not kept then entry = '' end
   if entry ~= '' then
     redis.call('RPUSH', S .. ':history', entry)
     redis.call('HINCRBY', S .. ':meta', 'messages', ARGV[8])
@@ -49,7 +52,7 @@ else
   for field, spent in pairs(cjson.decode(ARGV[6])) do
     if type(spent) == 'number' and spent ~= 0 then redis.call('HINCRBYFLOAT', S .. ':meta', field, spent) end
   end
-  if status == 'succeeded' then apply_effects() end
+  if status == 'succeeded' or kept then apply_effects() end
   local token = string.match(value, '^(%d+):')
   end_turn(id, status, now, token, ARGV[9], { 'result', result, 'error', why, 'usage', ARGV[6] })
 end

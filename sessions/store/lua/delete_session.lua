@@ -10,17 +10,22 @@ local owner = redis.call('HGET', S .. ':meta', 'owner')
 if ARGV[1] ~= '' and owner and owner ~= ARGV[1] then return { 'owner' } end
 local ids, removed, turns, open = {}, 0, 0, 0
 for _, id in ipairs(redis.call('LRANGE', S .. ':mailbox', 0, -1)) do ids[id], open = true, open + 1 end
+for _, id in ipairs(redis.call('ZRANGE', S .. ':waiting', 0, -1)) do
+  if not ids[id] then ids[id], open = true, open + 1 end
+end
 for _, id in ipairs(redis.call('ZRANGE', S .. ':turns', 0, -1)) do ids[id] = true end
 for id in pairs(ids) do
   local t = turn_key(id)
   ring(id, true)
-  local idem = redis.call('HGET', t, 'idem')
-  if idem and idem ~= '' then removed = removed + redis.call('UNLINK', S .. ':idem:' .. idem) end
-  removed = removed + redis.call('UNLINK', t, t .. ':events', t .. ':journal')
+  local idems = redis.call('HMGET', t, 'idem', 'steer_idem')
+  for idem in string.gmatch((idems[1] or '') .. ' ' .. (idems[2] or ''), '%S+') do
+    removed = removed + redis.call('UNLINK', S .. ':idem:' .. idem)
+  end
+  removed = removed + redis.call('UNLINK', t, t .. ':events', t .. ':journal', t .. ':inbox')
   redis.call('ZREM', P .. ':dead', ref() .. '~' .. id)
   turns = turns + 1
 end
 for _, name in ipairs(SESSION_KEYS) do removed = removed + redis.call('UNLINK', S .. ':' .. name) end
-removed = removed + redis.call('UNLINK', S .. ':mailbox', S .. ':lease', S .. ':expired', S .. ':outbox')
+removed = removed + redis.call('UNLINK', S .. ':mailbox', S .. ':lease', S .. ':expired', S .. ':outbox', S .. ':waiting')
 redis.call('ZREM', P .. ':wakeups', ref())
 return { 'deleted', removed, turns, open }

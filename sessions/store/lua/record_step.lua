@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- Journals a finished step and its events in one step; without a field, appends events only.
--- KEYS 1 session base   (writes :turn:<id>:journal hash, :turn:<id>:events stream, :turn:<id> hash; reads :lease)
+-- KEYS 1 session base   (writes :turn:<id>:journal hash, :turn:<id>:events stream, :turn:<id> hash; reads :lease, :turn:<id>:inbox)
 -- KEYS 2 partition base (publishes on :bell:<client>)
 -- ARGV 1 turn id · 2 lease value · 3 journal field, or '' · 4 value · 5 seq of the first event
 --      6... type, data (JSON) of each event
--- Returns ok | cancel (written, and a client asked to cancel this turn) | lost (nothing written)
+-- Returns ok | cancel (written, and a client asked to cancel this turn) | steer (written, and there is unread
+--      steering) | lost (nothing written)
 --!include clock
 --!include session
 S, P = KEYS[1], KEYS[2]
@@ -23,4 +24,6 @@ if last then
 end
 -- All that was said before a finished step stays valid after a crash: its replay does not say it again (P5).
 if ARGV[3] ~= '' then redis.call('HSET', t, 'valid', last or (token .. '-' .. r[4])) end
-return { r[3] and 'cancel' or 'ok' }
+if r[3] then return { 'cancel' } end
+if ARGV[3] ~= '' and redis.call('EXISTS', t .. ':inbox') == 1 then return { 'steer' } end
+return { 'ok' }

@@ -16,13 +16,15 @@ end
 
 local function look(member)
   S = P .. ':' .. member
+  expire_waits(now)
   local id = redis.call('LINDEX', S .. ':mailbox', 0)
-  local r = id and redis.call('HMGET', turn_key(id), 'status', 'not_before', 'deadline') or {}
-  local asleep = (tonumber(r[2] or '') or 0) > now or (r[1] == 'waiting' and (tonumber(r[3] or '') or 0) > now)
+  local r = id and redis.call('HMGET', turn_key(id), 'status', 'not_before') or {}
+  local not_before = tonumber(r[2] or '') or 0
+  local asleep = not_before > now or (r[1] == 'waiting' and not_before == 0)
   local effects = redis.call('EXISTS', S .. ':outbox') == 1
   if redis.call('EXISTS', S .. ':lease') == 1 or not effects and (not id or asleep) then return reindex(now) end
   local m = redis.call('HMGET', S .. ':meta', 'wake', 'wake_queue', 'queue')
-  if r[1] == 'queued' and on_its_way(m) then
+  if r[1] ~= 'running' and on_its_way(m) then
     local pause = math.min(5000, math.max(1000, (now - m[1]) / 4)) -- growing pauses, so that a backlog costs little
     redis.call('ZADD', P .. ':wakeups', now + pause, member)
     return

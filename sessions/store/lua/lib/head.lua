@@ -3,7 +3,7 @@
 -- What the worker needs to run a turn: its record, its journal and the window of history that it first saw (R6).
 local function run_reply(id, value, now, last)
   local t = turn_key(id)
-  local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries', 'agent')
+  local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries', 'agent', 'cancel')
   local seen = redis.call('HGET', t .. ':journal', 'inputs')
   local upto, window = string.match(seen, '^(%d+):(%d+):')
   local from = math.max(0, upto - window)
@@ -14,17 +14,26 @@ local function run_reply(id, value, now, last)
   local owner = redis.call('HGET', S .. ':meta', 'owner') or ''
   return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
     redis.call('HGETALL', t .. ':journal'), history, r[7] or '',
-    redis.call('HGETALL', S .. ':state') }
+    redis.call('HGETALL', S .. ':state'), r[8] and '1' or '0' }
 end
 
 local function start(id, value, lease_ms, worker, window, now, last)
   local t = turn_key(id)
   local token = string.match(value, '^(%d+):')
   redis.call('SET', S .. ':lease', value, 'PX', lease_ms)
-  local attempt = redis.call('HINCRBY', t, 'attempt', 1)
-  redis.call('HSET', t, 'status', 'running', 'owner', value, 'worker', worker, 'started', now, 'not_before', 0, 'seq', 1)
+  local resumed = redis.call('HDEL', t, 'resumed') == 1 -- it waited: going on is no new attempt, and no event
+  local answered = redis.call('HDEL', t, 'answered') == 1 -- so is going on with the answers, which clients hear of
+  local attempt = redis.call('HINCRBY', t, 'attempt', (resumed or answered) and 0 or 1)
+  redis.call('HSET', t, 'status', 'running', 'owner', value, 'worker', worker, 'not_before', 0, 'seq', resumed and 0 or 1)
+  if not resumed then redis.call('HSET', t, 'started', now) end
   redis.call('HSETNX', t .. ':journal', 'inputs', redis.call('LLEN', S .. ':history') .. ':' .. window .. ':' .. now)
-  if attempt == 1 then
+  if resumed then
+    reindex(now)
+    return run_reply(id, value, now, last)
+  elseif answered then
+    local eid = add_event(id, token, 1, 'resumed', cjson.encode({ attempt = attempt, worker = worker }))
+    redis.call('HSET', t, 'valid', eid)
+  elseif attempt == 1 then
     add_event(id, token, 1, 'started', cjson.encode({ attempt = 1, worker = worker }))
   else
     local valid = redis.call('HGET', t, 'valid')
@@ -46,11 +55,14 @@ end
 -- Ends heads that can run no more, then starts the first that can. `value` is the lease held, or nil: then it is
 -- made from a new fencing token. Answers run | empty | waiting | later | last.
 local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
+  expire_waits(now)
   while true do
     local id = redis.call('LINDEX', S .. ':mailbox', 0)
     if not id then return { 'empty' } end
-    local r = redis.call('HMGET', turn_key(id), 'status', 'owner', 'crashes', 'max_attempts', 'cancel', 'deadline', 'not_before')
+    local r = redis.call('HMGET', turn_key(id), 'status', 'owner', 'crashes', 'max_attempts', 'cancel', 'deadline', 'not_before',
+      'keep')
     local crashes, limit = tonumber(r[3] or '') or 0, tonumber(r[4] or '') or 1
+    local not_before = tonumber(r[7] or '') or 0
     if r[1] == 'running' and value and r[2] == value then -- sent again after a lost reply
       return run_reply(id, value, now, (limit > 1 and crashes == limit - 1) and '1' or '0')
     end
@@ -61,20 +73,25 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
         crashes = note_crash(id, r[2])
       end
     end
+    -- Interrupted, with finished steps that go into the history: a worker writes them down.
+    local kept = r[5] and r[8] == '1' and crashes < limit
+      and redis.call('HEXISTS', turn_key(id) .. ':journal', 'inputs') == 1
     local function token() return redis.call('INCR', P .. ':fence') end
     if not r[1] then
       bury_missing(id, now)
-    elseif r[5] then
+    elseif r[5] and not kept and not (has_tasks(id) and crashes < limit and tonumber(r[6]) > now) then
       end_turn(id, 'cancelled', now, token(), 1, { 'error', failure('TurnCancelled', 'cancelled by a client') })
     elseif crashes >= limit then
       end_turn(id, 'dead_lettered', now, token(), 1, { 'error', failure('TurnDeadLettered',
         'the worker of this turn died ' .. crashes .. ' times; its journal is kept') })
-    elseif tonumber(r[6]) <= now then
+    elseif r[1] == 'waiting' and not_before == 0 then
+      return { 'waiting' }
+    elseif tonumber(r[6]) <= now and not kept then
       end_turn(id, 'failed', now, token(), 1, { 'error', failure('TurnDeadlineExceeded',
         'the deadline passed before the turn ended; give it more time with timeout=') })
-    elseif r[1] == 'waiting' then
+    elseif r[1] == 'waiting' and not_before > now then
       return { 'waiting' }
-    elseif (tonumber(r[7] or '') or 0) > now then
+    elseif not_before > now and not kept then
       return { 'later', r[7] }
     elseif limit > 1 and crashes == limit - 1 and last_ok == '0' then
       return { 'last' } -- this process already runs a turn on its last attempt (R8)

@@ -10,6 +10,11 @@ local function turn_key(id)
   return S .. ':turn:' .. id
 end
 
+-- Is it a run whose tasks are turns of their own? Then a worker must cancel those before it ends.
+local function has_tasks(id)
+  return redis.call('HEXISTS', turn_key(id) .. ':journal', 'team') == 1
+end
+
 local function ref()
   return string.sub(S, #P + 2)
 end
@@ -49,15 +54,15 @@ local function reindex(now)
     local not_before = tonumber(r[2] or '') or 0
     if not_before > now then
       score = not_before
-    elseif r[1] == 'waiting' then
-      score = tonumber(r[3]) or now
-    else
+    elseif r[1] ~= 'waiting' or not_before > 0 then
       score = (tonumber(redis.call('HGET', S .. ':meta', 'wake') or '') or now) + LOST_WAKE_MS
     end
   end
   if left <= 0 and redis.call('EXISTS', S .. ':outbox') == 1 then -- effects that wait for their own slots (R7)
     score = math.min(score or math.huge, now + LOST_WAKE_MS)
   end
+  local waits = redis.call('ZRANGE', S .. ':waiting', 0, 0, 'WITHSCORES') -- for answers, each up to its own deadline
+  if waits[2] then score = math.min(score or math.huge, tonumber(waits[2])) end
   if score then
     redis.call('ZADD', P .. ':wakeups', score, ref())
   else
@@ -97,10 +102,12 @@ end
 -- The one way a turn gets its final status. `fields` are further fields of the record.
 local function end_turn(id, status, now, token, seq, fields)
   local t = turn_key(id)
-  local r = redis.call('HMGET', t, 'result_ttl', 'idem', 'idem_ttl', 'attempt', 'cancel')
+  local r = redis.call('HMGET', t, 'result_ttl', 'idem', 'idem_ttl', 'steer_idem')
   local ttl = tonumber(r[1])
   redis.call('HSET', t, 'status', status, 'ended', now, unpack(fields))
   redis.call('LREM', S .. ':mailbox', 1, id)
+  redis.call('ZREM', S .. ':waiting', id)
+  redis.call('UNLINK', t .. ':inbox')
   if status == 'dead_lettered' then
     redis.call('PEXPIRE', t .. ':journal', ttl)
     redis.call('ZREMRANGEBYSCORE', P .. ':dead', '-inf', now - ttl)
@@ -115,8 +122,8 @@ local function end_turn(id, status, now, token, seq, fields)
   add_event(id, token, seq, 'ended', said .. '}')
   redis.call('PEXPIRE', t, ttl)
   redis.call('PEXPIRE', t .. ':events', ttl)
-  if r[2] and r[2] ~= '' then
-    redis.call('PEXPIRE', S .. ':idem:' .. r[2], tonumber(r[3]))
+  for idem in string.gmatch((r[2] or '') .. ' ' .. (r[4] or ''), '%S+') do
+    redis.call('PEXPIRE', S .. ':idem:' .. idem, tonumber(r[3]))
   end
   redis.call('ZREMRANGEBYSCORE', S .. ':turns', '-inf', now)
   redis.call('ZADD', S .. ':turns', now + ttl, id)
@@ -138,4 +145,13 @@ end
 
 local function failure(kind, message)
   return cjson.encode({ type = kind, message = message })
+end
+
+-- Ends the turns whose pending calls nobody answered in time.
+local function expire_waits(now)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', S .. ':waiting', '-inf', now)) do
+    end_turn(id, 'failed', now, redis.call('INCR', P .. ':fence'), 1, { 'error', failure('ApprovalTimeout',
+      'nobody answered its pending calls in time; allow more with approval_timeout=') })
+    if redis.call('EXISTS', S .. ':lease') == 0 then redis.call('HSET', S .. ':meta', 'wake', 0) end
+  end
 end

@@ -1,0 +1,124 @@
+"""The calls that a turn waits for, as a client sees them: list them, and answer them. The first answer counts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from sessions.errors import BadRequest, CallAnswered, CallNotFound, CorruptRecord, TurnNotFound
+from sessions.protocol import Answer, Ask, AskKind
+from sessions.store.keys import SessionKeys
+from sessions.store.scripts import ScriptRunner, translated
+
+_ACTIONS: Final = {
+    AskKind.APPROVAL: ("approve", "deny"),
+    AskKind.RESULT: ("provide", "deny"),
+    AskKind.IN_DOUBT: ("approve", "provide", "deny"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A call of a tool that a turn waits for.
+
+    Attributes:
+        kind: `approval` (approve or deny it), `result` (provide it) or `in_doubt` (a worker died while it ran:
+            approve runs it again, provide says what came of it, deny that nobody knows).
+        metadata: what the tool said of it; waits_for: what is to bring the result, if the tool said so.
+    """
+
+    call_id: str
+    tool: str
+    args: Any
+    kind: str
+    metadata: dict[str, Any]
+    waits_for: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer counts. `wake` is the wake-up to publish when the turn can go on: (queue, acceptance time in ms)."""
+
+    wake: tuple[str, int] | None = None
+
+
+class CallStore:
+    """Pending calls in the store."""
+
+    def __init__(self, scripts: ScriptRunner, client: Any) -> None:
+        self._scripts = scripts
+        self._client = client
+
+    async def pending(self, keys: SessionKeys, part: str) -> list[PendingCall]:
+        """The calls without an answer, in the order in which they were made.
+
+        Raises:
+            TurnNotFound: there is no such turn.
+        """
+        asks, answers = await self._read(keys, part)
+        return [
+            PendingCall(a.call_id, a.tool, a.args, a.kind.value, a.metadata, a.waits_for)
+            for a in asks
+            if a.key not in answers
+        ]
+
+    async def answer(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> Answered:
+        """Answer a call; the same answer again changes nothing.
+
+        Raises:
+            CallNotFound: the turn waits for no such call. CallAnswered: another answer came first.
+            BadRequest: this kind of call cannot be answered like that. TurnNotFound: there is no such turn.
+        """
+        asks, answers = await self._read(keys, part)
+        ask = _chosen([a for a in asks if a.call_id == call_id], answers)
+        if ask is None:
+            raise self._unknown(keys, part, call_id, [a.call_id for a in asks if a.key not in answers])
+        if answer.action not in _ACTIONS[ask.kind]:
+            allowed = " or ".join(f"{action}()" for action in _ACTIONS[ask.kind])
+            raise BadRequest(f"call {call_id!r} of {ask.tool!r} waits for {ask.kind.value!r}: use {allowed}")
+        said = json.dumps({"call_id": call_id, "tool": ask.tool, "action": answer.action, "reason": answer.reason})
+        reply = await self._scripts.run("answer_call", keys.pair, part, ask.key, answer.model_dump_json(), said)
+        match reply[0]:
+            case b"answered":
+                return Answered((reply[2].decode(), int(reply[3])) if reply[1] == b"1" else None)
+            case b"same":
+                return Answered()
+            case b"other":
+                first = Answer.model_validate_json(reply[1]).action
+                raise CallAnswered(f"call {call_id!r} of {ask.tool!r}: {CallAnswered.__doc__} (it was {first!r})")
+            case b"missing":
+                raise self._no_turn(keys, part)
+            case _:
+                raise self._unknown(keys, part, call_id, [])
+
+    async def _read(self, keys: SessionKeys, part: str) -> tuple[list[Ask], set[str]]:
+        with translated():
+            journal = await self._client.hgetall(keys.journal(part))
+            if not journal and not await self._client.exists(keys.turn(part)):
+                raise self._no_turn(keys, part)
+        try:
+            asks = [Ask.model_validate_json(v) for k, v in journal.items() if k.startswith(b"ask:")]
+        except ValidationError as error:
+            raise CorruptRecord(f"a pending call of turn {part} cannot be read: {error}") from error
+        answers = {k.decode().removeprefix("answer:") for k in journal if k.startswith(b"answer:")}
+        return asks, answers
+
+    @staticmethod
+    def _no_turn(keys: SessionKeys, part: str) -> TurnNotFound:
+        return TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
+
+    @staticmethod
+    def _unknown(keys: SessionKeys, part: str, call_id: str, pending: list[str]) -> CallNotFound:
+        listed = ", ".join(map(repr, pending)) or "none"
+        return CallNotFound(f"turn {keys.public_id(part)!r} does not wait for call {call_id!r}; it waits for: {listed}")
+
+
+def _chosen(asks: list[Ask], answers: set[str]) -> Ask | None:
+    """The question that is meant: the one that is open, else the latest, for providers use call ids again."""
+    unanswered = [ask for ask in asks if ask.key not in answers]
+    latest = sorted(asks, key=lambda ask: int(ask.key.partition(":")[0]))
+    found = unanswered or latest
+    return found[-1] if found else None

@@ -1,0 +1,63 @@
+-- What a new message does to the turns before it: shared by nothing but acceptance, and apart for its length.
+
+-- Was this turn ever begun? Then it may have finished steps.
+local function begun(id)
+  return redis.call('HEXISTS', turn_key(id) .. ':journal', 'inputs') == 1
+end
+
+-- An accepted mark wins over any later commit (R5). A rollback overrules an interrupt, nothing a plain cancel.
+local function mark(id, how, now)
+  local t = turn_key(id)
+  if redis.call('HSETNX', t, 'cancel', now) == 1 or how == 'rollback' then
+    redis.call('HSET', t, 'keep', how == 'interrupt' and 1 or 0)
+  end
+end
+
+-- Cancels the turns in the line for a newer one. One that a worker runs is marked; so is one that was begun and of
+-- which an interrupt keeps what it finished: a worker writes that down. Answers whom to tell, and of which turn.
+local function clear_line(how, now)
+  local worker, marked = '', ''
+  for i, id in ipairs(redis.call('LRANGE', S .. ':mailbox', 0, -1)) do
+    local t = turn_key(id)
+    local r = redis.call('HMGET', t, 'status', 'owner', 'worker')
+    if not r[1] then
+      bury_missing(id, now)
+    elseif r[1] == 'running' and redis.call('GET', S .. ':lease') == r[2] then
+      mark(id, how, now)
+      worker, marked = r[3], id
+    elseif i == 1 and (how == 'interrupt' and begun(id) or has_tasks(id)) then
+      mark(id, how, now)
+      redis.call('HSET', t, 'not_before', now)
+      if r[1] == 'waiting' and redis.call('ZREM', S .. ':waiting', id) == 1 then
+        redis.call('HSET', t, 'status', 'queued')
+      end
+    else
+      end_turn(id, 'cancelled', now, redis.call('INCR', P .. ':fence'), 1,
+        { 'cancel', now, 'error', failure('TurnCancelled', 'a newer message took its place (' .. how .. ')') })
+    end
+  end
+  return worker, marked
+end
+
+-- The turn that a steering message joins: begun, of the same agent, and nobody wants its end.
+local function steerable(agent)
+  local id = redis.call('LINDEX', S .. ':mailbox', 0)
+  if not id or not begun(id) then return nil end
+  local r = redis.call('HMGET', turn_key(id), 'request', 'cancel')
+  if r[2] or not r[1] then return nil end
+  local request = cjson.decode(r[1])
+  if request.agent == agent and type(request.team) ~= 'table' then return id end
+  return nil
+end
+
+-- Puts a message into the inbox of a turn, with its idempotency key if it has one.
+local function steer(id, message, op, idem, digest)
+  local t = turn_key(id)
+  redis.call('RPUSH', t .. ':inbox', cjson.encode({ id = op, text = message }))
+  redis.call('SET', S .. ':op:' .. op, id, 'PX', 60000)
+  if idem ~= '' then
+    redis.call('HSET', S .. ':idem:' .. idem, 'turn', id, 'digest', digest)
+    local others = redis.call('HGET', t, 'steer_idem')
+    redis.call('HSET', t, 'steer_idem', others and others .. ' ' .. idem or idem)
+  end
+end

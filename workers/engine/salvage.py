@@ -1,0 +1,107 @@
+"""What an interrupted turn had finished, as history: read from its journal, without running anything.
+
+Complete model responses and what their tools returned. A call without a return gets one that says so, for no model
+takes a call that was never answered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelRequestPart,
+    ModelResponse,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+
+from sessions.protocol import Usage
+from sessions.state_ops import StateOp
+from workers.engine.hooks import BEFORE_TURN
+from workers.engine.journal import recorded_response
+from workers.engine.ports import TurnInput
+from workers.engine.steering import steering_key
+from workers.engine.tool_journal import ToolRecord, recorded_call
+from workers.engine.transcript import count_messages
+
+NOT_RUN = "Interrupted by the user before this tool ran."
+UNKNOWN = "Interrupted by the user while this tool ran: it may or may not have taken effect."
+
+
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """The finished steps of a turn: messages as one JSON array, how many a person would count, and their changes."""
+
+    messages: bytes
+    message_count: int
+    usage: Usage
+    state: list[StateOp] = field(default_factory=list)
+
+
+def finished_steps(turn: TurnInput, steps: Mapping[str, bytes]) -> Salvaged:
+    """What a turn with this journal had finished."""
+    said = json.loads(steps[BEFORE_TURN]) if BEFORE_TURN in steps else turn.message
+    messages: list[ModelMessage] = [_request(turn, [UserPromptPart(said), *_steering(steps, 1)])]
+    responses: list[ModelResponse] = []
+    changes: list[StateOp] = []
+    while (raw := steps.get(f"model:{len(responses) + 1}")) is not None:
+        response = recorded_response(raw)
+        responses.append(response)
+        messages.append(response)
+        parts = list(_returns(steps, len(responses), response, changes))
+        parts += _steering(steps, len(responses) + 1)
+        if parts:
+            messages.append(_request(turn, parts))
+    return Salvaged(
+        messages=ModelMessagesTypeAdapter.dump_json(messages),
+        message_count=count_messages(messages),
+        usage=Usage(
+            requests=len(responses),
+            input_tokens=sum(response.usage.input_tokens for response in responses),
+            output_tokens=sum(response.usage.output_tokens for response in responses),
+        ),
+        state=changes,
+    )
+
+
+def _request(turn: TurnInput, parts: list[ModelRequestPart]) -> ModelRequest:
+    return ModelRequest(parts=parts, run_id=turn.turn_id, conversation_id=turn.session_id)
+
+
+def _steering(steps: Mapping[str, bytes], number: int) -> list[UserPromptPart]:
+    key = steering_key(number)
+    texts = json.loads(steps[key]) if steps.get(key) else []
+    hooked = (steps.get(f"hooks:{key}:{index}") for index in range(len(texts)))
+    return [UserPromptPart(json.loads(h) if h else text) for text, h in zip(texts, hooked, strict=True)]
+
+
+def _returns(
+    steps: Mapping[str, bytes], number: int, response: ModelResponse, changes: list[StateOp]
+) -> Iterator[ModelRequestPart]:
+    for call in response.parts:
+        if isinstance(call, ToolCallPart):
+            prefix = f"tool:{number}:{call.tool_call_id}:"
+            raw = next((value for key, value in steps.items() if key.startswith(prefix)), None)
+            record = None if raw is None else recorded_call(raw)
+            changes += record.state if record else []
+            yield _return(call, record)
+
+
+def _return(call: ToolCallPart, record: ToolRecord | None) -> ToolReturnPart:
+    content: Any
+    if record is None or record.status == "deferred":
+        content = NOT_RUN
+    elif record.status == "started":
+        content = UNKNOWN
+    else:
+        content = record.message if record.result is None else record.result.return_value
+    finished = record is not None and record.status not in ("started", "deferred")
+    outcome: Any = "interrupted" if not finished else "success" if record and record.result else "failed"
+    return ToolReturnPart(call.tool_name, content, tool_call_id=call.tool_call_id, outcome=outcome)
