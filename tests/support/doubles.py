@@ -64,7 +64,7 @@ def _ledger_count(kind: str, **what: Any) -> int:
 def _prompt(messages: list[ModelMessage]) -> str:
     for message in reversed(messages):
         if isinstance(message, ModelRequest):
-            for part in message.parts:
+            for part in reversed(message.parts):  # what other agents said may stand in the same request, before it
                 if isinstance(part, UserPromptPart):
                     return str(part.content)
     return ""
