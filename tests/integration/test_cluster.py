@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker_config.settings import Settings
-from sessions import EventType, TurnStatus
+from sessions import AgentTeam, EventType, Task, TurnStatus
 from sessions.errors import SessionOwnerError, TurnCancelled
 from tests.support.fleet import Fleet, keys_without_ttl
 from tests.support.servers import Server
@@ -84,3 +84,16 @@ def test_a_killed_worker_is_replaced_on_a_cluster(clustered: Fleet, tmp_path: Pa
     assert turn.result(timeout=30) == "ok: crash found"
     assert len(clustered.ledger("look_up", query="crash")) == 1
     assert turn.attempt == 2
+
+
+def test_a_team_on_a_cluster(clustered: Fleet) -> None:
+    """Its run and its tasks live in slots of their own; a session's transcript is copied to where its tasks run."""
+    session = clustered.session(sid())
+    helper = session.Agent("Helper", instructions="help")
+    helper.chat("SAY hello")
+    tasks = [Task("SAY one"), Task("SAY two")]
+    run = AgentTeam([helper], [*tasks, Task("SAY both", context=tasks)], "parallel").submit()
+    result = run.result(timeout=30)
+    assert [task.text for task in result.tasks] == ["one", "two", "both"]
+    lane = clustered.session(str(result.tasks[0].turn).rpartition("~")[0])
+    assert lane.get_context()["message_count"] == 4
