@@ -95,7 +95,9 @@ class Settings(BaseSettings):
     history_window: int = Field(20, ge=0, le=1000, description="How many past turns the model sees.")
     history_window_bytes: int = Field(512 * 1024, ge=0, description="How many bytes of past turns the model sees.")
     result_ttl: float = Field(7 * 86400.0, gt=0, description="Seconds that results and events outlive their turn.")
-    idempotency_ttl: float = Field(86400.0, gt=0, description="Seconds that an idempotency key outlives its turn.")
+    idempotency_ttl: float = Field(
+        86400.0, gt=0, description="Seconds that an idempotency key outlives its turn; at most result_ttl."
+    )
     delta_ms: int = Field(30, ge=0, le=5000, description="Streamed text is gathered for this long.")
     delta_chars: int = Field(256, ge=1, description="... or until it has this many characters.")
     memory_high_water: float = Field(

@@ -46,6 +46,8 @@ class LeasedJournal:
         self._held = held
         self._steps = held.steps
         self._under_way: Callable[[], Awaitable[Word]] | None = None
+        # One write after the other: a later one that overtook a repeated one would make its events look written.
+        self._line = asyncio.Lock()
 
     def lookup(self, key: str) -> bytes | None:
         """The recorded value of a step."""
@@ -72,8 +74,9 @@ class LeasedJournal:
             self._heed(await persist(self._held, write))
 
     async def _write(self, key: str, value: bytes, events: Sequence[EventDraft]) -> None:
-        await self.settle()
-        self._heed(await persist(self._held, self._writer(key, value, events)))
+        async with self._line:
+            await self.settle()
+            self._heed(await persist(self._held, self._writer(key, value, events)))
 
     def _writer(
         self, key: str, value: bytes, events: Sequence[EventDraft], *, at_once: bool = False
@@ -91,10 +94,11 @@ class LeasedJournal:
 
     async def take_steering(self, key: str) -> bytes:
         """Journal the unread steering messages under this key, with their events; b"" when there are none."""
-        await self.settle()
-        held, seq = self._held, self._held.seq + 1
-        taken, count = await persist(held, lambda: self._leases.take_steering(held.keys, held.begun, key, seq))
-        held.take_seq(count)
+        async with self._line:
+            await self.settle()
+            held, seq = self._held, self._held.seq + 1
+            taken, count = await persist(held, lambda: self._leases.take_steering(held.keys, held.begun, key, seq))
+            held.take_seq(count)
         held.state.steered = False
         if taken:
             self._steps[key] = taken

@@ -140,7 +140,7 @@ class TurnStore:
             "accept_turn", keys.pair,
             turn.part, turn.request, turn.digest, turn.idempotency, turn.user_id or "", int(turn.timeout * 1000),
             s.mailbox_limit, turn.queue, turn.watcher, turn.watch, int(s.result_ttl * 1000),
-            int(s.idempotency_ttl * 1000), s.max_attempts,
+            int(min(s.idempotency_ttl, s.result_ttl) * 1000), s.max_attempts,
             "" if turn.session_ttl is None else int(turn.session_ttl * 1000),
             turn.agent_name, turn.agent_config, turn.policy, int(turn.waiting_blocks),
             int(turn.approval_timeout * 1000), turn.message,

@@ -22,7 +22,7 @@ EXAMPLES = ROOT / "examples"
 _BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.M | re.S)
 
 
-_PAGES = (ROOT / "README.md", ROOT / "docs" / "tools.md")
+_PAGES = (ROOT / "README.md", ROOT / "docs" / "tools.md", ROOT / "docs" / "sessions.md")
 _IMPORTED = ("_tools.py", "_agents.py")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from sessions.errors import IdempotencyConflict
 from tests.support.fleet import ROOT, Fleet
+from tests.support.waiting import wait_until
 
 # Dies as hard as a process can, right after the turn was accepted.
 SUBMIT_AND_DIE = """
@@ -84,3 +85,15 @@ def test_a_key_is_kept_for_a_while_after_its_turn(fleet: Fleet) -> None:
         assert client.ttl(key) == -1
         turn.result(timeout=20)
         assert 86300 < client.ttl(key) <= 86400
+
+
+def test_a_key_means_nothing_to_a_session_that_came_after(fleet: Fleet) -> None:
+    """When a session expired, its keys do not lead the next user of its id to the old turns."""
+    one = fleet.session(uuid.uuid4().hex, user_id="ann", ttl=0.3)
+    first = one.Agent("A").submit("SAY hers", idempotency_key="k")
+    assert first.result(timeout=20) == "hers"
+    wait_until(one.is_expired, description="the session has expired")
+    two = fleet.session(one.session_id, user_id="bob")
+    second = two.Agent("A").submit("SAY his", idempotency_key="k")
+    assert second.id != first.id
+    assert second.result(timeout=20) == "his"

@@ -29,7 +29,12 @@ local owner = redis.call('HGET', meta, 'owner')
 if ARGV[5] ~= '' and owner and owner ~= ARGV[5] then return { 'owner' } end
 if ARGV[4] ~= '' then
   local first = redis.call('HMGET', S .. ':idem:' .. ARGV[4], 'turn', 'digest')
-  if first[1] then return { first[2] == ARGV[3] and 'duplicate' or 'conflict', first[1] } end
+  -- The key may outlive the session that it was used in: to the next one of this id, and to its user, it means nothing.
+  local accepted = first[1] and tonumber(redis.call('HGET', turn_key(first[1]), 'accepted') or '')
+  local created = tonumber(redis.call('HGET', meta, 'created') or '')
+  if accepted and created and accepted >= created then
+    return { first[2] == ARGV[3] and 'duplicate' or 'conflict', first[1] }
+  end
 end
 local open = tonumber(redis.call('HGET', meta, 'open') or '') or 0
 if policy == 'reject' and open > 0 then return { 'open', open } end
@@ -64,7 +69,10 @@ if ARGV[15] then
   if config ~= '' and config ~= known then redis.call('HSET', S .. ':agents', ARGV[15], config) end
   redis.call('HSET', t, 'agent', config ~= '' and config or known or '')
 end
-if ARGV[4] ~= '' then redis.call('HSET', S .. ':idem:' .. ARGV[4], 'turn', id, 'digest', ARGV[3]) end
+if ARGV[4] ~= '' then
+  redis.call('HSET', S .. ':idem:' .. ARGV[4], 'turn', id, 'digest', ARGV[3])
+  redis.call('PERSIST', S .. ':idem:' .. ARGV[4])
+end
 redis.call('RPUSH', S .. ':mailbox', id)
 redis.call('ZADD', S .. ':turns', '+inf', id)
 local queue = redis.call('HGET', meta, 'queue')

@@ -139,7 +139,9 @@ local function bury_missing(id, now)
   redis.call('ZREM', S .. ':turns', id)
   redis.call('HINCRBY', S .. ':meta', 'open', -1)
   redis.call('ZADD', P .. ':dead', now, ref() .. '~' .. id)
-  redis.call('PEXPIRE', P .. ':dead', 604800000)
+  for _, key in ipairs({ P .. ':dead', turn_key(id) .. ':events', turn_key(id) .. ':journal' }) do
+    redis.call('PEXPIRE', key, 604800000)
+  end
   set_expiry(now)
 end
 
