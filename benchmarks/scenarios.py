@@ -146,14 +146,13 @@ def _main_rows(
 def slow_models(rig: Rig, scale: Scale, say: Say) -> list[Row]:
     """Turns that wait for a model, a thousand at once in one worker process."""
     rows = []
+    worker = rig.worker("slow", concurrency=max(scale.slow, 100))
+    chat_all(rig, [_HELLO] * 50)
     for seconds in (0.5, 3.0):
         say(f"{scale.slow} turns of a {seconds:g} s model in one process")
-        worker = rig.worker(f"slow{seconds:g}", concurrency=max(scale.slow, 100))
-        chat_all(rig, [_HELLO] * 50)
         with PeakMemory(worker) as memory, metered(rig, worker) as meter:
             chat_all(rig, [f"SLEEP {seconds:g}"] * scale.slow, at_once=scale.slow)
         peak = int(agent(rig).chat("PEAK"))
-        worker.end()
         judged = seconds == 3.0
         name, rss, most = f"{scale.slow:,} turns of a {seconds:g} s model", memory.peak / 1e6, 0.9 * scale.slow
         rows += [
@@ -164,6 +163,7 @@ def slow_models(rig: Rig, scale: Scale, say: Say) -> list[Row]:
             Row(f"{name}, worker RSS, MB", rss,
                 target="at most 250" if judged else "", met=rss <= 250 if judged else None),
         ]  # fmt: skip
+    worker.end()
     return rows
 
 

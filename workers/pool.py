@@ -15,7 +15,7 @@ class SlotPool(TaskPool):  # type: ignore[misc]
 
     With `worker_disable_prefetch` a consumer whose slots are all taken stops reading, and Celery lets it look again
     when its loop next wakes by itself, up to a second later. Short turns would leave a busy worker idle meanwhile:
-    without this, a worker with 10 slots runs 10 turns a second, however short they are.
+    measured with 10 slots, 12 turns a second without this and 184 with it (docs/performance.md).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
