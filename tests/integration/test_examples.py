@@ -22,7 +22,7 @@ EXAMPLES = ROOT / "examples"
 _BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.M | re.S)
 
 
-_PAGES = (ROOT / "README.md", ROOT / "docs" / "tools.md", ROOT / "docs" / "sessions.md")
+_PAGES = (ROOT / "README.md", ROOT / "docs" / "tools.md", ROOT / "docs" / "sessions.md", ROOT / "docs" / "teams.md")
 _IMPORTED = ("_tools.py", "_agents.py")
 
 
@@ -101,7 +101,7 @@ def test_an_answer_can_be_an_object(shop: Fleet) -> None:
 
 @pytest.mark.parametrize("name", [name for name in page_files() if not name.endswith(_IMPORTED)])
 def test_the_code_of_the_pages_runs(shop: Fleet, name: str) -> None:
-    """Every Python block of README.md and docs/tools.md, in the file that its first line names."""
+    """Every Python block of README.md and of the guides in docs/, in the file that its first line names."""
     run(shop, shop.folder / name)
 
 
