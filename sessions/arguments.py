@@ -30,7 +30,7 @@ def short_text(name: str, value: object) -> str:
     Raises:
         BadRequest: it is none.
     """
-    if not isinstance(value, str) or not 0 < len(value.encode(errors="replace")) <= _TEXT_LIMIT or not _encodes(value):
+    if not isinstance(value, str) or not 0 < len(value.encode(errors="replace")) <= _TEXT_LIMIT or not encodes(value):
         raise BadRequest(f"{name} {value!r}: give a text of 1 to {_TEXT_LIMIT} bytes, or None")
     return value
 
@@ -64,13 +64,13 @@ def message_text(value: object) -> str:
     Raises:
         InvalidMessage: it is none.
     """
-    if not isinstance(value, str) or not value.strip() or not _encodes(value):
+    if not isinstance(value, str) or not value.strip() or not encodes(value):
         shown = repr(value)
         raise InvalidMessage(f"message {shown[:100]}: {InvalidMessage.__doc__}")
     return value
 
 
-def _encodes(text: str) -> bool:
+def encodes(text: str) -> bool:
     """Half of a surrogate pair is a `str` that no encoding takes."""
     try:
         text.encode()

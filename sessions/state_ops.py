@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from sessions.arguments import encodes
 from sessions.errors import InvalidState
 
 USER: Final = "user:"
@@ -42,7 +43,7 @@ def check_field(field: object) -> str:
     Raises:
         InvalidState: it is no text of 1 to 256 characters.
     """
-    if not isinstance(field, str) or not 0 < len(field) <= MAX_FIELD:
+    if not isinstance(field, str) or not 0 < len(field) <= MAX_FIELD or not encodes(field):
         raise InvalidState(f"state key {field!r}: give a text of 1 to {MAX_FIELD} characters")
     return field
 

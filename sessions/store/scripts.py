@@ -157,6 +157,8 @@ class ScriptRunner:
             for call in calls:
                 call.reply.cancel()
             raise
+        except Exception:  # noqa: BLE001 - one of the calls cannot be sent, and that is no fault of the others'
+            replies = [await self._alone(call) for call in calls]
         for call, reply in zip(calls, replies, strict=True):
             _settle(call, reply)
 
@@ -168,6 +170,12 @@ class ScriptRunner:
                 pipe.execute_command(*call.command)
             replies: list[Any] = await pipe.execute(raise_on_error=False)
             return replies
+
+    async def _alone(self, call: _Call) -> Any:
+        try:
+            return (await self._execute_anew([call], [await self._one(call.command)]))[0]
+        except Exception as error:  # noqa: BLE001 - whoever waits for this call must hear of it
+            return error
 
     async def _one(self, command: tuple[Arg, ...]) -> Any:
         try:

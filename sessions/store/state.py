@@ -121,6 +121,8 @@ class StateStore:
                 raise StateConflict(f"state {reply[1].decode()!r} is {found}, not what was expected")
             case b"type":
                 raise InvalidState(f"state {reply[1].decode()!r} is {reply[2].decode()}, no number to increment")
+            case b"range":
+                raise InvalidState(f"state {reply[1].decode()!r} would become larger than a number can be")
             case b"owner":
                 raise SessionOwnerError(f"the session belongs to another user than {user_id!r}")
             case word:

@@ -2,7 +2,7 @@
 -- Answers a call that a turn waits for; the first answer counts. The last missing one lets the turn go on.
 -- KEYS 1 session base   (writes :turn:<id>:journal hash, :turn:<id> hash, :turn:<id>:events stream, :mailbox list,
 --                        :waiting zset, :meta hash; reads :lease string)
--- KEYS 2 partition base (writes :wakeups zset, :fence counter)
+-- KEYS 2 partition base (writes :wakeups zset)
 -- ARGV 1 turn id · 2 key of the call · 3 answer (JSON) · 4 data of the event (JSON)
 -- Returns answered, wake (1: publish a wake-up), queue, now (ms) | same (it was answered like this already)
 --      | other, the answer that counts | unknown | ended, status | missing
@@ -23,7 +23,10 @@ end
 if r[1] ~= 'waiting' or redis.call('HEXISTS', journal, 'ask:' .. ARGV[2]) == 0 then return { 'unknown' } end
 
 redis.call('HSET', journal, field, ARGV[3])
-local eid = add_event(id, redis.call('INCR', P .. ':fence'), 1, 'answered', ARGV[4])
+-- Behind its last event and under that one's token: it may go on under a lease that is older than any new token (R11).
+local newest = redis.call('XREVRANGE', t .. ':events', '+', '-', 'COUNT', 1)[1][1]
+local token, seq = string.match(newest, '^(%d+)-(%d+)$')
+local eid = add_event(id, token, seq + 1, 'answered', ARGV[4])
 redis.call('HSET', t, 'valid', eid)
 ring(id, false)
 local queue, wake = redis.call('HGET', meta, 'queue') or '', '0'

@@ -21,7 +21,7 @@
 local function apply_effects()
   local behind = 16 + 4 * tonumber(ARGV[15] or 0)
   for i = 16, behind - 1, 4 do
-    if not objection(S .. ':state', ARGV[i], ARGV[i + 1], ARGV[i + 2]) then
+    if not objection(S .. ':state', {}, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) then
       change(S .. ':state', ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
     end
   end

@@ -8,6 +8,7 @@
 --      6... four each: set, field, value (JSON), '' | delete, field, '', '' | increment, field, amount, default
 --           | swap, field, expected (JSON, or '' for none), value (JSON)
 -- Returns ok, new value of each field ('' for none) | owner | mismatch, field, value now | type, field, value now
+--      | range, field, value now (the sum is more than a number can be)
 --!include clock
 --!include session
 --!include state
@@ -21,8 +22,9 @@ if ARGV[2] == 'session' then
   local owner = redis.call('HGET', S .. ':meta', 'owner')
   if ARGV[3] ~= '' and owner and owner ~= ARGV[3] then return { 'owner' } end
 end
+local ahead = {}
 for i = 6, #ARGV, 4 do
-  local word, value = objection(state, ARGV[i], ARGV[i + 1], ARGV[i + 2])
+  local word, value = objection(state, ahead, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
   if word then return { word, ARGV[i + 1], value or '' } end
 end
 

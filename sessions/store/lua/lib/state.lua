@@ -1,5 +1,7 @@
 -- Changing the fields of a state hash. Operations come as four arguments each: kind, field, a, b.
 
+local WHOLE = 9e18 -- the server adds whole numbers exactly up to here; beyond, they are added as fractions are
+
 local function number(text)
   return text and string.match(text, '^-?%d') and tonumber(text) or nil
 end
@@ -8,13 +10,28 @@ local function same(one, other)
   return one == other or (number(one) ~= nil and number(one) == number(other))
 end
 
--- Why an operation cannot be done: mismatch | type, or nil.
-local function objection(state, kind, field, a)
-  local value = redis.call('HGET', state, field)
+-- Why an operation cannot be done (mismatch | type | range), and the value in its way; or nil. A script that fails
+-- half-way keeps what it wrote, so this looks first, and `change` raises for nothing that was let through.
+-- `ahead` holds what the operations looked at before will leave, for those that are looked at before any is done.
+local function objection(state, ahead, kind, field, a, b)
+  local value = ahead[field]
+  if value == nil then value = redis.call('HGET', state, field) end
   if kind == 'swap' and not ((a == '' and not value) or (value and a ~= '' and same(value, a))) then
     return 'mismatch', value
+  elseif kind == 'increment' then
+    if value and not number(value) then return 'type', value end
+    local sum = number(value or b) + number(a)
+    if math.abs(sum) > 1.7e308 or math.abs(number(value or b)) > 1.7e308 then return 'range', value or b end
+    ahead[field] = string.format('%.17g', sum)
+  elseif kind == 'delete' then
+    ahead[field] = false
+  else
+    ahead[field] = kind == 'set' and a or b
   end
-  if kind == 'increment' and value and not number(value) then return 'type', value end
+end
+
+local function whole(text)
+  return string.match(text, '^-?%d+$') and math.abs(tonumber(text)) < WHOLE
 end
 
 local function change(state, kind, field, a, b)
@@ -27,7 +44,7 @@ local function change(state, kind, field, a, b)
   elseif kind == 'increment' then
     local value = redis.call('HGET', state, field) or b
     redis.call('HSET', state, field, value)
-    if string.match(value, '^-?%d+$') and string.match(a, '^-?%d+$') then
+    if whole(value) and whole(a) and math.abs(tonumber(value) + tonumber(a)) < WHOLE then
       redis.call('HINCRBY', state, field, a)
     else
       redis.call('HINCRBYFLOAT', state, field, a)
