@@ -39,7 +39,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
-from sessions import ToolContext, tool
+from sessions import OutsideResult, ToolContext, tool
 from sessions.errors import TurnRefused
 from workers import HookContext, register_agent, register_hooks, register_model
 
@@ -173,6 +173,29 @@ async def wire(ctx: ToolContext, amount: int, seconds: float = 0.0) -> str:
     note("wire", key=ctx.idempotency_key, amount=amount)
     await asyncio.sleep(seconds)
     return f"wired {amount}"
+
+
+@tool(approval=True)
+def refund(amount: int) -> str:
+    """Refund an amount: somebody must approve it."""
+    note("refund", amount=amount)
+    return f"refunded {amount}"
+
+
+@tool
+def long_job(size: int) -> str:
+    """Have something done elsewhere."""
+    note("long_job", size=size)
+    raise OutsideResult({"size": size}, waits_for=f"job-{size}")
+
+
+@tool(in_doubt="wait")
+async def transfer(ctx: ToolContext, amount: int, seconds: float = 0.0) -> str:
+    """Transfer money: a person decides when it is in doubt."""
+    note("transfer", attempt=ctx.attempt)
+    if ctx.attempt == 1:
+        await asyncio.sleep(seconds)
+    return f"transferred {amount}"
 
 
 @tool

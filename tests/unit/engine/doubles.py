@@ -27,6 +27,7 @@ class DictJournal:
         self.crash = crash
         self.writes: list[str] = []
         self.final: list[str] = []
+        self.inbox: list[str] = []
 
     def lookup(self, key: str) -> bytes | None:
         return self.store.get(key)
@@ -38,6 +39,19 @@ class DictJournal:
     def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
         self.final.append(key)
         self._write(key, value, events)
+
+    async def take_steering(self, key: str) -> bytes:
+        await asyncio.sleep(0)
+        if not self.inbox:
+            return b""
+        value = json.dumps(self.inbox).encode()
+        drafts = [EventDraft(EventType.STEERED, {"text": text}) for text in self.inbox]
+        try:
+            self._write(key, value, drafts)
+        finally:
+            if key in self.store:  # one step in the store, whatever becomes of the worker
+                self.inbox.clear()
+        return value
 
     def _write(self, key: str, value: bytes, events: Sequence[EventDraft]) -> None:
         number = len(self.writes)
@@ -75,6 +89,7 @@ class Rig:
         self.paid: list[int] = []
         self.seen: list[list[ModelMessage]] = []
         self.effects: list[str] = []
+        self.inbox: list[str] = []
         self.state = RunState()
         self.journal = DictJournal(self.store, self.events)
 
@@ -102,6 +117,7 @@ class Rig:
         self, turn: TurnInput | None = None, *, crash: tuple[int, str] | None = None, **engine: Any
     ) -> TurnOutput:
         self.journal = DictJournal(self.store, self.events, crash)
+        self.journal.inbox = self.inbox
         made = Engine(self.registry, **engine)
         return await made.run(turn or self.turn(), self.journal, ListSink(self.events), self.state)
 
@@ -114,7 +130,7 @@ class Rig:
 
 def scripted(responses: Script, paid: list[int], seen: list[list[ModelMessage]]) -> FunctionModel:
     def step(messages: list[ModelMessage]) -> Sequence[ModelResponsePart]:
-        run_id = messages[-1].run_id
+        run_id = messages[-1].run_id or messages[-2].run_id  # a request that was merged has none
         number = sum(isinstance(message, ModelResponse) and message.run_id == run_id for message in messages)
         paid.append(number + 1)
         seen.append(list(messages))

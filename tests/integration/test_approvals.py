@@ -1,0 +1,183 @@
+"""Turns that wait for people or for outside results, on two real workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sessions import Session, Turn
+from sessions.errors import ApprovalTimeout, BadRequest, CallAnswered, CallNotFound, TurnCancelled
+from sessions.protocol import EventType, TurnStatus
+from tests.support.fleet import Fleet
+from tests.support.waiting import wait_until
+
+TOOLS = ["refund", "long_job", "look_up", "transfer"]
+REFUND = 'CALL look_up({"query": "order"})\nCALL refund({"amount": 90})'
+
+
+def waiting(turn: Turn) -> Turn:
+    wait_until(lambda: turn.status is TurnStatus.WAITING, description="the turn waits", timeout=30)
+    return turn
+
+
+def ask(session: Session, message: str, **options: object) -> Turn:
+    return session.Agent("A", tools=TOOLS).submit(message, **options)
+
+
+def test_an_approval_is_waited_for_and_given(fleet: Fleet) -> None:
+    """Any client sees what is asked and answers it; the turn goes on, with other arguments if those were given."""
+    session = fleet.session()
+    turn = waiting(ask(session, REFUND))
+    (call,) = fleet.session(session.session_id).turn(turn.id).approvals()
+    assert (call.tool, call.args, call.kind) == ("refund", {"amount": 90}, "approval")
+    assert all(w.running == 0 or w.turns_done >= 0 for w in fleet.living())
+    fleet.session(session.session_id).turn(turn.id).approve(call.call_id, args={"amount": 60})
+    assert turn.result(timeout=30) == "ok: refunded 60"
+    kinds = [e.type for e in turn.events()]
+    assert [k for k in kinds if k in (EventType.WAITING, EventType.ANSWERED, EventType.RESUMED)] == [
+        EventType.WAITING, EventType.ANSWERED, EventType.RESUMED,
+    ]  # fmt: skip
+    assert turn.record().attempt == 1
+    assert turn.approvals() == []
+
+
+def test_a_denial_is_told_to_the_model(fleet: Fleet) -> None:
+    """The tool does not run."""
+    turn = waiting(ask(fleet.session(), REFUND))
+    turn.deny(turn.approvals()[0].call_id, "over budget")
+    assert "over budget" in turn.result(timeout=30)
+
+
+def test_an_outside_result_is_waited_for(fleet: Fleet) -> None:
+    """The tool names what is to bring it; chat() waits all the while."""
+    session = fleet.session()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(session.Agent("A", tools=TOOLS).chat, 'CALL long_job({"size": 3})')
+        part = wait_until(lambda: session.client.portal.call(_first_turn(session)), description="a turn", timeout=30)
+        turn = waiting(session.turn(session.keys.public_id(part)))
+        (call,) = turn.approvals()
+        assert (call.kind, call.metadata, call.waits_for) == ("result", {"size": 3}, "job-3")
+        with pytest.raises(BadRequest, match="provide"):
+            turn.approve(call.call_id)
+        with pytest.raises(BadRequest, match="JSON"):
+            turn.provide(call.call_id, object())
+        turn.provide(call.call_id, {"rows": 3})
+        assert answer.result(30) == "ok: {'rows': 3}"
+
+
+async def _first_turn(session: Session) -> str | None:
+    await session.client.open()
+    listed = await session.client.turns.listed(session.keys)
+    return listed[0] if listed else None
+
+
+def test_only_the_first_answer_counts(fleet: Fleet) -> None:
+    """Two clients answer at the same time: one of them is told so, and the tool runs at most once."""
+    turn = waiting(ask(fleet.session(), REFUND))
+    call_id = turn.approvals()[0].call_id
+    before = len(fleet.ledger("refund"))
+
+    def answer(number: int) -> str:
+        try:
+            turn.approve(call_id) if number % 2 else turn.deny(call_id, "no")
+        except (CallAnswered, CallNotFound):
+            return "late"
+        return "approve" if number % 2 else "deny"
+
+    with ThreadPoolExecutor(8) as pool:
+        words = set(pool.map(answer, range(8)))
+    assert len(words - {"late"}) == 1
+    turn.result(timeout=30)
+    assert len(fleet.ledger("refund")) - before == (1 if "approve" in words else 0)
+    with pytest.raises(CallNotFound, match="nothing"):
+        turn.approve("nothing")
+
+
+def test_a_waiting_turn_blocks_its_session_unless_told_otherwise(fleet: Fleet) -> None:
+    """By default later turns wait; with waiting_blocks=False they overtake it."""
+    session = fleet.session()
+    first = waiting(ask(session, REFUND))
+    second = ask(session, "SAY two")
+    first.approve(first.approvals()[0].call_id)
+    assert second.result(timeout=30) == "two"
+    assert first.status is TurnStatus.SUCCEEDED
+
+    session = fleet.session(waiting_blocks=False)
+    first = waiting(ask(session, REFUND))
+    assert ask(session, "SAY two").result(timeout=30) == "two"
+    assert first.status is TurnStatus.WAITING
+    first.approve(first.approvals()[0].call_id)
+    assert first.result(timeout=30) == "ok: refunded 90"
+    assert [m.text for m in session.history(limit=50) if m.role == "user"] == ["SAY two", REFUND]
+
+
+def test_nobody_answers(fleet: Fleet) -> None:
+    """The wait has an end of its own, with an error of its own."""
+    session = fleet.session()
+    turn = ask(session, REFUND, approval_timeout=1.0)
+    with pytest.raises(ApprovalTimeout):
+        turn.result(timeout=30)
+    assert ask(session, "SAY next").result(timeout=30) == "next"
+
+
+def test_a_waiting_turn_is_cancelled_or_interrupted(fleet: Fleet) -> None:
+    """A cancel ends it at once; an interrupt keeps what it finished, and runs."""
+    session = fleet.session()
+    first = waiting(ask(session, REFUND))
+    assert first.cancel() is TurnStatus.CANCELLED
+    second = waiting(ask(session, REFUND))
+    assert ask(session, "SAY three", policy="interrupt").result(timeout=30) == "three"
+    with pytest.raises(TurnCancelled):
+        second.result(timeout=10)
+    lines = [(m.role, m.text) for m in session.history(limit=50)]
+    assert ("tool", "order found") in lines
+    assert any(role == "tool" and "nterrupted" in text for role, text in lines)
+
+
+@pytest.mark.parametrize("when", ["while it waits", "right behind the answer"])
+def test_a_worker_may_die(new_fleet: Callable[..., Fleet], when: str) -> None:
+    """kill -9 of the worker that asked, or of the one that went on: finished steps are not repeated."""
+    fleet = new_fleet(SESSIONFLEET_LEASE="1")
+    workers = {name: fleet.start(name) for name in ("one", "two")}
+    fleet.ready()
+    turn = waiting(ask(fleet.session(), REFUND + "\nHANG 2 60"))
+    call_id = turn.approvals()[0].call_id
+
+    def kill() -> None:
+        worker = turn.record().worker
+        assert worker is not None
+        workers[worker.partition("@")[0]].kill()
+
+    if when == "while it waits":
+        kill()
+        turn.approve(call_id)
+        wait_until(lambda: fleet.ledger("hung"), description="it went on", timeout=30)
+        turn.cancel()
+        with pytest.raises(TurnCancelled):
+            turn.result(timeout=20)
+    else:
+        turn.approve(call_id)
+        wait_until(lambda: fleet.ledger("hung"), description="it went on", timeout=30)
+        kill()
+        assert turn.result(timeout=40) == "ok: refunded 90"
+    assert len(fleet.ledger("look_up")) == 1
+    assert len(fleet.ledger("refund")) == 1
+
+
+def test_a_person_decides_what_became_of_a_call(new_fleet: Callable[..., Fleet]) -> None:
+    """`in_doubt="wait"`: its worker died while it ran; what the person says is what the model gets."""
+    fleet = new_fleet(SESSIONFLEET_LEASE="1")
+    workers = {name: fleet.start(name) for name in ("one", "two")}
+    fleet.ready()
+    turn = ask(fleet.session(), 'CALL transfer({"amount": 5, "seconds": 60})')
+    wait_until(lambda: fleet.ledger("transfer"), description="the transfer runs", timeout=30)
+    worker = turn.record().worker
+    assert worker is not None
+    workers[worker.partition("@")[0]].kill()
+    (call,) = waiting(turn).approvals()
+    assert call.kind == "in_doubt"
+    turn.provide(call.call_id, "it had arrived")
+    assert turn.result(timeout=30) == "ok: it had arrived"
+    assert len(fleet.ledger("transfer")) == 1
