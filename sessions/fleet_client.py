@@ -66,7 +66,7 @@ class Order:
         timeout: seconds to the turn's deadline; session_ttl: None leaves what is set.
         policy: what becomes of it when the session is busy.
         waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
-        colleagues: further agents that the workers must be able to run, of a team.
+        colleagues: further agents that workers must be able to run, of a team, each with its queue.
     """
 
     request: TurnRequest
@@ -80,7 +80,7 @@ class Order:
     policy: Policy = Policy.ENQUEUE
     waiting_blocks: bool = True
     approval_timeout: float = 86400.0
-    colleagues: tuple[AgentConfig, ...] = ()
+    colleagues: tuple[tuple[AgentConfig, str], ...] = ()
 
 
 class FleetClient:
@@ -180,8 +180,8 @@ class FleetClient:
 
     async def _admit(self, order: Order) -> None:
         await self.open()
-        for agent in (order.agent, *order.colleagues):
-            await self._refuse_unknown(agent, order.queue)
+        for agent, queue in ((order.agent, order.queue), *order.colleagues):
+            await self._refuse_unknown(agent, queue)
         await self._refuse_when_full()
 
     async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:

@@ -8,7 +8,7 @@ from typing import Self
 
 from broker_config.settings import Settings
 from sessions.arguments import seconds, short_text
-from sessions.client import Order
+from sessions.client import Order, get_client
 from sessions.output import OutputType
 from sessions.protocol import AgentConfig, TeamSpec, TurnRequest, TurnStatus
 from sessions.session import Session
@@ -87,45 +87,69 @@ class Members:
 
 def start_run(team: Members, timeout: float | None, idempotency_key: str | None) -> TeamRun:
     """Have a run accepted."""
-    session, order = _order(team, timeout, idempotency_key)
-    part = session.client.portal.call(session.client.submit(session.keys, order))
-    return TeamRun(session.client, session.keys, part, OutputType.of(TeamResult))
+    checked = _Asked(team, timeout, idempotency_key)
+    return checked.client.portal.call(checked.submit())
 
 
 async def astart_run(team: Members, timeout: float | None, idempotency_key: str | None) -> TeamRun:
     """Have a run accepted."""
-    session, order = _order(team, timeout, idempotency_key)
-    part = await session.client.portal.acall(session.client.submit(session.keys, order))
-    return TeamRun(session.client, session.keys, part, OutputType.of(TeamResult))
+    checked = _Asked(team, timeout, idempotency_key)
+    return await checked.client.portal.acall(checked.submit())
 
 
-def _order(team: Members, timeout: float | None, idempotency_key: str | None) -> tuple[Session, Order]:
-    spec = team.spec
-    session = Session(
-        _session_id(team.user_id, idempotency_key), team.user_id, queue=spec.queue, settings=team.settings
-    )
-    client = session.client
-    client.check_message(spec.model_dump_json())
-    manager = () if spec.manager is None else (spec.manager,)
-    return session, Order(
-        request=TurnRequest(message=f"{len(spec.tasks)} tasks, {spec.process}", agent="Team", team=spec),
-        agent=AgentConfig(name="Team"),
-        config=b"",
-        user_id=team.user_id,
-        queue=session.queue,
-        timeout=client.settings.turn_timeout if timeout is None else seconds("timeout", timeout),
-        idempotency_key=idempotency_key,
-        # Nobody deletes a run's session: it goes when its result does (P9).
-        session_ttl=client.settings.result_ttl,
-        colleagues=(*manager, *(member.config for member in spec.members)),
-    )
+class _Asked:
+    """A run that was asked for; what its caller gave is checked when this is made."""
+
+    def __init__(self, team: Members, timeout: float | None, idempotency_key: str | None) -> None:
+        self._team = team
+        self._timeout = None if timeout is None else seconds("timeout", timeout)
+        self._key = None if idempotency_key is None else short_text("idempotency_key", idempotency_key)
+        self.client = get_client(team.settings)
+        self.client.check_message(team.spec.model_dump_json())
+
+    async def submit(self) -> TeamRun:
+        """Have the run accepted.
+
+        Raises:
+            SessionOwnerError: an agent's session belongs to another user than the run.
+        """
+        user_id = await self._user()
+        spec = self._team.spec
+        session = Session(_session_id(user_id, self._key), user_id, queue=spec.queue, settings=self._team.settings)
+        part = await self.client.submit(session.keys, self._order(user_id))
+        return TeamRun(self.client, session.keys, part, OutputType.of(TeamResult))
+
+    async def _user(self) -> str | None:
+        """Whose run it is: who says so, else whoever owns the agents' sessions."""
+        user_id = self._team.user_id
+        for session_id in sorted({member.session for member in self._team.spec.members if member.session}):
+            keys = self.client.keys(session_id)
+            await self.client.check_owner(keys, user_id)
+            user_id = user_id or await self.client.owner(keys)
+        return user_id
+
+    def _order(self, user_id: str | None) -> Order:
+        spec, settings = self._team.spec, self.client.settings
+        manager = () if spec.manager is None else ((spec.manager, spec.queue),)
+        return Order(
+            request=TurnRequest(message=f"{len(spec.tasks)} tasks, {spec.process}", agent="Team", team=spec),
+            agent=AgentConfig(name="Team"),
+            config=b"",
+            user_id=user_id,
+            queue=spec.queue,
+            timeout=settings.turn_timeout if self._timeout is None else self._timeout,
+            idempotency_key=self._key,
+            # Nobody deletes a run's session: it goes when its result does (P9).
+            session_ttl=settings.result_ttl,
+            colleagues=(*manager, *((member.config, member.queue) for member in spec.members)),
+        )
 
 
 def _session_id(user_id: str | None, idempotency_key: str | None) -> str:
     """A new session for each run; for the same key the same one, since that is where its first use is known."""
     if idempotency_key is None:
         return f"team-{new_session_id()}"
-    key = f"{user_id or ''}\0{short_text('idempotency_key', idempotency_key)}"
+    key = f"{user_id or ''}\0{idempotency_key}"
     return f"team-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 

@@ -107,6 +107,7 @@ class TaskTurns:
             session_ttl=self._settings.result_ttl if seat.own_session else seat.member.ttl,
             agent_name=config.name,
             agent_config=stored,
+            approval_timeout=seconds,  # nobody waits for an answer longer than for the run
         )
 
     async def _seed(self, seat: Seat, lane: SessionKeys) -> None:

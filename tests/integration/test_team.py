@@ -248,6 +248,32 @@ def test_a_sessions_agents_work_at_the_same_time_in_copies_of_it(fleet: Fleet) -
     assert lane.get_state("topic") == "tea"
 
 
+def test_a_run_belongs_to_the_owner_of_its_agents_session(fleet: Fleet) -> None:
+    """Also where the session was opened without a user; a team for somebody else is refused."""
+    session = fleet.session(word(), user_id="ann")
+    session.Agent("Helper", instructions="help").chat("SAY hello")
+    helper = fleet.session(session.session_id).Agent("Helper")
+    run = AgentTeam([helper], [Task("SAY hi")]).submit()
+    assert str(run.result(timeout=20)) == "hi"
+    with pytest.raises(SessionOwnerError):
+        TeamRun.attach(run.id, user_id="bob", settings=fleet.settings)
+    with pytest.raises(SessionOwnerError):
+        AgentTeam([helper], [Task("SAY hi")], user_id="bob").submit()
+
+
+def test_a_task_waits_for_its_approval_like_any_turn(fleet: Fleet) -> None:
+    """Its event names its turn, where it is answered; the other tasks go on meanwhile."""
+    clerk = Agent("Clerk", tools=["refund"])
+    tasks = [Task('CALL refund({"amount": 9})', name="pay"), Task("SAY fine")]
+    run = AgentTeam([clerk], tasks, "parallel", settings=fleet.settings).submit()
+    assert next(e.data["text"] for e in run.events() if e.type is EventType.TASK_ENDED) == "fine"
+    child = next(e.data["turn"] for e in run.events() if e.type is EventType.TASK_STARTED and e.data["name"] == "pay")
+    turn = fleet.session(child.rpartition("~")[0]).turn(child)
+    wait_until(turn.approvals, description="the task asks")
+    turn.approve(turn.approvals()[0].call_id)
+    assert run.result(timeout=30)["pay"].text == "ok: refunded 9"
+
+
 # --- what a run leaves ------------------------------------------------------------------------------------
 
 
