@@ -64,6 +64,8 @@ class Rescuer:
                 _log.warning("rescue_paused", error=str(error))
                 # The store is coming back: let living workers say first which leases an outage ended (R8).
                 await asyncio.sleep(_AFTER_OUTAGE)
+            except Exception:  # noqa: BLE001 - whatever it is, a worker without its rescuer loses turns in silence
+                _log.exception("rescue_broke")
             await asyncio.sleep(_TICK)
 
     async def look(self) -> int:
@@ -79,16 +81,29 @@ class Rescuer:
         replies = await asyncio.gather(
             *(self._scripts.run("rescue_partition", keys, _LOOK_AT, marks) for keys in self._batches(partitions))
         )
-        return sum([await self._publish(reply) for reply in replies])
+        full = await self._met({item.decode() for reply in replies for item in reply[2::2]} - self._queues)
+        return sum([await self._publish(reply, full) for reply in replies])
 
     def _batches(self, partitions: list[str]) -> list[tuple[str, ...]]:
         """All partitions in one call on a plain server; one call each on a cluster, where they live apart."""
         return [(p,) for p in partitions] if self._settings.redis_cluster else [tuple(partitions)]
 
-    async def _publish(self, reply: list[bytes]) -> int:
+    async def _met(self, queues: set[str]) -> set[str]:
+        """Of the queues seen here for the first time, those with wake-ups in them: from the next look on they tell.
+
+        Else each worker that starts would add one for every session of a queue that nobody serves.
+        """
+        if not queues:
+            return set()
+        self._queues |= queues | {queue.removesuffix(RESCUE_SUFFIX) for queue in queues}
+        lengths = await asyncio.get_running_loop().run_in_executor(None, self._lengths)
+        return {queue for queue in queues if lengths.get(queue)}
+
+    async def _publish(self, reply: list[bytes], full: set[str]) -> int:
         now, due = int(reply[0]), [item.decode() for item in reply[1:]]
         for ref, queue in zip(due[::2], due[1::2], strict=True):
-            self._queues.add(queue)
+            if queue in full:
+                continue
             _log.info("rescued", session=ref, queue=queue)
             self._rest = self._rest or not await self._wake(ref, now, queue)
             if self._rest and not self._serve(ref, queue):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -79,3 +80,49 @@ async def test_what_the_broker_takes_no_wake_for_runs_here(queue: str, here: lis
     app.conf.update(celery_options(settings))
     await Rescuer(settings, _Due(), _Store(), app, "w1", wake, run_here).look()  # type: ignore[arg-type]
     assert (tried, ran) == (["default:a"], here)
+
+
+async def test_a_queue_that_nobody_serves_is_not_filled_by_each_new_worker() -> None:
+    """A worker that meets a queue with wake-ups in it looks there first, and publishes what is then missing."""
+    woken: list[str] = []
+
+    async def wake(ref: str, *_: Any) -> bool:
+        woken.append(ref)
+        return True
+
+    class _Due(_Claims):
+        async def run(self, name: str, *args: Any) -> list[Any]:
+            due = [b"1", b"default:a", b"turns.vip.rescue", b"default:b", b"turns.vip.rescue"]
+            return due if name == "rescue_partition" else await super().run(name, *args)
+
+    settings = Settings(redis_url="redis://127.0.0.1:1/0", celery_broker_url="memory://")  # type: ignore[call-arg]
+    app = Celery("test", set_as_current=False)
+    app.conf.update(celery_options(settings))
+    with app.connection_for_write() as connection:
+        connection.SimpleQueue("turns.vip.rescue").put("a wake-up of an earlier worker's")
+        look = Rescuer(settings, _Due(), _Store(), app, "w1", wake, lambda _: True).look  # type: ignore[arg-type]
+        await look()
+        assert woken == []
+        await look()
+        assert woken == ["default:a", "default:b"], "the script looked there too, and says that they are lost"
+        connection.SimpleQueue("turns.vip.rescue").clear()
+
+
+async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody foresaw is logged, and the rescuer looks again."""
+    monkeypatch.setattr("workers.rescuer._TICK", 0.0)
+    looks: list[int] = []
+    again = asyncio.Event()
+
+    class _Broken(_Claims):
+        async def run(self, name: str, *_: Any) -> list[Any]:
+            looks.append(1)
+            if len(looks) > 2:
+                again.set()
+            raise ValueError("nobody foresaw this")
+
+    settings = Settings(redis_url="redis://127.0.0.1:1/0", celery_broker_url="memory://")  # type: ignore[call-arg]
+    broken = Rescuer(settings, _Broken(), _Store(), Celery("test", set_as_current=False), "w1", None, lambda _: True)  # type: ignore[arg-type]
+    task = asyncio.create_task(broken.run())
+    await asyncio.wait_for(again.wait(), 5)
+    task.cancel()
