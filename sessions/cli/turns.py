@@ -1,9 +1,10 @@
-"""`sessionfleet turns`: look at turns, and cancel them."""
+"""`sessionfleet turns`: look at turns, cancel them, and answer the calls that they wait for."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
@@ -11,13 +12,15 @@ from broker_config.settings import load_settings
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import clock, print_fields, print_json, print_table
 from sessions.cli.store import running_store, with_store
-from sessions.errors import TurnNotFound
+from sessions.errors import BadRequest, TurnNotFound
 from sessions.session import Session
+from sessions.store.calls import CallStore, PendingCall
 from sessions.store.keys import SessionKeys, split_turn_id, valid_session_id
 from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
+from sessions.turn import Turn
 
-app = typer.Typer(help="Look at turns, and cancel them.", no_args_is_help=True)
+app = typer.Typer(help="Look at turns, cancel them, and answer the calls that they wait for.", no_args_is_help=True)
 
 
 @app.command()
@@ -29,11 +32,15 @@ def show(turn_id: str, as_json: AsJson = False) -> None:
         return {**await _shown(store, keys, part), "journal": await store.journal(keys, part)}
 
     fields = _with_turns(session_id, read)
+    fields["pending"] = [asdict(call) for call in _pending(session_id, part)]
     if as_json:
         print_json(fields)
         return
-    journal = fields.pop("journal")
+    journal, pending = fields.pop("journal"), fields.pop("pending")
     print_fields({name: _text(value) for name, value in fields.items()})
+    if pending:
+        columns = ("call_id", "tool", "kind", "args", "metadata", "waits_for")
+        print_table(columns, [[_text(call[name])[:80] for name in columns] for call in pending])
     if journal:
         rows = [(step, _text(value)[:200]) for step, value in journal.items()]
         print_table(("journal", ""), rows)
@@ -69,6 +76,52 @@ def cancel(turn_id: str) -> None:
     running_store(load_settings())  # a fleet is not started just to cancel something in it
     status = Session(session_id).turn(turn_id).cancel()
     print(f"turn {turn_id!r}: {status}" + ("" if status.final else ", its worker was told to stop"))
+
+
+Args = Annotated[str | None, typer.Option(help="Other arguments for the tool, as a JSON object.")]
+
+
+@app.command()
+def approve(turn_id: str, call_id: str, args: Args = None) -> None:
+    """Let a call run that a turn waits for (`turns show ID` lists them)."""
+    _waiting(turn_id).approve(call_id, args=None if args is None else _json("--args", args))
+    print(f"call {call_id!r} of turn {turn_id!r}: approved")
+
+
+@app.command()
+def deny(turn_id: str, call_id: str, reason: str = "") -> None:
+    """Refuse a call that a turn waits for; the model is told so, with the reason."""
+    _waiting(turn_id).deny(call_id, reason)
+    print(f"call {call_id!r} of turn {turn_id!r}: denied")
+
+
+@app.command()
+def provide(turn_id: str, call_id: str, result: str) -> None:
+    """Bring the result of a call that a turn waits for, as JSON (a text needs its quotes)."""
+    _waiting(turn_id).provide(call_id, _json("the result", result))
+    print(f"call {call_id!r} of turn {turn_id!r}: provided")
+
+
+def _waiting(turn_id: str) -> Turn:
+    session_id, _ = split_turn_id(turn_id)
+    running_store(load_settings())  # a fleet is not started just to answer something in it
+    return Session(session_id).turn(turn_id)
+
+
+def _json(what: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadRequest(f"{what} {text!r} is no JSON: {error}") from error
+
+
+def _pending(session_id: str, part: str) -> list[PendingCall]:
+    settings = load_settings()
+    keys = SessionKeys.of(settings.tenant, session_id, settings.partitions)
+    found: list[PendingCall] = with_store(
+        settings, lambda client: CallStore(ScriptRunner(client), client).pending(keys, part)
+    )
+    return found
 
 
 def _with_turns(session_id: str, read: Any) -> Any:

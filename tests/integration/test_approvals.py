@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +12,7 @@ import pytest
 from sessions import Session, Turn
 from sessions.errors import ApprovalTimeout, BadRequest, CallAnswered, CallNotFound, TurnCancelled
 from sessions.protocol import EventType, TurnStatus
+from tests.integration.test_cli_on_a_fleet import CLI, environment
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 
@@ -134,6 +137,32 @@ def test_a_waiting_turn_is_cancelled_or_interrupted(fleet: Fleet) -> None:
     lines = [(m.role, m.text) for m in session.history(limit=50)]
     assert ("tool", "order found") in lines
     assert any(role == "tool" and "nterrupted" in text for role, text in lines)
+
+
+def test_calls_are_answered_on_the_command_line(fleet: Fleet) -> None:
+    """`turns show` lists what a turn waits for; `turns approve`, `deny` and `provide` answer it."""
+
+    def turns(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*CLI, "turns", *arguments]
+        env = environment(fleet.server.url)
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    message = 'CALL refund({"amount": 7})\nCALL long_job({"size": 3})'
+    turn = waiting(ask(fleet.session(), message))
+    shown = turns("show", turn.id)
+    assert "refund" in shown.stdout
+    assert "approval" in shown.stdout
+    assert turns("approve", turn.id, "call1", "--args", '{"amount": 8}').returncode == 0
+    wait_until(lambda: [c.call_id for c in turn.approvals()] == ["call2"], description="the second call", timeout=30)
+    pending = json.loads(turns("show", turn.id, "--json").stdout)["pending"]
+    assert [(c["tool"], c["waits_for"]) for c in pending] == [("long_job", "job-3")]
+    wrong = turns("provide", turn.id, "call2", "no json")
+    assert (wrong.returncode, "is no JSON" in wrong.stderr) == (1, True)
+    assert turns("provide", turn.id, "call2", "[1]").returncode == 0
+    assert turn.result(timeout=30) == "ok: [1]"
+    late = turns("deny", turn.id, "call2")
+    assert (late.returncode, "does not wait" in late.stderr) == (1, True)
+    assert fleet.ledger("refund", amount=8)
 
 
 @pytest.mark.parametrize("when", ["while it waits", "right behind the answer"])
