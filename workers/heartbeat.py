@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoScriptError
 
-from broker_config.redis_clients import REDIS_ERRORS, sync_store
+from broker_config.redis_clients import sync_store
 from broker_config.settings import Settings
 from sessions.store.scripts import script
 from sessions.telemetry import get_logger
@@ -72,7 +72,7 @@ class Heartbeat:
             try:
                 if due and not self._stalled():
                     self._renew(due)
-            except REDIS_ERRORS as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, this thread must not end before its leases
                 _log.warning("leases_not_renewed", leases=len(due), error=repr(error))
                 for turn in due:
                     turn.not_renewed()

@@ -195,6 +195,8 @@ class Model(State):
     def forgive(self, name: str, part: str, value: str) -> list[Any]:
         """That lease ended by an outage, not by a crash."""
         turn = self.turns.get((name, part))
+        if turn is not None and turn.ended and name in self.sessions and self.sessions[name].mailbox:
+            turn = self.turns.get((name, self.sessions[name].mailbox[0]))  # its commit may have begun this one
         if turn is None or turn.ended:
             return ["nothing"]
         if value in turn.crashed:

@@ -173,6 +173,21 @@ async def test_a_crash_is_counted_and_an_outage_forgiven(store: Store) -> None:
     assert (await store.turns.read(store.keys, first.part)).crashes == 0
 
 
+async def test_an_outage_is_forgiven_to_the_turn_that_a_lost_reply_began(store: Store) -> None:
+    """The commit's reply was lost with the store: its worker knows the first turn only; the second has the lease."""
+    first, second = await store.accept(), await store.accept()
+    begun = await store.begin()
+    await store.commit(begun)
+    await store.lose_lease()
+    assert await store.leases.forgive(store.keys, first, begun.lease) == "released"
+    assert (await store.begin("n2")).part == second
+    assert (await store.turns.read(store.keys, second)).crashes == 0
+    await store.lose_lease()
+    again = await store.begin("n3")
+    assert await store.leases.forgive(store.keys, first, begun.lease) == "nothing", "that lease is long over"
+    assert (again.part, (await store.turns.read(store.keys, second)).crashes) == (second, 1)
+
+
 async def test_a_turn_that_crashes_too_often_is_set_aside(store: Store) -> None:
     """After `max_attempts` crashes it is dead-lettered with its journal; the session's next turn runs."""
     poison, following = await store.accept(), await store.accept()

@@ -1,15 +1,20 @@
 #!lua flags=allow-oom
 -- A living worker says that its lease ended because it could not reach the store: that was no crash (R8).
--- KEYS 1 session base   (writes :turn:<id> hash; reads :lease string)
+-- KEYS 1 session base   (writes :turn:<id> hash, :meta hash; reads :lease string, :mailbox list)
 -- KEYS 2 partition base (writes :wakeups zset)
 -- ARGV 1 turn id · 2 lease value that ended
 -- Returns forgiven | released (nobody had noticed yet) | nothing (it has ended, or was not counted)
 --!include clock
 --!include session
 S, P = KEYS[1], KEYS[2]
-local t, value = turn_key(ARGV[1]), ARGV[2]
-local r = redis.call('HMGET', t, 'status', 'owner')
-if FINAL[r[1]] then return { 'nothing' } end -- too late: what has ended does not change
+local id, value = ARGV[1], ARGV[2]
+local r = redis.call('HMGET', turn_key(id), 'status', 'owner')
+if FINAL[r[1]] then -- what has ended does not change; but its commit, of a lost reply, may have begun the next turn
+  id = redis.call('LINDEX', S .. ':mailbox', 0)
+  if not id then return { 'nothing' } end
+  r = redis.call('HMGET', turn_key(id), 'status', 'owner')
+end
+local t = turn_key(id)
 if redis.call('HDEL', t, 'crash:' .. value) == 1 then
   redis.call('HINCRBY', t, 'crashes', -1)
   return { 'forgiven' }

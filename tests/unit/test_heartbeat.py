@@ -1,0 +1,58 @@
+"""The thread that renews leases must outlive every error: each turn of its worker depends on it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from broker_config.settings import Settings
+from sessions.store.keys import SessionKeys
+from sessions.store.leases import Begun
+from tests.support.waiting import wait_until
+from workers.heartbeat import Heartbeat
+from workers.held import HeldTurn
+
+
+class _Store:
+    """Fails as nobody foresaw, once; then renews."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def pipeline(self, **_: Any) -> _Store:
+        return self
+
+    def execute_command(self, *_: Any) -> None:
+        pass
+
+    def execute(self, **_: Any) -> list[Any]:
+        self.calls += 1
+        if self.calls == 1:
+            raise ValueError("nobody foresaw this")
+        return [[b"ok"]]
+
+    def close(self) -> None:
+        pass
+
+
+async def test_no_error_ends_the_thread_that_renews(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged, and the leases are renewed at the next beat."""
+    store = _Store()
+    monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
+    settings = Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5)  # type: ignore[call-arg]
+    heartbeat = Heartbeat(settings, asyncio.get_running_loop())
+    begun = Begun(
+        "part", "1:n", 1, b"", 10**15, 0, 1, 0, False, 0, 0, None, {}, [], b"", {}
+    )  # fmt: skip
+    held = HeldTurn(SessionKeys.of("t", "s", 256), begun, "n", time.monotonic())
+    heartbeat.hold(held)
+    heartbeat.start()
+    try:
+        await asyncio.to_thread(wait_until, lambda: store.calls > 2, description="it renews again")
+        assert held.expires > time.monotonic()
+    finally:
+        heartbeat.let_go(held)
+        await asyncio.to_thread(heartbeat.close)
