@@ -76,8 +76,7 @@ class DeltaBuffer:
         if earlier is not None:
             earlier.result()  # what the last one raised is not to be lost
         async with self._lock:
-            drafts = self._take()
-            if drafts:
+            while drafts := self._take():  # again: what came meanwhile has found this task busy
                 await self._sink.emit(drafts)
 
     def _take(self) -> list[EventDraft]:

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from pydantic_ai.messages import TextPart
+from pydantic_ai.messages import PartStartEvent, TextPart
 from pydantic_ai.models.function import DeltaThinkingPart, FunctionModel
 
 from sessions.protocol import EventType
 from sessions.tools import tool
 from workers.engine import Engine, EventDraft, LeaseLost
+from workers.engine.deltas import DeltaBuffer
 
 from .doubles import Crash, DictJournal, ListSink, Rig, call, cycles, until
 
@@ -56,6 +57,32 @@ async def test_deltas_do_not_wait_for_a_model_that_pauses(rig: Rig) -> None:
     assert text_of(rig.events) == "a first part"
     more.set()
     assert (await running).text == text_of(rig.events)
+
+
+async def test_deltas_do_not_wait_when_the_store_is_slower_than_the_model() -> None:
+    """What came while the last deltas were being written, and nothing behind it, is sent as soon as they are."""
+    taken: list[str] = []
+    written: list[str] = []
+    slow = asyncio.Event()
+
+    class Sink:
+        async def emit(self, events: Sequence[EventDraft]) -> None:
+            taken.append(text_of(events))
+            await slow.wait()
+            written.append(text_of(events))
+
+    async def model() -> AsyncIterator[Any]:
+        yield PartStartEvent(index=0, part=TextPart("a first part"))
+        await until(lambda: bool(taken))
+        yield PartStartEvent(index=1, part=TextPart(", then the rest"))
+        await until(lambda: deltas._timer is None)  # its time is up, and the first is still being written
+        slow.set()
+        await until(lambda: len(written) == 2)
+
+    deltas = DeltaBuffer(Sink(), delta_ms=1, delta_chars=1000)
+    await deltas.consume(None, model())  # type: ignore[arg-type]
+    assert written == ["a first part", ", then the rest"]
+    await deltas.close()
 
 
 async def test_deltas_come_before_the_events_of_their_step(rig: Rig) -> None:
