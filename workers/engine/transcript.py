@@ -17,7 +17,6 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 from pydantic_ai.run import AgentRunResult
-from pydantic_ai.tools import DeferredToolRequests
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from sessions.errors import CorruptRecord, TurnConfigurationError
@@ -89,7 +88,7 @@ def turn_output(result: AgentRunResult[Any]) -> TurnOutput:
     """What a run that succeeded leaves behind.
 
     Raises:
-        TurnConfigurationError: the agent's output is not JSON, or waits for an approval.
+        TurnConfigurationError: the agent's output is not JSON.
     """
     text, output = _answer(result.output)
     new = result.new_messages()
@@ -117,11 +116,6 @@ def with_output(turn: TurnOutput, output: Any) -> TurnOutput:
 def _answer(output: Any) -> tuple[str, Any]:
     if isinstance(output, str):
         return output, output
-    if isinstance(output, DeferredToolRequests):
-        raise TurnConfigurationError(
-            "a tool of this agent waits for an approval or an outside result, which turns cannot do; "
-            "register the agent without such tools"
-        )
     try:
         return to_json(output).decode(), to_jsonable_python(output)
     except PydanticSerializationError as error:

@@ -130,7 +130,7 @@ class Rig:
 
 def scripted(responses: Script, paid: list[int], seen: list[list[ModelMessage]]) -> FunctionModel:
     def step(messages: list[ModelMessage]) -> Sequence[ModelResponsePart]:
-        run_id = messages[-1].run_id or messages[-2].run_id  # a request that was merged has none
+        run_id = next((m.run_id for m in messages[:-3:-1] if m.run_id), None)  # a request that was merged has none
         number = sum(isinstance(message, ModelResponse) and message.run_id == run_id for message in messages)
         paid.append(number + 1)
         seen.append(list(messages))

@@ -1,0 +1,83 @@
+"""What an interrupt keeps of a turn: finished steps, in a form that a model takes, wherever it was stopped."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic_ai.messages import ModelMessage, TextPart, ToolCallPart, ToolReturnPart
+
+from sessions import tool
+from workers.engine.ports import PastTurn
+from workers.engine.salvage import finished_steps
+from workers.engine.transcript import load_history
+
+from .doubles import Crash, Rig, call
+
+
+def shop(rig: Rig) -> None:
+    @tool(retry="safe")
+    async def lookup(q: str) -> str:
+        """Look up."""
+        return f"{q}=1"
+
+    @tool
+    async def charge(amount: int) -> str:
+        """Charge."""
+        return "charged"
+
+    rig.tool(lookup)
+    rig.tool(charge)
+    rig.script([call("lookup", "c1", q="a"), call("charge", "c2", amount=7)], [TextPart("All done.")])
+
+
+def unanswered(messages: list[ModelMessage]) -> set[str]:
+    calls = {p.tool_call_id for m in messages for p in m.parts if isinstance(p, ToolCallPart)}
+    return calls - {p.tool_call_id for m in messages for p in m.parts if isinstance(p, ToolReturnPart)}
+
+
+@pytest.mark.parametrize("step", range(5))
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_every_call_has_a_return_wherever_it_stops(rig: Rig, step: int, when: str) -> None:
+    """Before, between and behind any two writes; and the next turn runs on that history."""
+    shop(rig)
+    with pytest.raises(Crash):
+        await rig.run(crash=(step, when))
+    kept = finished_steps(rig.turn(), rig.store)
+    messages = load_history([PastTurn("Assistant", kept.messages)], "Assistant")
+    assert not unanswered(messages)
+    assert kept.usage.requests == sum(key.startswith("model:") for key in rig.store)
+    rig.store.clear()
+    rig.script([TextPart("on")], name="next")
+    output = await rig.run(rig.turn("next", number=2, model="next", history=[kept.messages]))
+    assert output.text == "on"
+
+
+async def test_returns_say_how_far_their_call_came(rig: Rig) -> None:
+    """Finished, cut short, or never begun are three things to a model."""
+    shop(rig)
+    with pytest.raises(Crash):
+        await rig.run(crash=(3, "before"))
+
+    def returned() -> ToolReturnPart:
+        messages = load_history([PastTurn("Assistant", finished_steps(rig.turn(), rig.store).messages)], "Assistant")
+        return next(p for m in messages for p in m.parts if isinstance(p, ToolReturnPart) and p.tool_call_id == "c2")
+
+    key = next(key for key in rig.store if key.startswith("tool:1:c2"))
+    assert returned().outcome == "interrupted"
+    assert "may or may not" in str(returned().content)
+    del rig.store[key]
+    assert returned().outcome == "interrupted"
+    assert "before this tool ran" in str(returned().content)
+    rig.store.clear()
+    await rig.run()
+    assert (returned().outcome, returned().content) == ("success", "charged")
+
+
+async def test_an_undisturbed_turn_is_kept_whole(rig: Rig) -> None:
+    """An interrupt that came a moment too late keeps what a commit would have kept."""
+    shop(rig)
+    output = await rig.run()
+    kept = finished_steps(rig.turn(), rig.store)
+    assert kept.message_count == output.message_count
+    own = load_history([PastTurn("Assistant", kept.messages)], "Assistant")
+    theirs = load_history([PastTurn("Assistant", output.messages)], "Assistant")
+    assert [[p.part_kind for p in m.parts] for m in own] == [[p.part_kind for p in m.parts] for m in theirs]
