@@ -172,6 +172,17 @@ async def test_an_interrupt_makes_room(line: Line) -> None:
     assert await line.mailbox() == [sent.part]
 
 
+@pytest.mark.parametrize("blocks", [True, False])
+async def test_a_turn_that_waits_takes_one_place(line: Line, blocks: bool) -> None:
+    """Whether it stands in the line meanwhile or not."""
+    line.turns._settings = line.settings.model_copy(update={"mailbox_limit": 2})
+    await line.send(waiting_blocks=blocks)
+    await line.park(await line.begin(), "c1")
+    await line.send()
+    with pytest.raises(SessionBusy, match="has 2 turns"):
+        await line.send()
+
+
 async def test_steering_joins_the_turn_that_runs(line: Line) -> None:
     """No new turn; the commit waits until it was read; reading it is journalled with its event."""
     first = (await line.send()).part

@@ -48,7 +48,7 @@ end
 local worker, marked = '', ''
 if policy == 'interrupt' or policy == 'rollback' then worker, marked = clear_line(policy, now) end
 local waiting = redis.call('LLEN', S .. ':mailbox')
-local all = waiting + redis.call('ZCARD', S .. ':waiting')
+local all = tonumber(redis.call('HGET', meta, 'open') or '') or 0 -- some wait for answers, in the line or beside it
 if all >= tonumber(ARGV[7]) + (marked ~= '' and 1 or 0) then return { 'full', all } end
 
 redis.call('HSETNX', meta, 'created', now)
