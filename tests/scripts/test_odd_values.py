@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker_config.settings import Settings
-from sessions.errors import BackendError, InvalidState
+from sessions.errors import BackendError, InvalidState, StateConflict
 from sessions.protocol import TurnStatus
-from sessions.state_ops import StateOp, delete_op, increment_op, set_op
+from sessions.state_ops import StateOp, delete_op, increment_op, set_op, swap_op
 from sessions.store.leases import Effects
 from sessions.store.state import Effect, StateStore, apply_effect, session_scope, wide_scope
 from tests.scripts.test_scripts import DONE, Store
@@ -58,6 +58,15 @@ async def test_whole_numbers_are_exact_as_far_as_the_server_is(store: Store) -> 
     with pytest.raises(InvalidState, match="larger than a number can be"):
         await states.write(scope, [set_op("m", 1), set_op("f", 1e308), increment_op("f", 1e308, 0)])
     assert set(await states.read(scope)) == {"n"}
+
+
+async def test_long_whole_numbers_are_told_apart(store: Store) -> None:
+    """The identifiers of many systems have 64 bits; a comparison as fractions would take neighbours for equal."""
+    states, scope = StateStore(store.scripts, store.client), session_scope(store.keys)
+    await states.write(scope, [set_op("id", 2**60 + 1), set_op("n", 5)])
+    with pytest.raises(StateConflict):
+        await states.write(scope, [swap_op("id", 2**60, 1)])
+    assert await states.write(scope, [swap_op("id", 2**60 + 1, 1), swap_op("n", 5.0, 2)]) == [1, 2]
 
 
 async def test_operations_are_judged_one_after_the_other(store: Store) -> None:

@@ -6,8 +6,11 @@ local function number(text)
   return text and string.match(text, '^-?%d') and tonumber(text) or nil
 end
 
+-- 5 and 5.0 are the same. Two whole numbers are compared as texts: as fractions, long ones would run together.
 local function same(one, other)
-  return one == other or (number(one) ~= nil and number(one) == number(other))
+  if one == other then return true end
+  local both_whole = string.match(one, '^-?%d+$') and string.match(other, '^-?%d+$')
+  return not both_whole and number(one) ~= nil and number(one) == number(other)
 end
 
 -- Why an operation cannot be done (mismatch | type | range), and the value in its way; or nil. A script that fails
