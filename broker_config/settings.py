@@ -120,6 +120,13 @@ class Settings(BaseSettings):
     def _queue_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(queue_name(name) for name in value)
 
+    @field_validator("redis_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("an address begins with redis://, rediss:// or unix://, as redis://localhost:6379/0 does")
+        return value
+
     @property
     def embedded(self) -> bool:
         """Whether the store is the bundled server."""
@@ -161,5 +168,6 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        name = name if name.isupper() else PREFIX + name.upper()
-        raise SettingsError(f"setting {name}: {first['msg']} (it is {first.get('input')!r})") from None
+        name = name.upper() if name.lower().endswith("_url") or name.isupper() else PREFIX + name.upper()
+        shown = "" if name.endswith("_URL") else f" (it is {first.get('input')!r})"  # an address has a password in it
+        raise SettingsError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}{shown}") from None

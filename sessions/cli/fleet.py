@@ -78,7 +78,9 @@ def workers(as_json: AsJson = False) -> None:
         )
         for w in seen.workers
     ]
-    print_table(("worker", "pid", "queues", "running", "done", "up", "last seen", "model", "tools"), rows)
+    print_table(
+        ("worker", "pid", "queues", "running", "done", "up", "last seen", "model", "tools"), rows, spare=("pid", "up")
+    )
 
 
 def _settings(home: Path | None) -> Settings:

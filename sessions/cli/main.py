@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -29,6 +31,19 @@ app.command()(chat.chat)
 app.add_typer(turns.app, name="turns")
 app.add_typer(dead.app, name="dead")
 app.command(context_settings=worker.PASS_ON)(worker.flower)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"sessionfleet {version('sessionfleet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Distributed agent sessions: run a fleet, look at it, talk to it."""
 
 
 def main() -> None:

@@ -11,6 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+_UNLIMITED = 100_000
+# A column's least width, with the space behind it, in a terminal that is too narrow for the ids.
+_LEAST = 9
+# A column of longer texts than this may be folded.
+_FOLDED = 25
+
 
 def terminal(*, stderr: bool = False) -> Console:
     """The terminal as it is now; without one there is no colour, and lines are not wrapped."""
@@ -22,14 +28,48 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Rows under headings."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, spare: Sequence[str] = (), cut: str | None = None
+) -> None:
+    """Rows under headings; what goes into a pipe or file is left whole.
+
+    Args:
+        columns: the first has ids, which people copy: it is never broken.
+        rows: a cell for each column.
+        spare: where the terminal is too narrow these are left out, in this order; then the others are folded.
+        cut: a column that is shortened to one line instead.
+    """
+    console, names = terminal(), list(columns)
+    room = console.width if console.is_terminal else _UNLIMITED
+    for name in spare:
+        if _needed(columns, rows, names) <= room:
+            break
+        names.remove(name)
+    if cut is not None:
+        rest = _needed(columns, rows, [name for name in names if name != cut])
+        rows = _shortened(rows, columns.index(cut), max(_LEAST, room - rest))
+    ids = max(len(str(row[0])) for row in rows) if rows else 0
+    console.width = max(room, ids + _LEAST * (len(names) - 1))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name == columns[0])
     for row in rows:
-        table.add_row(*(escaped(cell) for cell in row))
-    terminal().print(table)
+        table.add_row(*(escaped(cell) for name, cell in zip(columns, row, strict=True) if name in names))
+    console.print(table)
+
+
+def _shortened(rows: Sequence[Sequence[object]], at: int, room: int) -> list[list[object]]:
+    """The rows with the text at this place on one line of at most `room` characters."""
+    texts = [" ".join(str(row[at]).split()) for row in rows]
+    texts = [text if len(text) <= room else text[: room - 1] + "…" for text in texts]
+    return [[*row[:at], text, *row[at + 1 :]] for row, text in zip(rows, texts, strict=True)]
+
+
+def _needed(columns: Sequence[str], rows: Sequence[Sequence[object]], names: Sequence[str]) -> int:
+    """The width at which the table is easy to read: a long column may be folded, a short one may not."""
+    cells = [[str(cell) for cell in column] for column in zip(columns, *rows, strict=True)]
+    longest = {column[0]: max(map(len, column)) for column in cells}
+    return sum(longest[n] if n == columns[0] else min(longest[n], _FOLDED) for n in names) + 2 * len(names)
 
 
 def print_fields(fields: Mapping[str, object]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from broker_config.settings import load_settings
 from sessions.cli.fleet import AsJson
-from sessions.cli.output import clock, print_fields, print_json, print_table
+from sessions.cli.output import ago, clock, print_fields, print_json, print_table
 from sessions.cli.store import running_store, with_store
 from sessions.errors import BadRequest, TurnNotFound
 from sessions.session import Session
@@ -37,7 +39,7 @@ def show(turn_id: str, as_json: AsJson = False) -> None:
         print_json(fields)
         return
     journal, pending = fields.pop("journal"), fields.pop("pending")
-    print_fields({name: _text(value) for name, value in fields.items()})
+    print_fields({name: None if value is None else _text(value) for name, value in fields.items()})
     if pending:
         columns = ("call_id", "tool", "kind", "args", "metadata", "waits_for")
         print_table(columns, [[_text(call[name])[:80] for name in columns] for call in pending])
@@ -66,15 +68,16 @@ def list_turns(session_id: str, as_json: AsJson = False) -> None:
         print(f"session {session_id!r} has no turns (their records expire after SESSIONFLEET_RESULT_TTL)")
     else:
         columns = ("turn", "status", "attempt", "worker", "accepted", "message")
-        print_table(columns, [[_text(turn[name])[:80] for name in columns] for turn in found])
+        rows = [
+            [_text({**turn, "accepted": _since(turn["accepted"])}[name])[:80] for name in columns] for turn in found
+        ]
+        print_table(columns, rows, spare=("worker", "attempt"), cut="message")
 
 
 @app.command()
 def cancel(turn_id: str) -> None:
     """Cancel a turn: one that waits ends at once, a running one is stopped at its worker."""
-    session_id, _ = split_turn_id(turn_id)
-    running_store(load_settings())  # a fleet is not started just to cancel something in it
-    status = Session(session_id).turn(turn_id).cancel()
+    status = _turn(turn_id).cancel()
     print(f"turn {turn_id!r}: {status}" + ("" if status.final else ", its worker was told to stop"))
 
 
@@ -84,28 +87,28 @@ Args = Annotated[str | None, typer.Option(help="Other arguments for the tool, as
 @app.command()
 def approve(turn_id: str, call_id: str, args: Args = None) -> None:
     """Let a call run that a turn waits for (`turns show ID` lists them)."""
-    _waiting(turn_id).approve(call_id, args=None if args is None else _json("--args", args))
+    _turn(turn_id).approve(call_id, args=None if args is None else _json("--args", args))
     print(f"call {call_id!r} of turn {turn_id!r}: approved")
 
 
 @app.command()
 def deny(turn_id: str, call_id: str, reason: str = "") -> None:
     """Refuse a call that a turn waits for; the model is told so, with the reason."""
-    _waiting(turn_id).deny(call_id, reason)
+    _turn(turn_id).deny(call_id, reason)
     print(f"call {call_id!r} of turn {turn_id!r}: denied")
 
 
 @app.command()
 def provide(turn_id: str, call_id: str, result: str) -> None:
     """Bring the result of a call that a turn waits for, as JSON (a text needs its quotes)."""
-    _waiting(turn_id).provide(call_id, _json("the result", result))
+    _turn(turn_id).provide(call_id, _json("the result", result))
     print(f"call {call_id!r} of turn {turn_id!r}: provided")
 
 
-def _waiting(turn_id: str) -> Turn:
+def _turn(turn_id: str) -> Turn:
     session_id, _ = split_turn_id(turn_id)
-    running_store(load_settings())  # a fleet is not started just to answer something in it
-    return Session(session_id).turn(turn_id)
+    # With the address filled in: to say something to a turn, no fleet is started, nor started anew with our settings.
+    return Session(session_id, settings=running_store(load_settings())).turn(turn_id)
 
 
 def _json(what: str, text: str) -> Any:
@@ -150,6 +153,10 @@ async def _shown(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, An
         "cancel_requested": record.cancel_requested,
         "usage": record.usage.model_dump() if record.usage else None,
     }
+
+
+def _since(accepted: str) -> str:
+    return f"{ago(time.time() - datetime.fromisoformat(accepted).timestamp())} ago"
 
 
 def _text(value: Any) -> Any:

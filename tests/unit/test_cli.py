@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import redis
+from rich.console import Console
 from typer.testing import CliRunner
 
 from broker_config.embedded import EmbeddedServer
 from broker_config.settings import load_settings
 from sessions.cli import main as cli
 from sessions.cli.checks import Verdict, _clock, _memory, examine
+from sessions.cli.output import print_table
 from sessions.errors import SessionfleetError
 from sessions.fleet_home import FleetHome
 
@@ -141,6 +143,48 @@ def test_an_unknown_turn_is_an_error_that_says_why(embedded: redis.Redis) -> Non
         run("turns", "show", "nonsense")
 
 
+def test_an_address_without_a_scheme_is_refused_without_its_password(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The most common slip in REDIS_URL ends neither in a traceback nor in a log with a password."""
+    monkeypatch.setenv("REDIS_URL", "me:secret@localhost:6379")
+    load_settings.cache_clear()
+    assert call_main(monkeypatch, "doctor") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: setting REDIS_URL: an address begins with redis://")
+    assert "secret" not in said
+
+
+def test_a_table_never_breaks_an_id(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ids are copied: in a narrow terminal other columns give way, and a pipe gets everything."""
+    turn, message = "chat-1~" + "0" * 32, "a message that is longer than what is left of the line"
+    rows = [(turn, "succeeded", 1, "worker-1.eb1b2f5f@host", "3 min ago", message)]
+    columns = ("turn", "status", "attempt", "worker", "accepted", "message")
+    said = {}
+    for width in (40, 80, 200, 0):
+        monkeypatch.setattr("sessions.cli.output.terminal", lambda width=width: as_terminal(width))
+        print_table(columns, rows, spare=("worker", "attempt"), cut="message")
+        said[width] = capsys.readouterr().out.splitlines()
+        assert any(turn in line for line in said[width])
+    assert len(said[80]) == 2
+    assert "worker" not in said[80][0]
+    assert said[80][1].endswith("…")
+    for wide in (said[200], said[0]):
+        assert wide[1].split("  ")[0] == turn
+        assert "worker-1.eb1b2f5f@host" in wide[1]
+        assert message in wide[1]
+
+
+def as_terminal(width: int) -> Console:
+    """A terminal of this width; 0 is a pipe."""
+    return Console(force_terminal=width > 0, width=width or 80, color_system=None)
+
+
+def test_the_version_is_told() -> None:
+    """The first question of whoever reads a report of an error."""
+    assert run("--version") == (0, "sessionfleet 0.1.0\n")
+
+
 def test_no_dead_letters_and_no_workers_are_said_in_words(embedded: redis.Redis) -> None:
     """An empty table would leave people guessing."""
     assert run("dead", "list") == (0, "no dead letters\n")
@@ -174,6 +218,8 @@ def test_flower_is_for_this_machine_unless_told(embedded: redis.Redis, monkeypat
     became: list[list[str]] = []
     monkeypatch.setattr("os.execve", lambda _, command, __: became.append(command))
     run("flower", "--", "--port=5999")
-    run("flower", "--", "--address=0.0.0.0")
-    assert became[0][-3:] == ["flower", "--address=127.0.0.1", "--port=5999"]
-    assert became[1][-2:] == ["flower", "--address=0.0.0.0"]
+    run("flower", "--", "--address=0.0.0.0", "--tasks-columns=name")
+    assert became[0][-4:-2] == ["flower", "--address=127.0.0.1"]
+    assert became[0][-2].startswith("--tasks_columns=args,")  # the session's key in the list of tasks
+    assert became[0][-1] == "--port=5999"
+    assert became[1][-3:] == ["flower", "--address=0.0.0.0", "--tasks-columns=name"]
