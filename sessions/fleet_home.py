@@ -30,8 +30,8 @@ from broker_config.settings import PREFIX, Settings
 from sessions.errors import EmbeddedServerError, FleetRunning
 
 _PROVIDER = re.compile(r"(_API_KEY|_API_TOKEN|_BASE_URL|_ENDPOINT)$|^(AWS|AZURE|GOOGLE|VERTEX)_")
-# The fleet's own business (`home`), or of no consequence to a fleet that runs.
-_NOT_COMPARED = {"home", "autostart"}
+# The fleet's own business (`home`), of no consequence to a fleet that runs, or a part of its own (`imports`).
+_NOT_COMPARED = {"home", "autostart", "imports"}
 
 Fingerprint = dict[str, str]
 
@@ -192,7 +192,8 @@ def fingerprint(settings: Settings) -> Fingerprint:
         "provider keys": json.dumps(keys, sort_keys=True),
         "imports": json.dumps([(name, _module_stamp(name)) for name in settings.imports]),
         "working directory": str(Path.cwd()),
-        "interpreter": sys.executable,
+        # Not sys.executable: `python` and `python3` of one environment are the same to a worker.
+        "interpreter": f"{sys.prefix} {sys.version}",
         "package version": _version(),
     }
     return {part: hashlib.sha256(text.encode()).hexdigest()[:16] for part, text in parts.items()}

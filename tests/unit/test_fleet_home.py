@@ -78,7 +78,18 @@ def test_a_fingerprint_names_what_differs_and_tells_no_secret(tmp_path: Path, mo
     os.utime(module, (1, 1))
     changed = fingerprint(settings.model_copy(update={"lease": 9.0}))
     assert differences(first, changed) == "imports, provider keys, settings"
+    assert differences(first, fingerprint(Settings())) == "imports, provider keys"
     assert "sk-" not in str(first)
+
+
+def test_two_names_of_one_interpreter_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python script.py` and `sessionfleet chat` of one environment do not take the fleet from each other."""
+    monkeypatch.setattr("sys.executable", "/env/bin/python")
+    first = fingerprint(Settings())
+    monkeypatch.setattr("sys.executable", "/env/bin/python3")
+    assert fingerprint(Settings()) == first
+    monkeypatch.setattr("sys.prefix", "/other")
+    assert differences(first, fingerprint(Settings())) == "interpreter"
 
 
 def test_the_home_is_no_part_of_the_fingerprint(tmp_path: Path) -> None:
