@@ -33,9 +33,12 @@ from sessions.store.scripts import ScriptRunner
 from sessions.telemetry import configure_logging, get_logger
 from workers.engine import Engine
 from workers.engine.registry import Registry
+from workers.execution import Execution
 from workers.heartbeat import Heartbeat
 from workers.held import Stop
+from workers.losses import Losses
 from workers.rescuer import Rescuer
+from workers.start_errors import told_in_one_line
 from workers.team_runner import TeamRunner
 from workers.team_tasks import TaskTurns
 from workers.turn_runner import Drained, TurnRunner
@@ -105,19 +108,28 @@ class TurnProcess:
             thread_limit=s.concurrency,
             hooks=s.hooks,
         )
-        self._runner = TurnRunner(
-            s,
-            leases=self._leases,
-            teams=TeamRunner(s, TaskTurns(s, self.scripts, self.store, self._wake)),
-            states=TurnStates(s, self.scripts, self.store),
-            engine=self._engine,
-            heartbeat=self._heartbeat,
-            wake=self._wake,
-        )
+        self._runner = self._turn_runner()
         rescuer = Rescuer(s, self.scripts, self.store, self._app, self.name, self._wake, self._run_here)
         await note_worker(self.scripts, self._info(), {})
         for work in (self._say_alive(), rescuer.run()):
             self._background.append(self._loop.create_task(work))
+
+    def _turn_runner(self) -> TurnRunner:
+        s = self.settings
+        teams = TeamRunner(s, TaskTurns(s, self.scripts, self.store, self._wake))
+        states = TurnStates(s, self.scripts, self.store)
+        losses = Losses(self._leases)
+        execution = Execution(s, leases=self._leases, states=states, teams=teams, engine=self._engine, losses=losses)
+        return TurnRunner(
+            s,
+            leases=self._leases,
+            states=states,
+            teams=teams,
+            execution=execution,
+            losses=losses,
+            heartbeat=self._heartbeat,
+            wake=self._wake,
+        )
 
     def begin_drain(self) -> None:
         """Begin nothing more; let running turns end or hand them over. Returns at once, may be called twice."""
@@ -263,6 +275,10 @@ class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, worker: Any) -> None:
         """Start before the consumer does. An error here ends the worker, with its message."""
         settings = load_settings()
+        with told_in_one_line(settings):
+            self._start(worker, settings)
+
+    def _start(self, worker: Any, settings: Settings) -> None:
         if settings.embedded:
             EmbeddedServer(settings.home).ensure_started()
         settings = resolved(settings).model_copy(update={"concurrency": worker.concurrency})

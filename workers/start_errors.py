@@ -1,0 +1,23 @@
+"""What a worker says when it cannot start: one line that says what to do, as every command does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from broker_config.embedded import EmbeddedServerError
+from broker_config.settings import Settings, SettingsError
+from sessions.errors import SessionfleetError
+
+
+@contextmanager
+def told_in_one_line(settings: Settings) -> Iterator[None]:
+    """End the worker with exit status 1 and our own error as one line; with log level DEBUG, with its traceback."""
+    try:
+        yield
+    except (SessionfleetError, SettingsError, EmbeddedServerError) as error:
+        if settings.log_level == "DEBUG":
+            raise
+        logging.getLogger(__name__).critical("the worker cannot start: %s", error)
+        raise SystemExit(1) from None  # Celery would log any other exception with its whole stack
