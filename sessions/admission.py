@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from sessions.errors import UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
 from sessions.protocol import AgentConfig, WorkerInfo
 
@@ -17,7 +19,8 @@ def refuse_unknown(agent: AgentConfig, serving: list[WorkerInfo], queue: str) ->
     if missing:
         raise UnknownTool(
             f"no worker of the queue {queue!r} knows the tool {missing[0]!r} (known: {_listed(known)}): "
-            "name its module in SESSIONFLEET_IMPORTS of the workers and start them anew"
+            "name its module in SESSIONFLEET_IMPORTS of the workers and start them anew; a script without REDIS_URL, "
+            "whose fleet starts by itself, sets it for itself"
         )
     if strange := [name for name in agent.hooks if not any(name in w.hooks for w in serving)]:
         known = {name for w in serving for name in w.hooks}
@@ -25,17 +28,27 @@ def refuse_unknown(agent: AgentConfig, serving: list[WorkerInfo], queue: str) ->
     if agent.registered and agent.name not in {name for w in serving for name in w.agents}:
         raise UnknownAgent(f"no worker of the queue {queue!r} has an agent registered as {agent.name!r}")
     if agent.model and not any(_resolves(worker, agent.model) for worker in serving):
-        models = {m for w in serving for m in w.models}
-        providers = {p for w in serving for p in w.providers}
         raise UnknownModel(
-            f"no worker of the queue {queue!r} can resolve the model {agent.model!r}: use a registered name "
-            f"({_listed(models)}) or provider:model with one of {_listed(providers)}"
+            f"no worker of the queue {queue!r} can resolve the model {agent.model!r}: {_advice(agent.model, serving)}"
         )
 
 
 def _resolves(worker: WorkerInfo, model: str) -> bool:
     provider, colon, _ = model.partition(":")
     return model in worker.models or bool(colon and provider in worker.providers)
+
+
+def _advice(model: str, serving: list[WorkerInfo]) -> str:
+    models = {m for w in serving for m in w.models}
+    providers = {p for w in serving for p in w.providers}
+    provider, colon, rest = model.partition(":")
+    near = difflib.get_close_matches(provider, providers, n=1)
+    if colon and near:
+        return f"did you mean {f'{near[0]}:{rest}'!r}?"
+    registered = f"or one of the registered names ({_listed(models)})"
+    if not colon:
+        return f"use provider:model, such as 'openai:gpt-5' or 'anthropic:claude-sonnet-4-5', {registered}"
+    return f"use provider:model with one of the providers {_listed(providers)}, {registered}"
 
 
 def _listed(names: set[str]) -> str:

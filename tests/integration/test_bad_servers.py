@@ -120,10 +120,11 @@ def test_a_full_mailbox_refuses_the_next_turn(server: Server) -> None:
     [
         ({"tools": ["no_such_tool"]}, UnknownTool, r"'no_such_tool' \(known: .*charge"),
         ({"model": "acme:gpt"}, UnknownModel, "'acme:gpt'.*provider:model with one of .*openai"),
-        ({"model": "no_such_model"}, UnknownModel, "'no_such_model'.*registered name .*double"),
+        ({"model": "opnai:gpt-5"}, UnknownModel, "did you mean 'openai:gpt-5'"),
+        ({"model": "no_such_model"}, UnknownModel, "'no_such_model'.*provider:model.*registered names .*double"),
         ({"registered": True}, UnknownAgent, "'A'"),
     ],
-    ids=["tool", "provider", "model", "agent"],
+    ids=["tool", "provider", "misspelt", "model", "agent"],
 )
 def test_what_no_worker_knows_is_refused(
     fleet: Fleet, options: dict[str, object], error: type[BadRequest], said: str
