@@ -85,7 +85,7 @@ def test_a_function_of_the_script_itself_is_refused_with_the_lines_to_type() -> 
     ("options", "says"),
     [
         ({"retry": "always"}, "retry='always'.*'safe', 'never'"),
-        ({"in_doubt": "wait"}, "in_doubt='wait'.*'unknown', 'fail'"),
+        ({"in_doubt": "retry"}, "in_doubt='retry'.*'unknown', 'fail', 'wait'"),
         ({"name": "a b"}, "'a b'"),
         ({"name": "x" * 65}, "1 to 64"),
     ],
