@@ -2,77 +2,41 @@
 
     begin -> execute (engine, journal, events) -> conclude (commit, or give back) -> next turn, or release
 
-This module decides what becomes of a turn. How a lease is kept is the heartbeat's business, what a step is the
-engine's, and what a transition writes the scripts'.
+This module takes turns up and writes down what became of them. What that is says `execution`; how a lease is kept is
+the heartbeat's business, what a step is the engine's, and what a transition writes the scripts'.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import uuid_utils
-from pydantic import ValidationError
 
 from broker_config.settings import Settings
-from sessions.errors import (
-    ModelUnavailable,
-    ResultTooLarge,
-    StoreUnavailable,
-    TurnDeadlineExceeded,
-    TurnFailed,
-)
-from sessions.protocol import AgentConfig, Ask, EventType, TeamSpec, TurnError, TurnRequest, TurnStatus
-from sessions.store.history import HistoryEntry, window
+from sessions.errors import StoreUnavailable
+from sessions.protocol import EventType
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Begun, CancelFirst, Effects, Ending, LeaseStore, NotBegun
 from sessions.telemetry import get_logger
-from workers.engine import Engine
-from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput, Waiting
+from workers.engine.ports import LeaseLost
+from workers.execution import Execution
 from workers.heartbeat import Heartbeat
-from workers.held import HeldTurn, Stop
-from workers.interruption import cancelled_ending
-from workers.journal import LeasedJournal, persist
+from workers.held import HeldTurn
+from workers.journal import persist
+from workers.losses import Losses
+from workers.outcomes import Left, Outcome, Parked, Retry
 from workers.team_runner import Pause, TeamRunner
 from workers.turn_states import TurnStates
 
-T = TypeVar("T")
 Wake = Callable[[str, int, str], Awaitable[bool]]
 _log = get_logger(__name__)
 _NEIGHBOUR_PAUSE: Final = 0.5
 _BEGIN_PATIENCE: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """A passing model error: the turn runs again after a pause, in its place."""
-
-    pause: float
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """The turn waits for answers from outside."""
-
-    asks: Sequence[Ask]
-
-
-class Left(StrEnum):
-    """The turn is not ended by this worker."""
-
-    HANDED_OVER = "handed_over"
-    LOST = "lost"
-
-
-Outcome = Ending | Retry | Left | Pause | Parked
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +57,8 @@ class TurnRunner:
         leases: LeaseStore,
         states: TurnStates,
         teams: TeamRunner,
-        engine: Engine,
+        execution: Execution,
+        losses: Losses,
         heartbeat: Heartbeat,
         wake: Wake,
     ) -> None:
@@ -101,7 +66,8 @@ class TurnRunner:
         self._leases = leases
         self._states = states
         self._teams = teams
-        self._engine = engine
+        self._execution = execution
+        self._losses = losses
         self._heartbeat = heartbeat
         self._wake = wake
         self._last_attempt: str | None = None  # nonce of the one turn on its last attempt that runs here (R8)
@@ -141,7 +107,7 @@ class TurnRunner:
                     held, "handover", _NEIGHBOUR_PAUSE, EventType.HANDED_OVER, {"why": "last attempt"}
                 )
                 return "last"
-            outcome = await self._execute(held)
+            outcome = await self._execution.outcome(held)
             following = await self._conclude(held, outcome)
             held.served += isinstance(outcome, Ending) and not held.state.steered
             if following is None:
@@ -177,139 +143,6 @@ class TurnRunner:
         if self._last_attempt == held.nonce:
             self._last_attempt = None
 
-    # --- execute: what becomes of the turn --------------------------------------------------------------
-
-    async def _execute(self, held: HeldTurn) -> Outcome:
-        journal = LeasedJournal(self._leases, held)
-        try:
-            request = _request(held.begun)
-            held.parent = request.parent
-            if request.team is not None:
-                return await self._run_team(held, request.team, journal)
-            if held.begun.cancelled:
-                return self._cancelled(held)
-            turn = self._input(held, request)
-            held.state.session = await self._states.load(held.keys, held.begun, turn.agent)
-            output = await self._until_deadline(held, held.run(self._engine.run(turn, journal, journal, held.state)))
-            await journal.settle()
-            return self._succeeded(held, turn, output)
-        except LeaseLost:
-            return self._lost(held)
-        except HandedOver:
-            return Left.HANDED_OVER
-        except Waiting as waiting:
-            return Parked(waiting.asks)
-        except PassingModelError as error:
-            return self._retry(held, error)
-        except TurnFailed as error:
-            # The caller gets the message; the traceback of a user's tool or agent is seen here only.
-            _log.warning("turn_failed", turn=held.turn_id, error=repr(error), exc_info=error)
-            return _failed(error)
-        except asyncio.CancelledError:
-            return self._stopped(held)
-        except Exception as error:  # noqa: BLE001 - outcomes are classified here, and nowhere else
-            _log.exception("turn_broke", turn=held.turn_id)
-            return _failed(TurnFailed(f"internal error {type(error).__name__}: {error}"))
-
-    async def _run_team(self, held: HeldTurn, team: TeamSpec, journal: LeasedJournal) -> Outcome:
-        try:
-            outcome: Outcome = await self._until_deadline(held, held.run(self._teams.advance(held, team, journal)))
-        except asyncio.CancelledError:
-            if held.stop is Stop.CANCELLED:
-                await self._teams.cancel(held, team, journal)
-            raise
-        return outcome
-
-    async def _until_deadline(self, held: HeldTurn, run: asyncio.Task[T]) -> T:
-        left = (held.begun.deadline_ms - held.begun.now_ms) / 1000 - (time.monotonic() - held.began)
-        timer = asyncio.get_running_loop().call_later(left, held.abort, Stop.DEADLINE)
-        try:
-            return await run
-        finally:
-            timer.cancel()
-
-    def _input(self, held: HeldTurn, request: TurnRequest) -> TurnInput:
-        begun = held.begun
-        with _readable():
-            agent = _agent(begun.agent) if begun.agent else AgentConfig(name=request.agent)
-        return TurnInput(
-            turn_id=held.turn_id,
-            session_id=held.keys.session_id,
-            user_id=begun.user_id,
-            attempt=begun.attempt,
-            message=request.message,
-            agent=agent,
-            history=[PastTurn(e.agent, e.messages) for e in window(begun.history, self._settings.history_window_bytes)],
-            stream=request.stream,
-            now_ms=begun.began_ms,
-            default_model=self._settings.model or "offline",
-        )
-
-    def _succeeded(self, held: HeldTurn, turn: TurnInput, output: TurnOutput) -> Ending:
-        result = json.dumps({"text": output.text, "output": output.output}).encode()
-        if max(len(result), len(output.messages)) > self._settings.result_limit_bytes:
-            raise ResultTooLarge(f"the answer has {len(result)} bytes. {ResultTooLarge.__doc__}")
-        own, effects = self._states.changes(held.keys, held.begun, held.state.session)
-        entry = HistoryEntry(held.begun.part, turn.agent.name, turn.now_ms, output.message_count, output.messages)
-        return Ending(
-            TurnStatus.SUCCEEDED,
-            result=result,
-            usage=output.usage.model_dump_json().encode(),
-            history_entry=entry.dump(),
-            messages=output.message_count,
-            state_ops=own,
-            effects=effects,
-        )
-
-    def _stopped(self, held: HeldTurn) -> Outcome:
-        match held.stop:
-            case Stop.CANCELLED:
-                return self._cancelled(held)
-            case Stop.DEADLINE:
-                return _failed(TurnDeadlineExceeded())
-            case Stop.HANDOVER:
-                return Left.HANDED_OVER
-            case Stop.LOST | Stop.UNREACHABLE:
-                return self._lost(held)
-            case None:  # the process itself goes down: leave the turn to the next worker
-                return Left.HANDED_OVER
-
-    def _cancelled(self, held: HeldTurn) -> Ending:
-        request = _request(held.begun)
-        turn = None if request.team is not None else self._input(held, request)
-        return cancelled_ending(held, turn, self._states)
-
-    def _lost(self, held: HeldTurn) -> Left:
-        """Say so in the log, and (when the store was out of reach) to the store: that was no crash."""
-        why = (held.stop or Stop.LOST).value
-        _log.error("lease_lost", turn=held.turn_id, lease=held.begun.lease, why=why, written="nothing")
-        if held.stop is Stop.UNREACHABLE:
-            task = asyncio.create_task(self._forgive(held.keys, held.begun))
-            self._afterwards.add(task)
-            task.add_done_callback(self._afterwards.discard)
-        return Left.LOST
-
-    async def _forgive(self, keys: SessionKeys, begun: Begun) -> None:
-        until = time.monotonic() + (begun.deadline_ms - begun.now_ms) / 1000  # afterwards it is over in any case
-        while time.monotonic() < until:
-            try:
-                word = await self._leases.forgive(keys, begun.part, begun.lease)
-            except StoreUnavailable:
-                await asyncio.sleep(_NEIGHBOUR_PAUSE)
-            else:
-                _log.info("outage_not_counted", turn=keys.public_id(begun.part), word=word)
-                return
-
-    def _retry(self, held: HeldTurn, error: PassingModelError) -> Outcome:
-        s, tried = self._settings, held.begun.retries
-        pause = error.retry_after or min(s.model_backoff_limit, s.model_backoff * 2**tried)
-        if tried >= s.model_retries:
-            return _failed(ModelUnavailable(f"{error} (tried {tried + 1} times; SESSIONFLEET_MODEL_RETRIES)"))
-        if held.begun.now_ms + (time.monotonic() - held.began + pause) * 1000 >= held.begun.deadline_ms:
-            return _failed(ModelUnavailable(f"{error} (the next try would be after the turn's deadline)"))
-        _log.warning("model_error_passing", turn=held.turn_id, error=str(error), pause=pause, tried=tried + 1)
-        return Retry(pause, str(error))
-
     # --- conclude: write it down ------------------------------------------------------------------------
 
     async def _conclude(self, held: HeldTurn, outcome: Outcome) -> HeldTurn | None:
@@ -337,9 +170,9 @@ class TurnRunner:
         try:
             wake = await persist(held, lambda: self._leases.wait(held.keys, held.begun, asks, seq, data.encode()))
         except CancelFirst:
-            return await self._commit(held, self._cancelled(held))
+            return await self._commit(held, self._execution.cancelled(held))
         except LeaseLost:
-            self._lost(held)
+            self._losses.lost(held)
             return None
         _log.info("turn_waits", turn=held.turn_id, tools=[ask.tool for ask in parked.asks])
         if wake is not None:
@@ -358,7 +191,7 @@ class TurnRunner:
                 ),
             )
         except LeaseLost:
-            self._lost(held)
+            self._losses.lost(held)
             return None
         if done.steered:
             held.go_on_steered()
@@ -395,30 +228,7 @@ class TurnRunner:
                 held, lambda: self._leases.release(held.keys, held.begun, why, pause, seq, event, data)
             )
         except LeaseLost:
-            self._lost(held)
+            self._losses.lost(held)
             return
         if wake is not None:
             await self._wake(held.keys.ref, wake[1], wake[0])
-
-
-@contextlib.contextmanager
-def _readable() -> Iterator[None]:
-    try:
-        yield
-    except ValidationError as error:
-        raise TurnFailed(f"this worker cannot read the request; is it older than the client? {error}") from error
-
-
-def _request(begun: Begun) -> TurnRequest:
-    with _readable():
-        return TurnRequest.model_validate_json(begun.request)
-
-
-@lru_cache(maxsize=1024)
-def _agent(config: bytes) -> AgentConfig:
-    return AgentConfig.model_validate_json(config)
-
-
-def _failed(error: TurnFailed) -> Ending:
-    stored = TurnError(type=type(error).__name__, message=str(error), detail=error.detail)
-    return Ending(TurnStatus.FAILED, error=stored.model_dump_json().encode())

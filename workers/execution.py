@@ -1,0 +1,183 @@
+"""Runs the turn that a worker holds, and says what becomes of it. Nothing is ended here: that is the runner's part."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from broker_config.settings import Settings
+from sessions.errors import ModelUnavailable, ResultTooLarge, TurnDeadlineExceeded, TurnFailed
+from sessions.protocol import AgentConfig, TeamSpec, TurnRequest, TurnStatus
+from sessions.store.history import HistoryEntry, window
+from sessions.store.leases import Begun, Ending, LeaseStore
+from sessions.telemetry import get_logger
+from workers.engine import Engine
+from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput, Waiting
+from workers.held import HeldTurn, Stop
+from workers.interruption import cancelled_ending
+from workers.journal import LeasedJournal
+from workers.losses import Losses
+from workers.outcomes import Left, Outcome, Parked, Retry, failed
+from workers.team_runner import TeamRunner
+from workers.turn_states import TurnStates
+
+T = TypeVar("T")
+_log = get_logger(__name__)
+
+
+class Execution:
+    """From a held turn to its outcome: by the engine, or, for a team's run, by a pass over its tasks."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        leases: LeaseStore,
+        states: TurnStates,
+        teams: TeamRunner,
+        engine: Engine,
+        losses: Losses,
+    ) -> None:
+        self._settings = settings
+        self._leases = leases
+        self._states = states
+        self._teams = teams
+        self._engine = engine
+        self._losses = losses
+
+    async def outcome(self, held: HeldTurn) -> Outcome:
+        """Run the turn; whatever happens is one of the outcomes, and they are told apart here and nowhere else."""
+        journal = LeasedJournal(self._leases, held)
+        try:
+            request = _request(held.begun)
+            held.parent = request.parent
+            if request.team is not None:
+                return await self._run_team(held, request.team, journal)
+            if held.begun.cancelled:
+                return self.cancelled(held)
+            turn = self._input(held, request)
+            held.state.session = await self._states.load(held.keys, held.begun, turn.agent)
+            output = await self._until_deadline(held, held.run(self._engine.run(turn, journal, journal, held.state)))
+            await journal.settle()
+            return self._succeeded(held, turn, output)
+        except LeaseLost:
+            return self._losses.lost(held)
+        except HandedOver:
+            return Left.HANDED_OVER
+        except Waiting as waiting:
+            return Parked(waiting.asks)
+        except PassingModelError as error:
+            return self._retry(held, error)
+        except TurnFailed as error:
+            # The caller gets the message; the traceback of a user's tool or agent is seen here only.
+            _log.warning("turn_failed", turn=held.turn_id, error=repr(error), exc_info=error)
+            return failed(error)
+        except asyncio.CancelledError:
+            return self._stopped(held)
+        except Exception as error:  # noqa: BLE001 - outcomes are classified here, and nowhere else
+            _log.exception("turn_broke", turn=held.turn_id)
+            return failed(TurnFailed(f"internal error {type(error).__name__}: {error}"))
+
+    async def _run_team(self, held: HeldTurn, team: TeamSpec, journal: LeasedJournal) -> Outcome:
+        try:
+            outcome: Outcome = await self._until_deadline(held, held.run(self._teams.advance(held, team, journal)))
+        except asyncio.CancelledError:
+            if held.stop is Stop.CANCELLED:
+                await self._teams.cancel(held, team, journal)
+            raise
+        return outcome
+
+    async def _until_deadline(self, held: HeldTurn, run: asyncio.Task[T]) -> T:
+        left = (held.begun.deadline_ms - held.begun.now_ms) / 1000 - (time.monotonic() - held.began)
+        timer = asyncio.get_running_loop().call_later(left, held.abort, Stop.DEADLINE)
+        try:
+            return await run
+        finally:
+            timer.cancel()
+
+    def _input(self, held: HeldTurn, request: TurnRequest) -> TurnInput:
+        begun = held.begun
+        with _readable():
+            agent = _agent(begun.agent) if begun.agent else AgentConfig(name=request.agent)
+        return TurnInput(
+            turn_id=held.turn_id,
+            session_id=held.keys.session_id,
+            user_id=begun.user_id,
+            attempt=begun.attempt,
+            message=request.message,
+            agent=agent,
+            history=[PastTurn(e.agent, e.messages) for e in window(begun.history, self._settings.history_window_bytes)],
+            stream=request.stream,
+            now_ms=begun.began_ms,
+            default_model=self._settings.model or "offline",
+        )
+
+    def _succeeded(self, held: HeldTurn, turn: TurnInput, output: TurnOutput) -> Ending:
+        result = json.dumps({"text": output.text, "output": output.output}).encode()
+        if max(len(result), len(output.messages)) > self._settings.result_limit_bytes:
+            raise ResultTooLarge(f"the answer has {len(result)} bytes. {ResultTooLarge.__doc__}")
+        own, effects = self._states.changes(held.keys, held.begun, held.state.session)
+        entry = HistoryEntry(held.begun.part, turn.agent.name, turn.now_ms, output.message_count, output.messages)
+        return Ending(
+            TurnStatus.SUCCEEDED,
+            result=result,
+            usage=output.usage.model_dump_json().encode(),
+            history_entry=entry.dump(),
+            messages=output.message_count,
+            state_ops=own,
+            effects=effects,
+        )
+
+    def _stopped(self, held: HeldTurn) -> Outcome:
+        match held.stop:
+            case Stop.CANCELLED:
+                return self.cancelled(held)
+            case Stop.DEADLINE:
+                return failed(TurnDeadlineExceeded())
+            case Stop.HANDOVER:
+                return Left.HANDED_OVER
+            case Stop.LOST | Stop.UNREACHABLE:
+                return self._losses.lost(held)
+            case None:  # the process itself goes down: leave the turn to the next worker
+                return Left.HANDED_OVER
+
+    def cancelled(self, held: HeldTurn) -> Ending:
+        """The ending of a turn that a client cancelled, interrupted or rolled back."""
+        request = _request(held.begun)
+        turn = None if request.team is not None else self._input(held, request)
+        return cancelled_ending(held, turn, self._states)
+
+    def _retry(self, held: HeldTurn, error: PassingModelError) -> Outcome:
+        s, tried = self._settings, held.begun.retries
+        pause = error.retry_after or min(s.model_backoff_limit, s.model_backoff * 2**tried)
+        if tried >= s.model_retries:
+            return failed(ModelUnavailable(f"{error} (tried {tried + 1} times; SESSIONFLEET_MODEL_RETRIES)"))
+        if held.begun.now_ms + (time.monotonic() - held.began + pause) * 1000 >= held.begun.deadline_ms:
+            return failed(ModelUnavailable(f"{error} (the next try would be after the turn's deadline)"))
+        _log.warning("model_error_passing", turn=held.turn_id, error=str(error), pause=pause, tried=tried + 1)
+        return Retry(pause, str(error))
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        raise TurnFailed(f"this worker cannot read the request; is it older than the client? {error}") from error
+
+
+def _request(begun: Begun) -> TurnRequest:
+    with _readable():
+        return TurnRequest.model_validate_json(begun.request)
+
+
+@lru_cache(maxsize=1024)
+def _agent(config: bytes) -> AgentConfig:
+    return AgentConfig.model_validate_json(config)

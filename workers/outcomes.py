@@ -1,0 +1,43 @@
+"""What becomes of a turn: a closed set, made by `execution` and written down by `turn_runner`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sessions.errors import TurnFailed
+from sessions.protocol import Ask, TurnError, TurnStatus
+from sessions.store.leases import Ending
+from workers.team_runner import Pause
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A passing model error: the turn runs again after a pause, in its place."""
+
+    pause: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The turn waits for answers from outside."""
+
+    asks: Sequence[Ask]
+
+
+class Left(StrEnum):
+    """The turn is not ended by this worker."""
+
+    HANDED_OVER = "handed_over"
+    LOST = "lost"
+
+
+Outcome = Ending | Retry | Left | Pause | Parked
+
+
+def failed(error: TurnFailed) -> Ending:
+    """The ending of a turn that failed."""
+    stored = TurnError(type=type(error).__name__, message=str(error), detail=error.detail)
+    return Ending(TurnStatus.FAILED, error=stored.model_dump_json().encode())
