@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from typing import Any
 
 from celery.concurrency.thread import ApplyResult, TaskPool
-from kombu.asynchronous import get_event_loop
 
 
 class SlotPool(TaskPool):  # type: ignore[misc]
@@ -22,6 +21,11 @@ class SlotPool(TaskPool):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._lock = threading.Lock()
         self._taken = 0
+        self._hub: Any = None
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        """Remember the consumer's loop. kombu's `get_event_loop` forgets it when the broker's connection broke."""
+        self._hub = loop
 
     def on_apply(self, *args: Any, **kwargs: Any) -> ApplyResult:
         """Run a task in a slot."""
@@ -36,9 +40,8 @@ class SlotPool(TaskPool):  # type: ignore[misc]
         with self._lock:
             was_full = self._taken >= self.limit
             self._taken -= 1
-        loop = get_event_loop()
-        if was_full and loop is not None:
-            loop.call_soon(_look_again)
+        if was_full and self._hub is not None:
+            self._hub.call_soon(_look_again)
 
 
 def _look_again() -> None:

@@ -42,7 +42,7 @@ async def test_no_error_ends_the_thread_that_renews(monkeypatch: pytest.MonkeyPa
     """It is logged, and the leases are renewed at the next beat."""
     store = _Store()
     monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
-    settings = Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5)  # type: ignore[call-arg]
+    settings = Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5)
     heartbeat = Heartbeat(settings, asyncio.get_running_loop())
     begun = Begun(
         "part", "1:n", 1, b"", 10**15, 0, 1, 0, False, 0, 0, None, {}, [], b"", {}

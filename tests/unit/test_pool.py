@@ -1,0 +1,44 @@
+"""A worker's slots: a consumer whose slots were all taken looks again as soon as one is free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kombu.asynchronous import Hub
+
+from tests.support.waiting import wait_until
+from workers.pool import SlotPool
+
+
+class _Watched(Hub):  # type: ignore[misc]
+    """The consumer's loop; counts how often it was woken."""
+
+    woken = 0
+
+    def call_soon(self, *_: Any) -> None:
+        self.woken += 1
+
+
+@pytest.fixture
+def pool() -> Iterator[SlotPool]:
+    pool: Any = SlotPool(1)
+    yield pool
+    pool.on_stop()
+
+
+def _run_one(pool: SlotPool) -> None:
+    pool.on_apply(lambda: None, (), {}, lambda _: None, lambda *_: None).f.result(10)
+
+
+def test_the_consumer_is_woken_after_its_connection_broke_too(pool: SlotPool) -> None:
+    """Celery resets the loop then: without being woken, a full worker would look for work once a second."""
+    hub: Any = _Watched()
+    pool.register_with_event_loop(hub)
+    _run_one(pool)
+    wait_until(lambda: hub.woken == 1, description="the loop is woken")
+    hub.reset()
+    _run_one(pool)
+    wait_until(lambda: hub.woken == 2, description="the loop is woken again")
+    hub.close()
