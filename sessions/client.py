@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from broker_config.settings import Settings, load_settings
-from sessions.fleet_client import FleetClient, Order
+from sessions.fleet_client import FleetClient
+from sessions.order import Order
 from sessions.protocol import WorkerInfo
 
 __all__ = ["FleetClient", "Order", "fleet_info", "get_client"]

@@ -1,4 +1,4 @@
-"""What a process needs to talk to a fleet: connections, the dispatcher, and the way of a request into the store.
+"""What a process says to a fleet: the way of a request into the store, and the way of its turn back.
 
 `sessions.client.get_client()` gives the one client of this process and these settings. Its coroutines run on the
 portal's loop; `Session`, `Agent` and `Turn` are the façade over it.
@@ -7,144 +7,43 @@ portal's loop; `Session`, `Agent` and `Turn` are the façade over it.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import hashlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Final
 
-import uuid_utils
-
-from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
-from sessions.admission import refuse_unknown, start_hint
-from sessions.dispatch import Dispatcher
+from sessions.admission import start_hint
+from sessions.connection import FleetConnection
 from sessions.errors import (
     BadRequest,
     MessageTooLarge,
     NoWorkerAlive,
     ResultTimeout,
     SessionOwnerError,
-    StoreFull,
     TurnNotFound,
-    UnknownAgent,
-    UnknownHooks,
-    UnknownModel,
-    UnknownTool,
 )
-from sessions.fleet import ensure_fleet, resolved
-from sessions.portal import Portal
-from sessions.protocol import AgentConfig, Answer, Event, Policy, TurnRequest, TurnStatus, WorkerInfo
-from sessions.store.calls import CallStore, PendingCall
-from sessions.store.catalog import living_workers
-from sessions.store.deployment import check_deployment, memory_pressure
-from sessions.store.events import Bell, check_cursor, follow, wait_ring
+from sessions.order import Order
+from sessions.protocol import Answer, Event, TurnStatus
+from sessions.store.calls import PendingCall
+from sessions.store.events import check_cursor, follow, wait_ring
 from sessions.store.keys import SessionKeys, new_turn_part
-from sessions.store.scripts import ScriptRunner, translated
-from sessions.store.session_records import SessionRecords
-from sessions.store.state import StateStore
-from sessions.store.turns import NewTurn, TurnRecord, TurnStore
+from sessions.store.scripts import translated
+from sessions.store.turns import NewTurn, TurnRecord
 from sessions.telemetry import get_logger
 
-_CATALOG_SECONDS: Final = 5.0
-_PRESSURE_SECONDS: Final = 1.0
 _NO_WORKER_WARNING: Final = 5.0
-_FLEET_CHECK_SECONDS: Final = 2.0
 _DEADLINE_SLACK: Final = 15.0
-_EXIT_SECONDS: Final = 1.0
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A request on its way in.
-
-    Attributes:
-        config: the agent's configuration as JSON; empty for the one that the session knows by the agent's name.
-        timeout: seconds to the turn's deadline; session_ttl: None leaves what is set.
-        policy: what becomes of it when the session is busy.
-        waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
-        colleagues: further agents that workers must be able to run, of a team, each with its queue.
-    """
-
-    request: TurnRequest
-    agent: AgentConfig
-    config: bytes
-    user_id: str | None
-    queue: str
-    timeout: float
-    idempotency_key: str | None = None
-    session_ttl: float | None = None
-    policy: Policy = Policy.ENQUEUE
-    waiting_blocks: bool = True
-    approval_timeout: float = 86400.0
-    colleagues: tuple[tuple[AgentConfig, str], ...] = ()
-
-
-class FleetClient:
-    """A process's connection to one fleet. Its coroutines run on the portal's loop and nowhere else."""
+class FleetClient(FleetConnection):
+    """What `Session`, `Agent` and `Turn` stand on. Its coroutines run on the portal's loop and nowhere else."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.portal = Portal()
-        self._opening = asyncio.Lock()
-        self._opened = False
-        self._fleet_checked = 0.0
-        self._workers: tuple[float, list[WorkerInfo]] = (0.0, [])
-        self._pressure_checked = 0.0
+        super().__init__(settings)
         self._readers: Counter[str] = Counter()
-        atexit.register(self.portal.close, self.aclose, _EXIT_SECONDS)
-
-    # --- connecting -------------------------------------------------------------------------------------
-
-    async def open(self) -> None:
-        """Connect on first use; start the embedded fleet where that is wanted.
-
-        Raises:
-            BackendError: the store cannot be reached or must not be used; the message says what to do.
-        """
-        if self._opened and not self._fleet_check_due():
-            return
-        async with self._opening:
-            if self.settings.embedded and self._fleet_check_due():
-                await asyncio.get_running_loop().run_in_executor(None, ensure_fleet, self.settings)
-                self._fleet_checked = time.monotonic()
-            if not self._opened:
-                await self._connect(resolved(self.settings))
-                self._opened = True
-
-    def _fleet_check_due(self) -> bool:
-        return self.settings.embedded and time.monotonic() - self._fleet_checked > _FLEET_CHECK_SECONDS
-
-    async def _connect(self, settings: Settings) -> None:
-        store = async_store(settings, name="sessionfleet-client")
-        try:
-            await check_deployment(store, settings)
-        except BaseException:
-            await store.aclose()
-            raise
-        self.store = store
-        self.scripts = ScriptRunner(store)
-        self.turns = TurnStore(self.scripts, store, settings)
-        self.state = StateStore(self.scripts, store)
-        self.records = SessionRecords(self.scripts, store)
-        self.calls = CallStore(self.scripts, store)
-        self.bell = Bell(store, uuid_utils.uuid4().hex)
-        self.dispatcher = Dispatcher(settings)
-
-    async def aclose(self) -> None:
-        """Give all connections back."""
-        if self._opened:
-            self._opened = False
-            await self.bell.close()
-            self.dispatcher.close()
-            await self.store.aclose()
-
-    def keys(self, session_id: str) -> SessionKeys:
-        """The keys of a session of this tenant."""
-        return SessionKeys.of(self.settings.tenant, session_id, self.settings.partitions)
 
     # --- a request's way into the store -----------------------------------------------------------------
 
@@ -181,8 +80,8 @@ class FleetClient:
     async def _admit(self, order: Order) -> None:
         await self.open()
         for agent, queue in ((order.agent, order.queue), *order.colleagues):
-            await self._refuse_unknown(agent, queue)
-        await self._refuse_when_full()
+            await self.refuse_unknown(agent, queue)
+        await self.refuse_when_full()
 
     async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:
         body = order.request.model_dump_json().encode()
@@ -223,44 +122,6 @@ class FleetClient:
                 f"the message has {size} bytes, the limit is {limit}: "
                 "shorten it, or set SESSIONFLEET_MESSAGE_LIMIT_BYTES"
             )
-
-    async def _refuse_when_full(self) -> None:
-        """New turns stop below maxmemory, so that those accepted have room to end (R10)."""
-        if time.monotonic() - self._pressure_checked < _PRESSURE_SECONDS:
-            return
-        self._pressure_checked = time.monotonic()  # before the answer: a crowd asks once
-        try:
-            with translated():
-                share = memory_pressure(await self.store.info("memory"))
-            if share >= self.settings.memory_high_water:
-                raise StoreFull(f"the store uses {share:.0%} of its maxmemory. {StoreFull.__doc__}")
-        except BaseException:
-            self._pressure_checked = 0.0
-            raise
-
-    async def workers(self, *, fresh: bool = False) -> list[WorkerInfo]:
-        """The living workers, remembered for a few seconds."""
-        seen, workers = self._workers
-        if fresh or not workers or time.monotonic() - seen > _CATALOG_SECONDS:
-            with translated():
-                workers = await living_workers(self.store)
-            self._workers = (time.monotonic(), workers)
-        return workers
-
-    async def _refuse_unknown(self, agent: AgentConfig, queue: str) -> None:
-        if not (agent.tools or agent.model or agent.registered or agent.hooks):
-            return
-        for fresh in (False, True):
-            serving = [w for w in await self.workers(fresh=fresh) if queue in w.queues]
-            if not serving:
-                return  # nobody to ask: a worker that comes later fails the turn if it does not know better
-            try:
-                refuse_unknown(agent, serving, queue)
-            except (UnknownTool, UnknownAgent, UnknownModel, UnknownHooks):
-                if fresh:
-                    raise
-            else:
-                return
 
     # --- a turn's way back ------------------------------------------------------------------------------
 
@@ -303,19 +164,13 @@ class FleetClient:
                 warned = True
                 await self._warn_without_worker(keys)
 
-    async def _serving(self, keys: SessionKeys) -> tuple[str, list[WorkerInfo]]:
-        with translated():
-            raw = await self.store.hget(keys.meta, "queue")
-        queue = raw.decode() if raw else "turns"
-        return queue, [w for w in await self.workers(fresh=True) if queue in w.queues]
-
     async def _warn_without_worker(self, keys: SessionKeys) -> None:
-        queue, serving = await self._serving(keys)
+        queue, serving = await self.serving(keys)
         if not serving:
             _log.warning("no_worker_alive", queue=queue, hint=start_hint(queue))
 
     async def _too_late(self, keys: SessionKeys, part: str, timeout: float | None) -> ResultTimeout:
-        queue, serving = await self._serving(keys)
+        queue, serving = await self.serving(keys)
         turn = keys.public_id(part)
         if not serving:
             return NoWorkerAlive(f"no worker serves the queue {queue!r}, so turn {turn!r} waits: {start_hint(queue)}")

@@ -1,0 +1,148 @@
+"""A process's connection to a fleet: opened when first used, given back at the process's end."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import time
+from typing import Final
+
+import uuid_utils
+
+from broker_config.redis_clients import async_store
+from broker_config.settings import Settings
+from sessions.admission import refuse_unknown
+from sessions.dispatch import Dispatcher
+from sessions.errors import StoreFull, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
+from sessions.fleet import ensure_fleet, resolved
+from sessions.portal import Portal
+from sessions.protocol import AgentConfig, WorkerInfo
+from sessions.store.calls import CallStore
+from sessions.store.catalog import living_workers
+from sessions.store.deployment import check_deployment, memory_pressure
+from sessions.store.events import Bell
+from sessions.store.keys import SessionKeys
+from sessions.store.scripts import ScriptRunner, translated
+from sessions.store.session_records import SessionRecords
+from sessions.store.state import StateStore
+from sessions.store.turns import TurnStore
+
+_CATALOG_SECONDS: Final = 5.0
+_PRESSURE_SECONDS: Final = 1.0
+_FLEET_CHECK_SECONDS: Final = 2.0
+_EXIT_SECONDS: Final = 1.0
+
+
+class FleetConnection:
+    """The store, the bell and the dispatcher of one fleet, and what the fleet can run."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.portal = Portal()
+        self._opening = asyncio.Lock()
+        self._opened = False
+        self._fleet_checked = 0.0
+        self._workers: tuple[float, list[WorkerInfo]] = (0.0, [])
+        self._pressure_checked = 0.0
+        atexit.register(self.portal.close, self.aclose, _EXIT_SECONDS)
+
+    async def open(self) -> None:
+        """Connect on first use; start the embedded fleet where that is wanted.
+
+        Raises:
+            BackendError: the store cannot be reached or must not be used; the message says what to do.
+        """
+        if self._opened and not self._fleet_check_due():
+            return
+        async with self._opening:
+            if self.settings.embedded and self._fleet_check_due():
+                await asyncio.get_running_loop().run_in_executor(None, ensure_fleet, self.settings)
+                self._fleet_checked = time.monotonic()
+            if not self._opened:
+                await self._connect(resolved(self.settings))
+                self._opened = True
+
+    def _fleet_check_due(self) -> bool:
+        return self.settings.embedded and time.monotonic() - self._fleet_checked > _FLEET_CHECK_SECONDS
+
+    async def _connect(self, settings: Settings) -> None:
+        store = async_store(settings, name="sessionfleet-client")
+        try:
+            await check_deployment(store, settings)
+        except BaseException:
+            await store.aclose()
+            raise
+        self.store = store
+        self.scripts = ScriptRunner(store)
+        self.turns = TurnStore(self.scripts, store, settings)
+        self.state = StateStore(self.scripts, store)
+        self.records = SessionRecords(self.scripts, store)
+        self.calls = CallStore(self.scripts, store)
+        self.bell = Bell(store, uuid_utils.uuid4().hex)
+        self.dispatcher = Dispatcher(settings)
+
+    async def aclose(self) -> None:
+        """Give all connections back."""
+        if self._opened:
+            self._opened = False
+            await self.bell.close()
+            self.dispatcher.close()
+            await self.store.aclose()
+
+    def keys(self, session_id: str) -> SessionKeys:
+        """The keys of a session of this tenant."""
+        return SessionKeys.of(self.settings.tenant, session_id, self.settings.partitions)
+
+    async def refuse_when_full(self) -> None:
+        """New turns stop below maxmemory, so that those accepted have room to end (R10).
+
+        Raises:
+            StoreFull: it is reached.
+        """
+        if time.monotonic() - self._pressure_checked < _PRESSURE_SECONDS:
+            return
+        self._pressure_checked = time.monotonic()  # before the answer: a crowd asks once
+        try:
+            with translated():
+                share = memory_pressure(await self.store.info("memory"))
+            if share >= self.settings.memory_high_water:
+                raise StoreFull(f"the store uses {share:.0%} of its maxmemory. {StoreFull.__doc__}")
+        except BaseException:
+            self._pressure_checked = 0.0
+            raise
+
+    async def workers(self, *, fresh: bool = False) -> list[WorkerInfo]:
+        """The living workers, remembered for a few seconds."""
+        seen, workers = self._workers
+        if fresh or not workers or time.monotonic() - seen > _CATALOG_SECONDS:
+            with translated():
+                workers = await living_workers(self.store)
+            self._workers = (time.monotonic(), workers)
+        return workers
+
+    async def refuse_unknown(self, agent: AgentConfig, queue: str) -> None:
+        """Refuse an agent that none of the living workers of the queue can run; with none alive, nothing is refused.
+
+        Raises:
+            UnknownTool, UnknownAgent, UnknownModel, UnknownHooks: with what they do know.
+        """
+        if not (agent.tools or agent.model or agent.registered or agent.hooks):
+            return
+        for fresh in (False, True):
+            serving = [w for w in await self.workers(fresh=fresh) if queue in w.queues]
+            if not serving:
+                return  # nobody to ask: a worker that comes later fails the turn if it does not know better
+            try:
+                refuse_unknown(agent, serving, queue)
+            except (UnknownTool, UnknownAgent, UnknownModel, UnknownHooks):
+                if fresh:
+                    raise
+            else:
+                return
+
+    async def serving(self, keys: SessionKeys) -> tuple[str, list[WorkerInfo]]:
+        """The session's queue, and the living workers that serve it."""
+        with translated():
+            raw = await self.store.hget(keys.meta, "queue")
+        queue = raw.decode() if raw else "turns"
+        return queue, [w for w in await self.workers(fresh=True) if queue in w.queues]

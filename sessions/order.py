@@ -1,0 +1,33 @@
+"""A request on its way into the store, with all that its acceptance needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sessions.protocol import AgentConfig, Policy, TurnRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request on its way in.
+
+    Attributes:
+        config: the agent's configuration as JSON; empty for the one that the session knows by the agent's name.
+        timeout: seconds to the turn's deadline; session_ttl: None leaves what is set.
+        policy: what becomes of it when the session is busy.
+        waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
+        colleagues: further agents that workers must be able to run, of a team, each with its queue.
+    """
+
+    request: TurnRequest
+    agent: AgentConfig
+    config: bytes
+    user_id: str | None
+    queue: str
+    timeout: float
+    idempotency_key: str | None = None
+    session_ttl: float | None = None
+    policy: Policy = Policy.ENQUEUE
+    waiting_blocks: bool = True
+    approval_timeout: float = 86400.0
+    colleagues: tuple[tuple[AgentConfig, str], ...] = ()
