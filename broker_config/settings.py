@@ -124,7 +124,8 @@ class Settings(BaseSettings):
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("an address begins with redis://, rediss:// or unix://, as redis://localhost:6379/0 does")
+            known = "redis://, rediss:// or unix://"
+            raise ValueError(f"an address begins with {known}, as redis://localhost:6379/0")
         return value
 
     @property

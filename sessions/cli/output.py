@@ -73,14 +73,21 @@ def _needed(columns: Sequence[str], rows: Sequence[Sequence[object]], names: Seq
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Names and values, one a line; what is None is left out."""
+    """Names and values, one a line; what is None is left out, and what goes into a pipe or file is left whole."""
+    console = terminal()
+    if not console.is_terminal:
+        width = max(map(len, fields))
+        for name, value in fields.items():
+            if value is not None:
+                print(f"{name:<{width}}  {value}")
+        return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in fields.items():
         if value is not None:
             table.add_row(name, escaped(value))
-    terminal().print(table)
+    console.print(table)
 
 
 def print_error(message: str) -> None:

@@ -15,7 +15,7 @@ from broker_config.embedded import EmbeddedServer
 from broker_config.settings import load_settings
 from sessions.cli import main as cli
 from sessions.cli.checks import Verdict, _clock, _memory, examine
-from sessions.cli.output import print_table
+from sessions.cli.output import print_fields, print_table
 from sessions.errors import SessionfleetError
 from sessions.fleet_home import FleetHome
 
@@ -173,6 +173,13 @@ def test_a_table_never_breaks_an_id(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         assert wide[1].split("  ")[0] == turn
         assert "worker-1.eb1b2f5f@host" in wide[1]
         assert message in wide[1]
+
+
+def test_fields_in_a_pipe_are_left_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`grep` and `cut` find a long message on one line."""
+    monkeypatch.setattr("sessions.cli.output.terminal", lambda: as_terminal(0))
+    print_fields({"turn": "t~1", "message": "word " * 40 + "end", "error": None})
+    assert capsys.readouterr().out == "turn     t~1\nmessage  " + "word " * 40 + "end\n"
 
 
 def as_terminal(width: int) -> Console:
