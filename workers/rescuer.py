@@ -27,7 +27,7 @@ _GROUPS: Final = 16
 _TICK: Final = 1.0
 _AFTER_OUTAGE: Final = 1.0
 _LOOK_AT: Final = 500
-_ALIVE_MS: Final = 5_000
+_ALIVE_MS: Final = 2_000  # workers speak once a second; the groups of one taken for dead are the others' at once
 
 
 class Rescuer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,9 +12,12 @@ import redis
 from celery import Celery
 
 from broker_config.celery_options import celery_options
+from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import StoreUnavailable
-from tests.support.servers import free_port
+from sessions.store.keys import FLEET
+from sessions.store.scripts import ScriptRunner
+from tests.support.servers import Server, free_port
 from workers.rescuer import Rescuer
 
 
@@ -126,3 +131,28 @@ async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None
     task = asyncio.create_task(broken.run())
     await asyncio.wait_for(again.wait(), 5)
     task.cancel()
+
+
+async def test_the_share_of_a_dead_worker_is_taken_before_its_leases_end(server: Server) -> None:
+    """P6 with a short lease: two seconds after its last word nobody counts it any more, and its claims are over."""
+    settings = Settings(redis_url=server.url, lease=1.0)
+    client, base = async_store(settings), f"{FLEET}:test-{uuid.uuid4().hex}"
+    looks: list[list[Any]] = []
+
+    class _OwnFleet(ScriptRunner):
+        async def run(self, name: str, keys: Sequence[str], *args: Any) -> list[Any]:
+            if name != "claim_rescue":
+                return [b"0"]
+            looks.append(await super().run(name, (base,), *args))
+            return looks[-1]
+
+    seconds, micros = await client.time()
+    now = seconds * 1000 + micros // 1000
+    await client.zadd(f"{base}:workers", {"w1": now + 60_000, "dead": now - 2_000})
+    app = Celery("test", set_as_current=False)
+    app.conf.update(celery_options(settings))
+    one = Rescuer(settings, _OwnFleet(client), _Store(), app, "w1", None, lambda _: True)  # type: ignore[arg-type]
+    await one.look()
+    assert len(looks[0]) == 16
+    await client.delete(f"{base}:workers")
+    await client.aclose()
