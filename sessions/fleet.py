@@ -27,7 +27,7 @@ from sessions.fleet_home import (
     fingerprint,
 )
 from sessions.supervisor import REPLACE
-from sessions.worker_process import SPAWN, child_environment, open_log
+from sessions.worker_process import SPAWN, child_environment, need, open_log
 
 __all__ = ["FleetInfo", "ensure_fleet", "resolved", "stop_fleet"]
 
@@ -62,6 +62,7 @@ def ensure_fleet(settings: Settings) -> FleetInfo:
     Raises:
         StoreUnavailable: there is no REDIS_URL, and SESSIONFLEET_AUTOSTART is off.
         EmbeddedServerError: the fleet cannot be started; the message has the end of its log.
+        MissingExtra: workers are not installed here.
     """
     if not settings.autostart:
         raise StoreUnavailable("REDIS_URL is not set, and SESSIONFLEET_AUTOSTART=0 starts no fleet: set REDIS_URL")
@@ -144,6 +145,7 @@ def _replace(home: FleetHome, record: FleetRecord, known_as: Fingerprint) -> Non
 
 
 def _start(home: FleetHome, settings: Settings, known_as: Fingerprint) -> FleetRecord:
+    need("pydantic_ai")
     _say(
         f"starting a fleet in the background ({WORKERS} workers, home {str(home.path)!r}); it ends after "
         f"{settings.idle_shutdown:g} idle seconds, or with `sessionfleet down`"

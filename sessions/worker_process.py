@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from broker_config.settings import PREFIX, Settings
+from sessions.errors import MissingExtra
 from sessions.fleet_home import FleetHome, settings_environment
 
 SPAWN = str(Path(__file__).with_name("spawn.py"))
@@ -36,6 +38,16 @@ def celery_worker(node: str, log_level: str) -> list[str]:
     # No banner; and the workers need nothing of each other that Celery could tell them: mingling costs a second.
     options = ["--loglevel", log_level.lower(), "--without-mingle", "--without-gossip"]
     return [sys.executable, "-m", "celery", "--quiet", "-A", "workers", "worker", "-n", node, *options]
+
+
+def need(module: str) -> None:
+    """Say what to install where a worker could only die of its imports: a web backend needs no engine.
+
+    Raises:
+        MissingExtra: the package was installed without its `worker` extra.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtra(f"{module} is not installed, and workers need it: run `pip install 'sessionfleet[worker]'`")
 
 
 def open_log(path: Path) -> IO[bytes]:

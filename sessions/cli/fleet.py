@@ -18,6 +18,7 @@ from sessions.fleet import stop_fleet
 from sessions.fleet_home import Fingerprint, FleetHome
 from sessions.store.activity import look
 from sessions.supervisor import Supervisor
+from sessions.worker_process import need
 
 Home = Annotated[Path | None, typer.Option(help="Where the fleet keeps its data (SESSIONFLEET_HOME).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -31,6 +32,7 @@ def up(
 ) -> None:
     """Run a fleet in the foreground: the server (unless REDIS_URL is set) and workers. Ctrl-C ends it."""
     settings = _settings(home)
+    need("pydantic_ai")
     if background is not None:
         supervisor = Supervisor(
             settings, _say_to_log, workers=workers, autostarted=True, known_as=_fingerprint(background)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -12,9 +11,9 @@ import typer
 from broker_config.embedded import EmbeddedServer, resolved
 from broker_config.settings import Settings, load_settings, queue_name
 from sessions.cli.store import running_store
-from sessions.errors import MissingExtra, StoreUnavailable
+from sessions.errors import StoreUnavailable
 from sessions.fleet_home import FleetHome
-from sessions.worker_process import celery_worker, child_environment
+from sessions.worker_process import celery_worker, child_environment, need
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": False}
 
@@ -27,7 +26,7 @@ def worker(
     loglevel: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
 ) -> None:
     """Run one worker in the foreground. What follows `--` goes to Celery's worker."""
-    _need("pydantic_ai", "worker")
+    need("pydantic_ai")
     settings = load_settings()
     if queues is not None:
         names = tuple(queue_name(part.strip()) for part in queues.split(",") if part.strip())
@@ -44,7 +43,7 @@ def worker(
 
 def flower(context: typer.Context) -> None:
     """Run Flower, Celery's web view of the fleet. What follows `--` goes to Flower."""
-    _need("flower", "worker")
+    need("flower")
     # Flower has no login of its own by default, so it is not for the network unless someone says so.
     local = [] if any(arg.startswith("--address") for arg in context.args) else ["--address=127.0.0.1"]
     # Its own list of tasks has neither the session nor how many turns ran.
@@ -56,11 +55,6 @@ def flower(context: typer.Context) -> None:
 
 def _become(command: list[str], settings: Settings) -> NoReturn:
     os.execve(sys.executable, command, child_environment(settings))  # noqa: S606
-
-
-def _need(module: str, extra: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise MissingExtra(f"{module} is not installed: run `pip install 'sessionfleet[{extra}]'`")
 
 
 def _start_server(settings: Settings) -> None:

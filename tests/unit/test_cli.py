@@ -12,11 +12,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from broker_config.embedded import EmbeddedServer
-from broker_config.settings import load_settings
+from broker_config.settings import Settings, load_settings
 from sessions.cli import main as cli
 from sessions.cli.checks import Verdict, _clock, _memory, examine
 from sessions.cli.output import print_fields, print_table
 from sessions.errors import SessionfleetError
+from sessions.fleet import ensure_fleet
 from sessions.fleet_home import FleetHome
 
 
@@ -216,8 +217,11 @@ def test_a_worker_becomes_celery_with_these_settings(home: Path, monkeypatch: py
 def test_a_worker_without_its_extra_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A web backend's installation has no engine."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for command in ("worker", "up", "flower"):
+        with pytest.raises(SessionfleetError, match=r"pip install 'sessionfleet\[worker\]'"):
+            run(command)
     with pytest.raises(SessionfleetError, match=r"pip install 'sessionfleet\[worker\]'"):
-        run("worker")
+        ensure_fleet(Settings(home=home))
 
 
 def test_flower_is_for_this_machine_unless_told(embedded: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
