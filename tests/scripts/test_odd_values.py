@@ -105,6 +105,20 @@ async def test_a_call_that_cannot_be_sent_spoils_no_other(store: Store) -> None:
         set_op("\ud800", 1)
 
 
+async def test_what_is_left_of_a_turn_without_its_record_expires(store: Store) -> None:
+    """Somebody removed the record: its journal and events stay as long as a dead letter, and go with the session."""
+    part = await store.accept()
+    begun = await store.begin()
+    await store.leases.record(store.keys, begun, "k", b"v", 2, []).done()
+    await store.client.delete(store.keys.turn(part))
+    await store.lose_lease()
+    assert await store.leases.begin(store.keys, "n2", last_ok=True) == "empty"
+    for key in (store.keys.events(part), store.keys.journal(part)):
+        assert await store.client.pttl(key) > 0
+    await store.turns.delete_session(store.keys)
+    assert await store.left() == []
+
+
 async def test_a_turn_that_goes_on_under_an_older_lease_ends_its_stream(store: Store) -> None:
     """Answered while a later turn runs, then begun by that one's commit: every event has its place, the last too."""
     first, second = await store.accept(waiting_blocks=False), await store.accept()

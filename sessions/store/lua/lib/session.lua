@@ -135,13 +135,13 @@ end
 
 -- A mailbox entry whose record is gone cannot run: it is set aside instead of raising for ever (R3).
 local function bury_missing(id, now)
+  local kept = 604800000
   redis.call('LREM', S .. ':mailbox', 1, id)
-  redis.call('ZREM', S .. ':turns', id)
+  redis.call('ZADD', S .. ':turns', now + kept, id) -- deleting the session finds what is left by it
   redis.call('HINCRBY', S .. ':meta', 'open', -1)
   redis.call('ZADD', P .. ':dead', now, ref() .. '~' .. id)
-  for _, key in ipairs({ P .. ':dead', turn_key(id) .. ':events', turn_key(id) .. ':journal' }) do
-    redis.call('PEXPIRE', key, 604800000)
-  end
+  redis.call('PEXPIRE', P .. ':dead', kept)
+  for _, name in ipairs({ ':events', ':journal', ':inbox' }) do redis.call('PEXPIRE', turn_key(id) .. name, kept) end
   set_expiry(now)
 end
 
