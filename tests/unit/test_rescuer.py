@@ -148,7 +148,7 @@ async def test_the_share_of_a_dead_worker_is_taken_before_its_leases_end(server:
 
     seconds, micros = await client.time()
     now = seconds * 1000 + micros // 1000
-    await client.zadd(f"{base}:workers", {"w1": now + 60_000, "dead": now - 2_000})
+    await client.zadd(f"{base}:workers", {"w1": now + 60_000, "dead": now - 2_001})
     app = Celery("test", set_as_current=False)
     app.conf.update(celery_options(settings))
     one = Rescuer(settings, _OwnFleet(client), _Store(), app, "w1", None, lambda _: True)  # type: ignore[arg-type]
