@@ -31,6 +31,7 @@ from sessions.store.deployment import check_deployment
 from sessions.store.leases import LeaseStore
 from sessions.store.scripts import ScriptRunner
 from sessions.telemetry import configure_logging, get_logger
+from workers.background import end_all
 from workers.engine import Engine
 from workers.engine.registry import Registry
 from workers.execution import Execution
@@ -179,9 +180,7 @@ class TurnProcess:
     async def _finish(self) -> None:
         if self._drained is not None:
             await self._drained
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await end_all(self._background)
         try:
             await forget_worker(self.scripts, self.name)
         except BackendError as error:
