@@ -80,7 +80,8 @@ def _infer(name: str, registered: Mapping[str, Model]) -> Model:
     try:
         return infer_model(name)
     except Exception as error:
+        why = str(error).partition(" To try Pydantic AI")[0]  # how to play without a key is no help to a worker
         raise TurnConfigurationError(
-            f"model {name!r} cannot be used on this worker: {error} - the packages and the "
+            f"model {name!r} cannot be used on this worker: {why} - the packages and the "
             f"environment are the worker's; another model is chosen with Agent(model=...) or SESSIONFLEET_MODEL"
         ) from error
