@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from sessions.arguments import flag, message_text, policy_named, seconds, short_text
 from sessions.client import Order
+from sessions.delegation import AgentTool, agent_tool, delegates_of, split_tools
 from sessions.errors import BadRequest
 from sessions.middleware import apply, apply_blocking
 from sessions.output import OutputType
 from sessions.protocol import AgentConfig, Event, TurnRequest
-from sessions.tools import tool_names
 from sessions.turn import Turn, answer
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Agent:
         name: how the agent is called. Given alone, it means the agent that this session knows by that name, or a
             pydantic-ai agent that the workers registered under it.
         instructions: the system prompt.
-        tools: functions marked `@tool`, or names of tools that the workers know.
+        tools: functions marked `@tool`, names of tools that the workers know, or agents, which it may ask.
         model: `provider:model`, a registered name, or None for the worker's SESSIONFLEET_MODEL.
         output_type: a pydantic model (or any type pydantic validates): answers are objects of it.
         hooks: names of hooks that the workers registered (`workers.register_hooks`), beside those of the worker.
@@ -45,7 +45,7 @@ class Agent:
         name: str = "Assistant",
         *,
         instructions: str | None = None,
-        tools: Sequence[str | Callable[..., Any]] = (),
+        tools: Sequence[str | Callable[..., Any] | Agent | AgentTool] = (),
         model: str | None = None,
         output_type: Any = None,
         hooks: Sequence[str] = (),
@@ -63,21 +63,23 @@ class Agent:
             )
         self.name = name
         self._output = OutputType.of(output_type)
+        # Nothing ties it to a session that others know: a team gives its tasks sessions of their own.
+        self.stand_alone = session is None and not (isinstance(memory, Mapping) and memory.get("session_id"))
+        self.session = session or _own_session(memory)
+        functions, agents = split_tools(_with_agents(tools))
         self.config = AgentConfig(
             name=name,
             instructions=instructions or "",
-            tools=tool_names(tools),
+            tools=functions,
             model=model,
             output_schema=self._output.schema if self._output else None,
             output_name=self._output.name if self._output else None,
             hooks=_hook_names(hooks),
             registered=registered,
+            delegates=delegates_of(name, self.session.user_id, agents),
         )
         # Given by its name alone, the session's own configuration of that name is meant (S17).
         self._stored = b"" if self.config.plain and instructions is None else self.config.model_dump_json().encode()
-        # Nothing ties it to a session that others know: a team gives its tasks sessions of their own.
-        self.stand_alone = session is None and not (isinstance(memory, Mapping) and memory.get("session_id"))
-        self.session = session or _own_session(memory)
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, session={self.session.session_id!r})"
@@ -86,6 +88,18 @@ class Agent:
     def by_name(self) -> bool:
         """Whether it was given by its name alone: its session's configuration of that name is meant."""
         return not self._stored
+
+    def as_tool(self, name: str | None = None, description: str | None = None) -> AgentTool:
+        """This agent as a tool of another one, under another name or description than its own.
+
+        Args:
+            name: what the asking model calls it; `ask_<its name>` by default.
+            description: what the asking model is told of it; by default its name and instructions.
+
+        Raises:
+            InvalidTool: model providers take no tool of this name.
+        """
+        return agent_tool(self, name, description)
 
     # --- ask and wait -----------------------------------------------------------------------------------
 
@@ -193,6 +207,12 @@ class Agent:
                 settings.approval_timeout if approval_timeout is None else seconds("approval_timeout", approval_timeout)
             ),
         )
+
+
+def _with_agents(tools: Sequence[Any]) -> Sequence[Any]:
+    if isinstance(tools, str) or not isinstance(tools, Sequence):
+        return tools
+    return [item.as_tool() if isinstance(item, Agent) else item for item in tools]
 
 
 def _hook_names(hooks: Sequence[str]) -> tuple[str, ...]:

@@ -79,8 +79,9 @@ class FleetClient(FleetConnection):
 
     async def _admit(self, order: Order) -> None:
         await self.open()
-        for agent, queue in ((order.agent, order.queue), *order.colleagues):
-            await self.refuse_unknown(agent, queue)
+        for first, its_queue in ((order.agent, order.queue), *order.colleagues):
+            for agent, queue in first.reached(its_queue):
+                await self.refuse_unknown(agent, queue)
         await self.refuse_when_full()
 
     async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:
@@ -213,10 +214,10 @@ class FleetClient(FleetConnection):
         status, worker = await self.turns.cancel(keys, part)
         if worker is not None:
             await self.dispatcher.tell_cancel(worker, keys.ref, part)
+            await self._nudge(keys, part)  # should it wait for other turns, a worker cancels those now
         return status
 
-    async def nudge(self, keys: SessionKeys, part: str) -> None:
-        """Have a run that waits for its tasks looked at now."""
+    async def _nudge(self, keys: SessionKeys, part: str) -> None:
         if (wake := await self.turns.nudge(keys, part)) is not None:
             await self.dispatcher.wake(keys.ref, wake[1], wake[0])
 

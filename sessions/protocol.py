@@ -5,6 +5,7 @@ The Lua scripts in `store/lua/` speak these words; a test compares them with `TR
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 WIRE_VERSION = 1
+DELEGATION_DEPTH = 5
 TASK_NAME = "sessionfleet.run_session"
 
 
@@ -97,7 +99,8 @@ class Event:
         data: its content: `text` for deltas and texts; `tool`, `call_id`, `args` for a call; `tool`, `call_id`,
             `result`, `outcome` for a result; `attempt`, `worker` for started; `attempt`, `valid_through` (the last
             event id that stays valid, or None when nothing does) for attempt_reset; `index`, `name`, `agent`, `turn`
-            for task_started of a team's run, and `status`, `text` (its beginning) besides for task_ended;
+            for task_started of a team's run, and `status`, `text` (its beginning) besides for task_ended; `tool`,
+            `call_id`, `agent`, `turn` for task_started of an agent that another one asks (and `turn` in the result);
             `text` for steered; `calls` for waiting; `call_id`, `action` for answered; `status`, `error` for ended.
     """
 
@@ -129,13 +132,40 @@ class AgentConfig(BaseModel):
     output_name: str | None = None
     hooks: tuple[str, ...] = ()
     registered: bool = Field(False, description="`name` is a pydantic-ai agent registered by the worker's imports.")
+    delegates: tuple[Delegate, ...] = Field((), description="Agents that this one may ask, as tools.")
 
     @property
     def plain(self) -> bool:
         """Whether it says nothing but a name: then what the session or the workers know by that name is meant."""
-        return not (
-            self.instructions or self.tools or self.model or self.output_schema or self.registered or self.hooks
-        )
+        own = self.instructions or self.tools or self.model or self.output_schema or self.registered or self.hooks
+        return not (own or self.delegates)
+
+    def reached(self, queue: str) -> Iterator[tuple[AgentConfig, str]]:
+        """This agent and all that it may ask, by itself or through others; each with the queue that it runs on."""
+        yield self, queue
+        for delegate in self.delegates:
+            yield from delegate.config.reached(delegate.queue or queue)
+
+
+class Delegate(BaseModel):
+    """An agent that another one may ask, as a tool.
+
+    Attributes:
+        tool: what the model calls it; description: what the model is told of it.
+        by_name: the configuration that its session knows by this name is meant, where there is one.
+        session: the session that the agent belongs to, of which it is given a copy; None for a stand-alone agent.
+        queue: the workers that serve it; None: those of the agent that asks.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    tool: str
+    description: str
+    config: AgentConfig
+    by_name: bool = False
+    session: str | None = None
+    queue: str | None = None
 
 
 class MemberSpec(BaseModel):
@@ -190,7 +220,8 @@ class TurnRequest(BaseModel):
     agent: str = "Assistant"
     stream: bool = False
     team: TeamSpec | None = Field(None, description="A team's run: its tasks are turns of their own.")
-    parent: str | None = Field(None, description="Id of the run that this turn does a task of.")
+    parent: str | None = Field(None, description="Id of the turn that waits for this one: a team's run, or an asker.")
+    depth: int = Field(0, description="How many agents asked one another until it came to this turn.")
 
 
 class AskKind(StrEnum):
@@ -199,6 +230,7 @@ class AskKind(StrEnum):
     APPROVAL = "approval"  # somebody's leave to run it
     RESULT = "result"  # a result that comes from elsewhere
     IN_DOUBT = "in_doubt"  # a person's word on whether it took effect, for its worker died while it ran
+    TURN = "turn"  # the answer of another agent, in a turn of its own; nobody else can give it
 
 
 class Ask(BaseModel):
@@ -237,6 +269,12 @@ class Usage(BaseModel):
     input_tokens: int = 0
     output_tokens: int = 0
     tool_calls: int = 0
+
+
+def total(spent: Iterable[Usage]) -> Usage:
+    """Usages added up."""
+    every = list(spent)
+    return Usage(**{field: sum(getattr(usage, field) for usage in every) for field in Usage.model_fields})
 
 
 class TurnError(BaseModel):

@@ -9,6 +9,7 @@ from broker_config.settings import Settings, SettingsError, queue_name
 from sessions.agent import Agent
 from sessions.arguments import flag, policy_named, seconds, short_text
 from sessions.client import FleetClient, get_client
+from sessions.delegation import AgentTool
 from sessions.errors import BadRequest, InvalidTurnId
 from sessions.middleware import Middleware, checked
 from sessions.records import RecordMethods
@@ -95,7 +96,7 @@ class Session(StateMethods, RecordMethods):
         name: str = "Assistant",
         *,
         instructions: str | None = None,
-        tools: Sequence[str | Callable[..., Any]] = (),
+        tools: Sequence[str | Callable[..., Any] | Agent | AgentTool] = (),
         model: str | None = None,
         output_type: Any = None,
         hooks: Sequence[str] = (),

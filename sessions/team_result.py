@@ -96,8 +96,3 @@ class TeamResult(BaseModel):
             if task.name == name:
                 return task
         raise KeyError(f"no task named {name!r}; there are {', '.join(task.name for task in self.tasks)}")
-
-
-def total(spent: list[Usage]) -> Usage:
-    """Usages added up."""
-    return Usage(**{field: sum(getattr(usage, field) for usage in spent) for field in Usage.model_fields})

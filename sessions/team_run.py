@@ -10,7 +10,7 @@ from broker_config.settings import Settings
 from sessions.arguments import seconds, short_text
 from sessions.client import Order, get_client
 from sessions.output import OutputType
-from sessions.protocol import AgentConfig, TeamSpec, TurnRequest, TurnStatus
+from sessions.protocol import AgentConfig, TeamSpec, TurnRequest
 from sessions.session import Session
 from sessions.store.keys import new_session_id, split_turn_id
 from sessions.team_result import TeamResult
@@ -60,20 +60,6 @@ class TeamRun(Turn):
         """Wait for the run's end; see `aresult`."""
         found: TeamResult = super().result(timeout)
         return found
-
-    async def acancel(self) -> TurnStatus:
-        """Ask for the run's end. Tasks that have ended stay as they are; the others are cancelled."""
-        return await self._client.portal.acall(self._cancel())
-
-    def cancel(self) -> TurnStatus:
-        """Ask for the run's end; see `acancel`."""
-        return self._client.portal.call(self._cancel())
-
-    async def _cancel(self) -> TurnStatus:
-        status = await self._client.cancel(self._keys, self._part)
-        if not status.final:  # it waits for its tasks: have a worker cancel them now, instead of at its next look
-            await self._client.nudge(self._keys, self._part)
-        return status
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from broker_config.settings import Settings
 from sessions.errors import ModelUnavailable, ResultTooLarge, TurnDeadlineExceeded, TurnFailed
-from sessions.protocol import AgentConfig, TeamSpec, TurnRequest, TurnStatus
+from sessions.protocol import AgentConfig, AskKind, TeamSpec, TurnRequest, TurnStatus
 from sessions.store.history import HistoryEntry, window
 from sessions.store.leases import Begun, Ending, LeaseStore
 from sessions.telemetry import get_logger
@@ -25,7 +25,7 @@ from workers.interruption import cancelled_ending
 from workers.journal import LeasedJournal
 from workers.losses import Losses
 from workers.outcomes import Left, Outcome, Parked, Retry, failed
-from workers.team_runner import TeamRunner
+from workers.team_runner import Pause, TeamRunner
 from workers.turn_states import TurnStates
 
 T = TypeVar("T")
@@ -53,13 +53,24 @@ class Execution:
         self._losses = losses
 
     async def outcome(self, held: HeldTurn) -> Outcome:
-        """Run the turn; whatever happens is one of the outcomes, and they are told apart here and nowhere else."""
+        """Run the turn, and when it ends without an answer, cancel what other agents still do for it."""
         journal = LeasedJournal(self._leases, held)
+        outcome = await self._classified(held, journal)
+        if isinstance(outcome, Ending) and outcome.status is not TurnStatus.SUCCEEDED and held.delegations is not None:
+            try:
+                await held.delegations.cancel()
+            except LeaseLost:
+                return self._losses.lost(held)
+        return outcome
+
+    async def _classified(self, held: HeldTurn, journal: LeasedJournal) -> Outcome:
+        """Whatever happens is one of the outcomes, and they are told apart here and nowhere else."""
         try:
             request = _request(held.begun)
             held.parent = request.parent
             if request.team is not None:
                 return await self._run_team(held, request.team, journal)
+            held.state.colleagues = held.delegations = self._teams.delegations(held, request, journal)
             if held.begun.cancelled:
                 return self.cancelled(held)
             turn = self._input(held, request)
@@ -72,7 +83,7 @@ class Execution:
         except HandedOver:
             return Left.HANDED_OVER
         except Waiting as waiting:
-            return Parked(waiting.asks)
+            return _waiting(held, waiting)
         except PassingModelError as error:
             return self._retry(held, error)
         except TurnFailed as error:
@@ -163,6 +174,12 @@ class Execution:
             return failed(ModelUnavailable(f"{error} (the next try would be after the turn's deadline)"))
         _log.warning("model_error_passing", turn=held.turn_id, error=str(error), pause=pause, tried=tried + 1)
         return Retry(pause, str(error))
+
+
+def _waiting(held: HeldTurn, waiting: Waiting) -> Outcome:
+    if any(ask.kind is AskKind.TURN for ask in waiting.asks) and held.delegations is not None:
+        return Pause(held.delegations.pause())  # people are asked when the other agents have answered
+    return Parked(waiting.asks)
 
 
 @contextlib.contextmanager

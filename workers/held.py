@@ -6,11 +6,14 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Begun
 from workers.engine.ports import RunState
+
+if TYPE_CHECKING:
+    from workers.delegations import Delegations
 
 T = TypeVar("T")
 
@@ -49,7 +52,8 @@ class HeldTurn:
         self.steps = dict(begun.journal)  # with those of this attempt
         self.stop: Stop | None = None
         self.seq = begun.seq
-        self.parent: str | None = None  # the team's run that this turn does a task of
+        self.parent: str | None = None  # the turn that waits for this one: a team's run, or one that asks its agent
+        self.delegations: Delegations | None = None  # the agents that this turn asks
         self.task: asyncio.Task[Any] | None = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -28,10 +28,11 @@ from sessions.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from sessions.protocol import EventType, MemberSpec, TeamSpec, TurnError, TurnStatus
+from sessions.protocol import EventType, MemberSpec, TeamSpec, TurnError, TurnRequest, TurnStatus, total
 from sessions.store.leases import Ending
-from sessions.team_result import TaskResult, TaskStatus, TeamResult, total
+from sessions.team_result import TaskResult, TaskStatus, TeamResult
 from sessions.telemetry import get_logger
+from workers.delegations import TASKS_MARK, Delegations
 from workers.engine.ports import EventDraft
 from workers.held import HeldTurn
 from workers.journal import LeasedJournal, persist
@@ -50,7 +51,6 @@ from workers.team_tasks import Seat, TaskTurns, task_result
 _log = get_logger(__name__)
 _POLL: Final = 2.0
 _BOSS: Final = "manager"
-_MARK: Final = "team"  # the journal field by which the scripts know that a turn has tasks
 _SHOWN_CHARS: Final = 200
 _LEAST_SECONDS: Final = 1.0
 
@@ -79,8 +79,8 @@ class TeamRunner:
         look = _Look(held, team, journal, self._turns)
         await journal.emit(())  # it may have been cancelled while nobody held it: then this is where we hear of it
         try:
-            if journal.lookup(_MARK) is None:
-                await journal.record(_MARK, b"1")  # before the first task: from here on a cancel goes to them first
+            if journal.lookup(TASKS_MARK) is None:
+                await journal.record(TASKS_MARK, b"1")  # before the first task: from here on a cancel reaches it
             await look.collect()
             plan = await look.plan()
             if plan is not None:
@@ -101,6 +101,10 @@ class TeamRunner:
         look = _Look(held, team, journal, self._turns)
         for seat, step in look.open_seats():
             await persist(held, lambda seat=seat, step=step: self._turns.cancel(seat, step and step.turn))  # type: ignore[misc]
+
+    def delegations(self, held: HeldTurn, request: TurnRequest, journal: LeasedJournal) -> Delegations:
+        """The agents that a turn asks: turns of their own, as tasks are."""
+        return Delegations(self._settings, self._turns, held, request, journal)
 
     async def nudge(self, run_id: str, tenant: str) -> None:
         """Have a run looked at now, because one of its tasks ended. Lost, that costs a pause and no more."""

@@ -33,7 +33,8 @@ class Seat:
 
     Attributes:
         run: public id of the run; key: what tells the run's turns apart.
-        user_id: whose run it is.
+        user_id: whose run it is; depth: how many agents asked one another until it came to this task.
+        kind: what its session and its idempotency key begin with.
         lane: the task gets a session of its own, though its agent may belong to one.
     """
 
@@ -43,6 +44,8 @@ class Seat:
     user_id: str | None
     member: MemberSpec
     lane: bool
+    depth: int = 0
+    kind: str = "team"
 
     @property
     def own_session(self) -> bool:
@@ -53,13 +56,13 @@ class Seat:
     def session_id(self) -> str:
         """The session that the task is a turn of."""
         if self.lane or self.member.session is None:
-            return f"team-{split_turn_id(self.run)[1]}-{self.key}"
+            return f"{self.kind}-{split_turn_id(self.run)[1]}-{self.key}"
         return self.member.session
 
     @property
     def idempotency(self) -> str:
         """The same whenever this task is submitted, so that it is accepted once."""
-        return hashlib.sha256(f"team:{self.run}:{self.key}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.kind}:{self.run}:{self.key}".encode()).hexdigest()
 
 
 class TaskTurns:
@@ -94,7 +97,8 @@ class TaskTurns:
     def _new_turn(self, seat: Seat, message: str, seconds: float) -> NewTurn:
         config = seat.member.config
         stored = b"" if seat.member.by_name else config.model_dump_json().encode()
-        body = TurnRequest(message=message, agent=config.name, parent=seat.run).model_dump_json().encode()
+        request = TurnRequest(message=message, agent=config.name, parent=seat.run, depth=seat.depth)
+        body = request.model_dump_json().encode()
         return NewTurn(
             part=new_turn_part(),
             request=body,
@@ -160,13 +164,23 @@ class TaskTurns:
                 return
             part = found
         try:
-            await self._turns.cancel(keys, part)
+            _, marked = await self._turns.cancel(keys, part)
         except TurnNotFound:
             return  # its session was deleted: nothing is left to cancel
+        if marked is not None:  # it may itself wait for others, which a worker cancels first
+            await self._wake_if_waiting(keys, part)
 
     async def nudge(self, run_id: str, tenant: str) -> None:
         """Have a run looked at now."""
-        keys, part = self._keys_of(run_id, tenant)
+        await self._wake_if_waiting(*self._keys_of(run_id, tenant))
+
+    async def queue(self, keys: SessionKeys) -> str:
+        """The queue of a session."""
+        with translated():
+            queue = await self._client.hget(keys.meta, "queue")
+        return queue.decode() if queue else "turns"
+
+    async def _wake_if_waiting(self, keys: SessionKeys, part: str) -> None:
         if (wake := await self._turns.nudge(keys, part)) is not None:
             await self._wake(keys.ref, wake[1], wake[0])
 

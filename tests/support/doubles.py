@@ -5,6 +5,7 @@ writes of one line are atomic. What the model does is said in the message, line 
 
     SLEEP 1.5        the model call takes so long (before it answers)
     CALL name({...}) the model asks for a tool, one after the other, then answers
+    TOGETHER         ... all of them in one response
     SAY text         the answer (default: `ok`)
     FAIL 429 2       the first two model calls of this turn fail like that (counted over attempts)
     FAIL_AFTER 1 429 2  ... but only those behind one tool result
@@ -83,7 +84,7 @@ def _returns(messages: list[ModelMessage]) -> list[Any]:
     return found
 
 
-async def _think(messages: list[ModelMessage]) -> TextPart | ToolCallPart:
+async def _think(messages: list[ModelMessage]) -> TextPart | list[ToolCallPart]:
     prompt, returns = _prompt(messages), _returns(messages)
     note("model_started", prompt=prompt, step=len(returns))
     if fail := re.search(r"^FAIL(?:_AFTER (\d+))? (\d+) (\d+)$", prompt, re.M):
@@ -104,8 +105,11 @@ async def _think(messages: list[ModelMessage]) -> TextPart | ToolCallPart:
     calls = _CALL.findall(prompt)
     note("model", prompt=prompt, step=len(returns))
     if len(returns) < len(calls):
-        name, arguments = calls[len(returns)]
-        return ToolCallPart(name, arguments or "{}", tool_call_id=f"call{len(returns) + 1}")
+        parts = [
+            ToolCallPart(name, arguments or "{}", tool_call_id=f"call{number}")
+            for number, (name, arguments) in enumerate(calls, 1)
+        ]
+        return parts if re.search(r"^TOGETHER$", prompt, re.M) else [parts[len(returns)]]
     said = re.search(r"^SAY (.*)$", prompt, re.M)
     return TextPart(said[1] if said else "ok" if not returns else f"ok: {returns[-1]}")
 
@@ -115,13 +119,15 @@ async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelRespons
         note("model", prompt=_prompt(messages), step=-1)
         plan = re.search(r"^PLAN (.*)$", _prompt(messages), re.M)
         return ModelResponse(parts=[ToolCallPart(info.output_tools[0].name, plan[1] if plan else _prompt(messages))])
-    return ModelResponse(parts=[await _think(messages)])
+    part = await _think(messages)
+    return ModelResponse(parts=part if isinstance(part, list) else [part])
 
 
 async def _stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | dict[int, DeltaToolCall]]:
     part = await _think(messages)
-    if isinstance(part, ToolCallPart):
-        yield {0: DeltaToolCall(name=part.tool_name, json_args=str(part.args), tool_call_id=part.tool_call_id)}
+    if isinstance(part, list):
+        for place, call in enumerate(part):
+            yield {place: DeltaToolCall(name=call.tool_name, json_args=str(call.args), tool_call_id=call.tool_call_id)}
         return
     pause = re.search(r"^PACE ([\d.]+)$", _prompt(messages), re.M)  # seconds between two words
     for index, word in enumerate(part.content.split(" ")):

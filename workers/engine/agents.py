@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -24,6 +24,7 @@ from pydantic_ai.output import OutputContext
 from sessions.errors import TurnConfigurationError
 from sessions.protocol import AgentConfig
 from sessions.tools import ToolContext, ToolSpec, spec_of
+from workers.engine.delegating import delegate_spec, delegate_tool
 from workers.engine.journal import Journal
 from workers.engine.models import ModelResolver
 from workers.engine.registry import RegisteredTool, Registry
@@ -88,12 +89,12 @@ class AgentCache:
             self._models.resolve(config.model or default_model),
             name=config.name,
             instructions=config.instructions or None,
-            tools=[_as_tool(tool) for tool in tools],
+            tools=_all_tools(config, tools),
             retries={"tools": TOOL_RETRIES, "output": OUTPUT_RETRIES},
             capabilities=_capabilities(config),
             output_type=_output_type(config) or str,
         )
-        specs = {tool.spec.name: tool.spec for tool in tools}
+        specs = _specs(config, tools)
         return PreparedAgent(agent, {}, specs, plain_text=config.output_schema is None)
 
     def _registered(self, config: AgentConfig) -> PreparedAgent:
@@ -107,11 +108,11 @@ class AgentCache:
             options["model"] = self._models.resolve(config.model)
         if config.instructions:
             options["instructions"] = config.instructions
-        if tools:
-            options["toolsets"] = [FunctionToolset([_as_tool(tool) for tool in tools])]
+        if tools or config.delegates:
+            options["toolsets"] = [FunctionToolset(_all_tools(config, tools))]
         if config.output_schema is not None:
             options["output_type"] = _output_type(config)
-        specs = {**_own_specs(agent), **{tool.spec.name: tool.spec for tool in tools}}
+        specs = {**_own_specs(agent), **_specs(config, tools)}
         # Its output validators and hooks may ask the model again after any text.
         return PreparedAgent(agent, options, specs, plain_text=False)
 
@@ -156,6 +157,15 @@ def _output_type(config: AgentConfig) -> Any:
         return None
     # A copy: StructuredDict writes the title into what it is given.
     return StructuredDict(json.loads(json.dumps(config.output_schema)), name=config.output_name)
+
+
+def _all_tools(config: AgentConfig, tools: Sequence[RegisteredTool]) -> list[Tool[Any]]:
+    return [*(_as_tool(tool) for tool in tools), *(delegate_tool(delegate) for delegate in config.delegates)]
+
+
+def _specs(config: AgentConfig, tools: Sequence[RegisteredTool]) -> dict[str, ToolSpec]:
+    every = [*(tool.spec for tool in tools), *(delegate_spec(delegate) for delegate in config.delegates)]
+    return {spec.name: spec for spec in every}
 
 
 def _as_tool(tool: RegisteredTool) -> Tool[Any]:

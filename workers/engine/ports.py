@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sessions.protocol import AgentConfig, Ask, EventType, Usage
+from sessions.protocol import AgentConfig, Ask, Delegate, EventType, Usage
 from sessions.turn_state import TurnState
 
 
@@ -99,6 +99,32 @@ class EventSink(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What came of asking another agent: its answer (`ok`), or why there is none; and what its turn cost."""
+
+    ok: bool
+    answer: Any = None
+    why: str = ""
+    usage: Usage = field(default_factory=Usage)
+
+
+class NotAsked(Exception):
+    """Another agent cannot be asked: the model is told so."""
+
+
+class Colleagues(Protocol):
+    """Asks other agents, each in a turn of its own."""
+
+    async def begin(self, key: str, delegate: Delegate, message: str) -> str:
+        """Have a turn accepted; for the same key it is the same turn. Returns its id, or raises `NotAsked`."""
+        ...
+
+    async def ended(self, turn_id: str) -> Said | None:
+        """What came of a turn; None while it goes on."""
+        ...
+
+
 @dataclass(slots=True)
 class RunState:
     """What the runner and the engine tell each other while a turn runs.
@@ -107,12 +133,14 @@ class RunState:
     runner may cancel the run as long as no tool is running (a tool that is cut short would be left in doubt).
     `steered` says that there is unread steering, to be taken before the next model call.
     `session` is the state that tools read and change; the commit takes its changes.
+    `colleagues` asks other agents.
     """
 
     draining: bool = False
     tools_running: int = 0
     steered: bool = False
     session: TurnState = field(default_factory=TurnState)
+    colleagues: Colleagues | None = None
 
 
 class PassingModelError(Exception):

@@ -7,7 +7,7 @@ takes a call that was never answered.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from sessions.protocol import Usage
+from sessions.protocol import AskKind, Usage, total
 from sessions.state_ops import StateOp
 from workers.engine.hooks import BEFORE_TURN
 from workers.engine.journal import recorded_response
@@ -32,6 +32,7 @@ from workers.engine.tool_journal import ToolRecord, recorded_call
 from workers.engine.transcript import count_messages
 
 NOT_RUN = "Interrupted by the user before this tool ran."
+NOT_ANSWERED = "Interrupted by the user before this agent answered."
 UNKNOWN = "Interrupted by the user while this tool ran: it may or may not have taken effect."
 
 
@@ -51,23 +52,32 @@ def finished_steps(turn: TurnInput, steps: Mapping[str, bytes]) -> Salvaged:
     messages: list[ModelMessage] = [_request(turn, [UserPromptPart(said), *_steering(steps, 1)])]
     responses: list[ModelResponse] = []
     changes: list[StateOp] = []
+    spent: list[Usage] = []
     while (raw := steps.get(f"model:{len(responses) + 1}")) is not None:
         response = recorded_response(raw)
         responses.append(response)
         messages.append(response)
-        parts = list(_returns(steps, len(responses), response, changes))
+        parts: list[ModelRequestPart] = []
+        for call, record in _calls(steps, len(responses), response):
+            changes += record.state if record else []
+            spent += [record.usage] if record and record.usage else []
+            parts.append(_return(call, record))
         parts += _steering(steps, len(responses) + 1)
         if parts:
             messages.append(_request(turn, parts))
     return Salvaged(
         messages=ModelMessagesTypeAdapter.dump_json(messages),
         message_count=count_messages(messages),
-        usage=Usage(
-            requests=len(responses),
-            input_tokens=sum(response.usage.input_tokens for response in responses),
-            output_tokens=sum(response.usage.output_tokens for response in responses),
-        ),
+        usage=total([_usage(responses), *spent]),
         state=changes,
+    )
+
+
+def _usage(responses: Sequence[ModelResponse]) -> Usage:
+    return Usage(
+        requests=len(responses),
+        input_tokens=sum(response.usage.input_tokens for response in responses),
+        output_tokens=sum(response.usage.output_tokens for response in responses),
     )
 
 
@@ -82,21 +92,21 @@ def _steering(steps: Mapping[str, bytes], number: int) -> list[UserPromptPart]:
     return [UserPromptPart(json.loads(h) if h else text) for text, h in zip(texts, hooked, strict=True)]
 
 
-def _returns(
-    steps: Mapping[str, bytes], number: int, response: ModelResponse, changes: list[StateOp]
-) -> Iterator[ModelRequestPart]:
+def _calls(
+    steps: Mapping[str, bytes], number: int, response: ModelResponse
+) -> Iterator[tuple[ToolCallPart, ToolRecord | None]]:
     for call in response.parts:
         if isinstance(call, ToolCallPart):
             prefix = f"tool:{number}:{call.tool_call_id}:"
             raw = next((value for key, value in steps.items() if key.startswith(prefix)), None)
-            record = None if raw is None else recorded_call(raw)
-            changes += record.state if record else []
-            yield _return(call, record)
+            yield call, None if raw is None else recorded_call(raw)
 
 
 def _return(call: ToolCallPart, record: ToolRecord | None) -> ToolReturnPart:
     content: Any
-    if record is None or record.status == "deferred":
+    if record is not None and record.status == "deferred" and record.ask is AskKind.TURN:
+        content = NOT_ANSWERED
+    elif record is None or record.status == "deferred":
         content = NOT_RUN
     elif record.status == "started":
         content = UNKNOWN

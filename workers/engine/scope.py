@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sessions.errors import ResultTooLarge
-from sessions.protocol import Ask
+from sessions.protocol import Ask, Usage
 from sessions.tools import ToolContext, ToolSpec
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.hooks import HookChain
@@ -33,6 +33,7 @@ class TurnScope:
         requests: model responses so far, replayed ones included.
         steered: the model calls before which steering messages joined this run.
         pending: questions of this run that have no answer yet, by their keys.
+        spent: what the turns of other agents cost that this one asked.
         aborted: the error that ends this run, kept here because agents and tools may swallow what passes them.
     """
 
@@ -48,6 +49,7 @@ class TurnScope:
     requests: int = 0
     steered: set[int] = field(default_factory=set)
     pending: dict[str, Ask] = field(default_factory=dict)
+    spent: list[Usage] = field(default_factory=list)
     aborted: Exception | None = None
 
     def abort(self, error: Raised) -> Raised:

@@ -21,11 +21,12 @@ from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt, TurnFailed
-from sessions.protocol import Answer, Ask, AskKind, EventType
+from sessions.protocol import Answer, Ask, AskKind, EventType, Usage
 from sessions.state_ops import StateOp
 from sessions.tools import OutsideResult, ToolContext, ToolSpec
 from sessions.turn_state import ToolState
 from workers.engine.asking import answer_to, ask_key, denial
+from workers.engine.delegating import AskAgent, begin_asking, said_by
 from workers.engine.ports import EventDraft
 from workers.engine.scope import TurnScope, current_scope, current_tool
 
@@ -43,7 +44,8 @@ class ToolRecord:
         message: what the tool said when it asked for another try, or failed.
         too_large: for `error`: it is the result's size, else the tool itself failed.
         state: the changes of state that the call made.
-        ask: for `deferred`, what it waits for, with the tool's `metadata` and `waits_for`.
+        ask: for `deferred`, what it waits for, with the tool's `metadata` and `waits_for` (the id of an agent's turn).
+        usage: what the turn of the agent cost that this call asked.
         doubts: for `started`, how often a person had it run again after a crash.
     """
 
@@ -57,6 +59,7 @@ class ToolRecord:
     metadata: dict[str, Any] = field(default_factory=dict)
     waits_for: str | None = None
     doubts: int = 0
+    usage: Usage | None = None
 
 
 _RECORD = TypeAdapter(ToolRecord)
@@ -94,6 +97,7 @@ class _ToolCall:
     args: dict[str, Any]
     approved: bool
     cause: Exception | None = None
+    asked: AskAgent | None = None
 
     async def outcome(self, body: Callable[[], Awaitable[Any]]) -> Any:
         raw = self.scope.journal.lookup(self.key)
@@ -147,8 +151,8 @@ class _ToolCall:
         except (ToolFailed, RunCancelled) as error:
             return ToolRecord("failed", message=error.message)
         except (OutsideResult, CallDeferred) as asked:
-            waits_for = asked.waits_for if isinstance(asked, OutsideResult) else None
-            return ToolRecord("deferred", ask=AskKind.RESULT, metadata=asked.metadata or {}, waits_for=waits_for)
+            self.asked = asked if isinstance(asked, AskAgent) else None
+            return _called_out(asked)
         except ApprovalRequired as asked:  # it has done nothing yet, so there is nothing to doubt
             return ToolRecord("deferred", ask=AskKind.APPROVAL, metadata=asked.metadata or {})
         except asyncio.CancelledError:
@@ -168,7 +172,13 @@ class _ToolCall:
 
     async def _defer(self, record: ToolRecord) -> ToolRecord:
         """The tool has called out: journal that, and let the run come to its end without it."""
-        await self.scope.write(self.key, _RECORD.dump_json(record))
+        events: list[EventDraft] = []
+        if self.asked is not None:
+            record.waits_for, event = await begin_asking(self.scope, self.key, self.asked, self.call_id)
+            if event is None:
+                return await self._record(ToolRecord("failed", message=record.waits_for))
+            events.append(event)
+        await self.scope.write(self.key, _RECORD.dump_json(record), events)
         return await self._deferred(record, None)
 
     async def _deferred(self, record: ToolRecord, body: Callable[[], Awaitable[Any]] | None) -> ToolRecord:
@@ -176,12 +186,29 @@ class _ToolCall:
             if self.approved and body is not None:
                 return await self._run(body)
             raise ApprovalRequired(metadata=record.metadata)
+        if record.ask is AskKind.TURN:
+            return await self._asked(record)
         answer = self._answer(record.ask, record.metadata, waits_for=record.waits_for)
         if answer is None:
             raise CallDeferred(metadata=record.metadata)
         if answer.action == "deny":
             return await self._record(ToolRecord("failed", message=denial(answer), state=record.state))
         return await self._record(replace(_returned(answer.result), state=record.state))
+
+    async def _asked(self, record: ToolRecord) -> ToolRecord:
+        """What the agent said that this call asked, once it has."""
+        said = await said_by(self.scope, record.waits_for or "")
+        if said is None:
+            self._answer(AskKind.TURN, record.metadata, waits_for=record.waits_for)
+            raise CallDeferred(metadata=record.metadata)
+        record = replace(record, usage=said.usage)
+        if not said.ok:
+            return await self._record(replace(record, status="failed", message=said.why))
+        try:
+            answer = await self.scope.hooks.result(self.name, said.answer)
+        except TurnFailed as error:
+            raise self.scope.abort(error) from error.__cause__
+        return await self._record(replace(record, status="ok", result=ToolReturn(return_value=answer)))
 
     def _answer(self, kind: AskKind, metadata: dict[str, Any], again: int = 0, **more: Any) -> Answer | None:
         key = ask_key(self.scope, kind, self.call_id, again)
@@ -229,9 +256,13 @@ class _ToolCall:
         outcome = "failed" if record.status == "error" else record.status
         value = record.message if record.result is None else record.result.return_value
         data = {"tool": self.name, "call_id": self.call_id, "result": _shown(value), "outcome": outcome}
+        if record.ask is AskKind.TURN:
+            data["turn"] = record.waits_for
         return EventDraft(EventType.TOOL_RESULT, data)
 
     def _settle(self, record: ToolRecord) -> Any:
+        if record.usage is not None:
+            self.scope.spent.append(record.usage)
         if record.status == "retry":
             raise ModelRetry(record.message)
         if record.status == "failed":
@@ -245,6 +276,12 @@ class _ToolCall:
 def recorded_call(raw: bytes) -> ToolRecord:
     """The call in a journal's entry."""
     return _RECORD.validate_json(raw)
+
+
+def _called_out(asked: OutsideResult | CallDeferred) -> ToolRecord:
+    kind = AskKind.TURN if isinstance(asked, AskAgent) else AskKind.RESULT
+    waits_for = asked.waits_for if isinstance(asked, OutsideResult) else None
+    return ToolRecord("deferred", ask=kind, metadata=asked.metadata or {}, waits_for=waits_for)
 
 
 def _returned(value: Any) -> ToolRecord:

@@ -20,7 +20,7 @@ from pydantic_ai.run import AgentRunResult
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from sessions.errors import CorruptRecord, TurnConfigurationError
-from sessions.protocol import Usage
+from sessions.protocol import Usage, total
 from workers.engine.ports import PastTurn, TurnInput, TurnOutput
 
 
@@ -84,8 +84,8 @@ def input_digest(turn: TurnInput) -> bytes:
     return digest.digest()
 
 
-def turn_output(result: AgentRunResult[Any]) -> TurnOutput:
-    """What a run that succeeded leaves behind.
+def turn_output(result: AgentRunResult[Any], spent: Sequence[Usage] = ()) -> TurnOutput:
+    """What a run that succeeded leaves behind; `spent` is what the turns of agents that it asked cost.
 
     Raises:
         TurnConfigurationError: the agent's output is not JSON.
@@ -93,17 +93,18 @@ def turn_output(result: AgentRunResult[Any]) -> TurnOutput:
     text, output = _answer(result.output)
     new = result.new_messages()
     usage = result.usage
+    own = Usage(
+        requests=usage.requests,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        tool_calls=usage.tool_calls,
+    )
     return TurnOutput(
         text=text,
         output=output,
         messages=ModelMessagesTypeAdapter.dump_json(new),
         message_count=count_messages(new, typed=not isinstance(result.output, str)),
-        usage=Usage(
-            requests=usage.requests,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            tool_calls=usage.tool_calls,
-        ),
+        usage=total([own, *spent]),
     )
 
 

@@ -15,7 +15,8 @@ if r[1] == 'running' and redis.call('GET', S .. ':lease') == r[2] then
   redis.call('HSET', turn_key(id), 'cancel', now)
   return { 'marked', r[3] }
 end
-if has_tasks(id) then -- a worker cancels them, then ends it
+-- A worker cancels its tasks, then ends it. One that waits for people has none that are open.
+if has_tasks(id) and not redis.call('ZSCORE', S .. ':waiting', id) then
   redis.call('HSET', turn_key(id), 'cancel', now, 'not_before', now)
   redis.call('HSET', S .. ':meta', 'wake', 0)
   reindex(now)

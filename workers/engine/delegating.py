@@ -1,0 +1,69 @@
+"""Agents as tools: a call of one is put off until the turn of the agent that it asks has ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_ai import Tool
+from pydantic_ai.exceptions import CallDeferred
+
+from sessions.protocol import Delegate, EventType
+from sessions.tools import ToolSpec
+from workers.engine.ports import EventDraft, NotAsked, Said
+from workers.engine.scope import TurnScope
+
+
+class AskAgent(CallDeferred):
+    """Raised by the tool that stands for an agent: what that one is to be asked."""
+
+    def __init__(self, delegate: Delegate, message: str) -> None:
+        super().__init__(metadata={"agent": delegate.config.name})
+        self.delegate = delegate
+        self.message = message
+
+
+def delegate_tool(delegate: Delegate) -> Tool[Any]:
+    """The tool that stands for an agent."""
+
+    async def ask(message: str) -> str:
+        """Ask an agent.
+
+        Args:
+            message: what to ask it, with all that it needs to know for its answer
+        """
+        raise AskAgent(delegate, message)
+
+    return Tool(ask, name=delegate.tool, description=delegate.description)
+
+
+def delegate_spec(delegate: Delegate) -> ToolSpec:
+    """Asking again does no harm: it is the same turn that is asked for."""
+    return ToolSpec(delegate.tool, retry="safe")
+
+
+async def begin_asking(scope: TurnScope, key: str, asked: AskAgent, call_id: str) -> tuple[str, EventDraft | None]:
+    """Have the other agent's turn accepted, once for each call: its id and an event; or why not, and None."""
+    colleagues = scope.state.colleagues
+    if colleagues is None:
+        return "No other agent can be asked here.", None
+    try:
+        turn = await colleagues.begin(key, asked.delegate, asked.message)
+    except NotAsked as error:
+        return str(error), None
+    except Exception as error:
+        scope.abort(error)
+        raise
+    about = {"tool": asked.delegate.tool, "call_id": call_id, "agent": asked.delegate.config.name, "turn": turn}
+    return turn, EventDraft(EventType.TASK_STARTED, about)
+
+
+async def said_by(scope: TurnScope, turn_id: str) -> Said | None:
+    """What came of another agent's turn; None while it goes on."""
+    colleagues = scope.state.colleagues
+    if colleagues is None:
+        return Said(False, why="No other agent can be heard here.")
+    try:
+        return await colleagues.ended(turn_id)
+    except Exception as error:
+        scope.abort(error)
+        raise
