@@ -14,6 +14,7 @@ from itertools import count
 from pydantic_ai import Agent as EngineAgent
 
 from benchmarks import usual_recipe
+from benchmarks.claims import claims
 from benchmarks.doubles import instant
 from benchmarks.producers import INSTRUCTIONS, agent, celery_all, chat_all, latencies, quantile
 from benchmarks.report import Row
@@ -38,9 +39,12 @@ class Scale:
     history: int = 10_000
     looks: int = 200
     in_flight: int = 20
+    appends: int = 1_000
 
 
-QUICK = Scale(turns=60, rounds=1, blocking=20, bare=20, slow=50, streams=10, history=200, looks=10, in_flight=5)
+QUICK = Scale(
+    turns=60, rounds=1, blocking=20, bare=20, slow=50, streams=10, history=200, looks=10, in_flight=5, appends=40
+)
 
 
 # --- a model that takes no time: turns a second, CPU, latency --------------------------------------------
@@ -287,4 +291,5 @@ SCENARIOS: dict[str, Callable[[Rig, Scale, Say], list[Row]]] = {
     "streams": streams,
     "history": long_history,
     "recovery": recovery,
+    "claims": claims,
 }

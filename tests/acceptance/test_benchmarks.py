@@ -22,5 +22,5 @@ def test_the_short_benchmark_measures_everything() -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads(done.stdout)
     targets = {row["what"] for row in report["rows"] if row["target"]}
-    assert len(targets) == 7, targets
+    assert len(targets) == 10, targets
     assert all(row["ours"] > 0 for row in report["rows"] if "CPU" not in row["what"]), report["rows"]
