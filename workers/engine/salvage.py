@@ -28,7 +28,7 @@ from workers.engine.hooks import BEFORE_TURN
 from workers.engine.journal import recorded_response
 from workers.engine.ports import TurnInput
 from workers.engine.steering import steering_key
-from workers.engine.tool_journal import ToolRecord, recorded_call
+from workers.engine.tool_record import ToolRecord, recorded_call
 from workers.engine.transcript import count_messages
 
 NOT_RUN = "Interrupted by the user before this tool ran."

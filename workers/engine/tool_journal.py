@@ -9,61 +9,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_ai import ModelRetry, RunContext, ToolFailed
 from pydantic_ai.durable_exec import record_durable_unit
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, RunCancelled, SkipToolExecution
 from pydantic_ai.messages import ToolReturn
 from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError
 
 from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt, TurnFailed
-from sessions.protocol import Answer, Ask, AskKind, EventType, Usage
-from sessions.state_ops import StateOp
+from sessions.protocol import Answer, Ask, AskKind, EventType
 from sessions.tools import OutsideResult, ToolContext, ToolSpec
 from sessions.turn_state import ToolState
 from workers.engine.asking import answer_to, ask_key, denial
 from workers.engine.delegating import AskAgent, begin_asking, said_by
 from workers.engine.ports import EventDraft
 from workers.engine.scope import TurnScope, current_scope, current_tool
-
-SHOWN_CHARS = 2000
-
-Status = Literal["started", "deferred", "ok", "retry", "failed", "unknown", "error"]
-
-
-@dataclass(slots=True)
-class ToolRecord:
-    """A tool call as it stands in the journal.
-
-    Attributes:
-        result: of a call that is ok; `wrapped` says that the tool itself returned a ToolReturn.
-        message: what the tool said when it asked for another try, or failed.
-        too_large: for `error`: it is the result's size, else the tool itself failed.
-        state: the changes of state that the call made.
-        ask: for `deferred`, what it waits for, with the tool's `metadata` and `waits_for` (the id of an agent's turn).
-        usage: what the turn of the agent cost that this call asked.
-        doubts: for `started`, how often a person had it run again after a crash.
-    """
-
-    status: Status
-    result: ToolReturn[Any] | None = None
-    wrapped: bool = False
-    message: str = ""
-    too_large: bool = False
-    state: list[StateOp] = field(default_factory=list)
-    ask: AskKind = AskKind.APPROVAL
-    metadata: dict[str, Any] = field(default_factory=dict)
-    waits_for: str | None = None
-    doubts: int = 0
-    usage: Usage | None = None
-
-
-_RECORD = TypeAdapter(ToolRecord)
-_MESSAGE_CHARS = 500
+from workers.engine.tool_record import ToolRecord, call_entry, called_out, failed_call, recorded_call, returned, shown
 
 
 @dataclass
@@ -101,7 +66,7 @@ class _ToolCall:
 
     async def outcome(self, body: Callable[[], Awaitable[Any]]) -> Any:
         raw = self.scope.journal.lookup(self.key)
-        record = None if raw is None else _RECORD.validate_json(raw)
+        record = None if raw is None else recorded_call(raw)
         if record is None:
             return self._settle(await self._run(body))
         if record.status == "deferred":
@@ -124,7 +89,7 @@ class _ToolCall:
         state.tools_running += 1
         try:
             if self.spec.retry == "never":
-                await self.scope.write(self.key, _RECORD.dump_json(ToolRecord("started", doubts=doubts)))
+                await self.scope.write(self.key, call_entry(ToolRecord("started", doubts=doubts)))
             changes = ToolState(state.session)
             record = await self._execute(body, changes)
             record_durable_unit(executed=True)
@@ -143,16 +108,16 @@ class _ToolCall:
         tool_token, scope_token = current_tool.set(context), current_scope.set(None)
         try:
             returned = await body()
-            return _returned(await self.scope.hooks.result(self.name, returned))
+            return returned(await self.scope.hooks.result(self.name, returned))
         except SkipToolExecution as skipped:
-            return _returned(skipped.result)
+            return returned(skipped.result)
         except (ModelRetry, ValidationError) as error:
             return ToolRecord("retry", message=str(error))
         except (ToolFailed, RunCancelled) as error:
             return ToolRecord("failed", message=error.message)
         except (OutsideResult, CallDeferred) as asked:
             self.asked = asked if isinstance(asked, AskAgent) else None
-            return _called_out(asked)
+            return called_out(asked)
         except ApprovalRequired as asked:  # it has done nothing yet, so there is nothing to doubt
             return ToolRecord("deferred", ask=AskKind.APPROVAL, metadata=asked.metadata or {})
         except asyncio.CancelledError:
@@ -178,7 +143,7 @@ class _ToolCall:
             if event is None:
                 return await self._record(ToolRecord("failed", message=record.waits_for))
             events.append(event)
-        await self.scope.write(self.key, _RECORD.dump_json(record), events)
+        await self.scope.write(self.key, call_entry(record), events)
         return await self._deferred(record, None)
 
     async def _deferred(self, record: ToolRecord, body: Callable[[], Awaitable[Any]] | None) -> ToolRecord:
@@ -193,7 +158,7 @@ class _ToolCall:
             raise CallDeferred(metadata=record.metadata)
         if answer.action == "deny":
             return await self._record(ToolRecord("failed", message=denial(answer), state=record.state))
-        return await self._record(replace(_returned(answer.result), state=record.state))
+        return await self._record(replace(returned(answer.result), state=record.state))
 
     async def _asked(self, record: ToolRecord) -> ToolRecord:
         """What the agent said that this call asked, once it has."""
@@ -222,7 +187,7 @@ class _ToolCall:
             raise CallDeferred
         if answer.action == "approve":
             return await self._run(body, record.doubts + 1)  # should it be in doubt again, that is another question
-        return await self._record(_returned(answer.result)) if answer.action == "provide" else None
+        return await self._record(returned(answer.result)) if answer.action == "provide" else None
 
     async def _in_doubt(self, record: ToolRecord, body: Callable[[], Awaitable[Any]]) -> ToolRecord:
         if self.spec.in_doubt == "wait" and (decided := await self._ask_person(record, body)) is not None:
@@ -238,24 +203,25 @@ class _ToolCall:
     async def _record(self, record: ToolRecord) -> ToolRecord:
         """Write the call's end and its event in one step; returns it as a replay would see it."""
         try:
-            raw = _RECORD.dump_json(record, warnings=False)
+            raw = call_entry(record)
         except PydanticSerializationError as error:
-            record, raw = _failure(f"tool {self.name!r} returned something that is not JSON: {error}")
+            record = failed_call(f"tool {self.name!r} returned something that is not JSON: {error}")
+            raw = call_entry(record)
         limit = self.scope.result_limit_bytes
         if len(raw) > limit:
             message = (
                 f"the result of tool {self.name!r} has {len(raw):,} bytes, more than the {limit:,} that "
                 f"SESSIONFLEET_RESULT_LIMIT_BYTES allows; return less, or raise the limit on the workers"
             )
-            record, raw = _failure(message, too_large=True)
-        record = _RECORD.validate_json(raw)
+            raw = call_entry(failed_call(message, too_large=True))
+        record = recorded_call(raw)
         await self.scope.write(self.key, raw, [self._event(record)])
         return record
 
     def _event(self, record: ToolRecord) -> EventDraft:
         outcome = "failed" if record.status == "error" else record.status
         value = record.message if record.result is None else record.result.return_value
-        data = {"tool": self.name, "call_id": self.call_id, "result": _shown(value), "outcome": outcome}
+        data = {"tool": self.name, "call_id": self.call_id, "result": shown(value), "outcome": outcome}
         if record.ask is AskKind.TURN:
             data["turn"] = record.waits_for
         return EventDraft(EventType.TOOL_RESULT, data)
@@ -271,35 +237,3 @@ class _ToolCall:
             failure = ResultTooLarge if record.too_large else ToolError
             raise self.scope.abort(failure(record.message, tool=self.name)) from self.cause
         return record.result if record.wrapped else record.result.return_value
-
-
-def recorded_call(raw: bytes) -> ToolRecord:
-    """The call in a journal's entry."""
-    return _RECORD.validate_json(raw)
-
-
-def _called_out(asked: OutsideResult | CallDeferred) -> ToolRecord:
-    kind = AskKind.TURN if isinstance(asked, AskAgent) else AskKind.RESULT
-    waits_for = asked.waits_for if isinstance(asked, OutsideResult) else None
-    return ToolRecord("deferred", ask=kind, metadata=asked.metadata or {}, waits_for=waits_for)
-
-
-def _returned(value: Any) -> ToolRecord:
-    if isinstance(value, ToolReturn):
-        return ToolRecord("ok", value, wrapped=True)
-    return ToolRecord("ok", ToolReturn(return_value=value))
-
-
-def _failure(message: str, *, too_large: bool = False) -> tuple[ToolRecord, bytes]:
-    failure = ToolRecord("error", message=message[:_MESSAGE_CHARS], too_large=too_large)
-    return failure, _RECORD.dump_json(failure)
-
-
-def _shown(value: Any) -> Any:
-    """A result as an event shows it: JSON, or the beginning of its text."""
-    if not isinstance(value, str):
-        text = to_json(value, fallback=str).decode()
-        if len(text) <= SHOWN_CHARS:
-            return to_jsonable_python(value, fallback=str)
-        value = text
-    return value if len(value) <= SHOWN_CHARS else value[: SHOWN_CHARS - 1] + "…"
