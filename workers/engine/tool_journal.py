@@ -28,7 +28,15 @@ from workers.engine.asking import answer_to, ask_key, denial
 from workers.engine.delegating import AskAgent, begin_asking, said_by
 from workers.engine.ports import EventDraft
 from workers.engine.scope import TurnScope, current_scope, current_tool
-from workers.engine.tool_record import ToolRecord, call_entry, called_out, failed_call, recorded_call, returned, shown
+from workers.engine.tool_record import (
+    ToolRecord,
+    call_entry,
+    called_out,
+    failed_call,
+    recorded_call,
+    returned_call,
+    shown,
+)
 
 
 @dataclass
@@ -108,9 +116,9 @@ class _ToolCall:
         tool_token, scope_token = current_tool.set(context), current_scope.set(None)
         try:
             returned = await body()
-            return returned(await self.scope.hooks.result(self.name, returned))
+            return returned_call(await self.scope.hooks.result(self.name, returned))
         except SkipToolExecution as skipped:
-            return returned(skipped.result)
+            return returned_call(skipped.result)
         except (ModelRetry, ValidationError) as error:
             return ToolRecord("retry", message=str(error))
         except (ToolFailed, RunCancelled) as error:
@@ -158,7 +166,7 @@ class _ToolCall:
             raise CallDeferred(metadata=record.metadata)
         if answer.action == "deny":
             return await self._record(ToolRecord("failed", message=denial(answer), state=record.state))
-        return await self._record(replace(returned(answer.result), state=record.state))
+        return await self._record(replace(returned_call(answer.result), state=record.state))
 
     async def _asked(self, record: ToolRecord) -> ToolRecord:
         """What the agent said that this call asked, once it has."""
@@ -187,7 +195,7 @@ class _ToolCall:
             raise CallDeferred
         if answer.action == "approve":
             return await self._run(body, record.doubts + 1)  # should it be in doubt again, that is another question
-        return await self._record(returned(answer.result)) if answer.action == "provide" else None
+        return await self._record(returned_call(answer.result)) if answer.action == "provide" else None
 
     async def _in_doubt(self, record: ToolRecord, body: Callable[[], Awaitable[Any]]) -> ToolRecord:
         if self.spec.in_doubt == "wait" and (decided := await self._ask_person(record, body)) is not None:

@@ -72,7 +72,7 @@ def called_out(asked: OutsideResult | CallDeferred) -> ToolRecord:
     return ToolRecord("deferred", ask=kind, metadata=asked.metadata or {}, waits_for=waits_for)
 
 
-def returned(value: Any) -> ToolRecord:
+def returned_call(value: Any) -> ToolRecord:
     """A call that is ok."""
     if isinstance(value, ToolReturn):
         return ToolRecord("ok", value, wrapped=True)
