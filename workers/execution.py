@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from broker_config.settings import Settings
 from sessions.errors import ModelUnavailable, ResultTooLarge, TurnDeadlineExceeded, TurnFailed
 from sessions.protocol import AgentConfig, AskKind, TeamSpec, TurnRequest, TurnStatus
-from sessions.store.history import HistoryEntry, window
+from sessions.store.history import HistoryEntry
 from sessions.store.leases import Begun, Ending, LeaseStore
 from sessions.telemetry import get_logger
 from workers.engine import Engine
@@ -124,7 +124,7 @@ class Execution:
             attempt=begun.attempt,
             message=request.message,
             agent=agent,
-            history=[PastTurn(e.agent, e.messages) for e in window(begun.history, self._settings.history_window_bytes)],
+            history=[PastTurn(e.agent, e.messages) for e in map(HistoryEntry.load, begun.history)],
             stream=request.stream,
             now_ms=begun.began_ms,
             default_model=self._settings.model or "offline",

@@ -12,18 +12,19 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import uuid_utils
 
 from broker_config.settings import Settings
 from sessions.errors import StoreUnavailable
-from sessions.protocol import EventType
+from sessions.protocol import EventType, TurnStatus
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Begun, CancelFirst, Effects, Ending, LeaseStore, NotBegun
 from sessions.telemetry import get_logger
 from workers.engine.ports import LeaseLost
+from workers.engine.spending import spent
 from workers.execution import Execution
 from workers.heartbeat import Heartbeat
 from workers.held import HeldTurn
@@ -180,6 +181,8 @@ class TurnRunner:
         return None
 
     async def _commit(self, held: HeldTurn, ending: Ending) -> HeldTurn | None:
+        if ending.status is TurnStatus.FAILED:
+            ending = replace(ending, usage=spent(held.steps).model_dump_json().encode())
         go_on = self._may_go_on(held)
         seq, sent = held.take_seq(1), time.monotonic()
         self._free_last_attempt(held)
@@ -207,7 +210,7 @@ class TurnRunner:
         return held
 
     def _tell_run(self, held: HeldTurn) -> None:
-        """This was a task of a team: have its run looked at, without waiting for that."""
+        """Another turn waits for this one: have it looked at, without waiting for that."""
         if held.parent is not None:
             task = asyncio.create_task(self._teams.nudge(held.parent, held.keys.tenant))
             self._afterwards.add(task)

@@ -7,7 +7,6 @@ messages, everybody else the header; neither parses the other's part.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -32,16 +31,3 @@ class HistoryEntry:
         head, _, messages = raw.partition(b"\n")
         header = json.loads(head)
         return cls(header["turn"], header["agent"], header["at"], header["count"], messages)
-
-
-def window(entries: Sequence[bytes], limit_bytes: int) -> list[HistoryEntry]:
-    """The newest entries that fit the limit, oldest first; the newest always fits."""
-    kept: list[HistoryEntry] = []
-    total = 0
-    for entry in reversed(entries):
-        total += len(entry)
-        if kept and total > limit_bytes:
-            break
-        kept.append(HistoryEntry.load(entry))
-    kept.reverse()
-    return kept

@@ -124,7 +124,7 @@ class LeaseStore:
         self._scripts = scripts
         self._worker = worker
         self._lease_ms = int(settings.lease * 1000)
-        self._window = settings.history_window
+        self._window = f"{settings.history_window}:{settings.history_window_bytes}"
 
     async def begin(self, keys: SessionKeys, nonce: str, *, last_ok: bool) -> Begun | NotBegun | Effects:
         """Take the session's lease and begin the turn at the head of its mailbox."""

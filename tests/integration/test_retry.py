@@ -84,3 +84,15 @@ def test_an_error_that_cannot_pass_ends_the_turn_at_once(ask: Callable) -> None:
     with pytest.raises(errors.ModelError):
         turn.result(timeout=30)
     assert turn.record().retries == 0
+
+
+def test_a_turn_that_fails_was_paid_for(fleet: Fleet) -> None:
+    """What its finished model requests cost stands in its record, and in the session's sum."""
+    session = fleet.session(uuid.uuid4().hex)
+    turn = session.Agent("A", tools=["divide"]).submit('CALL divide({"number": 1, "by": 0})')
+    with pytest.raises(errors.ToolError):
+        turn.result(timeout=20)
+    usage = turn.record().usage
+    assert usage is not None
+    assert usage.requests == 1
+    assert session.get_context()["requests"] == 1

@@ -7,7 +7,7 @@
 -- KEYS 2 partition base (writes :wakeups zset, :fence counter, :dead zset)
 -- ARGV 1 turn id · 2 lease value · 3 succeeded | failed | cancelled · 4 result (JSON) or '' · 5 error (JSON) or ''
 --      6 usage (JSON) · 7 history entry or '' · 8 messages in it · 9 seq of the ended event
---      10 1 to go on with the next turn, else 0 · 11 lease (ms) · 12 worker's name · 13 history window (turns)
+--      10 1 to go on with the next turn, else 0 · 11 lease (ms) · 12 worker's name · 13 history window (turns, or turns:bytes)
 --      14 1 when this process may run a turn on its last attempt, else 0
 --      15 number of changes to the session's state · 16... four each (as write_state's), then effects for the outbox
 -- Returns lost (nothing written) | steered (nothing written: unread steering wants one more model call) | committed, status, released | committed, status, more (turns wait: publish a

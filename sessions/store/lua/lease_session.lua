@@ -3,7 +3,7 @@
 -- KEYS 1 session base   (writes :lease string, :mailbox list, :turn:<id> hash, :turn:<id>:events stream,
 --                        :turn:<id>:journal hash, :turns zset, :waiting zset, :meta hash; reads :history list, :outbox list, :state hash)
 -- KEYS 2 partition base (writes :wakeups zset, :fence counter, :dead zset)
--- ARGV 1 nonce of this acquisition · 2 lease (ms) · 3 worker's name · 4 history window (turns)
+-- ARGV 1 nonce of this acquisition · 2 lease (ms) · 3 worker's name · 4 history window (turns, or turns:bytes)
 --      5 1 when this process may run a turn on its last attempt, else 0
 -- Returns run, turn id, lease value, attempt, request, deadline (ms), accepted (ms), seq, retries, last (0|1),
 --      now (ms), owner, journal, history, agent's configuration, state, cancelled (1: write down what it finished, run nothing) | busy, time left (ms) | empty | waiting | later, not before (ms) | last

@@ -1,15 +1,29 @@
 -- Starting the turn at the head of the mailbox: shared by taking the lease and by going on after a commit.
 
+-- The newest entries that fit the limit in bytes; the newest always does.
+local function within(entries, limit)
+  local total, first = 0, #entries
+  for i = #entries, 1, -1 do
+    total = total + #entries[i]
+    if total > limit and i < #entries then break end
+    first = i
+  end
+  local kept = {}
+  for i = first, #entries do kept[#kept + 1] = entries[i] end
+  return kept
+end
+
 -- What the worker needs to run a turn: its record, its journal and the window of history that it first saw (R6).
 local function run_reply(id, value, now, last)
   local t = turn_key(id)
   local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries', 'agent', 'cancel')
   local seen = redis.call('HGET', t .. ':journal', 'inputs')
   local upto, window = string.match(seen, '^(%d+):(%d+):')
+  local limit = tonumber(string.match(seen, '^%d+:%d+:(%d+):') or '') or math.huge
   local from = math.max(0, upto - window)
   local history = {}
   if tonumber(window) > 0 and tonumber(upto) > 0 then
-    history = redis.call('LRANGE', S .. ':history', from, upto - 1)
+    history = within(redis.call('LRANGE', S .. ':history', from, upto - 1), limit)
   end
   local owner = redis.call('HGET', S .. ':meta', 'owner') or ''
   return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
