@@ -21,7 +21,7 @@ import redis
 from broker_config.embedded import find_binary
 from broker_config.settings import Settings
 from sessions.client import FleetClient, get_client
-from sessions.protocol import WorkerInfo
+from sessions.worker_info import WorkerInfo
 
 ROOT = Path(__file__).parents[1]
 T = TypeVar("T")

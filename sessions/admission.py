@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 
 from sessions.errors import UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
-from sessions.protocol import AgentConfig, WorkerInfo
+from sessions.protocol import AgentConfig
+from sessions.worker_info import WorkerInfo
 
 
 def refuse_unknown(agent: AgentConfig, serving: list[WorkerInfo], queue: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from broker_config.settings import Settings, load_settings
 from sessions.fleet_client import FleetClient
 from sessions.order import Order
-from sessions.protocol import WorkerInfo
+from sessions.worker_info import WorkerInfo
 
 __all__ = ["FleetClient", "Order", "fleet_info", "get_client"]
 

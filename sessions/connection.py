@@ -16,7 +16,7 @@ from sessions.dispatch import Dispatcher
 from sessions.errors import StoreFull, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
 from sessions.fleet import ensure_fleet, resolved
 from sessions.portal import Portal
-from sessions.protocol import AgentConfig, WorkerInfo
+from sessions.protocol import AgentConfig
 from sessions.store.calls import CallStore
 from sessions.store.catalog import living_workers
 from sessions.store.deployment import check_deployment, memory_pressure
@@ -26,6 +26,7 @@ from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.session_records import SessionRecords
 from sessions.store.state import StateStore
 from sessions.store.turns import TurnStore
+from sessions.worker_info import WorkerInfo
 
 _CATALOG_SECONDS: Final = 5.0
 _PRESSURE_SECONDS: Final = 1.0

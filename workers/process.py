@@ -25,12 +25,12 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings, load_settings
 from sessions.dispatch import publish_wake
 from sessions.errors import BackendError
-from sessions.protocol import WorkerInfo
 from sessions.store.catalog import forget_worker, note_worker
 from sessions.store.deployment import check_deployment
 from sessions.store.leases import LeaseStore
 from sessions.store.scripts import ScriptRunner
 from sessions.telemetry import configure_logging, get_logger
+from sessions.worker_info import WorkerInfo
 from workers.background import end_all
 from workers.engine import Engine
 from workers.engine.registry import Registry

@@ -12,12 +12,13 @@ import pytest
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import SessionOwnerError
-from sessions.protocol import EventType, TurnStatus, WorkerInfo
+from sessions.protocol import EventType, TurnStatus
 from sessions.store.catalog import forget_worker, living_workers, note_worker
 from sessions.store.keys import FLEET, SessionKeys, new_turn_part
 from sessions.store.leases import Begun, Committed, Ending, LeaseStore, Lost, NotBegun, Word
 from sessions.store.scripts import ScriptRunner, script, script_names
 from sessions.store.turns import NewTurn, TurnStore
+from sessions.worker_info import WorkerInfo
 from tests.support.servers import Server
 
 DONE = Ending(TurnStatus.SUCCEEDED, result=b'{"text":"x"}', history_entry=b"{}\n[]", messages=2)

@@ -14,7 +14,7 @@ from typing import Any
 from broker_config.settings import Settings
 from sessions import Session
 from sessions.client import FleetClient, get_client
-from sessions.protocol import WorkerInfo
+from sessions.worker_info import WorkerInfo
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 

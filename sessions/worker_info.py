@@ -1,0 +1,30 @@
+"""What a living worker says of itself, in the store's catalog of workers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class WorkerInfo(BaseModel):
+    """What a living worker says of itself, so that clients can refuse what no worker knows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    id: str
+    host: str
+    pid: int
+    started: float
+    queues: tuple[str, ...]
+    concurrency: int
+    running: int = 0
+    turns_done: int = 0
+    tools: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    models: tuple[str, ...] = Field((), description="Models registered by name, `offline` among them.")
+    providers: tuple[str, ...] = Field((), description="Prefixes of `provider:model` names this worker can resolve.")
+    hooks: tuple[str, ...] = ()
+    default_model: str = "offline"
+    version: str = ""
