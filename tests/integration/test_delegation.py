@@ -188,6 +188,16 @@ def test_an_agent_that_was_asked_may_ask_a_person(fleet: Fleet) -> None:
     assert turn.result(timeout=30) == "ok: ok: refunded 9"
 
 
+def test_an_end_that_nobody_told_of_is_found(fleet: Fleet) -> None:
+    """No worker runs what waits for a person: when it is cancelled, the asker finds out by looking."""
+    turn = boss(fleet).submit(asking("B", 'CALL refund({"amount": 9})'))
+    child = of(fleet, children(turn)[0])
+    wait_until(child.approvals, description="it asks", timeout=30)
+    wait_until(lambda: turn.status is TurnStatus.WAITING, description="the asker waits")
+    assert child.cancel() is TurnStatus.CANCELLED
+    assert "TurnCancelled" in turn.result(timeout=30)
+
+
 def test_a_sessions_agent_knows_what_was_said_there(fleet: Fleet) -> None:
     """It is given a copy of its session; what it says stays there."""
     session: Session = fleet.session(uuid.uuid4().hex, user_id="ann")
