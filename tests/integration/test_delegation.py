@@ -69,6 +69,20 @@ def test_an_agent_asks_another_one(fleet: Fleet) -> None:
     assert agent.session.get_context()["message_count"] == 2
 
 
+def test_an_asker_streams(fleet: Fleet) -> None:
+    """What it says comes as deltas, once, though it waited in between."""
+    events = list(boss(fleet).stream(asking("B", "SAY one two three")))
+    assert "".join(event.text for event in events) == "ok: one two three"
+    assert [e.data["result"] for e in events if e.type is EventType.TOOL_RESULT] == ["one two three"]
+    assert EventType.ATTEMPT_RESET not in {e.type for e in events}
+
+
+def test_a_typed_answer_comes_as_an_object(fleet: Fleet) -> None:
+    """The asker's model gets the JSON of the asked agent's output type."""
+    turn = boss(fleet, Agent("Typed", output_type=dict[str, int])).submit(asking("Typed", 'PLAN {"a": 1}'))
+    assert turn.result(timeout=30) == "ok: {'a': 1}"
+
+
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Fleet]:
     """Two workers of one slot each: an asker that held its slot would leave no two for those that it asks."""
@@ -129,18 +143,22 @@ def test_a_cancel_reaches_all_that_were_asked(fleet: Fleet) -> None:
             each.result(timeout=20)
 
 
-def test_an_interrupt_keeps_what_was_finished(fleet: Fleet) -> None:
-    """The agent that was asked is cancelled, and the transcript says that it did not answer."""
+@pytest.mark.parametrize("policy", ["interrupt", "rollback"])
+def test_a_newer_message_ends_what_was_asked(fleet: Fleet, policy: str) -> None:
+    """The agent that was asked is cancelled; an interrupt leaves a transcript that says that it did not answer."""
     agent = boss(fleet)
     turn = agent.submit("\n".join([asking("B", "SAY one"), asking("C", "SLEEP 60")]))
     child = of(fleet, children(turn, 2)[1])
     wait_until(lambda: child.status is TurnStatus.RUNNING, description="it runs")
-    assert agent.submit("SAY next", policy="interrupt").result(timeout=30) == "next"
+    assert agent.submit("SAY next", policy=policy).result(timeout=30) == "next"
     with pytest.raises(TurnCancelled):
         child.result(timeout=20)
     said = [m.text for m in agent.session.history(limit=50) if m.role == "tool"]
-    assert said[0] == "one"
-    assert "before this agent answered" in said[1]
+    if policy == "rollback":
+        assert said == []
+    else:
+        assert said[0] == "one"
+        assert "before this agent answered" in said[1]
 
 
 def test_the_deadline_is_one_for_all(fleet: Fleet) -> None:
