@@ -56,6 +56,8 @@ class Conversation:
 
         With `go_on`, a turn that fails or is cancelled does not end the conversation.
         """
+        # A shell that started us in the background has us ignore Ctrl-C; here it means: cancel.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for message in messages:
             try:
                 status = self._turn(message)
