@@ -261,7 +261,7 @@ class Answer(BaseModel):
 
 
 class Usage(BaseModel):
-    """What a turn cost, in requests and tokens."""
+    """What a turn cost: in requests and tokens, and in US dollars as far as the model's price is known."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -269,6 +269,7 @@ class Usage(BaseModel):
     input_tokens: int = 0
     output_tokens: int = 0
     tool_calls: int = 0
+    cost: float = 0.0
 
 
 def total(spent: Iterable[Usage]) -> Usage:

@@ -78,7 +78,8 @@ class RecordMethods:
         """What is known of the session, as a dict; or, for a query, prompt text from what was said about it.
 
         The dict has session_id, user_id, created_at (datetime, None before the first turn), message_count, turns,
-        open_turns, agents, requests, input_tokens, output_tokens, queue and expires_in (seconds, None for never).
+        open_turns, agents, requests, input_tokens, output_tokens, cost (US dollars, as far as prices are known), queue
+        and expires_in (seconds, None for never).
         """
         work = _context(self) if query is None else _context_for(self, query, max_items)
         return await self.client.portal.acall(work)
@@ -183,6 +184,7 @@ async def _context(session: _Kept) -> dict[str, Any]:
         "requests": info.requests,
         "input_tokens": info.input_tokens,
         "output_tokens": info.output_tokens,
+        "cost": info.cost,
         "queue": info.queue,
         "expires_in": _left(info),
     }

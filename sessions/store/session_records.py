@@ -77,6 +77,7 @@ class SessionInfo:
     requests: int
     input_tokens: int
     output_tokens: int
+    cost: float
     agents: tuple[str, ...]
     left_ms: int | None
     expired_ms: int | None
@@ -114,6 +115,7 @@ class SessionRecords:
             requests=number.get("requests", 0),
             input_tokens=number.get("input_tokens", 0),
             output_tokens=number.get("output_tokens", 0),
+            cost=float(meta.get(b"cost", 0)),
             agents=tuple(sorted(name.decode() for name in agents)),
             left_ms=left if left >= 0 else None,
             expired_ms=int(expired) if expired is not None else None,

@@ -27,6 +27,7 @@ from sessions.state_ops import StateOp
 from workers.engine.hooks import BEFORE_TURN
 from workers.engine.journal import recorded_response
 from workers.engine.ports import TurnInput
+from workers.engine.prices import cost_of
 from workers.engine.steering import steering_key
 from workers.engine.tool_record import ToolRecord, recorded_call
 from workers.engine.transcript import count_messages
@@ -78,6 +79,7 @@ def _usage(responses: Sequence[ModelResponse]) -> Usage:
         requests=len(responses),
         input_tokens=sum(response.usage.input_tokens for response in responses),
         output_tokens=sum(response.usage.output_tokens for response in responses),
+        cost=cost_of(responses),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sessions.protocol import Usage, total
 from workers.engine.journal import recorded_response
+from workers.engine.prices import cost_of
 from workers.engine.tool_record import recorded_call
 
 
@@ -18,6 +19,7 @@ def spent(steps: Mapping[str, bytes]) -> Usage:
         requests=len(responses),
         input_tokens=sum(response.usage.input_tokens for response in responses),
         output_tokens=sum(response.usage.output_tokens for response in responses),
+        cost=cost_of(responses),
         tool_calls=sum(call.status == "ok" for call in calls),
     )
     return total([own, *asked])

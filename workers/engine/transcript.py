@@ -22,6 +22,7 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 from sessions.errors import CorruptRecord, TurnConfigurationError
 from sessions.protocol import Usage, total
 from workers.engine.ports import PastTurn, TurnInput, TurnOutput
+from workers.engine.prices import cost_of
 
 
 def load_history(turns: Sequence[PastTurn], agent: str) -> list[ModelMessage]:
@@ -98,6 +99,7 @@ def turn_output(result: AgentRunResult[Any], spent: Sequence[Usage] = ()) -> Tur
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         tool_calls=usage.tool_calls,
+        cost=cost_of(message for message in new if isinstance(message, ModelResponse)),
     )
     return TurnOutput(
         text=text,
