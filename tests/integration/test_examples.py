@@ -33,7 +33,7 @@ def page_files() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A worker with the offline model and the tools of the examples and of the pages."""
+    """Two workers with the offline model and the tools of the examples and of the pages."""
     folder = tmp_path_factory.mktemp("pages")
     for name, text in page_files().items():
         (folder / name).write_text(text)
@@ -46,7 +46,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with running(Server(folder / "server")) as server:
         fleet = Fleet(folder, server, environment)
         try:
-            fleet.start("shop")
+            fleet.start("shop1")
+            fleet.start("shop2")
             fleet.ready()
             yield fleet
         finally:
