@@ -7,7 +7,7 @@ from celery import Celery
 from broker_config.celery_options import celery_options, queues
 from broker_config.embedded import resolved
 from broker_config.settings import load_settings
-from workers.process import TurnsStep
+from workers.step import TurnsStep
 
 settings = resolved(load_settings())
 

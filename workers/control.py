@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.worker.control import Panel, control_command
 
-from workers.process import turns_of
+from workers.step import turns_of
 
 __all__ = ["Panel", "cancel_turn"]
 

@@ -15,21 +15,19 @@ import threading
 import time
 from collections.abc import Coroutine
 from importlib.metadata import version
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
-from celery import Celery, bootsteps
-from celery.signals import setup_logging, worker_shutting_down
+from celery import Celery
 
-from broker_config.embedded import EmbeddedServer, resolved
 from broker_config.redis_clients import async_store
-from broker_config.settings import Settings, load_settings
+from broker_config.settings import Settings
 from sessions.dispatch import publish_wake
 from sessions.errors import BackendError
 from sessions.store.catalog import forget_worker, note_worker
 from sessions.store.deployment import check_deployment
 from sessions.store.leases import LeaseStore
 from sessions.store.scripts import ScriptRunner
-from sessions.telemetry import configure_logging, get_logger
+from sessions.telemetry import get_logger
 from sessions.worker_info import WorkerInfo
 from workers.background import end_all
 from workers.engine import Engine
@@ -39,7 +37,6 @@ from workers.heartbeat import Heartbeat
 from workers.held import Stop
 from workers.losses import Losses
 from workers.rescuer import Rescuer
-from workers.start_errors import told_in_one_line
 from workers.team_runner import TeamRunner
 from workers.team_tasks import TaskTurns
 from workers.turn_runner import Drained, TurnRunner
@@ -260,52 +257,3 @@ class TurnProcess:
             default_model=s.model or "offline",
             version=version("sessionfleet"),
         )
-
-
-class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Ties a `TurnProcess` to the life of a Celery worker: up before it consumes, drained before its pool ends."""
-
-    requires = ("celery.worker.components:Pool",)
-
-    def __init__(self, worker: Any, **_: Any) -> None:
-        self._worker = worker
-        worker.turns = None
-
-    def start(self, worker: Any) -> None:
-        """Start before the consumer does. An error here ends the worker, with its message."""
-        settings = load_settings()
-        with told_in_one_line(settings):
-            self._start(worker, settings)
-
-    def _start(self, worker: Any, settings: Settings) -> None:
-        if settings.embedded:
-            EmbeddedServer(settings.home).ensure_started()
-        settings = resolved(settings).model_copy(update={"concurrency": worker.concurrency})
-        worker.turns = TurnProcess(settings, worker.app, worker.hostname)
-        worker.app.turns = worker.turns
-        worker_shutting_down.connect(self._shutting_down, weak=False)
-        worker.turns.start()
-
-    def stop(self, worker: Any) -> None:
-        """Drain; the pool's threads are free afterwards."""
-        if worker.turns is not None:
-            worker.turns.stop()
-
-    def terminate(self, worker: Any) -> None:
-        """A cold shutdown: as `stop`, with whatever time the grace period leaves."""
-        self.stop(worker)
-
-    def _shutting_down(self, **_: Any) -> None:
-        if self._worker.turns is not None:
-            self._worker.turns.begin_drain()
-
-
-@setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
-def _logging(**_: Any) -> None:
-    """Our log format instead of Celery's; it also keeps Celery from logging a task's arguments."""
-    configure_logging(load_settings())
-
-
-def turns_of(app: Celery) -> TurnProcess:
-    """The turn process of the worker that this application runs in."""
-    return cast(TurnProcess, app.turns)

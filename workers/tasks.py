@@ -8,7 +8,7 @@ from celery import Task
 
 from sessions.protocol import TASK_NAME
 from workers.celery import app
-from workers.process import turns_of
+from workers.step import turns_of
 
 
 @app.task(name=TASK_NAME, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]
