@@ -17,13 +17,14 @@ from collections.abc import Coroutine
 from importlib.metadata import version
 from typing import Any, Final, TypeVar
 
+import psutil
 from celery import Celery
 
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.dispatch import publish_wake
 from sessions.errors import BackendError
-from sessions.store.catalog import forget_worker, note_worker
+from sessions.store.catalog import forget_worker, living_workers, note_worker
 from sessions.store.deployment import check_deployment
 from sessions.store.leases import LeaseStore
 from sessions.store.scripts import ScriptRunner
@@ -108,9 +109,17 @@ class TurnProcess:
         )
         self._runner = self._turn_runner()
         rescuer = Rescuer(s, self.scripts, self.store, self._app, self.name, self._wake, self._run_here)
+        await self._look_for_namesake()
         await note_worker(self.scripts, self._info(), {})
         for work in (self._say_alive(), rescuer.run()):
             self._background.append(self._loop.create_task(work))
+
+    async def _look_for_namesake(self) -> None:
+        """Two workers of one name look like one, to people and to Celery's remote control."""
+        for other in await living_workers(self.store):
+            if other.id == self.name and other.host == socket.gethostname() and psutil.pid_exists(other.pid):
+                hint = "give each worker of a machine a name of its own: -n NAME@%h"
+                _log.warning("worker_name_taken", worker=self.name, pid=other.pid, hint=hint)
 
     def _turn_runner(self) -> TurnRunner:
         s = self.settings

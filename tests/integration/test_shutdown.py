@@ -6,7 +6,7 @@ One worker is stopped with all kinds of turns in flight; each test looks at one 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -15,6 +15,7 @@ from sessions import Turn, TurnStatus
 from sessions.protocol import EventType
 from tests.support.fleet import Fleet
 from tests.support.servers import Server, running
+from tests.support.waiting import wait_until
 
 MESSAGES = {
     "short": "SLEEP 1\nSAY drained",
@@ -136,3 +137,13 @@ def test_the_worker_is_gone_when_its_grace_periods_are_over(stopped: Stopped) ->
     assert first.process.returncode == 0
     assert stopped.seconds < 35
     assert "worker_stopped" in first.log
+
+
+def test_a_second_worker_of_one_name_says_so(new_fleet: Callable[..., Fleet]) -> None:
+    """Two workers of one name look like one: the second tells how to name it."""
+    fleet = new_fleet()
+    fleet.start("twin")
+    fleet.ready()
+    second = fleet.start("twin")
+    wait_until(lambda: "worker_name_taken" in second.log, description="the second worker warns", timeout=40)
+    assert "-n NAME@%h" in second.log
