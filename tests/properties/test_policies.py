@@ -52,6 +52,7 @@ class PolicyMachine(RuleBasedStateMachine):
         self.ended: dict[str, TurnStatus] = {}
         self.history: list[str] = []
         self.unread = 0  # steering messages in the head's inbox
+        self.taken = 0
         self.held: Begun | None = None
 
     async def _make(self) -> Line:
@@ -133,10 +134,11 @@ class PolicyMachine(RuleBasedStateMachine):
         assert self.held is not None
         head, entry = self.mailbox[0], f'{{"turn":"{self.held.part}"}}\n[]'.encode()
         ending = Ending(TurnStatus.SUCCEEDED, result=b"{}", history_entry=entry, messages=1)
-        done = self.do(self.line.leases.commit(self.line.keys, self.held, ending, 900, go_on=False, last_ok=True))
+        done = self.do(self.line.leases.commit(self.line.keys, self.held, ending, 10**6, go_on=False, last_ok=True))
         if self.unread and not head.cancelled:
             assert done.steered, "unread steering wants one more model call"
-            self.do(self.line.leases.take_steering(self.line.keys, self.held, "steer:1", 100))
+            self.taken += 1  # each model call takes its own; a key that was written takes nothing more
+            self.do(self.line.leases.take_steering(self.line.keys, self.held, f"steer:{self.taken}", 100 * self.taken))
             self.unread = 0
             return
         if not head.cancelled or head.keep:
