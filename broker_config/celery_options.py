@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ssl
 from typing import Any
-from urllib.parse import quote
 
 from kombu.entity import Queue
 
@@ -74,8 +73,3 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         # Without this kombu would not check the certificate at all.
         options["broker_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
     return options
-
-
-def queue_key(name: str) -> str:
-    """The Redis list in which kombu keeps a queue."""
-    return quote(name, safe="._-")

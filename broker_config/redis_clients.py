@@ -79,12 +79,3 @@ def sync_store(
         return redis.RedisCluster.from_url(url, **options)
     backoff = ExponentialBackoff(cap=0.25, base=0.02) if tries else NoBackoff()
     return redis.Redis.from_url(url, retry=Retry(backoff, tries), **options)
-
-
-def broker_redis(settings: Settings) -> redis.Redis | None:
-    """A blocking client of the broker, to see how long its queues are; None when the broker is not a Redis."""
-    url = settings.celery_broker_url or store_url(settings)
-    url = url.replace("redis+socket://", "unix://")
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        return None
-    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_options(settings, "sessionfleet-broker"))

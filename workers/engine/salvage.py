@@ -7,7 +7,7 @@ takes a call that was never answered.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from sessions.state_ops import StateOp
 from workers.engine.hooks import BEFORE_TURN
 from workers.engine.journal import recorded_response
 from workers.engine.ports import TurnInput
-from workers.engine.prices import cost_of
+from workers.engine.spending import usage_of
 from workers.engine.steering import steering_key
 from workers.engine.tool_record import ToolRecord, recorded_call
 from workers.engine.transcript import count_messages
@@ -69,17 +69,8 @@ def finished_steps(turn: TurnInput, steps: Mapping[str, bytes]) -> Salvaged:
     return Salvaged(
         messages=ModelMessagesTypeAdapter.dump_json(messages),
         message_count=count_messages(messages),
-        usage=total([_usage(responses), *spent]),
+        usage=total([usage_of(responses), *spent]),
         state=changes,
-    )
-
-
-def _usage(responses: Sequence[ModelResponse]) -> Usage:
-    return Usage(
-        requests=len(responses),
-        input_tokens=sum(response.usage.input_tokens for response in responses),
-        output_tokens=sum(response.usage.output_tokens for response in responses),
-        cost=cost_of(responses),
     )
 
 

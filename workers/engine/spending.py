@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from pydantic_ai.messages import ModelResponse
 
 from sessions.protocol import Usage, total
 from workers.engine.journal import recorded_response
 from workers.engine.prices import cost_of
 from workers.engine.tool_record import recorded_call
 
+T = TypeVar("T")
 
-def spent(steps: Mapping[str, bytes]) -> Usage:
-    """The usage of all finished model requests and tool calls, those of agents that were asked included."""
-    responses = [recorded_response(raw) for key, raw in steps.items() if key.startswith("model:")]
-    calls = [recorded_call(raw) for key, raw in steps.items() if key.startswith("tool:")]
-    asked = [call.usage for call in calls if call.usage is not None]
-    own = Usage(
+
+def usage_of(responses: Sequence[ModelResponse]) -> Usage:
+    """What these model responses cost."""
+    return Usage(
         requests=len(responses),
         input_tokens=sum(response.usage.input_tokens for response in responses),
         output_tokens=sum(response.usage.output_tokens for response in responses),
         cost=cost_of(responses),
-        tool_calls=sum(call.status == "ok" for call in calls),
     )
-    return total([own, *asked])
+
+
+def spent(steps: Mapping[str, bytes]) -> Usage:
+    """The usage of all finished model requests and tool calls, those of agents that were asked included.
+
+    A step that this worker cannot read is left out: bookkeeping must not keep a failed turn from ending.
+    """
+    calls = list(_readable(steps, "tool:", recorded_call))
+    asked = [call.usage for call in calls if call.usage is not None]
+    tools = Usage(tool_calls=sum(call.status == "ok" for call in calls))
+    return total([usage_of(list(_readable(steps, "model:", recorded_response))), tools, *asked])
+
+
+def _readable(steps: Mapping[str, bytes], prefix: str, read: Callable[[bytes], T]) -> Iterator[T]:
+    for key, raw in steps.items():
+        if key.startswith(prefix):
+            try:
+                yield read(raw)
+            except ValueError:
+                continue
