@@ -76,10 +76,10 @@ def test_cancel_delete_and_owners_on_a_cluster(clustered: Fleet) -> None:
 
 def test_a_killed_worker_is_replaced_on_a_cluster(clustered: Fleet, tmp_path: Path) -> None:
     """Leases, rescue and journal: after kill -9 the other worker goes on, and the tool ran once."""
-    turn = clustered.session(sid()).Agent("A", tools=["look_up"]).submit(
-        'CALL look_up({"query": "crash"})\nSLEEP 1'
-    )  # fmt: skip
-    line = clustered.noted("look_up", query="crash")[0]
+    prompt = 'CALL look_up({"query": "crash"})\nSLEEP 1'
+    turn = clustered.session(sid()).Agent("A", tools=["look_up"]).submit(prompt)
+    # The model is asked again only when the tool's result is in the journal: before that a kill may repeat the tool.
+    line = clustered.noted("model_started", prompt=prompt, step=1)[0]
     clustered.worker_of_pid(line["pid"]).kill()
     assert turn.result(timeout=30) == "ok: crash found"
     assert len(clustered.ledger("look_up", query="crash")) == 1
