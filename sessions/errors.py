@@ -23,6 +23,10 @@
     │   ├── ModelError · ModelUnavailable · ToolError · ToolInDoubt
     │   ├── OutputInvalid · JournalDiverged · ResultTooLarge
     │   ├── TurnRefused · HookError      what the worker's hooks decided, or could not
+    │   ├── EmbeddingFailed              the embedding model refused a text for good
+    │   ├── DocumentError                a document cannot be taken in; others go on
+    │   │   └── DocumentUnsupported · DocumentEmpty · DocumentCorrupt · DocumentEncrypted · DocumentTooLarge
+    │   ├── IndexMismatch                the collection holds another embedding model's vectors
     │   └── TurnConfigurationError       the worker does not know a tool, agent or model of this turn
     ├── FleetRunning                     `sessionfleet up` where a fleet runs already
     ├── MissingExtra                     a part of the package that is not installed
@@ -30,6 +34,7 @@
         ├── StoreUnavailable · BrokerUnavailable · StoreFull
         ├── StoreUnsupported             too old, evicting, or not a Redis at all
         ├── PartitionMismatch · CorruptRecord
+        ├── IndexUnavailable · IndexLocked · EmbeddingUnavailable
         └── EmbeddedServerError          also the class of that name in `broker_config.embedded`
 
 `SettingsError` lives in `broker_config.settings`, below this package, and is a ValueError.
@@ -223,6 +228,38 @@ class TurnConfigurationError(TurnFailed):
     """The worker does not know a tool, agent or model of this turn; see SESSIONFLEET_IMPORTS."""
 
 
+class EmbeddingFailed(TurnFailed):
+    """The embedding model refused a text for good."""
+
+
+class DocumentError(TurnFailed):
+    """A document cannot be taken in."""
+
+
+class DocumentUnsupported(DocumentError):
+    """This kind of document cannot be read; send PDF, DOCX, HTML, Markdown, text, CSV or JSON."""
+
+
+class DocumentEmpty(DocumentError):
+    """There is no text in this document; a scanned one needs text recognition first."""
+
+
+class DocumentCorrupt(DocumentError):
+    """The document is damaged or cut short; open it in a program of its kind and save it anew."""
+
+
+class DocumentEncrypted(DocumentError):
+    """The document is encrypted; save it without a password and send it again."""
+
+
+class DocumentTooLarge(DocumentError):
+    """The document is larger than SESSIONFLEET_DOCUMENT_LIMIT_BYTES, packed or unpacked."""
+
+
+class IndexMismatch(TurnFailed):
+    """The collection holds vectors of another embedding model; use that model, or another collection."""
+
+
 # --- the fleet of this machine ---------------------------------------------------------------------------
 
 
@@ -263,6 +300,18 @@ class PartitionMismatch(BackendError):
 
 class CorruptRecord(BackendError):
     """A record in the store cannot be read."""
+
+
+class IndexUnavailable(BackendError):
+    """The knowledge index does not answer; check QDRANT_URL."""
+
+
+class IndexLocked(BackendError):
+    """Another process of this machine owns the embedded knowledge index; one may."""
+
+
+class EmbeddingUnavailable(BackendError):
+    """The embedding model's provider could not answer."""
 
 
 class EmbeddedServerError(BackendError, broker_config.embedded.EmbeddedServerError):
