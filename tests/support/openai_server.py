@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import math
+import re
 import select
+import struct
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+_USAGE = {"prompt_tokens": 3, "total_tokens": 5}
+
 
 class OpenAIServer(ThreadingHTTPServer):
-    """Answers `SLOW` messages never, all others at once. `asked` and `hung_up` say what happened."""
+    """Answers `SLOW` messages never, all others at once. `asked` and `hung_up` say what happened.
+
+    Texts to embed say what comes of them: `SLOW`, `STATUS 503`, `FEWER` (a vector is missing), `ZERO`, `WIDER`.
+    """
 
     daemon_threads = True
 
@@ -19,12 +29,21 @@ class OpenAIServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[str] = []
         self.hung_up: dict[str, float] = {}
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.embedded: list[list[str]] = []
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def url(self) -> str:
         """What `OPENAI_BASE_URL` must say."""
         return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+def fake_vector(text: str) -> list[float]:
+    """Of length 2, another for each text, of 8 numbers, or 9 for `WIDER`."""
+    if text == "ZERO":
+        return [0.0] * 8
+    values = [float(byte) for byte in hashlib.sha256(text.encode()).digest()[: 9 if text == "WIDER" else 8]]
+    return [2 * value / math.hypot(*values) for value in values]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -33,12 +52,33 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/embeddings"):
+            self._embed(body)
+            return
         message = body["messages"][-1]["content"]
         self.server.asked.append(message)
         if "SLOW" in message:
             self._wait_for_the_end(message)
         else:
             self._answer(f"you said {message}")
+
+    def _embed(self, body: dict[str, Any]) -> None:
+        texts = body["input"]
+        self.server.embedded.append(texts)
+        said = " ".join(texts)
+        if "SLOW" in said:
+            self._wait_for_the_end(said)
+        elif found := re.search(r"STATUS (\d+)", said):
+            self._send(int(found[1]), {"error": {"message": "so it was asked", "type": "x", "code": None}})
+        else:
+            vectors = [fake_vector(text) for text in texts if text != "FEWER"]
+            packed = body.get("encoding_format") == "base64"
+            data = [{"object": "embedding", "index": n, "embedding": v} for n, v in enumerate(vectors)]
+            for item in data if packed else ():
+                item["embedding"] = base64.b64encode(
+                    struct.pack(f"<{len(item['embedding'])}f", *item["embedding"])
+                ).decode()
+            self._send(200, {"object": "list", "model": body["model"], "data": data, "usage": _USAGE})
 
     def _wait_for_the_end(self, message: str) -> None:
         """Nothing more comes from this caller but the end of its connection."""
@@ -49,10 +89,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, text: str) -> None:
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
         answer: dict[str, Any] = {"id": "x", "object": "chat.completion", "created": 1, "model": "x"}
-        raw = json.dumps({**answer, "choices": [choice], "usage": usage}).encode()
-        self.send_response(200)
+        self._send(200, {**answer, "choices": [choice], "usage": {**_USAGE, "completion_tokens": 2}})
+
+    def _send(self, status: int, answer: dict[str, Any]) -> None:
+        raw = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("x-should-retry", "false")  # to OpenAI's client, which would take its time
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()

@@ -70,7 +70,11 @@ class EmbeddingModel(Protocol):
 
     @property
     def info(self) -> EmbeddingInfo:
-        """Which model this is."""
+        """Which model this is; known once it made a vector or was prepared."""
+        ...
+
+    async def prepare(self) -> EmbeddingInfo:
+        """Load it, or ask its provider, now rather than at the first text. Raises what making vectors raises."""
         ...
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
@@ -83,6 +87,10 @@ class EmbeddingModel(Protocol):
 
     async def embed_query(self, text: str) -> list[float]:
         """The vector of what is looked for."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what it holds."""
         ...
 
 

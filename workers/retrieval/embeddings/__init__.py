@@ -1,0 +1,5 @@
+"""Embedding models: the one that comes with the install, those of providers, and directories of one's own."""
+
+from workers.retrieval.embeddings.choice import resolve_embedding_model
+
+__all__ = ["resolve_embedding_model"]
