@@ -1,0 +1,196 @@
+"""The embedded KnowledgeIndex: one folder, one owner, one thread that speaks to the engine.
+
+One thread, because the engine's calls exclude each other anyway (see `shard`), and because a search then never sees
+the middle of a publish. Batches are jobs of their own, so that a search waits for one of them, not for a document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from sessions.errors import IndexUnavailable
+from sessions.telemetry import get_logger
+from workers.retrieval.index import vacuum
+from workers.retrieval.index.home import IndexLock, claim
+from workers.retrieval.index.names import valid_collection
+from workers.retrieval.index.shard import DATA, Shard, about
+from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
+
+T = TypeVar("T")
+
+_BATCH: Final = 128
+_PAGE: Final = 128
+_log = get_logger(__name__)
+
+
+class EmbeddedIndex:
+    """A KnowledgeIndex in a folder of this machine; see `open`."""
+
+    def __init__(self, lock: IndexLock, *, rrf_k: int = 60, candidates: int = 50) -> None:
+        """Use a folder that this process owns; `close` gives it back.
+
+        Args:
+            lock: of the folder.
+            rrf_k: the constant of reciprocal rank fusion.
+            candidates: how many chunks of each half of a search are fused.
+        """
+        self._lock = lock
+        self._rrf_k = rrf_k
+        self._candidates = candidates
+        self._shards: dict[str, Shard] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="knowledge-index")
+        self._closed = False
+
+    @classmethod
+    def open(cls, folder: Path, *, rrf_k: int = 60, candidates: int = 50) -> Self:
+        """Own a folder and serve what is in it.
+
+        Raises:
+            IndexLocked: another process owns it.
+        """
+        return cls(claim(folder), rrf_k=rrf_k, candidates=candidates)
+
+    async def write(self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
+        """Write chunks, unpublished; when it returns they are on the disk."""
+        if not points:
+            return
+        for start in range(0, len(points), _BATCH):
+            await self._run(self._write, collection, model, points[start : start + _BATCH])
+        await self._run(self._sync, collection)
+
+    async def publish(self, collection: str, scope: Scope, source: str, revision: str) -> None:
+        """Make a revision of a source visible, and remove its others; nothing where it was never written."""
+        await self._run(self._publish, collection, scope, source, revision)
+
+    async def search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
+        """The best published chunks; see `KnowledgeIndex.search`."""
+        return await self._run(self._search, collection, model, query)
+
+    async def remove(
+        self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
+    ) -> int:
+        """Remove chunks, published or not; how many there were."""
+        return await self._run(self._remove, collection, scope, source, revision)
+
+    async def count(self, collection: str, scope: Scope, *, source: str | None = None) -> int:
+        """How many published chunks a scope has."""
+        return await self._run(self._count, collection, scope, source)
+
+    async def scroll(self, collection: str, scope: Scope | None = None) -> AsyncIterator[list[IndexPoint]]:
+        """All published chunks, page by page; what is published or removed meanwhile may be missed."""
+        after: Any = None
+        while True:
+            points, after = await self._run(self._page, collection, scope, after)
+            if points:
+                yield points
+            if after is None:
+                return
+
+    async def collections(self) -> dict[str, EmbeddingInfo]:
+        """The collections in the folder, with their models."""
+        return await self._run(self._collections)
+
+    async def tidy(self) -> None:
+        """Rewrite the collections of which a fifth was removed, in a process of its own.
+
+        Takes about 1 s for 10,000 chunks and 5 s for 100,000. The event loop goes on; the calls of this index wait.
+        """
+        await self._run(self._tidy)
+
+    async def close(self) -> None:
+        """Write everything down and give the folder back. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._job(self._close)
+        finally:
+            self._thread.shutdown(wait=False)
+            self._lock.release()
+
+    async def _run(self, work: Callable[..., T], *args: object) -> T:
+        if self._closed:
+            raise IndexUnavailable("the knowledge index is closed; open it again")
+        return await self._job(work, *args)
+
+    async def _job(self, work: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, functools.partial(work, *args))
+
+    # What follows runs in the one thread.
+
+    def _folder(self, collection: str) -> Path:
+        return self._lock.folder / valid_collection(collection)
+
+    def _shard(self, collection: str) -> Shard | None:
+        """The collection, if there is one."""
+        if collection not in self._shards:
+            folder = self._folder(collection)
+            if not folder.exists():
+                return None
+            self._shards[collection] = Shard.load(folder)
+        return self._shards[collection]
+
+    def _write(self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
+        shard = self._shard(collection)
+        if shard is None:
+            shard = self._shards[collection] = Shard.create(self._folder(collection), model)
+        shard.write(model, points)
+
+    def _sync(self, collection: str) -> None:
+        if shard := self._shard(collection):
+            shard.sync()
+
+    def _publish(self, collection: str, scope: Scope, source: str, revision: str) -> None:
+        if shard := self._shard(collection):
+            shard.publish(scope, source, revision)
+            shard.sync()
+
+    def _search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
+        shard = self._shard(collection)
+        return shard.search(model, query, rrf_k=self._rrf_k, candidates=self._candidates) if shard else []
+
+    def _remove(self, collection: str, scope: Scope, source: str | None, revision: str | None) -> int:
+        shard = self._shard(collection)
+        removed = shard.remove(scope, source, revision) if shard else 0
+        if shard and removed:
+            shard.sync()
+        return removed
+
+    def _count(self, collection: str, scope: Scope, source: str | None) -> int:
+        shard = self._shard(collection)
+        return shard.count(scope, source) if shard else 0
+
+    def _page(self, collection: str, scope: Scope | None, after: Any) -> tuple[list[IndexPoint], Any]:
+        shard = self._shard(collection)
+        return shard.page(scope, after, _PAGE) if shard else ([], None)
+
+    def _collections(self) -> dict[str, EmbeddingInfo]:
+        folders = sorted(path for path in self._lock.folder.iterdir() if path.is_dir() and path.name[0] != ".")
+        return {folder.name: about(folder) for folder in folders}
+
+    def _tidy(self) -> None:
+        for collection, shard in list(self._shards.items()):
+            if shard.worth_tidying():
+                del self._shards[collection]
+                shard.close()
+                self._rewrite(shard.folder)
+                self._shards[collection] = Shard.load(shard.folder)
+
+    def _rewrite(self, folder: Path) -> None:
+        # The child holds the lock too: should this process die, nobody opens the folder before the child is done.
+        command = [sys.executable, "-P", vacuum.__file__, str(folder / DATA)]
+        done = subprocess.run(command, capture_output=True, text=True, pass_fds=[self._lock.descriptor], check=False)
+        if done.returncode:
+            _log.warning("knowledge_not_tidied", folder=str(folder), status=done.returncode, error=done.stderr[-500:])
+
+    def _close(self) -> None:
+        while self._shards:
+            _, shard = self._shards.popitem()
+            shard.close()

@@ -1,0 +1,32 @@
+"""Names of collections: a folder for the embedded engine, a name on the server, so both sets of rules hold."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from sessions.errors import BadRequest
+from workers.retrieval.ports import EmbeddingInfo
+
+_VALID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+def valid_collection(name: str) -> str:
+    """The name, if a collection can have it.
+
+    Raises:
+        BadRequest: it cannot.
+    """
+    if not _VALID.fullmatch(name):
+        raise BadRequest(
+            f"a collection cannot be called {name!r}; use 1 to 128 letters, digits, '_', '.' and '-', "
+            "the first one a letter or digit"
+        )
+    return name
+
+
+def default_collection(info: EmbeddingInfo) -> str:
+    """The collection for a model's vectors where the user names none: another for each model and dimension."""
+    digest = hashlib.sha256(f"{info.id}\0{info.dimension}".encode()).hexdigest()[:8]
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", info.id).strip("-").lower()[:80]
+    return valid_collection(f"sessionfleet-{readable}-{digest}")

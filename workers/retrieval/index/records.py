@@ -1,0 +1,159 @@
+"""How a chunk is stored, the same in both engines, and which stored chunks a call means.
+
+    {tenant, scope, source, revision, state, tags, payload}
+
+All fields that filters look at are keywords. `state` is a word, for the embedded engine (0.9) matches no booleans;
+`tags` are the user's metadata as `key=json`, so that texts, numbers, booleans and lists are matched alike and no key of
+theirs can meet one of ours. `payload` is JSON text: what comes out is what went in, whatever the engine's own types.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import mul
+from typing import Any, Final
+
+from sessions.errors import EmbeddingFailed, IndexMismatch
+from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope, SparseVector, Vector
+
+FORMAT: Final = 1
+DENSE: Final = "dense"
+LEXICAL: Final = "bm25"
+KEYWORDS: Final = ("tenant", "scope", "source", "revision", "state", "tags")
+WRITTEN: Final = "written"
+PUBLISHED: Final = "published"
+
+_TAG_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A stored keyword is one of these, or (negated) none of them."""
+
+    field: str
+    values: tuple[str, ...]
+    negated: bool = False
+
+
+def stored(point: IndexPoint) -> dict[str, Any]:
+    """What is written for a chunk."""
+    metadata = point.payload.get("metadata") or {}
+    return {
+        "tenant": _clean(point.scope.tenant),
+        "scope": _clean(point.scope.name),
+        "source": _clean(point.source),
+        "revision": _clean(point.revision),
+        "state": WRITTEN,
+        "tags": [tag for key, value in metadata.items() for tag in _tags(key, value)],
+        "payload": _clean(json.dumps(dict(point.payload), ensure_ascii=False)),
+    }
+
+
+def restored(id_: str, found: Mapping[str, Any], dense: Vector, sparse: SparseVector) -> IndexPoint:
+    """The chunk of a stored point."""
+    scope = Scope(found["tenant"], found["scope"])
+    payload = json.loads(found["payload"])
+    return IndexPoint(id_, scope, found["source"], found["revision"], dense, sparse, payload)
+
+
+def hit(id_: str, score: float, found: Mapping[str, Any], similarity: float | None) -> Hit:
+    """The hit of a stored point."""
+    scope = Scope(found["tenant"], found["scope"])
+    return Hit(id_, scope, found["source"], found["revision"], score, json.loads(found["payload"]), similarity)
+
+
+def cosine(asked: Vector, found: Vector) -> float:
+    """Of two vectors; 0 where one has no length."""
+    length = math.hypot(*asked) * math.hypot(*found)
+    return sum(map(mul, asked, found)) / length if length else 0.0
+
+
+def within(
+    scope: Scope, *, source: str | None = None, revision: str | None = None, state: str | None = None
+) -> list[Condition]:
+    """A scope's chunks, narrowed down."""
+    named = {"tenant": scope.tenant, "scope": scope.name, "source": source, "revision": revision, "state": state}
+    return [Condition(field, (_clean(value),)) for field, value in named.items() if value is not None]
+
+
+def superseded(scope: Scope, source: str, revision: str) -> list[Condition]:
+    """The other revisions of a source."""
+    return [*within(scope, source=source), Condition("revision", (_clean(revision),), negated=True)]
+
+
+def wanted(query: IndexQuery) -> list[Condition] | None:
+    """The chunks that a query may find; None where there can be none.
+
+    Raises:
+        ValueError: it names no scope, or those of two tenants, or asks for nothing.
+    """
+    if len({scope.tenant for scope in query.scopes}) != 1:
+        raise ValueError(f"a search needs scopes of exactly one tenant, not {list(query.scopes)!r}")
+    if query.dense is None and query.sparse is None:
+        raise ValueError("a search needs a dense vector, terms, or both")
+    if query.limit < 1:
+        raise ValueError(f"a search cannot be limited to {query.limit!r} hits; ask for at least 1")
+    among = {"tenant": [query.scopes[0].tenant], "scope": [s.name for s in query.scopes], "state": [PUBLISHED]}
+    if query.sources is not None:
+        among["source"] = list(query.sources)
+    conditions = [Condition(field, tuple(map(_clean, values))) for field, values in among.items()]
+    conditions += [Condition("tags", tuple(_tags(key, value))) for key, value in query.metadata.items()]
+    return conditions if all(condition.values for condition in conditions) else None
+
+
+def lexical(query: IndexQuery) -> SparseVector | None:
+    """The query's terms; None where it has none, for engines make an error of an empty vector."""
+    return query.sparse if query.sparse is not None and len(query.sparse.indices) else None
+
+
+def check_points(model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
+    """Refuse what the engine would take and never find again.
+
+    Raises:
+        IndexMismatch: a vector has another dimension than the model's. EmbeddingFailed: it is not made of numbers.
+    """
+    for point in points:
+        if len(point.dense) != model.dimension:
+            raise IndexMismatch(
+                f"a chunk of {point.source!r} has a vector of {len(point.dense)} numbers, but the model {model.id!r} "
+                f"makes {model.dimension}; index the document again with one model"
+            )
+        if not math.isfinite(sum(point.dense)):
+            raise EmbeddingFailed(f"the model {model.id!r} made a vector without finite numbers for {point.source!r}")
+
+
+def check_model(collection: str, has: EmbeddingInfo, wants: EmbeddingInfo) -> None:
+    """Refuse vectors of two models in one collection.
+
+    Raises:
+        IndexMismatch: they are not of one model.
+    """
+    if has != wants:
+        raise IndexMismatch(
+            f"the collection {collection!r} holds vectors of {has.id!r} ({has.dimension} numbers), not of {wants.id!r} "
+            f"({wants.dimension}); use that model, or another collection"
+        )
+
+
+def _tags(key: str, value: Any) -> list[str]:
+    """The keywords of one entry of metadata: one for each value of a list."""
+    values = value if isinstance(value, list | tuple | set | frozenset) else [value]
+    return [_tag(key, each) for each in values]
+
+
+def _tag(key: str, value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 1.0 and 1 are one number, though not one JSON
+    text = _clean(f"{key}={json.dumps(value, ensure_ascii=False, sort_keys=True)}")
+    if len(text) <= _TAG_LIMIT:
+        return text
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _clean(text: str) -> str:
+    """No engine takes half a surrogate pair, which file names and cut emojis can hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,262 @@
+"""The KnowledgeIndex on a Qdrant server, which any number of processes share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from qdrant_client import AsyncQdrantClient, models
+
+from sessions.errors import BadRequest, IndexUnavailable
+from workers.retrieval.index.records import (
+    DENSE,
+    LEXICAL,
+    PUBLISHED,
+    Condition,
+    check_model,
+    check_points,
+    cosine,
+    hit,
+    lexical,
+    restored,
+    stored,
+    superseded,
+    wanted,
+    within,
+)
+from workers.retrieval.index.requests import NoCollection, Requests
+from workers.retrieval.index.server_collections import ServerCollections
+from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope, SparseVector
+
+_PAGE: Final = 256
+_BYTES_A_NUMBER: Final = 22  # of a double as JSON
+
+
+class ServerIndex:
+    """A KnowledgeIndex on a server; see `connect`."""
+
+    def __init__(
+        self,
+        client: AsyncQdrantClient,
+        requests: Requests,
+        *,
+        rrf_k: int = 60,
+        candidates: int = 50,
+        batch_points: int = 256,
+        batch_bytes: int = 8_000_000,
+    ) -> None:
+        """Use a client; `close` closes it.
+
+        Args:
+            client: of the server, or of qdrant-client's in-memory imitation (tests only: no threads, no speed).
+            requests: how to ask.
+            rrf_k: the constant of reciprocal rank fusion.
+            candidates: how many chunks of each half of a search are fused.
+            batch_points: at most so many chunks go into one request,
+            batch_bytes: and about so many bytes (a server takes 32 MB by default).
+        """
+        self._client = client
+        self._requests = requests
+        self._collections = ServerCollections(client, requests)
+        self._rrf_k = rrf_k
+        self._candidates = candidates
+        self._batch_points = batch_points
+        self._batch_bytes = batch_bytes
+
+    @classmethod
+    def connect(cls, url: str, *, api_key: str | None = None, timeout: float = 10.0, attempts: int = 4) -> Self:
+        """The index on a server; nothing is asked of it yet. TLS certificates are checked.
+
+        Args:
+            url: http or https; port 6333 where it names none.
+            api_key: of the server.
+            timeout: for each request, in seconds; rounded up, for Qdrant counts whole ones.
+            attempts: of each request whose failure may pass.
+
+        Raises:
+            BadRequest: the URL is none.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadRequest(f"QDRANT_URL is {url!r}; it looks like 'https://qdrant.example.org:6333'")
+        # The check of versions would ask the server at once, in a thread, and complain on stderr.
+        client = AsyncQdrantClient(url=url, api_key=api_key, timeout=math.ceil(timeout), check_compatibility=False)
+        return cls(client, Requests(f"{parts.scheme}://{parts.hostname}:{parts.port or 6333}", attempts=attempts))
+
+    async def write(self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
+        """Write chunks, unpublished; when it returns the server has them in its log."""
+        if not points:
+            return
+        check_points(model, points)
+        await self._collections.ready(collection, model)
+        try:
+            for batch in self._batches(points):
+                await self._upsert(collection, batch)
+        except NoCollection as error:
+            self._collections.forget(collection)
+            raise IndexUnavailable(f"the collection {collection!r} was removed meanwhile; write it again") from error
+
+    async def publish(self, collection: str, scope: Scope, source: str, revision: str) -> None:
+        """Make a revision of a source visible, then remove its others; nothing where it was never written."""
+        mine = _filter(within(scope, source=source, revision=revision))
+        others = models.FilterSelector(filter=_filter(superseded(scope, source, revision)))
+        try:
+            if await self._collections.find(collection) is None or not await self._count(collection, mine):
+                return
+            await self._requests.send(
+                lambda: self._client.set_payload(collection, {"state": PUBLISHED}, points=mine, wait=True)
+            )
+            await self._requests.send(lambda: self._client.delete(collection, others, wait=True))
+        except NoCollection:
+            self._collections.forget(collection)
+
+    async def search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
+        """The best published chunks; see `KnowledgeIndex.search`."""
+        conditions = wanted(query)
+        info = await self._collections.find(collection)
+        if info is None:
+            return []
+        check_model(collection, info, model)
+        prefetches = [] if conditions is None else _prefetches(query, _filter(conditions), self._candidates)
+        if not prefetches:
+            return []
+        try:
+            found = await self._query(collection, query, prefetches)
+        except NoCollection:
+            self._collections.forget(collection)
+            return []
+        return [_hit(query, point) for point in found.points]
+
+    async def remove(
+        self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
+    ) -> int:
+        """Remove chunks, published or not; how many there were."""
+        doomed = _filter(within(scope, source=source, revision=revision))
+        try:
+            if await self._collections.find(collection) is None:
+                return 0
+            there = await self._count(collection, doomed)
+            selector = models.FilterSelector(filter=doomed)
+            await self._requests.send(lambda: self._client.delete(collection, selector, wait=True))
+        except NoCollection:
+            self._collections.forget(collection)
+            return 0
+        return there
+
+    async def count(self, collection: str, scope: Scope, *, source: str | None = None) -> int:
+        """How many published chunks a scope has."""
+        try:
+            if await self._collections.find(collection) is None:
+                return 0
+            return await self._count(collection, _filter(within(scope, source=source, state=PUBLISHED)))
+        except NoCollection:
+            self._collections.forget(collection)
+            return 0
+
+    async def scroll(self, collection: str, scope: Scope | None = None) -> AsyncIterator[list[IndexPoint]]:
+        """All published chunks, page by page; what is published or removed meanwhile may be missed."""
+        conditions = [Condition("state", (PUBLISHED,))] if scope is None else within(scope, state=PUBLISHED)
+        if await self._collections.find(collection) is None:
+            return
+        after: Any = None
+        while True:
+            try:
+                records, after = await self._page(collection, _filter(conditions), after)
+            except NoCollection:
+                self._collections.forget(collection)
+                return
+            if records:
+                yield [_restored(record) for record in records]
+            if after is None:
+                return
+
+    async def collections(self) -> dict[str, EmbeddingInfo]:
+        """The server's collections that are Sessionfleet's, with their models."""
+        return await self._collections.all()
+
+    async def tidy(self) -> None:
+        """Nothing: a server does that by itself."""
+
+    async def close(self) -> None:
+        """Close the connections. May be called twice."""
+        await self._client.close()
+
+    def _batches(self, points: Sequence[IndexPoint]) -> Iterator[list[models.PointStruct]]:
+        batch: list[models.PointStruct] = []
+        size = 0
+        for point in points:
+            payload = stored(point)
+            weight = len(payload["payload"]) + _BYTES_A_NUMBER * (len(point.dense) + 2 * len(point.sparse.indices))
+            if batch and (len(batch) == self._batch_points or size + weight > self._batch_bytes):
+                yield batch
+                batch, size = [], 0
+            batch.append(_server_point(point, payload))
+            size += weight
+        yield batch
+
+    async def _upsert(self, collection: str, batch: list[models.PointStruct]) -> None:
+        await self._requests.send(lambda: self._client.upsert(collection, batch, wait=True))
+
+    async def _count(self, collection: str, which: models.Filter) -> int:
+        return (await self._requests.send(lambda: self._client.count(collection, which, exact=True))).count
+
+    async def _query(
+        self, collection: str, query: IndexQuery, prefetches: list[models.Prefetch]
+    ) -> models.QueryResponse:
+        return await self._requests.send(
+            lambda: self._client.query_points(
+                collection,
+                query=models.RrfQuery(rrf=models.Rrf(k=self._rrf_k)),
+                prefetch=prefetches,
+                limit=query.limit,
+                with_payload=True,
+                with_vectors=[DENSE] if query.dense is not None else False,
+            )
+        )
+
+    async def _page(self, collection: str, which: models.Filter, after: Any) -> tuple[list[models.Record], Any]:
+        return await self._requests.send(
+            lambda: self._client.scroll(
+                collection, which, limit=_PAGE, offset=after, with_payload=True, with_vectors=True
+            )
+        )
+
+
+def _server_point(point: IndexPoint, payload: dict[str, Any]) -> models.PointStruct:
+    terms = models.SparseVector(indices=list(point.sparse.indices), values=list(point.sparse.values))
+    return models.PointStruct(id=point.id, vector={DENSE: list(point.dense), LEXICAL: terms}, payload=payload)
+
+
+def _filter(conditions: Sequence[Condition]) -> models.Filter:
+    must: list[models.Condition] = []
+    must_not: list[models.Condition] = []
+    for condition in conditions:
+        match = models.FieldCondition(key=condition.field, match=models.MatchAny(any=list(condition.values)))
+        (must_not if condition.negated else must).append(match)
+    return models.Filter(must=must, must_not=must_not)
+
+
+def _prefetches(query: IndexQuery, allowed: models.Filter, candidates: int) -> list[models.Prefetch]:
+    limit = max(candidates, query.limit)
+    prefetches = []
+    if query.dense is not None:
+        prefetches.append(models.Prefetch(query=list(query.dense), using=DENSE, filter=allowed, limit=limit))
+    if terms := lexical(query):
+        vector = models.SparseVector(indices=list(terms.indices), values=list(terms.values))
+        prefetches.append(models.Prefetch(query=vector, using=LEXICAL, filter=allowed, limit=limit))
+    return prefetches
+
+
+def _hit(query: IndexQuery, point: models.ScoredPoint) -> Hit:
+    vectors: Any = point.vector
+    similarity = None if query.dense is None else cosine(query.dense, vectors[DENSE])
+    return hit(str(point.id), point.score, point.payload or {}, similarity)
+
+
+def _restored(record: models.Record) -> IndexPoint:
+    vectors: Any = record.vector
+    terms = vectors.get(LEXICAL)
+    sparse = SparseVector(terms.indices, terms.values) if terms else SparseVector([], [])
+    return restored(str(record.id), record.payload or {}, vectors[DENSE], sparse)
