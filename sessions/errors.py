@@ -5,6 +5,7 @@
     │   ├── InvalidSessionId · InvalidTurnId · InvalidMessage · MessageTooLarge
     │   ├── UnknownTool · UnknownAgent · UnknownModel · UnknownHooks
     │   ├── InvalidTool · InvalidState
+    │   ├── AddressRefused               a URL leads where workers may not call
     │   └── InvalidImport                a module of SESSIONFLEET_IMPORTS cannot be used
     ├── IdempotencyConflict
     ├── SessionBusy                      the mailbox is full, or policy="reject"
@@ -35,6 +36,7 @@
         ├── StoreUnsupported             too old, evicting, or not a Redis at all
         ├── PartitionMismatch · CorruptRecord
         ├── IndexUnavailable · IndexLocked · EmbeddingUnavailable
+        ├── AddressUnknown               a host's name cannot be resolved
         └── EmbeddedServerError          also the class of that name in `broker_config.embedded`
 
 `SettingsError` lives in `broker_config.settings`, below this package, and is a ValueError.
@@ -104,6 +106,10 @@ class UnknownHooks(BadRequest):
 
 class InvalidState(BadRequest):
     """State has texts as keys and JSON as values; only numbers can be incremented."""
+
+
+class AddressRefused(BadRequest):
+    """Workers may not call this address; they call https and http hosts of the open internet, and those allowed."""
 
 
 # --- the state of things ----------------------------------------------------------------------------------
@@ -312,6 +318,10 @@ class IndexLocked(BackendError):
 
 class EmbeddingUnavailable(BackendError):
     """The embedding model's provider could not answer."""
+
+
+class AddressUnknown(BackendError):
+    """The host's name cannot be resolved; check how it is spelled."""
 
 
 class EmbeddedServerError(BackendError, broker_config.embedded.EmbeddedServerError):

@@ -1,0 +1,182 @@
+"""Each kind of document is read as a reader sees it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.documents import make_docx, make_encrypted_pdf, make_pdf
+from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.reader import read_document
+from workers.retrieval.ports import Document, Section
+
+
+async def read(data: bytes | str, name: str, content_type: str | None = None) -> Document:
+    raw = data.encode() if isinstance(data, str) else data
+    return await read_document(raw, name=name, content_type=content_type)
+
+
+async def test_a_pdf_has_a_section_for_each_page_with_text() -> None:
+    """A hit can say the page; progress is told page by page."""
+    told: list[tuple[int, int]] = []
+    pdf = make_pdf(["First page", "", "Third (page) \u2013 caf\xe9"])
+    document = await read_document(pdf, name="a.pdf", on_page=lambda number, of: told.append((number, of)))
+    assert document == Document(
+        "pdf", [Section("First page", page=1), Section("Third (page) \u2013 caf\xe9", page=3)], pages=3
+    )
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+async def test_lines_of_a_pdf_become_paragraphs() -> None:
+    """Words cut at a line's end are whole again, but keep a hyphen that they have elsewhere."""
+    page = (
+        "Passports\n"
+        "Each member of staff who travels for the compa-\n"
+        "ny, and each of their guests, needs a well-\n"
+        "known document that is valid for half a year.\n"
+        "It must be renewed.\n"
+        "- a well-known first item of a list, which is long\n"
+        "- a second item of the list, which is no shorter"
+    )
+    document = await read(make_pdf([page]), "a.pdf")
+    assert document.sections[0].text.split("\n") == [
+        "Passports",
+        "Each member of staff who travels for the company, and each of their guests, needs a well-known document that"
+        " is valid for half a year. It must be renewed.",
+        "- a well-known first item of a list, which is long",
+        "- a second item of the list, which is no shorter",
+    ]
+
+
+async def test_a_pdf_that_only_may_not_be_changed_is_read() -> None:
+    """Its password for reading is empty."""
+    document = await read(make_encrypted_pdf(["Terms of use"], password=""), "terms.pdf")
+    assert document.sections[0].text == "Terms of use"
+
+
+async def test_a_docx_has_headings_lists_and_tables_in_order() -> None:
+    """Sections stand under their headings; a row is a line."""
+    fees = [["Country", "Fee"], ["France", "86"]]
+    document = await read(make_docx(["Before", "# Travel", "## Passports", "Renew them.", fees, "# End"]), "a.docx")
+    assert list(document.sections) == [
+        Section("Before"),
+        Section("Travel\n\nPassports\n\nRenew them.\n\nCountry | Fee\nFrance | 86", heading="Travel > Passports"),
+        Section("End", heading="End"),
+    ]
+
+
+async def test_html_is_what_a_reader_sees() -> None:
+    """Scripts, menus and hidden things are no text; words of neighbouring elements do not grow together."""
+    page = """<!DOCTYPE html><html><head><title>Guide</title><style>p {}</style></head><body>
+      <nav><a href="/">Home</a></nav><script>alert(1)</script><div hidden>secret</div>
+      <h1>Guide</h1><p>One <b>bold</b>\n word.<p>Fish &amp; chips<br>daily
+      <h2>Prices</h2><table><tr><th>What<th>Price</tr><tr><td>Fish</td><td>9</td></tr></table>
+      <ul><li><p>first</p><li>second</ul><pre>if x:\n    y</pre></body></html>"""
+    document = await read(page, "page")
+    assert list(document.sections) == [
+        Section("Guide\n\nOne bold word.\n\nFish & chips\ndaily", heading="Guide"),
+        Section("Prices\n\nWhat | Price\nFish | 9\n\n- first\n\n- second\n\nif x:\n    y", heading="Guide > Prices"),
+    ]
+
+
+async def test_html_says_its_own_charset() -> None:
+    """In a header or in the page; the header wins."""
+    page = '<html><meta charset="iso-8859-5"><p>\u041f\u0440\u0438\u0432\u0435\u0442'
+    assert (await read(page.encode("iso-8859-5"), "p.html")).sections[0].text == "\u041f\u0440\u0438\u0432\u0435\u0442"
+    sent = await read(page.encode("koi8-r"), "p.html", "text/html; charset=koi8-r")
+    assert sent.sections[0].text == "\u041f\u0440\u0438\u0432\u0435\u0442"
+
+
+async def test_markdown_is_cut_at_headings_outside_of_code() -> None:
+    """Both kinds of headings, without their markup."""
+    text = "intro\n\n# The *big* `one`\n\ntext\n\n```sh\n# a comment\n```\n\nSmall\n-----\n\nmore\n"
+    document = await read(text, "a.md")
+    assert list(document.sections) == [
+        Section("intro"),
+        Section("The big one\n\ntext\n\n```sh\n# a comment\n```", heading="The big one"),
+        Section("Small\n\nmore", heading="The big one > Small"),
+    ]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+async def test_rows_of_a_csv_name_their_columns(delimiter: str) -> None:
+    """A row is understood alone; empty cells and line breaks in cells are not in the way."""
+    rows = [["name", "note", ""], ["Ada", '"two\nlines"', "x"], ["", "", ""], ["Bob", "", ""]]
+    document = await read("\n".join(delimiter.join(row) for row in rows), "people.csv")
+    assert list(document.sections) == [Section("name: Ada; note: two lines; x\nname: Bob", heading="rows 1 to 2")]
+
+
+async def test_a_csv_without_header_counts_its_columns() -> None:
+    """A row with numbers is no header."""
+    document = await read("Ada,36\nBob,41\n", "people.csv")
+    assert document.sections[0].text == "column 1: Ada; column 2: 36\ncolumn 1: Bob; column 2: 41"
+
+
+async def test_a_long_csv_says_where_a_row_is() -> None:
+    """Sections of fifty rows, numbered."""
+    document = await read("name\n" + "\n".join(f"n{number}" for number in range(1, 102)), "people.csv")
+    assert [section.heading for section in document.sections] == ["rows 1 to 50", "rows 51 to 100", "rows 101 to 101"]
+    assert document.sections[2].text == "name: n101"
+
+
+async def test_json_is_paths_and_values() -> None:
+    """Numbers as they were written; what is empty is left out."""
+    document = await read('{"a": {"b": [1.10, {"c": "x"}]}, "yes": true, "no": null, "e": ""}', "a.json")
+    assert list(document.sections) == [Section("a.b[0]: 1.10\na.b[1].c: x\nyes: true")]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "heading"),
+    [('[{"a": 1}, {"a": 2}]', "a.json", "items 1 to 2"), ('{"a": 1}\n\n{"a": 2}\n', "a.jsonl", "lines 1 to 2")],
+)
+async def test_records_of_json_are_grouped(text: str, name: str, heading: str) -> None:
+    """As rows are."""
+    assert list((await read(text, name)).sections) == [Section("a: 1\n\na: 2", heading=heading)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
+async def test_text_is_read_in_the_usual_encodings(encoding: str) -> None:
+    """By their marks, or as UTF-8, or as what Windows wrote."""
+    document = await read("Caf\xe9 \u2013 cr\xe8me\r\nbr\xfbl\xe9e".encode(encoding), "a.txt")
+    assert document == Document("text", [Section("Caf\xe9 \u2013 cr\xe8me\nbr\xfbl\xe9e")])
+
+
+async def test_text_is_cleaned_but_keeps_its_case_and_indentation() -> None:
+    """No escapes, nothing invisible, composed letters, one empty line at most."""
+    document = await read("\x1b[1mTitle\x1b[0m\xad\n \n\t\n\n  if X:\u200b  \ncafe\u0301\n", "a.log")
+    assert document.sections[0].text == "Title\n\n  if X:\ncaf\xe9"
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "kind"),
+    [
+        ("a.md", "text/plain", "markdown"),
+        ("a.txt", "text/markdown; charset=utf-8", "markdown"),
+        ("a", "application/ld+json", "json"),
+        ("a.unknown", "application/octet-stream", "text"),
+        ("A.CSV", None, "csv"),
+    ],
+)
+async def test_content_type_counts_before_the_name(name: str, content_type: str | None, kind: str) -> None:
+    """Unless it says nothing."""
+    assert (await read("[1]", name, content_type)).kind == kind
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.docx", "a"])
+async def test_what_the_bytes_are_counts_first(name: str) -> None:
+    """A PDF is a PDF under any name."""
+    assert (await read(make_pdf(["x"]), name, "text/plain")).kind == "pdf"
+
+
+async def test_large_text_is_read_apart_and_the_same() -> None:
+    """Where it is parsed makes no difference to what is read."""
+    data = "# One\n\nword\n\n" * 200
+    apart = await read_document(data.encode(), name="a.md", limits=DocumentLimits(inline_bytes=10))
+    assert apart == await read(data, "a.md")
+
+
+async def test_documents_are_read_side_by_side() -> None:
+    """Each has its own child; none hears another's pages."""
+    documents = await asyncio.gather(*(read(make_pdf([f"number {number}"]), f"{number}.pdf") for number in range(4)))
+    assert [document.sections[0].text for document in documents] == [f"number {number}" for number in range(4)]

@@ -1,0 +1,137 @@
+"""Which kind of document some bytes are: what they begin with counts, then the content type, then the name."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Final
+
+from workers.retrieval.documents.refusal import Reason, Refusal
+
+
+class Kind(StrEnum):
+    """The kinds that can be read."""
+
+    PDF = "pdf"
+    DOCX = "docx"
+    HTML = "html"
+    MARKDOWN = "markdown"
+    TEXT = "text"
+    CSV = "csv"
+    JSON = "json"
+    JSON_LINES = "jsonl"
+
+
+# Their parsers take long or meet hostile structures, so they work in a child process, whatever the size.
+PARSED_APART: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML})
+
+_READABLE: Final = "send PDF, DOCX, HTML, Markdown, text, CSV or JSON"
+
+_FOREIGN: Final = (
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"GIF8", "a picture"),
+    (b"II*\x00", "a picture"),
+    (b"MM\x00*", "a picture"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"BZh", "a bzip2 file"),
+    (b"\xfd7zXZ", "an xz file"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"{\\rtf", "an RTF document"),
+    (b"%!PS", "a PostScript document"),
+    (b"SQLite format 3", "a SQLite database"),
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90", "a program"),
+)
+
+_BY_TYPE: Final = {
+    "application/pdf": Kind.PDF,
+    "application/x-pdf": Kind.PDF,
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": Kind.DOCX,
+    "text/html": Kind.HTML,
+    "application/xhtml+xml": Kind.HTML,
+    "text/markdown": Kind.MARKDOWN,
+    "text/x-markdown": Kind.MARKDOWN,
+    "text/csv": Kind.CSV,
+    "application/csv": Kind.CSV,
+    "text/tab-separated-values": Kind.CSV,
+    "application/json": Kind.JSON,
+    "text/json": Kind.JSON,
+    "application/x-ndjson": Kind.JSON_LINES,
+    "application/jsonl": Kind.JSON_LINES,
+    "application/jsonlines": Kind.JSON_LINES,
+}
+
+_BY_SUFFIX: Final = {
+    ".pdf": Kind.PDF,
+    ".docx": Kind.DOCX,
+    ".html": Kind.HTML,
+    ".htm": Kind.HTML,
+    ".xhtml": Kind.HTML,
+    ".md": Kind.MARKDOWN,
+    ".markdown": Kind.MARKDOWN,
+    ".csv": Kind.CSV,
+    ".tsv": Kind.CSV,
+    ".json": Kind.JSON,
+    ".jsonl": Kind.JSON_LINES,
+    ".ndjson": Kind.JSON_LINES,
+}
+
+_HTML_START: Final = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S
+)
+_OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_HEAD_BYTES: Final = 1024
+
+
+def find_kind(data: bytes, *, name: str, content_type: str | None = None) -> Kind:
+    """The kind of these bytes; text of no special kind is TEXT.
+
+    Raises:
+        Refusal: a kind that cannot be read, or bytes that are not what name or type say.
+    """
+    if (kind := _by_bytes(data)) in (Kind.PDF, Kind.DOCX):
+        return kind
+    claimed, claim = _claimed(name, content_type)
+    if claimed in (Kind.PDF, Kind.DOCX):
+        raise Refusal(
+            Reason.CORRUPT, f"is no {claimed.upper()} by its bytes, though its {claim} says so; send the file itself"
+        )
+    if claimed in (None, Kind.TEXT):
+        return kind or Kind.TEXT
+    return claimed
+
+
+def _by_bytes(data: bytes) -> Kind | None:
+    # Readers of PDF take a header anywhere in the first kilobyte; mail gateways put things before it.
+    if b"%PDF-" in data[:_HEAD_BYTES]:
+        return Kind.PDF
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        if b"word/document" in data:
+            return Kind.DOCX
+        raise Refusal(Reason.UNSUPPORTED, f"is an archive or another office document than DOCX; {_READABLE}")
+    if data.startswith(_OLE):
+        if "EncryptedPackage".encode("utf-16-le") in data:
+            raise Refusal(Reason.ENCRYPTED, "is encrypted; save it without a password and send it again")
+        raise Refusal(Reason.UNSUPPORTED, "is an office document of before 2007; save it as DOCX and send that")
+    for start, what in _FOREIGN:
+        if data.startswith(start):
+            raise Refusal(Reason.UNSUPPORTED, f"is {what}; {_READABLE}")
+    return Kind.HTML if _HTML_START.match(data[:_HEAD_BYTES]) else None
+
+
+def _claimed(name: str, content_type: str | None) -> tuple[Kind | None, str]:
+    """What content type or name say, and which of them says it.
+
+    `text/plain` says little: servers send it for everything that has no type of its own.
+    """
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if kind := _BY_TYPE.get(media_type):
+        return kind, "content type"
+    if media_type.endswith("+json"):
+        return Kind.JSON, "content type"
+    if media_type.startswith(("image/", "audio/", "video/", "font/")) and media_type != "image/svg+xml":
+        raise Refusal(Reason.UNSUPPORTED, f"is of the type {media_type!r}; {_READABLE}")
+    return _BY_SUFFIX.get(PurePosixPath(name.lower()).suffix), "name"

@@ -1,0 +1,72 @@
+"""Gathers what a parser reads into sections, under the headings that stand above."""
+
+from __future__ import annotations
+
+from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.ports import Section
+
+_LONGEST_HEADING = 200
+
+
+class Outline:
+    """Takes headings and texts in their order.
+
+    A section's text begins with its own heading: that is how it reads, and a heading is often what a question is
+    about. A heading with nothing under it so stays findable, too.
+    """
+
+    def __init__(self, limits: DocumentLimits, *, title: str | None = None) -> None:
+        self._limits = limits
+        self._above: list[tuple[int, str]] = [(0, title)] if title else []
+        self._blocks: list[str] = []
+        self._bare = False  # nothing but headings in the blocks
+        self._chars = 0
+        self._sections: list[Section] = []
+
+    def heading(self, level: int, text: str) -> None:
+        """A heading; 1 is outermost. One that is no heading by its length is a text."""
+        if not text or len(text) > _LONGEST_HEADING:
+            self.text(text)
+            return
+        if not (self._bare and self._above[-1][0] < level):
+            self._close()
+        while self._above and self._above[-1][0] >= level:
+            self._above.pop()
+        if not (self._above and self._above[-1] == (0, text)):  # a page's title and its first heading are often one
+            self._above.append((level, text))
+        self.text(text)
+        self._bare = True
+
+    def text(self, text: str) -> None:
+        """A paragraph, a row, a list's item.
+
+        Raises:
+            Refusal: the document has too much text.
+        """
+        if text.strip():
+            self._chars += len(text)
+            check_chars(self._chars, self._limits)
+            self._blocks.append(text)
+            self._bare = False
+
+    def sections(self) -> list[Section]:
+        """All of it."""
+        self._close()
+        return self._sections
+
+    def _close(self) -> None:
+        if self._blocks:
+            heading = " > ".join(text for _, text in self._above) or None
+            self._sections.append(Section("\n\n".join(self._blocks), heading=heading))
+            self._blocks = []
+
+
+def check_chars(chars: int, limits: DocumentLimits) -> None:
+    """Refuse a document whose text becomes too long.
+
+    Raises:
+        Refusal: it is.
+    """
+    if chars > limits.text_chars:
+        raise Refusal(Reason.TOO_LARGE, f"has more than {limits.text_chars:,} characters of text; split it")

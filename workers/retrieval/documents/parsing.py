@@ -1,0 +1,58 @@
+"""From a kind and bytes to a Document, whether in this process or in a child."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from workers.retrieval.documents.kinds import Kind
+from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.outline import check_chars
+from workers.retrieval.documents.plain import clean, decode
+from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.ports import Document, Section
+
+
+def parse(
+    kind: Kind, data: bytes, limits: DocumentLimits, *, charset: str | None, on_page: Callable[[int, int], None]
+) -> Document:
+    """Read a document. Each kind's library is loaded when the first document of that kind comes.
+
+    Raises:
+        Refusal: it cannot be read, or has no text.
+    """
+    if kind is Kind.PDF:
+        from workers.retrieval.documents.pdf import read_pdf  # noqa: PLC0415
+
+        document = read_pdf(data, limits, on_page)
+    elif kind is Kind.DOCX:
+        from workers.retrieval.documents.word import read_docx  # noqa: PLC0415
+
+        document = read_docx(data, limits)
+    else:
+        document = _parse_text(kind, data, limits, charset)
+    if not document.sections:
+        raise Refusal(Reason.EMPTY, "has no text")
+    return document
+
+
+def _parse_text(kind: Kind, data: bytes, limits: DocumentLimits, charset: str | None) -> Document:
+    if kind is Kind.HTML:
+        from workers.retrieval.documents.html import page_charset, read_html  # noqa: PLC0415
+
+        return read_html(decode(data, charset=charset or page_charset(data)), limits)
+    text = decode(data, charset=charset)
+    if kind is Kind.MARKDOWN:
+        from workers.retrieval.documents.markdown import read_markdown  # noqa: PLC0415
+
+        return read_markdown(text, limits)
+    if kind is Kind.CSV:
+        from workers.retrieval.documents.table import read_csv  # noqa: PLC0415
+
+        return read_csv(text, limits)
+    if kind in (Kind.JSON, Kind.JSON_LINES):
+        from workers.retrieval.documents.json_text import read_json, read_json_lines  # noqa: PLC0415
+
+        return read_json(text, limits) if kind is Kind.JSON else read_json_lines(text, limits)
+    text = clean(text)
+    check_chars(len(text), limits)
+    return Document("text", [Section(text)] if text.strip() else ())

@@ -1,0 +1,84 @@
+"""PDF: a section for each page that has text."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import Final
+
+from pypdf import PasswordType, PdfReader
+from pypdf.errors import DependencyError, LimitReachedError, PyPdfError
+
+from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.outline import check_chars
+from workers.retrieval.documents.pdf_lines import join_lines, words_with_hyphens
+from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.ports import Document, Section
+
+_LINEARIZED: Final = re.compile(rb"/Linearized\b[^>]{0,200}?/L\s+(\d{1,12})")
+_HEAD_BYTES: Final = 2048
+
+
+def read_pdf(data: bytes, limits: DocumentLimits, on_page: Callable[[int, int], None]) -> Document:
+    """All pages; `on_page` is told each page's number and how many there are.
+
+    Raises:
+        Refusal: it is damaged, encrypted, too large, or has no text.
+    """
+    _check_whole(data)
+    try:
+        reader = _open(data)
+        count = len(reader.pages)
+        if count > limits.pages:
+            raise Refusal(Reason.TOO_LARGE, f"has {count:,} pages, more than {limits.pages:,}; split it")
+        pages = _read_pages(reader, limits, on_page)
+    except LimitReachedError as error:
+        raise Refusal(Reason.TOO_LARGE, f"goes beyond a limit of the PDF reader ({error})") from error
+    except DependencyError as error:
+        problem = "is encrypted in a way that needs the package 'cryptography'; install it, or save without encryption"
+        raise Refusal(Reason.ENCRYPTED, problem) from error
+    # pypdf meets damage with whatever comes up.
+    except (PyPdfError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
+        problem = (
+            f"is damaged or cut short ({error or type(error).__name__}); open it in a PDF program and save it anew"
+        )
+        raise Refusal(Reason.CORRUPT, problem) from error
+    sections = _sections(pages)
+    if not sections:
+        problem = f"has no text on its {count:,} pages; a scanned document needs text recognition first"
+        raise Refusal(Reason.EMPTY, problem)
+    return Document("pdf", sections, pages=count)
+
+
+def _check_whole(data: bytes) -> None:
+    """A file made for the web says at its start how long it is; pypdf would read what came of it."""
+    if (found := _LINEARIZED.search(data[:_HEAD_BYTES])) and int(found[1]) > len(data):
+        raise Refusal(Reason.CORRUPT, f"is cut short: it has {len(data):,} bytes of {int(found[1]):,}; send all of it")
+
+
+def _open(data: bytes) -> PdfReader:
+    reader = PdfReader(io.BytesIO(data))
+    # Many a document may be read by everybody, and has a password only against changes.
+    if reader.is_encrypted and reader.decrypt("") is PasswordType.NOT_DECRYPTED:
+        raise Refusal(Reason.ENCRYPTED, "is encrypted; save it without a password and send it again")
+    return reader
+
+
+def _read_pages(reader: PdfReader, limits: DocumentLimits, on_page: Callable[[int, int], None]) -> list[str]:
+    pages = []
+    chars = 0
+    count = len(reader.pages)
+    for number, page in enumerate(reader.pages, start=1):
+        text = page.extract_text()
+        chars += len(text)
+        check_chars(chars, limits)
+        pages.append(text)
+        on_page(number, count)
+    return pages
+
+
+def _sections(pages: list[str]) -> list[Section]:
+    hyphened = words_with_hyphens(pages)
+    texts = (join_lines(text, hyphened) for text in pages)
+    return [Section(text, page=number) for number, text in enumerate(texts, start=1) if text]

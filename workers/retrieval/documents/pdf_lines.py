@@ -1,0 +1,59 @@
+"""Makes paragraphs of a PDF's lines: a PDF knows where text stands on the page, not what belongs together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from itertools import pairwise
+from typing import Final
+
+from workers.retrieval.documents.plain import flow
+
+_HYPHENED: Final = re.compile(r"\b\w+-\w+\b")
+_WORD_CUT: Final = re.compile(r"(?<!\w)(\w+)[-\u2010]\n(\w+)(\S*)[ \n]?")
+_ITEM: Final = re.compile(r"(?:[\u2022\u25aa\u25cf\u2023\u2013*-]|\(?\d{1,3}[.)]|\(?[a-z]\))\s")
+# Letters that some fonts draw as one; nobody searches for them so.
+_LIGATURES: Final = str.maketrans(
+    {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl", "\ufb05": "st", "\ufb06": "st"}
+)
+# A line this full, against the page's long ones, goes on in the next; a shorter one ends a paragraph or is a heading.
+_FULL: Final = 0.75
+_SHORTEST_FULL: Final = 36
+
+
+def words_with_hyphens(texts: Iterable[str]) -> frozenset[str]:
+    """All words of a document that are written with a hyphen within a line, in lower case."""
+    return frozenset(word.lower() for text in texts for word in _HYPHENED.findall(text))
+
+
+def join_lines(text: str, hyphened: Collection[str]) -> str:
+    """A page's text with its paragraphs in one line each.
+
+    Args:
+        text: as pypdf gives it, a line for each line of the page.
+        hyphened: words that keep their hyphen when a line ends at it.
+    """
+    text = flow(text.translate(_LIGATURES))
+    lines = _mend_words(text, hyphened).split("\n")
+    lengths = sorted(len(line) for line in lines if line)
+    if not lengths:
+        return ""
+    full = max(_SHORTEST_FULL, _FULL * lengths[int(len(lengths) * 0.9)])
+    out = [lines[0]]
+    for before, line in pairwise(lines):
+        if line and len(before) >= full and not _ITEM.match(line):
+            out[-1] += f" {line}"
+        else:
+            out.append(line)
+    return "\n".join(out)
+
+
+def _mend_words(text: str, hyphened: Collection[str]) -> str:
+    """Put words together that were cut at a line's end; the rest of the word moves up, the break stays behind it."""
+
+    def mend(cut: re.Match[str]) -> str:
+        first, second, after = cut.groups()
+        keeps = not second[0].islower() or f"{first}-{second}".lower() in hyphened
+        return f"{first}{'-' if keeps else ''}{second}{after}\n"
+
+    return _WORD_CUT.sub(mend, text)

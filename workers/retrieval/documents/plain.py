@@ -1,0 +1,92 @@
+"""Bytes to text, and the whitespace of text."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from typing import Final
+
+from workers.retrieval.documents.refusal import Reason, Refusal
+
+# The order matters: UTF-32's mark begins with UTF-16's.
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9._:-]+)", re.IGNORECASE)
+# No text has these: what is left of control characters without tab, line ends, form feed, backspace and escape.
+_JUNK: Final = re.compile("[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f\x81\x8d\x8f\x90\x9d\ufffd]")
+_JUNK_SHARE: Final = 0.02
+_SAMPLE_CHARS: Final = 65_536
+
+_LINE_ENDS: Final = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
+_ESCAPES: Final = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]")
+_INVISIBLE: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u200b\u2060\ufeff\ufffe\uffff\ud800-\udfff]")
+_SPACES: Final = re.compile("[ \t\xa0\u2000-\u200a\u202f\u205f\u3000]+")
+_BLANK_LINES: Final = re.compile("\n{3,}")
+
+
+def decode(data: bytes, *, charset: str | None = None) -> str:
+    """The text of these bytes: by its mark, else UTF-8, else the charset that was named, else Windows-1252.
+
+    Windows-1252 comes last because it reads everything, also what is no text: that is refused.
+
+    Raises:
+        Refusal: these bytes are no text.
+    """
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            text = data[len(mark) :].decode(encoding, "replace")
+            break
+    else:
+        text = _decode_unmarked(data, charset)
+    sample = text[:_SAMPLE_CHARS]
+    if "\x00" in sample or len(_JUNK.findall(sample)) > _JUNK_SHARE * len(sample):
+        raise Refusal(
+            Reason.UNSUPPORTED, "is no text and of no known kind; send PDF, DOCX, HTML, Markdown, text, CSV or JSON"
+        )
+    return text
+
+
+def _decode_unmarked(data: bytes, charset: str | None) -> str:
+    for encoding in ("utf-8", charset):
+        try:
+            if encoding:
+                return data.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            continue  # not this one
+    return data.decode("cp1252", "replace")
+
+
+def named_charset(text: str | None) -> str | None:
+    """The charset of a content type, or of the first lines of an HTML page."""
+    found = _CHARSET.search(text or "")
+    return found[1] if found else None
+
+
+def clean(text: str) -> str:
+    """Text with plain line ends, composed characters, and nothing invisible; lines keep their indentation.
+
+    Composed (NFC), so that a name from a Mac, which decomposes, is found by one from elsewhere.
+    """
+    text = _LINE_ENDS.sub("\n", text)
+    text = _INVISIBLE.sub("", _ESCAPES.sub("", text))
+    text = unicodedata.normalize("NFC", text)
+    text = "\n".join(line.rstrip(" \t\xa0") for line in text.split("\n"))
+    return _BLANK_LINES.sub("\n\n", text).strip("\n")
+
+
+def flow(text: str) -> str:
+    """Clean text whose spaces mean nothing: one between words, none at the ends of lines."""
+    lines = (line.strip(" ") for line in _SPACES.sub(" ", clean(text)).split("\n"))
+    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+def one_line(text: str) -> str:
+    """Flowing text without line breaks: a heading, a cell."""
+    plain = text if text.isascii() and text.isprintable() else clean(text)  # most cells of a large table
+    return " ".join(plain.split())
