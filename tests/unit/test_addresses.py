@@ -1,0 +1,119 @@
+"""A worker calls nothing but the open internet on a stranger's behalf, unless its people allow more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from sessions.addresses import AddressPolicy, checked_addresses, private, system_resolver
+from sessions.errors import AddressRefused, AddressUnknown
+
+PUBLIC = "93.184.216.34"
+STRICT = AddressPolicy()
+
+
+def names(**hosts: Sequence[str]):
+    """A resolver that knows these hosts, written with '_' for '.'; an address resolves to itself."""
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return hosts.get(host.replace(".", "_"), [host])
+
+    return resolve
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.8.8.8",
+        "0.0.0.0",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "100.64.0.1",  # carriers' and clouds' own
+        "169.254.169.254",  # metadata of clouds
+        "192.0.2.1",
+        "198.18.0.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::127.0.0.1",
+        "::ffff:10.0.0.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a00:1",
+        "64:ff9b:1::1",
+        "2002:a00:1::",  # 6to4 of 10.0.0.1
+        "2001:0:4136:e378:8000:63bf:f5ff:fffe",  # Teredo of 10.0.0.1
+        "fe80::1",
+        "fe80::1%eth0",
+        "fec0::1",
+        "fc00::1",
+        "fd00:ec2::254",
+        "ff02::1",
+        "2001:db8::1",
+        "no address",
+    ],
+)
+def test_an_address_behind_the_worker_is_private(address: str) -> None:
+    """In every way in which it can be written."""
+    assert private(address)
+
+
+@pytest.mark.parametrize(
+    "address", [PUBLIC, "8.8.8.8", "2606:2800:220:1::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::"]
+)
+def test_an_address_of_the_open_internet_is_not_private(address: str) -> None:
+    """Also behind gateways between the two families."""
+    assert private(address) is None
+
+
+async def test_all_addresses_of_a_name_are_checked() -> None:
+    """One good address among bad ones is how a name is made to pass."""
+    resolver = names(good_example=[PUBLIC, "8.8.8.8"], mixed_example=[PUBLIC, "10.0.0.1"])
+    assert await checked_addresses("https://good.example/x", STRICT, resolver=resolver) == [PUBLIC, "8.8.8.8"]
+    with pytest.raises(AddressRefused, match=r"'mixed\.example' has the address 10\.0\.0\.1"):
+        await checked_addresses("https://mixed.example/x", STRICT, resolver=resolver)
+
+
+@pytest.mark.parametrize("host", ["[::1]", "127.0.0.1", "2130706433", "0x7f.1", "017700000001", "localhost"])
+async def test_addresses_in_disguise_are_resolved_as_they_would_be(host: str) -> None:
+    """What counts is where the system would connect, not how it is written."""
+    with pytest.raises((AddressRefused, AddressUnknown)):
+        await checked_addresses(f"http://{host}/", STRICT)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("file:///etc/passwd", "'file' is not allowed"),
+        ("gopher://good.example/", "'gopher' is not allowed"),
+        ("//good.example/", "'' is not allowed"),
+        ("http:///path", "no host"),
+        ("http://[::1", "no URL"),
+        ("http://good.example:99999/", "no URL"),
+    ],
+)
+async def test_what_is_no_web_address_is_refused(url: str, says: str) -> None:
+    """With what it should look like."""
+    with pytest.raises(AddressRefused, match=says):
+        await checked_addresses(url, STRICT, resolver=names())
+
+
+async def test_hosts_can_be_allowed() -> None:
+    """By name, whatever case; with a port, for this port only; or all."""
+    resolver = names(wiki_internal=["10.0.0.1"])
+    policy = AddressPolicy(allowed_hosts=frozenset({"wiki.internal:8080"}))
+    assert await checked_addresses("http://Wiki.Internal:8080/", policy, resolver=resolver) == ["10.0.0.1"]
+    with pytest.raises(AddressRefused, match="allow this host"):
+        await checked_addresses("http://wiki.internal/", policy, resolver=resolver)
+    for policy in (AddressPolicy(allow_private=True), AddressPolicy(allowed_hosts=frozenset({"wiki.internal"}))):
+        assert await checked_addresses("http://wiki.internal/", policy, resolver=resolver) == ["10.0.0.1"]
+
+
+async def test_a_name_that_does_not_resolve_says_so() -> None:
+    """`.invalid` never does."""
+    with pytest.raises(AddressUnknown, match=r"'nowhere\.invalid'"):
+        await system_resolver("nowhere.invalid", 80)
