@@ -22,6 +22,7 @@ from sessions.store.catalog import living_workers
 from sessions.store.deployment import check_deployment, memory_pressure
 from sessions.store.events import Bell
 from sessions.store.keys import SessionKeys
+from sessions.store.memory import MemoryStore
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.session_records import SessionRecords
 from sessions.store.state import StateStore
@@ -78,6 +79,7 @@ class FleetConnection:
         self.turns = TurnStore(self.scripts, store, settings)
         self.state = StateStore(self.scripts, store)
         self.records = SessionRecords(self.scripts, store)
+        self.memory = MemoryStore(self.scripts, store)
         self.calls = CallStore(self.scripts, store)
         self.bell = Bell(store, uuid_utils.uuid4().hex)
         self.dispatcher = Dispatcher(settings)

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+import uuid_utils
+
 from sessions.errors import BadRequest, InvalidState, TurnNotFound
 from sessions.fleet_client import FleetClient
 from sessions.state_ops import APP, TEMP, USER, check_field, dump
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys, new_session_id, split_turn_id
-from sessions.store.session_records import SessionInfo
+from sessions.store.session_records import COPY_SECONDS, SessionInfo
 from sessions.store.state import session_scope
 from sessions.transcript import Message, Order, Page, bounds, messages_of
 
@@ -103,7 +105,7 @@ class RecordMethods:
     # --- copies -----------------------------------------------------------------------------------------
 
     async def afork(self: _Kept, session_id: str | None = None, *, at: str | None = None) -> Session:
-        """A new session with this one's history up to a turn, its state and its agents; they share nothing.
+        """A new session with this one's history up to a turn, its state, memories and agents; they share nothing.
 
         Args:
             session_id: of the new session; made up when None.
@@ -231,6 +233,8 @@ async def _fork(session: _Kept, session_id: str | None, at: str | None) -> Sessi
         raw, parsed = raw[:keep], parsed[:keep]
     forked = session.sibling(new_session_id() if session_id is None else session_id)
     forked.user_id = session.user_id or await client.owner(keys)
+    copy = uuid_utils.uuid4().hex
+    await client.memory.copy(session_scope(keys), session_scope(forked.keys), copy, COPY_SECONDS)
     await client.records.create(
         forked.keys,
         raw,
@@ -241,6 +245,7 @@ async def _fork(session: _Kept, session_id: str | None, at: str | None) -> Sessi
         state=state,
         agents=agents,
         origin=f"{session.session_id}@{at or 'end'}",
+        copy=copy,
     )
     return forked
 

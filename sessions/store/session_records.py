@@ -22,7 +22,8 @@ from sessions.store.scripts import Arg, ScriptRunner, translated
 
 KEPT_CHECKPOINTS: Final = 100
 _COPY_PAGE: Final = 200
-_COPY_TTL: Final = 3600
+COPY_SECONDS: Final = 3600
+_BROUGHT: Final = ("history", "memory", "memory:vectors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Checkpoint:
         at_ms: the store's time, milliseconds since the epoch.
         history: how many committed turns there were; messages: how many messages in them.
         agents: name -> configuration.
+        memories: how many the session had; memory_version: the newest id of their log, None where there was none.
     """
 
     number: int
@@ -41,6 +43,8 @@ class Checkpoint:
     agents: dict[str, Any]
     history: int
     messages: int
+    memories: int = 0
+    memory_version: str | None = None
 
     @classmethod
     def load(cls, raw: bytes) -> Checkpoint:
@@ -51,6 +55,7 @@ class Checkpoint:
         """
         try:
             stored = json.loads(raw)
+            memory = stored.get("memory", {})  # absent in what older versions wrote
             # An empty Lua table is written as {}; each value is JSON within JSON.
             return cls(
                 number=int(stored["number"]),
@@ -59,6 +64,8 @@ class Checkpoint:
                 agents={name: json.loads(config) for name, config in stored["agents"].items()},
                 history=int(stored["history"]),
                 messages=int(stored["messages"]),
+                memories=int(memory.get("count", 0)),
+                memory_version=memory.get("version"),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptRecord(f"a checkpoint cannot be read: {error!r}; earlier ones may be intact") from error
@@ -207,27 +214,31 @@ class SessionRecords:
         state: Mapping[str, bytes],
         agents: Mapping[str, bytes],
         origin: str,
+        copy: str | None = None,
     ) -> None:
         """Make a session out of copied records, all at once; half a copy is never seen.
+
+        Args:
+            copy: names the copy: the memories that were brought under this name become the session's too.
 
         Raises:
             SessionExists: there is one of this id.
         """
-        copy = f"{keys.history}:copy"
+        copy = copy or uuid_utils.uuid4().hex
+        history = f"{keys.history}:copy:{copy}"
         with translated():
-            await self._client.delete(copy)
             for start in range(0, len(entries), _COPY_PAGE):
-                await self._client.rpush(copy, *entries[start : start + _COPY_PAGE])
-                await self._client.expire(copy, _COPY_TTL)
+                await self._client.rpush(history, *entries[start : start + _COPY_PAGE])
+                await self._client.expire(history, COPY_SECONDS)
         fields: list[Arg] = [part for pair in (*state.items(), *agents.items()) for part in pair]
         reply = await self._scripts.run(
             "create_session", keys.pair,
-            uuid_utils.uuid4().hex, user_id or "", queue, "" if ttl is None else int(ttl * 1000), messages,
+            copy, user_id or "", queue, "" if ttl is None else int(ttl * 1000), messages,
             len(entries), origin, len(state), *fields,
         )  # fmt: skip
         if reply[0] == b"exists":
             with translated():
-                await self._client.delete(copy)
+                await self._client.delete(*(f"{keys.base}:{part}:copy:{copy}" for part in _BROUGHT))
             raise SessionExists(f"session {keys.session_id!r}: {SessionExists.__doc__}")
 
     async def raw_parts(self, keys: SessionKeys) -> tuple[list[bytes], dict[str, bytes], dict[str, bytes]]:

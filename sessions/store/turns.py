@@ -228,7 +228,8 @@ class TurnStore:
         reply = await self._scripts.run("delete_session", keys.pair, user_id or "")
         if reply[0] == b"owner":
             raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
-        return {"keys": int(reply[1]), "turns": int(reply[2]), "open_turns": int(reply[3])}
+        keys_removed, turns, open_turns, memories = (int(number) for number in reply[1:])
+        return {"keys": keys_removed, "turns": turns, "open_turns": open_turns, "memories": memories}
 
     async def listed(self, keys: SessionKeys) -> list[str]:
         """The turns of a session whose records still exist, oldest first."""

@@ -8,7 +8,10 @@ from tests.properties.pictures import FINAL, LEASE
 from tests.properties.virtual_store import NEVER, Snapshot, StoredSession, StoredTurn
 
 PERMANENT = {"fence", "wakeups"}
-OF_SESSION = {"meta", "history", "turns", "agents", "state", "memory", "checkpoints"}
+OF_SESSION = {
+    *("meta", "history", "turns", "agents", "state", "checkpoints"),
+    *("memory", "memory:log", "memory:vectors"),
+}
 LONGEST_LOOK = 5_000  # a session with something due is looked at within this time
 
 

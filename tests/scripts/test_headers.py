@@ -11,7 +11,7 @@ import pytest
 from sessions.store.scripts import script, script_names
 
 LUA = resources.files("sessions.store") / "lua"
-FREEING = {"renew_lease", "release_turn", "commit_turn", "cancel_turn", "delete_session"}
+FREEING = {"renew_lease", "release_turn", "commit_turn", "cancel_turn", "delete_session", "remove_memory"}
 
 
 @dataclass(frozen=True)

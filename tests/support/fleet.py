@@ -169,7 +169,10 @@ class Fleet:
 
 def keys_without_ttl(server: Server) -> list[str]:
     """All keys of ours that neither expire nor are listed as permanent (docs/keys.md)."""
-    permanent = (":meta", ":history", ":turns", ":fence", "{fleet}:partitions", ":agents", ":state", ":wakeups")
+    permanent = (
+        *(":meta", ":history", ":turns", ":agents", ":state", ":memory", ":memory:log", ":memory:vectors"),
+        *(":fence", ":wakeups", "{fleet}:partitions"),
+    )
     with server.client() as client:
         names = [raw.decode() for raw in client.scan_iter("sf:v1:*", count=1000)]
         return sorted(n for n in names if not n.endswith(permanent) and client.ttl(n) == -1)

@@ -36,7 +36,7 @@ def used_in_lua() -> set[str]:
         for text in re.findall(r"\.\. '(:[a-z_:]+)'", code):
             used |= set(filter(None, text.split(":")))
         for names in re.findall(r"SESSION_KEYS = \{([^}]*)\}", code):
-            used |= set(re.findall(r"'(\w+)'", names))
+            used |= {part for name in re.findall(r"'([\w:]+)'", names) for part in name.split(":")}
     return used
 
 

@@ -3,12 +3,12 @@
 -- KEYS 1 session base   (deletes every key of the session)
 -- KEYS 2 partition base (writes :wakeups zset, :dead zset)
 -- ARGV 1 user id, or ''
--- Returns deleted, keys removed, turns removed, open turns among them | owner
+-- Returns deleted, keys removed, turns removed, open turns among them, memories removed | owner
 --!include session
 S, P = KEYS[1], KEYS[2]
 local owner = redis.call('HGET', S .. ':meta', 'owner')
 if ARGV[1] ~= '' and owner and owner ~= ARGV[1] then return { 'owner' } end
-local ids, removed, turns, open = {}, 0, 0, 0
+local ids, removed, turns, open, memories = {}, 0, 0, 0, redis.call('HLEN', S .. ':memory')
 for _, id in ipairs(redis.call('LRANGE', S .. ':mailbox', 0, -1)) do ids[id], open = true, open + 1 end
 for _, id in ipairs(redis.call('ZRANGE', S .. ':waiting', 0, -1)) do
   if not ids[id] then ids[id], open = true, open + 1 end
@@ -28,4 +28,4 @@ end
 for _, name in ipairs(SESSION_KEYS) do removed = removed + redis.call('UNLINK', S .. ':' .. name) end
 removed = removed + redis.call('UNLINK', S .. ':mailbox', S .. ':lease', S .. ':expired', S .. ':outbox', S .. ':waiting')
 redis.call('ZREM', P .. ':wakeups', ref())
-return { 'deleted', removed, turns, open }
+return { 'deleted', removed, turns, open, memories }

@@ -1,6 +1,8 @@
 #!lua
--- Writes a numbered checkpoint: state, agents' configurations and the position in history, as they are in one moment.
--- KEYS 1 session base   (writes :checkpoints hash, :meta hash, :state hash, :op:<id> string; reads :agents hash, :history list)
+-- Writes a numbered checkpoint: state, agents' configurations, the positions in history and in the log of memories, as
+-- they are in one moment.
+-- KEYS 1 session base   (writes :checkpoints hash, :meta hash, :state hash, :op:<id> string;
+--                        reads :agents hash, :history list, :memory hash, :memory:log stream)
 -- KEYS 2 partition base
 -- ARGV 1 operation id: sent again after a lost reply, it changes nothing · 2 user id, or '' · 3 checkpoints to keep
 --      4 session ttl (ms; '' leaves it) · 5... field, value (JSON): merged into the state first
@@ -27,10 +29,12 @@ local function fields(key)
   return found
 end
 
+local newest = redis.call('XREVRANGE', S .. ':memory:log', '+', '-', 'COUNT', 1)[1]
 redis.call('HSET', all, number, cjson.encode({
   v = 1, number = number, at = now, state = fields(S .. ':state'), agents = fields(S .. ':agents'),
   history = redis.call('LLEN', S .. ':history'),
   messages = tonumber(redis.call('HGET', meta, 'messages') or '') or 0,
+  memory = { count = redis.call('HLEN', S .. ':memory'), version = newest and newest[1] or nil },
 }))
 redis.call('HDEL', all, number - ARGV[3])
 redis.call('SET', done, number, 'PX', 60000)

@@ -3,7 +3,9 @@
 local S, P
 local LOST_WAKE_MS = 2000 -- a wake-up not taken for this long is looked at again
 local TOMBSTONE_MS = 2592000000 -- for 30 days an expired session is told from one that never was
-local SESSION_KEYS = { 'meta', 'history', 'turns', 'agents', 'state', 'memory', 'checkpoints' }
+local SESSION_KEYS = {
+  'meta', 'history', 'turns', 'agents', 'state', 'checkpoints', 'memory', 'memory:log', 'memory:vectors',
+}
 local FINAL = { succeeded = true, failed = true, cancelled = true, dead_lettered = true }
 
 local function turn_key(id)

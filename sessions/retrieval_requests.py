@@ -1,0 +1,35 @@
+"""What the retrieval workers are asked for: each request is a model of its own, which crosses the wire as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MemoryScopeName = Literal["session", "user"]
+
+
+class SearchMemory(BaseModel):
+    """Find memories by meaning and by words; the answer is a list of dicts, the best first.
+
+    Attributes:
+        query: what is looked for.
+        limit: how many at most.
+        types: `short`, `long`, or both.
+        filters: only memories whose metadata has these values; a list means any of them, and a list in the metadata
+            has each of its values.
+        scopes: where to look: in the session, the user's memories, or both.
+        user: whose memories those are; it is written down here, so that a repetition looks where the first one did.
+        min_score: only memories with this score or a better one (0 to 1).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    op: Literal["search_memory"] = "search_memory"
+    query: str
+    limit: Annotated[int, Field(ge=1)] = 5
+    types: tuple[Literal["short", "long"], ...] = ("short", "long")
+    filters: dict[str, Any] = Field(default_factory=dict)
+    scopes: tuple[MemoryScopeName, ...] = ("user", "session")
+    user: str | None = None
+    min_score: float | None = None

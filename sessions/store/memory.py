@@ -1,0 +1,254 @@
+"""Memories in the store: what a session or a user was taught, each a text with its kind and metadata.
+
+A scope has three keys beside each other: the memories, a short log of their changes, and their vectors. A memory is
+opaque to the scripts, so that it can be sealed (encrypted) on its way in and opened on its way out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import uuid_utils
+
+from sessions.errors import BadRequest, SessionOwnerError
+from sessions.store.memory_record import Changes, LogMark, Memory, StoredMemory
+from sessions.store.scripts import Arg, ScriptRunner, translated
+from sessions.store.state import StateScope
+
+MemoryScope = StateScope
+"""Memories stand beside the state of the same session or user."""
+
+MOST_MEMORIES: Final = 20_000
+_REMEMBERED_MS: Final = 60_000
+_PAGE: Final = 200
+_REMOVED_AT_ONCE: Final = 500
+
+Seal = Callable[[str, str, bytes], bytes]
+"""From key, field and value to what is stored there, or back: a value sealed for one place cannot be put in another."""
+
+
+def _as_it_is(_key: str, _field: str, value: bytes) -> bytes:
+    return value
+
+
+class MemoryStore:
+    """Reads and changes the memories of sessions and users."""
+
+    def __init__(
+        self,
+        scripts: ScriptRunner,
+        client: Any,
+        *,
+        most: int = MOST_MEMORIES,
+        seal: Seal = _as_it_is,
+        open: Seal = _as_it_is,  # noqa: A002 - the pair is called so
+    ) -> None:
+        """Over a client of the store.
+
+        Args:
+            most: memories that a scope may have.
+            seal: what makes of a memory, or a vector, the bytes that are stored; open: the way back.
+        """
+        self._scripts = scripts
+        self._client = client
+        self._most = most
+        self._seal = seal
+        self._open = open
+
+    # --- changes ----------------------------------------------------------------------------------------
+
+    async def add(
+        self,
+        scope: MemoryScope,
+        memory: Memory,
+        *,
+        user_id: str | None = None,
+        ttl: float | None = None,
+        operation: str | None = None,
+        remembered_ms: int = _REMEMBERED_MS,
+    ) -> None:
+        """Add a memory, or replace the one of its id.
+
+        Args:
+            operation: names this change, so that making it again changes nothing; remembered_ms: for how long.
+
+        Raises:
+            BadRequest: the scope has no room. SessionOwnerError: the session belongs to another user. StoreFull.
+        """
+        reply = await self._scripts.run(
+            "write_memory", (scope.base, scope.partition),
+            operation or uuid_utils.uuid4().hex, scope.kind, user_id or "", "" if ttl is None else int(ttl * 1000),
+            remembered_ms, memory.id, self._seal(_memories(scope), memory.id, memory.dump()), self._most,
+        )  # fmt: skip
+        match reply[0]:
+            case b"ok":
+                return
+            case b"owner":
+                raise SessionOwnerError(f"the session belongs to another user than {user_id!r}")
+            case _:
+                raise BadRequest(
+                    f"there are {int(reply[1])} memories, and no more than {self._most} can be kept: "
+                    "remove some with delete_memory() or clear_memory()"
+                )
+
+    async def remove(self, scope: MemoryScope, ids: Sequence[str], *, user_id: str | None = None) -> int:
+        """Remove memories; how many of them there were.
+
+        Raises:
+            SessionOwnerError: the session belongs to another user.
+        """
+        pages = [ids[start : start + _REMOVED_AT_ONCE] for start in range(0, len(ids), _REMOVED_AT_ONCE)]
+        return sum([await self._remove(scope, page, user_id) for page in pages])
+
+    async def clear(self, scope: MemoryScope, *, user_id: str | None = None) -> int:
+        """Remove all memories of a scope, in one step; how many there were.
+
+        Raises:
+            SessionOwnerError: the session belongs to another user.
+        """
+        return await self._remove(scope, (), user_id)
+
+    async def _remove(self, scope: MemoryScope, ids: Sequence[str], user_id: str | None) -> int:
+        reply = await self._scripts.run(
+            "remove_memory", (scope.base, scope.partition),
+            uuid_utils.uuid4().hex, scope.kind, user_id or "", _REMEMBERED_MS, *ids,
+        )  # fmt: skip
+        if reply[0] == b"owner":
+            raise SessionOwnerError(f"the session belongs to another user than {user_id!r}")
+        return int(reply[1])
+
+    async def note_vectors(self, scope: MemoryScope, tag: str, vectors: Sequence[tuple[StoredMemory, bytes]]) -> int:
+        """Keep vectors of memories that were not replaced or removed since they were read; how many that were.
+
+        Args:
+            tag: of the model that made them, without ':'.
+        """
+        args: list[Arg] = [tag]
+        for stored, vector in vectors:
+            sealed = self._seal(_vectors(scope), stored.memory.id, vector)
+            args += (stored.memory.id, stored.digest, sealed)
+        reply = await self._scripts.run("note_vectors", (scope.base,), *args)
+        return int(reply[1])
+
+    # --- reading ----------------------------------------------------------------------------------------
+
+    async def ids(self, scope: MemoryScope) -> list[str]:
+        """The ids of all memories, newest first."""
+        with translated():
+            return sorted((raw.decode() for raw in await self._client.hkeys(_memories(scope))), reverse=True)
+
+    async def count(self, scope: MemoryScope) -> int:
+        """How many memories there are."""
+        with translated():
+            return int(await self._client.hlen(_memories(scope)))
+
+    async def get(self, scope: MemoryScope, memory_id: str) -> Memory | None:
+        """One memory, or None."""
+        found = await self.read(scope, [memory_id])
+        return found[memory_id].memory if found else None
+
+    async def read(self, scope: MemoryScope, ids: Sequence[str], *, tag: str | None = None) -> dict[str, StoredMemory]:
+        """Those of these memories that there are; with a model's tag, with the vectors that it made.
+
+        Raises:
+            CorruptRecord: one of them cannot be read.
+        """
+        found: dict[str, StoredMemory] = {}
+        for start in range(0, len(ids), _PAGE):
+            page = ids[start : start + _PAGE]
+            with translated():
+                # In one step, so that no memory comes with the vector of the text that stood there before.
+                async with self._client.pipeline(transaction=True) as pipe:
+                    pipe.hmget(_memories(scope), page)
+                    if tag is not None:
+                        pipe.hmget(_vectors(scope), page)
+                    values = await pipe.execute()
+            memories, vectors = values if tag is not None else (*values, [None] * len(page))
+            for memory_id, raw, vector in zip(page, memories, vectors, strict=True):
+                if raw is not None:
+                    found[memory_id] = self._stored(scope, memory_id, raw, vector, tag)
+        return found
+
+    def _stored(
+        self, scope: MemoryScope, memory_id: str, raw: bytes, vector: bytes | None, tag: str | None
+    ) -> StoredMemory:
+        memory = Memory.load(self._open(_memories(scope), memory_id, raw))
+        digest = hashlib.sha1(raw, usedforsecurity=False).hexdigest()
+        if vector is None or tag is None:
+            return StoredMemory(memory, digest)
+        made_by, _, sealed = vector.partition(b":")
+        if made_by != tag.encode():
+            return StoredMemory(memory, digest)
+        return StoredMemory(memory, digest, self._open(_vectors(scope), memory_id, sealed))
+
+    # --- following the changes --------------------------------------------------------------------------
+
+    async def mark(self, scope: MemoryScope) -> LogMark | None:
+        """The newest place in the log: the version of the scope. None where nothing is remembered."""
+        with translated():
+            newest = await self._client.xrevrange(_log(scope), count=1)
+        return LogMark.of(newest[0]) if newest else None
+
+    async def changes(self, scope: MemoryScope, mark: LogMark | None) -> Changes | None:
+        """What changed behind a mark; None when the log does not reach back to it, and all must be read anew."""
+        if mark is None:
+            return Changes() if await self.mark(scope) is None else None
+        with translated():
+            entries = await self._client.xrange(_log(scope), min=mark.entry)
+        if not entries or LogMark.of(entries[0]) != mark:
+            return None
+        marks = [LogMark.of(entry) for entry in entries]
+        return Changes(tuple(dict.fromkeys(m.change[1].decode() for m in marks[1:])), marks[-1])
+
+    # --- copies -----------------------------------------------------------------------------------------
+
+    async def copy(self, scope: MemoryScope, to: MemoryScope, copy: str, within: int) -> None:
+        """Bring a session's memories and vectors beside a session that `create_session` is about to make of them.
+
+        Args:
+            copy: names this copy; within: seconds after which it is dropped if nothing took it.
+        """
+        ids = await self.ids(scope)
+        for start in range(0, len(ids), _PAGE):
+            page = ids[start : start + _PAGE]
+            with translated():
+                async with self._client.pipeline(transaction=True) as pipe:
+                    pipe.hmget(_memories(scope), page)
+                    pipe.hmget(_vectors(scope), page)
+                    memories, vectors = await pipe.execute()
+            await self._put(_memories(scope), _memories(to), copy, _there(page, memories), within)
+            await self._put(_vectors(scope), _vectors(to), copy, _there(page, vectors), within)
+
+    async def _put(self, source: str, to: str, copy: str, values: dict[str, bytes], within: int) -> None:
+        if not values:
+            return
+        moved = {memory_id: self._moved(source, to, memory_id, value) for memory_id, value in values.items()}
+        with translated():
+            await self._client.hset(f"{to}:copy:{copy}", mapping=moved)
+            await self._client.expire(f"{to}:copy:{copy}", within)
+
+    def _moved(self, source: str, to: str, memory_id: str, value: bytes) -> bytes:
+        """Sealed anew, for a seal may hold the place that it was made for."""
+        tag, mark, sealed = value.partition(b":") if source.endswith(_VECTORS) else (b"", b"", value)
+        return tag + mark + self._seal(to, memory_id, self._open(source, memory_id, sealed))
+
+
+_VECTORS: Final = ":vectors"
+
+
+def _memories(scope: MemoryScope) -> str:
+    return f"{scope.base}:memory"
+
+
+def _vectors(scope: MemoryScope) -> str:
+    return f"{scope.base}:memory:vectors"
+
+
+def _log(scope: MemoryScope) -> str:
+    return f"{scope.base}:memory:log"
+
+
+def _there(page: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
+    return {memory_id: value for memory_id, value in zip(page, values, strict=True) if value is not None}

@@ -1,0 +1,108 @@
+"""A memory as it is kept: a text with its kind and metadata, and the place in the log that tells what changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import uuid_utils
+
+from sessions.errors import CorruptRecord
+
+MemoryKind = Literal["short", "long"]
+KINDS: Final[tuple[MemoryKind, ...]] = ("short", "long")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One memory.
+
+    Attributes:
+        id: a UUIDv7, so that ids sort by the time at which they were made.
+        created_ms: by the clock of whoever added it, milliseconds since the epoch.
+    """
+
+    id: str
+    text: str
+    kind: MemoryKind
+    metadata: Mapping[str, Any]
+    created_ms: int
+
+    def dump(self) -> bytes:
+        """The memory as it is stored, unsealed."""
+        stored = {
+            "v": 1,
+            "id": self.id,
+            "text": self.text,
+            "kind": self.kind,
+            "metadata": self.metadata,
+            "created_ms": self.created_ms,
+        }
+        return json.dumps(stored, separators=(",", ":")).encode()
+
+    def shown(self, scope: str) -> dict[str, Any]:
+        """The memory as it is told to others: JSON, with the scope that it was found in."""
+        return {
+            "id": self.id,
+            "text": self.text,
+            "metadata": dict(self.metadata),
+            "type": self.kind,
+            "scope": scope,
+            "created_ms": self.created_ms,
+        }
+
+    @classmethod
+    def load(cls, raw: bytes) -> Memory:
+        """The memory from its stored form.
+
+        Raises:
+            CorruptRecord: it cannot be read.
+        """
+        try:
+            stored = json.loads(raw)
+            return cls(stored["id"], stored["text"], stored["kind"], stored["metadata"], stored["created_ms"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptRecord(f"a memory cannot be read: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMemory:
+    """A memory as it was read.
+
+    Attributes:
+        digest: SHA-1 of the stored bytes (hex): tells whether it was replaced since.
+        vector: as it was noted for the model that was asked for; None where there is none.
+    """
+
+    memory: Memory
+    digest: str
+    vector: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogMark:
+    """A place in a scope's log. Two logs of one name, the second after a deletion, do not share a mark."""
+
+    entry: bytes
+    change: tuple[bytes, bytes]
+
+    @classmethod
+    def of(cls, entry: tuple[bytes, Mapping[bytes, bytes]]) -> LogMark:
+        """The mark of an entry as the client gives it: its id, and one field."""
+        entry_id, fields = entry
+        return cls(entry_id, next(iter(fields.items())))
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened behind a mark: the ids of memories that were added, replaced or removed, and the new mark."""
+
+    ids: Sequence[str] = ()
+    mark: LogMark | None = None
+
+
+def new_memory_id() -> str:
+    """An id for a memory."""
+    return str(uuid_utils.uuid7().hex)

@@ -1,0 +1,296 @@
+"""The scripts of memory, on a plain server and on one in cluster mode (which refuses keys of another slot)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from broker_config.redis_clients import async_store
+from broker_config.settings import Settings
+from sessions.errors import BadRequest, SessionOwnerError, StoreFull
+from sessions.protocol import TurnStatus
+from sessions.store.keys import SessionKeys, new_turn_part
+from sessions.store.leases import Begun, Ending, LeaseStore
+from sessions.store.memory import MemoryScope, MemoryStore
+from sessions.store.memory_record import Memory, new_memory_id
+from sessions.store.scripts import ScriptRunner
+from sessions.store.session_records import SessionRecords
+from sessions.store.state import session_scope, wide_scope
+from sessions.store.turns import NewTurn, TurnStore
+from tests.support.servers import Server
+
+TAG = "a1b2"
+KEYS = ("memory", "memory:log", "memory:vectors")
+
+
+def memory(text: str = "likes tea", **fields: Any) -> Memory:
+    return Memory(**{"id": new_memory_id(), "text": text, "kind": "long", "metadata": {}, "created_ms": 1, **fields})
+
+
+class Store:
+    """Memories of one session of the test's own, and of one user."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        self.settings = settings
+        self.client = async_store(settings)
+        self.scripts = ScriptRunner(self.client)
+        self.memory = MemoryStore(self.scripts, self.client, **options)
+        self.turns = TurnStore(self.scripts, self.client, settings)
+        self.records = SessionRecords(self.scripts, self.client)
+        self.keys = SessionKeys.of("default", uuid.uuid4().hex, settings.partitions)
+        self.session = session_scope(self.keys)
+        self.user = wide_scope("default", uuid.uuid4().hex, settings.partitions)
+
+    async def send(self, name: str, scope: MemoryScope, *args: Any) -> list[Any]:
+        return await self.scripts.run(name, (scope.base, scope.partition), *args)
+
+    async def vector(self, scope: MemoryScope, one: Memory, tag: str = TAG) -> bytes | None:
+        return (await self.memory.read(scope, [one.id], tag=tag))[one.id].vector
+
+    async def note(self, scope: MemoryScope, one: Memory, vector: bytes = b"\x01\x02") -> int:
+        stored = (await self.memory.read(scope, [one.id]))[one.id]
+        return await self.memory.note_vectors(scope, TAG, [(stored, vector)])
+
+    async def lifetimes(self) -> list[int]:
+        return [await self.client.pexpiretime(f"{self.keys.base}:{name}") for name in ("meta", *KEYS)]
+
+    async def left(self, scope: MemoryScope) -> list[str]:
+        return sorted([key.decode() async for key in self.client.scan_iter(f"{scope.base}*", count=1000)])
+
+
+@pytest.fixture(params=["standalone", "cluster"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    clustered = request.param == "cluster"
+    server: Server = request.getfixturevalue("cluster_server" if clustered else "server")
+    store = Store(Settings(redis_url=server.url, redis_cluster=clustered), most=3)  # type: ignore[call-arg]
+    yield store
+    await store.turns.delete_session(store.keys)
+    await store.memory.clear(store.user)
+    await store.client.aclose()
+
+
+async def test_memories_are_added_read_replaced_and_removed(store: Store) -> None:
+    """Of a session and of a user alike; ids come newest first; replacing keeps the place, and drops the old vector."""
+    for scope in (store.session, store.user):
+        one, two = memory("likes tea"), memory("lives in Rome", kind="short", metadata={"a": [1, "ü"]})
+        for each in (one, two):
+            await store.memory.add(scope, each)
+        assert await store.memory.ids(scope) == [two.id, one.id]
+        assert await store.memory.get(scope, two.id) == two
+        assert await store.note(scope, one) == 1
+        changed = memory("likes coffee", id=one.id)
+        await store.memory.add(scope, changed)
+        assert await store.memory.get(scope, one.id) == changed
+        assert await store.vector(scope, changed) is None
+        assert await store.memory.remove(scope, [two.id, "no such id"]) == 1
+        assert await store.memory.ids(scope) == [one.id]
+        assert await store.memory.get(scope, two.id) is None
+
+
+async def test_each_script_may_be_sent_again(store: Store) -> None:
+    """A reply that was lost: nothing is added, removed or cleared twice, whatever came in between."""
+    one, two = memory("one"), memory("two")
+    for _ in range(2):
+        await store.memory.add(store.session, one, operation="first")
+    assert (await store.client.xlen(f"{store.session.base}:memory:log")) == 1
+    remove = ("remove_memory", store.session, "second", "session", "", 60_000, one.id)
+    assert [await store.send(*remove) for _ in range(2)] == [[b"removed", 1], [b"removed", b"1"]]
+    await store.memory.add(store.session, one, operation="first")
+    assert await store.memory.ids(store.session) == [], "the addition that was sent again brought back what was removed"
+    await store.memory.add(store.session, two)
+    clear = ("remove_memory", store.session, "third", "session", "", 60_000)
+    assert int((await store.send(*clear))[1]) == 1
+    await store.memory.add(store.session, one, operation="fourth")
+    assert int((await store.send(*clear))[1]) == 1
+    assert await store.memory.ids(store.session) == [one.id]
+    for _ in range(2):
+        assert await store.note(store.session, one) == 1
+
+
+async def test_a_session_s_memories_are_its_owner_s(store: Store) -> None:
+    """The first named user owns the session; another one neither adds nor removes."""
+    one = memory()
+    await store.memory.add(store.session, one, user_id="ann")
+    info = await store.records.info(store.keys)
+    assert (info.owner, info.exists) == ("ann", True)
+    for work in (
+        store.memory.add(store.session, memory(), user_id="eve"),
+        store.memory.remove(store.session, [one.id], user_id="eve"),
+        store.memory.clear(store.session, user_id="eve"),
+    ):
+        with pytest.raises(SessionOwnerError):
+            await work
+    assert await store.memory.ids(store.session) == [one.id]
+
+
+async def test_a_scope_takes_so_many_and_no_more(store: Store) -> None:
+    """The next one is refused with what to do; replacing one is still possible."""
+    kept = [memory(str(n)) for n in range(3)]
+    for each in kept:
+        await store.memory.add(store.user, each)
+    with pytest.raises(BadRequest, match=r"3 memories.*delete_memory"):
+        await store.memory.add(store.user, memory())
+    await store.memory.add(store.user, memory("new", id=kept[0].id))
+    assert await store.memory.count(store.user) == 3
+
+
+async def test_the_log_tells_what_changed(store: Store) -> None:
+    """Behind a mark, each changed id once; nothing behind the newest one."""
+    assert await store.memory.mark(store.user) is None
+    one, two = memory(), memory()
+    await store.memory.add(store.user, one)
+    mark = await store.memory.mark(store.user)
+    await store.memory.add(store.user, two)
+    await store.memory.remove(store.user, [one.id])
+    await store.memory.add(store.user, two)
+    changes = await store.memory.changes(store.user, mark)
+    assert changes is not None
+    assert list(changes.ids) == [two.id, one.id]
+    behind = await store.memory.changes(store.user, changes.mark)
+    assert behind is not None
+    assert (list(behind.ids), behind.mark) == ([], changes.mark)
+
+
+async def test_a_log_that_was_cut_or_begun_anew_is_told(store: Store) -> None:
+    """Then a copy must be read anew: also when the scope was emptied and filled again, as another user's might be."""
+    one = memory()
+    await store.memory.add(store.user, one)
+    mark = await store.memory.mark(store.user)
+    await store.memory.remove(store.user, [one.id])
+    assert await store.memory.changes(store.user, mark) is None
+    assert await store.memory.changes(store.user, None) is not None
+    await store.memory.add(store.user, memory())
+    assert await store.memory.changes(store.user, mark) is None
+    assert await store.memory.changes(store.user, None) is None
+    two = memory()
+    mark = await store.memory.mark(store.user)
+    for _ in range(1_200):
+        store.scripts.start("write_memory", (store.user.base, store.user.partition), (
+            uuid.uuid4().hex, "wide", "", "", 1_000, two.id, two.dump(), 3))  # fmt: skip
+    await store.memory.add(store.user, two)
+    assert await store.memory.changes(store.user, mark) is None
+    assert await store.client.xlen(f"{store.user.base}:memory:log") <= 1_200
+
+
+async def test_vectors_are_noted_for_what_was_embedded(store: Store) -> None:
+    """Not for a memory that was replaced or removed meanwhile, and under the model that made them."""
+    one, two, three = memory("one"), memory("two"), memory("three")
+    for each in (one, two, three):
+        await store.memory.add(store.session, each)
+    read = await store.memory.read(store.session, [one.id, two.id, three.id])
+    await store.memory.add(store.session, memory("other", id=two.id))
+    await store.memory.remove(store.session, [three.id])
+    assert await store.memory.note_vectors(store.session, TAG, [(read[m.id], b"a:b") for m in (one, two, three)]) == 1
+    assert await store.vector(store.session, one) == b"a:b"
+    assert await store.vector(store.session, one, tag="other") is None
+    assert await store.client.hkeys(f"{store.session.base}:memory:vectors") == [one.id.encode()]
+
+
+async def test_memories_expire_with_their_session(store: Store) -> None:
+    """One expiry on all keys; a vector that is noted later joins it and does not prolong it; a new memory does."""
+    one = memory()
+    await store.memory.add(store.session, one, ttl=1_000.0)
+    first = (await store.lifetimes())[0]
+    assert await store.note(store.session, one) == 1
+    assert await store.lifetimes() == [first] * 4
+    await store.memory.add(store.session, memory(), ttl=2_000.0)
+    later = await store.lifetimes()
+    assert later == [later[0]] * 4
+    assert later[0] > first
+
+
+async def test_nothing_expires_while_a_turn_is_open(store: Store) -> None:
+    """Neither memories that were there nor those added meanwhile; the turn's end sets one expiry on all (R3)."""
+    await store.memory.add(store.session, memory("before"), ttl=1_000.0)
+    turn = NewTurn(new_turn_part(), b'{"message":"hi"}', "digest", 900.0, "turns")
+    await store.turns.accept(store.keys, turn)
+    one = memory("meanwhile")
+    await store.memory.add(store.session, one)
+    await store.note(store.session, one)
+    assert await store.lifetimes() == [-1] * 4
+    leases = LeaseStore(store.scripts, store.settings, "w1@test")
+    begun = await leases.begin(store.keys, "n1", last_ok=True)
+    assert isinstance(begun, Begun)
+    ending = Ending(TurnStatus.SUCCEEDED, result=b"{}", history_entry=b"{}\n[]", messages=2)
+    await leases.commit(store.keys, begun, ending, 9, go_on=False, last_ok=True)
+    ended = await store.lifetimes()
+    assert ended == [ended[0]] * 4
+    assert ended[0] > 0
+
+
+async def test_deleting_a_session_counts_and_removes_its_memories(store: Store) -> None:
+    """Not a key is left but the marks of operations, which expire; nor when a user's last memory goes."""
+    for scope in (store.session, store.user):
+        one = memory()
+        await store.memory.add(scope, one)
+        await store.note(scope, one)
+    assert (await store.turns.delete_session(store.keys))["memories"] == 1
+    assert await store.memory.remove(store.user, await store.memory.ids(store.user)) == 1
+    for scope in (store.session, store.user):
+        assert [key for key in await store.left(scope) if ":op:" not in key] == []
+        for key in await store.left(scope):
+            assert await store.client.ttl(key) > 0
+
+
+async def test_a_checkpoint_notes_where_memory_stood(store: Store) -> None:
+    """How many there were, and the version of the scope; nothing where there were none."""
+    await store.records.save_checkpoint(store.keys, {}, None, None)
+    await store.memory.add(store.session, memory())
+    await store.records.save_checkpoint(store.keys, {}, None, None)
+    bare, full = [await store.records.checkpoint(store.keys, number) for number in (1, 2)]
+    mark = await store.memory.mark(store.session)
+    assert mark is not None
+    assert (bare.memories, bare.memory_version) == (0, None)
+    assert (full.memories, full.memory_version) == (1, mark.entry.decode())
+
+
+async def test_a_copy_becomes_part_of_the_new_session(store: Store) -> None:
+    """Memories and vectors, sealed for their new place; what is changed in one is not in the other."""
+
+    def seal(key: str, field: str, value: bytes) -> bytes:
+        return f"{key}|{field}|".encode() + value[::-1]
+
+    def unseal(key: str, field: str, value: bytes) -> bytes:
+        place = f"{key}|{field}|".encode()
+        assert value.startswith(place), "sealed for another place"
+        return value.removeprefix(place)[::-1]
+
+    sealing = MemoryStore(store.scripts, store.client, seal=seal, open=unseal)
+    one, two = memory("secret"), memory("other")
+    for each in (one, two):
+        await sealing.add(store.session, each)
+    stored = (await sealing.read(store.session, [one.id]))[one.id]
+    await sealing.note_vectors(store.session, TAG, [(stored, b"\x00:\x01")])
+    assert b"secret" not in await store.client.hget(f"{store.session.base}:memory", one.id)
+    keys = SessionKeys.of("default", uuid.uuid4().hex, store.settings.partitions)
+    forked = session_scope(keys)
+    await sealing.copy(store.session, forked, "c1", 60)
+    assert 0 < await store.client.ttl(f"{forked.base}:memory:copy:c1") <= 60
+    await store.records.create(
+        keys, [], user_id=None, queue="turns", ttl=None, messages=0, state={}, agents={}, origin="x", copy="c1"
+    )
+    await sealing.clear(store.session)
+    found = await sealing.read(forked, await sealing.ids(forked), tag=TAG)
+    assert {m.memory.text: m.vector for m in found.values()} == {"secret": b"\x00:\x01", "other": None}
+    assert await sealing.mark(forked) is not None
+    assert await store.client.ttl(f"{forked.base}:memory") == -1
+    assert (await store.turns.delete_session(keys))["memories"] == 2
+    assert await store.left(forked) == []
+
+
+async def test_a_full_store_refuses_memories_and_lets_them_go(new_server: Server) -> None:
+    """Adding is refused at maxmemory and changes nothing; removing is what makes room (R10)."""
+    store = Store(Settings(redis_url=new_server.url))
+    one = memory()
+    await store.memory.add(store.session, one)
+    with new_server.client() as client:
+        client.config_set("maxmemory", client.info("memory")["used_memory"] // 2)
+    with pytest.raises(StoreFull):
+        await store.memory.add(store.session, memory())
+    with pytest.raises(StoreFull):
+        await store.note(store.session, one)
+    assert await store.memory.remove(store.session, [one.id]) == 1
+    await store.client.aclose()
