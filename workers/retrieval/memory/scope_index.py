@@ -1,0 +1,202 @@
+"""One scope's memories in this process: their vectors in one matrix, their terms in an inverted index.
+
+Rows are only ever appended; a row that was removed or replaced stays dead until so many are that it pays to close up.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from sessions.store.memory_record import KINDS, LogMark, Memory, StoredMemory
+from workers.retrieval.memory.vectors import Floats, unpack
+from workers.retrieval.ports import LexicalModel
+
+Mask = npt.NDArray[np.bool_]
+
+_DEAD: Final = 0
+_KIND_CODES: Final = {kind: code for code, kind in enumerate(KINDS, start=1)}
+_FEW_DEAD: Final = 256
+
+
+class ScopeIndex:
+    """The memories of one scope as of `mark`, ready to be compared with a query."""
+
+    def __init__(self, lexical: LexicalModel) -> None:
+        self.mark: LogMark | None = None
+        self._lexical = lexical
+        self._rows: dict[str, int] = {}
+        self._stored: list[StoredMemory | None] = []
+        self._kinds = np.zeros(0, dtype=np.int8)
+        self._vectors: Floats = np.zeros((0, 0), dtype=np.float32)
+        self._embedded: Mask = np.zeros(0, dtype=np.bool_)
+        self._missing: dict[str, None] = {}
+        self._postings: dict[int, tuple[array[int], array[float]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    # --- change -----------------------------------------------------------------------------------------
+
+    def put(self, stored: StoredMemory) -> None:
+        """Add a memory, or replace the one of its id."""
+        row = self._rows.get(stored.memory.id)
+        if row is None or self._at(row).digest != stored.digest:
+            self.remove(stored.memory.id)
+            self._append(replace(stored, vector=None))
+        if stored.vector is not None:
+            self.take_vector(stored, stored.vector)
+
+    def take_vector(self, stored: StoredMemory, packed: bytes) -> None:
+        """Take in the vector of a memory that has none yet, and is still as it was when the vector was made."""
+        row = self._rows.get(stored.memory.id)
+        if row is not None and stored.memory.id in self._missing and self._at(row).digest == stored.digest:
+            self._set_vector(row, unpack(packed))
+
+    def remove(self, memory_id: str) -> None:
+        """Forget a memory; one that is not there is none."""
+        row = self._rows.pop(memory_id, None)
+        if row is None:
+            return
+        self._missing.pop(memory_id, None)
+        self._stored[row] = None
+        self._kinds[row], self._embedded[row] = _DEAD, False
+        if len(self._stored) - len(self._rows) > max(_FEW_DEAD, len(self._rows)):
+            self._close_up()
+
+    def _append(self, stored: StoredMemory) -> int:
+        row = len(self._stored)
+        self._make_room(row + 1)
+        self._stored.append(stored)
+        self._rows[stored.memory.id] = row
+        self._missing[stored.memory.id] = None
+        self._kinds[row] = _KIND_CODES[stored.memory.kind]
+        sparse = self._lexical.document(stored.memory.text)
+        for term, weight in zip(sparse.indices, sparse.values, strict=True):
+            rows, weights = self._postings.setdefault(term, (array("i"), array("f")))
+            rows.append(row)
+            weights.append(weight)
+        return row
+
+    def _make_room(self, rows: int) -> None:
+        if rows > len(self._kinds):
+            more = max(64, rows // 2)
+            self._kinds = np.concatenate([self._kinds, np.zeros(more, dtype=np.int8)])
+            self._embedded = np.concatenate([self._embedded, np.zeros(more, dtype=np.bool_)])
+            self._vectors = np.concatenate([self._vectors, np.zeros((more, self._vectors.shape[1]), np.float32)])
+
+    def _set_vector(self, row: int, vector: Floats) -> None:
+        del self._missing[self._at(row).memory.id]
+        if not len(vector):
+            return
+        if len(vector) != self._vectors.shape[1]:  # the first one, or those of a model before
+            self._vectors = np.zeros((len(self._kinds), len(vector)), dtype=np.float32)
+            self._embedded[:] = False
+        self._vectors[row], self._embedded[row] = vector, True
+
+    def _close_up(self) -> None:
+        """Drop the dead rows."""
+        size = len(self._stored)
+        living = np.flatnonzero(self._kinds[:size] != _DEAD)
+        moved = np.full(size, -1, dtype=np.int32)
+        moved[living] = np.arange(len(living), dtype=np.int32)
+        self._stored = [self._stored[row] for row in living]
+        self._rows = {self._at(row).memory.id: row for row in range(len(living))}
+        self._kinds, self._embedded = self._kinds[living], self._embedded[living]
+        self._vectors = self._vectors[living]
+        for term, (rows, weights) in list(self._postings.items()):
+            now = moved[np.frombuffer(rows, dtype=np.int32)]
+            kept = np.frombuffer(weights, dtype=np.float32)[now >= 0]
+            self._postings[term] = array("i", now[now >= 0].tobytes()), array("f", kept.tobytes())
+            if not len(kept):
+                del self._postings[term]
+
+    # --- look -------------------------------------------------------------------------------------------
+
+    def _at(self, row: int) -> StoredMemory:
+        stored = self._stored[row]
+        assert stored is not None, "a dead row is never asked for"  # noqa: S101
+        return stored
+
+    def memory(self, row: int) -> Memory:
+        """The memory of a living row."""
+        return self._at(row).memory
+
+    @property
+    def missing(self) -> int:
+        """How many memories have no vector yet."""
+        return len(self._missing)
+
+    def newest_missing(self, most: int) -> list[StoredMemory]:
+        """The newest memories that have no vector yet."""
+        return [self._at(self._rows[memory_id]) for memory_id in heapq.nlargest(most, self._missing)]
+
+    def allowed(self, kinds: Sequence[str], filters: Mapping[str, Any]) -> Mask:
+        """Which rows are of these kinds and have these values in their metadata; dead ones are not."""
+        size = len(self._stored)
+        mask: Mask = np.isin(self._kinds[:size], [_KIND_CODES[kind] for kind in kinds if kind in _KIND_CODES])
+        if filters:
+            for row in np.flatnonzero(mask).tolist():
+                mask[row] = fits(self.memory(row).metadata, filters)
+        return mask
+
+    def similarities(self, query: Floats | None) -> Floats:
+        """The cosine of each row with the query; -inf where one of them has no vector."""
+        size = len(self._stored)
+        if query is None or len(query) != self._vectors.shape[1]:
+            return np.full(size, -np.inf, dtype=np.float32)
+        found: Floats = np.where(self._embedded[:size], self._vectors[:size] @ query, np.float32(-np.inf))
+        return found
+
+    def alike(self, text: str, query: Floats | None, threshold: float) -> list[tuple[Memory, float]]:
+        """The memories that say the same: in the same words (which counts 1), or with such a cosine at least."""
+        wanted, found = _plain(text), []
+        for row, similarity in enumerate(self.similarities(query).tolist()):
+            stored = self._stored[row]
+            if stored is not None and (similarity >= threshold or _plain(stored.memory.text) == wanted):
+                found.append((stored.memory, 1.0 if _plain(stored.memory.text) == wanted else similarity))
+        return sorted(found, key=lambda one: (one[1], one[0].id), reverse=True)
+
+    def document_frequency(self, term: int) -> int:
+        """How many memories have the term."""
+        if term not in self._postings:
+            return 0
+        rows = np.frombuffer(self._postings[term][0], dtype=np.int32)
+        return int(np.count_nonzero(self._kinds[rows]))
+
+    def term_weights(self, terms: Mapping[int, float]) -> Floats:
+        """The sum over the terms of their weight in each row, times what the term is worth."""
+        total = np.zeros(len(self._stored), dtype=np.float32)
+        for term, worth in terms.items():
+            if term in self._postings:
+                rows, weights = self._postings[term]
+                # A term stands once in a row, so that no row is added to twice here.
+                total[np.frombuffer(rows, np.int32)] += np.frombuffer(weights, np.float32) * np.float32(worth)
+        return total
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def fits(metadata: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
+    """Whether metadata has the wanted values: a list of values means any of them, on both sides."""
+    for name, wanted in filters.items():
+        if name not in metadata:
+            return False
+        have = metadata[name] if isinstance(metadata[name], list) else [metadata[name]]
+        accepted = wanted if isinstance(wanted, list) else [wanted]
+        if not any(_same(one, other) for one in have for other in accepted):
+            return False
+    return True
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality of JSON: `True` is not 1, but 1.0 is."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
