@@ -27,7 +27,7 @@ def broker_url(settings: Settings) -> str:
 
 def queues(settings: Settings) -> list[Queue]:
     """The queues a worker serves. Each has a rescue queue beside it, and those are read first (R9)."""
-    names = [*(name + RESCUE_SUFFIX for name in settings.queues), *settings.queues]
+    names = [*(name + RESCUE_SUFFIX for name in settings.served), *settings.served]
     return [Queue(name, routing_key=name) for name in names]
 
 

@@ -18,6 +18,8 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "SESSIONFLEET_"
+RETRIEVAL = "retrieval"
+"""The queue of searches and of documents on their way in."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -44,7 +46,13 @@ class Settings(BaseSettings):
     qdrant_url: str | None = Field(
         None,
         validation_alias=AliasChoices("qdrant_url", "QDRANT_URL"),
-        description="The knowledge index. Unset: the embedded engine.",
+        description="The knowledge index. Unset: the embedded engine, under `home`.",
+    )
+    qdrant_api_key: str | None = Field(
+        None,
+        validation_alias=AliasChoices("qdrant_api_key", "QDRANT_API_KEY"),
+        repr=False,
+        description="The key of the Qdrant server at `QDRANT_URL`.",
     )
     redis_cluster: bool = Field(False, description="The store at `redis_url` is a Redis Cluster.")
     home: Path = Field(Path(".sessions"), description="Where the embedded server keeps its data.")
@@ -65,6 +73,9 @@ class Settings(BaseSettings):
     hooks: Names = Field((), description="Hooks that a worker applies to all its turns, comma separated.")
 
     queues: Names = Field(("turns",), description="Queues a worker serves: `turns`, `turns.vip`, comma separated.")
+    role: Literal["turns", "retrieval", "all"] = Field(
+        "all", description="What a worker does: run turns, search memory and knowledge (queue `retrieval`), or both."
+    )
     concurrency: int = Field(100, ge=1, le=10_000, description="Turns that one worker process runs at once.")
     lease: float = Field(5.0, ge=0.5, le=300, description="Seconds a worker owns a session without renewing.")
     turn_timeout: float = Field(
@@ -103,6 +114,34 @@ class Settings(BaseSettings):
     memory_high_water: float = Field(
         0.9, gt=0, le=1, description="Share of maxmemory from which new turns are refused."
     )
+
+    embedding_model: str | None = Field(
+        None,
+        description="`minilm` (runs here, needs no key), or `provider:model` as `openai:text-embedding-3-small`. "
+        "Unset: `minilm`, whatever keys are set.",
+    )
+    embedding_threads: int = Field(1, ge=1, le=64, description="Threads that `minilm` computes with.")
+    retrieval_timeout: float = Field(
+        30.0, gt=0, le=3600, description="Seconds that a search of memory or knowledge may take, waiting included."
+    )
+    ingest_timeout: float = Field(
+        3600.0, gt=0, le=7 * 86400, description="Deadline of taking in one document, in seconds from its acceptance."
+    )
+    retrieval_tokens: int = Field(
+        1500, ge=0, le=1_000_000, description="Most tokens (of 4 characters) of memory, and of knowledge, in a prompt."
+    )
+    document_limit_bytes: int = Field(
+        32 * 1024 * 1024, ge=1, le=400 * 1024 * 1024, description="Largest document, packed and unpacked text alike."
+    )
+    memory_text_limit_bytes: int = Field(32 * 1024, ge=1, description="Largest text of one memory.")
+    memory_limit: int = Field(100_000, ge=1, description="Most memories of one session or one user.")
+    knowledge_urls: Literal["off", "public", "any"] = Field(
+        "off",
+        description="Whether workers fetch documents by URL: from public addresses, or from any, private ones too.",
+    )
+    knowledge_texts: Literal["index", "store"] = Field(
+        "index", description="Where chunks' texts are kept: in Qdrant, or in Redis, Qdrant having ids and vectors only."
+    )
     connect_timeout: float = Field(2.0, gt=0, description="Seconds until an unreachable server is an error.")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -133,22 +172,32 @@ class Settings(BaseSettings):
         """Whether the store is the bundled server."""
         return self.redis_url is None
 
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The queues of a worker of this role."""
+        turns = () if self.role == RETRIEVAL else self.queues
+        return turns if self.role == "turns" else (*turns, RETRIEVAL)
+
 
 def queue_name(name: str) -> str:
-    """`vip` and `turns.vip` both mean the queue `turns.vip`; `turns` is the default queue.
+    """`vip` and `turns.vip` both mean the queue `turns.vip`; `turns` is the default queue, `retrieval` one of its own.
 
     Raises:
         SettingsError: the name has characters that a queue name may not have.
     """
     if not name or not all(c.isalnum() or c in "._-" for c in name):
         raise SettingsError(f"queue {name!r}: use letters, digits, '.', '_' and '-'")
-    return name if name == "turns" or name.startswith("turns.") else f"turns.{name}"
+    return name if name in ("turns", RETRIEVAL) or name.startswith("turns.") else f"turns.{name}"
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[-1]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:
-    known = {PREFIX + field.upper() for field in Settings.model_fields} - {
-        PREFIX + name for name in ("REDIS_URL", "CELERY_BROKER_URL", "QDRANT_URL")
-    }
+    known = {variable(field) for field in Settings.model_fields}
     for name in names:
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -169,6 +218,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        name = name.upper() if name.lower().endswith("_url") or name.isupper() else PREFIX + name.upper()
-        shown = "" if name.endswith("_URL") else f" (it is {first.get('input')!r})"  # an address has a password in it
+        name = name if name.isupper() else variable(name)
+        # An address has a password in it, and a key is one.
+        shown = "" if name.endswith(("_URL", "_KEY")) else f" (it is {first.get('input')!r})"
         raise SettingsError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}{shown}") from None

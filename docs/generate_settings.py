@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from broker_config.settings import PREFIX, Settings
+from broker_config.settings import Settings, variable
 
 PAGE = Path(__file__).with_name("settings.md")
 HEAD = """\
@@ -36,11 +36,6 @@ UNSAID = {"log_level": "How much is logged."}
 def page() -> str:
     """The whole page."""
     return HEAD + "".join(_row(name, field) for name, field in Settings.model_fields.items())
-
-
-def variable(name: str) -> str:
-    """The environment variable of a field."""
-    return name.upper() if name.endswith("_url") else PREFIX + name.upper()
 
 
 def _row(name: str, field: FieldInfo) -> str:

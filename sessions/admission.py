@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from broker_config.settings import RETRIEVAL
 from sessions.errors import UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
 from sessions.protocol import AgentConfig
 from sessions.worker_info import WorkerInfo
@@ -58,5 +59,7 @@ def _listed(names: set[str]) -> str:
 
 def start_hint(queue: str) -> str:
     """The command that starts a worker for a queue."""
+    if queue == RETRIEVAL:
+        return "start one with `sessionfleet worker --role retrieval`"
     extra = "" if queue == "turns" else f" --queues {queue}"
     return f"start one with `sessionfleet worker{extra}`"

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sessions.answer import answer
 from sessions.arguments import flag, message_text, policy_named, seconds, short_text
 from sessions.client import Order
 from sessions.delegation import AgentTool, agent_tool, delegates_of, split_tools
 from sessions.errors import BadRequest
 from sessions.middleware import apply, apply_blocking
 from sessions.output import OutputType
-from sessions.protocol import AgentConfig, Event, TurnRequest
-from sessions.turn import Turn, answer
+from sessions.protocol import AgentConfig, Event, Recalls, TurnRequest
+from sessions.retrieval_config import knowledge_at, knowledge_config, memory_config
+from sessions.turn import Turn
 
 if TYPE_CHECKING:
     from sessions.session import Session
@@ -34,7 +36,11 @@ class Agent:
         output_type: a pydantic model (or any type pydantic validates): answers are objects of it.
         hooks: names of hooks that the workers registered (`workers.register_hooks`), beside those of the worker.
         registered: run the workers' own pydantic-ai agent of this name, as it is.
-        memory: `{"session_id": ...}` names the session of a stand-alone agent.
+        memory: True: what the session and its user are remembered to have said reaches the prompt, and the agent may
+            search it and remember more. `{"session_id": ...}` names the session of a stand-alone agent. None: as the
+            session says.
+        knowledge: True: passages of the session's documents reach the prompt, and the agent may search them; the name
+            of a knowledge base: those of that base, too. None: as the session says.
 
     Raises:
         BadRequest: an argument cannot be used; InvalidTool and InvalidSessionId are kinds of it.
@@ -51,6 +57,7 @@ class Agent:
         hooks: Sequence[str] = (),
         registered: bool = False,
         memory: Mapping[str, Any] | bool | None = None,
+        knowledge: object = None,
         session: Session | None = None,
     ) -> None:
         if not isinstance(name, str) or not name.strip():
@@ -77,12 +84,18 @@ class Agent:
             hooks=_hook_names(hooks),
             registered=registered,
             delegates=delegates_of(name, self.session.user_id, agents),
+            recalls=_recalls(memory, knowledge, self.session),
         )
         # Given by its name alone, the session's own configuration of that name is meant (S17).
         self._stored = b"" if self.config.plain and instructions is None else self.config.model_dump_json().encode()
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, session={self.session.session_id!r})"
+
+    @property
+    def own_config(self) -> AgentConfig:
+        """Its configuration with what its session says of memory and knowledge: for turns outside of that session."""
+        return self.config.model_copy(update={"recalls": self.config.recalls.over(self.session.recalls)})
 
     @property
     def by_name(self) -> bool:
@@ -193,7 +206,7 @@ class Agent:
         session.client.check_message(message)
         settings = session.client.settings
         return session, Order(
-            request=TurnRequest(message=message, agent=self.name, stream=stream),
+            request=TurnRequest(message=message, agent=self.name, stream=stream, recalls=session.recalls),
             agent=self.config,
             config=self._stored,
             user_id=session.user_id,
@@ -221,12 +234,23 @@ def _hook_names(hooks: Sequence[str]) -> tuple[str, ...]:
     return tuple(hooks)
 
 
+def _recalls(memory: object, knowledge: object, session: Session) -> Recalls:
+    """What the agent itself says of memory and knowledge; a bare `session_id` only names its session."""
+    options = dict(memory) if isinstance(memory, Mapping) else memory
+    if isinstance(options, dict):
+        options = {key: value for key, value in options.items() if key not in ("session_id", "user_id")} or None
+    remembers = None if options is None else memory_config(options)
+    return Recalls(
+        memory=None if remembers is None else remembers.on,
+        extract=None if remembers is None else remembers.extract,
+        knowledge=None if knowledge is None else knowledge_at(knowledge_config(knowledge), session.knowledge),
+    )
+
+
 def _own_session(memory: Mapping[str, Any] | bool | None) -> Session:
     from sessions.session import Session  # noqa: PLC0415 - a session makes agents, a stand-alone agent its session
 
     if isinstance(memory, Mapping):
-        if unknown := set(memory) - {"session_id", "user_id"}:
-            raise BadRequest(f"memory has the key {sorted(map(str, unknown))[0]!r}: it takes session_id and user_id")
         return Session(memory.get("session_id"), user_id=memory.get("user_id"))
     if memory is None or isinstance(memory, bool):
         return Session()

@@ -15,10 +15,11 @@ from sessions.admission import refuse_unknown
 from sessions.dispatch import Dispatcher
 from sessions.errors import StoreFull, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
 from sessions.fleet import ensure_fleet, resolved
+from sessions.operations import Operations
 from sessions.portal import Portal
 from sessions.protocol import AgentConfig
 from sessions.store.calls import CallStore
-from sessions.store.catalog import living_workers
+from sessions.store.catalog import Catalog
 from sessions.store.deployment import check_deployment, memory_pressure
 from sessions.store.events import Bell
 from sessions.store.keys import SessionKeys
@@ -29,7 +30,6 @@ from sessions.store.state import StateStore
 from sessions.store.turns import TurnStore
 from sessions.worker_info import WorkerInfo
 
-_CATALOG_SECONDS: Final = 5.0
 _PRESSURE_SECONDS: Final = 1.0
 _FLEET_CHECK_SECONDS: Final = 2.0
 _EXIT_SECONDS: Final = 1.0
@@ -44,7 +44,6 @@ class FleetConnection:
         self._opening = asyncio.Lock()
         self._opened = False
         self._fleet_checked = 0.0
-        self._workers: tuple[float, list[WorkerInfo]] = (0.0, [])
         self._pressure_checked = 0.0
         atexit.register(self.portal.close, self.aclose, _EXIT_SECONDS)
 
@@ -81,8 +80,10 @@ class FleetConnection:
         self.records = SessionRecords(self.scripts, store)
         self.memory = MemoryStore(self.scripts, store)
         self.calls = CallStore(self.scripts, store)
+        self.catalog = Catalog(store)
         self.bell = Bell(store, uuid_utils.uuid4().hex)
         self.dispatcher = Dispatcher(settings)
+        self.operations = Operations(self.turns, self.bell, self.dispatcher.wake)
 
     async def aclose(self) -> None:
         """Give all connections back."""
@@ -116,12 +117,7 @@ class FleetConnection:
 
     async def workers(self, *, fresh: bool = False) -> list[WorkerInfo]:
         """The living workers, remembered for a few seconds."""
-        seen, workers = self._workers
-        if fresh or not workers or time.monotonic() - seen > _CATALOG_SECONDS:
-            with translated():
-                workers = await living_workers(self.store)
-            self._workers = (time.monotonic(), workers)
-        return workers
+        return await self.catalog.workers(fresh=fresh)
 
     async def refuse_unknown(self, agent: AgentConfig, queue: str) -> None:
         """Refuse an agent that none of the living workers of the queue can run; with none alive, nothing is refused.

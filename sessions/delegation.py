@@ -80,7 +80,7 @@ def delegates_of(asker: str, user_id: str | None, agents: Sequence[AgentTool]) -
 def _delegate(item: AgentTool, user_id: str | None) -> Delegate:
     agent = item.agent
     if agent.stand_alone:
-        return Delegate(tool=item.name, description=item.description, config=agent.config)
+        return Delegate(tool=item.name, description=item.description, config=agent.own_config)
     session = agent.session
     if None not in (user_id, session.user_id) and user_id != session.user_id:
         raise BadRequest(
@@ -90,7 +90,7 @@ def _delegate(item: AgentTool, user_id: str | None) -> Delegate:
     return Delegate(
         tool=item.name,
         description=item.description,
-        config=agent.config,
+        config=agent.own_config,
         by_name=agent.by_name,
         session=session.session_id,
         queue=session.queue,

@@ -24,6 +24,7 @@
     │   ├── ModelError · ModelUnavailable · ToolError · ToolInDoubt
     │   ├── OutputInvalid · JournalDiverged · ResultTooLarge
     │   ├── TurnRefused · HookError      what the worker's hooks decided, or could not
+    │   ├── RetrievalUnavailable         index or embedding model could not answer, and all tries are used up
     │   ├── EmbeddingFailed              the embedding model refused a text for good
     │   ├── DocumentError                a document cannot be taken in; others go on
     │   │   └── DocumentUnsupported · DocumentEmpty · DocumentCorrupt · DocumentEncrypted · DocumentTooLarge
@@ -232,6 +233,10 @@ class ResultTooLarge(TurnFailed):
 
 class TurnConfigurationError(TurnFailed):
     """The worker does not know a tool, agent or model of this turn; see SESSIONFLEET_IMPORTS."""
+
+
+class RetrievalUnavailable(TurnFailed):
+    """The knowledge index or the embedding model could not answer, and all tries are used up."""
 
 
 class EmbeddingFailed(TurnFailed):

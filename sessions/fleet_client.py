@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from broker_config.settings import Settings
 from sessions.admission import start_hint
@@ -24,8 +24,11 @@ from sessions.errors import (
     SessionOwnerError,
     TurnNotFound,
 )
+from sessions.knowledge_requests import RemoveKnowledge
+from sessions.operations import KNOWLEDGE, LANES, SEARCH, OperationRequest, output_of
 from sessions.order import Order
-from sessions.protocol import Answer, Event, TurnStatus
+from sessions.protocol import Answer, Event, Policy, TurnStatus
+from sessions.scopes import session_name
 from sessions.store.calls import PendingCall
 from sessions.store.events import check_cursor, follow, wait_ring
 from sessions.store.keys import SessionKeys, new_turn_part
@@ -203,6 +206,39 @@ class FleetClient(FleetConnection):
         except (TurnNotFound, ConnectionError):
             return  # it is gone, or will be: watchers are dropped with the record
 
+    # --- searches, and documents on their way in --------------------------------------------------------
+
+    async def retrieve(self, keys: SessionKeys, request: OperationRequest, *, timeout: float | None = None) -> Any:
+        """Run a search beside a session, and wait for what it finds.
+
+        Args:
+            timeout: seconds; SESSIONFLEET_RETRIEVAL_TIMEOUT when None.
+
+        Raises:
+            ResultTimeout: it took too long (NoWorkerAlive: and nobody could run it). TurnFailed: it cannot be done.
+        """
+        await self.open()
+        await self.refuse_when_full()
+        patience = self.settings.retrieval_timeout if timeout is None else timeout
+        lane, part = keys.lane(SEARCH), new_turn_part()
+        try:
+            record = await self.operations.search(lane, request, patience, part=part)
+        except ResultTimeout:
+            raise await self._too_late(lane, part, patience) from None
+        return output_of(record, lane)
+
+    async def operate(
+        self, lane: SessionKeys, request: OperationRequest, *, timeout: float, part: str, idempotency_key: str | None
+    ) -> str:
+        """Have an operation accepted that may take long; returns its id within the lane.
+
+        Raises:
+            SessionBusy, IdempotencyConflict, BackendError: nothing was accepted.
+        """
+        await self.open()
+        await self.refuse_when_full()
+        return await self.operations.submit(lane, request, timeout=timeout, part=part, idempotency_key=idempotency_key)
+
     async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
         """The record of a turn."""
         await self.open()
@@ -253,11 +289,46 @@ class FleetClient(FleetConnection):
         Raises:
             SessionOwnerError: the session belongs to another user.
         """
+        await self.owner_for(keys, user_id)
+
+    async def owner_for(self, keys: SessionKeys, user_id: str | None) -> str | None:
+        """Whose the session is for this caller: the user it names, or, when it names none, the stored owner.
+
+        Raises:
+            SessionOwnerError: the session belongs to another user.
+        """
         owner = await self.owner(keys)
         if user_id is not None and owner not in (None, user_id):
             raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
+        return user_id or owner
 
     async def delete_session(self, keys: SessionKeys, user_id: str | None) -> dict[str, int]:
-        """Remove a session; says what was removed."""
+        """Remove a session with its documents; says what was removed.
+
+        Its chunks go first: were this process to die in between, the session would still be there to delete again.
+
+        Raises:
+            SessionOwnerError: it is another user's. ResultTimeout, NoWorkerAlive: its documents could not be removed.
+        """
+        await self.check_owner(keys, user_id)
+        removed = await self.forget_documents(keys.lane(KNOWLEDGE), session_name(keys.session_id))
+        receipt = await self.turns.delete_session(keys, user_id)
+        for name in LANES:
+            receipt["keys"] += (await self.turns.delete_session(keys.lane(name)))["keys"]
+        return {**receipt, **removed}
+
+    async def forget_documents(self, lane: SessionKeys, scope: str) -> dict[str, int]:
+        """Remove all documents of a scope, and end what is being added to it; how many, with how many chunks.
+
+        Raises:
+            ResultTimeout, NoWorkerAlive, TurnFailed: they could not be removed.
+        """
         await self.open()
-        return await self.turns.delete_session(keys, user_id)
+        with translated():
+            if not await self.store.exists(lane.meta):
+                return {"documents": 0, "chunks": 0}  # nothing was ever added: no worker is needed to say so
+        patience = self.settings.retrieval_timeout
+        request = RemoveKnowledge(scope=scope)
+        part = await self.operations.submit(lane, request, timeout=patience, policy=Policy.ROLLBACK)
+        removed = output_of(await self.wait(lane, part, patience), lane)
+        return {"documents": removed["sources"], "chunks": removed["chunks"]}

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from broker_config.embedded import EmbeddedServerError as ServerError
 from broker_config.embedded import prepare_home
-from broker_config.settings import PREFIX, Settings
+from broker_config.settings import Settings, variable
 from sessions.errors import EmbeddedServerError, FleetRunning
 
 _PROVIDER = re.compile(r"(_API_KEY|_API_TOKEN|_BASE_URL|_ENDPOINT)$|^(AWS|AZURE|GOOGLE|VERTEX)_")
@@ -178,9 +178,7 @@ def settings_environment(settings: Settings) -> dict[str, str]:
         value = getattr(settings, name)
         if value is None:
             continue
-        variable = str(name).upper() if name.endswith("_url") else PREFIX + name.upper()
-        text = ",".join(value) if isinstance(value, tuple) else str(value)
-        environment[variable] = text
+        environment[variable(name)] = ",".join(value) if isinstance(value, tuple) else str(value)
     return environment
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol
 
-from pydantic import BaseModel
-
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, SessionOwnerError
 from sessions.memory_input import (
@@ -21,6 +19,7 @@ from sessions.memory_input import (
     results_limit,
     score_bound,
 )
+from sessions.operations import OperationRequest
 from sessions.portal import Portal
 from sessions.retrieval_requests import SearchMemory
 from sessions.store.keys import SessionKeys
@@ -58,9 +57,7 @@ class MemoryClient(Protocol):
         """Who owns the session; connects first."""
         ...
 
-    async def retrieve(
-        self, keys: SessionKeys, request: BaseModel, *, user_id: str | None, timeout: float | None
-    ) -> Any:
+    async def retrieve(self, keys: SessionKeys, request: OperationRequest, *, timeout: float | None = None) -> Any:
         """Have a retrieval worker carry out a request, and return its JSON result."""
         ...
 
@@ -167,7 +164,7 @@ async def search(
     request = SearchMemory(
         query=text, limit=limit, types=kinds, filters=wanted, scopes=scopes, user=user, min_score=least
     )
-    found = await session.client.retrieve(session.keys, request, user_id=session.user_id, timeout=timeout)
+    found = await session.client.retrieve(session.keys, request, timeout=timeout)
     return [_dated(memory) for memory in found]
 
 

@@ -84,6 +84,8 @@ class EventType(StrEnum):
     WAITING = "waiting"
     ANSWERED = "answered"
     RESUMED = "resumed"
+    PROGRESS = "progress"
+    RETRIEVED = "retrieved"
     TASK_STARTED = "task_started"
     TASK_ENDED = "task_ended"
     ENDED = "ended"
@@ -101,6 +103,8 @@ class Event:
             event id that stays valid, or None when nothing does) for attempt_reset; `index`, `name`, `agent`, `turn`
             for task_started of a team's run, and `status`, `text` (its beginning) besides for task_ended; `tool`,
             `call_id`, `agent`, `turn` for task_started of an agent that another one asks (and `turn` in the result);
+            `stage`, `done`, `total`, `pages`, `chunks` for progress of a document; `memories`, `chunks` (how many
+            reached the prompt), `why` (what could not be searched, and why) for retrieved;
             `text` for steered; `calls` for waiting; `call_id`, `action` for answered; `status`, `error` for ended.
     """
 
@@ -119,6 +123,43 @@ class Event:
         return self.type is EventType.ENDED
 
 
+class KnowledgeAt(BaseModel):
+    """Which knowledge a turn searches beside its session's and its user's: named bases, in one collection."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bases: tuple[str, ...] = ()
+    collection: str | None = None
+
+
+class Recalls(BaseModel):
+    """What is looked up for a turn, and put before the model; None: not said.
+
+    Attributes:
+        memory: memories of the session and its user; extract: facts are taken from the turn afterwards.
+        knowledge: passages; None leaves it to others to say.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    memory: bool | None = None
+    extract: bool | None = None
+    knowledge: KnowledgeAt | Literal[False] | None = None
+
+    @property
+    def said(self) -> bool:
+        """Whether it says anything."""
+        return (self.memory, self.extract, self.knowledge) != (None, None, None)
+
+    def over(self, other: Recalls) -> Recalls:
+        """This, and where it says nothing, the other."""
+        return Recalls(
+            memory=other.memory if self.memory is None else self.memory,
+            extract=other.extract if self.extract is None else self.extract,
+            knowledge=other.knowledge if self.knowledge is None else self.knowledge,
+        )
+
+
 class AgentConfig(BaseModel):
     """What a turn is run with, as it was when the turn was accepted."""
 
@@ -133,12 +174,13 @@ class AgentConfig(BaseModel):
     hooks: tuple[str, ...] = ()
     registered: bool = Field(False, description="`name` is a pydantic-ai agent registered by the worker's imports.")
     delegates: tuple[Delegate, ...] = Field((), description="Agents that this one may ask, as tools.")
+    recalls: Recalls = Field(Recalls(), description="Its memory and knowledge; what it leaves open, its session says.")
 
     @property
     def plain(self) -> bool:
         """Whether it says nothing but a name: then what the session or the workers know by that name is meant."""
         own = self.instructions or self.tools or self.model or self.output_schema or self.registered or self.hooks
-        return not (own or self.delegates)
+        return not (own or self.delegates or self.recalls.said)
 
     def reached(self, queue: str) -> Iterator[tuple[AgentConfig, str]]:
         """This agent and all that it may ask, by itself or through others; each with the queue that it runs on."""
@@ -210,6 +252,16 @@ class TeamSpec(BaseModel):
     queue: str = "turns"
 
 
+class OperationSpec(BaseModel):
+    """A search, or another piece of work for the retrieval role: `kind` says what its body holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    kind: str
+    body: dict[str, Any] = Field(default_factory=dict)
+
+
 class TurnRequest(BaseModel):
     """What a client asks for: the body of a turn, as it is stored. The agent's configuration stands apart."""
 
@@ -220,6 +272,9 @@ class TurnRequest(BaseModel):
     agent: str = "Assistant"
     stream: bool = False
     team: TeamSpec | None = Field(None, description="A team's run: its tasks are turns of their own.")
+    recalls: Recalls = Field(Recalls(), description="Memory and knowledge of its session, where the agent says none.")
+    home: str | None = Field(None, description="The session whose memory and knowledge it uses; None: its own.")
+    operation: OperationSpec | None = Field(None, description="Work for the retrieval role instead of an agent's.")
     parent: str | None = Field(None, description="Id of the turn that waits for this one: a team's run, or an asker.")
     depth: int = Field(0, description="How many agents asked one another until it came to this turn.")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from sessions.operations import OperationRequest
 
 MemoryScopeName = Literal["session", "user"]
 
 
-class SearchMemory(BaseModel):
+class SearchMemory(OperationRequest):
     """Find memories by meaning and by words; the answer is a list of dicts, the best first.
 
     Attributes:
@@ -23,9 +25,8 @@ class SearchMemory(BaseModel):
         min_score: only memories with this score or a better one (0 to 1).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: ClassVar[str] = "search_memory"
 
-    op: Literal["search_memory"] = "search_memory"
     query: str
     limit: Annotated[int, Field(ge=1)] = 5
     types: tuple[Literal["short", "long"], ...] = ("short", "long")
@@ -33,3 +34,9 @@ class SearchMemory(BaseModel):
     scopes: tuple[MemoryScopeName, ...] = ("user", "session")
     user: str | None = None
     min_score: float | None = None
+
+
+class EmbedMemory(OperationRequest):
+    """Make the vectors that the memories of the lane's session or user lack."""
+
+    kind: ClassVar[str] = "embed_memory"

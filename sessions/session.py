@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from broker_config.settings import Settings, SettingsError, queue_name
@@ -11,14 +11,20 @@ from sessions.arguments import flag, policy_named, seconds, short_text
 from sessions.client import FleetClient, get_client
 from sessions.delegation import AgentTool
 from sessions.errors import BadRequest, InvalidTurnId
+from sessions.knowledge import KnowledgeMethods
+from sessions.memory import MemoryMethods
 from sessions.middleware import Middleware, checked
+from sessions.protocol import Recalls
 from sessions.records import RecordMethods
+from sessions.retrieval_config import knowledge_at
+from sessions.retrieval_config import knowledge_config as knowledge_of
+from sessions.retrieval_config import memory_config as memory_of
 from sessions.state import StateMethods
 from sessions.store.keys import new_session_id, split_turn_id, valid_session_id
 from sessions.turn import Turn
 
 
-class Session(StateMethods, RecordMethods):
+class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
     """A conversation. Its turns run one at a time, in the order of acceptance, on any worker of the fleet.
 
     Opening one does no I/O; the first turn creates it.
@@ -36,6 +42,11 @@ class Session(StateMethods, RecordMethods):
             `interrupt` (end the running turn and keep what it finished), `rollback` (end and forget it) or `steer`
             (join the running turn before its next model call).
         waiting_blocks: whether later turns wait while a turn waits for an approval or an outside result.
+        memory: whether its agents use memory where they do not say themselves: True, False, or a dict such as
+            `{"provider": "rag", "extract": True}`. `memory_config` is the same under PraisonAI's name.
+        knowledge: likewise for documents: True, the name of a knowledge base that sessions share (or a list of
+            names), or a dict such as `{"vector_store": {"provider": "qdrant", "config": {"collection_name": ...}}}`.
+            `knowledge_config` is the same under PraisonAI's name.
         settings: another fleet than the environment's.
 
     Raises:
@@ -53,6 +64,10 @@ class Session(StateMethods, RecordMethods):
         session_ttl: float | None = None,
         policy: str = "enqueue",
         waiting_blocks: bool = True,
+        memory: object = None,
+        memory_config: object = None,
+        knowledge: object = None,
+        knowledge_config: object = None,
         settings: Settings | None = None,
     ) -> None:
         self.session_id = new_session_id() if session_id is None else valid_session_id(session_id)
@@ -63,6 +78,8 @@ class Session(StateMethods, RecordMethods):
         self.middleware = checked(middleware)
         self.policy = policy_named(policy)
         self.waiting_blocks = flag("waiting_blocks", waiting_blocks)
+        self.memory = memory_of(memory_config if memory is None else memory)
+        self.knowledge = knowledge_of(knowledge_config if knowledge is None else knowledge)
         self._settings = settings
         self.keys = self.client.keys(self.session_id)
 
@@ -88,8 +105,16 @@ class Session(StateMethods, RecordMethods):
             middleware=self.middleware,
             policy=self.policy,
             waiting_blocks=self.waiting_blocks,
+            memory=self.memory,
+            knowledge=self.knowledge,
             settings=self._settings,
         )
+
+    @property
+    def recalls(self) -> Recalls:
+        """What its agents look up where they do not say themselves."""
+        knowledge = knowledge_at(self.knowledge, self.knowledge) if self.knowledge.on else None
+        return Recalls(memory=self.memory.on or None, extract=self.memory.extract or None, knowledge=knowledge)
 
     def Agent(  # noqa: N802 - the documented name: session.Agent(...)
         self,
@@ -101,6 +126,8 @@ class Session(StateMethods, RecordMethods):
         output_type: Any = None,
         hooks: Sequence[str] = (),
         registered: bool = False,
+        memory: Mapping[str, Any] | bool | None = None,
+        knowledge: object = None,
     ) -> Agent:
         """An agent within this session; see `sessions.Agent` for the arguments."""
         return Agent(
@@ -111,6 +138,8 @@ class Session(StateMethods, RecordMethods):
             output_type=output_type,
             hooks=hooks,
             registered=registered,
+            memory=memory,
+            knowledge=knowledge,
             session=self,
         )
 

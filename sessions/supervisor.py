@@ -22,7 +22,7 @@ from broker_config.settings import Settings
 from sessions.errors import BackendError, EmbeddedServerError
 from sessions.fleet_home import Fingerprint, FleetHome, FleetRecord, end_processes, fingerprint
 from sessions.store.activity import Activity, look
-from sessions.worker_process import Say, WorkerProcess
+from sessions.worker_process import Say, WorkerProcess, missing_for_retrieval
 
 TICK = 0.1
 # Beyond what a worker promises to need for its turns and tools: the time Celery takes to end.
@@ -77,7 +77,10 @@ class Supervisor:
         self._server = EmbeddedServer(settings.home) if settings.embedded else None
         self._resolved = resolved(settings)
         output = None if autostarted else say
-        self._workers = [WorkerProcess(n, self._resolved, self._home, output) for n in range(1, workers + 1)]
+        self._workers = [
+            WorkerProcess(name, self._resolved.model_copy(update={"role": role}), self._home, output)
+            for name, role in _crew(workers)
+        ]
         self._grace = settings.shutdown_grace + settings.tool_grace + STOP_MARGIN
         self._stop = threading.Event()
         self._signals: list[int] = []
@@ -160,7 +163,7 @@ class Supervisor:
     def _revive_workers(self) -> None:
         for worker in self._workers:
             status = worker.check()
-            if status is not None and self._autostarted and not self._ready:
+            if status is not None and self._autostarted and not self._ready and worker.runs_turns:
                 self._say("fleet", f"{worker.name} did not start ({_cause(status)}):\n{worker.last_words()}")
                 self._failed = True
             elif status is not None:
@@ -179,7 +182,7 @@ class Supervisor:
 
     def _check_ready(self) -> None:
         seen = self._look()
-        ours = {(socket.gethostname(), worker.pid) for worker in self._workers}
+        ours = {(socket.gethostname(), worker.pid) for worker in self._workers if worker.runs_turns}
         if seen is not None and any((worker.host, worker.pid) in ours for worker in seen.workers):
             self._ready = True
             self._record("ready")
@@ -214,7 +217,7 @@ class Supervisor:
             self._say("fleet", "server stopped; the data stays")
 
     def _end_leftovers(self) -> None:
-        left = self._home.worker_processes(r"worker-\d+")
+        left = self._home.worker_processes(r"(worker|retrieval)-\d+")
         if left:
             self._say("fleet", f"stopping {len(left)} workers of a fleet that was killed")
             end_processes(left, self._grace)
@@ -246,6 +249,12 @@ class Supervisor:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _crew(workers: int) -> list[tuple[str, str]]:
+    """The worker processes of a fleet, with their roles: one of them owns the embedded index."""
+    turns = [(f"worker-{number}", "turns") for number in range(1, workers + 1)]
+    return [*turns, ("retrieval-1", "retrieval")] if turns and missing_for_retrieval() is None else turns
 
 
 def _cause(status: int) -> str:

@@ -227,10 +227,10 @@ def _task_list(argument: str, tasks: Sequence[Task | str]) -> tuple[Task | str, 
 
 def _member(agent: Agent, queue: str) -> MemberSpec:
     if agent.stand_alone:
-        return MemberSpec(config=agent.config, queue=queue)
+        return MemberSpec(config=agent.own_config, queue=queue)
     session = agent.session
     return MemberSpec(
-        config=agent.config,
+        config=agent.own_config,
         by_name=agent.by_name,
         session=session.session_id,
         queue=session.queue,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
+from sessions.answer import answer
 from sessions.approvals import ApprovalMethods
-from sessions.errors import CorruptRecord, TurnFailed, turn_error
 from sessions.output import OutputType
 from sessions.protocol import Event, TurnStatus
 from sessions.store.keys import SessionKeys
@@ -102,15 +101,3 @@ class Turn(ApprovalMethods):
     def cancel(self) -> TurnStatus:
         """Ask for the turn's end; see `acancel`."""
         return self._client.portal.call(self._client.cancel(self._keys, self._part))
-
-
-def answer(record: TurnRecord, turn_id: str, output: OutputType | None) -> Any:
-    """The answer in a record of a turn that ended, or the exception that says why there is none."""
-    if record.status is TurnStatus.SUCCEEDED:
-        if record.result is None:
-            raise CorruptRecord(f"turn {turn_id!r} succeeded, but its result is missing")
-        value = json.loads(record.result)["output"]
-        return value if output is None else output.load(value, turn_id)
-    if record.error is not None:
-        raise turn_error(record.error.type, f"turn {turn_id!r}: {record.error.message}", record.error.detail)
-    raise TurnFailed(f"turn {turn_id!r} ended as {record.status}")

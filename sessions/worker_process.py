@@ -12,11 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from broker_config.settings import PREFIX, Settings
+from broker_config.settings import PREFIX, RETRIEVAL, Settings
 from sessions.errors import MissingExtra
 from sessions.fleet_home import FleetHome, settings_environment
 
 SPAWN = str(Path(__file__).with_name("spawn.py"))
+_RETRIEVAL_MODULES = (
+    "numpy", "onnxruntime", "tokenizers", "qdrant_client", "qdrant_edge", "pypdf", "docx", "selectolax",
+    "semantic_text_splitter",
+)  # fmt: skip
 LOG_LIMIT_BYTES = 5 * 1024 * 1024
 LONGEST_PAUSE = 30.0
 # A worker that ran for this long did not die of its start: its next pause is short again.
@@ -28,7 +32,7 @@ Say = Callable[[str, str], None]
 
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment of a child that is to have exactly these settings, whatever ours is."""
-    ours = {"REDIS_URL", "CELERY_BROKER_URL", "QDRANT_URL"}
+    ours = {"REDIS_URL", "CELERY_BROKER_URL", "QDRANT_URL", "QDRANT_API_KEY"}
     kept = {name: value for name, value in os.environ.items() if name not in ours and not name.startswith(PREFIX)}
     return {**kept, **settings_environment(settings)}
 
@@ -50,6 +54,11 @@ def need(module: str) -> None:
         raise MissingExtra(f"{module} is not installed, and workers need it: run `pip install 'sessionfleet[worker]'`")
 
 
+def missing_for_retrieval() -> str | None:
+    """A module that the retrieval role needs and that is not installed (the extra `documents`), if any."""
+    return next((module for module in _RETRIEVAL_MODULES if importlib.util.find_spec(module) is None), None)
+
+
 def open_log(path: Path) -> IO[bytes]:
     """A log to append to; one that has grown large becomes `.1` first, so that logs stay bounded."""
     if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
@@ -61,12 +70,13 @@ class WorkerProcess:
     """A worker that is started again when it dies, with growing pauses.
 
     Args:
-        settings: with both addresses filled in; its environment.
+        name: what it is called in this home.
+        settings: with both addresses filled in, and its role; its environment.
         say: takes the lines of its output; None sends them to its log file.
     """
 
-    def __init__(self, number: int, settings: Settings, home: FleetHome, say: Say | None) -> None:
-        self.name = f"worker-{number}"
+    def __init__(self, name: str, settings: Settings, home: FleetHome, say: Say | None) -> None:
+        self.name = name
         self.log = home.logs / f"{self.name}.log"
         self._settings = settings
         self._node = home.worker_name(self.name)
@@ -75,6 +85,11 @@ class WorkerProcess:
         self._started = 0.0
         self._failures = 0
         self._start_at: float | None = None
+
+    @property
+    def runs_turns(self) -> bool:
+        """Whether sessions' turns are run here."""
+        return self._settings.role != RETRIEVAL
 
     @property
     def pid(self) -> int | None:

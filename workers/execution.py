@@ -7,15 +7,27 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from broker_config.settings import Settings
-from sessions.errors import ModelUnavailable, ResultTooLarge, TurnDeadlineExceeded, TurnFailed
-from sessions.protocol import AgentConfig, AskKind, TeamSpec, TurnRequest, TurnStatus
+from sessions.errors import (
+    BackendError,
+    EmbeddingUnavailable,
+    IndexUnavailable,
+    ModelUnavailable,
+    ResultTooLarge,
+    RetrievalUnavailable,
+    StoreUnavailable,
+    TurnDeadlineExceeded,
+    TurnFailed,
+)
+from sessions.protocol import AgentConfig, AskKind, OperationSpec, TeamSpec, TurnRequest, TurnStatus
 from sessions.store.history import HistoryEntry
+from sessions.store.keys import SessionKeys
 from sessions.store.leases import Begun, Ending, LeaseStore
 from sessions.telemetry import get_logger
 from workers.engine import Engine
@@ -25,6 +37,8 @@ from workers.interruption import cancelled_ending
 from workers.journal import LeasedJournal
 from workers.losses import Losses
 from workers.outcomes import Left, Outcome, Parked, Retry, failed
+from workers.recall import Recaller
+from workers.retrieval_runner import RetrievalRunner
 from workers.team_runner import Pause, TeamRunner
 from workers.turn_states import TurnStates
 
@@ -43,6 +57,8 @@ class Execution:
         states: TurnStates,
         teams: TeamRunner,
         engine: Engine,
+        retrieval: RetrievalRunner,
+        recaller: Recaller,
         losses: Losses,
     ) -> None:
         self._settings = settings
@@ -50,34 +66,36 @@ class Execution:
         self._states = states
         self._teams = teams
         self._engine = engine
+        self._retrieval = retrieval
+        self._recaller = recaller
         self._losses = losses
 
     async def outcome(self, held: HeldTurn) -> Outcome:
-        """Run the turn, and when it ends without an answer, cancel what other agents still do for it."""
+        """Run the turn, and when it ends without an answer, clear away what it has left elsewhere."""
         journal = LeasedJournal(self._leases, held)
         outcome = await self._classified(held, journal)
-        if isinstance(outcome, Ending) and outcome.status is not TurnStatus.SUCCEEDED and held.delegations is not None:
+        if isinstance(outcome, Ending) and outcome.status is not TurnStatus.SUCCEEDED:
             try:
-                await held.delegations.cancel()
+                await self._clear_away(held, journal)
             except LeaseLost:
                 return self._losses.lost(held)
         return outcome
 
+    async def _clear_away(self, held: HeldTurn, journal: LeasedJournal) -> None:
+        """Cancel what other agents still do for it, and remove the chunks of a document that is not taken in."""
+        if held.delegations is not None:
+            await held.delegations.cancel()
+        if held.operation is not None:
+            try:
+                await self._retrieval.undo(held, held.operation, journal)
+            except (BackendError, TurnFailed) as error:
+                # They are invisible, and go with the next document of that name or with the scope.
+                _log.warning("operation_not_undone", turn=held.turn_id, error=str(error))
+
     async def _classified(self, held: HeldTurn, journal: LeasedJournal) -> Outcome:
         """Whatever happens is one of the outcomes, and they are told apart here and nowhere else."""
         try:
-            request = _request(held.begun)
-            held.parent = request.parent
-            if request.team is not None:
-                return await self._run_team(held, request.team, journal)
-            held.state.colleagues = held.delegations = self._teams.delegations(held, request, journal)
-            if held.begun.cancelled:
-                return self.cancelled(held)
-            turn = self._input(held, request)
-            held.state.session = await self._states.load(held.keys, held.begun, turn.agent)
-            output = await self._until_deadline(held, held.run(self._engine.run(turn, journal, journal, held.state)))
-            await journal.settle()
-            return self._succeeded(held, turn, output)
+            return await self._run(held, _request(held.begun), journal)
         except LeaseLost:
             return self._losses.lost(held)
         except HandedOver:
@@ -86,6 +104,8 @@ class Execution:
             return _waiting(held, waiting)
         except PassingModelError as error:
             return self._retry(held, error)
+        except (StoreUnavailable, IndexUnavailable, EmbeddingUnavailable) as error:
+            return self._retry(held, PassingModelError(str(error)), RetrievalUnavailable)
         except TurnFailed as error:
             # The caller gets the message; the traceback of a user's tool or agent is seen here only.
             _log.warning("turn_failed", turn=held.turn_id, error=repr(error), exc_info=error)
@@ -96,6 +116,36 @@ class Execution:
             _log.exception("turn_broke", turn=held.turn_id)
             return failed(TurnFailed(f"internal error {type(error).__name__}: {error}"))
 
+    async def _run(self, held: HeldTurn, request: TurnRequest, journal: LeasedJournal) -> Outcome:
+        held.parent = request.parent
+        if request.team is not None:
+            return await self._run_team(held, request.team, journal)
+        if request.operation is not None:
+            return await self._operate(held, request.operation, journal)
+        held.state.colleagues = held.delegations = self._teams.delegations(held, request, journal)
+        if held.begun.cancelled:
+            return self.cancelled(held)
+        turn = self._input(held, request)
+        held.state.session = await self._states.load(held.keys, held.begun, turn.agent)
+        turn = await self._recalled(held, request, turn, journal)
+        output = await self._until_deadline(held, held.run(self._engine.run(turn, journal, journal, held.state)))
+        await journal.settle()
+        return self._succeeded(held, turn, output)
+
+    async def _recalled(
+        self, held: HeldTurn, request: TurnRequest, turn: TurnInput, journal: LeasedJournal
+    ) -> TurnInput:
+        """The turn with what its agent is reminded of, and the tools for more of it."""
+        recalls = turn.agent.recalls
+        if not (recalls.memory or recalls.knowledge):
+            return turn
+        keys = held.keys
+        if request.home is not None:
+            keys = SessionKeys.of(keys.tenant, request.home, self._settings.partitions)
+        held.state.recall = recall = self._recaller.of(keys, turn.user_id, recalls)
+        text = await self._until_deadline(held, held.run(recall.before_turn(turn.message, journal)))
+        return replace(turn, recalled=text)
+
     async def _run_team(self, held: HeldTurn, team: TeamSpec, journal: LeasedJournal) -> Outcome:
         try:
             outcome: Outcome = await self._until_deadline(held, held.run(self._teams.advance(held, team, journal)))
@@ -104,6 +154,15 @@ class Execution:
                 await self._teams.cancel(held, team, journal)
             raise
         return outcome
+
+    async def _operate(self, held: HeldTurn, spec: OperationSpec, journal: LeasedJournal) -> Outcome:
+        held.operation = spec
+        if held.begun.cancelled:
+            return cancelled_ending(held, None, self._states)
+        output = await self._until_deadline(held, held.run(self._retrieval.run(held, spec, journal)))
+        result = json.dumps({"text": "", "output": output}).encode()
+        self._check_size(result)
+        return Ending(TurnStatus.SUCCEEDED, result=result)
 
     async def _until_deadline(self, held: HeldTurn, run: asyncio.Task[T]) -> T:
         left = (held.begun.deadline_ms - held.begun.now_ms) / 1000 - (time.monotonic() - held.began)
@@ -117,6 +176,8 @@ class Execution:
         begun = held.begun
         with _readable():
             agent = _agent(begun.agent) if begun.agent else AgentConfig(name=request.agent)
+        if request.recalls.said:
+            agent = agent.model_copy(update={"recalls": agent.recalls.over(request.recalls)})
         return TurnInput(
             turn_id=held.turn_id,
             session_id=held.keys.session_id,
@@ -132,8 +193,7 @@ class Execution:
 
     def _succeeded(self, held: HeldTurn, turn: TurnInput, output: TurnOutput) -> Ending:
         result = json.dumps({"text": output.text, "output": output.output}).encode()
-        if max(len(result), len(output.messages)) > self._settings.result_limit_bytes:
-            raise ResultTooLarge(f"the answer has {len(result)} bytes. {ResultTooLarge.__doc__}")
+        self._check_size(result, output.messages)
         own, effects = self._states.changes(held.keys, held.begun, held.state.session)
         entry = HistoryEntry(held.begun.part, turn.agent.name, turn.now_ms, output.message_count, output.messages)
         return Ending(
@@ -145,6 +205,10 @@ class Execution:
             state_ops=own,
             effects=effects,
         )
+
+    def _check_size(self, *written: bytes) -> None:
+        if max(map(len, written)) > self._settings.result_limit_bytes:
+            raise ResultTooLarge(f"the answer has {len(written[0])} bytes. {ResultTooLarge.__doc__}")
 
     def _stopped(self, held: HeldTurn) -> Outcome:
         match held.stop:
@@ -162,16 +226,19 @@ class Execution:
     def cancelled(self, held: HeldTurn) -> Ending:
         """The ending of a turn that a client cancelled, interrupted or rolled back."""
         request = _request(held.begun)
-        turn = None if request.team is not None else self._input(held, request)
+        own = request.team is None and request.operation is None
+        turn = self._input(held, request) if own else None
         return cancelled_ending(held, turn, self._states)
 
-    def _retry(self, held: HeldTurn, error: PassingModelError) -> Outcome:
+    def _retry(
+        self, held: HeldTurn, error: PassingModelError, finally_: type[TurnFailed] = ModelUnavailable
+    ) -> Outcome:
         s, tried = self._settings, held.begun.retries
         pause = error.retry_after or min(s.model_backoff_limit, s.model_backoff * 2**tried)
         if tried >= s.model_retries:
-            return failed(ModelUnavailable(f"{error} (tried {tried + 1} times; SESSIONFLEET_MODEL_RETRIES)"))
+            return failed(finally_(f"{error} (tried {tried + 1} times; SESSIONFLEET_MODEL_RETRIES)"))
         if held.begun.now_ms + (time.monotonic() - held.began + pause) * 1000 >= held.begun.deadline_ms:
-            return failed(ModelUnavailable(f"{error} (the next try would be after the turn's deadline)"))
+            return failed(finally_(f"{error} (the next try would be after the turn's deadline)"))
         _log.warning("model_error_passing", turn=held.turn_id, error=str(error), pause=pause, tried=tried + 1)
         return Retry(pause, str(error))
 

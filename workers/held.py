@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sessions.protocol import OperationSpec
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Begun
 from workers.engine.ports import RunState
@@ -54,6 +55,7 @@ class HeldTurn:
         self.seq = begun.seq
         self.parent: str | None = None  # the turn that waits for this one: a team's run, or one that asks its agent
         self.delegations: Delegations | None = None  # the agents that this turn asks
+        self.operation: OperationSpec | None = None  # a piece of work for the retrieval role
         self.task: asyncio.Task[Any] | None = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

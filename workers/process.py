@@ -13,21 +13,26 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from typing import Any, Final, TypeVar
 
 import psutil
+import uuid_utils
 from celery import Celery
 
 from broker_config.redis_clients import async_store
-from broker_config.settings import Settings
+from broker_config.settings import RETRIEVAL, Settings
 from sessions.dispatch import publish_wake
-from sessions.errors import BackendError
-from sessions.store.catalog import forget_worker, living_workers, note_worker
+from sessions.errors import BackendError, IndexLocked
+from sessions.operations import Operations
+from sessions.store.catalog import Catalog, forget_worker, living_workers, note_worker
 from sessions.store.deployment import check_deployment
+from sessions.store.events import Bell
 from sessions.store.leases import LeaseStore
+from sessions.store.memory import MemoryStore
 from sessions.store.scripts import ScriptRunner
+from sessions.store.turns import TurnStore
 from sessions.telemetry import get_logger
 from sessions.worker_info import WorkerInfo
 from workers.background import end_all
@@ -36,8 +41,13 @@ from workers.engine.registry import Registry
 from workers.execution import Execution
 from workers.heartbeat import Heartbeat
 from workers.held import Stop
+from workers.index_claim import IndexClaim
+from workers.lane_janitor import LaneJanitor
 from workers.losses import Losses
+from workers.recall import Recaller
 from workers.rescuer import Rescuer
+from workers.retrieval.parts import RetrievalParts
+from workers.retrieval_runner import RetrievalRunner
 from workers.team_runner import TeamRunner
 from workers.team_tasks import TaskTurns
 from workers.turn_runner import Drained, TurnRunner
@@ -64,6 +74,8 @@ class TurnProcess:
         self._drained: asyncio.Task[None] | None = None
         self._started = time.time()
         self._registry = Registry()
+        self._claim = IndexClaim(settings)
+        self.on_queue: Callable[[str], None] = lambda _: None  # told of a queue that this process begins to serve
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -82,6 +94,7 @@ class TurnProcess:
             sys.path.insert(0, here)
         os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")  # it would look through the stack at each run
         self._registry.load(self.settings.imports)
+        self._claim.start()
         self.call(self._connect())
         self._heartbeat.start()
         # What start-up made lives for ever: keep the collector from walking through it, it would cost half of a
@@ -89,7 +102,7 @@ class TurnProcess:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        _log.info("worker_ready", worker=self.name, queues=self.settings.queues, tools=self._registry.tool_names)
+        _log.info("worker_ready", worker=self.name, queues=self.queues, tools=self._registry.tool_names)
 
     async def _connect(self) -> None:
         s = self.settings
@@ -107,11 +120,18 @@ class TurnProcess:
             thread_limit=s.concurrency,
             hooks=s.hooks,
         )
+        await self._check_index()
+        self._bell = Bell(self.store, uuid_utils.uuid4().hex)
+        turns = TurnStore(self.scripts, self.store, s)
+        self._operations = Operations(turns, self._bell, self._wake)
+        self._memories = MemoryStore(self.scripts, self.store, most=s.memory_limit)
+        self._parts = RetrievalParts(s, self.store, self._memories, self._operations, lambda: self._claim.lock)
+        janitor = LaneJanitor(s, self.store, self._operations, lambda: RETRIEVAL in self.queues)
         self._runner = self._turn_runner()
         rescuer = Rescuer(s, self.scripts, self.store, self._app, self.name, self._wake, self._run_here)
         await self._look_for_namesake()
         await note_worker(self.scripts, self._info(), {})
-        for work in (self._say_alive(), rescuer.run()):
+        for work in (self._say_alive(), rescuer.run(), self._wait_for_index(), janitor.run()):
             self._background.append(self._loop.create_task(work))
 
     async def _look_for_namesake(self) -> None:
@@ -126,7 +146,17 @@ class TurnProcess:
         teams = TeamRunner(s, TaskTurns(s, self.scripts, self.store, self._wake))
         states = TurnStates(s, self.scripts, self.store)
         losses = Losses(self._leases)
-        execution = Execution(s, leases=self._leases, states=states, teams=teams, engine=self._engine, losses=losses)
+        retrieval = RetrievalRunner(s, self._leases, self._parts)
+        execution = Execution(
+            s,
+            leases=self._leases,
+            states=states,
+            teams=teams,
+            engine=self._engine,
+            retrieval=retrieval,
+            recaller=Recaller(s, self._operations, self._memories, Catalog(self.store)),
+            losses=losses,
+        )
         return TurnRunner(
             s,
             leases=self._leases,
@@ -191,6 +221,9 @@ class TurnProcess:
             await forget_worker(self.scripts, self.name)
         except BackendError as error:
             _log.warning("goodbye_not_said", error=str(error))
+        await self._bell.close()
+        await self._parts.close()
+        self._claim.release()
         await self.store.aclose()
 
     # --- work -------------------------------------------------------------------------------------------
@@ -210,8 +243,13 @@ class TurnProcess:
             _log.warning("session_left", session=ref, error=str(error), hint="it is found again by a rescuer")
             return Drained(0, "store unavailable")
 
-    def _run_here(self, ref: str) -> bool:
-        """Run a session without a wake-up, beside Celery's slots but within their number; False when all are taken."""
+    def _run_here(self, ref: str, queue: str) -> bool:
+        """Run a session without a wake-up, beside Celery's slots but within their number; False when all are taken.
+
+        One of a queue that others serve is left to them.
+        """
+        if queue not in self.queues:
+            return True
         if len(self._heartbeat.held) + len(self._unwoken) >= self.settings.concurrency:
             return False
         task = self._loop.create_task(self._run_session(ref))
@@ -229,6 +267,30 @@ class TurnProcess:
             return bool(found)
 
         return self.call(stop())
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that this process serves now."""
+        return self._claim.queues
+
+    async def _check_index(self) -> None:
+        """A worker that can run turns does so all the same when it may not serve retrieval."""
+        try:
+            await self._claim.check(self.store)
+        except IndexLocked as error:
+            if self.settings.role == RETRIEVAL:
+                raise
+            self._claim.give_up()
+            _log.warning("retrieval_not_served", error=str(error))
+
+    async def _wait_for_index(self) -> None:
+        """Serve retrieval, too, once the process is gone that owns this machine's embedded index."""
+        while self._claim.waiting:
+            await asyncio.sleep(_SAY_EVERY)
+            if self._claim.take():
+                await self._check_index()
+                self.on_queue(RETRIEVAL)
+                _log.info("retrieval_taken_over", worker=self.name)
 
     async def _wake(self, ref: str, now_ms: int, queue: str) -> bool:
         try:
@@ -254,7 +316,7 @@ class TurnProcess:
             host=socket.gethostname(),
             pid=os.getpid(),
             started=self._started,
-            queues=s.queues,
+            queues=self.queues,
             concurrency=s.concurrency,
             running=len(self._heartbeat.held),
             turns_done=runner.turns_done if runner else 0,

@@ -41,7 +41,7 @@ class Rescuer:
         app: Celery,
         worker_id: str,
         wake: Wake,
-        run_here: Callable[[str], bool],
+        run_here: Callable[[str, str], bool],
     ) -> None:
         self._settings = settings
         self._scripts = scripts
@@ -52,7 +52,7 @@ class Rescuer:
         self._run_here = run_here
         # At most the lease less 2 s, so that a dead rescuer costs no more than a dead worker (R9).
         self._claim_ms = int(max(1.0, min(3.0, settings.lease - 2.0)) * 1000)
-        self._queues = {*settings.queues, *(name + RESCUE_SUFFIX for name in settings.queues)}
+        self._queues = {*settings.served, *(name + RESCUE_SUFFIX for name in settings.served)}
         self._rest = False
 
     async def run(self) -> None:
@@ -112,8 +112,7 @@ class Rescuer:
 
     def _serve(self, ref: str, queue: str) -> bool:
         """The broker takes no wake-up, because it is gone or full: run the session here; False when no slot is free."""
-        serves_it = queue.removesuffix(RESCUE_SUFFIX) in self._settings.queues
-        return not serves_it or self._run_here(ref)
+        return self._run_here(ref, queue.removesuffix(RESCUE_SUFFIX))
 
     async def _marks(self) -> dict[str, list[int]]:
         """For each queue: how far it was read (acceptance time of the newest wake-up taken, ms), and how long it is."""

@@ -7,6 +7,7 @@ from typing import Any, cast
 from celery import Celery, bootsteps
 from celery.signals import setup_logging, worker_shutting_down
 
+from broker_config.celery_options import RESCUE_SUFFIX
 from broker_config.embedded import EmbeddedServer, resolved
 from broker_config.settings import Settings, load_settings
 from sessions.telemetry import configure_logging
@@ -37,6 +38,19 @@ class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         worker.app.turns = worker.turns
         worker_shutting_down.connect(self._shutting_down, weak=False)
         worker.turns.start()
+        self._consume(worker)
+
+    def _consume(self, worker: Any) -> None:
+        """Take wake-ups of the queues that this process serves, and of others once it does."""
+        queues = worker.app.amqp.queues
+        unserved = [name for name in queues if name.removesuffix(RESCUE_SUFFIX) not in worker.turns.queues]
+        queues.deselect(unserved)
+
+        def begin(queue: str) -> None:
+            for name in (queue + RESCUE_SUFFIX, queue):
+                worker.consumer.call_soon(worker.consumer.add_task_queue, name)
+
+        worker.turns.on_queue = begin
 
     def stop(self, worker: Any) -> None:
         """Drain; the pool's threads are free afterwards."""

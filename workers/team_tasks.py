@@ -97,7 +97,14 @@ class TaskTurns:
     def _new_turn(self, seat: Seat, message: str, seconds: float) -> NewTurn:
         config = seat.member.config
         stored = b"" if seat.member.by_name else config.model_dump_json().encode()
-        request = TurnRequest(message=message, agent=config.name, parent=seat.run, depth=seat.depth)
+        request = TurnRequest(
+            message=message,
+            agent=config.name,
+            recalls=config.recalls,
+            home=seat.member.session if seat.lane else None,
+            parent=seat.run,
+            depth=seat.depth,
+        )
         body = request.model_dump_json().encode()
         return NewTurn(
             part=new_turn_part(),

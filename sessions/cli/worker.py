@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from typing import Annotated, NoReturn
 
 import typer
@@ -18,8 +19,20 @@ from sessions.worker_process import celery_worker, child_environment, need
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": False}
 
 
+class Role(StrEnum):
+    """What a worker does."""
+
+    TURNS = "turns"
+    RETRIEVAL = "retrieval"
+    ALL = "all"
+
+
 def worker(
     context: typer.Context,
+    role: Annotated[
+        Role | None,
+        typer.Option(help="Run turns, search memory and knowledge, or both (default; with --queues: turns)."),
+    ] = None,
     queues: Annotated[str | None, typer.Option(help="Queues to serve, comma separated: turns,vip")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, max=10_000, help="Turns at once.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of this worker; must be its own on this host.")] = None,
@@ -30,7 +43,9 @@ def worker(
     settings = load_settings()
     if queues is not None:
         names = tuple(queue_name(part.strip()) for part in queues.split(",") if part.strip())
-        settings = settings.model_copy(update={"queues": names})
+        settings = settings.model_copy(update={"queues": names, "role": Role.TURNS.value})
+    if role is not None:
+        settings = settings.model_copy(update={"role": role.value})
     if concurrency is not None:
         settings = settings.model_copy(update={"concurrency": concurrency})
     node = f"{name or f'worker-of-{os.getpid()}'}@%h"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from sessions.store.keys import FLEET, WORKERS, worker_key
-from sessions.store.scripts import ScriptRunner
+from sessions.store.scripts import ScriptRunner, translated
 from sessions.worker_info import WorkerInfo
 
 ALIVE_MS: Final = 15_000
 """A worker that said nothing for this long is taken for dead. (Its turns are rescued at their leases' ends.)"""
+_REMEMBERED: Final = 5.0
 
 
 async def note_worker(scripts: ScriptRunner, info: WorkerInfo, consumed: dict[str, int]) -> None:
@@ -23,6 +25,31 @@ async def note_worker(scripts: ScriptRunner, info: WorkerInfo, consumed: dict[st
 async def forget_worker(scripts: ScriptRunner, worker_id: str) -> None:
     """Say that this worker leaves."""
     await scripts.run("note_worker", (FLEET,), worker_id, "", ALIVE_MS)
+
+
+class Catalog:
+    """The living workers, remembered for a few seconds."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._seen: tuple[float, list[WorkerInfo]] = (0.0, [])
+
+    async def workers(self, *, fresh: bool = False) -> list[WorkerInfo]:
+        """The workers that live, as of a moment ago.
+
+        Raises:
+            StoreUnavailable, BackendError: the store did not answer.
+        """
+        seen, workers = self._seen
+        if fresh or not workers or time.monotonic() - seen > _REMEMBERED:
+            with translated():
+                workers = await living_workers(self._client)
+            self._seen = (time.monotonic(), workers)
+        return workers
+
+    async def serves(self, queue: str) -> bool:
+        """Whether a living worker serves a queue."""
+        return any(queue in worker.queues for worker in await self.workers())
 
 
 async def living_workers(client: Any) -> list[WorkerInfo]:

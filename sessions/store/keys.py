@@ -8,8 +8,9 @@ no id and a suffix can meet in one key.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from urllib.parse import quote
 
 import uuid_utils
 
@@ -21,8 +22,13 @@ FLEET = f"{ROOT}:{{fleet}}"
 PARTITION_COUNT = f"{FLEET}:partitions"
 WORKERS = f"{FLEET}:workers"
 CONSUMED = f"{FLEET}:consumed"
+INDEX = f"{FLEET}:index"
+
+WIDE_APP = "~app"
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z")
+# A session, or what is not a session's, with the name of a lane.
+_LANE_ID = re.compile(r"(~[a-z]+:[A-Za-z0-9._%-]+|[A-Za-z0-9][A-Za-z0-9._:@-]{0,127})~[a-z]+\Z")
 _TURN_PART = re.compile(r"[0-9a-f]{32}\Z")
 
 
@@ -61,9 +67,15 @@ def split_turn_id(turn_id: object) -> tuple[str, str]:
     """
     if isinstance(turn_id, str):
         session, mark, part = turn_id.rpartition("~")
-        if mark and _SESSION_ID.match(session) and _TURN_PART.match(part):
+        known = _SESSION_ID.match(session) or _LANE_ID.match(session)
+        if mark and known and _TURN_PART.match(part):
             return session, part
     raise InvalidTurnId(f"turn id {turn_id!r}: {InvalidTurnId.__doc__}")
+
+
+def wide_name(kind: str, name: str) -> str:
+    """What belongs to no session: `~user:<user>`, `~base:<name>`. No session id has a '~', and no two names meet."""
+    return f"~{kind}:{quote(name, safe='').replace('~', '%7E')}"
 
 
 def partition_of(tenant: str, session_id: str, partitions: int) -> int:
@@ -94,10 +106,45 @@ class SessionKeys:
         return cls(session_id=session_id, ref=ref, base=f"{partition}:{ref}", partition=partition)
 
     @classmethod
+    def wide(cls, tenant: str, name: str, partitions: int) -> SessionKeys:
+        """The keys of what a user (`wide_name`) or the tenant (`WIDE_APP`) has, in the partition of that name."""
+        partition = partition_key(partition_of(tenant, name, partitions))
+        ref = f"{tenant}:{name}"
+        return cls(session_id=name, ref=ref, base=f"{partition}:{ref}", partition=partition)
+
+    @classmethod
     def from_ref(cls, ref: str, partitions: int) -> SessionKeys:
-        """The keys for what a wake-up carries: `<tenant>:<escaped session id>`."""
+        """The keys for what a wake-up carries: `<tenant>:<escaped session id>`, or that of a lane."""
         tenant, _, escaped = ref.partition(":")
-        return cls.of(tenant, valid_session_id(escaped.replace("%3A", ":")), partitions)
+        wide = escaped.startswith("~")
+        owner, _, lane = escaped.removeprefix("~").partition("~")
+        if wide:
+            keys = cls.wide(tenant, f"~{owner}", partitions)
+        else:
+            keys = cls.of(tenant, valid_session_id(owner.replace("%3A", ":")), partitions)
+        return keys.lane(lane) if lane else keys
+
+    @classmethod
+    def from_id(cls, tenant: str, session_id: str, partitions: int) -> SessionKeys:
+        """The keys for the session's part of a turn id, which may name a lane."""
+        escaped = session_id if session_id.startswith("~") else session_id.replace(":", "%3A")
+        return cls.from_ref(f"{tenant}:{escaped}", partitions)
+
+    def lane(self, name: str) -> SessionKeys:
+        """A lane beside the session: a mailbox and a lease of its own in the same slot, so that neither waits (R16)."""
+        return replace(
+            self, session_id=f"{self.session_id}~{name}", ref=f"{self.ref}~{name}", base=f"{self.base}~{name}"
+        )
+
+    @property
+    def home(self) -> SessionKeys:
+        """The session, or what else, that a lane stands beside."""
+        return replace(
+            self,
+            session_id=self.session_id.rpartition("~")[0],
+            ref=self.ref.rpartition("~")[0],
+            base=self.base.rpartition("~")[0],
+        )
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -141,6 +188,20 @@ class SessionKeys:
         """Hash: the finished steps of an open turn."""
         return f"{self.base}:turn:{part}:journal"
 
+    def upload(self, part: str) -> str:
+        """String: the document that comes with a turn."""
+        return f"{self.base}:turn:{part}:upload"
+
+    @property
+    def sources(self) -> str:
+        """Hash: what is known of each document of a lane's knowledge."""
+        return f"{self.base}:sources"
+
+    @property
+    def texts(self) -> str:
+        """Hash: texts of chunks, where the index holds none."""
+        return f"{self.base}:texts"
+
     def idempotency(self, key: str) -> str:
         """Hash: the turn that was accepted under this (hashed) key of a client's."""
         return f"{self.base}:idem:{key}"
@@ -148,6 +209,11 @@ class SessionKeys:
     def public_id(self, part: str) -> str:
         """The turn id that users see; it holds its session, so that its partition can be found (R16)."""
         return f"{self.session_id}~{part}"
+
+
+def lanes_key(partition: str) -> str:
+    """Set: the lanes of a partition that have documents."""
+    return f"{partition}:lanes"
 
 
 def bell_channel(partition: str, client: str) -> str:

@@ -151,6 +151,19 @@ class LeaseStore:
             args += (kind, data)
         return _Recording(self._scripts, keys, args)
 
+    async def note(self, keys: SessionKeys, turn: Begun, kind: str, values: Mapping[str, str]) -> None:
+        """Set fields of a lane's `sources` or `texts`; an empty value removes the field.
+
+        Raises:
+            Lost: nothing was written.
+        """
+        args: list[Arg] = [turn.part, turn.lease, kind]
+        for field, value in values.items():
+            args += (field, value)
+        reply = await self._scripts.run("note_sources", keys.pair, *args)
+        if reply[0] == b"lost":
+            raise Lost
+
     async def commit(
         self, keys: SessionKeys, turn: Begun, ending: Ending, seq: int, *, go_on: bool, last_ok: bool
     ) -> Committed:

@@ -10,13 +10,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
-from urllib.parse import quote
 
 import uuid_utils
 
 from sessions.errors import BadRequest, CorruptRecord, InvalidState, SessionOwnerError, StateConflict
 from sessions.state_ops import StateOp
-from sessions.store.keys import SessionKeys, partition_key, partition_of
+from sessions.store.keys import WIDE_APP, SessionKeys, wide_name
 from sessions.store.scripts import ScriptRunner, store_error
 
 
@@ -40,13 +39,9 @@ def session_scope(keys: SessionKeys) -> StateScope:
 
 
 def wide_scope(tenant: str, owner: str | None, partitions: int) -> StateScope:
-    """The state of a user in all sessions, or (None) of the whole tenant.
-
-    '~' cannot be part of a session id, so that no session's keys can meet these.
-    """
-    name = "~app" if owner is None else f"~user:{quote(owner, safe='')}"
-    partition = partition_key(partition_of(tenant, name, partitions))
-    return StateScope("wide", f"{partition}:{tenant}:{name}", partition)
+    """The state of a user in all sessions, or (None) of the whole tenant."""
+    keys = SessionKeys.wide(tenant, WIDE_APP if owner is None else wide_name("user", owner), partitions)
+    return StateScope("wide", keys.base, keys.partition)
 
 
 _REMEMBERED_MS: Final = 60_000

@@ -38,6 +38,7 @@ class NewTurn:
         agent_config: the agent's configuration (JSON); empty for the one that the session knows under this name.
         policy: what becomes of it when the session is busy; message: the text that joins a running turn.
         waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
+        result_ttl: seconds its record outlives it; None: SESSIONFLEET_RESULT_TTL.
     """
 
     part: str
@@ -56,6 +57,7 @@ class NewTurn:
     message: str = ""
     waiting_blocks: bool = True
     approval_timeout: float = 86400.0
+    result_ttl: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +138,12 @@ class TurnStore:
             StoreFull, StoreUnavailable: the store could not take it.
         """
         s = self._settings
+        result_ttl = s.result_ttl if turn.result_ttl is None else turn.result_ttl
         reply = await self._scripts.run(
             "accept_turn", keys.pair,
             turn.part, turn.request, turn.digest, turn.idempotency, turn.user_id or "", int(turn.timeout * 1000),
-            s.mailbox_limit, turn.queue, turn.watcher, turn.watch, int(s.result_ttl * 1000),
-            int(min(s.idempotency_ttl, s.result_ttl) * 1000), s.max_attempts,
+            s.mailbox_limit, turn.queue, turn.watcher, turn.watch, int(result_ttl * 1000),
+            int(min(s.idempotency_ttl, result_ttl) * 1000), s.max_attempts,
             "" if turn.session_ttl is None else int(turn.session_ttl * 1000),
             turn.agent_name, turn.agent_config, turn.policy, int(turn.waiting_blocks),
             int(turn.approval_timeout * 1000), turn.message,

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from broker_config.settings import Settings
+from sessions import Session
 from sessions.errors import BadRequest, SessionExists, SessionOwnerError
 from tests.support.fleet import keys_without_ttl
-from tests.support.remembering import RememberingSession, search_here
+from tests.support.remembering import search_here
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
@@ -28,8 +29,8 @@ def settings(server: Server) -> Settings:
 def open_session(settings: Settings) -> Any:
     search_here(settings)
 
-    def make(session_id: str | None = None, user_id: str | None = None, **options: Any) -> RememberingSession:
-        return RememberingSession(session_id or uuid.uuid4().hex, user_id, settings=settings, **options)
+    def make(session_id: str | None = None, user_id: str | None = None, **options: Any) -> Session:
+        return Session(session_id or uuid.uuid4().hex, user_id, settings=settings, **options)
 
     return make
 
@@ -227,7 +228,7 @@ def test_deleting_and_expiring_leave_no_key(open_session: Any, settings: Setting
 
 
 def _write(url: str, tenant: str, session_id: str, number: int) -> None:
-    session = RememberingSession(session_id, settings=Settings(redis_url=url, tenant=tenant))
+    session = Session(session_id, settings=Settings(redis_url=url, tenant=tenant))
     threads = [
         threading.Thread(target=lambda t=t: [session.add_memory(f"{number}-{t}-{n}") for n in range(10)])
         for t in range(4)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, multiple, rule, run_state_machine_as_test
 
 from broker_config.settings import Settings
-from tests.support.remembering import RememberingSession, search_here
+from sessions import Session
+from tests.support.remembering import search_here
 from tests.support.servers import Server
 
 _examples = itertools.count()
@@ -41,18 +42,18 @@ class MemoryMachine(RuleBasedStateMachine):
         self.owners: dict[tuple[str, str], str] = {}
         self.numbers = itertools.count()
 
-    def _user(self, session: RememberingSession) -> str | None:
+    def _user(self, session: Session) -> str | None:
         return session.user_id or self.owners.get((session.client.settings.tenant, session.session_id))
 
-    def _place(self, session: RememberingSession, scope: str) -> dict[str, dict[str, Any]]:
+    def _place(self, session: Session, scope: str) -> dict[str, dict[str, Any]]:
         name = session.session_id if scope == "session" else self._user(session)
         return self.plain.setdefault((session.client.settings.tenant, scope, str(name)), {})
 
-    def _scope(self, session: RememberingSession, scope: str | None) -> str:
+    def _scope(self, session: Session, scope: str | None) -> str:
         known = "session" if self._user(session) is None else "user"
         return known if scope in (None, "user") else "session"
 
-    def _reached(self, session: RememberingSession) -> dict[str, dict[str, Any]]:
+    def _reached(self, session: Session) -> dict[str, dict[str, Any]]:
         user = self._place(session, "user") if self._user(session) is not None else {}
         return self._place(session, "session") | user
 
@@ -66,14 +67,14 @@ class MemoryMachine(RuleBasedStateMachine):
         owner = self.owners.get((self.tenants[tenant].tenant, name))
         if user is not None and owner not in (None, user):
             return multiple()  # refused, which other tests look at
-        return RememberingSession(name, user, settings=self.tenants[tenant])
+        return Session(name, user, settings=self.tenants[tenant])
 
-    def _mine(self, session: RememberingSession) -> bool:
+    def _mine(self, session: Session) -> bool:
         owner = self.owners.get((session.client.settings.tenant, session.session_id))
         return session.user_id is None or owner in (None, session.user_id)
 
     @rule(target=memories, session=sessions, kind=KINDS, scope=SCOPES, topic=TOPICS)
-    def add(self, session: RememberingSession, kind: str, scope: str | None, topic: str) -> Any:
+    def add(self, session: Session, kind: str, scope: str | None, topic: str) -> Any:
         if not self._mine(session):
             return multiple()
         where = self._scope(session, scope)
@@ -85,7 +86,7 @@ class MemoryMachine(RuleBasedStateMachine):
         return memory_id
 
     @rule(session=sessions, memory_id=memories)
-    def forget(self, session: RememberingSession, memory_id: str) -> None:
+    def forget(self, session: Session, memory_id: str) -> None:
         """Whose id it is does not matter: only what the session reaches is forgotten."""
         if self._mine(session):
             assert session.delete_memory(memory_id) == (memory_id in self._reached(session))
@@ -94,7 +95,7 @@ class MemoryMachine(RuleBasedStateMachine):
                 self._place(session, "user").pop(memory_id, None)
 
     @rule(session=sessions, kind=st.one_of(st.none(), KINDS), scope=SCOPES)
-    def clear(self, session: RememberingSession, kind: str | None, scope: str | None) -> None:
+    def clear(self, session: Session, kind: str | None, scope: str | None) -> None:
         if self._mine(session):
             where = self._scope(session, scope)
             place = self._place(session, where)
@@ -104,7 +105,7 @@ class MemoryMachine(RuleBasedStateMachine):
                 del place[memory_id]
 
     @rule(session=consumes(sessions))
-    def remove(self, session: RememberingSession) -> None:
+    def remove(self, session: Session) -> None:
         """The session's memories go; its user's stay."""
         if self._mine(session):
             place = self._place(session, "session")
@@ -113,7 +114,7 @@ class MemoryMachine(RuleBasedStateMachine):
             self.owners.pop((session.client.settings.tenant, session.session_id), None)
 
     @rule(session=sessions, scope=SCOPES, kind=st.one_of(st.none(), KINDS), topic=st.one_of(st.none(), TOPICS))
-    def search(self, session: RememberingSession, scope: str | None, kind: str | None, topic: str | None) -> None:
+    def search(self, session: Session, scope: str | None, kind: str | None, topic: str | None) -> None:
         """Exactly what is there, in the scope that was asked for."""
         if not self._mine(session):
             return
@@ -129,7 +130,7 @@ class MemoryMachine(RuleBasedStateMachine):
         assert {memory["id"]: memory["text"] for memory in found} == wanted
 
     @rule(session=sessions, memory_id=memories)
-    def look(self, session: RememberingSession, memory_id: str) -> None:
+    def look(self, session: Session, memory_id: str) -> None:
         if self._mine(session):
             wanted = self._reached(session).get(memory_id)
             told = session.get_memory(memory_id)

@@ -32,6 +32,7 @@ class Worker:
             "REDIS_URL": fleet.server.url,
             "SESSIONFLEET_IMPORTS": "tests.support.doubles",
             "SESSIONFLEET_MODEL": "double",
+            "SESSIONFLEET_HOME": str(fleet.folder / "home"),
             "SF_TEST_LEDGER": str(fleet.ledger_path),
             "PYTHONPATH": str(ROOT),
             **fleet.env,
@@ -171,7 +172,7 @@ def keys_without_ttl(server: Server) -> list[str]:
     """All keys of ours that neither expire nor are listed as permanent (docs/keys.md)."""
     permanent = (
         *(":meta", ":history", ":turns", ":agents", ":state", ":memory", ":memory:log", ":memory:vectors"),
-        *(":fence", ":wakeups", "{fleet}:partitions"),
+        *(":sources", ":texts", ":lanes", ":fence", ":wakeups", "{fleet}:partitions", "{fleet}:index"),
     )
     with server.client() as client:
         names = [raw.decode() for raw in client.scan_iter("sf:v1:*", count=1000)]

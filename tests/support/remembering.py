@@ -1,23 +1,16 @@
-"""Sessions with memory, whose searches run in this process instead of a retrieval worker."""
+"""Searches of memory that run in this process instead of a retrieval worker."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-
 from broker_config.settings import Settings
-from sessions import Session
 from sessions.client import get_client
-from sessions.memory import MemoryMethods
+from sessions.operations import OperationRequest
 from sessions.retrieval_requests import SearchMemory
 from sessions.store.keys import SessionKeys
 from tests.support.retrieval_doubles import WordEmbedding, WordLexical
 from workers.retrieval.memory import MemorySearch, scopes_of
-
-
-class RememberingSession(MemoryMethods, Session):
-    """A session whose memory can be searched once `search_here` was called for its settings."""
 
 
 def search_here(settings: Settings) -> None:
@@ -25,7 +18,7 @@ def search_here(settings: Settings) -> None:
     client = get_client(settings)
     searches: list[MemorySearch] = []
 
-    async def retrieve(keys: SessionKeys, request: BaseModel, *, user_id: str | None, timeout: float | None) -> Any:
+    async def retrieve(keys: SessionKeys, request: OperationRequest, *, timeout: float | None = None) -> Any:
         assert isinstance(request, SearchMemory)
         if not searches:
             searches.append(MemorySearch(client.memory, WordEmbedding(), WordLexical()))

@@ -46,7 +46,7 @@ def rescuer(store: _Store, broker: str) -> Rescuer:
     async def wake(*_: Any) -> bool:
         return True
 
-    return Rescuer(settings, _Claims(), store, app, "w1", wake, lambda _: True)  # type: ignore[arg-type]
+    return Rescuer(settings, _Claims(), store, app, "w1", wake, lambda *_: True)  # type: ignore[arg-type]
 
 
 async def test_a_broker_that_is_gone_does_not_end_the_rescue() -> None:
@@ -71,8 +71,8 @@ async def test_what_the_broker_takes_no_wake_for_runs_here(queue: str, here: lis
         tried.append(ref)
         return False
 
-    def run_here(ref: str) -> bool:
-        ran.append(ref)
+    def run_here(ref: str, of: str) -> bool:
+        ran.extend([ref] if of == "turns" else [])
         return True
 
     class _Due(_Claims):
@@ -105,7 +105,7 @@ async def test_a_queue_that_nobody_serves_is_not_filled_by_each_new_worker() -> 
     app.conf.update(celery_options(settings))
     with app.connection_for_write() as connection:
         connection.SimpleQueue("turns.vip.rescue").put("a wake-up of an earlier worker's")
-        look = Rescuer(settings, _Due(), _Store(), app, "w1", wake, lambda _: True).look  # type: ignore[arg-type]
+        look = Rescuer(settings, _Due(), _Store(), app, "w1", wake, lambda *_: True).look  # type: ignore[arg-type]
         await look()
         assert woken == []
         await look()
@@ -127,7 +127,7 @@ async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None
             raise ValueError("nobody foresaw this")
 
     settings = Settings(redis_url="redis://127.0.0.1:1/0", celery_broker_url="memory://")  # type: ignore[call-arg]
-    broken = Rescuer(settings, _Broken(), _Store(), Celery("test", set_as_current=False), "w1", None, lambda _: True)  # type: ignore[arg-type]
+    broken = Rescuer(settings, _Broken(), _Store(), Celery("test", set_as_current=False), "w1", None, lambda *_: True)  # type: ignore[arg-type]
     task = asyncio.create_task(broken.run())
     await asyncio.wait_for(again.wait(), 5)
     task.cancel()
@@ -151,7 +151,7 @@ async def test_the_share_of_a_dead_worker_is_taken_before_its_leases_end(server:
     await client.zadd(f"{base}:workers", {"w1": now + 60_000, "dead": now - 2_001})
     app = Celery("test", set_as_current=False)
     app.conf.update(celery_options(settings))
-    one = Rescuer(settings, _OwnFleet(client), _Store(), app, "w1", None, lambda _: True)  # type: ignore[arg-type]
+    one = Rescuer(settings, _OwnFleet(client), _Store(), app, "w1", None, lambda *_: True)  # type: ignore[arg-type]
     await one.look()
     assert len(looks[0]) == 16
     await client.delete(f"{base}:workers")

@@ -27,6 +27,7 @@ from sessions.tools import ToolContext, ToolSpec, spec_of
 from workers.engine.delegating import delegate_spec, delegate_tool
 from workers.engine.journal import Journal
 from workers.engine.models import ModelResolver
+from workers.engine.recalling import recall_specs, recall_tools
 from workers.engine.registry import RegisteredTool, Registry
 from workers.engine.scope import current_tool
 
@@ -108,8 +109,8 @@ class AgentCache:
             options["model"] = self._models.resolve(config.model)
         if config.instructions:
             options["instructions"] = config.instructions
-        if tools or config.delegates:
-            options["toolsets"] = [FunctionToolset(_all_tools(config, tools))]
+        if added := _all_tools(config, tools):
+            options["toolsets"] = [FunctionToolset(added)]
         if config.output_schema is not None:
             options["output_type"] = _output_type(config)
         specs = {**_own_specs(agent), **_specs(config, tools)}
@@ -160,11 +161,13 @@ def _output_type(config: AgentConfig) -> Any:
 
 
 def _all_tools(config: AgentConfig, tools: Sequence[RegisteredTool]) -> list[Tool[Any]]:
-    return [*(_as_tool(tool) for tool in tools), *(delegate_tool(delegate) for delegate in config.delegates)]
+    own = [*(_as_tool(tool) for tool in tools), *(delegate_tool(delegate) for delegate in config.delegates)]
+    return [*own, *recall_tools(config, [tool.name for tool in own])]
 
 
 def _specs(config: AgentConfig, tools: Sequence[RegisteredTool]) -> dict[str, ToolSpec]:
-    every = [*(tool.spec for tool in tools), *(delegate_spec(delegate) for delegate in config.delegates)]
+    own = [*(tool.spec for tool in tools), *(delegate_spec(delegate) for delegate in config.delegates)]
+    every = [*recall_specs(config), *own]
     return {spec.name: spec for spec in every}
 
 

@@ -19,7 +19,7 @@ from workers.engine.hooks import HookChain
 from workers.engine.models import OFFLINE, ModelResolver
 from workers.engine.ports import EventSink, RunState, StepJournal, TurnInput, TurnOutput, Waiting
 from workers.engine.registry import Registry
-from workers.engine.scope import TurnScope, current_scope
+from workers.engine.scope import TurnScope, current_recall, current_scope
 from workers.engine.transcript import input_digest, load_history, turn_output, with_output
 
 # A turn is bounded by its deadline; pydantic-ai's own bound of 50 requests would cut long ones short.
@@ -78,6 +78,7 @@ class Engine:
         hooks = HookChain(self._registry.chosen_hooks((*self._hooks, *turn.agent.hooks)), turn)
         scope = self._scope(turn, journal, events, state, prepared, hooks)
         token = current_scope.set(scope)
+        recall = current_recall.set(state.recall)
         try:
             message = await hooks.message(turn.message, journal)
             result = await self._run_agent(turn, message, prepared, scope.deltas)
@@ -99,6 +100,7 @@ class Engine:
             raise cause from (cause.__cause__ or error)
         finally:
             current_scope.reset(token)
+            current_recall.reset(recall)
             if scope.deltas is not None:
                 await scope.deltas.close()
 
@@ -106,6 +108,9 @@ class Engine:
         self, turn: TurnInput, message: str, prepared: PreparedAgent, deltas: DeltaBuffer | None
     ) -> AgentRunResult[Any]:
         options: Mapping[str, Any] = prepared.options
+        if turn.recalled:
+            own = options.get("instructions")
+            options = {**options, "instructions": [own, turn.recalled] if own else turn.recalled}
         # Keeps the spans of replayed steps out of the traces: they were reported when the steps ran.
         with replay_scope():
             return await prepared.agent.run(

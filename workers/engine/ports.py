@@ -38,6 +38,7 @@ class TurnInput:
         turn_id: public id of the turn; also the run id of the engine.
         history: the past turns of the session, oldest first, whichever agent answered them.
         now_ms: the store's time when the turn first began, in milliseconds since the epoch.
+        recalled: memories and passages for the model's instructions, '' for none.
         default_model: the model of agents that name none.
     """
 
@@ -51,6 +52,7 @@ class TurnInput:
     stream: bool
     now_ms: int
     default_model: str
+    recalled: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,22 @@ class Colleagues(Protocol):
         ...
 
 
+class Recall(Protocol):
+    """Memory and knowledge, for the tools that an agent has for them."""
+
+    async def search_memory(self, query: str) -> list[dict[str, Any]]:
+        """Memories of the session and its user: dicts with `text`."""
+        ...
+
+    async def search_knowledge(self, query: str) -> list[dict[str, Any]]:
+        """Passages: dicts with `text`, `source`, `page`."""
+        ...
+
+    async def remember(self, key: str, text: str) -> None:
+        """Keep a text for later turns; the same key again keeps it once."""
+        ...
+
+
 @dataclass(slots=True)
 class RunState:
     """What the runner and the engine tell each other while a turn runs.
@@ -133,7 +151,7 @@ class RunState:
     runner may cancel the run as long as no tool is running (a tool that is cut short would be left in doubt).
     `steered` says that there is unread steering, to be taken before the next model call.
     `session` is the state that tools read and change; the commit takes its changes.
-    `colleagues` asks other agents.
+    `colleagues` asks other agents. `recall` searches memory and knowledge.
     """
 
     draining: bool = False
@@ -141,6 +159,7 @@ class RunState:
     steered: bool = False
     session: TurnState = field(default_factory=TurnState)
     colleagues: Colleagues | None = None
+    recall: Recall | None = None
 
 
 class PassingModelError(Exception):

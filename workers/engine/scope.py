@@ -15,7 +15,7 @@ from sessions.protocol import Ask, Usage
 from sessions.tools import ToolContext, ToolSpec
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.hooks import HookChain
-from workers.engine.ports import EventDraft, HandedOver, RunState, StepJournal, TurnInput
+from workers.engine.ports import EventDraft, HandedOver, Recall, RunState, StepJournal, TurnInput
 
 Raised = TypeVar("Raised", bound=Exception)
 
@@ -96,4 +96,6 @@ class TurnScope:
 
 
 current_scope: ContextVar[TurnScope | None] = ContextVar("sessionfleet_turn", default=None)
+# Apart from the scope, which tools do not see: what runs within one is no part of the turn's journal.
+current_recall: ContextVar[Recall | None] = ContextVar("sessionfleet_recall", default=None)
 current_tool: ContextVar[ToolContext] = ContextVar("sessionfleet_tool")

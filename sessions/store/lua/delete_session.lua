@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Removes a session with all it has. A worker that runs one of its turns loses its lease and can write nothing.
 -- KEYS 1 session base   (deletes every key of the session)
--- KEYS 2 partition base (writes :wakeups zset, :dead zset)
+-- KEYS 2 partition base (writes :wakeups zset, :dead zset, :lanes set)
 -- ARGV 1 user id, or ''
 -- Returns deleted, keys removed, turns removed, open turns among them, memories removed | owner
 --!include session
@@ -21,11 +21,12 @@ for id in pairs(ids) do
   for idem in string.gmatch((idems[1] or '') .. ' ' .. (idems[2] or ''), '%S+') do
     removed = removed + redis.call('UNLINK', S .. ':idem:' .. idem)
   end
-  removed = removed + redis.call('UNLINK', t, t .. ':events', t .. ':journal', t .. ':inbox')
+  removed = removed + redis.call('UNLINK', t, t .. ':events', t .. ':journal', t .. ':inbox', t .. ':upload')
   redis.call('ZREM', P .. ':dead', ref() .. '~' .. id)
   turns = turns + 1
 end
 for _, name in ipairs(SESSION_KEYS) do removed = removed + redis.call('UNLINK', S .. ':' .. name) end
 removed = removed + redis.call('UNLINK', S .. ':mailbox', S .. ':lease', S .. ':expired', S .. ':outbox', S .. ':waiting')
 redis.call('ZREM', P .. ':wakeups', ref())
+redis.call('SREM', P .. ':lanes', ref())
 return { 'deleted', removed, turns, open, memories }

@@ -4,7 +4,7 @@ local S, P
 local LOST_WAKE_MS = 2000 -- a wake-up not taken for this long is looked at again
 local TOMBSTONE_MS = 2592000000 -- for 30 days an expired session is told from one that never was
 local SESSION_KEYS = {
-  'meta', 'history', 'turns', 'agents', 'state', 'checkpoints', 'memory', 'memory:log', 'memory:vectors',
+  'meta', 'history', 'turns', 'agents', 'state', 'checkpoints', 'memory', 'memory:log', 'memory:vectors', 'sources', 'texts',
 }
 local FINAL = { succeeded = true, failed = true, cancelled = true, dead_lettered = true }
 
@@ -109,7 +109,7 @@ local function end_turn(id, status, now, token, seq, fields)
   redis.call('HSET', t, 'status', status, 'ended', now, unpack(fields))
   redis.call('LREM', S .. ':mailbox', 1, id)
   redis.call('ZREM', S .. ':waiting', id)
-  redis.call('UNLINK', t .. ':inbox')
+  redis.call('UNLINK', t .. ':inbox', t .. ':upload')
   if status == 'dead_lettered' then
     redis.call('PEXPIRE', t .. ':journal', ttl)
     redis.call('ZREMRANGEBYSCORE', P .. ':dead', '-inf', now - ttl)

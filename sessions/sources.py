@@ -1,0 +1,129 @@
+"""What `add_knowledge` was given: a file, bytes, an address or a text; told apart here, and files are read here.
+
+The worker is on another machine, so a path never travels: its bytes do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from sessions.arguments import encodes
+from sessions.errors import BadRequest, DocumentEmpty, DocumentTooLarge
+
+SUFFIXES: Final = frozenset(
+    [
+        ".pdf",
+        ".docx",
+        ".html",
+        ".htm",
+        ".xhtml",
+        ".md",
+        ".markdown",
+        ".txt",
+        ".text",
+        ".rst",
+        ".log",
+        ".csv",
+        ".tsv",
+        ".json",
+        ".jsonl",
+        ".ndjson",
+    ]
+)
+_ADDRESS: Final = re.compile(r"https?://\S+\Z", re.I)
+_LONGEST_PATH: Final = 1024
+_LONGEST_NAME: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A document before it is sent.
+
+    Attributes:
+        name: what it is called from then on; the same name again replaces it.
+        data: its bytes, of a file or as given; text, url: likewise, where it is one of those.
+    """
+
+    name: str
+    origin: Literal["upload", "text", "url"]
+    data: bytes = b""
+    text: str = ""
+    url: str = ""
+
+
+def read_source(given: object, name: str | None, limit: int) -> Source:
+    """Tell what was given, and read it if it is a file.
+
+    Raises:
+        FileNotFoundError: it looks like a file, and there is none. DocumentTooLarge, DocumentEmpty, BadRequest.
+    """
+    if name is not None and (not isinstance(name, str) or not name.strip() or len(name) > 512 or not encodes(name)):
+        raise BadRequest(f"name {name!r}: give the document a name of 1 to 512 characters")
+    if isinstance(given, bytes | bytearray | memoryview):
+        return _upload(name or f"document-{_digest(bytes(given))}", bytes(given), limit)
+    if isinstance(given, Path):
+        return _file(given, name, limit)
+    if not isinstance(given, str) or not encodes(given):
+        raise BadRequest(f"add_knowledge({type(given).__name__}): give a path, a text, bytes or an address")
+    if _ADDRESS.match(given):
+        return Source(name or given, "url", url=given)
+    if _may_be_path(given) and Path(given).exists():
+        return _file(Path(given), name, limit)
+    if _looks_like_file(given):
+        raise FileNotFoundError(
+            f"there is no file {given!r} (working directory {str(Path.cwd())!r}); to add these words as a text, give "
+            "them as bytes with name='….txt'"
+        )
+    return _text(given, name, limit)
+
+
+def _file(path: Path, name: str | None, limit: int) -> Source:
+    if path.is_dir():
+        raise BadRequest(f"{str(path)!r} is a folder: add its files one by one, or as a list")
+    if path.exists() and path.stat().st_size > limit:  # before it is read
+        raise DocumentTooLarge(_too_large(str(path), path.stat().st_size, limit))
+    return _upload(name or path.name, path.read_bytes(), limit)
+
+
+def _upload(name: str, data: bytes, limit: int) -> Source:
+    if not data:
+        raise DocumentEmpty(f"{name!r} is empty: there is nothing to add")
+    if len(data) > limit:
+        raise DocumentTooLarge(_too_large(name, len(data), limit))
+    return Source(name, "upload", data=data)
+
+
+def _text(text: str, name: str | None, limit: int) -> Source:
+    if not text.strip():
+        raise DocumentEmpty("the text is empty: there is nothing to add")
+    data = text.encode()
+    if len(data) > limit:
+        raise DocumentTooLarge(_too_large(name or "the text", len(data), limit))
+    return Source(name or f"text-{_digest(data)}", "text", text=text)
+
+
+def _too_large(name: str, size: int, limit: int) -> str:
+    hint = "send it in parts, or set SESSIONFLEET_DOCUMENT_LIMIT_BYTES"
+    return f"{name!r} has {size:,} bytes, the limit is {limit:,}: {hint}"
+
+
+def _may_be_path(text: str) -> bool:
+    return (
+        len(text) <= _LONGEST_PATH
+        and "\n" not in text
+        and "\0" not in text
+        and len(text.rsplit("/", maxsplit=1)[-1]) <= 255
+    )
+
+
+def _looks_like_file(text: str) -> bool:
+    """One line that ends as the names of documents do."""
+    return _may_be_path(text) and Path(text.strip()).suffix.lower() in SUFFIXES
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]

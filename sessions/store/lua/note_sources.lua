@@ -1,0 +1,19 @@
+#!lua
+-- Notes what became of documents: the list of a lane's knowledge, or the texts of their chunks.
+-- KEYS 1 session base   (writes :sources hash or :texts hash; reads :lease, :turn:<id> hash)
+-- KEYS 2 partition base (writes :lanes set)
+-- ARGV 1 turn id · 2 lease value · 3 sources | texts · 4... field, value ('' removes the field)
+-- Returns ok | lost (nothing written)
+--!include session
+S, P = KEYS[1], KEYS[2]
+local r = redis.call('HMGET', turn_key(ARGV[1]), 'owner', 'status')
+if redis.call('GET', S .. ':lease') ~= ARGV[2] or r[1] ~= ARGV[2] or r[2] ~= 'running' then return { 'lost' } end
+local key = S .. (ARGV[3] == 'texts' and ':texts' or ':sources')
+for i = 4, #ARGV, 2 do
+  if ARGV[i + 1] == '' then redis.call('HDEL', key, ARGV[i]) else redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
+end
+-- The lanes that have documents: they are found by this when their session expires.
+if key == S .. ':sources' then
+  redis.call(redis.call('EXISTS', key) == 1 and 'SADD' or 'SREM', P .. ':lanes', ref())
+end
+return { 'ok' }

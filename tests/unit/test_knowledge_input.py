@@ -1,0 +1,124 @@
+"""What `knowledge=`, `memory=` and `add_knowledge` take, and how they refuse the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessions.errors import BadRequest, DocumentEmpty, DocumentTooLarge
+from sessions.retrieval_config import KnowledgeConfig, MemoryConfig, knowledge_config, memory_config
+from sessions.sources import read_source
+
+LIMIT = 1000
+
+
+def test_the_documents_knowledge_configuration_names_a_collection() -> None:
+    """S6: provider chroma is taken, with one warning that Qdrant serves it; its path is ignored."""
+    given = {"vector_store": {"provider": "chroma", "config": {"collection_name": "docs", "path": ".sessions/k"}}}
+    with pytest.warns(UserWarning, match="Qdrant serves it") as caught:
+        config = knowledge_config(given)
+    assert len(caught) == 1
+    assert config == KnowledgeConfig(on=True, collection="docs")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, KnowledgeConfig()),
+        (False, KnowledgeConfig()),
+        (True, KnowledgeConfig(on=True)),
+        ("handbook", KnowledgeConfig(on=True, bases=("handbook",))),
+        (["a", "b"], KnowledgeConfig(on=True, bases=("a", "b"))),
+        ({"scope": "user"}, KnowledgeConfig(on=True, scope="user")),
+        ({"bases": "handbook"}, KnowledgeConfig(on=True, bases=("handbook",))),
+    ],
+)
+def test_ways_to_say_which_knowledge(given: object, expected: KnowledgeConfig) -> None:
+    """A flag, a base, several, or a dict."""
+    assert knowledge_config(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"vector_store": {"provider": "pinecone"}}, "'qdrant', 'chroma'"),
+        ({"vektor_store": {}}, "it takes 'bases', 'scope', 'vector_store'"),
+        ({"vector_store": {"config": {"collection_name": "a/b"}}}, "letters, digits"),
+        ("../x", "letters, digits"),
+        ({"scope": "everyone"}, '"session" or "user"'),
+        (7, "the name of a knowledge base"),
+    ],
+)
+def test_knowledge_that_cannot_be(given: object, says: str) -> None:
+    """Each with what to give instead."""
+    with pytest.raises(BadRequest, match=says):
+        knowledge_config(given)
+
+
+def test_the_documents_memory_configuration_is_taken() -> None:
+    """S3."""
+    assert memory_config({"provider": "rag", "use_embedding": True}) == MemoryConfig(on=True)
+    assert memory_config({"extract": True}) == MemoryConfig(on=True, extract=True)
+    assert memory_config(True) == MemoryConfig(on=True)
+
+
+def test_an_unknown_memory_provider_is_an_error_that_lists_the_known() -> None:
+    """S3."""
+    with pytest.raises(BadRequest, match="'rag', 'redis'"):
+        memory_config({"provider": "mem0"})
+
+
+def test_a_path_is_read_here(tmp_path: Path) -> None:
+    """S7: the worker is on another machine."""
+    file = tmp_path / "notes.md"
+    file.write_text("# Notes")
+    for given in (file, str(file)):
+        source = read_source(given, None, LIMIT)
+        assert (source.name, source.origin, source.data) == ("notes.md", "upload", b"# Notes")
+
+
+@pytest.mark.parametrize("name", ["research_paper.pdf", "calendar.pdf", "folder/my report.docx", "./data.CSV"])
+def test_what_looks_like_a_file_and_is_none_is_an_error(name: str, tmp_path: Path, monkeypatch: Any) -> None:
+    """S7: not a text."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="as a text"):
+        read_source(name, None, LIMIT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Important finding: AI improves efficiency by 40%", "See report.pdf for more.", "a\nb.txt\n", "1.5 is a number"],
+)
+def test_a_text_is_a_text(text: str) -> None:
+    """S7."""
+    source = read_source(text, None, LIMIT)
+    assert (source.origin, source.text) == ("text", text)
+    assert source.name == read_source(text, None, LIMIT).name, "the same text has the same name"
+
+
+def test_an_address_is_an_address() -> None:
+    """The worker fetches it, where that is allowed."""
+    assert read_source("https://example.org/a.pdf", None, LIMIT).url == "https://example.org/a.pdf"
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [(b"", DocumentEmpty), ("  ", DocumentEmpty), (b"x" * 1001, DocumentTooLarge), ("é" * 501, DocumentTooLarge),
+     (7, BadRequest), ("\ud800", BadRequest)],
+)  # fmt: skip
+def test_what_cannot_be_added(given: object, error: type[Exception]) -> None:
+    """Refused before anything is sent."""
+    with pytest.raises(error):
+        read_source(given, None, LIMIT)
+
+
+def test_a_folder_and_a_large_file_are_refused(tmp_path: Path) -> None:
+    """The file before it is read."""
+    with pytest.raises(BadRequest, match="folder"):
+        read_source(tmp_path, None, LIMIT)
+    large = tmp_path / "large.txt"
+    large.write_bytes(b"x" * (LIMIT + 1))
+    with pytest.raises(DocumentTooLarge, match="1,001 bytes"):
+        read_source(large, None, LIMIT)

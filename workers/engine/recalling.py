@@ -1,0 +1,79 @@
+"""Tools that an agent with memory or knowledge has: to search, and to remember."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_ai import ModelRetry, Tool
+
+from sessions.protocol import AgentConfig
+from sessions.tools import ToolSpec
+from workers.engine.ports import Recall
+from workers.engine.scope import current_recall, current_tool
+
+NONE_FOUND = "Nothing was found."
+
+
+async def remember(fact: str) -> str:
+    """Remember a lasting fact about the user or the matter at hand, for later conversations.
+
+    Args:
+        fact: one short sentence that can be understood by itself
+    """
+    if not fact.strip():
+        raise ModelRetry("Give the fact as a sentence.")
+    await _recall().remember(current_tool.get().idempotency_key, fact)
+    return "Remembered."
+
+
+async def search_memory(query: str) -> str:
+    """Search what is remembered from earlier conversations.
+
+    Args:
+        query: what to look for, in a few words
+    """
+    found = await _recall().search_memory(query)
+    return "\n".join(f"- {item['text']}" for item in found) or NONE_FOUND
+
+
+async def search_knowledge(query: str) -> str:
+    """Search the documents of the knowledge base; name the source when you use a passage.
+
+    Args:
+        query: what to look for, in a few words
+    """
+    found = await _recall().search_knowledge(query)
+    return "\n\n".join(f"[{place(item)}]\n{item['text']}" for item in found) or NONE_FOUND
+
+
+def recall_tools(config: AgentConfig, taken: Sequence[str]) -> list[Tool[Any]]:
+    """The tools of an agent, as far as its own do not have their names."""
+    wanted = []
+    if config.recalls.memory:
+        wanted += [remember, search_memory]
+    if config.recalls.knowledge:
+        wanted.append(search_knowledge)
+    return [Tool(function, name=function.__name__) for function in wanted if function.__name__ not in taken]
+
+
+def recall_specs(config: AgentConfig) -> list[ToolSpec]:
+    """Searching again does no harm, and a fact that is remembered again is kept once."""
+    return [ToolSpec(tool.name, retry="safe") for tool in recall_tools(config, config.tools)]
+
+
+def place(item: dict[str, Any]) -> str:
+    """Where a passage stands: its document, and the page or heading."""
+    parts = [str(item["source"])]
+    if item.get("page") is not None:
+        parts.append(f"page {item['page']}")
+    elif item.get("heading"):
+        parts.append(str(item["heading"]))
+    return ", ".join(parts)
+
+
+def _recall() -> Recall:
+    recall = current_recall.get()
+    if recall is None:
+        raise RuntimeError("memory and knowledge are there within a turn only")
+    return recall

@@ -1,0 +1,66 @@
+"""Removes the documents of sessions that expired: Redis forgets a session by itself, the knowledge index does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from broker_config.settings import Settings
+from sessions.errors import BackendError, SessionBusy
+from sessions.knowledge_requests import RemoveKnowledge
+from sessions.operations import Operations
+from sessions.scopes import session_name
+from sessions.store.keys import SessionKeys, lanes_key, partition_key
+from sessions.store.scripts import translated
+from sessions.telemetry import get_logger
+
+_log = get_logger(__name__)
+_PAUSE: Final = 30.0
+
+
+class LaneJanitor:
+    """Looks now and then for lanes whose session is gone. Runs where retrieval is served; two do no harm."""
+
+    def __init__(self, settings: Settings, store: Any, operations: Operations, serves: Callable[[], bool]) -> None:
+        self._settings = settings
+        self._store = store
+        self._operations = operations
+        self._serves = serves
+
+    async def run(self) -> None:
+        """Look every half minute, for ever."""
+        while True:
+            await asyncio.sleep(_PAUSE)
+            try:
+                if self._serves():
+                    await self.look()
+            except (BackendError, SessionBusy) as error:
+                _log.warning("lanes_not_looked_through", error=str(error))
+
+    async def look(self) -> int:
+        """Look once; of how many sessions something was left."""
+        found = 0
+        for partition in range(self._settings.partitions):
+            with translated():
+                refs = await self._store.smembers(lanes_key(partition_key(partition)))
+            for ref in refs:
+                found += await self._clear_up(SessionKeys.from_ref(ref.decode(), self._settings.partitions))
+        return found
+
+    async def _clear_up(self, lane: SessionKeys) -> bool:
+        session = lane.home
+        if session.session_id.startswith("~"):
+            return False  # of a user, or a base: those do not expire
+        with translated():
+            if await self._store.exists(session.meta):
+                return False
+            left = await self._store.exists(lane.sources)
+        if left:
+            request = RemoveKnowledge(scope=session_name(session.session_id))
+            key = "expired"  # one at a time, whoever else looks
+            await self._operations.submit(
+                lane, request, timeout=self._settings.retrieval_timeout, idempotency_key=key, passing=True
+            )
+            _log.info("documents_of_expired_session", session=session.ref)
+        return True

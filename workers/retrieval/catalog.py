@@ -1,0 +1,124 @@
+"""The list of a scope's documents, a hash in the store: what `list_knowledge` shows, and what tells what is known.
+
+A document's field is `<collection>/<source>`. `#<collection>/<digest>` names the document that has this content, so
+that nobody looks through all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+from sessions.errors import CorruptRecord
+from sessions.store.keys import SessionKeys
+from sessions.store.scripts import translated
+from workers.retrieval.operating import Notes
+
+_PAGE: Final = 500
+_Raw = bytes  # within `Entry` the name is a field's
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One document of a scope.
+
+    Attributes:
+        revision: digest of all that its chunks were made of; digest: SHA-256 of its content.
+        bytes: of the content; pages: None where its kind has none.
+        model: id of the embedding model; added_ms: milliseconds since the epoch.
+    """
+
+    source: str
+    collection: str
+    revision: str
+    digest: str
+    bytes: int
+    model: str
+    added_ms: int
+    kind: str = ""
+    pages: int | None = None
+    chunks: int = 0
+    metadata: dict[str, Any] = field(default_factory=dict)
+    v: int = 1
+
+    @property
+    def field(self) -> str:
+        """Its field in the hash."""
+        return f"{self.collection}/{self.source}"
+
+    @property
+    def digest_field(self) -> str:
+        """The field that names it by its content."""
+        return f"#{self.collection}/{self.digest}"
+
+    @property
+    def untitled(self) -> bool:
+        """Whether its name was made up of its content, as that of a text is: it says nothing."""
+        return self.source in (f"text-{self.digest[:12]}", f"document-{self.digest[:12]}")
+
+    def cut(self, kind: str, pages: int | None, chunks: int) -> Entry:
+        """With what was found out by reading it."""
+        return replace(self, kind=kind, pages=pages, chunks=chunks)
+
+    def receipt(self, status: str) -> dict[str, Any]:
+        """What the caller of `add_knowledge` is told."""
+        told = ("source", "kind", "bytes", "pages", "chunks", "collection")
+        return {"status": status, **{name: getattr(self, name) for name in told}}
+
+    @classmethod
+    def load(cls, raw: _Raw) -> Entry:
+        """A document from its stored form.
+
+        Raises:
+            CorruptRecord: it cannot be read.
+        """
+        try:
+            return cls(**json.loads(raw))
+        except (ValueError, TypeError) as error:
+            raise CorruptRecord(f"an entry in the list of knowledge cannot be read: {error!r}") from error
+
+
+class SourceCatalog:
+    """Reads the lists of scopes; writes them under an operation's lease."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    async def entry(self, lane: SessionKeys, collection: str, source: str) -> Entry | None:
+        """What is known of a document."""
+        with translated():
+            raw = await self._store.hget(lane.sources, f"{collection}/{source}")
+        return None if raw is None else Entry.load(raw)
+
+    async def same_content(self, lane: SessionKeys, collection: str, digest: str) -> Entry | None:
+        """The document that has this content."""
+        with translated():
+            source = await self._store.hget(lane.sources, f"#{collection}/{digest}")
+        return None if source is None else await self.entry(lane, collection, source.decode())
+
+    async def entries(self, lane: SessionKeys, source: str | None = None) -> AsyncIterator[Entry]:
+        """The documents of a scope in all collections, or those of one name."""
+        cursor = 0
+        while True:
+            with translated():
+                cursor, page = await self._store.hscan(lane.sources, cursor, count=_PAGE)
+            for name, raw in page.items():
+                if not name.startswith(b"#"):
+                    entry = Entry.load(raw)
+                    if source in (None, entry.source):
+                        yield entry
+            if cursor == 0:
+                return
+
+    async def put(self, notes: Notes, entry: Entry, before: Entry | None) -> None:
+        """Note a document that was published, in the place of an earlier revision."""
+        values = {entry.field: json.dumps(asdict(entry)), entry.digest_field: entry.source}
+        if before is not None and before.digest != entry.digest:
+            values[before.digest_field] = ""
+        await notes.note("sources", values)
+
+    async def drop(self, notes: Notes, entry: Entry) -> None:
+        """Forget a document that was removed."""
+        await notes.note("sources", {entry.field: "", entry.digest_field: ""})

@@ -1,0 +1,339 @@
+"""Knowledge: taking documents in, finding passages, removing them.
+
+    content -> known already? -> sections -> chunks -> (vectors -> index) per batch -> publish -> note
+
+Every step may be done again after a crash: chunk ids are made of scope, source, revision and number, a batch that was
+written is journalled, and nothing is visible before it is published. The list of a scope's documents is a hash in the
+store, written under the operation's lease; the index is where they are found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from broker_config.settings import Settings
+from sessions.errors import DocumentCorrupt, DocumentUnsupported
+from sessions.knowledge_requests import AddKnowledge, CopyKnowledge, RemoveKnowledge, SearchKnowledge
+from sessions.scopes import lane_of
+from sessions.store.keys import SessionKeys
+from sessions.store.scripts import translated
+from workers.retrieval.catalog import Entry, SourceCatalog
+from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS, chunk_document, embedded_text
+from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.reader import read_document
+from workers.retrieval.fetching import FetchLimits, fetch_url
+from workers.retrieval.index.names import default_collection
+from workers.retrieval.operating import Operating, progress
+from workers.retrieval.ports import (
+    Chunk,
+    Document,
+    EmbeddingModel,
+    Hit,
+    IndexPoint,
+    IndexQuery,
+    KnowledgeIndex,
+    LexicalModel,
+    Scope,
+)
+
+_BATCH: Final = 16
+_CHUNKING: Final = f"1:{MAX_CHARS}:{OVERLAP_CHARS}"
+_READ_AT_ONCE: Final = 2
+_TELL_PAGES: Final = 0.3
+_NAMESPACE: Final = uuid.UUID("6f3c2a52-0d0f-5c0e-9a43-2f6d1f5b7c11")
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A document's bytes, and what they are said to be."""
+
+    data: bytes
+    name: str
+    content_type: str | None
+
+
+class _Pages:
+    """How many pages were read, told now and then: a book has thousands."""
+
+    def __init__(self) -> None:
+        self._read = (0, 0)
+
+    def note(self, number: int, of: int) -> None:
+        """A page was read."""
+        self._read = (number, of)
+
+    async def tell(self, op: Operating) -> None:
+        """Say so whenever there are more, until cancelled."""
+        told = self._read
+        while True:
+            await asyncio.sleep(_TELL_PAGES)
+            if self._read != told:
+                told = self._read
+                await op.progress("reading", done=told[0], total=told[1], pages=told[1])
+
+
+class Knowledge:
+    """The operations on knowledge. One per process."""
+
+    def __init__(
+        self, settings: Settings, store: Any, index: KnowledgeIndex, embedding: EmbeddingModel, lexical: LexicalModel
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._index = index
+        self._embedding = embedding
+        self._lexical = lexical
+        self._catalog = SourceCatalog(store)
+        self._reading = asyncio.Semaphore(_READ_AT_ONCE)  # each takes a process
+
+    # --- take in ----------------------------------------------------------------------------------------
+
+    async def add(self, op: Operating, request: AddKnowledge) -> dict[str, Any]:
+        """Take in one document; the same content again changes nothing.
+
+        Raises:
+            DocumentError: it cannot be read. IndexUnavailable, EmbeddingUnavailable, IndexMismatch, LeaseLost.
+        """
+        content = await self._content(op, request)
+        collection = await self._collection(request.collection)
+        entry = self._entry(request, collection, content, op)
+        before = await self._catalog.entry(op.keys, collection, request.source)
+        if before is not None and before.revision == entry.revision:
+            return before.receipt("unchanged")
+        twin = await self._catalog.same_content(op.keys, collection, entry.digest)
+        if before is None and twin is not None:
+            return twin.receipt("duplicate")
+        document = await self._read(op, content)
+        chunks = await asyncio.to_thread(chunk_document, document)
+        entry = entry.cut(document.kind, document.pages, len(chunks))
+        scope = Scope(op.keys.tenant, request.scope)
+        await self._write(op, entry, scope, chunks)
+        await self._index.publish(collection, scope, entry.source, entry.revision)
+        if before is not None:
+            await self._drop_texts(op, before)
+        await self._catalog.put(op.notes, entry, before)
+        return entry.receipt("added" if before is None else "replaced")
+
+    async def undo(self, op: Operating, request: AddKnowledge) -> None:
+        """Remove the chunks that a document which will not be taken in has left."""
+        raw = op.journal.lookup("revision")
+        if raw is None:
+            return  # it wrote none
+        collection, revision = json.loads(raw)
+        known = await self._catalog.entry(op.keys, collection, request.source)
+        if known is None or known.revision != revision:
+            scope = Scope(op.keys.tenant, request.scope)
+            await self._index.remove(collection, scope, source=request.source, revision=revision)
+
+    async def _content(self, op: Operating, request: AddKnowledge) -> _Content:
+        if request.origin == "text":
+            return _Content(request.text.encode(), request.source, request.content_type or "text/plain")
+        if request.origin == "url":
+            return await self._fetched(request)
+        with translated():
+            data = await self._store.get(op.keys.upload(op.part))
+        if data is None:
+            raise DocumentCorrupt(f"the content of {request.source!r} is gone from the store; send it again")
+        return _Content(data, request.source, request.content_type)
+
+    async def _fetched(self, request: AddKnowledge) -> _Content:
+        allowed = self._settings.knowledge_urls
+        if allowed == "off":
+            raise DocumentUnsupported(
+                f"the workers fetch no documents, so {request.url!r} was not: set SESSIONFLEET_KNOWLEDGE_URLS=public "
+                "for the retrieval workers, or send the bytes"
+            )
+        limits = FetchLimits(document_bytes=self._settings.document_limit_bytes)
+        fetched = await fetch_url(request.url, limits=limits, allow_private=allowed == "any")
+        return _Content(fetched.data, fetched.name, request.content_type or fetched.content_type)
+
+    def _entry(self, request: AddKnowledge, collection: str, content: _Content, op: Operating) -> Entry:
+        """What is known of a document before it is read. Its revision changes with all that its chunks depend on."""
+        digest = hashlib.sha256(content.data).hexdigest()
+        model = self._embedding.info.id
+        made_of = json.dumps([digest, request.source, _CHUNKING, model, request.metadata], sort_keys=True)
+        return Entry(
+            source=request.source,
+            collection=collection,
+            revision=hashlib.sha256(made_of.encode()).hexdigest()[:32],
+            digest=digest,
+            bytes=len(content.data),
+            metadata=request.metadata,
+            model=model,
+            added_ms=op.now_ms,
+        )
+
+    async def _read(self, op: Operating, content: _Content) -> Document:
+        """The document, while its pages are told as they come."""
+        await op.progress("reading")
+        pages = _Pages()
+        telling = asyncio.create_task(pages.tell(op))
+        try:
+            async with self._reading:
+                return await read_document(
+                    content.data,
+                    name=content.name,
+                    content_type=content.content_type,
+                    limits=DocumentLimits(document_bytes=self._settings.document_limit_bytes),
+                    on_page=pages.note,
+                )
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def _write(self, op: Operating, entry: Entry, scope: Scope, chunks: Sequence[Chunk]) -> None:
+        """Embed and write the chunks, batch by batch; a batch that the journal knows is written already."""
+        if op.journal.lookup("revision") is None:
+            await op.journal.record("revision", json.dumps([entry.collection, entry.revision]).encode())
+        for start in range(0, len(chunks), _BATCH):
+            key = f"batch:{entry.revision}:{start}"
+            if op.journal.lookup(key) is not None:
+                continue
+            batch = chunks[start : start + _BATCH]
+            await self._write_batch(op, entry, scope, batch)
+            done = progress(
+                "embedding", done=start + len(batch), total=len(chunks), pages=entry.pages, source=entry.source
+            )
+            await op.journal.record(key, b"1", [done])
+
+    async def _write_batch(self, op: Operating, entry: Entry, scope: Scope, chunks: Sequence[Chunk]) -> None:
+        title = "" if entry.untitled else entry.source
+        texts = [embedded_text(chunk, title) for chunk in chunks]
+        vectors = await self._embedding.embed_documents(texts)
+        points = [
+            IndexPoint(
+                id=_point_id(op.keys, entry, chunk.number),
+                scope=scope,
+                source=entry.source,
+                revision=entry.revision,
+                dense=vector,
+                sparse=self._lexical.document(text),
+                payload=self._payload(entry, chunk),
+            )
+            for chunk, vector, text in zip(chunks, vectors, texts, strict=True)
+        ]
+        if self._settings.knowledge_texts == "store":
+            await op.notes.note("texts", {_text_field(entry, chunk.number): chunk.text for chunk in chunks})
+        await self._index.write(entry.collection, self._embedding.info, points)
+
+    def _payload(self, entry: Entry, chunk: Chunk) -> dict[str, Any]:
+        payload: dict[str, Any] = {
+            "number": chunk.number,
+            "start": chunk.start,
+            "end": chunk.end,
+            "page": chunk.page,
+            "heading": chunk.heading,
+            "metadata": entry.metadata,
+        }
+        if self._settings.knowledge_texts == "index":
+            return payload | {"text": chunk.text}
+        return payload | {"heading": None}  # a heading is text, too
+
+    async def _collection(self, wanted: str | None) -> str:
+        return wanted or default_collection(self._embedding.info)
+
+    # --- find -------------------------------------------------------------------------------------------
+
+    async def search(self, op: Operating, request: SearchKnowledge) -> list[dict[str, Any]]:
+        """The best passages within the request's scopes, as dicts."""
+        query = IndexQuery(
+            dense=await self._embedding.embed_query(request.query),
+            sparse=self._lexical.query(request.query),
+            scopes=[Scope(op.keys.tenant, name) for name in request.scopes],
+            limit=request.limit,
+            sources=request.sources,
+            metadata=request.filters,
+        )
+        collection = await self._collection(request.collection)
+        hits = await self._index.search(collection, self._embedding.info, query)
+        texts = await self._texts(op.keys.tenant, [hit for hit in hits if "text" not in hit.payload])
+        return [_found(hit, texts) for hit in hits]
+
+    async def _texts(self, tenant: str, hits: Sequence[Hit]) -> dict[str, str]:
+        """The texts of chunks whose texts are not in the index, by the chunks' ids."""
+        if not hits:
+            return {}
+        lanes = [lane_of(tenant, hit.scope.name, self._settings.partitions) for hit in hits]
+        with translated():
+            async with self._store.pipeline(transaction=False) as pipe:
+                for hit, lane in zip(hits, lanes, strict=True):
+                    pipe.hget(lane.texts, f"{hit.revision}/{hit.payload['number']}")
+                raw = await pipe.execute()
+        return {hit.id: "" if text is None else text.decode() for hit, text in zip(hits, raw, strict=True)}
+
+    # --- remove, copy -----------------------------------------------------------------------------------
+
+    async def remove(self, op: Operating, request: RemoveKnowledge) -> dict[str, int]:
+        """Remove a document, or all of a scope; how many documents and chunks there were."""
+        entries = [entry async for entry in self._catalog.entries(op.keys, request.source)]
+        scope = Scope(op.keys.tenant, request.scope)
+        collections = {entry.collection for entry in entries} | set(await self._index.collections())
+        for collection in sorted(collections):
+            await self._index.remove(collection, scope, source=request.source)
+        for entry in entries:
+            await self._drop_texts(op, entry)
+            await self._catalog.drop(op.notes, entry)
+        return {"sources": len(entries), "chunks": sum(entry.chunks for entry in entries)}
+
+    async def _drop_texts(self, op: Operating, entry: Entry) -> None:
+        if self._settings.knowledge_texts == "store":
+            await op.notes.note("texts", {_text_field(entry, number): "" for number in range(entry.chunks)})
+
+    async def copy(self, op: Operating, request: CopyKnowledge) -> dict[str, int]:
+        """Give this scope a copy of another one's documents, vectors included: nothing is embedded again."""
+        origin = lane_of(op.keys.tenant, request.origin, self._settings.partitions)
+        copied = 0
+        async for entry in self._catalog.entries(origin):
+            await self._copy_entry(op, request, origin, entry)
+            copied += 1
+        return {"sources": copied}
+
+    async def _copy_entry(self, op: Operating, request: CopyKnowledge, origin: SessionKeys, entry: Entry) -> None:
+        scope, theirs = Scope(op.keys.tenant, request.scope), Scope(op.keys.tenant, request.origin)
+        async for page in self._index.scroll(entry.collection, theirs):
+            points = [
+                replace(point, id=_point_id(op.keys, entry, point.payload["number"]), scope=scope)
+                for point in page
+                if point.source == entry.source and point.revision == entry.revision
+            ]
+            if points:
+                await self._index.write(entry.collection, self._embedding.info, points)
+        if self._settings.knowledge_texts == "store":
+            fields = [_text_field(entry, number) for number in range(entry.chunks)]
+            with translated():
+                texts = await self._store.hmget(origin.texts, fields) if fields else []
+            known = {name: text.decode() for name, text in zip(fields, texts, strict=True) if text is not None}
+            await op.notes.note("texts", known)
+        await self._index.publish(entry.collection, scope, entry.source, entry.revision)
+        await self._catalog.put(op.notes, entry, None)
+
+
+def _point_id(lane: SessionKeys, entry: Entry, number: int) -> str:
+    return str(uuid.uuid5(_NAMESPACE, "\0".join((lane.ref, entry.source, entry.revision, str(number)))))
+
+
+def _text_field(entry: Entry, number: int) -> str:
+    return f"{entry.revision}/{number}"
+
+
+def _found(hit: Hit, texts: dict[str, str]) -> dict[str, Any]:
+    payload = hit.payload
+    return {
+        "text": payload.get("text", texts.get(hit.id, "")),
+        "score": hit.score,
+        "similarity": hit.similarity,
+        "source": hit.source,
+        "chunk": payload["number"],
+        "page": payload.get("page"),
+        "heading": payload.get("heading"),
+        "start": payload["start"],
+        "end": payload["end"],
+        "metadata": payload.get("metadata") or {},
+        "id": hit.id,
+    }

@@ -1,0 +1,58 @@
+"""The operations on memories: searching them, and making the vectors that a search found missing."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from broker_config.settings import Settings
+from sessions.errors import BackendError, SessionBusy
+from sessions.operations import MEMORY, Operations
+from sessions.protocol import Policy
+from sessions.retrieval_requests import EmbedMemory, SearchMemory
+from sessions.store.keys import SessionKeys, wide_name
+from sessions.store.memory import MemoryScope
+from sessions.telemetry import get_logger
+from workers.retrieval.memory import MemorySearch, scopes_of
+from workers.retrieval.operating import Operating
+
+_log = get_logger(__name__)
+_AT_ONCE: Final = 128
+
+
+class MemoryOperations:
+    """What is done with memories. One per process."""
+
+    def __init__(self, settings: Settings, search: MemorySearch, operations: Operations) -> None:
+        self._settings = settings
+        self._search = search
+        self._operations = operations
+
+    async def search(self, op: Operating, request: SearchMemory) -> list[dict[str, Any]]:
+        """The memories that fit, best first; those without a vector are found by their words, and get one soon."""
+        session = op.keys.home
+        found = await self._search.search(scopes_of(request, session, self._settings.partitions), request)
+        for name in found.unembedded:
+            await self._have_embedded(session if name == "session" else self._of_user(session, request.user))
+        return found.memories
+
+    async def embed(self, op: Operating, _: EmbedMemory) -> dict[str, int]:
+        """Make the vectors that a scope's memories lack, a few at a time."""
+        keys, left = op.keys.home, 1
+        scope = MemoryScope("wide" if keys.session_id.startswith("~") else "session", keys.base, keys.partition)
+        while left > 0:
+            left = await self._search.embed_missing(scope, _AT_ONCE)
+            await op.progress("embedding", left=left)
+        return {"left": left}
+
+    async def _have_embedded(self, keys: SessionKeys) -> None:
+        """Queue it beside the scope, unless somebody has."""
+        lane, timeout = keys.lane(MEMORY), self._settings.ingest_timeout
+        try:
+            await self._operations.submit(lane, EmbedMemory(), timeout=timeout, passing=True, policy=Policy.REJECT)
+        except SessionBusy:
+            return
+        except BackendError as error:  # the next search finds them missing again
+            _log.warning("vectors_not_queued", scope=keys.ref, error=str(error))
+
+    def _of_user(self, session: SessionKeys, user: str | None) -> SessionKeys:
+        return SessionKeys.wide(session.tenant, wide_name("user", user or ""), self._settings.partitions)

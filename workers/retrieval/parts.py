@@ -1,0 +1,105 @@
+"""The heavy parts of retrieval, each made when it is first needed: a process that serves no retrieval loads none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from broker_config.settings import Settings
+from sessions.errors import IndexUnavailable
+from sessions.operations import Operations
+from sessions.store.memory import MemoryStore
+from workers.retrieval.index.home import IndexLock
+
+if TYPE_CHECKING:
+    from workers.retrieval.knowledge import Knowledge
+    from workers.retrieval.memory_operations import MemoryOperations
+    from workers.retrieval.ports import EmbeddingModel, KnowledgeIndex, LexicalModel
+
+
+class RetrievalParts:
+    """One of each for a process; its coroutines run on the process's loop.
+
+    Args:
+        lock: gives the lock of the embedded index's folder, which this process must hold without QDRANT_URL.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Any,
+        memories: MemoryStore,
+        operations: Operations,
+        lock: Callable[[], IndexLock | None],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._memories = memories
+        self._operations = operations
+        self._lock = lock
+        self._making = asyncio.Lock()
+        self._models: tuple[EmbeddingModel, LexicalModel] | None = None
+        self._index: KnowledgeIndex | None = None
+        self._knowledge: Knowledge | None = None
+        self._memory: MemoryOperations | None = None
+
+    async def knowledge(self) -> Knowledge:
+        """What is done with documents.
+
+        Raises:
+            IndexUnavailable, EmbeddingUnavailable: index or model cannot be had now.
+        """
+        async with self._making:
+            if self._knowledge is None:
+                from workers.retrieval.knowledge import Knowledge  # noqa: PLC0415 - heavy
+
+                embedding, lexical = await self._made_models()
+                self._index = self._open_index()
+                self._knowledge = Knowledge(self._settings, self._store, self._index, embedding, lexical)
+            return self._knowledge
+
+    async def memory(self) -> MemoryOperations:
+        """What is done with memories.
+
+        Raises:
+            EmbeddingUnavailable: the model cannot be had now.
+        """
+        async with self._making:
+            if self._memory is None:
+                from workers.retrieval.memory import MemorySearch  # noqa: PLC0415 - heavy
+                from workers.retrieval.memory_operations import MemoryOperations  # noqa: PLC0415 - heavy
+
+                search = MemorySearch(self._memories, *await self._made_models())
+                self._memory = MemoryOperations(self._settings, search, self._operations)
+            return self._memory
+
+    async def close(self) -> None:
+        """Write everything down and give everything back."""
+        if self._index is not None:
+            await self._index.close()
+        if self._models is not None:
+            await self._models[0].close()
+
+    async def _made_models(self) -> tuple[EmbeddingModel, LexicalModel]:
+        if self._models is None:
+            from workers.retrieval.embeddings import resolve_embedding_model  # noqa: PLC0415 - heavy
+            from workers.retrieval.lexical import Bm25Model  # noqa: PLC0415 - heavy
+
+            settings = self._settings
+            embedding = resolve_embedding_model(settings.embedding_model, threads=settings.embedding_threads)
+            await embedding.prepare()
+            self._models = embedding, Bm25Model()
+        return self._models
+
+    def _open_index(self) -> KnowledgeIndex:
+        settings = self._settings
+        if settings.qdrant_url is not None:
+            from workers.retrieval.index.server import ServerIndex  # noqa: PLC0415 - heavy
+
+            return ServerIndex.connect(settings.qdrant_url, api_key=settings.qdrant_api_key, timeout=10.0)
+        from workers.retrieval.index.embedded import EmbeddedIndex  # noqa: PLC0415 - heavy
+
+        if (lock := self._lock()) is None:
+            raise IndexUnavailable("this process does not own the embedded index any more; another one serves it")
+        return EmbeddedIndex(lock)
