@@ -12,7 +12,7 @@ from sessions.retrieval_requests import SearchMemory
 from sessions.store.memory_record import Memory, StoredMemory
 from tests.support.retrieval_doubles import WordEmbedding, WordLexical
 from workers.retrieval.memory.ranking import Ranking, Weighing
-from workers.retrieval.memory.scope_index import ScopeIndex, fits
+from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import NO_VECTOR, pack
 
 
@@ -95,14 +95,25 @@ async def test_filters_apply_before_ranking(bench: Bench) -> None:
     assert await bench.ids("tea", filters={"topic": "drinks", "tags": ["cold"]}) == []
 
 
-def test_a_filter_compares_as_json_does() -> None:
-    """`True` is not 1; 1.0 is; what is missing fits nothing, not even null."""
-    assert fits({"n": 1}, {"n": 1.0})
-    assert not fits({"n": 1}, {"n": True})
-    assert not fits({}, {"n": None})
-    assert fits({"n": None}, {"n": None})
-    assert fits({"n": {"a": 1}}, {"n": {"a": 1}})
-    assert not fits({"n": "1"}, {"n": [1, 2]})
+@pytest.mark.parametrize(
+    ("have", "wanted", "fits"),
+    [
+        (1, 1.0, True),
+        (1, True, False),
+        ("1", [1, 2], False),
+        (None, None, True),
+        ({"a": 1, "b": [2.0]}, {"b": [2], "a": 1}, True),
+        (["a", "b"], "b", True),
+        (["a", "b"], ["c", "a"], True),
+        (["a", "b"], ["c"], False),
+        ("a", [], False),
+    ],
+)
+async def test_a_filter_compares_as_json_does(bench: Bench, have: Any, wanted: Any, fits: bool) -> None:
+    """`True` is not 1, but 1.0 is; a list stands for any of its values on both sides; what is missing fits nothing."""
+    await bench.put("tea", "1", metadata={"n": have})
+    await bench.put("tea", "2", metadata={"m": have})
+    assert await bench.ids("tea", filters={"n": wanted}) == (["1"] if fits else [])
 
 
 async def test_several_scopes_are_one_list(bench: Bench) -> None:

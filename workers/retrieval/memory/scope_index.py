@@ -6,7 +6,6 @@ Rows are only ever appended; a row that was removed or replaced stays dead until
 from __future__ import annotations
 
 import heapq
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -15,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sessions.store.memory_record import KINDS, LogMark, Memory, StoredMemory
+from workers.retrieval.memory.metadata import values_of, wanted_by
+from workers.retrieval.memory.postings import Postings
 from workers.retrieval.memory.vectors import Floats, unpack
 from workers.retrieval.ports import LexicalModel
 
@@ -37,7 +38,8 @@ class ScopeIndex:
         self._vectors: Floats = np.zeros((0, 0), dtype=np.float32)
         self._embedded: Mask = np.zeros(0, dtype=np.bool_)
         self._missing: dict[str, None] = {}
-        self._postings: dict[int, tuple[array[int], array[float]]] = {}
+        self._terms: Postings[int] = Postings()
+        self._values: Postings[tuple[str, str]] = Postings()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -49,7 +51,7 @@ class ScopeIndex:
         row = self._rows.get(stored.memory.id)
         if row is None or self._at(row).digest != stored.digest:
             self.remove(stored.memory.id)
-            self._append(replace(stored, vector=None))
+            self._append(replace(stored, vector=None))  # the vector's place is the matrix
         if stored.vector is not None:
             self.take_vector(stored, stored.vector)
 
@@ -70,7 +72,7 @@ class ScopeIndex:
         if len(self._stored) - len(self._rows) > max(_FEW_DEAD, len(self._rows)):
             self._close_up()
 
-    def _append(self, stored: StoredMemory) -> int:
+    def _append(self, stored: StoredMemory) -> None:
         row = len(self._stored)
         self._make_room(row + 1)
         self._stored.append(stored)
@@ -79,10 +81,9 @@ class ScopeIndex:
         self._kinds[row] = _KIND_CODES[stored.memory.kind]
         sparse = self._lexical.document(stored.memory.text)
         for term, weight in zip(sparse.indices, sparse.values, strict=True):
-            rows, weights = self._postings.setdefault(term, (array("i"), array("f")))
-            rows.append(row)
-            weights.append(weight)
-        return row
+            self._terms.add(term, row, weight)
+        for value in values_of(stored.memory.metadata):
+            self._values.add(value, row)
 
     def _make_room(self, rows: int) -> None:
         if rows > len(self._kinds):
@@ -95,9 +96,8 @@ class ScopeIndex:
         del self._missing[self._at(row).memory.id]
         if not len(vector):
             return
-        if len(vector) != self._vectors.shape[1]:  # the first one, or those of a model before
+        if not self._vectors.shape[1]:  # the first one tells the dimension
             self._vectors = np.zeros((len(self._kinds), len(vector)), dtype=np.float32)
-            self._embedded[:] = False
         self._vectors[row], self._embedded[row] = vector, True
 
     def _close_up(self) -> None:
@@ -110,12 +110,8 @@ class ScopeIndex:
         self._rows = {self._at(row).memory.id: row for row in range(len(living))}
         self._kinds, self._embedded = self._kinds[living], self._embedded[living]
         self._vectors = self._vectors[living]
-        for term, (rows, weights) in list(self._postings.items()):
-            now = moved[np.frombuffer(rows, dtype=np.int32)]
-            kept = np.frombuffer(weights, dtype=np.float32)[now >= 0]
-            self._postings[term] = array("i", now[now >= 0].tobytes()), array("f", kept.tobytes())
-            if not len(kept):
-                del self._postings[term]
+        self._terms.move(moved)
+        self._values.move(moved)
 
     # --- look -------------------------------------------------------------------------------------------
 
@@ -141,9 +137,11 @@ class ScopeIndex:
         """Which rows are of these kinds and have these values in their metadata; dead ones are not."""
         size = len(self._stored)
         mask: Mask = np.isin(self._kinds[:size], [_KIND_CODES[kind] for kind in kinds if kind in _KIND_CODES])
-        if filters:
-            for row in np.flatnonzero(mask).tolist():
-                mask[row] = fits(self.memory(row).metadata, filters)
+        for name, values in wanted_by(filters):
+            having = np.zeros(size, dtype=np.bool_)
+            for value in values:
+                having[self._values.get((name, value))[0]] = True
+            mask &= having
         return mask
 
     def similarities(self, query: Floats | None) -> Floats:
@@ -151,7 +149,10 @@ class ScopeIndex:
         size = len(self._stored)
         if query is None or len(query) != self._vectors.shape[1]:
             return np.full(size, -np.inf, dtype=np.float32)
-        found: Floats = np.where(self._embedded[:size], self._vectors[:size] @ query, np.float32(-np.inf))
+        # Not `@`, which asks all processors for their help: on busy ones it waits for them, here 48 ms in the worst of
+        # a hundred searches instead of 13, and it takes four times as much of their time.
+        cosines = np.vecdot(self._vectors[:size], query)
+        found: Floats = np.where(self._embedded[:size], cosines, np.float32(-np.inf))
         return found
 
     def alike(self, text: str, query: Floats | None, threshold: float) -> list[tuple[Memory, float]]:
@@ -165,38 +166,17 @@ class ScopeIndex:
 
     def document_frequency(self, term: int) -> int:
         """How many memories have the term."""
-        if term not in self._postings:
-            return 0
-        rows = np.frombuffer(self._postings[term][0], dtype=np.int32)
+        rows, _ = self._terms.get(term)
         return int(np.count_nonzero(self._kinds[rows]))
 
     def term_weights(self, terms: Mapping[int, float]) -> Floats:
         """The sum over the terms of their weight in each row, times what the term is worth."""
         total = np.zeros(len(self._stored), dtype=np.float32)
         for term, worth in terms.items():
-            if term in self._postings:
-                rows, weights = self._postings[term]
-                # A term stands once in a row, so that no row is added to twice here.
-                total[np.frombuffer(rows, np.int32)] += np.frombuffer(weights, np.float32) * np.float32(worth)
+            rows, weights = self._terms.get(term)
+            total[rows] += weights * np.float32(worth)
         return total
 
 
 def _plain(text: str) -> str:
     return " ".join(text.split()).casefold()
-
-
-def fits(metadata: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
-    """Whether metadata has the wanted values: a list of values means any of them, on both sides."""
-    for name, wanted in filters.items():
-        if name not in metadata:
-            return False
-        have = metadata[name] if isinstance(metadata[name], list) else [metadata[name]]
-        accepted = wanted if isinstance(wanted, list) else [wanted]
-        if not any(_same(one, other) for one in have for other in accepted):
-            return False
-    return True
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equality of JSON: `True` is not 1, but 1.0 is."""
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)

@@ -72,7 +72,7 @@ class MemorySearch:
         """Over a store and two models.
 
         Args:
-            most: memories to keep copies of; about 3 KB each with vectors of 384 numbers.
+            most: memories to keep copies of; 3 to 5 KB each with vectors of 384 numbers.
             embedded_at_search: vectors that a search makes at most before it answers.
         """
         self._embedding = embedding

@@ -1,0 +1,211 @@
+"""Searching one user's 10,000 memories in a retrieval worker, and what is found of a small set of real sentences.
+
+`python -m benchmarks.memory_search` runs this alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from rich.console import Console
+
+from benchmarks.memory_set import MEMORIES, QUESTIONS, UNRELATED
+from benchmarks.producers import quantile
+from benchmarks.report import Report, Row
+from benchmarks.rig import Rig
+from benchmarks.scenarios import Say, Scale
+from broker_config.redis_clients import async_store
+from sessions.retrieval_requests import SearchMemory
+from sessions.store.memory import MemoryScope, MemoryStore
+from sessions.store.memory_record import Memory, StoredMemory, new_memory_id
+from sessions.store.scripts import ScriptRunner
+from sessions.store.state import wide_scope
+from workers.retrieval.embeddings import resolve_embedding_model
+from workers.retrieval.lexical import Bm25Model
+from workers.retrieval.memory import MemorySearch
+from workers.retrieval.memory.ranking import Ranking, Weighing
+from workers.retrieval.memory.scope_index import ScopeIndex
+from workers.retrieval.memory.vectors import model_tag, pack
+from workers.retrieval.ports import EmbeddingInfo, EmbeddingModel, SparseVector
+
+_MEMORIES = 10_000
+_TARGET_MS = 50
+_NO_WORDS = SparseVector((), ())
+
+
+class MadeUp:
+    """Vectors of the default model's dimension at no cost: what is left is the search itself."""
+
+    info = EmbeddingInfo("made-up", 384)
+
+    def __init__(self) -> None:
+        self._numbers = np.random.default_rng(1)
+
+    async def embed_query(self, text: str) -> list[float]:
+        return (await self.embed_documents([text]))[0]
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        vectors = self._numbers.standard_normal((len(texts), self.info.dimension))
+        unit: list[list[float]] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).tolist()
+        return unit
+
+
+class Texts:
+    """Sentences of 14 words, out of 5,000 that are as rare as words are."""
+
+    def __init__(self) -> None:
+        self._dice = random.Random(1)
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        self._words = ["".join(self._dice.choices(letters, k=self._dice.randint(3, 9))) for _ in range(5_000)]
+        self._weights = [1 / rank for rank in range(1, 5_001)]
+
+    def sentence(self, words: int = 14) -> str:
+        return " ".join(self._dice.choices(self._words, self._weights, k=words))
+
+
+def memory_search(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+    """Adding, loading and searching at 10,000 memories; then what is found."""
+    count = _MEMORIES if scale.looks >= 100 else _MEMORIES // 20
+    return asyncio.run(_measure(rig, count, scale.looks, say))
+
+
+async def _measure(rig: Rig, count: int, looks: int, say: Say) -> list[Row]:
+    client = async_store(rig.settings)
+    store = MemoryStore(ScriptRunner(client), client)
+    scope = wide_scope("default", uuid.uuid4().hex, rig.settings.partitions)
+    texts, made_up, real = Texts(), MadeUp(), resolve_embedding_model(None)
+    try:
+        say(f"adding {count:,} memories")
+        rows = await _adding(store, scope, texts, count, looks)
+        say("searching with a made-up model")
+        await _note_vectors(store, scope, made_up, made_up)
+        rows += await _searching(store, scope, made_up, texts, looks, "made-up model")
+        say("searching with the default model")
+        await _note_vectors(store, scope, made_up, real)
+        rows += await _searching(store, scope, real, texts, looks, "default model")
+        say("what is found")
+        return rows + await _found(real)
+    finally:
+        await client.aclose()
+
+
+async def _adding(store: MemoryStore, scope: MemoryScope, texts: Texts, count: int, looks: int) -> list[Row]:
+    async def add() -> None:
+        number = int(time.time() * 1000)
+        metadata = {"topic": f"t{number % 7}"}
+        await store.add(scope, Memory(new_memory_id(), texts.sentence(), "long", metadata, number))
+
+    first = await _timed(add, looks)
+    began = time.perf_counter()
+    for start in range(looks, count - looks, 500):
+        await asyncio.gather(*(add() for _ in range(min(500, count - looks - start))))
+    many = time.perf_counter() - began
+    last = await _timed(add, looks)
+    p50 = [quantile(taken, 0.5) * 1000 for taken in (first, last)]
+    return [
+        Row("add a memory, p50, ms", p50[0]),
+        Row(f"... to {count:,} memories, p50, ms", p50[1], ratio=f"{p50[1] / p50[0]:.2f} x the first"),
+        Row("... 500 at once, memories/s", max(1, count - 2 * looks) / many),
+    ]
+
+
+async def _note_vectors(store: MemoryStore, scope: MemoryScope, maker: EmbeddingModel, model: EmbeddingModel) -> None:
+    """Made-up vectors under a model's name: to embed 10,000 texts takes minutes, and searching them costs the same."""
+    await model.embed_query("hello")
+    ids = await store.ids(scope)
+    for start in range(0, len(ids), 500):
+        read = list((await store.read(scope, ids[start : start + 500])).values())
+        vectors = await maker.embed_documents([stored.memory.text for stored in read])
+        noted = [(stored, pack(vector)) for stored, vector in zip(read, vectors, strict=True)]
+        await store.note_vectors(scope, model_tag(model.info), noted)
+
+
+async def _searching(
+    store: MemoryStore, scope: MemoryScope, model: EmbeddingModel, texts: Texts, looks: int, name: str
+) -> list[Row]:
+    process = psutil.Process()
+    lexical = Bm25Model(average_length=16.0)
+    worker, before = MemorySearch(store, model, lexical), process.memory_info().rss
+
+    async def search(**options: Any) -> None:
+        found = await worker.search({"user": scope}, SearchMemory(query=texts.sentence(6), **options))
+        assert not found.unembedded
+
+    began = time.perf_counter()
+    await search()
+    cold, grown = time.perf_counter() - began, process.memory_info().rss - before
+    spent = time.process_time()
+    warm = await _timed(search, looks)
+    spent = time.process_time() - spent
+    filtered = await _timed(lambda: search(filters={"topic": "t3"}), looks)
+    p99 = quantile(warm, 0.99) * 1000
+    what = f"{worker.copied:,} memories, {name}"
+    return [
+        Row(f"{what}, first search (reads all), s", cold),
+        Row("... what the copy adds to the process, MB", max(grown, 0) / 1e6),
+        Row("... search, p50, ms", quantile(warm, 0.5) * 1000),
+        Row("... search, CPU, ms", spent / looks * 1000),
+        Row("... search, p99, ms", p99, target=f"less than {_TARGET_MS}", met=p99 < _TARGET_MS),
+        Row("... with a filter of metadata, p50, ms", quantile(filtered, 0.5) * 1000),
+        Row("... with a filter of metadata, p99, ms", quantile(filtered, 0.99) * 1000),
+    ]
+
+
+async def _timed(work: Callable[[], Awaitable[None]], times: int) -> list[float]:
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        await work()
+        taken.append(time.perf_counter() - began)
+    return sorted(taken)
+
+
+async def _found(model: EmbeddingModel) -> list[Row]:
+    """How often the memory that answers is among the first five, by each half and by both."""
+    lexical = Bm25Model(average_length=16.0)
+    index = ScopeIndex(lexical)
+    for number, vector in enumerate(await model.embed_documents(MEMORIES)):
+        memory = Memory(f"{number:02}", MEMORIES[number], "long", {}, 0)
+        index.put(StoredMemory(memory, memory.id, pack(vector)))
+
+    async def ids(query: str, *, dense: bool, words: bool) -> list[str]:
+        vector = np.asarray(await model.embed_query(query), np.float32) if dense else None
+        ranking = Ranking({"user": index}, vector, lexical.query(query) if words else _NO_WORDS)
+        return [found["id"] for found in ranking.best(SearchMemory(query=query), Weighing())]
+
+    rows, asked = [], len(QUESTIONS)
+    for name, dense, words in (("by meaning", True, False), ("by words", False, True), ("by both", True, True)):
+        found = [(await ids(query, dense=dense, words=words), f"{answer:02}") for query, answer in QUESTIONS]
+        hits = [1 / (1 + ids.index(answer)) for ids, answer in found if answer in ids]
+        unrelated = sum([len(await ids(query, dense=dense, words=words)) for query in UNRELATED])
+        rows += [
+            Row(f"{asked} questions to {len(MEMORIES)} memories, {name}, recall@5", len(hits) / asked),
+            Row("... MRR", sum(hits) / asked),
+            Row("... returned for a question that none answers", unrelated / len(UNRELATED)),
+        ]
+    return rows
+
+
+def main() -> None:
+    """Measure, and show the table."""
+    with tempfile.TemporaryDirectory(prefix="sessionfleet-bench-") as folder:
+        rig = Rig(Path(folder))
+        try:
+            report = Report(rig.server_name, quick=False)
+            report.add(memory_search(rig, Scale(looks=1_000), lambda text: Console(stderr=True).print(text)))
+        finally:
+            rig.close()
+    report.show(Console(width=150))
+
+
+if __name__ == "__main__":
+    main()
