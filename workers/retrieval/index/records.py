@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
 from typing import Any, Final
@@ -39,15 +39,15 @@ class Condition:
     negated: bool = False
 
 
-def stored(point: IndexPoint) -> dict[str, Any]:
-    """What is written for a chunk."""
+def stored(point: IndexPoint, published: Collection[str]) -> dict[str, Any]:
+    """What is written for a chunk. One that is `published` already stays so: its id says that it is the same chunk."""
     metadata = point.payload.get("metadata") or {}
     return {
         "tenant": _clean(point.scope.tenant),
         "scope": _clean(point.scope.name),
         "source": _clean(point.source),
         "revision": _clean(point.revision),
-        "state": WRITTEN,
+        "state": PUBLISHED if point.id in published else WRITTEN,
         "tags": [tag for key, value in metadata.items() for tag in _tags(key, value)],
         "payload": _clean(json.dumps(dict(point.payload), ensure_ascii=False)),
     }

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from json import JSONDecodeError
 from typing import Final, TypeVar
 
 import httpx
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -20,7 +21,8 @@ T = TypeVar("T")
 
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-_ERRORS: Final = (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse)
+# An answer that is no JSON comes as JSONDecodeError; a pause that is named as a date as QdrantException.
+_ERRORS: Final = (ResponseHandlingException, UnexpectedResponse, QdrantException, JSONDecodeError)
 
 
 class NoCollection(Exception):
@@ -91,8 +93,8 @@ class Requests:
                 reason = f"answered {status}: {_said(error)}; check QDRANT_URL and the server's log"
             case ResponseHandlingException(source=httpx.TransportError() as source):
                 reason = f"cannot be reached ({type(source).__name__}: {source}); check QDRANT_URL"
-            case ResponseHandlingException(source=source):
-                reason = f"sent what Qdrant would not ({type(source).__name__}); check QDRANT_URL"
+            case ResponseHandlingException() | JSONDecodeError():
+                reason = "sent what Qdrant would not; check QDRANT_URL"
             case _:
                 reason = f"is busy ({error}); try again later"
         return IndexUnavailable(f"Qdrant at {self._server!r} {reason}")
@@ -106,7 +108,7 @@ def _may_pass(error: BaseException) -> bool:
             # A certificate that is not trusted stays so.
             return isinstance(source, httpx.TransportError) and "CERTIFICATE" not in str(source)
         case _:
-            return isinstance(error, ResourceExhaustedResponse)
+            return isinstance(error, QdrantException)
 
 
 def _said(error: UnexpectedResponse) -> str:

@@ -183,21 +183,24 @@ class ServerIndex:
         """Close the connections. May be called twice."""
         await self._client.close()
 
-    def _batches(self, points: Sequence[IndexPoint]) -> Iterator[list[models.PointStruct]]:
-        batch: list[models.PointStruct] = []
+    def _batches(self, points: Sequence[IndexPoint]) -> Iterator[list[IndexPoint]]:
+        batch: list[IndexPoint] = []
         size = 0
         for point in points:
-            payload = stored(point)
-            weight = len(payload["payload"]) + _BYTES_A_NUMBER * (len(point.dense) + 2 * len(point.sparse.indices))
+            weight = len(str(point.payload)) + _BYTES_A_NUMBER * (len(point.dense) + 2 * len(point.sparse.indices))
             if batch and (len(batch) == self._batch_points or size + weight > self._batch_bytes):
                 yield batch
                 batch, size = [], 0
-            batch.append(_server_point(point, payload))
+            batch.append(point)
             size += weight
         yield batch
 
-    async def _upsert(self, collection: str, batch: list[models.PointStruct]) -> None:
-        await self._requests.send(lambda: self._client.upsert(collection, batch, wait=True))
+    async def _upsert(self, collection: str, batch: list[IndexPoint]) -> None:
+        ids: list[Any] = [point.id for point in batch]
+        there = await self._requests.send(lambda: self._client.retrieve(collection, ids, with_payload=["state"]))
+        published = {str(record.id) for record in there if (record.payload or {}).get("state") == PUBLISHED}
+        points = [_server_point(point, published) for point in batch]
+        await self._requests.send(lambda: self._client.upsert(collection, points, wait=True))
 
     async def _count(self, collection: str, which: models.Filter) -> int:
         return (await self._requests.send(lambda: self._client.count(collection, which, exact=True))).count
@@ -224,9 +227,11 @@ class ServerIndex:
         )
 
 
-def _server_point(point: IndexPoint, payload: dict[str, Any]) -> models.PointStruct:
+def _server_point(point: IndexPoint, published: set[str]) -> models.PointStruct:
     terms = models.SparseVector(indices=list(point.sparse.indices), values=list(point.sparse.values))
-    return models.PointStruct(id=point.id, vector={DENSE: list(point.dense), LEXICAL: terms}, payload=payload)
+    return models.PointStruct(
+        id=point.id, vector={DENSE: list(point.dense), LEXICAL: terms}, payload=stored(point, published)
+    )
 
 
 def _filter(conditions: Sequence[Condition]) -> models.Filter:

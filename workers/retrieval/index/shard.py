@@ -103,7 +103,8 @@ class Shard:
         """Write chunks, unpublished."""
         check_model(self.folder.name, self.info, model)
         check_points(model, points)
-        self._update(edge.UpdateOperation.upsert_points([_engine_point(point) for point in points]))
+        published = self._published([point.id for point in points])
+        self._update(edge.UpdateOperation.upsert_points([_engine_point(point, published) for point in points]))
         self._unflushed += len(points)
 
     def publish(self, scope: Scope, source: str, revision: str) -> None:
@@ -184,6 +185,12 @@ class Shard:
     def _update(self, operation: edge.UpdateOperation) -> None:
         with translated(self.folder):
             self._engine.update(operation)
+
+    def _published(self, ids: Sequence[str]) -> set[str]:
+        """Those of the chunks that are there and visible."""
+        with translated(self.folder):
+            records = self._engine.retrieve([UUID(id_) for id_ in ids], with_payload=["state"], with_vector=False)
+        return {str(record.id) for record in records if (record.payload or {})["state"] == PUBLISHED}
 
     def _count(self, conditions: Sequence[Condition]) -> int:
         with translated(self.folder):
@@ -269,9 +276,9 @@ def _config(info: EmbeddingInfo) -> edge.EdgeConfig:
     )
 
 
-def _engine_point(point: IndexPoint) -> edge.Point:
+def _engine_point(point: IndexPoint, published: set[str]) -> edge.Point:
     terms = edge.SparseVector(list(point.sparse.indices), list(point.sparse.values))
-    return edge.Point(UUID(point.id), {DENSE: list(point.dense), LEXICAL: terms}, stored(point))
+    return edge.Point(UUID(point.id), {DENSE: list(point.dense), LEXICAL: terms}, stored(point, published))
 
 
 def _filter(conditions: Sequence[Condition]) -> edge.Filter:

@@ -1,0 +1,320 @@
+"""How the index speaks to a Qdrant server: auth, TLS, time limits, retries, batches; what it says when all fails."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessions.errors import BadRequest, IndexMismatch, IndexUnavailable
+from tests.support.knowledge import MODEL, add, asking, chunk
+from tests.support.qdrant_server import QdrantServer
+from workers.retrieval.index import open_index
+from workers.retrieval.index.records import KEYWORDS
+from workers.retrieval.index.requests import Requests
+from workers.retrieval.index.server import ServerIndex
+from workers.retrieval.ports import Scope
+
+ALICE = Scope("acme", "user:alice")
+OURS = {"sessionfleet": {"format": 1, "model": MODEL.id, "dimension": MODEL.dimension}}
+BUSY = (503, {"status": {"error": "busy"}})
+
+
+@pytest.fixture
+def server() -> Iterator[QdrantServer]:
+    with QdrantServer(metadata=OURS) as started:
+        started.indexed |= set(KEYWORDS)
+        yield started
+
+
+@pytest.fixture
+async def index(server: QdrantServer) -> AsyncIterator[ServerIndex]:
+    opened = ServerIndex.connect(server.url, timeout=5)
+    opened._requests._backoff = lambda _: 0.0  # type: ignore[assignment]
+    yield opened
+    await opened.close()
+
+
+async def find(index: ServerIndex) -> Any:
+    return await index.search("c", MODEL, asking("tea", ALICE))
+
+
+# --- retries -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_a_failure_that_may_pass_is_tried_again(index: ServerIndex, server: QdrantServer, status: int) -> None:
+    """The caller notices nothing."""
+    await find(index)
+    server.asked.clear()
+    server.fail((status, {"status": {"error": "busy"}}), (status, b"<html>"))
+    assert await find(index) == []
+    assert len(server.requests("POST", "/points/query")) == 3
+
+
+async def test_a_server_that_stays_busy_is_given_up(index: ServerIndex, server: QdrantServer) -> None:
+    """After four attempts; the message says what it answered and what to check."""
+    await find(index)
+    server.asked.clear()
+    server.fail(*[BUSY] * 4)
+    with pytest.raises(IndexUnavailable, match=r"Qdrant at 'http://localhost:\d+' answered 503.*busy.*QDRANT_URL"):
+        await find(index)
+    assert len(server.asked) == 4
+
+
+async def test_a_server_that_names_a_pause_is_given_it_within_bounds(server: QdrantServer) -> None:
+    """An hour would outlast every operation."""
+    index = ServerIndex.connect(server.url, timeout=5)
+    index._requests._longest_pause = 0.01
+    await find(index)
+    server.fail((429, {"status": {"error": "slow down"}}, {"Retry-After": "3600"}))
+    assert await asyncio.wait_for(find(index), 5) == []
+    server.fail((429, {"status": {"error": "slow down"}}, {"Retry-After": "Thu, 26 Nov 2026 10:00:00 GMT"}))
+    assert await asyncio.wait_for(find(index), 5) == []
+    await index.close()
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+async def test_a_failure_that_cannot_pass_is_not_tried_again(
+    index: ServerIndex, server: QdrantServer, status: int
+) -> None:
+    """It would only cost time."""
+    await find(index)
+    server.asked.clear()
+    server.fail((status, {"status": {"error": "no"}}))
+    with pytest.raises(IndexUnavailable, match=str(status)):
+        await find(index)
+    assert len(server.asked) == 1
+
+
+async def test_a_server_that_does_not_answer_in_time_is_given_up(server: QdrantServer) -> None:
+    """The time limit is of each attempt."""
+    index = ServerIndex.connect(server.url, timeout=1, attempts=1)
+    server.stuck.clear()
+    with pytest.raises(IndexUnavailable, match=r"cannot be reached \(ReadTimeout"):
+        await find(index)
+    server.stuck.set()
+    await index.close()
+
+
+async def test_a_server_that_is_not_there_is_named() -> None:
+    """Its address, without what a URL can hold of secrets."""
+    index = ServerIndex.connect("http://user:secret@127.0.0.1:1", timeout=1, attempts=2)
+    with pytest.raises(
+        IndexUnavailable, match=r"http://127.0.0.1:1' cannot be reached \(ConnectError.*QDRANT_URL"
+    ) as e:
+        await find(index)
+    assert "secret" not in str(e.value)
+    await index.close()
+
+
+async def test_something_that_is_no_qdrant_is_called_so(index: ServerIndex, server: QdrantServer) -> None:
+    """A web page, or JSON of another kind."""
+    server.fail((200, b"<html>hello</html>"))
+    with pytest.raises(IndexUnavailable, match="what Qdrant would not"):
+        await find(index)
+    server.fail((404, b"<html>not found</html>"))
+    with pytest.raises(IndexUnavailable, match="answered 404"):
+        await find(index)
+
+
+# --- who may ask -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
+async def test_the_key_goes_with_every_request(server: QdrantServer, tmp_path: Path) -> None:
+    """Qdrant takes it in a header of its own."""
+    index = open_index(tmp_path, qdrant_url=server.url, api_key="s3cret", timeout=5)
+    await add(index, "c", chunk(ALICE, "tea"))
+    assert {headers.get("api-key") for headers in server.headers} == {"s3cret"}
+    await index.close()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_key_names_its_setting(index: ServerIndex, server: QdrantServer, status: int) -> None:
+    """Without the key."""
+    server.fail((status, b"Must provide an API key"))
+    with pytest.raises(IndexUnavailable, match="QDRANT_API_KEY"):
+        await find(index)
+
+
+@pytest.mark.parametrize("url", ["qdrant.example.org", "redis://localhost:6379", "http://"])
+def test_an_url_that_is_none_is_refused_at_once(url: str, tmp_path: Path) -> None:
+    """The message shows one that is."""
+    with pytest.raises(BadRequest, match="https://qdrant"):
+        open_index(tmp_path, qdrant_url=url, api_key=None, timeout=5)
+
+
+def _self_signed(folder: Path) -> ssl.SSLContext:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "server.pem").write_bytes(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    return context
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once; with its authority trusted, the same server is used."""
+    with QdrantServer(metadata=OURS, tls=_self_signed(tmp_path)) as server:
+        index = ServerIndex.connect(server.url, timeout=5)
+        index._requests._backoff = lambda _: pytest.fail("tried again")  # type: ignore[assignment]
+        with pytest.raises(IndexUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await find(index)
+        assert server.asked == []
+        await index.close()
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+        index = ServerIndex.connect(server.url, timeout=5)
+        assert await find(index) == []
+        await index.close()
+
+
+# --- batches -----------------------------------------------------------------------------------------------
+
+
+async def test_chunks_go_in_batches_of_points_and_of_bytes(server: QdrantServer) -> None:
+    """No request grows beyond what a server takes; none is lost between two."""
+    from qdrant_client import AsyncQdrantClient
+
+    def sizes() -> list[int]:
+        return [len(body["points"]) for body in server.requests("PUT", "/points")]
+
+    client = AsyncQdrantClient(url=server.url, check_compatibility=False)
+    points = [chunk(ALICE, f"tea {number}", number=number) for number in range(25)]
+    await ServerIndex(client, Requests("x"), batch_points=10).write("c", MODEL, points)
+    assert sizes() == [10, 10, 5]
+    server.asked.clear()
+    await ServerIndex(client, Requests("x"), batch_bytes=2000).write("c", MODEL, points)
+    assert sum(sizes()) == 25
+    assert max(sizes()) < 10
+    server.asked.clear()
+    await ServerIndex(client, Requests("x"), batch_bytes=1).write("c", MODEL, points)
+    assert sizes() == [1] * 25
+    await client.close()
+
+
+async def test_a_write_waits_until_the_server_has_done_it(index: ServerIndex, server: QdrantServer) -> None:
+    """Else a publish right after it would miss some."""
+    from unittest.mock import patch
+
+    with patch.object(index._client, "upsert", wraps=index._client.upsert) as upsert:
+        await index.write("c", MODEL, [chunk(ALICE, "tea")])
+    assert upsert.call_args.kwargs["wait"] is True
+
+
+# --- collections -------------------------------------------------------------------------------------------
+
+
+async def test_a_collection_is_made_with_both_vectors_and_an_index_for_tenants(
+    index: ServerIndex, server: QdrantServer
+) -> None:
+    """The server then keeps each tenant's points together."""
+    server.exists = False
+    server.indexed.clear()
+    await index.write("c", MODEL, [chunk(ALICE, "tea")])
+    [made] = server.requests("PUT", "/collections/c")
+    assert made["vectors"]["dense"] == {"size": 16, "distance": "Cosine"}
+    assert made["sparse_vectors"]["bm25"]["modifier"] == "idf"
+    assert made["metadata"] == OURS
+    schemas = {body["field_name"]: body["field_schema"] for body in server.requests("PUT", "/index")}
+    assert set(schemas) == set(KEYWORDS)
+    assert schemas["tenant"] == {"type": "keyword", "is_tenant": True}
+    assert {schema["type"] for schema in schemas.values()} == {"keyword"}
+
+
+async def test_two_makers_of_one_collection_do_not_disturb_each_other(index: ServerIndex, server: QdrantServer) -> None:
+    """The gap between looking and making: the other one is first."""
+    server.exists = False
+
+    def first() -> None:
+        server.exists, server.metadata = True, OURS
+
+    server.rival = first
+    await index.write("c", MODEL, [chunk(ALICE, "tea")])
+    assert len(server.requests("PUT", "/points")) == 1
+
+
+async def test_the_other_maker_of_a_collection_may_have_another_model(index: ServerIndex, server: QdrantServer) -> None:
+    """Then its vectors win, and ours are refused."""
+    server.exists = False
+
+    def first() -> None:
+        server.exists = True
+        server.metadata = {"sessionfleet": {"format": 1, "model": "another", "dimension": 16}}
+
+    server.rival = first
+    with pytest.raises(IndexMismatch, match="'another'"):
+        await index.write("c", MODEL, [chunk(ALICE, "tea")])
+    assert server.requests("PUT", "/points") == []
+
+
+async def test_an_index_that_a_crash_left_out_is_made_later(index: ServerIndex, server: QdrantServer) -> None:
+    """The maker died between the collection and its indexes."""
+    server.indexed -= {"tenant", "tags"}
+    await find(index)
+    assert {body["field_name"] for body in server.requests("PUT", "/index")} == {"tenant", "tags"}
+
+
+@pytest.mark.parametrize("metadata", [{}, {"owner": "somebody"}])
+async def test_somebody_elses_collection_is_left_alone(
+    index: ServerIndex, server: QdrantServer, metadata: dict[str, Any]
+) -> None:
+    """Neither read, nor written, nor listed."""
+    server.metadata = metadata
+    with pytest.raises(IndexMismatch, match="did not make; choose another name"):
+        await index.write("c", MODEL, [chunk(ALICE, "tea")])
+    with pytest.raises(IndexMismatch, match="did not make"):
+        await index.remove("c", ALICE)
+    assert await index.collections() == {}
+    assert server.requests("PUT", "/points") == []
+
+
+async def test_a_server_that_is_too_old_is_refused_before_anything_is_made(
+    index: ServerIndex, server: QdrantServer
+) -> None:
+    """It would forget what the collection is for."""
+    server.exists, server.version = False, "1.15.4"
+    with pytest.raises(IndexUnavailable, match=r"1\.15\.4.*1\.16 or newer"):
+        await index.write("c", MODEL, [chunk(ALICE, "tea")])
+    assert not server.exists
+
+
+async def test_a_collection_that_somebody_removed_is_empty_and_made_again(
+    index: ServerIndex, server: QdrantServer
+) -> None:
+    """What was known of it is forgotten with the first 404."""
+    await find(index)
+    server.exists = False
+    assert await find(index) == []
+    await index.write("c", MODEL, [chunk(ALICE, "tea")])
+    server.exists = False
+    with pytest.raises(IndexUnavailable, match="removed meanwhile"):
+        await index.write("c", MODEL, [chunk(ALICE, "tea")])
+    await index.write("c", MODEL, [chunk(ALICE, "tea")])
+    assert server.exists

@@ -1,0 +1,186 @@
+"""Knowledge from one index to another, vectors included: from the embedded one to a server, or into a backup.
+
+    {"kind": "collection", "format": 1, collection, model, dimension}       before the chunks of a collection
+    {"kind": "chunk", collection, id, tenant, scope, source, revision, dense, indices, values, payload}
+    {"kind": "end", chunks}                                                 last: without it the rest is missing
+
+Numbers of vectors are little-endian float32 in base64: exact, and a quarter of their size as JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sessions.errors import BadRequest, IndexMismatch, IndexUnavailable
+from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Scope, SparseVector
+
+FORMAT: Final = 1
+_BATCH: Final = 256
+
+
+async def export_knowledge(
+    index: KnowledgeIndex, *, collections: Collection[str] | None = None, scope: Scope | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """What an index has published, as records that are JSON. Nothing should be ingested meanwhile.
+
+    Args:
+        index: where it is.
+        collections: these only; None for all.
+        scope: of this scope only; None for all tenants and scopes.
+
+    Raises:
+        BadRequest: there is no such collection.
+        IndexUnavailable: a source was replaced meanwhile, so that it might be exported in part.
+    """
+    there = await index.collections()
+    wanted = list(there) if collections is None else list(collections)
+    if missing := sorted(set(wanted) - set(there)):
+        raise BadRequest(f"there is no collection {missing[0]!r}; there are: {', '.join(sorted(there)) or 'none'}")
+    chunks = 0
+    for name in wanted:
+        about = there[name]
+        yield {
+            "kind": "collection", "format": FORMAT, "collection": name, "model": about.id, "dimension": about.dimension
+        }  # fmt: skip
+        revisions: dict[tuple[Scope, str], str] = {}
+        async for page in index.scroll(name, scope):
+            for point in page:
+                if revisions.setdefault((point.scope, point.source), point.revision) != point.revision:
+                    raise IndexUnavailable(f"{point.source!r} was replaced while it was exported; export again")
+                yield _record(name, point)
+            chunks += len(page)
+    yield {"kind": "end", "chunks": chunks}
+
+
+@dataclass
+class Imported:
+    """What an import wrote."""
+
+    chunks: int = 0
+    sources: int = 0
+    collections: dict[str, EmbeddingInfo] = field(default_factory=dict)
+
+
+async def import_knowledge(index: KnowledgeIndex, records: AsyncIterable[Mapping[str, Any]]) -> Imported:
+    """Write what was exported, and publish it when the last record has come; it may be repeated.
+
+    A source that is there already is replaced; what else is there stays.
+
+    Raises:
+        BadRequest: the records are no export, or an incomplete one: nothing is published then.
+        IndexMismatch: a collection is there already, with another model's vectors.
+    """
+    reading = _Import(index)
+    number = 0
+    try:
+        async for record in records:
+            number += 1
+            await reading.take(record)
+    except (KeyError, TypeError, ValueError, struct.error) as error:
+        if isinstance(error, BadRequest):
+            raise
+        raise BadRequest(f"record {number} is no record of an export: {error!r}") from error
+    return await reading.finish()
+
+
+class _Import:
+    """An import under way."""
+
+    def __init__(self, index: KnowledgeIndex) -> None:
+        self._index = index
+        self._done = Imported()
+        self._batch: list[IndexPoint] = []
+        self._batch_of = ""
+        self._written: dict[tuple[str, Scope, str], str] = {}
+        self._announced: int | None = None
+
+    async def take(self, record: Mapping[str, Any]) -> None:
+        """Take one record; chunks are written in batches."""
+        match record["kind"]:
+            case "collection":
+                await self._begin(record)
+            case "chunk":
+                await self._take_chunk(record)
+            case "end":
+                self._announced = record["chunks"]
+            case kind:
+                raise BadRequest(f"an export has no records of the kind {kind!r}")
+
+    async def finish(self) -> Imported:
+        """Publish what was written."""
+        await self._write()
+        if self._announced != self._done.chunks:
+            raise BadRequest(
+                f"the export is cut short: it has {self._done.chunks} of {self._announced or 'unknown'} chunks; "
+                "nothing was published, export it again"
+            )
+        for (collection, scope, source), revision in self._written.items():
+            await self._index.publish(collection, scope, source, revision)
+        self._done.sources = len(self._written)
+        return self._done
+
+    async def _begin(self, record: Mapping[str, Any]) -> None:
+        if record["format"] != FORMAT:
+            raise BadRequest(
+                f"the export has the format {record['format']!r}, and this version of Sessionfleet reads {FORMAT}"
+            )
+        await self._write()
+        name, info = record["collection"], EmbeddingInfo(record["model"], record["dimension"])
+        has = (await self._index.collections()).get(name)
+        if has is not None and has != info:
+            raise IndexMismatch(
+                f"the collection {name!r} is there already and holds vectors of {has.id!r}, the export those of "
+                f"{info.id!r}; import it into another index, or remove the collection first"
+            )
+        self._done.collections[name] = info
+
+    async def _take_chunk(self, record: Mapping[str, Any]) -> None:
+        collection = record["collection"]
+        if collection not in self._done.collections:
+            raise BadRequest(f"a chunk of {collection!r} comes before its collection's record")
+        point = _point(record)
+        self._batch.append(point)
+        self._batch_of = collection
+        self._written[collection, point.scope, point.source] = point.revision
+        self._done.chunks += 1
+        if len(self._batch) == _BATCH:
+            await self._write()
+
+    async def _write(self) -> None:
+        if self._batch:
+            await self._index.write(self._batch_of, self._done.collections[self._batch_of], self._batch)
+            self._batch = []
+
+
+def _record(collection: str, point: IndexPoint) -> dict[str, Any]:
+    return {
+        "kind": "chunk", "collection": collection, "id": point.id,
+        "tenant": point.scope.tenant, "scope": point.scope.name, "source": point.source, "revision": point.revision,
+        "dense": _packed(point.dense), "indices": list(point.sparse.indices), "values": _packed(point.sparse.values),
+        "payload": dict(point.payload),
+    }  # fmt: skip
+
+
+def _point(record: Mapping[str, Any]) -> IndexPoint:
+    return IndexPoint(
+        record["id"],
+        Scope(record["tenant"], record["scope"]),
+        record["source"],
+        record["revision"],
+        _unpacked(record["dense"]),
+        SparseVector(record["indices"], _unpacked(record["values"])),
+        record["payload"],
+    )
+
+
+def _packed(numbers: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+
+
+def _unpacked(text: str) -> list[float]:
+    data = base64.b64decode(text, validate=True)
+    return list(struct.unpack(f"<{len(data) // 4}f", data))
