@@ -150,14 +150,16 @@ async def test_changes_leave_what_a_new_copy_would_have(bench: Bench) -> None:
             bench.scopes.setdefault("session", ScopeIndex(bench.lexical)).remove(name)
             present.pop(name, None)
         else:
-            present[name] = (dice.choice(texts), dice.random() < 0.5, {"n": n})
+            present[name] = (dice.choice(texts), dice.random() < 0.5, {"n": n % 3})
             await bench.put(present[name][0], name, vector=present[name][1], metadata=present[name][2])
     fresh = Bench()
     fresh.embedding, fresh.lexical = bench.embedding, bench.lexical
     for name, (text, vector, metadata) in present.items():
         await fresh.put(text, name, vector=vector, metadata=metadata)
     for query in ("tea", "coffee", "car", "automobile", "green"):
-        assert await bench.search(query, limit=50) == await fresh.search(query, limit=50)
+        for filters in ({}, {"n": 1}):
+            found = await bench.search(query, limit=50, filters=filters)
+            assert found == await fresh.search(query, limit=50, filters=filters)
     one, other = bench.scopes["session"], fresh.scopes["session"]
     assert (len(one), one.missing) == (len(other), other.missing) == (len(present), other.missing)
 
