@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import pytest
+from pypdf import PdfWriter
 
 from tests.support.documents import make_docx, make_encrypted_pdf, make_pdf
 from workers.retrieval.documents.limits import DocumentLimits
@@ -47,6 +49,38 @@ async def test_lines_of_a_pdf_become_paragraphs() -> None:
         "- a well-known first item of a list, which is long",
         "- a second item of the list, which is no shorter",
     ]
+
+
+def with_bookmarks(pdf: bytes, *bookmarks: tuple[str, int, bool]) -> bytes:
+    """A PDF with titles, their pages, and whether they lie below the last one that does not."""
+    writer = PdfWriter(clone_from=io.BytesIO(pdf))
+    chapter = None
+    for title, page, below in bookmarks:
+        made = writer.add_outline_item(title=title, page_number=page, parent=chapter if below else None)
+        chapter = chapter if below else made
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+async def test_bookmarks_of_a_pdf_are_its_headings() -> None:
+    """A page on which a chapter begins is cut there; a title that is not on its page counts all the same."""
+    pages = ["Preface", "1. Travel\nGo by train.\n1.1 PASS-PORTS\nRenew them.", "Each year.", "Nothing here."]
+    data = with_bookmarks(make_pdf(pages), ("Travel", 1, False), ("Passports", 1, True), ("Other", 3, False))
+    document = await read(data, "a.pdf")
+    assert list(document.sections) == [
+        Section("Preface", page=1),
+        Section("1. Travel\n\nGo by train.", page=2, heading="1. Travel"),
+        Section("1.1 PASS-PORTS\n\nRenew them.", page=2, heading="1. Travel > 1.1 PASS-PORTS"),
+        Section("Each year.", page=3, heading="1. Travel > 1.1 PASS-PORTS"),
+        Section("Nothing here.", page=4, heading="Other"),
+    ]
+
+
+async def test_damaged_bookmarks_do_not_lose_the_text() -> None:
+    """They are an aid, not the document."""
+    data = with_bookmarks(make_pdf(["Travel"]), ("Travel", 0, False)).replace(b"/Title", b"/Tilte")
+    assert list((await read(data, "a.pdf")).sections) == [Section("Travel", page=1)]
 
 
 async def test_a_pdf_that_only_may_not_be_changed_is_read() -> None:

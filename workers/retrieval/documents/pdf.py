@@ -1,4 +1,4 @@
-"""PDF: a section for each page that has text."""
+"""PDF: a section for each page that has text, and for each chapter that its bookmarks name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pypdf.errors import DependencyError, LimitReachedError, PyPdfError
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import check_chars
 from workers.retrieval.documents.pdf_lines import join_lines, words_with_hyphens
+from workers.retrieval.documents.pdf_outline import Bookmark, cut_pages, read_bookmarks
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document, Section
 
@@ -33,6 +34,7 @@ def read_pdf(data: bytes, limits: DocumentLimits, on_page: Callable[[int, int], 
         if count > limits.pages:
             raise Refusal(Reason.TOO_LARGE, f"has {count:,} pages, more than {limits.pages:,}; split it")
         pages = _read_pages(reader, limits, on_page)
+        bookmarks = read_bookmarks(reader)
     except LimitReachedError as error:
         raise Refusal(Reason.TOO_LARGE, f"goes beyond a limit of the PDF reader ({error})") from error
     except DependencyError as error:
@@ -44,7 +46,7 @@ def read_pdf(data: bytes, limits: DocumentLimits, on_page: Callable[[int, int], 
             f"is damaged or cut short ({error or type(error).__name__}); open it in a PDF program and save it anew"
         )
         raise Refusal(Reason.CORRUPT, problem) from error
-    sections = _sections(pages)
+    sections = _sections(pages, bookmarks)
     if not sections:
         problem = f"has no text on its {count:,} pages; a scanned document needs text recognition first"
         raise Refusal(Reason.EMPTY, problem)
@@ -78,7 +80,6 @@ def _read_pages(reader: PdfReader, limits: DocumentLimits, on_page: Callable[[in
     return pages
 
 
-def _sections(pages: list[str]) -> list[Section]:
+def _sections(pages: list[str], bookmarks: list[Bookmark]) -> list[Section]:
     hyphened = words_with_hyphens(pages)
-    texts = (join_lines(text, hyphened) for text in pages)
-    return [Section(text, page=number) for number, text in enumerate(texts, start=1) if text]
+    return cut_pages([join_lines(text, hyphened) for text in pages], bookmarks)

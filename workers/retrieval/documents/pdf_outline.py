@@ -1,0 +1,92 @@
+"""Headings of a PDF: its bookmarks say where chapters begin, and their titles are looked for on the page."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pypdf import PdfReader
+from pypdf.errors import PyPdfError
+
+from workers.retrieval.documents.plain import one_line
+from workers.retrieval.ports import Section
+
+_MOST: Final = 10_000
+_LONGEST_TITLE: Final = 200
+# '4.1 ' or 'Chapter 4: ' before the title on the page.
+_NUMBERING_CHARS: Final = 14
+_SIGNS: Final = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """A title, the 0-based page it leads to, and how deep it lies."""
+
+    page: int
+    level: int
+    title: str
+
+
+def read_bookmarks(reader: PdfReader) -> list[Bookmark]:
+    """All of them in their order; none where they are damaged, for the text can be read without."""
+    try:
+        return list(_flat(reader, reader.outline, 0))[:_MOST]
+    except (PyPdfError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def cut_pages(pages: Sequence[str], bookmarks: Sequence[Bookmark]) -> list[Section]:
+    """Sections of the pages' texts: one for each page that has text, or more where chapters begin within it.
+
+    A title that is not found on its page (it has two lines, or a picture) counts from the title before it on.
+    """
+    by_page: defaultdict[int, list[Bookmark]] = defaultdict(list)
+    for bookmark in bookmarks:
+        by_page[bookmark.page].append(bookmark)
+    sections: list[Section] = []
+    above: list[tuple[int, str]] = []
+
+    def close(number: int, lines: Sequence[str]) -> None:
+        if text := "\n".join(lines).strip("\n"):
+            sections.append(Section(text, number + 1, " > ".join(title for _, title in above) or None))
+
+    for number, page in enumerate(pages):
+        lines = page.split("\n")
+        start = 0
+        for bookmark in by_page[number]:
+            title, at = bookmark.title, _find(lines, start, bookmark.title)
+            if at is not None:
+                close(number, lines[start:at])
+                title, start = lines[at], at
+                lines[at] += "\n"  # the blank line that stands below headings
+            above = [each for each in above if each[0] < bookmark.level]
+            above.append((bookmark.level, title))
+        close(number, lines[start:])
+    return sections
+
+
+def _flat(reader: PdfReader, outline: Sequence[Any], level: int) -> Iterator[Bookmark]:
+    for entry in outline:
+        if isinstance(entry, list):
+            yield from _flat(reader, entry, level + 1)
+        elif title := one_line(str(entry.title or ""))[:_LONGEST_TITLE]:
+            page = reader.get_destination_page_number(entry)
+            if page is not None:
+                yield Bookmark(page, level, title)
+
+
+def _find(lines: Sequence[str], start: int, title: str) -> int | None:
+    """The line that is this title, with or without a number; signs and case may differ."""
+    wanted = _letters(title)
+    for at in range(start, len(lines)):
+        line = lines[at]
+        if len(line) <= len(title) + _NUMBERING_CHARS and wanted and _letters(line).endswith(wanted):
+            return at
+    return None
+
+
+def _letters(text: str) -> str:
+    return _SIGNS.sub("", text).casefold()
