@@ -94,7 +94,7 @@ async def fetch_url(
     except (TimeoutError, httpx.TimeoutException) as error:
         raise DocumentError(f"{shown(url)!r} took too long to answer; try again later") from error
     except httpx.HTTPError as error:
-        raise DocumentError(f"{shown(url)!r} cannot be fetched ({error or type(error).__name__})") from error
+        raise DocumentError(f"{shown(url)!r} cannot be fetched ({str(error) or type(error).__name__})") from error
     except (AddressRefused, AddressUnknown) as error:
         raise DocumentError(f"{shown(url)!r} cannot be fetched: {error}") from error
 

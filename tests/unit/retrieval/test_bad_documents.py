@@ -73,6 +73,7 @@ BAD = [
     ("cut.pdf", make_pdf(["page"] * 20)[:-400], errors.DocumentCorrupt, "cut short"),
     ("web.pdf", b"%PDF-1.4\n1 0 obj << /Linearized 1 /L 99999 >>" + make_pdf(["x"]), errors.DocumentCorrupt, "99,999"),
     ("junk.pdf", b"%PDF-1.7\n" + JUNK, errors.DocumentCorrupt, "damaged"),
+    ("filter.pdf", make_pdf(["x"]).replace(b"/Length", b"/Filter /Odd /Length"), errors.DocumentCorrupt, "/Odd"),
     ("text.pdf", b"This is a text.", errors.DocumentCorrupt, "no PDF"),
     ("page.docx", b"<!doctype html><p>Log in", errors.DocumentCorrupt, "no DOCX"),
     ("cut.docx", make_docx([PROSE])[:-200], errors.DocumentCorrupt, "cut short"),
@@ -176,6 +177,12 @@ async def test_the_event_loop_runs_on_while_a_document_is_parsed() -> None:
         longest = max(longest, time.monotonic() - began)
     assert (await task).pages == 300
     assert longest < 0.25
+
+
+async def test_documents_are_read_from_the_loop_of_any_thread() -> None:
+    """A worker's event loop is not in its main thread."""
+    document = await asyncio.to_thread(lambda: asyncio.run(read_document(make_pdf(["x"]), name="a.pdf")))
+    assert document.pages == 1
 
 
 def test_a_child_loads_neither_engine_nor_broker() -> None:

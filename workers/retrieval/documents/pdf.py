@@ -19,6 +19,11 @@ from workers.retrieval.ports import Document, Section
 
 _LINEARIZED: Final = re.compile(rb"/Linearized\b[^>]{0,200}?/L\s+(\d{1,12})")
 _HEAD_BYTES: Final = 2048
+# pypdf meets damage with whatever comes up, its own assertions among it.
+_DAMAGE: Final = (
+    PyPdfError, ArithmeticError, AssertionError, AttributeError, LookupError,
+    OSError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 
 
 def read_pdf(data: bytes, limits: DocumentLimits, on_page: Callable[[int, int], None]) -> Document:
@@ -40,11 +45,9 @@ def read_pdf(data: bytes, limits: DocumentLimits, on_page: Callable[[int, int], 
     except DependencyError as error:
         problem = "is encrypted in a way that needs the package 'cryptography'; install it, or save without encryption"
         raise Refusal(Reason.ENCRYPTED, problem) from error
-    # pypdf meets damage with whatever comes up.
-    except (PyPdfError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
-        problem = (
-            f"is damaged or cut short ({error or type(error).__name__}); open it in a PDF program and save it anew"
-        )
+    except _DAMAGE as error:
+        what = str(error) or type(error).__name__
+        problem = f"is damaged or cut short ({what}); open it in a PDF program and save it anew"
         raise Refusal(Reason.CORRUPT, problem) from error
     sections = _sections(pages, bookmarks)
     if not sections:
