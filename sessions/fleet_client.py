@@ -24,7 +24,7 @@ from sessions.errors import (
     SessionOwnerError,
     TurnNotFound,
 )
-from sessions.knowledge_requests import RemoveKnowledge
+from sessions.knowledge_requests import CopyKnowledge, RemoveKnowledge
 from sessions.operations import KNOWLEDGE, LANES, SEARCH, OperationRequest, output_of
 from sessions.order import Order
 from sessions.protocol import Answer, Event, Policy, TurnStatus
@@ -316,6 +316,20 @@ class FleetClient(FleetConnection):
         for name in LANES:
             receipt["keys"] += (await self.turns.delete_session(keys.lane(name)))["keys"]
         return {**receipt, **removed}
+
+    async def copy_documents(self, keys: SessionKeys, to: SessionKeys) -> None:
+        """Give a session a copy of another one's own documents, if it has any.
+
+        Raises:
+            ResultTimeout, NoWorkerAlive, TurnFailed: they could not be copied.
+        """
+        with translated():
+            if not await self.store.exists(keys.lane(KNOWLEDGE).sources):
+                return
+        request = CopyKnowledge(scope=session_name(to.session_id), origin=session_name(keys.session_id))
+        lane, patience = to.lane(KNOWLEDGE), self.settings.retrieval_timeout
+        part = await self.operations.submit(lane, request, timeout=self.settings.ingest_timeout)
+        output_of(await self.wait(lane, part, patience), lane)
 
     async def forget_documents(self, lane: SessionKeys, scope: str) -> dict[str, int]:
         """Remove all documents of a scope, and end what is being added to it; how many, with how many chunks.

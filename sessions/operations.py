@@ -31,7 +31,9 @@ SEARCH: Final = "search"
 MEMORY: Final = "memory"
 """The lane in which vectors are made for a scope's memories."""
 
-LANES: Final = (KNOWLEDGE, SEARCH, MEMORY)
+FACTS: Final = "facts"
+"""The lane in which a model takes facts from turns that have ended."""
+LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS)
 
 # What a search found is read at once, and holds people's texts: it does not stay for a week.
 SEARCH_TTL: Final = 60.0

@@ -262,6 +262,15 @@ class OperationSpec(BaseModel):
     body: dict[str, Any] = Field(default_factory=dict)
 
 
+class Extraction(BaseModel):
+    """Whose memory the facts are for that a turn takes from another turn's exchange; no user: the session's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    turn: str
+    user: str | None = None
+
+
 class TurnRequest(BaseModel):
     """What a client asks for: the body of a turn, as it is stored. The agent's configuration stands apart."""
 
@@ -275,6 +284,7 @@ class TurnRequest(BaseModel):
     recalls: Recalls = Field(Recalls(), description="Memory and knowledge of its session, where the agent says none.")
     home: str | None = Field(None, description="The session whose memory and knowledge it uses; None: its own.")
     operation: OperationSpec | None = Field(None, description="Work for the retrieval role instead of an agent's.")
+    extraction: Extraction | None = Field(None, description="Takes facts from a turn; leaves nothing in a history.")
     parent: str | None = Field(None, description="Id of the turn that waits for this one: a team's run, or an asker.")
     depth: int = Field(0, description="How many agents asked one another until it came to this turn.")
 

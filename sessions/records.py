@@ -113,6 +113,7 @@ class RecordMethods:
 
         Raises:
             TurnNotFound: `at` is no committed turn of this session. SessionExists: the id is taken.
+            ResultTimeout, NoWorkerAlive: its documents could not be copied; the new session is there without them.
         """
         return await self.client.portal.acall(_fork(self, session_id, at))
 
@@ -247,6 +248,7 @@ async def _fork(session: _Kept, session_id: str | None, at: str | None) -> Sessi
         origin=f"{session.session_id}@{at or 'end'}",
         copy=copy,
     )
+    await client.copy_documents(keys, forked.keys)
     return forked
 
 

@@ -40,3 +40,17 @@ class EmbedMemory(OperationRequest):
     """Make the vectors that the memories of the lane's session or user lack."""
 
     kind: ClassVar[str] = "embed_memory"
+
+
+class KeepFacts(OperationRequest):
+    """Remember facts, as far as they are not known yet.
+
+    Attributes:
+        turn: what they were taken from; user: whose memory they go to, None for the session's.
+    """
+
+    kind: ClassVar[str] = "keep_facts"
+
+    facts: tuple[str, ...]
+    turn: str
+    user: str | None = None

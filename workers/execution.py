@@ -32,6 +32,7 @@ from sessions.store.leases import Begun, Ending, LeaseStore
 from sessions.telemetry import get_logger
 from workers.engine import Engine
 from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput, Waiting
+from workers.extraction import FactExtraction
 from workers.held import HeldTurn, Stop
 from workers.interruption import cancelled_ending
 from workers.journal import LeasedJournal
@@ -60,6 +61,7 @@ class Execution:
         retrieval: RetrievalRunner,
         recaller: Recaller,
         losses: Losses,
+        facts: FactExtraction,
     ) -> None:
         self._settings = settings
         self._leases = leases
@@ -69,6 +71,7 @@ class Execution:
         self._retrieval = retrieval
         self._recaller = recaller
         self._losses = losses
+        self._facts = facts
 
     async def outcome(self, held: HeldTurn) -> Outcome:
         """Run the turn, and when it ends without an answer, clear away what it has left elsewhere."""
@@ -130,6 +133,9 @@ class Execution:
         turn = await self._recalled(held, request, turn, journal)
         output = await self._until_deadline(held, held.run(self._engine.run(turn, journal, journal, held.state)))
         await journal.settle()
+        if request.extraction is not None:
+            await self._recaller.keep_facts(held.keys.home, request.extraction, output.output["facts"])
+            return self._answered(output)
         return self._succeeded(held, turn, output)
 
     async def _recalled(
@@ -191,15 +197,19 @@ class Execution:
             default_model=self._settings.model or "offline",
         )
 
-    def _succeeded(self, held: HeldTurn, turn: TurnInput, output: TurnOutput) -> Ending:
+    def _answered(self, output: TurnOutput) -> Ending:
+        """The ending of a turn whose exchange is nobody's history."""
         result = json.dumps({"text": output.text, "output": output.output}).encode()
         self._check_size(result, output.messages)
+        return Ending(TurnStatus.SUCCEEDED, result=result, usage=output.usage.model_dump_json().encode())
+
+    def _succeeded(self, held: HeldTurn, turn: TurnInput, output: TurnOutput) -> Ending:
         own, effects = self._states.changes(held.keys, held.begun, held.state.session)
         entry = HistoryEntry(held.begun.part, turn.agent.name, turn.now_ms, output.message_count, output.messages)
-        return Ending(
-            TurnStatus.SUCCEEDED,
-            result=result,
-            usage=output.usage.model_dump_json().encode(),
+        if (wanted := self._facts.effect(turn, output.text)) is not None:
+            effects = [*effects, wanted]
+        return replace(
+            self._answered(output),
             history_entry=entry.dump(),
             messages=output.message_count,
             state_ops=own,

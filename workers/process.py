@@ -39,6 +39,7 @@ from workers.background import end_all
 from workers.engine import Engine
 from workers.engine.registry import Registry
 from workers.execution import Execution
+from workers.extraction import FactExtraction
 from workers.heartbeat import Heartbeat
 from workers.held import Stop
 from workers.index_claim import IndexClaim
@@ -144,7 +145,8 @@ class TurnProcess:
     def _turn_runner(self) -> TurnRunner:
         s = self.settings
         teams = TeamRunner(s, TaskTurns(s, self.scripts, self.store, self._wake))
-        states = TurnStates(s, self.scripts, self.store)
+        facts = FactExtraction(s, TurnStore(self.scripts, self.store, s), self.store, self._wake)
+        states = TurnStates(s, self.scripts, self.store, facts)
         losses = Losses(self._leases)
         retrieval = RetrievalRunner(s, self._leases, self._parts)
         execution = Execution(
@@ -156,6 +158,7 @@ class TurnProcess:
             retrieval=retrieval,
             recaller=Recaller(s, self._operations, self._memories, Catalog(self.store)),
             losses=losses,
+            facts=facts,
         )
         return TurnRunner(
             s,

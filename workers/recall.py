@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 
 from broker_config.settings import RETRIEVAL, Settings
 from sessions.admission import start_hint
 from sessions.errors import BackendError, ResultTimeout, SessionBusy, TurnFailed
 from sessions.knowledge_requests import Recall, SearchKnowledge
-from sessions.operations import SEARCH, Operations, output_of
-from sessions.protocol import EventType, Recalls
-from sessions.retrieval_requests import SearchMemory
+from sessions.operations import MEMORY, SEARCH, Operations, output_of
+from sessions.protocol import EventType, Extraction, Recalls
+from sessions.retrieval_requests import KeepFacts, SearchMemory
 from sessions.scopes import session_name, user_name
 from sessions.store.catalog import Catalog
 from sessions.store.keys import SessionKeys
@@ -53,6 +54,18 @@ class Recaller:
     def of(self, keys: SessionKeys, user_id: str | None, recalls: Recalls) -> TurnRecall:
         """For a turn of this session, or on its behalf."""
         return TurnRecall(self, keys, user_id, recalls)
+
+    async def keep_facts(self, keys: SessionKeys, wanted: Extraction, facts: Sequence[str]) -> None:
+        """Have facts remembered, as far as they are not known yet; for one turn only once.
+
+        Raises:
+            StoreFull, StoreUnavailable, SessionBusy: that was not accepted.
+        """
+        request = KeepFacts(facts=tuple(facts), turn=wanted.turn, user=wanted.user)
+        lane, key = keys.lane(MEMORY), f"facts:{wanted.turn}"
+        if facts:
+            timeout = self.settings.ingest_timeout
+            await self.operations.submit(lane, request, timeout=timeout, idempotency_key=key, passing=True)
 
 
 class TurnRecall:

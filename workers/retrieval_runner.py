@@ -16,16 +16,16 @@ from sessions.errors import TurnConfigurationError, TurnFailed
 from sessions.knowledge_requests import AddKnowledge, CopyKnowledge, Recall, RemoveKnowledge, SearchKnowledge
 from sessions.operations import OperationRequest
 from sessions.protocol import OperationSpec
-from sessions.retrieval_requests import EmbedMemory, SearchMemory
+from sessions.retrieval_requests import EmbedMemory, KeepFacts, SearchMemory
 from sessions.store.leases import LeaseStore
 from workers.held import HeldTurn
 from workers.journal import LeasedJournal, persist
 from workers.retrieval.operating import Operating
 from workers.retrieval.parts import RetrievalParts
 
+_ABOUT_KNOWLEDGE = (AddKnowledge, SearchKnowledge, RemoveKnowledge, CopyKnowledge)
 _REQUESTS: dict[str, type[OperationRequest]] = {
-    request.kind: request
-    for request in (Recall, AddKnowledge, SearchKnowledge, RemoveKnowledge, CopyKnowledge, SearchMemory, EmbedMemory)
+    request.kind: request for request in (Recall, *_ABOUT_KNOWLEDGE, SearchMemory, EmbedMemory, KeepFacts)
 }
 
 
@@ -67,6 +67,8 @@ class RetrievalRunner:
                 return await self._recall(op, request)
             case SearchMemory():
                 return await (await self._parts.memory()).search(op, request)
+            case KeepFacts():
+                return await (await self._parts.memory()).keep(op, request)
             case EmbedMemory():
                 return await (await self._parts.memory()).embed(op, request)
             case AddKnowledge():

@@ -13,9 +13,10 @@ from sessions.state_ops import APP, USER, StateOp
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Begun
 from sessions.store.scripts import ScriptRunner
-from sessions.store.state import Effect, StateScope, StateStore, apply_effect, wide_scope
+from sessions.store.state import Effect, StateScope, StateStore, ack_effect, apply_effect, wide_scope
 from sessions.telemetry import get_logger
 from sessions.turn_state import TurnState
+from workers.extraction import KIND, FactExtraction
 
 _log = get_logger(__name__)
 
@@ -23,8 +24,9 @@ _log = get_logger(__name__)
 class TurnStates:
     """Loads state for turns, and takes their changes to where they belong."""
 
-    def __init__(self, settings: Settings, scripts: ScriptRunner, client: Any) -> None:
+    def __init__(self, settings: Settings, scripts: ScriptRunner, client: Any, facts: FactExtraction) -> None:
         self._settings = settings
+        self._facts = facts
         self._scripts = scripts
         self._store = StateStore(scripts, client)
 
@@ -62,7 +64,12 @@ class TurnStates:
     async def apply(self, keys: SessionKeys, entries: Sequence[bytes]) -> None:
         """Apply the effects of committed turns in their own slots; doing it twice changes nothing (R7)."""
         for entry in entries:
-            await apply_effect(self._scripts, keys, entry)
+            effect = json.loads(entry)
+            if effect.get("kind") == KIND:
+                await self._facts.submit(keys, effect)
+                await ack_effect(self._scripts, keys, entry)
+            else:
+                await apply_effect(self._scripts, keys, entry)
 
     def _wide(self, keys: SessionKeys, user_id: str | None) -> dict[str, StateScope]:
         partitions = self._settings.partitions

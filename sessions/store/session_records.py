@@ -34,6 +34,7 @@ class Checkpoint:
         at_ms: the store's time, milliseconds since the epoch.
         history: how many committed turns there were; messages: how many messages in them.
         agents: name -> configuration.
+        knowledge: the session's own documents, each as `<collection>/<source>`, sorted.
         memories: how many the session had; memory_version: the newest id of their log, None where there was none.
     """
 
@@ -43,6 +44,7 @@ class Checkpoint:
     agents: dict[str, Any]
     history: int
     messages: int
+    knowledge: tuple[str, ...] = ()
     memories: int = 0
     memory_version: str | None = None
 
@@ -64,6 +66,7 @@ class Checkpoint:
                 agents={name: json.loads(config) for name, config in stored["agents"].items()},
                 history=int(stored["history"]),
                 messages=int(stored["messages"]),
+                knowledge=tuple(sorted(stored.get("knowledge") or ())),
                 memories=int(memory.get("count", 0)),
                 memory_version=memory.get("version"),
             )

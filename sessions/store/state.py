@@ -134,6 +134,11 @@ async def apply_effect(scripts: ScriptRunner, keys: SessionKeys, entry: bytes) -
         "write_state", (effect["base"], effect["partition"]), effect["id"], "wide", "", "", _EFFECT_REMEMBERED_MS,
         *effect["ops"],
     )  # fmt: skip
+    await ack_effect(scripts, keys, entry)
+
+
+async def ack_effect(scripts: ScriptRunner, keys: SessionKeys, entry: bytes) -> None:
+    """Take an entry that was applied out of the outbox."""
     await scripts.run("ack_outbox", keys.pair, entry)
 
 

@@ -71,7 +71,7 @@ class RetrievalParts:
                 from workers.retrieval.memory_operations import MemoryOperations  # noqa: PLC0415 - heavy
 
                 search = MemorySearch(self._memories, *await self._made_models())
-                self._memory = MemoryOperations(self._settings, search, self._operations)
+                self._memory = MemoryOperations(self._settings, self._memories, search, self._operations)
             return self._memory
 
     async def close(self) -> None:

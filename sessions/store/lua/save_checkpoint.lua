@@ -29,12 +29,18 @@ local function fields(key)
   return found
 end
 
+-- The documents of the session's own knowledge, whose lane is in the same slot.
+local documents = {}
+for _, name in ipairs(redis.call('HKEYS', S .. '~knowledge:sources')) do
+  if string.sub(name, 1, 1) ~= '#' then documents[#documents + 1] = name end
+end
 local newest = redis.call('XREVRANGE', S .. ':memory:log', '+', '-', 'COUNT', 1)[1]
 redis.call('HSET', all, number, cjson.encode({
   v = 1, number = number, at = now, state = fields(S .. ':state'), agents = fields(S .. ':agents'),
   history = redis.call('LLEN', S .. ':history'),
   messages = tonumber(redis.call('HGET', meta, 'messages') or '') or 0,
   memory = { count = redis.call('HLEN', S .. ':memory'), version = newest and newest[1] or nil },
+  knowledge = documents,
 }))
 redis.call('HDEL', all, number - ARGV[3])
 redis.call('SET', done, number, 'PX', 60000)
