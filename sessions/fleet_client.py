@@ -1,4 +1,4 @@
-"""What a process says to a fleet: the way of a request into the store, and the way of its turn back.
+"""What a process says to a fleet: about turns, about sessions as a whole, and about what they know.
 
 `sessions.client.get_client()` gives the one client of this process and these settings. Its coroutines run on the
 portal's loop; `Session`, `Agent` and `Turn` are the façade over it.
@@ -6,275 +6,20 @@ portal's loop; `Session`, `Agent` and `Turn` are the façade over it.
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import time
-from collections import Counter
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any
 
-from broker_config.settings import Settings
-from sessions.admission import start_hint
-from sessions.connection import FleetConnection
-from sessions.errors import (
-    BadRequest,
-    MessageTooLarge,
-    NoWorkerAlive,
-    ResultTimeout,
-    SessionOwnerError,
-    TurnNotFound,
-)
+from sessions.errors import ResultTimeout, SessionOwnerError
 from sessions.knowledge_requests import CopyKnowledge, RemoveKnowledge
 from sessions.operations import KNOWLEDGE, LANES, SEARCH, OperationRequest, output_of
-from sessions.order import Order
-from sessions.protocol import Answer, Event, Policy, TurnStatus
+from sessions.protocol import Policy
 from sessions.scopes import session_name
-from sessions.store.calls import PendingCall
-from sessions.store.events import check_cursor, follow, wait_ring
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.scripts import translated
-from sessions.store.turns import NewTurn, TurnRecord
-from sessions.telemetry import get_logger
-
-_NO_WORKER_WARNING: Final = 5.0
-_DEADLINE_SLACK: Final = 15.0
-_log = get_logger(__name__)
+from sessions.turn_client import TurnClient
 
 
-class FleetClient(FleetConnection):
+class FleetClient(TurnClient):
     """What `Session`, `Agent` and `Turn` stand on. Its coroutines run on the portal's loop and nowhere else."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._readers: Counter[str] = Counter()
-
-    # --- a request's way into the store -----------------------------------------------------------------
-
-    async def submit(self, keys: SessionKeys, order: Order) -> str:
-        """Accept a turn, publish its wake-up, and return its id (the first one's for a repeated idempotency key).
-
-        Raises:
-            BadRequest: the request cannot run; SessionBusy, IdempotencyConflict, SessionOwnerError, BackendError.
-        """
-        await self._admit(order)
-        return await self._accept(keys, order, new_turn_part(), watcher="")
-
-    async def ask(self, keys: SessionKeys, order: Order) -> TurnRecord:
-        """Submit a turn and wait for its end: the bell is asked for on the way in, so that nothing is read twice.
-
-        Raises:
-            As `submit` and `wait`.
-        """
-        await self._admit(order)
-        await self.bell.hear(keys.partition)
-        part = new_turn_part()
-        patience = order.timeout + _DEADLINE_SLACK
-        try:
-            async with asyncio.timeout(patience) as limit:
-                with self.bell.waiting(part) as ring:
-                    accepted = await self._accept(keys, order, part, watcher=self.bell.nonce)
-                    if accepted == part:
-                        return await self._wait(keys, part, ring, watched=True, limit=(limit, patience))
-                with self.bell.waiting(accepted) as ring:  # the turn that it joined, or of an earlier request
-                    return await self._wait(keys, accepted, ring, watched=False, limit=(limit, patience))
-        except TimeoutError:
-            raise await self._too_late(keys, part, patience) from None
-
-    async def _admit(self, order: Order) -> None:
-        await self.open()
-        for first, its_queue in ((order.agent, order.queue), *order.colleagues):
-            for agent, queue in first.reached(its_queue):
-                await self.refuse_unknown(agent, queue)
-        await self.refuse_when_full()
-
-    async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:
-        body = order.request.model_dump_json().encode()
-        key = order.idempotency_key
-        turn = NewTurn(
-            part=part,
-            request=body,
-            digest=hashlib.sha256(body + order.config).hexdigest(),
-            timeout=order.timeout,
-            queue=order.queue,
-            user_id=order.user_id,
-            idempotency=hashlib.sha256(key.encode()).hexdigest() if key else "",
-            watcher=watcher,
-            session_ttl=order.session_ttl,
-            agent_name=order.agent.name,
-            agent_config=order.config,
-            policy=order.policy,
-            message=order.request.message,
-            waiting_blocks=order.waiting_blocks,
-            approval_timeout=order.approval_timeout,
-        )
-        accepted = await self.turns.accept(keys, turn)
-        if accepted.tell is not None:
-            await self.dispatcher.tell_cancel(accepted.tell[0], keys.ref, accepted.tell[1])
-        if accepted.wake:
-            await self.dispatcher.wake(keys.ref, accepted.now_ms, accepted.queue)
-        return accepted.part
-
-    def check_message(self, message: str) -> None:
-        """Refuse a message over the limit.
-
-        Raises:
-            MessageTooLarge: with its size and the limit.
-        """
-        size, limit = len(message.encode()), self.settings.message_limit_bytes
-        if size > limit:
-            raise MessageTooLarge(
-                f"the message has {size} bytes, the limit is {limit}: "
-                "shorten it, or set SESSIONFLEET_MESSAGE_LIMIT_BYTES"
-            )
-
-    # --- a turn's way back ------------------------------------------------------------------------------
-
-    async def wait(self, keys: SessionKeys, part: str, timeout: float | None) -> TurnRecord:
-        """Wait for a turn's end.
-
-        Raises:
-            ResultTimeout: it did not end in time; the turn goes on. NoWorkerAlive when none serves its queue.
-        """
-        await self.open()
-        await self.bell.hear(keys.partition)
-        try:
-            async with asyncio.timeout(timeout):
-                with self.bell.waiting(part) as ring:
-                    return await self._wait(keys, part, ring, watched=False)
-        except TimeoutError:
-            raise await self._too_late(keys, part, timeout) from None
-
-    async def _wait(
-        self,
-        keys: SessionKeys,
-        part: str,
-        ring: asyncio.Event,
-        *,
-        watched: bool,
-        limit: tuple[asyncio.Timeout, float] | None = None,
-    ) -> TurnRecord:
-        if not watched:
-            await self.turns.watch(keys, part, self.bell.nonce, "waiters")
-            ring.set()  # it may have ended before we were listed: look once before waiting
-        began, warned = time.monotonic(), False
-        while True:
-            await wait_ring(ring)
-            record = await self.turns.read(keys, part)
-            if record.status.final:
-                return record
-            if limit is not None and record.status is TurnStatus.WAITING:  # its own clock stands still meanwhile
-                limit[0].reschedule(asyncio.get_running_loop().time() + limit[1])
-            if not warned and time.monotonic() - began > _NO_WORKER_WARNING:
-                warned = True
-                await self._warn_without_worker(keys)
-
-    async def _warn_without_worker(self, keys: SessionKeys) -> None:
-        queue, serving = await self.serving(keys)
-        if not serving:
-            _log.warning("no_worker_alive", queue=queue, hint=start_hint(queue))
-
-    async def _too_late(self, keys: SessionKeys, part: str, timeout: float | None) -> ResultTimeout:
-        queue, serving = await self.serving(keys)
-        turn = keys.public_id(part)
-        if not serving:
-            return NoWorkerAlive(f"no worker serves the queue {queue!r}, so turn {turn!r} waits: {start_hint(queue)}")
-        return ResultTimeout(f"turn {turn!r} did not end within {timeout:g} s; it goes on, ask again with result()")
-
-    async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncIterator[Event]:
-        """All events of a turn behind a cursor, as they come, up to the last one."""
-        await self.open()
-        await self.bell.hear(keys.partition)
-        ended = False
-        self._readers[part] += 1
-        try:
-            ended = (await self.turns.watch(keys, part, self.bell.nonce, "readers")).final
-            if after is not None:
-                await check_cursor(self.store, keys, part, after)
-            async for event in follow(self.store, self.bell, keys, part, after):
-                ended = ended or event.final
-                yield event
-        finally:
-            self._readers[part] -= 1
-            if not self._readers[part]:  # the store knows this process, not each of its readers
-                del self._readers[part]
-                if not ended:
-                    await self._stop_watching(keys, part)
-
-    async def _stop_watching(self, keys: SessionKeys, part: str) -> None:
-        try:
-            await self.turns.watch(keys, part, self.bell.nonce, "readers", on=False)
-        except (TurnNotFound, ConnectionError):
-            return  # it is gone, or will be: watchers are dropped with the record
-
-    # --- searches, and documents on their way in --------------------------------------------------------
-
-    async def retrieve(self, keys: SessionKeys, request: OperationRequest, *, timeout: float | None = None) -> Any:
-        """Run a search beside a session, and wait for what it finds.
-
-        Args:
-            timeout: seconds; SESSIONFLEET_RETRIEVAL_TIMEOUT when None.
-
-        Raises:
-            ResultTimeout: it took too long (NoWorkerAlive: and nobody could run it). TurnFailed: it cannot be done.
-        """
-        await self.open()
-        await self.refuse_when_full()
-        patience = self.settings.retrieval_timeout if timeout is None else timeout
-        lane, part = keys.lane(SEARCH), new_turn_part()
-        try:
-            record = await self.operations.search(lane, request, patience, part=part)
-        except ResultTimeout:
-            raise await self._too_late(lane, part, patience) from None
-        return output_of(record, lane)
-
-    async def operate(
-        self, lane: SessionKeys, request: OperationRequest, *, timeout: float, part: str, idempotency_key: str | None
-    ) -> str:
-        """Have an operation accepted that may take long; returns its id within the lane.
-
-        Raises:
-            SessionBusy, IdempotencyConflict, BackendError: nothing was accepted.
-        """
-        await self.open()
-        await self.refuse_when_full()
-        return await self.operations.submit(lane, request, timeout=timeout, part=part, idempotency_key=idempotency_key)
-
-    async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
-        """The record of a turn."""
-        await self.open()
-        return await self.turns.read(keys, part)
-
-    async def cancel(self, keys: SessionKeys, part: str) -> TurnStatus:
-        """Cancel a turn; the status now: cancelled, still running (its worker was told), or how it had ended."""
-        await self.open()
-        status, worker = await self.turns.cancel(keys, part)
-        if worker is not None:
-            await self.dispatcher.tell_cancel(worker, keys.ref, part)
-            await self._nudge(keys, part)  # should it wait for other turns, a worker cancels those now
-        return status
-
-    async def _nudge(self, keys: SessionKeys, part: str) -> None:
-        if (wake := await self.turns.nudge(keys, part)) is not None:
-            await self.dispatcher.wake(keys.ref, wake[1], wake[0])
-
-    async def pending_calls(self, keys: SessionKeys, part: str) -> list[PendingCall]:
-        """The calls that a turn waits for."""
-        await self.open()
-        return await self.calls.pending(keys, part)
-
-    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> None:
-        """Answer a call that a turn waits for, and wake the turn when it was the last.
-
-        Raises:
-            CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `sessions.approvals`.
-        """
-        await self.open()
-        size, limit = len(answer.model_dump_json()), self.settings.result_limit_bytes
-        if size > limit:
-            raise BadRequest(f"the answer has {size} bytes, the limit is {limit} (SESSIONFLEET_RESULT_LIMIT_BYTES)")
-        answered = await self.calls.answer(keys, part, call_id, answer)
-        if answered.wake is not None:
-            await self.dispatcher.wake(keys.ref, answered.wake[1], answered.wake[0])
 
     async def owner(self, keys: SessionKeys) -> str | None:
         """The user that the session belongs to, if any."""
@@ -317,19 +62,38 @@ class FleetClient(FleetConnection):
             receipt["keys"] += (await self.turns.delete_session(keys.lane(name)))["keys"]
         return {**receipt, **removed}
 
-    async def copy_documents(self, keys: SessionKeys, to: SessionKeys) -> None:
-        """Give a session a copy of another one's own documents, if it has any.
+    # --- searches, and documents on their way in --------------------------------------------------------
+
+    async def retrieve(self, keys: SessionKeys, request: OperationRequest, *, timeout: float | None = None) -> Any:
+        """Run a search beside a session, and wait for what it finds.
+
+        Args:
+            timeout: seconds; SESSIONFLEET_RETRIEVAL_TIMEOUT when None.
 
         Raises:
-            ResultTimeout, NoWorkerAlive, TurnFailed: they could not be copied.
+            ResultTimeout: it took too long (NoWorkerAlive: and nobody could run it). TurnFailed: it cannot be done.
         """
-        with translated():
-            if not await self.store.exists(keys.lane(KNOWLEDGE).sources):
-                return
-        request = CopyKnowledge(scope=session_name(to.session_id), origin=session_name(keys.session_id))
-        lane, patience = to.lane(KNOWLEDGE), self.settings.retrieval_timeout
-        part = await self.operations.submit(lane, request, timeout=self.settings.ingest_timeout)
-        output_of(await self.wait(lane, part, patience), lane)
+        await self.open()
+        await self.refuse_when_full()
+        patience = self.settings.retrieval_timeout if timeout is None else timeout
+        lane, part = keys.lane(SEARCH), new_turn_part()
+        try:
+            record = await self.operations.search(lane, request, patience, part=part)
+        except ResultTimeout:
+            raise await self._too_late(lane, part, patience) from None
+        return output_of(record, lane)
+
+    async def operate(
+        self, lane: SessionKeys, request: OperationRequest, *, timeout: float, part: str, idempotency_key: str | None
+    ) -> str:
+        """Have an operation accepted that may take long; returns its id within the lane.
+
+        Raises:
+            SessionBusy, IdempotencyConflict, BackendError: nothing was accepted.
+        """
+        await self.open()
+        await self.refuse_when_full()
+        return await self.operations.submit(lane, request, timeout=timeout, part=part, idempotency_key=idempotency_key)
 
     async def forget_documents(self, lane: SessionKeys, scope: str) -> dict[str, int]:
         """Remove all documents of a scope, and end what is being added to it; how many, with how many chunks.
@@ -346,3 +110,17 @@ class FleetClient(FleetConnection):
         part = await self.operations.submit(lane, request, timeout=patience, policy=Policy.ROLLBACK)
         removed = output_of(await self.wait(lane, part, patience), lane)
         return {"documents": removed["sources"], "chunks": removed["chunks"]}
+
+    async def copy_documents(self, keys: SessionKeys, to: SessionKeys) -> None:
+        """Give a session a copy of another one's own documents, if it has any.
+
+        Raises:
+            ResultTimeout, NoWorkerAlive, TurnFailed: they could not be copied.
+        """
+        with translated():
+            if not await self.store.exists(keys.lane(KNOWLEDGE).sources):
+                return
+        request = CopyKnowledge(scope=session_name(to.session_id), origin=session_name(keys.session_id))
+        lane, patience = to.lane(KNOWLEDGE), self.settings.retrieval_timeout
+        part = await self.operations.submit(lane, request, timeout=self.settings.ingest_timeout)
+        output_of(await self.wait(lane, part, patience), lane)

@@ -6,38 +6,25 @@ of the tenant may attach to. No search leaves its scopes.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sessions.arguments import seconds, short_text
-from sessions.client import FleetClient
-from sessions.errors import BadRequest, CorruptRecord, SessionfleetError
-from sessions.knowledge_requests import AddKnowledge, RemoveKnowledge, SearchKnowledge
-from sessions.operation import Operation, Progress
-from sessions.retrieval_config import KnowledgeConfig, base_name
-from sessions.scopes import lane_of, session_name, user_name
-from sessions.sources import Source, read_source
-from sessions.store.keys import SessionKeys, new_turn_part, split_turn_id
-from sessions.store.scripts import translated
-from sessions.store.state import session_scope
-
-Told = Callable[[Progress], Any]
-_UPLOAD_SLACK: Final = 60.0
-_MOST_FOUND: Final = 100
-
-
-class _Knowing(Protocol):
-    """What of a session knowledge needs."""
-
-    session_id: str
-    user_id: str | None
-    ttl: float | None
-    keys: SessionKeys
-    knowledge: KnowledgeConfig
-
-    @property
-    def client(self) -> FleetClient: ...
+from sessions.arguments import short_text
+from sessions.knowledge_calls import (
+    Knowing,
+    Told,
+    add,
+    add_blocking,
+    clear,
+    list_sources,
+    received,
+    received_blocking,
+    remove,
+    search,
+    submit,
+)
+from sessions.operation import Operation
+from sessions.store.keys import SessionKeys, split_turn_id
 
 
 class KnowledgeMethods:
@@ -46,7 +33,7 @@ class KnowledgeMethods:
     # --- add --------------------------------------------------------------------------------------------
 
     async def aadd_knowledge(
-        self: _Knowing, source: object, *, progress: Told | None = None, **options: Any
+        self: Knowing, source: object, *, progress: Told | None = None, **options: Any
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Take in a document, or several, and wait until they can be found.
 
@@ -66,30 +53,30 @@ class KnowledgeMethods:
             DocumentError: the document cannot be read; FileNotFoundError, BadRequest, ResultTimeout, BackendError.
         """
         if isinstance(source, list | tuple):
-            return [await _received(self, one, progress, options) for one in source]
-        return await _add(self, source, progress, options)
+            return [await received(self, one, progress, options) for one in source]
+        return await add(self, source, progress, options)
 
     def add_knowledge(
-        self: _Knowing, source: object, *, progress: Told | None = None, **options: Any
+        self: Knowing, source: object, *, progress: Told | None = None, **options: Any
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Take in a document, or several; see `aadd_knowledge`."""
         if isinstance(source, list | tuple):
-            return [_received_blocking(self, one, progress, options) for one in source]
-        return _add_blocking(self, source, progress, options)
+            return [received_blocking(self, one, progress, options) for one in source]
+        return add_blocking(self, source, progress, options)
 
-    async def asubmit_knowledge(self: _Knowing, source: object, **options: Any) -> Operation:
+    async def asubmit_knowledge(self: Knowing, source: object, **options: Any) -> Operation:
         """Have one document accepted and return at once; it will be taken in, whatever happens to this process.
 
         Args:
             options: as `aadd_knowledge`, and `idempotency_key`.
         """
-        return await self.client.portal.acall(_submit(self, source, **options))
+        return await self.client.portal.acall(submit(self, source, **options))
 
-    def submit_knowledge(self: _Knowing, source: object, **options: Any) -> Operation:
+    def submit_knowledge(self: Knowing, source: object, **options: Any) -> Operation:
         """Have one document accepted and return at once; see `asubmit_knowledge`."""
-        return self.client.portal.call(_submit(self, source, **options))
+        return self.client.portal.call(submit(self, source, **options))
 
-    def operation(self: _Knowing, operation_id: str) -> Operation:
+    def operation(self: Knowing, operation_id: str) -> Operation:
         """A document on its way in, by the id of its operation, from any process."""
         lane, part = split_turn_id(operation_id)
         client = self.client
@@ -99,7 +86,7 @@ class KnowledgeMethods:
     # --- find -------------------------------------------------------------------------------------------
 
     async def asearch_knowledge(
-        self: _Knowing,
+        self: Knowing,
         query: str,
         limit: int = 5,
         filters: Mapping[str, Any] | None = None,
@@ -124,10 +111,10 @@ class KnowledgeMethods:
         Raises:
             BadRequest, ResultTimeout (NoWorkerAlive), TurnFailed, BackendError.
         """
-        return await self.client.portal.acall(_search(self, query, limit, filters, sources, scope, timeout))
+        return await self.client.portal.acall(search(self, query, limit, filters, sources, scope, timeout))
 
     def search_knowledge(
-        self: _Knowing,
+        self: Knowing,
         query: str,
         limit: int = 5,
         filters: Mapping[str, Any] | None = None,
@@ -137,217 +124,34 @@ class KnowledgeMethods:
         timeout: float | None = None,
     ) -> list[dict[str, Any]]:
         """The passages that answer a query best; see `asearch_knowledge`."""
-        return self.client.portal.call(_search(self, query, limit, filters, sources, scope, timeout))
+        return self.client.portal.call(search(self, query, limit, filters, sources, scope, timeout))
 
-    async def alist_knowledge(self: _Knowing, *, scope: str | None = None) -> list[dict[str, Any]]:
+    async def alist_knowledge(self: Knowing, *, scope: str | None = None) -> list[dict[str, Any]]:
         """The documents of a scope (default: where `add_knowledge` puts them), by name; needs no worker.
 
         Returns:
             Dicts with `source`, `kind`, `bytes`, `pages`, `chunks`, `collection`, `metadata`, `added_ms`.
         """
-        return await self.client.portal.acall(_list(self, scope))
+        return await self.client.portal.acall(list_sources(self, scope))
 
-    def list_knowledge(self: _Knowing, *, scope: str | None = None) -> list[dict[str, Any]]:
+    def list_knowledge(self: Knowing, *, scope: str | None = None) -> list[dict[str, Any]]:
         """The documents of a scope; see `alist_knowledge`."""
-        return self.client.portal.call(_list(self, scope))
+        return self.client.portal.call(list_sources(self, scope))
 
     # --- remove -----------------------------------------------------------------------------------------
 
-    async def adelete_knowledge(self: _Knowing, source: str, *, scope: str | None = None) -> int:
+    async def adelete_knowledge(self: Knowing, source: str, *, scope: str | None = None) -> int:
         """Remove a document by its name; how many chunks it had, 0 where there is none."""
-        return await self.client.portal.acall(_remove(self, short_text("source", source), scope))
+        return await self.client.portal.acall(remove(self, short_text("source", source), scope))
 
-    def delete_knowledge(self: _Knowing, source: str, *, scope: str | None = None) -> int:
+    def delete_knowledge(self: Knowing, source: str, *, scope: str | None = None) -> int:
         """Remove a document; see `adelete_knowledge`."""
-        return self.client.portal.call(_remove(self, short_text("source", source), scope))
+        return self.client.portal.call(remove(self, short_text("source", source), scope))
 
-    async def aclear_knowledge(self: _Knowing, *, scope: str | None = None) -> int:
+    async def aclear_knowledge(self: Knowing, *, scope: str | None = None) -> int:
         """Remove all documents of a scope; how many chunks they had."""
-        return await self.client.portal.acall(_clear(self, scope))
+        return await self.client.portal.acall(clear(self, scope))
 
-    def clear_knowledge(self: _Knowing, *, scope: str | None = None) -> int:
+    def clear_knowledge(self: Knowing, *, scope: str | None = None) -> int:
         """Remove all documents of a scope; see `aclear_knowledge`."""
-        return self.client.portal.call(_clear(self, scope))
-
-
-# --- whose ----------------------------------------------------------------------------------------------
-
-
-async def _scope(session: _Knowing, scope: str | None) -> str:
-    """The scope that is meant, as it is named on the wire; the session must be the caller's."""
-    config = session.knowledge
-    owner = await session.client.owner_for(session.keys, session.user_id)
-    if scope is None:
-        scope = config.bases[0] if config.bases else config.scope
-    if scope == "session":
-        return session_name(session.session_id)
-    if scope == "user":
-        if owner is None:
-            raise BadRequest(f"session {session.session_id!r} has no user: open it with user_id= for scope='user'")
-        return user_name(owner)
-    return f"base:{base_name(scope)}"
-
-
-async def _scopes(session: _Knowing, scope: str | None) -> tuple[str, ...]:
-    """Where a search looks."""
-    if scope is not None:
-        return (await _scope(session, scope),)
-    owner = await session.client.owner_for(session.keys, session.user_id)
-    users = () if owner is None else (user_name(owner),)
-    return (session_name(session.session_id), *users, *(f"base:{name}" for name in session.knowledge.bases))
-
-
-def _lane(session: _Knowing, scope: str) -> SessionKeys:
-    settings = session.client.settings
-    return lane_of(settings.tenant, scope, settings.partitions)
-
-
-# --- what is asked --------------------------------------------------------------------------------------
-
-
-async def _submit(
-    session: _Knowing,
-    given: object,
-    *,
-    name: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    scope: str | None = None,
-    content_type: str | None = None,
-    timeout: float | None = None,
-    idempotency_key: str | None = None,
-) -> Operation:
-    client = session.client
-    source = read_source(given, name, client.settings.document_limit_bytes)
-    patience = client.settings.ingest_timeout if timeout is None else seconds("timeout", timeout)
-    whose = await _scope(session, scope)
-    request = AddKnowledge(
-        scope=whose,
-        collection=session.knowledge.collection,
-        source=source.name,
-        origin=source.origin,
-        text=source.text,
-        url=source.url,
-        content_type=content_type,
-        metadata=_json_object("metadata", metadata),
-    )
-    await client.open()
-    if whose == session_name(session.session_id):  # it is made by its first document, as by its first turn
-        await client.state.write(session_scope(session.keys), [], user_id=session.user_id, ttl=session.ttl)
-    lane, part = _lane(session, whose), new_turn_part()
-    await _upload(client, lane, part, source, patience)
-    key = None if idempotency_key is None else short_text("idempotency_key", idempotency_key)
-    return Operation(
-        client, lane, await client.operate(lane, request, timeout=patience, part=part, idempotency_key=key)
-    )
-
-
-async def _upload(client: FleetClient, lane: SessionKeys, part: str, source: Source, patience: float) -> None:
-    if source.origin == "upload":
-        await client.refuse_when_full()
-        with translated():
-            await client.store.set(lane.upload(part), source.data, px=int((patience + _UPLOAD_SLACK) * 1000))
-
-
-async def _add(session: _Knowing, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    operation = await session.client.portal.acall(_submit(session, given, **options))
-    if told is not None:
-        async for progress in operation.aprogress():
-            told(progress)
-    result: dict[str, Any] = await operation.aresult(options.get("timeout"))
-    return result
-
-
-def _add_blocking(session: _Knowing, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """As `_add`; its own, so that `told` is called on the caller's thread."""
-    operation = session.client.portal.call(_submit(session, given, **options))
-    if told is not None:
-        for progress in operation.progress():
-            told(progress)
-    result: dict[str, Any] = operation.result(options.get("timeout"))
-    return result
-
-
-async def _received(session: _Knowing, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What became of one of several: its error is said, and the others go on."""
-    try:
-        return await _add(session, given, told, options)
-    except (SessionfleetError, OSError) as error:
-        return _failure(given, error)
-
-
-def _received_blocking(
-    session: _Knowing, given: object, told: Told | None, options: Mapping[str, Any]
-) -> dict[str, Any]:
-    try:
-        return _add_blocking(session, given, told, options)
-    except (SessionfleetError, OSError) as error:
-        return _failure(given, error)
-
-
-def _failure(given: object, error: Exception) -> dict[str, Any]:
-    shown = given if isinstance(given, str) else getattr(given, "name", type(given).__name__)
-    return {"source": str(shown)[:200], "status": "failed", "error": str(error), "type": type(error).__name__}
-
-
-async def _search(
-    session: _Knowing,
-    query: str,
-    limit: int,
-    filters: Mapping[str, Any] | None,
-    sources: Sequence[str] | None,
-    scope: str | None,
-    timeout: float | None,
-) -> list[dict[str, Any]]:
-    if not isinstance(query, str) or not query.strip():
-        raise BadRequest(f"query {query!r}: give a text that is not empty")
-    if not isinstance(limit, int) or not 1 <= limit <= _MOST_FOUND:
-        raise BadRequest(f"limit {limit!r}: give a number from 1 to {_MOST_FOUND}")
-    request = SearchKnowledge(
-        query=query,
-        scopes=await _scopes(session, scope),
-        collection=session.knowledge.collection,
-        limit=limit,
-        sources=None if sources is None else tuple(sources),
-        filters=_json_object("filters", filters),
-    )
-    found: list[dict[str, Any]] = await session.client.retrieve(session.keys, request, timeout=timeout)
-    return found
-
-
-async def _list(session: _Knowing, scope: str | None) -> list[dict[str, Any]]:
-    lane = _lane(session, await _scope(session, scope))
-    with translated():
-        raw = await session.client.store.hgetall(lane.sources)
-    try:
-        entries = [json.loads(value) for field, value in raw.items() if not field.startswith(b"#")]
-        return sorted(entries, key=lambda entry: str(entry["source"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptRecord(f"the list of knowledge {lane.session_id!r} cannot be read: {error!r}") from error
-
-
-async def _remove(session: _Knowing, source: str, scope: str | None) -> int:
-    whose = await _scope(session, scope)
-    lane, client = _lane(session, whose), session.client
-    await client.open()
-    with translated():
-        if not await client.store.exists(lane.meta):
-            return 0  # nothing was ever added: no worker is needed to say so
-    request, patience = RemoveKnowledge(scope=whose, source=source), client.settings.retrieval_timeout
-    part = await client.operate(lane, request, timeout=patience, part=new_turn_part(), idempotency_key=None)
-    removed: dict[str, int] = await Operation(client, lane, part).aresult(patience)
-    return removed["chunks"]
-
-
-async def _clear(session: _Knowing, scope: str | None) -> int:
-    whose = await _scope(session, scope)
-    return (await session.client.forget_documents(_lane(session, whose), whose))["chunks"]
-
-
-def _json_object(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
-        if value is not None and not isinstance(value, Mapping):
-            raise TypeError(f"not {type(value).__name__}")
-        plain: dict[str, Any] = json.loads(json.dumps(dict(value or {}), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise BadRequest(f"{name} must be a dict of JSON values: {error}") from error
-    return plain
+        return self.client.portal.call(clear(self, scope))

@@ -1,0 +1,226 @@
+"""What the methods of `KnowledgeMethods` do, as coroutines for the portal's loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from sessions.arguments import seconds, short_text
+from sessions.client import FleetClient
+from sessions.errors import BadRequest, CorruptRecord, SessionfleetError
+from sessions.knowledge_requests import AddKnowledge, RemoveKnowledge, SearchKnowledge
+from sessions.operation import Operation, Progress
+from sessions.retrieval_config import KnowledgeConfig, base_name
+from sessions.scopes import lane_of, session_name, user_name
+from sessions.sources import Source, read_source
+from sessions.store.keys import SessionKeys, new_turn_part
+from sessions.store.scripts import translated
+from sessions.store.state import session_scope
+
+Told = Callable[[Progress], Any]
+_UPLOAD_SLACK: Final = 60.0
+_MOST_FOUND: Final = 100
+
+
+class Knowing(Protocol):
+    """What of a session knowledge needs."""
+
+    session_id: str
+    user_id: str | None
+    ttl: float | None
+    keys: SessionKeys
+    knowledge: KnowledgeConfig
+
+    @property
+    def client(self) -> FleetClient:
+        """The client of this process."""
+        ...
+
+
+# --- whose ----------------------------------------------------------------------------------------------
+
+
+async def _scope(session: Knowing, scope: str | None) -> str:
+    """The scope that is meant, as it is named on the wire; the session must be the caller's."""
+    config = session.knowledge
+    owner = await session.client.owner_for(session.keys, session.user_id)
+    if scope is None:
+        scope = config.bases[0] if config.bases else config.scope
+    if scope == "session":
+        return session_name(session.session_id)
+    if scope == "user":
+        if owner is None:
+            raise BadRequest(f"session {session.session_id!r} has no user: open it with user_id= for scope='user'")
+        return user_name(owner)
+    return f"base:{base_name(scope)}"
+
+
+async def _scopes(session: Knowing, scope: str | None) -> tuple[str, ...]:
+    """Where a search looks."""
+    if scope is not None:
+        return (await _scope(session, scope),)
+    owner = await session.client.owner_for(session.keys, session.user_id)
+    users = () if owner is None else (user_name(owner),)
+    return (session_name(session.session_id), *users, *(f"base:{name}" for name in session.knowledge.bases))
+
+
+def _lane(session: Knowing, scope: str) -> SessionKeys:
+    settings = session.client.settings
+    return lane_of(settings.tenant, scope, settings.partitions)
+
+
+# --- what is asked --------------------------------------------------------------------------------------
+
+
+async def submit(
+    session: Knowing,
+    given: object,
+    *,
+    name: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    scope: str | None = None,
+    content_type: str | None = None,
+    timeout: float | None = None,
+    idempotency_key: str | None = None,
+) -> Operation:
+    """Have one document accepted; see `KnowledgeMethods.asubmit_knowledge`."""
+    client = session.client
+    source = read_source(given, name, client.settings.document_limit_bytes)
+    patience = client.settings.ingest_timeout if timeout is None else seconds("timeout", timeout)
+    whose = await _scope(session, scope)
+    request = AddKnowledge(
+        scope=whose,
+        collection=session.knowledge.collection,
+        source=source.name,
+        origin=source.origin,
+        text=source.text,
+        url=source.url,
+        content_type=content_type,
+        metadata=_json_object("metadata", metadata),
+    )
+    await client.open()
+    if whose == session_name(session.session_id):  # it is made by its first document, as by its first turn
+        await client.state.write(session_scope(session.keys), [], user_id=session.user_id, ttl=session.ttl)
+    lane, part = _lane(session, whose), new_turn_part()
+    await _upload(client, lane, part, source, patience)
+    key = None if idempotency_key is None else short_text("idempotency_key", idempotency_key)
+    return Operation(
+        client, lane, await client.operate(lane, request, timeout=patience, part=part, idempotency_key=key)
+    )
+
+
+async def _upload(client: FleetClient, lane: SessionKeys, part: str, source: Source, patience: float) -> None:
+    if source.origin == "upload":
+        await client.refuse_when_full()
+        with translated():
+            await client.store.set(lane.upload(part), source.data, px=int((patience + _UPLOAD_SLACK) * 1000))
+
+
+async def add(session: Knowing, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Take one document in; see `KnowledgeMethods.aadd_knowledge`."""
+    operation = await session.client.portal.acall(submit(session, given, **options))
+    if told is not None:
+        async for progress in operation.aprogress():
+            told(progress)
+    result: dict[str, Any] = await operation.aresult(options.get("timeout"))
+    return result
+
+
+def add_blocking(session: Knowing, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """As `add`; its own, so that `told` is called on the caller's thread."""
+    operation = session.client.portal.call(submit(session, given, **options))
+    if told is not None:
+        for progress in operation.progress():
+            told(progress)
+    result: dict[str, Any] = operation.result(options.get("timeout"))
+    return result
+
+
+async def received(session: Knowing, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of one of several: its error is said, and the others go on."""
+    try:
+        return await add(session, given, told, options)
+    except (SessionfleetError, OSError) as error:
+        return _failure(given, error)
+
+
+def received_blocking(session: Knowing, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """As `received`, with `told` called on the caller's thread."""
+    try:
+        return add_blocking(session, given, told, options)
+    except (SessionfleetError, OSError) as error:
+        return _failure(given, error)
+
+
+def _failure(given: object, error: Exception) -> dict[str, Any]:
+    shown = given if isinstance(given, str) else getattr(given, "name", type(given).__name__)
+    return {"source": str(shown)[:200], "status": "failed", "error": str(error), "type": type(error).__name__}
+
+
+async def search(
+    session: Knowing,
+    query: str,
+    limit: int,
+    filters: Mapping[str, Any] | None,
+    sources: Sequence[str] | None,
+    scope: str | None,
+    timeout: float | None,
+) -> list[dict[str, Any]]:
+    """Find passages; see `KnowledgeMethods.asearch_knowledge`."""
+    if not isinstance(query, str) or not query.strip():
+        raise BadRequest(f"query {query!r}: give a text that is not empty")
+    if not isinstance(limit, int) or not 1 <= limit <= _MOST_FOUND:
+        raise BadRequest(f"limit {limit!r}: give a number from 1 to {_MOST_FOUND}")
+    request = SearchKnowledge(
+        query=query,
+        scopes=await _scopes(session, scope),
+        collection=session.knowledge.collection,
+        limit=limit,
+        sources=None if sources is None else tuple(sources),
+        filters=_json_object("filters", filters),
+    )
+    found: list[dict[str, Any]] = await session.client.retrieve(session.keys, request, timeout=timeout)
+    return found
+
+
+async def list_sources(session: Knowing, scope: str | None) -> list[dict[str, Any]]:
+    """List the documents of a scope; see `KnowledgeMethods.alist_knowledge`."""
+    lane = _lane(session, await _scope(session, scope))
+    with translated():
+        raw = await session.client.store.hgetall(lane.sources)
+    try:
+        entries = [json.loads(value) for field, value in raw.items() if not field.startswith(b"#")]
+        return sorted(entries, key=lambda entry: str(entry["source"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptRecord(f"the list of knowledge {lane.session_id!r} cannot be read: {error!r}") from error
+
+
+async def remove(session: Knowing, source: str, scope: str | None) -> int:
+    """Remove one document; see `KnowledgeMethods.adelete_knowledge`."""
+    whose = await _scope(session, scope)
+    lane, client = _lane(session, whose), session.client
+    await client.open()
+    with translated():
+        if not await client.store.exists(lane.meta):
+            return 0  # nothing was ever added: no worker is needed to say so
+    request, patience = RemoveKnowledge(scope=whose, source=source), client.settings.retrieval_timeout
+    part = await client.operate(lane, request, timeout=patience, part=new_turn_part(), idempotency_key=None)
+    removed: dict[str, int] = await Operation(client, lane, part).aresult(patience)
+    return removed["chunks"]
+
+
+async def clear(session: Knowing, scope: str | None) -> int:
+    """Remove all documents of a scope; see `KnowledgeMethods.aclear_knowledge`."""
+    whose = await _scope(session, scope)
+    return (await session.client.forget_documents(_lane(session, whose), whose))["chunks"]
+
+
+def _json_object(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
+    try:
+        if value is not None and not isinstance(value, Mapping):
+            raise TypeError(f"not {type(value).__name__}")
+        plain: dict[str, Any] = json.loads(json.dumps(dict(value or {}), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise BadRequest(f"{name} must be a dict of JSON values: {error}") from error
+    return plain
