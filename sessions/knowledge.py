@@ -17,6 +17,7 @@ from sessions.knowledge_calls import (
     add_blocking,
     clear,
     list_sources,
+    operation_of,
     received,
     received_blocking,
     remove,
@@ -24,7 +25,6 @@ from sessions.knowledge_calls import (
     submit,
 )
 from sessions.operation import Operation
-from sessions.store.keys import SessionKeys, split_turn_id
 
 
 class KnowledgeMethods:
@@ -76,12 +76,17 @@ class KnowledgeMethods:
         """Have one document accepted and return at once; see `asubmit_knowledge`."""
         return self.client.portal.call(submit(self, source, **options))
 
+    async def aoperation(self: Knowing, operation_id: str) -> Operation:
+        """A document on its way in, by the id of its operation, from any process.
+
+        Raises:
+            InvalidTurnId: it is none, or of a scope that this session is not attached to. SessionOwnerError.
+        """
+        return await self.client.portal.acall(operation_of(self, operation_id))
+
     def operation(self: Knowing, operation_id: str) -> Operation:
-        """A document on its way in, by the id of its operation, from any process."""
-        lane, part = split_turn_id(operation_id)
-        client = self.client
-        keys = SessionKeys.from_id(client.settings.tenant, lane, client.settings.partitions)
-        return Operation(client, keys, part)
+        """A document on its way in, by the id of its operation; see `aoperation`."""
+        return self.client.portal.call(operation_of(self, operation_id))
 
     # --- find -------------------------------------------------------------------------------------------
 

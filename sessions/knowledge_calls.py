@@ -8,13 +8,13 @@ from typing import Any, Final, Protocol
 
 from sessions.arguments import seconds, short_text
 from sessions.client import FleetClient
-from sessions.errors import BadRequest, CorruptRecord, SessionfleetError
+from sessions.errors import BadRequest, CorruptRecord, InvalidTurnId, SessionfleetError
 from sessions.knowledge_requests import AddKnowledge, RemoveKnowledge, SearchKnowledge
 from sessions.operation import Operation, Progress
 from sessions.retrieval_config import KnowledgeConfig, base_name
 from sessions.scopes import lane_of, session_name, user_name
 from sessions.sources import Source, read_source
-from sessions.store.keys import SessionKeys, new_turn_part
+from sessions.store.keys import SessionKeys, new_turn_part, split_turn_id
 from sessions.store.scripts import translated
 from sessions.store.state import session_scope
 
@@ -156,6 +156,16 @@ def received_blocking(session: Knowing, given: object, told: Told | None, option
 def _failure(given: object, error: Exception) -> dict[str, Any]:
     shown = given if isinstance(given, str) else getattr(given, "name", type(given).__name__)
     return {"source": str(shown)[:200], "status": "failed", "error": str(error), "type": type(error).__name__}
+
+
+async def operation_of(session: Knowing, operation_id: str) -> Operation:
+    """An operation by its id; see `KnowledgeMethods.aoperation`."""
+    lane_id, part = split_turn_id(operation_id)
+    for scope in await _scopes(session, None):
+        lane = _lane(session, scope)
+        if lane.session_id == lane_id:
+            return Operation(session.client, lane, part)
+    raise InvalidTurnId(f"operation {operation_id!r} is of no scope that session {session.session_id!r} is attached to")
 
 
 async def search(

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from broker_config.settings import RETRIEVAL, Settings
 from sessions.errors import IndexLocked, MissingExtra
-from sessions.store.keys import INDEX
+from sessions.store.keys import INDEX, lanes_key, partition_key
 from sessions.store.scripts import translated
 from sessions.telemetry import get_logger
 from sessions.worker_process import missing_for_retrieval
@@ -70,7 +70,7 @@ class IndexClaim:
         return self._served
 
     async def check(self, store: Any) -> None:
-        """Hold this machine's index against the one that the deployment began with.
+        """Hold this machine's index against the one that has the deployment's documents, if there are any.
 
         Raises:
             IndexLocked: that one is elsewhere.
@@ -81,6 +81,9 @@ class IndexClaim:
         with translated():
             await store.set(INDEX, own, nx=True)
             first = (await store.get(INDEX)).decode()
+            if first != own and not await self._any_documents(store):
+                await store.set(INDEX, own)
+                return
         if first != own:
             self.release()
             raise IndexLocked(
@@ -88,6 +91,12 @@ class IndexClaim:
                 f"{str(self._folder)!r} ({own}): serve retrieval there, or move it to a server: "
                 "`sessionfleet knowledge export` there, then set QDRANT_URL for all workers and import"
             )
+
+    async def _any_documents(self, store: Any) -> bool:
+        async with store.pipeline(transaction=False) as pipe:
+            for partition in range(self._settings.partitions):
+                pipe.exists(lanes_key(partition_key(partition)))
+            return any(await pipe.execute())
 
     def give_up(self) -> None:
         """Serve turns only, from now on."""

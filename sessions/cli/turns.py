@@ -14,8 +14,9 @@ from broker_config.settings import load_settings
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, clock, print_fields, print_json, print_table
 from sessions.cli.store import running_store, with_store
+from sessions.client import get_client
 from sessions.errors import BadRequest, TurnNotFound
-from sessions.session import Session
+from sessions.protocol import TurnRequest
 from sessions.store.calls import CallStore, PendingCall
 from sessions.store.keys import SessionKeys, split_turn_id, valid_session_id
 from sessions.store.scripts import ScriptRunner
@@ -106,9 +107,10 @@ def provide(turn_id: str, call_id: str, result: str) -> None:
 
 
 def _turn(turn_id: str) -> Turn:
-    session_id, _ = split_turn_id(turn_id)
+    session_id, part = split_turn_id(turn_id)
     # With the address filled in: to say something to a turn, no fleet is started, nor started anew with our settings.
-    return Session(session_id, settings=running_store(load_settings())).turn(turn_id)
+    settings = running_store(load_settings())
+    return Turn(get_client(settings), SessionKeys.from_id(settings.tenant, session_id, settings.partitions), part)
 
 
 def _json(what: str, text: str) -> Any:
@@ -120,7 +122,7 @@ def _json(what: str, text: str) -> Any:
 
 def _pending(session_id: str, part: str) -> list[PendingCall]:
     settings = load_settings()
-    keys = SessionKeys.of(settings.tenant, session_id, settings.partitions)
+    keys = SessionKeys.from_id(settings.tenant, session_id, settings.partitions)
     found: list[PendingCall] = with_store(
         settings, lambda client: CallStore(ScriptRunner(client), client).pending(keys, part)
     )
@@ -129,7 +131,7 @@ def _pending(session_id: str, part: str) -> list[PendingCall]:
 
 def _with_turns(session_id: str, read: Any) -> Any:
     settings = load_settings()
-    keys = SessionKeys.of(settings.tenant, session_id, settings.partitions)
+    keys = SessionKeys.from_id(settings.tenant, session_id, settings.partitions)
     return with_store(settings, lambda client: read(TurnStore(ScriptRunner(client), client, settings), keys))
 
 
@@ -138,8 +140,7 @@ async def _shown(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, An
     return {
         "turn": keys.public_id(record.part),
         "status": str(record.status),
-        "agent": request.agent,
-        "message": request.message,
+        **_asked(request),
         "answer": json.loads(record.result)["output"] if record.result else None,
         "error": record.error.model_dump() if record.error else None,
         "attempt": record.attempt,
@@ -153,6 +154,12 @@ async def _shown(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, An
         "cancel_requested": record.cancel_requested,
         "usage": record.usage.model_dump() if record.usage else None,
     }
+
+
+def _asked(request: TurnRequest) -> dict[str, Any]:
+    if request.operation is None:
+        return {"agent": request.agent, "message": request.message}
+    return {"operation": request.operation.kind, "request": request.operation.body}
 
 
 def _since(accepted: str) -> str:

@@ -1,0 +1,59 @@
+"""Who serves retrieval: one process of a machine without QDRANT_URL, and one home of a deployment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker_config.redis_clients import async_store
+from broker_config.settings import RETRIEVAL, Settings
+from sessions.errors import IndexLocked
+from sessions.store.keys import INDEX, lanes_key, partition_key
+from tests.support.servers import Server
+from workers.index_claim import IndexClaim
+
+
+def claim(home: Path, role: str = "all", **options: Any) -> IndexClaim:
+    made = IndexClaim(Settings(redis_url="redis://127.0.0.1:1/0", home=home, role=role, **options))  # type: ignore[arg-type]
+    made.start()
+    return made
+
+
+def test_one_process_of_a_machine_serves_retrieval(tmp_path: Path) -> None:
+    """Another of role `all` runs turns, and takes over when the first is gone; one of role `retrieval` says whose it is."""
+    first, second = claim(tmp_path), claim(tmp_path)
+    assert first.queues == ("turns", RETRIEVAL)
+    assert second.queues == ("turns",)
+    assert second.waiting
+    assert not second.take()
+    with pytest.raises(IndexLocked, match="belongs to the process"):
+        claim(tmp_path, "retrieval")
+    first.release()
+    assert second.take()
+    assert second.queues == ("turns", RETRIEVAL)
+    assert not second.waiting
+
+
+def test_roles_say_which_queues_are_served(tmp_path: Path) -> None:
+    """Turns only claims nothing; with a server everybody of the role serves."""
+    turns = claim(tmp_path, "turns", queues=("turns", "turns.vip"))
+    assert (turns.queues, turns.waiting) == (("turns", "turns.vip"), False)
+    many = [claim(tmp_path, "retrieval", qdrant_url="http://127.0.0.1:1") for _ in range(2)]
+    assert [one.queues for one in many] == [(RETRIEVAL,)] * 2
+
+
+async def test_two_homes_do_not_keep_half_of_the_knowledge_each(new_server: Server, tmp_path: Path) -> None:
+    """The second may serve as long as there are no documents; then it is refused, and told what to do."""
+    store = async_store(Settings(redis_url=new_server.url))  # type: ignore[call-arg]
+    one, other = claim(tmp_path / "one"), claim(tmp_path / "other")
+    await one.check(store)
+    await other.check(store)
+    await store.sadd(lanes_key(partition_key(7)), "default:s~knowledge")
+    await other.check(store)
+    with pytest.raises(IndexLocked, match="QDRANT_URL"):
+        await one.check(store)
+    assert one.queues == ("turns",)
+    assert await store.get(INDEX) is not None
+    await store.aclose()
