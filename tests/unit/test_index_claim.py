@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,24 @@ from tests.support.servers import Server
 from workers.index_claim import IndexClaim
 
 
-def claim(home: Path, role: str = "all", **options: Any) -> IndexClaim:
-    made = IndexClaim(Settings(redis_url="redis://127.0.0.1:1/0", home=home, role=role, **options))  # type: ignore[arg-type]
-    made.start()
-    return made
+@pytest.fixture
+def claim() -> Iterator[Callable[..., IndexClaim]]:
+    """Makes claims, and lets them go."""
+    made: list[IndexClaim] = []
+
+    def make(home: Path, role: str = "all", **options: Any) -> IndexClaim:
+        settings = Settings(redis_url="redis://127.0.0.1:1/0", home=home, role=role, **options)  # type: ignore[arg-type]
+        made.append(IndexClaim(settings))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.release()
 
 
-def test_one_process_of_a_machine_serves_retrieval(tmp_path: Path) -> None:
-    """Another of role `all` runs turns, and takes over when the first is gone; one of role `retrieval` says whose it is."""
+def test_one_process_of_a_machine_serves_retrieval(claim: Callable[..., IndexClaim], tmp_path: Path) -> None:
+    """Another of role `all` runs turns, and takes over when the first is gone; role `retrieval` says whose."""
     first, second = claim(tmp_path), claim(tmp_path)
     assert first.queues == ("turns", RETRIEVAL)
     assert second.queues == ("turns",)
@@ -36,7 +47,7 @@ def test_one_process_of_a_machine_serves_retrieval(tmp_path: Path) -> None:
     assert not second.waiting
 
 
-def test_roles_say_which_queues_are_served(tmp_path: Path) -> None:
+def test_roles_say_which_queues_are_served(claim: Callable[..., IndexClaim], tmp_path: Path) -> None:
     """Turns only claims nothing; with a server everybody of the role serves."""
     turns = claim(tmp_path, "turns", queues=("turns", "turns.vip"))
     assert (turns.queues, turns.waiting) == (("turns", "turns.vip"), False)
@@ -44,7 +55,9 @@ def test_roles_say_which_queues_are_served(tmp_path: Path) -> None:
     assert [one.queues for one in many] == [(RETRIEVAL,)] * 2
 
 
-async def test_two_homes_do_not_keep_half_of_the_knowledge_each(new_server: Server, tmp_path: Path) -> None:
+async def test_two_homes_do_not_keep_half_of_the_knowledge_each(
+    claim: Callable[..., IndexClaim], new_server: Server, tmp_path: Path
+) -> None:
     """The second may serve as long as there are no documents; then it is refused, and told what to do."""
     store = async_store(Settings(redis_url=new_server.url))  # type: ignore[call-arg]
     one, other = claim(tmp_path / "one"), claim(tmp_path / "other")
