@@ -2,6 +2,7 @@
 
 from sessions.agent import Agent
 from sessions.errors import SessionfleetError
+from sessions.operation import Operation, Progress
 from sessions.protocol import Event, EventType, TurnStatus
 from sessions.session import Session
 from sessions.store.calls import PendingCall
@@ -17,8 +18,10 @@ __all__ = [
     "Agents",
     "Event",
     "EventType",
+    "Operation",
     "OutsideResult",
     "PendingCall",
+    "Progress",
     "Session",
     "SessionfleetError",
     "Task",

@@ -74,17 +74,17 @@ def read_source(given: object, name: str | None, limit: int) -> Source:
     if _may_be_path(given) and Path(given).exists():
         return _file(Path(given), name, limit)
     if _looks_like_file(given):
-        raise FileNotFoundError(
-            f"there is no file {given!r} (working directory {str(Path.cwd())!r}); to add these words as a text, give "
-            "them as bytes with name='….txt'"
-        )
+        hint = "to add these words as a text, give them as bytes with name='….txt'"
+        raise FileNotFoundError(f"{_missing(given)}; {hint}")
     return _text(given, name, limit)
 
 
 def _file(path: Path, name: str | None, limit: int) -> Source:
     if path.is_dir():
         raise BadRequest(f"{str(path)!r} is a folder: add its files one by one, or as a list")
-    if path.exists() and path.stat().st_size > limit:  # before it is read
+    if not path.exists():
+        raise FileNotFoundError(_missing(path))
+    if path.stat().st_size > limit:  # before it is read
         raise DocumentTooLarge(_too_large(str(path), path.stat().st_size, limit))
     return _upload(name or path.name, path.read_bytes(), limit)
 
@@ -104,6 +104,10 @@ def _text(text: str, name: str | None, limit: int) -> Source:
     if len(data) > limit:
         raise DocumentTooLarge(_too_large(name or "the text", len(data), limit))
     return Source(name or f"text-{_digest(data)}", "text", text=text)
+
+
+def _missing(path: str | Path) -> str:
+    return f"there is no file {str(path)!r} (working directory {str(Path.cwd())!r})"
 
 
 def _too_large(name: str, size: int, limit: int) -> str:

@@ -100,6 +100,50 @@ def test_an_answer_can_be_an_object(shop: Fleet) -> None:
     assert run(shop, EXAMPLES / "typed_answer.py").startswith("Order article=")
 
 
+def test_what_a_customer_said_is_known_in_the_next_session(shop: Fleet) -> None:
+    """`examples/memory.py`, in three processes."""
+    script = EXAMPLES / "memory.py"
+    assert "Remembered." in run(shop, script, "tell")
+    said = run(shop, script, "ask")
+    assert re.search(r"^\d\.\d\d Owns a coffee machine", said, re.M)
+    assert "about style: ['Prefers technical explanations']" in said
+    assert "The kitchen has hard water" in said
+    assert "memories in the prompt: 0" not in said
+    assert "of the other ticket: []" in said
+    assert "forgotten: 3" in run(shop, script, "forget")
+    assert "The kitchen has hard water" not in run(shop, script, "ask")
+    run(shop, script, "forget")
+
+
+def test_documents_are_searched_by_sessions_that_share_a_base(shop: Fleet) -> None:
+    """`examples/knowledge.py`, twice: what is there already is taken in once."""
+    script = EXAMPLES / "knowledge.py"
+    said = run(shop, script)
+    assert "handbook.md: added" in said
+    assert "  embedding 2/2\ncourses.pdf: added, 2 chunks" in said
+    assert "[courses.pdf, page 2]" in said
+    assert "three sheets of plywood" in said
+    outside = said.partition("another project finds: ")[2]
+    assert "handbook.md" in outside
+    assert "text-" not in outside, "a project's own findings are its own"
+    again = run(shop, script, str(EXAMPLES / "documents" / "handbook.md"), "no_such.pdf")
+    assert "handbook.md: unchanged" in again
+    assert "left out: there is no file" in again
+
+
+def test_an_assistant_goes_on_where_it_was(shop: Fleet) -> None:
+    """`examples/personal_assistant.py`, twice: state, memory, documents and conversation are those of the first."""
+    script = EXAMPLES / "personal_assistant.py"
+    first = run(shop, script)
+    assert first.startswith("Starting new session\ncalendar: added\n")
+    assert "John prefers morning meetings" in first
+    assert "dentist, Mill Street 4" in first
+    assert "checkpoint 1 with 4 messages" in first
+    again = run(shop, script)
+    assert again.startswith("Restored previous session\ncalendar: unchanged\n")
+    assert "checkpoint 2 with 8 messages" in again
+
+
 @pytest.mark.parametrize("name", [name for name in page_files() if not name.endswith(_IMPORTED)])
 def test_the_code_of_the_pages_runs(shop: Fleet, name: str) -> None:
     """Every Python block of README.md and of the guides in docs/, in the file that its first line names."""
