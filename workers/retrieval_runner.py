@@ -6,6 +6,7 @@ its events and its notes. A process that does not serve the queue `retrieval` ma
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from sessions.operations import OperationRequest
 from sessions.protocol import OperationSpec
 from sessions.retrieval_requests import EmbedMemory, KeepFacts, SearchMemory
 from sessions.store.leases import LeaseStore
+from workers.engine.ports import LeaseLost
 from workers.held import HeldTurn
 from workers.journal import LeasedJournal, persist
 from workers.retrieval.operating import Operating
@@ -44,6 +46,16 @@ class LeasedNotes:
         """
         held = self._held
         await persist(held, lambda: self._leases.note(held.keys, held.begun, kind, values))
+
+    def check(self) -> None:
+        """Refuse to go on once the lease is over by our clock, as after SIGSTOP: others may be at work.
+
+        Raises:
+            LeaseLost: it is.
+        """
+        if time.monotonic() >= self._held.expires:
+            self._held.stop = self._held.lost
+            raise LeaseLost
 
 
 class RetrievalRunner:
@@ -85,7 +97,7 @@ class RetrievalRunner:
     async def undo(self, held: HeldTurn, spec: OperationSpec, journal: LeasedJournal) -> None:
         """Remove what an operation left behind that ended without success."""
         request = _read(spec)
-        if isinstance(request, AddKnowledge):
+        if isinstance(request, AddKnowledge | CopyKnowledge):
             await (await self._parts.knowledge()).undo(self._operating(held, journal), request)
 
     async def _recall(self, op: Operating, request: Recall) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The list of a scope's documents, a hash in the store: what `list_knowledge` shows, and what tells what is known.
 
 A document's field is `<collection>/<source>`. `#<collection>/<digest>` names the document that has this content, so
-that nobody looks through all of them.
+that nobody looks through all of them. `#unfinished` tells what an operation has begun to change in the index: one at
+most, for the operations of a lane come one after the other, and each first settles what it finds there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sessions.errors import CorruptRecord
 from sessions.store.keys import SessionKeys
@@ -17,6 +18,7 @@ from sessions.store.scripts import translated
 from workers.retrieval.operating import Notes
 
 _PAGE: Final = 500
+_UNFINISHED: Final = "#unfinished"
 _Raw = bytes  # within `Entry` the name is a field's
 
 
@@ -58,6 +60,10 @@ class Entry:
         """Whether its name was made up of its content, as that of a text is: it says nothing."""
         return self.source in (f"text-{self.digest[:12]}", f"document-{self.digest[:12]}")
 
+    def text_field(self, number: int) -> str:
+        """The field of a chunk's text, where texts are kept in the store."""
+        return f"{self.revision}/{number}"
+
     def cut(self, kind: str, pages: int | None, chunks: int) -> Entry:
         """With what was found out by reading it."""
         return replace(self, kind=kind, pages=pages, chunks=chunks)
@@ -78,6 +84,36 @@ class Entry:
             return cls(**json.loads(raw))
         except (ValueError, TypeError) as error:
             raise CorruptRecord(f"an entry in the list of knowledge cannot be read: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What an operation has begun to change in the index, while the list does not tell it yet.
+
+    Attributes:
+        part: the operation's id within its lane.
+        entry: the document that is written or published; None where documents are removed.
+        source: which one is removed; None for all of the scope.
+    """
+
+    part: str
+    doing: Literal["write", "publish", "remove"]
+    entry: Entry | None = None
+    source: str | None = None
+
+    @classmethod
+    def load(cls, raw: _Raw) -> Unfinished:
+        """From its stored form.
+
+        Raises:
+            CorruptRecord: it cannot be read.
+        """
+        try:
+            fields = json.loads(raw)
+            entry = None if fields["entry"] is None else Entry(**fields["entry"])
+            return cls(fields["part"], fields["doing"], entry, fields["source"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise CorruptRecord(f"what is unfinished in a list of knowledge cannot be read: {error!r}") from error
 
 
 class SourceCatalog:
@@ -112,9 +148,23 @@ class SourceCatalog:
             if cursor == 0:
                 return
 
+    async def unfinished(self, lane: SessionKeys) -> Unfinished | None:
+        """What an operation of this lane has begun and not ended."""
+        with translated():
+            raw = await self._store.hget(lane.sources, _UNFINISHED)
+        return None if raw is None else Unfinished.load(raw)
+
+    async def begin(self, notes: Notes, unfinished: Unfinished) -> None:
+        """Note what is about to be done to the index."""
+        await notes.note("sources", {_UNFINISHED: json.dumps(asdict(unfinished))})
+
+    async def finish(self, notes: Notes) -> None:
+        """Note that it is done, or undone."""
+        await notes.note("sources", {_UNFINISHED: ""})
+
     async def put(self, notes: Notes, entry: Entry, before: Entry | None) -> None:
-        """Note a document that was published, in the place of an earlier revision."""
-        values = {entry.field: json.dumps(asdict(entry)), entry.digest_field: entry.source}
+        """Note a document that was published, in the place of an earlier revision. Nothing is unfinished then."""
+        values = {_UNFINISHED: "", entry.field: json.dumps(asdict(entry)), entry.digest_field: entry.source}
         if before is not None and before.digest != entry.digest:
             values[before.digest_field] = ""
         await notes.note("sources", values)

@@ -3,8 +3,8 @@
     content -> known already? -> sections -> chunks -> (vectors -> index) per batch -> publish -> note
 
 Every step may be done again after a crash: chunk ids are made of scope, source, revision and number, a batch that was
-written is journalled, and nothing is visible before it is published. The list of a scope's documents is a hash in the
-store, written under the operation's lease; the index is where they are found.
+written is journalled, and nothing is visible before it is published. How index and list are changed together, and what
+becomes of an operation that never goes on, is the shelf's business.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from broker_config.settings import Settings
-from sessions.errors import DocumentCorrupt, DocumentUnsupported
+from sessions.errors import DocumentCorrupt, DocumentUnsupported, IndexUnavailable
 from sessions.knowledge_requests import AddKnowledge, CopyKnowledge, RemoveKnowledge, SearchKnowledge
 from sessions.scopes import lane_of
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
+from sessions.telemetry import get_logger
 from workers.retrieval.catalog import Entry, SourceCatalog
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS, chunk_document, embedded_text
 from workers.retrieval.documents.limits import DocumentLimits
@@ -41,7 +42,9 @@ from workers.retrieval.ports import (
     LexicalModel,
     Scope,
 )
+from workers.retrieval.shelf import Shelf
 
+_log = get_logger(__name__)
 _BATCH: Final = 16
 _CHUNKING: Final = f"1:{MAX_CHARS}:{OVERLAP_CHARS}"
 _READ_AT_ONCE: Final = 2
@@ -90,6 +93,7 @@ class Knowledge:
         self._embedding = embedding
         self._lexical = lexical
         self._catalog = SourceCatalog(store)
+        self._shelf = Shelf(index, self._catalog, keeps_texts=settings.knowledge_texts == "store")
         self._reading = asyncio.Semaphore(_READ_AT_ONCE)  # each takes a process
 
     # --- take in ----------------------------------------------------------------------------------------
@@ -103,6 +107,8 @@ class Knowledge:
         content = await self._content(op, request)
         collection = await self._collection(request.collection)
         entry = self._entry(request, collection, content, op)
+        scope = Scope(op.keys.tenant, request.scope)
+        await self._shelf.settle(op, scope, going_on_with=entry.revision)
         before = await self._catalog.entry(op.keys, collection, request.source)
         if before is not None and before.revision == entry.revision:
             return before.receipt("unchanged")
@@ -112,24 +118,13 @@ class Knowledge:
         document = await self._read(op, content)
         chunks = await asyncio.to_thread(chunk_document, document)
         entry = entry.cut(document.kind, document.pages, len(chunks))
-        scope = Scope(op.keys.tenant, request.scope)
         await self._write(op, entry, scope, chunks)
-        await self._index.publish(collection, scope, entry.source, entry.revision)
-        if before is not None:
-            await self._drop_texts(op, before)
-        await self._catalog.put(op.notes, entry, before)
+        await self._shelf.publish(op, scope, entry, before)
         return entry.receipt("added" if before is None else "replaced")
 
-    async def undo(self, op: Operating, request: AddKnowledge) -> None:
-        """Remove the chunks that a document which will not be taken in has left."""
-        raw = op.journal.lookup("revision")
-        if raw is None:
-            return  # it wrote none
-        collection, revision = json.loads(raw)
-        known = await self._catalog.entry(op.keys, collection, request.source)
-        if known is None or known.revision != revision:
-            scope = Scope(op.keys.tenant, request.scope)
-            await self._index.remove(collection, scope, source=request.source, revision=revision)
+    async def undo(self, op: Operating, request: AddKnowledge | CopyKnowledge) -> None:
+        """Remove what a document which will not be taken in has left."""
+        await self._shelf.give_up(op, Scope(op.keys.tenant, request.scope))
 
     async def _content(self, op: Operating, request: AddKnowledge) -> _Content:
         if request.origin == "text":
@@ -157,7 +152,7 @@ class Knowledge:
         """What is known of a document before it is read. Its revision changes with all that its chunks depend on."""
         digest = hashlib.sha256(content.data).hexdigest()
         model = self._embedding.info.id
-        made_of = json.dumps([digest, request.source, _CHUNKING, model, request.metadata], sort_keys=True)
+        made_of = json.dumps([digest, collection, request.source, _CHUNKING, model, request.metadata], sort_keys=True)
         return Entry(
             source=request.source,
             collection=collection,
@@ -188,12 +183,20 @@ class Knowledge:
             await asyncio.gather(telling, return_exceptions=True)
 
     async def _write(self, op: Operating, entry: Entry, scope: Scope, chunks: Sequence[Chunk]) -> None:
-        """Embed and write the chunks, batch by batch; a batch that the journal knows is written already."""
-        if op.journal.lookup("revision") is None:
-            await op.journal.record("revision", json.dumps([entry.collection, entry.revision]).encode())
+        """Embed and write the chunks; again where the index has lost some that the journal knows."""
+        await self._shelf.begin(op, scope, entry)
+        await self._write_batches(op, entry, scope, chunks, again=False)
+        if not await self._shelf.complete(entry, scope):
+            _log.warning("chunks_lost", scope=scope.name, source=entry.source, collection=entry.collection)
+            await self._write_batches(op, entry, scope, chunks, again=True)
+
+    async def _write_batches(
+        self, op: Operating, entry: Entry, scope: Scope, chunks: Sequence[Chunk], *, again: bool
+    ) -> None:
+        """Embed and write, batch by batch; a batch that the journal knows is written already."""
         for start in range(0, len(chunks), _BATCH):
             key = f"batch:{entry.revision}:{start}"
-            if op.journal.lookup(key) is not None:
+            if op.journal.lookup(key) is not None and not again:
                 continue
             batch = chunks[start : start + _BATCH]
             await self._write_batch(op, entry, scope, batch)
@@ -218,9 +221,8 @@ class Knowledge:
             )
             for chunk, vector, text in zip(chunks, vectors, texts, strict=True)
         ]
-        if self._settings.knowledge_texts == "store":
-            await op.notes.note("texts", {_text_field(entry, chunk.number): chunk.text for chunk in chunks})
-        await self._index.write(entry.collection, self._embedding.info, points)
+        by_field = {entry.text_field(chunk.number): chunk.text for chunk in chunks}
+        await self._shelf.write(op, entry, self._embedding.info, points, by_field)
 
     def _payload(self, entry: Entry, chunk: Chunk) -> dict[str, Any]:
         payload: dict[str, Any] = {
@@ -271,23 +273,12 @@ class Knowledge:
 
     async def remove(self, op: Operating, request: RemoveKnowledge) -> dict[str, int]:
         """Remove a document, or all of a scope; how many documents and chunks there were."""
-        entries = [entry async for entry in self._catalog.entries(op.keys, request.source)]
-        scope = Scope(op.keys.tenant, request.scope)
-        collections = {entry.collection for entry in entries} | set(await self._index.collections())
-        for collection in sorted(collections):
-            await self._index.remove(collection, scope, source=request.source)
-        for entry in entries:
-            await self._drop_texts(op, entry)
-            await self._catalog.drop(op.notes, entry)
-        return {"sources": len(entries), "chunks": sum(entry.chunks for entry in entries)}
-
-    async def _drop_texts(self, op: Operating, entry: Entry) -> None:
-        if self._settings.knowledge_texts == "store":
-            await op.notes.note("texts", {_text_field(entry, number): "" for number in range(entry.chunks)})
+        return await self._shelf.remove(op, Scope(op.keys.tenant, request.scope), request.source)
 
     async def copy(self, op: Operating, request: CopyKnowledge) -> dict[str, int]:
         """Give this scope a copy of another one's documents, vectors included: nothing is embedded again."""
         origin = lane_of(op.keys.tenant, request.origin, self._settings.partitions)
+        await self._shelf.settle(op, Scope(op.keys.tenant, request.scope))
         copied = 0
         async for entry in self._catalog.entries(origin):
             await self._copy_entry(op, request, origin, entry)
@@ -296,6 +287,11 @@ class Knowledge:
 
     async def _copy_entry(self, op: Operating, request: CopyKnowledge, origin: SessionKeys, entry: Entry) -> None:
         scope, theirs = Scope(op.keys.tenant, request.scope), Scope(op.keys.tenant, request.origin)
+        before = await self._catalog.entry(op.keys, entry.collection, entry.source)
+        if before is not None and before.revision == entry.revision:
+            return
+        await self._shelf.begin(op, scope, entry)
+        texts = await self._texts_of(origin, entry)
         async for page in self._index.scroll(entry.collection, theirs):
             points = [
                 replace(point, id=_point_id(op.keys, entry, point.payload["number"]), scope=scope)
@@ -303,23 +299,22 @@ class Knowledge:
                 if point.source == entry.source and point.revision == entry.revision
             ]
             if points:
-                await self._index.write(entry.collection, self._embedding.info, points)
-        if self._settings.knowledge_texts == "store":
-            fields = [_text_field(entry, number) for number in range(entry.chunks)]
-            with translated():
-                texts = await self._store.hmget(origin.texts, fields) if fields else []
-            known = {name: text.decode() for name, text in zip(fields, texts, strict=True) if text is not None}
-            await op.notes.note("texts", known)
-        await self._index.publish(entry.collection, scope, entry.source, entry.revision)
-        await self._catalog.put(op.notes, entry, None)
+                await self._shelf.write(op, entry, self._embedding.info, points, texts)
+        if not await self._shelf.complete(entry, scope):
+            raise IndexUnavailable(f"{entry.source!r} was replaced while it was copied; it is copied again")
+        await self._shelf.publish(op, scope, entry, before)
+
+    async def _texts_of(self, lane: SessionKeys, entry: Entry) -> dict[str, str]:
+        if self._settings.knowledge_texts != "store":
+            return {}
+        fields = [entry.text_field(number) for number in range(entry.chunks)]
+        with translated():
+            texts = await self._store.hmget(lane.texts, fields) if fields else []
+        return {name: text.decode() for name, text in zip(fields, texts, strict=True) if text is not None}
 
 
 def _point_id(lane: SessionKeys, entry: Entry, number: int) -> str:
     return str(uuid.uuid5(_NAMESPACE, "\0".join((lane.ref, entry.source, entry.revision, str(number)))))
-
-
-def _text_field(entry: Entry, number: int) -> str:
-    return f"{entry.revision}/{number}"
 
 
 def _found(hit: Hit, texts: dict[str, str]) -> dict[str, Any]:

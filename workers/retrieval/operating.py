@@ -18,6 +18,10 @@ class Notes(Protocol):
         """Set fields of the lane's `sources` or `texts`; an empty value removes the field. Raises `LeaseLost`."""
         ...
 
+    def check(self) -> None:
+        """Ask right before what the store cannot refuse. Raises `LeaseLost` where the lease is over by our clock."""
+        ...
+
 
 class Sink(Protocol):
     """Takes the operation's events."""

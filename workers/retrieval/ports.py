@@ -212,8 +212,10 @@ class KnowledgeIndex(Protocol):
         """Remove a scope's chunks, of one source or revision where that is given; how many there were."""
         ...
 
-    async def count(self, collection: str, scope: Scope, *, source: str | None = None) -> int:
-        """How many published chunks a scope has."""
+    async def count(
+        self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
+    ) -> int:
+        """How many published chunks a scope has; of one revision, those that are not published, too."""
         ...
 
     def scroll(self, collection: str, scope: Scope | None = None) -> AsyncIterator[list[IndexPoint]]:

@@ -33,12 +33,12 @@ _log = get_logger(__name__)
 class EmbeddedIndex:
     """A KnowledgeIndex in a folder of this machine; see `open`."""
 
-    def __init__(self, lock: IndexLock, *, rrf_k: int = 2, candidates: int = 50) -> None:
+    def __init__(self, lock: IndexLock, *, rrf_k: int = 60, candidates: int = 50) -> None:
         """Use a folder that this process owns; `close` gives it back.
 
         Args:
             lock: of the folder.
-            rrf_k: the constant of reciprocal rank fusion; docs/retrieval.md says why it is so small.
+            rrf_k: the constant of reciprocal rank fusion.
             candidates: how many chunks of each half of a search are fused.
         """
         self._lock = lock
@@ -49,7 +49,7 @@ class EmbeddedIndex:
         self._closed = False
 
     @classmethod
-    def open(cls, folder: Path, *, rrf_k: int = 2, candidates: int = 50) -> Self:
+    def open(cls, folder: Path, *, rrf_k: int = 60, candidates: int = 50) -> Self:
         """Own a folder and serve what is in it.
 
         Raises:
@@ -79,9 +79,11 @@ class EmbeddedIndex:
         """Remove chunks, published or not; how many there were."""
         return await self._run(self._remove, collection, scope, source, revision)
 
-    async def count(self, collection: str, scope: Scope, *, source: str | None = None) -> int:
-        """How many published chunks a scope has."""
-        return await self._run(self._count, collection, scope, source)
+    async def count(
+        self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
+    ) -> int:
+        """How many published chunks a scope has; of one revision, those that are not published, too."""
+        return await self._run(self._count, collection, scope, source, revision)
 
     async def scroll(self, collection: str, scope: Scope | None = None) -> AsyncIterator[list[IndexPoint]]:
         """All published chunks, page by page; what is published or removed meanwhile may be missed."""
@@ -163,9 +165,9 @@ class EmbeddedIndex:
             shard.sync()
         return removed
 
-    def _count(self, collection: str, scope: Scope, source: str | None) -> int:
+    def _count(self, collection: str, scope: Scope, source: str | None, revision: str | None) -> int:
         shard = self._shard(collection)
-        return shard.count(scope, source) if shard else 0
+        return shard.count(scope, source, revision) if shard else 0
 
     def _page(self, collection: str, scope: Scope | None, after: Any) -> tuple[list[IndexPoint], Any]:
         shard = self._shard(collection)

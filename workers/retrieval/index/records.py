@@ -80,9 +80,14 @@ def within(
     return [Condition(field, (_clean(value),)) for field, value in named.items() if value is not None]
 
 
+def counted(scope: Scope, source: str | None, revision: str | None) -> list[Condition]:
+    """The published chunks, or all of one revision."""
+    return within(scope, source=source, revision=revision, state=PUBLISHED if revision is None else None)
+
+
 def superseded(scope: Scope, source: str, revision: str) -> list[Condition]:
-    """The other revisions of a source."""
-    return [*within(scope, source=source), Condition("revision", (_clean(revision),), negated=True)]
+    """The other published revisions of a source: what is being written belongs to an operation that comes later."""
+    return [*within(scope, source=source, state=PUBLISHED), Condition("revision", (_clean(revision),), negated=True)]
 
 
 def wanted(query: IndexQuery) -> list[Condition] | None:

@@ -18,6 +18,7 @@ from workers.retrieval.index.records import (
     check_model,
     check_points,
     cosine,
+    counted,
     hit,
     lexical,
     restored,
@@ -42,7 +43,7 @@ class ServerIndex:
         client: AsyncQdrantClient,
         requests: Requests,
         *,
-        rrf_k: int = 2,
+        rrf_k: int = 60,
         candidates: int = 50,
         batch_points: int = 256,
         batch_bytes: int = 8_000_000,
@@ -52,7 +53,7 @@ class ServerIndex:
         Args:
             client: of the server, or of qdrant-client's in-memory imitation (tests only: no threads, no speed).
             requests: how to ask.
-            rrf_k: the constant of reciprocal rank fusion; docs/retrieval.md says why it is so small.
+            rrf_k: the constant of reciprocal rank fusion.
             candidates: how many chunks of each half of a search are fused.
             batch_points: at most so many chunks go into one request,
             batch_bytes: and about so many bytes (a server takes 32 MB by default).
@@ -145,12 +146,14 @@ class ServerIndex:
             return 0
         return there
 
-    async def count(self, collection: str, scope: Scope, *, source: str | None = None) -> int:
-        """How many published chunks a scope has."""
+    async def count(
+        self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
+    ) -> int:
+        """How many published chunks a scope has; of one revision, those that are not published, too."""
         try:
             if await self._collections.find(collection) is None:
                 return 0
-            return await self._count(collection, _filter(within(scope, source=source, state=PUBLISHED)))
+            return await self._count(collection, _filter(counted(scope, source, revision)))
         except NoCollection:
             self._collections.forget(collection)
             return 0

@@ -34,6 +34,7 @@ from workers.retrieval.index.records import (
     check_model,
     check_points,
     cosine,
+    counted,
     hit,
     lexical,
     restored,
@@ -119,9 +120,9 @@ class Shard:
         """Remove chunks; how many there were."""
         return self._remove(within(scope, source=source, revision=revision))
 
-    def count(self, scope: Scope, source: str | None) -> int:
-        """How many published chunks there are."""
-        return self._count(within(scope, source=source, state=PUBLISHED))
+    def count(self, scope: Scope, source: str | None, revision: str | None) -> int:
+        """How many published chunks there are; of one revision, all."""
+        return self._count(counted(scope, source, revision))
 
     def search(self, model: EmbeddingInfo, query: IndexQuery, *, rrf_k: int, candidates: int) -> list[Hit]:
         """The best chunks; see `KnowledgeIndex.search`."""
