@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [--json] [--only NAME ...]`"""
+"""`python -m benchmarks [--quick] [--json | --markdown] [--only NAME ...]`"""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.report import Report
 from benchmarks.rig import Rig
-from benchmarks.scenarios import QUICK, SCENARIOS, Scale
+from benchmarks.scale import QUICK, Scale
+from benchmarks.scenarios import SCENARIOS
 
 
 def main() -> int:
@@ -30,6 +31,8 @@ def main() -> int:
         report = _run(Path(folder), scale, options, console)
     if options.json:
         sys.stdout.write(json.dumps(report.as_dict(), indent=2) + "\n")
+    elif options.markdown:
+        sys.stdout.writelines(f"{line}\n" for line in report.markdown())
     else:
         report.show(Console(width=None if sys.stdout.isatty() else 150))
     return int(not options.quick and any(row.met is False for row in report.rows))
@@ -38,7 +41,9 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute instead of some; too short to judge by")
-    parser.add_argument("--json", action="store_true", help="figures as JSON on stdout")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="figures as JSON on stdout")
+    form.add_argument("--markdown", action="store_true", help="the tables as docs/performance.md has them")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), help="these scenarios only")
     return parser.parse_args()
 
@@ -55,7 +60,8 @@ def _run(folder: Path, scale: Scale, options: argparse.Namespace, console: Conso
             for name in options.only:
                 bar = progress.add_task(name, total=None)
                 began = time.monotonic()
-                report.add(SCENARIOS[name](rig, scale, lambda text, bar=bar: progress.update(bar, description=text)))
+                rows = SCENARIOS[name](rig, scale, lambda text, bar=bar: progress.update(bar, description=text))
+                report.add(rows, "retrieval" if name == "retrieval" else "turns")
                 progress.update(bar, description=f"{name}: done", total=1, completed=1)
                 progress.console.print(f"{name}: {time.monotonic() - began:.0f} s")
     finally:

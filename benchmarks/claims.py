@@ -18,9 +18,8 @@ from sessions import Session
 
 if TYPE_CHECKING:
     from benchmarks.rig import Rig
-    from benchmarks.scenarios import Scale
+    from benchmarks.scale import Say, Scale
 
-Say = Callable[[str], None]
 _THEIR_SECONDS = 16.0  # for 1,000 messages, one by one
 _WRITERS = 8
 

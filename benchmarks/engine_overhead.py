@@ -1,4 +1,4 @@
-"""What the engine adds to a bare pydantic-ai run: `python benchmarks/engine_overhead.py [turns]`."""
+"""What the engine adds to a bare pydantic-ai run: `python -m benchmarks.engine_overhead [turns]`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gc
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from pydantic_ai import Agent
@@ -15,28 +15,10 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCall
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
 
+from benchmarks.unleased import DictJournal, NoEvents
 from sessions.protocol import AgentConfig
 from sessions.tools import tool
-from workers.engine import Engine, EventDraft, Registry, RunState, TurnInput
-
-
-class DictJournal:
-    def __init__(self) -> None:
-        self.steps: dict[str, bytes] = {}
-
-    def lookup(self, key: str) -> bytes | None:
-        return self.steps.get(key)
-
-    async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
-        self.steps[key] = value
-
-    def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
-        self.steps[key] = value
-
-
-class NoEvents:
-    async def emit(self, events: Sequence[EventDraft]) -> None:
-        return
+from workers.engine import Engine, Registry, RunState, TurnInput
 
 
 @tool

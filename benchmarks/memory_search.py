@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,13 @@ import numpy as np
 import psutil
 from rich.console import Console
 
+from benchmarks.knowledge_alone import timed
+from benchmarks.made_up import MadeUp, Texts
 from benchmarks.memory_set import MEMORIES, QUESTIONS, UNRELATED
 from benchmarks.producers import quantile
 from benchmarks.report import Report, Row
 from benchmarks.rig import Rig
-from benchmarks.scenarios import Say, Scale
+from benchmarks.scale import Say
 from broker_config.redis_clients import async_store
 from sessions.retrieval_requests import SearchMemory
 from sessions.store.memory import MemoryScope, MemoryStore
@@ -35,81 +36,52 @@ from workers.retrieval.memory import MemorySearch
 from workers.retrieval.memory.ranking import Ranking, Weighing
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import model_tag, pack
-from workers.retrieval.ports import EmbeddingInfo, EmbeddingModel, SparseVector
+from workers.retrieval.ports import EmbeddingModel, SparseVector
 
 _MEMORIES = 10_000
+_LOOKS = 1_000
 _TARGET_MS = 50
 _NO_WORDS = SparseVector((), ())
 
 
-class MadeUp:
-    """Vectors of the default model's dimension at no cost: what is left is the search itself."""
-
-    info = EmbeddingInfo("made-up", 384)
-
-    def __init__(self) -> None:
-        self._numbers = np.random.default_rng(1)
-
-    async def embed_query(self, text: str) -> list[float]:
-        return (await self.embed_documents([text]))[0]
-
-    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        vectors = self._numbers.standard_normal((len(texts), self.info.dimension))
-        unit: list[list[float]] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).tolist()
-        return unit
-
-
-class Texts:
-    """Sentences of 14 words, out of 5,000 that are as rare as words are."""
-
-    def __init__(self) -> None:
-        self._dice = random.Random(1)
-        letters = "abcdefghijklmnopqrstuvwxyz"
-        self._words = ["".join(self._dice.choices(letters, k=self._dice.randint(3, 9))) for _ in range(5_000)]
-        self._weights = [1 / rank for rank in range(1, 5_001)]
-
-    def sentence(self, words: int = 14) -> str:
-        return " ".join(self._dice.choices(self._words, self._weights, k=words))
-
-
-def memory_search(rig: Rig, scale: Scale, say: Say) -> list[Row]:
-    """Adding, loading and searching at 10,000 memories; then what is found."""
-    count = _MEMORIES if scale.looks >= 100 else _MEMORIES // 20
-    return asyncio.run(_measure(rig, count, scale.looks, say))
-
-
-async def _measure(rig: Rig, count: int, looks: int, say: Say) -> list[Row]:
+async def memory_search(rig: Rig, count: int, looks: int, say: Say) -> list[Row]:
+    """Adding, loading and searching so many memories; then what is found."""
     client = async_store(rig.settings)
     store = MemoryStore(ScriptRunner(client), client)
     scope = wide_scope("default", uuid.uuid4().hex, rig.settings.partitions)
     texts, made_up, real = Texts(), MadeUp(), resolve_embedding_model(None)
     try:
         say(f"adding {count:,} memories")
-        rows = await _adding(store, scope, texts, count, looks)
+        rows = await adding(_adder(store, scope, texts), count, looks)
         say("searching with a made-up model")
-        await _note_vectors(store, scope, made_up, made_up)
-        rows += await _searching(store, scope, made_up, texts, looks, "made-up model")
+        await note_vectors(store, scope, made_up, made_up)
+        rows += await searching(store, scope, made_up, texts, looks, "made-up model")
         say("searching with the default model")
-        await _note_vectors(store, scope, made_up, real)
-        rows += await _searching(store, scope, real, texts, looks, "default model")
+        await note_vectors(store, scope, made_up, real)
+        rows += await searching(store, scope, real, texts, looks, "default model")
         say("what is found")
         return rows + await _found(real)
     finally:
         await client.aclose()
 
 
-async def _adding(store: MemoryStore, scope: MemoryScope, texts: Texts, count: int, looks: int) -> list[Row]:
+def _adder(store: MemoryStore, scope: MemoryScope, texts: Texts) -> Callable[[], Awaitable[None]]:
     async def add() -> None:
         number = int(time.time() * 1000)
         metadata = {"topic": f"t{number % 7}"}
         await store.add(scope, Memory(new_memory_id(), texts.sentence(), "long", metadata, number))
 
-    first = await _timed(add, looks)
+    return add
+
+
+async def adding(add: Callable[[], Awaitable[object]], count: int, looks: int) -> list[Row]:
+    """Add so many memories: the first and the last ones one by one, those between many at once."""
+    first = await timed(add, looks)
     began = time.perf_counter()
     for start in range(looks, count - looks, 500):
         await asyncio.gather(*(add() for _ in range(min(500, count - looks - start))))
     many = time.perf_counter() - began
-    last = await _timed(add, looks)
+    last = await timed(add, looks)
     p50 = [quantile(taken, 0.5) * 1000 for taken in (first, last)]
     return [
         Row("add a memory, p50, ms", p50[0]),
@@ -118,7 +90,7 @@ async def _adding(store: MemoryStore, scope: MemoryScope, texts: Texts, count: i
     ]
 
 
-async def _note_vectors(store: MemoryStore, scope: MemoryScope, maker: EmbeddingModel, model: EmbeddingModel) -> None:
+async def note_vectors(store: MemoryStore, scope: MemoryScope, maker: EmbeddingModel, model: EmbeddingModel) -> None:
     """Made-up vectors under a model's name: to embed 10,000 texts takes minutes, and searching them costs the same."""
     await model.embed_query("hello")
     ids = await store.ids(scope)
@@ -129,7 +101,7 @@ async def _note_vectors(store: MemoryStore, scope: MemoryScope, maker: Embedding
         await store.note_vectors(scope, model_tag(model.info), noted)
 
 
-async def _searching(
+async def searching(
     store: MemoryStore, scope: MemoryScope, model: EmbeddingModel, texts: Texts, looks: int, name: str
 ) -> list[Row]:
     process = psutil.Process()
@@ -144,9 +116,9 @@ async def _searching(
     await search()
     cold, grown = time.perf_counter() - began, process.memory_info().rss - before
     spent = time.process_time()
-    warm = await _timed(search, looks)
+    warm = await timed(search, looks)
     spent = time.process_time() - spent
-    filtered = await _timed(lambda: search(filters={"topic": "t3"}), looks)
+    filtered = await timed(lambda: search(filters={"topic": "t3"}), looks)
     p99 = quantile(warm, 0.99) * 1000
     what = f"{worker.copied:,} memories, {name}"
     return [
@@ -158,15 +130,6 @@ async def _searching(
         Row("... with a filter of metadata, p50, ms", quantile(filtered, 0.5) * 1000),
         Row("... with a filter of metadata, p99, ms", quantile(filtered, 0.99) * 1000),
     ]
-
-
-async def _timed(work: Callable[[], Awaitable[None]], times: int) -> list[float]:
-    taken = []
-    for _ in range(times):
-        began = time.perf_counter()
-        await work()
-        taken.append(time.perf_counter() - began)
-    return sorted(taken)
 
 
 async def _found(model: EmbeddingModel) -> list[Row]:
@@ -201,7 +164,8 @@ def main() -> None:
         rig = Rig(Path(folder))
         try:
             report = Report(rig.server_name, quick=False)
-            report.add(memory_search(rig, Scale(looks=1_000), lambda text: Console(stderr=True).print(text)))
+            told = Console(stderr=True).print
+            report.add(asyncio.run(memory_search(rig, _MEMORIES, _LOOKS, told)), "memory")
         finally:
             rig.close()
     report.show(Console(width=150))

@@ -76,6 +76,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.home = folder / "home"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -98,7 +99,12 @@ class Rig:
 
     def worker(self, name: str, concurrency: int = 100, **env: str) -> Process:
         """One of our workers, with default settings and the benchmark's models, ready to serve."""
-        ours = {"SESSIONFLEET_IMPORTS": "benchmarks.doubles", "SESSIONFLEET_MODEL": "instant", "REDIS_URL": self.url}
+        ours = {
+            "SESSIONFLEET_IMPORTS": "benchmarks.doubles",
+            "SESSIONFLEET_MODEL": "instant",
+            "SESSIONFLEET_HOME": str(self.home),
+            "REDIS_URL": self.url,
+        }
         process = self._celery("workers", name, "-c", str(concurrency), env=ours | env)
         wait_until(lambda: self._lives(process), f"worker {name} serves; its log is {process.log}")
         return process

@@ -8,7 +8,6 @@ import signal
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 
 from pydantic_ai import Agent as EngineAgent
@@ -19,32 +18,11 @@ from benchmarks.doubles import instant
 from benchmarks.producers import INSTRUCTIONS, agent, celery_all, chat_all, latencies, quantile
 from benchmarks.report import Row
 from benchmarks.rig import Meter, PeakMemory, Process, Rig, metered, wait_until
+from benchmarks.scale import Say, Scale
 from sessions import Turn
 
-Say = Callable[[str], None]
 _HELLO = "Hello, who are you?"
 _numbers = count()
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How much is done."""
-
-    turns: int = 2000
-    rounds: int = 2
-    blocking: int = 300
-    bare: int = 600
-    slow: int = 1000
-    streams: int = 200
-    history: int = 10_000
-    looks: int = 200
-    in_flight: int = 20
-    appends: int = 1_000
-
-
-QUICK = Scale(
-    turns=60, rounds=1, blocking=20, bare=20, slow=50, streams=10, history=200, looks=10, in_flight=5, appends=40
-)
 
 
 # --- a model that takes no time: turns a second, CPU, latency --------------------------------------------
@@ -285,6 +263,16 @@ def _started(turn: Turn) -> float:
     return (turn.record().started_ms or 0) / 1000
 
 
+# --- memory and knowledge -------------------------------------------------------------------------------
+
+
+def retrieval(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+    """Ingest, searches and what they cost turns; numpy, models and the index are loaded for these rows only."""
+    from benchmarks.retrieving import retrieving
+
+    return retrieving(rig, scale, say)
+
+
 SCENARIOS: dict[str, Callable[[Rig, Scale, Say], list[Row]]] = {
     "main": main_path,
     "slow": slow_models,
@@ -292,4 +280,5 @@ SCENARIOS: dict[str, Callable[[Rig, Scale, Say], list[Row]]] = {
     "history": long_history,
     "recovery": recovery,
     "claims": claims,
+    "retrieval": retrieval,
 }

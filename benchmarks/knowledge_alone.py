@@ -1,0 +1,181 @@
+"""What a retrieval worker does with documents, in this process: no queue, no lease, no other process.
+
+Searches run as the worker's do, from the query's text to the passages, on the embedded index and, beside it, on
+qdrant-client's local mode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from qdrant_client import AsyncQdrantClient
+
+from benchmarks.made_up import CHUNK_WORDS, Texts, fill, passages
+from benchmarks.producers import quantile
+from benchmarks.report import Row
+from benchmarks.rig import Rig
+from benchmarks.scale import Say, Scale
+from benchmarks.unleased import DictJournal, NoEvents, NoNotes
+from broker_config.redis_clients import async_store
+from sessions.knowledge_requests import AddKnowledge, SearchKnowledge
+from sessions.scopes import lane_of
+from workers.retrieval.embeddings import resolve_embedding_model
+from workers.retrieval.index.embedded import EmbeddedIndex
+from workers.retrieval.index.requests import Requests
+from workers.retrieval.index.server import ServerIndex
+from workers.retrieval.knowledge import Knowledge
+from workers.retrieval.lexical import Bm25Model
+from workers.retrieval.operating import Operating
+from workers.retrieval.ports import EmbeddingModel, KnowledgeIndex, Scope
+
+BASE = "bench"
+"""The knowledge base that all chunks are in: its searches leave none of them out."""
+_SCOPE = f"base:{BASE}"
+_SHORT_WORDS = 12
+_LOCAL_SEARCHES = 9  # they take long
+_BOOK = 3_000  # chunks: more than are embedded while it is searched
+
+
+def collection_of(points: int) -> str:
+    """The collection of this size."""
+    return f"bench-{points}"
+
+
+def index_folder(rig: Rig) -> Path:
+    """Where the rig's retrieval workers have their index."""
+    return rig.home / "knowledge"
+
+
+def knowledge_alone(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+    """The embedding rate, and searches at each size; leaves the collections where the rig's workers find them."""
+    return asyncio.run(_measured(rig, scale, say))
+
+
+async def timed(work: Callable[[], Awaitable[object]], times: int) -> list[float]:
+    """Seconds that each of so many calls took, one after the other, sorted."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        await work()
+        taken.append(time.perf_counter() - began)
+    return sorted(taken)
+
+
+async def _measured(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+    model = resolve_embedding_model(None, threads=1)
+    await model.prepare()
+    say("embedding")
+    rows = [await _embedding(model, scale, *kind) for kind in (("short", _SHORT_WORDS), ("long", CHUNK_WORDS))]
+    async with _alone(rig, model) as (knowledge, index):
+        for points in scale.points:
+            say(f"{points:,} chunks: written straight to the index")
+            began = time.perf_counter()
+            await fill(index, collection_of(points), model.info, Scope("default", _SCOPE), points)
+            filled = time.perf_counter() - began
+            say(f"{points:,} chunks: searched in one process")
+            rows += await _searching(knowledge, model, scale, points, filled)
+    return rows
+
+
+async def _embedding(model: EmbeddingModel, scale: Scale, kind: str, words: int) -> Row:
+    texts = passages(max(32, 4 * scale.searches * _SHORT_WORDS // words), words)
+    cpu, began = time.process_time(), time.perf_counter()
+    await model.embed_documents(texts)
+    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    long = sum(map(len, texts)) // len(texts)
+    return Row(f"embedding, {kind} chunks/s", len(texts) / wall, ratio=f"{len(texts) / cpu:.0f} per CPU second",
+               means=f"of about {long} characters, by the default model on one core")  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def _alone(rig: Rig, model: EmbeddingModel) -> AsyncIterator[tuple[Knowledge, KnowledgeIndex]]:
+    store, index = async_store(rig.settings), EmbeddedIndex.open(index_folder(rig))
+    try:
+        yield Knowledge(rig.settings, store, index, model, Bm25Model()), index
+    finally:
+        await index.close()
+        await store.aclose()
+
+
+async def _searching(
+    knowledge: Knowledge, model: EmbeddingModel, scale: Scale, points: int, filled: float
+) -> list[Row]:
+    texts, collection = Texts(), collection_of(points)
+    search = _search(knowledge, texts, collection)
+    await search()
+    alone = await timed(search, scale.searches)
+    async with _ingesting(knowledge, texts, collection):
+        busy = await timed(search, scale.searches)
+    local = await _local(model, points) if points <= scale.local_most else None
+    faster = "" if local is None else f"{local / quantile(alone, 0.5):.0f} x faster than local"
+    wrote = Row(f"{points:,} chunks written and published, chunks/s", points / filled, means="their vectors were there")
+    return [wrote, *compared(f"search of {points:,} chunks, in the worker", alone, busy, local, faster)]
+
+
+def compared(
+    what: str, alone: list[float], busy: list[float], local: float | None = None, faster: str = ""
+) -> list[Row]:
+    """Searches alone, and while the same process ingests: p50 and p99."""
+    p50, p99, slow50, slow99 = (quantile(taken, share) * 1000 for taken in (alone, busy) for share in (0.5, 0.99))
+    return [
+        Row(f"{what}, p50, ms", p50, local=None if local is None else local * 1000, ratio=faster,
+            means="from a query of 6 words to 5 passages"),
+        Row("... p99, ms", p99),
+        Row("... while it ingests, p50, ms", slow50, ratio=f"{slow50 / p50:.1f} x alone",
+            means="a book is embedded into the same collection meanwhile"),
+        Row("... while it ingests, p99, ms", slow99, ratio=f"{slow99 / p99:.1f} x alone"),
+    ]  # fmt: skip
+
+
+def _search(knowledge: Knowledge, texts: Texts, collection: str) -> Callable[[], Awaitable[None]]:
+    op = _operating()
+
+    async def search() -> None:
+        request = SearchKnowledge(query=texts.sentence(6), scopes=(_SCOPE,), collection=collection)
+        found = await knowledge.search(op, request)
+        assert found, request
+
+    return search
+
+
+@contextlib.asynccontextmanager
+async def _ingesting(knowledge: Knowledge, texts: Texts, collection: str) -> AsyncIterator[None]:
+    """Meanwhile, a document is taken in that never ends."""
+    name = uuid.uuid4().hex
+    request = AddKnowledge(
+        scope=_SCOPE, collection=collection, source=name, origin="text", text=texts.book(_BOOK).decode()
+    )
+    op = _operating()
+    adding = asyncio.create_task(knowledge.add(op, request))
+    while not any(key.startswith("batch") for key in op.journal.steps):  # it reads and cuts first
+        await asyncio.sleep(0.01)
+        assert not adding.done(), adding.result()
+    yield
+    assert not adding.done(), "the book came to its end while searches were measured: it must be longer"
+    adding.cancel()
+    await asyncio.gather(adding, return_exceptions=True)
+    await knowledge.undo(op, request)
+
+
+def _operating() -> Operating:
+    return Operating(lane_of("default", _SCOPE, 256), "-", DictJournal(), NoEvents(), NoNotes(), 0)
+
+
+async def _local(model: EmbeddingModel, points: int) -> float:
+    """Seconds of the same search, at the median, on qdrant-client's local mode."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it has no payload indexes
+        index = ServerIndex(AsyncQdrantClient(":memory:"), Requests("in-memory"))
+        await fill(index, collection_of(points), model.info, Scope("default", _SCOPE), points)
+    knowledge = Knowledge(None, None, index, model, Bm25Model())  # type: ignore[arg-type]
+    search = _search(knowledge, Texts(), collection_of(points))
+    await search()
+    taken = await timed(search, _LOCAL_SEARCHES)
+    await index.close()
+    return quantile(taken, 0.5)

@@ -1,0 +1,107 @@
+"""What is searched: texts, vectors and chunks that cost little to make, and the same in every run."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from pydoc_data.topics import topics
+
+import numpy as np
+
+from tests.support.documents import make_pdf
+from workers.retrieval.lexical import Bm25Model
+from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Scope
+
+CHUNK_WORDS = 130  # about 800 characters, as a chunk has
+_DOCUMENT_CHUNKS = 500
+_PAGE_LINES = 50
+_LINE_CHARS = 90
+
+
+class MadeUp:
+    """Vectors of the default model's dimension at no cost: what is left is the search itself."""
+
+    info = EmbeddingInfo("made-up", 384)
+
+    def __init__(self) -> None:
+        self._numbers = np.random.default_rng(1)
+
+    async def embed_query(self, text: str) -> list[float]:
+        return (await self.embed_documents([text]))[0]
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        vectors = self._numbers.standard_normal((len(texts), self.info.dimension))
+        unit: list[list[float]] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).tolist()
+        return unit
+
+
+class Texts:
+    """Sentences of the words of Python's reference, as often as they are in it: no model ever saw made-up ones."""
+
+    def __init__(self) -> None:
+        self._dice = random.Random(1)
+        self._words = re.findall(r"[a-z]{2,}", _reference().lower())
+
+    def sentence(self, words: int = 14) -> str:
+        return " ".join(self._dice.choices(self._words, k=words))
+
+    def book(self, chunks: int) -> bytes:
+        """A text file that is cut into about so many chunks."""
+        return "\n\n".join(self.sentence(CHUNK_WORDS) + "." for _ in range(chunks)).encode()
+
+
+async def chunks(scope: Scope, count: int) -> AsyncIterator[list[IndexPoint]]:
+    """So many chunks with made-up vectors, document by document."""
+    texts, vectors, lexical = Texts(), MadeUp(), Bm25Model()
+    for first in range(0, count, _DOCUMENT_CHUNKS):
+        numbers = range(first, min(first + _DOCUMENT_CHUNKS, count))
+        passages = [texts.sentence(CHUNK_WORDS) for _ in numbers]
+        dense = await vectors.embed_documents(passages)
+        yield [
+            IndexPoint(
+                id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{scope} {number}")), scope=scope, source=f"book-{first}",
+                revision="1", dense=vector, sparse=lexical.document(text),
+                payload={
+                    "text": text, "number": number - first, "start": 0, "end": len(text), "page": None,
+                    "heading": None, "metadata": {},
+                },
+            )
+            for number, text, vector in zip(numbers, passages, dense, strict=True)
+        ]  # fmt: skip
+
+
+async def fill(index: KnowledgeIndex, collection: str, model: EmbeddingInfo, scope: Scope, count: int) -> None:
+    """Write so many chunks straight into a collection, as those of a model, and publish them."""
+    async for document in chunks(scope, count):
+        await index.write(collection, model, document)
+        await index.publish(collection, scope, document[0].source, document[0].revision)
+
+
+def prose(pages: int) -> bytes:
+    """A PDF with so many full pages of Python's reference."""
+    words = itertools.cycle(_reference().split())
+    return make_pdf([_page(words) for _ in range(pages)])
+
+
+def passages(count: int, words: int) -> list[str]:
+    """So many passages of so many words of Python's reference."""
+    prose = itertools.cycle(_reference().split())
+    return [" ".join(itertools.islice(prose, words)) for _ in range(count)]
+
+
+def _reference() -> str:
+    """Prose that every Python has with it."""
+    return "\n".join(topics.values())
+
+
+def _page(words: itertools.cycle[str]) -> str:
+    lines = [""]
+    while len(lines) <= _PAGE_LINES:
+        word = next(words).encode("cp1252", "ignore").decode("cp1252")
+        if len(lines[-1]) + len(word) > _LINE_CHARS:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".lstrip()
+    return "\n".join(lines[:_PAGE_LINES])

@@ -1,0 +1,41 @@
+"""How much is done, and how a scenario says what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done.
+
+    Attributes:
+        points: sizes of collections that are searched, in chunks; the largest is not asked of qdrant-client's local
+            mode: `local_most` is the most it is given.
+        memories: of one user; searches: for each figure; pages: of the PDF that is taken in.
+    """
+
+    turns: int = 2000
+    rounds: int = 2
+    blocking: int = 300
+    bare: int = 600
+    slow: int = 1000
+    streams: int = 200
+    history: int = 10_000
+    looks: int = 200
+    in_flight: int = 20
+    appends: int = 1_000
+    points: tuple[int, ...] = (1_000, 10_000, 100_000)
+    local_most: int = 10_000
+    memories: int = 10_000
+    searches: int = 200
+    pages: int = 24
+
+
+QUICK = Scale(
+    turns=60, rounds=1, blocking=20, bare=20, slow=50, streams=10, history=200, looks=10, in_flight=5, appends=40,
+    points=(50, 200), local_most=50, memories=100, searches=10, pages=2,
+)  # fmt: skip
