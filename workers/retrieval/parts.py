@@ -83,11 +83,12 @@ class RetrievalParts:
 
     async def _made_models(self) -> tuple[EmbeddingModel, LexicalModel]:
         if self._models is None:
-            from workers.retrieval.embeddings import resolve_embedding_model  # noqa: PLC0415 - heavy
+            from workers.retrieval.embeddings import QueryMemo, resolve_embedding_model  # noqa: PLC0415 - heavy
             from workers.retrieval.lexical import Bm25Model  # noqa: PLC0415 - heavy
 
             settings = self._settings
-            embedding = resolve_embedding_model(settings.embedding_model, threads=settings.embedding_threads)
+            model = resolve_embedding_model(settings.embedding_model, threads=settings.embedding_threads)
+            embedding = QueryMemo(model)
             await embedding.prepare()
             self._models = embedding, Bm25Model()
         return self._models
