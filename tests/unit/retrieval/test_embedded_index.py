@@ -182,6 +182,16 @@ async def test_what_was_written_survives_a_power_cut(
     await after.close()
 
 
+async def test_a_file_that_the_engine_is_about_to_rename_is_no_damage(index: EmbeddedIndex, folder: Path) -> None:
+    """The log's next file is prepared beside the log's user, and may vanish between its listing and its opening."""
+    await add(index, "c", chunk(ALICE, "tea"))
+    prepared = folder / "c" / "data" / "wal" / "tmp-open-9"
+    prepared.symlink_to("vanished")
+    await add(index, "c", chunk(ALICE, "green tea", source="more"))
+    prepared.unlink()
+    assert await index.count("c", ALICE) == 2
+
+
 async def test_an_index_that_was_closed_opens_as_it_was(folder: Path) -> None:
     """Several collections too."""
     first = EmbeddedIndex.open(folder)

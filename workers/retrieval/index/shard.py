@@ -47,6 +47,7 @@ from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, 
 
 ABOUT: Final = "collection.json"
 DATA: Final = "data"
+_PREPARED: Final = "tmp-"
 
 _PIECE: Final = 256
 _NO_GRAPH: Final = 1_000_000_000  # kilobytes of vectors from which on the engine would build one
@@ -164,7 +165,10 @@ class Shard:
             if self._unflushed >= _FLUSH_AFTER:
                 self.flush()
             log = self.folder / DATA / "wal"
-            for path in [*log.iterdir(), log]:
+            # A thread of the engine prepares the log's next file under another name, which is gone once that is there;
+            # nothing is in it before.
+            segments = [path for path in log.iterdir() if not path.name.startswith(_PREPARED)]
+            for path in [*segments, log]:
                 _fsync(path)
 
     def flush(self) -> None:
