@@ -7,6 +7,7 @@ fail the turn; its stream says so.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
@@ -124,9 +125,16 @@ class TurnRecall:
     async def remember(self, key: str, text: str) -> None:
         """Keep a text: for the user where the session has one, else for the session; once for each key.
 
+        What a memory says already is not kept again, as far as that can be told now.
+
         Raises:
             BadRequest: there is no room for more. BackendError: the store did not take it.
         """
+        if await self._catalog.serves(RETRIEVAL):
+            request, lane = KeepFacts(facts=(text,), turn=key, user=self._user_id), self._keys.lane(MEMORY)
+            with contextlib.suppress(ResultTimeout):  # it was accepted, and will be done
+                output_of(await self._operations.search(lane, request, self._settings.retrieval_timeout), lane)
+            return
         partitions = self._settings.partitions
         scope = session_scope(self._keys)
         if self._user_id is not None:

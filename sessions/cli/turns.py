@@ -18,7 +18,7 @@ from sessions.client import get_client
 from sessions.errors import BadRequest, TurnNotFound
 from sessions.protocol import TurnRequest
 from sessions.store.calls import CallStore, PendingCall
-from sessions.store.keys import SessionKeys, split_turn_id, valid_session_id
+from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
 from sessions.turn import Turn
@@ -62,7 +62,7 @@ def list_turns(session_id: str, as_json: AsJson = False) -> None:
                 continue
         return found
 
-    found = _with_turns(valid_session_id(session_id), read)
+    found = _with_turns(session_id, read)
     if as_json:
         print_json(found)
     elif not found:
@@ -159,7 +159,7 @@ async def _shown(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, An
 def _asked(request: TurnRequest) -> dict[str, Any]:
     if request.operation is None:
         return {"agent": request.agent, "message": request.message}
-    return {"operation": request.operation.kind, "request": request.operation.body}
+    return {"agent": request.operation.kind, "message": json.dumps(request.operation.body, ensure_ascii=False)}
 
 
 def _since(accepted: str) -> str:
