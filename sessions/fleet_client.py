@@ -6,9 +6,12 @@ portal's loop; `Session`, `Agent` and `Turn` are the façade over it.
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import time
+from typing import Any, Final
 
-from sessions.errors import ResultTimeout, SessionOwnerError
+from sessions.admission import start_hint
+from sessions.errors import NoWorkerAlive, ResultTimeout, SessionOwnerError
 from sessions.knowledge_requests import CopyKnowledge, RemoveKnowledge
 from sessions.operations import KNOWLEDGE, LANES, SEARCH, OperationRequest, output_of
 from sessions.protocol import Policy
@@ -16,6 +19,8 @@ from sessions.scopes import session_name
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.scripts import translated
 from sessions.turn_client import TurnClient
+
+_LOOK_AGAIN: Final = 0.25
 
 
 class FleetClient(TurnClient):
@@ -99,17 +104,27 @@ class FleetClient(TurnClient):
         """Remove all documents of a scope, and end what is being added to it; how many, with how many chunks.
 
         Raises:
-            ResultTimeout, NoWorkerAlive, TurnFailed: they could not be removed.
+            NoWorkerAlive: nobody could, and nothing was changed. ResultTimeout, TurnFailed: they were not removed.
         """
         await self.open()
         with translated():
             if not await self.store.exists(lane.meta):
                 return {"documents": 0, "chunks": 0}  # nothing was ever added: no worker is needed to say so
         patience = self.settings.retrieval_timeout
+        await self._await_worker(lane, patience)
         request = RemoveKnowledge(scope=scope)
         part = await self.operations.submit(lane, request, timeout=patience, policy=Policy.ROLLBACK)
         removed = output_of(await self.wait(lane, part, patience), lane)
         return {"documents": removed["sources"], "chunks": removed["chunks"]}
+
+    async def _await_worker(self, lane: SessionKeys, patience: float) -> None:
+        """Wait for one to serve the lane, as it may be starting, before anything is ended for its sake."""
+        until = time.monotonic() + patience
+        while not (found := await self.serving(lane))[1]:
+            if time.monotonic() > until:
+                hint = f"nothing was changed; {start_hint(found[0])}"
+                raise NoWorkerAlive(f"no worker serves the queue {found[0]!r}, so no document can be removed: {hint}")
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def copy_documents(self, keys: SessionKeys, to: SessionKeys) -> None:
         """Give a session a copy of another one's own documents, if it has any.

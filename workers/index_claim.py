@@ -7,10 +7,12 @@ gone. The folder's id is noted in the store, so that two machines do not keep on
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from broker_config.settings import RETRIEVAL, Settings
-from sessions.errors import IndexLocked, MissingExtra
+from sessions.errors import BackendError, IndexLocked, MissingExtra
 from sessions.store.keys import INDEX, lanes_key, partition_key
 from sessions.store.scripts import translated
 from sessions.telemetry import get_logger
@@ -75,8 +77,35 @@ class IndexClaim:
         Raises:
             IndexLocked: that one is elsewhere.
         """
-        if self.lock is None:
-            return
+        if self.lock is not None:
+            try:
+                await self._confirm(store)
+            except IndexLocked:
+                self.release()
+                raise
+
+    async def take_over(self, store: Any, serve: Callable[[str], None], *, pause: float = 1.0) -> None:
+        """Wait until the owner of the index is gone, and own it then; `serve` is told. Returns when that is settled."""
+        while self.waiting:
+            await asyncio.sleep(pause)
+            lock = try_claim(self._folder)  # not ours to serve before it is known for the right one
+            if lock is None:
+                continue
+            try:
+                await self._confirm(store)
+            except IndexLocked as error:
+                lock.release()
+                self.give_up()
+                _log.warning("retrieval_not_served", error=str(error))
+            except BackendError as error:
+                lock.release()
+                _log.warning("index_not_taken_over", error=str(error))
+            else:
+                self.lock = lock
+                serve(RETRIEVAL)
+                _log.info("retrieval_taken_over")
+
+    async def _confirm(self, store: Any) -> None:
         own = home_id(self._folder)
         with translated():
             await store.set(INDEX, own, nx=True)
@@ -85,7 +114,6 @@ class IndexClaim:
                 await store.set(INDEX, own)
                 return
         if first != own:
-            self.release()
             raise IndexLocked(
                 f"the knowledge of this deployment is in the embedded index of another home ({first}), not in "
                 f"{str(self._folder)!r} ({own}): serve retrieval there, or move it to a server: "

@@ -132,7 +132,12 @@ class TurnProcess:
         rescuer = Rescuer(s, self.scripts, self.store, self._app, self.name, self._wake, self._run_here)
         await self._look_for_namesake()
         await note_worker(self.scripts, self._info(), {})
-        for work in (self._say_alive(), rescuer.run(), self._wait_for_index(), janitor.run()):
+        for work in (
+            self._say_alive(),
+            rescuer.run(),
+            self._claim.take_over(self.store, self._begin_queue),
+            janitor.run(),
+        ):
             self._background.append(self._loop.create_task(work))
 
     async def _look_for_namesake(self) -> None:
@@ -286,14 +291,8 @@ class TurnProcess:
             self._claim.give_up()
             _log.warning("retrieval_not_served", error=str(error))
 
-    async def _wait_for_index(self) -> None:
-        """Serve retrieval, too, once the process is gone that owns this machine's embedded index."""
-        while self._claim.waiting:
-            await asyncio.sleep(_SAY_EVERY)
-            if self._claim.take():
-                await self._check_index()
-                self.on_queue(RETRIEVAL)
-                _log.info("retrieval_taken_over", worker=self.name)
+    def _begin_queue(self, queue: str) -> None:
+        self.on_queue(queue)
 
     async def _wake(self, ref: str, now_ms: int, queue: str) -> bool:
         try:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from broker_config.settings import RETRIEVAL, Settings
 from sessions.admission import start_hint
-from sessions.errors import BackendError, ResultTimeout, SessionBusy, TurnFailed
+from sessions.errors import BackendError, NoWorkerAlive, ResultTimeout, SessionBusy, TurnFailed
 from sessions.knowledge_requests import Recall, SearchKnowledge
 from sessions.operations import MEMORY, SEARCH, Operations, output_of
 from sessions.protocol import EventType, Extraction, Recalls
@@ -145,8 +145,6 @@ class TurnRecall:
         await self._memories.add(scope, memory, operation=made_of, remembered_ms=_REMEMBERED_MS)
 
     async def _found(self, message: str) -> dict[str, Any]:
-        if not await self._catalog.serves(RETRIEVAL):
-            raise ResultTimeout(f"no worker serves the queue {RETRIEVAL!r}: {start_hint(RETRIEVAL)}")
         wanted = Recall(
             memory=self._for_memory(message) if self._recalls.memory else None,
             knowledge=self._for_knowledge(message) if self._recalls.knowledge else None,
@@ -169,6 +167,8 @@ class TurnRecall:
         )
 
     async def _ask(self, request: Recall) -> dict[str, Any]:
+        if not await self._catalog.serves(RETRIEVAL):
+            raise NoWorkerAlive(f"no worker serves the queue {RETRIEVAL!r}: {start_hint(RETRIEVAL)}")
         lane = self._keys.lane(SEARCH)
         record = await self._operations.search(lane, request, self._settings.retrieval_timeout)
         found: dict[str, Any] = output_of(record, lane)

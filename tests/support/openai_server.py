@@ -11,6 +11,7 @@ import select
 import struct
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -20,7 +21,9 @@ _USAGE = {"prompt_tokens": 3, "total_tokens": 5}
 class OpenAIServer(ThreadingHTTPServer):
     """Answers `SLOW` messages never, all others at once. `asked` and `hung_up` say what happened.
 
-    Texts to embed say what comes of them: `SLOW`, `STATUS 503`, `FEWER` (a vector is missing), `ZERO`, `WIDER`.
+    Texts to embed say what comes of them: `SLOW`, `STATUS 503`, `FEWER` (a vector is missing), `ZERO`, `WIDER`,
+    `HANG word` (never answered the first time that this word comes, then at once), `POISON` (`on_poison` is called,
+    and nobody is answered). While `down` is set all are answered 503.
     """
 
     daemon_threads = True
@@ -30,6 +33,9 @@ class OpenAIServer(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.hung_up: dict[str, float] = {}
         self.embedded: list[list[str]] = []
+        self.hung: set[str] = set()
+        self.down = False
+        self.on_poison: Callable[[], None] = lambda: None
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
@@ -66,7 +72,16 @@ class _Handler(BaseHTTPRequestHandler):
         texts = body["input"]
         self.server.embedded.append(texts)
         said = " ".join(texts)
-        if "SLOW" in said:
+        hang = re.search(r"HANG (\w+)", said)
+        if self.server.down:
+            self._send(503, {"error": {"message": "down for now", "type": "x", "code": None}})
+        elif "POISON" in said:
+            self.server.on_poison()
+            self._wait_for_the_end(said)
+        elif "SLOW" in said:
+            self._wait_for_the_end(said)
+        elif hang and hang[1] not in self.server.hung:
+            self.server.hung.add(hang[1])
             self._wait_for_the_end(said)
         elif found := re.search(r"STATUS (\d+)", said):
             self._send(int(found[1]), {"error": {"message": "so it was asked", "type": "x", "code": None}})

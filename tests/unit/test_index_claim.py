@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from broker_config.redis_clients import async_store
 from broker_config.settings import RETRIEVAL, Settings
@@ -14,6 +16,25 @@ from sessions.errors import IndexLocked
 from sessions.store.keys import INDEX, lanes_key, partition_key
 from tests.support.servers import Server
 from workers.index_claim import IndexClaim
+
+
+class Outage:
+    """A store that does not answer at first; notes which queues the claim serves meanwhile."""
+
+    def __init__(self, store: Any, claim: IndexClaim, failures: int) -> None:
+        self._store = store
+        self._claim = claim
+        self._failures = failures
+        self.served_meanwhile: list[tuple[str, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def set(self, *args: Any, **options: Any) -> Any:
+        if len(self.served_meanwhile) < self._failures:
+            self.served_meanwhile.append(self._claim.queues)
+            raise redis.ConnectionError("the store is down")
+        return await self._store.set(*args, **options)
 
 
 @pytest.fixture
@@ -53,6 +74,36 @@ def test_roles_say_which_queues_are_served(claim: Callable[..., IndexClaim], tmp
     assert (turns.queues, turns.waiting) == (("turns", "turns.vip"), False)
     many = [claim(tmp_path, "retrieval", qdrant_url="http://127.0.0.1:1") for _ in range(2)]
     assert [one.queues for one in many] == [(RETRIEVAL,)] * 2
+
+
+async def test_an_index_is_taken_over_when_its_owner_is_gone(
+    claim: Callable[..., IndexClaim], new_server: Server, tmp_path: Path
+) -> None:
+    """Not while the store cannot say whether it is the right one; then it is, and queues are read from then on."""
+    store = async_store(Settings(redis_url=new_server.url))  # type: ignore[call-arg]
+    owner, waiting = claim(tmp_path), claim(tmp_path)
+    owner.release()
+    served: list[str] = []
+    outage = Outage(store, waiting, failures=2)
+    await asyncio.wait_for(waiting.take_over(outage, served.append, pause=0.01), 20)
+    assert outage.served_meanwhile == [("turns",)] * 2
+    assert (waiting.queues, served) == (("turns", RETRIEVAL), [RETRIEVAL])
+    await store.aclose()
+
+
+async def test_an_index_of_another_home_is_not_taken_over(
+    claim: Callable[..., IndexClaim], new_server: Server, tmp_path: Path
+) -> None:
+    """The deployment moved on meanwhile: the worker runs turns, and no operation reaches it."""
+    store = async_store(Settings(redis_url=new_server.url))  # type: ignore[call-arg]
+    owner, waiting = claim(tmp_path), claim(tmp_path)
+    await store.set(INDEX, "elsewhere")
+    await store.sadd(lanes_key(partition_key(7)), "default:s~knowledge")
+    owner.release()
+    served: list[str] = []
+    await asyncio.wait_for(waiting.take_over(store, served.append, pause=0.01), 20)
+    assert (waiting.queues, waiting.waiting, served) == (("turns",), False, [])
+    await store.aclose()
 
 
 async def test_two_homes_do_not_keep_half_of_the_knowledge_each(
