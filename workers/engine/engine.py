@@ -86,7 +86,7 @@ class Engine:
             scope.check_open()
             if scope.deltas is not None:
                 await scope.deltas.flush()
-            output = turn_output(result, scope.spent)
+            output = turn_output(result, turn, scope.spent)
             if not isinstance(output.output, str):
                 output = with_output(output, await hooks.answer(output.output))
             scope.check_size("the answer", len(output.text.encode()))

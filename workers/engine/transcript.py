@@ -85,8 +85,11 @@ def input_digest(turn: TurnInput) -> bytes:
     return digest.digest()
 
 
-def turn_output(result: AgentRunResult[Any], spent: Sequence[Usage] = ()) -> TurnOutput:
+def turn_output(result: AgentRunResult[Any], turn: TurnInput, spent: Sequence[Usage] = ()) -> TurnOutput:
     """What a run that succeeded leaves behind; `spent` is what the turns of agents that it asked cost.
+
+    What the turn was reminded of stays out of its messages: it would be there once for each request, outlive the
+    memory or document that it came from, and stand in the history unsealed.
 
     Raises:
         TurnConfigurationError: the agent's output is not JSON.
@@ -104,10 +107,14 @@ def turn_output(result: AgentRunResult[Any], spent: Sequence[Usage] = ()) -> Tur
     return TurnOutput(
         text=text,
         output=output,
-        messages=ModelMessagesTypeAdapter.dump_json(new),
+        messages=ModelMessagesTypeAdapter.dump_json([_unprompted(m) for m in new] if turn.recalled else new),
         message_count=count_messages(new, typed=not isinstance(result.output, str)),
         usage=total([own, *spent]),
     )
+
+
+def _unprompted(message: ModelMessage) -> ModelMessage:
+    return replace(message, instructions=None) if isinstance(message, ModelRequest) else message
 
 
 def with_output(turn: TurnOutput, output: Any) -> TurnOutput:
