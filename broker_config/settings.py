@@ -14,8 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from broker_config.encryption_keys import parse_keys
 
 PREFIX = "SESSIONFLEET_"
 RETRIEVAL = "retrieval"
@@ -31,7 +33,13 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """The deployment's settings. Seconds are float; what ends in `_ms` or `_bytes` says its unit."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        hide_input_in_errors=True,  # an address has a password in it, and a key is one
+    )
 
     redis_url: str | None = Field(
         None,
@@ -53,6 +61,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("qdrant_api_key", "QDRANT_API_KEY"),
         repr=False,
         description="The key of the Qdrant server at `QDRANT_URL`.",
+    )
+    encryption_keys: SecretStr | None = Field(
+        None,
+        description="Keys that seal memories, documents and searches in the store: `<id>:<base64 of 32 bytes>`, comma "
+        "separated; the first one seals, all open (docs/security.md). Unset: nothing is sealed.",
     )
     redis_cluster: bool = Field(False, description="The store at `redis_url` is a Redis Cluster.")
     home: Path = Field(Path(".sessions"), description="Where the embedded server keeps its data.")
@@ -139,8 +152,10 @@ class Settings(BaseSettings):
         "off",
         description="Whether workers fetch documents by URL: from public addresses, or from any, private ones too.",
     )
-    knowledge_texts: Literal["index", "store"] = Field(
-        "index", description="Where chunks' texts are kept: in Qdrant, or in Redis, Qdrant having ids and vectors only."
+    knowledge_texts: Literal["auto", "index", "store"] = Field(
+        "auto",
+        description="Where chunks' texts are kept: in Qdrant (`index`), or in Redis, Qdrant having ids and vectors "
+        "only (`store`). `auto`: `store` with `SESSIONFLEET_ENCRYPTION_KEYS`, else `index`.",
     )
     connect_timeout: float = Field(2.0, gt=0, description="Seconds until an unreachable server is an error.")
 
@@ -166,6 +181,30 @@ class Settings(BaseSettings):
             known = "redis://, rediss:// or unix://"
             raise ValueError(f"an address begins with {known}, as redis://localhost:6379/0")
         return value
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("knowledge_texts")
+    @classmethod
+    def _no_open_texts(cls, value: str, info: ValidationInfo) -> str:
+        if value == "index" and info.data.get("encryption_keys") is not None:
+            raise ValueError(
+                "Qdrant would hold the documents' texts in the clear; leave this unset, or unset "
+                f"{PREFIX}ENCRYPTION_KEYS"
+            )
+        return value
+
+    @property
+    def texts_in_store(self) -> bool:
+        """Whether chunks' texts are kept in the store, and not in the index."""
+        if self.knowledge_texts == "auto":
+            return self.encryption_keys is not None
+        return self.knowledge_texts == "store"
 
     @property
     def embedded(self) -> bool:
@@ -220,5 +259,5 @@ def load_settings() -> Settings:
         name = str(first["loc"][0])
         name = name if name.isupper() else variable(name)
         # An address has a password in it, and a key is one.
-        shown = "" if name.endswith(("_URL", "_KEY")) else f" (it is {first.get('input')!r})"
+        shown = "" if name.endswith(("_URL", "_KEY", "_KEYS")) else f" (it is {first.get('input')!r})"
         raise SettingsError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}{shown}") from None

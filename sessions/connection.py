@@ -18,6 +18,7 @@ from sessions.fleet import ensure_fleet, resolved
 from sessions.operations import Operations
 from sessions.portal import Portal
 from sessions.protocol import AgentConfig
+from sessions.sealing import KeyRing
 from sessions.store.calls import CallStore
 from sessions.store.catalog import Catalog
 from sessions.store.deployment import check_deployment, memory_pressure
@@ -40,6 +41,7 @@ class FleetConnection:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.ring = KeyRing.of(settings)
         self.portal = Portal()
         self._opening = asyncio.Lock()
         self._opened = False
@@ -78,7 +80,7 @@ class FleetConnection:
         self.turns = TurnStore(self.scripts, store, settings)
         self.state = StateStore(self.scripts, store)
         self.records = SessionRecords(self.scripts, store)
-        self.memory = MemoryStore(self.scripts, store)
+        self.memory = MemoryStore(self.scripts, store, seal=self.ring.seal, open=self.ring.open)
         self.calls = CallStore(self.scripts, store)
         self.catalog = Catalog(store)
         self.bell = Bell(store, uuid_utils.uuid4().hex)

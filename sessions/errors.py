@@ -35,7 +35,7 @@
     └── BackendError(ConnectionError)
         ├── StoreUnavailable · BrokerUnavailable · StoreFull
         ├── StoreUnsupported             too old, evicting, or not a Redis at all
-        ├── PartitionMismatch · CorruptRecord
+        ├── PartitionMismatch · CorruptRecord · SealError
         ├── IndexUnavailable · IndexLocked · EmbeddingUnavailable
         ├── AddressUnknown               a host's name cannot be resolved
         └── EmbeddedServerError          also the class of that name in `broker_config.embedded`
@@ -311,6 +311,10 @@ class PartitionMismatch(BackendError):
 
 class CorruptRecord(BackendError):
     """A record in the store cannot be read."""
+
+
+class SealError(BackendError):
+    """An encrypted value does not open with the keys of SESSIONFLEET_ENCRYPTION_KEYS."""
 
 
 class IndexUnavailable(BackendError):

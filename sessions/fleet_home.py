@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 import psutil
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from broker_config.embedded import EmbeddedServerError as ServerError
 from broker_config.embedded import prepare_home
@@ -176,16 +176,27 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     environment = {}
     for name in settings.model_fields_set:
         value = getattr(settings, name)
-        if value is None:
-            continue
-        environment[variable(name)] = ",".join(value) if isinstance(value, tuple) else str(value)
+        if value is not None:
+            environment[variable(name)] = _said(value)
     return environment
+
+
+def _said(value: object) -> str:
+    match value:
+        case tuple():
+            return ",".join(value)
+        case SecretStr():
+            return value.get_secret_value()
+        case _:
+            return str(value)
 
 
 def fingerprint(settings: Settings) -> Fingerprint:
     """What a worker's behaviour depends on, part by part, as digests: keys are secrets, the file is not."""
     keys = {name: value for name, value in os.environ.items() if _PROVIDER.search(name)}
+    secret = settings.encryption_keys
     parts = {
+        "encryption keys": "" if secret is None else secret.get_secret_value(),
         "settings": settings.model_dump_json(exclude=_NOT_COMPARED),
         "provider keys": json.dumps(keys, sort_keys=True),
         "imports": json.dumps([(name, _module_stamp(name)) for name in settings.imports]),

@@ -43,7 +43,8 @@ LANE_TTL: Final = 3600.0
 class OperationRequest(BaseModel):
     """What an operation is to do. `kind` names it on the wire."""
 
-    model_config = ConfigDict(frozen=True)
+    # A request that cannot be read is told of in errors and logs, without the query or text that is in it.
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     kind: ClassVar[str]
 

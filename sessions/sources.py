@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -34,6 +35,7 @@ SUFFIXES: Final = frozenset(
         ".ndjson",
     ]
 )
+Digest = Callable[[bytes], str]
 _ADDRESS: Final = re.compile(r"https?://\S+\Z", re.I)
 _LONGEST_PATH: Final = 1024
 _LONGEST_NAME: Final = 200
@@ -55,8 +57,15 @@ class Source:
     url: str = ""
 
 
-def read_source(given: object, name: str | None, limit: int) -> Source:
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_source(given: object, name: str | None, limit: int, digest: Digest = _sha256) -> Source:
     """Tell what was given, and read it if it is a file.
+
+    Args:
+        digest: makes the name of what has none.
 
     Raises:
         FileNotFoundError: it looks like a file, and there is none. DocumentTooLarge, DocumentEmpty, BadRequest.
@@ -64,7 +73,7 @@ def read_source(given: object, name: str | None, limit: int) -> Source:
     if name is not None and (not isinstance(name, str) or not name.strip() or len(name) > 512 or not encodes(name)):
         raise BadRequest(f"name {name!r}: give the document a name of 1 to 512 characters")
     if isinstance(given, bytes | bytearray | memoryview):
-        return _upload(name or f"document-{_digest(bytes(given))}", bytes(given), limit)
+        return _upload(name or f"document-{digest(bytes(given))[:12]}", bytes(given), limit)
     if isinstance(given, Path):
         return _file(given, name, limit)
     if not isinstance(given, str) or not encodes(given):
@@ -76,7 +85,7 @@ def read_source(given: object, name: str | None, limit: int) -> Source:
     if _looks_like_file(given):
         hint = "to add these words as a text, give them as bytes with name='….txt'"
         raise FileNotFoundError(f"{_missing(given)}; {hint}")
-    return _text(given, name, limit)
+    return _text(given, name, limit, digest)
 
 
 def _file(path: Path, name: str | None, limit: int) -> Source:
@@ -97,13 +106,13 @@ def _upload(name: str, data: bytes, limit: int) -> Source:
     return Source(name, "upload", data=data)
 
 
-def _text(text: str, name: str | None, limit: int) -> Source:
+def _text(text: str, name: str | None, limit: int, digest: Digest) -> Source:
     if not text.strip():
         raise DocumentEmpty("the text is empty: there is nothing to add")
     data = text.encode()
     if len(data) > limit:
         raise DocumentTooLarge(_too_large(name or "the text", len(data), limit))
-    return Source(name or f"text-{_digest(data)}", "text", text=text)
+    return Source(name or f"text-{digest(data)[:12]}", "text", text=text)
 
 
 def _missing(path: str | Path) -> str:
@@ -127,7 +136,3 @@ def _may_be_path(text: str) -> bool:
 def _looks_like_file(text: str) -> bool:
     """One line that ends as the names of documents do."""
     return _may_be_path(text) and Path(text.strip()).suffix.lower() in SUFFIXES
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:12]

@@ -21,21 +21,25 @@ from sessions.errors import (
     ModelUnavailable,
     ResultTooLarge,
     RetrievalUnavailable,
+    SealError,
     StoreUnavailable,
+    TurnConfigurationError,
     TurnDeadlineExceeded,
     TurnFailed,
 )
 from sessions.protocol import AgentConfig, AskKind, OperationSpec, TeamSpec, TurnRequest, TurnStatus
+from sessions.sealing import KeyRing
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import Begun, Ending, LeaseStore
+from sessions.store.leases import Ending, LeaseStore
+from sessions.store.turns import REQUEST, RESULT
 from sessions.telemetry import get_logger
 from workers.engine import Engine
 from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput, Waiting
 from workers.extraction import FactExtraction
 from workers.held import HeldTurn, Stop
 from workers.interruption import cancelled_ending
-from workers.journal import LeasedJournal
+from workers.journal import LeasedJournal, SealedSteps
 from workers.losses import Losses
 from workers.outcomes import Left, Outcome, Parked, Retry, failed
 from workers.recall import Recaller
@@ -62,6 +66,7 @@ class Execution:
         recaller: Recaller,
         losses: Losses,
         facts: FactExtraction,
+        ring: KeyRing,
     ) -> None:
         self._settings = settings
         self._leases = leases
@@ -72,6 +77,7 @@ class Execution:
         self._recaller = recaller
         self._losses = losses
         self._facts = facts
+        self._ring = ring
 
     async def outcome(self, held: HeldTurn) -> Outcome:
         """Run the turn, and when it ends without an answer, clear away what it has left elsewhere."""
@@ -98,7 +104,7 @@ class Execution:
     async def _classified(self, held: HeldTurn, journal: LeasedJournal) -> Outcome:
         """Whatever happens is one of the outcomes, and they are told apart here and nowhere else."""
         try:
-            return await self._run(held, _request(held.begun), journal)
+            return await self._run(held, self._request(held), journal)
         except LeaseLost:
             return self._losses.lost(held)
         except HandedOver:
@@ -109,6 +115,9 @@ class Execution:
             return self._retry(held, error)
         except (StoreUnavailable, IndexUnavailable, EmbeddingUnavailable) as error:
             return self._retry(held, PassingModelError(str(error)), RetrievalUnavailable)
+        except SealError as error:
+            _log.warning("turn_not_opened", turn=held.turn_id, error=str(error))
+            return failed(TurnConfigurationError(str(error)))
         except TurnFailed as error:
             # The caller gets the message; the traceback of a user's tool or agent is seen here only.
             _log.warning("turn_failed", turn=held.turn_id, error=repr(error), exc_info=error)
@@ -135,7 +144,7 @@ class Execution:
         await journal.settle()
         if request.extraction is not None:
             await self._recaller.keep_facts(held.keys.home, request.extraction, output.output["facts"])
-            return self._answered(output)
+            return self._sealed(held, self._answered(output))
         return self._succeeded(held, turn, output)
 
     async def _recalled(
@@ -149,7 +158,8 @@ class Execution:
         if request.home is not None:
             keys = SessionKeys.of(keys.tenant, request.home, self._settings.partitions)
         held.state.recall = recall = self._recaller.of(keys, turn.user_id, recalls)
-        text = await self._until_deadline(held, held.run(recall.before_turn(turn.message, journal)))
+        steps = SealedSteps(journal, self._ring, held)
+        text = await self._until_deadline(held, held.run(recall.before_turn(turn.message, steps)))
         return replace(turn, recalled=text)
 
     async def _run_team(self, held: HeldTurn, team: TeamSpec, journal: LeasedJournal) -> Outcome:
@@ -168,7 +178,15 @@ class Execution:
         output = await self._until_deadline(held, held.run(self._retrieval.run(held, spec, journal)))
         result = json.dumps({"text": "", "output": output}).encode()
         self._check_size(result)
-        return Ending(TurnStatus.SUCCEEDED, result=result)
+        return self._sealed(held, Ending(TurnStatus.SUCCEEDED, result=result))
+
+    def _request(self, held: HeldTurn) -> TurnRequest:
+        raw = self._ring.open(held.keys.turn(held.begun.part), REQUEST, held.begun.request)
+        with _readable():
+            return TurnRequest.model_validate_json(raw)
+
+    def _sealed(self, held: HeldTurn, ending: Ending) -> Ending:
+        return replace(ending, result=self._ring.seal(held.keys.turn(held.begun.part), RESULT, ending.result))
 
     async def _until_deadline(self, held: HeldTurn, run: asyncio.Task[T]) -> T:
         left = (held.begun.deadline_ms - held.begun.now_ms) / 1000 - (time.monotonic() - held.began)
@@ -235,7 +253,7 @@ class Execution:
 
     def cancelled(self, held: HeldTurn) -> Ending:
         """The ending of a turn that a client cancelled, interrupted or rolled back."""
-        request = _request(held.begun)
+        request = self._request(held)
         own = request.team is None and request.operation is None
         turn = self._input(held, request) if own else None
         return cancelled_ending(held, turn, self._states)
@@ -265,11 +283,6 @@ def _readable() -> Iterator[None]:
         yield
     except ValidationError as error:
         raise TurnFailed(f"this worker cannot read the request; is it older than the client? {error}") from error
-
-
-def _request(begun: Begun) -> TurnRequest:
-    with _readable():
-        return TurnRequest.model_validate_json(begun.request)
 
 
 @lru_cache(maxsize=1024)

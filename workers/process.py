@@ -26,6 +26,7 @@ from broker_config.settings import RETRIEVAL, Settings
 from sessions.dispatch import publish_wake
 from sessions.errors import BackendError, IndexLocked
 from sessions.operations import Operations
+from sessions.sealing import KeyRing
 from sessions.store.catalog import Catalog, forget_worker, living_workers, note_worker
 from sessions.store.deployment import check_deployment
 from sessions.store.events import Bell
@@ -125,8 +126,13 @@ class TurnProcess:
         self._bell = Bell(self.store, uuid_utils.uuid4().hex)
         turns = TurnStore(self.scripts, self.store, s)
         self._operations = Operations(turns, self._bell, self._wake)
-        self._memories = MemoryStore(self.scripts, self.store, most=s.memory_limit)
-        self._parts = RetrievalParts(s, self.store, self._memories, self._operations, lambda: self._claim.lock)
+        self._ring = KeyRing.of(s)
+        self._memories = MemoryStore(
+            self.scripts, self.store, most=s.memory_limit, seal=self._ring.seal, open=self._ring.open
+        )
+        self._parts = RetrievalParts(
+            s, self.store, self._ring, self._memories, self._operations, lambda: self._claim.lock
+        )
         janitor = LaneJanitor(s, self.store, self._operations, lambda: RETRIEVAL in self.queues)
         self._runner = self._turn_runner()
         rescuer = Rescuer(s, self.scripts, self.store, self._app, self.name, self._wake, self._run_here)
@@ -153,7 +159,7 @@ class TurnProcess:
         facts = FactExtraction(s, TurnStore(self.scripts, self.store, s), self.store, self._wake)
         states = TurnStates(s, self.scripts, self.store, facts)
         losses = Losses(self._leases)
-        retrieval = RetrievalRunner(s, self._leases, self._parts)
+        retrieval = RetrievalRunner(s, self._leases, self._ring, self._parts)
         execution = Execution(
             s,
             leases=self._leases,
@@ -164,6 +170,7 @@ class TurnProcess:
             recaller=Recaller(s, self._operations, self._memories, Catalog(self.store)),
             losses=losses,
             facts=facts,
+            ring=self._ring,
         )
         return TurnRunner(
             s,

@@ -18,6 +18,7 @@ from sessions.knowledge_requests import AddKnowledge, CopyKnowledge, Recall, Rem
 from sessions.operations import OperationRequest
 from sessions.protocol import OperationSpec
 from sessions.retrieval_requests import EmbedMemory, KeepFacts, SearchMemory
+from sessions.sealing import KeyRing
 from sessions.store.leases import LeaseStore
 from workers.engine.ports import LeaseLost
 from workers.held import HeldTurn
@@ -32,10 +33,11 @@ _REQUESTS: dict[str, type[OperationRequest]] = {
 
 
 class LeasedNotes:
-    """Notes of documents, written under the lease."""
+    """Notes of documents, sealed, and written under the lease."""
 
-    def __init__(self, leases: LeaseStore, held: HeldTurn) -> None:
+    def __init__(self, leases: LeaseStore, ring: KeyRing, held: HeldTurn) -> None:
         self._leases = leases
+        self._ring = ring
         self._held = held
 
     async def note(self, kind: Literal["sources", "texts"], values: Mapping[str, str]) -> None:
@@ -45,7 +47,11 @@ class LeasedNotes:
             LeaseLost: nothing was written.
         """
         held = self._held
-        await persist(held, lambda: self._leases.note(held.keys, held.begun, kind, values))
+        key = held.keys.texts if kind == "texts" else held.keys.sources
+        sealed = {
+            field: self._ring.seal(key, field, value.encode()) if value else b"" for field, value in values.items()
+        }
+        await persist(held, lambda: self._leases.note(held.keys, held.begun, kind, sealed))
 
     def check(self) -> None:
         """Refuse to go on once the lease is over by our clock, as after SIGSTOP: others may be at work.
@@ -61,9 +67,10 @@ class LeasedNotes:
 class RetrievalRunner:
     """One per worker process."""
 
-    def __init__(self, settings: Settings, leases: LeaseStore, parts: RetrievalParts) -> None:
+    def __init__(self, settings: Settings, leases: LeaseStore, ring: KeyRing, parts: RetrievalParts) -> None:
         self._settings = settings
         self._leases = leases
+        self._ring = ring
         self._parts = parts
 
     async def run(self, held: HeldTurn, spec: OperationSpec, journal: LeasedJournal) -> Any:
@@ -109,7 +116,7 @@ class RetrievalRunner:
         return found
 
     def _operating(self, held: HeldTurn, journal: LeasedJournal) -> Operating:
-        notes = LeasedNotes(self._leases, held)
+        notes = LeasedNotes(self._leases, self._ring, held)
         return Operating(held.keys, held.begun.part, journal, journal, notes, held.begun.began_ms)
 
 

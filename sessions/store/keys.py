@@ -137,6 +137,11 @@ class SessionKeys:
         )
 
     @property
+    def is_lane(self) -> bool:
+        """Whether these are a lane's keys."""
+        return "~" in self.session_id.removeprefix("~")
+
+    @property
     def home(self) -> SessionKeys:
         """The session, or what else, that a lane stands beside."""
         return replace(

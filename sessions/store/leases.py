@@ -151,7 +151,7 @@ class LeaseStore:
             args += (kind, data)
         return _Recording(self._scripts, keys, args)
 
-    async def note(self, keys: SessionKeys, turn: Begun, kind: str, values: Mapping[str, str]) -> None:
+    async def note(self, keys: SessionKeys, turn: Begun, kind: str, values: Mapping[str, bytes]) -> None:
         """Set fields of a lane's `sources` or `texts`; an empty value removes the field.
 
         Raises:

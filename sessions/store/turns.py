@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
@@ -17,11 +17,14 @@ from sessions.errors import (
     TurnNotFound,
 )
 from sessions.protocol import Policy, TurnError, TurnRequest, TurnStatus, Usage
+from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
 
 Watch = Literal["readers", "waiters"]
 
+REQUEST: Final = "request"
+RESULT: Final = "result"
 _FIELDS = tuple(
     b"status attempt crashes retries accepted deadline started ended worker cancel result error usage".split()
 )
@@ -123,12 +126,13 @@ class TurnRecord:
 
 
 class TurnStore:
-    """Turns in the store, as a client sees them."""
+    """Turns in the store, as a client sees them. Those of lanes are sealed: they hold queries, texts and findings."""
 
     def __init__(self, scripts: ScriptRunner, client: Any, settings: Settings) -> None:
         self._scripts = scripts
         self._client = client
         self._settings = settings
+        self._ring = KeyRing.of(settings)
 
     async def accept(self, keys: SessionKeys, turn: NewTurn) -> Accepted:
         """Accept a turn. When this returns, the turn ends in exactly one final status.
@@ -139,9 +143,10 @@ class TurnStore:
         """
         s = self._settings
         result_ttl = s.result_ttl if turn.result_ttl is None else turn.result_ttl
+        request, digest = self._sealed(keys, turn)
         reply = await self._scripts.run(
             "accept_turn", keys.pair,
-            turn.part, turn.request, turn.digest, turn.idempotency, turn.user_id or "", int(turn.timeout * 1000),
+            turn.part, request, digest, turn.idempotency, turn.user_id or "", int(turn.timeout * 1000),
             s.mailbox_limit, turn.queue, turn.watcher, turn.watch, int(result_ttl * 1000),
             int(min(s.idempotency_ttl, result_ttl) * 1000), s.max_attempts,
             "" if turn.session_ttl is None else int(turn.session_ttl * 1000),
@@ -162,6 +167,8 @@ class TurnStore:
             case b"duplicate":
                 return Accepted(reply[1].decode(), True, False, 0, turn.queue)
             case b"conflict":
+                if keys.is_lane and await self._asked_before(keys, reply[1].decode(), turn.request):
+                    return Accepted(reply[1].decode(), True, False, 0, turn.queue)
                 first = keys.public_id(reply[1].decode())
                 raise IdempotencyConflict(f"{IdempotencyConflict.__doc__} It belongs to turn {first!r}.", turn_id=first)
             case b"owner":
@@ -176,24 +183,38 @@ class TurnStore:
             case word:
                 raise CorruptRecord(f"accept_turn answered {word!r}")
 
+    def _sealed(self, keys: SessionKeys, turn: NewTurn) -> tuple[bytes, str]:
+        """Request and digest as they are stored; a plain digest would tell a guessed query from a wrong guess."""
+        if not (keys.is_lane and self._ring.ids):
+            return turn.request, turn.digest
+        return self._ring.seal(keys.turn(turn.part), REQUEST, turn.request), self._ring.digest(turn.request)
+
+    async def _asked_before(self, keys: SessionKeys, part: str, request: bytes) -> bool:
+        """Whether a turn has this very request, under a digest that was made with another key."""
+        with translated():
+            raw = await self._client.hget(keys.turn(part), REQUEST)
+        return raw is not None and self._ring.open(keys.turn(part), REQUEST, raw) == request
+
     async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
         """The record of a turn.
 
         Raises:
-            TurnNotFound: there is none.
+            TurnNotFound: there is none. SealError: its result does not open.
         """
         values = await self._scripts.read("HMGET", keys.turn(part), *_FIELDS)
         raw = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
         if not raw:
             raise self._not_found(keys, part)
+        if b"result" in raw:
+            raw[b"result"] = self._ring.open(keys.turn(part), RESULT, raw[b"result"])
         return TurnRecord.read(part, raw)
 
     async def request(self, keys: SessionKeys, part: str) -> TurnRequest:
         """What was asked for."""
-        raw = await self._client.hget(keys.turn(part), "request")
+        raw = await self._client.hget(keys.turn(part), REQUEST)
         if raw is None:
             raise self._not_found(keys, part)
-        return TurnRequest.model_validate_json(raw)
+        return TurnRequest.model_validate_json(self._ring.open(keys.turn(part), REQUEST, raw))
 
     async def watch(self, keys: SessionKeys, part: str, nonce: str, watch: Watch, *, on: bool = True) -> TurnStatus:
         """Have this client told of a turn, or no longer; returns the turn's status."""
@@ -240,8 +261,9 @@ class TurnStore:
 
     async def journal(self, keys: SessionKeys, part: str) -> dict[str, Any]:
         """The journal of a turn that is open or a dead letter, for people to look at."""
-        raw = await self._client.hgetall(keys.journal(part))
-        return {field.decode(): _shown(value) for field, value in raw.items()}
+        key = keys.journal(part)
+        steps = {field.decode(): value for field, value in (await self._client.hgetall(key)).items()}
+        return {field: _shown(self._ring.open(key, field, value)) for field, value in steps.items()}
 
     @staticmethod
     def _not_found(keys: SessionKeys, part: str) -> TurnNotFound:

@@ -9,6 +9,7 @@ from typing import Any
 from broker_config.settings import Settings
 from sessions.knowledge_requests import AddKnowledge
 from sessions.scopes import lane_of, session_name
+from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys, new_turn_part
 from tests.support.retrieval_doubles import WordEmbedding, WordLexical
 from workers.engine.ports import EventDraft, LeaseLost
@@ -120,7 +121,8 @@ class Bench:
         self.store = store
         self.index = index
         self.embedding = WordEmbedding()
-        self.knowledge = Knowledge(settings, store, FatedIndex(index, self.fate), self.embedding, WordLexical())  # type: ignore[arg-type]
+        fated: Any = FatedIndex(index, self.fate)
+        self.knowledge = Knowledge(settings, store, KeyRing({}), fated, self.embedding, WordLexical())
         self.scope = session_name(f"crash-{uuid.uuid4().hex[:8]}")
         self.lane = lane_of(settings.tenant, self.scope, settings.partitions)
         self.collection = default_collection(self.embedding.info)
@@ -144,8 +146,8 @@ class Bench:
         scope = Scope(self.lane.tenant, self.scope)
         query = IndexQuery([1.0] * self.embedding.info.dimension, None, [scope], limit=100)
         hits = await self.index.search(self.collection, self.embedding.info, query)
-        texts = await self.knowledge._texts(self.lane.tenant, hits)
-        return sorted((hit.source, texts[hit.id]) for hit in hits)
+        full = await self.knowledge._with_texts(self.lane.tenant, hits)
+        return sorted((hit.source, hit.payload["text"]) for hit in full)
 
     async def listed(self) -> dict[str, int]:
         """The documents of the list, with how many chunks each has."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from broker_config.embedded import EmbeddedServer
+from broker_config.encryption_keys import parse_keys
 from broker_config.settings import Settings, load_settings
 from sessions.cli import main as cli
 from sessions.cli.checks import Verdict, _clock, _memory, examine
@@ -186,6 +187,15 @@ def test_fields_in_a_pipe_are_left_whole(monkeypatch: pytest.MonkeyPatch, capsys
 def as_terminal(width: int) -> Console:
     """A terminal of this width; 0 is a pipe."""
     return Console(force_terminal=width > 0, width=width or 80, color_system=None)
+
+
+def test_a_key_is_made_for_the_setting() -> None:
+    """It can be taken as it is; an id that the setting would not take is refused."""
+    made = CliRunner().invoke(cli.app, ["keys", "new", "2026-11"])
+    assert list(parse_keys(made.stdout.strip())) == ["2026-11"]
+    assert len(parse_keys(CliRunner().invoke(cli.app, ["keys", "new"]).stdout.strip())) == 1
+    refused = CliRunner().invoke(cli.app, ["keys", "new", "a:b"])
+    assert isinstance(refused.exception, SessionfleetError)
 
 
 def test_the_version_is_told() -> None:

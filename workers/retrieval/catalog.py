@@ -3,16 +3,19 @@
 A document's field is `<collection>/<source>`. `#<collection>/<digest>` names the document that has this content, so
 that nobody looks through all of them. `#unfinished` tells what an operation has begun to change in the index: one at
 most, for the operations of a lane come one after the other, and each first settles what it finds there.
+
+Values are sealed where there are keys; fields are not, and their digests then take a key to make.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from sessions.errors import CorruptRecord
+from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
 from workers.retrieval.operating import Notes
@@ -27,7 +30,7 @@ class Entry:
     """One document of a scope.
 
     Attributes:
-        revision: digest of all that its chunks were made of; digest: SHA-256 of its content.
+        revision: digest of all that its chunks were made of; digest: of its content (`KeyRing`).
         bytes: of the content; pages: None where its kind has none.
         model: id of the embedding model; added_ms: milliseconds since the epoch.
     """
@@ -59,10 +62,6 @@ class Entry:
     def untitled(self) -> bool:
         """Whether its name was made up of its content, as that of a text is: it says nothing."""
         return self.source in (f"text-{self.digest[:12]}", f"document-{self.digest[:12]}")
-
-    def text_field(self, number: int) -> str:
-        """The field of a chunk's text, where texts are kept in the store."""
-        return f"{self.revision}/{number}"
 
     def cut(self, kind: str, pages: int | None, chunks: int) -> Entry:
         """With what was found out by reading it."""
@@ -117,22 +116,28 @@ class Unfinished:
 
 
 class SourceCatalog:
-    """Reads the lists of scopes; writes them under an operation's lease."""
+    """Reads the lists of scopes; writes them under an operation's lease, whose notes seal them."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, ring: KeyRing) -> None:
         self._store = store
+        self._ring = ring
 
     async def entry(self, lane: SessionKeys, collection: str, source: str) -> Entry | None:
         """What is known of a document."""
+        name = f"{collection}/{source}"
         with translated():
-            raw = await self._store.hget(lane.sources, f"{collection}/{source}")
-        return None if raw is None else Entry.load(raw)
+            raw = await self._store.hget(lane.sources, name)
+        return None if raw is None else self._loaded(lane, name, raw)
 
-    async def same_content(self, lane: SessionKeys, collection: str, digest: str) -> Entry | None:
-        """The document that has this content."""
+    async def same_content(self, lane: SessionKeys, collection: str, digests: Sequence[str]) -> Entry | None:
+        """The document that has the content of one of these digests."""
+        names = [f"#{collection}/{digest}" for digest in digests]
         with translated():
-            source = await self._store.hget(lane.sources, f"#{collection}/{digest}")
-        return None if source is None else await self.entry(lane, collection, source.decode())
+            found = await self._store.hmget(lane.sources, names)
+        for name, raw in zip(names, found, strict=True):
+            if raw is not None:
+                return await self.entry(lane, collection, self._ring.open(lane.sources, name, raw).decode())
+        return None
 
     async def entries(self, lane: SessionKeys, source: str | None = None) -> AsyncIterator[Entry]:
         """The documents of a scope in all collections, or those of one name."""
@@ -142,7 +147,7 @@ class SourceCatalog:
                 cursor, page = await self._store.hscan(lane.sources, cursor, count=_PAGE)
             for name, raw in page.items():
                 if not name.startswith(b"#"):
-                    entry = Entry.load(raw)
+                    entry = self._loaded(lane, name.decode(), raw)
                     if source in (None, entry.source):
                         yield entry
             if cursor == 0:
@@ -152,7 +157,7 @@ class SourceCatalog:
         """What an operation of this lane has begun and not ended."""
         with translated():
             raw = await self._store.hget(lane.sources, _UNFINISHED)
-        return None if raw is None else Unfinished.load(raw)
+        return None if raw is None else Unfinished.load(self._ring.open(lane.sources, _UNFINISHED, raw))
 
     async def begin(self, notes: Notes, unfinished: Unfinished) -> None:
         """Note what is about to be done to the index."""
@@ -161,6 +166,9 @@ class SourceCatalog:
     async def finish(self, notes: Notes) -> None:
         """Note that it is done, or undone."""
         await notes.note("sources", {_UNFINISHED: ""})
+
+    def _loaded(self, lane: SessionKeys, name: str, raw: bytes) -> Entry:
+        return Entry.load(self._ring.open(lane.sources, name, raw))
 
     async def put(self, notes: Notes, entry: Entry, before: Entry | None) -> None:
         """Note a document that was published, in the place of an earlier revision. Nothing is unfinished then."""

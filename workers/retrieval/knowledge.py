@@ -21,10 +21,12 @@ from broker_config.settings import Settings
 from sessions.errors import DocumentCorrupt, DocumentUnsupported, IndexUnavailable
 from sessions.knowledge_requests import AddKnowledge, CopyKnowledge, RemoveKnowledge, SearchKnowledge
 from sessions.scopes import lane_of
+from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
 from sessions.telemetry import get_logger
 from workers.retrieval.catalog import Entry, SourceCatalog
+from workers.retrieval.chunk_texts import ChunkTexts
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS, chunk_document, embedded_text
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.reader import read_document
@@ -85,15 +87,23 @@ class Knowledge:
     """The operations on knowledge. One per process."""
 
     def __init__(
-        self, settings: Settings, store: Any, index: KnowledgeIndex, embedding: EmbeddingModel, lexical: LexicalModel
+        self,
+        settings: Settings,
+        store: Any,
+        ring: KeyRing,
+        index: KnowledgeIndex,
+        embedding: EmbeddingModel,
+        lexical: LexicalModel,
     ) -> None:
         self._settings = settings
         self._store = store
+        self._ring = ring
         self._index = index
         self._embedding = embedding
         self._lexical = lexical
-        self._catalog = SourceCatalog(store)
-        self._shelf = Shelf(index, self._catalog, keeps_texts=settings.knowledge_texts == "store")
+        self._catalog = SourceCatalog(store, ring)
+        self._texts = ChunkTexts(store, ring)
+        self._shelf = Shelf(index, self._catalog, self._texts, texts_in_store=settings.texts_in_store)
         self._reading = asyncio.Semaphore(_READ_AT_ONCE)  # each takes a process
 
     # --- take in ----------------------------------------------------------------------------------------
@@ -112,7 +122,7 @@ class Knowledge:
         before = await self._catalog.entry(op.keys, collection, request.source)
         if before is not None and before.revision == entry.revision:
             return before.receipt("unchanged")
-        twin = await self._catalog.same_content(op.keys, collection, entry.digest)
+        twin = await self._catalog.same_content(op.keys, collection, self._ring.digests(content.data))
         if before is None and twin is not None:
             return twin.receipt("duplicate")
         document = await self._read(op, content)
@@ -135,7 +145,8 @@ class Knowledge:
             data = await self._store.get(op.keys.upload(op.part))
         if data is None:
             raise DocumentCorrupt(f"the content of {request.source!r} is gone from the store; send it again")
-        return _Content(data, request.source, request.content_type)
+        opened = await asyncio.to_thread(self._ring.open, op.keys.upload(op.part), "", data)  # 32 MiB take 0.15 s
+        return _Content(opened, request.source, request.content_type)
 
     async def _fetched(self, request: AddKnowledge) -> _Content:
         allowed = self._settings.knowledge_urls
@@ -150,7 +161,7 @@ class Knowledge:
 
     def _entry(self, request: AddKnowledge, collection: str, content: _Content, op: Operating) -> Entry:
         """What is known of a document before it is read. Its revision changes with all that its chunks depend on."""
-        digest = hashlib.sha256(content.data).hexdigest()
+        digest = self._ring.digest(content.data)
         model = self._embedding.info.id
         made_of = json.dumps([digest, collection, request.source, _CHUNKING, model, request.metadata], sort_keys=True)
         return Entry(
@@ -217,25 +228,11 @@ class Knowledge:
                 revision=entry.revision,
                 dense=vector,
                 sparse=self._lexical.document(text),
-                payload=self._payload(entry, chunk),
+                payload=_payload(entry, chunk),
             )
             for chunk, vector, text in zip(chunks, vectors, texts, strict=True)
         ]
-        by_field = {entry.text_field(chunk.number): chunk.text for chunk in chunks}
-        await self._shelf.write(op, entry, self._embedding.info, points, by_field)
-
-    def _payload(self, entry: Entry, chunk: Chunk) -> dict[str, Any]:
-        payload: dict[str, Any] = {
-            "number": chunk.number,
-            "start": chunk.start,
-            "end": chunk.end,
-            "page": chunk.page,
-            "heading": chunk.heading,
-            "metadata": entry.metadata,
-        }
-        if self._settings.knowledge_texts == "index":
-            return payload | {"text": chunk.text}
-        return payload | {"heading": None}  # a heading is text, too
+        await self._shelf.write(op, entry, self._embedding.info, points)
 
     async def _collection(self, wanted: str | None) -> str:
         return wanted or default_collection(self._embedding.info)
@@ -254,20 +251,16 @@ class Knowledge:
         )
         collection = await self._collection(request.collection)
         hits = await self._index.search(collection, self._embedding.info, query)
-        texts = await self._texts(op.keys.tenant, [hit for hit in hits if "text" not in hit.payload])
-        return [_found(hit, texts) for hit in hits]
+        return [_found(hit) for hit in await self._with_texts(op.keys.tenant, hits)]
 
-    async def _texts(self, tenant: str, hits: Sequence[Hit]) -> dict[str, str]:
-        """The texts of chunks whose texts are not in the index, by the chunks' ids."""
-        if not hits:
-            return {}
-        lanes = [lane_of(tenant, hit.scope.name, self._settings.partitions) for hit in hits]
-        with translated():
-            async with self._store.pipeline(transaction=False) as pipe:
-                for hit, lane in zip(hits, lanes, strict=True):
-                    pipe.hget(lane.texts, f"{hit.revision}/{hit.payload['number']}")
-                raw = await pipe.execute()
-        return {hit.id: "" if text is None else text.decode() for hit, text in zip(hits, raw, strict=True)}
+    async def _with_texts(self, tenant: str, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits with their texts; one whose document was removed or replaced just now has none, and is left out."""
+        bare = [hit for hit in hits if "text" not in hit.payload]
+        lanes = [lane_of(tenant, hit.scope.name, self._settings.partitions) for hit in bare]
+        places = [(lane, hit.revision, hit.payload["number"]) for lane, hit in zip(lanes, bare, strict=True)]
+        texts = dict(zip((hit.id for hit in bare), await self._texts.read(places), strict=True))
+        full = [(hit, texts.get(hit.id, {})) for hit in hits]
+        return [replace(hit, payload={**hit.payload, **text}) for hit, text in full if text is not None]
 
     # --- remove, copy -----------------------------------------------------------------------------------
 
@@ -291,7 +284,6 @@ class Knowledge:
         if before is not None and before.revision == entry.revision:
             return
         await self._shelf.begin(op, scope, entry)
-        texts = await self._texts_of(origin, entry)
         async for page in self._index.scroll(entry.collection, theirs):
             points = [
                 replace(point, id=_point_id(op.keys, entry, point.payload["number"]), scope=scope)
@@ -299,28 +291,40 @@ class Knowledge:
                 if point.source == entry.source and point.revision == entry.revision
             ]
             if points:
-                await self._shelf.write(op, entry, self._embedding.info, points, texts)
+                full = await self._with_words(origin, points)
+                await self._shelf.write(op, entry, self._embedding.info, full)
         if not await self._shelf.complete(entry, scope):
             raise IndexUnavailable(f"{entry.source!r} was replaced while it was copied; it is copied again")
         await self._shelf.publish(op, scope, entry, before)
 
-    async def _texts_of(self, lane: SessionKeys, entry: Entry) -> dict[str, str]:
-        if self._settings.knowledge_texts != "store":
-            return {}
-        fields = [entry.text_field(number) for number in range(entry.chunks)]
-        with translated():
-            texts = await self._store.hmget(lane.texts, fields) if fields else []
-        return {name: text.decode() for name, text in zip(fields, texts, strict=True) if text is not None}
+    async def _with_words(self, lane: SessionKeys, points: Sequence[IndexPoint]) -> list[IndexPoint]:
+        """Chunks of a lane with their texts, wherever those are kept."""
+        bare = [point for point in points if "text" not in point.payload]
+        places = [(lane, point.revision, point.payload["number"]) for point in bare]
+        words = dict(zip((point.id for point in bare), await self._texts.read(places), strict=True))
+        return [replace(point, payload={**point.payload, **(words.get(point.id) or {})}) for point in points]
 
 
 def _point_id(lane: SessionKeys, entry: Entry, number: int) -> str:
     return str(uuid.uuid5(_NAMESPACE, "\0".join((lane.ref, entry.source, entry.revision, str(number)))))
 
 
-def _found(hit: Hit, texts: dict[str, str]) -> dict[str, Any]:
+def _payload(entry: Entry, chunk: Chunk) -> dict[str, Any]:
+    return {
+        "number": chunk.number,
+        "start": chunk.start,
+        "end": chunk.end,
+        "page": chunk.page,
+        "heading": chunk.heading,
+        "metadata": entry.metadata,
+        "text": chunk.text,
+    }
+
+
+def _found(hit: Hit) -> dict[str, Any]:
     payload = hit.payload
     return {
-        "text": payload.get("text", texts.get(hit.id, "")),
+        "text": payload["text"],
         "score": hit.score,
         "similarity": hit.similarity,
         "source": hit.source,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from broker_config.settings import Settings
 from sessions.errors import IndexUnavailable
 from sessions.operations import Operations
+from sessions.sealing import KeyRing
 from sessions.store.memory import MemoryStore
 from workers.retrieval.index.home import IndexLock
 
@@ -29,12 +30,14 @@ class RetrievalParts:
         self,
         settings: Settings,
         store: Any,
+        ring: KeyRing,
         memories: MemoryStore,
         operations: Operations,
         lock: Callable[[], IndexLock | None],
     ) -> None:
         self._settings = settings
         self._store = store
+        self._ring = ring
         self._memories = memories
         self._operations = operations
         self._lock = lock
@@ -56,7 +59,7 @@ class RetrievalParts:
 
                 embedding, lexical = await self._made_models()
                 self._index = self._open_index()
-                self._knowledge = Knowledge(self._settings, self._store, self._index, embedding, lexical)
+                self._knowledge = Knowledge(self._settings, self._store, self._ring, self._index, embedding, lexical)
             return self._knowledge
 
     async def memory(self) -> MemoryOperations:

@@ -13,10 +13,11 @@ not touch it; `docs/failure-modes.md` says what is left of that.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from workers.retrieval.catalog import Entry, SourceCatalog, Unfinished
+from workers.retrieval.chunk_texts import ChunkTexts, without_text
 from workers.retrieval.operating import Operating
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Scope
 
@@ -27,13 +28,16 @@ class Shelf:
     """Changes index and list together. Each step may be done again.
 
     Args:
-        keeps_texts: whether the chunks' texts are in the store instead of the index.
+        texts_in_store: whether chunks' texts are kept in the store instead of the index.
     """
 
-    def __init__(self, index: KnowledgeIndex, catalog: SourceCatalog, *, keeps_texts: bool) -> None:
+    def __init__(
+        self, index: KnowledgeIndex, catalog: SourceCatalog, texts: ChunkTexts, *, texts_in_store: bool
+    ) -> None:
         self._index = index
         self._catalog = catalog
-        self.keeps_texts = keeps_texts
+        self._texts = texts
+        self._texts_in_store = texts_in_store
 
     async def settle(self, op: Operating, scope: Scope, *, going_on_with: str | None = None) -> None:
         """Finish or take back what another operation left unfinished, or this one with another revision.
@@ -58,12 +62,11 @@ class Shelf:
         if await self._catalog.unfinished(op.keys) is None:
             await self._catalog.begin(op.notes, Unfinished(op.part, "write", entry))
 
-    async def write(
-        self, op: Operating, entry: Entry, model: EmbeddingInfo, points: Sequence[IndexPoint], texts: Mapping[str, str]
-    ) -> None:
-        """Write chunks, unpublished; `texts` are theirs by their fields."""
-        if self.keeps_texts:
-            await op.notes.note("texts", texts)
+    async def write(self, op: Operating, entry: Entry, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
+        """Write chunks, unpublished, and their texts to where those are kept."""
+        if self._texts_in_store:
+            await self._texts.keep(op, entry.revision, points)
+            points = [without_text(point) for point in points]
         op.notes.check()
         await self._index.write(entry.collection, model, points)
 
@@ -105,14 +108,14 @@ class Shelf:
             return
         op.notes.check()
         await self._index.remove(entry.collection, scope, source=entry.source, revision=entry.revision)
-        await self._drop_texts(op, entry)
+        await self._texts.drop(op, entry.revision)
         await self._catalog.finish(op.notes)
 
     async def _publish(self, op: Operating, scope: Scope, entry: Entry, before: Entry | None) -> None:
         op.notes.check()
         await self._index.publish(entry.collection, scope, entry.source, entry.revision)
         if before is not None:
-            await self._drop_texts(op, before)
+            await self._texts.drop(op, before.revision)
         await self._catalog.put(op.notes, entry, before)
 
     async def _remove(self, op: Operating, scope: Scope, source: str | None) -> None:
@@ -122,11 +125,9 @@ class Shelf:
             op.notes.check()
             await self._index.remove(collection, scope, source=source)
         for entry in entries:
-            await self._drop_texts(op, entry)
+            await self._texts.drop(op, entry.revision)
             await self._catalog.drop(op.notes, entry)
+        if source is None:
+            await self._texts.drop(op)
         if await self._catalog.unfinished(op.keys) is not None:
             await self._catalog.finish(op.notes)
-
-    async def _drop_texts(self, op: Operating, entry: Entry) -> None:
-        if self.keeps_texts and entry.chunks:
-            await op.notes.note("texts", {entry.text_field(number): "" for number in range(entry.chunks)})
