@@ -49,12 +49,11 @@ class OnnxEncoder:
         Raises:
             EmbeddingFailed: a file is missing, is not the right one, or is no such model.
         """
-        model = _checked(files.model, files.model_sha256, files.mend)
-        tokenizer = _checked(files.tokenizer, files.tokenizer_sha256, files.mend)
-        self.model_sha256 = hashlib.sha256(model).hexdigest()
+        self.model_sha256 = _checked(files.model, files.model_sha256, files.mend)
+        _checked(files.tokenizer, files.tokenizer_sha256, files.mend)
         try:
-            self._tokenizer = Tokenizer.from_str(tokenizer.decode())
-            self._session = _session(model)
+            self._tokenizer = Tokenizer.from_file(str(files.tokenizer))
+            self._session = _session(files.model)
         except Exception as error:
             raise EmbeddingFailed(f"{str(files.model.parent)!r} holds no model that can be used: {error}") from error
         limit = files.max_pieces or (self._tokenizer.truncation or {}).get("max_length") or 512
@@ -97,21 +96,25 @@ class OnnxEncoder:
         return total
 
 
-def _checked(path: Path, sha256: str | None, mend: str) -> bytes:
-    """The bytes that were hashed are the ones that are used: the file is read once."""
+def _checked(path: Path, sha256: str | None, mend: str) -> str:
+    """The hash of a file, which is the wanted one if any is."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise EmbeddingFailed(f"{str(path)!r} cannot be read ({error.strerror}); {mend}") from error
-    if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
+    if sha256 is not None and found != sha256:
         raise EmbeddingFailed(f"{str(path)!r} has the sha256 {found!r}, and must have {sha256!r}; {mend}")
-    return content
+    return found
 
 
-def _session(model: bytes) -> onnxruntime.InferenceSession:
+def _session(model: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     # One thread for a run: runs go in parallel instead, which wins more and spins no idle core.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    # Both keep the memory of the largest batch of every shape: 70 MB more, and no faster (measured).
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
