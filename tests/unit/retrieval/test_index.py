@@ -187,7 +187,7 @@ async def test_both_halves_are_fused(index: KnowledgeIndex, collection: str) -> 
     query = IndexQuery(vector("coffee"), LEXICAL.query("coffee"), [ALICE])
     hits = await index.search(collection, MODEL, query)
     assert hits[0].payload["text"] == "coffee"
-    assert hits[0].score == pytest.approx(2 / 60)
+    assert hits[0].score == pytest.approx(2 / 2)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 

@@ -33,12 +33,12 @@ _log = get_logger(__name__)
 class EmbeddedIndex:
     """A KnowledgeIndex in a folder of this machine; see `open`."""
 
-    def __init__(self, lock: IndexLock, *, rrf_k: int = 60, candidates: int = 50) -> None:
+    def __init__(self, lock: IndexLock, *, rrf_k: int = 2, candidates: int = 50) -> None:
         """Use a folder that this process owns; `close` gives it back.
 
         Args:
             lock: of the folder.
-            rrf_k: the constant of reciprocal rank fusion.
+            rrf_k: the constant of reciprocal rank fusion; docs/retrieval.md says why it is so small.
             candidates: how many chunks of each half of a search are fused.
         """
         self._lock = lock
@@ -49,7 +49,7 @@ class EmbeddedIndex:
         self._closed = False
 
     @classmethod
-    def open(cls, folder: Path, *, rrf_k: int = 60, candidates: int = 50) -> Self:
+    def open(cls, folder: Path, *, rrf_k: int = 2, candidates: int = 50) -> Self:
         """Own a folder and serve what is in it.
 
         Raises:

@@ -43,7 +43,7 @@ class ServerIndex:
         client: AsyncQdrantClient,
         requests: Requests,
         *,
-        rrf_k: int = 60,
+        rrf_k: int = 2,
         candidates: int = 50,
         batch_points: int = 256,
         batch_bytes: int = 8_000_000,
@@ -53,7 +53,7 @@ class ServerIndex:
         Args:
             client: of the server, or of qdrant-client's in-memory imitation (tests only: no threads, no speed).
             requests: how to ask.
-            rrf_k: the constant of reciprocal rank fusion.
+            rrf_k: the constant of reciprocal rank fusion; docs/retrieval.md says why it is so small.
             candidates: how many chunks of each half of a search are fused.
             batch_points: at most so many chunks go into one request,
             batch_bytes: and about so many bytes (a server takes 32 MB by default).
