@@ -13,16 +13,19 @@ import uuid
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from qdrant_client import AsyncQdrantClient
 
-from benchmarks.made_up import CHUNK_WORDS, Texts, fill, passages
+from benchmarks.made_up import Texts, fill
 from benchmarks.producers import quantile
 from benchmarks.report import Row
+from benchmarks.retrieval import rate
 from benchmarks.rig import Rig
 from benchmarks.scale import Say, Scale
-from benchmarks.unleased import DictJournal, NoEvents, NoNotes
+from benchmarks.unleased import DictJournal, NoEvents, UnleasedNotes
 from broker_config.redis_clients import async_store
+from broker_config.settings import Settings
 from sessions.knowledge_requests import AddKnowledge, SearchKnowledge
 from sessions.scopes import lane_of
 from workers.retrieval.embeddings import resolve_embedding_model
@@ -37,7 +40,6 @@ from workers.retrieval.ports import EmbeddingModel, KnowledgeIndex, Scope
 BASE = "bench"
 """The knowledge base that all chunks are in: its searches leave none of them out."""
 _SCOPE = f"base:{BASE}"
-_SHORT_WORDS = 12
 _LOCAL_SEARCHES = 9  # they take long
 _BOOK = 3_000  # chunks: more than are embedded while it is searched
 
@@ -71,46 +73,41 @@ async def _measured(rig: Rig, scale: Scale, say: Say) -> list[Row]:
     model = resolve_embedding_model(None, threads=1)
     await model.prepare()
     say("embedding")
-    rows = [await _embedding(model, scale, *kind) for kind in (("short", _SHORT_WORDS), ("long", CHUNK_WORDS))]
-    async with _alone(rig, model) as (knowledge, index):
+    rows = await _embedding(model, scale)
+    async with _alone(rig, model) as (knowledge, index, store):
         for points in scale.points:
             say(f"{points:,} chunks: written straight to the index")
             began = time.perf_counter()
             await fill(index, collection_of(points), model.info, Scope("default", _SCOPE), points)
             filled = time.perf_counter() - began
             say(f"{points:,} chunks: searched in one process")
-            rows += await _searching(knowledge, model, scale, points, filled)
+            rows += await _searching(knowledge, store, model, scale, points, filled)
     return rows
 
 
-async def _embedding(model: EmbeddingModel, scale: Scale, kind: str, words: int) -> Row:
-    texts = passages(max(32, 4 * scale.searches * _SHORT_WORDS // words), words)
-    cpu, began = time.process_time(), time.perf_counter()
-    await model.embed_documents(texts)
-    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    long = sum(map(len, texts)) // len(texts)
-    return Row(f"embedding, {kind} chunks/s", len(texts) / wall, ratio=f"{len(texts) / cpu:.0f} per CPU second",
-               means=f"of about {long} characters, by the default model on one core")  # fmt: skip
+async def _embedding(model: EmbeddingModel, scale: Scale) -> list[Row]:
+    found = await rate(model, most=scale.searches // 4 + 4)
+    return [Row(f"embedded: {what}", value, means="the default model on one core") for what, value in found.items()]
 
 
 @contextlib.asynccontextmanager
-async def _alone(rig: Rig, model: EmbeddingModel) -> AsyncIterator[tuple[Knowledge, KnowledgeIndex]]:
+async def _alone(rig: Rig, model: EmbeddingModel) -> AsyncIterator[tuple[Knowledge, KnowledgeIndex, Any]]:
     store, index = async_store(rig.settings), EmbeddedIndex.open(index_folder(rig))
     try:
-        yield Knowledge(rig.settings, store, index, model, Bm25Model()), index
+        yield Knowledge(rig.settings, store, index, model, Bm25Model()), index, store
     finally:
         await index.close()
         await store.aclose()
 
 
 async def _searching(
-    knowledge: Knowledge, model: EmbeddingModel, scale: Scale, points: int, filled: float
+    knowledge: Knowledge, store: Any, model: EmbeddingModel, scale: Scale, points: int, filled: float
 ) -> list[Row]:
     texts, collection = Texts(), collection_of(points)
     search = _search(knowledge, texts, collection)
     await search()
     alone = await timed(search, scale.searches)
-    async with _ingesting(knowledge, texts, collection):
+    async with _ingesting(knowledge, store, texts, collection):
         busy = await timed(search, scale.searches)
     local = await _local(model, points) if points <= scale.local_most else None
     faster = "" if local is None else f"{local / quantile(alone, 0.5):.0f} x faster than local"
@@ -145,13 +142,13 @@ def _search(knowledge: Knowledge, texts: Texts, collection: str) -> Callable[[],
 
 
 @contextlib.asynccontextmanager
-async def _ingesting(knowledge: Knowledge, texts: Texts, collection: str) -> AsyncIterator[None]:
+async def _ingesting(knowledge: Knowledge, store: Any, texts: Texts, collection: str) -> AsyncIterator[None]:
     """Meanwhile, a document is taken in that never ends."""
     name = uuid.uuid4().hex
     request = AddKnowledge(
         scope=_SCOPE, collection=collection, source=name, origin="text", text=texts.book(_BOOK).decode()
     )
-    op = _operating()
+    op = _operating(store)
     adding = asyncio.create_task(knowledge.add(op, request))
     while not any(key.startswith("batch") for key in op.journal.steps):  # it reads and cuts first
         await asyncio.sleep(0.01)
@@ -163,8 +160,9 @@ async def _ingesting(knowledge: Knowledge, texts: Texts, collection: str) -> Asy
     await knowledge.undo(op, request)
 
 
-def _operating() -> Operating:
-    return Operating(lane_of("default", _SCOPE, 256), "-", DictJournal(), NoEvents(), NoNotes(), 0)
+def _operating(store: Any = None) -> Operating:
+    lane = lane_of("default", _SCOPE, 256)
+    return Operating(lane, uuid.uuid4().hex, DictJournal(), NoEvents(), UnleasedNotes(store, lane), 0)
 
 
 async def _local(model: EmbeddingModel, points: int) -> float:
@@ -173,7 +171,7 @@ async def _local(model: EmbeddingModel, points: int) -> float:
         warnings.simplefilter("ignore")  # that it has no payload indexes
         index = ServerIndex(AsyncQdrantClient(":memory:"), Requests("in-memory"))
         await fill(index, collection_of(points), model.info, Scope("default", _SCOPE), points)
-    knowledge = Knowledge(None, None, index, model, Bm25Model())  # type: ignore[arg-type]
+    knowledge = Knowledge(Settings(), None, index, model, Bm25Model())  # type: ignore[call-arg]
     search = _search(knowledge, Texts(), collection_of(points))
     await search()
     taken = await timed(search, _LOCAL_SEARCHES)

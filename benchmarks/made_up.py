@@ -19,6 +19,7 @@ CHUNK_WORDS = 130  # about 800 characters, as a chunk has
 _DOCUMENT_CHUNKS = 500
 _PAGE_LINES = 50
 _LINE_CHARS = 90
+_seeds = itertools.count()
 
 
 class MadeUp:
@@ -39,10 +40,13 @@ class MadeUp:
 
 
 class Texts:
-    """Sentences of the words of Python's reference, as often as they are in it: no model ever saw made-up ones."""
+    """Sentences of the words of Python's reference, as often as they are in it: no model ever saw made-up ones.
+
+    No two have the same ones: a worker remembers what was asked last.
+    """
 
     def __init__(self) -> None:
-        self._dice = random.Random(1)
+        self._dice = random.Random(next(_seeds))
         self._words = re.findall(r"[a-z]{2,}", _reference().lower())
 
     def sentence(self, words: int = 14) -> str:
@@ -84,12 +88,6 @@ def prose(pages: int) -> bytes:
     """A PDF with so many full pages of Python's reference."""
     words = itertools.cycle(_reference().split())
     return make_pdf([_page(words) for _ in range(pages)])
-
-
-def passages(count: int, words: int) -> list[str]:
-    """So many passages of so many words of Python's reference."""
-    prose = itertools.cycle(_reference().split())
-    return [" ".join(itertools.islice(prose, words)) for _ in range(count)]
 
 
 def _reference() -> str:

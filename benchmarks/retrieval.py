@@ -188,14 +188,14 @@ async def through_the_index(model: EmbeddingModel) -> list[Figures]:
     return told
 
 
-async def rate(model: EmbeddingModel) -> dict[str, float]:
-    """Texts a second, on one thread: short ones of some 60 characters, long ones of 800, and single queries."""
-    long = [text for passage in cut(800, 0) if len(text := passage.text(headed=False)) > 600][:100]
+async def rate(model: EmbeddingModel, most: int = 100) -> dict[str, float]:
+    """Texts a second, on one thread: short ones of some 60 characters, `most` long ones of 800, and single queries."""
+    long = [text for passage in cut(800, 0) if len(text := passage.text(headed=False)) > 600][:most]
     short = [text[:60] for text in long] * 4
     return {
         "short texts (60 characters) a second": await _per_second(lambda: model.embed_documents(short), len(short)),
         "long texts (600 to 800) a second": await _per_second(lambda: model.embed_documents(long), len(long)),
-        "one query, milliseconds": 1000 / await _per_second(lambda: model.embed_query(short[0]), 1),
+        "one query, ms": 1000 / await _per_second(lambda: model.embed_query(short[0]), 1),
     }
 
 

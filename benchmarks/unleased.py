@@ -1,9 +1,11 @@
-"""What the engine and the retrieval operations write to, without a lease and without a store."""
+"""What the engine and the retrieval operations write to, without a lease."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from sessions.store.keys import SessionKeys
 from workers.engine import EventDraft
 
 
@@ -30,8 +32,17 @@ class NoEvents:
         return
 
 
-class NoNotes:
-    """Takes notes to nowhere."""
+class UnleasedNotes:
+    """Notes of documents, written without asking whose they are."""
+
+    def __init__(self, store: Any, keys: SessionKeys) -> None:
+        self._store = store
+        self._keys = keys
 
     async def note(self, kind: str, values: Mapping[str, str]) -> None:
+        key = self._keys.sources if kind == "sources" else self._keys.texts
+        for field, value in values.items():
+            await (self._store.hset(key, field, value) if value else self._store.hdel(key, field))
+
+    def check(self) -> None:
         return
