@@ -28,6 +28,7 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.knowledge_requests import AddKnowledge, SearchKnowledge
 from sessions.scopes import lane_of
+from sessions.sealing import KeyRing
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.index.embedded import EmbeddedIndex
 from workers.retrieval.index.requests import Requests
@@ -94,7 +95,7 @@ async def _embedding(model: EmbeddingModel, scale: Scale) -> list[Row]:
 async def _alone(rig: Rig, model: EmbeddingModel) -> AsyncIterator[tuple[Knowledge, KnowledgeIndex, Any]]:
     store, index = async_store(rig.settings), EmbeddedIndex.open(index_folder(rig))
     try:
-        yield Knowledge(rig.settings, store, index, model, Bm25Model()), index, store
+        yield _knowledge(store, index, model), index, store
     finally:
         await index.close()
         await store.aclose()
@@ -128,6 +129,11 @@ def compared(
             means="a book is embedded into the same collection meanwhile"),
         Row("... while it ingests, p99, ms", slow99, ratio=f"{slow99 / p99:.1f} x alone"),
     ]  # fmt: skip
+
+
+def _knowledge(store: Any, index: KnowledgeIndex, model: EmbeddingModel) -> Knowledge:
+    settings = Settings()  # type: ignore[call-arg]
+    return Knowledge(settings, store, KeyRing.of(settings), index, model, Bm25Model())
 
 
 def _search(knowledge: Knowledge, texts: Texts, collection: str) -> Callable[[], Awaitable[None]]:
@@ -171,8 +177,7 @@ async def _local(model: EmbeddingModel, points: int) -> float:
         warnings.simplefilter("ignore")  # that it has no payload indexes
         index = ServerIndex(AsyncQdrantClient(":memory:"), Requests("in-memory"))
         await fill(index, collection_of(points), model.info, Scope("default", _SCOPE), points)
-    knowledge = Knowledge(Settings(), None, index, model, Bm25Model())  # type: ignore[call-arg]
-    search = _search(knowledge, Texts(), collection_of(points))
+    search = _search(_knowledge(None, index, model), Texts(), collection_of(points))
     await search()
     taken = await timed(search, _LOCAL_SEARCHES)
     await index.close()
