@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -13,13 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from sessions.agent import Agent
+from sessions.cli.interrupts import INTERRUPTED, heed_interrupts, interrupt_later
 from sessions.cli.output import print_error, terminal
 from sessions.errors import SessionBusy, TurnFailed
 from sessions.protocol import Event, EventType
 from sessions.session import Session
 from sessions.turn import Turn
-
-INTERRUPTED = 130
 
 
 def chat(
@@ -56,8 +53,7 @@ class Conversation:
 
         With `go_on`, a turn that fails or is cancelled does not end the conversation.
         """
-        # A shell that started us in the background has us ignore Ctrl-C; here it means: cancel.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        heed_interrupts()
         for message in messages:
             try:
                 status = self._turn(message)
@@ -73,7 +69,7 @@ class Conversation:
     def _turn(self, message: str) -> int:
         client = self._agent.session.client
         client.portal.call(client.open())  # this may take long, and may be interrupted
-        with _interrupt_later() as interrupted:  # an accepted turn whose id we never saw could not be cancelled
+        with interrupt_later() as interrupted:  # an accepted turn whose id we never saw could not be cancelled
             turn = self._agent.submit(message, stream=True)
         try:
             if interrupted:
@@ -112,17 +108,6 @@ class Conversation:
         if self._column:
             self._console.print()
         self._column = 0
-
-
-@contextmanager
-def _interrupt_later() -> Iterator[list[int]]:
-    """Take down a Ctrl-C instead of acting on it."""
-    heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
-    try:
-        yield heard
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _note_of(event: Event) -> str | None:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from broker_config.settings import Settings, load_settings
 from sessions.cli.fleet import AsJson
-from sessions.cli.output import clock, print_error, print_json, print_table, terminal
-from sessions.errors import BadRequest, SessionfleetError
-from sessions.operation import Operation
-from sessions.operation import Progress as Step
+from sessions.cli.ingest import bars, take_in
+from sessions.cli.interrupts import INTERRUPTED, heed_interrupts
+from sessions.cli.output import clock, counted, print_error, print_json, print_table, terminal
+from sessions.cli.store import running_store
+from sessions.errors import BadRequest, MissingExtra
 from sessions.session import Session
+from sessions.worker_process import child_environment, missing_for_retrieval
 
 app = typer.Typer(help="Documents that agents search: add, list, search, remove, export, import.", no_args_is_help=True)
 
 InSession = Annotated[str | None, typer.Option("--session", help="The session's own knowledge.")]
 InBase = Annotated[str | None, typer.Option("--base", help="A named knowledge base, which many sessions share.")]
 OfUser = Annotated[str | None, typer.Option("--user", help="Whose session it is; alone: the user's knowledge.")]
-_RECEIPT = ("source", "status", "kind", "pages", "chunks", "bytes", "error")
+_RECEIPT = ("source", "status", "kind", "pages", "chunks", "bytes")
 _SHOWN = 300
 
 
@@ -36,17 +38,19 @@ def add(
     metadata: Annotated[str | None, typer.Option(help="A JSON object that goes with each, for filters.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take documents in, one after the other. A bad one is said, and the others go on; exit status 1 then."""
-    target, extra = _target(session, base, user), _json(metadata)
-    receipts = []
-    with _bars(quiet=as_json) as bars:
-        for given in files:
-            receipts.append(_add(target, given, extra, bars))
-    if as_json:
-        print_json(receipts)
-    else:
-        columns = [name for name in _RECEIPT if name != "error" or any("error" in receipt for receipt in receipts)]
-        print_table(columns, [[_cell(receipt.get(name)) for name in columns] for receipt in receipts], spare=("kind",))
+    """Take documents in, one after the other; Ctrl-C cancels. If one fails, the others go on; exit status 1 then."""
+    target, extra, receipts = _target(session, base, user), _json(metadata), []
+    heed_interrupts()
+    try:
+        with bars(quiet=as_json) as shown:
+            for given in files:
+                receipts.append(take_in(target, given, extra, shown))
+    except KeyboardInterrupt:
+        _print_receipts(receipts, as_json)
+        left = ", ".join(map(repr, files[len(receipts) :]))
+        print_error(f"cancelled; not taken in: {left}. What was written of them is removed")
+        raise typer.Exit(INTERRUPTED) from None
+    _print_receipts(receipts, as_json)
     raise typer.Exit(1 if any("error" in receipt for receipt in receipts) else 0)
 
 
@@ -55,7 +59,8 @@ def list_documents(
     session: InSession = None, base: InBase = None, user: OfUser = None, as_json: AsJson = False
 ) -> None:
     """List the documents of a session, a base or a user."""
-    found = _target(session, base, user).list_knowledge()
+    # With the address filled in: to look at what there is, no fleet is started.
+    found = _target(session, base, user, running_store(load_settings())).list_knowledge()
     if as_json:
         print_json(found)
     elif not found:
@@ -96,7 +101,7 @@ def delete(source: str, session: InSession = None, base: InBase = None, user: Of
     if not chunks:
         print_error(f"there is no document {source!r}; `sessionfleet knowledge list` shows those there are")
         raise typer.Exit(1)
-    print(f"{source} removed ({chunks} chunks)")
+    print(f"{source} removed ({counted(chunks, 'chunk')})")
 
 
 @app.command()
@@ -109,72 +114,54 @@ def clear(
     """Remove all documents of a session, a base or a user."""
     target = _target(session, base, user)
     if not yes:
-        typer.confirm(f"Remove all {len(target.list_knowledge())} documents?", abort=True)
-    print(f"{target.clear_knowledge()} chunks removed")
+        typer.confirm(f"Remove {counted(len(target.list_knowledge()), 'document')}?", abort=True)
+    print(f"{counted(target.clear_knowledge(), 'chunk')} removed")
 
 
-def _target(session: str | None, base: str | None, user: str | None) -> Session:
+@app.command("export")
+def export_index(file: Annotated[Path, typer.Argument(help="What to write: JSON, one record a line.")]) -> None:
+    """Write all documents' chunks, with their vectors, to a file: a backup of the index, or for `import` elsewhere.
+
+    The embedded index can be read while no worker serves retrieval, so stop the fleet before.
+    """
+    _move("export", file)
+
+
+@app.command("import")
+def import_index(file: Annotated[Path, typer.Argument(help="What `export` wrote.")]) -> None:
+    """Put what was exported into this deployment's index: QDRANT_URL's, or the embedded one of this home."""
+    _move("import", file)
+
+
+def _move(command: str, file: Path) -> NoReturn:
+    """The engine is no part of what a web backend installs, so this is a program of the workers."""
+    if (missing := missing_for_retrieval()) is not None:
+        raise MissingExtra(f"{missing} is not installed: run `pip install 'sessionfleet[worker,documents]'`")
+    program = [sys.executable, "-m", "workers.retrieval.moving", command, str(file)]
+    os.execve(sys.executable, program, child_environment(load_settings()))  # noqa: S606
+
+
+def _target(session: str | None, base: str | None, user: str | None, settings: Settings | None = None) -> Session:
     """The session whose default scope is the one that was named."""
     if base is not None:
-        return Session(session, user_id=user, knowledge=base)
+        return Session(session, user_id=user, knowledge=base, settings=settings)
     if session is not None:
-        return Session(session, user_id=user, knowledge=True)
+        return Session(session, user_id=user, knowledge=True, settings=settings)
     if user is not None:
-        return Session(user_id=user, knowledge={"scope": "user"})
+        return Session(user_id=user, knowledge={"scope": "user"}, settings=settings)
     raise BadRequest("whose knowledge? give --session ID, --base NAME or --user USER")
 
 
-def _add(target: Session, given: str, metadata: dict[str, Any], bars: Progress | None) -> dict[str, Any]:
-    name = Path(given).name if len(given) < 200 else f"{given[:40]}…"
-    bar = None if bars is None else bars.add_task(name, total=None, rate="")
-    try:
-        operation = target.submit_knowledge(given, metadata=metadata)
-    except (SessionfleetError, OSError) as error:
-        return {"source": name, "status": "failed", "error": str(error)}
-    try:
-        return _followed(operation, bars, bar)
-    except SessionfleetError as error:
-        return {"source": name, "status": "failed", "error": str(error)}
-    except KeyboardInterrupt:
-        operation.cancel()
-        print_error(f"{name}: cancelled; what was written of it is removed")
-        raise typer.Exit(130) from None
-
-
-def _followed(operation: Operation, bars: Progress | None, bar: TaskID | None) -> dict[str, Any]:
-    for step in operation.progress():
-        if bars is not None and bar is not None:
-            _show(bars, bar, step)
-    receipt: dict[str, Any] = operation.result()
-    if bars is not None and bar is not None:
-        bars.update(bar, total=receipt["chunks"] or 1, completed=receipt["chunks"] or 1)
-    return receipt
-
-
-def _show(bars: Progress, bar: TaskID, step: Step) -> None:
-    task = bars.tasks[bars.task_ids.index(bar)]
-    elapsed = task.elapsed or 0.0
-    rate = f"{step.done / elapsed:.1f} chunks/s" if step.stage == "embedding" and elapsed > 0 else step.stage
-    pages = f", {step.pages} pages" if step.pages else ""
-    bars.update(bar, completed=step.done, total=step.total or None, rate=rate + pages)
-
-
-@contextmanager
-def _bars(*, quiet: bool) -> Iterator[Progress | None]:
-    """A bar for each document, where there is a terminal."""
-    console = terminal(stderr=True)
-    if quiet or not console.is_terminal:
-        yield None
+def _print_receipts(receipts: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(receipts)
         return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
-        yield bars
+    if done := [receipt for receipt in receipts if "error" not in receipt]:
+        rows = [[_cell(receipt.get(name)) for name in _RECEIPT] for receipt in done]
+        print_table(_RECEIPT, rows, spare=("bytes", "kind"))
+    for receipt in receipts:
+        if "error" in receipt:
+            print_error(f"{receipt['source']}: {receipt['error']}")
 
 
 def _json(text: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 
 from broker_config.embedded import EmbeddedServerError
 from broker_config.settings import SettingsError
-from sessions.cli import chat, dead, doctor, fleet, keys, knowledge, turns, worker
+from sessions.cli import chat, dead, doctor, fleet, keys, knowledge, memory, turns, worker
 from sessions.cli.output import print_error
 from sessions.errors import SessionfleetError
 
@@ -30,6 +30,7 @@ app.command()(doctor.doctor)
 app.command()(chat.chat)
 app.add_typer(turns.app, name="turns")
 app.add_typer(dead.app, name="dead")
+app.add_typer(memory.app, name="memory")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(keys.app, name="keys")
 app.command(context_settings=worker.PASS_ON)(worker.flower)

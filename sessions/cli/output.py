@@ -100,6 +100,11 @@ def escaped(cell: object) -> str:
     return str(cell).replace("[", "\\[")
 
 
+def counted(number: int, what: str) -> str:
+    """`1 chunk`, `2 chunks`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def clock(milliseconds: int | None) -> str | None:
     """A time of the store for people."""
     if milliseconds is None:
