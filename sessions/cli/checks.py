@@ -7,8 +7,6 @@ import importlib.util
 import os
 import sys
 import time
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,9 @@ from broker_config.celery_options import celery_options
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.cli.output import ago
+from sessions.cli.retrieval_checks import retrieval_checks
 from sessions.cli.store import running_store
+from sessions.cli.verdicts import PROVIDER_KEYS, Check, Verdict
 from sessions.errors import BackendError, StoreUnsupported
 from sessions.store.activity import Activity, look, store_time
 from sessions.store.deployment import check_server, memory_pressure
@@ -26,26 +26,6 @@ from sessions.store.keys import PARTITION_COUNT
 from sessions.store.scripts import store_error
 
 SKEW_LIMIT = 2.0
-_KEYS = {"openai": "OPENAI_API_KEY", "openai-chat": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
-_KEYS |= {"google-gla": "GOOGLE_API_KEY", "google": "GOOGLE_API_KEY"}
-
-
-class Verdict(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    WARNING = "warning"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the doctor."""
-
-    name: str
-    verdict: Verdict
-    says: str
-    advice: str = ""
 
 
 async def examine(settings: Settings) -> list[Check]:
@@ -150,7 +130,7 @@ async def _broker(settings: Settings) -> Check:
 
 async def _fleet(settings: Settings) -> list[Check]:
     seen = await look(settings)
-    return [_workers(seen), _model(seen, settings)]
+    return [_workers(seen), _model(seen, settings), *await retrieval_checks(settings, seen)]
 
 
 def _workers(seen: Activity) -> Check:
@@ -174,7 +154,7 @@ def _model(seen: Activity, settings: Settings) -> Check:
     if models == ["offline"]:
         advice = "no language model: set SESSIONFLEET_MODEL (openai:…) and the provider's key for the workers"
         return Check("model", Verdict.WARNING, says, advice)
-    key = _KEYS.get(models[0].partition(":")[0])
+    key = PROVIDER_KEYS.get(models[0].partition(":")[0])
     if key is None or os.environ.get(key) or (key == "OPENAI_API_KEY" and os.environ.get("OPENAI_BASE_URL")):
         return Check("model", Verdict.OK, says)
     return Check("model", Verdict.WARNING, f"{says}, {key} is not set here", "the workers need it in their environment")

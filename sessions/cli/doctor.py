@@ -9,15 +9,16 @@ import typer
 from rich.text import Text
 
 from broker_config.settings import load_settings
-from sessions.cli.checks import Check, Verdict, examine
+from sessions.cli.checks import examine
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import print_json, terminal
+from sessions.cli.verdicts import Check, Verdict
 
 _MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.BROKEN: ("✗", "red")}
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Examine server, broker, workers, model and settings. Exits with 1 when something is broken."""
+    """Examine server, broker, workers, model, retrieval and settings. Exits with 1 when something is broken."""
     checks = asyncio.run(examine(load_settings()))
     if as_json:
         print_json([asdict(check) for check in checks])

@@ -227,3 +227,12 @@ def test_moving_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(knowledge, "missing_for_retrieval", lambda: "qdrant_edge")
     with pytest.raises(MissingExtra, match="qdrant_edge is not installed"):
         knowledge.export_index(Path("x"))
+
+
+def test_the_doctor_names_who_has_the_documents(fleet: Fleet) -> None:
+    """One of the two workers, by the embedded index."""
+    checks = {check["name"]: check for check in json.loads(run(fleet, "doctor", "--json").stdout)}
+    (owner,) = (worker.id for worker in fleet.living() if "retrieval" in worker.queues)
+    assert checks["retrieval"]["says"] == f"served by {owner}"
+    assert checks["index"]["says"].startswith("embedded, home ")
+    assert checks["index"]["verdict"] == checks["embedding"]["verdict"] == "ok"
