@@ -28,7 +28,7 @@ from sessions.store.memory import MemoryStore
 from sessions.store.memory_record import Memory, new_memory_id
 from sessions.store.state import session_scope, wide_scope
 from sessions.telemetry import get_logger
-from workers.engine.ports import EventDraft
+from workers.engine.ports import EventDraft, NotSearched
 from workers.engine.recalling import place
 
 _log = get_logger(__name__)
@@ -106,7 +106,7 @@ class TurnRecall:
             return str(json.loads(recorded)["text"])
         try:
             found, why = await self._found(message), ""
-        except (BackendError, ResultTimeout, SessionBusy, TurnFailed) as error:
+        except NotSearched as error:
             _log.warning("nothing_recalled", session=self._keys.ref, error=str(error))
             found, why = {}, str(error)
         memories = self._within([f"- {item['text']}" for item in found.get("memories", ())])
@@ -120,7 +120,7 @@ class TurnRecall:
         """Memories of the session and its user.
 
         Raises:
-            BackendError, ResultTimeout, SessionBusy, TurnFailed: they cannot be searched.
+            NotSearched: they cannot be.
         """
         found: list[dict[str, Any]] = (await self._ask(Recall(memory=self._for_memory(query))))["memories"]
         return found
@@ -129,7 +129,7 @@ class TurnRecall:
         """Passages of the session's, its user's and the named documents.
 
         Raises:
-            BackendError, ResultTimeout, SessionBusy, TurnFailed: they cannot be searched.
+            NotSearched: they cannot be.
         """
         found: list[dict[str, Any]] = (await self._ask(Recall(knowledge=self._for_knowledge(query))))["passages"]
         return found
@@ -179,6 +179,12 @@ class TurnRecall:
         )
 
     async def _ask(self, request: Recall) -> dict[str, Any]:
+        try:
+            return await self._searched(request)
+        except (BackendError, ResultTimeout, SessionBusy, TurnFailed) as error:
+            raise NotSearched(str(error)) from error
+
+    async def _searched(self, request: Recall) -> dict[str, Any]:
         if not await self._catalog.serves(RETRIEVAL):
             raise NoWorkerAlive(f"no worker serves the queue {RETRIEVAL!r}: {start_hint(RETRIEVAL)}")
         lane = self._keys.lane(SEARCH)

@@ -127,15 +127,19 @@ class Colleagues(Protocol):
         ...
 
 
+class NotSearched(Exception):
+    """Memory or knowledge cannot be searched now. The message says why; the turn goes on without."""
+
+
 class Recall(Protocol):
     """Memory and knowledge, for the tools that an agent has for them."""
 
     async def search_memory(self, query: str) -> list[dict[str, Any]]:
-        """Memories of the session and its user: dicts with `text`."""
+        """Memories of the session and its user: dicts with `text`. Raises `NotSearched`."""
         ...
 
     async def search_knowledge(self, query: str) -> list[dict[str, Any]]:
-        """Passages: dicts with `text`, `source`, `page`."""
+        """Passages: dicts with `text`, `source`, `page`. Raises `NotSearched`."""
         ...
 
     async def remember(self, key: str, text: str) -> None:

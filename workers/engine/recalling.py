@@ -9,10 +9,11 @@ from pydantic_ai import ModelRetry, Tool
 
 from sessions.protocol import AgentConfig
 from sessions.tools import ToolSpec
-from workers.engine.ports import Recall
+from workers.engine.ports import NotSearched, Recall
 from workers.engine.scope import current_recall, current_tool
 
 NONE_FOUND = "Nothing was found."
+NOT_SEARCHED = "It cannot be searched now: {}. Answer without it, and say so."
 
 
 async def remember(fact: str) -> str:
@@ -33,7 +34,10 @@ async def search_memory(query: str) -> str:
     Args:
         query: what to look for, in a few words
     """
-    found = await _recall().search_memory(query)
+    try:
+        found = await _recall().search_memory(query)
+    except NotSearched as error:
+        return NOT_SEARCHED.format(error)
     return "\n".join(f"- {item['text']}" for item in found) or NONE_FOUND
 
 
@@ -43,7 +47,10 @@ async def search_knowledge(query: str) -> str:
     Args:
         query: what to look for, in a few words
     """
-    found = await _recall().search_knowledge(query)
+    try:
+        found = await _recall().search_knowledge(query)
+    except NotSearched as error:
+        return NOT_SEARCHED.format(error)
     return "\n\n".join(f"[{place(item)}]\n{item['text']}" for item in found) or NONE_FOUND
 
 
