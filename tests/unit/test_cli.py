@@ -226,8 +226,13 @@ def test_a_worker_becomes_celery_with_these_settings(home: Path, monkeypatch: py
     assert f"left.{FleetHome(home).tag}@%h" in command
     assert command[-1] == "--max-tasks-per-child=3"
     assert environment["SESSIONFLEET_QUEUES"] == "turns,turns.vip"
+    assert environment["SESSIONFLEET_ROLE"] == "turns", "who names queues wants no others"
     assert environment["SESSIONFLEET_CONCURRENCY"] == "7"
     assert environment["REDIS_URL"] == EmbeddedServer(home).redis_url
+    run("worker", "--role", "retrieval")
+    assert became[1][1]["SESSIONFLEET_ROLE"] == "retrieval"
+    run("worker", "--role", "all", "--queues", "vip")
+    assert became[2][1]["SESSIONFLEET_ROLE"] == "all"
 
 
 def test_a_worker_without_its_extra_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
