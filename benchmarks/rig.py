@@ -98,21 +98,22 @@ class Rig:
         return get_client(self.settings)
 
     def worker(self, name: str, concurrency: int = 100, **env: str) -> Process:
-        """One of our workers, with default settings and the benchmark's models, ready to serve."""
+        """One of ours as `sessionfleet worker` starts it: default settings, the benchmark's models, ready to serve."""
         ours = {
             "SESSIONFLEET_IMPORTS": "benchmarks.doubles",
             "SESSIONFLEET_MODEL": "instant",
             "SESSIONFLEET_HOME": str(self.home),
             "REDIS_URL": self.url,
         }
-        process = self._celery("workers", name, "-c", str(concurrency), env=ours | env)
+        process = self._worker(["workers"], name, "-c", str(concurrency), env=ours | env)
         wait_until(lambda: self._lives(process), f"worker {name} serves; its log is {process.log}")
         return process
 
     def usual_worker(self, name: str, concurrency: int = 100) -> Process:
         """A worker of the usual recipe: plain Celery, threads pool, default options."""
         env = {"USUAL_RECIPE_URL": self.url}
-        process = self._celery("benchmarks.usual_recipe", name, "-P", "threads", "-c", str(concurrency), env=env)
+        program = ["celery", "-A", "benchmarks.usual_recipe", "worker", "-P", "threads"]
+        process = self._worker(program, name, "-c", str(concurrency), env=env)
         wait_until(lambda: b" ready." in process.log.read_bytes(), f"worker {name} serves; its log is {process.log}")
         return process
 
@@ -125,20 +126,8 @@ class Rig:
             process.end(signal.SIGKILL)
         self.server.end()
 
-    def _celery(self, app: str, name: str, *options: str, env: dict[str, str]) -> Process:
-        command = [
-            sys.executable,
-            "-m",
-            "celery",
-            "-A",
-            app,
-            "worker",
-            "-n",
-            f"{name}@%h",
-            "--loglevel",
-            "INFO",
-            *options,
-        ]
+    def _worker(self, program: list[str], name: str, *options: str, env: dict[str, str]) -> Process:
+        command = [sys.executable, "-m", *program, "-n", f"{name}@%h", "--loglevel", "INFO", *options]
         plain = {k: v for k, v in os.environ.items() if not k.startswith(("SESSIONFLEET_", "CELERY_"))}
         return self._start(command, name, {**plain, "PYTHONPATH": str(ROOT), **env})
 

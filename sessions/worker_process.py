@@ -39,9 +39,9 @@ def child_environment(settings: Settings) -> dict[str, str]:
 
 def celery_worker(node: str, log_level: str) -> list[str]:
     """The command of a worker. Pool, slots and queues come from the application's own configuration."""
-    # No banner; and the workers need nothing of each other that Celery could tell them: mingling costs a second.
+    # The workers need nothing of each other that Celery could tell them: mingling costs a second.
     options = ["--loglevel", log_level.lower(), "--without-mingle", "--without-gossip"]
-    return [sys.executable, "-m", "celery", "--quiet", "-A", "workers", "worker", "-n", node, *options]
+    return [sys.executable, "-m", "workers", "-n", node, *options]
 
 
 def need(module: str) -> None:

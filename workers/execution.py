@@ -140,10 +140,12 @@ class Execution:
         turn = self._input(held, request)
         held.state.session = await self._states.load(held.keys, held.begun, turn.agent)
         turn = await self._recalled(held, request, turn, journal)
+        extraction = request.extraction
+        del request  # a kilobyte that nothing needs while the model thinks
         output = await self._until_deadline(held, held.run(self._engine.run(turn, journal, journal, held.state)))
         await journal.settle()
-        if request.extraction is not None:
-            await self._recaller.keep_facts(held.keys.home, request.extraction, output.output["facts"])
+        if extraction is not None:
+            await self._recaller.keep_facts(held.keys.home, extraction, output.output["facts"])
             return self._sealed(held, self._answered(output))
         return self._succeeded(held, turn, output)
 

@@ -58,6 +58,14 @@ class HeldTurn:
         self.operation: OperationSpec | None = None  # a piece of work for the retrieval role
         self.task: asyncio.Task[Any] | None = None
 
+    def over(self) -> None:
+        """Nothing of it runs any more: part with what refers back to it.
+
+        Such circles waited for the collector's long walk, which a busy worker takes every few thousand turns: after a
+        thousand turns they held 9 MB.
+        """
+        self.delegations = self.state.colleagues = self.task = None
+
     def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run the turn's work in a task of its own, which `abort` cancels."""
         task = asyncio.create_task(work)

@@ -11,7 +11,7 @@ from workers.celery import app
 from workers.step import turns_of
 
 
-@app.task(name=TASK_NAME, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]
+@app.task(name=TASK_NAME, bind=True, ignore_result=True, Request="workers.wake_request:WakeRequest")  # type: ignore[untyped-decorator]
 def run_session(self: Task, ref: str, accepted_ms: int) -> dict[str, Any]:
     """Run the turns of a session that are due; holds the slot meanwhile.
 

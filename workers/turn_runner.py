@@ -96,6 +96,7 @@ class TurnRunner:
                 why = await self._run_all(held)
             finally:
                 self._heartbeat.let_go(held)
+                held.over()
                 self._free_last_attempt(held)
             turns += held.served
             if not held.effects:

@@ -10,11 +10,8 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from jsonschema.exceptions import SchemaError
-from jsonschema.protocols import Validator
-from jsonschema.validators import validator_for
 from pydantic import PydanticUserError
 from pydantic_ai import Agent, FunctionToolset, ModelRetry, RunContext, StructuredDict, Tool
 from pydantic_ai.capabilities import AbstractCapability
@@ -30,6 +27,9 @@ from workers.engine.models import ModelResolver
 from workers.engine.recalling import recall_specs, recall_tools
 from workers.engine.registry import RegisteredTool, Registry
 from workers.engine.scope import current_tool
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
 
 CACHED_AGENTS = 256
 TOOL_RETRIES = 2
@@ -143,6 +143,9 @@ class OutputSchema(AbstractCapability[Any]):
 def _capabilities(config: AgentConfig) -> list[AbstractCapability[Any]]:
     if config.output_schema is None:
         return [Journal()]
+    from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - 2 MB that most workers never need
+    from jsonschema.validators import validator_for  # noqa: PLC0415
+
     validator = validator_for(config.output_schema)
     try:
         validator.check_schema(config.output_schema)

@@ -1,0 +1,15 @@
+"""`python -m workers`: Celery's worker command alone, for processes that are workers and nothing else.
+
+`celery -A workers worker` runs the same command; Celery's whole command line, which it imports first, takes 12 MB for
+a shell and for its plugins, Flower among them.
+"""
+
+from __future__ import annotations
+
+from celery.bin.base import CLIContext
+from celery.bin.worker import worker
+
+from workers.celery import app
+
+if __name__ == "__main__":
+    worker.main(prog_name="python -m workers", obj=CLIContext(app, no_color=False, workdir=None, quiet=True))
