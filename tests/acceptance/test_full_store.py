@@ -68,7 +68,7 @@ def test_a_full_store_can_be_read_by_a_client_that_comes_only_now(new_fleet: Cal
     assert fleet.session("waits").turn(turn.id).status is TurnStatus.QUEUED
     assert turn.cancel() is TurnStatus.CANCELLED
     with pytest.raises(errors.TurnCancelled):
-        turn.result(timeout=5)
+        turn.result(timeout=20)
 
 
 def _chat_when_there_is_room(fleet: Fleet) -> str | None:

@@ -23,9 +23,10 @@ def test_a_poison_turn_becomes_a_dead_letter_and_its_neighbours_do_not(
     fleet.start("worker0")
     fleet.ready()
     neighbours = [
-        fleet.session(f"neighbour-{n}").Agent("A").submit(f"neighbour {n}\nSLEEP 1\nSAY well")
+        fleet.session(f"neighbour-{n}").Agent("A").submit(f"neighbour {n}\nHANG 0 60\nSLEEP 1\nSAY well")
         for n in range(NEIGHBOURS)
     ]
+    fleet.noted("hung", NEIGHBOURS)  # the first worker cannot end them before it dies
     poisoned = fleet.session("poisoned").Agent("A", tools=["charge"])
     poison = poisoned.submit('CALL charge({"amount": 1})\nDIE 0.5')
     following = poisoned.submit("SAY next")

@@ -89,7 +89,7 @@ def test_a_session_with_a_lifetime_expires_after_its_last_turn(fleet: Fleet) -> 
         lives = {k: client.ttl(k) for k in keys_of(fleet, session)}
         assert all(t > 0 for t in lives.values()), lives
         assert 3500 < client.ttl(session.keys.meta) <= 3600
-        turn = session.Agent("A").submit("SLEEP 0.6\nSAY x")
+        turn = session.Agent("A").submit("SLEEP 1.5\nSAY x")
         assert client.ttl(session.keys.meta) == client.ttl(session.keys.history) == -1
         turn.result(timeout=20)
         assert client.ttl(session.keys.meta) > 0

@@ -130,8 +130,11 @@ def test_flower_shows_wakes_and_no_text(flowering: tuple[Fleet, Flower, Overhear
     assert task["runtime"] > 0
     assert task["name"] == "sessionfleet.run_session"
 
+    def received() -> bool:
+        return any(e["type"] == "task-received" and session.session_id in e["args"] for e in overheard.events())
+
+    wait_until(received, description="the wake is among the events that were published")
     events = overheard.events()
-    assert any(e["type"] == "task-received" and session.session_id in e["args"] for e in events)
     everything = json.dumps([flower.get("/api/tasks"), flower.get(f"/api/task/info/{task['uuid']}"), events])
     assert SECRET not in everything
     assert all(SECRET.encode() not in message["data"] for message in overheard.messages)

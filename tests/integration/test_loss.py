@@ -132,7 +132,7 @@ def test_a_store_that_is_killed_loses_nothing(durable_server: Server, new_fleet:
     fleet.ready()
     agents = [fleet.session(sid()).Agent("A", tools=["charge", "look_up"]) for _ in range(6)]
     turns = [
-        agent.submit(f'CALL charge({{"amount": {n}}})\nCALL look_up({{"query": "q{n}", "seconds": 1.5}})')
+        agent.submit(f'CALL charge({{"amount": {n}}})\nCALL look_up({{"query": "q{n}", "seconds": 3}})')
         for n, agent in enumerate(agents)
     ]
     behind = [agent.submit(f'CALL charge({{"amount": {6 + n}}})') for n, agent in enumerate(agents)]

@@ -99,7 +99,7 @@ def test_steering_at_the_last_step_brings_one_more(fleet: Fleet) -> None:
     running = agent.submit(f"SLEEP 2\nSAY first {mark}")
     noted(fleet, "model_started", mark)
     assert agent.chat(f"SAY second {mark}", policy="steer", timeout=30) == f"second {mark}"
-    assert running.result(timeout=5) == f"second {mark}"
+    assert running.result(timeout=20) == f"second {mark}"
     assert [text for role, text in said(session) if role == "assistant"] == [f"first {mark}", f"second {mark}"]
 
 

@@ -18,13 +18,13 @@ from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
 
 MESSAGES = {
-    "short": "SLEEP 1\nSAY drained",
+    "short": "SLEEP 1.5\nSAY drained",
     "model": 'CALL charge({"amount": 1})\nHANG 1 60',
-    "tool": 'CALL look_up({"query": "tool", "seconds": 4})',
+    "tool": 'CALL look_up({"query": "tool", "seconds": 6})',
     "long tool": 'CALL linger({"seconds": 60})',
     "stuck tool": 'CALL charge({"amount": 2, "seconds": 15})',
 }
-"""What each turn does. Grace: 2 s, then for tools another 4 s, and the stuck one is a thread that nobody can stop."""
+"""What each turn does. Grace: 3 s, then for tools another 5 s, and the stuck one is a thread that nobody can stop."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Stopped:
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stopped]:
     """A worker stopped by SIGTERM in the middle of all these turns, and another that takes over."""
     with running(Server(tmp_path_factory.mktemp("server"))) as server:
-        env = {"SESSIONFLEET_SHUTDOWN_GRACE": "2", "SESSIONFLEET_TOOL_GRACE": "4"}
+        env = {"SESSIONFLEET_SHUTDOWN_GRACE": "3", "SESSIONFLEET_TOOL_GRACE": "5"}
         fleet = Fleet(tmp_path_factory.mktemp("fleet"), server, env)
         try:
             yield _stop_in_the_middle(fleet)
@@ -53,16 +53,22 @@ def _stop_in_the_middle(fleet: Fleet) -> Stopped:
     first = fleet.start("first")
     fleet.ready()
     tools = ["charge", "look_up", "linger"]
-    order = ("model", "long tool", "stuck tool", "tool", "short")
-    turns = {
-        kind: fleet.session(kind.replace(" ", "-")).Agent("A", tools=tools).submit(MESSAGES[kind]) for kind in order
-    }
-    waiting = fleet.session("short").Agent("A").submit("SAY behind it")
-    fleet.noted("model_started", prompt=MESSAGES["short"])
-    fleet.noted("look_up")
+    turns: dict[str, Turn] = {}
+
+    def submit(kind: str) -> None:
+        turns[kind] = fleet.session(kind.replace(" ", "-")).Agent("A", tools=tools).submit(MESSAGES[kind])
+
+    for kind in ("model", "long tool", "stuck tool"):
+        submit(kind)
     fleet.noted("linger")
     fleet.noted("hung")
     fleet.noted("charge", 2)
+    # These must be in their middle when the signal comes, so they begin when all others are where they should be.
+    submit("tool")
+    fleet.noted("look_up")
+    submit("short")
+    waiting = fleet.session("short").Agent("A").submit("SAY behind it")
+    fleet.noted("model_started", prompt=MESSAGES["short"])
     began = time.monotonic()
     first.signal(15)
     fleet.start("second")
@@ -131,7 +137,7 @@ def test_a_handover_is_no_crash(stopped: Stopped, kind: str) -> None:
 
 
 def test_the_worker_is_gone_when_its_grace_periods_are_over(stopped: Stopped) -> None:
-    """2 s for turns, 4 s for tools, 5 s to clean up; a blocking tool ends after 15 s. Never for ever."""
+    """3 s for turns, 5 s for tools, 5 s to clean up; a blocking tool ends after 15 s. Never for ever."""
     first = stopped.fleet.workers[0]
     assert first.process is not None
     assert first.process.returncode == 0

@@ -62,15 +62,15 @@ def test_a_reader_joins_in_the_middle(fleet: Fleet) -> None:
 
 def test_one_reader_that_leaves_does_not_silence_the_others(fleet: Fleet) -> None:
     """Readers of one process share a bell; when one goes, the other still hears of each event at once."""
-    turn = fleet.session(sid()).Agent("A").submit("SAY a b c d e f\nPACE 0.2", stream=True)
+    turn = fleet.session(sid()).Agent("A").submit("SAY a b c d e f g h i j k l\nPACE 0.2", stream=True)
     staying = turn.events()
     assert next(staying).type is EventType.STARTED
     with closing(turn.events()) as leaving:
         assert next(leaving).type is EventType.STARTED
     heard = [time.monotonic() for event in staying if event.text]
-    # By polling alone, once a second, they would come in at most three bunches.
+    # By polling alone, once a second, they would come in at most four bunches; a loaded machine makes some of twelve.
     bunches = 1 + sum(later - earlier > 0.05 for earlier, later in pairwise(heard))
-    assert bunches > 3
+    assert bunches > 4
 
 
 def test_a_stream_without_deltas_has_the_text_as_one_event(fleet: Fleet) -> None:

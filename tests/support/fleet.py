@@ -144,7 +144,7 @@ class Fleet:
         lines = [json.loads(line) for line in self.ledger_path.read_text().splitlines()]
         return [line for line in lines if kind in (None, line["kind"]) and what.items() <= line.items()]
 
-    def noted(self, kind: str, count: int = 1, timeout: float = 20.0, **what: Any) -> list[dict[str, Any]]:
+    def noted(self, kind: str, count: int = 1, timeout: float = 40.0, **what: Any) -> list[dict[str, Any]]:
         """Wait until something was noted so often."""
         return wait_until(
             lambda: found if len(found := self.ledger(kind, **what)) >= count else None,

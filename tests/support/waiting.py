@@ -1,4 +1,7 @@
-"""Waiting without sleeping blindly: until something holds, with a description of what was waited for."""
+"""Waiting without sleeping blindly: until something holds, with a description of what was waited for.
+
+The default patience is for a loaded machine, where a program takes ten seconds to start; it promises nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(predicate: Callable[[], T], *, description: str, timeout: float = 20.0) -> T:
+def wait_until(predicate: Callable[[], T], *, description: str, timeout: float = 40.0) -> T:
     """Wait until the predicate is true, and return what it returned."""
     until = time.monotonic() + timeout
     while True:
@@ -21,7 +24,7 @@ def wait_until(predicate: Callable[[], T], *, description: str, timeout: float =
         time.sleep(0.02)
 
 
-async def await_until(predicate: Callable[[], Awaitable[T]], *, description: str, timeout: float = 20.0) -> T:
+async def await_until(predicate: Callable[[], Awaitable[T]], *, description: str, timeout: float = 40.0) -> T:
     """`wait_until` for coroutines."""
     until = time.monotonic() + timeout
     while True:
