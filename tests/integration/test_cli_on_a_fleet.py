@@ -64,10 +64,10 @@ def test_a_turn_that_fails_is_an_error_of_the_command(fleet: Fleet) -> None:
 class Typist:
     """A terminal in which a program runs."""
 
-    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+    def __init__(self, command: list[str], env: dict[str, str], term: str = "dumb") -> None:
         self._master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            command, env={**env, "TERM": "dumb"}, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+            command, env={**env, "TERM": term}, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
         )
         os.close(slave)
         os.set_blocking(self._master, False)

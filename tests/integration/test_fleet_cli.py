@@ -21,6 +21,11 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 CHAT = "import sys; from sessions import Session; print(Session('s').Agent().chat(sys.argv[1]))"
+FIND = (
+    "from sessions import Session; session = Session('find'); "
+    "session.add_knowledge('Each employee has 28 days of paid holiday.', timeout=80); "
+    "print(session.search_knowledge('holiday', timeout=80))"
+)
 
 
 class Place:
@@ -175,6 +180,17 @@ def test_a_worker_that_dies_is_started_again(shared: Place) -> None:
     assert "worker-1 died (SIGKILL)" in shared.output()
 
 
+def test_the_retrieval_worker_is_kept_running_too(shared: Place) -> None:
+    """Killed, it is started again, and gets the index that the dead one owned."""
+    wait_until(lambda: "retrieval-1" in shared.cli("workers").stdout, description="retrieval-1 serves")
+    victim = shared.home.worker_processes("retrieval-1")[0].pid
+    os.kill(victim, signal.SIGKILL)
+    found = shared.run("-c", FIND).stdout
+    assert "28 days" in found
+    assert "retrieval-1 died (SIGKILL)" in shared.output()
+    assert [process.pid for process in shared.home.worker_processes("retrieval-1")] != [victim]
+
+
 def test_a_server_that_dies_is_started_again_with_its_data(shared: Place) -> None:
     """What was answered before is known afterwards."""
     shared.chat("My name is Carol")
@@ -190,7 +206,7 @@ def test_down_leaves_nothing(place: Place) -> None:
     """Supervisor, workers and server end; saying it again is no error."""
     place.start("--workers", "1")
     running = place.processes()
-    assert len(running) == 3
+    assert len(running) == 4, "one worker for turns, one for retrieval"
     said = place.cli("down").stdout
     assert "fleet stopped" in said
     assert not any(alive(pid) for pid in running)

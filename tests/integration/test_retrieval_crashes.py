@@ -247,7 +247,7 @@ def test_a_provider_that_is_down_is_asked_again_and_then_the_document_fails(
         with pytest.raises(RetrievalUnavailable, match="tried 3 times"):
             operation.result(timeout=60)
         with pytest.raises(RetrievalUnavailable):
-            session.search_knowledge("which part")
+            session.search_knowledge(f"a question about {name} that was never asked before")
     finally:
         provider.down = False
     assert [event.type for event in operation.events()].count(EventType.RETRYING) == 2

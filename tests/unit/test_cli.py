@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +16,16 @@ from broker_config.embedded import EmbeddedServer
 from broker_config.encryption_keys import parse_keys
 from broker_config.settings import Settings, load_settings
 from sessions.cli import main as cli
-from sessions.cli.checks import Verdict, _clock, _memory, examine
+from sessions.cli.checks import _clock, _memory, examine
 from sessions.cli.output import print_fields, print_table
+from sessions.cli.retrieval_checks import _embedded, retrieval_checks
+from sessions.cli.verdicts import Check, Verdict
 from sessions.errors import SessionfleetError
 from sessions.fleet import ensure_fleet
 from sessions.fleet_home import FleetHome
+from sessions.store.activity import Activity
+from sessions.worker_info import WorkerInfo
+from tests.support.web import Answer, web_server
 
 
 @pytest.fixture
@@ -220,8 +226,13 @@ def test_a_worker_becomes_celery_with_these_settings(home: Path, monkeypatch: py
     assert f"left.{FleetHome(home).tag}@%h" in command
     assert command[-1] == "--max-tasks-per-child=3"
     assert environment["SESSIONFLEET_QUEUES"] == "turns,turns.vip"
+    assert environment["SESSIONFLEET_ROLE"] == "turns", "who names queues wants no others"
     assert environment["SESSIONFLEET_CONCURRENCY"] == "7"
     assert environment["REDIS_URL"] == EmbeddedServer(home).redis_url
+    run("worker", "--role", "retrieval")
+    assert became[1][1]["SESSIONFLEET_ROLE"] == "retrieval"
+    run("worker", "--role", "all", "--queues", "vip")
+    assert became[2][1]["SESSIONFLEET_ROLE"] == "all"
 
 
 def test_a_worker_without_its_extra_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,3 +255,65 @@ def test_flower_is_for_this_machine_unless_told(embedded: redis.Redis, monkeypat
     assert became[0][-2].startswith("--tasks_columns=args,")  # the session's key in the list of tasks
     assert became[0][-1] == "--port=5999"
     assert became[1][-3:] == ["flower", "--address=0.0.0.0", "--tasks-columns=name"]
+
+
+def qdrant(home: Path, port: int, key: str | None = None) -> Check:
+    """What the doctor says of a Qdrant server on this port."""
+    settings = load_settings().model_copy(
+        update={"qdrant_url": f"http://127.0.0.1:{port}", "qdrant_api_key": key, "connect_timeout": 2.0}
+    )
+    nobody = Activity((), {}, 0)
+    return {check.name: check for check in asyncio.run(retrieval_checks(settings, nobody))}["index"]
+
+
+def test_the_doctor_asks_the_qdrant_server(home: Path) -> None:
+    """Version and key; each thing that can be wrong has its own advice."""
+    with web_server() as web:
+        web.answers = {"/": Answer(b'{"version": "1.16.0"}'), "/collections": Answer(b"{}")}
+        good = qdrant(home, web.port, key="secret")
+        assert (good.verdict, good.says.partition(" at ")[0]) == (Verdict.OK, "Qdrant 1.16.0")
+        assert "key accepted" in good.says
+        assert [headers["api-key"] for _, headers in web.asked] == ["secret", "secret"]
+        web.answers["/collections"] = Answer(status=401)
+        assert "asks for a key" in qdrant(home, web.port).says
+        refused = qdrant(home, web.port, key="wrong")
+        assert "refuses the key" in refused.says
+        assert "QDRANT_API_KEY" in refused.advice
+        assert "wrong" not in refused.says + refused.advice
+        web.answers = {"/": Answer(b'{"version": "1.9.1"}'), "/collections": Answer(b"{}")}
+        assert "or newer" in qdrant(home, web.port).advice
+        web.answers = {"/": Answer(b"<html>not Qdrant</html>")}
+        assert qdrant(home, web.port).verdict is Verdict.BROKEN
+    gone = qdrant(home, web.port)
+    assert (gone.verdict, "does not answer" in gone.says) == (Verdict.BROKEN, True)
+
+
+async def test_the_doctor_says_who_serves_retrieval(embedded: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody, the embedded index of a home, a paid embedding model without its key, a missing extra."""
+    checks = {check.name: check for check in await examine(load_settings())}
+    assert checks["retrieval"].verdict is Verdict.WARNING
+    assert checks["index"].says == "embedded, nobody has opened it yet"
+    assert checks["embedding"].says.startswith("minilm")
+    assert checks["documents"].verdict is Verdict.OK
+
+    embedded.set("sf:v1:{fleet}:index", "0123456789abcdef")
+    monkeypatch.setattr("sessions.cli.retrieval_checks.missing_for_retrieval", lambda: "onnxruntime")
+    named = load_settings().model_copy(update={"embedding_model": "openai:text-embedding-3-small"})
+    checks = {check.name: check for check in await examine(named)}
+    assert checks["index"].says == "embedded, home 01234567"
+    assert checks["embedding"].verdict is Verdict.WARNING
+    assert "OPENAI_API_KEY" in checks["embedding"].advice
+    assert checks["documents"].verdict is Verdict.WARNING
+    assert "sessionfleet[worker,documents]" in checks["documents"].advice
+
+
+def test_several_machines_need_a_server_for_documents() -> None:
+    """With the embedded index one of them has all documents, and nobody can take over from another machine."""
+    here, there = (_info(host) for host in ("a", "b"))
+    assert _embedded("0123456789", Activity((here,), {}, 0)).verdict is Verdict.OK
+    split = _embedded("0123456789", Activity((here, there), {}, 0))
+    assert (split.verdict, "QDRANT_URL" in split.advice) == (Verdict.WARNING, True)
+
+
+def _info(host: str) -> WorkerInfo:
+    return WorkerInfo(id=f"one@{host}", host=host, pid=1, started=0.0, queues=("turns", "retrieval"), concurrency=1)

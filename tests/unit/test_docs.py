@@ -124,12 +124,16 @@ def test_the_containers_are_those_of_the_fleet() -> None:
 
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     services = compose["services"]
-    assert set(services) == {"redis", "qdrant", "worker", "flower"}
+    assert set(services) == {"redis", "qdrant", "worker", "retrieval", "flower"}
+    roles = {name: services[name]["environment"]["SESSIONFLEET_ROLE"] for name in ("worker", "retrieval")}
+    assert roles == {"worker": "turns", "retrieval": "retrieval"}
+    assert services["retrieval"]["environment"]["QDRANT_URL"] == "http://qdrant:6333"
+    assert services["retrieval"]["depends_on"].keys() == {"redis", "qdrant"}
     assert "noeviction" in services["redis"]["command"]
     assert services["worker"]["environment"]["REDIS_URL"] == "redis://redis:6379/0"
     assert (ROOT / services["worker"]["build"]["dockerfile"]).exists()
-    grace = float(services["worker"]["stop_grace_period"].removesuffix("s"))
     settings = Settings()
+    grace = min(float(services[name]["stop_grace_period"].removesuffix("s")) for name in ("worker", "retrieval"))
     assert grace >= settings.shutdown_grace + settings.tool_grace + 15
     published = [port for service in services.values() for port in service.get("ports", ())]
     assert all(port.startswith("127.0.0.1:") for port in published), "nothing here has a password"

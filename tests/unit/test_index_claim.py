@@ -12,9 +12,10 @@ import redis
 
 from broker_config.redis_clients import async_store
 from broker_config.settings import RETRIEVAL, Settings
-from sessions.errors import IndexLocked
+from sessions.errors import IndexLocked, MissingExtra
 from sessions.store.keys import INDEX, lanes_key, partition_key
 from tests.support.servers import Server
+from workers import index_claim
 from workers.index_claim import IndexClaim
 
 
@@ -74,6 +75,17 @@ def test_roles_say_which_queues_are_served(claim: Callable[..., IndexClaim], tmp
     assert (turns.queues, turns.waiting) == (("turns", "turns.vip"), False)
     many = [claim(tmp_path, "retrieval", qdrant_url="http://127.0.0.1:1") for _ in range(2)]
     assert [one.queues for one in many] == [(RETRIEVAL,)] * 2
+
+
+def test_a_worker_without_the_extra_says_what_to_install(
+    claim: Callable[..., IndexClaim], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it was asked for retrieval alone; one of role `all` runs turns, and waits for no index."""
+    monkeypatch.setattr(index_claim, "missing_for_retrieval", lambda: "onnxruntime")
+    with pytest.raises(MissingExtra, match=r"onnxruntime is not .*'sessionfleet\[worker,documents\]'"):
+        claim(tmp_path, "retrieval")
+    everything = claim(tmp_path)
+    assert (everything.queues, everything.waiting) == (("turns",), False)
 
 
 async def test_an_index_is_taken_over_when_its_owner_is_gone(
