@@ -13,25 +13,20 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from importlib.metadata import version
 from typing import Any, Final, TypeVar
 
 import psutil
-import uuid_utils
 from celery import Celery
 
 from broker_config.redis_clients import async_store
-from broker_config.settings import RETRIEVAL, Settings
+from broker_config.settings import Settings
 from sessions.dispatch import publish_wake
-from sessions.errors import BackendError, IndexLocked
-from sessions.operations import Operations
-from sessions.sealing import KeyRing
-from sessions.store.catalog import Catalog, forget_worker, living_workers, note_worker
+from sessions.errors import BackendError
+from sessions.store.catalog import forget_worker, living_workers, note_worker
 from sessions.store.deployment import check_deployment
-from sessions.store.events import Bell
 from sessions.store.leases import LeaseStore
-from sessions.store.memory import MemoryStore
 from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
 from sessions.telemetry import get_logger
@@ -43,13 +38,9 @@ from workers.execution import Execution
 from workers.extraction import FactExtraction
 from workers.heartbeat import Heartbeat
 from workers.held import Stop
-from workers.index_claim import IndexClaim
-from workers.lane_janitor import LaneJanitor
 from workers.losses import Losses
-from workers.recall import Recaller
 from workers.rescuer import Rescuer
-from workers.retrieval.parts import RetrievalParts
-from workers.retrieval_runner import RetrievalRunner
+from workers.retrieval_role import RetrievalRole
 from workers.team_runner import TeamRunner
 from workers.team_tasks import TaskTurns
 from workers.turn_runner import Drained, TurnRunner
@@ -76,8 +67,7 @@ class TurnProcess:
         self._drained: asyncio.Task[None] | None = None
         self._started = time.time()
         self._registry = Registry()
-        self._claim = IndexClaim(settings)
-        self.on_queue: Callable[[str], None] = lambda _: None  # told of a queue that this process begins to serve
+        self.retrieval = RetrievalRole(settings)
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -109,7 +99,7 @@ class TurnProcess:
             sys.path.insert(0, here)
         os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")  # it would look through the stack at each run
         self._registry.load(self.settings.imports)
-        self._claim.start()
+        self.retrieval.claim()
         self.call(self._connect())
         self._heartbeat.start()
         # What start-up made lives for ever: keep the collector from walking through it, it would cost half of a
@@ -135,28 +125,12 @@ class TurnProcess:
             thread_limit=s.concurrency,
             hooks=s.hooks,
         )
-        await self._check_index()
-        self._bell = Bell(self.store, uuid_utils.uuid4().hex)
-        turns = TurnStore(self.scripts, self.store, s)
-        self._operations = Operations(turns, self._bell, self._wake)
-        self._ring = KeyRing.of(s)
-        self._memories = MemoryStore(
-            self.scripts, self.store, most=s.memory_limit, seal=self._ring.seal, open=self._ring.open
-        )
-        self._parts = RetrievalParts(
-            s, self.store, self._ring, self._memories, self._operations, lambda: self._claim.lock
-        )
-        janitor = LaneJanitor(s, self.store, self._operations, lambda: RETRIEVAL in self.queues)
+        await self.retrieval.connect(self.store, self.scripts, self._leases, self._wake)
         self._runner = self._turn_runner()
         rescuer = Rescuer(s, self.scripts, self.store, self._app, self.name, self._wake, self._run_here)
         await self._look_for_namesake()
         await note_worker(self.scripts, self._info(), {})
-        for work in (
-            self._say_alive(),
-            rescuer.run(),
-            self._claim.take_over(self.store, self._begin_queue),
-            janitor.run(),
-        ):
+        for work in (self._say_alive(), rescuer.run(), *self.retrieval.background()):
             self._background.append(self._loop.create_task(work))
 
     async def _look_for_namesake(self) -> None:
@@ -172,18 +146,17 @@ class TurnProcess:
         facts = FactExtraction(s, TurnStore(self.scripts, self.store, s), self.store, self._wake)
         states = TurnStates(s, self.scripts, self.store, facts)
         losses = Losses(self._leases)
-        retrieval = RetrievalRunner(s, self._leases, self._ring, self._parts)
         execution = Execution(
             s,
             leases=self._leases,
             states=states,
             teams=teams,
             engine=self._engine,
-            retrieval=retrieval,
-            recaller=Recaller(s, self._operations, self._memories, Catalog(self.store)),
+            retrieval=self.retrieval.runner,
+            recaller=self.retrieval.recaller,
             losses=losses,
             facts=facts,
-            ring=self._ring,
+            ring=self.retrieval.ring,
         )
         return TurnRunner(
             s,
@@ -249,9 +222,7 @@ class TurnProcess:
             await forget_worker(self.scripts, self.name)
         except BackendError as error:
             _log.warning("goodbye_not_said", error=str(error))
-        await self._bell.close()
-        await self._parts.close()
-        self._claim.release()
+        await self.retrieval.close()
         await self.store.aclose()
 
     # --- work -------------------------------------------------------------------------------------------
@@ -299,20 +270,7 @@ class TurnProcess:
     @property
     def queues(self) -> tuple[str, ...]:
         """The queues that this process serves now."""
-        return self._claim.queues
-
-    async def _check_index(self) -> None:
-        """A worker that can run turns does so all the same when it may not serve retrieval."""
-        try:
-            await self._claim.check(self.store)
-        except IndexLocked as error:
-            if self.settings.role == RETRIEVAL:
-                raise
-            self._claim.give_up()
-            _log.warning("retrieval_not_served", error=str(error))
-
-    def _begin_queue(self, queue: str) -> None:
-        self.on_queue(queue)
+        return self.retrieval.queues
 
     async def _wake(self, ref: str, now_ms: int, queue: str) -> bool:
         try:

@@ -50,7 +50,7 @@ class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
             for name in (queue + RESCUE_SUFFIX, queue):
                 worker.consumer.call_soon(worker.consumer.add_task_queue, name)
 
-        worker.turns.on_queue = begin
+        worker.turns.retrieval.on_queue = begin
 
     def stop(self, worker: Any) -> None:
         """Drain; the pool's threads are free afterwards."""

@@ -14,28 +14,24 @@ import hashlib
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from broker_config.settings import Settings
-from sessions.errors import DocumentCorrupt, DocumentUnsupported, IndexUnavailable
+from sessions.errors import IndexUnavailable
 from sessions.knowledge_requests import AddKnowledge, CopyKnowledge, RemoveKnowledge, SearchKnowledge
 from sessions.scopes import lane_of
 from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys
-from sessions.store.scripts import translated
 from sessions.telemetry import get_logger
 from workers.retrieval.catalog import Entry, SourceCatalog
 from workers.retrieval.chunk_texts import ChunkTexts
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS, chunk_document, embedded_text
-from workers.retrieval.documents.limits import DocumentLimits
-from workers.retrieval.documents.reader import read_document
-from workers.retrieval.fetching import FetchLimits, fetch_url
+from workers.retrieval.contents import Content, Contents
 from workers.retrieval.index.names import default_collection
 from workers.retrieval.operating import Operating, progress
 from workers.retrieval.ports import (
     Chunk,
-    Document,
     EmbeddingModel,
     Hit,
     IndexPoint,
@@ -49,38 +45,7 @@ from workers.retrieval.shelf import Shelf
 _log = get_logger(__name__)
 _BATCH: Final = 16
 _CHUNKING: Final = f"1:{MAX_CHARS}:{OVERLAP_CHARS}"
-_READ_AT_ONCE: Final = 2
-_TELL_PAGES: Final = 0.3
 _NAMESPACE: Final = uuid.UUID("6f3c2a52-0d0f-5c0e-9a43-2f6d1f5b7c11")
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """A document's bytes, and what they are said to be."""
-
-    data: bytes
-    name: str
-    content_type: str | None
-
-
-class _Pages:
-    """How many pages were read, told now and then: a book has thousands."""
-
-    def __init__(self) -> None:
-        self._read = (0, 0)
-
-    def note(self, number: int, of: int) -> None:
-        """A page was read."""
-        self._read = (number, of)
-
-    async def tell(self, op: Operating) -> None:
-        """Say so whenever there are more, until cancelled."""
-        told = self._read
-        while True:
-            await asyncio.sleep(_TELL_PAGES)
-            if self._read != told:
-                told = self._read
-                await op.progress("reading", done=told[0], total=told[1], pages=told[1])
 
 
 class Knowledge:
@@ -96,7 +61,6 @@ class Knowledge:
         lexical: LexicalModel,
     ) -> None:
         self._settings = settings
-        self._store = store
         self._ring = ring
         self._index = index
         self._embedding = embedding
@@ -104,7 +68,7 @@ class Knowledge:
         self._catalog = SourceCatalog(store, ring)
         self._texts = ChunkTexts(store, ring)
         self._shelf = Shelf(index, self._catalog, self._texts, texts_in_store=settings.texts_in_store)
-        self._reading = asyncio.Semaphore(_READ_AT_ONCE)  # each takes a process
+        self._contents = Contents(settings, store, ring)
 
     # --- take in ----------------------------------------------------------------------------------------
 
@@ -114,7 +78,7 @@ class Knowledge:
         Raises:
             DocumentError: it cannot be read. IndexUnavailable, EmbeddingUnavailable, IndexMismatch, LeaseLost.
         """
-        content = await self._content(op, request)
+        content = await self._contents.of(op, request)
         collection = await self._collection(request.collection)
         entry = self._entry(request, collection, content, op)
         scope = Scope(op.keys.tenant, request.scope)
@@ -125,7 +89,7 @@ class Knowledge:
         twin = await self._catalog.same_content(op.keys, collection, self._ring.digests(content.data))
         if before is None and twin is not None:
             return twin.receipt("duplicate")
-        document = await self._read(op, content)
+        document = await self._contents.read(op, content)
         chunks = await asyncio.to_thread(chunk_document, document)
         entry = entry.cut(document.kind, document.pages, len(chunks))
         await self._write(op, entry, scope, chunks)
@@ -136,30 +100,7 @@ class Knowledge:
         """Remove what a document which will not be taken in has left."""
         await self._shelf.give_up(op, Scope(op.keys.tenant, request.scope))
 
-    async def _content(self, op: Operating, request: AddKnowledge) -> _Content:
-        if request.origin == "text":
-            return _Content(request.text.encode(), request.source, request.content_type or "text/plain")
-        if request.origin == "url":
-            return await self._fetched(request)
-        with translated():
-            data = await self._store.get(op.keys.upload(op.part))
-        if data is None:
-            raise DocumentCorrupt(f"the content of {request.source!r} is gone from the store; send it again")
-        opened = await asyncio.to_thread(self._ring.open, op.keys.upload(op.part), "", data)  # 32 MiB take 0.15 s
-        return _Content(opened, request.source, request.content_type)
-
-    async def _fetched(self, request: AddKnowledge) -> _Content:
-        allowed = self._settings.knowledge_urls
-        if allowed == "off":
-            raise DocumentUnsupported(
-                f"the workers fetch no documents, so {request.url!r} was not: set SESSIONFLEET_KNOWLEDGE_URLS=public "
-                "for the retrieval workers, or send the bytes"
-            )
-        limits = FetchLimits(document_bytes=self._settings.document_limit_bytes)
-        fetched = await fetch_url(request.url, limits=limits, allow_private=allowed == "any")
-        return _Content(fetched.data, fetched.name, request.content_type or fetched.content_type)
-
-    def _entry(self, request: AddKnowledge, collection: str, content: _Content, op: Operating) -> Entry:
+    def _entry(self, request: AddKnowledge, collection: str, content: Content, op: Operating) -> Entry:
         """What is known of a document before it is read. Its revision changes with all that its chunks depend on."""
         digest = self._ring.digest(content.data)
         model = self._embedding.info.id
@@ -174,24 +115,6 @@ class Knowledge:
             model=model,
             added_ms=op.now_ms,
         )
-
-    async def _read(self, op: Operating, content: _Content) -> Document:
-        """The document, while its pages are told as they come."""
-        await op.progress("reading")
-        pages = _Pages()
-        telling = asyncio.create_task(pages.tell(op))
-        try:
-            async with self._reading:
-                return await read_document(
-                    content.data,
-                    name=content.name,
-                    content_type=content.content_type,
-                    limits=DocumentLimits(document_bytes=self._settings.document_limit_bytes),
-                    on_page=pages.note,
-                )
-        finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
 
     async def _write(self, op: Operating, entry: Entry, scope: Scope, chunks: Sequence[Chunk]) -> None:
         """Embed and write the chunks; again where the index has lost some that the journal knows."""
