@@ -22,7 +22,7 @@ EXAMPLES = ROOT / "examples"
 _BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.M | re.S)
 
 
-_PAGES = (ROOT / "README.md", ROOT / "docs" / "tools.md", ROOT / "docs" / "sessions.md", ROOT / "docs" / "teams.md")
+_PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("tools", "sessions", "teams", "retrieval")))
 _IMPORTED = ("_tools.py", "_agents.py")
 
 
