@@ -73,8 +73,8 @@ def acceptable(script: str, first: list[Any], then: list[Any]) -> bool:
         return then[:2] == first[:2] and then[2] == "1"  # a wake-up too many harms nobody
     if first == ["cancelled"] and script == "cancel_turn":
         return then == ["ended", "cancelled"]
-    if script == "commit_turn" and first[0] == "committed" and first[2] == "more":
-        return then[:2] == first[:2] and then[2] in ("more", "released")  # the rescuer wakes the session
+    if script == "commit_turn" and first[0] == "committed" and first[2] in ("more", "released"):
+        return then[:2] == first[:2] and then[2] in ("more", first[2])  # a wake-up too many harms nobody
     if script == "forgive_crash":
         return then == ["nothing"]
     return then == first

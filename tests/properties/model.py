@@ -150,9 +150,9 @@ class Model(State):
                 session.messages += 2
             self._end(name, turn, status, token_of(value), seq)
         answer: list[Any] = ["committed", turn.status]
-        if session is None or session.lease is None or session.lease[0] != value:
+        if session is None or (session.lease is not None and session.lease[0] != value):
             return [*answer, "released"]
-        if go_on:
+        if session.lease is not None and go_on:
             begun = self._begin(name, session, "", last_ok)
             return [*answer, *begun] if begun[0] == "run" else [*answer, "released"]
         session.lease = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -127,6 +128,24 @@ async def test_the_next_turn_is_begun_by_the_commit(store: Store) -> None:
     assert ended.wake is not None
     assert ended.wake[0] == "turns"
     assert (await store.begin("n2")).part == parts[2]
+
+
+async def test_a_commit_sent_again_says_again_what_is_left_to_do(store: Store) -> None:
+    """The worker that lost the reply publishes the wake-up; else the next turn would wait for a rescuer's look."""
+    parts = [await store.accept() for _ in range(2)]
+    begun = await store.begin()
+    first, again = [await store.commit(begun, go_on=False) for _ in range(2)]
+    assert again.wake is not None
+    assert first.wake is not None
+    assert again.wake[0] == first.wake[0] == "turns"
+    following = await store.begin("n2")
+    assert following.part == parts[1]
+    assert (await store.commit(begun, go_on=False)).wake is None, "somebody has the session: there is nobody to wake"
+    effect = dataclasses.replace(DONE, effects=[b"{}"])
+    for _ in range(2):
+        ended = await store.leases.commit(store.keys, following, effect, 9, go_on=True, last_ok=True)
+        assert ended.effects
+    assert await store.client.llen(f"{store.keys.base}:outbox") == 1
 
 
 async def test_without_the_lease_nothing_is_written(store: Store) -> None:

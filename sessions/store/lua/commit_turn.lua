@@ -56,12 +56,14 @@ else
   local token = string.match(value, '^(%d+):')
   end_turn(id, status, now, token, ARGV[9], { 'result', result, 'error', why, 'usage', ARGV[6] })
 end
-if redis.call('GET', S .. ':lease') ~= value then return { 'committed', status, 'released' } end
+local held = redis.call('GET', S .. ':lease')
+if held and held ~= value then return { 'committed', status, 'released' } end
+-- Nobody's lease: it was given back here, and the reply lost that said what is left to do. It is said again.
 if redis.call('EXISTS', S .. ':outbox') == 1 then
-  settle('outbox', now)
+  if held then settle('outbox', now) end
   return { 'committed', status, 'outbox' }
 end
-if ARGV[10] == '1' then
+if held and ARGV[10] == '1' then
   local reply = start_head(value, '', ARGV[11], ARGV[12], ARGV[13], ARGV[14], now)
   if reply[1] == 'run' then return { 'committed', status, unpack(reply) } end
   settle(reply[1], now)
