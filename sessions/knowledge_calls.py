@@ -13,7 +13,7 @@ from sessions.errors import BadRequest, CorruptRecord, InvalidTurnId, Sessionfle
 from sessions.knowledge_requests import AddKnowledge, RemoveKnowledge, SearchKnowledge
 from sessions.operation import Operation, Progress
 from sessions.retrieval_config import KnowledgeConfig, base_name
-from sessions.scopes import lane_of, session_name, user_name
+from sessions.scopes import lane_of, outlived, session_name, user_name
 from sessions.sources import Source, read_source
 from sessions.store.keys import SessionKeys, new_turn_part, split_turn_id
 from sessions.store.scripts import translated
@@ -200,6 +200,8 @@ async def search(
 async def list_sources(session: Knowing, scope: str | None) -> list[dict[str, Any]]:
     """List the documents of a scope; see `KnowledgeMethods.alist_knowledge`."""
     lane = _lane(session, await _scope(session, scope))
+    if await outlived(session.client.store, lane):
+        return []
     with translated():
         raw = await session.client.store.hgetall(lane.sources)
     stored = {field.decode(): value for field, value in raw.items() if not field.startswith(b"#")}

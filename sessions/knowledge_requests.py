@@ -64,12 +64,17 @@ class Recall(OperationRequest):
 
 
 class RemoveKnowledge(OperationRequest):
-    """Remove one document of a scope, or (None) all it has, in every collection."""
+    """Remove one document of a scope, or (None) all it has, in every collection.
+
+    Attributes:
+        outlived: only if they are those of an earlier session, which expired.
+    """
 
     kind: ClassVar[str] = "remove_knowledge"
 
     scope: str
     source: str | None = None
+    outlived: bool = False
 
 
 class CopyKnowledge(OperationRequest):

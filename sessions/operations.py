@@ -94,7 +94,7 @@ class Operations:
             queue=RETRIEVAL,
             idempotency=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
             watcher=watcher,
-            session_ttl=LANE_TTL if passing else None,
+            session_ttl=LANE_TTL if passing else 0.0,  # what clears a lane up may have let it expire
             policy=policy,
             result_ttl=SEARCH_TTL if passing else None,
         )

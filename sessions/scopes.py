@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sessions.operations import KNOWLEDGE
 from sessions.store.keys import SessionKeys, wide_name
+from sessions.store.scripts import translated
 
 
 def session_name(session_id: str) -> str:
@@ -22,3 +25,20 @@ def lane_of(tenant: str, scope: str, partitions: int) -> SessionKeys:
     if kind == "session":
         return SessionKeys.of(tenant, name, partitions).lane(KNOWLEDGE)
     return SessionKeys.wide(tenant, wide_name(kind, name), partitions).lane(KNOWLEDGE)
+
+
+async def outlived(store: Any, lane: SessionKeys) -> bool:
+    """Whether a lane's documents are those of an earlier session of its id, which expired: nobody sees them any more.
+
+    Raises:
+        StoreUnavailable, BackendError: the store did not answer.
+    """
+    home = lane.home
+    if home.session_id.startswith("~"):
+        return False  # a user's or a base's: those do not expire
+    with translated():
+        async with store.pipeline(transaction=False) as pipe:
+            pipe.hget(lane.meta, "of")
+            pipe.hget(home.meta, "created")
+            of, created = await pipe.execute()
+    return of is not None and of != created

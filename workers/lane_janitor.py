@@ -10,7 +10,7 @@ from broker_config.settings import Settings
 from sessions.errors import BackendError, SessionBusy
 from sessions.knowledge_requests import RemoveKnowledge
 from sessions.operations import Operations
-from sessions.scopes import session_name
+from sessions.scopes import outlived, session_name
 from sessions.store.keys import SessionKeys, lanes_key, partition_key
 from sessions.store.scripts import translated
 from sessions.telemetry import get_logger
@@ -49,18 +49,13 @@ class LaneJanitor:
         return found
 
     async def _clear_up(self, lane: SessionKeys) -> bool:
-        session = lane.home
-        if session.session_id.startswith("~"):
-            return False  # of a user, or a base: those do not expire
-        with translated():
-            if await self._store.exists(session.meta):
-                return False
-            left = await self._store.exists(lane.sources)
-        if left:
-            request = RemoveKnowledge(scope=session_name(session.session_id))
-            key = "expired"  # one at a time, whoever else looks
-            await self._operations.submit(
-                lane, request, timeout=self._settings.retrieval_timeout, idempotency_key=key, passing=True
-            )
-            _log.info("documents_of_expired_session", session=session.ref)
+        if not await outlived(self._store, lane):
+            return False
+        # Whether they are is looked at again when its turn comes: a new session may have begun to add documents.
+        request = RemoveKnowledge(scope=session_name(lane.home.session_id), outlived=True)
+        key = "expired"  # one at a time, whoever else looks
+        await self._operations.submit(
+            lane, request, timeout=self._settings.retrieval_timeout, idempotency_key=key, passing=True
+        )
+        _log.info("documents_of_expired_session", session=lane.home.ref)
         return True

@@ -28,6 +28,7 @@ from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
 from tests.support.documents import make_docx, make_encrypted_pdf, make_pdf
 from tests.support.fleet import Fleet, keys_without_ttl
+from tests.support.waiting import wait_until
 from workers.lane_janitor import LaneJanitor
 
 HOLIDAYS = "Each employee has 28 days of paid holiday in a year, to be taken before the end of March."
@@ -266,7 +267,7 @@ def test_turn_workers_load_no_embedding_model(fleet: Fleet, session: Session) ->
 
 
 async def test_an_expired_session_leaves_no_documents(fleet: Fleet) -> None:
-    """Redis forgets the session by itself; the retrieval workers look for what it left, and remove it."""
+    """Redis forgets the session by itself; retrieval workers remove what it left. Whoever takes its id sees none of it."""
     session = fleet.session(sid(), ttl=1)
     await session.aadd_knowledge(HOLIDAYS)
     lane, store = session.keys.lane(KNOWLEDGE), async_store(fleet.settings)
@@ -279,10 +280,17 @@ async def test_an_expired_session_leaves_no_documents(fleet: Fleet) -> None:
     janitor = LaneJanitor(fleet.settings, store, operations, lambda: True)
     assert await store.exists(lane.sources)
     await until_gone(lambda: store.exists(session.keys.meta))
+    heir = fleet.session(session.session_id, user_id="another")
+    await heir.aset_state("mine", True)
+    assert await heir.asearch_knowledge("holiday") == []
+    assert await heir.alist_knowledge() == []
     assert await janitor.look() == 1
     await until_gone(lambda: store.exists(lane.sources))
     assert await janitor.look() == 0
-    assert await fleet.session(session.session_id).asearch_knowledge("holiday") == []
+    await heir.aadd_knowledge(PARKING)
+    assert texts(await heir.asearch_knowledge("holiday or parking", limit=10)) == PARKING
+    assert await store.ttl(lane.sources) == -1
+    await heir.adelete()
     await store.aclose()
 
 
@@ -297,3 +305,16 @@ def _file(folder: Path, name: str, data: bytes) -> Path:
     path = folder / name
     path.write_bytes(data)
     return path
+
+
+def test_who_takes_an_expired_session_s_id_begins_anew(fleet: Fleet) -> None:
+    """What the earlier one left is removed before the first document of the new one is added."""
+    first = fleet.session(sid(), user_id="ann", ttl=1)
+    first.add_knowledge(HOLIDAYS.encode(), name="a.txt")
+    with fleet.server.client() as client:
+        wait_until(lambda: not client.exists(first.keys.meta), description="the session expired", timeout=10)
+    second = fleet.session(first.session_id, user_id="bob")
+    assert second.add_knowledge(PARKING.encode(), name="b.txt")["status"] == "added"  # type: ignore[call-overload]
+    assert [item["source"] for item in second.list_knowledge()] == ["b.txt"]
+    assert texts(second.search_knowledge("holiday or parking", limit=10)) == PARKING
+    assert second.delete()["documents"] == 1

@@ -20,7 +20,7 @@ from typing import Any, Final
 from broker_config.settings import Settings
 from sessions.errors import IndexUnavailable
 from sessions.knowledge_requests import AddKnowledge, CopyKnowledge, RemoveKnowledge, SearchKnowledge
-from sessions.scopes import lane_of
+from sessions.scopes import lane_of, outlived
 from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys
 from sessions.telemetry import get_logger
@@ -61,6 +61,7 @@ class Knowledge:
         lexical: LexicalModel,
     ) -> None:
         self._settings = settings
+        self._store = store
         self._ring = ring
         self._index = index
         self._embedding = embedding
@@ -82,6 +83,7 @@ class Knowledge:
         collection = await self._collection(request.collection)
         entry = self._entry(request, collection, content, op)
         scope = Scope(op.keys.tenant, request.scope)
+        await self._forget_outlived(op, scope)
         await self._shelf.settle(op, scope, going_on_with=entry.revision)
         before = await self._catalog.entry(op.keys, collection, request.source)
         if before is not None and before.revision == entry.revision:
@@ -164,10 +166,13 @@ class Knowledge:
 
     async def search(self, op: Operating, request: SearchKnowledge) -> list[dict[str, Any]]:
         """The best passages within the request's scopes, as dicts."""
+        scopes = [Scope(op.keys.tenant, name) for name in request.scopes if await self._visible(op.keys.tenant, name)]
+        if not scopes:
+            return []
         query = IndexQuery(
             dense=await self._embedding.embed_query(request.query),
             sparse=self._lexical.query(request.query),
-            scopes=[Scope(op.keys.tenant, name) for name in request.scopes],
+            scopes=scopes,
             limit=request.limit,
             sources=request.sources,
             metadata=request.filters,
@@ -189,13 +194,20 @@ class Knowledge:
 
     async def remove(self, op: Operating, request: RemoveKnowledge) -> dict[str, int]:
         """Remove a document, or all of a scope; how many documents and chunks there were."""
-        return await self._shelf.remove(op, Scope(op.keys.tenant, request.scope), request.source)
+        scope = Scope(op.keys.tenant, request.scope)
+        if await self._forget_outlived(op, scope) or request.outlived:
+            return {"sources": 0, "chunks": 0}
+        return await self._shelf.remove(op, scope, request.source)
 
     async def copy(self, op: Operating, request: CopyKnowledge) -> dict[str, int]:
         """Give this scope a copy of another one's documents, vectors included: nothing is embedded again."""
         origin = lane_of(op.keys.tenant, request.origin, self._settings.partitions)
-        await self._shelf.settle(op, Scope(op.keys.tenant, request.scope))
+        scope = Scope(op.keys.tenant, request.scope)
+        await self._forget_outlived(op, scope)
+        await self._shelf.settle(op, scope)
         copied = 0
+        if not await self._visible(op.keys.tenant, request.origin):
+            return {"sources": copied}
         async for entry in self._catalog.entries(origin):
             await self._copy_entry(op, request, origin, entry)
             copied += 1
@@ -219,6 +231,18 @@ class Knowledge:
         if not await self._shelf.complete(entry, scope):
             raise IndexUnavailable(f"{entry.source!r} was replaced while it was copied; it is copied again")
         await self._shelf.publish(op, scope, entry, before)
+
+    # --- whose ------------------------------------------------------------------------------------------
+
+    async def _visible(self, tenant: str, scope: str) -> bool:
+        return not await outlived(self._store, lane_of(tenant, scope, self._settings.partitions))
+
+    async def _forget_outlived(self, op: Operating, scope: Scope) -> bool:
+        """Remove what an earlier session of this id has left, before anything is done for this one."""
+        if not await outlived(self._store, op.keys):
+            return False
+        await self._shelf.remove(op, scope, None)
+        return True
 
     async def _with_words(self, lane: SessionKeys, points: Sequence[IndexPoint]) -> list[IndexPoint]:
         """Chunks of a lane with their texts, wherever those are kept."""

@@ -1,6 +1,6 @@
 #!lua
 -- Notes what became of documents: the list of a lane's knowledge, or the texts of their chunks.
--- KEYS 1 session base   (writes :sources hash or :texts hash; reads :lease, :turn:<id> hash)
+-- KEYS 1 session base   (writes :sources hash or :texts hash, :meta hash; reads :lease, :turn:<id> hash)
 -- KEYS 2 partition base (writes :lanes set)
 -- ARGV 1 turn id · 2 lease value · 3 sources | texts · 4... field, value ('' removes the field)
 -- Returns ok | lost (nothing written)
@@ -14,6 +14,13 @@ for i = 4, #ARGV, 2 do
 end
 -- The lanes that have documents: they are found by this when their session expires.
 if key == S .. ':sources' then
-  redis.call(redis.call('EXISTS', key) == 1 and 'SADD' or 'SREM', P .. ':lanes', ref())
+  local any, home = redis.call('EXISTS', key) == 1, string.match(S, '^([^~]*)~knowledge$')
+  redis.call(any and 'SADD' or 'SREM', P .. ':lanes', ref())
+  -- Whose they are: a session of this id that is made after this one expired is another one, perhaps another user's.
+  if not any then
+    redis.call('HDEL', S .. ':meta', 'of')
+  elseif home then
+    redis.call('HSETNX', S .. ':meta', 'of', redis.call('HGET', home .. ':meta', 'created') or '')
+  end
 end
 return { 'ok' }

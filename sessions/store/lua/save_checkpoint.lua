@@ -31,7 +31,8 @@ end
 
 -- The documents of the session's own knowledge, whose lane is in the same slot.
 local documents = {}
-for _, name in ipairs(redis.call('HKEYS', S .. '~knowledge:sources')) do
+local own = redis.call('HGET', S .. '~knowledge:meta', 'of') == redis.call('HGET', meta, 'created')
+for _, name in ipairs(own and redis.call('HKEYS', S .. '~knowledge:sources') or {}) do
   if string.sub(name, 1, 1) ~= '#' then documents[#documents + 1] = name end
 end
 local newest = redis.call('XREVRANGE', S .. ':memory:log', '+', '-', 'COUNT', 1)[1]
