@@ -267,7 +267,7 @@ def test_turn_workers_load_no_embedding_model(fleet: Fleet, session: Session) ->
 
 
 async def test_an_expired_session_leaves_no_documents(fleet: Fleet) -> None:
-    """Redis forgets the session by itself; retrieval workers remove what it left. Whoever takes its id sees none of it."""
+    """Redis forgets the session by itself; retrieval workers remove what it left. Whoever takes its id sees none."""
     session = fleet.session(sid(), ttl=1)
     await session.aadd_knowledge(HOLIDAYS)
     lane, store = session.keys.lane(KNOWLEDGE), async_store(fleet.settings)

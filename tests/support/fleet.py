@@ -171,18 +171,9 @@ class Fleet:
 def keys_without_ttl(server: Server) -> list[str]:
     """All keys of ours that neither expire nor are listed as permanent (docs/keys.md)."""
     permanent = (
-        *(
-            ":meta",
-            ":history",
-            ":turns",
-            ":agents",
-            ":state",
-            ":checkpoints",
-            ":memory",
-            ":memory:log",
-            ":memory:vectors",
-        ),
-        *(":sources", ":texts", ":lanes", ":fence", ":wakeups", "{fleet}:partitions", "{fleet}:index"),
+        *(":meta", ":history", ":turns", ":agents", ":state", ":checkpoints"),
+        *(":memory", ":memory:log", ":memory:vectors", ":sources", ":texts", ":lanes"),
+        *(":fence", ":wakeups", "{fleet}:partitions", "{fleet}:index"),
     )
     with server.client() as client:
         names = [raw.decode() for raw in client.scan_iter("sf:v1:*", count=1000)]
