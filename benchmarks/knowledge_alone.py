@@ -42,7 +42,6 @@ BASE = "bench"
 """The knowledge base that all chunks are in: its searches leave none of them out."""
 _SCOPE = f"base:{BASE}"
 _LOCAL_SEARCHES = 9  # they take long
-_BOOK = 3_000  # chunks: more than are embedded while it is searched
 
 
 def collection_of(points: int) -> str:
@@ -108,7 +107,7 @@ async def _searching(
     search = _search(knowledge, texts, collection)
     await search()
     alone = await timed(search, scale.searches)
-    async with _ingesting(knowledge, store, texts, collection):
+    async with _ingesting(knowledge, store, texts.book(scale.book), collection):
         busy = await timed(search, scale.searches)
     local = await _local(model, points) if points <= scale.local_most else None
     faster = "" if local is None else f"{local / quantile(alone, 0.5):.0f} x faster than local"
@@ -148,12 +147,10 @@ def _search(knowledge: Knowledge, texts: Texts, collection: str) -> Callable[[],
 
 
 @contextlib.asynccontextmanager
-async def _ingesting(knowledge: Knowledge, store: Any, texts: Texts, collection: str) -> AsyncIterator[None]:
+async def _ingesting(knowledge: Knowledge, store: Any, book: bytes, collection: str) -> AsyncIterator[None]:
     """Meanwhile, a document is taken in that never ends."""
     name = uuid.uuid4().hex
-    request = AddKnowledge(
-        scope=_SCOPE, collection=collection, source=name, origin="text", text=texts.book(_BOOK).decode()
-    )
+    request = AddKnowledge(scope=_SCOPE, collection=collection, source=name, origin="text", text=book.decode())
     op = _operating(store)
     adding = asyncio.create_task(knowledge.add(op, request))
     while not any(key.startswith("batch") for key in op.journal.steps):  # it reads and cuts first

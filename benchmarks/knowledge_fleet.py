@@ -16,7 +16,6 @@ from benchmarks.rig import Process, Rig, metered
 from benchmarks.scale import Say, Scale
 from sessions import Session
 
-_BOOK = 3_000  # chunks: more than are embedded while something else is measured
 _names = itertools.count()
 
 
@@ -28,9 +27,9 @@ def reader(rig: Rig, points: int, user_id: str | None = None) -> Session:
 
 
 @contextlib.contextmanager
-def ingesting(session: Session) -> Iterator[None]:
+def ingesting(session: Session, chunks: int) -> Iterator[None]:
     """Meanwhile, the fleet takes a document in that never ends."""
-    book = session.submit_knowledge(Texts().book(_BOOK), name=f"{uuid.uuid4().hex}.txt")
+    book = session.submit_knowledge(Texts().book(chunks), name=f"{uuid.uuid4().hex}.txt")
     next(each for each in book.progress() if each.stage == "embedding")  # it is read and cut first
     yield
     if book.status.final:
@@ -68,7 +67,7 @@ def searching(rig: Rig, scale: Scale, say: Say) -> list[Row]:
         say(f"{points:,} chunks: searched through the fleet")
         search(0)
         alone = latencies(scale.searches, search)
-        with ingesting(session):
+        with ingesting(session, scale.book):
             busy = latencies(scale.searches, search)
         rows += compared(f"search_knowledge() in {points:,} chunks, fleet", alone, busy)
     return rows

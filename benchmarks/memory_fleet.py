@@ -25,7 +25,7 @@ def memory_fleet(rig: Rig, scale: Scale, user: str, say: Say) -> list[Row]:
     rows = asyncio.run(_in_the_worker(rig, scale, session, say))
 
     def search(_: int) -> None:
-        assert session.search_memory(texts.sentence(6))
+        session.search_memory(texts.sentence(6))  # it may find none: six words that say nothing are like nothing
 
     say(f"{scale.memories:,} memories: searched through the fleet")
     cold = latencies(1, search)[0]

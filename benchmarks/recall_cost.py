@@ -54,7 +54,7 @@ def neighbours(rig: Rig, scale: Scale, say: Say) -> list[Row]:
     alone = turns()
     with _searchers(rig, points):
         searched = turns()
-        with ingesting(reader(rig, points)):
+        with ingesting(reader(rig, points), scale.book):
             both = turns()
     p50, p99 = (quantile(alone, share) * 1000 for share in (0.5, 0.99))
     rows = [Row("chat() while nobody searches, p50, ms", p50), Row("... p99, ms", p99)]

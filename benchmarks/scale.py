@@ -16,6 +16,7 @@ class Scale:
         points: sizes of collections that are searched, in chunks; the largest is not asked of qdrant-client's local
             mode: `local_most` is the most it is given.
         memories: of one user; searches: for each figure; pages: of the PDF that is taken in.
+        book: chunks of the document that is taken in while something else is measured; it must not come to its end.
     """
 
     turns: int = 2000
@@ -33,9 +34,11 @@ class Scale:
     memories: int = 10_000
     searches: int = 200
     pages: int = 24
+    book: int = 3_000
 
 
 QUICK = Scale(
     turns=60, rounds=1, blocking=20, bare=20, slow=50, streams=10, history=200, looks=10, in_flight=5, appends=40,
     points=(50, 200), local_most=50, memories=100, searches=10, pages=2,
+    book=400,
 )  # fmt: skip
