@@ -114,8 +114,9 @@ class KnowledgeMachine(RuleBasedStateMachine):
         scope = self.scope(tenant, name)
         self.run(self.index.publish(COLLECTION, scope, source, revision))
         if new := self.of(scope, source, revision):
+            others = set(self.of(scope, source)) - set(new)
+            self._forget(others & self.published)  # what is being written belongs to an operation that comes later
             self.published |= set(new)
-            self._forget(set(self.of(scope, source)) - set(new))
 
     @rule(tenant=TENANTS, name=NAMES, source=st.none() | SOURCES, revision=st.none() | REVISIONS)
     def remove(self, tenant: str, name: str, source: str | None, revision: str | None) -> None:

@@ -5,7 +5,7 @@ than one. So long work is cut into pieces between which other threads run: 256 p
 
 There is no graph (HNSW): a search scores the vectors that its filter lets through. With 100,000 chunks that takes 4 ms
 in a scope of 2,000 and 16 ms in one of 100,000, exactly; the graph would make 2.5 ms of these, approximately, and its
-building would stop the whole process for 106 s (docs/retrieval.md). Beyond that, a Qdrant server.
+building would stop the whole process for 106 s (docs/knowledge-index.md). Beyond that, a Qdrant server.
 """
 
 from __future__ import annotations
