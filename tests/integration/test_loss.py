@@ -78,6 +78,7 @@ def test_wakes_that_come_ten_times_run_a_turn_once(fleet: Fleet) -> None:
 def test_a_wake_for_a_session_that_is_not_there_is_harmless(fleet: Fleet) -> None:
     """A wake-up may outlive its session: it makes no key, and the worker goes on."""
     keys = SessionKeys.of("default", sid(), 256)
+    fleet.client.portal.call(fleet.client.open())  # it may be the first use of a client that another test made anew
     publish_wake(fleet.client.dispatcher._app, keys.ref, 0, "turns")
     assert fleet.session(sid()).Agent("A").chat("SAY on") == "on"
     with fleet.server.client() as client:
