@@ -122,9 +122,12 @@ def test_a_second_up_is_refused(shared: Place) -> None:
 
 def test_a_healthy_fleet_passes_the_doctor(shared: Place) -> None:
     """Exit status 0, with a warning that the model is none."""
-    wait_until(lambda: len(json.loads(shared.cli("workers", "--json").stdout)) == 2, description="two workers")
+    wait_until(
+        lambda: len(json.loads(shared.cli("workers", "--json").stdout)) == 3,
+        description="two workers, and one for retrieval",
+    )
     done = shared.cli("doctor")
-    assert "2 alive" in done.stdout
+    assert "3 alive" in done.stdout
     assert "SESSIONFLEET_MODEL" in done.stdout
 
 
@@ -268,6 +271,6 @@ def test_ctrl_c_ends_a_fleet_in_order(place: Place) -> None:
     assert place.up.wait(30) == 0
     assert not any(alive(pid) for pid in running)
     said = place.output()
-    assert said.index("stopping 1 workers") < said.index("server stopped")
+    assert said.index("stopping 2 workers") < said.index("server stopped")
     assert not (place.home.path / "fleet.json").exists()
     assert not [p for p in psutil.process_iter() if p.pid in running and p.status() != psutil.STATUS_ZOMBIE]

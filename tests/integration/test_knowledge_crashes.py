@@ -16,7 +16,7 @@ from tests.support.crashing import Bench, survives
 from tests.support.knowledge import open_engine
 from tests.support.servers import Server
 from workers.engine.ports import LeaseLost
-from workers.retrieval import knowledge as module
+from workers.retrieval import contents, knowledge
 from workers.retrieval.ports import Document, KnowledgeIndex, Section
 
 MOST_STEPS = 60
@@ -54,8 +54,8 @@ async def new_bench(
     server: Server, index: KnowledgeIndex, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[[], Bench]]:
     """Makes scopes of their own; batches of two chunks, texts in the store, so that there is much to go wrong."""
-    monkeypatch.setattr(module, "read_document", _read)
-    monkeypatch.setattr(module, "_BATCH", 2)
+    monkeypatch.setattr(contents, "read_document", _read)
+    monkeypatch.setattr(knowledge, "_BATCH", 2)
     settings = Settings(redis_url=server.url, knowledge_texts="store")
     store = async_store(settings)
     made: list[Bench] = []
