@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol
 
 from broker_config.settings import Settings
-from sessions.errors import BadRequest, SessionOwnerError
+from sessions.errors import BadRequest
 from sessions.memory_input import (
     json_dict,
     memory_id_text,
@@ -53,8 +53,8 @@ class MemoryClient(Protocol):
     memory: MemoryStore
     state: StateStore
 
-    async def owner(self, keys: SessionKeys) -> str | None:
-        """Who owns the session; connects first."""
+    async def owner_for(self, keys: SessionKeys, user_id: str | None) -> str | None:
+        """Whose memories a session reaches beside its own; connects first."""
         ...
 
     async def retrieve(self, keys: SessionKeys, request: OperationRequest, *, timeout: float | None = None) -> Any:
@@ -174,10 +174,7 @@ async def _user(session: Remembering) -> str | None:
     Raises:
         SessionOwnerError: it belongs to another user than the one named.
     """
-    owner = await session.client.owner(session.keys)
-    if session.user_id is not None and owner not in (None, session.user_id):
-        raise SessionOwnerError(f"session {session.keys.session_id!r} belongs to another user than {session.user_id!r}")
-    return session.user_id or owner
+    return await session.client.owner_for(session.keys, session.user_id)
 
 
 def _reached(user: str | None) -> tuple[ScopeName, ...]:
