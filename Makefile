@@ -44,7 +44,7 @@ format: $(READY)  ## bring the code into shape
 	$(BIN)/ruff format .
 
 lock: $(READY)  ## pin anew what pyproject.toml allows
-	$(BIN)/uv pip compile pyproject.toml --extra worker --extra documents --extra dev --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra worker --extra documents --extra gateway --extra dev --universal --python-version 3.11 --upgrade \
 		--no-header --no-emit-index-url --no-annotate --quiet --output-file requirements.lock
 
 clean:  ## remove what was built

@@ -157,12 +157,35 @@ class Settings(BaseSettings):
         description="Where chunks' texts are kept: in Qdrant (`index`), or in Redis, Qdrant having ids and vectors "
         "only (`store`). `auto`: `store` with `SESSIONFLEET_ENCRYPTION_KEYS`, else `index`.",
     )
+    gateway_host: str = Field("127.0.0.1", min_length=1, description="The address that `sessionfleet gateway` binds.")
+    gateway_port: int = Field(8000, ge=0, le=65535, description="Its port; 0 takes a free one.")
+    gateway_auth: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether callers of the gateway must show who they are. `auto`: unless it is bound to loopback and "
+        "there is neither an API key nor `SESSIONFLEET_GATEWAY_JWKS`.",
+    )
+    gateway_jwks: str | None = Field(
+        None, description="Where the keys of bearer tokens (JWT) are: a file, or an https URL. Unset: API keys only."
+    )
+    gateway_jwt_issuer: str | None = Field(None, description="The `iss` that tokens must have.")
+    gateway_jwt_audience: str | None = Field(None, description="The `aud` that tokens must have.")
+    gateway_jwt_tenant_claim: str = Field(
+        "tenant", min_length=1, description="The claim that names the tenant; SESSIONFLEET_TENANT where a token has none."
+    )
+    gateway_rate: int = Field(
+        600, ge=0, description="Requests a minute of one API key or token's user; 0: no limit. Keys may have their own."
+    )
+    gateway_concurrency: int = Field(
+        200, ge=0, description="Requests and streams that one of these has open at once; 0: no limit."
+    )
+    gateway_cors: Names = Field((), description="Origins whose pages may call the gateway, comma separated.")
+
     connect_timeout: float = Field(2.0, gt=0, description="Seconds until an unreachable server is an error.")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_json: bool = Field(False, description="Log one JSON object a line.")
 
-    @field_validator("imports", "queues", "hooks", mode="before")
+    @field_validator("imports", "queues", "hooks", "gateway_cors", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -95,9 +95,9 @@ class FleetConnection:
             self.dispatcher.close()
             await self.store.aclose()
 
-    def keys(self, session_id: str) -> SessionKeys:
-        """The keys of a session of this tenant."""
-        return SessionKeys.of(self.settings.tenant, session_id, self.settings.partitions)
+    def keys(self, session_id: str, tenant: str | None = None) -> SessionKeys:
+        """The keys of a session, of the settings' tenant if of no other."""
+        return SessionKeys.of(tenant or self.settings.tenant, session_id, self.settings.partitions)
 
     async def refuse_when_full(self) -> None:
         """New turns stop below maxmemory, so that those accepted have room to end (R10).

@@ -7,6 +7,10 @@
     │   ├── InvalidTool · InvalidState
     │   ├── AddressRefused               a URL leads where workers may not call
     │   └── InvalidImport                a module of SESSIONFLEET_IMPORTS cannot be used
+    ├── Unauthenticated(PermissionError) · Forbidden(PermissionError)   at the gateway
+    ├── TooManyRequests                  a limit of the gateway; `retry_after` says when to come again
+    ├── RequestTooLarge                  a request's body, at the gateway
+    ├── NotFound(LookupError)            what a request to the gateway names is not there
     ├── IdempotencyConflict
     ├── SessionBusy                      the mailbox is full, or policy="reject"
     ├── SessionOwnerError(PermissionError)
@@ -114,6 +118,31 @@ class AddressRefused(BadRequest):
 
 
 # --- the state of things ----------------------------------------------------------------------------------
+
+
+class Unauthenticated(SessionfleetError, PermissionError):
+    """Say who you are: send an API key (`sessionfleet keys api create`) or a bearer token."""
+
+
+class Forbidden(SessionfleetError, PermissionError):
+    """The API key or token does not allow this."""
+
+
+class TooManyRequests(SessionfleetError):
+    """This API key or user sends more than it may; come again later."""
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which to try again."""
+        return float(self.detail.get("retry_after", 1.0))
+
+
+class RequestTooLarge(SessionfleetError):
+    """The request's body is larger than the gateway takes."""
+
+
+class NotFound(SessionfleetError, LookupError):
+    """There is nothing of this name."""
 
 
 class IdempotencyConflict(SessionfleetError):

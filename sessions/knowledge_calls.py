@@ -67,8 +67,7 @@ async def _scopes(session: Knowing, scope: str | None) -> tuple[str, ...]:
 
 
 def _lane(session: Knowing, scope: str) -> SessionKeys:
-    settings = session.client.settings
-    return lane_of(settings.tenant, scope, settings.partitions)
+    return lane_of(session.keys.tenant, scope, session.client.settings.partitions)
 
 
 # --- what is asked --------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from sessions.retrieval_config import knowledge_at
 from sessions.retrieval_config import knowledge_config as knowledge_of
 from sessions.retrieval_config import memory_config as memory_of
 from sessions.state import StateMethods
-from sessions.store.keys import new_session_id, split_turn_id, valid_session_id
+from sessions.store.keys import new_session_id, split_turn_id, valid_session_id, valid_tenant
 from sessions.turn import Turn
 
 
@@ -31,6 +31,8 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
 
     Args:
         session_id: letters, digits and `._:@-`, up to 128; made up when None.
+        tenant: whose sessions these are, where one process serves several; SESSIONFLEET_TENANT when None. What one
+            tenant has, no other one sees.
         user_id: who uses it. The first user owns the session, another one gets SessionOwnerError. None claims no
             identity: a trusted backend acts as whoever owns it.
         queue: the workers that serve it: "vip" means those of `turns.vip`. Fixed by the session's first turn.
@@ -68,6 +70,7 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
         memory_config: object = None,
         knowledge: object = None,
         knowledge_config: object = None,
+        tenant: str | None = None,
         settings: Settings | None = None,
     ) -> None:
         self.session_id = new_session_id() if session_id is None else valid_session_id(session_id)
@@ -81,7 +84,7 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
         self.memory = memory_of(memory_config if memory is None else memory)
         self.knowledge = knowledge_of(knowledge_config if knowledge is None else knowledge)
         self._settings = settings
-        self.keys = self.client.keys(self.session_id)
+        self.keys = self.client.keys(self.session_id, None if tenant is None else valid_tenant(tenant))
 
     def __repr__(self) -> str:
         return f"Session({self.session_id!r})"
@@ -97,7 +100,7 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
         return self._settings
 
     def sibling(self, session_id: str) -> Session:
-        """Another session of the same kind: same queue, ttl and fleet, and no user."""
+        """Another session of the same kind: same tenant, queue, ttl and fleet, and no user."""
         return Session(
             session_id,
             queue=self.queue,
@@ -107,6 +110,7 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
             waiting_blocks=self.waiting_blocks,
             memory=self.memory,
             knowledge=self.knowledge,
+            tenant=self.keys.tenant,
             settings=self._settings,
         )
 

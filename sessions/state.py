@@ -123,7 +123,7 @@ async def _scope(session: _Stateful, key: str) -> StateScope:
     if key.startswith(TEMP):
         raise InvalidState(f"state key {key!r}: `temp:` lives within one turn, where tools see it in their context")
     client = session.client
-    tenant, partitions = client.settings.tenant, client.settings.partitions
+    tenant, partitions = session.keys.tenant, client.settings.partitions
     if key.startswith(APP):
         return wide_scope(tenant, None, partitions)
     if not key.startswith(USER):

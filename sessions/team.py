@@ -11,6 +11,7 @@ from sessions.arguments import message_text, short_text
 from sessions.errors import BadRequest, UnknownAgent
 from sessions.protocol import AgentConfig, MemberSpec, TaskSpec, TeamSpec
 from sessions.session import Session
+from sessions.store.keys import valid_tenant
 from sessions.team_result import TeamResult
 from sessions.team_run import Members, TeamRun, astart_run, start_run
 
@@ -68,6 +69,7 @@ class AgentTeam:
         manager_model: the model of the manager; None for the workers' default.
         manager: an agent to be the manager, instead of `manager_model`.
         user_id: whose run it is; by default the user of the agents' sessions.
+        tenant: likewise; the tenant of the agents' sessions, or of the settings.
         queue: the workers that serve the run, and the tasks of stand-alone agents.
         settings: another fleet than the environment's.
 
@@ -85,6 +87,7 @@ class AgentTeam:
         manager: Agent | None = None,
         user_id: str | None = None,
         queue: str = "turns",
+        tenant: str | None = None,
         settings: Settings | None = None,
     ) -> None:
         if process not in _PROCESSES:
@@ -93,6 +96,7 @@ class AgentTeam:
         self.process = process
         self.user_id = _user(self.agents) if user_id is None else short_text("user_id", user_id)
         self._settings = settings or _settings(self.agents)
+        self._tenant = _tenant(self.agents) if tenant is None else valid_tenant(tenant)
         self._queue = Session(queue=queue, settings=self._settings).queue
         boss = _manager(process, manager_model, manager)
         self.spec = TeamSpec(
@@ -136,7 +140,7 @@ class AgentTeam:
         return start_run(self._run_of(), timeout, idempotency_key)
 
     def _run_of(self) -> Members:
-        return Members(self.spec, self.user_id, self._settings)
+        return Members(self.spec, self.user_id, self._tenant, self._settings)
 
     # --- what is sent -----------------------------------------------------------------------------------
 
@@ -246,6 +250,13 @@ def _user(agents: Sequence[Agent]) -> str | None:
             "what one of them said would reach the other's session; make a team for each user"
         )
     return next(iter(users), None)
+
+
+def _tenant(agents: Sequence[Agent]) -> str | None:
+    tenants = {agent.session.keys.tenant for agent in agents if not agent.stand_alone}
+    if len(tenants) > 1:
+        raise BadRequest(f"the agents' sessions belong to different tenants ({', '.join(sorted(map(repr, tenants)))})")
+    return next(iter(tenants), None)
 
 
 def _settings(agents: Sequence[Agent]) -> Settings | None:

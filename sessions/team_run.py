@@ -28,19 +28,23 @@ class TeamRun(Turn):
     """
 
     @classmethod
-    def attach(cls, run_id: str, *, user_id: str | None = None, settings: Settings | None = None) -> Self:
+    def attach(
+        cls, run_id: str, *, user_id: str | None = None, tenant: str | None = None, settings: Settings | None = None
+    ) -> Self:
         """A run by its id, from any process.
 
         Raises:
             InvalidTurnId: it is no id of a run.
             SessionOwnerError: the run belongs to another user.
         """
-        return cls._of(_session_of(run_id, user_id, settings).turn(run_id))
+        return cls._of(_session_of(run_id, user_id, tenant, settings).turn(run_id))
 
     @classmethod
-    async def aattach(cls, run_id: str, *, user_id: str | None = None, settings: Settings | None = None) -> Self:
+    async def aattach(
+        cls, run_id: str, *, user_id: str | None = None, tenant: str | None = None, settings: Settings | None = None
+    ) -> Self:
         """A run by its id, from any process; see `attach`."""
-        return cls._of(await _session_of(run_id, user_id, settings).aturn(run_id))
+        return cls._of(await _session_of(run_id, user_id, tenant, settings).aturn(run_id))
 
     @classmethod
     def _of(cls, turn: Turn) -> Self:
@@ -68,6 +72,7 @@ class Members:
 
     spec: TeamSpec
     user_id: str | None
+    tenant: str | None
     settings: Settings | None
 
 
@@ -101,7 +106,13 @@ class _Asked:
         """
         user_id = await self._user()
         spec = self._team.spec
-        session = Session(_session_id(user_id, self._key), user_id, queue=spec.queue, settings=self._team.settings)
+        session = Session(
+            _session_id(user_id, self._key),
+            user_id,
+            queue=spec.queue,
+            tenant=self._team.tenant,
+            settings=self._team.settings,
+        )
         part = await self.client.submit(session.keys, self._order(user_id))
         return TeamRun(self.client, session.keys, part, OutputType.of(TeamResult))
 
@@ -109,7 +120,7 @@ class _Asked:
         """Whose run it is: who says so, else whoever owns the agents' sessions."""
         user_id = self._team.user_id
         for session_id in sorted({member.session for member in self._team.spec.members if member.session}):
-            keys = self.client.keys(session_id)
+            keys = self.client.keys(session_id, self._team.tenant)
             await self.client.check_owner(keys, user_id)
             user_id = user_id or await self.client.owner(keys)
         return user_id
@@ -139,5 +150,5 @@ def _session_id(user_id: str | None, idempotency_key: str | None) -> str:
     return f"team-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
-def _session_of(run_id: str, user_id: str | None, settings: Settings | None) -> Session:
-    return Session(split_turn_id(run_id)[0], user_id, settings=settings)
+def _session_of(run_id: str, user_id: str | None, tenant: str | None, settings: Settings | None) -> Session:
+    return Session(split_turn_id(run_id)[0], user_id, tenant=tenant, settings=settings)

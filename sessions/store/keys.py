@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import uuid_utils
 
-from sessions.errors import InvalidSessionId, InvalidTurnId
+from sessions.errors import BadRequest, InvalidSessionId, InvalidTurnId
 
 ROOT = "sf:v1"
 FLEET = f"{ROOT}:{{fleet}}"
@@ -26,6 +26,8 @@ INDEX = f"{FLEET}:index"
 
 WIDE_APP = "~app"
 
+# SESSIONFLEET_TENANT allows the same: a tenant's name has no ':', which parts it from the session in a key.
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z")
 # A session, or what is not a session's, with the name of a lane.
 _LANE_ID = re.compile(r"(~[a-z]+:[A-Za-z0-9._%-]+|[A-Za-z0-9][A-Za-z0-9._:@-]{0,127})~[a-z]+\Z")
@@ -47,6 +49,17 @@ def valid_session_id(session_id: object) -> str:
         return session_id
     shown = repr(session_id if not isinstance(session_id, str) else session_id[:140])
     raise InvalidSessionId(f"session id {shown}: {InvalidSessionId.__doc__}")
+
+
+def valid_tenant(tenant: object) -> str:
+    """Return the tenant's name, or refuse it.
+
+    Raises:
+        BadRequest: it is not a string of 1 to 64 allowed characters.
+    """
+    if isinstance(tenant, str) and _TENANT.match(tenant):
+        return tenant
+    raise BadRequest(f"tenant {tenant!r}: letters, digits and '._@-', 1 to 64 of them, the first a letter or digit")
 
 
 def new_session_id() -> str:

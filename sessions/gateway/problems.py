@@ -1,0 +1,175 @@
+"""Errors as problem details (RFC 9457): the class says the status, the message is for people, nothing inner gets out."""
+
+from __future__ import annotations
+
+import http
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from sessions import errors
+from sessions.errors import SessionfleetError
+from sessions.gateway.request_id import request_id_of
+from sessions.telemetry import get_logger
+
+_log = get_logger(__name__)
+MEDIA_TYPE: Final = "application/problem+json"
+URN: Final = "urn:sessionfleet:error:"
+
+STATUS_OF: Final[dict[type[Exception], int]] = {
+    errors.MessageTooLarge: 413,
+    errors.RequestTooLarge: 413,
+    errors.BadRequest: 422,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.SessionOwnerError: 403,
+    errors.TooManyRequests: 429,
+    errors.SessionBusy: 429,
+    errors.SessionExpired: 410,
+    errors.NotFound: 404,
+    errors.TurnNotFound: 404,
+    errors.CallNotFound: 404,
+    errors.StateNotFoundError: 404,
+    errors.IdempotencyConflict: 409,
+    errors.StateConflict: 409,
+    errors.SessionExists: 409,
+    errors.CallAnswered: 409,
+    errors.StaleCursor: 409,
+    errors.NoWorkerAlive: 503,
+    errors.ResultTimeout: 504,
+    errors.TurnCancelled: 409,
+    errors.TurnRefused: 403,
+    errors.TurnDeadlineExceeded: 504,
+    errors.DocumentError: 422,
+    errors.RetrievalUnavailable: 503,
+    errors.TurnFailed: 502,
+    errors.BackendError: 503,
+}
+"""The status of an error: that of the first of its classes which is listed."""
+
+_RETRY_AFTER: Final = {429: 1.0, 503: 2.0}
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:sessionfleet:error:TurnNotFound",
+                    "title": "Not Found",
+                    "status": 404,
+                    "detail": "turn 'chat-1~0192f5c4e8d17e3c8e3c5b7f0a9d4e21': There is no such turn: it expired, its "
+                    "session was deleted, or it never was.",
+                    "instance": "/v1/sessions/chat-1/turns/chat-1~0192f5c4e8d17e3c8e3c5b7f0a9d4e21",
+                    "request_id": "5f0c7a0e3b1d4e0f9a86d7b2c4e1f3a5",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="`urn:sessionfleet:error:<class of sessions.errors>`, or `about:blank`.")
+    title: str
+    status: int
+    detail: str = Field(description="What happened and what to do, for people.")
+    instance: str = Field(description="The path that was asked for.")
+    request_id: str = Field(description="Say it when you ask for help: it stands in the gateway's log.")
+    errors: list[dict[str, Any]] | None = Field(None, description="What is wrong where in the request.")
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of these statuses."""
+    return {
+        status: {
+            "model": Problem,
+            "description": http.HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def status_of(error: SessionfleetError) -> int:
+    """The HTTP status that says what an error says."""
+    return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
+
+
+def problem_response(
+    request: Request,
+    status: int,
+    detail: str,
+    *,
+    kind: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    wrong: list[dict[str, Any]] | None = None,
+) -> JSONResponse:
+    """A response that says what went wrong."""
+    problem = Problem(
+        type="about:blank" if kind is None else URN + kind,
+        title=http.HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        request_id=request_id_of(request.scope),
+        errors=wrong,
+    )
+    return JSONResponse(
+        problem.model_dump(mode="json", exclude_none=True), status, dict(headers or {}), media_type=MEDIA_TYPE
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of this application answered as a problem."""
+    app.add_exception_handler(SessionfleetError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _routing)
+    app.add_exception_handler(Exception, _unknown)
+
+
+async def _known(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SessionfleetError)  # noqa: S101 - registered for no other
+    status = status_of(error)
+    headers = {"WWW-Authenticate": 'Bearer realm="sessionfleet"'} if status == 401 else {}
+    if status in _RETRY_AFTER:
+        after = error.retry_after if isinstance(error, errors.TooManyRequests) else _RETRY_AFTER[status]
+        headers["Retry-After"] = str(max(1, math.ceil(after)))
+    detail = str(error)
+    if isinstance(error, errors.BackendError) or status == 500:
+        # Addresses of servers behind the gateway, and what they said, are for its log.
+        _log.warning("request_failed", request_id=request_id_of(request.scope), error=repr(error))
+        detail = _said(type(error))
+    elif isinstance(error, errors.TurnFailed) and detail.startswith("internal error"):
+        detail = _said(type(error))
+    return problem_response(request, status, detail, kind=type(error).__name__, headers=headers)
+
+
+def _said(kind: type[Exception]) -> str:
+    """The class's own sentence, as far as it is for callers: what to set is for those who run the fleet."""
+    return re.split(r"[;:]", (kind.__doc__ or "It failed.").strip(), maxsplit=1)[0].rstrip(".") + "."
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for no other
+    wrong = [{"in": ".".join(map(str, one["loc"])), "says": one["msg"]} for one in error.errors()]
+    shown = "; ".join(f"{one['in']}: {one['says']}" for one in wrong[:5])
+    return problem_response(request, 422, shown or "the request cannot be read", kind="BadRequest", wrong=wrong)
+
+
+async def _routing(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for no other
+    return problem_response(request, error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _unknown(request: Request, error: Exception) -> JSONResponse:
+    _log.error("request_broke", request_id=request_id_of(request.scope), path=request.url.path, exc_info=error)
+    return problem_response(
+        request, 500, "The gateway failed; the people who run it find the cause in its log under the request id."
+    )

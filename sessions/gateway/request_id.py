@@ -1,0 +1,42 @@
+"""A name for each request: the caller's own, or one made up; in the response, in problems and in the log."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import uuid_utils
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER: Final = "X-Request-ID"
+_KEY: Final = "sessionfleet.request_id"
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+
+
+def request_id_of(scope: Scope) -> str:
+    """The name of the request that is served."""
+    return str(scope.get(_KEY, ""))
+
+
+class RequestId:
+    """Gives each request its name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request under its name."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        name = given if _PLAIN.match(given) else uuid_utils.uuid4().hex
+        scope[_KEY] = name
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = name
+            await send(message)
+
+        await self._app(scope, receive, named)
