@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     gateway_jwt_issuer: str | None = Field(None, description="The `iss` that tokens must have.")
     gateway_jwt_audience: str | None = Field(None, description="The `aud` that tokens must have.")
     gateway_jwt_tenant_claim: str = Field(
-        "tenant", min_length=1, description="The claim that names the tenant; SESSIONFLEET_TENANT where a token has none."
+        "tenant", min_length=1, description="The claim that names the tenant; `SESSIONFLEET_TENANT` where it is absent."
     )
     gateway_rate: int = Field(
         600, ge=0, description="Requests a minute of one API key or token's user; 0: no limit. Keys may have their own."

@@ -89,6 +89,14 @@ class Agent:
         # Given by its name alone, the session's own configuration of that name is meant (S17).
         self._stored = b"" if self.config.plain and instructions is None else self.config.model_dump_json().encode()
 
+    @classmethod
+    def of_config(cls, config: AgentConfig, session: Session) -> Agent:
+        """An agent as it is configured, which need not have come from this process; answers are plain JSON."""
+        agent = cls(config.name, session=session)
+        agent.config = config
+        agent._stored = config.model_dump_json().encode()
+        return agent
+
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, session={self.session.session_id!r})"
 

@@ -11,7 +11,7 @@ import typer
 
 from broker_config.embedded import EmbeddedServerError
 from broker_config.settings import SettingsError
-from sessions.cli import chat, dead, doctor, fleet, keys, knowledge, memory, turns, worker
+from sessions.cli import chat, dead, doctor, fleet, gateway, keys, knowledge, memory, turns, worker
 from sessions.cli.output import print_error
 from sessions.errors import SessionfleetError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command()(fleet.up)
 app.command()(fleet.down)
 app.command(context_settings=worker.PASS_ON)(worker.worker)
+app.command()(gateway.gateway)
 app.command()(fleet.workers)
 app.command()(doctor.doctor)
 app.command()(chat.chat)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, cast
 
 from fastapi import Depends, Header, Request, Security
-from fastapi.security import APIKeyHeader, HTTPBasic, HTTPBearer, SecurityScopes
+from fastapi.openapi import models as openapi
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
 
 from broker_config.settings import Settings
 from sessions.client import FleetClient, get_client
@@ -32,7 +34,7 @@ class Limits(Protocol):
 class NoLimits:
     """Whoever asks is let in."""
 
-    def admit(self, principal: Principal) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 - whoever it is
+    def admit(self, principal: Principal) -> AbstractAsyncContextManager[None]:
         """Let in."""
         return nullcontext()
 
@@ -77,25 +79,20 @@ def gateway_of(request: Request) -> Gateway:
     return cast(Gateway, request.app.state.gateway)
 
 
-# OpenAPI shows by these what credentials there are; what a request has is read by the authenticator, in one place.
-class _Bearer(HTTPBearer):
-    async def __call__(self, request: Request) -> None:
+class _Shown(SecurityBase):
+    """A way to say who one is, for OpenAPI; what a request has is read by the authenticator, in one place."""
+
+    def __init__(self, name: str, model: openapi.SecurityBase) -> None:
+        self.scheme_name = name
+        self.model = model
+
+    async def __call__(self) -> None:
         """Look at nothing."""
 
 
-class _Basic(HTTPBasic):
-    async def __call__(self, request: Request) -> None:  # type: ignore[override]
-        """Look at nothing."""
-
-
-class _ApiKey(APIKeyHeader):
-    async def __call__(self, request: Request) -> None:
-        """Look at nothing."""
-
-
-_BEARER = _Bearer(auto_error=False, scheme_name="bearer", description="An API key, or a JWT.")
-_BASIC = _Basic(auto_error=False, scheme_name="basic", description="An API key as the password.")
-_API_KEY = _ApiKey(auto_error=False, scheme_name="apiKey", name="X-API-Key", description="An API key.")
+_BEARER = _Shown("bearer", openapi.HTTPBearer(description="An API key, or a JWT."))
+_BASIC = _Shown("basic", openapi.HTTPBase(scheme="basic", description="An API key as the password."))
+_API_KEY = _Shown("apiKey", openapi.APIKey.model_validate({"in": "header", "name": "X-API-Key"}))
 
 
 async def caller(

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): the class says the status, the message is for people, nothing inner gets out."""
+"""Errors as problem details (RFC 9457): the class says the status, the message what to do; nothing inner gets out."""
 
 from __future__ import annotations
 

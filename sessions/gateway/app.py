@@ -1,0 +1,74 @@
+"""Puts the gateway together: `create_app(settings)` is an ASGI application that any server can serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from broker_config.settings import Settings, load_settings
+from sessions.gateway import problems
+from sessions.gateway.authenticator import Authenticator, Everybody
+from sessions.gateway.body_limit import BodyLimit
+from sessions.gateway.caller import Gateway, Limits, NoLimits
+from sessions.gateway.request_id import HEADER, RequestId
+from sessions.gateway.routes import agent, ready, turns
+
+_ABOUT: Final = """\
+Conversations with agents that outlive any process. A message is accepted for good, its turn runs on any worker of the
+fleet, and any client follows it by its id. Errors are problem details (RFC 9457).
+"""
+_ROUTERS: Final = (agent.router, ready.router, turns.router)
+_ENVELOPE: Final = 64 * 1024
+"""Bytes that a body may have beside the message or document in it."""
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    authenticator: Authenticator | None = None,
+    limits: Limits | None = None,
+    hosts: Sequence[str] = ("*",),
+) -> FastAPI:
+    """The gateway as an application.
+
+    Args:
+        settings: the fleet; that of the environment by default.
+        authenticator: tells who asks; by default everybody may do everything, so bind to loopback only.
+        limits: what one credential may ask for; none by default.
+        hosts: the names that it answers to. Without authentication, a page whose name is made to lead here
+            (DNS rebinding) must not be served.
+    """
+    settings = settings or load_settings()
+    app = FastAPI(
+        title="Sessionfleet",
+        version=version("sessionfleet"),
+        description=_ABOUT,
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.gateway = Gateway(settings, authenticator or Everybody(settings.tenant), limits or NoLimits())
+    for router in _ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    # JSON may write one byte as six.
+    body_limit = 6 * settings.message_limit_bytes + _ENVELOPE
+    app.add_middleware(
+        BodyLimit, limit=body_limit, upload_limit=max(body_limit, settings.document_limit_bytes + _ENVELOPE)
+    )
+    if settings.gateway_cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.gateway_cors),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Location", "Retry-After", "Preference-Applied", HEADER],
+        )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_middleware(RequestId)
+    return app

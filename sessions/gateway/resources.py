@@ -1,0 +1,98 @@
+"""What responses hold, as OpenAPI shows it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sessions.protocol import TurnError, TurnStatus, Usage
+from sessions.store.turns import TurnRecord
+
+_TURN_ID = "chat-1~0192f5c4e8d17e3c8e3c5b7f0a9d4e21"
+_TURN = f"/v1/sessions/chat-1/turns/{_TURN_ID}"
+
+
+class Links(BaseModel):
+    """Where to go on."""
+
+    self: str
+    events: str
+    cancel: str
+    approvals: str | None = None
+
+
+class TurnResource(BaseModel):
+    """A turn: one message and what came of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": _TURN_ID,
+                    "session_id": "chat-1",
+                    "status": "succeeded",
+                    "attempt": 1,
+                    "result": "Hello Alice!",
+                    "error": None,
+                    "usage": {"requests": 1, "input_tokens": 61, "output_tokens": 9, "tool_calls": 0, "cost": 0.0},
+                    "accepted_at": "2026-11-26T12:00:00.120Z",
+                    "started_at": "2026-11-26T12:00:00.124Z",
+                    "ended_at": "2026-11-26T12:00:01.480Z",
+                    "links": {
+                        "self": _TURN,
+                        "events": f"{_TURN}/events",
+                        "cancel": f"{_TURN}/cancel",
+                        "approvals": f"{_TURN}/approvals",
+                    },
+                }
+            ]
+        }
+    )
+
+    id: str
+    session_id: str
+    status: TurnStatus
+    attempt: int = Field(description="How often it was begun: 0 while it is queued.")
+    result: Any = Field(None, description="The answer: a text, or an object of the agent's output schema.")
+    error: TurnError | None = Field(None, description="Why it ended without an answer.")
+    usage: Usage | None = None
+    accepted_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    links: Links
+
+    @classmethod
+    def of(cls, record: TurnRecord, turn_id: str, path: str, *, approvals: bool = True) -> TurnResource:
+        """A record as it is shown at a path."""
+        session_id = turn_id.rpartition("~")[0]
+        return cls(
+            id=turn_id,
+            session_id=session_id,
+            status=record.status,
+            attempt=record.attempt,
+            result=None if record.result is None else json.loads(record.result)["output"],
+            error=record.error,
+            usage=record.usage,
+            accepted_at=_time(record.accepted_ms),
+            started_at=None if record.started_ms is None else _time(record.started_ms),
+            ended_at=None if record.ended_ms is None else _time(record.ended_ms),
+            links=Links(
+                self=path,
+                events=f"{path}/events",
+                cancel=f"{path}/cancel",
+                approvals=f"{path}/approvals" if approvals else None,
+            ),
+        )
+
+
+def turn_path(session_id: str, turn_id: str) -> str:
+    """Where a turn is."""
+    return f"/v1/sessions/{quote(session_id)}/turns/{quote(turn_id, safe='~')}"
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,0 +1,115 @@
+"""`POST /agent`, as the documents' server and PraisonAI's clients have it: one message in, the answer out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sessions.gateway.agents import ASSISTANT, named_agent
+from sessions.gateway.caller import Writer
+from sessions.gateway.problems import responses
+from sessions.gateway.routes.turns import IdempotencyKey
+from sessions.protocol import TurnStatus
+from sessions.store.keys import new_session_id
+
+router = APIRouter(tags=["agent"])
+
+
+class Message(BaseModel):
+    """A message, in either dialect: `message` as in the documents, `query` as PraisonAI's clients send it."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [
+                {"message": "My name is Alice", "session_id": "chat-1"},
+                {"query": "What is my name?", "session_id": "chat-1", "user_id": "default_user"},
+            ]
+        },
+    )
+
+    message: str | None = None
+    query: str | None = None
+    session_id: str | None = Field(None, description="Made up when absent, and in the answer.")
+    user_id: str | None = Field(None, max_length=256)
+
+    @model_validator(mode="after")
+    def _one(self) -> Message:
+        if not (self.message or self.query):
+            raise ValueError("send the text as `message`, or as `query`")
+        if self.message and self.query and self.message != self.query:
+            raise ValueError("`message` and `query` differ: send one of them")
+        return self
+
+    @property
+    def text(self) -> str:
+        """What is said."""
+        return self.message or self.query or ""
+
+
+class Metadata(BaseModel):
+    """What goes with an answer."""
+
+    agent_name: str
+    timestamp: datetime
+    turn_id: str
+    status: TurnStatus
+
+
+class Reply(BaseModel):
+    """An answer, in both dialects."""
+
+    content: Any = Field(description="The answer; `response` is the same.")
+    response: Any
+    session_id: str
+    metadata: Metadata
+
+
+class Health(BaseModel):
+    """That the gateway answers; nothing is looked up for it."""
+
+    status: Literal["ok"] = "ok"
+    agent: str = ASSISTANT
+    server: Literal["sessionfleet"] = "sessionfleet"
+    version: str
+    api: Literal["v1"] = "v1"
+
+
+_FAILURES = responses(401, 403, 404, 409, 413, 429, 502, 503, 504)
+
+
+@router.get("/health", summary="Is the gateway there?")
+@router.get("/agent/health", summary="Is the default agent there?")
+async def health() -> Health:
+    """Alive; `/ready` says whether work can be done."""
+    return Health(version=version("sessionfleet"))
+
+
+@router.get("/agent/{name}/health", summary="Is an agent there?")
+async def agent_health(name: str) -> Health:
+    """Alive. Whether there is an agent of this name is looked up when it is asked."""
+    return Health(version=version("sessionfleet"), agent=name)
+
+
+@router.post("/agent", response_model=Reply, responses=_FAILURES, summary="Ask the default agent")
+async def ask(body: Message, caller: Writer, idempotency_key: IdempotencyKey = None) -> Reply:
+    """Waits for the answer. Who hangs up ends the waiting, never the turn."""
+    return await ask_named(ASSISTANT, body, caller, idempotency_key)
+
+
+@router.post("/agent/{name}", response_model=Reply, responses=_FAILURES, summary="Ask an agent")
+async def ask_named(name: str, body: Message, caller: Writer, idempotency_key: IdempotencyKey = None) -> Reply:
+    """Waits for the answer; see `POST /agent`."""
+    user = caller.principal.user_for(body.user_id) if body.user_id is not None else caller.user
+    session = caller.session_of(user, body.session_id or new_session_id())
+    agent = await named_agent(caller, session, name)
+    turn = await agent.asubmit(body.text, idempotency_key=idempotency_key)
+    content = await turn.aresult()
+    metadata = Metadata(
+        agent_name=agent.name, timestamp=datetime.now(UTC), turn_id=turn.id, status=TurnStatus.SUCCEEDED
+    )
+    return Reply(content=content, response=content, session_id=session.session_id, metadata=metadata)

@@ -1,0 +1,34 @@
+"""`GET /ready`: whether work can be done, for load balancers."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from sessions.errors import NoWorkerAlive
+from sessions.gateway.caller import gateway_of
+from sessions.gateway.problems import responses
+
+router = APIRouter(tags=["health"])
+
+
+class Readiness(BaseModel):
+    """The store answers, and somebody works."""
+
+    status: str = "ready"
+    workers: int
+
+
+@router.get("/ready", responses=responses(503), summary="Can work be done?")
+async def ready(request: Request) -> Readiness:
+    """503 where the store does not answer, or no worker lives."""
+    client = gateway_of(request).client
+
+    async def look() -> int:
+        await client.open()
+        return len(await client.workers(fresh=True))
+
+    workers = await client.portal.acall(look())
+    if not workers:
+        raise NoWorkerAlive("no worker lives; turns are accepted, and wait for one")
+    return Readiness(workers=workers)
