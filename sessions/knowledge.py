@@ -7,33 +7,37 @@ of the tenant may attach to. No search leaves its scopes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
+from sessions import knowledge_calls
 from sessions.arguments import short_text
-from sessions.knowledge_calls import (
-    Knowing,
-    Told,
-    add,
-    add_blocking,
-    clear,
-    list_sources,
-    operation_of,
-    received,
-    received_blocking,
-    remove,
-    search,
-    submit,
-)
+from sessions.knowledge_adding import Told, add, add_blocking, received, received_blocking
 from sessions.operation import Operation
+from sessions.session_ports import HasPortal, KnowledgeCalls
+
+
+class _Session(Protocol):
+    """What of a session these methods need."""
+
+    _knowledge_calls: ClassVar[KnowledgeCalls]
+
+    @property
+    def client(self) -> HasPortal: ...
+
+    async def asubmit_knowledge(self, source: object, **options: Any) -> Operation: ...
+
+    def submit_knowledge(self, source: object, **options: Any) -> Operation: ...
 
 
 class KnowledgeMethods:
     """The knowledge methods of `Session`, each with its async twin."""
 
+    _knowledge_calls: ClassVar[KnowledgeCalls] = knowledge_calls
+
     # --- add --------------------------------------------------------------------------------------------
 
     async def aadd_knowledge(
-        self: Knowing, source: object, *, progress: Told | None = None, **options: Any
+        self: _Session, source: object, *, progress: Told | None = None, **options: Any
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Take in a document, or several, and wait until they can be found.
 
@@ -57,41 +61,41 @@ class KnowledgeMethods:
         return await add(self, source, progress, options)
 
     def add_knowledge(
-        self: Knowing, source: object, *, progress: Told | None = None, **options: Any
+        self: _Session, source: object, *, progress: Told | None = None, **options: Any
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Take in a document, or several; see `aadd_knowledge`."""
         if isinstance(source, list | tuple):
             return [received_blocking(self, one, progress, options) for one in source]
         return add_blocking(self, source, progress, options)
 
-    async def asubmit_knowledge(self: Knowing, source: object, **options: Any) -> Operation:
+    async def asubmit_knowledge(self: _Session, source: object, **options: Any) -> Operation:
         """Have one document accepted and return at once; it will be taken in, whatever happens to this process.
 
         Args:
             options: as `aadd_knowledge`, and `idempotency_key`.
         """
-        return await self.client.portal.acall(submit(self, source, **options))
+        return await self.client.portal.acall(self._knowledge_calls.submit(self, source, **options))
 
-    def submit_knowledge(self: Knowing, source: object, **options: Any) -> Operation:
+    def submit_knowledge(self: _Session, source: object, **options: Any) -> Operation:
         """Have one document accepted and return at once; see `asubmit_knowledge`."""
-        return self.client.portal.call(submit(self, source, **options))
+        return self.client.portal.call(self._knowledge_calls.submit(self, source, **options))
 
-    async def aoperation(self: Knowing, operation_id: str) -> Operation:
+    async def aoperation(self: _Session, operation_id: str) -> Operation:
         """A document on its way in, by the id of its operation, from any process.
 
         Raises:
             InvalidTurnId: it is none, or of a scope that this session is not attached to. SessionOwnerError.
         """
-        return await self.client.portal.acall(operation_of(self, operation_id))
+        return await self.client.portal.acall(self._knowledge_calls.operation_of(self, operation_id))
 
-    def operation(self: Knowing, operation_id: str) -> Operation:
+    def operation(self: _Session, operation_id: str) -> Operation:
         """A document on its way in, by the id of its operation; see `aoperation`."""
-        return self.client.portal.call(operation_of(self, operation_id))
+        return self.client.portal.call(self._knowledge_calls.operation_of(self, operation_id))
 
     # --- find -------------------------------------------------------------------------------------------
 
     async def asearch_knowledge(
-        self: Knowing,
+        self: _Session,
         query: str,
         limit: int = 5,
         filters: Mapping[str, Any] | None = None,
@@ -116,10 +120,12 @@ class KnowledgeMethods:
         Raises:
             BadRequest, ResultTimeout (NoWorkerAlive), TurnFailed, BackendError.
         """
-        return await self.client.portal.acall(search(self, query, limit, filters, sources, scope, timeout))
+        return await self.client.portal.acall(
+            self._knowledge_calls.search(self, query, limit, filters, sources, scope, timeout)
+        )
 
     def search_knowledge(
-        self: Knowing,
+        self: _Session,
         query: str,
         limit: int = 5,
         filters: Mapping[str, Any] | None = None,
@@ -129,34 +135,36 @@ class KnowledgeMethods:
         timeout: float | None = None,
     ) -> list[dict[str, Any]]:
         """The passages that answer a query best; see `asearch_knowledge`."""
-        return self.client.portal.call(search(self, query, limit, filters, sources, scope, timeout))
+        return self.client.portal.call(
+            self._knowledge_calls.search(self, query, limit, filters, sources, scope, timeout)
+        )
 
-    async def alist_knowledge(self: Knowing, *, scope: str | None = None) -> list[dict[str, Any]]:
+    async def alist_knowledge(self: _Session, *, scope: str | None = None) -> list[dict[str, Any]]:
         """The documents of a scope (default: where `add_knowledge` puts them), by name; needs no worker.
 
         Returns:
             Dicts with `source`, `kind`, `bytes`, `pages`, `chunks`, `collection`, `metadata`, `added_ms`.
         """
-        return await self.client.portal.acall(list_sources(self, scope))
+        return await self.client.portal.acall(self._knowledge_calls.list_sources(self, scope))
 
-    def list_knowledge(self: Knowing, *, scope: str | None = None) -> list[dict[str, Any]]:
+    def list_knowledge(self: _Session, *, scope: str | None = None) -> list[dict[str, Any]]:
         """The documents of a scope; see `alist_knowledge`."""
-        return self.client.portal.call(list_sources(self, scope))
+        return self.client.portal.call(self._knowledge_calls.list_sources(self, scope))
 
     # --- remove -----------------------------------------------------------------------------------------
 
-    async def adelete_knowledge(self: Knowing, source: str, *, scope: str | None = None) -> int:
+    async def adelete_knowledge(self: _Session, source: str, *, scope: str | None = None) -> int:
         """Remove a document by its name; how many chunks it had, 0 where there is none."""
-        return await self.client.portal.acall(remove(self, short_text("source", source), scope))
+        return await self.client.portal.acall(self._knowledge_calls.remove(self, short_text("source", source), scope))
 
-    def delete_knowledge(self: Knowing, source: str, *, scope: str | None = None) -> int:
+    def delete_knowledge(self: _Session, source: str, *, scope: str | None = None) -> int:
         """Remove a document; see `adelete_knowledge`."""
-        return self.client.portal.call(remove(self, short_text("source", source), scope))
+        return self.client.portal.call(self._knowledge_calls.remove(self, short_text("source", source), scope))
 
-    async def aclear_knowledge(self: Knowing, *, scope: str | None = None) -> int:
+    async def aclear_knowledge(self: _Session, *, scope: str | None = None) -> int:
         """Remove all documents of a scope; how many chunks they had."""
-        return await self.client.portal.acall(clear(self, scope))
+        return await self.client.portal.acall(self._knowledge_calls.clear(self, scope))
 
-    def clear_knowledge(self: Knowing, *, scope: str | None = None) -> int:
+    def clear_knowledge(self: _Session, *, scope: str | None = None) -> int:
         """Remove all documents of a scope; see `aclear_knowledge`."""
-        return self.client.portal.call(clear(self, scope))
+        return self.client.portal.call(self._knowledge_calls.clear(self, scope))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from sessions.arguments import seconds, short_text
 from sessions.client import FleetClient
-from sessions.errors import BadRequest, CorruptRecord, InvalidTurnId, SessionfleetError
+from sessions.errors import BadRequest, CorruptRecord, InvalidTurnId
 from sessions.knowledge_requests import AddKnowledge, RemoveKnowledge, SearchKnowledge
-from sessions.operation import Operation, Progress
+from sessions.operation import Operation
 from sessions.retrieval_config import KnowledgeConfig, base_name
 from sessions.scopes import lane_of, outlived, session_name, user_name
 from sessions.sources import Source, read_source
@@ -19,7 +19,6 @@ from sessions.store.keys import SessionKeys, new_turn_part, split_turn_id
 from sessions.store.scripts import translated
 from sessions.store.state import session_scope
 
-Told = Callable[[Progress], Any]
 _UPLOAD_SLACK: Final = 60.0
 _MOST_FOUND: Final = 100
 
@@ -117,47 +116,6 @@ async def _upload(client: FleetClient, lane: SessionKeys, part: str, source: Sou
         sealed = await asyncio.to_thread(client.ring.seal, key, "", source.data)  # 32 MiB take 0.15 s
         with translated():
             await client.store.set(key, sealed, px=int((patience + _UPLOAD_SLACK) * 1000))
-
-
-async def add(session: Knowing, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Take one document in; see `KnowledgeMethods.aadd_knowledge`."""
-    operation = await session.client.portal.acall(submit(session, given, **options))
-    if told is not None:
-        async for progress in operation.aprogress():
-            told(progress)
-    result: dict[str, Any] = await operation.aresult(options.get("timeout"))
-    return result
-
-
-def add_blocking(session: Knowing, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """As `add`; its own, so that `told` is called on the caller's thread."""
-    operation = session.client.portal.call(submit(session, given, **options))
-    if told is not None:
-        for progress in operation.progress():
-            told(progress)
-    result: dict[str, Any] = operation.result(options.get("timeout"))
-    return result
-
-
-async def received(session: Knowing, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What became of one of several: its error is said, and the others go on."""
-    try:
-        return await add(session, given, told, options)
-    except (SessionfleetError, OSError) as error:
-        return _failure(given, error)
-
-
-def received_blocking(session: Knowing, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """As `received`, with `told` called on the caller's thread."""
-    try:
-        return add_blocking(session, given, told, options)
-    except (SessionfleetError, OSError) as error:
-        return _failure(given, error)
-
-
-def _failure(given: object, error: Exception) -> dict[str, Any]:
-    shown = given if isinstance(given, str) else getattr(given, "name", type(given).__name__)
-    return {"source": str(shown)[:200], "status": "failed", "error": str(error), "type": type(error).__name__}
 
 
 async def operation_of(session: Knowing, operation_id: str) -> Operation:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-from sessions.memory_calls import MemoryPage, Remembering, ScopeName, add, clear, delete, get, list_page, search
+from sessions import memory_calls
+from sessions.memory_calls import MemoryPage, ScopeName
+from sessions.session_ports import HasPortal, MemoryCalls
 
 __all__ = ["MemoryMethods", "MemoryPage", "ScopeName"]
+
+
+class _Session(Protocol):
+    """What of a session these methods need."""
+
+    _memory_calls: ClassVar[MemoryCalls]
+
+    @property
+    def client(self) -> HasPortal: ...
 
 
 class MemoryMethods:
@@ -21,10 +32,12 @@ class MemoryMethods:
     the similarity of its meaning (cosine, None where only words were compared).
     """
 
+    _memory_calls: ClassVar[MemoryCalls] = memory_calls
+
     # --- change -----------------------------------------------------------------------------------------
 
     async def aadd_memory(
-        self: Remembering,
+        self: _Session,
         text: str,
         memory_type: str = "long",
         *,
@@ -41,10 +54,10 @@ class MemoryMethods:
             BadRequest: text, kind, metadata or scope cannot be used, or there is no room for more memories.
             SessionOwnerError: the session belongs to another user. StoreFull: the store has no room.
         """
-        return await self.client.portal.acall(add(self, text, memory_type, metadata, more, scope))
+        return await self.client.portal.acall(self._memory_calls.add(self, text, memory_type, metadata, more, scope))
 
     def add_memory(
-        self: Remembering,
+        self: _Session,
         text: str,
         memory_type: str = "long",
         *,
@@ -53,38 +66,36 @@ class MemoryMethods:
         **more: Any,
     ) -> str:
         """Remember a text; see `aadd_memory`."""
-        return self.client.portal.call(add(self, text, memory_type, metadata, more, scope))
+        return self.client.portal.call(self._memory_calls.add(self, text, memory_type, metadata, more, scope))
 
-    async def adelete_memory(self: Remembering, memory_id: str) -> bool:
+    async def adelete_memory(self: _Session, memory_id: str) -> bool:
         """Forget one memory, of the session or its user; False where there is none of this id."""
-        return await self.client.portal.acall(delete(self, memory_id))
+        return await self.client.portal.acall(self._memory_calls.delete(self, memory_id))
 
-    def delete_memory(self: Remembering, memory_id: str) -> bool:
+    def delete_memory(self: _Session, memory_id: str) -> bool:
         """Forget one memory; see `adelete_memory`."""
-        return self.client.portal.call(delete(self, memory_id))
+        return self.client.portal.call(self._memory_calls.delete(self, memory_id))
 
-    async def aclear_memory(
-        self: Remembering, memory_type: str | None = None, *, scope: ScopeName | None = None
-    ) -> int:
+    async def aclear_memory(self: _Session, memory_type: str | None = None, *, scope: ScopeName | None = None) -> int:
         """Forget all memories (of a kind) of one scope, and of no other; says how many there were."""
-        return await self.client.portal.acall(clear(self, memory_type, scope))
+        return await self.client.portal.acall(self._memory_calls.clear(self, memory_type, scope))
 
-    def clear_memory(self: Remembering, memory_type: str | None = None, *, scope: ScopeName | None = None) -> int:
+    def clear_memory(self: _Session, memory_type: str | None = None, *, scope: ScopeName | None = None) -> int:
         """Forget all memories of one scope; see `aclear_memory`."""
-        return self.client.portal.call(clear(self, memory_type, scope))
+        return self.client.portal.call(self._memory_calls.clear(self, memory_type, scope))
 
     # --- read -------------------------------------------------------------------------------------------
 
-    async def aget_memory(self: Remembering, memory_id: str) -> dict[str, Any] | None:
+    async def aget_memory(self: _Session, memory_id: str) -> dict[str, Any] | None:
         """One memory, of the session or its user; None where there is none of this id."""
-        return await self.client.portal.acall(get(self, memory_id))
+        return await self.client.portal.acall(self._memory_calls.get(self, memory_id))
 
-    def get_memory(self: Remembering, memory_id: str) -> dict[str, Any] | None:
+    def get_memory(self: _Session, memory_id: str) -> dict[str, Any] | None:
         """One memory; see `aget_memory`."""
-        return self.client.portal.call(get(self, memory_id))
+        return self.client.portal.call(self._memory_calls.get(self, memory_id))
 
     async def alist_memory(
-        self: Remembering,
+        self: _Session,
         limit: int = 50,
         *,
         memory_type: str | None = None,
@@ -92,10 +103,10 @@ class MemoryMethods:
         cursor: str | None = None,
     ) -> MemoryPage:
         """A page of the memories of one scope, newest first."""
-        return await self.client.portal.acall(list_page(self, limit, memory_type, scope, cursor))
+        return await self.client.portal.acall(self._memory_calls.list_page(self, limit, memory_type, scope, cursor))
 
     def list_memory(
-        self: Remembering,
+        self: _Session,
         limit: int = 50,
         *,
         memory_type: str | None = None,
@@ -103,12 +114,12 @@ class MemoryMethods:
         cursor: str | None = None,
     ) -> MemoryPage:
         """A page of the memories of one scope; see `alist_memory`."""
-        return self.client.portal.call(list_page(self, limit, memory_type, scope, cursor))
+        return self.client.portal.call(self._memory_calls.list_page(self, limit, memory_type, scope, cursor))
 
     # --- search -----------------------------------------------------------------------------------------
 
     async def asearch_memory(
-        self: Remembering,
+        self: _Session,
         query: str,
         memory_type: str | None = None,
         *,
@@ -128,11 +139,11 @@ class MemoryMethods:
         Raises:
             BadRequest, SessionOwnerError: as `aadd_memory`.
         """
-        work = search(self, query, memory_type, limit, filters, scope, min_score, timeout)
+        work = self._memory_calls.search(self, query, memory_type, limit, filters, scope, min_score, timeout)
         return await self.client.portal.acall(work)
 
     def search_memory(
-        self: Remembering,
+        self: _Session,
         query: str,
         memory_type: str | None = None,
         *,
@@ -143,5 +154,5 @@ class MemoryMethods:
         timeout: float | None = None,
     ) -> list[dict[str, Any]]:
         """The memories that fit a query; see `asearch_memory`."""
-        work = search(self, query, memory_type, limit, filters, scope, min_score, timeout)
+        work = self._memory_calls.search(self, query, memory_type, limit, filters, scope, min_score, timeout)
         return self.client.portal.call(work)
