@@ -32,6 +32,7 @@ from sessions.errors import EmbeddedServerError, FleetRunning
 _PROVIDER = re.compile(r"(_API_KEY|_API_TOKEN|_BASE_URL|_ENDPOINT)$|^(AWS|AZURE|GOOGLE|VERTEX)_")
 # The fleet's own business (`home`), of no consequence to a fleet that runs, or a part of its own (`imports`).
 _NOT_COMPARED = {"home", "autostart", "imports"}
+_NOT_COMPARED |= {name for name in Settings.model_fields if name.startswith("gateway_")}  # workers read none of these
 
 Fingerprint = dict[str, str]
 

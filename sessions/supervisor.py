@@ -1,4 +1,4 @@
-"""`sessionfleet up`: keeps the server and the workers of one home running, and ends them in order.
+"""`sessionfleet up`: keeps the server, the workers and the gateway of one home running, and ends them in order.
 
 It runs no turn and holds no state that matters: when it is killed, the kernel tells its workers to end, the
 server keeps the data, and the next `up` cleans up.
@@ -18,11 +18,11 @@ from types import FrameType
 
 from broker_config.embedded import EmbeddedServer, resolved
 from broker_config.embedded import EmbeddedServerError as ServerError
-from broker_config.settings import Settings
+from broker_config.settings import RETRIEVAL, Settings
 from sessions.errors import BackendError, EmbeddedServerError
 from sessions.fleet_home import Fingerprint, FleetHome, FleetRecord, end_processes, fingerprint
 from sessions.store.activity import Activity, look
-from sessions.worker_process import Say, WorkerProcess, missing_for_retrieval
+from sessions.worker_process import FleetProcess, Say, celery_worker, gateway_command, missing_for_retrieval
 
 TICK = 0.1
 # Beyond what a worker promises to need for its turns and tools: the time Celery takes to end.
@@ -57,6 +57,7 @@ class Supervisor:
     Args:
         say: takes one line of output and who says it.
         autostarted: a script started this fleet: it ends when idle, and gives up when no worker comes up.
+        gateway: whether the gateway runs, too.
         known_as: the fingerprint of the script that started it.
     """
 
@@ -66,6 +67,7 @@ class Supervisor:
         say: Say,
         *,
         workers: int = 2,
+        gateway: bool = False,
         autostarted: bool = False,
         known_as: Fingerprint | None = None,
     ) -> None:
@@ -76,11 +78,9 @@ class Supervisor:
         self._home = FleetHome(settings.home)
         self._server = EmbeddedServer(settings.home) if settings.embedded else None
         self._resolved = resolved(settings)
-        output = None if autostarted else say
-        self._workers = [
-            WorkerProcess(name, self._resolved.model_copy(update={"role": role}), self._home, output)
-            for name, role in _crew(workers)
-        ]
+        self._output = None if autostarted else say
+        self._workers = [self._worker(name, role) for name, role in _crew(workers)]
+        self._gateway = [self._gateway_process()] if gateway else []
         self._grace = settings.shutdown_grace + settings.tool_grace + STOP_MARGIN
         self._stop = threading.Event()
         self._signals: list[int] = []
@@ -102,7 +102,7 @@ class Supervisor:
             try:
                 self._end_leftovers()
                 self._start_server()
-                self._start_workers()
+                self._start_processes()
                 self._watch()
                 while self._idle.long_enough and self._called_back():
                     self._watch()
@@ -116,10 +116,23 @@ class Supervisor:
         """The workers that run, with their process ids."""
         return {worker.name: worker.pid for worker in self._workers if worker.pid is not None}
 
-    def _start_workers(self) -> None:
-        for worker in self._workers:
-            worker.start()
-            self._say("fleet", f"{worker.name} starts (pid {worker.pid})")
+    @property
+    def _processes(self) -> list[FleetProcess]:
+        return [*self._gateway, *self._workers]
+
+    def _worker(self, name: str, role: str) -> FleetProcess:
+        settings = self._resolved.model_copy(update={"role": role})
+        command = celery_worker(self._home.worker_name(name), settings.log_level)
+        return FleetProcess(name, command, settings, self._home, self._output, runs_turns=role != RETRIEVAL)
+
+    def _gateway_process(self) -> FleetProcess:
+        command = gateway_command(self._home.worker_name("gateway"), self._resolved)
+        return FleetProcess("gateway", command, self._resolved, self._home, self._output)
+
+    def _start_processes(self) -> None:
+        for process in self._processes:
+            process.start()
+            self._say("fleet", f"{process.name} starts (pid {process.pid})")
 
     def _start_server(self) -> None:
         if self._server is None:
@@ -137,7 +150,7 @@ class Supervisor:
         every = min(5.0, self._settings.idle_shutdown / 5)
         self._idle = Idleness(self._settings.idle_shutdown)
         while not self._stop.wait(TICK) and not self._failed and not self._idle.long_enough:
-            self._revive_workers()
+            self._revive()
             if not self._ready:
                 self._check_ready()
             elif time.monotonic() - looked > every:
@@ -157,20 +170,20 @@ class Supervisor:
         self._say("fleet", "a turn came in: the fleet goes on")
         self._ready = False
         self._record("starting")
-        self._start_workers()
+        self._start_processes()
         return True
 
-    def _revive_workers(self) -> None:
-        for worker in self._workers:
-            status = worker.check()
-            if status is not None and self._autostarted and not self._ready and worker.runs_turns:
-                self._say("fleet", f"{worker.name} did not start ({_cause(status)}):\n{worker.last_words()}")
+    def _revive(self) -> None:
+        for process in self._processes:
+            status = process.check()
+            if status is not None and self._autostarted and not self._ready and process.runs_turns:
+                self._say("fleet", f"{process.name} did not start ({_cause(status)}):\n{process.last_words()}")
                 self._failed = True
             elif status is not None:
-                self._say("fleet", f"{worker.name} died ({_cause(status)}); it starts again in {worker.pause:g} s")
-            if worker.due:
-                worker.start()
-                self._say("fleet", f"{worker.name} starts again (pid {worker.pid})")
+                self._say("fleet", f"{process.name} died ({_cause(status)}); it starts again in {process.pause:g} s")
+            if process.due:
+                process.start()
+                self._say("fleet", f"{process.name} starts again (pid {process.pid})")
 
     def _revive_server(self) -> None:
         if self._server is not None and self._server.pid() is None:
@@ -196,9 +209,9 @@ class Supervisor:
             return None
 
     def _end_workers(self) -> None:
-        running = [worker for worker in self._workers if not worker.ended]
-        if running:
-            self._say("fleet", f"stopping {len(running)} workers: they end their turns or hand them over")
+        running = [process for process in self._processes if not process.ended]
+        if workers := sum(process not in self._gateway for process in running):
+            self._say("fleet", f"stopping {workers} workers: they end their turns or hand them over")
         for worker in running:
             worker.signal(signal.SIGTERM)
         limit = time.monotonic() + self._grace
@@ -217,9 +230,9 @@ class Supervisor:
             self._say("fleet", "server stopped; the data stays")
 
     def _end_leftovers(self) -> None:
-        left = self._home.worker_processes(r"(worker|retrieval)-\d+")
+        left = self._home.worker_processes(r"(worker-\d+|retrieval-\d+|gateway)")
         if left:
-            self._say("fleet", f"stopping {len(left)} workers of a fleet that was killed")
+            self._say("fleet", f"stopping {len(left)} processes of a fleet that was killed")
             end_processes(left, self._grace)
 
     def _record(self, state: str) -> None:

@@ -1,4 +1,4 @@
-"""One worker process that a supervisor keeps: its command, its environment, and where its output goes."""
+"""One process that a supervisor keeps, a worker or the gateway: its command, its environment, its output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from broker_config.settings import PREFIX, RETRIEVAL, Settings
+from broker_config.settings import PREFIX, Settings
 from sessions.errors import MissingExtra
 from sessions.fleet_home import FleetHome, settings_environment
 
@@ -21,6 +21,7 @@ _RETRIEVAL_MODULES = (
     "numpy", "onnxruntime", "tokenizers", "qdrant_client", "qdrant_edge", "pypdf", "docx", "selectolax",
     "semantic_text_splitter",
 )  # fmt: skip
+_GATEWAY_MODULES = ("fastapi", "uvicorn", "httptools", "sse_starlette", "jwt", "python_multipart")
 LOG_LIMIT_BYTES = 5 * 1024 * 1024
 LONGEST_PAUSE = 30.0
 # A worker that ran for this long did not die of its start: its next pause is short again.
@@ -44,6 +45,12 @@ def celery_worker(node: str, log_level: str) -> list[str]:
     return [sys.executable, "-m", "workers", "-n", node, *options]
 
 
+def gateway_command(node: str, settings: Settings) -> list[str]:
+    """The command of the gateway; the name is for `sessionfleet down`, which finds it whatever happened."""
+    address = ["--host", settings.gateway_host, "--port", str(settings.gateway_port)]
+    return [sys.executable, "-m", "sessions.cli.main", "gateway", *address, "--node", node]
+
+
 def need(module: str) -> None:
     """Say what to install where a worker could only die of its imports: a web backend needs no engine.
 
@@ -59,6 +66,11 @@ def missing_for_retrieval() -> str | None:
     return next((module for module in _RETRIEVAL_MODULES if importlib.util.find_spec(module) is None), None)
 
 
+def missing_for_gateway() -> str | None:
+    """A module that the gateway needs and that is not installed (the extra `gateway`), if any."""
+    return next((module for module in _GATEWAY_MODULES if importlib.util.find_spec(module) is None), None)
+
+
 def open_log(path: Path) -> IO[bytes]:
     """A log to append to; one that has grown large becomes `.1` first, so that logs stay bounded."""
     if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
@@ -66,20 +78,32 @@ def open_log(path: Path) -> IO[bytes]:
     return path.open("ab")
 
 
-class WorkerProcess:
-    """A worker that is started again when it dies, with growing pauses.
+class FleetProcess:
+    """A process that is started again when it dies, with growing pauses.
 
     Args:
         name: what it is called in this home.
+        command: what it runs.
         settings: with both addresses filled in, and its role; its environment.
         say: takes the lines of its output; None sends them to its log file.
+        runs_turns: whether sessions' turns are run there.
     """
 
-    def __init__(self, name: str, settings: Settings, home: FleetHome, say: Say | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        settings: Settings,
+        home: FleetHome,
+        say: Say | None,
+        *,
+        runs_turns: bool = False,
+    ) -> None:
         self.name = name
+        self.runs_turns = runs_turns
         self.log = home.logs / f"{self.name}.log"
+        self._command = command
         self._settings = settings
-        self._node = home.worker_name(self.name)
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
@@ -87,19 +111,13 @@ class WorkerProcess:
         self._start_at: float | None = None
 
     @property
-    def runs_turns(self) -> bool:
-        """Whether sessions' turns are run here."""
-        return self._settings.role != RETRIEVAL
-
-    @property
     def pid(self) -> int | None:
         """Its process id while it runs."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start it. Call this on the main thread: the worker is tied to the thread that made it."""
-        celery = celery_worker(self._node, self._settings.log_level)
-        command = [sys.executable, "-S", SPAWN, "tie", str(os.getpid()), *celery]
+        """Start it. Call this on the main thread: the process is tied to the thread that made it."""
+        command = [sys.executable, "-S", SPAWN, "tie", str(os.getpid()), *self._command]
         environment = child_environment(self._settings)
         # In a session of its own, so that a Ctrl-C in the terminal reaches the supervisor only.
         if self._say is None:

@@ -18,7 +18,7 @@ from sessions.fleet import stop_fleet
 from sessions.fleet_home import Fingerprint, FleetHome
 from sessions.store.activity import look
 from sessions.supervisor import Supervisor
-from sessions.worker_process import need
+from sessions.worker_process import missing_for_gateway, need
 
 Home = Annotated[Path | None, typer.Option(help="Where the fleet keeps its data (SESSIONFLEET_HOME).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -27,10 +27,14 @@ _STYLES = ("cyan", "magenta", "green", "yellow", "blue")
 
 def up(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
+    gateway: Annotated[bool, typer.Option(help="Serve the fleet over HTTP, too.")] = True,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The gateway's port (SESSIONFLEET_GATEWAY_PORT).")
+    ] = None,
     home: Home = None,
     background: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run a fleet in the foreground: the server (unless REDIS_URL is set) and workers. Ctrl-C ends it."""
+    """Run a fleet in the foreground: the server (unless REDIS_URL is set), workers, gateway. Ctrl-C ends it."""
     settings = _settings(home)
     need("pydantic_ai")
     if background is not None:
@@ -38,14 +42,17 @@ def up(
             settings, _say_to_log, workers=workers, autostarted=True, known_as=_fingerprint(background)
         )
         raise typer.Exit(supervisor.run())
+    if port is not None:
+        settings = settings.model_copy(update={"gateway_port": port})
+    serves = gateway and _gateway_can_run(settings)
     console = terminal()
 
     def say(source: str, line: str) -> None:
         style = "bold" if source == "fleet" else _STYLES[sum(source.encode()) % len(_STYLES)]
         console.print(Text.assemble((f"{source:9}", style), "| ", line))
 
-    supervisor = Supervisor(settings, say, workers=workers)
-    supervisor.on_ready = lambda: _tell_next(supervisor, settings)
+    supervisor = Supervisor(settings, say, workers=workers, gateway=serves)
+    supervisor.on_ready = lambda: _tell_next(supervisor, settings, gateway=gateway)
     raise typer.Exit(supervisor.run())
 
 
@@ -90,16 +97,39 @@ def _settings(home: Path | None) -> Settings:
     return settings if home is None else settings.model_copy(update={"home": home})
 
 
-def _tell_next(supervisor: Supervisor, settings: Settings) -> None:
+def _gateway_can_run(settings: Settings) -> bool:
+    """Whether the gateway is installed; its port must be free, and be known to be before anything is started.
+
+    Raises:
+        BadRequest: something else listens there.
+    """
+    if missing_for_gateway() is not None:
+        return False
+    from sessions.gateway.address import bound  # noqa: PLC0415 - an extra
+
+    if FleetHome(settings.home).living() is None:  # else that is what must be said
+        bound(settings.gateway_host, settings.gateway_port).close()
+    return True
+
+
+def _tell_next(supervisor: Supervisor, settings: Settings, *, gateway: bool) -> None:
     server = EmbeddedServer(settings.home)
     print_fields(
         {
             "store": f"{server.redis_url} (process {server.pid()})" if settings.embedded else "REDIS_URL",
             "workers": ", ".join(f"{name} (process {pid})" for name, pid in supervisor.running().items()),
+            "gateway": _gateway_address(settings) if gateway else "none",
             "model": settings.model or "offline: set SESSIONFLEET_MODEL and the provider's key for a real one",
             "next": "in another terminal: sessionfleet chat demo · sessionfleet doctor · sessionfleet down",
         }
     )
+
+
+def _gateway_address(settings: Settings) -> str:
+    missing = missing_for_gateway()
+    if missing is not None:
+        return f"none: {missing} is not installed, run `pip install 'sessionfleet[gateway]'`"
+    return f"http://{settings.gateway_host}:{settings.gateway_port}" if settings.gateway_port else "see its own line"
 
 
 def _say_to_log(source: str, line: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Annotated
 
 import typer
@@ -11,8 +10,7 @@ from broker_config.settings import load_settings
 from sessions.cli.output import print_fields
 from sessions.errors import MissingExtra
 from sessions.telemetry import configure_logging
-
-_MODULES = ("fastapi", "uvicorn", "sse_starlette", "jwt", "multipart")
+from sessions.worker_process import missing_for_gateway
 
 
 def gateway(
@@ -21,6 +19,7 @@ def gateway(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Without authentication, even where others reach it.")
     ] = False,
+    _node: Annotated[str | None, typer.Option("--node", hidden=True)] = None,
 ) -> None:
     """Serve the fleet over HTTP: POST /agent, and REST under /v1. Ctrl-C ends it."""
     missing = missing_for_gateway()
@@ -41,8 +40,3 @@ def gateway(
             {"gateway": server.url, "agent": f"{server.url}/agent", "openapi": f"{server.url}/openapi.json"}
         )
     )
-
-
-def missing_for_gateway() -> str | None:
-    """A module that the gateway needs and that is not installed (the extra `gateway`), if any."""
-    return next((module for module in _MODULES if importlib.util.find_spec(module) is None), None)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +15,9 @@ from sse_starlette.sse import AppStatus
 from broker_config.settings import Settings
 from sessions.client import get_client
 from sessions.errors import BadRequest
+from sessions.gateway.address import bound, is_loopback
 from sessions.gateway.app import create_app
 
-_BACKLOG: Final = 2048
 _GRACE: Final = 5
 """Seconds that a stopping gateway lets requests go on; streams are ended at once, for their readers come again."""
 
@@ -36,7 +33,7 @@ class Server:
         if not (is_loopback(host) or insecure):
             raise BadRequest(f"{host!r} can be reached by others: --insecure lets everybody in")
         self._settings = settings
-        self._socket = _bound(host, port)
+        self._socket = bound(host, port)
         app = create_app(settings)
         config = uvicorn.Config(
             app,
@@ -93,28 +90,3 @@ class Server:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what is bound there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise BadRequest(
-                f"port {port} of {host} is in use: end what listens there, or name another with --port"
-            ) from error
-        raise BadRequest(
-            f"the gateway cannot listen on {host}:{port} ({error}); name another with --host or --port"
-        ) from error

@@ -139,7 +139,7 @@ def test_up_with_an_address_runs_workers_only(new_server: Server, tmp_path: Path
     home = FleetHome(tmp_path / "home")
     with (tmp_path / "up.log").open("wb") as log:
         up = subprocess.Popen(
-            [*CLI, "up", "--workers", "1", "--home", str(home.path)],
+            [*CLI, "up", "--workers", "1", "--no-gateway", "--home", str(home.path)],
             env=environment(new_server.url), cwd=tmp_path, stdout=log, stderr=log,
         )  # fmt: skip
     try:

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from broker_config.embedded import EmbeddedServer
 from sessions.fleet import stop_fleet
 from sessions.fleet_home import FleetHome, alive
+from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -34,13 +36,14 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = FleetHome(folder / "home")
+        self.port = free_port()
         self.up: subprocess.Popen[bytes] | None = None
 
     def environment(self, **settings: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONFLEET_")}
         ours = {"SESSIONFLEET_HOME": str(self.home.path), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
         quick = {"SESSIONFLEET_SHUTDOWN_GRACE": "2", "SESSIONFLEET_TOOL_GRACE": "0"}
-        return {**kept, **ours, **quick, **settings}
+        return {**kept, **ours, **quick, "SESSIONFLEET_GATEWAY_PORT": str(self.port), **settings}
 
     def run(self, *command: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -108,6 +111,34 @@ def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path)
     yield place
     place.close()
+
+
+def test_up_serves_the_gateway_and_starts_it_again(shared: Place) -> None:
+    """`sessionfleet up` is all that a developer starts: the fleet answers over HTTP, also after the gateway died."""
+    url = f"http://127.0.0.1:{shared.port}"
+
+    def workers() -> int:
+        try:
+            return int(httpx.get(f"{url}/ready").raise_for_status().json()["workers"])
+        except httpx.HTTPError:
+            return 0
+
+    wait_until(workers, description="the gateway sees workers", timeout=30)
+    (gateway,) = shared.home.worker_processes("gateway")
+    gateway.kill()
+    wait_until(lambda: shared.home.worker_processes("gateway"), description="another gateway runs", timeout=30)
+    wait_until(workers, description="it sees workers", timeout=30)
+    answered = httpx.post(f"{url}/agent", json={"message": "hello", "session_id": "web-1"}, timeout=30)
+    assert "hello" in answered.raise_for_status().json()["content"]
+
+
+def test_up_names_the_option_for_a_port_that_is_taken(shared: Place) -> None:
+    """Before anything is started."""
+    done = shared.cli("up", "--home", "other", "--port", str(shared.port), check=False)
+    assert done.returncode == 1
+    assert f"port {shared.port}" in done.stderr
+    assert "--port" in done.stderr
+    assert not (shared.folder / "other").exists()
 
 
 def test_a_second_up_is_refused(shared: Place) -> None:
@@ -209,7 +240,7 @@ def test_down_leaves_nothing(place: Place) -> None:
     """Supervisor, workers and server end; saying it again is no error."""
     place.start("--workers", "1")
     running = place.processes()
-    assert len(running) == 4, "one worker for turns, one for retrieval"
+    assert len(running) == 5, "supervisor, server, gateway, one worker for turns, one for retrieval"
     said = place.cli("down").stdout
     assert "fleet stopped" in said
     assert not any(alive(pid) for pid in running)

@@ -1,0 +1,42 @@
+"""Where the gateway listens, and whether others than this machine reach it there."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from typing import Final
+
+from sessions.errors import BadRequest
+
+BACKLOG: Final = 2048
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what is bound there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        BadRequest: nobody can listen there, now or at all.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BadRequest(
+                f"port {port} of {host} is in use: end what listens there, or name another with --port"
+            ) from error
+        raise BadRequest(
+            f"the gateway cannot listen on {host}:{port} ({error}); name another with --host or --port"
+        ) from error
