@@ -180,8 +180,8 @@ class TurnClient(FleetConnection):
         try:
             ended = (await self.turns.watch(keys, part, self.bell.nonce, "readers")).final
             if after is not None:
-                await check_cursor(self.store, keys, part, after)
-            async for event in follow(self.store, self.bell, keys, part, after):
+                await check_cursor(self.scripts, keys, part, after)
+            async for event in follow(self.scripts, self.bell, keys, part, after):
                 ended = ended or event.final
                 yield event
         finally:

@@ -17,7 +17,7 @@ from sessions.errors import StaleCursor, TurnNotFound
 from sessions.protocol import Event
 from sessions.store.keys import SessionKeys, bell_channel
 from sessions.store.leases import event_from
-from sessions.store.scripts import store_error, translated
+from sessions.store.scripts import ScriptRunner, store_error
 from sessions.telemetry import get_logger
 
 POLL: Final = 1.0
@@ -121,16 +121,14 @@ async def wait_ring(ring: asyncio.Event, seconds: float = POLL) -> None:
     ring.clear()
 
 
-async def read_events(client: Any, keys: SessionKeys, part: str, after: str | None) -> list[Event]:
+async def read_events(scripts: ScriptRunner, keys: SessionKeys, part: str, after: str | None) -> list[Event]:
     """The next events behind a cursor, at most a page of them."""
-    try:
-        entries = await client.xrange(keys.events(part), min=f"({after}" if after else "-", count=_PAGE)
-    except PASSING as error:
-        raise store_error(error) from error
+    start = f"({after}" if after else "-"
+    entries = await scripts.read("XRANGE", keys.events(part), start, "+", "COUNT", _PAGE)
     return [event_from(entry) for entry in entries or ()]
 
 
-async def check_cursor(client: Any, keys: SessionKeys, part: str, after: str) -> None:
+async def check_cursor(scripts: ScriptRunner, keys: SessionKeys, part: str, after: str) -> None:
     """Refuse a cursor that this stream never gave out: beyond its end is an error, not silence (R11).
 
     Raises:
@@ -141,8 +139,7 @@ async def check_cursor(client: Any, keys: SessionKeys, part: str, after: str) ->
         wanted = (int(token), int(seq))
     except (ValueError, AttributeError):
         raise StaleCursor(f"cursor {after!r} is not the id of an event; use `event.id`") from None
-    with translated():
-        newest = await client.xrevrange(keys.events(part), count=1)
+    newest = await _newest(scripts, keys, part)
     last = tuple(int(n) for n in newest[0][0].decode().split("-")) if newest else (0, 0)
     if wanted > last:
         raise StaleCursor(
@@ -150,8 +147,12 @@ async def check_cursor(client: Any, keys: SessionKeys, part: str, after: str) ->
         )
 
 
-async def follow(client: Any, bell: Bell, keys: SessionKeys, part: str, after: str | None) -> AsyncIterator[Event]:
+async def follow(
+    scripts: ScriptRunner, bell: Bell, keys: SessionKeys, part: str, after: str | None
+) -> AsyncIterator[Event]:
     """All events behind the cursor, as they come, up to the last one. The caller has the bell told of the turn.
+
+    What many readers ask for in one tick of the loop travels in one pipeline: they need no connection each.
 
     Raises:
         TurnNotFound: the turn is gone before its last event was read.
@@ -159,7 +160,7 @@ async def follow(client: Any, bell: Bell, keys: SessionKeys, part: str, after: s
     cursor = after
     with bell.waiting(part) as ring:
         while True:
-            events = await read_events(client, keys, part, cursor)
+            events = await read_events(scripts, keys, part, cursor)
             for event in events:
                 yield event
                 if event.final:
@@ -167,14 +168,19 @@ async def follow(client: Any, bell: Bell, keys: SessionKeys, part: str, after: s
                 cursor = event.id
             if events:
                 continue
-            if not await client.exists(keys.turn(part)):
+            if not await scripts.read("EXISTS", keys.turn(part)):
                 raise TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
-            if cursor and await _stands_on_last(client, keys, part, cursor):
+            if cursor and await _stands_on_last(scripts, keys, part, cursor):
                 return
             await wait_ring(ring)
 
 
-async def _stands_on_last(client: Any, keys: SessionKeys, part: str, cursor: str) -> bool:
+async def _stands_on_last(scripts: ScriptRunner, keys: SessionKeys, part: str, cursor: str) -> bool:
     """Whether the cursor is that of the last event of a turn that ended: then nothing more comes."""
-    newest = await client.xrevrange(keys.events(part), count=1)
+    newest = await _newest(scripts, keys, part)
     return bool(newest) and newest[0][0].decode() == cursor and newest[0][1][b"type"] == b"ended"
+
+
+async def _newest(scripts: ScriptRunner, keys: SessionKeys, part: str) -> list[Any]:
+    found: list[Any] = await scripts.read("XREVRANGE", keys.events(part), "+", "-", "COUNT", 1)
+    return found
