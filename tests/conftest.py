@@ -10,6 +10,7 @@ import pytest
 
 from broker_config.settings import load_settings
 from tests.support.fleet import Fleet
+from tests.support.gateway import GatewayProcess, running_gateway
 from tests.support.servers import Server, running
 
 
@@ -57,6 +58,16 @@ def fleet(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield fleet
     finally:
         fleet.close()
+
+
+@pytest.fixture(scope="session")
+def gateway_process(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway without authentication that tests share, on the shared server: use session ids of your own.
+
+    Its turns are run by the workers of `fleet`; a test that needs them asks for that fixture, too.
+    """
+    with running_gateway(server, tmp_path_factory.mktemp("gateway"), SESSIONFLEET_GATEWAY_AUTH="off") as gateway:
+        yield gateway
 
 
 @pytest.fixture

@@ -1,0 +1,100 @@
+"""A real gateway in a process of its own: `sessionfleet gateway` on a free port, on a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from tests.support.fleet import ROOT
+from tests.support.servers import Server, free_port
+from tests.support.waiting import wait_until
+
+
+class GatewayProcess:
+    """One gateway. `options` are further words of its command, `env` further settings of its environment."""
+
+    def __init__(self, server: Server, folder: Path, *options: str, **env: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log_path = folder / f"gateway-{self.port}.log"
+        self._options = options
+        self._env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("SESSIONFLEET_")},
+            "REDIS_URL": server.url,
+            "SESSIONFLEET_HOME": str(folder / "home"),
+            "PYTHONPATH": str(ROOT),
+            **env,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> GatewayProcess:
+        """Start it, and wait until it answers."""
+        command = [sys.executable, "-m", "sessions.cli.main", "gateway", "--port", str(self.port), *self._options]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, env=self._env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        wait_until(self._answers, description="the gateway answers")
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has printed and logged so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def client(self, key: str | None = None, **options: object) -> httpx.Client:
+        """A client for it, with this credential if any; close it."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30.0, trust_env=False, **options)  # type: ignore[arg-type]
+
+    def kill(self) -> None:
+        """kill -9, as a crash does."""
+        os.kill(self.pid, signal.SIGKILL)
+        self._wait()
+
+    def stop(self) -> None:
+        """End it as a person does, if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+        self._wait()
+
+    def _wait(self) -> None:
+        if self.process is None:
+            return
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the gateway ended: {self.log[-3000:]}"
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/health", trust_env=False).status_code == 200
+        return False
+
+
+@contextlib.contextmanager
+def running_gateway(server: Server, folder: Path, *options: str, **env: str) -> Iterator[GatewayProcess]:
+    """A gateway, for as long as the block takes."""
+    gateway = GatewayProcess(server, folder, *options, **env)
+    try:
+        yield gateway.start()
+    finally:
+        gateway.stop()
