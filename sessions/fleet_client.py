@@ -29,8 +29,7 @@ class FleetClient(TurnClient):
     async def owner(self, keys: SessionKeys) -> str | None:
         """The user that the session belongs to, if any."""
         await self.open()
-        with translated():
-            owner = await self.store.hget(keys.meta, "owner")
+        owner = await self.scripts.read("HGET", keys.meta, "owner")
         return None if owner is None else owner.decode()
 
     async def check_owner(self, keys: SessionKeys, user_id: str | None) -> None:
