@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import uuid_utils
 
-from sessions.errors import BadRequest, InvalidState, TurnNotFound
+from sessions.errors import BadRequest, InvalidState, SessionExists, TurnNotFound
 from sessions.fleet_client import FleetClient
 from sessions.state_ops import APP, TEMP, USER, check_field, dump
 from sessions.store.history import HistoryEntry
@@ -56,6 +56,34 @@ async def lifetime(session: Kept) -> tuple[bool, float | None]:
     """Whether its ttl ran out, and the seconds until it does; see `RecordMethods.ais_expired`."""
     info = await _info(session)
     return not info.exists and info.expired_ms is not None, _left(info)
+
+
+async def create(session: Kept) -> bool:
+    """Make the session, where there is none; see `RecordMethods.acreate`."""
+    client, keys = session.client, session.keys
+    await client.check_owner(keys, session.user_id)
+    try:
+        await client.records.create(
+            keys,
+            (),
+            user_id=session.user_id,
+            queue=session.queue,
+            ttl=session.ttl,
+            messages=0,
+            state={},
+            agents={},
+            origin="",
+        )
+    except SessionExists:
+        await client.check_owner(keys, session.user_id)  # somebody may have made it meanwhile
+        return False
+    return True
+
+
+async def checkpoints(session: Kept) -> list[int]:
+    """The numbers of the checkpoints there are; see `RecordMethods.acheckpoints`."""
+    await session.client.check_owner(session.keys, session.user_id)
+    return await session.client.records.checkpoints(session.keys)
 
 
 async def save(session: Kept, values: Mapping[str, Any] | None) -> int:

@@ -27,6 +27,21 @@ class RecordMethods:
 
     _record_calls: ClassVar[RecordCalls] = record_calls
 
+    async def acreate(self: _Session) -> bool:
+        """Make the session, empty, if there is none yet. Nobody has to: its first turn or state makes it too.
+
+        Returns:
+            Whether it was made; False where it was there already, as it is then.
+
+        Raises:
+            SessionOwnerError: it belongs to another user.
+        """
+        return await self.client.portal.acall(self._record_calls.create(self))
+
+    def create(self: _Session) -> bool:
+        """Make the session, empty, if there is none yet; see `acreate`."""
+        return self.client.portal.call(self._record_calls.create(self))
+
     # --- checkpoints ------------------------------------------------------------------------------------
 
     async def asave_state(self: _Session, values: Mapping[str, Any] | None = None) -> int:
@@ -43,6 +58,14 @@ class RecordMethods:
     def save_state(self: _Session, values: Mapping[str, Any] | None = None) -> int:
         """Write a numbered checkpoint; see `asave_state`."""
         return self.client.portal.call(self._record_calls.save(self, values))
+
+    async def acheckpoints(self: _Session) -> list[int]:
+        """The numbers of the checkpoints that `restore_state` can go back to, oldest first."""
+        return await self.client.portal.acall(self._record_calls.checkpoints(self))
+
+    def checkpoints(self: _Session) -> list[int]:
+        """The numbers of the checkpoints; see `acheckpoints`."""
+        return self.client.portal.call(self._record_calls.checkpoints(self))
 
     async def arestore_state(self: _Session, checkpoint: int | None = None) -> dict[str, Any]:
         """Attach to a session that was saved; returns its state.

@@ -47,6 +47,14 @@ class RecordCalls(Protocol):
         """Whether its ttl ran out, and the seconds until it does."""
         ...
 
+    async def create(self, session: Any) -> bool:
+        """Make the session, where there is none; whether it was made."""
+        ...
+
+    async def checkpoints(self, session: Any) -> list[int]:
+        """The numbers of the checkpoints there are."""
+        ...
+
     async def save(self, session: Any, values: Mapping[str, Any] | None) -> int:
         """Write a checkpoint."""
         ...

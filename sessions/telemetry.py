@@ -40,7 +40,12 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """A logger whose events have a name and values: `log.warning("lease_lost", session=...)`."""
     logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
         logging.getLogger(name),
-        processors=[structlog.stdlib.filter_by_level, structlog.processors.format_exc_info, _with_traceback],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,  # the gateway's `request_id`
+            structlog.processors.format_exc_info,
+            _with_traceback,
+        ],
         wrapper_class=structlog.stdlib.BoundLogger,
         context_class=dict,
     )

@@ -11,18 +11,30 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from broker_config.settings import Settings, load_settings
-from sessions.gateway import problems
+from sessions.gateway import openapi, problems
 from sessions.gateway.authenticator import Authenticator, Everybody
 from sessions.gateway.body_limit import BodyLimit
 from sessions.gateway.caller import Gateway, Limits, NoLimits
+from sessions.gateway.head import Head
 from sessions.gateway.request_id import HEADER, RequestId
-from sessions.gateway.routes import agent, ready, turns
+from sessions.gateway.routes import agent, approvals, checkpoints, ready, state, turns
+from sessions.gateway.routes import sessions as sessions_routes
+from sessions.gateway.segments import DecodedPath
+from sessions.gateway.strict_json import Json
 
 _ABOUT: Final = """\
 Conversations with agents that outlive any process. A message is accepted for good, its turn runs on any worker of the
 fleet, and any client follows it by its id. Errors are problem details (RFC 9457).
 """
-_ROUTERS: Final = (agent.router, ready.router, turns.router)
+_ROUTERS: Final = (
+    agent.router,
+    ready.router,
+    sessions_routes.router,
+    turns.router,
+    approvals.router,
+    state.router,
+    checkpoints.router,
+)
 _ENVELOPE: Final = 64 * 1024
 """Bytes that a body may have beside the message or document in it."""
 
@@ -51,11 +63,16 @@ def create_app(
         openapi_url="/openapi.json",
         docs_url=None,
         redoc_url=None,
+        default_response_class=Json,
+        redirect_slashes=False,  # a redirect names the host that a proxy has hidden
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.gateway = Gateway(settings, authenticator or Everybody(settings.tenant), limits or NoLimits())
     for router in _ROUTERS:
         app.include_router(router)
+    app.state.routes = [route for router in _ROUTERS for route in router.routes]
     problems.install(app)
+    openapi.install(app)
     # JSON may write one byte as six.
     body_limit = 6 * settings.message_limit_bytes + _ENVELOPE
     app.add_middleware(
@@ -69,6 +86,8 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["Location", "Retry-After", "Preference-Applied", HEADER],
         )
+    app.add_middleware(Head)
+    app.add_middleware(DecodedPath)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(RequestId)
     return app

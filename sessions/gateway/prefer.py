@@ -1,30 +1,99 @@
-"""`Prefer: wait=N` (RFC 7240): how long a caller would wait for a turn's end."""
+"""`Prefer: wait=N` (RFC 7240): how long a caller would wait for a turn's end, and the turn as it is then."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import Annotated, Final
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request, Response, status
+from starlette.requests import ClientDisconnect
 
+from sessions.errors import ResultTimeout, TurnFailed
+from sessions.gateway.resources import TurnResource
+from sessions.turn import Turn
+
+T = TypeVar("T")
 LONGEST: Final = 300.0
-_WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
+_WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE | re.ASCII)
 
 
-def wait_of(
-    prefer: Annotated[
-        str | None,
-        Header(description="`wait=N`: wait so many seconds, at most 300, for its end.", examples=["wait=30"]),
-    ] = None,
-) -> float | None:
+def wait_of(prefer: str | None) -> float | None:
     """Seconds to wait; None where the caller does not say. Other preferences are ignored, as the RFC wants."""
     found = _WAIT.search(prefer or "")
     return min(float(found[1]), LONGEST) if found else None
 
 
-Wait = Annotated[float | None, Depends(wait_of)]
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the caller of a request would wait, and where its turn is shown."""
+
+    seconds: float | None
+    request: Request
+    response: Response
+
+    async def show(
+        self, turn: Turn, path: str, session_id: str, *, accepted: bool = False, approvals: bool = True
+    ) -> TurnResource:
+        """The turn as it is now, or at its end where that comes in time.
+
+        Args:
+            accepted: the answer's status says that it is accepted, and 200 where it ended in time.
+        """
+        self.response.headers["Location" if accepted else "Content-Location"] = path
+        if self.seconds is not None:
+            await while_there(self.request, _ended_within(turn, self.seconds))
+            self.response.headers["Preference-Applied"] = f"wait={self.seconds:g}"
+        record = await turn.arecord()
+        if accepted and self.seconds and record.status.final:
+            self.response.status_code = status.HTTP_200_OK
+        return TurnResource.of(record, turn.id, path, session_id, approvals=approvals)
 
 
-def applied(wait: float) -> dict[str, str]:
-    """The header that says so."""
-    return {"Preference-Applied": f"wait={wait:g}"}
+async def _patience(
+    request: Request,
+    response: Response,
+    prefer: Annotated[
+        str | None,
+        Header(description="`wait=N`: wait so many seconds, at most 300, for its end.", examples=["wait=30"]),
+    ] = None,
+) -> Patience:
+    return Patience(wait_of(prefer), request, response)
+
+
+Wait = Annotated[Patience, Depends(_patience)]
+
+
+async def _ended_within(turn: Turn, seconds: float) -> None:
+    """Wait for a turn's end, however it ends, at most so long."""
+    if seconds == 0:
+        return
+    try:
+        await turn.aresult(timeout=seconds)
+    except (ResultTimeout, TurnFailed):
+        return
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Wait for something for as long as the client does.
+
+    Raises:
+        ClientDisconnect: it hung up; nothing waits any more.
+    """
+    wanted, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((wanted, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not wanted.done():
+            raise ClientDisconnect
+        return wanted.result()
+    finally:
+        wanted.cancel()
+        gone.cancel()
+        await asyncio.gather(wanted, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

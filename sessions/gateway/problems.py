@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import http
+import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from sessions import errors
 from sessions.errors import SessionfleetError
@@ -47,6 +51,7 @@ STATUS_OF: Final[dict[type[Exception], int]] = {
     errors.TurnCancelled: 409,
     errors.TurnRefused: 403,
     errors.TurnDeadlineExceeded: 504,
+    errors.DocumentTooLarge: 413,
     errors.DocumentError: 422,
     errors.RetrievalUnavailable: 503,
     errors.TurnFailed: 502,
@@ -55,6 +60,13 @@ STATUS_OF: Final[dict[type[Exception], int]] = {
 """The status of an error: that of the first of its classes which is listed."""
 
 _RETRY_AFTER: Final = {429: 1.0, 503: 2.0}
+_CLIENT_LEFT: Final = 499
+"""The status of an answer that nobody reads, as proxies log it."""
+_ROUTING: Final = {
+    400: "the request cannot be read: send JSON or form data, whole and well-formed",
+    404: "there is nothing at this path; GET /openapi.json lists what there is",
+    405: "this path does not take this method; the header Allow lists those it takes",
+}
 
 
 class Problem(BaseModel):
@@ -86,10 +98,9 @@ class Problem(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of these statuses."""
+    """What OpenAPI says of these statuses; those that any route may answer, `openapi.py` adds."""
     return {
         status: {
-            "model": Problem,
             "description": http.HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
@@ -117,13 +128,23 @@ def problem_response(
         title=http.HTTPStatus(status).phrase,
         status=status,
         detail=detail,
-        instance=request.url.path,
+        instance=path_of(request),
         request_id=request_id_of(request.scope),
         errors=wrong,
     )
-    return JSONResponse(
-        problem.model_dump(mode="json", exclude_none=True), status, dict(headers or {}), media_type=MEDIA_TYPE
-    )
+    # As ASCII: what is wrong may be that a text has no other encoding.
+    return _Ascii(problem.model_dump(exclude_none=True), status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+class _Ascii(JSONResponse):
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode()
+
+
+def path_of(request: Request) -> str:
+    """The path as it was asked for, percent-encoded."""
+    raw: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
+    return raw.decode("ascii", "backslashreplace")
 
 
 def install(app: FastAPI) -> None:
@@ -131,6 +152,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SessionfleetError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _routing)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _unknown)
 
 
@@ -144,7 +166,7 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
     detail = str(error)
     if isinstance(error, errors.BackendError) or status == 500:
         # Addresses of servers behind the gateway, and what they said, are for its log.
-        _log.warning("request_failed", request_id=request_id_of(request.scope), error=repr(error))
+        _log.warning("request_failed", path=path_of(request), error=repr(error))
         detail = _said(type(error))
     elif isinstance(error, errors.TurnFailed) and detail.startswith("internal error"):
         detail = _said(type(error))
@@ -158,18 +180,41 @@ def _said(kind: type[Exception]) -> str:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for no other
-    wrong = [{"in": ".".join(map(str, one["loc"])), "says": one["msg"]} for one in error.errors()]
+    wrong = [{"in": ".".join(map(str, one["loc"])), "says": _says(one)} for one in error.errors()]
     shown = "; ".join(f"{one['in']}: {one['says']}" for one in wrong[:5])
+    if [one["in"] for one in wrong] == ["body"] and "json" not in request.headers.get("content-type", ""):
+        shown += "; send JSON, and say so: `Content-Type: application/json`"
     return problem_response(request, 422, shown or "the request cannot be read", kind="BadRequest", wrong=wrong)
+
+
+def _says(wrong: Mapping[str, Any]) -> str:
+    said = str(wrong["msg"])
+    return f"{said}: {wrong['ctx']['error']}" if wrong["type"] == "json_invalid" else said
 
 
 async def _routing(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for no other
-    return problem_response(request, error.status_code, str(error.detail), headers=error.headers)
+    status, headers = error.status_code, dict(error.headers or {})
+    if status == 405:
+        headers["Allow"] = ", ".join(_allowed(request))  # the router names those of the first route that fits
+    plain = error.detail == http.HTTPStatus(status).phrase or status == 400
+    return problem_response(request, status, _ROUTING[status] if plain else str(error.detail), headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    found: set[str] = set()
+    for route in request.app.state.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= set(getattr(route, "methods", None) or ())
+    return sorted(found | ({"HEAD"} if "GET" in found and not request.scope["path"].endswith("/events") else set()))
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=_CLIENT_LEFT)
 
 
 async def _unknown(request: Request, error: Exception) -> JSONResponse:
-    _log.error("request_broke", request_id=request_id_of(request.scope), path=request.url.path, exc_info=error)
+    _log.error("request_broke", path=path_of(request), exc_info=error)
     return problem_response(
         request, 500, "The gateway failed; the people who run it find the cause in its log under the request id."
     )

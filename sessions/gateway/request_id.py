@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import structlog
 import uuid_utils
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,4 +40,5 @@ class RequestId:
                 MutableHeaders(scope=message)[HEADER] = name
             await send(message)
 
-        await self._app(scope, receive, named)
+        with structlog.contextvars.bound_contextvars(request_id=name):
+            await self._app(scope, receive, named)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sessions.gateway.segments import segment
 from sessions.protocol import TurnError, TurnStatus, Usage
 from sessions.store.turns import TurnRecord
 
@@ -66,9 +66,10 @@ class TurnResource(BaseModel):
     links: Links
 
     @classmethod
-    def of(cls, record: TurnRecord, turn_id: str, path: str, *, approvals: bool = True) -> TurnResource:
+    def of(
+        cls, record: TurnRecord, turn_id: str, path: str, session_id: str, *, approvals: bool = True
+    ) -> TurnResource:
         """A record as it is shown at a path."""
-        session_id = turn_id.rpartition("~")[0]
         return cls(
             id=turn_id,
             session_id=session_id,
@@ -91,7 +92,7 @@ class TurnResource(BaseModel):
 
 def turn_path(session_id: str, turn_id: str) -> str:
     """Where a turn is."""
-    return f"/v1/sessions/{quote(session_id)}/turns/{quote(turn_id, safe='~')}"
+    return f"/v1/sessions/{segment(session_id)}/turns/{segment(turn_id)}"
 
 
 def _time(ms: int) -> datetime:

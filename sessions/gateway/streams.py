@@ -5,28 +5,54 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Query, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
+from starlette.types import Receive, Scope, Send
 
 from sessions.errors import SessionfleetError
 from sessions.gateway.problems import URN
 from sessions.protocol import Event
+from sessions.telemetry import get_logger
 from sessions.turn import Turn
 
 KEEP_ALIVE: Final = 15
-_FIRST: Final = 0.5
 _SEND_TIMEOUT: Final = 60.0
 """Seconds after which a reader that takes nothing is given up; it may come back with its last event id."""
+_TELLING: Final = 1.0
+"""Seconds in which what is wrong gets a status of its own; then the response begins, and keeps the line alive."""
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_log = get_logger(__name__)
+
+STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Server-sent events, up to `ended`. Each has `id:` (the cursor), `event:` (its type) and "
+        "`data:` (JSON). A comment comes every 15 s. `interrupted` has no `id:`: come again with your last one.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'id: 7-1\nevent: started\ndata: {"attempt":1,"worker":"one@host"}\n\n'
+                'id: 7-2\nevent: text_delta\ndata: {"text":"Hello"}\n\n'
+                'id: 7-3\nevent: ended\ndata: {"status":"succeeded"}\n\n',
+            }
+        },
+    },
+    204: {"description": "Nothing comes behind this cursor any more; EventSource stops here."},
+}
+"""What OpenAPI says of a stream."""
 
 
 def cursor_of(
-    last_event_id: Annotated[str | None, Header(description="Go on behind this event.")] = None,
-    after: Annotated[str | None, Query(description="The same, for clients that cannot send the header.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Go on behind this event; browsers send it by themselves.", max_length=128)
+    ] = None,
+    after: Annotated[
+        str | None, Query(description="The same, for clients that cannot send the header.", max_length=128)
+    ] = None,
 ) -> str | None:
-    """The id of the last event that the reader has."""
+    """The id of the last event that the reader has. The header wins: a browser that reconnects keeps its query."""
     return last_event_id or after or None
 
 
@@ -37,45 +63,87 @@ async def event_stream(turn: Turn, after: str | None) -> Response:
     """The events behind a cursor, as they come. 204 when there are none and none will come: EventSource ends then.
 
     Raises:
-        StaleCursor, TurnNotFound, BackendError: before anything is sent; afterwards the stream just ends.
+        StaleCursor, TurnNotFound, BackendError: as far as it is known at once; later the stream says `interrupted`.
     """
-    events = turn.aevents(after)
-    first: asyncio.Task[Event | None] = asyncio.ensure_future(anext(events, None))
+    events = _Ahead(turn.aevents(after))
     try:
-        # What is wrong shows at once, and gets a status. A turn that waits for its turn has nothing to say yet.
-        await asyncio.wait({first}, timeout=_FIRST)
-        if first.done() and first.result() is None:
+        if await events.ready(_TELLING) and await events.first is None:
+            await events.aclose()
             return Response(status_code=204)
     except BaseException:
-        await _leave(first, events)
+        await events.aclose()
         raise
-    return EventSourceResponse(
-        _sent(first, events), ping=KEEP_ALIVE, send_timeout=_SEND_TIMEOUT, headers=_HEADERS, sep="\n"
-    )
+    return _Stream(events, turn.id)
 
 
-async def _sent(first: asyncio.Task[Event | None], events: AsyncIterator[Event]) -> AsyncIterator[ServerSentEvent]:
-    try:
-        event = await first
+class _Ahead:
+    """Events, of which the first is waited for before somebody reads."""
+
+    def __init__(self, events: AsyncIterator[Event]) -> None:
+        self._events = events
+        self.first: asyncio.Future[Event | None] = asyncio.ensure_future(_next(events))
+
+    async def ready(self, seconds: float) -> bool:
+        """Whether the first one, or the end, or an error, came so soon."""
+        return bool((await asyncio.wait((self.first,), timeout=seconds))[0])
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        event = await self.first
         while event is not None:
+            yield event
+            event = await _next(self._events)
+
+    async def aclose(self) -> None:
+        """Read no more; the store is told that we left."""
+        self.first.cancel()
+        await asyncio.gather(self.first, return_exceptions=True)
+        await self._events.aclose()  # type: ignore[attr-defined] # an async generator
+
+
+async def _next(events: AsyncIterator[Event]) -> Event | None:
+    return await anext(events, None)
+
+
+class _Stream(EventSourceResponse):
+    """The response; whoever reads it may leave at any moment."""
+
+    def __init__(self, events: _Ahead, turn_id: str) -> None:
+        super().__init__(
+            _sent(events, turn_id), ping=KEEP_ALIVE, send_timeout=_SEND_TIMEOUT, headers=_HEADERS, sep="\n"
+        )
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            _log.info("reader_too_slow", path=scope["path"])
+        finally:
+            await self._events.aclose()
+
+
+async def _sent(events: _Ahead, turn_id: str) -> AsyncIterator[ServerSentEvent]:
+    try:
+        async for event in events:
             yield _message(event)
-            event = await anext(events, None)
+    # An end without `ended`: the reader comes again with its cursor, and is told what is wrong by a status.
     except SessionfleetError as error:
-        # Its end without `ended`: the reader comes again with its cursor, and is told what is wrong by a status.
-        yield ServerSentEvent(event="interrupted", data=json.dumps({"type": URN + type(error).__name__}), sep="\n")
-    finally:
-        await _leave(first, events)
+        _log.warning("stream_interrupted", turn=turn_id, error=repr(error))
+        yield _interrupted(URN + type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - whoever reads must hear that this is not the end
+        _log.error("stream_broke", turn=turn_id, exc_info=error)
+        yield _interrupted("about:blank")
 
 
-async def _leave(first: asyncio.Task[Event | None], events: AsyncIterator[Event]) -> None:
-    """Tell the store that this reader left."""
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    close = getattr(events, "aclose", None)
-    if close is not None:
-        await close()
+def _interrupted(kind: str) -> ServerSentEvent:
+    return ServerSentEvent(event="interrupted", data=json.dumps({"type": kind}), sep="\n")
 
 
 def _message(event: Event) -> ServerSentEvent:
-    data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":"))
+    try:
+        data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":"))
+        data.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        data = json.dumps(event.data, separators=(",", ":"))
     return ServerSentEvent(id=event.id, event=event.type.value, data=data, sep="\n")

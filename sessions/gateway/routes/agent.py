@@ -6,20 +6,22 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sessions.gateway.agents import ASSISTANT, named_agent
 from sessions.gateway.caller import Writer
+from sessions.gateway.prefer import while_there
 from sessions.gateway.problems import responses
 from sessions.gateway.routes.turns import IdempotencyKey
+from sessions.gateway.strict_json import StrictRoute
 from sessions.protocol import TurnStatus
 from sessions.store.keys import new_session_id
 
-router = APIRouter(tags=["agent"])
+router = APIRouter(tags=["agent"], route_class=StrictRoute)
 
 
-class Message(BaseModel):
+class AgentMessage(BaseModel):
     """A message, in either dialect: `message` as in the documents, `query` as PraisonAI's clients send it."""
 
     model_config = ConfigDict(
@@ -38,7 +40,7 @@ class Message(BaseModel):
     user_id: str | None = Field(None, max_length=256)
 
     @model_validator(mode="after")
-    def _one(self) -> Message:
+    def _one(self) -> AgentMessage:
         if not (self.message or self.query):
             raise ValueError("send the text as `message`, or as `query`")
         if self.message and self.query and self.message != self.query:
@@ -79,11 +81,11 @@ class Health(BaseModel):
     api: Literal["v1"] = "v1"
 
 
-_FAILURES = responses(401, 403, 404, 409, 413, 429, 502, 503, 504)
+_FAILURES = responses(404, 409, 502, 504)
 
 
-@router.get("/health", summary="Is the gateway there?")
-@router.get("/agent/health", summary="Is the default agent there?")
+@router.get("/health", operation_id="health", summary="Is the gateway there?", tags=["health"])
+@router.get("/agent/health", operation_id="default_agent_health", summary="Is the default agent there?")
 async def health() -> Health:
     """Alive; `/ready` says whether work can be done."""
     return Health(version=version("sessionfleet"))
@@ -95,20 +97,25 @@ async def agent_health(name: str) -> Health:
     return Health(version=version("sessionfleet"), agent=name)
 
 
-@router.post("/agent", response_model=Reply, responses=_FAILURES, summary="Ask the default agent")
-async def ask(body: Message, caller: Writer, idempotency_key: IdempotencyKey = None) -> Reply:
+@router.post("/agent/", include_in_schema=False)
+@router.post("/agent", responses=_FAILURES, summary="Ask the default agent")
+async def ask_assistant(
+    body: AgentMessage, caller: Writer, request: Request, idempotency_key: IdempotencyKey = None
+) -> Reply:
     """Waits for the answer. Who hangs up ends the waiting, never the turn."""
-    return await ask_named(ASSISTANT, body, caller, idempotency_key)
+    return await ask_agent(ASSISTANT, body, caller, request, idempotency_key)
 
 
-@router.post("/agent/{name}", response_model=Reply, responses=_FAILURES, summary="Ask an agent")
-async def ask_named(name: str, body: Message, caller: Writer, idempotency_key: IdempotencyKey = None) -> Reply:
+@router.post("/agent/{name:anything}", responses=_FAILURES, summary="Ask an agent")
+async def ask_agent(
+    name: str, body: AgentMessage, caller: Writer, request: Request, idempotency_key: IdempotencyKey = None
+) -> Reply:
     """Waits for the answer; see `POST /agent`."""
     user = caller.principal.user_for(body.user_id) if body.user_id is not None else caller.user
     session = caller.session_of(user, body.session_id or new_session_id())
     agent = await named_agent(caller, session, name)
     turn = await agent.asubmit(body.text, idempotency_key=idempotency_key)
-    content = await turn.aresult()
+    content = await while_there(request, turn.aresult())
     metadata = Metadata(
         agent_name=agent.name, timestamp=datetime.now(UTC), turn_id=turn.id, status=TurnStatus.SUCCEEDED
     )

@@ -20,7 +20,7 @@ class Readiness(BaseModel):
 
 
 @router.get("/ready", responses=responses(503), summary="Can work be done?")
-async def ready(request: Request) -> Readiness:
+async def readiness(request: Request) -> Readiness:
     """503 where the store does not answer, or no worker lives."""
     client = gateway_of(request).client
 

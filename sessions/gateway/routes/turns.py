@@ -7,17 +7,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
-from sessions.errors import ResultTimeout, TurnFailed
 from sessions.gateway.agents import AgentSpec, agent_of
 from sessions.gateway.caller import Caller, Reader, Writer
-from sessions.gateway.prefer import Wait, applied
+from sessions.gateway.prefer import Wait
 from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, turn_path
-from sessions.gateway.streams import Cursor, event_stream
+from sessions.gateway.streams import STREAM, Cursor, event_stream
+from sessions.gateway.strict_json import StrictRoute
 from sessions.protocol import Policy
 from sessions.turn import Turn
 
-router = APIRouter(prefix="/v1/sessions/{session_id}/turns", tags=["turns"], responses=responses(401, 403, 404, 503))
+router = APIRouter(
+    prefix="/v1/sessions/{session_id}/turns", tags=["turns"], route_class=StrictRoute, responses=responses(404)
+)
 
 IdempotencyKey = Annotated[
     str | None,
@@ -69,20 +71,14 @@ class NewTurn(BaseModel):
 @router.post(
     "",
     status_code=status.HTTP_202_ACCEPTED,
-    response_model=TurnResource,
     summary="Send a message",
     responses={
         200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."},
-        **responses(409, 413, 429),
+        **responses(409),
     },
 )
-async def submit(
-    session_id: str,
-    body: NewTurn,
-    caller: Writer,
-    response: Response,
-    wait: Wait,
-    idempotency_key: IdempotencyKey = None,
+async def submit_turn(
+    session_id: str, body: NewTurn, caller: Writer, wait: Wait, idempotency_key: IdempotencyKey = None
 ) -> TurnResource:
     """Accepted for good: from here on the turn ends in exactly one final status, whatever happens to this gateway."""
     knowledge = {"bases": body.knowledge} if isinstance(body.knowledge, list) else body.knowledge
@@ -91,62 +87,41 @@ async def submit(
     )
     agent = await agent_of(caller, session, body.agent)
     turn = await agent.asubmit(body.message, stream=body.stream, idempotency_key=idempotency_key, **body.options())
-    return await _shown(turn, session_id, response, wait, accepted=True)
+    return await wait.show(turn, turn_path(session_id, turn.id), session_id, accepted=True)
 
 
-@router.get("/{turn_id}", response_model=TurnResource, summary="Look at a turn, or wait for its end")
-async def look(session_id: str, turn_id: str, caller: Reader, response: Response, wait: Wait) -> TurnResource:
+@router.get("/{turn_id}", summary="Look at a turn, or wait for its end")
+async def get_turn(session_id: str, turn_id: str, caller: Reader, wait: Wait) -> TurnResource:
     """Waits where `Prefer: wait=N` says so. The wait's end is not the turn's: ask again."""
-    return await _shown(await _turn(caller, session_id, turn_id), session_id, response, wait)
+    turn = await turn_of(caller, session_id, turn_id)
+    return await wait.show(turn, turn_path(session_id, turn.id), session_id)
 
 
 @router.get(
-    "/{turn_id}/events",
-    summary="Follow a turn",
-    response_class=Response,
-    responses={
-        200: {"content": {"text/event-stream": {}}, "description": "Events, up to `ended`."},
-        204: {"description": "Nothing comes behind this cursor any more."},
-        **responses(409),
-    },
+    "/{turn_id}/events", summary="Follow a turn", response_class=Response, responses={**STREAM, **responses(409)}
 )
-async def events(session_id: str, turn_id: str, caller: Reader, after: Cursor) -> Response:
+async def follow_turn(session_id: str, turn_id: str, caller: Reader, after: Cursor) -> Response:
     """Server-sent events from the start, or behind the last one that you have; `id:` is the cursor."""
-    return await event_stream(await _turn(caller, session_id, turn_id), after)
+    return await event_stream(await turn_of(caller, session_id, turn_id), after)
 
 
 @router.post(
-    "/{turn_id}/cancel", status_code=status.HTTP_202_ACCEPTED, response_model=TurnResource, summary="Cancel a turn"
+    "/{turn_id}/cancel",
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Cancel a turn",
+    responses={200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."}},
 )
-async def cancel(session_id: str, turn_id: str, caller: Writer, response: Response, wait: Wait) -> TurnResource:
+async def cancel_turn(session_id: str, turn_id: str, caller: Writer, wait: Wait) -> TurnResource:
     """A running turn is stopped at its worker, the model request included; `Prefer: wait=N` waits for that."""
-    turn = await _turn(caller, session_id, turn_id)
+    turn = await turn_of(caller, session_id, turn_id)
     await turn.acancel()
-    return await _shown(turn, session_id, response, wait, accepted=True)
+    return await wait.show(turn, turn_path(session_id, turn.id), session_id, accepted=True)
 
 
-async def _turn(caller: Caller, session_id: str, turn_id: str) -> Turn:
+async def turn_of(caller: Caller, session_id: str, turn_id: str) -> Turn:
+    """A turn of one of the caller's sessions.
+
+    Raises:
+        InvalidTurnId: it is none of this session. SessionOwnerError, TurnNotFound.
+    """
     return await caller.session(session_id).aturn(turn_id)
-
-
-async def _shown(
-    turn: Turn, session_id: str, response: Response, wait: float | None, *, accepted: bool = False
-) -> TurnResource:
-    """The turn as it is now, or at its end where that comes in time."""
-    path = turn_path(session_id, turn.id)
-    response.headers["Location"] = path
-    if wait:
-        await ended_within(turn, wait)
-        response.headers.update(applied(wait))
-    record = await turn.arecord()
-    if accepted and wait and record.status.final:
-        response.status_code = status.HTTP_200_OK
-    return TurnResource.of(record, turn.id, path)
-
-
-async def ended_within(turn: Turn, wait: float) -> None:
-    """Wait for a turn's end, however it ends, at most so long."""
-    try:
-        await turn.aresult(timeout=wait)
-    except (ResultTimeout, TurnFailed):
-        return

@@ -1,0 +1,85 @@
+"""The OpenAPI document: what FastAPI finds in the routes, and what holds for all of them."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from sessions.gateway.problems import MEDIA_TYPE, Problem
+from sessions.gateway.request_id import HEADER
+
+_TAGS: Final = {
+    "agent": "One message in, the answer out: for clients of remote agents.",
+    "sessions": "Conversations, kept in the store; any worker goes on with them.",
+    "turns": "A message is accepted, and its turn looked at, waited for, followed by server-sent events, cancelled.",
+    "approvals": "Calls of tools that wait for a person's decision, or for a result from elsewhere.",
+    "state": "Small JSON values beside a conversation, of the session, its user (`user:`) or the tenant (`app:`).",
+    "checkpoints": "A session's state as it was, to go back to.",
+    "memory": "What a session or its user was taught, found again by meaning and by words.",
+    "knowledge": "Documents that agents and callers search.",
+    "operations": "Documents on their way in.",
+    "agents": "Agents by name: those that the tenant defines, and those that the workers bring.",
+    "teams": "Several agents at work on tasks that depend on each other.",
+    "health": "For load balancers.",
+}
+_ANY: Final = (422, 500)
+_AUTHENTICATED: Final = (401, 403, 429, 503)
+_WITH_BODY: Final = (413,)
+_HEADERS: Final[dict[int, dict[str, Any]]] = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to say who you are."}},
+    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which to come again."}},
+    503: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which to come again."}},
+}
+_NAMED: Final = {HEADER: {"schema": {"type": "string"}, "description": "The request's name, yours or made up."}}
+
+
+def install(app: FastAPI) -> None:
+    """Have the application describe itself completely."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign] # FastAPI's own way
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    tags = [{"name": name, "description": text} for name, text in _TAGS.items()]
+    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes, tags=tags)
+    schemas: dict[str, Any] = made["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = Problem.model_json_schema()
+    for operation in _operations(made):
+        _complete(operation)
+    return made
+
+
+def _operations(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in made["paths"].values():
+        yield from (operation for operation in path.values() if isinstance(operation, dict))
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """Add the errors that any such operation may answer, each as a problem and as nothing else."""
+    answers: dict[str, Any] = operation["responses"]
+    common = (
+        *_ANY,
+        *(_AUTHENTICATED if operation.get("security") else ()),
+        *(_WITH_BODY if "requestBody" in operation else ()),
+    )
+    for status in common:
+        answers[str(status)] = {"description": http.HTTPStatus(status).phrase}
+    for status, answer in answers.items():
+        headers = {**_NAMED, **(_HEADERS.get(int(status), {}))}
+        if int(status) >= 400:
+            answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        elif int(status) in (201, 202):
+            headers["Location"] = {"schema": {"type": "string"}, "description": "Where it is."}
+        answer["headers"] = headers
+    operation["responses"] = dict(sorted(answers.items()))

@@ -1,0 +1,103 @@
+"""Approvals: the calls of tools that a turn waits for, and what somebody decides of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, assert_never
+
+from fastapi import APIRouter, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from sessions.gateway.caller import Reader, Writer
+from sessions.gateway.problems import responses
+from sessions.gateway.routes.turns import turn_of
+from sessions.gateway.strict_json import StrictRoute
+
+router = APIRouter(
+    prefix="/v1/sessions/{session_id}/turns/{turn_id}/approvals",
+    tags=["approvals"],
+    route_class=StrictRoute,
+    responses=responses(404),
+)
+
+
+class Call(BaseModel):
+    """A call that a turn waits for."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "call_id": "call_7Hq",
+                    "tool": "send_postcard",
+                    "args": {"city": "Rome"},
+                    "kind": "approval",
+                    "metadata": {},
+                    "waits_for": None,
+                }
+            ]
+        },
+    )
+
+    call_id: str
+    tool: str
+    args: Any
+    kind: str = Field(
+        description="`approval`: approve or deny it. `result`: provide it. `in_doubt`: a worker died while it ran; "
+        "approve runs it again, provide says what came of it, deny that nobody knows."
+    )
+    metadata: dict[str, Any] = Field(description="What the tool said of it.")
+    waits_for: str | None = Field(description="What is to bring the result, if the tool said so.")
+
+
+class Calls(BaseModel):
+    """The calls that a turn waits for."""
+
+    approvals: list[Call]
+
+
+class Decision(BaseModel):
+    """What becomes of a call."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"action": "approve"},
+                {"action": "deny", "reason": "Rome is not on the list."},
+                {"action": "provide", "result": {"reference": "E-117"}},
+            ]
+        },
+    )
+
+    action: Literal["approve", "deny", "provide"]
+    args: dict[str, Any] | None = Field(None, description="To approve: other arguments than the model's.")
+    reason: str = Field("", description="To deny: what the model is told.")
+    result: Any = Field(None, description="To provide: what the model receives.")
+
+
+@router.get("", summary="List what a turn waits for")
+async def list_approvals(session_id: str, turn_id: str, caller: Reader) -> Calls:
+    """None where it waits for nothing."""
+    turn = await turn_of(caller, session_id, turn_id)
+    return Calls(approvals=[Call.model_validate(call) for call in await turn.aapprovals()])
+
+
+@router.post(
+    "/{call_id:anything}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Decide what a turn waits for",
+    responses=responses(409),
+)
+async def answer_approval(session_id: str, turn_id: str, call_id: str, body: Decision, caller: Writer) -> None:
+    """The turn goes on when all its calls are answered. The first answer counts; the same one again changes nothing."""
+    turn = await turn_of(caller, session_id, turn_id)
+    match body.action:
+        case "approve":
+            await turn.aapprove(call_id, args=body.args)
+        case "deny":
+            await turn.adeny(call_id, body.reason)
+        case "provide":
+            await turn.aprovide(call_id, body.result)
+        case never:
+            assert_never(never)

@@ -1,0 +1,203 @@
+"""Sessions: made, looked at, read, copied and deleted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from sessions.errors import NotFound, SessionExpired
+from sessions.gateway.caller import Reader, Writer
+from sessions.gateway.problems import responses
+from sessions.gateway.segments import segment
+from sessions.gateway.strict_json import StrictRoute
+from sessions.session import Session
+
+router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=StrictRoute)
+_FAR = 2**53
+
+
+class NewSession(BaseModel):
+    """A session to be made."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"session_id": "chat-1"}, {"ttl": 3600}]})
+
+    session_id: str | None = Field(None, description="Letters, digits and `._:@-`, up to 128; made up when absent.")
+    ttl: float | None = Field(None, gt=0, description="Seconds that it lives after its last use; absent: for ever.")
+    queue: str = Field("turns", description="The workers that serve it.")
+
+
+class Fork(BaseModel):
+    """A copy to be made."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"session_id": "chat-2"}]})
+
+    session_id: str | None = Field(None, description="Of the new session; made up when absent.")
+    at: str | None = Field(None, description="Id of the last turn that it keeps; absent: all that are committed.")
+
+
+class SessionResource(BaseModel):
+    """What is known of a session."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "session_id": "chat-1",
+                    "user_id": "alice",
+                    "created_at": "2026-11-26T12:00:00.120Z",
+                    "message_count": 4,
+                    "turns": 2,
+                    "open_turns": 0,
+                    "agents": ["Assistant"],
+                    "requests": 2,
+                    "input_tokens": 122,
+                    "output_tokens": 18,
+                    "cost": 0.0,
+                    "queue": "turns",
+                    "expires_in": None,
+                }
+            ]
+        }
+    )
+
+    session_id: str
+    user_id: str | None
+    created_at: datetime
+    message_count: int
+    turns: int = Field(description="How many are committed.")
+    open_turns: int
+    agents: list[str] = Field(description="Those that it knows by name.")
+    requests: int = Field(description="Of models.")
+    input_tokens: int
+    output_tokens: int
+    cost: float = Field(description="US dollars, as far as prices are known.")
+    queue: str
+    expires_in: float | None = Field(description="Seconds; null: never, or a turn is open.")
+
+
+class Receipt(BaseModel):
+    """What was removed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"keys": 9, "turns": 2, "documents": 1, "chunks": 14}]})
+
+    keys: int
+    turns: int
+    documents: int
+    chunks: int
+
+
+class MessageResource(BaseModel):
+    """One message of the transcript."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "role": "user",
+                    "text": "My name is Alice",
+                    "agent": "Assistant",
+                    "turn_id": "chat-1~0192f5c4e8d17e3c8e3c5b7f0a9d4e21",
+                    "at": "2026-11-26T12:00:00.124Z",
+                    "tool": None,
+                    "call_id": None,
+                    "args": None,
+                }
+            ]
+        },
+    )
+
+    role: Literal["user", "assistant", "tool"]
+    text: str
+    agent: str = Field(description="Whose turn it was.")
+    turn_id: str
+    at: datetime = Field(description="When that turn began.")
+    tool: str | None = Field(description="The tool that was called (assistant), or that returned (tool).")
+    call_id: str | None
+    args: Any = None
+
+
+class Messages(BaseModel):
+    """A page of the transcript."""
+
+    messages: list[MessageResource]
+    cursor: int | None = Field(description="Where to go on; null at the end.")
+
+
+async def found(session: Session) -> SessionResource:
+    """What is known of a session that is there.
+
+    Raises:
+        NotFound: it is not. SessionExpired: it was. SessionOwnerError.
+    """
+    context = await session.aget_context()
+    if context["created_at"] is not None:
+        return SessionResource(**context)
+    if await session.ais_expired():
+        raise SessionExpired(f"session {session.session_id!r} expired; using it again begins a fresh one")
+    raise NotFound(f"there is no session {session.session_id!r}; its first turn makes it, or POST /v1/sessions")
+
+
+def session_path(session_id: str) -> str:
+    """Where a session is."""
+    return f"/v1/sessions/{segment(session_id)}"
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    summary="Make a session",
+    responses={200: {"model": SessionResource, "description": "It was there already, as it is shown."}},
+)
+async def create_session(body: NewSession, caller: Writer, response: Response) -> SessionResource:
+    """Nobody has to: a session's first turn makes it, too."""
+    session = caller.session(body.session_id, ttl=body.ttl, queue=body.queue)
+    if not await session.acreate():
+        response.status_code = status.HTTP_200_OK
+    response.headers["Location"] = session_path(session.session_id)
+    return await found(session)
+
+
+@router.get("/{session_id}", summary="Look at a session", responses=responses(404, 410))
+async def get_session(session_id: str, caller: Reader) -> SessionResource:
+    """What is known of it; looking makes none."""
+    return await found(caller.session(session_id))
+
+
+@router.delete("/{session_id}", summary="Delete a session", responses=responses(504))
+async def delete_session(session_id: str, caller: Writer) -> Receipt:
+    """With all it has: turns, open ones too, state, memories and documents. What is not there is no error."""
+    return Receipt(**await caller.session(session_id).adelete())
+
+
+@router.get("/{session_id}/messages", summary="Read the transcript")
+async def list_messages(
+    session_id: str,
+    caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=1000, description="The messages of so many turns.")] = 50,
+    order: Annotated[Literal["oldest", "newest"], Query(description="Which turns come first.")] = "oldest",
+    cursor: Annotated[int | None, Query(ge=0, le=_FAR, description="That of the page before.")] = None,
+) -> Messages:
+    """A page of it. Within a page messages stand in the order in which they were written."""
+    page = await caller.session(session_id).ahistory(limit, order=order, cursor=cursor)
+    return Messages(messages=[MessageResource.model_validate(message) for message in page], cursor=page.cursor)
+
+
+@router.post(
+    "/{session_id}/fork",
+    status_code=status.HTTP_201_CREATED,
+    summary="Copy a session",
+    responses=responses(404, 409, 410, 504),
+)
+async def fork_session(
+    session_id: str, caller: Writer, response: Response, body: Fork | None = None
+) -> SessionResource:
+    """A new session with this one's history up to a turn, its state, memories, documents and agents."""
+    wanted = body or Fork()
+    queue = (await found(caller.session(session_id))).queue
+    forked = await caller.session(session_id, queue=queue).afork(wanted.session_id, at=wanted.at)
+    response.headers["Location"] = session_path(forked.session_id)
+    return await found(forked)

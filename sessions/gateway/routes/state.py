@@ -1,0 +1,117 @@
+"""State: small JSON values beside the conversation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from sessions.errors import NotFound
+from sessions.gateway.caller import Reader, Writer
+from sessions.gateway.problems import responses
+from sessions.gateway.strict_json import StrictRoute
+
+router = APIRouter(prefix="/v1/sessions/{session_id}/state", tags=["state"], route_class=StrictRoute)
+Key = Annotated[
+    str,
+    Path(
+        description="Percent-encoded. `user:` before it means the user's value in all sessions, `app:` the tenant's.",
+        max_length=256,
+        examples=["step", "user:language"],
+    ),
+]
+_MISSING: Final = object()
+
+
+class State(BaseModel):
+    """A session's own values."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"state": {"step": 2, "cart": ["tea"]}}]})
+
+    state: dict[str, Any]
+
+
+class Values(BaseModel):
+    """Values to be set, all or none."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"values": {"step": 2}}]})
+
+    values: dict[str, Any] = Field(description="Of one scope: the session's, the user's or the tenant's.")
+
+
+class NewValue(BaseModel):
+    """A value to be set."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"value": 2}, {"value": 3, "expected": 2}]}
+    )
+
+    value: Any = Field(description="Any JSON.")
+    expected: Any = Field(None, description="Set it only if it is this now; null: only if there is none.")
+
+
+class Amount(BaseModel):
+    """What to add."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"amount": 5, "default": 100}]})
+
+    amount: int | float = 1
+    default: int | float = Field(0, description="What a missing value counts as.")
+
+
+class Value(BaseModel):
+    """One value."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"key": "step", "value": 2}]})
+
+    key: str
+    value: Any
+
+
+@router.get("", summary="Read the state")
+async def get_state(session_id: str, caller: Reader) -> State:
+    """All values of this session; those of the user and the tenant are read by key."""
+    return State(state=await caller.session(session_id).aget_state())
+
+
+@router.patch("", summary="Set several values")
+async def update_state(session_id: str, body: Values, caller: Writer) -> State:
+    """All or none; others stay. Answers with all values of the session."""
+    session = caller.session(session_id)
+    await session.aupdate_state(body.values)
+    return State(state=await session.aget_state())
+
+
+@router.get("/{key:anything}", summary="Read a value", responses=responses(404))
+async def get_state_value(session_id: str, key: Key, caller: Reader) -> Value:
+    """404 where it is not set."""
+    value = await caller.session(session_id).aget_state(key, _MISSING)
+    if value is _MISSING:
+        raise NotFound(f"state {key!r} is not set")
+    return Value(key=key, value=value)
+
+
+@router.put("/{key:anything}", summary="Set a value", responses=responses(409))
+async def set_state_value(session_id: str, key: Key, body: NewValue, caller: Writer) -> Value:
+    """With `expected` only if it is still what you read: 409 where it is not."""
+    session = caller.session(session_id)
+    if "expected" in body.model_fields_set:
+        await session.acompare_and_set_state(key, body.expected, body.value)
+    else:
+        await session.aset_state(key, body.value)
+    return Value(key=key, value=body.value)
+
+
+@router.delete("/{key:anything}", status_code=status.HTTP_204_NO_CONTENT, summary="Remove a value")
+async def delete_state_value(session_id: str, key: Key, caller: Writer) -> None:
+    """What is not there is no error."""
+    await caller.session(session_id).adelete_state(key)
+
+
+@router.post("/{key:anything}/increment", summary="Add to a number")
+async def increment_state_value(session_id: str, key: Key, caller: Writer, body: Amount | None = None) -> Value:
+    """In one step, whoever else adds at the same time; answers with the sum."""
+    wanted = body or Amount()
+    session = caller.session(session_id)
+    return Value(key=key, value=await session.aincrement_state(key, wanted.amount, wanted.default))

@@ -1,0 +1,90 @@
+"""JSON as the gateway reads and writes it: nothing that is none, and nothing that it could not give back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NoReturn
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+
+DEEPEST: Final = 100
+"""Levels of lists and objects in a body: serializers have limits of their own, and fail there."""
+
+
+def parse_json(raw: bytes) -> Any:
+    """The value of a body.
+
+    Raises:
+        json.JSONDecodeError: it is no JSON (NaN and numbers that are too large for a float are none), or too deep.
+    """
+    try:
+        value = json.loads(raw, parse_constant=_refused, parse_float=_finite)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise json.JSONDecodeError(str(error), "", 0) from None
+    if raw.count(b"[") + raw.count(b"{") > DEEPEST and _deeper(value, DEEPEST):
+        raise json.JSONDecodeError(f"more than {DEEPEST} levels of lists and objects", "", 0)
+    return value
+
+
+def _refused(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for one in layer
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not layer:
+            return False
+    return any(isinstance(one, dict | list) for one in layer)
+
+
+class StrictRequest(Request):
+    """A request whose JSON is read by `parse_json`."""
+
+    async def json(self) -> Any:
+        """Its body."""
+        return parse_json(await self.body())
+
+
+class StrictRoute(APIRoute):
+    """A route whose requests are strict."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with a strict request."""
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+class Json(JSONResponse):
+    """JSON as people read it; half of a surrogate pair, which UTF-8 has not got, is escaped."""
+
+    def render(self, content: Any) -> bytes:
+        """Its bytes."""
+        options: dict[str, Any] = {"allow_nan": False, "separators": (",", ":")}
+        try:
+            return json.dumps(content, ensure_ascii=False, **options).encode()
+        except UnicodeEncodeError:
+            return json.dumps(content, **options).encode()
