@@ -117,6 +117,18 @@ class Rig:
         wait_until(lambda: b" ready." in process.log.read_bytes(), f"worker {name} serves; its log is {process.log}")
         return process
 
+    def gateway(self, name: str) -> tuple[Process, int]:
+        """A gateway as `sessionfleet gateway` starts it, and its port."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        command = [sys.executable, "-m", "sessions.cli.main", "gateway", "--port", str(port)]
+        plain = {k: v for k, v in os.environ.items() if not k.startswith("SESSIONFLEET_")}
+        env = {**plain, "PYTHONPATH": str(ROOT), "REDIS_URL": self.url, "SESSIONFLEET_HOME": str(self.home)}
+        process = self._start(command, name, env)
+        wait_until(lambda: process.alive and _listens(port), f"the gateway serves; its log is {process.log}")
+        return process, port
+
     def close(self) -> None:
         """End everything."""
         with contextlib.suppress(Exception):
@@ -150,6 +162,12 @@ class Rig:
         with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError):
             return bool(self.redis.ping())
         return False
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 @dataclass

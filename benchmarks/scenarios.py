@@ -15,6 +15,7 @@ from pydantic_ai import Agent as EngineAgent
 from benchmarks import usual_recipe
 from benchmarks.claims import claims
 from benchmarks.doubles import instant
+from benchmarks.http_edge import http_edge
 from benchmarks.producers import INSTRUCTIONS, agent, celery_all, chat_all, latencies, quantile
 from benchmarks.report import Row
 from benchmarks.rig import Meter, PeakMemory, Process, Rig, metered, wait_until
@@ -277,6 +278,7 @@ SCENARIOS: dict[str, Callable[[Rig, Scale, Say], list[Row]]] = {
     "main": main_path,
     "slow": slow_models,
     "streams": streams,
+    "gateway": http_edge,
     "history": long_history,
     "recovery": recovery,
     "claims": claims,
