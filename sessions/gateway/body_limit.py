@@ -1,4 +1,7 @@
-"""Bounds a request's body while it comes in, whatever its headers say."""
+"""Bounds a request's body while it comes in, whatever its headers say.
+
+FastAPI has a limit of its own (`max_body_size`), which answers in plain text; here every error is a problem.
+"""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Caller:
         return Session(session_id, user, tenant=self.principal.tenant, settings=self.gateway.settings, **options)
 
 
-def gateway_of(request: Request) -> Gateway:
+async def gateway_of(request: Request) -> Gateway:
     """The gateway that serves a request."""
     return cast(Gateway, request.app.state.gateway)
 

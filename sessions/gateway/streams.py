@@ -44,7 +44,7 @@ STREAM: Final[dict[int | str, dict[str, Any]]] = {
 """What OpenAPI says of a stream."""
 
 
-def cursor_of(
+async def cursor_of(
     last_event_id: Annotated[
         str | None, Header(description="Go on behind this event; browsers send it by themselves.", max_length=128)
     ] = None,

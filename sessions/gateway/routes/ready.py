@@ -22,7 +22,7 @@ class Readiness(BaseModel):
 @router.get("/ready", responses=responses(503), summary="Can work be done?")
 async def readiness(request: Request) -> Readiness:
     """503 where the store does not answer, or no worker lives."""
-    client = gateway_of(request).client
+    client = (await gateway_of(request)).client
 
     async def look() -> int:
         await client.open()
