@@ -121,4 +121,5 @@ async def caller(
 
 Reader = Annotated[Caller, Security(caller, scopes=[Right.READ.value])]
 Writer = Annotated[Caller, Security(caller, scopes=[Right.WRITE.value])]
+Approver = Annotated[Caller, Security(caller, scopes=[Right.APPROVE.value])]
 Configurer = Annotated[Caller, Security(caller, scopes=[Right.CONFIGURE.value])]

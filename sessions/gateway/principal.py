@@ -13,8 +13,9 @@ class Right(StrEnum):
     """What a credential may be good for."""
 
     READ = "read"  # look at sessions and what they have
-    WRITE = "write"  # turns, state, memory, knowledge, approvals
-    CONFIGURE = "configure"  # instructions, tools and models of one's own; agents and teams
+    WRITE = "write"  # turns, state, memory, knowledge
+    APPROVE = "approve"  # answers to what agents ask leave for: not for those whom the agents serve
+    CONFIGURE = "configure"  # instructions, tools and models of one's own; agents, teams, what a tenant shares
     ADMIN = "admin"  # the API keys of the tenant
 
 

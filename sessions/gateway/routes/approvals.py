@@ -7,7 +7,7 @@ from typing import Any, Literal, assert_never
 from fastapi import APIRouter, status
 from pydantic import BaseModel, ConfigDict, Field
 
-from sessions.gateway.caller import Reader, Writer
+from sessions.gateway.caller import Approver, Reader
 from sessions.gateway.problems import responses
 from sessions.gateway.routes.turns import turn_of
 from sessions.gateway.strict_json import StrictRoute
@@ -89,7 +89,7 @@ async def list_approvals(session_id: str, turn_id: str, caller: Reader) -> Calls
     summary="Decide what a turn waits for",
     responses=responses(409),
 )
-async def answer_approval(session_id: str, turn_id: str, call_id: str, body: Decision, caller: Writer) -> None:
+async def answer_approval(session_id: str, turn_id: str, call_id: str, body: Decision, caller: Approver) -> None:
     """The turn goes on when all its calls are answered. The first answer counts; the same one again changes nothing."""
     turn = await turn_of(caller, session_id, turn_id)
     match body.action:

@@ -8,9 +8,12 @@ from fastapi import APIRouter, Path, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.errors import NotFound
-from sessions.gateway.caller import Reader, Writer
+from sessions.gateway.caller import Caller, Reader, Writer
+from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
 from sessions.gateway.strict_json import StrictRoute
+from sessions.session import Session
+from sessions.state_ops import APP
 
 router = APIRouter(prefix="/v1/sessions/{session_id}/state", tags=["state"], route_class=StrictRoute)
 Key = Annotated[
@@ -78,7 +81,7 @@ async def get_state(session_id: str, caller: Reader) -> State:
 @router.patch("", summary="Set several values")
 async def update_state(session_id: str, body: Values, caller: Writer) -> State:
     """All or none; others stay. Answers with all values of the session."""
-    session = caller.session(session_id)
+    session = _changing(caller, session_id, *body.values)
     await session.aupdate_state(body.values)
     return State(state=await session.aget_state())
 
@@ -95,7 +98,7 @@ async def get_state_value(session_id: str, key: Key, caller: Reader) -> Value:
 @router.put("/{key:anything}", summary="Set a value", responses=responses(409))
 async def set_state_value(session_id: str, key: Key, body: NewValue, caller: Writer) -> Value:
     """With `expected` only if it is still what you read: 409 where it is not."""
-    session = caller.session(session_id)
+    session = _changing(caller, session_id, key)
     if "expected" in body.model_fields_set:
         await session.acompare_and_set_state(key, body.expected, body.value)
     else:
@@ -106,12 +109,23 @@ async def set_state_value(session_id: str, key: Key, body: NewValue, caller: Wri
 @router.delete("/{key:anything}", status_code=status.HTTP_204_NO_CONTENT, summary="Remove a value")
 async def delete_state_value(session_id: str, key: Key, caller: Writer) -> None:
     """What is not there is no error."""
-    await caller.session(session_id).adelete_state(key)
+    await _changing(caller, session_id, key).adelete_state(key)
 
 
 @router.post("/{key:anything}/increment", summary="Add to a number")
 async def increment_state_value(session_id: str, key: Key, caller: Writer, body: Amount | None = None) -> Value:
     """In one step, whoever else adds at the same time; answers with the sum."""
     wanted = body or Amount()
-    session = caller.session(session_id)
+    session = _changing(caller, session_id, key)
     return Value(key=key, value=await session.aincrement_state(key, wanted.amount, wanted.default))
+
+
+def _changing(caller: Caller, session_id: str, *keys: str) -> Session:
+    """The session, where the caller may change these values of it: what all of a tenant have takes more than one's own.
+
+    Raises:
+        Forbidden: one is the tenant's, and the right `configure` is missing.
+    """
+    if any(key.startswith(APP) for key in keys):
+        caller.principal.need(Right.CONFIGURE)
+    return caller.session(session_id)
