@@ -9,6 +9,7 @@ from sessions.answer import answer
 from sessions.approvals import ApprovalMethods
 from sessions.output import OutputType
 from sessions.protocol import Event, TurnStatus
+from sessions.sse import SseMethods
 from sessions.store.keys import SessionKeys
 from sessions.store.turns import TurnRecord
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from sessions.client import FleetClient
 
 
-class Turn(ApprovalMethods):
+class Turn(ApprovalMethods, SseMethods):
     """One accepted request of a session.
 
     Attributes:

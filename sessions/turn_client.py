@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from broker_config.settings import Settings
@@ -22,7 +22,7 @@ from sessions.errors import (
 from sessions.order import Order
 from sessions.protocol import Answer, Event, TurnStatus
 from sessions.store.calls import PendingCall
-from sessions.store.events import check_cursor, follow, wait_ring
+from sessions.store.events import check_cursor, follow, stands_on_last, wait_ring
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.turns import NewTurn, TurnRecord
 from sessions.telemetry import get_logger
@@ -171,7 +171,20 @@ class TurnClient(FleetConnection):
             return NoWorkerAlive(f"no worker serves the queue {queue!r}, so turn {turn!r} waits: {start_hint(queue)}")
         return ResultTimeout(f"turn {turn!r} did not end within {timeout:g} s; it goes on, ask again with result()")
 
-    async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncIterator[Event]:
+    async def has_events(self, keys: SessionKeys, part: str, after: str | None) -> bool:
+        """Whether there are events behind a cursor, or will be.
+
+        Raises:
+            TurnNotFound: there is no such turn. StaleCursor: the cursor lies beyond the end.
+        """
+        await self.open()
+        await self.turns.read(keys, part)
+        if after is None:
+            return True
+        await check_cursor(self.scripts, keys, part, after)
+        return not await stands_on_last(self.scripts, keys, part, after)
+
+    async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncGenerator[Event]:
         """All events of a turn behind a cursor, as they come, up to the last one."""
         await self.open()
         await self.bell.hear(keys.partition)

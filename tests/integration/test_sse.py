@@ -1,0 +1,119 @@
+"""Turns as server-sent events: what a web backend sends, and what it takes when browsers come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import pytest
+
+from sessions import Turn
+from sessions.errors import StaleCursor, StoreUnavailable, TurnNotFound
+from sessions.protocol import Event, EventType
+from sessions.sse import _pieces
+from tests.support.fleet import Fleet
+from tests.support.waiting import await_until
+
+
+def ask(fleet: Fleet, message: str, **options: Any) -> Turn:
+    return fleet.session(uuid.uuid4().hex).Agent("A").submit(message, stream=True, **options)
+
+
+def events_of(pieces: list[str]) -> list[tuple[str, str, Any]]:
+    """Id, type and data of each piece that is an event."""
+    events = []
+    for piece in pieces:
+        assert piece.endswith("\n\n")
+        if piece.startswith("id: "):
+            fields = dict(line.split(": ", 1) for line in piece.splitlines() if line)
+            events.append((fields["id"], fields["event"], json.loads(fields["data"])))
+    return events
+
+
+async def test_the_pieces_are_the_events(fleet: Fleet) -> None:
+    """Blocking and async give the same; behind a cursor comes the rest, and behind the last event nothing."""
+    turn = ask(fleet, 'SAY one\u2028"two" \u00fc {"id: 1"}')
+    pieces = list(turn.sse() or ())
+    assert pieces[0] == "retry: 1000\n\n"
+    events = events_of(pieces)
+    assert events == [(e.id, str(e.type), e.data) for e in turn.events()]
+    again = await turn.asse()
+    assert again is not None
+    assert [piece async for piece in again] == pieces
+    assert events_of(list(turn.sse(after=events[1][0]) or ())) == events[2:]
+    assert turn.sse(after=events[-1][0]) is None
+    assert await turn.asse(after=events[-1][0]) is None
+
+
+async def test_a_silent_turn_keeps_its_connection(fleet: Fleet) -> None:
+    """Comments come while nothing happens, and no event is lost by them."""
+    turn = ask(fleet, "SLEEP 1\nSAY hello there")
+    blocking = await asyncio.to_thread(lambda: list(turn.sse(keep_alive=0.05) or ()))
+    assert blocking.count(": keep-alive\n\n") > 2
+    assert events_of(blocking) == [(e.id, str(e.type), e.data) for e in turn.events()]
+
+
+async def test_what_is_wrong_is_said_before_the_response_begins(fleet: Fleet) -> None:
+    """So that it can still have a status."""
+    turn = ask(fleet, "SAY hello")
+    turn.result(timeout=40)
+    with pytest.raises(StaleCursor):
+        turn.sse(after="999999999-0")
+    with pytest.raises(StaleCursor):
+        await turn.asse(after="nonsense")
+    with pytest.raises(TurnNotFound):
+        fleet.session(turn.id.partition("~")[0]).turn(turn.id[:-32] + uuid.uuid4().hex).sse()
+
+
+async def test_a_store_that_goes_ends_the_body_quietly() -> None:
+    """The browser comes back with its cursor; nothing is thrown into a response that has begun."""
+
+    async def broken() -> AsyncGenerator[Event]:
+        yield Event("1-1", EventType.TEXT_DELTA, {"text": "a"})
+        raise StoreUnavailable
+
+    pieces = [piece async for piece in _pieces(broken(), 1)]
+    assert events_of(pieces) == [("1-1", "text_delta", {"text": "a"})]
+
+
+@pytest.mark.parametrize("while_waiting", [True, False])
+async def test_a_browser_that_goes_leaves_nothing(fleet: Fleet, while_waiting: bool) -> None:
+    """Whether the server was waiting for an event or sending one: nobody is listed as a reader afterwards.
+
+    Servers cancel like this: again and again, until the task has ended.
+    """
+    turn = ask(fleet, "SLEEP 60")
+    client, part = fleet.client, turn.id.rpartition("~")[2]
+    reading = asyncio.Event()
+
+    async def listed() -> bool:
+        readers = await client.portal.acall(client.store.hget(turn._keys.turn(part), "readers"))
+        return bool(readers) or part in client._readers or part in client.bell._waiters
+
+    async def serve(pieces: AsyncIterator[str]) -> None:
+        async with aclosing(pieces):  # type: ignore[type-var]
+            async for piece in pieces:
+                if piece.startswith("id: "):
+                    reading.set()
+                    if not while_waiting:
+                        await asyncio.sleep(60)
+
+    pieces = await turn.asse()
+    assert pieces is not None
+    async with anyio.create_task_group() as server:
+        server.start_soon(serve, pieces)
+        await reading.wait()
+        assert await listed()
+        server.cancel_scope.cancel()
+
+    async def gone() -> bool:
+        return not await listed()
+
+    await await_until(gone, description="nobody reads the turn")
+
+    turn.cancel()
