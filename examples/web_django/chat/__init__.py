@@ -1,0 +1,1 @@
+"""A chat as a Django project; docs/web-backends.md says more."""

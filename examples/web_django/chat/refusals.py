@@ -1,0 +1,37 @@
+"""What a request is told that could not be done."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from sessions import SessionfleetError, errors
+
+STATUS_OF: dict[type[Exception], int] = {  # the first that fits
+    errors.MessageTooLarge: 413,
+    errors.BadRequest: 422,
+    errors.SessionOwnerError: 403,
+    errors.TurnNotFound: 404,
+    errors.IdempotencyConflict: 409,
+    errors.StaleCursor: 409,
+    errors.SessionBusy: 429,
+    errors.BackendError: 503,
+}
+
+
+class RefusalMiddleware:
+    """Makes responses of Sessionfleet's errors."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, _: HttpRequest, error: Exception) -> HttpResponse | None:
+        """The response to an error of a view; None leaves others to Django."""
+        if not isinstance(error, SessionfleetError):
+            return None
+        status = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
+        text = str(error) if status < 500 else "not possible now; try again shortly"  # addresses stay in the log
+        headers = {"Retry-After": "2"} if status in (429, 503) else {}
+        return JsonResponse({"error": text}, status=status, headers=headers)

@@ -1,0 +1,25 @@
+"""Settings of a site that is nothing but a chat: no database, visitors live in signed cookies."""
+
+import os
+from pathlib import Path
+
+SECRET_KEY = os.environ["SECRET_KEY"]  # one for all processes, or they do not know each other's visitors
+DEBUG = False
+ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "127.0.0.1,localhost").split(",")
+ROOT_URLCONF = "chat.urls"
+WSGI_APPLICATION = "chat.wsgi.application"
+INSTALLED_APPS = ["django.contrib.sessions"]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "chat.refusals.RefusalMiddleware",
+]
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = "SECURE_COOKIES" in os.environ  # set it where the browser speaks https
+DEFAULT_CHARSET = "utf-8"
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+PAGE = Path(__file__).parents[2] / "web_page"
+CHAT_TOOLS = os.environ.get("CHAT_TOOLS", "").split()  # names of tools that the workers know

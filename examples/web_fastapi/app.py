@@ -1,0 +1,140 @@
+"""A chat as a FastAPI application, asynchronous throughout.
+
+    SECRET_KEY=$(openssl rand -hex 32) uvicorn app:app               # from this folder; then open http://127.0.0.1:8000
+    SECRET_KEY=... gunicorn -c gunicorn.conf.py app:app              # several processes
+
+The process holds nothing of a conversation: the next request may reach another one. docs/web-backends.md says more.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
+from starlette.middleware.sessions import SessionMiddleware
+
+from sessions import Agent, Session, SessionfleetError, Turn, errors, sse
+
+PAGE = Path(__file__).parents[1] / "web_page"
+TOOLS = os.environ.get("CHAT_TOOLS", "").split()  # names of tools that the workers know
+
+STATUS_OF: dict[type[Exception], int] = {  # the first that fits
+    errors.MessageTooLarge: 413,
+    errors.BadRequest: 422,
+    errors.SessionOwnerError: 403,
+    errors.TurnNotFound: 404,
+    errors.IdempotencyConflict: 409,
+    errors.StaleCursor: 409,
+    errors.SessionBusy: 429,
+    errors.BackendError: 503,
+}
+
+app = FastAPI(title="Chat")
+app.add_middleware(
+    SessionMiddleware,
+    secret_key=os.environ["SECRET_KEY"],  # one for all processes, or they do not know each other's visitors
+    same_site="lax",  # other sites' pages cannot post in a visitor's name
+    https_only="SECURE_COOKIES" in os.environ,  # set it where the browser speaks https
+)
+app.mount("/page", StaticFiles(directory=PAGE))
+
+
+@app.exception_handler(SessionfleetError)
+async def refuse(_: Request, error: SessionfleetError) -> JSONResponse:
+    """What a request is told that could not be done."""
+    status = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
+    text = str(error) if status < 500 else "not possible now; try again shortly"  # addresses stay in the log
+    return JSONResponse({"error": text}, status, {"Retry-After": "2"} if status in (429, 503) else None)
+
+
+def visitor(request: Request) -> str:
+    """Who asks, from the signed cookie and from nowhere else. Your login puts the user's id there instead."""
+    return str(request.session.setdefault("user", f"guest-{uuid.uuid4().hex}"))
+
+
+Visitor = Annotated[str, Depends(visitor)]
+
+
+class NewMessage(BaseModel):
+    """What the page posts."""
+
+    message: str
+
+
+@app.get("/")
+async def page(_: Visitor) -> FileResponse:
+    """The page; visiting it sets the cookie."""
+    return FileResponse(PAGE / "index.html")
+
+
+@app.post("/chats/{chat}/messages", status_code=202)
+async def post_message(
+    chat: str,
+    body: NewMessage,
+    user: Visitor,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> dict[str, str]:
+    """Take a message. Sent twice with the same key, by a double click or a retry, it is one turn."""
+    turn = await assistant(chat, user).asubmit(body.message, stream=True, idempotency_key=idempotency_key)
+    response.headers["Location"] = f"/chats/{chat}/turns/{turn.id}"
+    return {"turn": turn.id}
+
+
+@app.get("/chats/{chat}/messages")
+async def messages(chat: str, user: Visitor) -> list[dict[str, str]]:
+    """What was said, for a page that is loaded again."""
+    page = await Session(chat, user_id=user).ahistory(order="newest")
+    return [{"role": m.role, "text": m.text, "turn": m.turn_id} for m in page if m.text and m.role != "tool"]
+
+
+@app.get("/chats/{chat}/turns/{turn_id}")
+async def answer(chat: str, turn_id: str, user: Visitor, response: Response) -> dict[str, Any]:
+    """The answer, or 202 while there is none yet."""
+    turn = await turn_of(chat, turn_id, user)
+    status = (await turn.arecord()).status
+    if not status.final:
+        response.status_code = 202
+        return {"status": status}
+    try:
+        return {"status": status, "answer": await turn.aresult()}
+    except errors.TurnFailed as error:
+        return {"status": status, "error": str(error)}
+
+
+@app.get("/chats/{chat}/turns/{turn_id}/events")
+async def events(
+    chat: str,
+    turn_id: str,
+    user: Visitor,
+    after: str | None = None,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The turn as it happens, behind the last event that the browser has seen."""
+    turn = await turn_of(chat, turn_id, user)
+    pieces = await turn.asse(after=last_event_id or after)
+    if pieces is None:
+        return Response(status_code=204)
+    return StreamingResponse(pieces, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+
+
+@app.post("/chats/{chat}/turns/{turn_id}/cancel", status_code=202)
+async def cancel(chat: str, turn_id: str, user: Visitor) -> dict[str, str]:
+    """Stop a turn at its worker."""
+    return {"status": await (await turn_of(chat, turn_id, user)).acancel()}
+
+
+def assistant(chat: str, user: str) -> Agent:
+    """The agent of a visitor's chat: whoever used a chat first owns it, others get SessionOwnerError."""
+    return Session(chat, user_id=user).Agent("Assistant", instructions="You are helpful.", tools=TOOLS)
+
+
+async def turn_of(chat: str, turn_id: str, user: str) -> Turn:
+    """A turn of a visitor's chat."""
+    return await Session(chat, user_id=user).aturn(turn_id)

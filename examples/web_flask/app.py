@@ -1,0 +1,115 @@
+"""A chat as a Flask application, with threads.
+
+    SECRET_KEY=$(openssl rand -hex 32) flask run                     # from this folder; then open http://127.0.0.1:5000
+    SECRET_KEY=... gunicorn -c gunicorn.conf.py app:app              # several processes
+
+The process holds nothing of a conversation: the next request may reach another one. docs/web-backends.md says more.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from flask import Flask, Response, request, send_from_directory, session
+from flask.typing import ResponseReturnValue
+
+from sessions import Agent, Session, SessionfleetError, Turn, errors, sse
+
+PAGE = Path(__file__).parents[1] / "web_page"
+TOOLS = os.environ.get("CHAT_TOOLS", "").split()  # names of tools that the workers know
+
+STATUS_OF: dict[type[Exception], int] = {  # the first that fits
+    errors.MessageTooLarge: 413,
+    errors.BadRequest: 422,
+    errors.SessionOwnerError: 403,
+    errors.TurnNotFound: 404,
+    errors.IdempotencyConflict: 409,
+    errors.StaleCursor: 409,
+    errors.SessionBusy: 429,
+    errors.BackendError: 503,
+}
+
+app = Flask(__name__, static_folder=str(PAGE), static_url_path="/page")
+app.config.update(
+    SECRET_KEY=os.environ["SECRET_KEY"],  # one for all processes, or they do not know each other's visitors
+    SESSION_COOKIE_SAMESITE="Lax",  # other sites' pages cannot post in a visitor's name
+    SESSION_COOKIE_SECURE="SECURE_COOKIES" in os.environ,  # set it where the browser speaks https
+    MAX_CONTENT_LENGTH=1 << 20,
+)
+
+
+@app.errorhandler(SessionfleetError)
+def refuse(error: SessionfleetError) -> ResponseReturnValue:
+    """What a request is told that could not be done."""
+    status = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
+    text = str(error) if status < 500 else "not possible now; try again shortly"  # addresses stay in the log
+    return {"error": text}, status, {"Retry-After": "2"} if status in (429, 503) else {}
+
+
+@app.get("/")
+def page() -> ResponseReturnValue:
+    """The page; visiting it sets the cookie."""
+    visitor()
+    return send_from_directory(PAGE, "index.html")
+
+
+@app.post("/chats/<chat>/messages")
+def post_message(chat: str) -> ResponseReturnValue:
+    """Take a message. Sent twice with the same key, by a double click or a retry, it is one turn."""
+    body = request.get_json()  # refuses what is not sent as JSON: a form of another site cannot do that
+    message = body.get("message") if isinstance(body, dict) else None
+    turn = assistant(chat).submit(message, stream=True, idempotency_key=request.headers.get("Idempotency-Key"))
+    return {"turn": turn.id}, 202, {"Location": f"/chats/{chat}/turns/{turn.id}"}
+
+
+@app.get("/chats/<chat>/messages")
+def messages(chat: str) -> ResponseReturnValue:
+    """What was said, for a page that is loaded again."""
+    page = Session(chat, user_id=visitor()).history(order="newest")
+    return [{"role": m.role, "text": m.text, "turn": m.turn_id} for m in page if m.text and m.role != "tool"]
+
+
+@app.get("/chats/<chat>/turns/<turn_id>")
+def answer(chat: str, turn_id: str) -> ResponseReturnValue:
+    """The answer, or 202 while there is none yet."""
+    turn = turn_of(chat, turn_id)
+    status = turn.record().status
+    if not status.final:
+        return {"status": status}, 202
+    try:
+        return {"status": status, "answer": turn.result()}
+    except errors.TurnFailed as error:
+        return {"status": status, "error": str(error)}
+
+
+@app.get("/chats/<chat>/turns/<turn_id>/events")
+def events(chat: str, turn_id: str) -> ResponseReturnValue:
+    """The turn as it happens, behind the last event that the browser has seen. Holds its thread meanwhile."""
+    after = request.headers.get("Last-Event-ID") or request.args.get("after")
+    pieces = turn_of(chat, turn_id).sse(after=after)
+    if pieces is None:
+        return Response(status=204)
+    return Response(pieces, mimetype=sse.MEDIA_TYPE, headers=sse.HEADERS)
+
+
+@app.post("/chats/<chat>/turns/<turn_id>/cancel")
+def cancel(chat: str, turn_id: str) -> ResponseReturnValue:
+    """Stop a turn at its worker."""
+    return {"status": turn_of(chat, turn_id).cancel()}, 202
+
+
+def visitor() -> str:
+    """Who asks, from the signed cookie and from nowhere else. Your login puts the user's id there instead."""
+    return str(session.setdefault("user", f"guest-{uuid.uuid4().hex}"))
+
+
+def assistant(chat: str) -> Agent:
+    """The agent of a visitor's chat: whoever used a chat first owns it, others get SessionOwnerError."""
+    return Session(chat, user_id=visitor()).Agent("Assistant", instructions="You are helpful.", tools=TOOLS)
+
+
+def turn_of(chat: str, turn_id: str) -> Turn:
+    """A turn of a visitor's chat."""
+    return Session(chat, user_id=visitor()).turn(turn_id)

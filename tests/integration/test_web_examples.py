@@ -1,0 +1,209 @@
+"""The web examples as their visitors meet them: each under its real server, on a real fleet."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support.fleet import Fleet
+from tests.support.servers import Server, running
+from tests.support.sites import KINDS, Site, Visitor
+from tests.support.waiting import wait_until
+
+WORDS = "one two three four five six seven eight"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A fleet whose workers may be killed; a dead one's turns go on after a second."""
+    folder = tmp_path_factory.mktemp("web")
+    with running(Server(folder / "server")) as server:
+        fleet = Fleet(folder, server, {"SESSIONFLEET_LEASE": "1"})
+        try:
+            fleet.start("web1")
+            fleet.start("web2")
+            fleet.ready()
+            yield fleet
+        finally:
+            fleet.close()
+
+
+@pytest.fixture(scope="module")
+def sites(shop: Fleet) -> Iterator[dict[str, Site]]:
+    """All of them, by name."""
+    started = {name: Site(kind, shop, shop.folder / f"{name}.log") for name, kind in KINDS.items()}
+    try:
+        for site in started.values():
+            site.ready()
+        yield started
+    finally:
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(Site.stop, started.values()))
+
+
+@pytest.fixture(params=KINDS)
+def site(request: pytest.FixtureRequest, sites: dict[str, Site]) -> Site:
+    """One of them."""
+    return sites[request.param]
+
+
+def cid() -> str:
+    return uuid.uuid4().hex
+
+
+def test_a_message_is_taken_at_once_streamed_and_answered(site: Site) -> None:
+    """202 while the turn still runs, then a stream to its end, then its answer; the history has both messages."""
+    visitor, chat = Visitor(site), cid()
+    turn = visitor.say(chat, f'CALL look_up({{"query": "x", "seconds": 0.5}})\nSAY {WORDS}')
+    assert visitor.get(turn).status_code == 202
+    stream = visitor.follow(turn)
+    assert (stream.status, stream.text) == (200, WORDS)
+    assert [item.event for item in stream.items if not item.event.startswith("text")] == [
+        *("started", "tool_call", "tool_result", "ended"),
+    ]
+    assert stream.headers["content-type"].startswith("text/event-stream")
+    assert (stream.headers["cache-control"], stream.headers["x-accel-buffering"]) == ("no-cache", "no")
+    assert visitor.get(turn).json() == {"status": "succeeded", "answer": WORDS}
+    assert [said["role"] for said in visitor.get(f"/chats/{chat}/messages").json()] == ["user", "assistant"]
+
+
+def test_the_same_key_is_the_same_turn(site: Site) -> None:
+    """A double click: two requests at the same time, one turn. Another message under the key is a conflict."""
+    visitor, chat, key = Visitor(site), cid(), cid()
+    with ThreadPoolExecutor(2) as threads:
+        turns = set(threads.map(lambda _: visitor.say(chat, "SAY once", Idempotency_Key=key), range(2)))
+    assert len(turns) == 1
+    again = visitor.post(f"/chats/{chat}/messages", {"message": "SAY twice"}, Idempotency_Key=key)
+    assert again.status_code == 409
+    visitor.follow(turns.pop())
+    assert len(visitor.get(f"/chats/{chat}/messages").json()) == 2
+
+
+def test_a_browser_that_comes_back_gets_the_rest_exactly(site: Site) -> None:
+    """It leaves in mid-stream; behind its last event comes what it has not seen; behind the last one nothing: 204."""
+    visitor, chat = Visitor(site), cid()
+    turn = visitor.say(chat, f"SAY {WORDS}\nPACE 0.1")
+    first = visitor.follow(turn, until="text_delta")
+    assert first.items[-1].event == "text_delta"
+    rest = visitor.follow(turn, first.items[-1].id)
+    assert first.items + rest.items == visitor.follow(turn).items
+    assert (first.text + rest.text) == WORDS
+    assert visitor.follow(turn, rest.items[-1].id).status == 204
+
+
+def test_another_browser_sees_nothing(site: Site) -> None:
+    """Chats belong to the cookie that began them; what a body says of users is nothing."""
+    visitor, chat = Visitor(site), cid()
+    turn = visitor.say(chat, "SAY secret")
+    visitor.follow(turn)
+    other = Visitor(site)
+    assert [other.get(path).status_code for path in (turn, f"{turn}/events", f"/chats/{chat}/messages")] == [403] * 3
+    assert other.post(f"{turn}/cancel").status_code == 403
+    mine = {"message": "SAY mine", "user": "x", "user_id": "x"}
+    assert other.post(f"/chats/{chat}/messages", mine).status_code == 403
+    assert "secret" not in other.get(turn).text
+
+
+def test_what_cannot_be_done_is_said(site: Site) -> None:
+    """No such turn, no message, no JSON, a message that is too large, a cursor from elsewhere."""
+    visitor, chat = Visitor(site), cid()
+    turn = visitor.say(chat, "SAY hello")
+    visitor.follow(turn)
+    messages = f"/chats/{chat}/messages"
+    assert visitor.get(f"{turn[:-32]}{cid()}").status_code == 404
+    assert visitor.get(f"{turn[:-32]}{cid()}/events").status_code == 404
+    assert visitor.post(messages, {"message": ""}).status_code == 422
+    assert visitor.post(messages, {}).status_code == 422
+    assert visitor.post(messages, {"message": "x" * 20_000}).status_code == 413
+    assert visitor.post("/chats/..x/messages", {"message": "hello"}).status_code in (404, 422)
+    assert visitor.get(f"{turn}/events?after=9999999-0").status_code == 409
+    token = {"X-CSRFToken": visitor.http.cookies.get("csrftoken", "")}
+    form = visitor.http.post(messages, data={"message": "a form of another site"}, headers=token)
+    assert form.status_code in (415, 422)
+
+
+def test_a_turn_is_stopped(site: Site) -> None:
+    """The stream ends with the status, and so does the answer."""
+    visitor, chat = Visitor(site), cid()
+    turn = visitor.say(chat, "SLEEP 60")
+    visitor.follow(turn, until="started")
+    assert visitor.post(f"{turn}/cancel").status_code == 202
+    assert visitor.follow(turn).items[-1].data["status"] == "cancelled"
+    assert visitor.get(turn).json()["status"] == "cancelled"
+
+
+def test_streams_outlive_the_workers(shop: Fleet, sites: dict[str, Site]) -> None:
+    """kill -9 of every worker in mid-turn: each open stream goes on with `attempt_reset`, and ends with the answer."""
+    visitors = [Visitor(site) for site in sites.values()]
+    turns = [visitor.say(cid(), f'CALL linger({{"seconds": 60}})\nSAY {WORDS}') for visitor in visitors]
+    with ThreadPoolExecutor() as threads:
+        streams = [threads.submit(visitor.follow, turn) for visitor, turn in zip(visitors, turns, strict=True)]
+        keys = [f"{turn.rpartition('/')[2]}:" for turn in turns]
+        wait_until(
+            lambda: {key for key in keys for line in shop.ledger("linger") if line["key"].startswith(key)} == set(keys),
+            description="each turn's tool runs",
+        )
+        for worker in shop.workers:
+            if worker.alive:
+                worker.kill()
+        shop.start(f"web{len(shop.workers) + 1}")
+        shop.start(f"web{len(shop.workers) + 1}")
+        for stream in (future.result(timeout=60) for future in streams):
+            kinds = [item.event for item in stream.items]
+            assert kinds.count("attempt_reset") == 1
+            assert stream.items[-1].data["status"] == "succeeded"
+            assert stream.text == WORDS
+    shop.ready()
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.wrapped])
+def test_forked_processes_each_serve(name: str, sites: dict[str, Site]) -> None:
+    """The parent had used a session before it forked: both of its children accept, stream and answer."""
+    visitor, chat = Visitor(sites[name]), cid()
+
+    def converse(number: int) -> set[tuple[str, str]]:
+        posted = visitor.post(f"/chats/{chat}-{number}/messages", {"message": f"SAY {WORDS}"})
+        turn = posted.headers["Location"]
+        stream = visitor.follow(turn)
+        answer = visitor.get(turn)
+        assert (stream.text, answer.json()["answer"]) == (WORDS, WORDS)
+        by = {"post": posted.headers, "stream": stream.headers, "answer": answer.headers}
+        return {(what, headers["x-served-by"]) for what, headers in by.items()}
+
+    served: set[tuple[str, str]] = set()
+    until = time.monotonic() + 40
+    with ThreadPoolExecutor(8) as threads:
+        while len(served) < 6 and time.monotonic() < until:
+            base = len(served) * 1000 + time.monotonic_ns()
+            served |= set().union(*threads.map(converse, range(base, base + 8)))
+    assert len(served) == 6, served
+    assert len({pid for _, pid in served}) == 2
+
+
+def test_a_browser_that_goes_leaves_nothing(shop: Fleet, site: Site) -> None:
+    """It closes the page in mid-stream: the store is told that nobody reads the turn there any more."""
+    visitor = Visitor(site)
+    turn = visitor.say(cid(), f"SAY {'word ' * 300}\nPACE 0.1")
+    visitor.follow(turn, until="text_delta")
+    session_id, _, part = turn.rpartition("/")[2].partition("~")
+    key = shop.session(session_id).keys.turn(part)
+    with shop.server.client() as store:
+        wait_until(lambda: store.hget(key, "readers") == b"", description="nobody is listed as a reader")
+    assert visitor.get(turn).status_code == 202, "which is not because it ended"
+    visitor.post(f"{turn}/cancel")
+
+
+def test_many_readers_of_one_process(sites: dict[str, Site]) -> None:
+    """Twenty browsers follow their turns at the same time: threads of sync frameworks suffice for that."""
+
+    def visit(site: Site) -> str:
+        visitor = Visitor(site)
+        return visitor.follow(visitor.say(cid(), f"SAY {WORDS}\nPACE 0.1")).text
+
+    wanted = [site for name, site in sites.items() if name != "fastapi-gunicorn" for _ in range(20)]
+    with ThreadPoolExecutor(60) as threads:
+        assert set(threads.map(visit, wanted)) == {WORDS}
