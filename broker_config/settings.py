@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from broker_config.encryption_keys import parse_keys
 
 PREFIX = "SESSIONFLEET_"
+_ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+\Z")
 RETRIEVAL = "retrieval"
 """The queue of searches and of documents on their way in."""
 
@@ -190,6 +192,16 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("gateway_cors")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _ORIGIN.match(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin: write them out, as https://app.example.org (no path, no '*')"
+                )
         return value
 
     @field_validator("queues")

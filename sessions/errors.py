@@ -42,6 +42,7 @@
         ├── PartitionMismatch · CorruptRecord · SealError
         ├── IndexUnavailable · IndexLocked · EmbeddingUnavailable
         ├── AddressUnknown               a host's name cannot be resolved
+        ├── KeysUnavailable              the gateway cannot get the keys of bearer tokens
         └── EmbeddedServerError          also the class of that name in `broker_config.embedded`
 
 `SettingsError` lives in `broker_config.settings`, below this package, and is a ValueError.
@@ -360,6 +361,10 @@ class EmbeddingUnavailable(BackendError):
 
 class AddressUnknown(BackendError):
     """The host's name cannot be resolved; check how it is spelled."""
+
+
+class KeysUnavailable(BackendError):
+    """The keys of bearer tokens cannot be had now; check SESSIONFLEET_GATEWAY_JWKS of the gateway."""
 
 
 class EmbeddedServerError(BackendError, broker_config.embedded.EmbeddedServerError):

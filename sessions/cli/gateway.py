@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,12 +13,15 @@ from sessions.errors import MissingExtra
 from sessions.telemetry import configure_logging
 from sessions.worker_process import missing_for_gateway
 
+if TYPE_CHECKING:
+    from sessions.gateway.access import Access
+
 
 def gateway(
     host: Annotated[str | None, typer.Option(help="The address to bind (SESSIONFLEET_GATEWAY_HOST).")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Its port (SESSIONFLEET_GATEWAY_PORT).")] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Without authentication, even where others reach it.")
+        bool, typer.Option("--insecure", help="Serve without authentication even where others reach it.")
     ] = False,
     _node: Annotated[str | None, typer.Option("--node", hidden=True)] = None,
 ) -> None:
@@ -35,8 +39,18 @@ def gateway(
         settings.gateway_port if port is None else port,
         insecure=insecure,
     )
-    server.run(
-        lambda: print_fields(
-            {"gateway": server.url, "agent": f"{server.url}/agent", "openapi": f"{server.url}/openapi.json"}
-        )
+    server.run(lambda access: _tell(server.url, access))
+
+
+def _tell(url: str, access: Access) -> None:
+    for warning in access.warnings:
+        print(f"WARNING: {warning}", file=sys.stderr)
+    print_fields(
+        {
+            "gateway": url,
+            "agent": f"{url}/agent",
+            "openapi": f"{url}/openapi.json",
+            "authentication": access.said,
+        }
     )
+    sys.stdout.flush()

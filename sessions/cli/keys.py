@@ -1,4 +1,4 @@
-"""`sessionfleet keys`: keys for SESSIONFLEET_ENCRYPTION_KEYS."""
+"""`sessionfleet keys`: keys for SESSIONFLEET_ENCRYPTION_KEYS, and (`keys api`) those of the gateway's callers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from broker_config.encryption_keys import new_key
+from sessions.cli import api_keys
 from sessions.errors import BadRequest
 
-app = typer.Typer(help="Keys that seal memories and documents in the store.", no_args_is_help=True)
+app = typer.Typer(help="Keys that seal what is in the store, and keys of the gateway's callers.", no_args_is_help=True)
+app.add_typer(api_keys.app, name="api")
 
 
 @app.command()

@@ -13,13 +13,12 @@ BACKLOG: Final = 2048
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what is bound there."""
-    if host == "localhost":
-        return True
+    """Whether only this machine reaches what is bound there: all addresses of a name must be of that kind."""
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        return False  # binding it says what is wrong
+    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)
 
 
 def bound(host: str, port: int) -> socket.socket:

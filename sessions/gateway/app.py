@@ -8,14 +8,17 @@ from typing import Final
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from broker_config.settings import Settings, load_settings
 from sessions.gateway import openapi, problems
+from sessions.gateway.access_log import AccessLog
 from sessions.gateway.authenticator import Authenticator, Everybody
 from sessions.gateway.body_limit import BodyLimit
-from sessions.gateway.caller import Gateway, Limits, NoLimits
+from sessions.gateway.caller import Gateway
+from sessions.gateway.gatekeeper import Gatekeeper
 from sessions.gateway.head import Head
+from sessions.gateway.limits import Limits, NoLimits
+from sessions.gateway.local_only import OwnPages, TrustedHosts
 from sessions.gateway.request_id import HEADER, RequestId
 from sessions.gateway.routes import agent, approvals, checkpoints, ready, state, turns
 from sessions.gateway.routes import sessions as sessions_routes
@@ -50,7 +53,8 @@ def create_app(
 
     Args:
         settings: the fleet; that of the environment by default.
-        authenticator: tells who asks; by default everybody may do everything, so bind to loopback only.
+        authenticator: tells who asks; by default everybody may do everything, so bind to loopback only. Pages of
+            other sites may then not, unless they are in SESSIONFLEET_GATEWAY_CORS.
         limits: what one credential may ask for; none by default.
         hosts: the names that it answers to. Without authentication, a page whose name is made to lead here
             (DNS rebinding) must not be served.
@@ -67,27 +71,39 @@ def create_app(
         redirect_slashes=False,  # a redirect names the host that a proxy has hidden
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.gateway = Gateway(settings, authenticator or Everybody(settings.tenant), limits or NoLimits())
+    app.state.gateway = Gateway(settings)
     for router in _ROUTERS:
         app.include_router(router)
     app.state.routes = [route for router in _ROUTERS for route in router.routes]
     problems.install(app)
     openapi.install(app)
+    _guard(app, settings, authenticator or Everybody(settings.tenant), limits or NoLimits(), hosts)
+    return app
+
+
+def _guard(
+    app: FastAPI, settings: Settings, authenticator: Authenticator, limits: Limits, hosts: Sequence[str]
+) -> None:
+    """What stands before the routes; the last one added is asked first."""
+    app.add_middleware(Head)
+    app.add_middleware(DecodedPath)
     # JSON may write one byte as six.
     body_limit = 6 * settings.message_limit_bytes + _ENVELOPE
     app.add_middleware(
         BodyLimit, limit=body_limit, upload_limit=max(body_limit, settings.document_limit_bytes + _ENVELOPE)
     )
+    app.add_middleware(Gatekeeper, authenticator=authenticator, limits=limits)
+    app.add_middleware(OwnPages, origins=settings.gateway_cors, basic_only=not isinstance(authenticator, Everybody))
     if settings.gateway_cors:
+        # Before the gatekeeper: browsers send no credential to ask whether they may, and must be able to read a 401.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.gateway_cors),
             allow_methods=["*"],
             allow_headers=["*"],
+            allow_credentials=False,
             expose_headers=["Location", "Retry-After", "Preference-Applied", HEADER],
         )
-    app.add_middleware(Head)
-    app.add_middleware(DecodedPath)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_middleware(TrustedHosts, hosts=hosts)
+    app.add_middleware(AccessLog)
     app.add_middleware(RequestId)
-    return app

@@ -5,6 +5,9 @@ FastAPI has a limit of its own (`max_body_size`), which answers in plain text; h
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,6 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sessions.errors import RequestTooLarge
 from sessions.gateway.problems import problem_response
+
+IDLE: Final = 60.0
+"""Seconds in which something of a body must come."""
 
 
 class BodyLimit:
@@ -37,11 +43,18 @@ class BodyLimit:
             )
             await response(scope, receive, send)
             return
-        seen = 0
+        seen, complete = 0, False
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, complete
+            if complete:  # whoever reads on waits for the client to go
+                return await receive()
+            try:
+                async with asyncio.timeout(IDLE):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"nothing of the body came for {IDLE:g} s", {"Connection": "close"}) from None
+            complete = not message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > limit:
                 # No error of ours: FastAPI makes 400 of whatever else is raised while it reads a body.

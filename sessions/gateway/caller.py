@@ -1,11 +1,9 @@
-"""Who asks, as the routes see it: a dependency that authenticates, applies limits, and opens the caller's sessions."""
+"""Who asks, as the routes see it: a dependency that checks rights and opens the caller's sessions."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Header, Request, Security
 from fastapi.openapi import models as openapi
@@ -14,29 +12,10 @@ from fastapi.security.base import SecurityBase
 
 from broker_config.settings import Settings
 from sessions.client import FleetClient, get_client
-from sessions.gateway.authenticator import Authenticator
+from sessions.errors import BadRequest, Unauthenticated
+from sessions.gateway.gatekeeper import principal_in
 from sessions.gateway.principal import Principal, Right
 from sessions.session import Session
-
-
-class Limits(Protocol):
-    """Bounds what one credential may ask for."""
-
-    def admit(self, principal: Principal) -> AbstractAsyncContextManager[None]:
-        """Count a request while it is open.
-
-        Raises:
-            TooManyRequests: the limit is reached; says when to come again.
-        """
-        ...
-
-
-class NoLimits:
-    """Whoever asks is let in."""
-
-    def admit(self, principal: Principal) -> AbstractAsyncContextManager[None]:
-        """Let in."""
-        return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +23,6 @@ class Gateway:
     """What all requests of a gateway share; `app.state.gateway`."""
 
     settings: Settings
-    authenticator: Authenticator
-    limits: Limits
 
     @property
     def client(self) -> FleetClient:
@@ -106,17 +83,20 @@ async def caller(
         str | None,
         Header(description="For whom you ask, where your credential acts for users.", max_length=256),
     ] = None,
-) -> AsyncIterator[Caller]:
-    """Authenticate, check the rights that the route needs, and count the request while it is open.
+) -> Caller:
+    """Who asks, as the gatekeeper found it, with the rights that the route needs.
 
     Raises:
-        Unauthenticated, Forbidden, TooManyRequests, StoreUnavailable: it is not let in.
+        Forbidden: it may not do this. BadRequest: it says twice for whom it asks, and not the same.
     """
-    principal = await gateway.authenticator.principal(request.headers)
+    principal = principal_in(request.scope)
+    if principal is None:  # no gatekeeper stands before this application
+        raise Unauthenticated
     for right in scopes.scopes:
         principal.need(Right(right))
-    async with gateway.limits.admit(principal):
-        yield Caller(gateway, principal, principal.user_for(x_user_id))
+    if len(set(request.headers.getlist("x-user-id"))) > 1:
+        raise BadRequest("X-User-ID stands in the request several times, and differs")
+    return Caller(gateway, principal, principal.user_for(x_user_id))
 
 
 Reader = Annotated[Caller, Security(caller, scopes=[Right.READ.value])]

@@ -158,6 +158,11 @@ def install(app: FastAPI) -> None:
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SessionfleetError)  # noqa: S101 - registered for no other
+    return problem_of(request, error)
+
+
+def problem_of(request: Request, error: SessionfleetError) -> JSONResponse:
+    """The response for an error of ours."""
     status = status_of(error)
     headers = {"WWW-Authenticate": 'Bearer realm="sessionfleet"'} if status == 401 else {}
     if status in _RETRY_AFTER:

@@ -14,9 +14,10 @@ from sse_starlette.sse import AppStatus
 
 from broker_config.settings import Settings
 from sessions.client import get_client
-from sessions.errors import BadRequest
+from sessions.gateway.access import Access, access_for
 from sessions.gateway.address import bound, is_loopback
 from sessions.gateway.app import create_app
+from sessions.gateway.bounded_http import BoundedHttp
 
 _GRACE: Final = 5
 """Seconds that a stopping gateway lets requests go on; streams are ended at once, for their readers come again."""
@@ -26,24 +27,16 @@ class Server:
     """One gateway process.
 
     Raises:
-        BadRequest: it cannot be bound there, or must not be.
+        BadRequest: it cannot be bound there.
     """
 
     def __init__(self, settings: Settings, host: str, port: int, *, insecure: bool = False) -> None:
-        if not (is_loopback(host) or insecure):
-            raise BadRequest(f"{host!r} can be reached by others: --insecure lets everybody in")
         self._settings = settings
+        self._host = host
+        self._insecure = insecure
         self._socket = bound(host, port)
-        app = create_app(settings)
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=_GRACE,
-            server_header=False,
-        )
-        self._server = uvicorn.Server(config)
+        self._server: uvicorn.Server | None = None
+        self._stopping = False
 
     @property
     def url(self) -> str:
@@ -51,26 +44,48 @@ class Server:
         host, port = self._socket.getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+    def run(self, on_ready: Callable[[Access], None] = lambda _: None) -> None:
         """Serve until a signal says to end. Call this on the main thread.
 
+        Args:
+            on_ready: is told who may ask.
+
         Raises:
-            BackendError: the fleet cannot be used.
+            BackendError: the fleet cannot be used. BadRequest: it would let in everybody, unasked.
         """
         portal = get_client(self._settings).portal
         with self._signals():
             portal.call(self._serve(on_ready))
 
-    async def _serve(self, on_ready: Callable[[], None]) -> None:
+    async def _serve(self, on_ready: Callable[[Access], None]) -> None:
         AppStatus.should_exit = False
         await get_client(self._settings).open()
-        on_ready()
+        # By the address that is bound, too: a name may have led elsewhere in between.
+        host = self._host if is_loopback(self._socket.getsockname()[0]) else self._socket.getsockname()[0]
+        access = await access_for(self._settings, host, insecure=self._insecure)
+        self._server = uvicorn.Server(self._config(access))
+        self._server.should_exit = self._stopping
+        on_ready(access)
         await self._server.serve(sockets=[self._socket])
+
+    def _config(self, access: Access) -> uvicorn.Config:
+        app = create_app(self._settings, authenticator=access.authenticator, limits=access.limits, hosts=access.hosts)
+        return uvicorn.Config(
+            app,
+            http=BoundedHttp,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_GRACE,
+            server_header=False,
+        )
 
     def stop(self) -> None:
         """End: no new requests, streams are cut, the rest may go on for a moment. From any thread."""
-        AppStatus.should_exit = True
-        self._server.should_exit = True
+        AppStatus.should_exit = self._stopping = True
+        if self._server is not None:
+            self._server.should_exit = True
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -80,7 +95,7 @@ class Server:
             return
 
         def handle(_number: int, _frame: FrameType | None) -> None:
-            if self._server.should_exit:
+            if self._stopping and self._server is not None:
                 self._server.force_exit = True
             self.stop()
 

@@ -23,6 +23,8 @@ PARTITION_COUNT = f"{FLEET}:partitions"
 WORKERS = f"{FLEET}:workers"
 CONSUMED = f"{FLEET}:consumed"
 INDEX = f"{FLEET}:index"
+API_KEYS = f"{FLEET}:apikeys"
+API_KEYS_USED = f"{FLEET}:apikeys:used"
 
 WIDE_APP = "~app"
 
@@ -37,6 +39,12 @@ _TURN_PART = re.compile(r"[0-9a-f]{32}\Z")
 def worker_key(worker_id: str) -> str:
     """What a living worker says of itself."""
     return f"{FLEET}:worker:{worker_id}"
+
+
+def limit_key(tenant: str, caller: str) -> str:
+    """What the keys of one caller's limits begin with: a slot of its own, so that limits spread over a cluster."""
+    digest = blake2b(f"{tenant}\0{caller}".encode(), digest_size=16).hexdigest()
+    return f"{ROOT}:{{limit-{digest}}}"
 
 
 def valid_session_id(session_id: object) -> str:

@@ -173,7 +173,7 @@ def keys_without_ttl(server: Server) -> list[str]:
     permanent = (
         *(":meta", ":history", ":turns", ":agents", ":state", ":checkpoints"),
         *(":memory", ":memory:log", ":memory:vectors", ":sources", ":texts", ":lanes"),
-        *(":fence", ":wakeups", "{fleet}:partitions", "{fleet}:index"),
+        *(":fence", ":wakeups", "{fleet}:partitions", "{fleet}:index", "{fleet}:apikeys", "{fleet}:apikeys:used"),
     )
     with server.client() as client:
         names = [raw.decode() for raw in client.scan_iter("sf:v1:*", count=1000)]

@@ -1,0 +1,101 @@
+"""Whether callers must say who they are, and what that means for everything that stands before the routes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from broker_config.settings import Settings
+from sessions.client import get_client
+from sessions.errors import BadRequest
+from sessions.gateway.address import is_loopback
+from sessions.gateway.api_keys import ApiKeys
+from sessions.gateway.authenticator import Authenticator, Credentials, Everybody
+from sessions.gateway.jwks import jwks_at
+from sessions.gateway.last_use import LastUse
+from sessions.gateway.limits import Limits, NoLimits, StoreLimits
+from sessions.gateway.local_only import LOOPBACK_NAMES
+from sessions.gateway.tokens import Tokens
+from sessions.store.api_keys import ApiKeyStore
+
+T = TypeVar("T")
+_CREATE: Final = "`sessionfleet keys api create`"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What `create_app` needs to know of it, and what to tell the person who starts the gateway."""
+
+    authenticator: Authenticator
+    limits: Limits
+    hosts: Sequence[str]
+    said: str
+    warnings: Sequence[str] = field(default=())
+
+
+async def access_for(settings: Settings, host: str, *, insecure: bool = False) -> Access:
+    """Decide for a gateway that is bound to this host. Decided once, at its start.
+
+    Args:
+        insecure: serve without authentication even where others reach it.
+
+    Raises:
+        BadRequest: it would let in everybody, and nobody said that it may. BackendError: the store does not answer.
+    """
+    if settings.gateway_auth == "on":
+        return _on(settings)
+    if settings.gateway_auth == "auto" and (
+        settings.gateway_jwks or await _with_keys(settings, lambda store: store.any())
+    ):
+        return _on(settings)
+    if is_loopback(host):
+        said = f"off: whoever is on this machine may do everything. {_CREATE}, then start again, turns it on"
+        hosts = ("*",) if insecure else (*LOOPBACK_NAMES, host)
+        return Access(Everybody(settings.tenant), NoLimits(), hosts, said)
+    if not insecure:
+        raise BadRequest(_refusal(settings, host))
+    warning = f"--insecure: everybody who reaches {host!r} may read and change every session of this fleet"
+    return Access(Everybody(settings.tenant), NoLimits(), ("*",), "OFF", (warning,))
+
+
+def _refusal(settings: Settings, host: str) -> str:
+    why = (
+        "SESSIONFLEET_GATEWAY_AUTH is off"
+        if settings.gateway_auth == "off"
+        else "there is no API key yet, and no SESSIONFLEET_GATEWAY_JWKS"
+    )
+    return (
+        f"others than this machine reach {host!r}, and {why}: make a key with {_CREATE} (and leave "
+        "SESSIONFLEET_GATEWAY_AUTH unset), or let everybody in with --insecure"
+    )
+
+
+def _on(settings: Settings) -> Access:
+    tokens, said, warnings = None, f"on: API keys; {_CREATE} makes one", []
+    if settings.gateway_jwks:
+        tokens = Tokens(jwks_at(settings.gateway_jwks), settings)
+        said = f"on: API keys ({_CREATE} makes one), and tokens verified with {settings.gateway_jwks}"
+        if settings.gateway_jwt_audience is None:
+            warnings.append(
+                "SESSIONFLEET_GATEWAY_JWT_AUDIENCE is not set: tokens that this issuer made for other services are "
+                "taken here, too"
+            )
+        if settings.gateway_jwt_issuer is None:
+            warnings.append("SESSIONFLEET_GATEWAY_JWT_ISSUER is not set: the `iss` of tokens is not looked at")
+    api_keys = ApiKeys(
+        lambda key_id: _with_keys(settings, lambda store: store.find(key_id)),
+        LastUse(lambda times_ms: _with_keys(settings, lambda store: store.note_used(times_ms))).note,
+    )
+    return Access(Credentials(api_keys, tokens), StoreLimits(settings), ("*",), said, warnings)
+
+
+async def _with_keys(settings: Settings, work: Callable[[ApiKeyStore], Awaitable[T]]) -> T:
+    """Do something with the API keys in the store, through the client of this process."""
+    client = get_client(settings)
+
+    async def opened() -> T:
+        await client.open()
+        return await work(ApiKeyStore(client.store))
+
+    return await client.portal.acall(opened())

@@ -1,0 +1,53 @@
+"""One line of the log for each request: who asked what, how it ended, how long it took. No query, no credential."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sessions.gateway.gatekeeper import principal_in, public
+from sessions.gateway.request_id import request_id_of
+from sessions.telemetry import get_logger
+
+_log = get_logger(__name__)
+_GONE: Final = 499
+"""What is noted where a client went before its answer began, as nginx does."""
+
+
+class AccessLog:
+    """Writes the line at the request's end: at that of a stream, for a stream. Health probes leave none."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, and note it."""
+        if scope["type"] != "http" or public(scope):
+            await self._app(scope, receive, send)
+            return
+        began, status = time.monotonic(), _GONE
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception:
+            status = 500 if status == _GONE else status
+            raise
+        finally:
+            principal = principal_in(scope)
+            _log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                ms=round((time.monotonic() - began) * 1000, 1),
+                principal=None if principal is None else principal.id,
+                request_id=request_id_of(scope),
+            )

@@ -1,0 +1,96 @@
+"""Lets requests in: who asks is known, and within the limits, before a body is read or a route is looked for.
+
+It is the one place for that. A route that forgets to ask who calls is closed, not open.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Final, cast
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sessions.errors import BackendError, SessionfleetError, Unauthenticated
+from sessions.gateway.authenticator import Authenticator
+from sessions.gateway.limits import Limits
+from sessions.gateway.principal import Principal
+from sessions.gateway.problems import problem_of
+
+PUBLIC: Final = re.compile(r"/(?:health|ready|openapi\.json|agent/health|agent/[^/]+/health)\Z")
+"""Paths that are answered to everybody, to GET and HEAD; they say nothing of any session."""
+LOOK_AGAIN: Final = 10.0
+"""Seconds after which the credential of a stream is looked at again."""
+_KEY: Final = "sessionfleet.principal"
+
+
+def public(scope: Scope) -> bool:
+    """Whether anybody may ask this."""
+    return scope["method"] in ("GET", "HEAD") and PUBLIC.match(scope["path"]) is not None
+
+
+def principal_in(scope: Scope) -> Principal | None:
+    """Who sends the request that is served; None where nobody was asked."""
+    return cast(Principal | None, scope.get(_KEY))
+
+
+class Gatekeeper:
+    """Answers 401 where nobody says who asks, 429 where that one asks too much, 503 where neither can be told."""
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, limits: Limits) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request of somebody who may ask."""
+        if scope["type"] != "http" or public(scope):
+            await self._app(scope, receive, send)
+            return
+        entered = False
+        try:
+            principal = await self._authenticator.principal(Headers(scope=scope))
+            scope[_KEY] = principal
+            async with self._limits.admit(principal):
+                entered = True
+                await self._serve(scope, receive, send)
+        except SessionfleetError as error:
+            if entered:
+                raise
+            await problem_of(Request(scope), error)(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve, and end a stream whose credential is no longer good: its reader may come again with another one."""
+        looked, streaming, cut = time.monotonic(), False, False
+
+        async def guarded(message: Message) -> None:
+            nonlocal looked, streaming, cut
+            if streaming and message.get("more_body") and time.monotonic() - looked > LOOK_AGAIN:
+                looked = time.monotonic()
+                if not await self._still_good(scope):
+                    cut = True
+                    raise _StreamEndedError
+            streaming = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, guarded)
+        except Exception:
+            if not cut:  # whatever the application made of `_StreamEnded`
+                raise
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _still_good(self, scope: Scope) -> bool:
+        try:
+            await self._authenticator.principal(Headers(scope=scope))
+        except Unauthenticated:
+            return False
+        except BackendError:  # nobody can tell now: the stream's own reads say so, if it lasts
+            return True
+        return True
+
+
+class _StreamEndedError(Exception):
+    """The credential of a stream is no longer good."""

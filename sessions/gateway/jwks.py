@@ -1,0 +1,208 @@
+"""The keys that tokens are verified with (a JWK set), from a file or an https URL, and kept up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+import jwt
+
+from sessions.errors import BadRequest, KeysUnavailable, Unauthenticated
+from sessions.telemetry import get_logger
+
+_log = get_logger(__name__)
+
+ALGORITHMS: Final = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+)  # fmt: skip
+"""Asymmetric ones alone: with a shared secret, or none, whoever can verify a token can make one."""
+_KINDS: Final = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
+
+LIFE: Final = 300.0
+"""Seconds after which the keys of a URL are fetched anew."""
+STALE: Final = 3600.0
+"""Seconds that they are used while they cannot be fetched."""
+PAUSE: Final = 60.0
+"""Seconds between two fetches for the sake of a key id that is not known."""
+_RETRY: Final = 5.0
+_TIMEOUT: Final = 5.0
+_LARGEST: Final = 512 * 1024
+
+
+class Jwks(Protocol):
+    """A source of keys."""
+
+    async def keys(self, missing: str | None = None) -> list[Mapping[str, Any]]:
+        """The keys; with the id of one that was not among them, fresher ones where that is possible.
+
+        Raises:
+            KeysUnavailable: there are none.
+        """
+        ...
+
+
+def jwks_at(place: str) -> Jwks:
+    """The source that SESSIONFLEET_GATEWAY_JWKS names.
+
+    Raises:
+        BadRequest: it is neither a file nor an https URL.
+    """
+    parts = urlsplit(place)
+    if parts.scheme == "https" and parts.hostname and not parts.username:
+        return JwksUrl(place)
+    if "://" in place:
+        raise BadRequest(
+            "SESSIONFLEET_GATEWAY_JWKS is a file or an https URL without a password in it: whoever can change the keys "
+            "on their way can make tokens"
+        )
+    return JwksFile(Path(place))
+
+
+class JwksFile:
+    """A file, read again when it has changed.
+
+    Raises:
+        BadRequest: it cannot be read at the start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._keys: list[Mapping[str, Any]] = []
+        self._seen: tuple[int, int, int] | None = None
+        try:
+            self._look()
+        except (OSError, ValueError) as error:
+            raise BadRequest(
+                f"SESSIONFLEET_GATEWAY_JWKS: {str(path)!r} cannot be read as a JWK set: {error}"
+            ) from error
+
+    async def keys(self, missing: str | None = None) -> list[Mapping[str, Any]]:
+        """Those of the file as it is now; while it cannot be read, as in the middle of a change, those before."""
+        del missing
+        try:
+            self._look()
+        except (OSError, ValueError) as error:
+            _log.warning("jwks_not_read", error=str(error))
+        return self._keys
+
+    def _look(self) -> None:
+        stat = self._path.stat()
+        seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        if seen != self._seen:
+            self._keys = usable(self._path.read_bytes())
+            self._seen = seen
+
+
+class JwksUrl:
+    """An https URL, fetched when it is first needed, every five minutes, and for an unknown key id once a minute."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._keys: list[Mapping[str, Any]] = []
+        self._fetched: float | None = None
+        self._tried = -PAUSE
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def keys(self, missing: str | None = None) -> list[Mapping[str, Any]]:
+        """Those that were fetched last. Requests with a known key do not wait for a fetch that renews them.
+
+        Raises:
+            KeysUnavailable: none could be fetched, or not for an hour.
+        """
+        now = time.monotonic()
+        age = None if self._fetched is None else now - self._fetched
+        if age is None or age > STALE:
+            if self._fetching is not None or now - self._tried > _RETRY:
+                await asyncio.shield(self._fetch())
+            if self._fetched is None or time.monotonic() - self._fetched > STALE:
+                raise KeysUnavailable
+        elif missing is not None:
+            if self._fetching is not None or now - self._tried > PAUSE:
+                await asyncio.shield(self._fetch())
+        elif age > LIFE and now - self._tried > PAUSE:
+            self._fetch()
+        return self._keys
+
+    def _fetch(self) -> asyncio.Task[None]:
+        """The fetch that runs, or a new one."""
+        if self._fetching is None:
+            self._tried = time.monotonic()
+            self._fetching = asyncio.get_running_loop().create_task(self._get())
+            self._fetching.add_done_callback(self._done)
+        return self._fetching
+
+    def _done(self, _: asyncio.Task[None]) -> None:
+        self._fetching = None
+
+    async def _get(self) -> None:
+        try:
+            self._keys = usable(await self._body())
+            self._fetched = time.monotonic()
+        except (httpx.HTTPError, ValueError, OSError, TimeoutError) as error:
+            _log.warning("jwks_not_fetched", host=urlsplit(self._url).hostname, error=repr(error))
+
+    async def _body(self) -> bytes:
+        # No redirects: they would lead away from the place that the people of the gateway chose.
+        async with (
+            asyncio.timeout(_TIMEOUT),
+            httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as client,
+            client.stream("GET", self._url, headers={"Accept": "application/json"}) as response,
+        ):
+            if response.status_code != 200:
+                raise ValueError(f"the answer has the status {response.status_code}")
+            body = bytearray()
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > _LARGEST:
+                    raise ValueError(f"the answer has more than {_LARGEST:,} bytes")
+            return bytes(body)
+
+
+def usable(text: bytes) -> list[Mapping[str, Any]]:
+    """The keys of a set that can verify signatures of ours.
+
+    Raises:
+        ValueError: this is no JWK set, or none of its keys can.
+    """
+    whole = json.loads(text)
+    keys = whole.get("keys") if isinstance(whole, dict) else None
+    if not isinstance(keys, list):
+        raise ValueError('a JWK set is a JSON object, `{"keys": [...]}`')
+    found: list[Mapping[str, Any]] = [key for key in keys if isinstance(key, dict) and _verifies(key)]
+    if not found:
+        raise ValueError("none of its keys is an RSA, EC or Ed25519 key for signatures")
+    return found
+
+
+def _verifies(key: Mapping[str, Any]) -> bool:
+    if key.get("kty") not in _KINDS.values() or key.get("use", "sig") != "sig":
+        return False
+    return "verify" in key.get("key_ops", ["verify"]) and key.get("alg", "RS256") in ALGORITHMS
+
+
+def chosen(keys: list[Mapping[str, Any]], kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+    """The key that a token says it was signed with; None where there is none. Without an id, the only one that fits.
+
+    Raises:
+        Unauthenticated: the key is not one for this algorithm.
+    """
+    kind = _KINDS.get(algorithm[:2])
+    if kid is None:
+        fitting = [key for key in keys if key["kty"] == kind and key.get("alg", algorithm) == algorithm]
+        found = fitting[0] if len(fitting) == 1 else None
+    else:
+        found = next((key for key in keys if key.get("kid") == kid), None)
+    if found is None:
+        return None
+    if found["kty"] != kind or found.get("alg", algorithm) != algorithm:
+        raise Unauthenticated("this token's algorithm is not that of its key")
+    try:
+        return jwt.PyJWK(dict(found), algorithm)
+    except jwt.PyJWTError:
+        raise Unauthenticated("this token's key cannot be used") from None

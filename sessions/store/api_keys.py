@@ -1,0 +1,99 @@
+"""The API keys of a deployment, as the store has them: what each is good for, and a digest of it, never the key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sessions.errors import CorruptRecord
+from sessions.store.keys import API_KEYS, API_KEYS_USED
+from sessions.store.scripts import translated
+
+
+class ApiKeyRecord(BaseModel):
+    """What is known of one API key.
+
+    Attributes:
+        user: whose key it is; None where it acts for users.
+        digest: SHA-256 of the whole key, in hex.
+        rate, concurrency: limits of its own; None: those of the gateway's settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: int = 1
+    id: str
+    name: str = ""
+    tenant: str
+    user: str | None = None
+    acts_for_users: bool = False
+    rights: tuple[str, ...]
+    digest: str
+    created_ms: int
+    expires_ms: int | None = None
+    rate: int | None = None
+    concurrency: int | None = None
+
+
+class ApiKeyStore:
+    """API keys in the store. The hash is read by id; it is small, for people make keys by hand."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def add(self, record: ApiKeyRecord) -> bool:
+        """Keep a new key; False where there is one of this id.
+
+        Raises:
+            BackendError: the store did not take it.
+        """
+        with translated():
+            return bool(await self._client.hsetnx(API_KEYS, record.id, record.model_dump_json(exclude_defaults=True)))
+
+    async def find(self, key_id: str) -> ApiKeyRecord | None:
+        """What is known of a key.
+
+        Raises:
+            BackendError: the store did not answer, or what it has cannot be read.
+        """
+        with translated():
+            raw = await self._client.hget(API_KEYS, key_id)
+        return None if raw is None else _read(raw)
+
+    async def any(self) -> bool:
+        """Whether there are any, expired ones included."""
+        with translated():
+            return bool(await self._client.exists(API_KEYS))
+
+    async def listed(self) -> list[tuple[ApiKeyRecord, int | None]]:
+        """All of them, oldest first, with the time (ms) of their last use, as far as it is known."""
+        with translated():
+            raw = await self._client.hvals(API_KEYS)
+            used = await self._client.hgetall(API_KEYS_USED)
+        records = sorted(map(_read, raw), key=lambda record: record.created_ms)
+        return [(record, _number(used.get(record.id.encode()))) for record in records]
+
+    async def remove(self, key_id: str) -> bool:
+        """Revoke a key; False where there is none of this id."""
+        with translated():
+            removed = await self._client.hdel(API_KEYS, key_id)
+            await self._client.hdel(API_KEYS_USED, key_id)
+        return bool(removed)
+
+    async def note_used(self, times_ms: dict[str, int]) -> None:
+        """Keep when keys were used last."""
+        with translated():
+            await self._client.hset(API_KEYS_USED, mapping=times_ms)
+
+
+def _read(raw: bytes) -> ApiKeyRecord:
+    try:
+        return ApiKeyRecord.model_validate_json(raw)
+    except ValidationError as error:
+        wrong = ", ".join(str(one["loc"][0]) for one in error.errors())
+        raise CorruptRecord(f"the record of an API key cannot be read ({wrong}); revoke it and make another") from None
+
+
+def _number(raw: bytes | None) -> int | None:
+    return None if raw is None else int(raw)
