@@ -15,6 +15,7 @@ from celery import Celery
 from broker_config.celery_options import celery_options
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
+from sessions.cli.gateway_check import gateway_check
 from sessions.cli.output import ago
 from sessions.cli.retrieval_checks import retrieval_checks
 from sessions.cli.store import running_store
@@ -130,7 +131,12 @@ async def _broker(settings: Settings) -> Check:
 
 async def _fleet(settings: Settings) -> list[Check]:
     seen = await look(settings)
-    return [_workers(seen), _model(seen, settings), *await retrieval_checks(settings, seen)]
+    return [
+        _workers(seen),
+        _model(seen, settings),
+        await gateway_check(settings),
+        *await retrieval_checks(settings, seen),
+    ]
 
 
 def _workers(seen: Activity) -> Check:
