@@ -160,6 +160,7 @@ def test_a_healthy_fleet_passes_the_doctor(shared: Place) -> None:
     done = shared.cli("doctor")
     assert "3 alive" in done.stdout
     assert "SESSIONFLEET_MODEL" in done.stdout
+    assert f"answers at http://127.0.0.1:{shared.port}" in done.stdout
 
 
 def test_a_message_is_answered_and_can_be_looked_at(shared: Place) -> None:

@@ -17,6 +17,7 @@ from broker_config.encryption_keys import parse_keys
 from broker_config.settings import Settings, load_settings
 from sessions.cli import main as cli
 from sessions.cli.checks import _clock, _memory, examine
+from sessions.cli.gateway_check import gateway_check
 from sessions.cli.output import print_fields, print_table
 from sessions.cli.retrieval_checks import _embedded, retrieval_checks
 from sessions.cli.verdicts import Check, Verdict
@@ -286,6 +287,20 @@ def test_the_doctor_asks_the_qdrant_server(home: Path) -> None:
         assert qdrant(home, web.port).verdict is Verdict.BROKEN
     gone = qdrant(home, web.port)
     assert (gone.verdict, "does not answer" in gone.says) == (Verdict.BROKEN, True)
+
+
+async def test_the_doctor_looks_for_the_gateway(home: Path) -> None:
+    """None is nothing wrong; another program on its port, and one that can have no work done, are."""
+    with web_server() as web:
+        settings = Settings(home=home, gateway_port=web.port)
+        web.answers = {"/health": Answer(b"<html>a shop</html>")}
+        assert "some other program's" in (await gateway_check(settings)).says
+        web.answers = {"/health": Answer(b'{"server": "sessionfleet"}'), "/ready": Answer(b"{}", status=503)}
+        assert (await gateway_check(settings)).verdict is Verdict.BROKEN
+        web.answers["/ready"] = Answer(b"{}")
+        assert (await gateway_check(settings)).says == f"answers at {web.url('')}"
+    gone = await gateway_check(settings)
+    assert (gone.verdict, "`sessionfleet gateway` starts one" in gone.says) == (Verdict.OK, True)
 
 
 async def test_the_doctor_says_who_serves_retrieval(embedded: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,7 @@ def test_the_containers_are_those_of_the_fleet() -> None:
 
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     services = compose["services"]
-    assert set(services) == {"redis", "qdrant", "worker", "retrieval", "flower"}
+    assert set(services) == {"redis", "qdrant", "worker", "retrieval", "gateway", "flower"}
     roles = {name: services[name]["environment"]["SESSIONFLEET_ROLE"] for name in ("worker", "retrieval")}
     assert roles == {"worker": "turns", "retrieval": "retrieval"}
     assert services["retrieval"]["environment"]["QDRANT_URL"] == "http://qdrant:6333"
