@@ -19,6 +19,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, Validation
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broker_config.encryption_keys import parse_keys
+from broker_config.webhook_secrets import parse_secrets
 
 PREFIX = "SESSIONFLEET_"
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+\Z")
@@ -26,6 +27,7 @@ RETRIEVAL = "retrieval"
 """The queue of searches and of documents on their way in."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
+Numbers = Annotated[tuple[Annotated[float, Field(gt=0)], ...], NoDecode]
 
 
 class SettingsError(ValueError):
@@ -159,6 +161,28 @@ class Settings(BaseSettings):
         description="Where chunks' texts are kept: in Qdrant (`index`), or in Redis, Qdrant having ids and vectors "
         "only (`store`). `auto`: `store` with `SESSIONFLEET_ENCRYPTION_KEYS`, else `index`.",
     )
+    webhook_secrets: SecretStr | None = Field(
+        None,
+        description="Secrets that webhooks are signed with: `whsec_...`, comma separated; each signs, while receivers "
+        "change from one to the other. `sessionfleet keys webhook --new` makes one. Unset: `webhook=` is refused.",
+    )
+    webhook_urls: Literal["public", "any", "off"] = Field(
+        "public", description="Whether workers send webhooks: to public addresses, or to any, private ones too."
+    )
+    allowed_hosts: Names = Field(
+        (),
+        description="Hosts that webhooks and documents by URL may go to though their addresses are private: "
+        "`wiki.internal` or `wiki.internal:8080`, comma separated.",
+    )
+    webhook_period: float = Field(
+        86400.0, gt=0, le=30 * 86400, description="Seconds for which a webhook is tried; then it is a dead letter."
+    )
+    webhook_timeout: float = Field(15.0, gt=0, le=300, description="Seconds that a receiver has to answer in.")
+    webhook_pauses: Numbers = Field(
+        (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0),
+        min_length=1,
+        description="Pauses in seconds before a webhook is tried again, comma separated; the last one repeats.",
+    )
     gateway_host: str = Field("127.0.0.1", min_length=1, description="The address that `sessionfleet gateway` binds.")
     gateway_port: int = Field(8000, ge=0, le=65535, description="Its port; 0 takes a free one.")
     gateway_auth: Literal["auto", "on", "off"] = Field(
@@ -187,7 +211,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_json: bool = Field(False, description="Log one JSON object a line.")
 
-    @field_validator("imports", "queues", "hooks", "gateway_cors", mode="before")
+    @field_validator("imports", "queues", "hooks", "gateway_cors", "allowed_hosts", "webhook_pauses", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -222,6 +246,13 @@ class Settings(BaseSettings):
     def _keys(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_secrets(value.get_secret_value())
         return value
 
     @field_validator("knowledge_texts")
@@ -294,5 +325,5 @@ def load_settings() -> Settings:
         name = str(first["loc"][0])
         name = name if name.isupper() else variable(name)
         # An address has a password in it, and a key is one.
-        shown = "" if name.endswith(("_URL", "_KEY", "_KEYS")) else f" (it is {first.get('input')!r})"
+        shown = "" if name.endswith(("_URL", "_KEY", "_KEYS", "_SECRETS")) else f" (it is {first.get('input')!r})"
         raise SettingsError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}{shown}") from None

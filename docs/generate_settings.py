@@ -50,7 +50,7 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, bool):
         return f"`{int(value)}`"
     if isinstance(value, tuple):
-        return f"`{','.join(value)}`"
+        return f"`{','.join(f'{part:g}' if isinstance(part, float) else part for part in value)}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 

@@ -11,6 +11,7 @@ from sessions.team_result import TaskResult, TaskStatus, TeamResult
 from sessions.team_run import TeamRun
 from sessions.tools import OutsideResult, ToolContext, tool
 from sessions.turn import Turn
+from sessions.webhooks import verify_webhook
 
 __all__ = [
     "Agent",
@@ -33,4 +34,5 @@ __all__ = [
     "Turn",
     "TurnStatus",
     "tool",
+    "verify_webhook",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Set
 
-from broker_config.settings import RETRIEVAL
-from sessions.errors import UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
+from broker_config.settings import RETRIEVAL, Settings
+from sessions.errors import BadRequest, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
 from sessions.protocol import AgentConfig
-from sessions.worker_info import WorkerInfo
+from sessions.worker_info import Webhooks, WorkerInfo
 
 
 def refuse_unknown(agent: AgentConfig, serving: list[WorkerInfo], queue: str) -> None:
@@ -55,6 +56,33 @@ def _advice(model: str, serving: list[WorkerInfo]) -> str:
 
 def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "none"
+
+
+def webhooks_of(settings: Settings) -> Webhooks:
+    """Whether a worker with these settings sends webhooks."""
+    if settings.webhook_urls == "off":
+        return "off"
+    return "unsigned" if settings.webhook_secrets is None else "on"
+
+
+def refuse_webhook(said: Set[Webhooks], queue: str) -> None:
+    """Refuse a webhook when all that the workers of a queue say of themselves is that they send none.
+
+    Raises:
+        BadRequest: with what to set.
+    """
+    if "on" in said:
+        return
+    if "off" in said:
+        raise BadRequest(
+            f"the workers of the queue {queue!r} send no webhooks: SESSIONFLEET_WEBHOOK_URLS is `off` there; "
+            "unset it, and start them anew"
+        )
+    raise BadRequest(
+        f"no worker of the queue {queue!r} has a secret to sign webhooks with: `sessionfleet keys webhook --new` "
+        "prints one; set it as SESSIONFLEET_WEBHOOK_SECRETS for the workers, and start them anew (a script without "
+        "REDIS_URL, whose fleet starts by itself, sets it for itself)"
+    )
 
 
 def start_hint(queue: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sessions.answer import answer
-from sessions.arguments import flag, message_text, policy_named, seconds, short_text
+from sessions.arguments import flag, message_text, policy_named, seconds, short_text, webhook_url
 from sessions.client import Order
 from sessions.delegation import AgentTool, agent_tool, delegates_of, split_tools
 from sessions.errors import BadRequest
@@ -181,7 +181,8 @@ class Agent:
                 `policy`: what becomes of the message when the session is busy, `enqueue`, `reject`, `interrupt`,
                 `rollback` or `steer` (which returns the turn that it joined); the session's by default;
                 `waiting_blocks`: whether later turns wait while this one waits for an answer to a call;
-                `approval_timeout`: seconds until it fails when nobody answers (SESSIONFLEET_APPROVAL_TIMEOUT).
+                `approval_timeout`: seconds until it fails when nobody answers (SESSIONFLEET_APPROVAL_TIMEOUT);
+                `webhook`: the URL that is told of the turn's end, signed, until it says 2xx (docs/webhooks.md).
 
         Raises:
             IdempotencyConflict: the key was used for another request.
@@ -208,6 +209,7 @@ class Agent:
         policy: str | None = None,
         waiting_blocks: bool | None = None,
         approval_timeout: float | None = None,
+        webhook: str | None = None,
     ) -> tuple[Session, Order]:
         message_text(message)
         session = self.session if session_id is None else self.session.sibling(session_id)
@@ -227,6 +229,7 @@ class Agent:
             approval_timeout=(
                 settings.approval_timeout if approval_timeout is None else seconds("approval_timeout", approval_timeout)
             ),
+            webhook="" if webhook is None else webhook_url(webhook),
         )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from typing import Final
+from urllib.parse import urlsplit
 
 from sessions.errors import BadRequest, InvalidMessage
 from sessions.protocol import Policy
 
 _LONGEST_SECONDS: Final = 100 * 365 * 86400.0
 _TEXT_LIMIT: Final = 256
+_LONGEST_URL: Final = 2048
+_WEBHOOK: Final = "give a URL like 'https://example.org/hook'"
 
 
 def seconds(name: str, value: object) -> float:
@@ -67,6 +70,34 @@ def message_text(value: object) -> str:
     if not isinstance(value, str) or not value.strip() or not encodes(value):
         shown = repr(value)
         raise InvalidMessage(f"message {shown[:100]}: {InvalidMessage.__doc__}")
+    return value
+
+
+def webhook_url(value: object) -> str:
+    """The address of a webhook: https or http, a host, and no password in it.
+
+    Raises:
+        BadRequest: it is none. The message has no part of it: an address may hold a secret.
+    """
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value) <= _LONGEST_URL
+        or not value.isascii()
+        or value != value.strip()
+    ):
+        raise BadRequest(f"webhook={type(value).__name__}: {_WEBHOOK}, of at most {_LONGEST_URL} ASCII characters")
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadRequest(f"webhook: this is no URL; {_WEBHOOK}") from error
+    if parts.scheme not in ("https", "http") or not host or any(not 32 < ord(char) < 127 for char in value):
+        raise BadRequest(f"webhook: {_WEBHOOK}")
+    if parts.username is not None or parts.password is not None:
+        raise BadRequest(
+            "webhook: the URL has a user name or password in it, which is not sent; webhooks are signed, and the "
+            "receiver checks that with verify_webhook()"
+        )
     return value
 
 

@@ -6,6 +6,7 @@
     │   ├── UnknownTool · UnknownAgent · UnknownModel · UnknownHooks
     │   ├── InvalidTool · InvalidState
     │   ├── AddressRefused               a URL leads where workers may not call
+    │   ├── InvalidWebhook               a request that is no webhook of this fleet
     │   └── InvalidImport                a module of SESSIONFLEET_IMPORTS cannot be used
     ├── Unauthenticated(PermissionError) · Forbidden(PermissionError)   at the gateway
     ├── TooManyRequests                  a limit of the gateway; `retry_after` says when to come again
@@ -33,6 +34,7 @@
     │   ├── DocumentError                a document cannot be taken in; others go on
     │   │   └── DocumentUnsupported · DocumentEmpty · DocumentCorrupt · DocumentEncrypted · DocumentTooLarge
     │   ├── IndexMismatch                the collection holds another embedding model's vectors
+    │   ├── WebhookFailed                the end of another turn could not be told
     │   └── TurnConfigurationError       the worker does not know a tool, agent or model of this turn
     ├── FleetRunning                     `sessionfleet up` where a fleet runs already
     ├── MissingExtra                     a part of the package that is not installed
@@ -108,6 +110,10 @@ class UnknownModel(BadRequest):
 
 class UnknownHooks(BadRequest):
     """No living worker has hooks of this name."""
+
+
+class InvalidWebhook(BadRequest):
+    """The request is no webhook of this fleet, or was changed on its way."""
 
 
 class InvalidState(BadRequest):
@@ -295,6 +301,10 @@ class DocumentEncrypted(DocumentError):
 
 class DocumentTooLarge(DocumentError):
     """The document is larger than SESSIONFLEET_DOCUMENT_LIMIT_BYTES, packed or unpacked."""
+
+
+class WebhookFailed(TurnFailed):
+    """A webhook could not be delivered; `sessionfleet dead retry ID` tries it again."""
 
 
 class IndexMismatch(TurnFailed):

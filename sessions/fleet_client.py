@@ -11,10 +11,11 @@ import time
 from typing import Any, Final
 
 from sessions.admission import start_hint
+from sessions.deliveries import Deliveries
 from sessions.errors import NoWorkerAlive, ResultTimeout, SessionOwnerError
 from sessions.knowledge_requests import CopyKnowledge, RemoveKnowledge
 from sessions.operations import KNOWLEDGE, LANES, SEARCH, OperationRequest, output_of
-from sessions.protocol import Policy
+from sessions.protocol import Policy, TurnStatus
 from sessions.scopes import session_name
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.scripts import translated
@@ -66,6 +67,11 @@ class FleetClient(TurnClient):
             receipt["keys"] += (await self.turns.delete_session(keys.lane(name)))["keys"]
         return {**receipt, **removed}
 
+    async def deliver_again(self, lane: SessionKeys, part: str) -> tuple[str, TurnStatus]:
+        """Try a webhook's delivery once more that came to nothing; see `Deliveries.again`."""
+        await self.open()
+        return await Deliveries(self.settings, self.turns, self.store, self.dispatcher.wake).again(lane, part)
+
     # --- searches, and documents on their way in --------------------------------------------------------
 
     async def retrieve(self, keys: SessionKeys, request: OperationRequest, *, timeout: float | None = None) -> Any:
@@ -88,7 +94,14 @@ class FleetClient(TurnClient):
         return output_of(record, lane)
 
     async def operate(
-        self, lane: SessionKeys, request: OperationRequest, *, timeout: float, part: str, idempotency_key: str | None
+        self,
+        lane: SessionKeys,
+        request: OperationRequest,
+        *,
+        timeout: float,
+        part: str,
+        idempotency_key: str | None,
+        webhook: str = "",
     ) -> str:
         """Have an operation accepted that may take long; returns its id within the lane.
 
@@ -97,7 +110,9 @@ class FleetClient(TurnClient):
         """
         await self.open()
         await self.refuse_when_full()
-        return await self.operations.submit(lane, request, timeout=timeout, part=part, idempotency_key=idempotency_key)
+        return await self.operations.submit(
+            lane, request, timeout=timeout, part=part, idempotency_key=idempotency_key, webhook=webhook
+        )
 
     async def forget_documents(self, lane: SessionKeys, scope: str) -> dict[str, int]:
         """Remove all documents of a scope, and end what is being added to it; how many, with how many chunks.

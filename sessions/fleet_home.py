@@ -185,7 +185,7 @@ def settings_environment(settings: Settings) -> dict[str, str]:
 def _said(value: object) -> str:
     match value:
         case tuple():
-            return ",".join(value)
+            return ",".join(map(str, value))
         case SecretStr():
             return value.get_secret_value()
         case _:
@@ -195,9 +195,9 @@ def _said(value: object) -> str:
 def fingerprint(settings: Settings) -> Fingerprint:
     """What a worker's behaviour depends on, part by part, as digests: keys are secrets, the file is not."""
     keys = {name: value for name, value in os.environ.items() if _PROVIDER.search(name)}
-    secret = settings.encryption_keys
     parts = {
-        "encryption keys": "" if secret is None else secret.get_secret_value(),
+        "encryption keys": _told(settings.encryption_keys),
+        "webhook secrets": _told(settings.webhook_secrets),
         "settings": settings.model_dump_json(exclude=_NOT_COMPARED),
         "provider keys": json.dumps(keys, sort_keys=True),
         "imports": json.dumps([(name, _module_stamp(name)) for name in settings.imports]),
@@ -207,6 +207,10 @@ def fingerprint(settings: Settings) -> Fingerprint:
         "package version": _version(),
     }
     return {part: hashlib.sha256(text.encode()).hexdigest()[:16] for part, text in parts.items()}
+
+
+def _told(secret: SecretStr | None) -> str:
+    return "" if secret is None else secret.get_secret_value()
 
 
 def differences(one: Fingerprint, other: Fingerprint) -> str:

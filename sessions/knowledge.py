@@ -72,7 +72,7 @@ class KnowledgeMethods:
         """Have one document accepted and return at once; it will be taken in, whatever happens to this process.
 
         Args:
-            options: as `aadd_knowledge`, and `idempotency_key`.
+            options: as `aadd_knowledge`, and `idempotency_key`, and `webhook`: the URL that is told of its end.
         """
         return await self.client.portal.acall(self._knowledge_calls.submit(self, source, **options))
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from sessions.arguments import seconds, short_text
+from sessions.arguments import seconds, short_text, webhook_url
 from sessions.client import FleetClient
 from sessions.errors import BadRequest, CorruptRecord, InvalidTurnId
 from sessions.knowledge_requests import AddKnowledge, RemoveKnowledge, SearchKnowledge
@@ -29,6 +29,7 @@ class Knowing(Protocol):
     session_id: str
     user_id: str | None
     ttl: float | None
+    queue: str
     keys: SessionKeys
     knowledge: KnowledgeConfig
 
@@ -82,6 +83,7 @@ async def submit(
     content_type: str | None = None,
     timeout: float | None = None,
     idempotency_key: str | None = None,
+    webhook: str | None = None,
 ) -> Operation:
     """Have one document accepted; see `KnowledgeMethods.asubmit_knowledge`."""
     client = session.client
@@ -98,15 +100,17 @@ async def submit(
         content_type=content_type,
         metadata=_json_object("metadata", metadata),
     )
+    told = "" if webhook is None else webhook_url(webhook)
     await client.open()
+    if told:
+        await client.refuse_webhook(session.queue if whose == session_name(session.session_id) else "turns")
     if whose == session_name(session.session_id):  # it is made by its first document, as by its first turn
         await client.state.write(session_scope(session.keys), [], user_id=session.user_id, ttl=session.ttl)
     lane, part = _lane(session, whose), new_turn_part()
     await _upload(client, lane, part, source, patience)
     key = None if idempotency_key is None else short_text("idempotency_key", idempotency_key)
-    return Operation(
-        client, lane, await client.operate(lane, request, timeout=patience, part=part, idempotency_key=key)
-    )
+    accepted = await client.operate(lane, request, timeout=patience, part=part, idempotency_key=key, webhook=told)
+    return Operation(client, lane, accepted)
 
 
 async def _upload(client: FleetClient, lane: SessionKeys, part: str, source: Source, patience: float) -> None:

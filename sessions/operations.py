@@ -33,7 +33,9 @@ MEMORY: Final = "memory"
 
 FACTS: Final = "facts"
 """The lane in which a model takes facts from turns that have ended."""
-LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS)
+WEBHOOKS: Final = "webhooks"
+"""The lane from which the ends of turns are told."""
+LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS, WEBHOOKS)
 
 # What a search found is read at once, and holds people's texts: it does not stay for a week.
 SEARCH_TTL: Final = 60.0
@@ -72,6 +74,7 @@ class Operations:
         watcher: str = "",
         passing: bool = False,
         policy: Policy = Policy.ENQUEUE,
+        webhook: str = "",
     ) -> str:
         """Have an operation accepted; returns its id within the lane (the first one's for a repeated key).
 
@@ -81,6 +84,7 @@ class Operations:
             watcher: nonce of the bell that rings at its end.
             passing: neither the lane nor the result is needed for long.
             policy: `ROLLBACK` ends what runs and waits in the lane first.
+            webhook: where its end is to be told.
 
         Raises:
             SessionBusy, IdempotencyConflict, StoreFull, StoreUnavailable: nothing was accepted.
@@ -89,7 +93,7 @@ class Operations:
         turn = NewTurn(
             part=part or new_turn_part(),
             request=body,
-            digest=hashlib.sha256(body).hexdigest(),
+            digest=hashlib.sha256(body + webhook.encode()).hexdigest(),
             timeout=timeout,
             queue=RETRIEVAL,
             idempotency=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
@@ -97,6 +101,7 @@ class Operations:
             session_ttl=LANE_TTL if passing else 0.0,  # what clears a lane up may have let it expire
             policy=policy,
             result_ttl=SEARCH_TTL if passing else None,
+            webhook=webhook,
         )
         accepted = await self._turns.accept(lane, turn)
         if accepted.wake:

@@ -17,6 +17,7 @@ class Order:
         policy: what becomes of it when the session is busy.
         waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
         colleagues: further agents that workers must be able to run, of a team, each with its queue.
+        webhook: where its end is to be told; '' for nowhere.
     """
 
     request: TurnRequest
@@ -31,3 +32,4 @@ class Order:
     waiting_blocks: bool = True
     approval_timeout: float = 86400.0
     colleagues: tuple[tuple[AgentConfig, str], ...] = ()
+    webhook: str = ""

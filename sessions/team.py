@@ -131,13 +131,21 @@ class AgentTeam:
         """Run the team and wait for its end; see `astart`."""
         return self.submit(timeout=timeout, idempotency_key=idempotency_key).result()
 
-    async def asubmit(self, *, timeout: float | None = None, idempotency_key: str | None = None) -> TeamRun:
-        """Hand the run to the fleet and return at once; it goes on whatever happens to this process."""
-        return await astart_run(self._run_of(), timeout, idempotency_key)
+    async def asubmit(
+        self, *, timeout: float | None = None, idempotency_key: str | None = None, webhook: str | None = None
+    ) -> TeamRun:
+        """Hand the run to the fleet and return at once; it goes on whatever happens to this process.
 
-    def submit(self, *, timeout: float | None = None, idempotency_key: str | None = None) -> TeamRun:
+        Args:
+            webhook: the URL that is told of the run's end.
+        """
+        return await astart_run(self._run_of(), timeout, idempotency_key, webhook)
+
+    def submit(
+        self, *, timeout: float | None = None, idempotency_key: str | None = None, webhook: str | None = None
+    ) -> TeamRun:
         """Hand the run to the fleet and return at once; see `asubmit`."""
-        return start_run(self._run_of(), timeout, idempotency_key)
+        return start_run(self._run_of(), timeout, idempotency_key, webhook)
 
     def _run_of(self) -> Members:
         return Members(self.spec, self.user_id, self._tenant, self._settings)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from broker_config.settings import Settings
-from sessions.arguments import seconds, short_text
+from sessions.arguments import seconds, short_text, webhook_url
 from sessions.client import Order, get_client
 from sessions.output import OutputType
 from sessions.protocol import AgentConfig, TeamSpec, TurnRequest
@@ -76,25 +76,26 @@ class Members:
     settings: Settings | None
 
 
-def start_run(team: Members, timeout: float | None, idempotency_key: str | None) -> TeamRun:
+def start_run(team: Members, timeout: float | None, idempotency_key: str | None, webhook: str | None) -> TeamRun:
     """Have a run accepted."""
-    checked = _Asked(team, timeout, idempotency_key)
+    checked = _Asked(team, timeout, idempotency_key, webhook)
     return checked.client.portal.call(checked.submit())
 
 
-async def astart_run(team: Members, timeout: float | None, idempotency_key: str | None) -> TeamRun:
+async def astart_run(team: Members, timeout: float | None, idempotency_key: str | None, webhook: str | None) -> TeamRun:
     """Have a run accepted."""
-    checked = _Asked(team, timeout, idempotency_key)
+    checked = _Asked(team, timeout, idempotency_key, webhook)
     return await checked.client.portal.acall(checked.submit())
 
 
 class _Asked:
     """A run that was asked for; what its caller gave is checked when this is made."""
 
-    def __init__(self, team: Members, timeout: float | None, idempotency_key: str | None) -> None:
+    def __init__(self, team: Members, timeout: float | None, idempotency_key: str | None, webhook: str | None) -> None:
         self._team = team
         self._timeout = None if timeout is None else seconds("timeout", timeout)
         self._key = None if idempotency_key is None else short_text("idempotency_key", idempotency_key)
+        self._webhook = "" if webhook is None else webhook_url(webhook)
         self.client = get_client(team.settings)
         self.client.check_message(team.spec.model_dump_json())
 
@@ -136,6 +137,7 @@ class _Asked:
             queue=spec.queue,
             timeout=settings.turn_timeout if self._timeout is None else self._timeout,
             idempotency_key=self._key,
+            webhook=self._webhook,
             # Nobody deletes a run's session: it goes when its result does (P9).
             session_ttl=settings.result_ttl,
             colleagues=(*manager, *((member.config, member.queue) for member in spec.members)),

@@ -66,6 +66,7 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
+    logging.getLogger("httpx").setLevel(max(root.level, logging.WARNING))  # it says each URL, with the secrets in it
     if root.level > logging.DEBUG:
         for name in _PER_TASK:
             logging.getLogger(name).setLevel(max(root.level, logging.WARNING))

@@ -76,6 +76,8 @@ class TurnClient(FleetConnection):
         for first, its_queue in ((order.agent, order.queue), *order.colleagues):
             for agent, queue in first.reached(its_queue):
                 await self.refuse_unknown(agent, queue)
+        if order.webhook:
+            await self.refuse_webhook(order.queue)
         await self.refuse_when_full()
 
     async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:
@@ -84,7 +86,7 @@ class TurnClient(FleetConnection):
         turn = NewTurn(
             part=part,
             request=body,
-            digest=hashlib.sha256(body + order.config).hexdigest(),
+            digest=hashlib.sha256(body + order.config + order.webhook.encode()).hexdigest(),
             timeout=order.timeout,
             queue=order.queue,
             user_id=order.user_id,
@@ -97,6 +99,7 @@ class TurnClient(FleetConnection):
             message=order.request.message,
             waiting_blocks=order.waiting_blocks,
             approval_timeout=order.approval_timeout,
+            webhook=order.webhook,
         )
         accepted = await self.turns.accept(keys, turn)
         if accepted.tell is not None:

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Webhooks = Literal["on", "unsigned", "off"]
+
 
 class WorkerInfo(BaseModel):
     """What a living worker says of itself, so that clients can refuse what no worker knows."""
@@ -28,3 +30,4 @@ class WorkerInfo(BaseModel):
     hooks: tuple[str, ...] = ()
     default_model: str = "offline"
     version: str = ""
+    webhooks: Webhooks = Field("off", description="Whether it sends any: `unsigned` is one that has no secret to.")

@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from broker_config.settings import Settings
+from sessions.deliveries import Deliver
 from sessions.errors import (
     BackendError,
     EmbeddingUnavailable,
@@ -46,6 +47,7 @@ from workers.recall import Recaller
 from workers.retrieval_runner import RetrievalRunner
 from workers.team_runner import Pause, TeamRunner
 from workers.turn_states import TurnStates
+from workers.webhook_delivery import WebhookDelivery
 
 T = TypeVar("T")
 _log = get_logger(__name__)
@@ -66,6 +68,7 @@ class Execution:
         recaller: Recaller,
         losses: Losses,
         facts: FactExtraction,
+        webhooks: WebhookDelivery,
         ring: KeyRing,
     ) -> None:
         self._settings = settings
@@ -77,6 +80,7 @@ class Execution:
         self._recaller = recaller
         self._losses = losses
         self._facts = facts
+        self._webhooks = webhooks
         self._ring = ring
 
     async def outcome(self, held: HeldTurn) -> Outcome:
@@ -174,9 +178,11 @@ class Execution:
         return outcome
 
     async def _operate(self, held: HeldTurn, spec: OperationSpec, journal: LeasedJournal) -> Outcome:
-        held.operation = spec
         if held.begun.cancelled:
             return cancelled_ending(held, None, self._states)
+        if spec.kind == Deliver.kind:
+            return await self._until_deadline(held, held.run(self._webhooks.deliver(held, spec)))
+        held.operation = spec
         output = await self._until_deadline(held, held.run(self._retrieval.run(held, spec, journal)))
         result = json.dumps({"text": "", "output": output}).encode()
         self._check_size(result)

@@ -21,6 +21,21 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Later:
+    """A delivery that came to nothing: it is tried again after a pause, and those behind it go on meanwhile."""
+
+    pause: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crowded:
+    """This worker has enough of its kind: any worker goes on with it after a pause. No try, and no event."""
+
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
 class Parked:
     """The turn waits for answers from outside."""
 
@@ -34,7 +49,7 @@ class Left(StrEnum):
     LOST = "lost"
 
 
-Outcome = Ending | Retry | Left | Pause | Parked
+Outcome = Ending | Retry | Later | Crowded | Left | Pause | Parked
 
 
 def failed(error: TurnFailed) -> Ending:

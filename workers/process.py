@@ -22,6 +22,8 @@ from celery import Celery
 
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
+from sessions.admission import webhooks_of
+from sessions.deliveries import Deliveries
 from sessions.dispatch import publish_wake
 from sessions.errors import BackendError
 from sessions.store.catalog import forget_worker, living_workers, note_worker
@@ -45,6 +47,7 @@ from workers.team_runner import TeamRunner
 from workers.team_tasks import TaskTurns
 from workers.turn_runner import Drained, TurnRunner
 from workers.turn_states import TurnStates
+from workers.webhook_delivery import WebhookDelivery
 
 T = TypeVar("T")
 _log = get_logger(__name__)
@@ -143,8 +146,9 @@ class TurnProcess:
     def _turn_runner(self) -> TurnRunner:
         s = self.settings
         teams = TeamRunner(s, TaskTurns(s, self.scripts, self.store, self._wake))
-        facts = FactExtraction(s, TurnStore(self.scripts, self.store, s), self.store, self._wake)
-        states = TurnStates(s, self.scripts, self.store, facts)
+        turns = TurnStore(self.scripts, self.store, s)
+        facts = FactExtraction(s, turns, self.store, self._wake)
+        states = TurnStates(s, self.scripts, self.store, facts, Deliveries(s, turns, self.store, self._wake))
         losses = Losses(self._leases)
         execution = Execution(
             s,
@@ -156,6 +160,7 @@ class TurnProcess:
             recaller=self.retrieval.recaller,
             losses=losses,
             facts=facts,
+            webhooks=WebhookDelivery(s, turns, self.retrieval.ring),
             ring=self.retrieval.ring,
         )
         return TurnRunner(
@@ -307,4 +312,5 @@ class TurnProcess:
             hooks=tuple(sorted(registry.hooks)),
             default_model=s.model or "offline",
             version=version("sessionfleet"),
+            webhooks=webhooks_of(s),
         )

@@ -30,7 +30,7 @@ from workers.heartbeat import Heartbeat
 from workers.held import HeldTurn
 from workers.journal import persist
 from workers.losses import Losses
-from workers.outcomes import Left, Outcome, Parked, Retry
+from workers.outcomes import Crowded, Later, Left, Outcome, Parked, Retry
 from workers.team_runner import Pause, TeamRunner
 from workers.turn_states import TurnStates
 
@@ -155,6 +155,11 @@ class TurnRunner:
             case Retry():
                 data = {"pause": outcome.pause, "why": outcome.why}
                 await self._give_back(held, "retry", outcome.pause, EventType.RETRYING, data)
+            case Later():
+                data = {"pause": outcome.pause, "why": outcome.why}
+                await self._give_back(held, "later", outcome.pause, EventType.RETRYING, data)
+            case Crowded():
+                await self._give_back(held, "handover", outcome.pause, None, {})
             case Left.HANDED_OVER:
                 await self._give_back(held, "handover", 0.0, EventType.HANDED_OVER, {"why": "shutdown"})
             case Pause():

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker_config.settings import Settings
-from sessions.errors import CorruptRecord
+from sessions.deliveries import Deliveries
+from sessions.errors import CorruptRecord, SessionBusy
 from sessions.protocol import AgentConfig
 from sessions.state_ops import APP, USER, StateOp
 from sessions.store.keys import SessionKeys
@@ -16,7 +17,7 @@ from sessions.store.scripts import ScriptRunner
 from sessions.store.state import Effect, StateScope, StateStore, ack_effect, apply_effect, wide_scope
 from sessions.telemetry import get_logger
 from sessions.turn_state import TurnState
-from workers.extraction import KIND, FactExtraction
+from workers.extraction import FactExtraction
 
 _log = get_logger(__name__)
 
@@ -24,9 +25,17 @@ _log = get_logger(__name__)
 class TurnStates:
     """Loads state for turns, and takes their changes to where they belong."""
 
-    def __init__(self, settings: Settings, scripts: ScriptRunner, client: Any, facts: FactExtraction) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        scripts: ScriptRunner,
+        client: Any,
+        facts: FactExtraction,
+        webhooks: Deliveries,
+    ) -> None:
         self._settings = settings
         self._facts = facts
+        self._webhooks = webhooks
         self._scripts = scripts
         self._store = StateStore(scripts, client)
 
@@ -65,11 +74,21 @@ class TurnStates:
         """Apply the effects of committed turns in their own slots; doing it twice changes nothing (R7)."""
         for entry in entries:
             effect = json.loads(entry)
-            if effect.get("kind") == KIND:
-                await self._facts.submit(keys, effect)
-                await ack_effect(self._scripts, keys, entry)
-            else:
-                await apply_effect(self._scripts, keys, entry)
+            match effect.get("kind"):
+                case "extract":
+                    await self._facts.submit(keys, effect)
+                case "webhook":
+                    await self._have_told(keys, effect)
+                case _:
+                    await apply_effect(self._scripts, keys, entry)
+                    continue
+            await ack_effect(self._scripts, keys, entry)
+
+    async def _have_told(self, keys: SessionKeys, effect: dict[str, Any]) -> None:
+        try:
+            await self._webhooks.accept(keys, effect["turn"], effect["user"])
+        except SessionBusy as error:
+            _log.error("webhook_dropped", turn=keys.public_id(effect["turn"]), error=str(error))
 
     def _wide(self, keys: SessionKeys, user_id: str | None) -> dict[str, StateScope]:
         partitions = self._settings.partitions

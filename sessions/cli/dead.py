@@ -1,19 +1,23 @@
-"""`sessionfleet dead`: turns that were set aside."""
+"""`sessionfleet dead`: turns that were set aside, and webhooks that nobody took."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from broker_config.settings import load_settings
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, print_json, print_table
-from sessions.cli.store import with_store
+from sessions.cli.store import running_store, with_store
+from sessions.client import get_client
+from sessions.protocol import TurnStatus
 from sessions.store.dead_letters import dead_letters
+from sessions.store.keys import SessionKeys, split_turn_id, valid_tenant
 
-app = typer.Typer(help="Turns that lost their worker too often.", no_args_is_help=True)
+app = typer.Typer(help="Turns that lost their worker too often, and webhooks that nobody took.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -31,6 +35,20 @@ def list_dead(as_json: AsJson = False) -> None:
         print_table(("turn", "tenant", "since"), rows)
 
 
-@app.callback()
-def _group() -> None:
-    """Typer would make a group of one command that command itself."""
+@app.command()
+def retry(
+    turn_id: str, tenant: Annotated[str | None, typer.Option(help="Whose; default: SESSIONFLEET_TENANT.")] = None
+) -> None:
+    """Try a webhook once more, for as long as a new one; ID is that of its delivery, as `dead list` shows it."""
+    session_id, part = split_turn_id(turn_id)
+    # With the address filled in: to say something to a fleet, none is started.
+    client = get_client(running_store(load_settings()))
+    whose = client.settings.tenant if tenant is None else valid_tenant(tenant)
+    lane = SessionKeys.from_id(whose, session_id, client.settings.partitions)
+    delivery, status = client.portal.call(client.deliver_again(lane, part))
+    if status is TurnStatus.SUCCEEDED:
+        print(f"webhook {delivery!r} is delivered already")
+    elif status.final:
+        print(f"webhook {delivery!r}: on its way again; `sessionfleet turns show {delivery}` says how it fares")
+    else:
+        print(f"webhook {delivery!r} is on its way ({status})")

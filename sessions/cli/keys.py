@@ -1,4 +1,4 @@
-"""`sessionfleet keys`: keys for SESSIONFLEET_ENCRYPTION_KEYS, and (`keys api`) those of the gateway's callers."""
+"""`sessionfleet keys`: keys that seal, secrets of webhooks, and (`keys api`) keys of the gateway's callers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from typing import Annotated
 import typer
 
 from broker_config.encryption_keys import new_key
+from broker_config.settings import load_settings
+from broker_config.webhook_secrets import new_secret, secret_text
 from sessions.cli import api_keys
 from sessions.errors import BadRequest
+from sessions.store.keys import valid_tenant
+from sessions.webhooks import tenant_secrets
 
-app = typer.Typer(help="Keys that seal what is in the store, and keys of the gateway's callers.", no_args_is_help=True)
+app = typer.Typer(
+    help="Keys that seal what is in the store, secrets of webhooks, and keys of the gateway's callers.",
+    no_args_is_help=True,
+)
 app.add_typer(api_keys.app, name="api")
 
 
@@ -22,6 +29,25 @@ def new(name: Annotated[str | None, typer.Argument(help="The key's id; default: 
         print(new_key(name or f"k{datetime.now(UTC):%Y%m%d%H%M%S}"))
     except ValueError as error:
         raise BadRequest(str(error)) from error
+
+
+@app.command()
+def webhook(
+    tenant: Annotated[str | None, typer.Option(help="Whose; default: SESSIONFLEET_TENANT.")] = None,
+    new: Annotated[bool, typer.Option("--new", help="A new one for SESSIONFLEET_WEBHOOK_SECRETS.")] = False,
+) -> None:
+    """Print the secret with which a tenant's receivers check webhooks; it is derived from the deployment's first."""
+    if new:
+        print(new_secret())
+        return
+    settings = load_settings()
+    secrets = tenant_secrets(settings, settings.tenant if tenant is None else valid_tenant(tenant))
+    if not secrets:
+        raise BadRequest(
+            "there is no secret to derive it from: `sessionfleet keys webhook --new` prints one; set it as "
+            "SESSIONFLEET_WEBHOOK_SECRETS here and for the workers"
+        )
+    print(secret_text(secrets[0]))
 
 
 @app.callback()

@@ -15,6 +15,7 @@ from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, clock, print_fields, print_json, print_table
 from sessions.cli.store import running_store, with_store
 from sessions.client import get_client
+from sessions.deliveries import newest_delivery
 from sessions.errors import BadRequest, TurnNotFound
 from sessions.protocol import TurnRequest
 from sessions.store.calls import CallStore, PendingCall
@@ -32,7 +33,8 @@ def show(turn_id: str, as_json: AsJson = False) -> None:
     session_id, part = split_turn_id(turn_id)
 
     async def read(store: TurnStore, keys: SessionKeys) -> dict[str, Any]:
-        return {**await _shown(store, keys, part), "journal": await store.journal(keys, part)}
+        shown = {**await _shown(store, keys, part), "webhook": await _webhook(store, keys, part)}
+        return {**shown, "journal": await store.journal(keys, part)}
 
     fields = _with_turns(session_id, read)
     fields["pending"] = [asdict(call) for call in _pending(session_id, part)]
@@ -154,6 +156,16 @@ async def _shown(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, An
         "cancel_requested": record.cancel_requested,
         "usage": record.usage.model_dump() if record.usage else None,
     }
+
+
+async def _webhook(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, Any] | None:
+    if await store.webhook(keys, part) is None:
+        return None
+    delivery = await newest_delivery(store, keys, part)
+    if delivery is None:
+        return {"delivery": None, "status": "not on its way yet"}
+    found, record = delivery
+    return {"delivery": found, "status": str(record.status), "tries": record.retries + record.status.final}
 
 
 def _asked(request: TurnRequest) -> dict[str, Any]:

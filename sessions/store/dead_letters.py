@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessions.store.keys import SessionKeys, partition_key
-from sessions.store.scripts import store_error
+from sessions.store.scripts import store_error, translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +38,13 @@ async def dead_letters(client: Any, partitions: int) -> list[DeadLetter]:
             keys = SessionKeys.from_ref(ref, partitions)
             found.append(DeadLetter(keys.public_id(part), keys.tenant, score / 1000))
     return sorted(found, key=lambda letter: letter.since)
+
+
+async def forget_dead(client: Any, keys: SessionKeys, part: str) -> None:
+    """Take a turn off the list of dead letters; its record stays.
+
+    Raises:
+        StoreUnavailable, BackendError: the store did not answer.
+    """
+    with translated():
+        await client.zrem(f"{keys.partition}:dead", f"{keys.ref}~{part}")

@@ -25,6 +25,7 @@ Watch = Literal["readers", "waiters"]
 
 REQUEST: Final = "request"
 RESULT: Final = "result"
+WEBHOOK: Final = "webhook"
 _FIELDS = tuple(
     b"status attempt crashes retries accepted deadline started ended worker cancel result error usage".split()
 )
@@ -42,6 +43,8 @@ class NewTurn:
         policy: what becomes of it when the session is busy; message: the text that joins a running turn.
         waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
         result_ttl: seconds its record outlives it; None: SESSIONFLEET_RESULT_TTL.
+        webhook: where its end is to be told.
+        mailbox_limit: most turns that may be open besides; None: SESSIONFLEET_MAILBOX_LIMIT.
     """
 
     part: str
@@ -61,6 +64,8 @@ class NewTurn:
     waiting_blocks: bool = True
     approval_timeout: float = 86400.0
     result_ttl: float | None = None
+    webhook: str = ""
+    mailbox_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +152,12 @@ class TurnStore:
         reply = await self._scripts.run(
             "accept_turn", keys.pair,
             turn.part, request, digest, turn.idempotency, turn.user_id or "", int(turn.timeout * 1000),
-            s.mailbox_limit, turn.queue, turn.watcher, turn.watch, int(result_ttl * 1000),
+            turn.mailbox_limit or s.mailbox_limit, turn.queue, turn.watcher, turn.watch, int(result_ttl * 1000),
             int(min(s.idempotency_ttl, result_ttl) * 1000), s.max_attempts,
             "" if turn.session_ttl is None else int(turn.session_ttl * 1000),
             turn.agent_name, turn.agent_config, turn.policy, int(turn.waiting_blocks),
             int(turn.approval_timeout * 1000), turn.message,
+            self._ring.seal(keys.base, WEBHOOK, turn.webhook.encode()) if turn.webhook else b"",
         )  # fmt: skip
         match reply[0]:
             case b"accepted":
@@ -215,6 +221,12 @@ class TurnStore:
         if raw is None:
             raise self._not_found(keys, part)
         return TurnRequest.model_validate_json(self._ring.open(keys.turn(part), REQUEST, raw))
+
+    async def webhook(self, keys: SessionKeys, part: str) -> str | None:
+        """Where the end of a turn is to be told, if anywhere."""
+        with translated():
+            raw = await self._client.hget(keys.turn(part), WEBHOOK)
+        return None if raw is None else self._ring.open(keys.base, WEBHOOK, raw).decode()
 
     async def watch(self, keys: SessionKeys, part: str, nonce: str, watch: Watch, *, on: bool = True) -> TurnStatus:
         """Have this client told of a turn, or no longer; returns the turn's status."""

@@ -84,7 +84,8 @@ class Contents:
                 "for the retrieval workers, or send the bytes"
             )
         limits = FetchLimits(document_bytes=self._settings.document_limit_bytes)
-        fetched = await fetch_url(request.url, limits=limits, allow_private=allowed == "any")
+        hosts = self._settings.allowed_hosts
+        fetched = await fetch_url(request.url, limits=limits, allow_private=allowed == "any", allowed_hosts=hosts)
         return Content(fetched.data, fetched.name, request.content_type or fetched.content_type)
 
     async def read(self, op: Operating, content: Content) -> Document:

@@ -6,7 +6,6 @@ import asyncio
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import PurePosixPath
@@ -15,13 +14,12 @@ from urllib.parse import unquote
 
 import httpx
 
-from sessions.addresses import AddressPolicy, Resolver, checked_addresses
+from sessions.addresses import AddressPolicy, Resolver
 from sessions.errors import AddressRefused, AddressUnknown, DocumentError, DocumentTooLarge
+from workers.pinned_requests import ONE_USE, pinned_answer
 
-# A connection belongs to the host whose certificate was checked, and the pool knows only addresses.
-_ONE_USE: Final = httpx.Limits(max_keepalive_connections=0)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_HEADERS: Final = {"User-Agent": "sessionfleet", "Accept": "*/*", "Accept-Encoding": "identity"}
+_HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity"}
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _PIECE: Final = 64 * 1024
 
@@ -86,7 +84,7 @@ async def fetch_url(
     try:
         async with (
             asyncio.timeout(limits.seconds),
-            httpx.AsyncClient(timeout=timeout, trust_env=False, verify=tls or True, limits=_ONE_USE) as client,
+            httpx.AsyncClient(timeout=timeout, trust_env=False, verify=tls or True, limits=ONE_USE) as client,
         ):
             return await _Fetch(client, limits, policy, resolver).run(httpx.URL(url))
     except httpx.InvalidURL as error:
@@ -116,7 +114,9 @@ class _Fetch:
 
     async def run(self, url: httpx.URL) -> Fetched:
         for _ in range(self.limits.redirects + 1):
-            async with self._answer(url) as response:
+            async with pinned_answer(
+                self.client, url, self.policy, headers=_HEADERS, resolver=self.resolver
+            ) as response:
                 if response.status_code in _REDIRECTS and "location" in response.headers:
                     url = url.join(response.headers["location"])
                     continue
@@ -125,23 +125,6 @@ class _Fetch:
                 data = await self._body(url, response)
                 return Fetched(data, _name(url, response), response.headers.get("content-type"))
         raise DocumentError(f"{shown(url)!r} redirects more than {self.limits.redirects} times")
-
-    @asynccontextmanager
-    async def _answer(self, url: httpx.URL) -> AsyncIterator[httpx.Response]:
-        """The answer of the first of the host's addresses that can be connected to; each was checked."""
-        addresses = await checked_addresses(str(url), self.policy, resolver=self.resolver)
-        for address in addresses[:-1]:
-            try:
-                response = await self.client.send(pinned_request(self.client, url, address), stream=True)
-                break
-            except httpx.ConnectError:
-                continue  # the host may be reached by another of its addresses
-        else:
-            response = await self.client.send(pinned_request(self.client, url, addresses[-1]), stream=True)
-        try:
-            yield response
-        finally:
-            await response.aclose()
 
     async def _body(self, url: httpx.URL, response: httpx.Response) -> bytes:
         if int(response.headers.get("content-length", "0")) > self.limits.document_bytes:
@@ -155,19 +138,6 @@ class _Fetch:
 
     def _too_large(self, url: httpx.URL) -> DocumentTooLarge:
         return DocumentTooLarge(f"{shown(url)!r} has more than {self.limits.document_bytes:,} bytes; split it")
-
-
-def pinned_request(client: httpx.AsyncClient, url: httpx.URL, address: str, method: str = "GET") -> httpx.Request:
-    """A request for a URL that goes to this address, whatever the name resolves to by now.
-
-    The server and its certificate still see the URL's host.
-    """
-    return client.build_request(
-        method,
-        url.copy_with(host=address),
-        headers={**_HEADERS, "Host": url.netloc.decode("ascii")},
-        extensions={"sni_hostname": url.raw_host.decode("ascii")},
-    )
 
 
 async def _unpacked(url: httpx.URL, response: httpx.Response) -> AsyncIterator[bytes]:

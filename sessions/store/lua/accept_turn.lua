@@ -1,7 +1,8 @@
 #!lua
 -- Accepts a turn: from here on it ends in exactly one final status. Refused at maxmemory, on purpose (no allow-oom).
 -- KEYS 1 session base   (writes :meta hash, :mailbox list, :turn:<id> hash, :turns zset, :agents hash, :idem:<key> hash,
---                        :waiting zset, :turn:<id>:inbox list, :op:<id> string; reads :lease, :turn:<id>:journal)
+--                        :waiting zset, :turn:<id>:inbox list, :op:<id> string, :outbox list;
+--                        reads :lease, :turn:<id>:journal)
 -- KEYS 2 partition base (writes :wakeups zset, :fence counter)
 -- ARGV 1 turn id · 2 request (JSON) · 3 digest of the request · 4 hash of the idempotency key, or ''
 --      5 user id, or '' · 6 time to the deadline (ms) · 7 most turns that may wait · 8 queue
@@ -10,6 +11,7 @@
 --      16 its configuration (JSON), or '' for the one that the session knows
 --      17 enqueue | reject | interrupt | rollback | steer (default: enqueue) · 18 1 when the turn blocks the line
 --      while it waits for an answer, else 0 · 19 longest such wait (ms) · 20 the message's text (for steer)
+--      21 where its end is to be told, or ''
 -- Returns accepted, turn id, wake (1: publish a wake-up), now (ms), queue, worker to tell or '', turn it runs
 --      | steered, turn it joined | open, count (policy reject) | duplicate, turn id | conflict, turn id
 --      | owner | full, count
@@ -43,13 +45,17 @@ if running then
   local unread = redis.call('LLEN', turn_key(running) .. ':inbox')
   if unread >= tonumber(ARGV[7]) then return { 'full', unread } end
   steer(running, ARGV[20], id, ARGV[4], ARGV[3])
+  if (ARGV[21] or '') ~= '' then redis.call('HSETNX', turn_key(running), 'webhook', ARGV[21]) end
   return { 'steered', running }
 end
 local worker, marked = '', ''
 if policy == 'interrupt' or policy == 'rollback' then worker, marked = clear_line(policy, now) end
 local waiting = redis.call('LLEN', S .. ':mailbox')
 local all = tonumber(redis.call('HGET', meta, 'open') or '') or 0 -- some wait for answers, in the line or beside it
-if all >= tonumber(ARGV[7]) + (marked ~= '' and 1 or 0) then return { 'full', all } end
+if all >= tonumber(ARGV[7]) + (marked ~= '' and 1 or 0) then
+  reindex(now) -- its policy may have ended some
+  return { 'full', all }
+end
 
 redis.call('HSETNX', meta, 'created', now)
 redis.call('HSETNX', meta, 'queue', ARGV[8])
@@ -63,6 +69,7 @@ redis.call('HSET', t, 'status', 'queued', 'request', ARGV[2], 'digest', ARGV[3],
   'deadline', now + ARGV[6], 'attempt', 0, 'crashes', 0, 'result_ttl', ARGV[11], 'idem_ttl', ARGV[12],
   'max_attempts', ARGV[13], 'blocks', ARGV[18] or 1, 'approval_ms', ARGV[19] or 86400000)
 if ARGV[9] ~= '' then redis.call('HSET', t, ARGV[10], ARGV[9]) end
+if (ARGV[21] or '') ~= '' then redis.call('HSET', t, 'webhook', ARGV[21]) end
 -- A turn runs with the configuration that was in force when it was accepted, whatever comes later.
 if ARGV[15] then
   local config, known = ARGV[16], redis.call('HGET', S .. ':agents', ARGV[15])

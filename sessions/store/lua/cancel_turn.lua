@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Cancels a turn: at once when no worker runs it, else by a mark that wins over any later commit (R5).
--- KEYS 1 session base   (writes :mailbox list, :turn:<id> hash, :turn:<id>:events stream, :turns zset, :meta hash)
+-- KEYS 1 session base   (writes :mailbox list, :later zset, :outbox list, :turn:<id> hash, :turn:<id>:events stream,
+--                        :turns zset, :meta hash)
 -- KEYS 2 partition base (writes :wakeups zset, :fence counter)
 -- ARGV 1 turn id
 -- Returns cancelled | marked, worker's name | ended, status | missing

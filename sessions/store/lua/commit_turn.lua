@@ -3,9 +3,9 @@
 -- session under the same lease, or gives the lease back.
 -- KEYS 1 session base   (writes :lease string, :mailbox list, :history list, :meta hash, :turn:<id> hash,
 --                        :turn:<id>:events stream, :turn:<id>:journal hash, :turns zset, :idem:<key> hash,
---                        :state hash, :outbox list, :waiting zset; reads :turn:<id>:inbox)
+--                        :state hash, :outbox list, :waiting zset, :later zset; reads :turn:<id>:inbox)
 -- KEYS 2 partition base (writes :wakeups zset, :fence counter, :dead zset)
--- ARGV 1 turn id · 2 lease value · 3 succeeded | failed | cancelled · 4 result (JSON) or '' · 5 error (JSON) or ''
+-- ARGV 1 turn id · 2 lease value · 3 succeeded | failed | cancelled | dead_lettered · 4 result (JSON) or '' · 5 error (JSON) or ''
 --      6 usage (JSON) · 7 history entry or '' · 8 messages in it · 9 seq of the ended event
 --      10 1 to go on with the next turn, else 0 · 11 lease (ms) · 12 worker's name · 13 history window (turns, or turns:bytes)
 --      14 1 when this process may run a turn on its last attempt, else 0
@@ -67,7 +67,7 @@ if held and ARGV[10] == '1' then
   local reply = start_head(value, '', ARGV[11], ARGV[12], ARGV[13], ARGV[14], now)
   if reply[1] == 'run' then return { 'committed', status, unpack(reply) } end
   settle(reply[1], now)
-  return { 'committed', status, 'released' }
+  return { 'committed', status, redis.call('EXISTS', S .. ':outbox') == 1 and 'outbox' or 'released' }
 end
 redis.call('DEL', S .. ':lease')
 local word, queue = 'released', ''

@@ -10,8 +10,10 @@ local owner = redis.call('HGET', S .. ':meta', 'owner')
 if ARGV[1] ~= '' and owner and owner ~= ARGV[1] then return { 'owner' } end
 local ids, removed, turns, open, memories = {}, 0, 0, 0, redis.call('HLEN', S .. ':memory')
 for _, id in ipairs(redis.call('LRANGE', S .. ':mailbox', 0, -1)) do ids[id], open = true, open + 1 end
-for _, id in ipairs(redis.call('ZRANGE', S .. ':waiting', 0, -1)) do
-  if not ids[id] then ids[id], open = true, open + 1 end
+for _, name in ipairs({ ':waiting', ':later' }) do
+  for _, id in ipairs(redis.call('ZRANGE', S .. name, 0, -1)) do
+    if not ids[id] then ids[id], open = true, open + 1 end
+  end
 end
 for _, id in ipairs(redis.call('ZRANGE', S .. ':turns', 0, -1)) do ids[id] = true end
 for id in pairs(ids) do
@@ -26,7 +28,7 @@ for id in pairs(ids) do
   turns = turns + 1
 end
 for _, name in ipairs(SESSION_KEYS) do removed = removed + redis.call('UNLINK', S .. ':' .. name) end
-removed = removed + redis.call('UNLINK', S .. ':mailbox', S .. ':lease', S .. ':expired', S .. ':outbox', S .. ':waiting')
+removed = removed + redis.call('UNLINK', S .. ':mailbox', S .. ':lease', S .. ':expired', S .. ':outbox', S .. ':waiting', S .. ':later')
 redis.call('ZREM', P .. ':wakeups', ref())
 redis.call('SREM', P .. ':lanes', ref())
 return { 'deleted', removed, turns, open, memories }

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Takes a session's lease and begins the turn at the head of its mailbox.
 -- KEYS 1 session base   (writes :lease string, :mailbox list, :turn:<id> hash, :turn:<id>:events stream,
---                        :turn:<id>:journal hash, :turns zset, :waiting zset, :meta hash; reads :history list, :outbox list, :state hash)
+--                        :turn:<id>:journal hash, :turns zset, :waiting zset, :later zset, :outbox list, :meta hash;
+--                        reads :history list, :state hash)
 -- KEYS 2 partition base (writes :wakeups zset, :fence counter, :dead zset)
 -- ARGV 1 nonce of this acquisition · 2 lease (ms) · 3 worker's name · 4 history window (turns, or turns:bytes)
 --      5 1 when this process may run a turn on its last attempt, else 0
@@ -13,11 +14,14 @@
 --!include head
 S, P = KEYS[1], KEYS[2]
 local now, held = now_ms(), redis.call('GET', S .. ':lease')
-if held and string.match(held, ':(.*)$') ~= ARGV[1] then
-  return { 'busy', redis.call('PTTL', S .. ':lease') }
-end
-local effects = not held and redis.call('LRANGE', S .. ':outbox', 0, -1) or {}
-if #effects > 0 then return { 'outbox', effects } end -- they come before the next turn (R7)
+local ours = held and string.match(held, ':(.*)$') == ARGV[1]
+-- Effects come before the next turn (R7). Beside one that runs there are only those of turns that others ended.
+local effects = ours and {} or redis.call('LRANGE', S .. ':outbox', 0, -1)
+if #effects > 0 then return { 'outbox', effects } end
+if held and not ours then return { 'busy', redis.call('PTTL', S .. ':lease') } end
 local reply = start_head(held or nil, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], now)
-if reply[1] ~= 'run' then settle(reply[1], now) end
+if reply[1] == 'run' then return reply end
+settle(reply[1], now)
+effects = redis.call('LRANGE', S .. ':outbox', 0, -1)
+if #effects > 0 then return { 'outbox', effects } end -- of turns that ended here
 return reply

@@ -1,10 +1,12 @@
 #!lua flags=allow-oom
 -- Gives a running turn back unfinished, to be gone on with later or elsewhere. Never counts as a crash (R8).
--- KEYS 1 session base   (writes :lease string, :turn:<id> hash, :turn:<id>:events stream, :meta hash)
+-- KEYS 1 session base   (writes :lease string, :mailbox list, :later zset, :outbox list, :turn:<id> hash,
+--                        :turn:<id>:events stream, :meta hash)
 -- KEYS 2 partition base (writes :wakeups zset)
--- ARGV 1 turn id · 2 lease value · 3 retry | handover | tasks (it waits for turns of others)
+-- ARGV 1 turn id · 2 lease value · 3 retry | later (a retry that leaves the line meanwhile: those behind it go on)
+--      | handover | tasks (it waits for turns of others)
 --      4 pause before it may run again (ms) · 5 seq of the event · 6 type of the event, or '' · 7 its data (JSON)
--- Returns released, queue, now (ms), pause (ms) | cancelled (a client had asked to: it ended) | lost
+-- Returns released, queue, now (ms), pause before the session goes on (ms) | cancelled (a client had asked to: it ended) | lost
 --!include clock
 --!include session
 S, P = KEYS[1], KEYS[2]
@@ -32,8 +34,13 @@ if ARGV[3] == 'tasks' then
   redis.call('HSET', t, 'resumed', 1)
 end
 redis.call('HSET', t, 'status', status, 'owner', '', 'released', value, 'not_before', now + pause)
-if ARGV[3] == 'retry' then redis.call('HINCRBY', t, 'retries', 1) end
+if ARGV[3] == 'retry' or ARGV[3] == 'later' then redis.call('HINCRBY', t, 'retries', 1) end
 if ARGV[6] ~= '' then add_event(id, token, ARGV[5], ARGV[6], ARGV[7]) end
+if ARGV[3] == 'later' and pause > 0 then
+  redis.call('LREM', S .. ':mailbox', 1, id)
+  redis.call('ZADD', S .. ':later', now + pause, id)
+  if redis.call('LLEN', S .. ':mailbox') > 0 then pause = 0 end
+end
 -- With a pause no wake-up is published now: the rescuer does it when the pause is over.
 if pause > 0 then
   redis.call('HSET', meta, 'wake', 0)

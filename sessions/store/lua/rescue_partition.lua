@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Looks at the sessions of partitions that are due, and names those whose wake-up must be published again.
--- KEYS 1... partition bases (on a cluster: one) (writes :wakeups zset; reads and writes its sessions' :meta, reads :lease, :mailbox, :turn:<id>)
+-- KEYS 1... partition bases (on a cluster: one) (writes :wakeups zset; reads and writes its sessions' :meta, :mailbox, :later and all that ends a turn, reads :lease)
 -- ARGV 1 most sessions to look at · 2 JSON object: queue -> [acceptance time of the newest wake-up consumed (ms), length]
 -- Returns sessions, then ref, queue of each that needs a wake-up, now (ms) first: now, ref, queue, ...
 --!include clock
@@ -17,14 +17,16 @@ end
 local function look(member)
   S = P .. ':' .. member
   expire_waits(now)
+  return_due(now)
   local id = redis.call('LINDEX', S .. ':mailbox', 0)
   local r = id and redis.call('HMGET', turn_key(id), 'status', 'not_before') or {}
   local not_before = tonumber(r[2] or '') or 0
   local asleep = not_before > now or (r[1] == 'waiting' and not_before == 0)
   local effects = redis.call('EXISTS', S .. ':outbox') == 1
-  if redis.call('EXISTS', S .. ':lease') == 1 or not effects and (not id or asleep) then return reindex(now) end
+  local held = redis.call('EXISTS', S .. ':lease') == 1
+  if not effects and (held or not id or asleep) then return reindex(now) end
   local m = redis.call('HMGET', S .. ':meta', 'wake', 'wake_queue', 'queue')
-  if r[1] ~= 'running' and on_its_way(m) then
+  if (held or r[1] ~= 'running') and on_its_way(m) then
     local pause = math.min(5000, math.max(1000, (now - m[1]) / 4)) -- growing pauses, so that a backlog costs little
     redis.call('ZADD', P .. ':wakeups', now + pause, member)
     return

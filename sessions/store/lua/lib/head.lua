@@ -67,9 +67,11 @@ local function note_crash(id, owner)
 end
 
 -- Ends heads that can run no more, then starts the first that can. `value` is the lease held, or nil: then it is
--- made from a new fencing token. Answers run | empty | waiting | later | last.
+-- made from a new fencing token. Answers run | empty | waiting | later | last | outbox (a turn ended just now, and left
+-- something that comes before the next one).
 local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
   expire_waits(now)
+  return_due(now)
   while true do
     local id = redis.call('LINDEX', S .. ':mailbox', 0)
     if not id then return { 'empty' } end
@@ -109,6 +111,8 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
       return { 'later', r[7] }
     elseif limit > 1 and crashes == limit - 1 and last_ok == '0' then
       return { 'last' } -- this process already runs a turn on its last attempt (R8)
+    elseif redis.call('EXISTS', S .. ':outbox') == 1 then
+      return { 'outbox' }
     else
       local last = (limit > 1 and crashes == limit - 1) and '1' or '0'
       return start(id, value or (token() .. ':' .. nonce), lease_ms, worker, window, now, last)

@@ -60,11 +60,14 @@ local function reindex(now)
       score = (tonumber(redis.call('HGET', S .. ':meta', 'wake') or '') or now) + LOST_WAKE_MS
     end
   end
-  if left <= 0 and redis.call('EXISTS', S .. ':outbox') == 1 then -- effects that wait for their own slots (R7)
-    score = math.min(score or math.huge, now + LOST_WAKE_MS)
+  if redis.call('EXISTS', S .. ':outbox') == 1 then -- effects that wait for their own slots (R7)
+    -- Beside a running turn at once: each renewal of its lease comes by here, and would put it off for ever.
+    score = math.min(score or math.huge, left > 0 and now or now + LOST_WAKE_MS)
   end
-  local waits = redis.call('ZRANGE', S .. ':waiting', 0, 0, 'WITHSCORES') -- for answers, each up to its own deadline
-  if waits[2] then score = math.min(score or math.huge, tonumber(waits[2])) end
+  for _, name in ipairs({ ':waiting', ':later' }) do -- for answers, each up to its own deadline; for the next try
+    local first = redis.call('ZRANGE', S .. name, 0, 0, 'WITHSCORES')
+    if first[2] then score = math.min(score or math.huge, tonumber(first[2])) end
+  end
   if score then
     redis.call('ZADD', P .. ':wakeups', score, ref())
   else
@@ -104,11 +107,12 @@ end
 -- The one way a turn gets its final status. `fields` are further fields of the record.
 local function end_turn(id, status, now, token, seq, fields)
   local t = turn_key(id)
-  local r = redis.call('HMGET', t, 'result_ttl', 'idem', 'idem_ttl', 'steer_idem')
+  local r = redis.call('HMGET', t, 'result_ttl', 'idem', 'idem_ttl', 'steer_idem', 'webhook')
   local ttl = tonumber(r[1])
   redis.call('HSET', t, 'status', status, 'ended', now, unpack(fields))
   redis.call('LREM', S .. ':mailbox', 1, id)
   redis.call('ZREM', S .. ':waiting', id)
+  redis.call('ZREM', S .. ':later', id)
   redis.call('UNLINK', t .. ':inbox', t .. ':upload')
   if status == 'dead_lettered' then
     redis.call('PEXPIRE', t .. ':journal', ttl)
@@ -132,6 +136,10 @@ local function end_turn(id, status, now, token, seq, fields)
   redis.call('HINCRBY', S .. ':meta', 'open', -1)
   redis.call('HINCRBY', S .. ':meta', 'turns', 1)
   set_expiry(now)
+  if r[5] then -- whoever comes to this session next takes it on: the caller reindexes (R7)
+    local user = redis.call('HGET', S .. ':meta', 'owner') or cjson.null
+    redis.call('RPUSH', S .. ':outbox', cjson.encode({ kind = 'webhook', turn = id, user = user }))
+  end
   ring(id, true)
 end
 
@@ -157,5 +165,13 @@ local function expire_waits(now)
     end_turn(id, 'failed', now, redis.call('INCR', P .. ':fence'), 1, { 'error', failure('ApprovalTimeout',
       'nobody answered its pending calls in time; allow more with approval_timeout=') })
     if redis.call('EXISTS', S .. ':lease') == 0 then redis.call('HSET', S .. ':meta', 'wake', 0) end
+  end
+end
+
+-- Puts those back in line that had left it until now, behind all that came meanwhile (release_turn, `later`).
+local function return_due(now)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', S .. ':later', '-inf', now)) do
+    redis.call('ZREM', S .. ':later', id)
+    redis.call('RPUSH', S .. ':mailbox', id)
   end
 end

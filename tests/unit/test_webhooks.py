@@ -1,0 +1,208 @@
+"""Webhooks: what a receiver takes and refuses, what the secrets are, and when a delivery is tried again."""
+
+from __future__ import annotations
+
+import base64
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, cast
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from broker_config.settings import Settings, SettingsError, load_settings
+from broker_config.webhook_secrets import new_secret, parse_secret, parse_secrets, secret_text
+from sessions import verify_webhook
+from sessions.deliveries import Deliver
+from sessions.errors import BadRequest, InvalidWebhook
+from sessions.fleet_home import fingerprint, settings_environment
+from sessions.protocol import TurnStatus
+from sessions.sealing import KeyRing
+from sessions.store.leases import Ending
+from sessions.webhooks import signed_headers, tenant_secrets
+from workers.outcomes import Crowded, Later
+from workers.webhook_delivery import NotDelivered, WebhookDelivery, _seconds
+
+SECRET = new_secret()
+BODY = b'{"type":"turn.succeeded"}'
+
+
+def signed(body: bytes = BODY, secret: str = SECRET, **options: Any) -> dict[str, str]:
+    return signed_headers([parse_secret(secret)], "msg_1", body, **options)
+
+
+# --- what a receiver takes ------------------------------------------------------------------------------------
+
+
+def test_what_was_signed_is_taken() -> None:
+    """In any spelling of the headers, and as the package of the standard signs it."""
+    assert verify_webhook(SECRET, signed(), BODY) == {"type": "turn.succeeded"}
+    assert verify_webhook(SECRET, {k.title(): v for k, v in signed().items()}, BODY.decode())
+    now = datetime.now(tz=UTC)
+    headers = {"webhook-id": "msg_1", "webhook-timestamp": str(int(now.timestamp()))}
+    signature = Webhook(SECRET).sign("msg_1", now, BODY.decode())
+    assert verify_webhook(SECRET, {**headers, "webhook-signature": f"v1a,xyz {signature}"}, BODY)
+
+
+def test_while_secrets_change_each_of_them_does() -> None:
+    """The sender signs with all it has; a receiver has one."""
+    other = new_secret()
+    headers = signed_headers([parse_secret(SECRET), parse_secret(other)], "msg_1", BODY)
+    for secret in (SECRET, other):
+        assert verify_webhook(secret, headers, BODY)
+        assert Webhook(secret).verify(BODY, headers)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"webhook-signature": ""},
+        {"webhook-signature": "v1"},
+        {"webhook-signature": "v1,"},
+        {"webhook-signature": "v1,\xff"},
+        {"webhook-signature": "v2,{}"},
+        {"webhook-id": "msg_2"},
+        {"webhook-timestamp": "nan"},
+        {"webhook-timestamp": "yesterday"},
+        {"webhook-timestamp": "1e999"},
+    ],
+)
+def test_what_was_changed_is_refused(change: dict[str, str]) -> None:
+    """Each of the three headers counts."""
+    headers = signed()
+    signature = headers["webhook-signature"].removeprefix("v1,")
+    with pytest.raises(InvalidWebhook):
+        verify_webhook(SECRET, headers | {k: v.replace("{}", signature) for k, v in change.items()}, BODY)
+
+
+def test_another_body_or_secret_is_refused() -> None:
+    """One byte is enough."""
+    for secret, body in ((SECRET, BODY + b" "), (new_secret(), BODY)):
+        with pytest.raises(InvalidWebhook, match="no signature"):
+            verify_webhook(secret, signed(), body)
+
+
+@pytest.mark.parametrize("apart", [-400, 400])
+def test_an_old_one_sent_again_is_refused(apart: int) -> None:
+    """As is one from the future; how far is the receiver's to say."""
+    headers = signed(at=int(time.time()) + apart)
+    with pytest.raises(InvalidWebhook, match="clock"):
+        verify_webhook(SECRET, headers, BODY)
+    assert verify_webhook(SECRET, headers, BODY, tolerance=1000)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"no json", b"\xff"])
+def test_a_signed_body_that_is_no_object_is_refused(body: bytes) -> None:
+    """With an error of the tree, whatever it is."""
+    with pytest.raises(InvalidWebhook):
+        verify_webhook(SECRET, signed(body), body)
+
+
+# --- secrets ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "whsec_", "whsec_c2hvcnQ=", SECRET.removeprefix("whsec_"), f"{SECRET},{SECRET}"])
+def test_a_secret_that_is_none_is_refused_without_a_word_of_it(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the settings, and by a receiver's check."""
+    with pytest.raises(ValueError, match=r"whsec_|twice") as refused:
+        parse_secrets(text)
+    monkeypatch.setenv("SESSIONFLEET_WEBHOOK_SECRETS", text)
+    load_settings.cache_clear()
+    with pytest.raises(SettingsError, match="SESSIONFLEET_WEBHOOK_SECRETS") as unset:
+        load_settings()
+    load_settings.cache_clear()
+    with pytest.raises(BadRequest) as unusable:
+        verify_webhook(text, signed(), BODY)
+    for caught in (refused, unset, unusable):
+        assert SECRET.removeprefix("whsec_") not in str(caught.value)
+
+
+def test_each_tenant_has_secrets_of_its_own() -> None:
+    """One for each of the deployment's, in their order, of its own length, and none of them the deployment's."""
+    both = Settings(webhook_secrets=f"{SECRET},{new_secret()}")  # type: ignore[arg-type]
+    first = Settings(webhook_secrets=SECRET)  # type: ignore[arg-type]
+    assert tenant_secrets(both, "a")[:1] == tenant_secrets(first, "a") != tenant_secrets(first, "b")
+    assert len(set(tenant_secrets(both, "a"))) == 2
+    assert parse_secret(SECRET) not in tenant_secrets(both, "a")
+    assert parse_secret(secret_text(tenant_secrets(first, "a")[0])) == tenant_secrets(first, "a")[0]
+    assert len(base64.b64decode(SECRET.removeprefix("whsec_"))) == 32
+    assert tenant_secrets(Settings(), "a") == ()
+
+
+def test_a_fleet_that_starts_by_itself_has_the_settings() -> None:
+    """And starts anew when they differ; no secret is in a `repr`."""
+    settings = Settings(webhook_secrets=SECRET, webhook_pauses=(1.5, 3), allowed_hosts=("a", "b:1"))  # type: ignore[arg-type]
+    environment = settings_environment(settings)
+    assert environment["SESSIONFLEET_WEBHOOK_SECRETS"] == SECRET
+    assert environment["SESSIONFLEET_WEBHOOK_PAUSES"] == "1.5,3.0"
+    assert environment["SESSIONFLEET_ALLOWED_HOSTS"] == "a,b:1"
+    other = settings.model_copy(update={"webhook_secrets": Settings(webhook_secrets=new_secret()).webhook_secrets})  # type: ignore[arg-type]
+    assert fingerprint(settings) != fingerprint(other)
+    assert SECRET.removeprefix("whsec_") not in repr(settings)
+
+
+# --- when it is tried again -----------------------------------------------------------------------------------
+
+
+class _Begun:
+    def __init__(self, tried: int, age: float) -> None:
+        self.retries = tried
+        self.accepted_ms = 0
+        self.now_ms = int(age * 1000)
+
+
+class _Held:
+    def __init__(self, tried: int, age: float) -> None:
+        self.begun = _Begun(tried, age)
+        self.began = time.monotonic()
+
+
+def delivery(**settings: Any) -> WebhookDelivery:
+    return WebhookDelivery(Settings(**settings), cast(Any, None), KeyRing({}))
+
+
+def after(tried: int, age: float, retry_after: float = 0.0, **settings: Any) -> Any:
+    """What becomes of a delivery whose try number `tried` + 1 failed, `age` seconds after its acceptance."""
+    error = NotDelivered("no", retry_after)
+    return delivery(**settings)._later(cast(Any, _Held(tried, age)), Deliver(turn=f"s~{'0' * 32}"), error)
+
+
+def test_pauses_grow_and_the_last_one_repeats() -> None:
+    """Each a fifth shorter or longer at most, so that a receiver that comes back is not met by all at once."""
+    for tried, pause in enumerate((5, 300, 1800, 7200, 18000, 36000, 36000)):
+        later = after(tried, 10, webhook_period=1e6)
+        assert isinstance(later, Later)
+        assert 0.8 * pause <= later.pause <= 1.2 * pause
+
+
+def test_a_receiver_may_ask_for_more_time() -> None:
+    """Not for less, and not for more than there is."""
+    assert after(0, 10, retry_after=60).pause == 60
+    assert after(1, 10, retry_after=1).pause >= 240
+    assert after(0, 86_390, retry_after=1e9).pause <= 10
+
+
+def test_the_last_try_is_made_when_the_time_is_up() -> None:
+    """Then it is a dead letter, and says what there was."""
+    assert 0 < after(6, 80_000).pause <= 6_400
+    ending = after(7, 86_400.5)
+    assert isinstance(ending, Ending)
+    assert ending.status is TurnStatus.DEAD_LETTERED
+    assert b"tried 8 times in 86400 s" in ending.error
+
+
+def test_retry_after_is_a_number_or_a_date() -> None:
+    """What is neither says nothing."""
+    assert _seconds("120") == 120
+    assert 50 < _seconds(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)) <= 60
+    for said in ("", "soon", "-5", "\u00b2", "Mon, 01 Jan 0000", "Wed, 21 Oct 2015 07:28:00 GMT"):
+        assert _seconds(said) == 0
+
+
+async def test_receivers_take_a_quarter_of_the_slots_at_most() -> None:
+    """The next delivery is given back, as no try: turns need slots, too."""
+    busy = delivery(concurrency=8)
+    busy._under_way = 2
+    assert isinstance(await busy.deliver(cast(Any, None), cast(Any, None)), Crowded)
+    assert busy._under_way == 2

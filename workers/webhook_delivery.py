@@ -1,0 +1,199 @@
+"""Tells the end of a turn to its webhook: one try, and what becomes of the delivery by it.
+
+2xx                          delivered
+410 Gone                     the receiver wants no more: failed
+an address that is refused   failed
+all else, or no answer       again later, by the pauses of the settings; when the time is up, a dead letter
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import ssl
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import Any, Final
+
+import httpx
+
+from broker_config.settings import Settings
+from sessions.addresses import AddressPolicy
+from sessions.deliveries import Deliver
+from sessions.errors import AddressRefused, AddressUnknown, TurnNotFound, WebhookFailed
+from sessions.protocol import OperationSpec, TurnError, TurnRequest, TurnStatus
+from sessions.sealing import KeyRing
+from sessions.store.keys import SessionKeys, split_turn_id
+from sessions.store.leases import Ending
+from sessions.store.turns import RESULT, TurnRecord, TurnStore
+from sessions.telemetry import get_logger
+from sessions.webhooks import signed_headers, tenant_secrets
+from workers.held import HeldTurn
+from workers.outcomes import Crowded, Later, Outcome, failed
+from workers.pinned_requests import AGENT, ONE_USE, pinned_answer
+
+_log = get_logger(__name__)
+_GONE: Final = 410
+_JITTER: Final = 0.2
+_CROWDED: Final = 1.0
+
+
+class NotDelivered(Exception):
+    """This try came to nothing; another one may not. `retry_after`: the receiver's wish, in seconds."""
+
+    def __init__(self, why: str, retry_after: float = 0.0) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+
+
+class WebhookDelivery:
+    """One per worker process; its coroutines run on the process's loop."""
+
+    def __init__(self, settings: Settings, turns: TurnStore, ring: KeyRing) -> None:
+        self._settings = settings
+        self._turns = turns
+        self._ring = ring
+        self._policy = AddressPolicy(
+            settings.webhook_urls == "any", frozenset(host.lower() for host in settings.allowed_hosts)
+        )
+        self._under_way = 0
+        # Receivers that take their time must not take the slots that turns need.
+        self._most = max(1, settings.concurrency // 4)
+
+    async def deliver(self, held: HeldTurn, spec: OperationSpec) -> Outcome:
+        """Try once; what becomes of the delivery."""
+        if self._under_way >= self._most:
+            return Crowded(_CROWDED * random.uniform(1, 2))  # noqa: S311 - no secret
+        self._under_way += 1
+        try:
+            return await self._tried(held, Deliver.model_validate(spec.body))
+        finally:
+            self._under_way -= 1
+
+    async def _tried(self, held: HeldTurn, request: Deliver) -> Outcome:
+        try:
+            status = await self._told(held.keys.tenant, request)
+        except (WebhookFailed, AddressRefused) as error:
+            _log.warning("webhook_failed", turn=request.turn, error=str(error))
+            return failed(WebhookFailed(str(error)))
+        except NotDelivered as error:
+            return self._later(held, request, error)
+        tries = held.begun.retries + 1
+        _log.info("webhook_delivered", turn=request.turn, status=status, tries=tries)
+        result = json.dumps({"text": "", "output": {"status": status, "tries": tries}}).encode()
+        return Ending(TurnStatus.SUCCEEDED, result=self._ring.seal(held.keys.turn(held.begun.part), RESULT, result))
+
+    def _later(self, held: HeldTurn, request: Deliver, error: NotDelivered) -> Outcome:
+        """Another try, at the latest when the time is up; or none, when it is up already."""
+        pauses, tried = self._settings.webhook_pauses, held.begun.retries
+        left = self._settings.webhook_period - _age(held)
+        if left <= 0:
+            message = f"{error}; tried {tried + 1} times in {self._settings.webhook_period:g} s, without success"
+            _log.error("webhook_dead", turn=request.turn, error=message)
+            stored = TurnError(type=WebhookFailed.__name__, message=message)
+            return Ending(TurnStatus.DEAD_LETTERED, error=stored.model_dump_json().encode())
+        spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+        pause = min(left, max(pauses[min(tried, len(pauses) - 1)] * spread, error.retry_after))
+        _log.warning("webhook_not_delivered", turn=request.turn, error=str(error), pause=pause, tried=tried + 1)
+        return Later(pause, str(error))
+
+    async def _told(self, tenant: str, request: Deliver) -> int:
+        """Send it; the receiver's status.
+
+        Raises:
+            WebhookFailed, AddressRefused: it never will be. NotDelivered: not now.
+        """
+        secrets = tenant_secrets(self._settings, tenant)
+        if not secrets or self._settings.webhook_urls == "off":
+            raise NotDelivered("this worker sends no webhooks: see SESSIONFLEET_WEBHOOK_SECRETS and ..._WEBHOOK_URLS")
+        url, body = await self._message(tenant, request)
+        headers = signed_headers(secrets, request.message_id, body)
+        status, retry_after = await self._posted(url, headers, body)
+        if 200 <= status < 300:
+            return status
+        if status == _GONE:
+            raise WebhookFailed(f"the receiver at {_origin(url)!r} answered 410: it wants no more webhooks")
+        raise NotDelivered(f"the receiver at {_origin(url)!r} answered {status}", retry_after)
+
+    async def _message(self, tenant: str, request: Deliver) -> tuple[httpx.URL, bytes]:
+        """Where it goes, and what it says: the same bytes at each try, for a turn that ended does not change."""
+        session_id, part = split_turn_id(request.turn)
+        keys = SessionKeys.from_id(tenant, session_id, self._settings.partitions)
+        try:
+            record, asked = await self._turns.read(keys, part), await self._turns.request(keys, part)
+            url = await self._turns.webhook(keys, part)
+        except TurnNotFound as error:
+            raise WebhookFailed("there is nothing to tell any more: the turn expired, or was deleted") from error
+        if url is None:
+            raise WebhookFailed("the turn does not say where its end is to be told")
+        home = keys.home if keys.is_lane else keys
+        payload = _payload(request, home.session_id, record, asked)
+        try:
+            return httpx.URL(url), json.dumps(payload).encode()
+        except httpx.InvalidURL as error:
+            raise WebhookFailed("what the turn gives as webhook= is no URL") from error
+
+    async def _posted(self, url: httpx.URL, headers: dict[str, str], body: bytes) -> tuple[int, float]:
+        """Status, and the pause that the receiver asks for. Its body is not read, and no redirect is followed."""
+        patience = self._settings.webhook_timeout
+        headers = {**headers, "Content-Type": "application/json", "User-Agent": f"{AGENT}-webhooks"}
+        try:
+            # A client for each: one that is shared would show one receiver the cookies of another at its address.
+            async with (
+                asyncio.timeout(patience),
+                httpx.AsyncClient(timeout=patience, trust_env=False, verify=self._tls, limits=ONE_USE) as client,
+                pinned_answer(client, url, self._policy, method="POST", headers=headers, content=body) as response,
+            ):
+                return response.status_code, _seconds(response.headers.get("retry-after", ""))
+        except AddressUnknown as error:
+            raise NotDelivered(str(error)) from error
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise NotDelivered(f"the receiver at {_origin(url)!r} did not answer within {patience:g} s") from error
+        except (httpx.HTTPError, ssl.SSLError, OSError) as error:
+            said = f"the receiver at {_origin(url)!r} cannot be reached ({type(error).__name__})"
+            raise NotDelivered(said) from error
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return httpx.create_ssl_context(trust_env=False)  # 20 ms, once
+
+
+def _payload(request: Deliver, session_id: str, record: TurnRecord, asked: TurnRequest) -> dict[str, Any]:
+    ended = datetime.fromtimestamp((record.ended_ms or record.accepted_ms) / 1000, UTC)
+    return {
+        "type": f"turn.{record.status}",
+        "timestamp": ended.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "data": {
+            "session_id": session_id,
+            "turn_id": request.turn,
+            "status": str(record.status),
+            "user_id": request.user,
+            "agent": asked.agent if asked.operation is None else asked.operation.kind,
+            "result": json.loads(record.result)["output"] if record.result else None,
+            "error": None if record.error is None else record.error.model_dump(),
+            "usage": None if record.usage is None else record.usage.model_dump(),
+        },
+    }
+
+
+def _age(held: HeldTurn) -> float:
+    """Seconds since the delivery was accepted, by the store's clock and since its last word by ours."""
+    return (held.begun.now_ms - held.begun.accepted_ms) / 1000 + time.monotonic() - held.began
+
+
+def _origin(url: httpx.URL) -> str:
+    """What of a URL errors and logs may hold: paths and queries of webhooks often are secrets."""
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
+
+
+def _seconds(retry_after: str) -> float:
+    """The header `Retry-After`, which is a number of seconds or a date; 0 where it is none of both."""
+    if retry_after.isascii() and retry_after.strip().isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
