@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from sessions import knowledge_calls
-from sessions.arguments import short_text
 from sessions.knowledge_adding import Told, add, add_blocking, received, received_blocking
 from sessions.operation import Operation
 from sessions.session_ports import HasPortal, KnowledgeCalls
+from sessions.sources import source_name
 
 
 class _Session(Protocol):
@@ -155,11 +155,11 @@ class KnowledgeMethods:
 
     async def adelete_knowledge(self: _Session, source: str, *, scope: str | None = None) -> int:
         """Remove a document by its name; how many chunks it had, 0 where there is none."""
-        return await self.client.portal.acall(self._knowledge_calls.remove(self, short_text("source", source), scope))
+        return await self.client.portal.acall(self._knowledge_calls.remove(self, source_name(source), scope))
 
     def delete_knowledge(self: _Session, source: str, *, scope: str | None = None) -> int:
         """Remove a document; see `adelete_knowledge`."""
-        return self.client.portal.call(self._knowledge_calls.remove(self, short_text("source", source), scope))
+        return self.client.portal.call(self._knowledge_calls.remove(self, source_name(source), scope))
 
     async def aclear_knowledge(self: _Session, *, scope: str | None = None) -> int:
         """Remove all documents of a scope; how many chunks they had."""

@@ -109,6 +109,8 @@ async def submit(
     lane, part = _lane(session, whose), new_turn_part()
     await _upload(client, lane, part, source, patience)
     key = None if idempotency_key is None else short_text("idempotency_key", idempotency_key)
+    if key and source.data:  # else the same key with another file of this name would be taken for a repeat
+        request = request.model_copy(update={"digest": await asyncio.to_thread(client.ring.digest, source.data)})
     accepted = await client.operate(lane, request, timeout=patience, part=part, idempotency_key=key, webhook=told)
     return Operation(client, lane, accepted)
 

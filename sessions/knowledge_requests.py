@@ -18,6 +18,7 @@ class AddKnowledge(OperationRequest):
         collection: of the index; None for the one of the worker's embedding model.
         source: what the document is called.
         origin: where its content is: sent beside the request, in `text`, or at `url`.
+        digest: of what is sent beside the request, where it has an idempotency key: a repeat must have the same.
         metadata: kept with each chunk, for filters.
     """
 
@@ -29,6 +30,7 @@ class AddKnowledge(OperationRequest):
     origin: Literal["upload", "text", "url"]
     text: str = ""
     url: str = ""
+    digest: str = ""
     content_type: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 

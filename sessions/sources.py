@@ -38,7 +38,22 @@ SUFFIXES: Final = frozenset(
 Digest = Callable[[bytes], str]
 _ADDRESS: Final = re.compile(r"https?://\S+\Z", re.I)
 _LONGEST_PATH: Final = 1024
-_LONGEST_NAME: Final = 200
+_LONGEST_NAME: Final = 512
+_LONGEST_ADDRESS: Final = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words to add as they are, though they may look like a path or an address."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a worker is to fetch a document; never a path."""
+
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,17 @@ class Source:
     url: str = ""
 
 
+def source_name(value: object) -> str:
+    """What a document can be called: by its sender, or after its address.
+
+    Raises:
+        BadRequest: it cannot.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ADDRESS or not encodes(value):
+        raise BadRequest(f"source {value!r}: give the name of a document, as list_knowledge() has it")
+    return value
+
+
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -70,12 +96,16 @@ def read_source(given: object, name: str | None, limit: int, digest: Digest = _s
     Raises:
         FileNotFoundError: it looks like a file, and there is none. DocumentTooLarge, DocumentEmpty, BadRequest.
     """
-    if name is not None and (not isinstance(name, str) or not name.strip() or len(name) > 512 or not encodes(name)):
-        raise BadRequest(f"name {name!r}: give the document a name of 1 to 512 characters")
+    if name is not None and (
+        not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME or not encodes(name)
+    ):
+        raise BadRequest(f"name {name!r}: give the document a name of 1 to {_LONGEST_NAME} characters")
     if isinstance(given, bytes | bytearray | memoryview):
         return _upload(name or f"document-{digest(bytes(given))[:12]}", bytes(given), limit)
     if isinstance(given, Path):
         return _file(given, name, limit)
+    if isinstance(given, Text | Address):
+        return _said(given, name, limit, digest)
     if not isinstance(given, str) or not encodes(given):
         raise BadRequest(f"add_knowledge({type(given).__name__}): give a path, a text, bytes or an address")
     if _ADDRESS.match(given):
@@ -86,6 +116,17 @@ def read_source(given: object, name: str | None, limit: int, digest: Digest = _s
         hint = "to add these words as a text, give them as bytes with name='….txt'"
         raise FileNotFoundError(f"{_missing(given)}; {hint}")
     return _text(given, name, limit, digest)
+
+
+def _said(given: Text | Address, name: str | None, limit: int, digest: Digest) -> Source:
+    """What says itself what it is; no file is looked for."""
+    if isinstance(given, Text):
+        if not encodes(given.text):
+            raise BadRequest("the text has half of a surrogate pair in it, which no encoding takes")
+        return _text(given.text, name, limit, digest)
+    if not _ADDRESS.match(given.url) or not encodes(given.url):
+        raise BadRequest(f"address {given.url[:200]!r}: give one that begins with https:// or http://")
+    return Source(name or given.url, "url", url=given.url)
 
 
 def _file(path: Path, name: str | None, limit: int) -> Source:

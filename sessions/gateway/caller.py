@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Header, Request, Security
@@ -13,6 +14,7 @@ from fastapi.security.base import SecurityBase
 from broker_config.settings import Settings
 from sessions.client import FleetClient, get_client
 from sessions.errors import BadRequest, Unauthenticated
+from sessions.gateway.documents import AT_ONCE
 from sessions.gateway.gatekeeper import principal_in
 from sessions.gateway.principal import Principal, Right
 from sessions.session import Session
@@ -23,6 +25,7 @@ class Gateway:
     """What all requests of a gateway share; `app.state.gateway`."""
 
     settings: Settings
+    documents: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     @property
     def client(self) -> FleetClient:

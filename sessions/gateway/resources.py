@@ -95,5 +95,10 @@ def turn_path(session_id: str, turn_id: str) -> str:
     return f"/v1/sessions/{segment(session_id)}/turns/{segment(turn_id)}"
 
 
+def operation_path(session_id: str, operation_id: str) -> str:
+    """Where an operation is."""
+    return f"/v1/sessions/{segment(session_id)}/operations/{segment(operation_id)}"
+
+
 def _time(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sessions.gateway.agents import ASSISTANT, named_agent
 from sessions.gateway.caller import Writer
+from sessions.gateway.parameters import IdempotencyKey
 from sessions.gateway.prefer import while_there
 from sessions.gateway.problems import responses
-from sessions.gateway.routes.turns import IdempotencyKey
 from sessions.gateway.strict_json import StrictRoute
 from sessions.protocol import TurnStatus
 from sessions.store.keys import new_session_id

@@ -8,6 +8,7 @@ from fastapi import APIRouter, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.gateway.caller import Approver, Reader
+from sessions.gateway.parameters import SessionId, TurnId
 from sessions.gateway.problems import responses
 from sessions.gateway.routes.turns import turn_of
 from sessions.gateway.strict_json import StrictRoute
@@ -77,7 +78,7 @@ class Decision(BaseModel):
 
 
 @router.get("", summary="List what a turn waits for")
-async def list_approvals(session_id: str, turn_id: str, caller: Reader) -> Calls:
+async def list_approvals(session_id: SessionId, turn_id: TurnId, caller: Reader) -> Calls:
     """None where it waits for nothing."""
     turn = await turn_of(caller, session_id, turn_id)
     return Calls(approvals=[Call.model_validate(call) for call in await turn.aapprovals()])
@@ -89,7 +90,9 @@ async def list_approvals(session_id: str, turn_id: str, caller: Reader) -> Calls
     summary="Decide what a turn waits for",
     responses=responses(409),
 )
-async def answer_approval(session_id: str, turn_id: str, call_id: str, body: Decision, caller: Approver) -> None:
+async def answer_approval(
+    session_id: SessionId, turn_id: TurnId, call_id: str, body: Decision, caller: Approver
+) -> None:
     """The turn goes on when all its calls are answered. The first answer counts; the same one again changes nothing."""
     turn = await turn_of(caller, session_id, turn_id)
     match body.action:

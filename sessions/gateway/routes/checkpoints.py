@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.gateway.caller import Reader, Writer
+from sessions.gateway.parameters import SessionId
 from sessions.gateway.problems import responses
 from sessions.gateway.routes.state import State
 from sessions.gateway.strict_json import StrictRoute
@@ -40,25 +41,27 @@ class Checkpoints(BaseModel):
 
 
 @router.get("", summary="List the checkpoints")
-async def list_checkpoints(session_id: str, caller: Reader) -> Checkpoints:
+async def list_checkpoints(session_id: SessionId, caller: Reader) -> Checkpoints:
     """Their numbers."""
     return Checkpoints(checkpoints=await caller.session(session_id).acheckpoints())
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, summary="Write a checkpoint")
-async def save_checkpoint(session_id: str, caller: Writer, body: NewCheckpoint | None = None) -> CheckpointNumber:
+async def save_checkpoint(session_id: SessionId, caller: Writer, body: NewCheckpoint | None = None) -> CheckpointNumber:
     """State, the agents' configurations, the position in the history."""
     values = body.values if body else None
     return CheckpointNumber(checkpoint=await caller.session(session_id).asave_state(values))
 
 
 @router.post("/restore", summary="Attach to what was saved", responses=responses(404, 410))
-async def attach_session(session_id: str, caller: Writer) -> State:
+async def attach_session(session_id: SessionId, caller: Writer) -> State:
     """Changes nothing; an error says that there is no checkpoint, or that the session expired."""
     return State(state=await caller.session(session_id).arestore_state())
 
 
 @router.post("/{number}/restore", summary="Go back to a checkpoint", responses=responses(404, 410))
-async def restore_checkpoint(session_id: str, number: Annotated[int, Path(ge=1, le=2**53)], caller: Writer) -> State:
+async def restore_checkpoint(
+    session_id: SessionId, number: Annotated[int, Path(ge=1, le=2**53)], caller: Writer
+) -> State:
     """The state goes back; the history is never cut (fork the session for that)."""
     return State(state=await caller.session(session_id).arestore_state(number))

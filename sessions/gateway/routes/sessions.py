@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.errors import NotFound, SessionExpired
 from sessions.gateway.caller import Reader, Writer
+from sessions.gateway.parameters import SessionId
 from sessions.gateway.problems import responses
 from sessions.gateway.segments import segment
 from sessions.gateway.strict_json import StrictRoute
@@ -162,20 +163,20 @@ async def create_session(body: NewSession, caller: Writer, response: Response) -
 
 
 @router.get("/{session_id}", summary="Look at a session", responses=responses(404, 410))
-async def get_session(session_id: str, caller: Reader) -> SessionResource:
+async def get_session(session_id: SessionId, caller: Reader) -> SessionResource:
     """What is known of it; looking makes none."""
     return await found(caller.session(session_id))
 
 
 @router.delete("/{session_id}", summary="Delete a session", responses=responses(504))
-async def delete_session(session_id: str, caller: Writer) -> Receipt:
+async def delete_session(session_id: SessionId, caller: Writer) -> Receipt:
     """With all it has: turns, open ones too, state, memories and documents. What is not there is no error."""
     return Receipt(**await caller.session(session_id).adelete())
 
 
 @router.get("/{session_id}/messages", summary="Read the transcript")
 async def list_messages(
-    session_id: str,
+    session_id: SessionId,
     caller: Reader,
     limit: Annotated[int, Query(ge=1, le=1000, description="The messages of so many turns.")] = 50,
     order: Annotated[Literal["oldest", "newest"], Query(description="Which turns come first.")] = "oldest",
@@ -193,7 +194,7 @@ async def list_messages(
     responses=responses(404, 409, 410, 504),
 )
 async def fork_session(
-    session_id: str, caller: Writer, response: Response, body: Fork | None = None
+    session_id: SessionId, caller: Writer, response: Response, body: Fork | None = None
 ) -> SessionResource:
     """A new session with this one's history up to a turn, its state, memories, documents and agents."""
     wanted = body or Fork()

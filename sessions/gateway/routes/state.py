@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.errors import NotFound
 from sessions.gateway.caller import Caller, Reader, Writer
+from sessions.gateway.parameters import SessionId
 from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
 from sessions.gateway.strict_json import StrictRoute
@@ -73,13 +74,13 @@ class Value(BaseModel):
 
 
 @router.get("", summary="Read the state")
-async def get_state(session_id: str, caller: Reader) -> State:
+async def get_state(session_id: SessionId, caller: Reader) -> State:
     """All values of this session; those of the user and the tenant are read by key."""
     return State(state=await caller.session(session_id).aget_state())
 
 
 @router.patch("", summary="Set several values")
-async def update_state(session_id: str, body: Values, caller: Writer) -> State:
+async def update_state(session_id: SessionId, body: Values, caller: Writer) -> State:
     """All or none; others stay. Answers with all values of the session."""
     session = _changing(caller, session_id, *body.values)
     await session.aupdate_state(body.values)
@@ -87,7 +88,7 @@ async def update_state(session_id: str, body: Values, caller: Writer) -> State:
 
 
 @router.get("/{key:anything}", summary="Read a value", responses=responses(404))
-async def get_state_value(session_id: str, key: Key, caller: Reader) -> Value:
+async def get_state_value(session_id: SessionId, key: Key, caller: Reader) -> Value:
     """404 where it is not set."""
     value = await caller.session(session_id).aget_state(key, _MISSING)
     if value is _MISSING:
@@ -96,7 +97,7 @@ async def get_state_value(session_id: str, key: Key, caller: Reader) -> Value:
 
 
 @router.put("/{key:anything}", summary="Set a value", responses=responses(409))
-async def set_state_value(session_id: str, key: Key, body: NewValue, caller: Writer) -> Value:
+async def set_state_value(session_id: SessionId, key: Key, body: NewValue, caller: Writer) -> Value:
     """With `expected` only if it is still what you read: 409 where it is not."""
     session = _changing(caller, session_id, key)
     if "expected" in body.model_fields_set:
@@ -107,13 +108,13 @@ async def set_state_value(session_id: str, key: Key, body: NewValue, caller: Wri
 
 
 @router.delete("/{key:anything}", status_code=status.HTTP_204_NO_CONTENT, summary="Remove a value")
-async def delete_state_value(session_id: str, key: Key, caller: Writer) -> None:
+async def delete_state_value(session_id: SessionId, key: Key, caller: Writer) -> None:
     """What is not there is no error."""
     await _changing(caller, session_id, key).adelete_state(key)
 
 
 @router.post("/{key:anything}/increment", summary="Add to a number")
-async def increment_state_value(session_id: str, key: Key, caller: Writer, body: Amount | None = None) -> Value:
+async def increment_state_value(session_id: SessionId, key: Key, caller: Writer, body: Amount | None = None) -> Value:
     """In one step, whoever else adds at the same time; answers with the sum."""
     wanted = body or Amount()
     session = _changing(caller, session_id, key)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Response, status
+from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.gateway.agents import AgentSpec, agent_of
 from sessions.gateway.caller import Caller, Reader, Writer
+from sessions.gateway.parameters import IdempotencyKey, SessionId, TurnId
 from sessions.gateway.prefer import Wait
 from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, turn_path
@@ -20,16 +21,6 @@ from sessions.turn import Turn
 router = APIRouter(
     prefix="/v1/sessions/{session_id}/turns", tags=["turns"], route_class=StrictRoute, responses=responses(404)
 )
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        description="The same key with the same request gives the same turn, for a day after its end.",
-        min_length=1,
-        max_length=256,
-        examples=["3f1c9a52-6d7e-4b7e-9c53-0f6a1f0e7d11"],
-    ),
-]
 
 
 class NewTurn(BaseModel):
@@ -78,7 +69,7 @@ class NewTurn(BaseModel):
     },
 )
 async def submit_turn(
-    session_id: str, body: NewTurn, caller: Writer, wait: Wait, idempotency_key: IdempotencyKey = None
+    session_id: SessionId, body: NewTurn, caller: Writer, wait: Wait, idempotency_key: IdempotencyKey = None
 ) -> TurnResource:
     """Accepted for good: from here on the turn ends in exactly one final status, whatever happens to this gateway."""
     knowledge = {"bases": body.knowledge} if isinstance(body.knowledge, list) else body.knowledge
@@ -91,7 +82,7 @@ async def submit_turn(
 
 
 @router.get("/{turn_id}", summary="Look at a turn, or wait for its end")
-async def get_turn(session_id: str, turn_id: str, caller: Reader, wait: Wait) -> TurnResource:
+async def get_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, wait: Wait) -> TurnResource:
     """Waits where `Prefer: wait=N` says so. The wait's end is not the turn's: ask again."""
     turn = await turn_of(caller, session_id, turn_id)
     return await wait.show(turn, turn_path(session_id, turn.id), session_id)
@@ -100,7 +91,7 @@ async def get_turn(session_id: str, turn_id: str, caller: Reader, wait: Wait) ->
 @router.get(
     "/{turn_id}/events", summary="Follow a turn", response_class=Response, responses={**STREAM, **responses(409)}
 )
-async def follow_turn(session_id: str, turn_id: str, caller: Reader, after: Cursor) -> Response:
+async def follow_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, after: Cursor) -> Response:
     """Server-sent events from the start, or behind the last one that you have; `id:` is the cursor."""
     return await event_stream(await turn_of(caller, session_id, turn_id), after)
 
@@ -111,7 +102,7 @@ async def follow_turn(session_id: str, turn_id: str, caller: Reader, after: Curs
     summary="Cancel a turn",
     responses={200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."}},
 )
-async def cancel_turn(session_id: str, turn_id: str, caller: Writer, wait: Wait) -> TurnResource:
+async def cancel_turn(session_id: SessionId, turn_id: TurnId, caller: Writer, wait: Wait) -> TurnResource:
     """A running turn is stopped at its worker, the model request included; `Prefer: wait=N` waits for that."""
     turn = await turn_of(caller, session_id, turn_id)
     await turn.acancel()

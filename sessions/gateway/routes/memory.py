@@ -1,0 +1,175 @@
+"""Memory: what a session or its user was taught."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Path, Query, Response, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from sessions.errors import NotFound
+from sessions.gateway.caller import Reader, Writer
+from sessions.gateway.parameters import SessionId
+from sessions.gateway.problems import responses
+from sessions.gateway.segments import segment
+from sessions.gateway.strict_json import StrictRoute
+
+router = APIRouter(prefix="/v1/sessions/{session_id}/memory", tags=["memory"], route_class=StrictRoute)
+
+Kind = Literal["short", "long"]
+Scope = Literal["session", "user"]
+MemoryId = Annotated[str, Path(description="The `id` of a memory.", examples=["01a217ecd1db7245b13dde10f9743c85"])]
+_WHOSE = "Whose it is: the session's, or the user's in all sessions; absent: the user's where the session has one."
+_MEMORY: Final[dict[str, Any]] = {
+    "id": "01a217ecd1db7245b13dde10f9743c85",
+    "text": "Ann prefers window seats",
+    "metadata": {"topic": "travel"},
+    "type": "long",
+    "scope": "user",
+    "created_at": "2026-11-26T12:00:00.120Z",
+}
+
+
+class NewMemory(BaseModel):
+    """A text to be remembered."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"text": "Ann prefers window seats", "metadata": {"topic": "travel"}}]},
+    )
+
+    text: str = Field(min_length=1, description="Up to 32 KiB.")
+    type: Kind = "long"
+    metadata: dict[str, Any] | None = Field(None, description="For filters; up to 8 KiB.")
+    scope: Scope | None = Field(None, description=_WHOSE)
+
+
+class NewMemoryId(BaseModel):
+    """A memory that was kept."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"id": "01a217ecd1db7245b13dde10f9743c85"}]})
+
+    id: str
+
+
+class MemoryResource(BaseModel):
+    """A memory."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_MEMORY]})
+
+    id: str
+    text: str
+    metadata: dict[str, Any]
+    type: Kind
+    scope: Scope
+    created_at: datetime
+    score: float | None = Field(None, description="Of a search: 0 to 1; 1 is the first by meaning and by words.")
+    similarity: float | None = Field(None, description="Of a search: cosine; null where only words were compared.")
+
+
+class Memories(BaseModel):
+    """A page of memories."""
+
+    memories: list[MemoryResource]
+    cursor: str | None = Field(None, description="Where to go on; null at the end.")
+
+
+class FoundMemories(BaseModel):
+    """What a search found, the best first."""
+
+    memories: list[MemoryResource]
+
+
+class Forgotten(BaseModel):
+    """How many were forgotten."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"deleted": 3}]})
+
+    deleted: int
+
+
+class MemorySearch(BaseModel):
+    """What to look for."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"query": "seat preferences", "filters": {"topic": "travel"}}]},
+    )
+
+    query: str = Field(min_length=1)
+    limit: int = Field(5, ge=1, le=1000)
+    type: Kind | None = None
+    filters: dict[str, Any] | None = Field(None, description="Values that the metadata has; a list means any of them.")
+    scope: Scope | None = Field(None, description="Absent: those of the user and of this session.")
+    min_score: float | None = Field(None, ge=0, le=1)
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, summary="Remember something")
+async def add_memory(session_id: SessionId, body: NewMemory, caller: Writer, response: Response) -> NewMemoryId:
+    """Its vector is made by a worker, later; words find it at once."""
+    session = caller.session(session_id)
+    made = await session.aadd_memory(body.text, body.type, metadata=body.metadata, scope=body.scope)
+    response.headers["Location"] = f"/v1/sessions/{segment(session_id)}/memory/{segment(made)}"
+    return NewMemoryId(id=made)
+
+
+@router.get("", response_model_exclude_unset=True, summary="List memories")
+async def list_memory(
+    session_id: SessionId,
+    caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    type: Annotated[Kind | None, Query()] = None,  # noqa: A002 - the field's name
+    scope: Annotated[Scope | None, Query(description=_WHOSE)] = None,
+    cursor: Annotated[str | None, Query(description="That of the page before.", max_length=256)] = None,
+) -> Memories:
+    """Of one scope, newest first."""
+    page = await caller.session(session_id).alist_memory(limit, memory_type=type, scope=scope, cursor=cursor)
+    return Memories(memories=[MemoryResource(**memory) for memory in page], cursor=page.cursor)
+
+
+@router.delete("", summary="Forget all memories")
+async def clear_memory(
+    session_id: SessionId,
+    caller: Writer,
+    type: Annotated[Kind | None, Query()] = None,  # noqa: A002
+    scope: Annotated[Scope | None, Query(description=_WHOSE)] = None,
+) -> Forgotten:
+    """Of one scope, and of no other."""
+    return Forgotten(deleted=await caller.session(session_id).aclear_memory(type, scope=scope))
+
+
+@router.post("/search", response_model_exclude_unset=True, summary="Search memories", responses=responses(504))
+async def search_memory(session_id: SessionId, body: MemorySearch, caller: Reader) -> FoundMemories:
+    """By meaning and by words."""
+    found = await caller.session(session_id).asearch_memory(
+        body.query, body.type, limit=body.limit, filters=body.filters, scope=body.scope, min_score=body.min_score
+    )
+    return FoundMemories(memories=[MemoryResource(**memory) for memory in found])
+
+
+@router.get(
+    "/{memory_id:anything}", response_model_exclude_unset=True, summary="Read a memory", responses=responses(404)
+)
+async def get_memory(session_id: SessionId, memory_id: MemoryId, caller: Reader) -> MemoryResource:
+    """Of the session or its user."""
+    memory = await caller.session(session_id).aget_memory(memory_id)
+    if memory is None:
+        raise _none(memory_id)
+    return MemoryResource(**memory)
+
+
+@router.delete(
+    "/{memory_id:anything}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Forget a memory",
+    responses=responses(404),
+)
+async def delete_memory(session_id: SessionId, memory_id: MemoryId, caller: Writer) -> None:
+    """Of the session or its user."""
+    if not await caller.session(session_id).adelete_memory(memory_id):
+        raise _none(memory_id)
+
+
+def _none(memory_id: str) -> NotFound:
+    return NotFound(f"there is no memory {memory_id!r} of this session or its user")

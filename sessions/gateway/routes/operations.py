@@ -1,0 +1,68 @@
+"""Operations: documents on their way in, looked at, waited for, followed and cancelled, as turns are."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from fastapi import APIRouter, Response, status
+
+from sessions.gateway.caller import Caller, Reader, Writer
+from sessions.gateway.parameters import OperationId, SessionId
+from sessions.gateway.prefer import Wait
+from sessions.gateway.principal import Right
+from sessions.gateway.problems import responses
+from sessions.gateway.resources import TurnResource, operation_path
+from sessions.gateway.streams import STREAM, Cursor, event_stream
+from sessions.gateway.strict_json import StrictRoute
+from sessions.operation import Operation
+
+router = APIRouter(
+    prefix="/v1/sessions/{session_id}/operations",
+    tags=["operations"],
+    route_class=StrictRoute,
+    responses=responses(404),
+)
+_OF_BASE: Final = re.compile(r"~base:([A-Za-z0-9._-]+)~")
+
+
+@router.get("/{operation_id}", summary="Look at an operation, or wait for its end")
+async def get_operation(session_id: SessionId, operation_id: OperationId, caller: Reader, wait: Wait) -> TurnResource:
+    """Its result says what became of the document."""
+    operation = await _operation(caller, session_id, operation_id)
+    return await wait.show(operation, operation_path(session_id, operation.id), session_id, approvals=False)
+
+
+@router.get(
+    "/{operation_id}/events",
+    summary="Follow an operation",
+    response_class=Response,
+    responses={**STREAM, **responses(409)},
+)
+async def follow_operation(session_id: SessionId, operation_id: OperationId, caller: Reader, after: Cursor) -> Response:
+    """`progress` events say how far it is: `stage`, `done`, `total`."""
+    return await event_stream(await _operation(caller, session_id, operation_id), after)
+
+
+@router.post(
+    "/{operation_id}/cancel",
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Cancel an operation",
+    responses={200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."}},
+)
+async def cancel_operation(
+    session_id: SessionId, operation_id: OperationId, caller: Writer, wait: Wait
+) -> TurnResource:
+    """A document that was not taken in whole leaves nothing."""
+    operation = await _operation(caller, session_id, operation_id)
+    if _OF_BASE.match(operation_id):
+        caller.principal.need(Right.CONFIGURE)
+    await operation.acancel()
+    path = operation_path(session_id, operation.id)
+    return await wait.show(operation, path, session_id, accepted=True, approvals=False)
+
+
+async def _operation(caller: Caller, session_id: str, operation_id: str) -> Operation:
+    """An operation of the session, its user, or a base, which any session of the tenant may be attached to."""
+    base = _OF_BASE.match(operation_id)
+    return await caller.session(session_id, knowledge=base[1] if base else None).aoperation(operation_id)
