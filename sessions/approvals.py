@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from sessions.client import FleetClient
 from sessions.errors import BadRequest
 from sessions.protocol import Answer
+from sessions.session_ports import TurnCalls
 from sessions.store.calls import PendingCall
 from sessions.store.keys import SessionKeys
 
@@ -18,7 +18,7 @@ from sessions.store.keys import SessionKeys
 class _OneTurn(Protocol):
     """What of a turn these methods need."""
 
-    _client: FleetClient
+    _client: TurnCalls
     _keys: SessionKeys
     _part: str
 

@@ -45,6 +45,13 @@
         ├── IndexUnavailable · IndexLocked · EmbeddingUnavailable
         ├── AddressUnknown               a host's name cannot be resolved
         ├── KeysUnavailable              the gateway cannot get the keys of bearer tokens
+        ├── RemoteError                  the server behind `Session(agent_url=...)`
+        │   ├── RemoteUnavailable        it cannot be reached, or the connection broke
+        │   │   └── RemoteUntrusted      its certificate cannot be verified
+        │   ├── RemoteTimeout(TimeoutError)          no answer in time; the turn, if there is one, goes on
+        │   ├── RemoteAuthError(PermissionError)     it does not know us, or does not allow this
+        │   ├── RemoteRefused · RemoteFailed         it answered 4xx (or a redirect), or 5xx
+        │   └── RemoteUnsupported        it is no Sessionfleet gateway
         └── EmbeddedServerError          also the class of that name in `broker_config.embedded`
 
 `SettingsError` lives in `broker_config.settings`, below this package, and is a ValueError.
@@ -375,6 +382,70 @@ class AddressUnknown(BackendError):
 
 class KeysUnavailable(BackendError):
     """The keys of bearer tokens cannot be had now; check SESSIONFLEET_GATEWAY_JWKS of the gateway."""
+
+
+class RemoteError(BackendError):
+    """The server behind an agent_url cannot be used.
+
+    Attributes:
+        status: the HTTP status that it answered with, if it answered; problem: its problem details, if it sent any.
+    """
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status of its answer; None where there was none."""
+        status: int | None = self.detail.get("status")
+        return status
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """Its problem details (RFC 9457); empty where it sent none."""
+        return dict(self.detail.get("problem") or {})
+
+
+class RemoteUnavailable(RemoteError):
+    """The server behind the agent_url cannot be reached; check the address, and whether it runs."""
+
+
+class RemoteUntrusted(RemoteUnavailable):
+    """The server's certificate cannot be verified; SSL_CERT_FILE names a file with the authority to trust."""
+
+
+class RemoteTimeout(RemoteError, TimeoutError):
+    """The server behind the agent_url did not answer in time; give it more with `timeout=`.
+
+    Attributes:
+        turn_id: the turn that was accepted and goes on, where the server is a gateway and said so.
+        idempotency_key: the key of the call; the same call with this key finds the turn.
+    """
+
+    @property
+    def turn_id(self) -> str | None:
+        """The turn that goes on: `session.turn(error.turn_id).result()` waits for it."""
+        turn_id: str | None = self.detail.get("turn_id")
+        return turn_id
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key of the call."""
+        key: str | None = self.detail.get("idempotency_key")
+        return key
+
+
+class RemoteAuthError(RemoteError, PermissionError):
+    """The server behind the agent_url wants other credentials; give them with `headers=`."""
+
+
+class RemoteRefused(RemoteError):
+    """The server behind the agent_url refused the request."""
+
+
+class RemoteFailed(RemoteError):
+    """The server behind the agent_url failed."""
+
+
+class RemoteUnsupported(RemoteError):
+    """This server is no Sessionfleet gateway: it takes messages by `chat()`, and nothing else."""
 
 
 class EmbeddedServerError(BackendError, broker_config.embedded.EmbeddedServerError):

@@ -49,11 +49,21 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
         knowledge: likewise for documents: True, the name of a knowledge base that sessions share (or a list of
             names), or a dict such as `{"vector_store": {"provider": "qdrant", "config": {"collection_name": ...}}}`.
             `knowledge_config` is the same under PraisonAI's name.
+        agent_url: of an agent behind a server, as "http://host:8000/agent": the session is a RemoteSession, with the
+            same methods over HTTP. timeout: seconds for one call of it, 30 by default; headers: sent with each request.
         settings: another fleet than the environment's.
 
     Raises:
         InvalidSessionId, BadRequest: an argument cannot be used.
     """
+
+    def __new__(cls, *_: Any, agent_url: str | None = None, **__: Any) -> Session:
+        """With agent_url, a session behind a server. HTTP is loaded for these alone."""
+        if agent_url is None or cls is not Session:
+            return super().__new__(cls)
+        from sessions.remote import RemoteSession  # noqa: PLC0415 - most sessions are not remote
+
+        return super().__new__(RemoteSession)
 
     def __init__(
         self,
@@ -70,9 +80,14 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
         memory_config: object = None,
         knowledge: object = None,
         knowledge_config: object = None,
+        agent_url: str | None = None,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
         tenant: str | None = None,
         settings: Settings | None = None,
     ) -> None:
+        if agent_url is None and (timeout is not None or headers is not None):
+            raise BadRequest("timeout= and headers= are for remote sessions: give agent_url=, too")
         self.session_id = new_session_id() if session_id is None else valid_session_id(session_id)
         self.user_id = None if user_id is None else short_text("user_id", user_id)
         self.queue = _queue(queue)
@@ -146,6 +161,25 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
             knowledge=knowledge,
             session=self,
         )
+
+    async def achat(self, message: str, **options: Any) -> Any:
+        """Send a message to the session's default agent, and wait for the answer; options as `Agent.achat`.
+
+        In a remote session that is the agent at agent_url; see `sessions.remote.RemoteSession.achat`.
+        """
+        return await self.Agent().achat(message, **options)
+
+    def chat(self, message: str, **options: Any) -> Any:
+        """Send a message to the session's default agent; see `achat`."""
+        return self.Agent().chat(message, **options)
+
+    async def asend_message(self, message: str, **options: Any) -> Any:
+        """`achat` under PraisonAI's name."""
+        return await self.achat(message, **options)
+
+    def send_message(self, message: str, **options: Any) -> Any:
+        """`chat` under PraisonAI's name."""
+        return self.chat(message, **options)
 
     async def aturn(self, turn_id: str) -> Turn:
         """A turn of this session by its id, from any process.

@@ -6,11 +6,15 @@ functions are coroutines for the portal's loop. What they take and return is sai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sessions.portal import Portal
+from sessions.protocol import Answer, Event, TurnStatus
 from sessions.state_ops import StateOp
+from sessions.store.calls import PendingCall
+from sessions.store.keys import SessionKeys
+from sessions.store.turns import TurnRecord
 from sessions.transcript import Order, Page
 
 if TYPE_CHECKING:
@@ -25,6 +29,38 @@ class HasPortal(Protocol):
     @property
     def portal(self) -> Portal:
         """The loop."""
+        ...
+
+
+class TurnCalls(HasPortal, Protocol):
+    """What `Turn` and `Operation` stand on: the fleet's client, or a gateway's."""
+
+    async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
+        """The record of a turn."""
+        ...
+
+    async def wait(self, keys: SessionKeys, part: str, timeout: float | None) -> TurnRecord:
+        """Wait for a turn's end."""
+        ...
+
+    async def has_events(self, keys: SessionKeys, part: str, after: str | None) -> bool:
+        """Whether there are events behind a cursor, or will be."""
+        ...
+
+    def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncGenerator[Event]:
+        """All events of a turn behind a cursor."""
+        ...
+
+    async def cancel(self, keys: SessionKeys, part: str) -> TurnStatus:
+        """Cancel a turn."""
+        ...
+
+    async def pending_calls(self, keys: SessionKeys, part: str) -> list[PendingCall]:
+        """The calls that a turn waits for."""
+        ...
+
+    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> None:
+        """Answer a call that a turn waits for."""
         ...
 
 

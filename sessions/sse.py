@@ -12,9 +12,9 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Final, Protocol
 
-from sessions.client import FleetClient
 from sessions.errors import BackendError, TurnNotFound
 from sessions.protocol import Event
+from sessions.session_ports import TurnCalls
 from sessions.store.keys import SessionKeys
 from sessions.telemetry import get_logger
 
@@ -29,7 +29,7 @@ _log = get_logger(__name__)
 class _OneTurn(Protocol):
     """What of a turn these methods need."""
 
-    _client: FleetClient
+    _client: TurnCalls
     _keys: SessionKeys
     _part: str
 

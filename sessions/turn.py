@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sessions.answer import answer
 from sessions.approvals import ApprovalMethods
 from sessions.output import OutputType
 from sessions.protocol import Event, TurnStatus
+from sessions.session_ports import TurnCalls
 from sessions.sse import SseMethods
 from sessions.store.keys import SessionKeys
 from sessions.store.turns import TurnRecord
-
-if TYPE_CHECKING:
-    from sessions.client import FleetClient
 
 
 class Turn(ApprovalMethods, SseMethods):
@@ -24,7 +22,7 @@ class Turn(ApprovalMethods, SseMethods):
         id: `<session>~<uuid>`; hand it to another process, which goes on with `Session(session).turn(id)`.
     """
 
-    def __init__(self, client: FleetClient, keys: SessionKeys, part: str, output: OutputType | None = None) -> None:
+    def __init__(self, client: TurnCalls, keys: SessionKeys, part: str, output: OutputType | None = None) -> None:
         self._client = client
         self._keys = keys
         self._part = part

@@ -18,12 +18,12 @@ _ASSISTANT_NAME: Final = "Assistant"
 
 
 class AgentSpec(BaseModel):
-    """An agent of the caller's own; giving one needs the right `configure`."""
+    """An agent of the caller's own; giving more of it than its name needs the right `configure`."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field("Assistant", min_length=1, max_length=256)
-    instructions: str = Field("", description="The system prompt.")
+    instructions: str | None = Field(None, description="The system prompt.")
     tools: list[str] = Field([], description="Names of tools that the workers know.")
     model: str | None = Field(None, description="`provider:model`, or a registered name; the workers' when absent.")
     hooks: list[str] = Field([], description="Names of hooks that the workers registered.")
@@ -60,8 +60,10 @@ async def agent_of(caller: Caller, session: Session, wanted: str | AgentSpec | N
         NotFound: there is none of this name. Forbidden: it describes one, and may not. BadRequest: it cannot be used.
     """
     if isinstance(wanted, AgentSpec):
-        caller.principal.need(Right.CONFIGURE)
-        return wanted.agent(session)
+        agent = wanted.agent(session)
+        if not agent.by_name:  # nothing but a name: what the session knows by it, or a plain agent
+            caller.principal.need(Right.CONFIGURE)
+        return agent
     return await named_agent(caller, session, wanted or ASSISTANT)
 
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-HEAVY = ["pydantic_ai", "openai", "qdrant_client", "onnxruntime", "tokenizers", "numpy", "fastapi", "uvicorn"]
+HEAVY = ["pydantic_ai", "openai", "qdrant_client", "onnxruntime", "tokenizers", "numpy", "fastapi", "uvicorn", "httpx"]
 LIMIT_MB = 70
 
 MEASURE = """

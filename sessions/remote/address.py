@@ -1,0 +1,102 @@
+"""Where a remote agent is, and what is sent along: an agent_url and headers, checked before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+import httpx
+
+from sessions.errors import BadRequest
+
+ASSISTANT: Final = "assistant"
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_AGENT: Final = re.compile(r"(?P<base>.*?)/agent(?:/(?P<name>[^/]+))?/?\Z")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_HEADER_VALUE: Final = re.compile(r"[^\x00-\x1f\x7f]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A remote agent's address.
+
+    Attributes:
+        url: of the agent, without credentials: it is shown.
+        base: what a gateway's `/v1` stands behind; agent: whom a gateway asks there.
+        credentials: the Authorization header for what stood before the '@', if anything did.
+    """
+
+    url: httpx.URL
+    base: httpx.URL
+    agent: str = ASSISTANT
+    credentials: str | None = None
+
+    @classmethod
+    def of(cls, agent_url: object) -> Address:
+        """The address that was given; http where it says no scheme.
+
+        Raises:
+            BadRequest: it is none.
+        """
+        url = _parsed(agent_url)
+        plain = url.copy_with(username=None, password=None)
+        found = _AGENT.match(plain.path)
+        base = plain.copy_with(path=found["base"] if found else plain.path.rstrip("/"), query=None)
+        name = unquote(found["name"]) if found and found["name"] else ASSISTANT
+        credentials = None
+        if url.username or url.password:
+            credentials = "Basic " + b64encode(f"{url.username}:{url.password}".encode()).decode()
+        return cls(plain, base, name, credentials)
+
+    def __str__(self) -> str:
+        return str(self.url.copy_with(query=None))
+
+    @property
+    def origin(self) -> str:
+        """The server: scheme, host and port."""
+        return str(self.url.copy_with(path="/", query=None))
+
+    @property
+    def health(self) -> httpx.URL:
+        """Where it says whether it is there."""
+        return self.url.copy_with(path=f"{self.url.path.rstrip('/')}/health")
+
+    def api(self, path: str) -> httpx.URL:
+        """A path of a gateway's REST API, already quoted."""
+        return self.base.copy_with(raw_path=f"{self.base.raw_path.decode().rstrip('/')}/v1{path}".encode())
+
+
+def _parsed(agent_url: object) -> httpx.URL:
+    if not isinstance(agent_url, str) or not agent_url.strip():
+        raise BadRequest(f"agent_url {agent_url!r}: give the address of an agent, as 'http://host:8000/agent'")
+    text = agent_url.strip()
+    shown = text.rpartition("@")[2]  # what stands before it may be a key
+    try:
+        url = httpx.URL(text if _SCHEME.match(text) else f"http://{text}")
+    except (httpx.InvalidURL, ValueError) as error:
+        raise BadRequest(f"agent_url {shown!r} is no address: {error}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise BadRequest(f"agent_url {shown!r}: give an http or https address with a host")
+    return url.copy_with(fragment=None)
+
+
+def checked_headers(headers: object) -> dict[str, str]:
+    """Headers for every request. What they hold is shown in no error: it may be a key.
+
+    Raises:
+        BadRequest: one of them cannot be sent.
+    """
+    if headers is None:
+        return {}
+    if not isinstance(headers, Mapping):
+        raise BadRequest(f"headers must be a dict of texts, not {type(headers).__name__}")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.match(name):
+            raise BadRequest(f"header name {name!r}: use letters, digits and '-'")
+        if not isinstance(value, str) or not _HEADER_VALUE.match(value) or not value.isascii():
+            raise BadRequest(f"the value of header {name!r} must be a text of ASCII without line breaks")
+    return dict(headers)

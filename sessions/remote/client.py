@@ -1,0 +1,265 @@
+"""What `Agent` and `Turn` ask of a gateway: turns over HTTP, with the methods that the fleet's client has for them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+from urllib.parse import quote
+
+import httpx
+
+from sessions.errors import ResultTimeout, SessionfleetError
+from sessions.order import Order
+from sessions.portal import Portal
+from sessions.protocol import Answer, Event, TurnStatus
+from sessions.remote.server import RemoteServer
+from sessions.remote.stream import EventStream
+from sessions.remote.wire import GATEWAYS_CHOICE, reading, turn_body, turn_record
+from sessions.store.calls import PendingCall
+from sessions.store.keys import SessionKeys, split_turn_id
+from sessions.store.turns import TurnRecord
+
+_LONGEST_WAIT: Final = 20.0
+"""Seconds that one request waits for a turn's end: proxies cut long ones, and a gateway that died is noticed."""
+_SLACK: Final = 15.0
+_POLL: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Defaults:
+    """What `Agent` reads of a fleet's settings."""
+
+    turn_timeout: float = GATEWAYS_CHOICE
+    approval_timeout: float = GATEWAYS_CHOICE
+
+
+class RemoteClient:
+    """One session's side of a gateway. Its coroutines run on the portal's loop and nowhere else."""
+
+    settings: ClassVar[_Defaults] = _Defaults()
+
+    def __init__(self, server: RemoteServer, session_id: str, user_id: str | None) -> None:
+        self.server = server
+        self.session_id = session_id
+        self.user_id = user_id
+
+    @property
+    def portal(self) -> Portal:
+        """The loop of this process."""
+        return self.server.network.portal
+
+    def keys(self, session_id: str, tenant: str | None = None) -> SessionKeys:
+        """The name of a session, or of a lane; in which store and partition it lives, the gateway knows."""
+        return SessionKeys.from_id(tenant or "remote", session_id, 1)
+
+    def check_message(self, message: str) -> None:
+        """How large one may be, the gateway says."""
+
+    # --- a message's way in -----------------------------------------------------------------------------
+
+    async def submit(self, keys: SessionKeys, order: Order) -> str:
+        """Have a turn accepted; its id within the session. All tries have one key, so that it is accepted once.
+
+        Raises:
+            BadRequest, IdempotencyConflict, SessionBusy, SessionOwnerError, BackendError: nothing was accepted.
+        """
+        return (await self._accept(order, 0.0)).part
+
+    async def ask(self, keys: SessionKeys, order: Order) -> TurnRecord:
+        """Have a turn accepted and wait for its end, as long as its deadline allows.
+
+        Raises:
+            As `submit` and `wait`.
+        """
+        record = await self._accept(order, _LONGEST_WAIT)
+        if record.status.final:
+            return record
+        patience = None if order.timeout == GATEWAYS_CHOICE else order.timeout + _SLACK
+        return await self.wait(keys, record.part, patience, waiting_counts=False)
+
+    async def ask_within(self, keys: SessionKeys, order: Order, seconds: float) -> TurnRecord:
+        """Have a turn accepted and wait for its end, no longer than that.
+
+        Raises:
+            ResultTimeout: it goes on. RemoteTimeout: nobody knows whether it was accepted.
+        """
+        until = time.monotonic() + seconds
+        record = await self._accept(order, min(_LONGEST_WAIT, max(0.0, math.floor(seconds - 1))), within=seconds)
+        if record.status.final:
+            return record
+        return await self.wait(keys, record.part, until - time.monotonic())
+
+    async def _accept(self, order: Order, wait: float, within: float | None = None) -> TurnRecord:
+        patience = None if within is None else within - wait
+        body, key = turn_body(order), order.idempotency_key
+        return _record(await self.api("POST", "/turns", json=body, key=key, wait=wait, within=patience))
+
+    # --- a turn's way back ------------------------------------------------------------------------------
+
+    async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
+        """The turn as it is now.
+
+        Raises:
+            TurnNotFound: it expired or was deleted.
+        """
+        return _record(await self.api("GET", _path(keys, part)))
+
+    async def wait(
+        self, keys: SessionKeys, part: str, timeout: float | None, *, waiting_counts: bool = True
+    ) -> TurnRecord:
+        """Wait for a turn's end.
+
+        Args:
+            timeout: seconds; None: as long as it takes.
+            waiting_counts: whether the time counts in which it waits for somebody's answer.
+
+        Raises:
+            ResultTimeout: it did not end in time; it goes on.
+        """
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while (left := until - time.monotonic()) > 0:
+            try:
+                record = await self._look(_path(keys, part), left)
+            except TimeoutError:  # not RemoteTimeout alone: the caller's own time may be the shorter one
+                if time.monotonic() < until:
+                    raise
+                break
+            if record.status.final:
+                return record
+            if record.status is TurnStatus.WAITING and not waiting_counts and timeout is not None:
+                until = time.monotonic() + timeout
+        turn = keys.public_id(part)
+        raise ResultTimeout(
+            f"turn {turn!r} did not end within {timeout:g} s; it goes on, ask again with result()", turn_id=turn
+        )
+
+    async def _look(self, path: str, left: float) -> TurnRecord:
+        """Wait for a turn's end as long as one request may."""
+        async with asyncio.timeout(None if left == math.inf else left):
+            whole = math.floor(min(left, _LONGEST_WAIT))
+            record = _record(await self.api("GET", path, wait=whole))
+            if not whole and not record.status.final:
+                await asyncio.sleep(_POLL)  # `Prefer: wait` knows whole seconds only
+            return record
+
+    async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncGenerator[Event]:
+        """All events of a turn behind a cursor, as they come, up to the last one.
+
+        Raises:
+            StaleCursor, TurnNotFound; RemoteError when it cannot be taken up again within `timeout`.
+        """
+        await self.need_gateway()
+        async with aclosing(self._stream(keys, part, after).events()) as events:
+            async for event in events:
+                yield event
+
+    async def has_events(self, keys: SessionKeys, part: str, after: str | None) -> bool:
+        """Whether there are events behind a cursor, or will be.
+
+        Raises:
+            TurnNotFound, StaleCursor, RemoteError.
+        """
+        await self.need_gateway()
+        return await self._stream(keys, part, after).any()
+
+    def _stream(self, keys: SessionKeys, part: str, after: str | None) -> EventStream:
+        path = _path(keys, part)
+        url = self.server.address.api(f"{self._home}{path}/events")
+        return EventStream(self.server, url, self._headers, after, alive=lambda: self.api("GET", path))
+
+    async def cancel(self, keys: SessionKeys, part: str) -> TurnStatus:
+        """Cancel a turn; the status now."""
+        return _record(await self.api("POST", f"{_path(keys, part)}/cancel")).status
+
+    async def pending_calls(self, keys: SessionKeys, part: str) -> list[PendingCall]:
+        """The calls that a turn waits for."""
+        told = await self.api("GET", f"{_path(keys, part)}/approvals")
+        with reading("pending calls"):
+            return [PendingCall(**call) for call in told["approvals"]]
+
+    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> None:
+        """Answer a call that a turn waits for. The same answer again changes nothing.
+
+        Raises:
+            CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `sessions.approvals`.
+        """
+        path = f"{_path(keys, part)}/approvals/{quote(call_id, safe='')}"
+        await self.api("POST", path, json=answer.model_dump(mode="json", exclude={"v"}, exclude_defaults=True))
+
+    # --- the session as a whole -------------------------------------------------------------------------
+
+    async def need_gateway(self) -> None:
+        """Make sure that it is one.
+
+        Raises:
+            RemoteUnsupported: it is none.
+        """
+        await self.server.need_gateway(self.server.timeout)
+
+    async def check_owner(self, keys: SessionKeys, user_id: str | None) -> None:
+        """Refuse a user who is not the session's owner; a session that is not there yet is anybody's.
+
+        Raises:
+            SessionOwnerError: the session belongs to another user.
+        """
+        await self.api_or_none("GET")
+
+    async def create(self, body: dict[str, Any]) -> bool:
+        """Make the session; False where it was there already."""
+        response = await self.server.api("POST", "/sessions", user=self.user_id, json=body)
+        return response.status_code == HTTPStatus.CREATED
+
+    async def delete_session(self, keys: SessionKeys, user_id: str | None) -> dict[str, int]:
+        """Remove a session with its documents; says what was removed."""
+        receipt: dict[str, int] = await self.api("DELETE")
+        return receipt
+
+    # --- requests ---------------------------------------------------------------------------------------
+
+    async def api(self, method: str, path: str = "", **options: Any) -> Any:
+        """A request about this session; its JSON answer, None where that has no body.
+
+        Args:
+            path: behind the session's own.
+            options: of `RemoteServer.api`.
+
+        Raises:
+            RemoteError, or what the gateway's problem names.
+        """
+        response = await self.server.api(method, f"{self._home}{path}", user=self.user_id, **options)
+        if not response.content:
+            return None
+        with reading("answer"):
+            return response.json()
+
+    async def api_or_none(self, method: str, path: str = "", **options: Any) -> Any:
+        """As `api`, and None where there is nothing of this name."""
+        try:
+            return await self.api(method, path, **options)
+        except SessionfleetError as error:
+            if error.detail.get("status") != 404:
+                raise
+            return None
+
+    @property
+    def _home(self) -> str:
+        return f"/sessions/{quote(self.session_id, safe='')}"
+
+    def _headers(self) -> httpx.Headers:
+        return self.server.sent(x_user_id=self.user_id)
+
+
+def _path(keys: SessionKeys, part: str) -> str:
+    """Where a turn is, behind its session: turns of lanes are operations."""
+    return f"/{'operations' if keys.is_lane else 'turns'}/{quote(keys.public_id(part), safe='~')}"
+
+
+def _record(resource: Any) -> TurnRecord:
+    with reading("turn"):
+        return turn_record(split_turn_id(resource["id"])[1], resource)

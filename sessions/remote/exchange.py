@@ -1,0 +1,162 @@
+"""One call to a remote server with all its tries, within one time; what goes wrong is an error of our tree."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+
+import httpx
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_random_exponential
+
+from sessions.errors import (
+    BackendError,
+    RemoteFailed,
+    RemoteRefused,
+    RemoteTimeout,
+    RemoteUnavailable,
+    RemoteUntrusted,
+    SessionfleetError,
+)
+from sessions.remote.problems import error_of, retry_after
+
+CONNECT_SECONDS: Final = 5.0
+"""A connection that takes longer is given up, and tried again."""
+_PAUSES: Final = wait_random_exponential(multiplier=0.2, max=5.0)
+_AGAIN: Final = frozenset({429, 502, 503})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request.
+
+    Attributes:
+        repeatable: whether the server takes a second try for the first one, so that nothing is done twice. Otherwise
+            only what surely never reached it is sent again.
+        files: of a multipart body: name, bytes and content type; data: its other fields.
+    """
+
+    method: str
+    url: httpx.URL
+    headers: httpx.Headers = field(default_factory=httpx.Headers)
+    params: Mapping[str, Any] | None = None
+    json: Any = None
+    data: Mapping[str, str] | None = None
+    files: Mapping[str, tuple[str, bytes, str]] | None = None
+    repeatable: bool = True
+
+
+class _Passing(Exception):
+    """A try that failed, and may be followed by another one."""
+
+    def __init__(self, error: SessionfleetError, pause: float = 0.0) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.pause = pause
+
+
+async def exchange(
+    http: httpx.AsyncClient, call: Call, shown: str, within: float, *, trying: float | None = None
+) -> httpx.Response:
+    """The answer to a call; the tries end when it is there, or no other can help, or the time is over.
+
+    Args:
+        shown: the server's address, as it may be shown.
+        within: seconds for all tries together.
+        trying: seconds after which no further try is begun; `within` when None.
+
+    Raises:
+        RemoteError, or the class that a gateway's problem names.
+    """
+    until = time.monotonic() + within
+    patience = within if trying is None else min(trying, within)
+    tries = AsyncRetrying(
+        retry=retry_if_exception_type(_Passing), stop=stop_before_delay(patience), wait=_pause, reraise=True
+    )
+    try:
+        return await tries(_once, http, call, shown, until, within)
+    except _Passing as last:
+        raise last.error from last.__cause__
+
+
+def _pause(state: RetryCallState) -> float:
+    """Growing and random, and no shorter than the server wants it."""
+    failed = state.outcome.exception() if state.outcome else None
+    asked = failed.pause if isinstance(failed, _Passing) else 0.0
+    return max(asked, _PAUSES(state))
+
+
+async def _once(http: httpx.AsyncClient, call: Call, shown: str, until: float, within: float) -> httpx.Response:
+    left = max(0.001, until - time.monotonic())
+    try:
+        async with asyncio.timeout(left):
+            response = await http.request(
+                call.method,
+                call.url,
+                headers=call.headers,
+                params=call.params or None,
+                json=call.json,
+                data=call.data,
+                files=call.files,
+                timeout=httpx.Timeout(left, connect=min(left, CONNECT_SECONDS)),
+            )
+    except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
+        raise_for(error, shown, within, repeatable=call.repeatable)
+    if response.is_success:
+        return response
+    refused = error_of(response, shown)
+    # Not SessionBusy and its like: those are answers, and the caller's to act on, as locally.
+    if response.status_code in _AGAIN and call.repeatable and isinstance(refused, BackendError):
+        raise _Passing(refused, retry_after(response))
+    raise refused
+
+
+def raise_for(error: Exception, shown: str, within: float, *, repeatable: bool) -> NoReturn:
+    """Raise what a failure of the connection means.
+
+    Raises:
+        RemoteError: no other try can help, or may be made. _Passing: it can.
+    """
+    if untrusted := _untrusted(error):
+        raise RemoteUntrusted(f"the certificate of {shown} cannot be verified: {untrusted}. {_TRUST}") from error
+    match error:
+        case httpx.ConnectError():
+            raise _Passing(RemoteUnavailable(f"{shown} cannot be reached ({error}): {_CHECK}")) from error
+        case httpx.ConnectTimeout() | httpx.PoolTimeout():
+            raise _Passing(RemoteTimeout(f"no connection to {shown} came about: {_CHECK}")) from error
+        case httpx.TimeoutException() | TimeoutError():
+            raise RemoteTimeout(
+                f"{shown} did not answer within {within:.3g} s; whether it has done it is unknown"
+            ) from error
+        case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
+            raise RemoteRefused(f"{shown} cannot be asked: {error}") from error
+        case httpx.TransportError():
+            broken = RemoteUnavailable(
+                f"the connection to {shown} broke ({_named(error)}); whether it has done what it was asked is unknown"
+            )
+            if repeatable:
+                raise _Passing(broken) from error
+            raise broken from error
+        case _:
+            raise RemoteFailed(f"the answer of {shown} cannot be read: {_named(error)}") from error
+
+
+_CHECK: Final = "check agent_url, and that the server runs"
+_TRUST: Final = "SSL_CERT_FILE names a file with the authority to trust"
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _untrusted(error: BaseException) -> str | None:
+    """What is wrong with the certificate, if that is the cause."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message or str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return None

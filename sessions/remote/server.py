@@ -1,0 +1,165 @@
+"""A remote server as a session talks to it: what kind it is, a message to a plain one, a request to a gateway."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Final
+
+import httpx
+import uuid_utils
+
+from sessions.errors import RemoteError, RemoteRefused, RemoteTimeout, RemoteUnavailable, RemoteUnsupported
+from sessions.remote.address import Address
+from sessions.remote.exchange import Call, exchange
+from sessions.remote.network import Network, network
+
+_FIRST_SECONDS: Final = 5.0
+"""A server that nobody has met is tried no longer than this: the address may be wrong."""
+_SERVER: Final = "sessionfleet"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteServer:
+    """The server behind an agent_url.
+
+    Attributes:
+        headers: go along with every request; timeout: seconds for one call with all its tries.
+    """
+
+    address: Address
+    headers: Mapping[str, str] = field(repr=False)
+    timeout: float
+
+    @property
+    def network(self) -> Network:
+        """This process's: looked up at each use, so that a forked child gets its own."""
+        return network()
+
+    def sent(self, **more: str | None) -> httpx.Headers:
+        """The headers of a request: ours (`idempotency_key` becomes Idempotency-Key), then those of the caller."""
+        headers = httpx.Headers({"User-Agent": f"sessionfleet/{version('sessionfleet')}"}, encoding="utf-8")
+        if self.address.credentials is not None:
+            headers["Authorization"] = self.address.credentials
+        headers.update({name.replace("_", "-").title(): value for name, value in more.items() if value is not None})
+        headers.update(self.headers)
+        return headers
+
+    async def exchange(self, call: Call, within: float, *, trying: float | None = None) -> httpx.Response:
+        """One call; see `sessions.remote.exchange`. What kind of server it is, is asked again once it was away."""
+        try:
+            shown = str(self.address)
+            return await exchange(self.network.http(self.address.origin), call, shown, within, trying=trying)
+        except RemoteUnavailable:
+            self.network.gateways.pop(str(self.address.url), None)
+            raise
+
+    # --- what it is -------------------------------------------------------------------------------------
+
+    async def is_gateway(self, within: float) -> bool:
+        """Whether it is a Sessionfleet gateway; asked once for each address and process.
+
+        Raises:
+            RemoteError: there is no agent at this address, or it cannot be reached.
+        """
+        known, url = self.network.gateways, str(self.address.url)
+        if url not in known:
+            known[url] = await self._look(within)
+        return known[url]
+
+    async def need_gateway(self, within: float) -> None:
+        """Make sure that it is one.
+
+        Raises:
+            RemoteUnsupported: it is none. RemoteError: as `is_gateway`.
+        """
+        if not await self.is_gateway(within):
+            raise RemoteUnsupported(f"{self.address}: {RemoteUnsupported.__doc__}")
+
+    async def _look(self, within: float) -> bool:
+        until = time.monotonic() + within
+        headers = self.sent(accept="application/json")
+        try:
+            health = await self.exchange(Call("GET", self.address.health, headers), within, trying=_FIRST_SECONDS)
+        except RemoteError as error:
+            if error.status is None:
+                raise
+            await self._knock(until - time.monotonic())
+            return False
+        told = _json(health)
+        return isinstance(told, dict) and told.get("server") == _SERVER
+
+    async def _knock(self, within: float) -> None:
+        """A server without a health page is there if it knows the agent's own address: 405 is what Flask says."""
+        call = Call("HEAD", self.address.url, self.sent())
+        try:
+            await self.exchange(call, max(0.001, within), trying=_FIRST_SECONDS)
+        except RemoteRefused as error:
+            if error.status != 405:
+                raise
+
+    # --- what it is asked -------------------------------------------------------------------------------
+
+    async def tell(self, message: str, fields: Mapping[str, Any], key: str, within: float) -> str:
+        """Say something to a server that is no gateway, in both dialects. Nothing that may have arrived is repeated."""
+        body = {**fields, "message": message, "query": message}
+        call = Call("POST", self.address.url, self.sent(idempotency_key=key), json=body, repeatable=False)
+        return _answer(await self.exchange(call, within, trying=_FIRST_SECONDS))
+
+    async def api(
+        self,
+        method: str,
+        path: str,
+        *,
+        user: str | None,
+        within: float | None = None,
+        wait: float | None = None,
+        key: str | None = None,
+        repeatable: bool = True,
+        **body: Any,
+    ) -> httpx.Response:
+        """A request to a gateway's REST API.
+
+        Args:
+            path: behind `/v1`, quoted.
+            within: seconds for all tries, `timeout` when None; beside those that the gateway is asked to wait.
+            wait: seconds that it may wait for something to end.
+            body: `json`, or `data` and `files`; `params` of the query.
+
+        Raises:
+            RemoteUnsupported: it is no gateway. RemoteError, or what the gateway's problem names.
+        """
+        patience = self.timeout if within is None else within
+        until = time.monotonic() + patience
+        await self.need_gateway(patience)
+        headers = self.sent(
+            accept="application/json",
+            x_user_id=user,
+            prefer=f"wait={int(wait)}" if wait and wait >= 1 else None,
+            idempotency_key=key or uuid_utils.uuid4().hex,
+        )
+        call = Call(method, self.address.api(path), headers, repeatable=repeatable, **body)
+        left = until - time.monotonic() + (wait or 0.0)
+        if left <= 0:
+            raise RemoteTimeout(f"{self.address} did not answer within {patience:g} s; it was not asked")
+        return await self.exchange(call, left)
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _answer(response: httpx.Response) -> str:
+    """PraisonAI's servers say `response`, the documents' one `content`; else it is the text itself."""
+    told = _json(response)
+    if isinstance(told, dict):
+        for name in ("response", "content"):
+            if name in told:
+                return told[name] if isinstance(told[name], str) else json.dumps(told[name], ensure_ascii=False)
+    return told if isinstance(told, str) else response.text

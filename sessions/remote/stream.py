@@ -1,0 +1,169 @@
+"""A turn's events over HTTP: one stream for the reader, however many connections it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import httpx
+
+from sessions.errors import RemoteTimeout, RemoteUnavailable, SessionfleetError
+from sessions.protocol import Event, EventType
+from sessions.remote.exchange import CONNECT_SECONDS
+from sessions.remote.problems import error_of, retry_after
+from sessions.remote.server import RemoteServer
+from sessions.remote.sse import ServerSent, messages
+from sessions.remote.wire import reading
+
+_SILENCE: Final = 45.0
+"""A gateway sends something every 15 seconds: a connection that brings nothing for so long is dead."""
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 3.0
+_AGAIN: Final = frozenset({429, 502, 503, 504})
+
+
+class EventStream:
+    """Reads the events behind a cursor; connects again behind the last one when a connection breaks.
+
+    Args:
+        path: of the events, as a URL; headers: of each request.
+        alive: asks for the turn itself, with the tries and the patience of any call: raises where it is gone, or the
+            gateway is.
+    """
+
+    def __init__(
+        self,
+        server: RemoteServer,
+        url: httpx.URL,
+        headers: Callable[[], httpx.Headers],
+        after: str | None,
+        alive: Callable[[], Awaitable[Any]],
+    ) -> None:
+        self._server = server
+        self._url = url
+        self._headers = headers
+        self._cursor = after
+        self._alive = alive
+        self._progress = time.monotonic()
+        self._asked_pause = 0.0
+        self._failures = 0
+
+    async def events(self) -> AsyncGenerator[Event]:
+        """All events behind the cursor, up to the last one.
+
+        Raises:
+            StaleCursor, TurnNotFound and others that the gateway names; RemoteError.
+        """
+        while True:
+            why: Exception | None = None
+            try:
+                async for event in self._connection():
+                    yield event
+                    if event.final:
+                        return
+            except (httpx.TransportError, httpx.StreamError) as error:
+                why = error
+            except _Refused as refused:
+                why, self._asked_pause = refused.error, max(self._asked_pause, refused.pause)
+            except _Over:
+                return
+            await self._recover(why)
+
+    async def any(self) -> bool:
+        """Whether there are events behind the cursor, or will be.
+
+        Raises:
+            As `events`.
+        """
+        while True:
+            try:
+                async with self._open():
+                    return True
+            except (httpx.TransportError, httpx.StreamError) as error:
+                await self._recover(error)
+            except _Refused as refused:
+                self._asked_pause = refused.pause
+                await self._recover(refused.error)
+            except _Over:
+                return False
+
+    async def _connection(self) -> AsyncIterator[Event]:
+        async with self._open() as response:
+            async for message in messages(response.aiter_bytes()):
+                self._asked_pause = self._asked_pause if message.retry is None else message.retry / 1000
+                if (event := self._event(message)) is not None:
+                    yield event
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[httpx.Response]:
+        headers = self._headers()
+        headers.update({"Accept": "text/event-stream", "Cache-Control": "no-store"})
+        if self._cursor is not None:
+            headers["Last-Event-ID"] = self._cursor
+        http = self._server.network.http(self._server.address.origin)
+        limits = httpx.Timeout(_SILENCE, connect=CONNECT_SECONDS)
+        async with http.stream("GET", self._url, headers=headers, timeout=limits) as response:
+            await self._accept(response)
+            yield response
+
+    async def _accept(self, response: httpx.Response) -> None:
+        if response.status_code == 204:
+            raise _Over
+        if not response.is_success:
+            await response.aread()
+            error = error_of(response, str(self._server.address))
+            if response.status_code in _AGAIN:
+                raise _Refused(error, retry_after(response))
+            raise error
+
+    def _event(self, message: ServerSent) -> Event | None:
+        """An event of ours; what a newer gateway says besides only moves the cursor."""
+        self._progress, self._failures = time.monotonic(), 0
+        if message.id:
+            self._cursor = message.id
+        try:
+            kind = EventType(message.event)
+        except ValueError:
+            return None
+        with reading("event"):
+            return Event(message.id, kind, json.loads(message.data))
+
+    async def _recover(self, why: Exception | None) -> None:
+        """Wait a little, longer each time; give up when nothing came for as long as a call may take."""
+        self._failures += 1
+        patience = self._server.timeout
+        if isinstance(why, httpx.ReadTimeout):  # nothing happened, or nobody is there
+            await self._alive()
+            self._progress = time.monotonic()
+        elif time.monotonic() - self._progress > patience:
+            raise self._lost(why, patience) from why
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
+        await asyncio.sleep(max(self._asked_pause, random.uniform(0, longest)))  # noqa: S311 - no secret
+
+    def _lost(self, why: Exception | None, patience: float) -> SessionfleetError:
+        if isinstance(why, SessionfleetError):
+            return why
+        shown = str(self._server.address)
+        kind = RemoteTimeout if isinstance(why, httpx.TimeoutException) else RemoteUnavailable
+        return kind(
+            f"the stream from {shown} broke, and could not be taken up within {patience:g} s ({why!r}); "
+            f"the turn goes on: follow it again with events(after={self._cursor!r})"
+        )
+
+
+class _Over(Exception):
+    """Nothing comes behind the cursor any more."""
+
+
+class _Refused(Exception):
+    """The gateway is there, and does not serve just now."""
+
+    def __init__(self, error: SessionfleetError, pause: float) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.pause = pause

@@ -1,0 +1,350 @@
+"""Remote sessions on servers that are no gateway: both dialects, the probe, errors, and nothing sent twice."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sessions import Session
+from sessions.errors import (
+    BackendError,
+    BadRequest,
+    InvalidMessage,
+    RemoteAuthError,
+    RemoteError,
+    RemoteFailed,
+    RemoteRefused,
+    RemoteTimeout,
+    RemoteUnavailable,
+    RemoteUnsupported,
+    RemoteUntrusted,
+)
+from tests.support.remote_servers import AgentServer, Reply, agent_server
+from tests.support.servers import free_port
+
+
+@pytest.fixture
+def agent() -> Iterator[AgentServer]:
+    with agent_server() as server:
+        server.replies["POST /agent"] = Reply({"content": "hello", "session_id": "s1", "metadata": {}})
+        yield server
+
+
+# --- both dialects ----------------------------------------------------------------------------------------
+
+
+def test_a_message_goes_out_in_both_dialects(agent: AgentServer) -> None:
+    """The documents' server reads `message`, PraisonAI's `query`; which one is there, nobody can tell."""
+    session = Session("s1", "ann", agent_url=agent.url)
+    assert session.chat("hi", extra=1) == "hello"
+    assert agent.told() == [{"message": "hi", "query": "hi", "session_id": "s1", "user_id": "ann", "extra": 1}]
+    assert Session(agent_url=agent.url).send_message("hi") == "hello"
+    assert "user_id" not in agent.told()[1]
+    assert agent.told()[1]["session_id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"response": "a", "content": "b"}, "a"),
+        ({"content": "b"}, "b"),
+        ({"response": {"x": 1}}, '{"x": 1}'),
+        ({"other": 1}, '{"other": 1}'),
+        ("plain text", "plain text"),
+    ],
+)
+def test_an_answer_is_read_in_both_dialects(agent: AgentServer, body: object, text: str) -> None:
+    """`response`, else `content`, else the text."""
+    agent.replies["POST /agent"] = Reply(body)
+    assert Session(agent_url=agent.url).chat("hi") == text
+
+
+async def test_the_async_twins_do_the_same(agent: AgentServer) -> None:
+    """On any loop."""
+    session = Session(agent_url=agent.url)
+    assert await session.achat("hi") == "hello"
+    assert await session.asend_message("hi") == "hello"
+
+
+def test_middleware_sees_remote_answers(agent: AgentServer) -> None:
+    """As those of local sessions."""
+    session = Session(agent_url=agent.url, middleware=[lambda message, response: f"{message}: {response}"])
+    assert session.chat("hi") == "hi: hello"
+
+
+# --- the probe --------------------------------------------------------------------------------------------
+
+
+def test_the_probe_asks_health_then_the_agent_itself(agent: AgentServer) -> None:
+    """Once for an address, not once for a message; opening a session asks nothing."""
+    session = Session(agent_url=agent.url)
+    assert agent.asked == []
+    session.chat("hi")
+    session.chat("hi")
+    assert [(a.method, a.path) for a in agent.asked] == [
+        ("GET", "/agent/health"),
+        ("HEAD", "/agent"),
+        ("POST", "/agent"),
+        ("POST", "/agent"),
+    ]
+
+
+def test_a_health_page_is_enough(agent: AgentServer) -> None:
+    """PraisonAI's has no `server` in it, so this is no gateway."""
+    agent.replies["GET /agent/health"] = Reply({"status": "ok", "endpoints": ["/agent"]})
+    Session(agent_url=agent.url).chat("hi")
+    assert [a.method for a in agent.asked] == ["GET", "POST"]
+
+
+def test_an_address_without_an_agent_is_told_apart(agent: AgentServer) -> None:
+    """404 to both questions."""
+    with pytest.raises(RemoteRefused, match="answered 404") as caught:
+        Session(agent_url=agent.url + "s").chat("hi")
+    assert caught.value.status == 404
+    assert agent.told() == []
+
+
+def test_headers_go_along_with_every_request(agent: AgentServer) -> None:
+    """The probe's, too; and what stands before the '@' is a credential, shown nowhere."""
+    session = Session(agent_url=agent.url, headers={"Authorization": "Bearer t0ken", "X-API-Key": "k"})
+    session.chat("hi")
+    assert {a.headers["authorization"] for a in agent.asked} == {"Bearer t0ken"}
+    assert {a.headers["x-api-key"] for a in agent.asked} == {"k"}
+    agent.asked.clear()
+    secret = Session(agent_url=agent.url.replace("//", "//any:s3cret@"))
+    secret.chat("hi")
+    assert {a.headers["authorization"] for a in agent.asked} == {"Basic YW55OnMzY3JldA=="}
+    assert "s3cret" not in repr(secret) + secret.agent_url
+
+
+def test_http_is_added_where_no_scheme_is_given(agent: AgentServer) -> None:
+    """As in the documents: `192.168.1.10:8000/agent`."""
+    session = Session(agent_url=f"127.0.0.1:{agent.port}/agent")
+    assert session.agent_url == agent.url
+    assert session.chat("hi") == "hello"
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------
+
+
+def test_every_error_is_a_connection_error() -> None:
+    """So `except ConnectionError` catches them all (S10)."""
+    kinds = [RemoteUnavailable, RemoteUntrusted, RemoteTimeout, RemoteAuthError, RemoteRefused, RemoteFailed]
+    for kind in (*kinds, RemoteUnsupported):
+        assert issubclass(kind, RemoteError)
+        assert issubclass(kind, BackendError)
+        assert issubclass(kind, ConnectionError)
+    assert issubclass(RemoteTimeout, TimeoutError)
+    assert issubclass(RemoteAuthError, PermissionError)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "says"),
+    [
+        (Reply({"error": "no such thing"}, 500), RemoteFailed, "answered 500 Internal Server Error: no such thing"),
+        (Reply("<html>x</html>", 502, {"Content-Type": "text/html"}), RemoteFailed, "answered 502 Bad Gateway$"),
+        (Reply("busy", 503, {"Retry-After": "0"}), RemoteFailed, "answered 503"),
+        (Reply({"detail": "Unauthorized"}, 401), RemoteAuthError, "Unauthorized: give credentials with headers="),
+        (Reply("", 403), RemoteAuthError, "answered 403"),
+        (Reply("no", 400), RemoteRefused, "answered 400 Bad Request: no"),
+        (Reply("", 302, {"Location": "http://evil.example/"}), RemoteRefused, "redirects to 'http://evil.example/'"),
+        (Reply(breaks=True), RemoteUnavailable, "the connection to .* broke"),
+    ],
+)
+def test_what_is_wrong_is_told_and_nothing_is_sent_again(
+    agent: AgentServer, reply: Reply, kind: type[RemoteError], says: str
+) -> None:
+    """A message that may have arrived is not repeated: these servers know no idempotency keys (S23)."""
+    agent.replies["POST /agent"] = reply
+    with pytest.raises(kind, match=says) as caught:
+        Session(agent_url=agent.url).chat("hi")
+    assert type(caught.value) is kind
+    assert caught.value.status == (None if reply.breaks else reply.status)
+    assert len(agent.told()) == 1
+    assert agent.asked[-1].headers["idempotency-key"]
+
+
+def test_a_slow_server_ends_in_a_timeout(agent: AgentServer) -> None:
+    """`timeout=` of the call instead of the session's; not sent again either."""
+    release = threading.Event()
+
+    agent.replies["POST /agent"] = Reply(before=lambda: release.wait(20))
+    with pytest.raises(RemoteTimeout, match=r"did not answer within 0\.\d+ s") as caught:
+        Session(agent_url=agent.url).chat("hi", timeout=0.5)
+    release.set()
+    assert isinstance(caught.value, TimeoutError)
+    assert caught.value.turn_id is None
+    assert len(agent.told()) == 1
+
+
+def test_what_never_arrived_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server begins to listen when the first try was refused."""
+    from sessions.remote import exchange
+
+    refused = threading.Event()
+
+    def pause(_state: object) -> float:
+        refused.set()
+        return 0.05
+
+    monkeypatch.setattr(exchange, "_PAUSES", pause)
+    port = free_port()
+    session = Session(agent_url=f"127.0.0.1:{port}/agent", timeout=20)
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(session.chat, "hi")
+        assert refused.wait(20)
+        with agent_server(port=port) as agent:
+            agent.replies["POST /agent"] = Reply({"content": "late"})
+            assert answer.result(20) == "late"
+            assert len(agent.told()) == 1
+
+
+def test_nobody_there_is_told_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong address does not take the whole timeout."""
+    from sessions.remote import server
+
+    monkeypatch.setattr(server, "_FIRST_SECONDS", 0.5)
+    with pytest.raises(RemoteUnavailable, match=r"cannot be reached .*: check agent_url, and that the server runs"):
+        Session(agent_url=f"127.0.0.1:{free_port()}/agent", timeout=60).chat("hi")
+
+
+def test_a_host_that_does_not_exist_is_told() -> None:
+    """`.invalid` is for that (RFC 2606)."""
+    with pytest.raises(RemoteUnavailable, match=r"http://no-such-host\.invalid/agent cannot be reached"):
+        Session(agent_url="no-such-host.invalid/agent", timeout=1).chat("hi")
+
+
+def test_everything_but_chat_says_that_this_is_no_gateway(agent: AgentServer) -> None:
+    """Each kind of method, before anything is sent."""
+    session = Session(agent_url=agent.url)
+    for call in (
+        lambda: session.get_state("x"),
+        lambda: session.set_state("x", 1),
+        lambda: session.add_memory("x"),
+        lambda: session.search_knowledge("x"),
+        lambda: session.add_knowledge("some text"),
+        session.history,
+        session.get_context,
+        session.save_state,
+        session.restore_state,
+        session.fork,
+        session.delete,
+        lambda: session.Agent("A").chat("x"),
+        lambda: session.Agent("A").submit("x"),
+        lambda: list(session.Agent("A").stream("x")),
+        lambda: session.turn(f"{session.session_id}~{'0' * 32}"),
+    ):
+        with pytest.raises(RemoteUnsupported, match="is no Sessionfleet gateway: it takes messages by `chat"):
+            call()
+    assert agent.told() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"agent_url": ""}, "give the address of an agent"),
+        ({"agent_url": "ftp://host/agent"}, "give an http or https address"),
+        ({"agent_url": "http:///agent"}, "give an http or https address"),
+        ({"agent_url": "host:port/agent"}, "is no address"),
+        ({"agent_url": "host/agent", "timeout": 0}, "timeout 0"),
+        ({"agent_url": "host/agent", "headers": ["x"]}, "headers must be a dict"),
+        ({"agent_url": "host/agent", "headers": {"a b": "x"}}, "header name 'a b'"),
+        ({"agent_url": "host/agent", "headers": {"a": "x\nevil: 1"}}, "the value of header 'a' must be"),
+        ({"agent_url": "host/agent", "tenant": "t"}, "tenant= is for sessions of this process's own fleet"),
+        ({"timeout": 3}, "timeout= and headers= are for remote sessions"),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(options: dict[str, object], says: str) -> None:
+    """Before anything is sent, and without showing what may be a key."""
+    with pytest.raises(BadRequest, match=says) as caught:
+        Session(**options)
+    assert "evil" not in str(caught.value)
+
+
+def test_an_empty_message_is_refused(agent: AgentServer) -> None:
+    """As by local sessions."""
+    with pytest.raises(InvalidMessage):
+        Session(agent_url=agent.url).chat(" ")
+    assert agent.asked == []
+
+
+# --- https ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate of 127.0.0.1, with its key."""
+    from tests.support.certificates import self_signed
+
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+ASK = "import sys; from sessions import Session; print(Session(agent_url=sys.argv[1]).chat('hi'))"
+
+
+def test_certificates_are_verified(certificate: Path) -> None:
+    """A self-signed one is refused, and nothing is sent; trusted by SSL_CERT_FILE, it is good."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    with agent_server(tls) as agent:
+        agent.replies["POST /agent"] = Reply({"content": "hello"})
+        with pytest.raises(RemoteUntrusted, match=r"the certificate of https://.* cannot be verified: self.signed"):
+            Session(agent_url=agent.url).chat("hi")
+        assert agent.asked == []
+        trusting = {**os.environ, "SSL_CERT_FILE": str(certificate)}
+        done = subprocess.run(
+            [sys.executable, "-c", ASK, agent.url], env=trusting, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "hello\n"
+
+
+# --- processes --------------------------------------------------------------------------------------------
+
+FORK = """
+import os, sys
+from sessions import Session
+session = Session("s1", agent_url=sys.argv[1])
+assert session.chat("parent") == "hello"
+child = os.fork()
+if not child:
+    print(session.chat("child"), flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print(session.chat("parent again"))
+"""
+
+
+def test_a_forked_child_has_connections_of_its_own(agent: AgentServer) -> None:
+    """As gunicorn forks; the parent's go on, and nothing is left open with a warning at the end."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORK, agent.url],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "hello\nhello\n"
+    assert done.stderr == ""
+
+
+def test_connections_are_used_again(agent: AgentServer) -> None:
+    """One after the other, over one connection."""
+    import httpcore
+
+    made: list[object] = []
+    connect = httpcore.AsyncConnectionPool.create_connection
+
+    def counted(pool: httpcore.AsyncConnectionPool, origin: object) -> object:
+        made.append(origin)
+        return connect(pool, origin)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpcore.AsyncConnectionPool, "create_connection", counted)
+        session = Session(agent_url=agent.url)
+        assert [session.chat("hi") for _ in range(5)] == ["hello"] * 5
+    assert len(made) == 1

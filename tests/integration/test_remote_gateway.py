@@ -1,0 +1,310 @@
+"""Remote sessions on a real gateway with real workers: turns, events and ends, as local sessions have them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from sessions import EventType, Session, TurnStatus
+from sessions.errors import (
+    BadRequest,
+    IdempotencyConflict,
+    InvalidTurnId,
+    ModelError,
+    RemoteTimeout,
+    ResultTimeout,
+    SessionBusy,
+    SessionOwnerError,
+    StaleCursor,
+    TurnCancelled,
+    TurnDeadlineExceeded,
+    TurnNotFound,
+    UnknownTool,
+)
+from tests.support.fleet import Fleet
+from tests.support.gateway import GatewayProcess
+from tests.support.remote_servers import BrokenWay, Reply, broken_way
+from tests.support.waiting import wait_until
+
+Open = Callable[..., Session]
+WORDS = "SAY one two three four five six seven eight\nPACE 0.05"
+
+
+def sid() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def remote(gateway_process: GatewayProcess, fleet: Fleet) -> Open:
+    """Opens sessions on the gateway; `fleet` has the workers that run their turns."""
+
+    def open_session(session_id: str | None = None, **options: Any) -> Session:
+        options.setdefault("agent_url", f"{gateway_process.url}/agent")
+        return Session(session_id or sid(), **options)
+
+    return open_session
+
+
+@pytest.fixture
+def way(gateway_process: GatewayProcess, fleet: Fleet) -> Iterator[BrokenWay]:
+    """A way to the gateway on which requests and answers get lost."""
+    with broken_way(gateway_process.port) as found:
+        yield found
+
+
+# --- conversations ----------------------------------------------------------------------------------------
+
+
+def test_a_conversation_is_the_same_from_both_sides(remote: Open, fleet: Fleet) -> None:
+    """What was said over HTTP is the session's; a local one of the same id goes on with it."""
+    session = remote(user_id="ann")
+    assert session.chat("SAY hi") == "hi"
+    assert session.send_message("SAY ho") == "ho"
+    local = fleet.session(session.session_id, user_id="ann")
+    assert [m.text for m in local.history()] == ["SAY hi", "hi", "SAY ho", "ho"]
+    assert local.get_context()["agents"] == []
+
+
+def test_an_agent_of_ones_own_has_instructions_and_tools(remote: Open) -> None:
+    """As a local agent, through `chat`, `start` and `submit`."""
+    agent = remote().Agent("Helper", instructions="Be brief", tools=["look_up"])
+    assert agent.chat('CALL look_up({"query": "q"})') == "ok: q found"
+    assert agent.start("SAY x") == "x"
+    turn = agent.submit("SAY y", timeout=20)
+    assert turn.result(timeout=20) == "y"
+    assert (turn.status, turn.attempt) == (TurnStatus.SUCCEEDED, 1)
+    assert turn.record().usage is not None
+
+
+class Plan(BaseModel):
+    steps: list[str]
+
+
+def test_an_answer_can_be_an_object(remote: Open) -> None:
+    """`output_type` travels as its schema, the answer comes back as an object."""
+    agent = remote().Agent("Planner", output_type=Plan)
+    assert agent.chat('PLAN {"steps": ["a", "b"]}') == Plan(steps=["a", "b"])
+
+
+async def test_the_async_twins_do_the_same(remote: Open) -> None:
+    """On the caller's loop."""
+    session = remote()
+    assert await session.achat("SAY hi") == "hi"
+    agent = session.Agent("A", instructions="x")
+    turn = await agent.asubmit("SAY a b", stream=True)
+    assert "".join([event.text async for event in turn.aevents()]) == "a b"
+    assert await (await session.aturn(turn.id)).aresult(timeout=20) == "a b"
+
+
+def test_the_address_names_the_agent(gateway_process: GatewayProcess, remote: Open) -> None:
+    """`/agent/clerk` asks the pydantic-ai agent that workers registered under this name."""
+    clerk = remote(agent_url=f"{gateway_process.url}/agent/clerk")
+    assert clerk.chat('CALL stamp({"text": "x"})') == "ok: stamped x"
+    assert remote().Agent("clerk", registered=True).chat('CALL stamp({"text": "y"})') == "ok: stamped y"
+
+
+def test_a_stream_has_the_events_of_a_local_one(remote: Open, fleet: Fleet) -> None:
+    """Same ids, same data; behind any cursor the rest; nothing behind the last."""
+    session = remote()
+    turn = session.Agent("A", tools=["look_up"]).submit(f'CALL look_up({{"query": "x"}})\n{WORDS}', stream=True)
+    events = list(turn.events())
+    assert events == list(fleet.session(session.session_id).turn(turn.id).events())
+    assert "".join(event.text for event in events) == "one two three four five six seven eight"
+    for place in (0, 2, len(events) - 1):
+        assert list(turn.events(after=events[place].id)) == events[place + 1 :]
+    assert [event.type for event in session.Agent("A").stream("SAY z")][-1] is EventType.ENDED
+
+
+# --- errors are those of the local API ---------------------------------------------------------------------
+
+
+def test_errors_have_the_classes_of_the_local_api(remote: Open, fleet: Fleet) -> None:
+    """So that `except` clauses written for local sessions work."""
+    session = remote(user_id="ann")
+    agent = session.Agent("A", instructions="x")
+    turn = agent.submit("SAY x", idempotency_key="k")
+    assert agent.submit("SAY x", idempotency_key="k").id == turn.id
+    with pytest.raises(IdempotencyConflict):
+        agent.submit("SAY other", idempotency_key="k")
+    with pytest.raises(SessionOwnerError):
+        remote(session.session_id, user_id="bob").chat("x")
+    with pytest.raises(SessionOwnerError):
+        remote(session.session_id, user_id="bob").turn(turn.id)
+    with pytest.raises(TurnNotFound):
+        session.turn(f"{session.session_id}~{'0' * 32}").record()
+    with pytest.raises(InvalidTurnId):
+        session.turn(f"other~{'0' * 32}")
+    with pytest.raises(StaleCursor):
+        list(turn.events(after="999-1"))
+    with pytest.raises(UnknownTool, match="no_such_tool"):
+        session.Agent("A", tools=["no_such_tool"]).chat("x")
+    with pytest.raises(BadRequest, match="agents as tools"):
+        session.Agent("A", tools=[fleet.session(sid()).Agent("B", instructions="b")]).chat("x")
+
+
+def test_a_turn_that_fails_raises_what_a_local_one_raises(remote: Open) -> None:
+    """The class and the message of the turn's own error."""
+    session = remote()
+    with pytest.raises(ModelError, match=r"turn '.*': the model's provider refused") as caught:
+        session.chat("FAIL 400 9")
+    assert not isinstance(caught.value, ConnectionError)
+    with pytest.raises(TurnDeadlineExceeded):
+        session.Agent("A").chat("SLEEP 30", timeout=0.5)
+
+
+def test_a_busy_session_refuses(remote: Open) -> None:
+    """`policy="reject"`: at once, without another try."""
+    session = remote()
+    open_turn = session.Agent("A").submit("SLEEP 20")
+    with pytest.raises(SessionBusy):
+        session.Agent("A").chat("x", policy="reject")
+    open_turn.cancel()
+    with pytest.raises(TurnCancelled):
+        open_turn.result(timeout=20)
+
+
+# --- time -------------------------------------------------------------------------------------------------
+
+
+def test_a_chat_that_takes_too_long_leaves_its_turn(remote: Open, fleet: Fleet) -> None:
+    """The error names the turn, and the same call with the same key is answered by it."""
+    session = remote(timeout=1.2)
+    with pytest.raises(RemoteTimeout, match="it goes on") as caught:
+        session.chat(f"SLEEP 2\nSAY {session.session_id}")
+    turn = session.turn(caught.value.turn_id or "")
+    assert turn.result(timeout=20) == session.session_id
+    key = caught.value.idempotency_key
+    again = session.chat(f"SLEEP 2\nSAY {session.session_id}", idempotency_key=key, timeout=20)
+    assert again == session.session_id
+    assert len(fleet.ledger("model", prompt=f"SLEEP 2\nSAY {session.session_id}")) == 1
+
+
+def test_waiting_for_a_result_ends_the_waiting(remote: Open) -> None:
+    """As locally: ResultTimeout; below a second, too."""
+    turn = remote().Agent("A").submit("SLEEP 20")
+    for seconds in (0.3, 1.3):
+        with pytest.raises(ResultTimeout):
+            turn.result(timeout=seconds)
+    turn.cancel()
+
+
+# --- a way that breaks ------------------------------------------------------------------------------------
+
+
+def test_a_lost_answer_does_not_double_a_message(way: BrokenWay, fleet: Fleet) -> None:
+    """The gateway accepted the turn, its answer was lost, and a 503 came between: one turn (S23)."""
+    session = Session(sid(), agent_url=way.url)
+    busy = Reply({"title": "Service Unavailable"}, 503, {"Retry-After": "0"})
+    way.faults = [("POST /v1", "lose"), ("POST /v1", busy), ("POST /v1", Reply(breaks=True))]
+    message = f"SAY {session.session_id}"
+    assert session.chat(message) == session.session_id
+    posts = [asked for asked in way.asked if asked.method == "POST"]
+    assert len(posts) == 4
+    assert len({asked.headers["idempotency-key"] for asked in posts}) == 1
+    assert len(fleet.ledger("model", prompt=message)) == 1
+    session.chat(message)
+    keys = {asked.headers["idempotency-key"] for asked in way.asked if asked.method == "POST"}
+    assert len(keys) == 2, "another call has another key"
+
+
+def test_a_server_that_wants_pauses_gets_them(way: BrokenWay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry-After of 429 and 503; one that is longer than the call may take is not waited for."""
+    from sessions.remote import exchange
+
+    pauses: list[float] = []
+    real = exchange._pause
+    monkeypatch.setattr(exchange, "_pause", lambda state: pauses.append(real(state)) or 0.0)
+    session = Session(sid(), agent_url=way.url)
+    way.faults = [
+        ("POST /v1", Reply("", 429, {"Retry-After": "3"})),
+        ("POST /v1", Reply("", 503, {"Retry-After": "2"})),
+    ]
+    assert session.chat("SAY x") == "x"
+    assert pauses[0] >= 3
+    assert pauses[1] >= 2
+    monkeypatch.undo()
+    way.faults = [("POST /v1", Reply("", 429, {"Retry-After": "600"}))]
+    with pytest.raises(ConnectionError, match="answered 429"):
+        session.chat("SAY x")
+    assert way.faults == []
+
+
+def test_a_stream_goes_on_behind_its_last_event(way: BrokenWay, gateway_process: GatewayProcess) -> None:
+    """Cut within an event, refused, cut between two: the reader sees each event once (P5)."""
+    session = Session(sid(), agent_url=way.url)
+    turn = session.Agent("A").submit(WORDS, stream=True)
+    busy = Reply("", 503, {"Retry-After": "0"})
+    way.faults = [("GET /v1", 6), ("GET /v1", busy), ("GET /v1", 5), ("GET /v1", Reply(breaks=True)), ("GET /v1", 8)]
+    events = list(turn.events())
+    straight = Session(session.session_id, agent_url=f"{gateway_process.url}/agent").turn(turn.id)
+    assert events == list(straight.events())
+    assert way.faults == []
+    cursors = [a.headers.get("last-event-id") for a in way.asked if a.path.endswith("/events")]
+    assert cursors[0] is None
+    assert None not in cursors[3:]
+
+
+def test_a_stream_that_cannot_be_taken_up_says_so(way: BrokenWay) -> None:
+    """After `timeout`; with the cursor behind which to go on."""
+    session = Session(sid(), agent_url=way.url, timeout=0.8)
+    turn = session.Agent("A").submit(WORDS, stream=True)
+    turn.result(timeout=20)
+    events = turn.events()
+    way.faults = [("GET /v1", 4)]
+    first = next(events)
+    way.faults = [("GET /v1", Reply(breaks=True))] * 50
+    with pytest.raises(ConnectionError, match=rf"follow it again with events\(after='{first.id}'\)"):
+        list(events)
+    way.faults = []
+    assert list(turn.events(after=first.id))[-1].final
+
+
+@pytest.mark.slow
+def test_a_gateway_that_is_killed_and_comes_back(fleet: Fleet, gateway_process: GatewayProcess, tmp_path: Any) -> None:
+    """A reader and a waiter see the turn's end, though the gateway died under both."""
+    own = GatewayProcess(fleet.server, tmp_path, SESSIONFLEET_GATEWAY_AUTH="off").start()
+    try:
+        session = Session(sid(), agent_url=f"{own.url}/agent")
+        turn = session.Agent("A").submit("SAY one two three four\nPACE 0.5", stream=True)
+        events = turn.events()
+        seen = [next(events), next(events)]
+        with ThreadPoolExecutor(1) as waiter:
+            answer = waiter.submit(turn.result, 30)
+            own.kill()
+            own.start()
+            seen += events
+            assert answer.result(30) == "one two three four"
+        assert seen == list(turn.events())
+    finally:
+        own.stop()
+
+
+# --- a person in the middle ---------------------------------------------------------------------------------
+
+
+def test_a_turn_waits_for_approvals_over_http(remote: Open, fleet: Fleet) -> None:
+    """Listed, approved, denied and provided by another process than the one that asked."""
+    session = remote()
+    agent = session.Agent("A", tools=["refund", "long_job"])
+    calls = 'TOGETHER\nCALL refund({"amount": 1})\nCALL refund({"amount": 2})\nCALL long_job({"size": 3})'
+    turn = agent.submit(calls)
+    wait_until(lambda: turn.status is TurnStatus.WAITING, description="the turn waits")
+    pending = sorted(turn.approvals(), key=lambda call: str(call.args))
+    local = fleet.session(session.session_id).turn(turn.id)
+    assert turn.approvals() == local.approvals()
+    assert [(call.tool, call.kind) for call in pending] == [
+        ("refund", "approval"),
+        ("refund", "approval"),
+        ("long_job", "result"),
+    ]
+    turn.approve(pending[0].call_id, args={"amount": 5})
+    turn.deny(pending[1].call_id, "too much")
+    turn.provide(pending[2].call_id, {"done": True})
+    assert turn.result(timeout=20).startswith("ok")
+    assert fleet.ledger("refund", amount=5)
+    assert not fleet.ledger("refund", amount=2)
