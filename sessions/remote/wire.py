@@ -34,6 +34,8 @@ def turn_body(order: Order) -> dict[str, Any]:
         body["policy"] = order.policy.value
     if not order.waiting_blocks:
         body["waiting_blocks"] = False
+    if order.webhook:
+        body["webhook"] = order.webhook
     if order.queue != "turns":
         body["queue"] = order.queue
     return body
