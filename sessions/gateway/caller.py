@@ -84,7 +84,7 @@ async def caller(
     _key: Annotated[object, Depends(_API_KEY)],
     x_user_id: Annotated[
         str | None,
-        Header(description="For whom you ask, where your credential acts for users.", max_length=256),
+        Header(description="For whom you ask, where your credential acts for users; UTF-8.", max_length=256),
     ] = None,
 ) -> Caller:
     """Who asks, as the gatekeeper found it, with the rights that the route needs.
@@ -99,7 +99,19 @@ async def caller(
         principal.need(Right(right))
     if len(set(request.headers.getlist("x-user-id"))) > 1:
         raise BadRequest("X-User-ID stands in the request several times, and differs")
-    return Caller(gateway, principal, principal.user_for(x_user_id))
+    return Caller(gateway, principal, principal.user_for(_utf8(x_user_id)))
+
+
+def _utf8(header: str | None) -> str | None:
+    """A header as it was meant: users' names are sent as UTF-8, and frameworks read headers as Latin-1.
+
+    Raises:
+        BadRequest: it is no UTF-8.
+    """
+    try:
+        return None if header is None else header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise BadRequest("X-User-ID is no UTF-8") from None
 
 
 Reader = Annotated[Caller, Security(caller, scopes=[Right.READ.value])]

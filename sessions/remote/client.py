@@ -240,12 +240,20 @@ class RemoteClient:
 
     async def api_or_none(self, method: str, path: str = "", **options: Any) -> Any:
         """As `api`, and None where there is nothing of this name."""
+        return await self._or(None, method, path, **options)
+
+    async def api_if_there(self, method: str, path: str) -> bool:
+        """As `api`; whether there was something of this name."""
+        gone = object()
+        return await self._or(gone, method, path) is not gone
+
+    async def _or(self, otherwise: Any, method: str, path: str, **options: Any) -> Any:
         try:
             return await self.api(method, path, **options)
         except SessionfleetError as error:
-            if error.detail.get("status") != 404:
+            if error.detail.get("status") != HTTPStatus.NOT_FOUND:
                 raise
-            return None
+            return otherwise
 
     @property
     def _home(self) -> str:

@@ -39,8 +39,7 @@ async def add(
 
 async def delete(session: RemoteSession, memory_id: str) -> bool:
     """Forget one memory; see `MemoryMethods.adelete_memory`."""
-    told = await session.client.api_or_none("DELETE", _path(memory_id))
-    return bool(told and told.get("deleted", True))
+    return await session.client.api_if_there("DELETE", _path(memory_id))
 
 
 async def clear(session: RemoteSession, memory_type: str | None, scope: ScopeName | None) -> int:

@@ -41,10 +41,18 @@ class RemoteServer:
 
     def sent(self, **more: str | None) -> httpx.Headers:
         """The headers of a request: ours (`idempotency_key` becomes Idempotency-Key), then those of the caller."""
-        headers = httpx.Headers({"User-Agent": f"sessionfleet/{version('sessionfleet')}"}, encoding="utf-8")
-        if self.address.credentials is not None:
-            headers["Authorization"] = self.address.credentials
-        headers.update({name.replace("_", "-").title(): value for name, value in more.items() if value is not None})
+        ours = {
+            "user_agent": f"sessionfleet/{version('sessionfleet')}",
+            "authorization": self.address.credentials,
+            **more,
+        }
+        # Bytes, for a user's id may be any text.
+        named = [
+            (name.replace("_", "-").title().encode(), value.encode())
+            for name, value in ours.items()
+            if value is not None
+        ]
+        headers = httpx.Headers(named)
         headers.update(self.headers)
         return headers
 

@@ -82,10 +82,16 @@ class SessionResource(BaseModel):
 class Receipt(BaseModel):
     """What was removed."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"keys": 9, "turns": 2, "documents": 1, "chunks": 14}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"keys": 9, "turns": 2, "open_turns": 0, "memories": 3, "documents": 1, "chunks": 14}]
+        }
+    )
 
     keys: int
     turns: int
+    open_turns: int = Field(description="Of the turns, those that had not ended.")
+    memories: int
     documents: int
     chunks: int
 
