@@ -1,6 +1,7 @@
 """Distributed agent sessions on Celery, Redis and Qdrant: what a web backend imports."""
 
 from sessions.agent import Agent
+from sessions.agent_directory import AgentDirectory
 from sessions.errors import SessionfleetError
 from sessions.operation import Operation, Progress
 from sessions.protocol import Event, EventType, TurnStatus
@@ -15,6 +16,7 @@ from sessions.webhooks import verify_webhook
 
 __all__ = [
     "Agent",
+    "AgentDirectory",
     "AgentTeam",
     "Agents",
     "Event",

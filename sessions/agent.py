@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from sessions.answer import answer
@@ -95,6 +96,12 @@ class Agent:
         agent = cls(config.name, session=session)
         agent.config = config
         agent._stored = config.model_dump_json().encode()
+        return agent
+
+    def alone(self) -> Agent:
+        """This agent without its session, of which only fleet and tenant count: a team gives its tasks their own."""
+        agent = copy(self)
+        agent.stand_alone = True
         return agent
 
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ from sessions.operations import Operations
 from sessions.portal import Portal
 from sessions.protocol import AgentConfig
 from sessions.sealing import KeyRing
+from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.calls import CallStore
 from sessions.store.catalog import Catalog
 from sessions.store.deployment import check_deployment, memory_pressure
@@ -82,6 +83,7 @@ class FleetConnection:
         self.records = SessionRecords(self.scripts, store)
         self.memory = MemoryStore(self.scripts, store, seal=self.ring.seal, open=self.ring.open)
         self.calls = CallStore(self.scripts, store)
+        self.definitions = AgentDefinitions(self.scripts, store, settings.partitions)
         self.catalog = Catalog(store)
         self.bell = Bell(store, uuid_utils.uuid4().hex)
         self.dispatcher = Dispatcher(settings)

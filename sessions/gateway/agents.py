@@ -1,4 +1,4 @@
-"""Agents by name: the default one, those that a session or the workers know, and what a caller configures itself."""
+"""Agents by name, of the tenant, a session, the workers, and the default one; and those a caller describes."""
 
 from __future__ import annotations
 
@@ -7,38 +7,46 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.agent import Agent
+from sessions.agent_directory import AgentDirectory
 from sessions.client import FleetClient
 from sessions.errors import NotFound
 from sessions.gateway.caller import Caller
 from sessions.gateway.principal import Right
+from sessions.protocol import AgentConfig
 from sessions.session import Session
 
 ASSISTANT: Final = "assistant"
 _ASSISTANT_NAME: Final = "Assistant"
 
 
-class AgentSpec(BaseModel):
-    """An agent of the caller's own; giving more of it than its name needs the right `configure`."""
+class AgentDefinition(BaseModel):
+    """What an agent is like; saying it needs the right `configure`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"instructions": "You book trains.", "tools": ["timetable"], "knowledge": "handbook", "memory": True}
+            ]
+        },
+    )
 
-    name: str = Field("Assistant", min_length=1, max_length=256)
     instructions: str | None = Field(None, description="The system prompt.")
     tools: list[str] = Field([], description="Names of tools that the workers know.")
     model: str | None = Field(None, description="`provider:model`, or a registered name; the workers' when absent.")
     hooks: list[str] = Field([], description="Names of hooks that the workers registered.")
-    memory: bool | None = None
+    memory: bool | None = Field(None, description="Absent: as the turn says.")
     knowledge: bool | str | None = Field(None, description="True, or the name of a knowledge base.")
     output_schema: dict[str, Any] | None = Field(None, description="JSON Schema (of an object) of its answers.")
 
-    def agent(self, session: Session) -> Agent:
+    def as_agent(self, name: str, session: Session) -> Agent:
         """The agent, in a session.
 
         Raises:
             BadRequest: it cannot be used.
         """
         agent = Agent(
-            self.name,
+            name,
             instructions=self.instructions,
             tools=self.tools,
             model=self.model,
@@ -52,6 +60,44 @@ class AgentSpec(BaseModel):
         answers = {"output_schema": self.output_schema, "output_name": str(self.output_schema.get("title", "output"))}
         return Agent.of_config(agent.config.model_copy(update=answers), session)
 
+    @classmethod
+    def of(cls, config: AgentConfig) -> AgentDefinition:
+        """A configuration as it is said."""
+        knowledge = config.recalls.knowledge
+        return cls(
+            instructions=config.instructions,
+            tools=list(config.tools),
+            model=config.model,
+            hooks=list(config.hooks),
+            memory=config.recalls.memory,
+            knowledge=knowledge if not knowledge else next(iter(knowledge.bases), True),
+            output_schema=config.output_schema,
+        )
+
+
+class AgentSpec(AgentDefinition):
+    """An agent of the caller's own; giving more of it than its name needs the right `configure`."""
+
+    name: str = Field(_ASSISTANT_NAME, min_length=1, max_length=256)
+
+    def agent(self, session: Session) -> Agent:
+        """The agent, in a session.
+
+        Raises:
+            BadRequest: it cannot be used.
+        """
+        return self.as_agent(self.name, session)
+
+
+def directory_of(caller: Caller) -> AgentDirectory:
+    """The agents that the caller's tenant defines."""
+    return AgentDirectory(tenant=caller.principal.tenant, settings=caller.gateway.settings)
+
+
+def canonical(name: str) -> str:
+    """The name that an agent is kept under: `assistant`, however it is written, is one."""
+    return _ASSISTANT_NAME if name.lower() == ASSISTANT else name
+
 
 async def agent_of(caller: Caller, session: Session, wanted: str | AgentSpec | None) -> Agent:
     """The agent that a request names or describes, in a session.
@@ -61,30 +107,40 @@ async def agent_of(caller: Caller, session: Session, wanted: str | AgentSpec | N
     """
     if isinstance(wanted, AgentSpec):
         agent = wanted.agent(session)
-        if not agent.by_name:  # nothing but a name: what the session knows by it, or a plain agent
-            caller.principal.need(Right.CONFIGURE)
+        if agent.by_name:  # nothing but a name: the tenant's, what the session knows by it, or a plain agent
+            return await _defined(caller, session, agent.name) or agent
+        caller.principal.need(Right.CONFIGURE)
         return agent
     return await named_agent(caller, session, wanted or ASSISTANT)
 
 
 async def named_agent(caller: Caller, session: Session, name: str) -> Agent:
-    """The agent of a name, in a session. A name alone means first of all the one that the session knows by it.
+    """The agent of a name, in a session: as the tenant defines it now, else the session's, else the workers'.
 
     Raises:
         NotFound: there is none; says which there are.
     """
-    if name.lower() == ASSISTANT:
-        return Agent(_ASSISTANT_NAME, session=session)
+    name = canonical(name)
+    if (agent := await _defined(caller, session, name)) is not None:
+        return agent
+    if name == _ASSISTANT_NAME or name in await registered(caller) or name in await _of_session(session):
+        return Agent(name, session=session)
+    known = {ASSISTANT, *await registered(caller), *await directory_of(caller).alist()} - {_ASSISTANT_NAME}
+    raise NotFound(f"there is no agent {name!r} here; there are {', '.join(map(repr, sorted(known)))}")
+
+
+async def _defined(caller: Caller, session: Session, name: str) -> Agent | None:
+    config = await directory_of(caller).aget(canonical(name))
+    return None if config is None else Agent.of_config(config, session)
+
+
+async def registered(caller: Caller) -> set[str]:
+    """Those that are registered with the workers."""
     client = caller.gateway.client
-    known = await client.portal.acall(_known(client))
-    if name not in known and name not in await _of_session(session):
-        shown = ", ".join(map(repr, sorted({ASSISTANT, *known})))
-        raise NotFound(f"there is no agent {name!r} here; there are {shown}")
-    return Agent(name, session=session)
+    return await client.portal.acall(_known(client))
 
 
 async def _known(client: FleetClient) -> set[str]:
-    """Those that are registered with the workers."""
     await client.open()
     return {agent for worker in await client.workers() for agent in worker.agents}
 

@@ -20,7 +20,19 @@ from sessions.gateway.head import Head
 from sessions.gateway.limits import Limits, NoLimits
 from sessions.gateway.local_only import OwnPages, TrustedHosts
 from sessions.gateway.request_id import HEADER, RequestId
-from sessions.gateway.routes import agent, approvals, checkpoints, knowledge, memory, operations, ready, state, turns
+from sessions.gateway.routes import (
+    agent,
+    agents,
+    approvals,
+    checkpoints,
+    knowledge,
+    memory,
+    operations,
+    ready,
+    state,
+    teams,
+    turns,
+)
 from sessions.gateway.routes import sessions as sessions_routes
 from sessions.gateway.segments import DecodedPath
 from sessions.gateway.strict_json import Json
@@ -40,6 +52,8 @@ _ROUTERS: Final = (
     memory.router,
     knowledge.router,
     operations.router,
+    agents.router,
+    teams.router,
 )
 _ENVELOPE: Final = 64 * 1024
 """Bytes that a body may have beside the message or document in it."""

@@ -100,5 +100,10 @@ def operation_path(session_id: str, operation_id: str) -> str:
     return f"/v1/sessions/{segment(session_id)}/operations/{segment(operation_id)}"
 
 
+def team_path(run_id: str) -> str:
+    """Where a team's run is."""
+    return f"/v1/teams/{segment(run_id)}"
+
+
 def _time(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)

@@ -198,6 +198,11 @@ class SessionKeys:
         return f"{self.base}:history"
 
     @property
+    def agents(self) -> str:
+        """Hash: agent name -> configuration, as the session knows it, or as the tenant (`WIDE_APP`) defines it."""
+        return f"{self.base}:agents"
+
+    @property
     def turns(self) -> str:
         """Sorted set: turn -> when its record expires (+inf while it is open)."""
         return f"{self.base}:turns"

@@ -34,7 +34,6 @@ class Call(BaseModel):
                     "args": {"city": "Rome"},
                     "kind": "approval",
                     "metadata": {},
-                    "waits_for": None,
                 }
             ]
         },
@@ -48,7 +47,7 @@ class Call(BaseModel):
         "approve runs it again, provide says what came of it, deny that nobody knows."
     )
     metadata: dict[str, Any] = Field(description="What the tool said of it.")
-    waits_for: str | None = Field(description="What is to bring the result, if the tool said so.")
+    waits_for: str | None = Field(None, description="What is to bring the result, if the tool said so.")
 
 
 class Calls(BaseModel):

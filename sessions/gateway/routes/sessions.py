@@ -58,7 +58,7 @@ class SessionResource(BaseModel):
                     "output_tokens": 18,
                     "cost": 0.0,
                     "queue": "turns",
-                    "expires_in": None,
+                    "expires_in": 3600.0,
                 }
             ]
         }
@@ -109,9 +109,6 @@ class MessageResource(BaseModel):
                     "agent": "Assistant",
                     "turn_id": "chat-1~0192f5c4e8d17e3c8e3c5b7f0a9d4e21",
                     "at": "2026-11-26T12:00:00.124Z",
-                    "tool": None,
-                    "call_id": None,
-                    "args": None,
                 }
             ]
         },
@@ -122,8 +119,8 @@ class MessageResource(BaseModel):
     agent: str = Field(description="Whose turn it was.")
     turn_id: str
     at: datetime = Field(description="When that turn began.")
-    tool: str | None = Field(description="The tool that was called (assistant), or that returned (tool).")
-    call_id: str | None
+    tool: str | None = Field(None, description="The tool that was called (assistant), or that returned (tool).")
+    call_id: str | None = None
     args: Any = None
 
 

@@ -1,0 +1,158 @@
+"""Teams: several agents at work on tasks that depend on each other. A run is a turn whose tasks are turns besides."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Path, Response, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from sessions.agent import Agent
+from sessions.errors import SessionOwnerError, TurnNotFound
+from sessions.gateway.agents import AgentSpec, agent_of, canonical
+from sessions.gateway.caller import Caller, Configurer, Reader, Writer
+from sessions.gateway.parameters import IdempotencyKey
+from sessions.gateway.prefer import Wait
+from sessions.gateway.problems import responses
+from sessions.gateway.resources import TurnResource, team_path
+from sessions.gateway.streams import STREAM, Cursor, event_stream
+from sessions.gateway.strict_json import StrictRoute
+from sessions.store.keys import split_turn_id
+from sessions.team import AgentTeam, Task
+from sessions.team_run import TeamRun
+
+router = APIRouter(prefix="/v1/teams", tags=["teams"], route_class=StrictRoute)
+_OF_RUNS: Final = "team-"
+RunId = Annotated[
+    str,
+    Path(
+        description="The `id` of a run.",
+        examples=["team-5f0c7a0e3b1d4e0f9a86d7b2c4e1f3a5~0192f5c4e8d17e3c8e3c5b7f0a9d4e21"],
+        json_schema_extra={"pattern": r"^team-[0-9a-f]{32}~[0-9a-f]{32}$"},
+    ),
+]
+
+
+class NewTask(BaseModel):
+    """Something for an agent to do."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    description: str = Field(min_length=1)
+    expected_output: str | None = Field(None, min_length=1, description="What the answer should be like.")
+    agent: str | None = Field(None, description="Who does it; absent: the only agent, or whom the manager chooses.")
+    context: list[str] = Field([], description="Names of tasks that must end first; their answers are in the prompt.")
+    name: str | None = Field(None, min_length=1, max_length=256, description="`task_1`, `task_2`, ... when absent.")
+
+
+class NewTeam(BaseModel):
+    """A team, and what it is to do."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "agents": [{"name": "Researcher", "instructions": "You find facts."}, "assistant"],
+                    "tasks": [
+                        {"name": "facts", "description": "Find facts on tea.", "agent": "Researcher"},
+                        {"description": "Write a paragraph.", "agent": "assistant", "context": ["facts"]},
+                    ],
+                    "process": "sequential",
+                }
+            ]
+        },
+    )
+
+    agents: list[str | AgentSpec] = Field(min_length=1, max_length=100, description="Names, or agents of your own.")
+    tasks: list[NewTask] = Field(min_length=1, max_length=1000)
+    process: Literal["sequential", "parallel", "hierarchical"] = "sequential"
+    manager_model: str | None = Field(None, description="Of a hierarchical team: who says who does what.")
+    timeout: float | None = Field(None, gt=0, le=7 * 86400, description="Seconds to the deadline of the whole run.")
+
+    def team(self, agents: list[Agent], caller: Caller) -> AgentTeam:
+        """The team.
+
+        Raises:
+            BadRequest: it cannot work.
+        """
+        tasks = [Task(**{**task.model_dump(), "agent": task.agent and canonical(task.agent)}) for task in self.tasks]
+        return AgentTeam(
+            agents,
+            tasks,
+            self.process,
+            manager_model=self.manager_model,
+            user_id=caller.user,
+            tenant=caller.principal.tenant,
+            settings=caller.gateway.settings,
+        )
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Run a team",
+    responses={
+        200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."},
+        **responses(404, 409),
+    },
+)
+async def run_team(
+    body: NewTeam, caller: Configurer, wait: Wait, idempotency_key: IdempotencyKey = None
+) -> TurnResource:
+    """Accepted for good. Its agents stand alone: each task has a session of its own."""
+    # Only where the agents' fleet and tenant are known; nothing is kept under it.
+    nowhere = caller.session(None)
+    agents = [(await agent_of(caller, nowhere, wanted)).alone() for wanted in body.agents]
+    run = await body.team(agents, caller).asubmit(timeout=body.timeout, idempotency_key=idempotency_key)
+    return await wait.show(run, team_path(run.id), _session(run.id), accepted=True, approvals=False)
+
+
+@router.get("/{run_id}", summary="Look at a run, or wait for its end", responses=responses(404))
+async def get_team_run(run_id: RunId, caller: Reader, wait: Wait) -> TurnResource:
+    """Its result says how each task ended."""
+    run = await _run(caller, run_id)
+    return await wait.show(run, team_path(run.id), _session(run.id), approvals=False)
+
+
+@router.get(
+    "/{run_id}/events", summary="Follow a run", response_class=Response, responses={**STREAM, **responses(404, 409)}
+)
+async def follow_team_run(run_id: RunId, caller: Reader, after: Cursor) -> Response:
+    """`task_started` and `task_ended` among the run's own events."""
+    return await event_stream(await _run(caller, run_id), after)
+
+
+@router.post(
+    "/{run_id}/cancel",
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Cancel a run",
+    responses={200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."}, **responses(404)},
+)
+async def cancel_team_run(run_id: RunId, caller: Writer, wait: Wait) -> TurnResource:
+    """Its tasks too."""
+    run = await _run(caller, run_id)
+    await run.acancel()
+    return await wait.show(run, team_path(run.id), _session(run.id), accepted=True, approvals=False)
+
+
+async def _run(caller: Caller, run_id: str) -> TeamRun:
+    """A run of the caller's.
+
+    Raises:
+        InvalidTurnId: it is no id of a turn. TurnNotFound: it is of no run. SessionOwnerError: it is another user's.
+    """
+    session_id = _session(run_id)
+    if not session_id.startswith(_OF_RUNS):
+        raise TurnNotFound(f"{run_id!r} is no team's run; runs are in sessions `team-...`")
+    if caller.user is not None:
+        context = await caller.session_of(None, session_id).aget_context()
+        # A backend's run has no user: its id is not meant for users, and a session without one is anybody's.
+        if context["created_at"] is not None and context["user_id"] != caller.user:
+            raise SessionOwnerError(f"run {run_id!r} belongs to another user than {caller.user!r}")
+    tenant, settings = caller.principal.tenant, caller.gateway.settings
+    return await TeamRun.aattach(run_id, user_id=caller.user, tenant=tenant, settings=settings)
+
+
+def _session(run_id: str) -> str:
+    return split_turn_id(run_id)[0]

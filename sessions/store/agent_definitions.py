@@ -1,0 +1,67 @@
+"""A tenant's agents in the store: name -> configuration, one hash beside the tenant's state."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from sessions.errors import BadRequest, CorruptRecord
+from sessions.protocol import AgentConfig
+from sessions.store.keys import WIDE_APP, SessionKeys
+from sessions.store.scripts import ScriptRunner, translated
+
+MOST: Final = 1000
+"""Definitions of one tenant; all of them are read to list them."""
+
+
+class AgentDefinitions:
+    """Reads and changes definitions. Each call is one command: a reader sees a definition whole, or not at all."""
+
+    def __init__(self, scripts: ScriptRunner, client: Any, partitions: int) -> None:
+        self._scripts = scripts
+        self._client = client
+        self._partitions = partitions
+
+    async def find(self, tenant: str, name: str) -> AgentConfig | None:
+        """The definition of a name; None where there is none.
+
+        Raises:
+            BackendError: the store did not answer, or what it has cannot be read.
+        """
+        raw = await self._scripts.read("HGET", self._key(tenant), name)
+        return None if raw is None else _load(name, raw)
+
+    async def all(self, tenant: str) -> dict[str, AgentConfig]:
+        """All definitions, by name."""
+        with translated():
+            raw = await self._client.hgetall(self._key(tenant))
+        found = {name.decode(): value for name, value in raw.items()}
+        return {name: _load(name, found[name]) for name in sorted(found)}
+
+    async def put(self, tenant: str, config: AgentConfig) -> bool:
+        """Define an agent, or define it anew; whether the name is new.
+
+        Raises:
+            BadRequest: there are too many. BackendError: the store did not take it.
+        """
+        key = self._key(tenant)
+        with translated():
+            if await self._client.hlen(key) >= MOST and not await self._client.hexists(key, config.name):
+                raise BadRequest(f"the tenant has {MOST:,} agents, the most there may be: delete one first")
+            return bool(await self._client.hset(key, config.name, config.model_dump_json()))
+
+    async def delete(self, tenant: str, name: str) -> bool:
+        """Forget a definition; whether there was one."""
+        with translated():
+            return bool(await self._client.hdel(self._key(tenant), name))
+
+    def _key(self, tenant: str) -> str:
+        return SessionKeys.wide(tenant, WIDE_APP, self._partitions).agents
+
+
+def _load(name: str, raw: bytes) -> AgentConfig:
+    try:
+        return AgentConfig.model_validate_json(raw)
+    except ValidationError as error:
+        raise CorruptRecord(f"the definition of agent {name!r} cannot be read: {error.errors()[0]['msg']}") from error
