@@ -12,7 +12,14 @@ from typing import Any, Final
 import httpx
 import uuid_utils
 
-from sessions.errors import RemoteError, RemoteRefused, RemoteTimeout, RemoteUnavailable, RemoteUnsupported
+from sessions.errors import (
+    RemoteError,
+    RemoteFailed,
+    RemoteRefused,
+    RemoteTimeout,
+    RemoteUnavailable,
+    RemoteUnsupported,
+)
 from sessions.remote.address import Address
 from sessions.remote.exchange import Call, exchange
 from sessions.remote.network import Network, network
@@ -115,7 +122,12 @@ class RemoteServer:
         """Say something to a server that is no gateway, in both dialects. Nothing that may have arrived is repeated."""
         body = {**fields, "message": message, "query": message}
         call = Call("POST", self.address.url, self.sent(idempotency_key=key), json=body, repeatable=False)
-        return _answer(await self.exchange(call, within, trying=_FIRST_SECONDS))
+        response = await self.exchange(call, within, trying=_FIRST_SECONDS)
+        answer = _answer(response)
+        if answer is None:
+            status = response.status_code
+            raise RemoteFailed(f"{self.address} answered {status}, but has no answer; see its log", status=status)
+        return answer
 
     async def api(
         self,
@@ -163,11 +175,15 @@ def _json(response: httpx.Response) -> Any:
         return None
 
 
-def _answer(response: httpx.Response) -> str:
-    """PraisonAI's servers say `response`, the documents' one `content`; else it is the text itself."""
+def _answer(response: httpx.Response) -> str | None:
+    """PraisonAI's servers say `response`, the documents' one `content`; else it is the text itself.
+
+    None is what PraisonAI's say when their model fails.
+    """
     told = _json(response)
     if isinstance(told, dict):
         for name in ("response", "content"):
             if name in told:
-                return told[name] if isinstance(told[name], str) else json.dumps(told[name], ensure_ascii=False)
+                said = told[name]
+                return said if said is None or isinstance(said, str) else json.dumps(said, ensure_ascii=False)
     return told if isinstance(told, str) else response.text

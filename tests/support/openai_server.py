@@ -63,7 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         message = body["messages"][-1]["content"]
         self.server.asked.append(message)
-        if "SLOW" in message:
+        if self.server.down:
+            self._send(503, {"error": {"message": "down for now", "type": "x", "code": None}})
+        elif "SLOW" in message:
             self._wait_for_the_end(message)
         else:
             self._answer(f"you said {message}")
