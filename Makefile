@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODEL ?=
 
-.PHONY: help install check test demo bench chaos format lock clean
+.PHONY: help install check test demo bench chaos browser format lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +38,10 @@ bench: $(READY)  ## the benchmark table (minutes)
 
 chaos: $(READY)  ## the long version of the chaos tests (minutes)
 	SF_PROPERTY_EXAMPLES=500 $(BIN)/python -m pytest tests/chaos tests/properties tests/acceptance -m "" --timeout 900
+
+browser: $(READY)  ## the page of the web examples in a real Chromium (Debian: apt-get install chromium)
+	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "there is no Chromium: install the package chromium" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/integration/test_web_page.py
 
 format: $(READY)  ## bring the code into shape
 	$(BIN)/ruff check --fix .

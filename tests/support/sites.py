@@ -119,8 +119,8 @@ class Visitor:
 class Site:
     """One example's server."""
 
-    def __init__(self, kind: Kind, fleet: Fleet, log: Path, **env: str) -> None:
-        self.port = free_port()
+    def __init__(self, kind: Kind, fleet: Fleet, log: Path, *, port: int | None = None, **env: str) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
         with log.open("wb") as out:
@@ -162,8 +162,15 @@ class Site:
         """What it has said so far."""
         return self._log.read_text(errors="replace")
 
+    def kill(self) -> None:
+        """kill -9, as a crash does; for servers of one process."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """End it with its children, which gunicorn takes down."""
+        if self._process.poll() is not None:
+            return
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(20)

@@ -1,0 +1,180 @@
+"""The page of the web examples in a real browser, by keyboard, while servers and workers die under it.
+
+`make browser` runs these; without a browser they are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.browser import CHROMIUM, Browser, Page, browser
+from tests.support.fleet import Fleet
+from tests.support.servers import Server, free_port, running
+from tests.support.sites import KINDS, Site
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; see `make browser`")
+
+WORDS = "one two three four five six seven eight nine ten"
+LAST = "[...document.querySelectorAll('article')].at(-1)?.textContent"
+STATE = "document.querySelector('#state').textContent"
+IDLE = "!document.querySelector('#send').disabled"
+NAMES = ("fastapi", "flask-gunicorn", "django-gunicorn")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A fleet whose workers may be killed."""
+    folder = tmp_path_factory.mktemp("page")
+    with running(Server(folder / "server")) as server:
+        fleet = Fleet(folder, server, {"SESSIONFLEET_LEASE": "1"})
+        try:
+            fleet.start("page1")
+            fleet.ready()
+            yield fleet
+        finally:
+            fleet.close()
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests."""
+    with browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A page of its own for each test; no script on it may fail."""
+    with chromium.page() as opened:
+        yield opened
+        assert opened.complaints == []
+
+
+@pytest.fixture(scope="module")
+def sites(shop: Fleet) -> Iterator[dict[str, Site]]:
+    """One of each framework."""
+    started = {name: Site(KINDS[name], shop, shop.folder / f"{name}.log") for name in NAMES}
+    try:
+        for site in started.values():
+            site.ready()
+        yield started
+    finally:
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(Site.stop, started.values()))
+
+
+@pytest.fixture
+def start(shop: Fleet, tmp_path: Path) -> Iterator[Callable[[int], Site]]:
+    """Starts a site that the test may kill, on a port of its choice."""
+    made: list[Site] = []
+
+    def make(port: int) -> Site:
+        made.append(Site(KINDS["fastapi"], shop, tmp_path / f"{len(made)}.log", port=port).ready())
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.stop()
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep a picture for people to look at, where SF_TEST_PICTURES names a folder."""
+    if folder := os.environ.get("SF_TEST_PICTURES"):
+        page.screenshot(Path(folder) / f"{name}.png")
+
+
+def say(page: Page, text: str) -> None:
+    """Type a message and send it, by keyboard alone: the field has the focus."""
+    page.until(f"{IDLE} && document.activeElement.id === 'message'")
+    page.type(text)
+    page.press("Enter")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_conversation_by_keyboard(page: Page, sites: dict[str, Site], name: str) -> None:
+    """Typed, sent by Enter, streamed, with the tool that was called; Escape stops an answer; a phone shows it all."""
+    page.resize(1000, 700)
+    page.open(sites[name].url)
+    say(page, f'CALL look_up({{"query": "tides"}})\nSAY {WORDS}\nPACE 0.05')
+    page.until(f"{LAST}.includes('two three') && !{LAST}.includes('ten')")
+    page.until(f"{IDLE} && {LAST}.endsWith('{WORDS}')")
+    assert page.js(LAST).startswith('look_up({"query":"tides"}) → tides found')
+    assert page.js("document.querySelectorAll('article').length") == 2
+    picture(page, f"{name}-desktop")
+    say(page, "SLEEP 60")
+    page.until(f"!document.querySelector('#stop').hidden && {STATE} === 'answering'")
+    page.press("Escape")
+    page.until(f"{IDLE} && {LAST}.includes('cancelled')")
+    page.resize(360, 640, phone=True)
+    assert page.js("document.documentElement.scrollWidth <= innerWidth")
+    picture(page, f"{name}-phone")
+
+
+def test_a_page_that_is_loaded_again_goes_on(page: Page, sites: dict[str, Site]) -> None:
+    """In mid-turn: the answer is whole and comes once; what was said before is there; nothing was sent twice."""
+    page.open(sites["flask-gunicorn"].url)
+    say(page, "SAY before")
+    page.until(f"{IDLE} && {LAST} === 'before'")
+    say(page, f"SAY {WORDS}\nPACE 0.2")
+    page.until(f"{LAST}.includes('two')")
+    page.reload()
+    page.until(f"document.querySelectorAll('article').length === 4 && {IDLE} && {LAST} === {json.dumps(WORDS)}")
+    page.reload()
+    page.until(f"document.querySelectorAll('article').length === 4 && {IDLE} && {LAST} === {json.dumps(WORDS)}")
+
+
+def test_a_worker_that_dies_costs_no_word(page: Page, sites: dict[str, Site], shop: Fleet) -> None:
+    """What the dead worker had begun is taken back, what it had finished stays, and the answer is whole."""
+    page.open(sites["fastapi"].url)
+    message = f'CALL look_up({{"query": "tides"}})\nSAY {WORDS}\nPACE 0.3'
+    say(page, message)
+    page.until(f"{LAST}.includes('two')")
+    for worker in shop.workers:
+        if worker.alive:
+            worker.kill()
+    shop.start(f"page{len(shop.workers) + 1}")
+    page.until(f"{LAST}.includes('begun again') && !{LAST}.includes('two')")
+    picture(page, "reset")
+    page.until(f"{IDLE} && {LAST}.endsWith('{WORDS}')")
+    assert page.js(LAST).count("one") == 1
+    assert page.js(LAST).startswith('look_up({"query":"tides"}) → tides found')
+
+
+def test_a_server_that_goes_is_waited_for(page: Page, start: Callable[[int], Site]) -> None:
+    """Killed in mid-stream, and started again: the page comes back behind its last event, with no word lost or doubled.
+
+    A message that is sent while nobody is there is sent until somebody is.
+    """
+    site = start(free_port())
+    page.open(site.url)
+    say(page, f"SAY {WORDS}\nPACE 0.3")
+    page.until(f"{LAST}.includes('two')")
+    site.kill()
+    page.until(f"{STATE}.includes('connection lost')")
+    again = start(site.port)
+    page.until(f"{IDLE} && {LAST} === {json.dumps(WORDS)}")
+    again.kill()
+    say(page, "SAY late")
+    page.until(f"{STATE}.includes('no connection')")
+    start(site.port)
+    page.until(f"{IDLE} && {LAST} === 'late'")
+    assert page.js("fetch(`/chats/${location.hash.slice(1)}/messages`).then(r => r.json()).then(m => m.length)") == 4
+
+
+def test_somebody_elses_chat_is_refused(page: Page, sites: dict[str, Site]) -> None:
+    """With the chat's address and cookies of one's own: the page says why, and shows nothing."""
+    page.open(sites["django-gunicorn"].url)
+    say(page, "SAY secret")
+    page.until(f"{IDLE} && {LAST} === 'secret'")
+    address = page.js("location.href")
+    page.command("Network.clearBrowserCookies")
+    page.reload()
+    page.until(f"{STATE}.includes('belongs to another user')")
+    assert page.js("location.href") == address
+    assert page.js("document.querySelectorAll('article').length") == 0
