@@ -80,7 +80,10 @@ class Portal:
     def _check_usable(self, work: Coroutine[Any, Any, Any]) -> None:
         if not self.usable:
             work.close()
-            raise RuntimeError("the client of this process is closed: the process is ending")
+            raise RuntimeError(
+                "this client is closed: its process is ending, or it is that of a parent process. In a forked child, "
+                "take turns and operations anew from their session"
+            )
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """Iterate an async iterator from a plain thread."""

@@ -8,8 +8,10 @@ The process holds nothing of a conversation: the next request may reach another 
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,13 +21,17 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from starlette.middleware.sessions import SessionMiddleware
 
-from sessions import Agent, Session, SessionfleetError, Turn, errors, sse
+from sessions import Agent, Session, SessionfleetError, Turn, errors, sse, verify_webhook
 
 PAGE = Path(__file__).parents[1] / "web_page"
 TOOLS = os.environ.get("CHAT_TOOLS", "").split()  # names of tools that the workers know
+LOG = logging.getLogger("uvicorn.error")
+WEBHOOK_URL = os.environ.get("WEBHOOK_URL")  # where workers reach `/webhooks` of this site; None: they tell nobody
+WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "")  # what `sessionfleet keys webhook` prints
 
 STATUS_OF: dict[type[Exception], int] = {  # the first that fits
     errors.MessageTooLarge: 413,
+    errors.InvalidWebhook: 400,
     errors.BadRequest: 422,
     errors.SessionOwnerError: 403,
     errors.TurnNotFound: 404,
@@ -49,7 +55,10 @@ app.mount("/page", StaticFiles(directory=PAGE))
 async def refuse(_: Request, error: SessionfleetError) -> JSONResponse:
     """What a request is told that could not be done."""
     status = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
-    text = str(error) if status < 500 else "not possible now; try again shortly"  # addresses stay in the log
+    text = str(error)
+    if status >= 500:  # who runs the site reads why, visitors need not
+        LOG.error("request failed: %s", error)
+        text = "not possible now; try again shortly"
     return JSONResponse({"error": text}, status, {"Retry-After": "2"} if status in (429, 503) else None)
 
 
@@ -82,7 +91,9 @@ async def post_message(
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> dict[str, str]:
     """Take a message. Sent twice with the same key, by a double click or a retry, it is one turn."""
-    turn = await assistant(chat, user).asubmit(body.message, stream=True, idempotency_key=idempotency_key)
+    turn = await assistant(chat, user).asubmit(
+        body.message, stream=True, idempotency_key=idempotency_key, webhook=WEBHOOK_URL
+    )
     response.headers["Location"] = f"/chats/{chat}/turns/{turn.id}"
     return {"turn": turn.id}
 
@@ -128,6 +139,23 @@ async def events(
 async def cancel(chat: str, turn_id: str, user: Visitor) -> dict[str, str]:
     """Stop a turn at its worker."""
     return {"status": await (await turn_of(chat, turn_id, user)).acancel()}
+
+
+@app.post("/webhooks", status_code=204)
+async def told(request: Request) -> None:
+    """A turn has ended, and a worker says so, at least once: only the first time counts."""
+    payload = verify_webhook(WEBHOOK_SECRET, request.headers, await request.body())
+    ended = {"turn": payload["data"]["turn_id"], "type": payload["type"]}
+    session = Session(payload["data"]["session_id"])  # no visitor asks: the signature says who does
+    with suppress(errors.StateConflict):  # noted before; in earnest a unique column of your database
+        await session.acompare_and_set_state(f"told:{request.headers['webhook-id']}", None, ended)
+
+
+@app.get("/chats/{chat}/told")
+async def what_was_told(chat: str, user: Visitor) -> list[dict[str, str]]:
+    """What workers have told of a chat."""
+    state = await Session(chat, user_id=user).aget_state()
+    return [value for key, value in state.items() if key.startswith("told:")]
 
 
 def assistant(chat: str, user: str) -> Agent:

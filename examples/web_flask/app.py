@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from flask import Flask, Response, request, send_from_directory, session
 from flask.typing import ResponseReturnValue
 
-from sessions import Agent, Session, SessionfleetError, Turn, errors, sse
+from sessions import Agent, Session, SessionfleetError, Turn, errors, sse, verify_webhook
 
 PAGE = Path(__file__).parents[1] / "web_page"
 TOOLS = os.environ.get("CHAT_TOOLS", "").split()  # names of tools that the workers know
+WEBHOOK_URL = os.environ.get("WEBHOOK_URL")  # where workers reach `/webhooks` of this site; None: they tell nobody
+WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "")  # what `sessionfleet keys webhook` prints
 
 STATUS_OF: dict[type[Exception], int] = {  # the first that fits
     errors.MessageTooLarge: 413,
+    errors.InvalidWebhook: 400,
     errors.BadRequest: 422,
     errors.SessionOwnerError: 403,
     errors.TurnNotFound: 404,
@@ -36,7 +40,7 @@ app.config.update(
     SECRET_KEY=os.environ["SECRET_KEY"],  # one for all processes, or they do not know each other's visitors
     SESSION_COOKIE_SAMESITE="Lax",  # other sites' pages cannot post in a visitor's name
     SESSION_COOKIE_SECURE="SECURE_COOKIES" in os.environ,  # set it where the browser speaks https
-    MAX_CONTENT_LENGTH=1 << 20,
+    MAX_CONTENT_LENGTH=10 << 20,  # a webhook has the whole answer
 )
 
 
@@ -44,7 +48,10 @@ app.config.update(
 def refuse(error: SessionfleetError) -> ResponseReturnValue:
     """What a request is told that could not be done."""
     status = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
-    text = str(error) if status < 500 else "not possible now; try again shortly"  # addresses stay in the log
+    text = str(error)
+    if status >= 500:  # who runs the site reads why, visitors need not
+        app.logger.error("request failed: %s", error)
+        text = "not possible now; try again shortly"
     return {"error": text}, status, {"Retry-After": "2"} if status in (429, 503) else {}
 
 
@@ -60,7 +67,8 @@ def post_message(chat: str) -> ResponseReturnValue:
     """Take a message. Sent twice with the same key, by a double click or a retry, it is one turn."""
     body = request.get_json()  # refuses what is not sent as JSON: a form of another site cannot do that
     message = body.get("message") if isinstance(body, dict) else None
-    turn = assistant(chat).submit(message, stream=True, idempotency_key=request.headers.get("Idempotency-Key"))
+    key = request.headers.get("Idempotency-Key")
+    turn = assistant(chat).submit(message, stream=True, idempotency_key=key, webhook=WEBHOOK_URL)
     return {"turn": turn.id}, 202, {"Location": f"/chats/{chat}/turns/{turn.id}"}
 
 
@@ -98,6 +106,24 @@ def events(chat: str, turn_id: str) -> ResponseReturnValue:
 def cancel(chat: str, turn_id: str) -> ResponseReturnValue:
     """Stop a turn at its worker."""
     return {"status": turn_of(chat, turn_id).cancel()}, 202
+
+
+@app.post("/webhooks")
+def told() -> ResponseReturnValue:
+    """A turn has ended, and a worker says so, at least once: only the first time counts."""
+    payload = verify_webhook(WEBHOOK_SECRET, request.headers, request.get_data())
+    ended = {"turn": payload["data"]["turn_id"], "type": payload["type"]}
+    of = Session(payload["data"]["session_id"])  # no visitor asks: the signature says who does
+    with suppress(errors.StateConflict):  # noted before; in earnest a unique column of your database
+        of.compare_and_set_state(f"told:{request.headers['webhook-id']}", None, ended)
+    return "", 204
+
+
+@app.get("/chats/<chat>/told")
+def what_was_told(chat: str) -> ResponseReturnValue:
+    """What workers have told of a chat."""
+    state = Session(chat, user_id=visitor()).get_state()
+    return [value for key, value in state.items() if key.startswith("told:")]
 
 
 def visitor() -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import re
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -150,71 +146,11 @@ def test_the_code_of_the_pages_runs(shop: Fleet, name: str) -> None:
     run(shop, shop.folder / name)
 
 
-class Browser:
-    """Calls the ASGI application as a server does."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def ask(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
-        """The status and body of a response."""
-        sent: list[dict[str, Any]] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body.encode()}
-
-        async def send(message: dict[str, Any]) -> None:
-            sent.append(message)
-
-        pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-        await self._app({"type": "http", "method": method, "path": path, "headers": pairs}, receive, send)
-        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent).decode()
-
-
 def test_every_block_of_python_has_a_name() -> None:
     """A block without one would not be run."""
     for page in _PAGES:
         text = page.read_text()
         assert text.count("```python\n") == len(_BLOCK.findall(text)), page.name
-
-
-def test_a_web_backend_submits_streams_and_goes_on_behind_a_cursor(
-    shop: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`examples/web_backend.py`, driven without a server in between."""
-    from broker_config.settings import load_settings
-
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    monkeypatch.setenv("REDIS_URL", shop.server.url)
-    load_settings.cache_clear()
-    import web_backend
-
-    async def visit() -> None:
-        browser, session = Browser(web_backend.app), uuid.uuid4().hex
-        status, body = await browser.ask("POST", f"/sessions/{session}/turns", "My name is Bob", idempotency_key="1")
-        turn = json.loads(body)["turn"]
-        assert status == 202
-        again = await browser.ask("POST", f"/sessions/{session}/turns", "My name is Bob", idempotency_key="1")
-        assert json.loads(again[1])["turn"] == turn
-        status, stream = await browser.ask("GET", f"/sessions/{session}/turns/{turn}/events")
-        items = stream.strip().split("\n\n")
-        assert "event: ended" in items[-1]
-        cursor = items[1].splitlines()[0].removeprefix("id: ")
-        _, rest = await browser.ask("GET", f"/sessions/{session}/turns/{turn}/events", last_event_id=cursor)
-        assert rest.strip().split("\n\n") == items[2:]
-        status, body = await browser.ask("GET", f"/sessions/{session}/turns/{turn}")
-        assert (status, "Bob" in body) == (200, True)
-        assert (await browser.ask("POST", "/sessions/..x/turns", "hello"))[0] == 400
-        assert (await browser.ask("POST", f"/sessions/{session}/turns", "other", idempotency_key="1"))[0] == 409
-
-    from sessions.client import get_client
-
-    try:
-        asyncio.run(visit())
-    finally:
-        client = get_client()
-        client.portal.call(client.aclose())
-        load_settings.cache_clear()
 
 
 @pytest.mark.slow

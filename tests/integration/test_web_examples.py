@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import httpx
 import pytest
 
+from broker_config.webhook_secrets import new_secret, parse_secret, secret_text
+from sessions.webhooks import signed_headers, tenant_secrets
 from tests.support.fleet import Fleet
-from tests.support.servers import Server, running
-from tests.support.sites import KINDS, Site, Visitor
+from tests.support.servers import Server, free_port, running
+from tests.support.sites import KINDS, TRIALS, Site, Visitor
 from tests.support.waiting import wait_until
 
 WORDS = "one two three four five six seven eight"
@@ -22,7 +27,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A fleet whose workers may be killed; a dead one's turns go on after a second."""
     folder = tmp_path_factory.mktemp("web")
     with running(Server(folder / "server")) as server:
-        fleet = Fleet(folder, server, {"SESSIONFLEET_LEASE": "1"})
+        env = {"SESSIONFLEET_WEBHOOK_SECRETS": new_secret(), "SESSIONFLEET_ALLOWED_HOSTS": "127.0.0.1"}
+        fleet = Fleet(folder, server, {**env, "SESSIONFLEET_LEASE": "1"})
         try:
             fleet.start("web1")
             fleet.start("web2")
@@ -35,7 +41,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 @pytest.fixture(scope="module")
 def sites(shop: Fleet) -> Iterator[dict[str, Site]]:
     """All of them, by name."""
-    started = {name: Site(kind, shop, shop.folder / f"{name}.log") for name, kind in KINDS.items()}
+    env = {"WEBHOOK_SECRET": secret_of(shop)}
+    started = {name: Site(kind, shop, shop.folder / f"{name}.log", **env) for name, kind in KINDS.items()}
     try:
         for site in started.values():
             site.ready()
@@ -49,6 +56,11 @@ def sites(shop: Fleet) -> Iterator[dict[str, Site]]:
 def site(request: pytest.FixtureRequest, sites: dict[str, Site]) -> Site:
     """One of them."""
     return sites[request.param]
+
+
+def secret_of(fleet: Fleet) -> str:
+    """What `sessionfleet keys webhook` prints."""
+    return secret_text(tenant_secrets(fleet.settings, fleet.settings.tenant)[0])
 
 
 def cid() -> str:
@@ -195,6 +207,42 @@ def test_a_browser_that_goes_leaves_nothing(shop: Fleet, site: Site) -> None:
         wait_until(lambda: store.hget(key, "readers") == b"", description="nobody is listed as a reader")
     assert visitor.get(turn).status_code == 202, "which is not because it ended"
     visitor.post(f"{turn}/cancel")
+
+
+def test_a_site_is_told_of_the_end_of_each_turn(shop: Fleet, site: Site) -> None:
+    """A worker posts to `/webhooks`; what comes twice counts once, and what nobody signed not at all."""
+    visitor, chat = Visitor(site), cid()
+    turn = visitor.say(chat, "SAY hello").rpartition("/")[2]
+    notes = wait_until(lambda: visitor.get(f"/chats/{chat}/told").json(), description="the site was told")
+    assert notes == [{"turn": turn, "type": "turn.succeeded"}]
+
+    def tell(message_id: str, secret: str) -> int:
+        body = json.dumps({"type": "turn.again", "data": {"session_id": chat, "turn_id": turn}}).encode()
+        headers = signed_headers([parse_secret(secret)], message_id, body)
+        return httpx.post(f"{site.url}/webhooks", content=body, headers=headers).status_code
+
+    assert [tell("msg_1", secret_of(shop)) for _ in range(2)] == [204, 204]
+    assert tell("msg_2", new_secret()) == 400
+    assert httpx.post(f"{site.url}/webhooks", json={}).status_code == 400
+    told = visitor.get(f"/chats/{chat}/told").json()
+    assert sorted(note["type"] for note in told) == ["turn.again", "turn.succeeded"]
+    assert Visitor(site).get(f"/chats/{chat}/told").status_code == 403
+
+
+def test_a_store_that_is_down_is_said_so(shop: Fleet, tmp_path: Path) -> None:
+    """503 and when to try again, and nothing of the store's address. On the development servers of the frameworks."""
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    started = [Site(kind, shop, tmp_path / f"{name}.log", REDIS_URL=nowhere) for name, kind in TRIALS.items()]
+    try:
+        for site in started:
+            visitor = Visitor(site.ready())
+            refused = visitor.post(f"/chats/{cid()}/messages", {"message": "hello"})
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+            assert refused.json() == {"error": "not possible now; try again shortly"}
+            assert nowhere.partition("//")[2].partition("/")[0] in site.log, "who runs the site reads where"
+    finally:
+        for site in started:
+            site.stop()
 
 
 def test_many_readers_of_one_process(sites: dict[str, Site]) -> None:

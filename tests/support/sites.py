@@ -32,11 +32,20 @@ class Kind:
 
 
 GUNICORN = ("gunicorn", "-c", "gunicorn.conf.py", "--bind", "127.0.0.1:{port}", "--no-control-socket")
+UVICORN = ("uvicorn", "--port", "{port}", "--timeout-graceful-shutdown", "1")
 KINDS = {
-    "fastapi": Kind("web_fastapi", ("uvicorn", "app:app", "--port", "{port}", "--timeout-graceful-shutdown", "1")),
+    "fastapi": Kind("web_fastapi", (*UVICORN, "app:app")),
     "fastapi-gunicorn": Kind("web_fastapi", (*GUNICORN, "tests.support.preforked:asgi"), "app:app"),
     "flask-gunicorn": Kind("web_flask", (*GUNICORN, "tests.support.preforked:wsgi"), "app:app"),
     "django-gunicorn": Kind("web_django", (*GUNICORN, "tests.support.preforked:wsgi"), "chat.wsgi:application"),
+    "django-asgi": Kind("web_django", (*UVICORN, "chat.asgi:application")),
+}
+
+# As somebody tries them out, on the development servers of their frameworks.
+TRIALS = {
+    "fastapi": KINDS["fastapi"],
+    "flask": Kind("web_flask", ("flask", "run", "--port", "{port}")),
+    "django": Kind("web_django", ("manage", "runserver", "--noreload", "{port}")),
 }
 
 
@@ -137,6 +146,7 @@ class Site:
                 "SECRET_KEY": "a secret of this test",
                 "CHAT_TOOLS": "look_up linger",
                 "SESSIONFLEET_MESSAGE_LIMIT_BYTES": "10000",
+                **({"WEBHOOK_URL": f"{self.url}/webhooks"} if "WEBHOOK_SECRET" in env else {}),
                 "SF_TEST_APP": kind.wrapped,
                 "PYTHONPATH": os.pathsep.join((str(ROOT), str(folder))),
                 **env,

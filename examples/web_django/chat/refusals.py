@@ -1,13 +1,16 @@
 """What a request is told that could not be done."""
 
+import logging
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from sessions import SessionfleetError, errors
 
+LOG = logging.getLogger("django.request")
 STATUS_OF: dict[type[Exception], int] = {  # the first that fits
     errors.MessageTooLarge: 413,
+    errors.InvalidWebhook: 400,
     errors.BadRequest: 422,
     errors.SessionOwnerError: 403,
     errors.TurnNotFound: 404,
@@ -32,6 +35,9 @@ class RefusalMiddleware:
         if not isinstance(error, SessionfleetError):
             return None
         status = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
-        text = str(error) if status < 500 else "not possible now; try again shortly"  # addresses stay in the log
+        text = str(error)
+        if status >= 500:  # who runs the site reads why, visitors need not
+            LOG.error("request failed: %s", error)
+            text = "not possible now; try again shortly"
         headers = {"Retry-After": "2"} if status in (429, 503) else {}
         return JsonResponse({"error": text}, status=status, headers=headers)

@@ -23,3 +23,12 @@ TIME_ZONE = "UTC"
 
 PAGE = Path(__file__).parents[2] / "web_page"
 CHAT_TOOLS = os.environ.get("CHAT_TOOLS", "").split()  # names of tools that the workers know
+WEBHOOK_URL = os.environ.get("WEBHOOK_URL")  # where workers reach `/webhooks` of this site; None: they tell nobody
+WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "")  # what `sessionfleet keys webhook` prints
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 << 20  # a webhook has the whole answer
+LOGGING = {  # without DEBUG Django says nothing on the console
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+}

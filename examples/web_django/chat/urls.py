@@ -13,4 +13,6 @@ urlpatterns = [
     path("chats/<chat>/turns/<turn_id>", views.answer),
     path("chats/<chat>/turns/<turn_id>/events", views.events),
     path("chats/<chat>/turns/<turn_id>/cancel", views.cancel),
+    path("chats/<chat>/told", views.what_was_told),
+    path("webhooks", views.told),
 ]

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import uuid
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
-from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from sessions import Agent, Session, Turn, errors, sse
+from sessions import Agent, Session, Turn, errors, sse, verify_webhook
 
 
 @require_GET
@@ -39,7 +40,9 @@ def messages(request: HttpRequest, chat: str) -> HttpResponse:
 def _post_message(request: HttpRequest, chat: str) -> HttpResponse:
     """Sent twice with the same key, by a double click or a retry, a message is one turn."""
     key = request.headers.get("Idempotency-Key")
-    turn = assistant(request, chat).submit(message_in(request), stream=True, idempotency_key=key)
+    turn = assistant(request, chat).submit(
+        message_in(request), stream=True, idempotency_key=key, webhook=settings.WEBHOOK_URL
+    )
     return JsonResponse({"turn": turn.id}, status=202, headers={"Location": f"/chats/{chat}/turns/{turn.id}"})
 
 
@@ -66,10 +69,40 @@ def events(request: HttpRequest, chat: str, turn_id: str) -> HttpResponse | Stre
     return StreamingHttpResponse(pieces, content_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
 
+@require_GET
+async def events_async(request: HttpRequest, chat: str, turn_id: str) -> HttpResponse | StreamingHttpResponse:
+    """The same under ASGI, where it holds no thread."""
+    after = request.headers.get("Last-Event-ID") or request.GET.get("after")
+    turn = await Session(chat, user_id=visitor(request)).aturn(turn_id)
+    pieces = await turn.asse(after=after)
+    if pieces is None:
+        return HttpResponse(status=204)
+    return StreamingHttpResponse(pieces, content_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+
+
 @require_POST
 def cancel(request: HttpRequest, chat: str, turn_id: str) -> HttpResponse:
     """Stop a turn at its worker."""
     return JsonResponse({"status": turn_of(request, chat, turn_id).cancel()}, status=202)
+
+
+@csrf_exempt  # a worker has no token; the signature says who asks
+@require_POST
+def told(request: HttpRequest) -> HttpResponse:
+    """A turn has ended, and a worker says so, at least once: only the first time counts."""
+    payload = verify_webhook(settings.WEBHOOK_SECRET, request.headers, request.body)
+    ended = {"turn": payload["data"]["turn_id"], "type": payload["type"]}
+    session = Session(payload["data"]["session_id"])
+    with suppress(errors.StateConflict):  # noted before; in earnest a unique column of your database
+        session.compare_and_set_state(f"told:{request.headers['webhook-id']}", None, ended)
+    return HttpResponse(status=204)
+
+
+@require_GET
+def what_was_told(request: HttpRequest, chat: str) -> HttpResponse:
+    """What workers have told of a chat."""
+    state = Session(chat, user_id=visitor(request)).get_state()
+    return JsonResponse([value for key, value in state.items() if key.startswith("told:")], safe=False)
 
 
 def visitor(request: HttpRequest) -> str:

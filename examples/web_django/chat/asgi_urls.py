@@ -1,0 +1,7 @@
+"""Which address is whose under ASGI: the stream is async, all others are views in threads as before."""
+
+from django.urls import path
+
+from chat import urls, views
+
+urlpatterns = [path("chats/<chat>/turns/<turn_id>/events", views.events_async), *urls.urlpatterns]
