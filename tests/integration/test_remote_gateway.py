@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from sessions.errors import (
     IdempotencyConflict,
     InvalidTurnId,
     ModelError,
+    RemoteAuthError,
     RemoteTimeout,
     ResultTimeout,
     SessionBusy,
@@ -27,8 +32,9 @@ from sessions.errors import (
     UnknownTool,
 )
 from tests.support.fleet import Fleet
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import GatewayProcess, running_gateway
 from tests.support.remote_servers import BrokenWay, Reply, broken_way
+from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
 Open = Callable[..., Session]
@@ -282,6 +288,40 @@ def test_a_gateway_that_is_killed_and_comes_back(fleet: Fleet, gateway_process: 
         assert seen == list(turn.events())
     finally:
         own.stop()
+
+
+# --- credentials ------------------------------------------------------------------------------------------
+
+
+def made_key(server: Server, *options: str) -> str:
+    """An API key of the gateway's, made as a person does."""
+    command = [sys.executable, "-m", "sessions.cli.main", "keys", "api", "create", *options]
+    env = {**os.environ, "REDIS_URL": server.url}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_gateway_that_asks_who_one_is(new_server: Server, tmp_path: Path) -> None:
+    """Without a credential, with a wrong one, with one that lacks a right, and with a good one in each form."""
+    ann, backend = made_key(new_server, "--user", "ann"), made_key(new_server, "--act-for-users")
+    with running_gateway(new_server, tmp_path, SESSIONFLEET_GATEWAY_AUTH="on") as gateway:
+        url = f"{gateway.url}/agent"
+        for headers in ({}, {"Authorization": "Bearer nonsense"}):
+            with pytest.raises(RemoteAuthError, match=r"401 Unauthorized: .*give credentials with headers=") as caught:
+                Session(agent_url=url, headers=headers).set_state("k", 1)
+            assert isinstance(caught.value, PermissionError)
+            assert caught.value.problem["type"] == "urn:sessionfleet:error:Unauthenticated"
+        mine = Session("s", agent_url=url, headers={"X-API-Key": ann})
+        mine.set_state("k", 1)
+        assert Session("s", agent_url=url.replace("//", f"//any:{ann}@")).get_state() == {"k": 1}
+        for options in ({}, {"user_id": "ann"}):
+            session = Session("s", agent_url=url, headers={"Authorization": f"Bearer {backend}"}, **options)
+            assert session.get_state() == {"k": 1}
+        with pytest.raises(SessionOwnerError):
+            Session("s", "bob", agent_url=url, headers={"Authorization": f"Bearer {backend}"}).get_state()
+        with pytest.raises(RemoteAuthError, match=r"403 Forbidden: you are not 'bob'.*they do not allow this"):
+            Session("s", "bob", agent_url=url, headers={"X-API-Key": ann}).get_state()
+        with pytest.raises(RemoteAuthError, match="'configure'"):
+            mine.Agent("A", instructions="mine").submit("x")
 
 
 # --- a person in the middle ---------------------------------------------------------------------------------

@@ -1,0 +1,85 @@
+"""Remote sessions without a server: addresses, what answers mean, how long to pause."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+
+from sessions import errors
+from sessions.remote.address import Address
+from sessions.remote.problems import error_of, retry_after
+
+
+@pytest.mark.parametrize(
+    ("given", "url", "api", "agent"),
+    [
+        ("host:8000/agent", "http://host:8000/agent", "http://host:8000/v1/x", "assistant"),
+        ("https://h/agent/", "https://h/agent/", "https://h/v1/x", "assistant"),
+        ("https://h/pre/agent/clerk", "https://h/pre/agent/clerk", "https://h/pre/v1/x", "clerk"),
+        ("h/agent/travel%20desk?a=1", "http://h/agent/travel%20desk", "http://h/v1/x", "travel desk"),
+        ("h", "http://h", "http://h/v1/x", "assistant"),
+        ("http://[::1]:8000/agent", "http://[::1]:8000/agent", "http://[::1]:8000/v1/x", "assistant"),
+    ],
+)
+def test_an_address_says_where_the_api_is(given: str, url: str, api: str, agent: str) -> None:
+    """Behind what stands before `/agent`."""
+    address = Address.of(given)
+    assert (str(address), str(address.api("/x")), address.agent) == (url, api, agent)
+
+
+def test_what_stands_before_the_at_is_shown_nowhere() -> None:
+    """Nor in the error of an address that is none."""
+    address = Address.of("http://any:s3cret@host/agent")
+    assert address.credentials is not None
+    assert "s3cret" not in f"{address} {address.url} {address.base} {address.health} {address.origin}"
+    with pytest.raises(errors.BadRequest) as caught:
+        Address.of("http://any:s3cret@host:port/agent")
+    assert "s3cret" not in str(caught.value)
+
+
+def problem(kind: str, status: int, **more: object) -> httpx.Response:
+    """An answer of a gateway."""
+    body = {"type": kind, "title": "T", "status": status, "detail": "said so", "request_id": "r1", **more}
+    return httpx.Response(status, json=body, headers={"Content-Type": "application/problem+json"})
+
+
+@pytest.mark.parametrize("kind", ["SessionBusy", "StateConflict", "TurnNotFound", "StoreUnavailable", "ModelError"])
+def test_a_problem_that_names_a_class_is_that_class(kind: str) -> None:
+    """With the gateway's own words, its status and its problem."""
+    error = error_of(problem(f"urn:sessionfleet:error:{kind}", 409), "http://h/agent")
+    assert type(error) is getattr(errors, kind)
+    assert str(error) == "said so"
+    assert (error.detail["status"], error.detail["problem"]["request_id"]) == (409, "r1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "expected"),
+    [
+        ("urn:sessionfleet:error:Unauthenticated", 401, errors.RemoteAuthError),
+        ("urn:sessionfleet:error:Forbidden", 403, errors.RemoteAuthError),
+        ("urn:sessionfleet:error:TooManyRequests", 429, errors.RemoteRefused),
+        ("urn:sessionfleet:error:NoSuchClass", 404, errors.RemoteRefused),
+        ("urn:sessionfleet:error:turn_error", 500, errors.RemoteFailed),
+        ("urn:sessionfleet:error:Any", 500, errors.RemoteFailed),
+        ("about:blank", 500, errors.RemoteFailed),
+    ],
+)
+def test_a_problem_of_the_gateway_itself_is_a_remote_error(kind: str, status: int, expected: type[Exception]) -> None:
+    """As is one of a class that this version does not know; with the request's id, to ask for help with."""
+    error = error_of(problem(kind, status), "http://h/agent")
+    assert type(error) is expected
+    assert "said so (request r1)" in str(error)
+
+
+def test_pauses_are_read_in_seconds_and_as_dates() -> None:
+    """Nonsense is no pause."""
+
+    def pause(value: str) -> float:
+        return retry_after(httpx.Response(503, headers={"Retry-After": value}))
+
+    assert pause("7") == 7
+    assert 50 < pause(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)) <= 60
+    assert (pause("soon"), pause("-3"), retry_after(httpx.Response(503))) == (0, 0, 0)
