@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.fleet import ROOT, Fleet
+from tests.support.gateway import GatewayProcess, running_gateway
 from tests.support.servers import Server, running
 
 EXAMPLES = ROOT / "examples"
 _BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.M | re.S)
 
 
-_PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("tools", "sessions", "teams", "retrieval")))
+_GUIDES = ("tools", "sessions", "teams", "retrieval", "remote")
+_PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _GUIDES))
+_GATEWAY = "http://127.0.0.1:8000"
 _IMPORTED = ("_tools.py", "_agents.py")
 
 
@@ -28,26 +31,39 @@ def page_files() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server of the fleet."""
+    with running(Server(tmp_path_factory.mktemp("store"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gateway(store: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """The gateway of the fleet; on the pages it is at 127.0.0.1:8000."""
+    with running_gateway(store, tmp_path_factory.mktemp("gateway"), SESSIONFLEET_GATEWAY_AUTH="off") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def shop(store: Server, gateway: GatewayProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two workers with the offline model and the tools of the examples and of the pages."""
     folder = tmp_path_factory.mktemp("pages")
     for name, text in page_files().items():
-        (folder / name).write_text(text)
+        (folder / name).write_text(text.replace(_GATEWAY, gateway.url))
     modules = [name.removesuffix(".py") for name in page_files() if name.endswith(_IMPORTED)]
     environment = {
         "SESSIONFLEET_MODEL": "offline",
         "SESSIONFLEET_IMPORTS": ",".join(["shop_tools", *modules]),
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, EXAMPLES / "tools_example", folder))),
     }
-    with running(Server(folder / "server")) as server:
-        fleet = Fleet(folder, server, environment)
-        try:
-            fleet.start("shop1")
-            fleet.start("shop2")
-            fleet.ready()
-            yield fleet
-        finally:
-            fleet.close()
+    fleet = Fleet(folder, store, environment)
+    try:
+        fleet.start("shop1")
+        fleet.start("shop2")
+        fleet.ready()
+        yield fleet
+    finally:
+        fleet.close()
 
 
 def run(fleet: Fleet, script: Path, *arguments: str) -> str:
@@ -138,6 +154,15 @@ def test_an_assistant_goes_on_where_it_was(shop: Fleet) -> None:
     again = run(shop, script)
     assert again.startswith("Restored previous session\ncalendar: unchanged\n")
     assert "checkpoint 2 with 8 messages" in again
+
+
+def test_a_session_behind_a_server(shop: Fleet, gateway: GatewayProcess) -> None:
+    """`examples/remote_session.py`, against the gateway; and what it says where nobody is."""
+    script = EXAMPLES / "remote_session.py"
+    said = run(shop, script, f"{gateway.url}/agent")
+    assert "Alice" in said
+    assert "remembered: Alice prefers window seats" in said
+    assert "messages: 6 state: {'step': 1}" in said
 
 
 @pytest.mark.parametrize("name", [name for name in page_files() if not name.endswith(_IMPORTED)])
