@@ -1,8 +1,8 @@
 """A session behind a server: with all that sessions have where that is a Sessionfleet gateway, else by messages alone.
 
-    sessionfleet up                                            in one terminal: a fleet with its gateway
-    python remote_session.py                                   in another one
-    python remote_session.py https://any:KEY@host/agent        with an API key
+sessionfleet up                                            in one terminal: a fleet with its gateway
+python remote_session.py                                   in another one
+python remote_session.py https://any:KEY@host/agent        with an API key
 """
 
 from __future__ import annotations
