@@ -37,6 +37,11 @@ export class Answer {
     this.show();
   }
 
+  clear() {
+    this.parts = [];
+    this.show();
+  }
+
   // The whole answer at once, where the stream could not be read.
   replace(text) {
     this.parts = [{ id: "0-0", kind: "text", text }];

@@ -31,13 +31,14 @@ function connect(turn, seen, answer, say) {
 }
 
 // Whether the turn ended without us; takes the answer if so.
-async function over(turn, answer) {
+async function over(turn, seen, answer) {
   let response;
   try {
     response = await fetch(turn);
   } catch {
     return false; // no connection yet
   }
+  if (response.status === 202) seen.refusals += 1; // it is there, and yet its stream was refused
   if (response.status === 202 || response.status === 429 || response.status >= 500) return false;
   const { error, answer: text } = await response.json().catch(() => ({}));
   if (text === undefined) throw new Error(error || `refused (${response.status})`);
@@ -46,10 +47,15 @@ async function over(turn, answer) {
 }
 
 export async function follow(turn, answer, say) {
-  const seen = { id: "", news: false };
+  const seen = { id: "", news: false, refusals: 0 };
   for (let pause = 1; ; pause = seen.news ? 1 : Math.min(2 * pause, LONGEST_PAUSE)) {
+    if (seen.news) seen.refusals = 0;
     seen.news = false;
-    if ((await connect(turn, seen, answer, say)) || (await over(turn, answer))) return;
+    if ((await connect(turn, seen, answer, say)) || (await over(turn, seen, answer))) return;
+    if (seen.refusals > 2) {
+      seen.id = ""; // the store may have lost what the cursor named; to read it all again is always right
+      answer.clear();
+    }
     await new Promise((done) => setTimeout(done, pause * 1000));
   }
 }
