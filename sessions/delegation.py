@@ -82,6 +82,8 @@ def _delegate(item: AgentTool, user_id: str | None) -> Delegate:
     if agent.stand_alone:
         return Delegate(tool=item.name, description=item.description, config=agent.own_config)
     session = agent.session
+    if session.is_remote:
+        raise BadRequest(f"{agent!r} is behind a server: agents as tools do not go through one yet")
     if None not in (user_id, session.user_id) and user_id != session.user_id:
         raise BadRequest(
             f"agent {agent.name!r} belongs to a session of user {session.user_id!r}, and would be asked for "

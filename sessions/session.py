@@ -86,7 +86,9 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
         tenant: str | None = None,
         settings: Settings | None = None,
     ) -> None:
-        if agent_url is None and (timeout is not None or headers is not None):
+        if agent_url is not None:  # where one is given, `__new__` has made a RemoteSession, but not of a subclass
+            raise BadRequest(f"{type(self).__name__}(agent_url=...): subclass sessions.remote.RemoteSession for that")
+        if timeout is not None or headers is not None:
             raise BadRequest("timeout= and headers= are for remote sessions: give agent_url=, too")
         self.session_id = new_session_id() if session_id is None else valid_session_id(session_id)
         self.user_id = None if user_id is None else short_text("user_id", user_id)
@@ -113,6 +115,11 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
     def settings(self) -> Settings | None:
         """The fleet that it was opened on; None for the environment's."""
         return self._settings
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is behind a server (`agent_url=`)."""
+        return False
 
     def sibling(self, session_id: str) -> Session:
         """Another session of the same kind: same tenant, queue, ttl and fleet, and no user."""

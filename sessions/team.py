@@ -206,6 +206,8 @@ def _members(agents: Sequence[Agent]) -> tuple[Agent, ...]:
     for agent in agents:
         if not isinstance(agent, Agent):
             raise BadRequest(f"agents= has {agent!r} in it: give Agents, from `Agent(...)` or `session.Agent(...)`")
+        if agent.session.is_remote:
+            raise BadRequest(f"{agent!r} is behind a server, and a team runs on one fleet: use POST /v1/teams there")
     names = [agent.name for agent in agents]
     for name in names:
         if names.count(name) > 1:

@@ -129,7 +129,7 @@ def raise_for(error: Exception, shown: str, within: float, *, repeatable: bool) 
             raise _Passing(RemoteTimeout(f"no connection to {shown} came about: {_CHECK}")) from error
         case httpx.TimeoutException() | TimeoutError():
             raise RemoteTimeout(
-                f"{shown} did not answer within {within:.3g} s; whether it has done it is unknown"
+                f"{shown} did not answer within {round(within, 1):g} s; whether it has done it is unknown"
             ) from error
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
             raise RemoteRefused(f"{shown} cannot be asked: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import threading
@@ -9,7 +10,7 @@ from typing import Final
 
 import httpx
 
-from sessions.errors import RemoteUntrusted
+from sessions.errors import RemoteUnavailable, RemoteUntrusted
 from sessions.portal import Portal
 
 _EXIT_SECONDS: Final = 1.0
@@ -26,27 +27,37 @@ class Network:
         self.gateways: dict[str, bool] = {}
         """Of the addresses that were looked at: whether a gateway is there."""
         self._clients: dict[str, httpx.AsyncClient] = {}
+        self._making = asyncio.Lock()
         atexit.register(self.portal.close, self._aclose, _EXIT_SECONDS)
 
-    def http(self, origin: str) -> httpx.AsyncClient:
-        """The connections to a server. Call this on the portal's loop.
+    async def http(self, origin: str) -> httpx.AsyncClient:
+        """The connections to a server.
 
         Raises:
             RemoteUntrusted: the certificates that SSL_CERT_FILE names cannot be read.
+            RemoteUnavailable: the environment names a proxy that cannot be used.
         """
-        if origin not in self._clients:
-            try:
-                # Each request has its own timeout.
-                self._clients[origin] = httpx.AsyncClient(limits=_LIMITS, follow_redirects=False, timeout=None)  # noqa: S113
-            except OSError as error:
-                raise RemoteUntrusted(
-                    f"the certificates to trust cannot be read ({error}); see SSL_CERT_FILE"
-                ) from error
-        return self._clients[origin]
+        async with self._making:
+            if origin not in self._clients:
+                # In a thread: reading the certificates to trust takes a moment, in which the loop could do nothing.
+                self._clients[origin] = await asyncio.to_thread(_connections)
+            return self._clients[origin]
 
     async def _aclose(self) -> None:
         for client in self._clients.values():
             await client.aclose()
+
+
+def _connections() -> httpx.AsyncClient:
+    try:
+        # Each request has a timeout of its own.
+        return httpx.AsyncClient(limits=_LIMITS, follow_redirects=False, timeout=None)  # noqa: S113
+    except OSError as error:
+        message = f"the certificates to trust cannot be read ({error}); see SSL_CERT_FILE"
+        raise RemoteUntrusted(message) from error
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        message = f"the proxy of this environment cannot be used ({error}); see HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+        raise RemoteUnavailable(message) from error
 
 
 class _Process:

@@ -46,6 +46,10 @@ class RemoteServer:
         """This process's: looked up at each use, so that a forked child gets its own."""
         return network()
 
+    async def http(self) -> httpx.AsyncClient:
+        """The connections to it."""
+        return await self.network.http(self.address.origin)
+
     def sent(self, **more: str | None) -> httpx.Headers:
         """The headers of a request: ours (`idempotency_key` becomes Idempotency-Key), then those of the caller."""
         ours = {
@@ -66,8 +70,8 @@ class RemoteServer:
     async def exchange(self, call: Call, within: float, *, trying: float | None = None) -> httpx.Response:
         """One call; see `sessions.remote.exchange`. What kind of server it is, is asked again once it was away."""
         try:
-            shown = str(self.address)
-            return await exchange(self.network.http(self.address.origin), call, shown, within, trying=trying)
+            http = await self.http()
+            return await exchange(http, call, str(self.address), within, trying=trying)
         except RemoteUnavailable:
             self.network.gateways.pop(str(self.address.url), None)
             raise

@@ -64,6 +64,11 @@ class RemoteSession(Session):
         return f"RemoteSession({self.session_id!r}, agent_url={str(self.server.address)!r})"
 
     @property
+    def is_remote(self) -> bool:
+        """It is."""
+        return True
+
+    @property
     def agent_url(self) -> str:
         """The address, without credentials."""
         return str(self.server.address)
@@ -98,8 +103,8 @@ class RemoteSession(Session):
 
     async def achat(
         self, message: str, *, timeout: float | None = None, idempotency_key: str | None = None, **options: Any
-    ) -> str:
-        """Send a message to the agent at agent_url, and wait for the answer.
+    ) -> Any:
+        """Send a message to the agent at agent_url, and wait for the answer: a text, as a rule.
 
         Args:
             timeout: seconds for this call, instead of the session's. At a gateway it ends the waiting, never the turn.
@@ -111,14 +116,14 @@ class RemoteSession(Session):
             RemoteError: see `sessions.errors`. TurnFailed and others: at a gateway, as `Agent.chat`.
         """
         work = self._converse(message_text(message), timeout, idempotency_key, options)
-        return str(await apply(self.middleware, message, await self.client.portal.acall(work)))
+        return await apply(self.middleware, message, await self.client.portal.acall(work))
 
     def chat(
         self, message: str, *, timeout: float | None = None, idempotency_key: str | None = None, **options: Any
-    ) -> str:
+    ) -> Any:
         """Send a message to the agent at agent_url, and wait for the answer; see `achat`."""
         work = self._converse(message_text(message), timeout, idempotency_key, options)
-        return str(apply_blocking(self.middleware, message, self.client.portal.call(work)))
+        return apply_blocking(self.middleware, message, self.client.portal.call(work))
 
     async def _converse(
         self, message: str, timeout: float | None, idempotency_key: str | None, options: Mapping[str, Any]
@@ -128,24 +133,24 @@ class RemoteSession(Session):
         key = uuid_utils.uuid4().hex if idempotency_key is None else short_text("idempotency_key", idempotency_key)
         try:
             if await self.server.is_gateway(patience):
-                return await self._ask(message, key, until - time.monotonic(), options)
+                return await self._ask(message, key, patience, until - time.monotonic(), options)
             user = {} if self.user_id is None else {"user_id": self.user_id}
             fields = {**options, "session_id": self.session_id, **user}
-            return await self.server.tell(message, fields, key, until - time.monotonic())
+            return await self.server.tell(message, fields, key, max(0.001, until - time.monotonic()))
         except RemoteTimeout as error:
             error.detail.setdefault("idempotency_key", key)
             raise
 
-    async def _ask(self, message: str, key: str, patience: float, options: Mapping[str, Any]) -> Any:
+    async def _ask(self, message: str, key: str, patience: float, left: float, options: Mapping[str, Any]) -> Any:
         agent = Agent(self.server.address.agent, session=self, registered=True)  # by its name there, whatever it is
         _, order = agent._order(message, None, stream=False, idempotency_key=key, **options)  # noqa: SLF001
         client = self.client
         try:
-            record = await client.ask_within(self.keys, order, patience)
+            record = await client.ask_within(self.keys, order, left)
         except ResultTimeout as error:
             turn_id = error.detail["turn_id"]
             raise RemoteTimeout(
-                f"turn {turn_id!r} did not end within {patience:.3g} s; it goes on: "
+                f"turn {turn_id!r} did not end within {patience:g} s; it goes on: "
                 f"session.turn({turn_id!r}).result() waits for it",
                 turn_id=turn_id,
             ) from error

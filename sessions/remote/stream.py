@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
 import httpx
@@ -62,10 +62,11 @@ class EventStream:
         while True:
             why: Exception | None = None
             try:
-                async for event in self._connection():
-                    yield event
-                    if event.final:
-                        return
+                async with aclosing(self._connection()) as events:
+                    async for event in events:
+                        yield event
+                        if event.final:
+                            return
             except (httpx.TransportError, httpx.StreamError) as error:
                 why = error
             except _Refused as refused:
@@ -92,7 +93,7 @@ class EventStream:
             except _Over:
                 return False
 
-    async def _connection(self) -> AsyncIterator[Event]:
+    async def _connection(self) -> AsyncGenerator[Event]:
         async with self._open() as response:
             async for message in messages(response.aiter_bytes()):
                 self._asked_pause = self._asked_pause if message.retry is None else message.retry / 1000
@@ -105,7 +106,7 @@ class EventStream:
         headers.update({"Accept": "text/event-stream", "Cache-Control": "no-store"})
         if self._cursor is not None:
             headers["Last-Event-ID"] = self._cursor
-        http = self._server.network.http(self._server.address.origin)
+        http = await self._server.http()
         limits = httpx.Timeout(_SILENCE, connect=CONNECT_SECONDS)
         async with http.stream("GET", self._url, headers=headers, timeout=limits) as response:
             await self._accept(response)

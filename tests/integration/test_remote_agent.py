@@ -306,6 +306,22 @@ def test_certificates_are_verified(certificate: Path) -> None:
         assert done.stdout == "hello\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("SSL_CERT_FILE", "/no/such/file.pem", "RemoteUntrusted: the certificates to trust cannot be read"),
+        ("HTTPS_PROXY", "nonsense://x", "RemoteUnavailable: the proxy of this environment cannot be used"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_told(name: str, value: str, says: str) -> None:
+    """Before anything is sent."""
+    env = {**os.environ, name: value}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, "https://127.0.0.1:1/agent"], env=env, capture_output=True, text=True, check=False
+    )
+    assert says in done.stderr.splitlines()[-1]
+
+
 # --- processes --------------------------------------------------------------------------------------------
 
 FORK = """
@@ -325,7 +341,7 @@ print(session.chat("parent again"))
 def test_a_forked_child_has_connections_of_its_own(agent: AgentServer) -> None:
     """As gunicorn forks; the parent's go on, and nothing is left open with a warning at the end."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORK, agent.url],
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORK, agent.url],
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert done.stdout == "hello\nhello\n"

@@ -21,7 +21,9 @@ from sessions.errors import (
     InvalidTurnId,
     ModelError,
     RemoteAuthError,
+    RemoteFailed,
     RemoteTimeout,
+    RemoteUnavailable,
     ResultTimeout,
     SessionBusy,
     SessionOwnerError,
@@ -124,6 +126,10 @@ def test_a_stream_has_the_events_of_a_local_one(remote: Open, fleet: Fleet) -> N
     for place in (0, 2, len(events) - 1):
         assert list(turn.events(after=events[place].id)) == events[place + 1 :]
     assert [event.type for event in session.Agent("A").stream("SAY z")][-1] is EventType.ENDED
+    pieces = turn.sse(after=events[-2].id)
+    assert pieces is not None
+    assert f"id: {events[-1].id}\nevent: ended\n" in "".join(pieces)
+    assert turn.sse(after=events[-1].id) is None
 
 
 # --- errors are those of the local API ---------------------------------------------------------------------
@@ -216,6 +222,37 @@ def test_a_lost_answer_does_not_double_a_message(way: BrokenWay, fleet: Fleet) -
     session.chat(message)
     keys = {asked.headers["idempotency-key"] for asked in way.asked if asked.method == "POST"}
     assert len(keys) == 2, "another call has another key"
+
+
+def test_what_is_not_the_same_twice_is_not_sent_twice(way: BrokenWay, fleet: Fleet) -> None:
+    """The gateway did it and its answer was lost: an error, and it was done once. What never arrived is sent again."""
+    session = Session(sid(), "ann" + sid(), agent_url=way.url)
+    session.set_state("other", 1)
+    for call in (
+        lambda: session.increment_state("n"),
+        lambda: session.add_memory("x"),
+        session.save_state,
+        lambda: session.compare_and_set_state("other", 1, 2),
+    ):
+        way.faults = [("P", "lose")]
+        with pytest.raises(RemoteUnavailable, match="whether it has done what it was asked is unknown"):
+            call()
+    local = fleet.session(session.session_id, user_id=session.user_id)
+    assert local.get_state() == {"n": 1, "other": 2}
+    assert (len(local.list_memory()), local.checkpoints()) == (1, [1])
+    way.faults = [("PATCH", "lose")]
+    session.set_state("n", 5)
+    assert local.get_state("n") == 5
+
+
+def test_tries_end_with_the_calls_time(way: BrokenWay) -> None:
+    """After many of them, with what the server said last."""
+    session = Session(sid(), agent_url=way.url)
+    session.get_state()
+    way.faults = [("GET", Reply("maintenance", 503, {"Retry-After": "0"}))] * 1000
+    with pytest.raises(RemoteFailed, match="answered 503 Service Unavailable: maintenance"):
+        Session(session.session_id, agent_url=way.url, timeout=1.5).get_state()
+    assert len(way.faults) < 997
 
 
 def test_a_server_that_wants_pauses_gets_them(way: BrokenWay, monkeypatch: pytest.MonkeyPatch) -> None:

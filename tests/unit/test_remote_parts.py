@@ -8,7 +8,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from sessions import errors
+from sessions import AgentTeam, Session, Task, errors
 from sessions.remote.address import Address
 from sessions.remote.problems import error_of, retry_after
 
@@ -38,6 +38,22 @@ def test_what_stands_before_the_at_is_shown_nowhere() -> None:
     with pytest.raises(errors.BadRequest) as caught:
         Address.of("http://any:s3cret@host:port/agent")
     assert "s3cret" not in str(caught.value)
+
+
+def test_what_would_run_elsewhere_is_refused() -> None:
+    """A remote agent in a team or as a tool would be one of this process's own fleet; so would a subclass's session."""
+    agent = Session("s", agent_url="http://host/agent").Agent("Far", instructions="x")
+    assert agent.session.is_remote
+    with pytest.raises(errors.BadRequest, match="behind a server, and a team runs on one fleet"):
+        AgentTeam(agents=[agent], tasks=[Task(description="x")])
+    with pytest.raises(errors.BadRequest, match="agents as tools do not go through"):
+        Session("s").Agent("Near", tools=[agent])
+
+    class Own(Session):
+        pass
+
+    with pytest.raises(errors.BadRequest, match=r"Own\(agent_url=...\): subclass sessions.remote.RemoteSession"):
+        Own("s", agent_url="http://host/agent")
 
 
 def problem(kind: str, status: int, **more: object) -> httpx.Response:
