@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 from sessions.errors import TooManyRequests, Unauthenticated
@@ -66,7 +66,7 @@ class ApiKeys:
 
     async def _record(self, key_id: str) -> ApiKeyRecord | None:
         known = self._good.get(key_id) or self._unknown.get(key_id)
-        if known is not None and time.monotonic() < known.until:
+        if known is not None and monotonic() < known.until:
             return known.record
         task = self._asking.get(key_id)
         if task is None:
@@ -80,7 +80,7 @@ class ApiKeys:
 
     async def _ask(self, key_id: str) -> ApiKeyRecord | None:
         record = await self._look_up(key_id)
-        known = _Known(record, time.monotonic() + REMEMBERED)
+        known = _Known(record, monotonic() + REMEMBERED)
         for memory in (self._good, self._unknown):
             memory.pop(key_id, None)
         memory = self._unknown if record is None else self._good
@@ -95,7 +95,7 @@ class ApiKeys:
             done.exception()  # whoever still waits gets it; nobody need
 
     def _count_stranger(self) -> None:
-        second = int(time.monotonic())
+        second = int(monotonic())
         if second != self._second:
             self._second, self._strangers = second, 0
         self._strangers += 1

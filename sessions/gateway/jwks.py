@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -115,12 +115,12 @@ class JwksUrl:
         Raises:
             KeysUnavailable: none could be fetched, or not for an hour.
         """
-        now = time.monotonic()
+        now = monotonic()
         age = None if self._fetched is None else now - self._fetched
         if age is None or age > STALE:
             if self._fetching is not None or now - self._tried > _RETRY:
                 await asyncio.shield(self._fetch())
-            if self._fetched is None or time.monotonic() - self._fetched > STALE:
+            if self._fetched is None or monotonic() - self._fetched > STALE:
                 raise KeysUnavailable
         elif missing is not None:
             if self._fetching is not None or now - self._tried > PAUSE:
@@ -132,7 +132,7 @@ class JwksUrl:
     def _fetch(self) -> asyncio.Task[None]:
         """The fetch that runs, or a new one."""
         if self._fetching is None:
-            self._tried = time.monotonic()
+            self._tried = monotonic()
             self._fetching = asyncio.get_running_loop().create_task(self._get())
             self._fetching.add_done_callback(self._done)
         return self._fetching
@@ -143,7 +143,7 @@ class JwksUrl:
     async def _get(self) -> None:
         try:
             self._keys = usable(await self._body())
-            self._fetched = time.monotonic()
+            self._fetched = monotonic()
         except (httpx.HTTPError, ValueError, OSError, TimeoutError) as error:
             _log.warning("jwks_not_fetched", host=urlsplit(self._url).hostname, error=repr(error))
 

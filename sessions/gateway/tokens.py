@@ -49,7 +49,7 @@ class Tokens:
     async def _key(self, token: str) -> jwt.PyJWK:
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, RecursionError):
             raise Unauthenticated("this is neither an API key nor a token (JWT)") from None
         algorithm, kid = header.get("alg"), header.get("kid")
         if algorithm not in ALGORITHMS:
@@ -82,7 +82,7 @@ class Tokens:
         except jwt.PyJWTError as error:
             said = next((text for kind, text in _SAID.items() if isinstance(error, kind)), None)
             raise Unauthenticated(said or "this token's signature or form is not right") from None
-        except (TypeError, ValueError, OverflowError):  # of claims that no issuer makes
+        except (TypeError, ValueError, OverflowError, RecursionError):  # of claims that no issuer makes
             raise Unauthenticated("this token's claims cannot be read") from None
 
     def _tenant_of(self, claims: dict[str, Any]) -> str:
