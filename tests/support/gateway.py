@@ -7,11 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from sessions.gateway.api_key import digest_of, new_key
+from sessions.store.api_keys import ApiKeyRecord
+from sessions.store.keys import API_KEYS
 from tests.support.fleet import ROOT
 from tests.support.servers import Server, free_port
 from tests.support.waiting import wait_until
@@ -98,3 +103,13 @@ def running_gateway(server: Server, folder: Path, *options: str, **env: str) -> 
         yield gateway.start()
     finally:
         gateway.stop()
+
+
+def made_key(server: Server, **options: Any) -> str:
+    """An API key in the store, as `sessionfleet keys api create` makes one; tenant `default`, to read and write."""
+    key_id, key = new_key()
+    fields = {"tenant": "default", "rights": ("read", "write"), "created_ms": int(time.time() * 1000), **options}
+    record = ApiKeyRecord(id=key_id, digest=digest_of(key), **fields)
+    with server.client() as client:
+        assert client.hsetnx(API_KEYS, key_id, record.model_dump_json(exclude_defaults=True))
+    return key
