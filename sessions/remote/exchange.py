@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_random_exponential
@@ -27,6 +28,9 @@ CONNECT_SECONDS: Final = 5.0
 """A connection that takes longer is given up, and tried again."""
 _PAUSES: Final = wait_random_exponential(multiplier=0.2, max=5.0)
 _AGAIN: Final = frozenset({429, 502, 503})
+
+
+Cause = TypeVar("Cause", bound=BaseException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +124,11 @@ def raise_for(error: Exception, shown: str, within: float, *, repeatable: bool) 
     Raises:
         RemoteError: no other try can help, or may be made. _Passing: it can.
     """
-    if untrusted := _untrusted(error):
-        raise RemoteUntrusted(f"the certificate of {shown} cannot be verified: {untrusted}. {_TRUST}") from error
+    if (tls := _cause(error, ssl.SSLError)) is not None:
+        raise _tls_error(tls, shown) from error
     match error:
         case httpx.ConnectError():
-            raise _Passing(RemoteUnavailable(f"{shown} cannot be reached ({error}): {_CHECK}")) from error
+            raise _Passing(RemoteUnavailable(f"{shown} cannot be reached ({_reason(error)}): {_CHECK}")) from error
         case httpx.ConnectTimeout() | httpx.PoolTimeout():
             raise _Passing(RemoteTimeout(f"no connection to {shown} came about: {_CHECK}")) from error
         case httpx.TimeoutException() | TimeoutError():
@@ -152,11 +156,27 @@ def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _untrusted(error: BaseException) -> str | None:
-    """What is wrong with the certificate, if that is the cause."""
+def _tls_error(error: ssl.SSLError, shown: str) -> RemoteUnavailable:
+    """No try of the next seconds would find another certificate, or TLS where there is none."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return RemoteUntrusted(f"the certificate of {shown} cannot be verified: {error.verify_message}. {_TRUST}")
+    return RemoteUnavailable(f"no TLS connection to {shown} came about ({error.reason or error}): is it http there?")
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said; httpx says that all attempts failed."""
+    said = _cause(error, OSError, lambda cause: cause.errno is not None)
+    if said is None or said.errno is None:
+        return str(error)
+    return os.strerror(said.errno) if said.errno > 0 else str(said.strerror)  # a resolver's numbers are below 0
+
+
+def _cause(error: BaseException, kind: type[Cause], fits: Callable[[Cause], bool] = lambda _: True) -> Cause | None:
+    """The first of such a kind among an exception and what it came from."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause.verify_message or str(cause)
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, kind) and fits(cause):
+            return cause
+        inner = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
+        cause = inner or cause.__cause__ or cause.__context__
     return None

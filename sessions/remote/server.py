@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -53,7 +54,7 @@ class RemoteServer:
     def sent(self, **more: str | None) -> httpx.Headers:
         """The headers of a request: ours (`idempotency_key` becomes Idempotency-Key), then those of the caller."""
         ours = {
-            "user_agent": f"sessionfleet/{version('sessionfleet')}",
+            "user_agent": _user_agent(),
             "authorization": self.address.credentials,
             **more,
         }
@@ -170,6 +171,11 @@ class RemoteServer:
         if left <= 0:
             raise RemoteTimeout(f"{self.address} did not answer within {patience:g} s; it was not asked")
         return await self.exchange(call, left)
+
+
+@cache
+def _user_agent() -> str:
+    return f"sessionfleet/{version('sessionfleet')}"  # which reads a file
 
 
 def _json(response: httpx.Response) -> Any:

@@ -40,6 +40,7 @@ class Reply:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are written one after the other
 
     def _serve(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
