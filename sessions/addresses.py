@@ -38,6 +38,10 @@ class AddressPolicy:
     allow_private: bool = False
     allowed_hosts: frozenset[str] = frozenset()
 
+    def trusts_url(self, url: str) -> bool:
+        """Whether the addresses of this URL's host need no check."""
+        return self.trusts(*_host_and_port(url))
+
     def trusts(self, host: str, port: int) -> bool:
         """Whether the addresses of this host need no check."""
         host = host.lower().rstrip(".")
@@ -68,6 +72,22 @@ async def checked_addresses(url: str, policy: AddressPolicy, *, resolver: Resolv
                     " can allow this host"
                 )
     return list(addresses)
+
+
+def evidently_private(url: str) -> bool:
+    """Whether a URL names this machine, or a private address itself: so much is seen without a resolver.
+
+    Raises:
+        AddressRefused: it is no URL.
+    """
+    host, _ = _host_and_port(url)
+    if host.rstrip(".").rpartition(".")[2] == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return private(host) is not None
 
 
 async def system_resolver(host: str, port: int) -> Sequence[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Set
+from collections.abc import Sequence
 
 from broker_config.settings import RETRIEVAL, Settings
-from sessions.errors import BadRequest, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
+from sessions.addresses import AddressPolicy, evidently_private
+from sessions.errors import AddressRefused, BadRequest, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
 from sessions.protocol import AgentConfig
-from sessions.worker_info import Webhooks, WorkerInfo
+from sessions.worker_info import WebhookOffer, WorkerInfo
 
 
 def refuse_unknown(agent: AgentConfig, serving: list[WorkerInfo], queue: str) -> None:
@@ -58,29 +59,36 @@ def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def webhooks_of(settings: Settings) -> Webhooks:
-    """Whether a worker with these settings sends webhooks."""
-    if settings.webhook_urls == "off":
-        return "off"
-    return "unsigned" if settings.webhook_secrets is None else "on"
+def webhooks_of(settings: Settings) -> WebhookOffer:
+    """What a worker with these settings does about webhooks."""
+    hosts = tuple(host.lower() for host in settings.allowed_hosts)
+    signed = settings.webhook_secrets is not None or settings.webhook_urls == "off"
+    return WebhookOffer(to=settings.webhook_urls if signed else "unsigned", hosts=hosts)
 
 
-def refuse_webhook(said: Set[Webhooks], queue: str) -> None:
-    """Refuse a webhook when all that the workers of a queue say of themselves is that they send none.
+def refuse_webhook(url: str, offers: Sequence[WebhookOffer], queue: str) -> None:
+    """Refuse a webhook that no worker of the queue would send, as far as that is seen without a resolver.
 
     Raises:
         BadRequest: with what to set.
     """
-    if "on" in said:
+    sending = [offer for offer in offers if offer.to in ("public", "any")]
+    if sending:
+        policies = [AddressPolicy(offer.to == "any", frozenset(offer.hosts)) for offer in sending]
+        if evidently_private(url) and not any(policy.trusts_url(url) for policy in policies):
+            raise AddressRefused(
+                f"webhook: its address is not of the open internet, and the workers of the queue {queue!r} send "
+                "nothing there; name its host in SESSIONFLEET_ALLOWED_HOSTS of the workers, and start them anew"
+            )
         return
-    if "off" in said:
+    if any(offer.to == "off" for offer in offers):
         raise BadRequest(
             f"the workers of the queue {queue!r} send no webhooks: SESSIONFLEET_WEBHOOK_URLS is `off` there; "
             "unset it, and start them anew"
         )
     raise BadRequest(
         f"no worker of the queue {queue!r} has a secret to sign webhooks with: `sessionfleet keys webhook --new` "
-        "prints one; set it as SESSIONFLEET_WEBHOOK_SECRETS for the workers, and start them anew (a script without "
+        "prints one; set it as SESSIONFLEET_WEBHOOK_SECRETS for the workers and start them anew (a script without "
         "REDIS_URL, whose fleet starts by itself, sets it for itself)"
     )
 

@@ -13,7 +13,7 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.admission import refuse_unknown, refuse_webhook, webhooks_of
 from sessions.dispatch import Dispatcher
-from sessions.errors import StoreFull, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
+from sessions.errors import BadRequest, StoreFull, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
 from sessions.fleet import ensure_fleet, resolved
 from sessions.operations import Operations
 from sessions.portal import Portal
@@ -30,7 +30,7 @@ from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.session_records import SessionRecords
 from sessions.store.state import StateStore
 from sessions.store.turns import TurnStore
-from sessions.worker_info import Webhooks, WorkerInfo
+from sessions.worker_info import WorkerInfo
 
 _PRESSURE_SECONDS: Final = 1.0
 _FLEET_CHECK_SECONDS: Final = 2.0
@@ -143,18 +143,21 @@ class FleetConnection:
             else:
                 return
 
-    async def refuse_webhook(self, queue: str) -> None:
-        """Refuse a webhook that no worker of the queue would send.
+    async def refuse_webhook(self, url: str, queue: str) -> None:
+        """Refuse a webhook that no worker of the queue would send; with none alive, they will be set as we are.
 
         Raises:
             BadRequest: with what to set.
         """
-        said: set[Webhooks] = set()
         for fresh in (False, True):
-            said = {w.webhooks for w in await self.workers(fresh=fresh) if queue in w.queues}
-            if "on" in said:
+            offers = [w.webhooks for w in await self.workers(fresh=fresh) if queue in w.queues]
+            try:
+                refuse_webhook(url, offers or [webhooks_of(self.settings)], queue)
+            except BadRequest:
+                if fresh:
+                    raise
+            else:
                 return
-        refuse_webhook(said or {webhooks_of(self.settings)}, queue)  # with none alive, they will be set as we are
 
     async def serving(self, keys: SessionKeys) -> tuple[str, list[WorkerInfo]]:
         """The session's queue, and the living workers that serve it."""

@@ -103,7 +103,7 @@ async def submit(
     told = "" if webhook is None else webhook_url(webhook)
     await client.open()
     if told:
-        await client.refuse_webhook(session.queue if whose == session_name(session.session_id) else "turns")
+        await client.refuse_webhook(told, session.queue if whose == session_name(session.session_id) else "turns")
     if whose == session_name(session.session_id):  # it is made by its first document, as by its first turn
         await client.state.write(session_scope(session.keys), [], user_id=session.user_id, ttl=session.ttl)
     lane, part = _lane(session, whose), new_turn_part()

@@ -77,7 +77,7 @@ class TurnClient(FleetConnection):
             for agent, queue in first.reached(its_queue):
                 await self.refuse_unknown(agent, queue)
         if order.webhook:
-            await self.refuse_webhook(order.queue)
+            await self.refuse_webhook(order.webhook, order.queue)
         await self.refuse_when_full()
 
     async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:

@@ -6,7 +6,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Webhooks = Literal["on", "unsigned", "off"]
+
+class WebhookOffer(BaseModel):
+    """What a worker does about webhooks.
+
+    Attributes:
+        to: the addresses that it sends to, or why it sends none: `unsigned` is one that has no secret to sign with.
+        hosts: to which it sends though their addresses are private.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    to: Literal["public", "any", "unsigned", "off"] = "off"
+    hosts: tuple[str, ...] = ()
 
 
 class WorkerInfo(BaseModel):
@@ -30,4 +42,4 @@ class WorkerInfo(BaseModel):
     hooks: tuple[str, ...] = ()
     default_model: str = "offline"
     version: str = ""
-    webhooks: Webhooks = Field("off", description="Whether it sends any: `unsigned` is one that has no secret to.")
+    webhooks: WebhookOffer = WebhookOffer()

@@ -165,7 +165,8 @@ async def _webhook(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, 
     if delivery is None:
         return {"delivery": None, "status": "not on its way yet"}
     found, record = delivery
-    return {"delivery": found, "status": str(record.status), "tries": record.retries + record.status.final}
+    shown = {"delivery": found, "status": str(record.status), "tries": record.retries + record.status.final}
+    return shown if record.error is None else {**shown, "error": record.error.message}
 
 
 def _asked(request: TurnRequest) -> dict[str, Any]:

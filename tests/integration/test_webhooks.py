@@ -23,7 +23,7 @@ from broker_config.webhook_secrets import new_secret, secret_text
 from sessions import Agent, AgentTeam, Session, Task, Turn, verify_webhook
 from sessions.cli.main import app
 from sessions.deliveries import delivery_lane
-from sessions.errors import IdempotencyConflict, TurnCancelled, TurnFailed, WebhookFailed
+from sessions.errors import AddressRefused, IdempotencyConflict, TurnCancelled, TurnFailed, WebhookFailed
 from sessions.protocol import TurnStatus
 from sessions.store.turns import TurnRecord
 from sessions.webhooks import tenant_secrets
@@ -180,9 +180,20 @@ def test_a_turn_that_no_worker_ever_had_is_told(fleet: Fleet, session: Session, 
         waiting.result()
 
 
-def test_a_private_address_is_refused(fleet: Fleet, session: Session, receiver: Receiver, path: str) -> None:
-    """At once and for good, unless it was allowed: `localhost` is not, though its address is."""
-    turn = session.Agent().submit("SAY hello", webhook=receiver.url(path, host="localhost"))
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "[::1]", "169.254.169.254"])
+def test_a_private_address_is_refused_to_the_caller(
+    fleet: Fleet, session: Session, receiver: Receiver, path: str, host: str
+) -> None:
+    """Where it is seen without a resolver. `127.0.0.1` was allowed, by that name."""
+    with pytest.raises(AddressRefused, match="SESSIONFLEET_ALLOWED_HOSTS"):
+        session.Agent().submit("SAY hello", webhook=receiver.url(path, host=host))
+
+
+def test_a_name_of_a_private_address_is_refused_by_the_worker(
+    fleet: Fleet, session: Session, receiver: Receiver, path: str
+) -> None:
+    """At once and for good: `127.1` is not what was allowed, though it leads there."""
+    turn = session.Agent().submit("SAY hello", webhook=receiver.url(path, host="127.1"))
     delivery = ended(fleet, turn)
     assert delivery.status is TurnStatus.FAILED
     assert delivery.error is not None
