@@ -20,6 +20,7 @@ from sessions.cli.output import ago
 from sessions.cli.retrieval_checks import retrieval_checks
 from sessions.cli.store import running_store
 from sessions.cli.verdicts import PROVIDER_KEYS, Check, Verdict
+from sessions.cli.webhook_check import webhook_check
 from sessions.errors import BackendError, StoreUnsupported
 from sessions.store.activity import Activity, look, store_time
 from sessions.store.deployment import check_server, memory_pressure
@@ -135,6 +136,7 @@ async def _fleet(settings: Settings) -> list[Check]:
         _workers(seen),
         _model(seen, settings),
         await gateway_check(settings),
+        webhook_check(seen),
         *await retrieval_checks(settings, seen),
     ]
 

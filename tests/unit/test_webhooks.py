@@ -14,13 +14,19 @@ from standardwebhooks.webhooks import Webhook
 from broker_config.settings import Settings, SettingsError, load_settings
 from broker_config.webhook_secrets import new_secret, parse_secret, parse_secrets, secret_text
 from sessions import verify_webhook
-from sessions.deliveries import Deliver
-from sessions.errors import BadRequest, InvalidWebhook
+from sessions.admission import refuse_webhook, webhooks_of
+from sessions.cli.verdicts import Verdict
+from sessions.cli.webhook_check import webhook_check
+from sessions.deliveries import Deliver, delivery_lane
+from sessions.errors import AddressRefused, BadRequest, InvalidWebhook
 from sessions.fleet_home import fingerprint, settings_environment
 from sessions.protocol import TurnStatus
 from sessions.sealing import KeyRing
+from sessions.store.activity import Activity
+from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.leases import Ending
 from sessions.webhooks import signed_headers, tenant_secrets
+from sessions.worker_info import WebhookOffer, WorkerInfo
 from workers.outcomes import Crowded, Later
 from workers.webhook_delivery import NotDelivered, WebhookDelivery, _seconds
 
@@ -140,6 +146,60 @@ def test_a_fleet_that_starts_by_itself_has_the_settings() -> None:
     other = settings.model_copy(update={"webhook_secrets": Settings(webhook_secrets=new_secret()).webhook_secrets})  # type: ignore[arg-type]
     assert fingerprint(settings) != fingerprint(other)
     assert SECRET.removeprefix("whsec_") not in repr(settings)
+
+
+# --- what workers say of themselves ------------------------------------------------------------------------------
+
+
+def seen(*offers: WebhookOffer, queues: tuple[str, ...] = ("turns",)) -> Activity:
+    """A fleet of workers like these."""
+    workers = tuple(
+        WorkerInfo(id=str(n), host="h", pid=1, started=0.0, queues=queues, concurrency=1, webhooks=offer)
+        for n, offer in enumerate(offers)
+    )
+    return Activity(workers, {}, 0)
+
+
+def test_a_worker_says_what_it_does_about_webhooks() -> None:
+    """So that clients need no secret of their own."""
+    assert webhooks_of(Settings()) == WebhookOffer(to="unsigned")
+    assert webhooks_of(Settings(webhook_urls="off")) == WebhookOffer(to="off")
+    both = Settings(webhook_secrets=SECRET, allowed_hosts=("Wiki.Internal",))  # type: ignore[arg-type]
+    assert webhooks_of(both) == WebhookOffer(to="public", hosts=("wiki.internal",))
+
+
+def test_one_worker_that_would_send_it_is_enough() -> None:
+    """It goes to whichever does; else the message says what to set."""
+    offers = [WebhookOffer(to="unsigned"), WebhookOffer(to="public", hosts=("127.0.0.1:80",)), WebhookOffer(to="off")]
+    refuse_webhook("https://example.org/x", offers, "turns")
+    refuse_webhook("http://127.0.0.1/x", offers, "turns")
+    with pytest.raises(AddressRefused):
+        refuse_webhook("https://127.0.0.1/x", offers, "turns")
+    refuse_webhook("https://127.0.0.1/x", [WebhookOffer(to="any")], "turns")
+    for offer, said in (("off", "SESSIONFLEET_WEBHOOK_URLS"), ("unsigned", "sessionfleet keys webhook --new")):
+        with pytest.raises(BadRequest, match=said):
+            refuse_webhook("https://example.org/x", [WebhookOffer(to=offer)], "turns")  # type: ignore[arg-type]
+
+
+def test_the_doctor_says_whether_webhooks_are_sent() -> None:
+    """To leave them out is nothing wrong; workers that differ are."""
+    public, unsigned, off = (WebhookOffer(to=to) for to in ("public", "unsigned", "off"))  # type: ignore[arg-type]
+    assert "signed, to public" in webhook_check(seen(public)).says
+    assert "keys webhook --new" in webhook_check(seen(unsigned)).says
+    assert webhook_check(seen(off)).verdict is Verdict.OK
+    assert webhook_check(seen(public, unsigned)).verdict is Verdict.WARNING
+    assert "no worker" in webhook_check(seen(public, queues=("retrieval",))).says
+
+
+def test_every_lane_s_turns_are_told_from_one_lane_of_its_home() -> None:
+    """Documents of sessions, users and bases alike; the id of a delivery can be read back."""
+    session, user = SessionKeys.of("t", "a:b", 8), SessionKeys.wide("t", "~user:ann", 8)
+    for keys, home in ((session, session), (session.lane("knowledge"), session), (user.lane("knowledge"), user)):
+        lane = delivery_lane(keys)
+        assert lane == home.lane("webhooks")
+        part = "0" * 32
+        assert split_turn_id(lane.public_id(part)) == (lane.session_id, part)
+        assert SessionKeys.from_id("t", lane.session_id, 8) == lane == SessionKeys.from_ref(lane.ref, 8)
 
 
 # --- when it is tried again -----------------------------------------------------------------------------------
