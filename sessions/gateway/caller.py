@@ -13,7 +13,7 @@ from fastapi.security.base import SecurityBase
 
 from broker_config.settings import Settings
 from sessions.client import FleetClient, get_client
-from sessions.errors import BadRequest, Unauthenticated
+from sessions.errors import BadRequest, Forbidden, Unauthenticated
 from sessions.gateway.documents import AT_ONCE
 from sessions.gateway.gatekeeper import principal_in
 from sessions.gateway.principal import Principal, Right
@@ -48,6 +48,19 @@ class Caller:
             InvalidSessionId, BadRequest: an argument cannot be used.
         """
         return self.session_of(self.user, session_id, **options)
+
+    def user_or(self, named: str | None) -> str | None:
+        """For whom it asks, where the body may say so, too.
+
+        Raises:
+            Forbidden: it is not that user, or X-User-ID says another one. A proxy that sets the header knows who asks;
+                the body comes from whoever that is.
+        """
+        if named is None:
+            return self.user
+        if self.user not in (self.principal.user, named):
+            raise Forbidden(f"X-User-ID says {self.user!r}, the body {named!r}: send one of them")
+        return self.principal.user_for(named)
 
     def session_of(self, user: str | None, session_id: str | None, **options: Any) -> Session:
         """A session as a user sees it for whom this caller may ask (`principal.user_for`)."""

@@ -111,8 +111,7 @@ async def ask_agent(
     name: str, body: AgentMessage, caller: Writer, request: Request, idempotency_key: IdempotencyKey = None
 ) -> Reply:
     """Waits for the answer; see `POST /agent`."""
-    user = caller.principal.user_for(body.user_id) if body.user_id is not None else caller.user
-    session = caller.session_of(user, body.session_id or new_session_id())
+    session = caller.session_of(caller.user_or(body.user_id), body.session_id or new_session_id())
     agent = await named_agent(caller, session, name)
     turn = await agent.asubmit(body.text, idempotency_key=idempotency_key)
     content = await while_there(request, turn.aresult())
