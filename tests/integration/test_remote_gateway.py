@@ -292,6 +292,20 @@ def test_a_stream_goes_on_behind_its_last_event(way: BrokenWay, gateway_process:
     assert None not in cursors[3:]
 
 
+def test_a_silent_stream_is_looked_after(way: BrokenWay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes for longer than a gateway is silent: the turn is asked for, and the stream opened again."""
+    from sessions.remote import stream
+
+    monkeypatch.setattr(stream, "_SILENCE", 0.4)
+    turn = Session(sid(), agent_url=way.url).Agent("A").submit("SLEEP 1.5\nSAY x", stream=True)
+    events = list(turn.events())
+    assert "".join(event.text for event in events) == "x"
+    assert events == list(turn.events())
+    looked = [asked.path for asked in way.asked if asked.method == "GET" and asked.path.endswith(turn.id)]
+    assert looked
+    assert way.count(f"GET {looked[0]}/events") > 2
+
+
 def test_a_stream_that_cannot_be_taken_up_says_so(way: BrokenWay) -> None:
     """After `timeout`; with the cursor behind which to go on."""
     session = Session(sid(), agent_url=way.url, timeout=0.8)

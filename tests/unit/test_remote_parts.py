@@ -9,8 +9,10 @@ import httpx
 import pytest
 
 from sessions import AgentTeam, Session, Task, errors
+from sessions.gateway.routes.turns import NewTurn
 from sessions.remote.address import Address
 from sessions.remote.problems import error_of, retry_after
+from sessions.remote.wire import turn_body
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,58 @@ def test_what_would_run_elsewhere_is_refused() -> None:
 
     with pytest.raises(errors.BadRequest, match=r"Own\(agent_url=...\): subclass sessions.remote.RemoteSession"):
         Own("s", agent_url="http://host/agent")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"agent": {}},
+        {
+            "agent": {
+                "instructions": "x",
+                "tools": ["t"],
+                "model": "m",
+                "hooks": ["h"],
+                "memory": True,
+                "knowledge": "b",
+            }
+        },
+        {"agent": {"output_type": list[int], "memory": False, "knowledge": False}},
+        {"agent": {"registered": True}},
+        {"session": {"queue": "turns.vip", "ttl": 60, "policy": "steer", "waiting_blocks": False}},
+        {"session": {"memory": True, "knowledge": ["a", "b"]}},
+        {"options": {"timeout": 3, "approval_timeout": 4, "policy": "reject", "waiting_blocks": False}},
+    ],
+)
+def test_what_is_sent_is_what_the_gateway_takes(said: dict[str, dict[str, object]]) -> None:
+    """Each option of session, agent and call has its place in the body; none that it does not know."""
+    session = Session("s", agent_url="http://host/agent", **said.get("session", {}))
+    agent = session.Agent("A", **said.get("agent", {}))
+    _, order = agent._order("hello", None, stream=True, **said.get("options", {}))
+    body = turn_body(order)
+    taken = NewTurn.model_validate(body)
+    assert (taken.message, taken.stream) == ("hello", True)
+    assert set(said.get("options", {})) <= set(body)
+    for name in ("policy", "waiting_blocks", "queue", "memory", "knowledge"):
+        if name in said.get("session", {}):
+            assert body[name] == said["session"][name]
+    spec = {"output_schema" if name == "output_type" else name for name in said.get("agent", {})} - {"registered"}
+    assert spec <= set(body["agent"]) if spec else body["agent"] in ("A", {"name": "A"})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"memory": {"extract": True}},
+        {"knowledge": {"vector_store": {"provider": "qdrant", "config": {"collection_name": "own"}}}},
+        {"knowledge": ["a", "b"]},
+    ],
+)
+def test_what_does_not_travel_is_refused_here(said: dict[str, object]) -> None:
+    """With what to do instead, before anything is sent."""
+    agent = Session("s", agent_url="http://127.0.0.1:9/agent").Agent("A", **said)
+    with pytest.raises(errors.BadRequest, match=r"gateway"):
+        agent.submit("x")
 
 
 def problem(kind: str, status: int, **more: object) -> httpx.Response:
