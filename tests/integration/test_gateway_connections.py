@@ -1,0 +1,150 @@
+"""Connections that are open for long, or too long: streams whose credential ends, slow heads and bodies."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from broker_config.settings import Settings
+from sessions.client import get_client
+from sessions.gateway import api_keys, body_limit, bounded_http, gatekeeper, limits, streams
+from sessions.gateway.api_key import id_in
+from sessions.gateway.server import Server as Gateway
+from sessions.store import limits as stored
+from sessions.store.keys import API_KEYS
+from tests.support.gateway import made_key
+from tests.support.http import good
+from tests.support.servers import Server
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds is due at once."""
+    monkeypatch.setattr(gatekeeper, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(api_keys, "REMEMBERED", 0.05)
+    monkeypatch.setattr(streams, "KEEP_ALIVE", 0.1)
+    monkeypatch.setattr(limits, "_RENEW", 0.1)
+    monkeypatch.setattr(bounded_http, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(body_limit, "IDLE", 0.3)
+
+
+@contextmanager
+def served(server: Server, **settings: Any) -> Iterator[str]:
+    """A gateway with authentication on, in this process; its URL."""
+    wanted = Settings(redis_url=server.url, gateway_auth="on", **settings)
+    gateway = Gateway(wanted, "127.0.0.1", 0)
+    ready = threading.Event()
+    thread = threading.Thread(target=gateway.run, args=(lambda _: ready.set(),))
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield gateway.url
+    finally:
+        gateway.stop()
+        thread.join(20)
+        client = get_client(wanted)
+        client.portal.call(client.aclose())
+
+
+def waiting_turn(client: httpx.Client, session: str) -> str:
+    """A turn that nobody runs: its stream stays open."""
+    made = client.post(f"/v1/sessions/{session}/turns", json={"message": "hi", "stream": True})
+    good(made, 202)
+    return str(made.headers["location"])
+
+
+def client_for(url: str, key: str) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False)
+
+
+def test_a_stream_ends_when_its_key_is_revoked(new_server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Properly, without `ended`: its reader comes again, and is told 401. Others' streams go on."""
+    revoked, kept = made_key(new_server, user="alice"), made_key(new_server, user="alice")
+    with served(new_server) as url, client_for(url, revoked) as client, client_for(url, kept) as other:
+        turn = waiting_turn(client, "revoked")
+        with client.stream("GET", f"{turn}/events") as stream, other.stream("GET", f"{turn}/events") as second:
+            lines = stream.iter_lines()
+            assert next(lines).startswith(":")
+            with new_server.client() as store:
+                assert store.hdel(API_KEYS, str(id_in(revoked))) == 1
+            assert not [line for line in lines if line.startswith("event: ended")], "and it came to its end"
+            assert len(list(itertools.islice(second.iter_lines(), 6))) == 6
+        assert client.get(f"{turn}/events").status_code == 401
+        assert other.get(turn).status_code == 200
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_a_stream_goes_on_while_nobody_can_tell(new_server: Server) -> None:
+    """An outage of the store ends no stream for its credential's sake."""
+    key = made_key(new_server)
+    with served(new_server) as url, client_for(url, key) as client:
+        turn = waiting_turn(client, "outage")
+        with client.stream("GET", f"{turn}/events") as stream:
+            lines = stream.iter_lines()
+            assert next(lines).startswith(":")
+            with new_server.client() as store:
+                store.execute_command("CLIENT", "PAUSE", "400", "ALL")
+            pings = [line for line, _ in zip(lines, range(8), strict=False) if line.startswith(":")]
+            assert len(pings) >= 3
+
+
+def test_a_stream_keeps_its_place_for_as_long_as_it_is_open(
+    new_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reservation is renewed, and given back when the reader goes."""
+    monkeypatch.setattr(stored.LimitStore.__init__, "__defaults__", (0.5,))
+    key = made_key(new_server, concurrency=1)
+    with served(new_server) as url, client_for(url, key) as client, new_server.client() as store:
+        made = client.post("/v1/sessions/long/turns", json={"message": "hi", "stream": True})
+        wait_until(lambda: not [*store.scan_iter("sf:v1:{limit-*:open")], description="the first request is over")
+        with client.stream("GET", f"{made.headers['location']}/events") as stream:
+            (place,) = store.scan_iter("sf:v1:{limit-*:open")
+            ends = store.pexpiretime(place)
+            wait_until(lambda: store.pexpiretime(place) > ends, description="it is renewed")
+            wait_until(lambda: store.pexpiretime(place) > ends + 500, description="and again, beyond its time")
+            assert client.get(made.headers["location"]).status_code == 429
+            assert stream.status_code == 200
+        wait_until(lambda: client.get(made.headers["location"]).status_code == 200, description="its place is free")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /health HT", b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_head_that_does_not_come_ends_the_connection(new_server: Server, sent: bytes) -> None:
+    """Thousands of these would hold the gateway's descriptors (slowloris)."""
+    with served(new_server) as url, socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), 20) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1024) == b""
+
+
+def test_a_body_that_does_not_come_is_408(new_server: Server) -> None:
+    """And the connection ends."""
+    key = made_key(new_server)
+    head = (
+        f"POST /agent HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+    )
+    with served(new_server) as url, socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), 20) as connection:
+        connection.sendall(head.encode())
+        said = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert said.startswith(b"HTTP/1.1 408")
+    assert b"application/problem+json" in said
+
+
+def test_a_connection_that_is_kept_serves_request_after_request(new_server: Server) -> None:
+    """The time for a head begins with its first byte, not with the connection's beginning; a stream has none."""
+    key = made_key(new_server)
+    with served(new_server) as url, client_for(url, key) as client:
+        turn = waiting_turn(client, "kept")
+        for _ in range(3):
+            with client.stream("GET", f"{turn}/events") as stream:
+                lines = stream.iter_lines()
+                assert len([next(lines) for _ in range(10)]) == 10  # for longer than a head may take
