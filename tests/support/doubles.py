@@ -10,6 +10,7 @@ writes of one line are atomic. What the model does is said in the message, line 
     FAIL 429 2       the first two model calls of this turn fail like that (counted over attempts)
     FAIL_AFTER 1 429 2  ... but only those behind one tool result
     HANG 1 60        the model call behind one tool result takes 60 s, but only the first time
+    STALL 3 60       the stream stops behind three words for 60 s, but only the first time
     PLAN {...}       the typed answer (default: the whole message)
     DIE              the model call kills its worker with SIGKILL
     DIE 1.5          ... after so many seconds
@@ -129,8 +130,13 @@ async def _stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterato
         for place, call in enumerate(part):
             yield {place: DeltaToolCall(name=call.tool_name, json_args=str(call.args), tool_call_id=call.tool_call_id)}
         return
-    pause = re.search(r"^PACE ([\d.]+)$", _prompt(messages), re.M)  # seconds between two words
+    prompt = _prompt(messages)
+    pause = re.search(r"^PACE ([\d.]+)$", prompt, re.M)  # seconds between two words
+    stall = re.search(r"^STALL (\d+) ([\d.]+)$", prompt, re.M)
     for index, word in enumerate(part.content.split(" ")):
+        if stall and index == int(stall[1]) and not _ledger_count("stalled", prompt=prompt):
+            note("stalled", prompt=prompt)
+            await asyncio.sleep(float(stall[2]))
         if pause:
             await asyncio.sleep(float(pause[1]))
         yield word if index == 0 else f" {word}"
