@@ -1,0 +1,106 @@
+"""`sessionfleet keys api`: keys are made, listed and revoked, and a key is to be seen once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from broker_config.settings import load_settings
+from sessions.cli import main as cli
+from sessions.errors import BadRequest
+from sessions.gateway.api_key import digest_of, id_in
+from tests.support.fleet import keys_without_ttl
+from tests.support.servers import Server
+
+
+@pytest.fixture(autouse=True)
+def _store(new_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("REDIS_URL", new_server.url)
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(cli.app, ["keys", "api", *arguments])
+    if isinstance(result.exception, BadRequest):
+        raise result.exception
+    return result
+
+
+def listed() -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(run("list", "--json").stdout)
+    return found
+
+
+def test_a_key_goes_to_stdout_alone(new_server: Server) -> None:
+    """`KEY=$(sessionfleet keys api create)` works; what it is good for is on stderr, and the store has no key."""
+    made = run("create", "--name", "phone")
+    key = made.stdout.strip()
+    assert made.stdout.count("\n") == 1
+    assert id_in(key) in made.stderr
+    assert "read, write" in made.stderr
+    assert "not shown again" in made.stderr
+    assert key not in made.stderr
+    with new_server.client() as client:
+        stored = b"".join(client.hvals("sf:v1:{fleet}:apikeys")).decode()
+    assert digest_of(key) in stored
+    assert key.rpartition("_")[2] not in stored
+    assert keys_without_ttl(new_server) == []
+
+
+def test_a_key_is_listed_without_anything_that_opens(new_server: Server) -> None:
+    """Neither the key nor its digest; a table for people, JSON for programs."""
+    assert "there are no API keys" in run("list").stdout
+    made = json.loads(
+        run("create", "--tenant", "acme", "--act-for-users", "--right", "read", "--right", "approve", "--expires", "90d",
+            "--rate", "0", "--concurrency", "5", "--json").stdout
+    )  # fmt: skip
+    key = made.pop("key")
+    (one,) = listed()
+    assert one == made
+    expected = {"tenant": "acme", "user": None, "acts_for_users": True, "rights": ["read", "approve"], "rate": 0}
+    assert expected.items() <= one.items()
+    assert (one["concurrency"], one["expired"], one["last_used"]) == (5, False, None)
+    table = run("list").stdout
+    assert "any, as it says" in table
+    for shown in (table, run("list", "--json").stdout):
+        assert key not in shown
+        assert digest_of(key) not in shown
+
+
+def test_a_key_is_revoked_by_its_id() -> None:
+    """Once; and whoever gives the key itself is told that it has no place on a command line."""
+    key = run("create").stdout.strip()
+    with pytest.raises(BadRequest, match="give the key's id") as refused:
+        run("revoke", key)
+    assert key not in str(refused.value)
+    assert "revoked" in run("revoke", str(id_in(key))).stdout
+    assert listed() == []
+    again = run("revoke", str(id_in(key)))
+    assert again.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--user", "ann", "--act-for-users"), ("--expires", "soon"), ("--expires", "0d"), ("--expires", "999999999w"),
+     ("--tenant", "a:b"), ("--tenant", ""), ("--user", ""), ("--name", "a\nb"), ("--name", "x" * 101)],
+)  # fmt: skip
+def test_what_makes_no_key_is_an_error(arguments: tuple[str, ...]) -> None:
+    """And nothing is stored."""
+    with pytest.raises(BadRequest):
+        run("create", *arguments)
+    assert listed() == []
+
+
+def test_an_expired_key_is_shown_as_one(new_server: Server) -> None:
+    """It opens nothing, and stays in the list until it is revoked."""
+    run("create", "--expires", "1s", "--user", "ann")
+    with new_server.client() as client:
+        ((key_id, raw),) = client.hgetall("sf:v1:{fleet}:apikeys").items()
+        client.hset("sf:v1:{fleet}:apikeys", key_id, json.dumps({**json.loads(raw), "expires_ms": 1}))
+    assert listed()[0]["expired"] is True
+    assert "expired 1970" in run("list").stdout
