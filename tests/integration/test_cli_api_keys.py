@@ -55,10 +55,9 @@ def test_a_key_goes_to_stdout_alone(new_server: Server) -> None:
 def test_a_key_is_listed_without_anything_that_opens(new_server: Server) -> None:
     """Neither the key nor its digest; a table for people, JSON for programs."""
     assert "there are no API keys" in run("list").stdout
-    made = json.loads(
-        run("create", "--tenant", "acme", "--act-for-users", "--right", "read", "--right", "approve", "--expires", "90d",
-            "--rate", "0", "--concurrency", "5", "--json").stdout
-    )  # fmt: skip
+    rights = ("--right", "read", "--right", "approve")
+    limits = ("--rate", "0", "--concurrency", "5", "--expires", "90d")
+    made = json.loads(run("create", "--tenant", "acme", "--act-for-users", *rights, *limits, "--json").stdout)
     key = made.pop("key")
     (one,) = listed()
     assert one == made
