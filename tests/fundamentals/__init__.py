@@ -1,4 +1,4 @@
-"""The product in thirteen short lessons: read the files in the order of their numbers.
+"""The product in fourteen short lessons: read the files in the order of their numbers.
 
 The language model is a double that does what the message says (`tests.support.doubles`): `SAY hello` is its answer,
 `CALL tool({...})` a tool that it asks for, `SLEEP 1` how long it thinks. Everything else is real: `fleet` is a Redis

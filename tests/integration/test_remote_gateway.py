@@ -246,11 +246,11 @@ def test_what_is_not_the_same_twice_is_not_sent_twice(way: BrokenWay, fleet: Fle
 
 
 def test_tries_end_with_the_calls_time(way: BrokenWay) -> None:
-    """After many of them, with what the server said last."""
+    """After many of them, with what the server said last; the time may end in the middle of one."""
     session = Session(sid(), agent_url=way.url)
     session.get_state()
     way.faults = [("GET", Reply("maintenance", 503, {"Retry-After": "0"}))] * 1000
-    with pytest.raises(RemoteFailed, match="answered 503 Service Unavailable: maintenance"):
+    with pytest.raises((RemoteFailed, RemoteTimeout), match=r"answered 503 .*: maintenance|did not answer within"):
         Session(session.session_id, agent_url=way.url, timeout=1.5).get_state()
     assert len(way.faults) < 997
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -30,6 +31,18 @@ def test_an_address_says_where_the_api_is(given: str, url: str, api: str, agent:
     """Behind what stands before `/agent`."""
     address = Address.of(given)
     assert (str(address), str(address.api("/x")), address.agent) == (url, api, agent)
+
+
+def test_the_documents_open_remote_sessions() -> None:
+    """S10, letter by letter; nothing is sent by it."""
+    samples = Path(__file__).parents[1] / "samples"
+    scope = {"Session": Session}
+    exec((samples / "remote_connect.txt").read_text(), scope)
+    assert (scope["session"].agent_url, scope["session"].timeout) == ("http://192.168.1.10:8000/agent", 30)
+    exec((samples / "remote_options.txt").read_text(), scope)
+    assert (scope["session"].agent_url, scope["session"].timeout) == ("https://api.example.com/agent", 60)
+    sent = scope["session"].server.sent()
+    assert (sent["authorization"], sent["x-api-key"]) == ("Bearer token", "api_key")
 
 
 def test_what_stands_before_the_at_is_shown_nowhere() -> None:
