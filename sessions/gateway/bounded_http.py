@@ -1,4 +1,4 @@
-"""uvicorn's HTTP, with bounds on a request's head: httptools takes one of any size, for as long as it likes to come."""
+"""uvicorn's HTTP, with bounds on all of a request that is not its body: httptools takes any size, for any time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LARGEST_HEAD: Final = 64 * 1024
-"""Bytes of request line and headers."""
+"""Bytes of request line and headers; and of what stands between two pieces of a body, and behind it (trailers)."""
 HEAD_SECONDS: Final = 15.0
 """Seconds that they may take to come, from the connection's beginning or from the request's first byte."""
 
@@ -33,13 +33,22 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes before a request's body."""
-        if not self._in_body:
-            self._head_bytes += len(data)
+        """Count what comes without being part of a body."""
+        self._head_bytes += len(data)
         super().data_received(data)
         # What was read with a head's end is not part of it, and of one read's size at most.
-        if not self._in_body and self._head_bytes > LARGEST_HEAD and not self.transport.is_closing():
+        if self._head_bytes > LARGEST_HEAD and not self.transport.is_closing():
             self._refuse_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; those behind a body (trailers) are not kept, for nobody looks at them."""
+        if not self._in_body:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body, which others bound."""
+        self._head_bytes = 0
+        super().on_body(body)
 
     def on_message_begin(self) -> None:
         """A request's first byte."""
@@ -54,7 +63,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body is there: what comes next is another head."""
-        self._in_body = False
+        self._head_bytes, self._in_body = 0, False
         super().on_message_complete()
 
     def _start_timer(self) -> None:
@@ -71,7 +80,8 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse_head(self) -> None:
-        self.transport.write(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-        )
+        if not self._in_body:  # else an answer may have begun
+            self.transport.write(
+                b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            )
         self.transport.close()

@@ -281,19 +281,50 @@ def test_who_may_not_ask_sends_no_body(gateway: GatewayProcess) -> None:
         assert connection.recv(65536).startswith(b"HTTP/1.1 401")
 
 
-def test_a_head_without_end_is_refused(gateway: GatewayProcess) -> None:
-    """431 behind 64 KiB: a head is kept in memory, and a parser takes any."""
+ENDLESS = {
+    "head": (b"GET /health HTTP/1.1\r\nHost: x\r\n", b"X-%d: " + b"a" * 200 + b"\r\n"),
+    "header": (b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", b"%d" + b"a" * 200),
+    "path": (b"GET /", b"%d" + b"a" * 200),
+    "trailers": (
+        b"POST /agent HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"X-%d: " + b"a" * 200 + b"\r\n",
+    ),
+    "chunk": (b"POST /agent HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"%d" + b"a" * 200),
+}
+
+
+@pytest.mark.parametrize("part", ENDLESS)
+def test_what_is_no_body_must_come_to_an_end(gateway: GatewayProcess, part: str) -> None:
+    """Behind 64 KiB the connection ends: it would be kept in memory, and a parser takes any."""
+    begin, more = ENDLESS[part]
     with socket.create_connection(("127.0.0.1", gateway.port), 10) as connection:
-        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n")
-        answered = b""
-        try:
-            for n in range(10_000):
-                connection.sendall(b"X-%d: " % n + b"a" * 200 + b"\r\n")
-            answered = connection.recv(65536)
-        except OSError:  # it was closed while we sent
-            answered = answered or b"HTTP/1.1 431"
-    assert answered.startswith(b"HTTP/1.1 431")
+        rest = b"".join(more.replace(b"%d", b"%d" % n) for n in range(100_000))
+        with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe
+            connection.sendall(begin + rest)
     assert ask(gateway, "GET", "/health", headers={"X-Long": "a" * 30_000}).status_code == 200
+
+
+def test_a_head_that_is_too_large_is_told_so(gateway: GatewayProcess) -> None:
+    """431, where it comes before we close."""
+    head = b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000
+    assert answer_to(gateway, head).startswith(b"HTTP/1.1 431")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["CONNECT evil.example:443", "OPTIONS *", "GET http://evil.example/v1/agents",
+     "GET //evil.example/v1/agents",
+     "GET /health/../v1/agents", "GET /health%2F..%2Fv1%2Fagents", "GET /agent/%0A/../health", "GET /v1/agents/%00",
+     "GET /%2e%2e/v1/agents", "GET /HEALTH", "GET /health%0A", "POST /health", "TRACE /v1/agents",
+     "GET /v1/agents?a=%ff",
+     "GET /agent/x%2Fhealth/health", "GET /v1/agents#/health", "GET /v1/agents;/health",
+     "PUT /v1/sessions/a/agent/x/health"],
+)  # fmt: skip
+def test_no_spelling_of_a_path_gets_past_the_gatekeeper(gateway: GatewayProcess, line: str) -> None:
+    """401, or no HTTP at all; never an answer that says something, and never a broken gateway."""
+    request = f"{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    status = answer_to(gateway, request.encode()).split(b" ", 2)[1]
+    assert status in (b"400", b"401", b"422")
 
 
 # --- pages of other sites -----------------------------------------------------------------------------------
