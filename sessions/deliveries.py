@@ -62,13 +62,17 @@ class Deliveries:
     async def again(self, lane: SessionKeys, part: str) -> tuple[str, TurnStatus]:
         """Try a delivery once more that came to nothing; its id now, and the status it had until now.
 
+        Args:
+            lane: of the delivery, or the session of the turn that it tells of, whose part it has.
+
         Raises:
-            BadRequest: this turn delivers nothing. TurnNotFound: it expired. SessionBusy, BackendError.
+            BadRequest: there is none to be tried. TurnNotFound: it expired. SessionBusy, BackendError.
         """
         if not lane.session_id.endswith(f"~{WEBHOOKS}"):
-            raise BadRequest(
-                f"turn {lane.public_id(part)!r} is no webhook's, and a turn is not run twice: send its message anew"
-            )
+            if await self._turns.webhook(lane, part) is None:
+                turn = lane.public_id(part)
+                raise BadRequest(f"turn {turn!r} has no webhook, and a turn is not run twice: send its message anew")
+            lane = delivery_lane(lane)
         record = await _newest(self._turns, lane, part)
         if record.status.final and record.status is not TurnStatus.SUCCEEDED:
             again = _next_part(record.part)

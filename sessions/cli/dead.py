@@ -39,7 +39,7 @@ def list_dead(as_json: AsJson = False) -> None:
 def retry(
     turn_id: str, tenant: Annotated[str | None, typer.Option(help="Whose; default: SESSIONFLEET_TENANT.")] = None
 ) -> None:
-    """Try a webhook once more, for as long as a new one; ID is that of its delivery, as `dead list` shows it."""
+    """Try a webhook once more, for as long as a new one; TURN_ID is its delivery, or the turn that it tells of."""
     session_id, part = split_turn_id(turn_id)
     # With the address filled in: to say something to a fleet, none is started.
     client = get_client(running_store(load_settings()))

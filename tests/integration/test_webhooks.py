@@ -23,7 +23,7 @@ from broker_config.webhook_secrets import new_secret, secret_text
 from sessions import Agent, AgentTeam, Session, Task, Turn, verify_webhook
 from sessions.cli.main import app
 from sessions.deliveries import delivery_lane
-from sessions.errors import AddressRefused, IdempotencyConflict, TurnCancelled, TurnFailed, WebhookFailed
+from sessions.errors import AddressRefused, BadRequest, IdempotencyConflict, TurnCancelled, TurnFailed, WebhookFailed
 from sessions.protocol import TurnStatus
 from sessions.store.turns import TurnRecord
 from sessions.webhooks import tenant_secrets
@@ -238,6 +238,15 @@ def test_what_nobody_took_is_a_dead_letter_that_can_be_tried_again(
         description="the turn shows that it was told",
     )
     assert "delivered already" in cli(fleet, monkeypatch, "dead", "retry", delivery)
+    assert "delivered already" in cli(fleet, monkeypatch, "dead", "retry", turn.id)
+
+
+def test_only_webhooks_are_tried_again(fleet: Fleet, session: Session) -> None:
+    """A turn is not run twice."""
+    turn = session.Agent().submit("SAY hello")
+    turn.result()
+    with pytest.raises(BadRequest, match="has no webhook"):
+        fleet.client.portal.call(fleet.client.deliver_again(turn._keys, turn._part))
 
 
 def cli(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *args: str) -> str:

@@ -10,11 +10,16 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from broker_config.settings import Settings
 from sessions.errors import DocumentError, DocumentTooLarge
+from sessions.knowledge_requests import AddKnowledge
+from sessions.sealing import KeyRing
 from tests.support.web import Answer, Web, web_server
+from workers.retrieval.contents import Contents
 from workers.retrieval.fetching import Fetched, FetchLimits, fetch_url, shown
 
 SMALL = FetchLimits(document_bytes=100_000, seconds=20)
@@ -243,3 +248,16 @@ async def test_the_certificate_must_be_the_hosts(tmp_path: Path) -> None:
         with pytest.raises(DocumentError, match=r"(?i)certificate"):
             await fetch_url(good, allow_private=True, resolver=loopback)
     assert asked == ["docs.example", "evil.example", "docs.example"]
+
+
+async def test_hosts_that_are_allowed_are_fetched_from(web: Web) -> None:
+    """SESSIONFLEET_ALLOWED_HOSTS is for documents by URL as it is for webhooks."""
+    web.answers["/a.txt"] = Answer(b"text", headers={"Content-Type": "text/plain"})
+    request = AddKnowledge(scope="session:s", source="a.txt", origin="url", url=web.url("/a.txt"))
+    for hosts, found in ((("127.0.0.1",), b"text"), ((f"127.0.0.1:{web.port}",), b"text"), (("localhost",), None)):
+        contents = Contents(Settings(knowledge_urls="public", allowed_hosts=hosts), cast(Any, None), KeyRing({}))
+        if found is None:
+            with pytest.raises(DocumentError, match="not of the open internet"):
+                await contents.of(cast(Any, None), request)
+        else:
+            assert (await contents.of(cast(Any, None), request)).data == found
