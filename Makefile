@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODEL ?=
 
-.PHONY: help install check test demo bench chaos browser format lock clean
+.PHONY: help install check test demo bench chaos fuzz browser format lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,9 +39,12 @@ bench: $(READY)  ## the benchmark table (minutes)
 chaos: $(READY)  ## the long version of the chaos tests (minutes)
 	SF_PROPERTY_EXAMPLES=500 $(BIN)/python -m pytest tests/chaos tests/properties tests/acceptance -m "" --timeout 900
 
-browser: $(READY)  ## the page of the web examples in a real Chromium (Debian: apt-get install chromium)
+browser: $(READY)  ## the web pages in a real Chromium (Debian: apt-get install chromium)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "there is no Chromium: install the package chromium" >&2; exit 1; }
-	$(BIN)/python -m pytest tests/integration/test_web_page.py
+	$(BIN)/python -m pytest tests/integration/test_web_page.py tests/integration/test_gateway_docs.py
+
+fuzz: $(READY)  ## Schemathesis against the gateway, for ten minutes
+	SF_FUZZ_SECONDS=600 $(BIN)/python -m pytest tests/integration/test_gateway_fuzz.py -s --timeout 1200
 
 format: $(READY)  ## bring the code into shape
 	$(BIN)/ruff check --fix .

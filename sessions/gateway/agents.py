@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from sessions.agent import Agent
 from sessions.agent_directory import AgentDirectory
 from sessions.client import FleetClient
 from sessions.errors import NotFound
 from sessions.gateway.caller import Caller
+from sessions.gateway.parameters import BASE, TOOL
 from sessions.gateway.principal import Right
-from sessions.protocol import AgentConfig
+from sessions.gateway.strict_json import Body
+from sessions.protocol import AgentConfig, KnowledgeAt
 from sessions.session import Session
 
 ASSISTANT: Final = "assistant"
 _ASSISTANT_NAME: Final = "Assistant"
 
 
-class AgentDefinition(BaseModel):
+Base = Annotated[str, Field(json_schema_extra=BASE)]
+
+
+class AgentDefinition(Body):
     """What an agent is like; saying it needs the right `configure`."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
-                {"instructions": "You book trains.", "tools": ["timetable"], "knowledge": "handbook", "memory": True}
+                {"instructions": "You book trains.", "knowledge": "handbook", "memory": True},
             ]
         },
     )
 
     instructions: str | None = Field(None, description="The system prompt.")
-    tools: list[str] = Field([], description="Names of tools that the workers know.")
+    tools: list[Annotated[str, Field(json_schema_extra=TOOL)]] = Field(
+        [], description="Names of tools that the workers know."
+    )
     model: str | None = Field(None, description="`provider:model`, or a registered name; the workers' when absent.")
     hooks: list[str] = Field([], description="Names of hooks that the workers registered.")
     memory: bool | None = Field(None, description="Absent: as the turn says.")
-    knowledge: bool | str | None = Field(None, description="True, or the name of a knowledge base.")
+    knowledge: bool | Base | list[Base] | None = Field(None, description="True, or names of knowledge bases.")
     output_schema: dict[str, Any] | None = Field(None, description="JSON Schema (of an object) of its answers.")
 
     def as_agent(self, name: str, session: Session) -> Agent:
@@ -70,7 +76,7 @@ class AgentDefinition(BaseModel):
             model=config.model,
             hooks=list(config.hooks),
             memory=config.recalls.memory,
-            knowledge=knowledge if not knowledge else next(iter(knowledge.bases), True),
+            knowledge=(list(knowledge.bases) or True) if isinstance(knowledge, KnowledgeAt) else knowledge,
             output_schema=config.output_schema,
         )
 

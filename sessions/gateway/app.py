@@ -25,6 +25,7 @@ from sessions.gateway.routes import (
     agents,
     approvals,
     checkpoints,
+    docs,
     knowledge,
     memory,
     operations,
@@ -54,6 +55,7 @@ _ROUTERS: Final = (
     operations.router,
     agents.router,
     teams.router,
+    docs.router,
 )
 _ENVELOPE: Final = 64 * 1024
 """Bytes that a body may have beside the message or document in it."""

@@ -12,12 +12,13 @@ from typing import Any, Final, Self, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from sessions.errors import BadRequest, DocumentTooLarge
-from sessions.gateway.strict_json import parse_json
+from sessions.gateway.parameters import BASE, TEXT, WEBHOOK
+from sessions.gateway.strict_json import Body, parse_json
 from sessions.sources import Address, Text
 
 AT_ONCE: Final = 4
@@ -28,19 +29,20 @@ Said = TypeVar("Said", bound="DocumentFields")
 _OCTETS: Final = "application/octet-stream"
 
 
-class DocumentFields(BaseModel):
+class DocumentFields(Body):
     """What a document may come with, in either form."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str | None = Field(
         None, min_length=1, max_length=512, description="What it is called from then on; the same name replaces it."
     )
     metadata: dict[str, Any] | None = Field(None, description="For filters.")
     scope: str | None = Field(
-        None, description="Whose it will be: `session` (absent), `user`, or the name of a base that sessions share."
+        None,
+        description="Whose it will be: `session` (absent), `user`, or the name of a base that sessions share.",
+        json_schema_extra=BASE,
     )
     content_type: str | None = Field(None, max_length=256, description="Where the name does not say it.")
+    webhook: str | None = Field(None, **WEBHOOK)
 
 
 class NewDocument(DocumentFields):
@@ -56,8 +58,14 @@ class NewDocument(DocumentFields):
         }
     )
 
-    text: str = Field("", min_length=1)
-    url: str = Field("", min_length=1, max_length=8192, description="http or https, where workers may fetch.")
+    text: str = Field("", min_length=1, json_schema_extra=TEXT)
+    url: str = Field(
+        "",
+        min_length=1,
+        max_length=8192,
+        description="http or https, where workers may fetch.",
+        json_schema_extra={"pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\x00-\x20\x7f]+$"},
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -72,9 +80,10 @@ FORM_SCHEMA: Final[dict[str, Any]] = {
     "properties": {
         "file": {"type": "string", "format": "binary", "description": "PDF, DOCX, HTML, Markdown, text, CSV, JSON."},
         "name": {"type": "string", "minLength": 1, "maxLength": 512, "description": "Absent: the file's name."},
-        "metadata": {"type": "string", "contentMediaType": "application/json", "description": "A JSON object."},
-        "scope": {"type": "string"},
+        "metadata": {"type": "object", "description": "As JSON."},
+        "scope": {"type": "string", **BASE},
         "content_type": {"type": "string", "maxLength": 256},
+        "webhook": {"type": "string", "maxLength": 2048, **WEBHOOK["json_schema_extra"]},
     },
     "additionalProperties": False,
 }

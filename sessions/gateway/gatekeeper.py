@@ -19,7 +19,7 @@ from sessions.gateway.limits import Limits
 from sessions.gateway.principal import Principal
 from sessions.gateway.problems import problem_of
 
-PUBLIC: Final = re.compile(r"/(?:health|ready|openapi\.json|agent/health|agent/[^/]+/health)\Z")
+PUBLIC: Final = re.compile(r"/(?:health|ready|openapi\.json|agent/health|agent/[^/]+/health|docs(?:/[a-z.-]+)?)\Z")
 """Paths that are answered to everybody, to GET and HEAD; they say nothing of any session."""
 LOOK_AGAIN: Final = 10.0
 """Seconds after which the credential of a stream is looked at again."""

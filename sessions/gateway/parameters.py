@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Header, Path
 
 _SESSION: Final = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
 _TURN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}~[0-9a-f]{32}$"
+_BASE: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+SESSION_ID: Final[dict[str, Any]] = {"pattern": _SESSION}
+TURN_ID: Final[dict[str, Any]] = {"pattern": _TURN}
+BASE: Final[dict[str, Any]] = {"pattern": _BASE}
+KEYS: Final[dict[str, Any]] = {"propertyNames": {"minLength": 1, "maxLength": 256}}
+QUEUE: Final[dict[str, Any]] = {"pattern": r"^[A-Za-z0-9._-]+$"}
+TEXT: Final[dict[str, Any]] = {"pattern": r"[^\s\x1c-\x1f\x85\xa0]"}
+"""It says something."""
+WEBHOOK: Final[dict[str, Any]] = {
+    "description": "The URL that is told of its end, signed (docs/webhooks.md).",
+    "max_length": 2048,
+    "examples": ["https://shop.example.com/hooks/turns"],
+    "json_schema_extra": {"pattern": r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,4})?([/?#][!-~]*)?$"},
+}
+TOOL: Final[dict[str, Any]] = {"pattern": r"^[A-Za-z0-9_-]{1,64}$"}
+"""Shown where the sessions check it themselves, so that their errors stay the same in all ways to them."""
+
+LONGEST_TTL: Final = 100 * 365 * 86400
+"""Seconds."""
 
 SessionId = Annotated[
     str,
     Path(
         description="Letters, digits and `._:@-`, up to 128, the first a letter or digit.",
         examples=["chat-1"],
-        json_schema_extra={"pattern": _SESSION},
+        json_schema_extra=SESSION_ID,
     ),
 ]
 TurnId = Annotated[
@@ -22,7 +41,7 @@ TurnId = Annotated[
     Path(
         description="The `id` of a turn of this session.",
         examples=["chat-1~0192f5c4e8d17e3c8e3c5b7f0a9d4e21"],
-        json_schema_extra={"pattern": _TURN},
+        json_schema_extra=TURN_ID,
     ),
 ]
 OperationId = Annotated[

@@ -29,6 +29,7 @@ URN: Final = "urn:sessionfleet:error:"
 
 STATUS_OF: Final[dict[type[Exception], int]] = {
     errors.MessageTooLarge: 413,
+    errors.InvalidTurnId: 404,  # what is no id, or one of another session, is not there
     errors.RequestTooLarge: 413,
     errors.BadRequest: 422,
     errors.Unauthenticated: 401,

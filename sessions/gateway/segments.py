@@ -24,7 +24,13 @@ class _Anything(Convertor[str]):
         return value
 
 
+class _Agent(_Anything):
+    # `/agent/health` and `/agent/{name}/health` are questions, not agents.
+    regex = r"(?!(?:[\s\S]*/)?health$)[\s\S]+"
+
+
 register_url_convertor("anything", _Anything())
+register_url_convertor("agent", _Agent())
 
 
 def segment(name: str) -> str:

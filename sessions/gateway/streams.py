@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from sessions.errors import SessionfleetError
 from sessions.gateway.problems import URN
-from sessions.protocol import Event
+from sessions.protocol import Event, EventType
 from sessions.telemetry import get_logger
 from sessions.turn import Turn
 
@@ -32,7 +32,15 @@ STREAM: Final[dict[int | str, dict[str, Any]]] = {
         "`data:` (JSON). A comment comes every 15 s. `interrupted` has no `id:`: come again with your last one.",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
+                "schema": {  # of one event
+                    "type": "object",
+                    "required": ["event", "data"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "event": {"type": "string", "enum": [*EventType, "interrupted"]},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                    },
+                },
                 "example": 'id: 7-1\nevent: started\ndata: {"attempt":1,"worker":"one@host"}\n\n'
                 'id: 7-2\nevent: text_delta\ndata: {"text":"Hello"}\n\n'
                 'id: 7-3\nevent: ended\ndata: {"status":"succeeded"}\n\n',

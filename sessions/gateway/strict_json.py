@@ -5,14 +5,29 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 DEEPEST: Final = 100
 """Levels of lists and objects in a body: serializers have limits of their own, and fail there."""
+
+
+class Body(BaseModel):
+    """What a request holds: nothing that is not known, and no value taken for one of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""A whole number; JSON does not tell 5.0 from 5."""
 
 
 def parse_json(raw: bytes) -> Any:

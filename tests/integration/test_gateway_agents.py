@@ -35,7 +35,7 @@ def listed(http: httpx.Client) -> dict[str, str]:
 def test_an_agent_is_defined_used_and_forgotten(http: httpx.Client, fleet: Fleet) -> None:
     """201, then 200; turns and /agent name it; a session that it served goes on with it, others have none."""
     path = "/v1/agents/Travel%20desk%2F2"
-    body = {"instructions": "You book trains.", "tools": ["refund"], "memory": True, "knowledge": "handbook"}
+    body = {"instructions": "You book trains.", "tools": ["refund"], "memory": True, "knowledge": ["handbook"]}
     assert http.put(path, json={}).status_code == 201
     defined = good(http.put(path, json=body))
     assert (defined["name"], defined["source"]) == ("Travel desk/2", "tenant")

@@ -135,7 +135,7 @@ def test_an_operation_is_its_sessions_and_its_users(http: httpx.Client) -> None:
     path, name = added.headers["location"], good(added)["id"]
     for method, url in (("GET", path), ("GET", f"{path}/events"), ("POST", f"{path}/cancel")):
         problem(http.request(method, url, headers={"X-User-ID": "bob"}), 403, "SessionOwnerError")
-    problem(http.get(f"/v1/sessions/k-not-mine/operations/{quote(name)}"), 422, "InvalidTurnId")
+    problem(http.get(f"/v1/sessions/k-not-mine/operations/{quote(name)}"), 404, "InvalidTurnId")
     unknown = f"/v1/sessions/k-mine/operations/k-mine~knowledge~{'0' * 32}"
     problem(http.get(unknown, headers=ANN), 404, "TurnNotFound")
     assert http.post(f"{path}/cancel", headers=ANN).json()["status"] == "succeeded"

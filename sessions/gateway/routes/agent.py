@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sessions.gateway.agents import ASSISTANT, named_agent
 from sessions.gateway.caller import Writer
-from sessions.gateway.parameters import IdempotencyKey
+from sessions.gateway.parameters import SESSION_ID, IdempotencyKey
 from sessions.gateway.prefer import while_there
 from sessions.gateway.problems import responses
 from sessions.gateway.strict_json import StrictRoute
 from sessions.protocol import TurnStatus
 from sessions.store.keys import new_session_id
 
-router = APIRouter(tags=["agent"], route_class=StrictRoute)
+router = APIRouter(route_class=StrictRoute)
 
 
 class AgentMessage(BaseModel):
@@ -36,8 +36,10 @@ class AgentMessage(BaseModel):
 
     message: str | None = None
     query: str | None = None
-    session_id: str | None = Field(None, description="Made up when absent, and in the answer.")
-    user_id: str | None = Field(None, max_length=256)
+    session_id: str | None = Field(
+        None, description="Made up when absent, and in the answer.", json_schema_extra=SESSION_ID
+    )
+    user_id: str | None = Field(None, min_length=1, max_length=256)
 
     @model_validator(mode="after")
     def _one(self) -> AgentMessage:
@@ -81,24 +83,26 @@ class Health(BaseModel):
     api: Literal["v1"] = "v1"
 
 
-_FAILURES = responses(404, 409, 502, 504)
+_SLACK: Final = 5.0
+"""Seconds in which a turn that is past its deadline ends."""
+_FAILURES: Final = responses(404, 409, 502, 504)
 
 
 @router.get("/health", operation_id="health", summary="Is the gateway there?", tags=["health"])
-@router.get("/agent/health", operation_id="default_agent_health", summary="Is the default agent there?")
+@router.get("/agent/health", operation_id="default_agent_health", summary="Is the default agent there?", tags=["agent"])
 async def health() -> Health:
     """Alive; `/ready` says whether work can be done."""
     return Health(version=version("sessionfleet"))
 
 
-@router.get("/agent/{name}/health", summary="Is an agent there?")
+@router.get("/agent/{name}/health", summary="Is an agent there?", tags=["agent"])
 async def agent_health(name: str) -> Health:
     """Alive. Whether there is an agent of this name is looked up when it is asked."""
     return Health(version=version("sessionfleet"), agent=name)
 
 
 @router.post("/agent/", include_in_schema=False)
-@router.post("/agent", responses=_FAILURES, summary="Ask the default agent")
+@router.post("/agent", responses=_FAILURES, summary="Ask the default agent", tags=["agent"])
 async def ask_assistant(
     body: AgentMessage, caller: Writer, request: Request, idempotency_key: IdempotencyKey = None
 ) -> Reply:
@@ -106,7 +110,7 @@ async def ask_assistant(
     return await ask_agent(ASSISTANT, body, caller, request, idempotency_key)
 
 
-@router.post("/agent/{name:anything}", responses=_FAILURES, summary="Ask an agent")
+@router.post("/agent/{name:agent}", responses=_FAILURES, summary="Ask an agent", tags=["agent"])
 async def ask_agent(
     name: str, body: AgentMessage, caller: Writer, request: Request, idempotency_key: IdempotencyKey = None
 ) -> Reply:
@@ -114,7 +118,9 @@ async def ask_agent(
     session = caller.session_of(caller.user_or(body.user_id), body.session_id or new_session_id())
     agent = await named_agent(caller, session, name)
     turn = await agent.asubmit(body.text, idempotency_key=idempotency_key)
-    content = await while_there(request, turn.aresult())
+    # Beyond its deadline only where it waits for an approval, or nobody serves its queue.
+    patience = caller.gateway.settings.turn_timeout + _SLACK
+    content = await while_there(request, turn.aresult(timeout=patience))
     metadata = Metadata(
         agent_name=agent.name, timestamp=datetime.now(UTC), turn_id=turn.id, status=TurnStatus.SUCCEEDED
     )

@@ -31,7 +31,7 @@ class AgentResource(BaseModel):
                 {
                     "name": "Travel desk",
                     "source": "tenant",
-                    "definition": {"instructions": "You book trains.", "tools": ["timetable"], "model": None},
+                    "definition": {"instructions": "You book trains.", "knowledge": "handbook"},
                 },
                 {"name": "assistant", "source": "default", "definition": None},
             ]

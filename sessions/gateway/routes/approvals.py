@@ -11,7 +11,7 @@ from sessions.gateway.caller import Approver, Reader
 from sessions.gateway.parameters import SessionId, TurnId
 from sessions.gateway.problems import responses
 from sessions.gateway.routes.turns import turn_of
-from sessions.gateway.strict_json import StrictRoute
+from sessions.gateway.strict_json import Body, StrictRoute
 
 router = APIRouter(
     prefix="/v1/sessions/{session_id}/turns/{turn_id}/approvals",
@@ -56,11 +56,10 @@ class Calls(BaseModel):
     approvals: list[Call]
 
 
-class Decision(BaseModel):
+class Decision(Body):
     """What becomes of a call."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"action": "approve"},

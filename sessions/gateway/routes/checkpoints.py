@@ -8,20 +8,22 @@ from fastapi import APIRouter, Path, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.gateway.caller import Reader, Writer
-from sessions.gateway.parameters import SessionId
+from sessions.gateway.parameters import KEYS, SessionId
 from sessions.gateway.problems import responses
 from sessions.gateway.routes.state import State
-from sessions.gateway.strict_json import StrictRoute
+from sessions.gateway.strict_json import Body, StrictRoute
 
 router = APIRouter(prefix="/v1/sessions/{session_id}/checkpoints", tags=["checkpoints"], route_class=StrictRoute)
 
 
-class NewCheckpoint(BaseModel):
+class NewCheckpoint(Body):
     """What becomes of the state before it is written down."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"values": {"step": 1}}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"values": {"step": 1}}]})
 
-    values: dict[str, Any] | None = Field(None, description="Merged into the state first, in the same step.")
+    values: dict[str, Any] | None = Field(
+        None, description="Merged into the state first, in the same step.", json_schema_extra=KEYS
+    )
 
 
 class CheckpointNumber(BaseModel):

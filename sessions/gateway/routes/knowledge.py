@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.gateway.caller import Caller, Reader, Writer
 from sessions.gateway.documents import FORM_SCHEMA, NewDocument, received
-from sessions.gateway.parameters import IdempotencyKey, SessionId
+from sessions.gateway.parameters import BASE, TEXT, IdempotencyKey, SessionId
 from sessions.gateway.prefer import Wait
 from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, operation_path
-from sessions.gateway.strict_json import StrictRoute
+from sessions.gateway.strict_json import Body, StrictRoute, Whole
 from sessions.session import Session
 
 router = APIRouter(prefix="/v1/sessions/{session_id}/knowledge", tags=["knowledge"], route_class=StrictRoute)
@@ -25,6 +25,7 @@ Scope = Annotated[
         description="`session` (absent), `user`, or the name of a base that sessions share.",
         max_length=128,
         examples=["handbook"],
+        json_schema_extra=BASE,
     ),
 ]
 _BODY: Final = {
@@ -83,11 +84,10 @@ class Chunks(BaseModel):
     chunks: int
 
 
-class KnowledgeSearch(BaseModel):
+class KnowledgeSearch(Body):
     """What to look for."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"query": "which class do I travel in?"},
@@ -96,12 +96,16 @@ class KnowledgeSearch(BaseModel):
         },
     )
 
-    query: str = Field(min_length=1)
-    limit: int = Field(5, ge=1, le=100)
+    query: str = Field(min_length=1, json_schema_extra=TEXT)
+    limit: Whole = Field(5, ge=1, le=100)
     filters: dict[str, Any] | None = Field(None, description="Values that the metadata has; a list means any of them.")
     sources: list[str] | None = Field(None, description="Only these documents.")
-    scope: str | None = Field(None, description="Only `session`, `user` or one base; absent: all, and `bases`.")
-    bases: list[str] | None = Field(None, description="Named bases to search besides.")
+    scope: str | None = Field(
+        None, description="Only `session`, `user` or one base; absent: all, and `bases`.", json_schema_extra=BASE
+    )
+    bases: list[Annotated[str, Field(json_schema_extra=BASE)]] | None = Field(
+        None, description="Named bases to search besides."
+    )
 
 
 class Passage(BaseModel):

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.errors import NotFound
 from sessions.gateway.caller import Reader, Writer
-from sessions.gateway.parameters import SessionId
+from sessions.gateway.parameters import TEXT, SessionId
 from sessions.gateway.problems import responses
 from sessions.gateway.segments import segment
-from sessions.gateway.strict_json import StrictRoute
+from sessions.gateway.strict_json import Body, StrictRoute, Whole
 
 router = APIRouter(prefix="/v1/sessions/{session_id}/memory", tags=["memory"], route_class=StrictRoute)
 
@@ -31,15 +31,14 @@ _MEMORY: Final[dict[str, Any]] = {
 }
 
 
-class NewMemory(BaseModel):
+class NewMemory(Body):
     """A text to be remembered."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"examples": [{"text": "Ann prefers window seats", "metadata": {"topic": "travel"}}]},
     )
 
-    text: str = Field(min_length=1, description="Up to 32 KiB.")
+    text: str = Field(min_length=1, description="Up to 32 KiB.", json_schema_extra=TEXT)
     type: Kind = "long"
     metadata: dict[str, Any] | None = Field(None, description="For filters; up to 8 KiB.")
     scope: Scope | None = Field(None, description=_WHOSE)
@@ -89,16 +88,15 @@ class Forgotten(BaseModel):
     deleted: int
 
 
-class MemorySearch(BaseModel):
+class MemorySearch(Body):
     """What to look for."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"examples": [{"query": "seat preferences", "filters": {"topic": "travel"}}]},
     )
 
-    query: str = Field(min_length=1)
-    limit: int = Field(5, ge=1, le=1000)
+    query: str = Field(min_length=1, json_schema_extra=TEXT)
+    limit: Whole = Field(5, ge=1, le=1000)
     type: Kind | None = None
     filters: dict[str, Any] | None = Field(None, description="Values that the metadata has; a list means any of them.")
     scope: Scope | None = Field(None, description="Absent: those of the user and of this session.")

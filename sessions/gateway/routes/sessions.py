@@ -10,33 +10,43 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.errors import NotFound, SessionExpired
 from sessions.gateway.caller import Reader, Writer
-from sessions.gateway.parameters import SessionId
+from sessions.gateway.parameters import LONGEST_TTL, QUEUE, SESSION_ID, TURN_ID, SessionId
 from sessions.gateway.problems import responses
 from sessions.gateway.segments import segment
-from sessions.gateway.strict_json import StrictRoute
+from sessions.gateway.strict_json import Body, StrictRoute
 from sessions.session import Session
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=StrictRoute)
 _FAR = 2**53
 
 
-class NewSession(BaseModel):
+class NewSession(Body):
     """A session to be made."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"session_id": "chat-1"}, {"ttl": 3600}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"session_id": "chat-1"}, {"ttl": 3600}]})
 
-    session_id: str | None = Field(None, description="Letters, digits and `._:@-`, up to 128; made up when absent.")
-    ttl: float | None = Field(None, gt=0, description="Seconds that it lives after its last use; absent: for ever.")
-    queue: str = Field("turns", description="The workers that serve it.")
+    session_id: str | None = Field(
+        None, description="Letters, digits and `._:@-`, up to 128; made up when absent.", json_schema_extra=SESSION_ID
+    )
+    ttl: float | None = Field(
+        None, gt=0, le=LONGEST_TTL, description="Seconds that it lives after its last use; absent: for ever."
+    )
+    queue: str = Field("turns", description="The workers that serve it.", json_schema_extra=QUEUE)
 
 
-class Fork(BaseModel):
+class Fork(Body):
     """A copy to be made."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"session_id": "chat-2"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"session_id": "chat-2"}]})
 
-    session_id: str | None = Field(None, description="Of the new session; made up when absent.")
-    at: str | None = Field(None, description="Id of the last turn that it keeps; absent: all that are committed.")
+    session_id: str | None = Field(
+        None, description="Of the new session; made up when absent.", json_schema_extra=SESSION_ID
+    )
+    at: str | None = Field(
+        None,
+        description="Id of the last turn that it keeps; absent: all that are committed.",
+        json_schema_extra=TURN_ID,
+    )
 
 
 class SessionResource(BaseModel):

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.errors import NotFound
 from sessions.gateway.caller import Caller, Reader, Writer
-from sessions.gateway.parameters import SessionId
+from sessions.gateway.parameters import KEYS, SessionId
 from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
-from sessions.gateway.strict_json import StrictRoute
+from sessions.gateway.strict_json import Body, StrictRoute
 from sessions.session import Session
 from sessions.state_ops import APP
 
@@ -21,8 +21,9 @@ Key = Annotated[
     str,
     Path(
         description="Percent-encoded. `user:` before it means the user's value in all sessions, `app:` the tenant's.",
+        min_length=1,
         max_length=256,
-        examples=["step", "user:language"],
+        examples=["step"],
     ),
 ]
 _MISSING: Final = object()
@@ -36,29 +37,29 @@ class State(BaseModel):
     state: dict[str, Any]
 
 
-class Values(BaseModel):
+class Values(Body):
     """Values to be set, all or none."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"values": {"step": 2}}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"values": {"step": 2}}]})
 
-    values: dict[str, Any] = Field(description="Of one scope: the session's, the user's or the tenant's.")
+    values: dict[str, Any] = Field(
+        description="Of one scope: the session's, the user's or the tenant's.", json_schema_extra=KEYS
+    )
 
 
-class NewValue(BaseModel):
+class NewValue(Body):
     """A value to be set."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"value": 2}, {"value": 3, "expected": 2}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"value": 2}, {"value": 3, "expected": 2}]})
 
     value: Any = Field(description="Any JSON.")
     expected: Any = Field(None, description="Set it only if it is this now; null: only if there is none.")
 
 
-class Amount(BaseModel):
+class Amount(Body):
     """What to add."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"amount": 5, "default": 100}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"amount": 5, "default": 100}]})
 
     amount: int | float = 1
     default: int | float = Field(0, description="What a missing value counts as.")

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Path, Response, status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from sessions.agent import Agent
 from sessions.errors import SessionOwnerError, TurnNotFound
 from sessions.gateway.agents import AgentSpec, agent_of, canonical
 from sessions.gateway.caller import Caller, Configurer, Reader, Writer
-from sessions.gateway.parameters import IdempotencyKey
+from sessions.gateway.parameters import WEBHOOK, IdempotencyKey
 from sessions.gateway.prefer import Wait
 from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, team_path
 from sessions.gateway.streams import STREAM, Cursor, event_stream
-from sessions.gateway.strict_json import StrictRoute
+from sessions.gateway.strict_json import Body, StrictRoute
 from sessions.store.keys import split_turn_id
 from sessions.team import AgentTeam, Task
 from sessions.team_run import TeamRun
@@ -33,10 +33,8 @@ RunId = Annotated[
 ]
 
 
-class NewTask(BaseModel):
+class NewTask(Body):
     """Something for an agent to do."""
-
-    model_config = ConfigDict(extra="forbid")
 
     description: str = Field(min_length=1)
     expected_output: str | None = Field(None, min_length=1, description="What the answer should be like.")
@@ -45,11 +43,10 @@ class NewTask(BaseModel):
     name: str | None = Field(None, min_length=1, max_length=256, description="`task_1`, `task_2`, ... when absent.")
 
 
-class NewTeam(BaseModel):
+class NewTeam(Body):
     """A team, and what it is to do."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -69,6 +66,7 @@ class NewTeam(BaseModel):
     process: Literal["sequential", "parallel", "hierarchical"] = "sequential"
     manager_model: str | None = Field(None, description="Of a hierarchical team: who says who does what.")
     timeout: float | None = Field(None, gt=0, le=7 * 86400, description="Seconds to the deadline of the whole run.")
+    webhook: str | None = Field(None, **WEBHOOK)
 
     def team(self, agents: list[Agent], caller: Caller) -> AgentTeam:
         """The team.
@@ -104,7 +102,9 @@ async def run_team(
     # Only where the agents' fleet and tenant are known; nothing is kept under it.
     nowhere = caller.session(None)
     agents = [(await agent_of(caller, nowhere, wanted)).alone() for wanted in body.agents]
-    run = await body.team(agents, caller).asubmit(timeout=body.timeout, idempotency_key=idempotency_key)
+    run = await body.team(agents, caller).asubmit(
+        timeout=body.timeout, idempotency_key=idempotency_key, webhook=body.webhook
+    )
     return await wait.show(run, team_path(run.id), _session(run.id), accepted=True, approvals=False)
 
 

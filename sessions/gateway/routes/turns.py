@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Response, status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from sessions.gateway.agents import AgentSpec, agent_of
+from sessions.gateway.agents import AgentSpec, Base, agent_of
 from sessions.gateway.caller import Caller, Reader, Writer
-from sessions.gateway.parameters import IdempotencyKey, SessionId, TurnId
+from sessions.gateway.parameters import LONGEST_TTL, QUEUE, TEXT, WEBHOOK, IdempotencyKey, SessionId, TurnId
 from sessions.gateway.prefer import Wait
 from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, turn_path
 from sessions.gateway.streams import STREAM, Cursor, event_stream
-from sessions.gateway.strict_json import StrictRoute
+from sessions.gateway.strict_json import Body, StrictRoute
 from sessions.protocol import Policy
 from sessions.turn import Turn
 
@@ -23,11 +23,10 @@ router = APIRouter(
 )
 
 
-class NewTurn(BaseModel):
+class NewTurn(Body):
     """A message for an agent of the session."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"message": "My name is Alice"},
@@ -40,21 +39,26 @@ class NewTurn(BaseModel):
         },
     )
 
-    message: str = Field(min_length=1)
+    message: str = Field(min_length=1, json_schema_extra=TEXT)
     agent: str | AgentSpec = Field("assistant", description="An agent's name, or one of your own.")
     stream: bool = Field(False, description="Whether the answer's text comes as deltas, else as one event.")
-    policy: Policy | None = Field(None, description="What becomes of it when the session is busy.")
+    policy: Policy | None = Field(None, strict=False, description="What becomes of it when the session is busy.")
     timeout: float | None = Field(None, gt=0, le=7 * 86400, description="Seconds to the turn's deadline.")
     waiting_blocks: bool | None = Field(None, description="Whether later turns wait while it waits for an approval.")
     approval_timeout: float | None = Field(None, gt=0, le=90 * 86400, description="Seconds that it waits for one.")
-    session_ttl: float | None = Field(None, gt=0, description="Seconds that the session lives after its last use.")
-    queue: str = Field("turns", description="The workers that serve the session; fixed by its first turn.")
+    webhook: str | None = Field(None, **WEBHOOK)
+    session_ttl: float | None = Field(
+        None, gt=0, le=LONGEST_TTL, description="Seconds that the session lives after its last use."
+    )
+    queue: str = Field(
+        "turns", description="The workers that serve the session; fixed by its first turn.", json_schema_extra=QUEUE
+    )
     memory: bool | None = Field(None, description="Whether its agents use memory where they do not say themselves.")
-    knowledge: bool | str | list[str] | None = Field(None, description="Likewise for documents; names of bases.")
+    knowledge: bool | Base | list[Base] | None = Field(None, description="Likewise for documents; names of bases.")
 
     def options(self) -> dict[str, Any]:
         """Those of `submit`, as far as they are given."""
-        names = ("policy", "timeout", "waiting_blocks", "approval_timeout")
+        names = ("policy", "timeout", "waiting_blocks", "approval_timeout", "webhook")
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
