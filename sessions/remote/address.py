@@ -7,10 +7,11 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import httpx
 
+from sessions.arguments import encodes
 from sessions.errors import BadRequest
 
 ASSISTANT: Final = "assistant"
@@ -82,6 +83,18 @@ def _parsed(agent_url: object) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise BadRequest(f"agent_url {shown!r}: give an http or https address with a host")
     return url.copy_with(fragment=None)
+
+
+def segment(name: str) -> str:
+    """A name as a part of a path.
+
+    Raises:
+        BadRequest: it cannot be one. Clients and proxies take `..` for the folder above, percent-encoded or not: to
+            delete the value of that name would be to delete its session.
+    """
+    if name in ("", ".", "..") or not encodes(name):
+        raise BadRequest(f"{name!r} cannot stand in an address; behind a gateway, choose another name")
+    return quote(name, safe="~")
 
 
 def checked_headers(headers: object) -> dict[str, str]:

@@ -6,18 +6,18 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
-from urllib.parse import quote
 
 import httpx
 
-from sessions.errors import ResultTimeout, SessionfleetError
+from sessions.errors import ResultTimeout, SessionExpired, SessionfleetError
 from sessions.order import Order
 from sessions.portal import Portal
 from sessions.protocol import Answer, Event, TurnStatus
+from sessions.remote.address import segment
 from sessions.remote.server import RemoteServer
 from sessions.remote.stream import EventStream
 from sessions.remote.wire import GATEWAYS_CHOICE, reading, turn_body, turn_record
@@ -189,7 +189,7 @@ class RemoteClient:
         Raises:
             CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `sessions.approvals`.
         """
-        path = f"{_path(keys, part)}/approvals/{quote(call_id, safe='')}"
+        path = f"{_path(keys, part)}/approvals/{segment(call_id)}"
         await self.api("POST", path, json=answer.model_dump(mode="json", exclude={"v"}, exclude_defaults=True))
 
     # --- the session as a whole -------------------------------------------------------------------------
@@ -208,7 +208,8 @@ class RemoteClient:
         Raises:
             SessionOwnerError: the session belongs to another user.
         """
-        await self.api_or_none("GET")
+        with suppress(SessionExpired):
+            await self.api_or_none("GET")
 
     async def create(self, body: dict[str, Any]) -> bool:
         """Make the session; False where it was there already."""
@@ -257,7 +258,7 @@ class RemoteClient:
 
     @property
     def _home(self) -> str:
-        return f"/sessions/{quote(self.session_id, safe='')}"
+        return f"/sessions/{segment(self.session_id)}"
 
     def _headers(self) -> httpx.Headers:
         return self.server.sent(x_user_id=self.user_id)
@@ -265,7 +266,7 @@ class RemoteClient:
 
 def _path(keys: SessionKeys, part: str) -> str:
     """Where a turn is, behind its session: turns of lanes are operations."""
-    return f"/{'operations' if keys.is_lane else 'turns'}/{quote(keys.public_id(part), safe='~')}"
+    return f"/{'operations' if keys.is_lane else 'turns'}/{segment(keys.public_id(part))}"
 
 
 def _record(resource: Any) -> TurnRecord:

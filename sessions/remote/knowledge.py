@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from broker_config.settings import Settings
 from sessions.arguments import seconds, short_text
 from sessions.errors import BadRequest, InvalidTurnId
 from sessions.operation import Operation
+from sessions.remote.address import segment
 from sessions.remote.wire import COLLECTION, reading
 from sessions.sources import Source, read_source
 from sessions.store.keys import split_turn_id
@@ -56,7 +56,7 @@ def _body(source: Source, fields: dict[str, Any]) -> dict[str, Any]:
 async def operation_of(session: RemoteSession, operation_id: str) -> Operation:
     """An operation by its id; see `KnowledgeMethods.aoperation`."""
     split_turn_id(operation_id)
-    told = await session.client.api_or_none("GET", f"/operations/{quote(operation_id, safe='~')}")
+    told = await session.client.api_or_none("GET", f"/operations/{segment(operation_id)}")
     if told is None:
         raise InvalidTurnId(
             f"operation {operation_id!r} is of no scope that session {session.session_id!r} is attached to"
@@ -98,7 +98,7 @@ async def list_sources(session: RemoteSession, scope: str | None) -> list[dict[s
 
 async def remove(session: RemoteSession, source: str, scope: str | None) -> int:
     """Remove one document; see `KnowledgeMethods.adelete_knowledge`."""
-    path = f"/knowledge/{quote(source, safe='')}"
+    path = f"/knowledge/{segment(source)}"
     told = await session.client.api_or_none("DELETE", path, params=_given(scope=_scope(session, scope)))
     return 0 if told is None else int(told["chunks"])
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from sessions.memory_calls import MemoryPage, ScopeName
 from sessions.memory_input import json_dict, memory_id_text, memory_kind, memory_text
+from sessions.remote.address import segment
 from sessions.remote.wire import reading
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ async def search(
 
 
 def _path(memory_id: str) -> str:
-    return f"/memory/{quote(memory_id_text(memory_id), safe='')}"
+    return f"/memory/{segment(memory_id_text(memory_id))}"
 
 
 def _kind(memory_type: str | None) -> str | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from sessions.errors import BadRequest
+from sessions.remote.address import segment
 from sessions.remote.wire import reading
 from sessions.state_ops import StateOp, check_field
 
@@ -54,4 +54,4 @@ async def _one(session: RemoteSession, op: StateOp) -> Any:
 
 
 def _path(key: str) -> str:
-    return f"/state/{quote(key, safe='')}"
+    return f"/state/{segment(key)}"

@@ -49,9 +49,9 @@ class EventStream:
         self._headers = headers
         self._cursor = after
         self._alive = alive
-        self._progress = time.monotonic()
-        self._asked_pause = 0.0
+        self._pause = 0.0
         self._failures = 0
+        self._broken_since = 0.0
 
     async def events(self) -> AsyncGenerator[Event]:
         """All events behind the cursor, up to the last one.
@@ -61,19 +61,20 @@ class EventStream:
         """
         while True:
             why: Exception | None = None
+            pause = 0.0
             try:
                 async with aclosing(self._connection()) as events:
                     async for event in events:
                         yield event
                         if event.final:
                             return
-            except (httpx.TransportError, httpx.StreamError) as error:
+            except (httpx.HTTPError, httpx.StreamError) as error:
                 why = error
             except _Refused as refused:
-                why, self._asked_pause = refused.error, max(self._asked_pause, refused.pause)
+                why, pause = refused.error, refused.pause
             except _Over:
                 return
-            await self._recover(why)
+            await self._recover(why, pause)
 
     async def any(self) -> bool:
         """Whether there are events behind the cursor, or will be.
@@ -85,18 +86,17 @@ class EventStream:
             try:
                 async with self._open():
                     return True
-            except (httpx.TransportError, httpx.StreamError) as error:
+            except (httpx.HTTPError, httpx.StreamError) as error:
                 await self._recover(error)
             except _Refused as refused:
-                self._asked_pause = refused.pause
-                await self._recover(refused.error)
+                await self._recover(refused.error, refused.pause)
             except _Over:
                 return False
 
     async def _connection(self) -> AsyncGenerator[Event]:
         async with self._open() as response:
             async for message in messages(response.aiter_bytes()):
-                self._asked_pause = self._asked_pause if message.retry is None else message.retry / 1000
+                self._pause = self._pause if message.retry is None else message.retry / 1000
                 if (event := self._event(message)) is not None:
                     yield event
 
@@ -124,7 +124,7 @@ class EventStream:
 
     def _event(self, message: ServerSent) -> Event | None:
         """An event of ours; what a newer gateway says besides only moves the cursor."""
-        self._progress, self._failures = time.monotonic(), 0
+        self._failures = 0
         if message.id:
             self._cursor = message.id
         try:
@@ -134,17 +134,20 @@ class EventStream:
         with reading("event"):
             return Event(message.id, kind, json.loads(message.data))
 
-    async def _recover(self, why: Exception | None) -> None:
+    async def _recover(self, why: Exception | None, asked: float = 0.0) -> None:
         """Wait a little, longer each time; give up when nothing came for as long as a call may take."""
+        if not self._failures:
+            self._broken_since = time.monotonic()
         self._failures += 1
-        patience = self._server.timeout
         if isinstance(why, httpx.ReadTimeout):  # nothing happened, or nobody is there
             await self._alive()
-            self._progress = time.monotonic()
-        elif time.monotonic() - self._progress > patience:
-            raise self._lost(why, patience) from why
+            self._broken_since = time.monotonic()
         longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
-        await asyncio.sleep(max(self._asked_pause, random.uniform(0, longest)))  # noqa: S311 - no secret
+        pause = max(asked, min(self._pause, _LONGEST_PAUSE), random.uniform(0, longest))  # noqa: S311 - no secret
+        patience = self._server.timeout
+        if time.monotonic() + pause - self._broken_since > patience:
+            raise self._lost(why, patience) from why
+        await asyncio.sleep(pause)
 
     def _lost(self, why: Exception | None, patience: float) -> SessionfleetError:
         if isinstance(why, SessionfleetError):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -290,6 +292,31 @@ def test_a_stream_goes_on_behind_its_last_event(way: BrokenWay, gateway_process:
     cursors = [a.headers.get("last-event-id") for a in way.asked if a.path.endswith("/events")]
     assert cursors[0] is None
     assert None not in cursors[3:]
+
+
+def test_a_slow_reader_may_come_back(way: BrokenWay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time without a connection counts from when it broke, not from the event that was read last."""
+    from sessions.remote import stream
+
+    late = [0.0]
+    monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
+    turn = Session(sid(), agent_url=way.url).Agent("A").submit("SAY a b c", stream=True)
+    turn.result(timeout=20)
+    way.faults = [("GET /v1", 4)]
+    events = turn.events()
+    seen = [next(events)]
+    late[0] = 3600.0
+    assert [*seen, *events] == list(turn.events())
+
+
+def test_a_stream_waits_no_longer_than_a_call_may_take(way: BrokenWay) -> None:
+    """Retry-After of ten minutes: told at once."""
+    turn = Session(sid(), agent_url=way.url).Agent("A").submit("SAY a")
+    turn.result(timeout=20)
+    way.faults = [("GET /v1", Reply("", 503, {"Retry-After": "600"}))]
+    with pytest.raises(ConnectionError, match="answered 503"):
+        list(turn.events())
+    assert way.faults == []
 
 
 def test_a_silent_stream_is_looked_after(way: BrokenWay, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,21 @@ def test_state_is_the_same_from_both_sides(pair: Pair) -> None:
         remote.increment_state("a/b ü?#")
 
 
+def test_a_name_of_dots_does_not_leave_its_place(pair: Pair) -> None:
+    """To delete the value `..` by a path would be to delete the session: it is refused before it is sent."""
+    remote, local = pair()
+    remote.set_state("k", 1)
+    for name in (".", ".."):
+        for call in (remote.delete_state, remote.get_state, remote.delete_memory, remote.delete_knowledge):
+            with pytest.raises(BadRequest, match="cannot stand in an address"):
+                call(name)
+    remote.set_state("...", 2)
+    assert local.get_state() == {"k": 1, "...": 2}
+    assert remote.get_state("...") == 2
+    remote.delete_state("...")
+    assert local.get_state() == {"k": 1}
+
+
 def test_checkpoints_go_back(pair: Pair) -> None:
     """As S12 and S13 have it."""
     remote, local = pair()
