@@ -46,6 +46,9 @@ class Gatekeeper:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request of somebody who may ask."""
+        if scope["type"] == "websocket":  # there are none; one that somebody adds shall not be open
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http" or public(scope):
             await self._app(scope, receive, send)
             return

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from broker_config.settings import load_settings
 from sessions.cli import main as cli
 from sessions.errors import BadRequest
-from sessions.gateway.api_key import digest_of, id_in
+from sessions.gateway.api_key import digest_of, id_in, new_key
 from tests.support.fleet import keys_without_ttl
 from tests.support.servers import Server
 
@@ -93,6 +93,17 @@ def test_what_makes_no_key_is_an_error(arguments: tuple[str, ...]) -> None:
     with pytest.raises(BadRequest):
         run("create", *arguments)
     assert listed() == []
+
+
+def test_no_two_keys_have_one_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where chance gives an id that there is, another one is taken, and the first key stays as it was."""
+    first = new_key()
+    made = iter([first, (first[0], first[1][:-1] + "x"), new_key()])
+    monkeypatch.setattr("sessions.cli.api_keys.new_key", lambda: next(made))
+    keys = [run("create").stdout.strip(), run("create").stdout.strip()]
+    assert keys[0] == first[1]
+    assert {one["id"] for one in listed()} == {id_in(key) for key in keys}
+    assert len(listed()) == 2
 
 
 def test_an_expired_key_is_shown_as_one(new_server: Server) -> None:
