@@ -86,9 +86,12 @@ class RemoteServer:
             RemoteError: there is no agent at this address, or it cannot be reached.
         """
         known, url = self.network.gateways, str(self.address.url)
-        if url not in known:
-            known[url] = await self._look(within)
-        return known[url]
+        if url in known:
+            return known[url]
+        found = await self._look(within)
+        if found is not None:
+            known[url] = found
+        return bool(found)
 
     async def need_gateway(self, within: float) -> None:
         """Make sure that it is one.
@@ -99,7 +102,8 @@ class RemoteServer:
         if not await self.is_gateway(within):
             raise RemoteUnsupported(f"{self.address}: {RemoteUnsupported.__doc__}")
 
-    async def _look(self, within: float) -> bool:
+    async def _look(self, within: float) -> bool | None:
+        """Whether a gateway is there; None where its health page failed, and only a message can be tried."""
         until = time.monotonic() + within
         headers = self.sent(accept="application/json")
         try:
@@ -108,7 +112,7 @@ class RemoteServer:
             if error.status is None:
                 raise
             await self._knock(until - time.monotonic())
-            return False
+            return None if error.status == 429 or error.status >= 500 else False
         told = _json(health)
         return isinstance(told, dict) and told.get("server") == _SERVER
 

@@ -63,11 +63,6 @@ def _agent(order: Order) -> str | dict[str, Any]:
 
 
 def _spec(agent: AgentConfig) -> dict[str, Any]:
-    recalls = _recalls(agent.recalls)
-    if isinstance(recalls.get("knowledge"), list):
-        raise BadRequest(
-            f"agent {agent.name!r} names several knowledge bases: behind a gateway, give them to the session"
-        )
     said = {
         "instructions": agent.instructions,
         "tools": list(agent.tools),
@@ -75,7 +70,7 @@ def _spec(agent: AgentConfig) -> dict[str, Any]:
         "hooks": list(agent.hooks),
         "output_schema": agent.output_schema,
     }
-    return {name: value for name, value in said.items() if value} | recalls
+    return {name: value for name, value in said.items() if value} | _recalls(agent.recalls)
 
 
 def _recalls(recalls: Recalls) -> dict[str, Any]:

@@ -104,6 +104,16 @@ def test_a_health_page_is_enough(agent: AgentServer) -> None:
     assert [a.method for a in agent.asked] == ["GET", "POST"]
 
 
+def test_a_health_page_that_fails_is_asked_again(agent: AgentServer) -> None:
+    """A gateway that is starting must not be taken for a plain server from then on."""
+    session = Session("s", agent_url=agent.url)
+    agent.replies["GET /agent/health"] = Reply("starting", 500)
+    assert session.chat("hi") == "hello"
+    agent.replies["GET /agent/health"] = Reply({"server": "sessionfleet"})
+    agent.replies["GET /v1/sessions/s/state"] = Reply({"state": {"k": 1}})
+    assert session.get_state() == {"k": 1}
+
+
 def test_an_address_without_an_agent_is_told_apart(agent: AgentServer) -> None:
     """404 to both questions."""
     with pytest.raises(RemoteRefused, match="answered 404") as caught:

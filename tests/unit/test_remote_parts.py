@@ -86,6 +86,7 @@ def test_what_would_run_elsewhere_is_refused() -> None:
             }
         },
         {"agent": {"output_type": list[int], "memory": False, "knowledge": False}},
+        {"agent": {"knowledge": ["a", "b"]}},
         {"agent": {"registered": True}},
         {"session": {"queue": "turns.vip", "ttl": 60, "policy": "steer", "waiting_blocks": False}},
         {"session": {"memory": True, "knowledge": ["a", "b"]}},
@@ -113,7 +114,6 @@ def test_what_is_sent_is_what_the_gateway_takes(said: dict[str, dict[str, object
     [
         {"memory": {"extract": True}},
         {"knowledge": {"vector_store": {"provider": "qdrant", "config": {"collection_name": "own"}}}},
-        {"knowledge": ["a", "b"]},
     ],
 )
 def test_what_does_not_travel_is_refused_here(said: dict[str, object]) -> None:
