@@ -49,6 +49,7 @@ def _tell(url: str, access: Access) -> None:
         {
             "gateway": url,
             "agent": f"{url}/agent",
+            "docs": f"{url}/docs",
             "openapi": f"{url}/openapi.json",
             "authentication": access.said,
         }

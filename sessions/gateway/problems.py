@@ -111,6 +111,8 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def status_of(error: SessionfleetError) -> int:
     """The HTTP status that says what an error says."""
+    if isinstance(error, errors.SessionBusy) and "policy" in error.detail:
+        return 409  # it was told not to wait: coming again later is no answer
     return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
 
 

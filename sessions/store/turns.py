@@ -168,7 +168,8 @@ class TurnStore:
             case b"open":
                 raise SessionBusy(
                     f"session {keys.session_id!r} has {int(reply[1])} open turns, and the policy is 'reject'; wait "
-                    "for them to end, or send it with another policy"
+                    "for them to end, or send it with another policy",
+                    policy=str(turn.policy),
                 )
             case b"duplicate":
                 return Accepted(reply[1].decode(), True, False, 0, turn.queue)

@@ -203,6 +203,28 @@ def test_a_turn_is_followed_and_taken_up_again(http: httpx.Client) -> None:
     problem(http.get(f"/v1/sessions/told/turns/told~{'0' * 32}/events"), 404, "TurnNotFound")
 
 
+def test_a_busy_session_refuses_as_it_was_told(http: httpx.Client) -> None:
+    """With `reject` it is a conflict, which no waiting mends."""
+    http.post("/v1/sessions/busy/turns", json={"message": "SLEEP 5"})
+    refused = http.post("/v1/sessions/busy/turns", json={"message": "hi", "policy": "reject"})
+    problem(refused, 409, "SessionBusy")
+    interrupting = {"message": "SAY me", "policy": "interrupt"}
+    assert (
+        good(http.post("/v1/sessions/busy/turns", json=interrupting, headers={"Prefer": "wait=20"}))["result"] == "me"
+    )
+
+
+def test_the_same_key_is_the_same_turn(http: httpx.Client, fleet: Fleet) -> None:
+    """Also where no session was named; another message under it is a conflict."""
+    for path, session in (("/agent", "keyed"), ("/agent", None), ("/agent/clerk", None)):
+        key = {"Idempotency-Key": f"{path} {session}"}
+        body = {"message": f"SAY {path} {session}"} | ({} if session is None else {"session_id": session})
+        first, again = (good(http.post(path, json=body, headers=key)) for _ in range(2))
+        assert first["metadata"]["turn_id"] == again["metadata"]["turn_id"]
+        assert len(fleet.ledger("model", prompt=body["message"])) == 1
+        problem(http.post(path, json={**body, "message": "SAY other"}, headers=key), 409, "IdempotencyConflict")
+
+
 def test_head_and_methods_that_are_not_there(http: httpx.Client) -> None:
     """HEAD answers as GET without a body; 405 lists what a path takes."""
     head = http.head("/v1/sessions/none/state")

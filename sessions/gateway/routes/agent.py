@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final, Literal
@@ -115,7 +116,8 @@ async def ask_agent(
     name: str, body: AgentMessage, caller: Writer, request: Request, idempotency_key: IdempotencyKey = None
 ) -> Reply:
     """Waits for the answer; see `POST /agent`."""
-    session = caller.session_of(caller.user_or(body.user_id), body.session_id or new_session_id())
+    user = caller.user_or(body.user_id)
+    session = caller.session_of(user, body.session_id or _session_for(user, name, idempotency_key))
     agent = await named_agent(caller, session, name)
     turn = await agent.asubmit(body.text, idempotency_key=idempotency_key)
     # Beyond its deadline only where it waits for an approval, or nobody serves its queue.
@@ -125,3 +127,10 @@ async def ask_agent(
         agent_name=agent.name, timestamp=datetime.now(UTC), turn_id=turn.id, status=TurnStatus.SUCCEEDED
     )
     return Reply(content=content, response=content, session_id=session.session_id, metadata=metadata)
+
+
+def _session_for(user: str | None, agent: str, idempotency_key: str | None) -> str:
+    """A new session; for the same key the same one, since that is where its first use is known."""
+    if idempotency_key is None:
+        return new_session_id()
+    return hashlib.sha256(f"{user or ''}\0{agent}\0{idempotency_key}".encode()).hexdigest()[:32]
