@@ -68,8 +68,8 @@ class Settings(BaseSettings):
     )
     encryption_keys: SecretStr | None = Field(
         None,
-        description="Keys that seal memories, documents and searches in the store: `<id>:<base64 of 32 bytes>`, comma "
-        "separated; the first one seals, all open (docs/security.md). Unset: nothing is sealed.",
+        description="Keys that seal what is said in the store: `<id>:<base64 of 32 bytes>`, comma separated; the first "
+        "one seals, all open (docs/security.md). Unset: nothing is sealed.",
     )
     redis_cluster: bool = Field(False, description="The store at `redis_url` is a Redis Cluster.")
     home: Path = Field(Path(".sessions"), description="Where the embedded server keeps its data.")

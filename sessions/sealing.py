@@ -89,6 +89,21 @@ class KeyRing:
                 "rest of the deployment"
             ) from error
 
+    @staticmethod
+    def sealed(value: bytes) -> bool:
+        """Whether it is what a ring with keys stores."""
+        return value.startswith(_MARK)
+
+    def current(self, value: bytes) -> bool:
+        """Whether the key sealed it that seals now."""
+        name = (self._first or "").encode()
+        return value.startswith(_MARK + bytes((_VERSION, len(name))) + name)
+
+    @staticmethod
+    def sealed_within(value: bytes) -> bool:
+        """Whether something that is sealed stands in it."""
+        return _MARK in value
+
     def digest(self, value: bytes) -> str:
         """Names a content, hex: with keys nobody else can tell from it which content that is."""
         return self.digests(value)[0]

@@ -97,6 +97,7 @@ class TurnClient(FleetConnection):
             agent_config=order.config,
             policy=order.policy,
             message=order.request.message,
+            steerable=order.request.team is None,
             waiting_blocks=order.waiting_blocks,
             approval_timeout=order.approval_timeout,
             webhook=order.webhook,
@@ -197,7 +198,7 @@ class TurnClient(FleetConnection):
             ended = (await self.turns.watch(keys, part, self.bell.nonce, "readers")).final
             if after is not None:
                 await check_cursor(self.scripts, keys, part, after)
-            async for event in follow(self.scripts, self.bell, keys, part, after):
+            async for event in follow(self.scripts, self.ring, self.bell, keys, part, after):
                 ended = ended or event.final
                 yield event
         finally:

@@ -29,18 +29,16 @@ from sessions.errors import (
     TurnFailed,
 )
 from sessions.protocol import AgentConfig, AskKind, OperationSpec, TeamSpec, TurnRequest, TurnStatus
-from sessions.sealing import KeyRing
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending, LeaseStore
-from sessions.store.turns import REQUEST, RESULT
 from sessions.telemetry import get_logger
 from workers.engine import Engine
 from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput, Waiting
 from workers.extraction import FactExtraction
 from workers.held import HeldTurn, Stop
 from workers.interruption import cancelled_ending
-from workers.journal import LeasedJournal, SealedSteps
+from workers.journal import LeasedJournal
 from workers.losses import Losses
 from workers.outcomes import Left, Outcome, Parked, Retry, failed
 from workers.recall import Recaller
@@ -69,7 +67,6 @@ class Execution:
         losses: Losses,
         facts: FactExtraction,
         webhooks: WebhookDelivery,
-        ring: KeyRing,
     ) -> None:
         self._settings = settings
         self._leases = leases
@@ -81,7 +78,6 @@ class Execution:
         self._losses = losses
         self._facts = facts
         self._webhooks = webhooks
-        self._ring = ring
 
     async def outcome(self, held: HeldTurn) -> Outcome:
         """Run the turn, and when it ends without an answer, clear away what it has left elsewhere."""
@@ -150,7 +146,7 @@ class Execution:
         await journal.settle()
         if extraction is not None:
             await self._recaller.keep_facts(held.keys.home, extraction, output.output["facts"])
-            return self._sealed(held, self._answered(output))
+            return self._answered(output)
         return self._succeeded(held, turn, output)
 
     async def _recalled(
@@ -164,8 +160,7 @@ class Execution:
         if request.home is not None:
             keys = SessionKeys.of(keys.tenant, request.home, self._settings.partitions)
         held.state.recall = recall = self._recaller.of(keys, turn.user_id, recalls)
-        steps = SealedSteps(journal, self._ring, held)
-        text = await self._until_deadline(held, held.run(recall.before_turn(turn.message, steps)))
+        text = await self._until_deadline(held, held.run(recall.before_turn(turn.message, journal)))
         return replace(turn, recalled=text)
 
     async def _run_team(self, held: HeldTurn, team: TeamSpec, journal: LeasedJournal) -> Outcome:
@@ -186,15 +181,13 @@ class Execution:
         output = await self._until_deadline(held, held.run(self._retrieval.run(held, spec, journal)))
         result = json.dumps({"text": "", "output": output}).encode()
         self._check_size(result)
-        return self._sealed(held, Ending(TurnStatus.SUCCEEDED, result=result))
+        return Ending(TurnStatus.SUCCEEDED, result=result)
 
     def _request(self, held: HeldTurn) -> TurnRequest:
-        raw = self._ring.open(held.keys.turn(held.begun.part), REQUEST, held.begun.request)
+        if held.begun.closed is not None:
+            raise held.begun.closed
         with _readable():
-            return TurnRequest.model_validate_json(raw)
-
-    def _sealed(self, held: HeldTurn, ending: Ending) -> Ending:
-        return replace(ending, result=self._ring.seal(held.keys.turn(held.begun.part), RESULT, ending.result))
+            return TurnRequest.model_validate_json(held.begun.request)
 
     async def _until_deadline(self, held: HeldTurn, run: asyncio.Task[T]) -> T:
         left = (held.begun.deadline_ms - held.begun.now_ms) / 1000 - (time.monotonic() - held.began)

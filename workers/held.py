@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions.protocol import OperationSpec
+from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import Begun
 from workers.engine.ports import RunState
 
 if TYPE_CHECKING:

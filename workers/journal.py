@@ -10,9 +10,8 @@ from typing import Final, TypeVar
 
 from sessions.errors import StoreUnavailable
 from sessions.protocol import EventType
-from sessions.sealing import KeyRing
 from sessions.store.leases import LeaseStore, Lost, Word
-from workers.engine.ports import EventDraft, LeaseLost, StepJournal
+from workers.engine.ports import EventDraft, LeaseLost
 from workers.held import HeldTurn, Stop
 
 T = TypeVar("T")
@@ -110,25 +109,3 @@ class LeasedJournal:
             self._held.abort(Stop.CANCELLED)
         elif word is Word.STEER:
             self._held.state.steered = True
-
-
-class SealedSteps:
-    """The journal of a turn, for steps that hold what is sealed elsewhere."""
-
-    def __init__(self, journal: StepJournal, ring: KeyRing, held: HeldTurn) -> None:
-        self._journal = journal
-        self._ring = ring
-        self._key = held.keys.journal(held.begun.part)
-
-    def lookup(self, key: str) -> bytes | None:
-        """The recorded value of a step.
-
-        Raises:
-            SealError: it does not open.
-        """
-        sealed = self._journal.lookup(key)
-        return None if sealed is None else self._ring.open(self._key, key, sealed)
-
-    async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
-        """Write a step and its events; returns when they are durable."""
-        await self._journal.record(key, self._ring.seal(self._key, key, value), events)

@@ -7,8 +7,9 @@ import time
 from typing import Final
 
 from sessions.errors import StoreUnavailable
+from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import Begun, LeaseStore
+from sessions.store.leases import LeaseStore
 from sessions.telemetry import get_logger
 from workers.held import HeldTurn, Stop
 from workers.outcomes import Left

@@ -160,8 +160,7 @@ class TurnProcess:
             recaller=self.retrieval.recaller,
             losses=losses,
             facts=facts,
-            webhooks=WebhookDelivery(s, turns, self.retrieval.ring),
-            ring=self.retrieval.ring,
+            webhooks=WebhookDelivery(s, turns),
         )
         return TurnRunner(
             s,

@@ -11,6 +11,7 @@ from typing import Any
 from broker_config.settings import Settings
 from sessions.errors import IdempotencyConflict, SessionExists, SessionOwnerError, TurnNotFound
 from sessions.protocol import MemberSpec, TurnError, TurnRequest, TurnStatus, Usage
+from sessions.sealing import KeyRing
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys, new_turn_part, split_turn_id
 from sessions.store.scripts import ScriptRunner, translated
@@ -72,7 +73,7 @@ class TaskTurns:
         self._settings = settings
         self._client = client
         self._turns = TurnStore(scripts, client, settings)
-        self._records = SessionRecords(scripts, client)
+        self._records = SessionRecords(scripts, client, KeyRing.of(settings))
         self._wake = wake
 
     async def submit(self, seat: Seat, message: str, seconds: float) -> str:

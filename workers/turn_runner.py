@@ -20,8 +20,9 @@ import uuid_utils
 from broker_config.settings import Settings
 from sessions.errors import StoreUnavailable
 from sessions.protocol import EventType, TurnStatus
+from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import Begun, CancelFirst, Effects, Ending, LeaseStore, NotBegun
+from sessions.store.leases import CancelFirst, Effects, Ending, LeaseStore, NotBegun
 from sessions.telemetry import get_logger
 from workers.engine.ports import LeaseLost
 from workers.engine.spending import spent

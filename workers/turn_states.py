@@ -8,13 +8,14 @@ from typing import Any
 
 from broker_config.settings import Settings
 from sessions.deliveries import Deliveries
-from sessions.errors import CorruptRecord, SessionBusy
+from sessions.errors import SessionBusy
 from sessions.protocol import AgentConfig
+from sessions.sealing import KeyRing
 from sessions.state_ops import APP, USER, StateOp
+from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import Begun
 from sessions.store.scripts import ScriptRunner
-from sessions.store.state import Effect, StateScope, StateStore, ack_effect, apply_effect, wide_scope
+from sessions.store.state import Effect, StateScope, StateStore, ack_effect, session_scope, wide_scope
 from sessions.telemetry import get_logger
 from sessions.turn_state import TurnState
 from workers.extraction import FactExtraction
@@ -37,20 +38,18 @@ class TurnStates:
         self._facts = facts
         self._webhooks = webhooks
         self._scripts = scripts
-        self._store = StateStore(scripts, client)
+        self._ring = KeyRing.of(settings)
+        self._store = StateStore(scripts, client, self._ring)
 
     async def load(self, keys: SessionKeys, begun: Begun, agent: AgentConfig) -> TurnState:
         """What the turn's tools see. An agent that has no tools reads nothing, so nothing is fetched for it.
 
         Raises:
-            CorruptRecord: the session's state is no JSON.
+            CorruptRecord: the state is no JSON. SealError: it does not open.
         """
         if not agent.tools and not agent.registered:
             return TurnState()
-        try:
-            values = {field: json.loads(raw) for field, raw in begun.state.items()}
-        except ValueError as error:
-            raise CorruptRecord(f"the state of session {keys.session_id!r} is no JSON: {error}") from error
+        values = self._store.opened(session_scope(keys), begun.state)
         for scope in self._wide(keys, begun.user_id).values():
             values |= await self._store.read(scope)
         return TurnState(values)
@@ -73,15 +72,14 @@ class TurnStates:
     async def apply(self, keys: SessionKeys, entries: Sequence[bytes]) -> None:
         """Apply the effects of committed turns in their own slots; doing it twice changes nothing (R7)."""
         for entry in entries:
-            effect = json.loads(entry)
+            effect = json.loads(self._ring.open(keys.outbox, "", entry))
             match effect.get("kind"):
                 case "extract":
                     await self._facts.submit(keys, effect)
                 case "webhook":
                     await self._have_told(keys, effect)
                 case _:
-                    await apply_effect(self._scripts, keys, entry)
-                    continue
+                    await self._store.apply(effect)
             await ack_effect(self._scripts, keys, entry)
 
     async def _have_told(self, keys: SessionKeys, effect: dict[str, Any]) -> None:

@@ -25,10 +25,9 @@ from sessions.addresses import AddressPolicy
 from sessions.deliveries import Deliver
 from sessions.errors import AddressRefused, AddressUnknown, TurnNotFound, WebhookFailed
 from sessions.protocol import OperationSpec, TurnError, TurnRequest, TurnStatus
-from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.leases import Ending
-from sessions.store.turns import RESULT, TurnRecord, TurnStore
+from sessions.store.turns import TurnRecord, TurnStore
 from sessions.telemetry import get_logger
 from sessions.webhooks import signed_headers, tenant_secrets
 from workers.held import HeldTurn
@@ -52,10 +51,9 @@ class NotDelivered(Exception):
 class WebhookDelivery:
     """One per worker process; its coroutines run on the process's loop."""
 
-    def __init__(self, settings: Settings, turns: TurnStore, ring: KeyRing) -> None:
+    def __init__(self, settings: Settings, turns: TurnStore) -> None:
         self._settings = settings
         self._turns = turns
-        self._ring = ring
         self._policy = AddressPolicy(
             settings.webhook_urls == "any", frozenset(host.lower() for host in settings.allowed_hosts)
         )
@@ -84,7 +82,7 @@ class WebhookDelivery:
         tries = held.begun.retries + 1
         _log.info("webhook_delivered", turn=request.turn, status=status, tries=tries)
         result = json.dumps({"text": "", "output": {"status": status, "tries": tries}}).encode()
-        return Ending(TurnStatus.SUCCEEDED, result=self._ring.seal(held.keys.turn(held.begun.part), RESULT, result))
+        return Ending(TurnStatus.SUCCEEDED, result=result)
 
     def _later(self, held: HeldTurn, request: Deliver, error: NotDelivered) -> Outcome:
         """Another try, at the latest when the time is up; or none, when it is up already."""

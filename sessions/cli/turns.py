@@ -18,6 +18,7 @@ from sessions.client import get_client
 from sessions.deliveries import newest_delivery
 from sessions.errors import BadRequest, TurnNotFound
 from sessions.protocol import TurnRequest
+from sessions.sealing import KeyRing
 from sessions.store.calls import CallStore, PendingCall
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.scripts import ScriptRunner
@@ -126,7 +127,7 @@ def _pending(session_id: str, part: str) -> list[PendingCall]:
     settings = load_settings()
     keys = SessionKeys.from_id(settings.tenant, session_id, settings.partitions)
     found: list[PendingCall] = with_store(
-        settings, lambda client: CallStore(ScriptRunner(client), client).pending(keys, part)
+        settings, lambda client: CallStore(ScriptRunner(client), client, KeyRing.of(settings)).pending(keys, part)
     )
     return found
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from sessions.errors import BadRequest, CorruptRecord
 from sessions.protocol import AgentConfig
+from sessions.sealing import KeyRing
 from sessions.store.keys import WIDE_APP, SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
 
@@ -18,10 +19,11 @@ MOST: Final = 1000
 class AgentDefinitions:
     """Reads and changes definitions. Each call is one command: a reader sees a definition whole, or not at all."""
 
-    def __init__(self, scripts: ScriptRunner, client: Any, partitions: int) -> None:
+    def __init__(self, scripts: ScriptRunner, client: Any, partitions: int, ring: KeyRing) -> None:
         self._scripts = scripts
         self._client = client
         self._partitions = partitions
+        self._ring = ring
 
     async def find(self, tenant: str, name: str) -> AgentConfig | None:
         """The definition of a name; None where there is none.
@@ -29,15 +31,17 @@ class AgentDefinitions:
         Raises:
             BackendError: the store did not answer, or what it has cannot be read.
         """
-        raw = await self._scripts.read("HGET", self._key(tenant), name)
-        return None if raw is None else _load(name, raw)
+        key = self._key(tenant)
+        raw = await self._scripts.read("HGET", key, name)
+        return None if raw is None else _load(name, self._ring.open(key, name, raw))
 
     async def all(self, tenant: str) -> dict[str, AgentConfig]:
         """All definitions, by name."""
+        key = self._key(tenant)
         with translated():
-            raw = await self._client.hgetall(self._key(tenant))
+            raw = await self._client.hgetall(key)
         found = {name.decode(): value for name, value in raw.items()}
-        return {name: _load(name, found[name]) for name in sorted(found)}
+        return {name: _load(name, self._ring.open(key, name, found[name])) for name in sorted(found)}
 
     async def put(self, tenant: str, config: AgentConfig) -> bool:
         """Define an agent, or define it anew; whether the name is new.
@@ -49,7 +53,8 @@ class AgentDefinitions:
         with translated():
             if await self._client.hlen(key) >= MOST and not await self._client.hexists(key, config.name):
                 raise BadRequest(f"the tenant has {MOST:,} agents, the most there may be: delete one first")
-            return bool(await self._client.hset(key, config.name, config.model_dump_json()))
+            sealed = self._ring.seal(key, config.name, config.model_dump_json().encode())
+            return bool(await self._client.hset(key, config.name, sealed))
 
     async def delete(self, tenant: str, name: str) -> bool:
         """Forget a definition; whether there was one."""

@@ -9,7 +9,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, CorruptRecord, TurnNotFound
-from sessions.protocol import Answer, Ask, AskKind
+from sessions.protocol import Answer, Ask, AskKind, EventType
+from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
 
@@ -48,9 +49,10 @@ class Answered:
 class CallStore:
     """Pending calls in the store."""
 
-    def __init__(self, scripts: ScriptRunner, client: Any) -> None:
+    def __init__(self, scripts: ScriptRunner, client: Any, ring: KeyRing) -> None:
         self._scripts = scripts
         self._client = client
+        self._ring = ring
 
     async def pending(self, keys: SessionKeys, part: str) -> list[PendingCall]:
         """The calls without an answer, in the order in which they were made.
@@ -79,20 +81,33 @@ class CallStore:
         if answer.action not in _ACTIONS[ask.kind]:
             allowed = " or ".join(f"{action}()" for action in _ACTIONS[ask.kind])
             raise BadRequest(f"call {call_id!r} of {ask.tool!r} waits for {ask.kind.value!r}: use {allowed}")
-        said = json.dumps({"call_id": call_id, "tool": ask.tool, "action": answer.action, "reason": answer.reason})
-        reply = await self._scripts.run("answer_call", keys.pair, part, ask.key, answer.model_dump_json(), said)
+        reply = await self._scripts.run("answer_call", keys.pair, part, *self._sealed(keys, part, ask, answer))
         match reply[0]:
             case b"answered":
                 return Answered((reply[2].decode(), int(reply[3])) if reply[1] == b"1" else None)
             case b"same":
                 return Answered()
             case b"other":
-                first = Answer.model_validate_json(reply[1]).action
-                raise CallAnswered(f"call {call_id!r} of {ask.tool!r}: {CallAnswered.__doc__} (it was {first!r})")
+                first = Answer.model_validate_json(self._ring.open(keys.journal(part), _answer_field(ask), reply[1]))
+                if first == answer:  # what is sealed twice is never the same to the script
+                    return Answered()
+                raise CallAnswered(
+                    f"call {call_id!r} of {ask.tool!r}: {CallAnswered.__doc__} (it was {first.action!r})"
+                )
             case b"missing":
                 raise self._no_turn(keys, part)
             case _:
                 raise self._unknown(keys, part, call_id, [])
+
+    def _sealed(self, keys: SessionKeys, part: str, ask: Ask, answer: Answer) -> tuple[str, bytes, bytes]:
+        """The call's key, the answer, and what its event says."""
+        said = {"call_id": ask.call_id, "tool": ask.tool, "action": answer.action, "reason": answer.reason}
+        stored = answer.model_dump_json().encode()
+        return (
+            ask.key,
+            self._ring.seal(keys.journal(part), _answer_field(ask), stored),
+            self._ring.seal(keys.events(part), EventType.ANSWERED, json.dumps(said).encode()),
+        )
 
     async def _read(self, keys: SessionKeys, part: str) -> tuple[list[Ask], set[str]]:
         with translated():
@@ -100,7 +115,12 @@ class CallStore:
             if not journal and not await self._client.exists(keys.turn(part)):
                 raise self._no_turn(keys, part)
         try:
-            asks = [Ask.model_validate_json(v) for k, v in journal.items() if k.startswith(b"ask:")]
+            opened = [
+                self._ring.open(keys.journal(part), field.decode(), value)
+                for field, value in journal.items()
+                if field.startswith(b"ask:")
+            ]
+            asks = [Ask.model_validate_json(value) for value in opened]
         except ValidationError as error:
             raise CorruptRecord(f"a pending call of turn {part} cannot be read: {error}") from error
         answers = {k.decode().removeprefix("answer:") for k in journal if k.startswith(b"answer:")}
@@ -114,6 +134,10 @@ class CallStore:
     def _unknown(keys: SessionKeys, part: str, call_id: str, pending: list[str]) -> CallNotFound:
         listed = ", ".join(map(repr, pending)) or "none"
         return CallNotFound(f"turn {keys.public_id(part)!r} does not wait for call {call_id!r}; it waits for: {listed}")
+
+
+def _answer_field(ask: Ask) -> str:
+    return f"answer:{ask.key}"
 
 
 def _chosen(asks: list[Ask], answers: set[str]) -> Ask | None:

@@ -15,8 +15,9 @@ from typing import Any, Final
 from broker_config.redis_clients import PASSING
 from sessions.errors import StaleCursor, TurnNotFound
 from sessions.protocol import Event
+from sessions.sealing import KeyRing
+from sessions.store.event_records import read_event
 from sessions.store.keys import SessionKeys, bell_channel
-from sessions.store.leases import event_from
 from sessions.store.scripts import ScriptRunner, store_error
 from sessions.telemetry import get_logger
 
@@ -121,11 +122,13 @@ async def wait_ring(ring: asyncio.Event, seconds: float = POLL) -> None:
     ring.clear()
 
 
-async def read_events(scripts: ScriptRunner, keys: SessionKeys, part: str, after: str | None) -> list[Event]:
+async def read_events(
+    scripts: ScriptRunner, ring: KeyRing, keys: SessionKeys, part: str, after: str | None
+) -> list[Event]:
     """The next events behind a cursor, at most a page of them."""
     start = f"({after}" if after else "-"
     entries = await scripts.read("XRANGE", keys.events(part), start, "+", "COUNT", _PAGE)
-    return [event_from(entry) for entry in entries or ()]
+    return [read_event(ring, keys, part, entry) for entry in entries or ()]
 
 
 async def check_cursor(scripts: ScriptRunner, keys: SessionKeys, part: str, after: str) -> None:
@@ -148,7 +151,7 @@ async def check_cursor(scripts: ScriptRunner, keys: SessionKeys, part: str, afte
 
 
 async def follow(
-    scripts: ScriptRunner, bell: Bell, keys: SessionKeys, part: str, after: str | None
+    scripts: ScriptRunner, ring: KeyRing, bell: Bell, keys: SessionKeys, part: str, after: str | None
 ) -> AsyncIterator[Event]:
     """All events behind the cursor, as they come, up to the last one. The caller has the bell told of the turn.
 
@@ -158,9 +161,9 @@ async def follow(
         TurnNotFound: the turn is gone before its last event was read.
     """
     cursor = after
-    with bell.waiting(part) as ring:
+    with bell.waiting(part) as rung:
         while True:
-            events = await read_events(scripts, keys, part, cursor)
+            events = await read_events(scripts, ring, keys, part, cursor)
             for event in events:
                 yield event
                 if event.final:
@@ -172,7 +175,7 @@ async def follow(
                 raise TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
             if cursor and await stands_on_last(scripts, keys, part, cursor):
                 return
-            await wait_ring(ring)
+            await wait_ring(rung)
 
 
 async def stands_on_last(scripts: ScriptRunner, keys: SessionKeys, part: str, cursor: str) -> bool:

@@ -203,6 +203,16 @@ class SessionKeys:
         return f"{self.base}:agents"
 
     @property
+    def state(self) -> str:
+        """Hash: field -> JSON."""
+        return f"{self.base}:state"
+
+    @property
+    def outbox(self) -> str:
+        """List: effects of ended turns that are still to be applied elsewhere."""
+        return f"{self.base}:outbox"
+
+    @property
     def turns(self) -> str:
         """Sorted set: turn -> when its record expires (+inf while it is open)."""
         return f"{self.base}:turns"
@@ -218,6 +228,10 @@ class SessionKeys:
     def journal(self, part: str) -> str:
         """Hash: the finished steps of an open turn."""
         return f"{self.base}:turn:{part}:journal"
+
+    def inbox(self, part: str) -> str:
+        """List: the messages that join an open turn, as far as it has not read them."""
+        return f"{self.base}:turn:{part}:inbox"
 
     def upload(self, part: str) -> str:
         """String: the document that comes with a turn."""

@@ -5,6 +5,7 @@ Every write names the lease value, `<fencing token>:<nonce>`, and is refused whe
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,46 +13,18 @@ from enum import StrEnum
 from typing import Any
 
 from broker_config.settings import Settings
-from sessions.protocol import Event, EventType, TurnStatus
+from sessions.protocol import EventType, TurnStatus
+from sessions.sealing import KeyRing
 from sessions.state_ops import StateOp
+from sessions.store.begun import Begun, read_begun
 from sessions.store.keys import SessionKeys
-from sessions.store.scripts import Arg, Reply, ScriptRunner
+from sessions.store.scripts import Arg, ScriptRunner
+from sessions.store.sealed_state import decide, looked_at
+from sessions.store.state import pause_between
+from sessions.store.steering import Steering
+from sessions.store.turn_seals import ERROR, RESULT
 
 _Wake = tuple[str, int] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A turn that this worker now runs, with all that a replay needs.
-
-    Attributes:
-        lease: the lease value that every write must name.
-        seq: how many events this attempt has; the next one gets seq + 1.
-        last: whether it is the turn's last attempt.
-        now_ms: the store's time when the script ran; began_ms: when the turn first began (a replay sees that).
-        history: the entries of past turns that the turn first saw, oldest first.
-        agent: the agent's configuration (JSON) at acceptance.
-        state: the session's state (JSON by key), as this attempt found it.
-        cancelled: a client cancelled it; what it finished is to be written down, and nothing run.
-    """
-
-    part: str
-    lease: str
-    attempt: int
-    request: bytes
-    deadline_ms: int
-    accepted_ms: int
-    seq: int
-    retries: int
-    last: bool
-    now_ms: int
-    began_ms: int
-    user_id: str | None
-    journal: dict[str, bytes]
-    history: list[bytes]
-    agent: bytes
-    state: dict[str, bytes]
-    cancelled: bool = False
 
 
 class NotBegun(StrEnum):
@@ -118,12 +91,14 @@ class Ending:
 
 
 class LeaseStore:
-    """Leases and what may be written under them."""
+    """Leases and what may be written under them. What is written is sealed here, and what is read opened."""
 
     def __init__(self, scripts: ScriptRunner, settings: Settings, worker: str) -> None:
         self._scripts = scripts
         self._worker = worker
         self._lease_ms = int(settings.lease * 1000)
+        self._ring = KeyRing.of(settings)
+        self._steering = Steering(scripts, self._ring)
         self._window = f"{settings.history_window}:{settings.history_window_bytes}"
 
     async def begin(self, keys: SessionKeys, nonce: str, *, last_ok: bool) -> Begun | NotBegun | Effects:
@@ -134,7 +109,7 @@ class LeaseStore:
         word = reply[0].decode()
         if word == "outbox":
             return Effects(reply[1])
-        return _begun(reply) if word == "run" else NotBegun(word)
+        return read_begun(self._ring, keys, reply) if word == "run" else NotBegun(word)
 
     def record(
         self,
@@ -146,9 +121,10 @@ class LeaseStore:
         events: Sequence[tuple[EventType, bytes]],
     ) -> _Recording:
         """Write a step and its events (or events only, with no field). Await it for a client's wish, or `Lost`."""
-        args: list[Arg] = [turn.part, turn.lease, field, value, seq]
-        for kind, data in events:
-            args += (kind, data)
+        sealed = self._ring.seal(keys.journal(turn.part), field, value) if field else value
+        args: list[Arg] = [turn.part, turn.lease, field, sealed, seq]
+        for number, (kind, data) in enumerate(events, seq):
+            args += (kind, self._event(keys, turn, number, data))
         return _Recording(self._scripts, keys, args)
 
     async def note(self, keys: SessionKeys, turn: Begun, kind: str, values: Mapping[str, bytes]) -> None:
@@ -172,20 +148,28 @@ class LeaseStore:
         Raises:
             Lost: nothing was written.
         """
-        reply = await self._scripts.run(
-            "commit_turn", keys.pair,
-            turn.part, turn.lease, ending.status, ending.result, ending.error, ending.usage, ending.history_entry,
-            ending.messages, seq, int(go_on), self._lease_ms, self._worker, self._window, int(last_ok),
-            len(ending.state_ops), *(part for op in ending.state_ops for part in (op.kind, op.field, op.a, op.b)),
-            *ending.effects,
-        )  # fmt: skip
+        record, entry = keys.turn(turn.part), self._sealed(keys.history, "", ending.history_entry)
+        # Why a turn does not open is for those to read whose keys are not ours.
+        why = self._sealed(record, ERROR, ending.error) if turn.closed is None else ending.error
+        for tried in itertools.count():
+            changes = await self._changes(keys, ending.state_ops)
+            reply = await self._scripts.run(
+                "commit_turn", keys.pair,
+                turn.part, turn.lease, ending.status, self._sealed(record, RESULT, ending.result), why, ending.usage,
+                entry, ending.messages, seq, int(go_on), self._lease_ms, self._worker, self._window, int(last_ok),
+                len(changes) // 4, *changes,
+                *(self._sealed(keys.outbox, "", effect) for effect in ending.effects),
+            )  # fmt: skip
+            if reply[0] != b"moved":
+                break
+            await pause_between(tried)
         if reply[0] == b"lost":
             raise Lost
         if reply[0] == b"steered":
             return Committed(TurnStatus.RUNNING, steered=True)
         status, word = TurnStatus(reply[1].decode()), reply[2]
         if word == b"run":
-            return Committed(status, next=_begun(reply[2:]))
+            return Committed(status, next=read_begun(self._ring, keys, reply[2:]))
         if word == b"outbox":
             return Committed(status, effects=True)
         return Committed(status, wake=(reply[3].decode(), int(reply[4])) if word == b"more" else None)
@@ -210,7 +194,8 @@ class LeaseStore:
         """
         reply = await self._scripts.run(
             "release_turn", keys.pair,
-            turn.part, turn.lease, why, int(pause * 1000), seq, event or "", json.dumps(data),
+            turn.part, turn.lease, why, int(pause * 1000), seq, event or "",
+            self._event(keys, turn, seq, json.dumps(data).encode()) if event else b"",
         )  # fmt: skip
         if reply[0] == b"lost":
             raise Lost
@@ -222,10 +207,10 @@ class LeaseStore:
         Raises:
             Lost: nothing was written.
         """
-        reply = await self._scripts.run("take_steering", keys.pair, turn.part, turn.lease, field, seq)
-        if reply[0] == b"lost":
+        reply = await self._steering.take(keys, turn, field, seq)
+        if reply is None:
             raise Lost
-        return (reply[1], int(reply[2])) if reply[0] == b"taken" else (b"", 0)
+        return reply
 
     async def wait(self, keys: SessionKeys, turn: Begun, asks: Mapping[str, bytes], seq: int, data: bytes) -> _Wake:
         """Put the turn to waiting for these calls; returns the wake-up to publish when others can go on meanwhile.
@@ -233,13 +218,30 @@ class LeaseStore:
         Raises:
             Lost, CancelFirst: nothing was written.
         """
-        asked: list[Arg] = [part for pair in asks.items() for part in pair]
-        reply = await self._scripts.run("wait_turn", keys.pair, turn.part, turn.lease, seq, data, *asked)
+        journal, told = keys.journal(turn.part), self._event(keys, turn, seq, data)
+        asked: list[Arg] = []
+        for key, ask in asks.items():
+            asked += (key, self._ring.seal(journal, f"ask:{key}", ask))
+        reply = await self._scripts.run("wait_turn", keys.pair, turn.part, turn.lease, seq, told, *asked)
         if reply[0] == b"lost":
             raise Lost
         if reply[0] == b"cancel":
             raise CancelFirst
         return (reply[2].decode(), int(reply[3])) if reply[1] == b"1" else None
+
+    async def _changes(self, keys: SessionKeys, ops: Sequence[StateOp]) -> list[Arg]:
+        """A turn's changes of state as the script takes them: sealed ones are decided on what is there now."""
+        if not self._ring.ids:
+            return [part for op in ops for part in (op.kind, op.field, op.a, op.b)]
+        fields = looked_at(ops)
+        stored = await self._scripts.read("HMGET", keys.state, *fields) if fields else ()
+        return decide(self._ring, keys.state, ops, dict(zip(fields, stored, strict=True)), leave_out=True).args
+
+    def _sealed(self, key: str, field: str, value: bytes) -> bytes:
+        return self._ring.seal(key, field, value) if value else value
+
+    def _event(self, keys: SessionKeys, turn: Begun, seq: int, data: bytes) -> bytes:
+        return self._ring.seal(keys.events(turn.part), f"{turn.token}-{seq}", data)
 
     async def forgive(self, keys: SessionKeys, part: str, lease: str) -> str:
         """Say that a lease ended because the store was out of reach, which is no crash of the turn's."""
@@ -265,37 +267,3 @@ class _Recording:
         if word == b"lost":
             raise Lost
         return Word(word.decode())
-
-
-def _begun(reply: Reply) -> Begun:
-    _, part, lease, attempt, request, deadline, accepted, seq, retries, last, now, owner, *rest = reply
-    journal, history, agent, state, cancelled = rest
-    if isinstance(journal, dict):
-        steps = {k.decode(): v for k, v in journal.items()}
-    else:
-        steps = {journal[i].decode(): journal[i + 1] for i in range(0, len(journal), 2)}
-    return Begun(
-        part=part.decode(),
-        lease=lease.decode(),
-        attempt=int(attempt),
-        request=request,
-        deadline_ms=int(deadline),
-        accepted_ms=int(accepted),
-        seq=int(seq),
-        retries=int(retries or 0),
-        last=last == b"1",
-        now_ms=int(now),
-        began_ms=int(steps["inputs"].rpartition(b":")[2]),
-        user_id=owner.decode() or None,
-        journal=steps,
-        history=history,
-        agent=agent,
-        cancelled=cancelled == b"1",
-        state={state[i].decode(): state[i + 1] for i in range(0, len(state), 2)},
-    )
-
-
-def event_from(entry: tuple[bytes, dict[bytes, bytes]]) -> Event:
-    """An event as XRANGE returns it."""
-    eid, fields = entry
-    return Event(eid.decode(), EventType(fields[b"type"].decode()), json.loads(fields[b"data"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -16,6 +15,8 @@ from sessions.errors import (
     SessionOwnerError,
     StateNotFoundError,
 )
+from sessions.sealing import KeyRing
+from sessions.store.checkpoint import Checkpoint
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import Arg, ScriptRunner, translated
@@ -24,54 +25,6 @@ KEPT_CHECKPOINTS: Final = 100
 _COPY_PAGE: Final = 200
 COPY_SECONDS: Final = 3600
 _BROUGHT: Final = ("history", "memory", "memory:vectors")
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A session's state in one moment.
-
-    Attributes:
-        at_ms: the store's time, milliseconds since the epoch.
-        history: how many committed turns there were; messages: how many messages in them.
-        agents: name -> configuration.
-        knowledge: the session's own documents, each as `<collection>/<source>`, sorted.
-        memories: how many the session had; memory_version: the newest id of their log, None where there was none.
-    """
-
-    number: int
-    at_ms: int
-    state: dict[str, Any]
-    agents: dict[str, Any]
-    history: int
-    messages: int
-    knowledge: tuple[str, ...] = ()
-    memories: int = 0
-    memory_version: str | None = None
-
-    @classmethod
-    def load(cls, raw: bytes) -> Checkpoint:
-        """A checkpoint from its stored form.
-
-        Raises:
-            CorruptRecord: it cannot be read.
-        """
-        try:
-            stored = json.loads(raw)
-            memory = stored.get("memory", {})  # absent in what older versions wrote
-            # An empty Lua table is written as {}; each value is JSON within JSON.
-            return cls(
-                number=int(stored["number"]),
-                at_ms=int(stored["at"]),
-                state={field: json.loads(value) for field, value in stored["state"].items()},
-                agents={name: json.loads(config) for name, config in stored["agents"].items()},
-                history=int(stored["history"]),
-                messages=int(stored["messages"]),
-                knowledge=tuple(sorted(stored.get("knowledge") or ())),
-                memories=int(memory.get("count", 0)),
-                memory_version=memory.get("version"),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorruptRecord(f"a checkpoint cannot be read: {error!r}; earlier ones may be intact") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +54,17 @@ class SessionInfo:
 class SessionRecords:
     """Reads and writes what a session has beside its turns."""
 
-    def __init__(self, scripts: ScriptRunner, client: Any) -> None:
+    def __init__(self, scripts: ScriptRunner, client: Any, ring: KeyRing) -> None:
         self._scripts = scripts
         self._client = client
+        self._ring = ring
 
     async def info(self, keys: SessionKeys) -> SessionInfo:
         """What is known of the session; a session that is not there has `exists == False`."""
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.hgetall(keys.meta)
-                pipe.hkeys(f"{keys.base}:agents")
+                pipe.hkeys(keys.agents)
                 pipe.pttl(keys.meta)
                 pipe.get(f"{keys.base}:expired")
                 meta, agents, left, expired = await pipe.execute()
@@ -140,7 +94,7 @@ class SessionRecords:
         ttl_ms = "" if ttl is None else int(ttl * 1000)
         args: list[Arg] = [uuid_utils.uuid4().hex, user_id or "", KEPT_CHECKPOINTS, ttl_ms]
         for field, value in merge.items():
-            args += (field, value)
+            args += (field, self._ring.seal(keys.state, field, value.encode()))
         reply = await self._scripts.run("save_checkpoint", keys.pair, *args)
         if reply[0] == b"owner":
             raise _not_yours(keys, user_id)
@@ -157,7 +111,7 @@ class SessionRecords:
             raw = await self._client.hget(f"{keys.base}:checkpoints", wanted) if wanted is not None else None
         if raw is None:
             await self._nothing_to_restore(keys, number)
-        return Checkpoint.load(raw)
+        return Checkpoint.load(raw, self._ring, keys)
 
     async def restore_checkpoint(self, keys: SessionKeys, number: int, user_id: str | None) -> Checkpoint:
         """Rewind the state to a checkpoint.
@@ -170,7 +124,7 @@ class SessionRecords:
             raise _not_yours(keys, user_id)
         if reply[0] == b"missing":
             await self._nothing_to_restore(keys, number)
-        return Checkpoint.load(reply[1])
+        return Checkpoint.load(reply[1], self._ring, keys)
 
     async def checkpoints(self, keys: SessionKeys) -> list[int]:
         """The numbers of the checkpoints there are, oldest first."""
@@ -194,7 +148,7 @@ class SessionRecords:
         with translated():
             raw = await self._client.lrange(keys.history, start, stop)
         try:
-            return [HistoryEntry.load(entry) for entry in raw]
+            return [HistoryEntry.load(self._ring.open(keys.history, "", entry)) for entry in raw]
         except (ValueError, KeyError) as error:
             raise CorruptRecord(f"the history of session {keys.session_id!r} cannot be read: {error!r}") from error
 
@@ -231,9 +185,13 @@ class SessionRecords:
         history = f"{keys.history}:copy:{copy}"
         with translated():
             for start in range(0, len(entries), _COPY_PAGE):
-                await self._client.rpush(history, *entries[start : start + _COPY_PAGE])
+                page = [self._ring.seal(keys.history, "", entry) for entry in entries[start : start + _COPY_PAGE]]
+                await self._client.rpush(history, *page)
                 await self._client.expire(history, COPY_SECONDS)
-        fields: list[Arg] = [part for pair in (*state.items(), *agents.items()) for part in pair]
+        fields: list[Arg] = []
+        for place, values in ((keys.state, state), (keys.agents, agents)):
+            for name, value in values.items():
+                fields += (name, self._ring.seal(place, name, value))
         reply = await self._scripts.run(
             "create_session", keys.pair,
             copy, user_id or "", queue, "" if ttl is None else int(ttl * 1000), messages,
@@ -245,18 +203,22 @@ class SessionRecords:
             raise SessionExists(f"session {keys.session_id!r}: {SessionExists.__doc__}")
 
     async def raw_parts(self, keys: SessionKeys) -> tuple[list[bytes], dict[str, bytes], dict[str, bytes]]:
-        """History entries, state and agents as they are stored, read in one step."""
+        """History entries, state and agents, read in one step, and opened: what is sealed is so for its place."""
         with translated():
             async with self._client.pipeline(transaction=True) as pipe:
                 pipe.lrange(keys.history, 0, -1)
-                pipe.hgetall(f"{keys.base}:state")
-                pipe.hgetall(f"{keys.base}:agents")
+                pipe.hgetall(keys.state)
+                pipe.hgetall(keys.agents)
                 entries, state, agents = await pipe.execute()
         return (
-            entries,
-            {field.decode(): value for field, value in state.items()},
-            {name.decode(): config for name, config in agents.items()},
+            [self._ring.open(keys.history, "", entry) for entry in entries],
+            self._opened(keys.state, state),
+            self._opened(keys.agents, agents),
         )
+
+    def _opened(self, key: str, values: Mapping[bytes, bytes]) -> dict[str, bytes]:
+        named = {name.decode(): value for name, value in values.items()}
+        return {name: self._ring.open(key, name, value) for name, value in named.items()}
 
 
 def _not_yours(keys: SessionKeys, user_id: str | None) -> SessionOwnerError:

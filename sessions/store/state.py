@@ -6,17 +6,28 @@ All changes of one call to one of these are atomic; between two of them, which l
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import uuid_utils
 
-from sessions.errors import BadRequest, CorruptRecord, InvalidState, SessionOwnerError, StateConflict
+from sessions.errors import (
+    BadRequest,
+    CorruptRecord,
+    InvalidState,
+    SessionOwnerError,
+    StateConflict,
+    StoreUnavailable,
+)
+from sessions.sealing import KeyRing
 from sessions.state_ops import StateOp
 from sessions.store.keys import WIDE_APP, SessionKeys, wide_name
-from sessions.store.scripts import ScriptRunner, store_error
+from sessions.store.scripts import Arg, Reply, ScriptRunner, store_error
+from sessions.store.sealed_state import Refused, decide, looked_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,9 @@ def wide_scope(tenant: str, owner: str | None, partitions: int) -> StateScope:
     return StateScope("wide", keys.base, keys.partition)
 
 
+_TRIES: Final = 100
+_SHORTEST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.05
 _REMEMBERED_MS: Final = 60_000
 _EFFECT_REMEMBERED_MS: Final = 30 * 86_400_000
 
@@ -68,9 +82,10 @@ class Effect:
 class StateStore:
     """Reads and changes state."""
 
-    def __init__(self, scripts: ScriptRunner, client: Any) -> None:
+    def __init__(self, scripts: ScriptRunner, client: Any, ring: KeyRing) -> None:
         self._scripts = scripts
         self._client = client
+        self._ring = ring
 
     async def read(self, scope: StateScope) -> dict[str, Any]:
         """All fields."""
@@ -78,7 +93,15 @@ class StateStore:
             raw = await self._client.hgetall(scope.key)
         except Exception as error:
             raise store_error(error) from error
-        return {field.decode(): _load(field, value) for field, value in raw.items()}
+        return self.opened(scope, {field.decode(): value for field, value in raw.items()})
+
+    def opened(self, scope: StateScope, stored: Mapping[str, bytes]) -> dict[str, Any]:
+        """Fields that were read as they are stored.
+
+        Raises:
+            CorruptRecord: one is no JSON. SealError: one does not open.
+        """
+        return {field: self._load(scope, field, value) for field, value in stored.items()}
 
     async def get(self, scope: StateScope, field: str, default: Any) -> Any:
         """One field, or the default where there is none."""
@@ -86,7 +109,7 @@ class StateStore:
             raw = await self._client.hget(scope.key, field)
         except Exception as error:
             raise store_error(error) from error
-        return default if raw is None else _load(field.encode(), raw)
+        return default if raw is None else self._load(scope, field, raw)
 
     async def write(
         self, scope: StateScope, ops: Sequence[StateOp], *, user_id: str | None = None, ttl: float | None = None
@@ -94,47 +117,83 @@ class StateStore:
         """Change fields, all or none; returns each field's value afterwards.
 
         Raises:
-            StateConflict: a swap found another value; InvalidState: an increment found no number.
-            SessionOwnerError: the session belongs to another user.
+            StateConflict: a swap found another value, or, of sealed state, others kept changing it.
+            InvalidState: an increment found no number. SessionOwnerError: the session belongs to another user.
         """
+        head = ("" if user_id is None else user_id, "" if ttl is None else int(ttl * 1000), _REMEMBERED_MS)
+        if self._ring.ids:
+            return await self._write_sealed(scope, ops, uuid_utils.uuid4().hex, *head)
         args = [part for op in ops for part in (op.kind, op.field, op.a, op.b)]
-        reply = await self._scripts.run(
-            "write_state",
-            (scope.base, scope.partition),
-            uuid_utils.uuid4().hex,
-            scope.kind,
-            user_id or "",
-            "" if ttl is None else int(ttl * 1000),
-            _REMEMBERED_MS,
-            *args,
-        )
-        match reply[0]:
-            case b"ok":
-                return [_load(op.field.encode(), v) if v else None for op, v in zip(ops, reply[1:], strict=True)]
-            case b"mismatch":
-                found = reply[2].decode() or "not set"
-                raise StateConflict(f"state {reply[1].decode()!r} is {found}, not what was expected")
-            case b"type":
-                raise InvalidState(f"state {reply[1].decode()!r} is {reply[2].decode()}, no number to increment")
-            case b"range":
-                raise InvalidState(f"state {reply[1].decode()!r} would become larger than a number can be")
-            case b"owner":
-                raise SessionOwnerError(f"the session belongs to another user than {user_id!r}")
-            case word:
-                raise BadRequest(f"write_state answered {word!r}")
+        reply = await self._run(scope, uuid_utils.uuid4().hex, *head, *args)
+        if reply[0] == b"ok":
+            pairs = zip(ops, reply[1:], strict=True)
+            return [self._load(scope, op.field, value) if value else None for op, value in pairs]
+        if reply[0] == b"owner":
+            raise _not_yours(user_id)
+        field = reply[1].decode()
+        found = self._ring.open(scope.key, field, reply[2]).decode()  # raises for a client that lacks the keys
+        raise _refusal(reply[0].decode(), field, found or None)
+
+    async def apply(self, effect: Mapping[str, Any]) -> None:
+        """Apply an effect, as its entry in an outbox says; doing it twice changes nothing.
+
+        An operation that cannot be done (somebody put a text where a number was) drops the effect: it is not due to us.
+        """
+        scope, ops = StateScope("wide", effect["base"], effect["partition"]), effect["ops"]
+        if not self._ring.ids:
+            await self._run(scope, effect["id"], "", "", _EFFECT_REMEMBERED_MS, *ops)
+            return
+        try:
+            changes = [StateOp(*ops[i : i + 4]) for i in range(0, len(ops), 4)]
+            await self._write_sealed(scope, changes, effect["id"], "", "", _EFFECT_REMEMBERED_MS)
+        except InvalidState:
+            return
+        except StateConflict as error:
+            raise StoreUnavailable(f"an effect waits, and is tried again: {error}") from error
+
+    async def _write_sealed(
+        self, scope: StateScope, ops: Sequence[StateOp], name: str, user: str, *rest: Arg
+    ) -> list[Any]:
+        for tried in range(_TRIES):
+            stored = await self._stored(scope, looked_at(ops), user)
+            try:
+                decided = decide(self._ring, scope.key, ops, stored)
+            except Refused as refused:
+                raise _refusal(refused.word, refused.field, refused.value) from None
+            reply = await self._run(scope, name, user, *rest, *decided.args)
+            if reply[0] == b"ok":
+                pairs = zip(ops, decided.values, strict=True)
+                return [None if value is None else _parsed(op.field, value) for op, value in pairs]
+            if reply[0] == b"owner":
+                raise _not_yours(user)
+            await pause_between(tried)  # somebody was faster, and got further
+        fields = ", ".join(repr(field) for field in looked_at(ops))
+        raise StateConflict(f"state {fields} was changed by others each of {_TRIES} times; try again")
+
+    async def _stored(self, scope: StateScope, fields: Sequence[str], user: str) -> dict[str, bytes | None]:
+        """What is in these fields; whose state it is comes first, for a refusal may say what stands there.
+
+        Raises:
+            SessionOwnerError: it is another user's.
+        """
+        if not fields:
+            return {}
+        if scope.kind == "session" and user:
+            owner = await self._scripts.read("HGET", f"{scope.base}:meta", "owner")
+            if owner is not None and owner.decode() != user:
+                raise _not_yours(user)
+        return dict(zip(fields, await self._scripts.read("HMGET", scope.key, *fields), strict=True))
+
+    async def _run(self, scope: StateScope, name: str, *args: Arg) -> Reply:
+        return await self._scripts.run("write_state", (scope.base, scope.partition), name, scope.kind, *args)
+
+    def _load(self, scope: StateScope, field: str, raw: bytes) -> Any:
+        return _parsed(field, self._ring.open(scope.key, field, raw))
 
 
-async def apply_effect(scripts: ScriptRunner, keys: SessionKeys, entry: bytes) -> None:
-    """Apply an outbox entry in its own slot, then take it out of the outbox. Both may be repeated.
-
-    An operation that cannot be done (somebody put a text where a number was) drops the entry: it is not due to us.
-    """
-    effect = json.loads(entry)
-    await scripts.run(
-        "write_state", (effect["base"], effect["partition"]), effect["id"], "wide", "", "", _EFFECT_REMEMBERED_MS,
-        *effect["ops"],
-    )  # fmt: skip
-    await ack_effect(scripts, keys, entry)
+async def pause_between(tried: int) -> None:
+    """Wait before what others were faster with is decided anew: the longer the more often, and no two alike."""
+    await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2**tried)))  # noqa: S311 - no secret
 
 
 async def ack_effect(scripts: ScriptRunner, keys: SessionKeys, entry: bytes) -> None:
@@ -142,8 +201,23 @@ async def ack_effect(scripts: ScriptRunner, keys: SessionKeys, entry: bytes) -> 
     await scripts.run("ack_outbox", keys.pair, entry)
 
 
-def _load(field: bytes, raw: bytes) -> Any:
+def _parsed(field: str, raw: bytes | str) -> Any:
     try:
         return json.loads(raw)
     except ValueError as error:
-        raise CorruptRecord(f"state {field.decode(errors='replace')!r} holds no JSON") from error
+        raise CorruptRecord(f"state {field!r} holds no JSON") from error
+
+
+def _refusal(word: str, field: str, value: str | None) -> Exception:
+    match word:
+        case "mismatch":
+            return StateConflict(f"state {field!r} is {value or 'not set'}, not what was expected")
+        case "type":
+            return InvalidState(f"state {field!r} is {value}, no number to increment")
+        case "range":
+            return InvalidState(f"state {field!r} would become larger than a number can be")
+    return BadRequest(f"write_state answered {word!r}")
+
+
+def _not_yours(user_id: str | None) -> SessionOwnerError:
+    return SessionOwnerError(f"the session belongs to another user than {user_id!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -20,12 +20,10 @@ from sessions.protocol import Policy, TurnError, TurnRequest, TurnStatus, Usage
 from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
+from sessions.store.turn_seals import ERROR, REQUEST, RESULT, WEBHOOK, digests, seal_turn
 
 Watch = Literal["readers", "waiters"]
 
-REQUEST: Final = "request"
-RESULT: Final = "result"
-WEBHOOK: Final = "webhook"
 _FIELDS = tuple(
     b"status attempt crashes retries accepted deadline started ended worker cancel result error usage".split()
 )
@@ -41,6 +39,7 @@ class NewTurn:
         session_ttl: seconds the session lives after its last turn; None leaves what it has.
         agent_config: the agent's configuration (JSON); empty for the one that the session knows under this name.
         policy: what becomes of it when the session is busy; message: the text that joins a running turn.
+        steerable: whether messages may join it while it runs.
         waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
         result_ttl: seconds its record outlives it; None: SESSIONFLEET_RESULT_TTL.
         webhook: where its end is to be told.
@@ -61,6 +60,7 @@ class NewTurn:
     agent_config: bytes = b""
     policy: Policy = Policy.ENQUEUE
     message: str = ""
+    steerable: bool = True
     waiting_blocks: bool = True
     approval_timeout: float = 86400.0
     result_ttl: float | None = None
@@ -131,7 +131,7 @@ class TurnRecord:
 
 
 class TurnStore:
-    """Turns in the store, as a client sees them. Those of lanes are sealed: they hold queries, texts and findings."""
+    """Turns in the store, as a client sees them. What is written is sealed here, and what is read opened."""
 
     def __init__(self, scripts: ScriptRunner, client: Any, settings: Settings) -> None:
         self._scripts = scripts
@@ -148,16 +148,15 @@ class TurnStore:
         """
         s = self._settings
         result_ttl = s.result_ttl if turn.result_ttl is None else turn.result_ttl
-        request, digest = self._sealed(keys, turn)
+        sealed = seal_turn(self._ring, keys, turn)
         reply = await self._scripts.run(
             "accept_turn", keys.pair,
-            turn.part, request, digest, turn.idempotency, turn.user_id or "", int(turn.timeout * 1000),
-            turn.mailbox_limit or s.mailbox_limit, turn.queue, turn.watcher, turn.watch, int(result_ttl * 1000),
-            int(min(s.idempotency_ttl, result_ttl) * 1000), s.max_attempts,
+            turn.part, sealed.request, digests(self._ring, turn)[0], turn.idempotency, turn.user_id or "",
+            int(turn.timeout * 1000), turn.mailbox_limit or s.mailbox_limit, turn.queue, turn.watcher, turn.watch,
+            int(result_ttl * 1000), int(min(s.idempotency_ttl, result_ttl) * 1000), s.max_attempts,
             "" if turn.session_ttl is None else int(turn.session_ttl * 1000),
-            turn.agent_name, turn.agent_config, turn.policy, int(turn.waiting_blocks),
-            int(turn.approval_timeout * 1000), turn.message,
-            self._ring.seal(keys.base, WEBHOOK, turn.webhook.encode()) if turn.webhook else b"",
+            turn.agent_name, sealed.config, turn.policy, int(turn.waiting_blocks),
+            int(turn.approval_timeout * 1000), sealed.message, sealed.webhook, sealed.joins,
         )  # fmt: skip
         match reply[0]:
             case b"accepted":
@@ -174,7 +173,7 @@ class TurnStore:
             case b"duplicate":
                 return Accepted(reply[1].decode(), True, False, 0, turn.queue)
             case b"conflict":
-                if keys.is_lane and await self._asked_before(keys, reply[1].decode(), turn.request):
+                if await self._asked_before(keys, turn):
                     return Accepted(reply[1].decode(), True, False, 0, turn.queue)
                 first = keys.public_id(reply[1].decode())
                 raise IdempotencyConflict(f"{IdempotencyConflict.__doc__} It belongs to turn {first!r}.", turn_id=first)
@@ -190,23 +189,17 @@ class TurnStore:
             case word:
                 raise CorruptRecord(f"accept_turn answered {word!r}")
 
-    def _sealed(self, keys: SessionKeys, turn: NewTurn) -> tuple[bytes, str]:
-        """Request and digest as they are stored; a plain digest would tell a guessed query from a wrong guess."""
-        if not (keys.is_lane and self._ring.ids):
-            return turn.request, turn.digest
-        return self._ring.seal(keys.turn(turn.part), REQUEST, turn.request), self._ring.digest(turn.request)
-
-    async def _asked_before(self, keys: SessionKeys, part: str, request: bytes) -> bool:
-        """Whether a turn has this very request, under a digest that was made with another key."""
+    async def _asked_before(self, keys: SessionKeys, turn: NewTurn) -> bool:
+        """Whether its key stands for this very request, with a digest of another key or of before there were any."""
         with translated():
-            raw = await self._client.hget(keys.turn(part), REQUEST)
-        return raw is not None and self._ring.open(keys.turn(part), REQUEST, raw) == request
+            raw = await self._client.hget(keys.idempotency(turn.idempotency), "digest")
+        return raw is not None and raw.decode() in digests(self._ring, turn)
 
     async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
         """The record of a turn.
 
         Raises:
-            TurnNotFound: there is none. SealError: its result does not open.
+            TurnNotFound: there is none. SealError: it does not open.
         """
         values = await self._scripts.read("HMGET", keys.turn(part), *_FIELDS)
         raw = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
@@ -214,6 +207,8 @@ class TurnStore:
             raise self._not_found(keys, part)
         if b"result" in raw:
             raw[b"result"] = self._ring.open(keys.turn(part), RESULT, raw[b"result"])
+        if b"error" in raw:
+            raw[b"error"] = self._ring.open(keys.turn(part), ERROR, raw[b"error"])
         return TurnRecord.read(part, raw)
 
     async def request(self, keys: SessionKeys, part: str) -> TurnRequest:

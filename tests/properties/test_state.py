@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import itertools
 import os
@@ -26,6 +27,7 @@ from sessions.errors import InvalidState, StateConflict, StateNotFoundError
 from tests.support.servers import Server
 
 _tenants = itertools.count()
+KEY = f"k1:{base64.b64encode(bytes(32)).decode()}"
 KEYS = st.sampled_from(["a", "b", "user:a", "user:b", "app:a"])
 VALUES = st.one_of(
     st.integers(-(10**6), 10**6),
@@ -44,12 +46,17 @@ class StateMachine(RuleBasedStateMachine):
     """Two users with a session each, and forks of those; every call is also made on dictionaries."""
 
     url = ""
+    encryption_keys: str | None = None
     sessions = Bundle("sessions")
 
     def __init__(self) -> None:
         super().__init__()
         # A tenant of its own for each example: nothing is left over from the last one.
-        self.settings = Settings(redis_url=self.url, tenant=f"t{os.getpid()}-{next(_tenants)}")
+        self.settings = Settings(
+            redis_url=self.url,
+            tenant=f"t{os.getpid()}-{next(_tenants)}",
+            encryption_keys=self.encryption_keys,  # type: ignore[arg-type]
+        )
         self.live: list[Session] = []
         self.plain: dict[str, dict[str, Any]] = {}
         self.users: dict[str, dict[str, Any]] = {"ann": {}, "bob": {}}
@@ -156,9 +163,10 @@ def _equal(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-def test_state_is_what_a_dictionary_would_be(server: Server) -> None:
+@pytest.mark.parametrize("keys", [None, KEY], ids=["open", "sealed"])
+def test_state_is_what_a_dictionary_would_be(server: Server, keys: str | None) -> None:
     """In every scope, through checkpoints, rewinds, forks and deletions."""
-    StateMachine.url = server.url
+    StateMachine.url, StateMachine.encryption_keys = server.url, keys
     examples = int(os.environ.get("SF_PROPERTY_EXAMPLES", "25"))
     checked = [HealthCheck.too_slow, HealthCheck.data_too_large]
     run_state_machine_as_test(

@@ -12,8 +12,10 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, SessionOwnerError, StoreFull
 from sessions.protocol import TurnStatus
+from sessions.sealing import KeyRing
+from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys, new_turn_part
-from sessions.store.leases import Begun, Ending, LeaseStore
+from sessions.store.leases import Ending, LeaseStore
 from sessions.store.memory import MemoryScope, MemoryStore
 from sessions.store.memory_record import Memory, new_memory_id
 from sessions.store.scripts import ScriptRunner
@@ -39,7 +41,7 @@ class Store:
         self.scripts = ScriptRunner(self.client)
         self.memory = MemoryStore(self.scripts, self.client, **options)
         self.turns = TurnStore(self.scripts, self.client, settings)
-        self.records = SessionRecords(self.scripts, self.client)
+        self.records = SessionRecords(self.scripts, self.client, KeyRing.of(settings))
         self.keys = SessionKeys.of("default", uuid.uuid4().hex, settings.partitions)
         self.session = session_scope(self.keys)
         self.user = wide_scope("default", uuid.uuid4().hex, settings.partitions)

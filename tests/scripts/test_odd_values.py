@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import uuid
 from collections.abc import AsyncIterator
 
@@ -12,9 +13,10 @@ import pytest
 from broker_config.settings import Settings
 from sessions.errors import BackendError, InvalidState, StateConflict
 from sessions.protocol import TurnStatus
+from sessions.sealing import KeyRing
 from sessions.state_ops import StateOp, delete_op, increment_op, set_op, swap_op
 from sessions.store.leases import Effects
-from sessions.store.state import Effect, StateStore, apply_effect, session_scope, wide_scope
+from sessions.store.state import Effect, StateStore, ack_effect, session_scope, wide_scope
 from tests.scripts.test_scripts import DONE, Store
 from tests.support.servers import Server
 
@@ -49,7 +51,7 @@ async def test_a_number_that_grows_too_large_commits_once(store: Store, ops: lis
 
 async def test_whole_numbers_are_exact_as_far_as_the_server_is(store: Store) -> None:
     """Beyond, they are added as fractions are; beyond the largest fraction they are refused, and nothing changes."""
-    states, scope = StateStore(store.scripts, store.client), session_scope(store.keys)
+    states, scope = StateStore(store.scripts, store.client, KeyRing.of(store.settings)), session_scope(store.keys)
     assert await states.write(scope, [increment_op("n", 2**62 + 1, 0), increment_op("n", 2**61, 0)]) == [
         2**62 + 1,
         2**62 + 2**61 + 1,
@@ -62,7 +64,7 @@ async def test_whole_numbers_are_exact_as_far_as_the_server_is(store: Store) -> 
 
 async def test_long_whole_numbers_are_told_apart(store: Store) -> None:
     """The identifiers of many systems have 64 bits; a comparison as fractions would take neighbours for equal."""
-    states, scope = StateStore(store.scripts, store.client), session_scope(store.keys)
+    states, scope = StateStore(store.scripts, store.client, KeyRing.of(store.settings)), session_scope(store.keys)
     await states.write(scope, [set_op("id", 2**60 + 1), set_op("n", 5)])
     with pytest.raises(StateConflict):
         await states.write(scope, [swap_op("id", 2**60, 1)])
@@ -71,7 +73,7 @@ async def test_long_whole_numbers_are_told_apart(store: Store) -> None:
 
 async def test_operations_are_judged_one_after_the_other(store: Store) -> None:
     """A text that the same call replaces or removes is in nobody's way."""
-    states, scope = StateStore(store.scripts, store.client), session_scope(store.keys)
+    states, scope = StateStore(store.scripts, store.client, KeyRing.of(store.settings)), session_scope(store.keys)
     await states.write(scope, [set_op("n", "a text"), set_op("m", "a text")])
     ops = [set_op("n", 5), increment_op("n", 1, 0), delete_op("m"), increment_op("m", 1, 7)]
     assert await states.write(scope, ops) == [5, 6, None, 8]
@@ -90,7 +92,9 @@ async def test_an_effect_that_cannot_be_applied_does_not_block_its_session(store
     await store.accept()
     found = await store.leases.begin(store.keys, "n2", last_ok=True)
     assert isinstance(found, Effects)
-    await apply_effect(store.scripts, store.keys, found.entries[0])
+    states = StateStore(store.scripts, store.client, KeyRing.of(store.settings))
+    await states.apply(json.loads(found.entries[0]))
+    await ack_effect(store.scripts, store.keys, found.entries[0])
     assert (await store.begin("n3")).attempt == 1
 
 

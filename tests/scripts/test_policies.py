@@ -11,12 +11,13 @@ import pytest
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, IdempotencyConflict, SessionBusy, TurnNotFound
 from sessions.protocol import Answer, Ask, AskKind, Policy, TurnStatus
+from sessions.sealing import KeyRing
+from sessions.store.begun import Begun
 from sessions.store.calls import CallStore
 from sessions.store.keys import new_turn_part
-from sessions.store.leases import Begun, CancelFirst, Ending, NotBegun, Word
+from sessions.store.leases import CancelFirst, Ending, NotBegun, Word
 from sessions.store.turns import Accepted, NewTurn
-from tests.scripts.test_scripts import DONE, Store
-from tests.support.servers import Server
+from tests.scripts.test_scripts import DONE, PLACES, Store, settings_for
 
 KEPT = Ending(TurnStatus.CANCELLED, history_entry=b'{"turn":"kept"}\n[]', messages=1)
 
@@ -26,7 +27,7 @@ class Line(Store):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.calls = CallStore(self.scripts, self.client)
+        self.calls = CallStore(self.scripts, self.client, KeyRing.of(settings))
 
     async def send(self, policy: Policy = Policy.ENQUEUE, agent: str = "A", **options: Any) -> Accepted:
         request = json.dumps({"message": "hi", "agent": agent}).encode()
@@ -71,11 +72,9 @@ class Line(Store):
         return None if found is None else float(found)
 
 
-@pytest.fixture(params=["standalone", "cluster"])
+@pytest.fixture(params=PLACES)
 async def line(request: pytest.FixtureRequest) -> AsyncIterator[Line]:
-    clustered = request.param == "cluster"
-    server: Server = request.getfixturevalue("cluster_server" if clustered else "server")
-    line = Line(Settings(redis_url=server.url, redis_cluster=clustered))  # type: ignore[call-arg]
+    line = Line(settings_for(request))
     yield line
     await line.turns.delete_session(line.keys)
     assert all(":op:" in key for key in await line.left())  # those end by themselves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import uuid
@@ -14,14 +15,16 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import SessionOwnerError
 from sessions.protocol import EventType, TurnStatus
+from sessions.store.begun import Begun
 from sessions.store.catalog import forget_worker, living_workers, note_worker
 from sessions.store.keys import FLEET, SessionKeys, new_turn_part
-from sessions.store.leases import Begun, Committed, Ending, LeaseStore, Lost, NotBegun, Word
+from sessions.store.leases import Committed, Ending, LeaseStore, Lost, NotBegun, Word
 from sessions.store.scripts import ScriptRunner, script, script_names
 from sessions.store.turns import NewTurn, TurnStore
 from sessions.worker_info import WorkerInfo
 from tests.support.servers import Server
 
+OLD = f"old:{base64.b64encode(bytes(range(32))).decode()}"
 DONE = Ending(TurnStatus.SUCCEEDED, result=b'{"text":"x"}', history_entry=b"{}\n[]", messages=2)
 
 
@@ -59,11 +62,20 @@ class Store:
         return sorted([key.decode() async for key in self.client.scan_iter(f"*{self.keys.session_id}*", count=1000)])
 
 
-@pytest.fixture(params=["standalone", "cluster"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+PLACES = ("standalone", "cluster", "sealed")
+
+
+def settings_for(request: pytest.FixtureRequest) -> Settings:
+    """A plain server, one in cluster mode, and a plain one with encryption keys: to each the words are the same."""
     clustered = request.param == "cluster"
     server: Server = request.getfixturevalue("cluster_server" if clustered else "server")
-    store = Store(Settings(redis_url=server.url, redis_cluster=clustered))  # type: ignore[call-arg]
+    keys = OLD if request.param == "sealed" else None
+    return Settings(redis_url=server.url, redis_cluster=clustered, encryption_keys=keys)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=PLACES)
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    store = Store(settings_for(request))
     yield store
     await store.turns.delete_session(store.keys)
     await store.client.aclose()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from broker_config.settings import Settings
+from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import Begun
 from tests.support.waiting import wait_until
 from workers.heartbeat import Heartbeat
 from workers.held import HeldTurn

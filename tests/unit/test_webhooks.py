@@ -21,7 +21,6 @@ from sessions.deliveries import Deliver, delivery_lane
 from sessions.errors import AddressRefused, BadRequest, InvalidWebhook
 from sessions.fleet_home import fingerprint, settings_environment
 from sessions.protocol import TurnStatus
-from sessions.sealing import KeyRing
 from sessions.store.activity import Activity
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.leases import Ending
@@ -219,7 +218,7 @@ class _Held:
 
 
 def delivery(**settings: Any) -> WebhookDelivery:
-    return WebhookDelivery(Settings(**settings), cast(Any, None), KeyRing({}))
+    return WebhookDelivery(Settings(**settings), cast(Any, None))
 
 
 def after(tried: int, age: float, retry_after: float = 0.0, **settings: Any) -> Any:

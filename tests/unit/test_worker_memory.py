@@ -16,8 +16,9 @@ from celery import Celery
 
 from broker_config.settings import Settings
 from sessions.protocol import TurnRequest
+from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import Begun, LeaseStore
+from sessions.store.leases import LeaseStore
 from workers.delegations import Delegations
 from workers.held import HeldTurn
 from workers.journal import LeasedJournal

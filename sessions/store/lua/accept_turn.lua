@@ -11,7 +11,7 @@
 --      16 its configuration (JSON), or '' for the one that the session knows
 --      17 enqueue | reject | interrupt | rollback | steer (default: enqueue) · 18 1 when the turn blocks the line
 --      while it waits for an answer, else 0 · 19 longest such wait (ms) · 20 the message's text (for steer)
---      21 where its end is to be told, or ''
+--      21 where its end is to be told, or '' · 22 whose messages may join a turn whose request is sealed: agent:<name> | none; else ''
 -- Returns accepted, turn id, wake (1: publish a wake-up), now (ms), queue, worker to tell or '', turn it runs
 --      | steered, turn it joined | open, count (policy reject) | duplicate, turn id | conflict, turn id
 --      | owner | full, count
@@ -70,6 +70,7 @@ redis.call('HSET', t, 'status', 'queued', 'request', ARGV[2], 'digest', ARGV[3],
   'max_attempts', ARGV[13], 'blocks', ARGV[18] or 1, 'approval_ms', ARGV[19] or 86400000)
 if ARGV[9] ~= '' then redis.call('HSET', t, ARGV[10], ARGV[9]) end
 if (ARGV[21] or '') ~= '' then redis.call('HSET', t, 'webhook', ARGV[21]) end
+if (ARGV[22] or '') ~= '' then redis.call('HSET', t, 'joins', ARGV[22]) end
 -- A turn runs with the configuration that was in force when it was accepted, whatever comes later.
 if ARGV[15] then
   local config, known = ARGV[16], redis.call('HGET', S .. ':agents', ARGV[15])

@@ -10,7 +10,8 @@
 --      10 1 to go on with the next turn, else 0 · 11 lease (ms) · 12 worker's name · 13 history window (turns, or turns:bytes)
 --      14 1 when this process may run a turn on its last attempt, else 0
 --      15 number of changes to the session's state · 16... four each (as write_state's), then effects for the outbox
--- Returns lost (nothing written) | steered (nothing written: unread steering wants one more model call) | committed, status, released | committed, status, more (turns wait: publish a
+-- Returns lost (nothing written) | steered (nothing written: unread steering wants one more model call)
+--      | moved (nothing written: state that a change was decided on is another by now) | committed, status, released | committed, status, more (turns wait: publish a
 --      wake-up), queue, now (ms) | committed, status, outbox (effects to apply) | committed, status, run... (as lease_session's run)
 --!include clock
 --!include session
@@ -26,6 +27,15 @@ local function apply_effects()
     end
   end
   for i = behind, #ARGV do redis.call('RPUSH', S .. ':outbox', ARGV[i]) end
+end
+
+-- Where there are keys, which a script has not, the worker says what a number becomes, and swaps it in for what it saw.
+-- Was one changed since?
+local function moved()
+  for i = 16, 15 + 4 * tonumber(ARGV[15] or 0), 4 do
+    if ARGV[i] == 'swap' and objection(S .. ':state', {}, 'swap', ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) then return true end
+  end
+  return false
 end
 
 S, P = KEYS[1], KEYS[2]
@@ -44,6 +54,7 @@ else
     status, result, why = 'cancelled', '', failure('TurnCancelled', 'cancelled by a client')
   end
   if status == 'succeeded' and redis.call('EXISTS', t .. ':inbox') == 1 then return { 'steered' } end
+  if (status == 'succeeded' or kept) and moved() then return { 'moved' } end
   if status == 'cancelled' and not kept then entry = '' end
   if entry ~= '' then
     redis.call('RPUSH', S .. ':history', entry)

@@ -43,8 +43,9 @@ end
 local function steerable(agent)
   local id = redis.call('LINDEX', S .. ':mailbox', 0)
   if not id or not begun(id) then return nil end
-  local r = redis.call('HMGET', turn_key(id), 'request', 'cancel')
+  local r = redis.call('HMGET', turn_key(id), 'request', 'cancel', 'joins')
   if r[2] or not r[1] then return nil end
+  if r[3] then return r[3] == 'agent:' .. agent and id or nil end -- of a sealed request
   local request = cjson.decode(r[1])
   if request.agent == agent and type(request.team) ~= 'table' then return id end
   return nil

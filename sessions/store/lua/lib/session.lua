@@ -35,9 +35,15 @@ local function ring(id, ended)
 end
 
 -- Appends an event under an id of the caller's. A script that is sent again finds the id taken: nothing changes.
-local function add_event(id, token, seq, kind, data)
+-- `why` is a sealed error, beside the data that it cannot stand in.
+local function add_event(id, token, seq, kind, data, why)
   local eid = token .. '-' .. seq
-  local done = redis.pcall('XADD', turn_key(id) .. ':events', eid, 'type', kind, 'data', data)
+  local done
+  if why then
+    done = redis.pcall('XADD', turn_key(id) .. ':events', eid, 'type', kind, 'data', data, 'error', why)
+  else
+    done = redis.pcall('XADD', turn_key(id) .. ':events', eid, 'type', kind, 'data', data)
+  end
   if type(done) == 'table' and done.err and not string.find(done.err, 'equal or smaller', 1, true) then
     return error(done.err)
   end
@@ -124,8 +130,9 @@ local function end_turn(id, status, now, token, seq, fields)
   end
   local why = redis.call('HGET', t, 'error')
   local said = '{"status":"' .. status .. '"'
-  if why and why ~= '' then said = said .. ',"error":' .. why end
-  add_event(id, token, seq, 'ended', said .. '}')
+  local sealed = why and string.sub(why, 1, 3) == '\255sf' -- as sessions/sealing.py marks it
+  if why and why ~= '' and not sealed then said = said .. ',"error":' .. why end
+  add_event(id, token, seq, 'ended', said .. '}', sealed and why or nil)
   redis.call('PEXPIRE', t, ttl)
   redis.call('PEXPIRE', t .. ':events', ttl)
   for idem in string.gmatch((r[2] or '') .. ' ' .. (r[4] or ''), '%S+') do

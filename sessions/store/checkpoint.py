@@ -1,0 +1,71 @@
+"""A checkpoint as its script writes it: JSON with the values in it as they are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sessions.errors import CorruptRecord
+from sessions.sealing import KeyRing
+from sessions.store.keys import SessionKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A session's state in one moment.
+
+    Attributes:
+        at_ms: the store's time, milliseconds since the epoch.
+        history: how many committed turns there were; messages: how many messages in them.
+        agents: name -> configuration.
+        knowledge: the session's own documents, each as `<collection>/<source>`, sorted.
+        memories: how many the session had; memory_version: the newest id of their log, None where there was none.
+    """
+
+    number: int
+    at_ms: int
+    state: dict[str, Any]
+    agents: dict[str, Any]
+    history: int
+    messages: int
+    knowledge: tuple[str, ...] = ()
+    memories: int = 0
+    memory_version: str | None = None
+
+    @classmethod
+    def load(cls, raw: bytes, ring: KeyRing, keys: SessionKeys) -> Checkpoint:
+        """A checkpoint from its stored form.
+
+        Raises:
+            CorruptRecord: it cannot be read. SealError: a value in it does not open.
+        """
+        try:
+            # Sealed values stand in it byte by byte, and those are no UTF-8.
+            stored = json.loads(raw.decode("latin-1"))
+            memory = stored.get("memory", {})  # absent in what older versions wrote
+            # An empty Lua table is written as {}; each value is JSON within JSON.
+            return cls(
+                number=int(stored["number"]),
+                at_ms=int(stored["at"]),
+                state=_values(ring, keys.state, stored["state"]),
+                agents=_values(ring, keys.agents, stored["agents"]),
+                history=int(stored["history"]),
+                messages=int(stored["messages"]),
+                knowledge=tuple(sorted(_bytes(name).decode() for name in stored.get("knowledge") or ())),
+                memories=int(memory.get("count", 0)),
+                memory_version=memory.get("version"),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptRecord(f"a checkpoint cannot be read: {error!r}; earlier ones may be intact") from error
+
+
+def _values(ring: KeyRing, key: str, stored: Mapping[str, str]) -> dict[str, Any]:
+    """Values as the session has them, and sealed for that place: a restored one is the session's again."""
+    named = {_bytes(name).decode(): _bytes(value) for name, value in stored.items()}
+    return {name: json.loads(ring.open(key, name, value)) for name, value in named.items()}
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("latin-1")

@@ -1,0 +1,129 @@
+"""Changes of sealed state. A script cannot read it, so what a change comes to is decided here.
+
+Who adds to a number, or swaps a value, has looked at it: the script swaps in what was decided where the stored bytes
+are still those; else nothing is done, and it is decided anew. Numbers add up as `HINCRBY` and `HINCRBYFLOAT` add them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from typing import Final, Literal
+
+from sessions.sealing import KeyRing
+from sessions.state_ops import StateOp
+from sessions.store.scripts import Arg
+
+_WHOLE: Final = re.compile(r"-?\d+\Z")
+_NUMBER: Final = re.compile(r"-?\d")
+_MOST_WHOLE: Final = 9 * 10**18
+_MOST: Final = Decimal("1.7e308")
+_EXACT: Final = Context(prec=400)
+_PLACES: Final = Decimal("1e-17")
+
+
+class Refused(Exception):
+    """A change cannot be done: `word` is what write_state.lua would say, `value` stands in its way (None: nothing)."""
+
+    def __init__(self, word: Literal["mismatch", "type", "range"], field: str, value: str | None) -> None:
+        super().__init__(word, field)
+        self.word = word
+        self.field = field
+        self.value = value
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Changes for a script: four arguments each; and the value (JSON) that each op leaves behind, None for none."""
+
+    args: list[Arg]
+    values: list[str | None]
+
+
+def looked_at(ops: Iterable[StateOp]) -> list[str]:
+    """The fields whose values must be known to decide: changed by what they are before they are set anew."""
+    seen: dict[str, bool] = {}
+    for op in ops:
+        seen.setdefault(op.field, op.kind in ("increment", "swap"))
+    return [field for field, looks in seen.items() if looks]
+
+
+def decide(
+    ring: KeyRing, key: str, ops: Sequence[StateOp], stored: Mapping[str, bytes | None], *, leave_out: bool = False
+) -> Decided:
+    """What the ops come to, one after the other, for what is stored in the fields that they look at.
+
+    Args:
+        leave_out: an op that cannot be done is left out, instead of raising.
+
+    Raises:
+        Refused: one cannot be done. SealError: what is stored does not open.
+    """
+    now = {field: None if raw is None else ring.open(key, field, raw).decode() for field, raw in stored.items()}
+    changed: dict[str, None] = {}
+    values: list[str | None] = []
+    for op in ops:
+        try:
+            now[op.field] = _after(op, now.get(op.field))
+        except Refused:
+            if not leave_out:
+                raise
+        else:
+            changed[op.field] = None
+        values.append(now.get(op.field))
+    args: list[Arg] = []
+    for field in changed:
+        args += _args(ring, key, field, now[field], stored)
+    return Decided(args, values)
+
+
+def _args(ring: KeyRing, key: str, field: str, value: str | None, stored: Mapping[str, bytes | None]) -> list[Arg]:
+    args: list[Arg] = []
+    sealed = ring.seal(key, field, (value or "null").encode())
+    if field in stored:
+        args = ["swap", field, stored[field] or b"", sealed]
+    if value is None:
+        return [*args, "delete", field, b"", b""]
+    return args or ["set", field, sealed, b""]
+
+
+def _after(op: StateOp, value: str | None) -> str | None:
+    match op.kind:
+        case "set":
+            return op.a
+        case "delete":
+            return None
+        case "swap":
+            if (value is None) != (op.a == "") or (value is not None and not _same(value, op.a)):
+                raise Refused("mismatch", op.field, value)
+            return op.b
+        case "increment":
+            return _sum(op, value)
+
+
+def _sum(op: StateOp, value: str | None) -> str:
+    if value is not None and not _NUMBER.match(value):
+        raise Refused("type", op.field, value)
+    one, other = op.b if value is None else value, op.a
+    if _WHOLE.match(one) and _WHOLE.match(other) and _small(one, other) and abs(int(one) + int(other)) < _MOST_WHOLE:
+        return str(int(one) + int(other))
+    added = _EXACT.add(Decimal(one), Decimal(other))
+    if max(abs(added), abs(Decimal(one))) > _MOST:
+        raise Refused("range", op.field, one)
+    rounded = _EXACT.quantize(added, _PLACES).normalize(_EXACT)
+    return f"{rounded:f}" if rounded else "0"
+
+
+def _small(*texts: str) -> bool:
+    return all(abs(int(text)) < _MOST_WHOLE for text in texts)
+
+
+def _same(one: str, other: str) -> bool:
+    """5 and 5.0 are the same. Two whole numbers are compared as texts: as fractions, long ones would run together."""
+    if one == other:
+        return True
+    if _WHOLE.match(one) and _WHOLE.match(other):
+        return False
+    return bool(_NUMBER.match(one) and _NUMBER.match(other)) and float(one) == float(other)
