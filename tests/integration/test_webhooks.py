@@ -25,6 +25,7 @@ from sessions.cli.main import app
 from sessions.deliveries import delivery_lane
 from sessions.errors import AddressRefused, BadRequest, IdempotencyConflict, TurnCancelled, TurnFailed, WebhookFailed
 from sessions.protocol import TurnStatus
+from sessions.store.keys import split_turn_id
 from sessions.store.turns import TurnRecord
 from sessions.webhooks import tenant_secrets
 from tests.support.fleet import ROOT, Fleet, keys_without_ttl
@@ -54,11 +55,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet = Fleet(folder, server, SIGNED)
         try:
             fleet.start("patient")
-            short = {"SESSIONFLEET_WEBHOOK_PERIOD": "1.5", "SESSIONFLEET_WEBHOOK_TIMEOUT": "0.5"}
+            short = {"SESSIONFLEET_WEBHOOK_PERIOD": "3", "SESSIONFLEET_WEBHOOK_TIMEOUT": "1.5"}
             fleet.start("short", SESSIONFLEET_QUEUES="short", **short)
             fleet.ready()
             yield fleet
-            assert keys_without_ttl(server) == []
+            wait_until(lambda: keys_without_ttl(server) == [], description="every key expires")
         finally:
             fleet.close()
 
@@ -316,6 +317,8 @@ def test_the_page_s_receiver_is_told(fleet: Fleet, tmp_path: FilePath, path: str
         assert told.returncode == 0, told.stderr
         assert process.stdout is not None
         assert process.stdout.readline() == f"turn.succeeded {told.stdout.strip()} ok\n"
+        session_id, part = split_turn_id(told.stdout.strip())
+        assert ended(fleet, Turn(fleet.client, fleet.client.keys(session_id), part)).status is TurnStatus.SUCCEEDED
     finally:
         process.kill()
         process.communicate()
@@ -382,7 +385,7 @@ def test_a_killed_worker_s_delivery_is_made_by_another(new_fleet: Callable[..., 
     assert told[0].body == told[1].body
     assert ended(fleet, turn).status is TurnStatus.SUCCEEDED
     assert delivery.record().crashes == 1
-    assert keys_without_ttl(fleet.server) == []
+    wait_until(lambda: keys_without_ttl(fleet.server) == [], description="every key expires")
 
 
 def test_what_a_caller_gets_who_gives_what_is_no_address(fleet: Fleet, session: Session) -> None:
