@@ -10,8 +10,9 @@ import pytest
 
 from broker_config.settings import load_settings
 from tests.support.fleet import Fleet
-from tests.support.gateway import GatewayProcess, running_gateway
+from tests.support.gateway import ALLOWED_PAGE, GatewayProcess, running_gateway
 from tests.support.servers import Server, running
+from tests.support.tokens import jwk_set, public_jwk
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,6 +69,29 @@ def gateway_process(server: Server, tmp_path_factory: pytest.TempPathFactory) ->
     """
     with running_gateway(server, tmp_path_factory.mktemp("gateway"), SESSIONFLEET_GATEWAY_AUTH="off") as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="session")
+def secured_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for tests with API keys: one in it turns authentication on."""
+    with running(Server(tmp_path_factory.mktemp("secured-store"))) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def secured_gateway(secured_store: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway that takes API keys and tokens, with small limits, and lets one other site's pages ask. No worker."""
+    folder = tmp_path_factory.mktemp("secured-gateway")
+    (folder / "jwks.json").write_bytes(jwk_set(public_jwk("ES256", "k1")))
+    settings = {
+        "SESSIONFLEET_GATEWAY_JWKS": str(folder / "jwks.json"),
+        "SESSIONFLEET_GATEWAY_JWT_AUDIENCE": "sessionfleet",
+        "SESSIONFLEET_GATEWAY_CORS": ALLOWED_PAGE,
+        "SESSIONFLEET_MESSAGE_LIMIT_BYTES": "10000",
+        "SESSIONFLEET_DOCUMENT_LIMIT_BYTES": "200000",
+    }
+    with running_gateway(secured_store, folder, **settings) as started:
+        yield started
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ class StoreLimits:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._open: dict[str, str] = {}
+        self._ending: defaultdict[str, set[str]] = defaultdict(set)
         self._renewing: asyncio.Task[None] | None = None
 
     def admit(self, principal: Principal) -> AbstractAsyncContextManager[None]:
@@ -74,7 +75,9 @@ class StoreLimits:
     async def _admit(self, client: FleetClient, base: str, request: str, rate: int, most: int) -> None:
         await client.open()
         self._open[request] = base  # before the answer, which may be lost: what is not there is given back in vain
-        refused = await LimitStore(client.scripts).admit(base, request, rate, most)
+        # A client's next request must not meet its last one, whose end is on its way on another connection.
+        ended = tuple(self._ending.get(base, ()))
+        refused = await LimitStore(client.scripts).admit(base, request, rate, most, ended=ended)
         if refused is None:
             if self._renewing is None or self._renewing.done():
                 self._renewing = asyncio.get_running_loop().create_task(self._renew(client))
@@ -92,7 +95,13 @@ class StoreLimits:
 
     async def _end(self, client: FleetClient, base: str, request: str) -> None:
         if self._open.pop(request, None) is not None:
-            LimitStore(client.scripts).end(base, request)
+            self._ending[base].add(request)
+            LimitStore(client.scripts).end(base, request).add_done_callback(lambda _: self._ended(base, request))
+
+    def _ended(self, base: str, request: str) -> None:
+        self._ending[base].discard(request)
+        if not self._ending[base]:
+            del self._ending[base]
 
     async def _renew(self, client: FleetClient) -> None:
         """Renew what is open, as long as there is something."""

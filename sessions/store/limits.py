@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -28,18 +28,22 @@ class LimitStore:
         self._scripts = scripts
         self._reservation_ms = int(reservation * 1000)
 
-    async def admit(self, base: str, request: str, rate: int, concurrency: int) -> Refused | None:
+    async def admit(
+        self, base: str, request: str, rate: int, concurrency: int, *, ended: Iterable[str] = ()
+    ) -> Refused | None:
         """Count a request, in one round trip; None where it may go on.
 
         Args:
             request: an id of its own.
             rate: requests a minute; 0: no limit.
             concurrency: open requests; 0: no limit.
+            ended: requests whose reservations are being given back.
 
         Raises:
             BackendError: the store did not answer; the request may be counted or not.
         """
-        reply = await self._scripts.run("admit_request", [base], request, rate, concurrency, self._reservation_ms)
+        limits = (rate, concurrency, self._reservation_ms)
+        reply = await self._scripts.run("admit_request", [base], request, *limits, *ended)
         match reply[0]:
             case b"ok":
                 return None
@@ -56,9 +60,11 @@ class LimitStore:
         """
         await self._scripts.run("renew_request", [base], self._reservation_ms, *requests)
 
-    def end(self, base: str, request: str) -> None:
-        """Give a reservation back, with the scripts of this tick; nobody waits. Where that fails, it expires."""
-        self._scripts.start("end_request", [base], [request]).add_done_callback(_heard)
+    def end(self, base: str, request: str) -> asyncio.Future[Any]:
+        """Give a reservation back, with the scripts of this tick; nobody need wait. Where that fails, it expires."""
+        reply = self._scripts.start("end_request", [base], [request])
+        reply.add_done_callback(_heard)
+        return reply
 
 
 def _heard(reply: asyncio.Future[Any]) -> None:

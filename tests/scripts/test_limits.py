@@ -68,7 +68,7 @@ async def test_a_request_that_is_sent_again_counts_once(caller: Caller) -> None:
     for _ in range(3):
         assert await caller.ask("same", rate=2, concurrency=1) is None
     assert await caller.open() == {"same"}
-    caller.limits.end(caller.base, "same")
+    await caller.limits.end(caller.base, "same")
     assert await caller.ask("other", rate=2, concurrency=1) is None
 
 
@@ -78,8 +78,15 @@ async def test_open_requests_are_bounded_until_one_ends(caller: Caller) -> None:
     refused = await caller.ask("c", concurrency=2)
     assert refused is not None
     assert (refused.limit, refused.wait) == ("concurrency", 1.0)
-    caller.limits.end(caller.base, "a")
+    await caller.limits.end(caller.base, "a")
     assert await caller.ask("c", concurrency=2) is None
+
+
+async def test_the_next_request_does_not_meet_the_one_before(caller: Caller) -> None:
+    """Though the end of that one is still on its way, perhaps on another connection: it goes along."""
+    assert await caller.ask("first", concurrency=1) is None
+    assert await caller.limits.admit(caller.base, "second", 0, 1, ended=["first"]) is None
+    assert await caller.open() == {"second"}
 
 
 async def test_a_reservation_that_nobody_renews_is_given_back(caller: Caller) -> None:
@@ -107,7 +114,7 @@ async def test_a_renewed_reservation_lasts(caller: Caller) -> None:
 async def test_renewing_does_not_bring_back_what_was_given_back(caller: Caller) -> None:
     """The giving back may overtake a renewal that is on its way on another connection."""
     assert await caller.ask("done", concurrency=1) is None
-    caller.limits.end(caller.base, "done")
+    await caller.limits.end(caller.base, "done")
     await caller.limits.renew(caller.base, ["done"])
     assert await caller.open() == set()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from sessions.store.keys import API_KEYS
 from tests.support.fleet import ROOT
 from tests.support.servers import Server, free_port
 from tests.support.waiting import wait_until
+
+ALLOWED_PAGE = "https://app.example.org"
+"""The one origin whose pages may call `secured_gateway`."""
 
 
 class GatewayProcess:
@@ -113,3 +118,21 @@ def made_key(server: Server, **options: Any) -> str:
     with server.client() as client:
         assert client.hsetnx(API_KEYS, key_id, record.model_dump_json(exclude_defaults=True))
     return key
+
+
+def ask(gateway: GatewayProcess, method: str, path: str, key: str | None = None, **options: Any) -> httpx.Response:
+    """One request on a connection of its own, with this credential if any."""
+    with gateway.client(key) as client:
+        return client.request(method, path, **options)
+
+
+def answer_to(gateway: GatewayProcess, request: bytes) -> bytes:
+    """What comes back for these very bytes, up to the connection's end."""
+    with socket.create_connection(("127.0.0.1", gateway.port), 20) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def a_session() -> str:
+    """An id that no other test has."""
+    return f"s-{uuid.uuid4().hex}"
