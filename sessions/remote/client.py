@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 import httpx
 
-from sessions.errors import ResultTimeout, SessionExpired, SessionfleetError
+from sessions.errors import RemoteTimeout, ResultTimeout, SessionExpired, SessionfleetError
 from sessions.order import Order
 from sessions.portal import Portal
 from sessions.protocol import Answer, Event, TurnStatus
@@ -126,8 +126,8 @@ class RemoteClient:
         while (left := until - time.monotonic()) > 0:
             try:
                 record = await self._look(_path(keys, part), left)
-            except TimeoutError:  # not RemoteTimeout alone: the caller's own time may be the shorter one
-                if time.monotonic() < until:
+            except RemoteTimeout:
+                if time.monotonic() < until:  # the server's fault; else the caller's own time is over
                     raise
                 break
             if record.status.final:
@@ -140,13 +140,12 @@ class RemoteClient:
         )
 
     async def _look(self, path: str, left: float) -> TurnRecord:
-        """Wait for a turn's end as long as one request may."""
-        async with asyncio.timeout(None if left == math.inf else left):
-            whole = math.floor(min(left, _LONGEST_WAIT))
-            record = _record(await self.api("GET", path, wait=whole))
-            if not whole and not record.status.final:
-                await asyncio.sleep(_POLL)  # `Prefer: wait` knows whole seconds only
-            return record
+        """Wait for a turn's end as long as one request may; no longer than what is left."""
+        whole = math.floor(min(left, _LONGEST_WAIT))
+        record = _record(await self.api("GET", path, wait=whole, within=min(self.server.timeout, left - whole)))
+        if not whole and not record.status.final:
+            await asyncio.sleep(_POLL)  # `Prefer: wait` knows whole seconds only
+        return record
 
     async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncGenerator[Event]:
         """All events of a turn behind a cursor, as they come, up to the last one.

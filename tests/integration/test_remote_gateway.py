@@ -76,7 +76,8 @@ def test_a_conversation_is_the_same_from_both_sides(remote: Open, fleet: Fleet) 
     assert session.chat("SAY hi") == "hi"
     assert session.send_message("SAY ho") == "ho"
     local = fleet.session(session.session_id, user_id="ann")
-    assert [m.text for m in local.history()] == ["SAY hi", "hi", "SAY ho", "ho"]
+    assert local.send_message("SAY here") == "here"
+    assert [m.text for m in session.history()] == ["SAY hi", "hi", "SAY ho", "ho", "SAY here", "here"]
     assert local.get_context()["agents"] == []
 
 
@@ -205,6 +206,15 @@ def test_waiting_for_a_result_ends_the_waiting(remote: Open) -> None:
         with pytest.raises(ResultTimeout):
             turn.result(timeout=seconds)
     turn.cancel()
+
+
+def test_a_gateway_that_is_away_is_told_apart_from_a_turn_that_takes_long(way: BrokenWay) -> None:
+    """RemoteUnavailable within the caller's time, not ResultTimeout."""
+    turn = Session(sid(), agent_url=way.url).Agent("A").submit("SAY x")
+    turn.result(timeout=20)
+    way.faults = [("GET", Reply(breaks=True))] * 1000
+    with pytest.raises(RemoteUnavailable, match="broke"):
+        turn.result(timeout=1.5)
 
 
 # --- a way that breaks ------------------------------------------------------------------------------------
