@@ -151,7 +151,9 @@ class WebhookDelivery:
         except (TimeoutError, httpx.TimeoutException) as error:
             raise NotDelivered(f"the receiver at {_origin(url)!r} did not answer within {patience:g} s") from error
         except (httpx.HTTPError, ssl.SSLError, OSError) as error:
-            said = f"the receiver at {_origin(url)!r} cannot be reached ({type(error).__name__})"
+            # What a connection failed of, a certificate say, has nothing of the request in it; other errors may.
+            why = str(error) if isinstance(error, httpx.ConnectError) else ""
+            said = f"the receiver at {_origin(url)!r} cannot be reached ({why or type(error).__name__})"
             raise NotDelivered(said) from error
 
     @cached_property

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, cast
 
+import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 
@@ -26,6 +27,7 @@ from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.leases import Ending
 from sessions.webhooks import signed_headers, tenant_secrets
 from sessions.worker_info import WebhookOffer, WorkerInfo
+from tests.support.servers import free_port
 from workers.outcomes import Crowded, Later
 from workers.webhook_delivery import NotDelivered, WebhookDelivery, _seconds
 
@@ -257,6 +259,15 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     assert 50 < _seconds(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)) <= 60
     for said in ("", "soon", "-5", "\u00b2", "Mon, 01 Jan 0000", "Wed, 21 Oct 2015 07:28:00 GMT"):
         assert _seconds(said) == 0
+
+
+async def test_a_connection_that_fails_says_of_what() -> None:
+    """And nothing of the URL but where it leads."""
+    url = httpx.URL(f"http://127.0.0.1:{free_port()}/secret?key=s3cret")
+    with pytest.raises(NotDelivered, match=r"127.0.0.1:\d+' cannot be reached \(.+ .+\)") as caught:
+        await delivery(webhook_urls="any")._posted(url, {}, b"{}")
+    assert "s3cret" not in str(caught.value)
+    assert "/secret" not in str(caught.value)
 
 
 async def test_receivers_take_a_quarter_of_the_slots_at_most() -> None:
