@@ -178,6 +178,7 @@ class KnowledgeCalls(Protocol):
         content_type: str | None = None,
         timeout: float | None = None,
         idempotency_key: str | None = None,
+        webhook: str | None = None,
     ) -> Operation:
         """Have one document accepted."""
         ...

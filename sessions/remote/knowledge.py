@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from broker_config.settings import Settings
-from sessions.arguments import seconds, short_text
+from sessions.arguments import seconds, short_text, webhook_url
 from sessions.errors import BadRequest, InvalidTurnId
 from sessions.operation import Operation
 from sessions.remote.address import segment
@@ -29,6 +29,7 @@ async def submit(
     content_type: str | None = None,
     timeout: float | None = None,
     idempotency_key: str | None = None,
+    webhook: str | None = None,
 ) -> Operation:
     """Have one document accepted; see `KnowledgeMethods.asubmit_knowledge`."""
     source = read_source(given, name, _largest())
@@ -37,6 +38,7 @@ async def submit(
         metadata=_json_object("metadata", metadata),
         scope=_scope(session, scope),
         content_type=content_type,
+        webhook=None if webhook is None else webhook_url(webhook),
     )
     if timeout is not None:
         seconds("timeout", timeout)  # of the waiting; how long an operation may take, the gateway's settings say

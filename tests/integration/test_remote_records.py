@@ -6,11 +6,12 @@ import inspect
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from sessions import Progress, Session
+from sessions import Progress, Session, knowledge_calls, memory_calls, record_calls, session_ports, state_calls
 from sessions.errors import (
     BadRequest,
     DocumentUnsupported,
@@ -23,6 +24,10 @@ from sessions.errors import (
     TurnNotFound,
 )
 from sessions.remote import RemoteSession
+from sessions.remote import knowledge as remote_knowledge
+from sessions.remote import memory as remote_memory
+from sessions.remote import records as remote_records
+from sessions.remote import state as remote_state
 from tests.support.documents import make_pdf
 from tests.support.fleet import Fleet
 from tests.support.gateway import GatewayProcess
@@ -49,6 +54,23 @@ def test_a_remote_session_has_what_a_local_one_has() -> None:
         if name.startswith("_") or name in own:
             continue
         assert inspect.signature(getattr(RemoteSession, name)) == inspect.signature(member), name
+
+
+@pytest.mark.parametrize(
+    ("port", "local", "remote"),
+    [
+        (session_ports.StateCalls, state_calls, remote_state),
+        (session_ports.RecordCalls, record_calls, remote_records),
+        (session_ports.MemoryCalls, memory_calls, remote_memory),
+        (session_ports.KnowledgeCalls, knowledge_calls, remote_knowledge),
+    ],
+)
+def test_both_sides_take_the_same(port: type, local: ModuleType, remote: ModuleType) -> None:
+    """An option that one side learns, the other must know, too: mypy lets more pass than the port has."""
+    for name, _ in inspect.getmembers(port, inspect.isfunction):
+        if not name.startswith("_"):
+            taken = [list(inspect.signature(getattr(side, name)).parameters) for side in (local, remote)]
+            assert taken[0] == taken[1] == list(inspect.signature(getattr(port, name)).parameters)[1:], name
 
 
 def test_state_is_the_same_from_both_sides(pair: Pair) -> None:

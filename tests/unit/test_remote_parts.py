@@ -90,7 +90,15 @@ def test_what_would_run_elsewhere_is_refused() -> None:
         {"agent": {"registered": True}},
         {"session": {"queue": "turns.vip", "ttl": 60, "policy": "steer", "waiting_blocks": False}},
         {"session": {"memory": True, "knowledge": ["a", "b"]}},
-        {"options": {"timeout": 3, "approval_timeout": 4, "policy": "reject", "waiting_blocks": False}},
+        {
+            "options": {
+                "webhook": "https://shop.example.com/hooks",
+                "timeout": 3,
+                "approval_timeout": 4,
+                "policy": "reject",
+                "waiting_blocks": False,
+            }
+        },
     ],
 )
 def test_what_is_sent_is_what_the_gateway_takes(said: dict[str, dict[str, object]]) -> None:
