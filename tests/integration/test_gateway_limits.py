@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
+from sessions.gateway.api_key import id_in
+from sessions.store.keys import limit_key
 from tests.support.gateway import GatewayProcess, a_session, ask, made_key, running_gateway
 from tests.support.http import good, problem
 from tests.support.servers import Server, running
@@ -96,21 +96,18 @@ def test_one_request_after_the_other_is_never_two_at_once(gateway: GatewayProces
         assert {client.get(path).status_code for _ in range(100)} == {200}
 
 
-def test_a_gateway_that_was_killed_holds_places_for_a_moment_only(tmp_path: Path) -> None:
+def test_a_gateway_that_was_killed_holds_places_for_a_moment_only(
+    gateway: GatewayProcess, store: Server, tmp_path: Path
+) -> None:
     """Its reservations run out (R7); another gateway on the same store lets the caller in then."""
-    with running(Server(tmp_path / "server")) as server:
-        key = made_key(server, concurrency=1)
-        with running_gateway(server, tmp_path) as killed, running_gateway(server, tmp_path) as other:
-            made = ask(killed, "POST", f"/v1/sessions/{a_session()}/turns", key, json={"message": "hi"})
-            events = f"{made.headers['location']}/events"
-            with killed.client(key) as client, client.stream("GET", events):
-                problem(ask(other, "GET", made.headers["location"], key), 429)
-                os.kill(killed.pid, signal.SIGKILL)
-                with server.client() as store:
-                    (place,) = store.scan_iter("sf:v1:{limit-*:open")
-                    assert 0 < store.pttl(place) <= 30_000
-                    store.pexpire(place, 1)  # as the time does
-                wait_until(
-                    lambda: ask(other, "GET", made.headers["location"], key).status_code == 200,
-                    description="the place is free",
-                )
+    key = made_key(store, concurrency=1)
+    place = f"{limit_key('default', f'key:{id_in(key)}')}:open"
+    with running_gateway(store, tmp_path) as killed, killed.client(key) as client:
+        turn = client.post(f"/v1/sessions/{a_session()}/turns", json={"message": "hi"}).headers["location"]
+        with client.stream("GET", f"{turn}/events"):
+            problem(ask(gateway, "GET", turn, key), 429)
+            killed.kill()
+        with store.client() as looking:
+            assert 0 < looking.pttl(place) <= 30_000
+            looking.pexpire(place, 1)  # as the time does
+        wait_until(lambda: ask(gateway, "GET", turn, key).status_code == 200, description="the place is free")

@@ -23,6 +23,7 @@ from tests.support.waiting import wait_until
 MARK = "the-combination-is-7391"
 SESSION = "alices:session"
 ALICE = {"X-User-ID": "alice"}
+KEYED = {"Idempotency-Key": "alices key"}
 EVERYTHING = ("read", "write", "approve", "configure", "admin")
 PROBES = {"/health", "/ready", "/agent/health", "/agent/{name}/health"}
 
@@ -119,7 +120,7 @@ def hers(client: httpx.Client) -> dict[str, str]:
     session = f"/v1/sessions/{quote(SESSION, safe='')}"
 
     def made(path: str, body: dict[str, Any], status: int, **headers: str) -> Any:
-        return good(client.post(path, json=body, headers={**ALICE, **headers}), status)
+        return good(client.post(path, json=body, headers={**ALICE, **KEYED, **headers}), status)
 
     done = made(f"{session}/turns", {"message": f"SAY {MARK}"}, 200, Prefer="wait=30")
     assert done["result"] == MARK
@@ -132,7 +133,8 @@ def hers(client: httpx.Client) -> dict[str, str]:
     team = {"agents": ["assistant"], "tasks": [{"description": f"SAY {MARK}"}]}
     run = made("/v1/teams", team, 200, Prefer="wait=30")["id"]
     call = {"name": "Clerk", "tools": ["refund"]}
-    asked = made(f"{session}/turns", {"message": 'CALL refund({"amount": 7391})', "agent": call}, 202)["id"]
+    refund = {"message": 'CALL refund({"amount": 7391})', "agent": call}
+    asked = made(f"{session}/turns", refund, 202, **{"Idempotency-Key": "another key"})["id"]
     waiting = wait_until(
         lambda: good(client.get(f"{session}/turns/{asked}/approvals", headers=ALICE))["approvals"],
         description="the call waits",
@@ -168,15 +170,15 @@ def attackers(server: Server) -> dict[str, tuple[str, list[dict[str, str]]]]:
     return {
         "a backend of another tenant": (
             made_key(server, tenant="globex", acts_for_users=True, rights=EVERYTHING),
-            [{}, ALICE],
+            [{}, ALICE, KEYED],
         ),
-        "another user": (made_key(server, tenant="acme", user="bob", **mine), [{}, ALICE]),
-        "a key without a user": (made_key(server, tenant="acme", **mine), [{}]),
+        "another user": (made_key(server, tenant="acme", user="bob", **mine), [{}, ALICE, KEYED]),
+        "a key without a user": (made_key(server, tenant="acme", **mine), [{}, KEYED]),
         "another user's token": (
             token({"sub": "bob", "tenant": "acme", "scope": "read write sessionfleet:approve"}),
-            [{}],
+            [{}, KEYED],
         ),
-        "her name in another tenant": (token({"sub": "alice", "tenant": "globex"}), [{}]),
+        "her name in another tenant": (token({"sub": "alice", "tenant": "globex"}), [{}, KEYED]),
         "another user of a backend": (
             made_key(server, tenant="acme", acts_for_users=True, **mine),
             [{"X-User-ID": "bob"}, {"X-User-ID": "Alice"}],
