@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,8 +12,12 @@ from broker_config.encryption_keys import new_key
 from broker_config.settings import load_settings
 from broker_config.webhook_secrets import new_secret, secret_text
 from sessions.cli import api_keys
+from sessions.cli.store import with_store
 from sessions.errors import BadRequest
-from sessions.store.keys import valid_tenant
+from sessions.sealing import KeyRing
+from sessions.store.keys import SessionKeys, valid_session_id, valid_tenant
+from sessions.store.resealing import Resealing
+from sessions.store.scripts import ScriptRunner
 from sessions.webhooks import tenant_secrets
 
 app = typer.Typer(
@@ -48,6 +53,31 @@ def webhook(
             "SESSIONFLEET_WEBHOOK_SECRETS here and for the workers"
         )
     print(secret_text(secrets[0]))
+
+
+@app.command()
+def reseal(
+    session: Annotated[str | None, typer.Option(help="One session, with what belongs to it; default: all.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Whose session; default: SESSIONFLEET_TENANT.")] = None,
+) -> None:
+    """Seal anew, with the first key, what an older one sealed, or what was stored before there were keys.
+
+    It may run while the fleet works, and again. Events are left as they are: they expire.
+    """
+    settings = load_settings()
+    ring = KeyRing.of(settings)
+    if not ring.ids:
+        raise BadRequest("there is no key to seal with: set SESSIONFLEET_ENCRYPTION_KEYS as the fleet has it")
+    whose = settings.tenant if tenant is None else valid_tenant(tenant)
+    keys = None if session is None else SessionKeys.of(whose, valid_session_id(session), settings.partitions)
+    done = with_store(
+        settings, lambda client: Resealing(ScriptRunner(client), client, ring, settings.partitions).run(keys)
+    )
+    print(f"{done.values} values are sealed anew, with the key {ring.ids[0]!r}")
+    for _, why in sorted(done.closed.items()):
+        print(f"left as it is: {why}", file=sys.stderr)
+    if done.closed:
+        raise typer.Exit(1)
 
 
 @app.callback()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -199,7 +200,7 @@ def stored_keys(fleet: Fleet) -> list[str]:
 
 
 def test_keys_rotate_under_a_conversation(new_fleet: Callable[..., Fleet]) -> None:
-    """A turn that waits, its session's history, agents, checkpoints and state are opened with the old key."""
+    """A turn that waits, its history, agents, checkpoints and state are opened with the old key, and sealed anew."""
     fleet = new_fleet(**{KEYS: OLD})
     before = fleet.start("before")
     fleet.ready()
@@ -224,6 +225,21 @@ def test_keys_rotate_under_a_conversation(new_fleet: Callable[..., Fleet]) -> No
         assert rotated.restore_state(checkpoint=1) == {"n": 1}
     with pytest.raises(SealError, match="'new'"):
         session.history()
+    _resealed(fleet, session.session_id)
+
+
+def _resealed(fleet: Fleet, session_id: str) -> None:
+    """Afterwards the new key alone reads what the old one had sealed."""
+    command = [*CLI, "keys", "reseal", "--session", session_id]
+    with_both = environment(fleet.server.url, **{KEYS: BOTH})
+    done = subprocess.run(command, env=with_both, capture_output=True, text=True, check=True)
+    assert re.match(r"\d+ values are sealed anew, with the key 'new'", done.stdout)
+    with seen_with(fleet, NEW, session_id) as new:
+        assert next(m.text for m in new.history() if m.role == "user") == "first"
+        assert new.restore_state(checkpoint=1) == {"n": 1}
+    failed = subprocess.run(command, env=environment(fleet.server.url), capture_output=True, text=True, check=False)
+    assert failed.returncode != 0
+    assert "SESSIONFLEET_ENCRYPTION_KEYS" in failed.stderr
 
 
 @contextlib.contextmanager

@@ -1,0 +1,188 @@
+"""Sealing anew, with the first key, what an older one sealed, or what was stored before there were any.
+
+A value is replaced where it is still the one that was read, so this may run beside clients and workers, and again. What
+passes by itself is left as it is: events, messages on their way into a turn, effects, and turns that are in the clear.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sessions.errors import SealError
+from sessions.sealing import KeyRing
+from sessions.store.begun import agent_name
+from sessions.store.keys import ROOT, SessionKeys
+from sessions.store.scripts import Arg, ScriptRunner, translated
+from sessions.store.turn_seals import ERROR, REQUEST, RESULT, WEBHOOK
+
+_KEY: Final = re.compile(r"(?P<partition>sf:v1:\{\d+\}):(?P<ref>[^:]+:(?:~[a-z]+:)?[^:]+):(?P<rest>.+)\Z")
+_TURN: Final = re.compile(r"turn:(?P<part>[0-9a-f]{32})(?P<of>:journal|:upload)?\Z")
+_HASHES: Final = ("agents", "state", "memory", "sources", "texts")
+_PAGE: Final = 50
+
+Anew = Callable[[str, str, bytes], bytes]
+"""A value for its place (key, field), sealed with the first key."""
+
+
+@dataclass(slots=True)
+class Resealed:
+    """What became of it: values sealed anew, and why some were not, by key."""
+
+    values: int = 0
+    closed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A key of the store: whose it is, and what stands behind their base."""
+
+    keys: SessionKeys
+    rest: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.keys.base}:{self.rest}"
+
+
+class Resealing:
+    """Goes through a deployment, or through one session with its lanes."""
+
+    def __init__(self, scripts: ScriptRunner, client: Any, ring: KeyRing, partitions: int) -> None:
+        self._scripts = scripts
+        self._client = client
+        self._ring = ring
+        self._partitions = partitions
+
+    async def run(self, session: SessionKeys | None = None) -> Resealed:
+        """Seal all anew that the first key did not seal.
+
+        Raises:
+            StoreUnavailable, StoreFull, BackendError: the store did not answer; what was done stays.
+        """
+        found = Resealed()
+        async for place in self._places(session):
+            try:
+                found.values += await self._reseal(place)
+            except SealError as error:
+                found.closed[place.key] = str(error)
+        return found
+
+    async def _places(self, session: SessionKeys | None) -> AsyncIterator[_Place]:
+        pattern = f"{ROOT}:*" if session is None else f"{session.base}*"
+        with translated():
+            async for raw in self._client.scan_iter(match=pattern, count=1000):
+                name = _KEY.match(raw.decode())
+                if name is None:
+                    continue
+                keys = SessionKeys.from_ref(name["ref"], self._partitions)
+                if session is None or session.base in (keys.base, keys.home.base if keys.is_lane else ""):
+                    yield _Place(keys, name["rest"])
+
+    async def _reseal(self, place: _Place) -> int:
+        turn = _TURN.match(place.rest)
+        if place.rest in _HASHES or (turn and turn["of"] == ":journal"):
+            return await self._hash(place, self._field)
+        if turn and turn["of"] is None:
+            return await self._record(place)
+        match place.rest:
+            case "history":
+                return await self._history(place)
+            case "memory:vectors":
+                return await self._hash(place, self._vector)
+            case "checkpoints":
+                return await self._hash(place, lambda _, __, value: self._checkpoint(place.keys, value))
+        if turn:
+            return await self._upload(place)
+        return 0
+
+    # --- the kinds of keys ------------------------------------------------------------------------------
+
+    async def _hash(self, place: _Place, anew: Anew) -> int:
+        done = 0
+        with translated():
+            async for page in _pages(self._client.hscan_iter(place.key, count=_PAGE)):
+                fields = [(raw.decode(), value) for raw, value in page]
+                done += await self._swap(place, "hash", ((f, v, anew(place.key, f, v)) for f, v in fields))
+        return done
+
+    async def _history(self, place: _Place) -> int:
+        done, start = 0, 0
+        with translated():
+            while page := await self._client.lrange(place.key, start, start + _PAGE - 1):
+                entries = [(str(start + i), entry, self._field(place.key, "", entry)) for i, entry in enumerate(page)]
+                done += await self._swap(place, "list", iter(entries))
+                start += len(page)
+        return done
+
+    async def _upload(self, place: _Place) -> int:
+        with translated():
+            value = await self._client.get(place.key)
+        if value is None:
+            return 0
+        return await self._swap(place, "string", iter([("", value, self._field(place.key, "", value))]))
+
+    async def _record(self, place: _Place) -> int:
+        """A turn's own fields; one in the clear stays so, for scripts read in the request of an open turn."""
+        fields = (REQUEST, RESULT, ERROR, WEBHOOK, "agent")
+        with translated():
+            stored = await self._client.hmget(place.key, fields)
+        found = {name: value for name, value in zip(fields, stored, strict=True) if value is not None}
+        anew = ((n, v, self._turn_field(place, found, n)) for n, v in found.items() if self._ring.sealed(v))
+        return await self._swap(place, "hash", anew)
+
+    def _turn_field(self, place: _Place, found: dict[str, bytes], name: str) -> bytes:
+        value, keys = found[name], place.keys
+        match name:
+            case "agent":
+                request = self._ring.open(place.key, REQUEST, found[REQUEST])
+                return self._field(keys.agents, agent_name(request), value)
+            case "webhook":
+                return self._field(keys.base, name, value)
+        return self._field(place.key, name, value)
+
+    # --- values -----------------------------------------------------------------------------------------
+
+    def _field(self, key: str, field: str, value: bytes) -> bytes:
+        if self._ring.current(value) or (key.endswith(":journal") and not self._ring.sealed(value)):
+            return value
+        return self._ring.seal(key, field, self._ring.open(key, field, value))
+
+    def _vector(self, key: str, field: str, value: bytes) -> bytes:
+        tag, mark, sealed = value.partition(b":")
+        return tag + mark + self._field(key, field, sealed)
+
+    def _checkpoint(self, keys: SessionKeys, value: bytes) -> bytes:
+        """The values in it have the seals of the session's own; as its script does, they stand in it byte by byte."""
+        stored, changed = json.loads(value.decode("latin-1")), False
+        for part, key in (("state", keys.state), ("agents", keys.agents)):
+            for name, text in stored[part].items():
+                raw, field = text.encode("latin-1"), name.encode("latin-1").decode()
+                anew = self._field(key, field, raw)
+                changed = changed or anew != raw
+                stored[part][name] = anew.decode("latin-1")
+        return json.dumps(stored, ensure_ascii=False).encode("latin-1") if changed else value
+
+    async def _swap(self, place: _Place, kind: str, values: Iterator[tuple[str, bytes, bytes]]) -> int:
+        args: list[Arg] = []
+        for name, old, new in values:
+            if new != old:
+                args += (name, old, new)
+        if not args:
+            return 0
+        reply = await self._scripts.run("reseal_values", place.keys.pair, place.rest, kind, *args)
+        return int(reply[1])
+
+
+async def _pages(items: AsyncIterator[tuple[bytes, bytes]]) -> AsyncIterator[list[tuple[bytes, bytes]]]:
+    page: list[tuple[bytes, bytes]] = []
+    async for item in items:
+        page.append(item)
+        if len(page) == _PAGE:
+            yield page
+            page = []
+    if page:
+        yield page
