@@ -82,9 +82,13 @@ class ApiKeyStore:
         return bool(removed)
 
     async def note_used(self, times_ms: dict[str, int]) -> None:
-        """Keep when keys were used last."""
+        """Keep when keys were used last; one that was revoked meanwhile leaves nothing."""
+        ids = list(times_ms)
         with translated():
-            await self._client.hset(API_KEYS_USED, mapping=times_ms)
+            there = await self._client.hmget(API_KEYS, ids)
+            kept = {key_id: times_ms[key_id] for key_id, raw in zip(ids, there, strict=True) if raw is not None}
+            if kept:
+                await self._client.hset(API_KEYS_USED, mapping=kept)
 
 
 def _read(raw: bytes) -> ApiKeyRecord:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from broker_config.settings import load_settings
+from broker_config.redis_clients import async_store
+from broker_config.settings import Settings, load_settings
 from sessions.cli import main as cli
 from sessions.errors import BadRequest
 from sessions.gateway.api_key import digest_of, id_in, new_key
+from sessions.store.api_keys import ApiKeyStore
 from tests.support.fleet import keys_without_ttl
 from tests.support.servers import Server
 
@@ -29,6 +32,12 @@ def run(*arguments: str) -> Result:
     if isinstance(result.exception, BadRequest):
         raise result.exception
     return result
+
+
+def run_in_thread(*arguments: str) -> Result:
+    """For tests that have an event loop of their own, as commands do."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(run, *arguments).result()
 
 
 def listed() -> list[dict[str, object]]:
@@ -93,6 +102,21 @@ def test_what_makes_no_key_is_an_error(arguments: tuple[str, ...]) -> None:
     with pytest.raises(BadRequest):
         run("create", *arguments)
     assert listed() == []
+
+
+async def test_the_last_use_is_listed_and_goes_with_the_key(new_server: Server) -> None:
+    """What a gateway writes of a key that was revoked meanwhile stays nowhere."""
+    kept, revoked = (str(id_in(run_in_thread("create").stdout.strip())) for _ in range(2))
+    client = async_store(Settings(redis_url=new_server.url))  # type: ignore[call-arg]
+    try:
+        keys = ApiKeyStore(client)
+        assert await keys.remove(revoked)
+        await keys.note_used({kept: 1_700_000_000_000, revoked: 1_700_000_000_000})
+        await keys.note_used({revoked: 1})
+        assert [(record.id, used) for record, used in await keys.listed()] == [(kept, 1_700_000_000_000)]
+        assert await client.hkeys("sf:v1:{fleet}:apikeys:used") == [kept.encode()]
+    finally:
+        await client.aclose()
 
 
 def test_no_two_keys_have_one_id(monkeypatch: pytest.MonkeyPatch) -> None:
