@@ -21,7 +21,7 @@ from sessions.gateway.parameters import BASE, TEXT, WEBHOOK
 from sessions.gateway.strict_json import Body, parse_json
 from sessions.sources import Address, Text
 
-AT_ONCE: Final = 4
+AT_ONCE: Final = 2
 """Documents that are in memory at a time; others wait on disk."""
 _IN_MEMORY: Final = 1024 * 1024
 _FIELD_BYTES: Final = 64 * 1024
@@ -78,7 +78,12 @@ FORM_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["file"],
     "properties": {
-        "file": {"type": "string", "format": "binary", "description": "PDF, DOCX, HTML, Markdown, text, CSV, JSON."},
+        "file": {
+            "type": "string",
+            "format": "binary",
+            "minLength": 1,
+            "description": "PDF, DOCX, HTML, Markdown, text, CSV, JSON.",
+        },
         "name": {"type": "string", "minLength": 1, "maxLength": 512, "description": "Absent: the file's name."},
         "metadata": {"type": "object", "description": "As JSON."},
         "scope": {"type": "string", **BASE},

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from sessions.gateway.segments import segment
 from tests.support.gateway import GatewayProcess
 from tests.support.http import good, problem, sent_events
 
@@ -106,6 +107,16 @@ def test_the_same_key_is_the_same_document(http: httpx.Client) -> None:
     again = http.post(base, files={"file": ("a.txt", TRAINS)}, headers=key)
     assert (first.status_code, again.json()["id"]) == (202, first.json()["id"])
     problem(http.post(base, files={"file": ("a.txt", "Another.")}, headers=key), 409, "IdempotencyConflict")
+
+
+@pytest.mark.parametrize("name", ["a/b %2F ü?#.txt", "..", "two\nlines.txt\n", "search"])
+def test_a_document_is_removed_by_any_name(http: httpx.Client, name: str) -> None:
+    """As it was given, and as it is listed."""
+    base = "/v1/sessions/k-names/knowledge"
+    good(http.post(base, json={"text": f"{TRAINS} {name}", "name": name}, headers=WAIT))
+    assert [d["source"] for d in good(http.get(base))["documents"]] == [name]
+    assert good(http.delete(f"{base}/{segment(name)}")) == {"chunks": 1}
+    assert good(http.get(base))["documents"] == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""Events as they leave the gateway: when the response begins, what is said when they break, and what stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from sessions.errors import StaleCursor, StoreUnavailable
+from sessions.gateway import streams
+from sessions.gateway.streams import event_stream
+from sessions.protocol import Event, EventType
+
+STARTED = Event("1-1", EventType.STARTED, {"attempt": 1})
+ENDED = Event("1-2", EventType.ENDED, {"status": "succeeded"})
+
+
+class Told:
+    """A turn that tells these events: an error is raised, None waits for ever."""
+
+    id = "s~0"
+
+    def __init__(self, *told: Event | Exception | None) -> None:
+        self.told = told
+        self.left = False
+
+    async def aevents(self, _after: str | None) -> AsyncIterator[Event]:
+        try:
+            for one in self.told:
+                if isinstance(one, Exception):
+                    raise one
+                if one is None:
+                    await asyncio.Event().wait()
+                else:
+                    yield one
+        finally:
+            self.left = True
+
+
+async def sent(turn: Told, *, hang_up_behind: int | None = None) -> list[dict[str, Any]]:
+    """The messages of a response, whose reader may hang up behind so many."""
+    messages: list[dict[str, Any]] = []
+    gone = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        messages.append(message)
+        if len(messages) == hang_up_behind:
+            gone.set()
+
+    response = await event_stream(turn, None)  # type: ignore[arg-type]
+    await response({"type": "http", "method": "GET", "path": "/events"}, receive, send)  # type: ignore[arg-type]
+    return messages
+
+
+def text_of(messages: list[dict[str, Any]]) -> str:
+    return b"".join(message.get("body", b"") for message in messages).decode()
+
+
+async def nothing_stays() -> None:
+    """Whoever waited is gone; the library's own look at the server's end is one of a process."""
+    left = {task for task in asyncio.all_tasks() if "shutdown_watcher" not in repr(task)}
+    assert left == {asyncio.current_task()}
+
+
+async def test_events_are_sent_up_to_the_last() -> None:
+    """Each with its cursor; half a surrogate pair is escaped."""
+    turn = Told(STARTED, Event("1-2", EventType.TEXT, {"text": "é\ud800"}), Event("1-3", EventType.ENDED, {}))
+    said = text_of(await sent(turn))
+    assert said.startswith('id: 1-1\nevent: started\ndata: {"attempt":1}\n\n')
+    assert 'data: {"text":"\\u00e9\\ud800"}' in said
+    assert said.endswith("id: 1-3\nevent: ended\ndata: {}\n\n")
+    assert turn.left
+    await nothing_stays()
+
+
+async def test_what_is_wrong_at_once_has_a_status() -> None:
+    """It is raised before a response begins."""
+    turn = Told(StaleCursor())
+    with pytest.raises(StaleCursor):
+        await sent(turn)
+    assert turn.left
+    await nothing_stays()
+
+
+async def test_an_end_without_events_is_204() -> None:
+    """EventSource stops for it."""
+    turn = Told()
+    assert (await sent(turn))[0]["status"] == 204
+    assert turn.left
+    await nothing_stays()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(StoreUnavailable(), "urn:sessionfleet:error:StoreUnavailable"), (KeyError("x"), "about:blank")]
+)
+async def test_what_breaks_later_is_said_in_the_stream(error: Exception, kind: str) -> None:
+    """Without a cursor, so that the reader comes again with its last one; without a word of what it was."""
+    said = text_of(await sent(Told(STARTED, error)))
+    assert said.endswith(f'event: interrupted\ndata: {{"type": "{kind}"}}\n\n')
+    await nothing_stays()
+
+
+@pytest.mark.parametrize("told", [(None,), (STARTED, None)])
+async def test_a_reader_that_leaves_leaves_nothing(
+    told: tuple[Event | None, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first event (the response has begun all the same), and while the next one is waited for."""
+    monkeypatch.setattr(streams, "_TELLING", 0.01)
+    turn = Told(*told)
+    messages = await sent(turn, hang_up_behind=len(told))
+    assert messages[0]["status"] == 200
+    assert turn.left
+    await nothing_stays()
+
+
+async def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come again; meanwhile it holds nothing."""
+    monkeypatch.setattr(streams, "_SEND_TIMEOUT", 0.01)
+    turn = Told(STARTED, ENDED)
+    response = await event_stream(turn, None)  # type: ignore[arg-type]
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    await response({"type": "http", "method": "GET", "path": "/events"}, receive, send)  # type: ignore[arg-type]
+    assert turn.left
+    await nothing_stays()
