@@ -56,8 +56,7 @@ def wide_scope(tenant: str, owner: str | None, partitions: int) -> StateScope:
 
 
 _TRIES: Final = 100
-_SHORTEST_PAUSE: Final = 0.001
-_LONGEST_PAUSE: Final = 0.05
+_PAUSES: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.05)
 _REMEMBERED_MS: Final = 60_000
 _EFFECT_REMEMBERED_MS: Final = 30 * 86_400_000
 
@@ -193,7 +192,7 @@ class StateStore:
 
 async def pause_between(tried: int) -> None:
     """Wait before what others were faster with is decided anew: the longer the more often, and no two alike."""
-    await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2**tried)))  # noqa: S311 - no secret
+    await asyncio.sleep(random.uniform(0, _PAUSES[min(tried, len(_PAUSES) - 1)]))  # noqa: S311 - no secret
 
 
 async def ack_effect(scripts: ScriptRunner, keys: SessionKeys, entry: bytes) -> None:

@@ -12,12 +12,13 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions.errors import IdempotencyConflict, SealError
-from sessions.protocol import Answer, Ask, AskKind, EventType, Policy, TurnStatus
+from sessions.protocol import AgentConfig, Answer, Ask, AskKind, EventType, Policy, TurnStatus
 from sessions.sealing import KeyRing
+from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.begun import Begun
 from sessions.store.calls import CallStore
 from sessions.store.events import read_events
-from sessions.store.keys import SessionKeys, new_turn_part
+from sessions.store.keys import WIDE_APP, SessionKeys, new_turn_part
 from sessions.store.leases import Ending
 from sessions.store.session_records import SessionRecords
 from sessions.store.turns import Accepted, NewTurn
@@ -230,10 +231,8 @@ async def test_what_was_accepted_before_there_were_keys_is_run(store: Seen, seen
     assert (later.request, later.journal["model:1"], later.closed) == (REQUEST, b"1", None)
     await store.leases.record(store.keys, later, "model:2", b"2", 2, []).done()
     await store.lose_lease()
-    assert {k: v for k, v in (await store.begin("n3")).journal.items() if k != "inputs"} == {
-        "model:1": b"1",
-        "model:2": b"2",
-    }
+    steps = (await store.begin("n3")).journal
+    assert (steps["model:1"], steps["model:2"]) == (b"1", b"2")
     await store.turns.cancel(store.keys, part)
     second = (await store.send(agent_config=b"")).part
     await store.client.delete(f"{store.keys.base}:lease", store.keys.mailbox)
@@ -270,6 +269,21 @@ async def test_a_value_that_was_moved_is_refused(store: Seen, what: str) -> None
     again = await store.leases.begin(store.keys, "n1", last_ok=True)
     assert isinstance(again, Begun)
     assert "moved" in str(again.closed)
+
+
+async def test_what_a_tenant_defines_is_sealed(store: Seen) -> None:
+    """An agent's instructions, for its name: another name's do not open."""
+    tenant, config = uuid.uuid4().hex, AgentConfig(name="A", instructions=SECRET)
+    definitions = AgentDefinitions(store.scripts, store.client, store.settings.partitions, store.ring)
+    key = SessionKeys.wide(tenant, WIDE_APP, store.settings.partitions).agents
+    assert await definitions.put(tenant, config)
+    assert (await definitions.find(tenant, "A"), await definitions.all(tenant)) == (config, {"A": config})
+    kept = await store.client.hget(key, "A")
+    assert KeyRing.sealed(kept)
+    await store.client.hset(key, "B", kept)
+    with pytest.raises(SealError, match="moved"):
+        await definitions.find(tenant, "B")
+    await store.client.delete(key)
 
 
 async def test_another_session_s_history_is_refused(store: Seen, server: Server) -> None:
