@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from sessions.errors import SessionfleetError
 from sessions.gateway.problems import URN
+from sessions.gateway.strict_json import written
 from sessions.protocol import Event, EventType
 from sessions.telemetry import get_logger
 from sessions.turn import Turn
@@ -149,9 +150,4 @@ def _interrupted(kind: str) -> ServerSentEvent:
 
 
 def _message(event: Event) -> ServerSentEvent:
-    try:
-        data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":"))
-        data.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
-        data = json.dumps(event.data, separators=(",", ":"))
-    return ServerSentEvent(id=event.id, event=event.type.value, data=data, sep="\n")
+    return ServerSentEvent(id=event.id, event=event.type.value, data=written(event.data), sep="\n")

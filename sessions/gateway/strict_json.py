@@ -93,13 +93,35 @@ class StrictRoute(APIRoute):
         return strict
 
 
+def written(content: Any) -> str:
+    """A value as JSON that every client reads.
+
+    Half of a surrogate pair, which UTF-8 has not got, is escaped. A number that is none (a model may have called a tool
+    with NaN) is null.
+    """
+    for ascii_only in (False, True):
+        try:
+            text = json.dumps(content, ensure_ascii=ascii_only, allow_nan=False, separators=(",", ":"))
+            text.encode()
+        except UnicodeEncodeError:
+            continue
+        except ValueError:
+            return written(_numbers_only(content))
+        return text
+    raise AssertionError("ASCII has an encoding")
+
+
+def _numbers_only(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _numbers_only(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbers_only(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 class Json(JSONResponse):
-    """JSON as people read it; half of a surrogate pair, which UTF-8 has not got, is escaped."""
+    """JSON as people read it."""
 
     def render(self, content: Any) -> bytes:
         """Its bytes."""
-        options: dict[str, Any] = {"allow_nan": False, "separators": (",", ":")}
-        try:
-            return json.dumps(content, ensure_ascii=False, **options).encode()
-        except UnicodeEncodeError:
-            return json.dumps(content, **options).encode()
+        return written(content).encode()
