@@ -44,6 +44,7 @@
         ├── PartitionMismatch · CorruptRecord · SealError
         ├── IndexUnavailable · IndexLocked · EmbeddingUnavailable
         ├── AddressUnknown               a host's name cannot be resolved
+        ├── GatewayStopping              a gateway that ends waits no longer; the turn goes on
         ├── KeysUnavailable              the gateway cannot get the keys of bearer tokens
         ├── RemoteError                  the server behind `Session(agent_url=...)`
         │   ├── RemoteUnavailable        it cannot be reached, or the connection broke
@@ -446,6 +447,10 @@ class RemoteFailed(RemoteError):
 
 class RemoteUnsupported(RemoteError):
     """This server is no Sessionfleet gateway: it takes messages by `chat()`, and nothing else."""
+
+
+class GatewayStopping(BackendError):
+    """The gateway is stopping: the turn goes on, so ask another gateway, or this one when it is back."""
 
 
 class EmbeddedServerError(BackendError, broker_config.embedded.EmbeddedServerError):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Header, Request, Response, status
+from sse_starlette.sse import AppStatus
 from starlette.requests import ClientDisconnect
 
-from sessions.errors import ResultTimeout, TurnFailed
+from sessions.errors import GatewayStopping, ResultTimeout, TurnFailed
 from sessions.gateway.resources import TurnResource
 from sessions.turn import Turn
 
 T = TypeVar("T")
 LONGEST: Final = 300.0
+_LOOK: Final = 0.5
+"""Seconds after which somebody who waits looks whether the gateway is to end."""
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE | re.ASCII)
 
 
@@ -44,8 +48,9 @@ class Patience:
         """
         self.response.headers["Location" if accepted else "Content-Location"] = path
         if self.seconds is not None:
-            await while_there(self.request, _ended_within(turn, self.seconds))
-            self.response.headers["Preference-Applied"] = f"wait={self.seconds:g}"
+            with suppress(GatewayStopping):  # the turn as it is now is a good answer
+                await while_there(self.request, _ended_within(turn, self.seconds))
+                self.response.headers["Preference-Applied"] = f"wait={self.seconds:g}"
         record = await turn.arecord()
         if accepted and self.seconds and record.status.final:
             self.response.status_code = status.HTTP_200_OK
@@ -77,14 +82,17 @@ async def _ended_within(turn: Turn, seconds: float) -> None:
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Wait for something for as long as the client does.
+    """Wait for something for as long as the client does, and the gateway.
 
     Raises:
-        ClientDisconnect: it hung up; nothing waits any more.
+        ClientDisconnect: it hung up; nothing waits any more. GatewayStopping: likewise.
     """
     wanted, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
     try:
-        await asyncio.wait((wanted, gone), return_when=asyncio.FIRST_COMPLETED)
+        while not (wanted.done() or gone.done()):
+            await asyncio.wait((wanted, gone), timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
+            if AppStatus.should_exit and not wanted.done():
+                raise GatewayStopping
         if not wanted.done():
             raise ClientDisconnect
         return wanted.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -109,3 +110,25 @@ def test_who_hangs_up_ends_the_waiting_and_nothing_else(
         )
         assert ended
     assert "Traceback" not in gateway.log
+
+
+def test_a_gateway_that_is_stopped_answers_who_waits(gateway: GatewayProcess, new_fleet: Callable[..., Fleet]) -> None:
+    """With the turn as it is, or 503 where an answer was wanted; another gateway goes on with both."""
+    fleet = new_fleet()
+    fleet.start("one")
+    fleet.ready()
+    slow = {"message": "HANG 0 3\nSAY there"}
+    with gateway.client() as http, ThreadPoolExecutor() as pool:
+        waiting = pool.submit(
+            http.post, "/v1/sessions/stopped/turns", json={**slow, "stream": True}, headers={"Prefer": "wait=100"}
+        )
+        asked = pool.submit(http.post, "/agent", json={**slow, "session_id": "asked"})
+        fleet.noted("model_started", 2)
+        gateway.stop()
+        turn = good(waiting.result(), 202)
+        assert turn["status"] == "running"
+        problem(asked.result(), 503, "GatewayStopping")
+    assert "Traceback" not in gateway.log
+    gateway.start()
+    with gateway.client() as http:
+        assert good(http.get(turn["links"]["self"], headers={"Prefer": "wait=30"}))["result"] == "there"
