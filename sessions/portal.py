@@ -18,11 +18,27 @@ T = TypeVar("T")
 _END: Final = object()
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """The loop of one process. A forked child inherits the object, and with it the parent's file descriptors.
+
+    What is open there must not be closed there: that would take the parent's sockets out of the set that the kernel
+    watches for both of them (and say goodbye over TLS). The parent would then hear nothing until a time limit.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pid = os.getpid()
+
+    def is_closed(self) -> bool:
+        """Also True in a forked child: asyncio's transports and streams then leave their sockets alone."""
+        return super().is_closed() or os.getpid() != self._pid
+
+
 class Portal:
     """Runs coroutines on a background loop, and waits for them from outside."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = _Loop()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._loop.run_forever, name="sessionfleet", daemon=True)
         self._thread.start()

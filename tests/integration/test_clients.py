@@ -123,6 +123,27 @@ def test_a_forked_child_has_a_client_of_its_own(fleet: Fleet) -> None:
     ]
 
 
+ENDING_CHILD = """
+import os, sys
+from sessions import Session
+from sessions.client import get_client
+session = Session(sys.argv[1])
+session.set_state("k", 1)
+connection = lambda: get_client().portal.call(get_client().store.client_id())
+before = connection()
+child = os.fork()
+if not child:
+    sys.exit(session.get_state("k") != 1)
+assert os.waitpid(child, 0)[1] == 0
+print(session.get_state("k"), connection() == before)
+"""
+
+
+def test_a_forked_child_may_end_as_programs_do(fleet: Fleet) -> None:
+    """What it drops at its end is the parent's: the parent goes on over the connection that it has, at once."""
+    assert quiet(run_script(fleet, ENDING_CHILD, sid(), warnings="ignore")) == "1 True\n"
+
+
 POOL = """
 import multiprocessing, sys
 from sessions import Session
