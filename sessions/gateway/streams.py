@@ -25,6 +25,8 @@ _SEND_TIMEOUT: Final = 60.0
 _TELLING: Final = 1.0
 """Seconds in which what is wrong gets a status of its own; then the response begins, and keeps the line alive."""
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_LINE_ENDS: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}
+"""No line ends for server-sent events, but for readers that split as Python's `splitlines` does (httpx, for one)."""
 _log = get_logger(__name__)
 
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
@@ -150,4 +152,5 @@ def _interrupted(kind: str) -> ServerSentEvent:
 
 
 def _message(event: Event) -> ServerSentEvent:
-    return ServerSentEvent(id=event.id, event=event.type.value, data=written(event.data), sep="\n")
+    data = written(event.data).translate(_LINE_ENDS)
+    return ServerSentEvent(id=event.id, event=event.type.value, data=data, sep="\n")

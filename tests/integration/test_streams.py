@@ -81,7 +81,11 @@ def test_a_stream_without_deltas_has_the_text_as_one_event(fleet: Fleet) -> None
     assert events[1].data["text"] == "all at once"
 
 
-@pytest.mark.parametrize("cursor", ["999999999-1", "x", "1", "", "-", "1-x", "∞-1"], ids=ascii)
+NEVER = ["999999999-1", "x", "1", "", "-", "1-x", "∞-1", "1-2-3", "00-0", "0-01"]
+NOT_FOR_THE_STORE = ["+0-1", "0--1", "0_0-1", " 0-1", "0-1\n", "\u0663-1", f"0-{2**64}"]  # what `int` would take
+
+
+@pytest.mark.parametrize("cursor", [*NEVER, *NOT_FOR_THE_STORE], ids=ascii)
 def test_a_cursor_that_was_never_given_out_is_an_error(fleet: Fleet, cursor: str) -> None:
     """Beyond the end, or not a cursor at all: StaleCursor, not silence."""
     turn = fleet.session(sid()).Agent("A").submit("SAY x")
