@@ -1,4 +1,7 @@
-"""uvicorn's HTTP, with bounds on all of a request that is not its body: httptools takes any size, for any time."""
+"""uvicorn's HTTP, with bounds on all of a request that is not its body: httptools takes any size, for any time.
+
+And with one on how long an answer may lie there: uvicorn waits for a reader that takes nothing for as long as it likes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import asyncio
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sessions.gateway.stall import Stall
 
 LARGEST_HEAD: Final = 64 * 1024
 """Bytes of request line and headers; and of what stands between two pieces of a body, and behind it (trailers)."""
@@ -25,12 +30,25 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there: it has so long to ask for something."""
         super().connection_made(transport)
+        self._stall = Stall(transport)
+        transport.set_write_buffer_limits(0)  # whatever waits pauses the writing, and is known of
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has gone."""
         self._stop_timer()
+        self._stall.end()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """What was written waits for the client to take it."""
+        super().pause_writing()
+        self._stall.begin()
+
+    def resume_writing(self) -> None:
+        """All of it is on its way."""
+        self._stall.end()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Count what comes without being part of a body."""

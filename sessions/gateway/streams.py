@@ -20,8 +20,8 @@ from sessions.telemetry import get_logger
 from sessions.turn import Turn
 
 KEEP_ALIVE: Final = 15
-_SEND_TIMEOUT: Final = 60.0
-"""Seconds after which a reader that takes nothing is given up; it may come back with its last event id."""
+_SEND_TIMEOUT: Final = 600.0
+"""Seconds that a reader may take for one event. Our server gives up one that takes nothing long before (stall.py)."""
 _TELLING: Final = 1.0
 """Seconds in which what is wrong gets a status of its own; then the response begins, and keeps the line alive."""
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import socket
 import threading
@@ -11,15 +12,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from broker_config.settings import Settings
 from sessions.client import get_client
-from sessions.gateway import api_keys, body_limit, bounded_http, gatekeeper, limits, streams
+from sessions.gateway import api_keys, body_limit, bounded_http, gatekeeper, limits, stall, streams
 from sessions.gateway.api_key import id_in
 from sessions.gateway.server import Server as Gateway
 from sessions.store import limits as stored
-from sessions.store.keys import API_KEYS
+from sessions.store.keys import API_KEYS, split_turn_id
 from tests.support.gateway import made_key
 from tests.support.http import good
 from tests.support.servers import Server
@@ -35,6 +37,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "_RENEW", 0.1)
     monkeypatch.setattr(bounded_http, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(body_limit, "IDLE", 0.3)
+    monkeypatch.setattr(stall, "PATIENCE", 0.3)
 
 
 @contextmanager
@@ -148,3 +151,29 @@ def test_a_connection_that_is_kept_serves_request_after_request(new_server: Serv
             with client.stream("GET", f"{turn}/events") as stream:
                 lines = stream.iter_lines()
                 assert len([next(lines) for _ in range(10)]) == 10  # for longer than a head may take
+
+
+def test_a_reader_that_takes_nothing_is_given_up(new_server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """With its connection and what waited for it there; that is no error of the gateway."""
+    key = made_key(new_server)
+    with served(new_server) as url, client_for(url, key) as client, new_server.client() as store:
+        turn = waiting_turn(client, "stalled")
+        part = split_turn_id(turn.rpartition("/")[2])[1]
+        record = next(store.scan_iter(f"sf:v1:*:turn:{part}")).decode()
+        event = {"type": "text", "data": json.dumps({"text": "x" * 500_000})}
+        for number in range(1, 21):
+            store.xadd(f"{record}:events", event, id=f"1-{number}")
+        port = httpx.URL(url).port or 0
+
+        def others() -> list[int]:
+            return [c.raddr.port for c in psutil.Process().net_connections() if c.laddr.port == port and c.raddr]
+
+        with socket.socket() as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.connect(("127.0.0.1", port))
+            reader.sendall(f"GET {turn}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n".encode())
+            assert reader.recv(15) == b"HTTP/1.1 200 OK"
+            mine = reader.getsockname()[1]
+            wait_until(lambda: mine not in others(), description="its connection is gone", timeout=10)
+            wait_until(lambda: store.hget(record, "readers") == b"", description="nobody is listed as a reader")
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
