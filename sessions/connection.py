@@ -28,6 +28,7 @@ from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.session_records import SessionRecords
+from sessions.store.shelter import sheltered
 from sessions.store.state import StateStore
 from sessions.store.turns import TurnStore
 from sessions.worker_info import WorkerInfo
@@ -56,8 +57,10 @@ class FleetConnection:
         Raises:
             BackendError: the store cannot be reached or must not be used; the message says what to do.
         """
-        if self._opened and not self._fleet_check_due():
-            return
+        if not self._opened or self._fleet_check_due():
+            await sheltered(self._open())
+
+    async def _open(self) -> None:
         async with self._opening:
             if self.settings.embedded and self._fleet_check_due():
                 await asyncio.get_running_loop().run_in_executor(None, ensure_fleet, self.settings)

@@ -20,6 +20,7 @@ from sessions.sealing import KeyRing
 from sessions.store.event_records import read_event
 from sessions.store.keys import SessionKeys, bell_channel
 from sessions.store.scripts import ScriptRunner, store_error
+from sessions.store.shelter import sheltered
 from sessions.telemetry import get_logger
 
 POLL: Final = 1.0
@@ -45,8 +46,10 @@ class Bell:
 
     async def hear(self, partition: str) -> None:
         """Subscribe to a partition's bell, once."""
-        if partition in self._partitions:
-            return
+        if partition not in self._partitions:
+            await sheltered(self._subscribe(partition))
+
+    async def _subscribe(self, partition: str) -> None:
         async with self._lock:
             if partition in self._partitions:
                 return
