@@ -24,10 +24,10 @@ from tests.support.servers import Server, running
 ANSWER = Answer(action="approve")
 
 
-@pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=[False, True], ids=["standalone", "cluster"])
+def own_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """All of a deployment is sealed: nobody else's may be here."""
-    with running(Server(tmp_path_factory.mktemp("reseal"))) as started:
+    with running(Server(tmp_path_factory.mktemp("reseal"), cluster=request.param)) as started:
         yield started
 
 

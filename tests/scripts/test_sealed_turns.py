@@ -43,7 +43,7 @@ class Seen(Store):
     """One session as a process sees it that has certain keys."""
 
     def __init__(self, server: Server, keys: str | None, session: SessionKeys | None = None) -> None:
-        super().__init__(Settings(redis_url=server.url, encryption_keys=keys))  # type: ignore[arg-type]
+        super().__init__(Settings(redis_url=server.url, redis_cluster=server.cluster, encryption_keys=keys))  # type: ignore[arg-type]
         self.ring = KeyRing.of(self.settings)
         self.calls = CallStore(self.scripts, self.client, self.ring)
         self.records = SessionRecords(self.scripts, self.client, self.ring)
