@@ -54,6 +54,10 @@ class BoundedHttp(HttpToolsProtocol):
         """Count what comes without being part of a body."""
         self._head_bytes += len(data)
         super().data_received(data)
+        # uvicorn waits no longer for the next request when anything comes: an empty line, or more of a body that was
+        # answered before it was there. That it goes on so is not waited for longer than for a head.
+        if self._idle and self._head_timer is None and self.timeout_keep_alive_task is None:
+            self._start_timer()
         # What was read with a head's end is not part of it, and of one read's size at most.
         if self._head_bytes > LARGEST_HEAD and not self.transport.is_closing():
             self._refuse_head()
@@ -77,12 +81,25 @@ class BoundedHttp(HttpToolsProtocol):
         """The head is there."""
         self._stop_timer()
         self._head_bytes, self._in_body = 0, True
+        upgrade = self.parser.should_upgrade()
+        # With `Upgrade` httptools reads no body: what a proxy sent as one would be taken for the next request.
+        if upgrade and any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+            raise ValueError("a body with Upgrade")  # the parser's caller answers 400, and ends the connection
         super().on_headers_complete()
+        if upgrade:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The body is there: what comes next is another head."""
         self._head_bytes, self._in_body = 0, False
         super().on_message_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """There is nothing to install for it: whoever asks for an upgrade is answered as if it had not."""
+
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _start_timer(self) -> None:
         self._stop_timer()

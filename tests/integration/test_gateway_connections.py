@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
@@ -126,6 +127,49 @@ def test_a_head_that_does_not_come_ends_the_connection(new_server: Server, sent:
     with served(new_server) as url, socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), 20) as connection:
         connection.sendall(sent)
         assert connection.recv(1024) == b""
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [
+        (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n"),
+        (b"POST /agent HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n", b"x"),
+        (b"POST /agent HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"5"),
+    ],
+)
+def test_what_comes_behind_an_answer_keeps_no_connection(new_server: Server, first: bytes, more: bytes) -> None:
+    """An empty line, or a piece of a body that nobody reads any more: no credential is needed to send these."""
+    with served(new_server) as url, socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), 10) as connection:
+        connection.sendall(first)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 ")
+        connection.sendall(more)
+        assert b"".join(iter(lambda: connection.recv(65536), b"")).count(b"HTTP/1.1") == 0
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_body_is_never_taken_for_a_request(new_server: Server, at_once: bool) -> None:
+    """With `Upgrade` the parser skips it: on a proxy's connection its answer would go to somebody else."""
+    hidden = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = b"POST /agent HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n"
+    head %= len(hidden)
+    with served(new_server) as url, socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), 10) as connection:
+        connection.sendall(head + hidden if at_once else head)
+        said = connection.recv(65536)
+        with contextlib.suppress(OSError):
+            connection.sendall(b"" if at_once else hidden)
+            said += b"".join(iter(lambda: connection.recv(65536), b""))
+    assert said.startswith(b"HTTP/1.1 400")
+    assert said.count(b"HTTP/1.1") == 1
+
+
+def test_who_asks_for_an_upgrade_is_answered_without(new_server: Server) -> None:
+    """As clients do that would rather speak HTTP/2; the connection ends."""
+    ask = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
+    with served(new_server) as url, socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), 10) as connection:
+        connection.sendall(ask)
+        said = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert said.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in said
 
 
 def test_a_body_that_does_not_come_is_408(new_server: Server) -> None:
