@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sessions.errors import CorruptRecord
-from sessions.store.keys import API_KEYS, API_KEYS_USED
+from sessions.store.keys import API_KEYS, API_KEYS_REVOKED, API_KEYS_USED
 from sessions.store.scripts import translated
 
 
@@ -62,9 +62,9 @@ class ApiKeyStore:
         return None if raw is None else _read(raw)
 
     async def any(self) -> bool:
-        """Whether there are any, expired ones included."""
+        """Whether any was ever made. Revoking the last one must not open what asked for it."""
         with translated():
-            return bool(await self._client.exists(API_KEYS))
+            return bool(await self._client.exists(API_KEYS, API_KEYS_REVOKED))
 
     async def listed(self) -> list[tuple[ApiKeyRecord, int | None]]:
         """All of them, oldest first, with the time (ms) of their last use, as far as it is known."""
@@ -77,6 +77,8 @@ class ApiKeyStore:
     async def remove(self, key_id: str) -> bool:
         """Revoke a key; False where there is none of this id."""
         with translated():
+            if await self._client.hexists(API_KEYS, key_id):
+                await self._client.set(API_KEYS_REVOKED, 1)
             removed = await self._client.hdel(API_KEYS, key_id)
             await self._client.hdel(API_KEYS_USED, key_id)
         return bool(removed)

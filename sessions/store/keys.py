@@ -25,6 +25,7 @@ CONSUMED = f"{FLEET}:consumed"
 INDEX = f"{FLEET}:index"
 API_KEYS = f"{FLEET}:apikeys"
 API_KEYS_USED = f"{FLEET}:apikeys:used"
+API_KEYS_REVOKED = f"{FLEET}:apikeys:revoked"
 
 WIDE_APP = "~app"
 

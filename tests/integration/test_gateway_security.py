@@ -17,6 +17,7 @@ from sessions.errors import BadRequest
 from sessions.gateway.access import access_for
 from sessions.gateway.api_key import id_in
 from sessions.gateway.authenticator import Everybody
+from sessions.store.api_keys import ApiKeyStore
 from tests.support.fleet import ROOT
 from tests.support.gateway import GatewayProcess, a_session, answer_to, ask, made_key, running_gateway
 from tests.support.http import good, problem
@@ -170,6 +171,23 @@ async def test_when_authentication_is_on(
             assert isinstance((await access_for(wanted, host)).authenticator, Everybody) is not on
     finally:
         await get_client(wanted).portal.acall(get_client(wanted).aclose())
+
+
+async def test_revoking_the_last_key_opens_nothing(new_server: Server) -> None:
+    """As when a key that leaked was the only one: at the next start callers are still asked who they are."""
+    key_id = str(id_in(made_key(new_server)))
+    wanted = Settings(redis_url=new_server.url)
+    client = get_client(wanted)
+
+    async def revoked() -> bool:
+        await client.open()
+        return await ApiKeyStore(client.store).remove(key_id)
+
+    try:
+        assert await client.portal.acall(revoked())
+        assert not isinstance((await access_for(wanted, "127.0.0.1")).authenticator, Everybody)
+    finally:
+        await client.portal.acall(client.aclose())
 
 
 def test_open_to_others_and_without_authentication_it_does_not_start(tmp_path: Path, store: Server) -> None:
