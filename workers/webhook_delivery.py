@@ -23,7 +23,7 @@ import httpx
 from broker_config.settings import Settings
 from sessions.addresses import AddressPolicy
 from sessions.deliveries import Deliver
-from sessions.errors import AddressRefused, AddressUnknown, TurnNotFound, WebhookFailed
+from sessions.errors import AddressRefused, AddressUnknown, StoreUnavailable, TurnNotFound, WebhookFailed
 from sessions.protocol import OperationSpec, TurnError, TurnRequest, TurnStatus
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.leases import Ending
@@ -79,6 +79,9 @@ class WebhookDelivery:
             return failed(WebhookFailed(str(error)))
         except NotDelivered as error:
             return self._later(held, request, error)
+        except StoreUnavailable as error:
+            # No turn's retry: those are few, and the tries that receivers refused are counted among them.
+            return self._later(held, request, NotDelivered(f"what there is to tell cannot be read now: {error}"))
         tries = held.begun.retries + 1
         _log.info("webhook_delivered", turn=request.turn, status=status, tries=tries)
         result = json.dumps({"text": "", "output": {"status": status, "tries": tries}}).encode()
@@ -102,7 +105,7 @@ class WebhookDelivery:
         """Send it; the receiver's status.
 
         Raises:
-            WebhookFailed, AddressRefused: it never will be. NotDelivered: not now.
+            WebhookFailed, AddressRefused: it never will be. NotDelivered, StoreUnavailable: not now.
         """
         secrets = tenant_secrets(self._settings, tenant)
         if not secrets or self._settings.webhook_urls == "off":

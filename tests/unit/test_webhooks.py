@@ -19,7 +19,7 @@ from sessions.admission import refuse_webhook, webhooks_of
 from sessions.cli.verdicts import Verdict
 from sessions.cli.webhook_check import webhook_check
 from sessions.deliveries import Deliver, delivery_lane
-from sessions.errors import AddressRefused, BadRequest, InvalidWebhook
+from sessions.errors import AddressRefused, BadRequest, InvalidWebhook, StoreUnavailable
 from sessions.fleet_home import fingerprint, settings_environment
 from sessions.protocol import TurnStatus
 from sessions.store.activity import Activity
@@ -217,6 +217,7 @@ class _Held:
     def __init__(self, tried: int, age: float) -> None:
         self.begun = _Begun(tried, age)
         self.began = time.monotonic()
+        self.keys = SessionKeys.of("t", "s", 8).lane("webhooks")
 
 
 def delivery(**settings: Any) -> WebhookDelivery:
@@ -251,6 +252,19 @@ def test_the_last_try_is_made_when_the_time_is_up() -> None:
     assert isinstance(ending, Ending)
     assert ending.status is TurnStatus.DEAD_LETTERED
     assert b"tried 8 times in 86400 s" in ending.error
+
+
+class _Away:
+    async def read(self, *_: Any) -> Any:
+        raise StoreUnavailable("the store does not answer")
+
+
+async def test_an_outage_of_the_store_is_one_more_try() -> None:
+    """After however many that the receiver refused: a turn's few retries would end the delivery before its time."""
+    spec = Deliver(turn=f"s~{'0' * 32}").spec()
+    held = _Held(50, 60)
+    outcome = await WebhookDelivery(Settings(webhook_secrets=SECRET), cast(Any, _Away())).deliver(cast(Any, held), spec)  # type: ignore[arg-type]
+    assert isinstance(outcome, Later)
 
 
 def test_retry_after_is_a_number_or_a_date() -> None:
