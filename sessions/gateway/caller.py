@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, Header, Request, Security
 from fastapi.openapi import models as openapi
@@ -18,6 +18,8 @@ from sessions.gateway.documents import AT_ONCE
 from sessions.gateway.gatekeeper import principal_in
 from sessions.gateway.principal import Principal, Right
 from sessions.session import Session
+
+DEFAULT_QUEUE: Final = "turns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,15 @@ class Caller:
         if self.user not in (self.principal.user, named):
             raise Forbidden(f"X-User-ID says {self.user!r}, the body {named!r}: send one of them")
         return self.principal.user_for(named)
+
+    def may_use(self, queue: str) -> None:
+        """Refuse other workers than everybody's to those who may not choose them.
+
+        Raises:
+            Forbidden: the right `configure` is missing.
+        """
+        if queue != DEFAULT_QUEUE:
+            self.principal.need(Right.CONFIGURE)
 
     def session_of(self, user: str | None, session_id: str | None, **options: Any) -> Session:
         """A session as a user sees it for whom this caller may ask (`principal.user_for`)."""

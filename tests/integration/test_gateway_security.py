@@ -118,6 +118,16 @@ def test_a_right_that_a_key_lacks_is_403(gateway: GatewayProcess, store: Server)
     assert "'configure'" in said["detail"]
 
 
+def test_workers_of_ones_own_choice_take_the_right_to_configure(gateway: GatewayProcess, store: Server) -> None:
+    """What they know and may reach is theirs: a queue is how a deployment keeps its workers apart."""
+    writer, configurer = made_key(store), made_key(store, rights=("read", "write", "configure"))
+    for path, body in (("/v1/sessions", {}), (f"/v1/sessions/{a_session()}/turns", {"message": "hi"})):
+        said = problem(ask(gateway, "POST", path, writer, json={**body, "queue": "vip"}), 403)
+        assert "'configure'" in said["detail"]
+        assert ask(gateway, "POST", path, writer, json={**body, "queue": "turns"}).status_code in (201, 202)
+    good(ask(gateway, "POST", "/v1/sessions", configurer, json={"queue": "vip"}), 201)
+
+
 def test_a_key_says_for_whom_it_asks_only_where_it_may(gateway: GatewayProcess, store: Server) -> None:
     """`X-User-ID`, and `user_id` of `/agent`; twice and not the same is nobody."""
     own, backend = made_key(store, user="alice"), made_key(store, acts_for_users=True)

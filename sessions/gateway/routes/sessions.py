@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.errors import NotFound, SessionExpired
-from sessions.gateway.caller import Reader, Writer
+from sessions.gateway.caller import DEFAULT_QUEUE, Reader, Writer
 from sessions.gateway.parameters import LONGEST_TTL, QUEUE, SESSION_ID, TURN_ID, SessionId
 from sessions.gateway.problems import responses
 from sessions.gateway.segments import segment
@@ -31,7 +31,11 @@ class NewSession(Body):
     ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds that it lives after its last use; absent: for ever."
     )
-    queue: str = Field("turns", description="The workers that serve it.", json_schema_extra=QUEUE)
+    queue: str = Field(
+        DEFAULT_QUEUE,
+        description="The workers that serve it; another than `turns` takes the right `configure`.",
+        json_schema_extra=QUEUE,
+    )
 
 
 class Fork(Body):
@@ -168,6 +172,7 @@ def session_path(session_id: str) -> str:
 )
 async def create_session(body: NewSession, caller: Writer, response: Response) -> SessionResource:
     """Nobody has to: a session's first turn makes it, too."""
+    caller.may_use(body.queue)
     session = caller.session(body.session_id, ttl=body.ttl, queue=body.queue)
     if not await session.acreate():
         response.status_code = status.HTTP_200_OK

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response, status
 from pydantic import ConfigDict, Field
 
 from sessions.gateway.agents import AgentSpec, Base, agent_of
-from sessions.gateway.caller import Caller, Reader, Writer
+from sessions.gateway.caller import DEFAULT_QUEUE, Caller, Reader, Writer
 from sessions.gateway.parameters import LONGEST_TTL, QUEUE, TEXT, WEBHOOK, IdempotencyKey, SessionId, TurnId
 from sessions.gateway.prefer import Wait
 from sessions.gateway.problems import responses
@@ -51,7 +51,9 @@ class NewTurn(Body):
         None, gt=0, le=LONGEST_TTL, description="Seconds that the session lives after its last use."
     )
     queue: str = Field(
-        "turns", description="The workers that serve the session; fixed by its first turn.", json_schema_extra=QUEUE
+        DEFAULT_QUEUE,
+        description="The workers that serve the session; fixed by its first turn. Another takes the right `configure`.",
+        json_schema_extra=QUEUE,
     )
     memory: bool | None = Field(None, description="Whether its agents use memory where they do not say themselves.")
     knowledge: bool | Base | list[Base] | None = Field(None, description="Likewise for documents; names of bases.")
@@ -76,6 +78,7 @@ async def submit_turn(
     session_id: SessionId, body: NewTurn, caller: Writer, wait: Wait, idempotency_key: IdempotencyKey = None
 ) -> TurnResource:
     """Accepted for good: from here on the turn ends in exactly one final status, whatever happens to this gateway."""
+    caller.may_use(body.queue)
     knowledge = {"bases": body.knowledge} if isinstance(body.knowledge, list) else body.knowledge
     session = caller.session(
         session_id, ttl=body.session_ttl, queue=body.queue, memory=body.memory, knowledge=knowledge
