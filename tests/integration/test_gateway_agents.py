@@ -168,7 +168,8 @@ def test_a_run_is_its_users(http: httpx.Client) -> None:
     assert good(http.get(anns))["status"] == "succeeded"
     turn = good(http.post("/v1/sessions/no-team/turns", json={"message": "hi"}), 202)["id"]
     problem(http.get(f"/v1/teams/{turn}"), 404, "TurnNotFound")
-    problem(http.get(f"/v1/teams/team-1~{'0' * 32}"), 404, "TurnNotFound")
+    for unknown in ("team-1", "team-1~knowledge", "~base:team-1~knowledge"):
+        problem(http.get(f"/v1/teams/{unknown}~{'0' * 32}"), 404, "TurnNotFound")
 
 
 def test_a_team_is_cancelled(http: httpx.Client) -> None:

@@ -143,7 +143,7 @@ async def _run(caller: Caller, run_id: str) -> TeamRun:
         InvalidTurnId: it is no id of a turn. TurnNotFound: it is of no run. SessionOwnerError: it is another user's.
     """
     session_id = _session(run_id)
-    if not session_id.startswith(_OF_RUNS):
+    if not session_id.startswith(_OF_RUNS) or "~" in session_id:  # of a lane beside one: no run either
         raise TurnNotFound(f"{run_id!r} is no team's run; runs are in sessions `team-...`")
     if caller.user is not None:
         context = await caller.session_of(None, session_id).aget_context()
