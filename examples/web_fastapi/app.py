@@ -15,11 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from starlette.middleware.sessions import SessionMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sessions import Agent, Session, SessionfleetError, Turn, errors, sse, verify_webhook
 
@@ -28,6 +29,7 @@ TOOLS = os.environ.get("CHAT_TOOLS", "").split()  # names of tools that the work
 LOG = logging.getLogger("uvicorn.error")
 WEBHOOK_URL = os.environ.get("WEBHOOK_URL")  # where workers reach `/webhooks` of this site; None: they tell nobody
 WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "")  # what `sessionfleet keys webhook` prints
+LARGEST_BODY = 10 << 20  # a webhook has the whole answer
 
 STATUS_OF: dict[type[Exception], int] = {  # the first that fits
     errors.MessageTooLarge: 413,
@@ -41,7 +43,29 @@ STATUS_OF: dict[type[Exception], int] = {  # the first that fits
     errors.BackendError: 503,
 }
 
+
+class BodyLimit:
+    """Ends a request whose body is too large: Starlette would gather all of it in memory, from whoever sends it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > LARGEST_BODY:
+                raise HTTPException(413)
+            return message
+
+        await self.app(scope, counted, send)
+
+
 app = FastAPI(title="Chat")
+app.add_middleware(BodyLimit)
 app.add_middleware(
     SessionMiddleware,
     secret_key=os.environ["SECRET_KEY"],  # one for all processes, or they do not know each other's visitors

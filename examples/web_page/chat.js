@@ -104,8 +104,8 @@ async function cancel() {
 // --- the page ------------------------------------------------------------------------------------------------
 
 async function load() {
-  // The id of the session: whoever uses it first owns it.
-  if (!location.hash) history.replaceState(null, "", `#${random()}`);
+  // The id of the session: whoever uses it first owns it. Links may have anything there, also another path.
+  if (!/^#[0-9a-f]{32}$/.test(location.hash)) history.replaceState(null, "", `#${random()}`);
   chat = location.hash.slice(1);
   const response = await fetch(`/chats/${chat}/messages`);
   if (!response.ok) {

@@ -140,8 +140,18 @@ def test_other_sites_cannot_post(site: Site) -> None:
     messages = f"/chats/{cid()}/messages"
     form = visitor.http.post(messages, data={"message": "forged"})
     text = visitor.http.post(messages, content=b'{"message": "forged"}', headers={"Content-Type": "text/plain"})
-    assert {form.status_code, text.status_code} <= {403, 415, 422}
+    blob = visitor.http.post(messages, content=b'{"message": "forged"}')  # no type at all, as `fetch` sends a Blob
+    assert {form.status_code, text.status_code, blob.status_code} <= {403, 415, 422}
     assert visitor.get(messages).json() == []
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name.startswith("django")])
+def test_django_behind_a_proxy_with_tls_takes_its_own_pages(name: str, sites: dict[str, Site]) -> None:
+    """To Django the request came by http: it is told which https origin is its own. Others are refused."""
+    visitor, messages = Visitor(sites[name]), f"/chats/{cid()}/messages"
+    assert visitor.post(messages, {"message": "SAY x"}, Origin="https://chat.example").status_code == 202
+    assert visitor.post(messages, {"message": "SAY x"}, Origin="https://evil.example").status_code == 403
+    assert visitor.http.get("/").headers["x-frame-options"] == "DENY"
 
 
 def test_a_turn_is_stopped(site: Site) -> None:
@@ -234,6 +244,20 @@ def test_a_site_is_told_of_the_end_of_each_turn(shop: Fleet, site: Site) -> None
     told = visitor.get(f"/chats/{chat}/told").json()
     assert sorted(note["type"] for note in told) == ["turn.again", "turn.succeeded"]
     assert Visitor(site).get(f"/chats/{chat}/told").status_code == 403
+
+
+def test_a_webhook_may_be_large_and_has_an_end(shop: Fleet, site: Site) -> None:
+    """A whole answer of 8 MB is taken; what is larger is refused, also where no length is told."""
+
+    def tell(size: int, *, chunked: bool = False) -> int:
+        body = json.dumps({"type": "x", "data": {"session_id": cid(), "turn_id": "t", "result": "x" * size}}).encode()
+        headers = signed_headers([parse_secret(secret_of(shop))], cid(), body)
+        content = (body[at : at + 65536] for at in range(0, len(body), 65536)) if chunked else body
+        return httpx.post(f"{site.url}/webhooks", content=content, headers=headers, timeout=30).status_code
+
+    assert tell(8 << 20) == 204
+    assert tell(11 << 20) in (400, 413)
+    assert tell(11 << 20, chunked=True) in (400, 413)
 
 
 def test_a_store_that_is_down_is_said_so(shop: Fleet, tmp_path: Path) -> None:

@@ -139,6 +139,16 @@ def test_a_page_that_is_loaded_again_goes_on(page: Page, sites: dict[str, Site])
     page.until(f"document.querySelectorAll('article').length === 4 && {IDLE} && {LAST} === {json.dumps(WORDS)}")
 
 
+def test_a_link_leads_to_no_other_address(page: Page, sites: dict[str, Site]) -> None:
+    """What stands behind `#` may be anybody's: no more than a chat's name is made of it, not another path."""
+    page.open(sites["django-gunicorn"].url)
+    page.js("window.before = true; location.hash = '../../webhooks?'; 0")
+    page.until("!window.before && document.activeElement?.id === 'message'")
+    assert page.js("/^#[0-9a-f]{32}$/.test(location.hash)")
+    asked = page.js("performance.getEntriesByType('resource').map((entry) => new URL(entry.name).pathname)")
+    assert not [path for path in asked if not path.startswith(("/page/", "/chats/"))]
+
+
 def test_a_worker_that_dies_costs_no_word(page: Page, sites: dict[str, Site], shop: Fleet) -> None:
     """What the dead worker had begun is taken back, what it had finished stays, and the answer is whole."""
     page.open(sites["fastapi"].url)

@@ -145,6 +145,7 @@ class Site:
                 "REDIS_URL": fleet.server.url,
                 "SECRET_KEY": "a secret of this test",
                 "CHAT_TOOLS": "look_up linger",
+                "TRUSTED_ORIGINS": "https://chat.example",
                 "SESSIONFLEET_MESSAGE_LIMIT_BYTES": "10000",
                 **({"WEBHOOK_URL": f"{self.url}/webhooks"} if "WEBHOOK_SECRET" in env else {}),
                 "SF_TEST_APP": kind.wrapped,

@@ -13,9 +13,11 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "chat.refusals.RefusalMiddleware",
 ]
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+CSRF_TRUSTED_ORIGINS = os.environ.get("TRUSTED_ORIGINS", "").split()  # https://..., where a proxy speaks https for it
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = "SECURE_COOKIES" in os.environ  # set it where the browser speaks https
 DEFAULT_CHARSET = "utf-8"
 USE_TZ = True
