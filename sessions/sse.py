@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from sessions.errors import BackendError, TurnNotFound
 from sessions.protocol import Event
@@ -79,7 +79,7 @@ async def _pieces(events: AsyncGenerator[Event], keep_alive: float) -> AsyncIter
             event, coming = coming.result(), None
             if event is None:
                 return
-            yield f"id: {event.id}\nevent: {event.type}\ndata: {json.dumps(event.data)}\n\n"
+            yield f"id: {event.id}\nevent: {event.type}\ndata: {_json(event.data)}\n\n"
     except (BackendError, TurnNotFound) as error:
         _log.warning("event_stream_cut", error=repr(error))
     finally:
@@ -87,6 +87,14 @@ async def _pieces(events: AsyncGenerator[Event], keep_alive: float) -> AsyncIter
             coming.cancel()
             await asyncio.wait({coming})
         await events.aclose()
+
+
+def _json(data: Any) -> str:
+    """In ASCII, so that nothing in it ends a line. A number that is none is null: browsers read no NaN."""
+    try:
+        return json.dumps(data, allow_nan=False)
+    except ValueError:  # a model may call a tool with one
+        return json.dumps(json.loads(json.dumps(data), parse_constant=lambda _: None))
 
 
 async def _next(events: AsyncIterator[Event]) -> Event | None:

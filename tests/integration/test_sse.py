@@ -81,6 +81,20 @@ async def test_a_store_that_goes_ends_the_body_quietly() -> None:
     assert events_of(pieces) == [("1-1", "text_delta", {"text": "a"})]
 
 
+async def test_every_piece_is_json_that_browsers_read() -> None:
+    """Whatever a model or tool brought: numbers that are none, half a surrogate pair, other systems' line ends."""
+
+    async def odd() -> AsyncGenerator[Event]:
+        yield Event("1-1", EventType.TOOL_CALL, {"args": {"n": [float("nan"), float("-inf"), 1.5]}})
+        yield Event("1-2", EventType.TEXT_DELTA, {"text": "a\r\nid: 9-9\n\n\x85\u2028\ud83d"})
+
+    pieces = [piece async for piece in _pieces(odd(), 1)]
+    assert all(piece.isascii() for piece in pieces)
+    call, text = (json.loads(piece.splitlines()[2].removeprefix("data: "), parse_constant=ord) for piece in pieces[1:])
+    assert call == {"args": {"n": [None, None, 1.5]}}
+    assert text == {"text": "a\r\nid: 9-9\n\n\x85\u2028\ud83d"}
+
+
 @pytest.mark.parametrize("while_waiting", [True, False])
 async def test_a_browser_that_goes_leaves_nothing(fleet: Fleet, while_waiting: bool) -> None:
     """Whether the server was waiting for an event or sending one: nobody is listed as a reader afterwards.
