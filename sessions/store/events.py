@@ -24,7 +24,10 @@ from sessions.store.shelter import sheltered
 from sessions.telemetry import get_logger
 
 POLL: Final = 1.0
-_PAGE: Final = 500
+_LARGEST_PAGE: Final = 500
+_FIRST_PAGE: Final = 8
+_PAGE_BYTES: Final = 256 * 1024
+"""What a page should not be far above: it lies in memory for as long as its reader takes. One event may have 8 MB."""
 _LULL: Final = 0.01
 _CURSOR: Final = re.compile(r"(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})").fullmatch
 """As the store writes them. `int` takes '+1', '1_0' and '٣', too, at which the store fails; at '07-1' it does not, and
@@ -129,13 +132,23 @@ async def wait_ring(ring: asyncio.Event, seconds: float = POLL) -> None:
     ring.clear()
 
 
-async def read_events(
-    scripts: ScriptRunner, ring: KeyRing, keys: SessionKeys, part: str, after: str | None
-) -> list[Event]:
-    """The next events behind a cursor, at most a page of them."""
-    start = f"({after}" if after else "-"
-    entries = await scripts.read("XRANGE", keys.events(part), start, "+", "COUNT", _PAGE)
-    return [read_event(ring, keys, part, entry) for entry in entries or ()]
+class _Pages:
+    """Reads a turn's events as they are stored: few at first, and more at a time where they are small."""
+
+    def __init__(self, scripts: ScriptRunner, key: str) -> None:
+        self._scripts = scripts
+        self._key = key
+        self._count = _FIRST_PAGE
+
+    async def read(self, after: str | None) -> list[Any]:
+        """The next ones behind a cursor, at most a page of them."""
+        start = f"({after}" if after else "-"
+        entries: list[Any] = await self._scripts.read("XRANGE", self._key, start, "+", "COUNT", self._count) or []
+        if sum(len(fields[b"data"]) for _, fields in entries) > _PAGE_BYTES:
+            self._count = max(1, self._count // 4)
+        elif len(entries) == self._count:
+            self._count = min(_LARGEST_PAGE, self._count * 4)
+        return entries
 
 
 async def check_cursor(scripts: ScriptRunner, keys: SessionKeys, part: str, after: str) -> None:
@@ -166,16 +179,17 @@ async def follow(
     Raises:
         TurnNotFound: the turn is gone before its last event was read.
     """
-    cursor = after
+    cursor, pages = after, _Pages(scripts, keys.events(part))
     with bell.waiting(part) as rung:
         while True:
-            events = await read_events(scripts, ring, keys, part, cursor)
-            for event in events:
+            entries = await pages.read(cursor)
+            for entry in entries:
+                event = read_event(ring, keys, part, entry)
                 yield event
                 if event.final:
                     return
                 cursor = event.id
-            if events:
+            if entries:
                 continue
             if not await scripts.read("EXISTS", keys.turn(part)):
                 raise TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from sessions import Event, EventType, Turn
 from sessions.errors import StaleCursor, TurnNotFound
+from sessions.store.keys import split_turn_id
+from sessions.store.scripts import ScriptRunner
 from tests.support.fleet import Fleet
 
 MakeFleet = Callable[..., Fleet]
@@ -71,6 +75,33 @@ def test_one_reader_that_leaves_does_not_silence_the_others(fleet: Fleet) -> Non
     # By polling alone, once a second, they would come in at most four bunches; a loaded machine makes some of twelve.
     bunches = 1 + sum(later - earlier > 0.05 for earlier, later in pairwise(heard))
     assert bunches > 4
+
+
+def test_a_reader_holds_little_of_a_large_stream(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lies in memory while it takes its time: large events come few at a time, small ones by the hundred."""
+    turn = fleet.session(sid()).Agent("A").submit("SAY x")
+    turn.result(timeout=20)
+    session_id, part = split_turn_id(turn.id)
+    stream = fleet.client.keys(session_id).events(part)
+    with fleet.server.client() as store:
+        store.delete(stream)
+        for number in range(1, 1041):
+            text = "x" * (300_000 if number <= 40 else 1)
+            store.xadd(stream, {"type": "text_delta", "data": json.dumps({"text": text})}, id=f"1-{number}")
+        store.xadd(stream, {"type": "ended", "data": "{}"}, id="1-1041")
+    pages: list[int] = []
+    read = ScriptRunner.read
+
+    async def noted(runner: ScriptRunner, *command: Any) -> Any:
+        found = await read(runner, *command)
+        if command[0] == "XRANGE":
+            pages.append(len(found))
+        return found
+
+    monkeypatch.setattr(ScriptRunner, "read", noted)
+    assert [event.id for event in turn.events()] == [f"1-{number}" for number in range(1, 1042)]
+    assert max(pages[:30]) <= 8
+    assert len(pages) < 60
 
 
 def test_a_stream_without_deltas_has_the_text_as_one_event(fleet: Fleet) -> None:

@@ -17,7 +17,7 @@ from sessions.sealing import KeyRing
 from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.begun import Begun
 from sessions.store.calls import CallStore
-from sessions.store.events import read_events
+from sessions.store.event_records import read_event
 from sessions.store.keys import WIDE_APP, SessionKeys, new_turn_part
 from sessions.store.leases import Ending
 from sessions.store.session_records import SessionRecords
@@ -57,7 +57,9 @@ class Seen(Store):
         return await self.turns.accept(self.keys, turn)
 
     async def events(self, part: str) -> list[tuple[EventType, dict[str, Any]]]:
-        return [(e.type, e.data) for e in await read_events(self.scripts, self.ring, self.keys, part, None)]
+        entries = await self.scripts.read("XRANGE", self.keys.events(part), "-", "+")
+        events = [read_event(self.ring, self.keys, part, entry) for entry in entries]
+        return [(event.type, event.data) for event in events]
 
     async def read_by_all(self) -> bytes:
         """All that is stored under the session, as its bytes are."""
