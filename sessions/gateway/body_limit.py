@@ -6,6 +6,7 @@ FastAPI has a limit of its own (`max_body_size`), which answers in plain text; h
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -18,6 +19,8 @@ from sessions.gateway.problems import problem_response
 
 IDLE: Final = 60.0
 """Seconds in which something of a body must come."""
+_UPLOADS: Final = re.compile(r"/v1/sessions/[^/]+/knowledge\Z")
+"""Where documents go, which wait on disk; a value of state called `knowledge` is held in memory as others are."""
 
 
 class BodyLimit:
@@ -33,7 +36,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._upload_limit if scope["path"].rstrip("/").endswith("/knowledge") else self._limit
+        limit = self._upload_limit if _UPLOADS.match(scope["path"]) else self._limit
         detail = f"the body is larger than {limit:,} bytes, the most that is taken here"
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdecimal() and int(length) > limit:

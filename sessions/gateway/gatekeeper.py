@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sessions.errors import BackendError, SessionfleetError, Unauthenticated
+from sessions.errors import BackendError, SessionfleetError, TooManyRequests, Unauthenticated
 from sessions.gateway.authenticator import Authenticator
 from sessions.gateway.limits import Limits
 from sessions.gateway.principal import Principal
@@ -90,7 +90,7 @@ class Gatekeeper:
             await self._authenticator.principal(Headers(scope=scope))
         except Unauthenticated:
             return False
-        except BackendError:  # nobody can tell now: the stream's own reads say so, if it lasts
+        except (BackendError, TooManyRequests):  # nobody can tell now: the stream's own reads say so, if it lasts
             return True
         return True
 

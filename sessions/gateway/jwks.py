@@ -23,6 +23,7 @@ ALGORITHMS: Final = (
 )  # fmt: skip
 """Asymmetric ones alone: with a shared secret, or none, whoever can verify a token can make one."""
 _KINDS: Final = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
+_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "key_ops"})
 
 LIFE: Final = 300.0
 """Seconds after which the keys of a URL are fetched anew."""
@@ -170,11 +171,19 @@ def usable(text: bytes) -> list[Mapping[str, Any]]:
     Raises:
         ValueError: this is no JWK set, or none of its keys can.
     """
-    whole = json.loads(text)
+    try:
+        whole = json.loads(text)
+    except RecursionError:
+        raise ValueError("it has too many levels") from None
     keys = whole.get("keys") if isinstance(whole, dict) else None
     if not isinstance(keys, list):
         raise ValueError('a JWK set is a JSON object, `{"keys": [...]}`')
-    found: list[Mapping[str, Any]] = [key for key in keys if isinstance(key, dict) and _verifies(key)]
+    found: list[Mapping[str, Any]] = [
+        # Where somebody gave the whole keys of an issuer, what makes signatures is not for here.
+        {name: value for name, value in key.items() if name not in _PRIVATE}
+        for key in keys
+        if isinstance(key, dict) and _verifies(key)
+    ]
     if not found:
         raise ValueError("none of its keys is an RSA, EC or Ed25519 key for signatures")
     return found
@@ -183,7 +192,9 @@ def usable(text: bytes) -> list[Mapping[str, Any]]:
 def _verifies(key: Mapping[str, Any]) -> bool:
     if key.get("kty") not in _KINDS.values() or key.get("use", "sig") != "sig":
         return False
-    return "verify" in key.get("key_ops", ["verify"]) and key.get("alg", "RS256") in ALGORITHMS
+    uses = key.get("key_ops", ["verify"])
+    fit = isinstance(uses, list) and ("verify" in uses or ("d" in key and "sign" in uses))
+    return fit and key.get("alg", "RS256") in ALGORITHMS
 
 
 def chosen(keys: list[Mapping[str, Any]], kid: str | None, algorithm: str) -> jwt.PyJWK | None:

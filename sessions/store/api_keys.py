@@ -97,7 +97,7 @@ def _read(raw: bytes) -> ApiKeyRecord:
     try:
         return ApiKeyRecord.model_validate_json(raw)
     except ValidationError as error:
-        wrong = ", ".join(str(one["loc"][0]) for one in error.errors())
+        wrong = ", ".join(".".join(map(str, one["loc"])) or str(one["type"]) for one in error.errors())
         raise CorruptRecord(f"the record of an API key cannot be read ({wrong}); revoke it and make another") from None
 
 

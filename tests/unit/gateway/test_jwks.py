@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import jwt
 import pytest
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from sessions.errors import BadRequest, KeysUnavailable
 from sessions.gateway import jwks
-from sessions.gateway.jwks import JwksFile, JwksUrl, jwks_at
+from sessions.gateway.jwks import JwksFile, JwksUrl, chosen, jwks_at, usable
 from tests.support.certificates import self_signed
-from tests.support.tokens import jwk_set, public_jwk
+from tests.support.tokens import jwk_set, private_key, public_jwk, token
 from tests.support.waiting import await_until
 from tests.support.web import Answer, Web, web_server
 
@@ -49,6 +52,24 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def ids(keys: object) -> list[str]:
     return [key["kid"] for key in keys]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "EdDSA"])
+async def test_private_keys_in_a_set_are_used_as_public_ones(algorithm: str) -> None:
+    """Whoever gave the issuer's own file: tokens are checked with it, and nothing that signs is kept."""
+    kinds = {"RS": RSAAlgorithm, "PS": RSAAlgorithm, "ES": ECAlgorithm, "Ed": OKPAlgorithm}
+    whole = json.loads(kinds[algorithm[:2]].to_jwk(private_key(algorithm)))  # type: ignore[attr-defined]
+    keys = usable(jwk_set({**whole, "kid": "k1"}))
+    assert "d" in whole
+    assert not {"d", "p", "q", "dp", "dq", "qi"} & set(keys[0])
+    assert jwt.decode(token(algorithm=algorithm), chosen(keys, "k1", algorithm), algorithms=[algorithm])["sub"] == "alice"
+
+
+@pytest.mark.parametrize("text", [b'{"keys": ' + b"[" * 100_000, b"[]", jwk_set({"kty": "RSA", "key_ops": 5})])
+def test_what_is_no_set_is_refused(text: bytes) -> None:
+    """By one kind of error, which leaves the keys before in force."""
+    with pytest.raises(ValueError, match=r"levels|JWK set|none of its keys"):
+        usable(text)
 
 
 @pytest.mark.parametrize(
