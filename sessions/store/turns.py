@@ -212,8 +212,13 @@ class TurnStore:
         return TurnRecord.read(part, raw)
 
     async def request(self, keys: SessionKeys, part: str) -> TurnRequest:
-        """What was asked for."""
-        raw = await self._client.hget(keys.turn(part), REQUEST)
+        """What was asked for.
+
+        Raises:
+            TurnNotFound: there is no such turn. SealError: it does not open. BackendError: the store did not answer.
+        """
+        with translated():
+            raw = await self._client.hget(keys.turn(part), REQUEST)
         if raw is None:
             raise self._not_found(keys, part)
         return TurnRequest.model_validate_json(self._ring.open(keys.turn(part), REQUEST, raw))

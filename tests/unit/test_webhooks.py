@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from redis.exceptions import ConnectionError  # noqa: A004 - as redis-py calls it
 from standardwebhooks.webhooks import Webhook
 
 from broker_config.settings import Settings, SettingsError, load_settings
@@ -21,10 +22,11 @@ from sessions.cli.webhook_check import webhook_check
 from sessions.deliveries import Deliver, delivery_lane
 from sessions.errors import AddressRefused, BadRequest, InvalidWebhook, StoreUnavailable
 from sessions.fleet_home import fingerprint, settings_environment
-from sessions.protocol import TurnStatus
+from sessions.protocol import TurnRequest, TurnStatus
 from sessions.store.activity import Activity
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.leases import Ending
+from sessions.store.turns import _FIELDS, TurnStore
 from sessions.webhooks import signed_headers, tenant_secrets
 from sessions.worker_info import WebhookOffer, WorkerInfo
 from tests.support.servers import free_port
@@ -255,15 +257,31 @@ def test_the_last_try_is_made_when_the_time_is_up() -> None:
 
 
 class _Away:
-    async def read(self, *_: Any) -> Any:
-        raise StoreUnavailable("the store does not answer")
+    """A store that goes away after so many answers."""
+
+    def __init__(self, answers: int) -> None:
+        self.answers = answers
+
+    async def read(self, *_: Any) -> list[bytes | None]:
+        if not self.answers:
+            raise StoreUnavailable("the store does not answer")
+        known = {b"status": b"succeeded", b"attempt": b"1", b"accepted": b"1", b"deadline": b"1"}
+        return [known.get(field) for field in _FIELDS]
+
+    async def hget(self, *_: Any) -> bytes:
+        self.answers -= 1
+        if self.answers <= 0:
+            raise ConnectionError("gone")
+        return TurnRequest(message="hi", agent="a").model_dump_json().encode()
 
 
-async def test_an_outage_of_the_store_is_one_more_try() -> None:
+@pytest.mark.parametrize("answers", range(3))
+async def test_an_outage_of_the_store_is_one_more_try(answers: int) -> None:
     """After however many that the receiver refused: a turn's few retries would end the delivery before its time."""
     spec = Deliver(turn=f"s~{'0' * 32}").spec()
-    held = _Held(50, 60)
-    outcome = await WebhookDelivery(Settings(webhook_secrets=SECRET), cast(Any, _Away())).deliver(cast(Any, held), spec)  # type: ignore[arg-type]
+    held, store = _Held(50, 60), cast(Any, _Away(answers))
+    settings = Settings(webhook_secrets=SECRET)  # type: ignore[arg-type]
+    outcome = await WebhookDelivery(settings, TurnStore(store, store, settings)).deliver(cast(Any, held), spec)
     assert isinstance(outcome, Later)
 
 

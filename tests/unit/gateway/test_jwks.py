@@ -62,7 +62,9 @@ async def test_private_keys_in_a_set_are_used_as_public_ones(algorithm: str) -> 
     keys = usable(jwk_set({**whole, "kid": "k1"}))
     assert "d" in whole
     assert not {"d", "p", "q", "dp", "dq", "qi"} & set(keys[0])
-    assert jwt.decode(token(algorithm=algorithm), chosen(keys, "k1", algorithm), algorithms=[algorithm])["sub"] == "alice"
+    assert (
+        jwt.decode(token(algorithm=algorithm), chosen(keys, "k1", algorithm), algorithms=[algorithm])["sub"] == "alice"
+    )
 
 
 @pytest.mark.parametrize("text", [b'{"keys": ' + b"[" * 100_000, b"[]", jwk_set({"kty": "RSA", "key_ops": 5})])
