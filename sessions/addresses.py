@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -23,6 +26,7 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 _PORTS: Final = {"http": 80, "https": 443}
 # What is in use of IPv6 today; all else is local, reserved, or another family in disguise.
 _IPV6_IN_USE: Final = ipaddress.IPv6Network("2000::/3")
+_LOOKUPS: Final = 4
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -97,10 +101,18 @@ async def system_resolver(host: str, port: int) -> Sequence[str]:
         AddressUnknown: the name cannot be resolved.
     """
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(_threads(os.getpid()), look_up)
     except (OSError, UnicodeError) as error:
         raise AddressUnknown(f"the host {host!r} cannot be resolved ({error})") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+@cache
+def _threads(_process: int) -> ThreadPoolExecutor:
+    # Of their own: whoever gives the name may own its name server, and let it take its time, which nothing can end. In
+    # the loop's few threads the models' names are looked up.
+    return ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="resolver")
 
 
 def private(address: str) -> str | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -117,3 +120,15 @@ async def test_a_name_that_does_not_resolve_says_so() -> None:
     """`.invalid` never does."""
     with pytest.raises(AddressUnknown, match=r"'nowhere\.invalid'"):
         await system_resolver("nowhere.invalid", 80)
+
+
+async def test_a_name_server_that_takes_its_time_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name came from somebody else; the threads of the loop are few, and models' names are looked up there."""
+    answer = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait(30) and [])
+    waiting = [asyncio.ensure_future(system_resolver(f"{n}.slow.example", 443)) for n in range(50)]
+    try:
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "served"), 10) == "served"
+    finally:
+        answer.set()
+        await asyncio.gather(*waiting)
