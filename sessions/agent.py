@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import PydanticSerializationError
+
 from sessions.answer import answer
-from sessions.arguments import flag, message_text, policy_named, seconds, short_text, webhook_url
+from sessions.arguments import encodes, flag, message_text, policy_named, seconds, short_text, webhook_url
 from sessions.client import Order
 from sessions.delegation import AgentTool, agent_tool, delegates_of, split_tools
 from sessions.errors import BadRequest
@@ -61,7 +63,7 @@ class Agent:
         knowledge: object = None,
         session: Session | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str) or not name.strip() or not encodes(name):
             raise BadRequest(f"agent name {name!r}: give it a name that is a text")
         if instructions is not None and not isinstance(instructions, str):
             raise BadRequest(f"instructions of {name!r} must be a text, not {type(instructions).__name__}")
@@ -88,14 +90,21 @@ class Agent:
             recalls=_recalls(memory, knowledge, self.session),
         )
         # Given by its name alone, the session's own configuration of that name is meant (S17).
-        self._stored = b"" if self.config.plain and instructions is None else self.config.model_dump_json().encode()
+        self._stored = b"" if self.config.plain and instructions is None else _as_json(self.config)
+        self._named = False
 
     @classmethod
-    def of_config(cls, config: AgentConfig, session: Session) -> Agent:
-        """An agent as it is configured, which need not have come from this process; answers are plain JSON."""
+    def of_config(cls, config: AgentConfig, session: Session, *, named: bool = False) -> Agent:
+        """An agent as it is configured, which need not have come from this process; answers are plain JSON.
+
+        Args:
+            named: whether callers know its name alone: the same idempotency key means the same turn, then, although
+                somebody configured the agent anew in between.
+        """
         agent = cls(config.name, session=session)
         agent.config = config
-        agent._stored = config.model_dump_json().encode()
+        agent._stored = _as_json(config)
+        agent._named = named
         return agent
 
     def alone(self) -> Agent:
@@ -237,7 +246,15 @@ class Agent:
                 settings.approval_timeout if approval_timeout is None else seconds("approval_timeout", approval_timeout)
             ),
             webhook="" if webhook is None else webhook_url(webhook),
+            named=self._named,
         )
+
+
+def _as_json(config: AgentConfig) -> bytes:
+    try:
+        return config.model_dump_json().encode()
+    except PydanticSerializationError as error:
+        raise BadRequest(f"agent {config.name!r} has a text that is no UTF-8: {error}") from error
 
 
 def _with_agents(tools: Sequence[Any]) -> Sequence[Any]:

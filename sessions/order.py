@@ -18,6 +18,8 @@ class Order:
         waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
         colleagues: further agents that workers must be able to run, of a team, each with its queue.
         webhook: where its end is to be told; '' for nowhere.
+        named: whether the caller only named the agent: a repeat of the request is the same one, although the name
+            may have come to stand for another configuration.
     """
 
     request: TurnRequest
@@ -33,3 +35,9 @@ class Order:
     approval_timeout: float = 86400.0
     colleagues: tuple[tuple[AgentConfig, str], ...] = ()
     webhook: str = ""
+    named: bool = False
+
+    @property
+    def said(self) -> bytes:
+        """What of the agent a repeat under the same idempotency key must say, too, beside its name."""
+        return b"" if self.named else self.config

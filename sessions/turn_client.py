@@ -86,7 +86,7 @@ class TurnClient(FleetConnection):
         turn = NewTurn(
             part=part,
             request=body,
-            digest=hashlib.sha256(body + order.config + order.webhook.encode()).hexdigest(),
+            digest=hashlib.sha256(body + order.said + order.webhook.encode()).hexdigest(),
             timeout=order.timeout,
             queue=order.queue,
             user_id=order.user_id,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field
 
+from broker_config.settings import RETRIEVAL
 from sessions.agent import Agent
 from sessions.agent_directory import AgentDirectory
 from sessions.client import FleetClient
@@ -16,6 +17,7 @@ from sessions.gateway.principal import Right
 from sessions.gateway.strict_json import Body
 from sessions.protocol import AgentConfig, KnowledgeAt
 from sessions.session import Session
+from sessions.worker_info import WorkerInfo
 
 ASSISTANT: Final = "assistant"
 _ASSISTANT_NAME: Final = "Assistant"
@@ -131,24 +133,36 @@ async def named_agent(caller: Caller, session: Session, name: str) -> Agent:
         return agent
     if name == _ASSISTANT_NAME or name in await registered(caller) or name in await _of_session(session):
         return Agent(name, session=session)
-    known = {ASSISTANT, *await registered(caller), *await directory_of(caller).alist()} - {_ASSISTANT_NAME}
+    workers = await _workers(caller, fresh=True)  # one may have come a moment ago
+    offered = {agent for worker in workers for agent in worker.agents}
+    if name in offered:
+        return Agent(name, session=session)
+    if not any(set(worker.queues) - {RETRIEVAL} for worker in workers):
+        # Nobody is there to ask, and a turn that is accepted waits for workers: the one that takes it up fails it if
+        # it has no such agent. A caller that tries again while they start anew must find its turn, not 404.
+        return Agent.of_config(Agent(name, registered=True, session=session).config, session, named=True)
+    known = {ASSISTANT, *offered, *await directory_of(caller).alist()} - {_ASSISTANT_NAME}
     raise NotFound(f"there is no agent {name!r} here; there are {', '.join(map(repr, sorted(known)))}")
 
 
 async def _defined(caller: Caller, session: Session, name: str) -> Agent | None:
     config = await directory_of(caller).aget(canonical(name))
-    return None if config is None else Agent.of_config(config, session)
+    return None if config is None else Agent.of_config(config, session, named=True)
 
 
 async def registered(caller: Caller) -> set[str]:
     """Those that are registered with the workers."""
+    return {agent for worker in await _workers(caller) for agent in worker.agents}
+
+
+async def _workers(caller: Caller, *, fresh: bool = False) -> list[WorkerInfo]:
     client = caller.gateway.client
-    return await client.portal.acall(_known(client))
+    return await client.portal.acall(_living(client, fresh))
 
 
-async def _known(client: FleetClient) -> set[str]:
+async def _living(client: FleetClient, fresh: bool) -> list[WorkerInfo]:
     await client.open()
-    return {agent for worker in await client.workers() for agent in worker.agents}
+    return await client.workers(fresh=fresh)
 
 
 async def _of_session(session: Session) -> list[str]:

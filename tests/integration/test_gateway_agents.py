@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,11 +14,13 @@ from sessions.errors import BadRequest
 from sessions.gateway.principal import Principal, Right
 from sessions.gateway.routes.agents import AgentDefinition, AgentResource
 from tests.support.fleet import Fleet
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import GatewayProcess, made_key
 from tests.support.http import good, problem, sent_events
+from tests.support.servers import Server
 
 pytestmark = pytest.mark.usefixtures("fleet")
 WAIT = {"Prefer": "wait=30"}
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,32 @@ def test_the_assistant_is_redefined_and_never_missing(http: httpx.Client) -> Non
     assert "Unknown tool" in good(http.post("/agent/assistant", json=asked))["response"]
 
 
+def test_a_repeat_is_known_although_its_agent_changed_meanwhile(http: httpx.Client) -> None:
+    """Whoever asks by name cannot know that it came to stand for another agent, or for none: the same turn."""
+    key = {"Idempotency-Key": "defined-anew"}
+    asked = {"message": "SAY once", "session_id": "defined-anew"}
+    good(http.put("/v1/agents/Changing", json={"instructions": "One."}), 201)
+    first = good(http.post("/agent/Changing", json=asked, headers=key))["metadata"]["turn_id"]
+    good(http.put("/v1/agents/Changing", json={"instructions": "Two."}))
+    assert good(http.post("/agent/Changing", json=asked, headers=key))["metadata"]["turn_id"] == first
+    assert http.delete("/v1/agents/Changing").status_code == 204
+    assert good(http.post("/agent/Changing", json=asked, headers=key))["metadata"]["turn_id"] == first
+    # One that is described in the request is part of what is asked.
+    described = {"message": "SAY once", "agent": {"name": "Changing", "instructions": "Three."}}
+    path = "/v1/sessions/defined-anew/turns"
+    problem(http.post(path, json=described, headers=key), 409, "IdempotencyConflict")
+
+
+def test_an_agent_of_workers_that_are_away_is_waited_for(
+    secured_gateway: GatewayProcess, secured_store: Server
+) -> None:
+    """While none lives, nobody knows whether there is one: the turn is accepted, as for the default agent."""
+    key = made_key(secured_store)
+    with secured_gateway.client(key) as http:
+        turns = "/v1/sessions/away/turns"
+        assert good(http.post(turns, json={"message": "hi", "agent": "clerk"}), 202)["status"] == "queued"
+
+
 def test_definitions_that_cannot_be(http: httpx.Client) -> None:
     """Each is a problem, and nothing is kept."""
     for body in (
@@ -93,9 +122,12 @@ def test_definitions_that_cannot_be(http: httpx.Client) -> None:
         {"knowledge": "no such: name"},
         {"colour": "red"},
         {"instructions": 7},
+        {"instructions": "\ud800"},
+        {"model": "\ud800"},
+        {"output_schema": {"type": "object", "title": "\ud800"}},
         {"instructions": "x" * 1_100_000},
     ):
-        refused = http.put("/v1/agents/impossible", json=body)
+        refused = http.put("/v1/agents/impossible", content=json.dumps(body), headers=JSON)
         assert refused.status_code in (413, 422), (body, refused.text)
     problem(http.put("/v1/agents/" + "n" * 300, json={}), 422)
     assert "impossible" not in listed(http)

@@ -54,6 +54,15 @@ def test_a_message_is_a_text_that_is_not_empty(bad: Any) -> None:
         session().Agent("A").submit(bad)
 
 
+@pytest.mark.parametrize(
+    "options", [{"name": "\ud800"}, {"name": "A", "instructions": "\ud800"}], ids=["name", "prompt"]
+)
+def test_an_agent_is_described_in_texts_that_can_be_written(options: dict[str, str]) -> None:
+    """Half of a surrogate pair is BadRequest, not an error of the serializer."""
+    with pytest.raises(BadRequest, match="text"):
+        session().Agent(**options)
+
+
 def test_a_message_over_the_limit_is_refused() -> None:
     """One byte more than the limit (1 MiB by default, counted in UTF-8) is MessageTooLarge, which names both."""
     with pytest.raises(MessageTooLarge, match=r"1048577 bytes, the limit is 1048576.*MESSAGE_LIMIT_BYTES"):

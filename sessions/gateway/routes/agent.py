@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sessions.gateway.agents import ASSISTANT, named_agent
+from sessions.gateway.agents import ASSISTANT, canonical, named_agent
 from sessions.gateway.caller import Writer
 from sessions.gateway.parameters import SESSION_ID, IdempotencyKey
 from sessions.gateway.prefer import while_there
@@ -133,4 +133,4 @@ def _session_for(user: str | None, agent: str, idempotency_key: str | None) -> s
     """A new session; for the same key the same one, since that is where its first use is known."""
     if idempotency_key is None:
         return new_session_id()
-    return hashlib.sha256(f"{user or ''}\0{agent}\0{idempotency_key}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{user or ''}\0{canonical(agent)}\0{idempotency_key}".encode()).hexdigest()[:32]
