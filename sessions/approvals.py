@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
+from sessions.arguments import encodes
 from sessions.errors import BadRequest
 from sessions.protocol import Answer
 from sessions.session_ports import TurnCalls
@@ -85,7 +86,7 @@ def _approval(args: Mapping[str, Any] | None) -> Answer:
 
 
 def _denial(reason: object) -> Answer:
-    if not isinstance(reason, str):
+    if not isinstance(reason, str) or not encodes(reason):
         raise BadRequest(f"reason {reason!r}: give a text")
     return Answer(action="deny", reason=reason)
 

@@ -21,7 +21,7 @@ T = TypeVar("T")
 LONGEST: Final = 300.0
 _LOOK: Final = 0.5
 """Seconds after which somebody who waits looks whether the gateway is to end."""
-_WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE | re.ASCII)
+_WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)\"?\s*(?=$|[,;])", re.IGNORECASE | re.ASCII)
 
 
 def wait_of(prefer: str | None) -> float | None:

@@ -196,7 +196,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 def _says(wrong: Mapping[str, Any]) -> str:
-    said = str(wrong["msg"])
+    said = str(wrong["msg"]).removeprefix("Value error, ")
     return f"{said}: {wrong['ctx']['error']}" if wrong["type"] == "json_invalid" else said
 
 
@@ -224,5 +224,9 @@ async def _left(_request: Request, _error: Exception) -> Response:
 async def _unknown(request: Request, error: Exception) -> JSONResponse:
     _log.error("request_broke", path=path_of(request), exc_info=error)
     return problem_response(
-        request, 500, "The gateway failed; the people who run it find the cause in its log under the request id."
+        request,
+        500,
+        "The gateway failed; the people who run it find the cause in its log under the request id.",
+        # The server ends the connection behind it; a client that is not told so sends its next request into that.
+        headers={"Connection": "close"},
     )

@@ -14,6 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 DEEPEST: Final = 100
 """Levels of lists and objects in a body: serializers have limits of their own, and fail there."""
+_TOO_DEEP: Final = f"more than {DEEPEST} levels of lists and objects"
+_LONGEST: Final = 4300
+"""Digits of a whole number; Python reads and writes no more."""
 
 
 class Body(BaseModel):
@@ -37,18 +40,28 @@ def parse_json(raw: bytes) -> Any:
         json.JSONDecodeError: it is no JSON (NaN and numbers that are too large for a float are none), or too deep.
     """
     try:
-        value = json.loads(raw, parse_constant=_refused, parse_float=_finite)
+        value = json.loads(raw, parse_constant=_refused, parse_float=_finite, parse_int=_whole_number)
     except json.JSONDecodeError:
         raise
-    except (ValueError, RecursionError) as error:
+    except UnicodeDecodeError:
+        raise json.JSONDecodeError("it is not UTF-8", "", 0) from None
+    except RecursionError:
+        raise json.JSONDecodeError(_TOO_DEEP, "", 0) from None
+    except ValueError as error:  # ours, of the three below
         raise json.JSONDecodeError(str(error), "", 0) from None
     if raw.count(b"[") + raw.count(b"{") > DEEPEST and _deeper(value, DEEPEST):
-        raise json.JSONDecodeError(f"more than {DEEPEST} levels of lists and objects", "", 0)
+        raise json.JSONDecodeError(_TOO_DEEP, "", 0)
     return value
 
 
 def _refused(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _whole_number(text: str) -> int:
+    if len(text.lstrip("-")) > _LONGEST:
+        raise ValueError(f"{text[:40]}... is too large a number: it has more than {_LONGEST} digits")
+    return int(text)
 
 
 def _finite(text: str) -> float:

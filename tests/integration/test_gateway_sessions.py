@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import httpx
@@ -223,6 +224,32 @@ def test_the_same_key_is_the_same_turn(http: httpx.Client, fleet: Fleet) -> None
         assert first["metadata"]["turn_id"] == again["metadata"]["turn_id"]
         assert len(fleet.ledger("model", prompt=body["message"])) == 1
         problem(http.post(path, json={**body, "message": "SAY other"}, headers=key), 409, "IdempotencyConflict")
+
+
+def test_a_name_of_the_default_agent_is_as_good_as_another(http: httpx.Client) -> None:
+    """A client that spells `assistant` otherwise when it tries again finds its turn."""
+    key, body = {"Idempotency-Key": "spelled"}, {"message": "SAY spelled"}
+    paths = ("/agent", "/agent/assistant", "/agent/ASSISTANT", "/agent/")
+    turns = {good(http.post(path, json=body, headers=key))["metadata"]["turn_id"] for path in paths}
+    assert len(turns) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/sessions/half/turns", {"message": "x", "agent": {"name": "A", "instructions": "HALF"}}),
+        ("/v1/sessions/half/turns", {"message": "x", "agent": {"name": "HALF"}}),
+        ("/v1/sessions/half/knowledge", {"text": "x", "metadata": {"k": "HALF"}}),
+        ("/v1/sessions/half/knowledge/search", {"query": "x", "filters": {"k": "HALF"}}),
+        ("/v1/sessions/half/knowledge/search", {"query": "x", "sources": ["HALF"]}),
+        ("/v1/sessions/half/turns/half~" + 32 * "0" + "/approvals/c", {"action": "deny", "reason": "HALF"}),
+    ],
+    ids=range(6),
+)
+def test_half_a_surrogate_pair_is_no_text(http: httpx.Client, path: str, body: dict[str, object]) -> None:
+    """JSON can write what UTF-8 cannot: it is refused, and the gateway does not break on it."""
+    escaped = json.dumps(body).replace("HALF", "\\ud800")
+    problem(http.post(path, content=escaped, headers={"Content-Type": "application/json"}), 422)
 
 
 def test_head_and_methods_that_are_not_there(http: httpx.Client) -> None:

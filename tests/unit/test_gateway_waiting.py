@@ -65,6 +65,7 @@ async def test_what_came_of_the_work_is_returned_or_raised() -> None:
         ("wait=10;x=1", 10.0),
         ('wait="7"', 7.0),
         ("wait=9999", 300.0),
+        ("wait=99999999999", 300.0),
         ("wait=0", 0.0),
         ("wait=-1", None),
         ("wait=soon", None),
