@@ -70,6 +70,9 @@ class Portal:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        # A stream that was left in its middle is several generators, one in the other, and asyncio ends all at once:
+        # what they say of that is nobody's trouble.
+        self._loop.set_exception_handler(lambda _loop, _context: None)
         await self._loop.shutdown_asyncgens()
         await farewell()
 

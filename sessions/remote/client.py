@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 import httpx
 
-from sessions.errors import RemoteTimeout, ResultTimeout, SessionExpired, SessionfleetError
+from sessions.errors import RemoteError, RemoteTimeout, ResultTimeout, SessionExpired, SessionfleetError
 from sessions.order import Order
 from sessions.portal import Portal
 from sessions.protocol import Answer, Event, TurnStatus
@@ -251,7 +251,9 @@ class RemoteClient:
         try:
             return await self.api(method, path, **options)
         except SessionfleetError as error:
-            if error.detail.get("status") != HTTPStatus.NOT_FOUND:
+            # A RemoteError is a 404 that names no class of ours: there is no such path, at a proxy that knows
+            # nothing of /v1 for instance. That is no answer about what was asked for.
+            if error.detail.get("status") != HTTPStatus.NOT_FOUND or isinstance(error, RemoteError):
                 raise
             return otherwise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import ssl
 import time
@@ -27,6 +28,7 @@ from sessions.remote.problems import error_of, retry_after
 CONNECT_SECONDS: Final = 5.0
 """A connection that takes longer is given up, and tried again."""
 _PAUSES: Final = wait_random_exponential(multiplier=0.2, max=5.0)
+_JSON: Final = ("Content-Type", "application/json")
 _AGAIN: Final = frozenset({429, 502, 503})
 
 
@@ -51,6 +53,14 @@ class Call:
     data: Mapping[str, str] | None = None
     files: Mapping[str, tuple[str, bytes, str]] | None = None
     repeatable: bool = True
+
+
+def _json(body: Any) -> bytes:
+    """A body as text of UTF-8. Half of a surrogate pair, which state may hold, has no such form: it is escaped."""
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
 
 
 class _Passing(Exception):
@@ -100,9 +110,9 @@ async def _once(http: httpx.AsyncClient, call: Call, shown: str, until: float, w
             response = await http.request(
                 call.method,
                 call.url,
-                headers=call.headers,
+                headers=call.headers if call.json is None else [*call.headers.multi_items(), _JSON],
                 params=call.params or None,
-                json=call.json,
+                content=None if call.json is None else _json(call.json),
                 data=call.data,
                 files=call.files,
                 timeout=httpx.Timeout(left, connect=min(left, CONNECT_SECONDS)),

@@ -40,7 +40,10 @@ class Network:
         async with self._making:
             if origin not in self._clients:
                 # In a thread: reading the certificates to trust takes a moment, in which the loop could do nothing.
-                self._clients[origin] = await asyncio.to_thread(_connections)
+                try:
+                    self._clients[origin] = await asyncio.to_thread(_connections)
+                except RuntimeError as error:  # no thread begins any more, and no host's name can be resolved
+                    raise RemoteUnavailable("this process is ending: a remote server can no longer be asked") from error
             return self._clients[origin]
 
     async def _aclose(self) -> None:

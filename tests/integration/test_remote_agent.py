@@ -279,6 +279,20 @@ def test_bad_arguments_are_refused_at_once(options: dict[str, object], says: str
     assert "evil" not in str(caught.value)
 
 
+def test_a_page_that_is_missing_is_no_answer(agent: AgentServer) -> None:
+    """A proxy that passes on /agent and not /v1: an error, not a session without state, memory and past."""
+    agent.replies["GET /agent/health"] = Reply({"status": "ok", "server": "sessionfleet"})
+    session = Session(agent_url=agent.url)
+    for call in (
+        lambda: session.get_state("step"),
+        session.get_context,
+        lambda: session.get_memory("m"),
+        session.is_expired,
+    ):
+        with pytest.raises(RemoteRefused, match="404"):
+            call()
+
+
 def test_an_empty_message_is_refused(agent: AgentServer) -> None:
     """As by local sessions."""
     with pytest.raises(InvalidMessage):

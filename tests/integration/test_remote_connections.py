@@ -101,6 +101,30 @@ def test_a_forked_child_has_connections_of_its_own(agent: AgentServer) -> None:
     assert done.stderr == ""
 
 
+AT_THE_END = """
+import atexit, sys
+from sessions import Session
+session = Session(agent_url=sys.argv[1])
+def late():
+    try:
+        session.chat("bye")
+    except ConnectionError as error:
+        print(type(error).__name__, error)
+atexit.register(late)  # before the first use: it runs after the connections were closed
+session.chat("hi")
+"""
+
+
+def test_who_asks_when_the_process_has_ended_is_told_so(agent: AgentServer) -> None:
+    """A ConnectionError, not one of the interpreter's own."""
+    command = [sys.executable, "-W", "error", "-c", AT_THE_END, agent.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert (done.stdout, done.stderr) == (
+        "RemoteUnavailable this process is ending: a remote server can no longer be asked\n",
+        "",
+    )
+
+
 def test_connections_are_used_again(agent: AgentServer) -> None:
     """One after the other, over one connection."""
     import httpcore

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +122,21 @@ def test_a_stream_has_the_events_of_a_local_one(remote: Open, fleet: Fleet) -> N
 
 
 # --- errors are those of the local API ---------------------------------------------------------------------
+
+
+LEFT = """
+import sys
+from sessions import Session
+events = Session(agent_url=sys.argv[1]).Agent("A").stream("SAY one two three\\nPACE 0.2")
+print(next(events).type)
+"""
+
+
+def test_a_stream_that_is_left_ends_quietly_with_the_process(gateway_process: GatewayProcess, fleet: Fleet) -> None:
+    """Nothing is printed about generators that could not be closed."""
+    command = [sys.executable, "-W", "error", "-c", LEFT, f"{gateway_process.url}/agent"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("started\n", "")
 
 
 def test_errors_have_the_classes_of_the_local_api(remote: Open, fleet: Fleet) -> None:

@@ -97,6 +97,13 @@ def test_state_is_the_same_from_both_sides(pair: Pair) -> None:
         remote.increment_state("a/b ü?#")
 
 
+def test_half_a_surrogate_pair_is_kept_by_both_sides(pair: Pair) -> None:
+    """State may hold it, as JSON may; it has no form in UTF-8, and reaches the gateway all the same."""
+    local, remote = pair()
+    remote.set_state("half", "é\ud800")
+    assert local.get_state("half") == remote.get_state("half") == "é\ud800"
+
+
 def test_a_name_of_dots_does_not_leave_its_place(pair: Pair) -> None:
     """To delete the value `..` by a path would be to delete the session: it is refused before it is sent."""
     remote, local = pair()
