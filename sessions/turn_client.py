@@ -24,6 +24,7 @@ from sessions.protocol import Answer, Event, TurnStatus
 from sessions.store.calls import PendingCall
 from sessions.store.events import check_cursor, follow, stands_on_last, wait_ring
 from sessions.store.keys import SessionKeys, new_turn_part
+from sessions.store.shelter import sheltered
 from sessions.store.turns import NewTurn, TurnRecord
 from sessions.telemetry import get_logger
 
@@ -206,11 +207,13 @@ class TurnClient(FleetConnection):
             if not self._readers[part]:  # the store knows this process, not each of its readers
                 del self._readers[part]
                 if not ended:
-                    await self._stop_watching(keys, part)
+                    await sheltered(self._stop_watching(keys, part))
 
     async def _stop_watching(self, keys: SessionKeys, part: str) -> None:
         try:
             await self.turns.watch(keys, part, self.bell.nonce, "readers", on=False)
+            if self._readers[part]:  # one came meanwhile, and what it said may have overtaken this
+                await self.turns.watch(keys, part, self.bell.nonce, "readers")
         except (TurnNotFound, ConnectionError):
             return  # it is gone, or will be: watchers are dropped with the record
 

@@ -12,11 +12,14 @@ from typing import Any
 import anyio
 import pytest
 
-from sessions import Turn
+from broker_config.settings import Settings
+from sessions import Session, Turn
+from sessions.client import get_client
 from sessions.errors import StaleCursor, StoreUnavailable, TurnNotFound
 from sessions.protocol import Event, EventType
 from sessions.sse import _pieces
 from tests.support.fleet import Fleet
+from tests.support.servers import Server
 from tests.support.waiting import await_until
 
 
@@ -93,6 +96,50 @@ async def test_every_piece_is_json_that_browsers_read() -> None:
     call, text = (json.loads(piece.splitlines()[2].removeprefix("data: "), parse_constant=ord) for piece in pieces[1:])
     assert call == {"args": {"n": [None, None, 1.5]}}
     assert text == {"text": "a\r\nid: 9-9\n\n\x85\u2028\ud83d"}
+
+
+async def test_a_reader_that_comes_as_another_goes_is_told(new_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is loaded again: that the old one went may reach the store behind the news of the new one."""
+    settings = Settings(redis_url=new_server.url)
+    turn = Session("s", settings=settings).Agent("A").submit("hello")
+    client, keys, part = get_client(settings), turn._keys, turn._part
+    gate, watch = asyncio.Event(), client.turns.watch
+
+    async def late(*args: Any, on: bool = True) -> Any:
+        if not on:
+            await gate.wait()
+        return await watch(*args, on=on)
+
+    async def listed() -> bool:
+        return bool(await client.store.hget(keys.turn(part), "readers"))
+
+    async def waits() -> bool:
+        return part in client.bell._waiters
+
+    async def nobody_waits() -> bool:
+        return not await waits()
+
+    async def read() -> None:
+        async for _ in client.follow(keys, part, None):
+            pass
+
+    async def come_and_go() -> bool:
+        first = asyncio.create_task(read())
+        await await_until(waits, description="one reads")
+        first.cancel()
+        await await_until(nobody_waits, description="it goes")
+        second = asyncio.create_task(read())
+        await await_until(waits, description="another one reads")
+        gate.set()
+        await asyncio.wait({first})
+        found = await listed()
+        second.cancel()
+        await asyncio.wait({second})
+        return found and not await listed()
+
+    monkeypatch.setattr(client.turns, "watch", late)
+    assert await asyncio.to_thread(client.portal.call, come_and_go())
+    await asyncio.to_thread(client.portal.call, client.aclose())
 
 
 @pytest.mark.parametrize("while_waiting", [True, False])
