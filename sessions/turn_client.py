@@ -195,8 +195,9 @@ class TurnClient(FleetConnection):
         await self.bell.hear(keys.partition)
         ended = False
         self._readers[part] += 1
+        listing = asyncio.ensure_future(self.turns.watch(keys, part, self.bell.nonce, "readers"))
         try:
-            ended = (await self.turns.watch(keys, part, self.bell.nonce, "readers")).final
+            ended = (await asyncio.shield(listing)).final
             if after is not None:
                 await check_cursor(self.scripts, keys, part, after)
             async for event in follow(self.scripts, self.ring, self.bell, keys, part, after):
@@ -207,9 +208,10 @@ class TurnClient(FleetConnection):
             if not self._readers[part]:  # the store knows this process, not each of its readers
                 del self._readers[part]
                 if not ended:
-                    await sheltered(self._stop_watching(keys, part))
+                    await sheltered(self._stop_watching(keys, part, listing))
 
-    async def _stop_watching(self, keys: SessionKeys, part: str) -> None:
+    async def _stop_watching(self, keys: SessionKeys, part: str, listing: asyncio.Future[TurnStatus]) -> None:
+        await asyncio.wait({listing})  # one that left at once: this must not overtake that
         try:
             await self.turns.watch(keys, part, self.bell.nonce, "readers", on=False)
             if self._readers[part]:  # one came meanwhile, and what it said may have overtaken this

@@ -142,6 +142,37 @@ async def test_a_reader_that_comes_as_another_goes_is_told(new_server: Server, m
     await asyncio.to_thread(client.portal.call, client.aclose())
 
 
+async def test_a_reader_that_goes_at_once_is_not_listed(new_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the store has heard that it reads: that it went does not overtake that it came."""
+    settings = Settings(redis_url=new_server.url)
+    turn = Session("s", settings=settings).Agent("A").submit("hello")
+    client, keys, part = get_client(settings), turn._keys, turn._part
+    coming, gate, watch = asyncio.Event(), asyncio.Event(), client.turns.watch
+
+    async def late(*args: Any, on: bool = True) -> Any:
+        if on:
+            coming.set()
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:  # it was sent before
+                asyncio.get_running_loop().call_later(0.1, lambda: asyncio.ensure_future(watch(*args, on=on)))
+                raise
+        return await watch(*args, on=on)
+
+    async def come_and_go() -> bool:
+        reader = asyncio.create_task(anext(client.follow(keys, part, None)))  # type: ignore[arg-type]
+        await coming.wait()
+        reader.cancel()
+        asyncio.get_running_loop().call_later(0.2, gate.set)
+        await asyncio.wait({reader})
+        await gate.wait()
+        return bool(await client.store.hget(keys.turn(part), "readers"))
+
+    monkeypatch.setattr(client.turns, "watch", late)
+    assert await asyncio.to_thread(client.portal.call, come_and_go()) is False
+    await asyncio.to_thread(client.portal.call, client.aclose())
+
+
 @pytest.mark.parametrize("while_waiting", [True, False])
 async def test_a_browser_that_goes_leaves_nothing(fleet: Fleet, while_waiting: bool) -> None:
     """Whether the server was waiting for an event or sending one: nobody is listed as a reader afterwards.
