@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from broker_config.settings import Settings, SettingsError, queue_name
+from broker_config.settings import RETRIEVAL, Settings, SettingsError, queue_name
 from sessions.agent import Agent
 from sessions.arguments import flag, policy_named, seconds, short_text
 from sessions.client import FleetClient, get_client
@@ -223,6 +223,8 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
 def _queue(queue: object) -> str:
     if not isinstance(queue, str):
         raise BadRequest(f"queue {queue!r}: give its name as a text")
+    if queue == RETRIEVAL:
+        raise BadRequest(f"queue {queue!r} is that of searches and documents, whose workers run no agents: use another")
     try:
         return queue_name(queue)
     except SettingsError as error:

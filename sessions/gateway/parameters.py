@@ -13,7 +13,7 @@ SESSION_ID: Final[dict[str, Any]] = {"pattern": _SESSION}
 TURN_ID: Final[dict[str, Any]] = {"pattern": _TURN}
 BASE: Final[dict[str, Any]] = {"pattern": _BASE}
 KEYS: Final[dict[str, Any]] = {"propertyNames": {"minLength": 1, "maxLength": 256}}
-QUEUE: Final[dict[str, Any]] = {"pattern": r"^[A-Za-z0-9._-]+$"}
+QUEUE: Final[dict[str, Any]] = {"pattern": r"^[A-Za-z0-9._-]+$", "not": {"const": "retrieval"}}
 TEXT: Final[dict[str, Any]] = {"pattern": r"[^\s\x1c-\x1f\x85\xa0]"}
 """It says something."""
 WEBHOOK: Final[dict[str, Any]] = {

@@ -104,7 +104,7 @@ def test_an_agents_arguments_have_types(options: dict[str, Any], said: str) -> N
         session().Agent(**{"name": "A", **options})
 
 
-@pytest.mark.parametrize("bad", ["a b", "", 5, "a/b", None], ids=repr)
+@pytest.mark.parametrize("bad", ["a b", "", 5, "a/b", None, "retrieval"], ids=repr)
 def test_queues_have_names(bad: Any) -> None:
     """A queue that cannot be one is BadRequest."""
     with pytest.raises(BadRequest, match="queue"):
