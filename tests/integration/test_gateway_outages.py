@@ -117,13 +117,11 @@ def test_a_gateway_that_is_stopped_answers_who_waits(gateway: GatewayProcess, ne
     fleet = new_fleet()
     fleet.start("one")
     fleet.ready()
-    slow = {"message": "HANG 0 3\nSAY there"}
+    turned, asking = ({"message": f"HANG 0 5\nSAY {who}"} for who in ("turned", "asked"))
     with gateway.client() as http, ThreadPoolExecutor() as pool:
-        waiting = pool.submit(
-            http.post, "/v1/sessions/stopped/turns", json={**slow, "stream": True}, headers={"Prefer": "wait=100"}
-        )
-        asked = pool.submit(http.post, "/agent", json={**slow, "session_id": "asked"})
-        fleet.noted("model_started", 2)
+        waiting = pool.submit(http.post, "/v1/sessions/stopped/turns", json=turned, headers={"Prefer": "wait=100"})
+        asked = pool.submit(http.post, "/agent", json={**asking, "session_id": "asked"})
+        fleet.noted("hung", 2)
         gateway.stop()
         turn = good(waiting.result(), 202)
         assert turn["status"] == "running"
@@ -131,4 +129,4 @@ def test_a_gateway_that_is_stopped_answers_who_waits(gateway: GatewayProcess, ne
     assert "Traceback" not in gateway.log
     gateway.start()
     with gateway.client() as http:
-        assert good(http.get(turn["links"]["self"], headers={"Prefer": "wait=30"}))["result"] == "there"
+        assert good(http.get(turn["links"]["self"], headers={"Prefer": "wait=30"}))["result"] == "turned"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from sse_starlette.sse import AppStatus
 
 from sessions.errors import StaleCursor, StoreUnavailable
 from sessions.gateway import streams
@@ -15,6 +16,12 @@ from sessions.protocol import Event, EventType
 
 STARTED = Event("1-1", EventType.STARTED, {"attempt": 1})
 ENDED = Event("1-2", EventType.ENDED, {"status": "succeeded"})
+
+
+@pytest.fixture(autouse=True)
+def _serving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server of this process is to end; an earlier one may have been."""
+    monkeypatch.setattr(AppStatus, "should_exit", False)
 
 
 class Told:

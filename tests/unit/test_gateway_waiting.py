@@ -6,9 +6,18 @@ import asyncio
 from typing import Any
 
 import pytest
+from sse_starlette.sse import AppStatus
 from starlette.requests import ClientDisconnect, Request
 
+from sessions.errors import GatewayStopping
+from sessions.gateway import prefer
 from sessions.gateway.prefer import wait_of, while_there
+
+
+@pytest.fixture(autouse=True)
+def _serving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server of this process is to end; an earlier one may have been."""
+    monkeypatch.setattr(AppStatus, "should_exit", False)
 
 
 def request_of(*messages: dict[str, Any]) -> Request:
@@ -55,8 +64,19 @@ async def test_what_came_of_the_work_is_returned_or_raised() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
+async def test_waiting_ends_with_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, where the caller would wait for minutes."""
+    monkeypatch.setattr(prefer, "_LOOK", 0.01)
+    waiting = asyncio.ensure_future(while_there(request_of(), asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(AppStatus, "should_exit", True)
+    with pytest.raises(GatewayStopping):
+        await waiting
+    assert len(asyncio.all_tasks()) == 1
+
+
 @pytest.mark.parametrize(
-    ("prefer", "seconds"),
+    ("header", "seconds"),
     [
         (None, None),
         ("", None),
@@ -73,6 +93,6 @@ async def test_what_came_of_the_work_is_returned_or_raised() -> None:
         ("wait=\u0665", None),
     ],
 )
-def test_how_long_a_caller_would_wait(prefer: str | None, seconds: float | None) -> None:
+def test_how_long_a_caller_would_wait(header: str | None, seconds: float | None) -> None:
     """At most five minutes; what cannot be read is ignored, as RFC 7240 wants."""
-    assert wait_of(prefer) == seconds
+    assert wait_of(header) == seconds
