@@ -110,7 +110,9 @@ class Portal:
             while (item := self.call(_next(items))) is not _END:
                 yield cast(T, item)
         finally:
-            if self.usable:  # not when the generator is dropped at the very end of the process
+            if threading.current_thread() is self._thread:  # the garbage collector may find it wherever it runs
+                asyncio.run_coroutine_threadsafe(_close(items), self._loop)
+            elif self.usable:  # not when the generator is dropped at the very end of the process
                 self.call(_close(items))
 
     async def aiterate(self, items: AsyncIterator[T]) -> AsyncIterator[T]:

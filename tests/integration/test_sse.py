@@ -20,7 +20,7 @@ from sessions.protocol import Event, EventType
 from sessions.sse import _pieces
 from tests.support.fleet import Fleet
 from tests.support.servers import Server
-from tests.support.waiting import await_until
+from tests.support.waiting import await_until, wait_until
 
 
 def ask(fleet: Fleet, message: str, **options: Any) -> Turn:
@@ -140,6 +140,21 @@ async def test_a_reader_that_comes_as_another_goes_is_told(new_server: Server, m
     monkeypatch.setattr(client.turns, "watch", late)
     assert await asyncio.to_thread(client.portal.call, come_and_go())
     await asyncio.to_thread(client.portal.call, client.aclose())
+
+
+def test_a_forgotten_stream_is_closed_wherever_it_is_found(fleet: Fleet) -> None:
+    """The garbage collector runs on the client's own thread, too, where nothing may wait for that thread."""
+    turn = ask(fleet, "SLEEP 60")
+    client, part = fleet.client, turn.id.rpartition("~")[2]
+    events = turn.events()
+    next(events)
+
+    async def found() -> None:
+        events.close()  # type: ignore[attr-defined]
+
+    client.portal.call(found())
+    wait_until(lambda: part not in client._readers, description="it is closed")
+    turn.cancel()
 
 
 async def test_a_reader_that_goes_at_once_is_not_listed(new_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
