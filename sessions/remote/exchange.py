@@ -28,7 +28,7 @@ from sessions.remote.problems import error_of, retry_after
 CONNECT_SECONDS: Final = 5.0
 """A connection that takes longer is given up, and tried again."""
 _PAUSES: Final = wait_random_exponential(multiplier=0.2, max=5.0)
-_JSON: Final = ("Content-Type", "application/json")
+_JSON: Final = (b"Content-Type", b"application/json")
 _AGAIN: Final = frozenset({429, 502, 503})
 
 
@@ -110,7 +110,7 @@ async def _once(http: httpx.AsyncClient, call: Call, shown: str, until: float, w
             response = await http.request(
                 call.method,
                 call.url,
-                headers=call.headers if call.json is None else [*call.headers.multi_items(), _JSON],
+                headers=call.headers.raw if call.json is None else [*call.headers.raw, _JSON],
                 params=call.params or None,
                 content=None if call.json is None else _json(call.json),
                 data=call.data,
