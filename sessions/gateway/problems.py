@@ -60,6 +60,18 @@ STATUS_OF: Final[dict[type[Exception], int]] = {
 }
 """The status of an error: that of the first of its classes which is listed."""
 
+_FOR_CALLERS: Final = (
+    errors.TurnCancelled,
+    errors.TurnDeadlineExceeded,
+    errors.TurnDeadLettered,
+    errors.ApprovalTimeout,
+    errors.TurnRefused,
+    errors.ResultTooLarge,
+    errors.DocumentError,
+)
+"""Ends of turns that we put into words ourselves, without those of others."""
+_TURN: Final = re.compile(r"(?:\w+: )?(turn '[^']*': )")
+
 _RETRY_AFTER: Final = {429: 1.0, 503: 2.0}
 _CLIENT_LEFT: Final = 499
 """The status of an answer that nobody reads, as proxies log it."""
@@ -176,8 +188,11 @@ def problem_of(request: Request, error: SessionfleetError) -> JSONResponse:
         # Addresses of servers behind the gateway, and what they said, are for its log.
         _log.warning("request_failed", path=path_of(request), error=repr(error))
         detail = _said(type(error))
-    elif isinstance(error, errors.TurnFailed) and detail.startswith("internal error"):
-        detail = _said(type(error))
+    elif isinstance(error, errors.TurnFailed) and not isinstance(error, _FOR_CALLERS):
+        # What a provider, an index, a tool or a hook said: whoever may read the turn finds it in its resource.
+        _log.warning("request_failed", path=path_of(request), error=repr(error))
+        turn = _TURN.match(detail)
+        detail = f"{turn[1]}{_said(type(error))} Its resource says why." if turn else _said(type(error))
     return problem_response(request, status, detail, kind=type(error).__name__, headers=headers)
 
 

@@ -226,6 +226,15 @@ def test_the_same_key_is_the_same_turn(http: httpx.Client, fleet: Fleet) -> None
         problem(http.post(path, json={**body, "message": "SAY other"}, headers=key), 409, "IdempotencyConflict")
 
 
+def test_what_a_provider_said_stays_with_the_turn(http: httpx.Client) -> None:
+    """502 names the class and the turn; whoever may read the turn finds the rest there."""
+    failed = http.post("/agent", json={"message": "FAIL 400 9", "session_id": "refused"})
+    said = problem(failed, 502, "ModelError")["detail"]
+    turn = said.split("'")[1]
+    assert said == f"turn {turn!r}: The model's provider refused the request for good. Its resource says why."
+    assert "400" in good(http.get(f"/v1/sessions/refused/turns/{turn}"))["error"]["message"]
+
+
 def test_a_name_of_the_default_agent_is_as_good_as_another(http: httpx.Client) -> None:
     """A client that spells `assistant` otherwise when it tries again finds its turn."""
     key, body = {"Idempotency-Key": "spelled"}, {"message": "SAY spelled"}

@@ -185,7 +185,7 @@ async def list_knowledge(session_id: SessionId, caller: Reader, scope: Scope = N
     return Documents(documents=[DocumentResource(**one) for one in found])
 
 
-@router.delete("", summary="Remove all documents", responses=responses(504))
+@router.delete("", summary="Remove all documents", responses=responses(502, 504))
 async def clear_knowledge(session_id: SessionId, caller: Writer, scope: Scope = None) -> Chunks:
     """Of one scope; what is on its way in is ended."""
     return Chunks(chunks=await _changing(caller, session_id, scope).aclear_knowledge(scope=scope))

@@ -137,7 +137,7 @@ async def clear_memory(
     return Forgotten(deleted=await caller.session(session_id).aclear_memory(type, scope=scope))
 
 
-@router.post("/search", response_model_exclude_unset=True, summary="Search memories", responses=responses(504))
+@router.post("/search", response_model_exclude_unset=True, summary="Search memories", responses=responses(502, 504))
 async def search_memory(session_id: SessionId, body: MemorySearch, caller: Reader) -> FoundMemories:
     """By meaning and by words."""
     found = await caller.session(session_id).asearch_memory(

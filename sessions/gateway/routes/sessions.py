@@ -186,7 +186,7 @@ async def get_session(session_id: SessionId, caller: Reader) -> SessionResource:
     return await found(caller.session(session_id))
 
 
-@router.delete("/{session_id}", summary="Delete a session", responses=responses(504))
+@router.delete("/{session_id}", summary="Delete a session", responses=responses(502, 504))
 async def delete_session(session_id: SessionId, caller: Writer) -> Receipt:
     """With all it has: turns, open ones too, state, memories and documents. What is not there is no error."""
     return Receipt(**await caller.session(session_id).adelete())
@@ -209,7 +209,7 @@ async def list_messages(
     "/{session_id}/fork",
     status_code=status.HTTP_201_CREATED,
     summary="Copy a session",
-    responses=responses(404, 409, 410, 504),
+    responses=responses(404, 409, 410, 502, 504),
 )
 async def fork_session(
     session_id: SessionId, caller: Writer, response: Response, body: Fork | None = None
