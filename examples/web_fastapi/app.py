@@ -170,8 +170,10 @@ async def told(request: Request) -> None:
     """A turn has ended, and a worker says so, at least once: only the first time counts."""
     payload = verify_webhook(WEBHOOK_SECRET, request.headers, await request.body())
     ended = {"turn": payload["data"]["turn_id"], "type": payload["type"]}
-    session = Session(payload["data"]["session_id"])  # no visitor asks: the signature says who does
-    with suppress(errors.StateConflict):  # noted before; in earnest a unique column of your database
+    # For whom it was, as the signature vouches: the chat may be gone meanwhile, and its name anybody's.
+    session = Session(payload["data"]["session_id"], user_id=payload["data"]["user_id"])
+    # Noted before, or another's by now. In earnest this is a unique column of your database.
+    with suppress(errors.StateConflict, errors.SessionOwnerError):
         await session.acompare_and_set_state(f"told:{request.headers['webhook-id']}", None, ended)
 
 

@@ -233,8 +233,11 @@ def test_a_site_is_told_of_the_end_of_each_turn(shop: Fleet, site: Site) -> None
     notes = wait_until(lambda: visitor.get(f"/chats/{chat}/told").json(), description="the site was told")
     assert notes == [{"turn": turn, "type": "turn.succeeded"}]
 
-    def tell(message_id: str, secret: str) -> int:
-        body = json.dumps({"type": "turn.again", "data": {"session_id": chat, "turn_id": turn}}).encode()
+    gone = cid()  # a chat that was deleted before the webhook came
+
+    def tell(message_id: str, secret: str, user: str | None = None) -> int:
+        data = {"session_id": chat if user is None else gone, "turn_id": turn, "user_id": user}
+        body = json.dumps({"type": "turn.again", "data": data}).encode()
         headers = signed_headers([parse_secret(secret)], message_id, body)
         return httpx.post(f"{site.url}/webhooks", content=body, headers=headers).status_code
 
@@ -244,13 +247,17 @@ def test_a_site_is_told_of_the_end_of_each_turn(shop: Fleet, site: Site) -> None
     told = visitor.get(f"/chats/{chat}/told").json()
     assert sorted(note["type"] for note in told) == ["turn.again", "turn.succeeded"]
     assert Visitor(site).get(f"/chats/{chat}/told").status_code == 403
+    assert tell("msg_3", secret_of(shop), "whose it was") == 204
+    assert visitor.get(f"/chats/{gone}/told").status_code == 403, "it is nobody else's"
 
 
 def test_a_webhook_may_be_large_and_has_an_end(shop: Fleet, site: Site) -> None:
     """A whole answer of 8 MB is taken; what is larger is refused, also where no length is told."""
 
     def tell(size: int, *, chunked: bool = False) -> int:
-        body = json.dumps({"type": "x", "data": {"session_id": cid(), "turn_id": "t", "result": "x" * size}}).encode()
+        body = json.dumps(
+            {"type": "x", "data": {"session_id": cid(), "turn_id": "t", "user_id": None, "result": "x" * size}}
+        ).encode()
         headers = signed_headers([parse_secret(secret_of(shop))], cid(), body)
         content = (body[at : at + 65536] for at in range(0, len(body), 65536)) if chunked else body
         return httpx.post(f"{site.url}/webhooks", content=content, headers=headers, timeout=30).status_code

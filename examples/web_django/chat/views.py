@@ -92,8 +92,10 @@ def told(request: HttpRequest) -> HttpResponse:
     """A turn has ended, and a worker says so, at least once: only the first time counts."""
     payload = verify_webhook(settings.WEBHOOK_SECRET, request.headers, request.body)
     ended = {"turn": payload["data"]["turn_id"], "type": payload["type"]}
-    session = Session(payload["data"]["session_id"])
-    with suppress(errors.StateConflict):  # noted before; in earnest a unique column of your database
+    # For whom it was, as the signature vouches: the chat may be gone meanwhile, and its name anybody's.
+    session = Session(payload["data"]["session_id"], user_id=payload["data"]["user_id"])
+    # Noted before, or another's by now. In earnest this is a unique column of your database.
+    with suppress(errors.StateConflict, errors.SessionOwnerError):
         session.compare_and_set_state(f"told:{request.headers['webhook-id']}", None, ended)
     return HttpResponse(status=204)
 
