@@ -41,6 +41,16 @@ class FleetClient(TurnClient):
         """
         await self.owner_for(keys, user_id)
 
+    async def check_turn(self, keys: SessionKeys, part: str, user_id: str | None) -> None:
+        """Refuse a user whose session it is not, and one whose turn it was not: a turn's record outlives its session.
+
+        Raises:
+            SessionOwnerError: the session, or one of its id that expired, belongs to another user.
+        """
+        await self.check_owner(keys, user_id)
+        if user_id is not None and await self.turns.user(keys, part) not in (None, user_id):
+            raise SessionOwnerError(f"turn {keys.public_id(part)!r} belongs to another user than {user_id!r}")
+
     async def owner_for(self, keys: SessionKeys, user_id: str | None) -> str | None:
         """Whose the session is for this caller: the user it names, or, when it names none, the stored owner.
 

@@ -193,16 +193,16 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
 
         Raises:
             InvalidTurnId: it is no turn id, or one of another session.
-            SessionOwnerError: the session belongs to another user.
+            SessionOwnerError: the session belongs to another user, or did when the turn was accepted.
         """
         part = self._part(turn_id)
-        await self.client.portal.acall(self.client.check_owner(self.keys, self.user_id))
+        await self.client.portal.acall(self.client.check_turn(self.keys, part, self.user_id))
         return Turn(self.client, self.keys, part)
 
     def turn(self, turn_id: str) -> Turn:
         """A turn of this session by its id; see `aturn`."""
         part = self._part(turn_id)
-        self.client.portal.call(self.client.check_owner(self.keys, self.user_id))
+        self.client.portal.call(self.client.check_turn(self.keys, part, self.user_id))
         return Turn(self.client, self.keys, part)
 
     async def adelete(self) -> dict[str, int]:

@@ -210,6 +210,14 @@ class RemoteClient:
         with suppress(SessionExpired):
             await self.api_or_none("GET")
 
+    async def check_turn(self, keys: SessionKeys, part: str, user_id: str | None) -> None:
+        """Refuse a user who is not the session's owner; whose the turn is, the gateway looks when it is asked for it.
+
+        Raises:
+            SessionOwnerError: the session belongs to another user.
+        """
+        await self.check_owner(keys, user_id)
+
     async def create(self, body: dict[str, Any]) -> bool:
         """Make the session; False where it was there already."""
         response = await self.server.api("POST", "/sessions", user=self.user_id, json=body)

@@ -229,6 +229,11 @@ class TurnStore:
             raw = await self._client.hget(keys.turn(part), WEBHOOK)
         return None if raw is None else self._ring.open(keys.base, WEBHOOK, raw).decode()
 
+    async def user(self, keys: SessionKeys, part: str) -> str | None:
+        """Whose the turn's session was when it was accepted; None: nobody's, or there is no such turn."""
+        raw = await self._scripts.read("HGET", keys.turn(part), "user")
+        return None if raw is None else raw.decode()
+
     async def watch(self, keys: SessionKeys, part: str, nonce: str, watch: Watch, *, on: bool = True) -> TurnStatus:
         """Have this client told of a turn, or no longer; returns the turn's status."""
         reply = await self._scripts.run("watch_turn", keys.pair, part, nonce, watch, "on" if on else "off")

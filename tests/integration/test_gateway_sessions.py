@@ -55,6 +55,24 @@ def test_looking_makes_no_session(http: httpx.Client, fleet: Fleet) -> None:
         assert [*store.scan_iter("*never-made*", count=1000)] == []
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_turn_stays_its_users_when_its_session_expired(http: httpx.Client, anew: bool) -> None:
+    """Its record is there for days: not for others, nor for whoever has a session of that id now."""
+    session, bob = f"short-{anew}".lower(), {"X-User-ID": "bob"}
+    body = {"message": "SAY secret", "session_ttl": 0.2}
+    turn = http.post(f"/v1/sessions/{session}/turns", json=body, headers={**ALICE, "Prefer": "wait=30"})
+    assert good(turn)["result"] == "secret"
+    path = turn.headers["location"]
+    wait_until(lambda: http.get(f"/v1/sessions/{session}").status_code == 410, description="it expired")
+    if anew:
+        good(http.post("/v1/sessions", json={"session_id": session}, headers=bob), 201)
+    for asked in (path, f"{path}/events", f"{path}/approvals"):
+        problem(http.get(asked, headers=bob), 403, "SessionOwnerError")
+    problem(http.post(f"{path}/cancel", headers=bob), 403, "SessionOwnerError")
+    if not anew:
+        assert good(http.get(path, headers=ALICE))["result"] == "secret"
+
+
 def test_an_expired_session_is_gone_not_missing(http: httpx.Client) -> None:
     """410 says that it was there."""
     good(http.post("/v1/sessions", json={"session_id": "brief", "ttl": 0.05}), 201)

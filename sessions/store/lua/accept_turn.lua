@@ -68,6 +68,9 @@ end
 redis.call('HSET', t, 'status', 'queued', 'request', ARGV[2], 'digest', ARGV[3], 'idem', ARGV[4], 'accepted', now,
   'deadline', now + ARGV[6], 'attempt', 0, 'crashes', 0, 'result_ttl', ARGV[11], 'idem_ttl', ARGV[12],
   'max_attempts', ARGV[13], 'blocks', ARGV[18] or 1, 'approval_ms', ARGV[19] or 86400000)
+-- Its record may outlive the session, and with it whose that was.
+local whose = owner or ARGV[5]
+if whose ~= '' then redis.call('HSET', t, 'user', whose) end
 if ARGV[9] ~= '' then redis.call('HSET', t, ARGV[10], ARGV[9]) end
 if (ARGV[21] or '') ~= '' then redis.call('HSET', t, 'webhook', ARGV[21]) end
 if (ARGV[22] or '') ~= '' then redis.call('HSET', t, 'joins', ARGV[22]) end
