@@ -26,7 +26,7 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 _PORTS: Final = {"http": 80, "https": 443}
 # What is in use of IPv6 today; all else is local, reserved, or another family in disguise.
 _IPV6_IN_USE: Final = ipaddress.IPv6Network("2000::/3")
-_LOOKUPS: Final = 4
+_LOOKUPS: Final = 32
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 

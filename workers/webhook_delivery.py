@@ -13,6 +13,7 @@ import json
 import random
 import ssl
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -38,6 +39,7 @@ _log = get_logger(__name__)
 _GONE: Final = 410
 _JITTER: Final = 0.2
 _CROWDED: Final = 1.0
+_SEVERAL: Final = 4
 
 
 class NotDelivered(Exception):
@@ -57,19 +59,29 @@ class WebhookDelivery:
         self._policy = AddressPolicy(
             settings.webhook_urls == "any", frozenset(host.lower() for host in settings.allowed_hosts)
         )
-        self._under_way = 0
+        self._under_way: Counter[str] = Counter()  # by tenant
         # Receivers that take their time must not take the slots that turns need.
         self._most = max(1, settings.concurrency // 4)
 
     async def deliver(self, held: HeldTurn, spec: OperationSpec) -> Outcome:
         """Try once; what becomes of the delivery."""
-        if self._under_way >= self._most:
+        tenant = held.keys.tenant
+        if self._crowded(tenant):
             return Crowded(_CROWDED * random.uniform(1, 2))  # noqa: S311 - no secret
-        self._under_way += 1
+        self._under_way[tenant] += 1
         try:
             return await self._tried(held, Deliver.model_validate(spec.body))
         finally:
-            self._under_way -= 1
+            self._under_way[tenant] -= 1
+            self._under_way += Counter()  # forgets those that have none
+
+    def _crowded(self, tenant: str) -> bool:
+        """Whether there is no room. The last of several places is for a tenant that has none.
+
+        Receivers of one tenant may all hang for as long as they are let: others are told nevertheless.
+        """
+        free = self._most - self._under_way.total()
+        return free <= 0 or (free == 1 and self._most >= _SEVERAL and tenant in self._under_way)
 
     async def _tried(self, held: HeldTurn, request: Deliver) -> Outcome:
         try:

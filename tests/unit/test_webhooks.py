@@ -305,6 +305,20 @@ async def test_a_connection_that_fails_says_of_what() -> None:
 async def test_receivers_take_a_quarter_of_the_slots_at_most() -> None:
     """The next delivery is given back, as no try: turns need slots, too."""
     busy = delivery(concurrency=8)
-    busy._under_way = 2
-    assert isinstance(await busy.deliver(cast(Any, None), cast(Any, None)), Crowded)
-    assert busy._under_way == 2
+    busy._under_way.update({"a": 1, "b": 1})
+    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), cast(Any, None)), Crowded)
+    assert busy._under_way == {"a": 1, "b": 1}
+
+
+async def test_one_tenants_receivers_leave_a_place_to_others() -> None:
+    """Those of one may all hang for as long as they are let; what was under way counts no more when it is over."""
+    busy, spec = delivery(concurrency=16), Deliver(turn=f"s~{'0' * 32}").spec()
+    busy._under_way["t"] = 3
+    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), spec), Crowded)
+    other = _Held(0, 0)
+    other.keys = SessionKeys.of("other", "s", 8).lane("webhooks")
+    assert isinstance(await busy.deliver(cast(Any, other), spec), Later), "no secret is set: another time"
+    assert busy._under_way == {"t": 3}
+    busy._under_way["t"] = 2
+    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), spec), Later)
+    assert isinstance(await delivery(concurrency=8).deliver(cast(Any, _Held(0, 0)), spec), Later)
