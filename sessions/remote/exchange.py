@@ -29,7 +29,7 @@ CONNECT_SECONDS: Final = 5.0
 """A connection that takes longer is given up, and tried again."""
 _PAUSES: Final = wait_random_exponential(multiplier=0.2, max=5.0)
 _JSON: Final = (b"Content-Type", b"application/json")
-_AGAIN: Final = frozenset({429, 502, 503})
+_AGAIN: Final = frozenset({429, 502, 503, 504})
 
 
 Cause = TypeVar("Cause", bound=BaseException)

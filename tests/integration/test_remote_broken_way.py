@@ -60,6 +60,19 @@ def test_a_lost_answer_does_not_double_a_message(way: BrokenWay, fleet: Fleet) -
     assert len(keys) == 2, "another call has another key"
 
 
+def test_a_proxy_that_waits_less_than_we_do_is_asked_again(way: BrokenWay, fleet: Fleet) -> None:
+    """Its 504 says nothing of the turn: the same request with the same key finds it."""
+    session = Session(sid(), agent_url=way.url)
+    cut = Reply("<html>504 Gateway Time-out</html>", 504, {"Content-Type": "text/html"})
+    way.faults = [("POST /v1", "lose"), ("POST /v1", cut)]
+    message = f"SAY {session.session_id}"
+    assert session.chat(message) == session.session_id
+    assert len(fleet.ledger("model", prompt=message)) == 1
+    turn = session.Agent("A").submit("SAY x")
+    way.faults = [("GET /v1", cut)]
+    assert turn.result(timeout=20) == "x"
+
+
 def test_what_is_not_the_same_twice_is_not_sent_twice(way: BrokenWay, fleet: Fleet) -> None:
     """The gateway did it and its answer was lost: an error, and it was done once. What never arrived is sent again."""
     session = Session(sid(), "ann" + sid(), agent_url=way.url)
