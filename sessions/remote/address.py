@@ -45,8 +45,9 @@ class Address:
         """
         url = _parsed(agent_url)
         plain = url.copy_with(username=None, password=None)
-        found = _AGENT.match(plain.path)
-        base = plain.copy_with(path=found["base"] if found else plain.path.rstrip("/"), query=None)
+        path = _raw(plain)
+        found = _AGENT.match(path)
+        base = plain.copy_with(raw_path=(found["base"] if found else path.rstrip("/")).encode() or b"/")
         name = unquote(found["name"]) if found and found["name"] else ASSISTANT
         credentials = None
         if url.username or url.password:
@@ -64,11 +65,17 @@ class Address:
     @property
     def health(self) -> httpx.URL:
         """Where it says whether it is there."""
-        return self.url.copy_with(path=f"{self.url.path.rstrip('/')}/health")
+        query = f"?{self.url.query.decode()}" if self.url.query else ""
+        return self.url.copy_with(raw_path=f"{_raw(self.url).rstrip('/')}/health{query}".encode())
 
     def api(self, path: str) -> httpx.URL:
         """A path of a gateway's REST API, already quoted."""
         return self.base.copy_with(raw_path=f"{self.base.raw_path.decode().rstrip('/')}/v1{path}".encode())
+
+
+def _raw(url: httpx.URL) -> str:
+    """Its path as it is sent: a `/` that is part of an agent's name is percent-encoded in it."""
+    return url.raw_path.decode().partition("?")[0]
 
 
 def _parsed(agent_url: object) -> httpx.URL:

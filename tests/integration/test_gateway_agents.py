@@ -9,7 +9,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from sessions import Agent, AgentDirectory
+from sessions import Agent, AgentDirectory, Session
 from sessions.errors import BadRequest
 from sessions.gateway.principal import Principal, Right
 from sessions.gateway.routes.agents import AgentDefinition, AgentResource
@@ -45,6 +45,9 @@ def test_an_agent_is_defined_used_and_forgotten(http: httpx.Client, fleet: Fleet
     assert {key: defined["definition"][key] for key in body} == body
     assert good(http.get(path)) == defined
     assert listed(http)["Travel desk/2"] == "tenant"
+    assert good(http.get("/agent/Travel%20desk%2F2/health"))["agent"] == "Travel desk/2"
+    remote = Session("desk-0", agent_url=f"{http.base_url}/agent/Travel%20desk%2F2")
+    assert (remote.chat("SAY remote"), remote.get_context()["agents"]) == ("remote", ["Travel desk/2"])
     said = good(http.post("/agent/Travel%20desk%2F2", json={"message": "SAY booked", "session_id": "desk"}))
     assert (said["content"], said["metadata"]["agent_name"]) == ("booked", "Travel desk/2")
     by_turn = {"message": "CALL read_state({})", "agent": "Travel desk/2"}

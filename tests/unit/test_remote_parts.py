@@ -23,6 +23,8 @@ from sessions.remote.wire import turn_body
         ("https://h/agent/", "https://h/agent/", "https://h/v1/x", "assistant"),
         ("https://h/pre/agent/clerk", "https://h/pre/agent/clerk", "https://h/pre/v1/x", "clerk"),
         ("h/agent/travel%20desk?a=1", "http://h/agent/travel%20desk", "http://h/v1/x", "travel desk"),
+        ("h/agent/a%2Fb%2541", "http://h/agent/a%2Fb%2541", "http://h/v1/x", "a/b%41"),
+        ("h/p%2Fq/agent", "http://h/p%2Fq/agent", "http://h/p%2Fq/v1/x", "assistant"),
         ("h", "http://h", "http://h/v1/x", "assistant"),
         ("http://[::1]:8000/agent", "http://[::1]:8000/agent", "http://[::1]:8000/v1/x", "assistant"),
     ],
@@ -31,6 +33,8 @@ def test_an_address_says_where_the_api_is(given: str, url: str, api: str, agent:
     """Behind what stands before `/agent`."""
     address = Address.of(given)
     assert (str(address), str(address.api("/x")), address.agent) == (url, api, agent)
+    assert str(address.health.copy_with(query=None)) == f"{url.rstrip('/')}/health"
+    assert address.health.query == address.url.query
 
 
 def test_the_documents_open_remote_sessions() -> None:

@@ -96,7 +96,7 @@ async def health() -> Health:
     return Health(version=version("sessionfleet"))
 
 
-@router.get("/agent/{name}/health", summary="Is an agent there?", tags=["agent"])
+@router.get("/agent/{name:anything}/health", summary="Is an agent there?", tags=["agent"])
 async def agent_health(name: str) -> Health:
     """Alive. Whether there is an agent of this name is looked up when it is asked."""
     return Health(version=version("sessionfleet"), agent=name)
