@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from sessions.errors import BadRequest, SessionExpired
+from sessions.errors import BadRequest, SessionExpired, StateNotFoundError
 from sessions.record_calls import CONTEXT_TURNS, best_lines
 from sessions.remote.wire import moment, reading
 from sessions.store.keys import new_session_id
@@ -15,6 +15,8 @@ from sessions.transcript import Message, Order, Page
 if TYPE_CHECKING:
     from sessions.remote.session import RemoteSession
 
+_LARGEST_PAGE: Final = 1000
+"""Turns; a gateway gives no more at once."""
 _NOTHING_YET = {
     "created_at": None,
     "message_count": 0,
@@ -63,7 +65,11 @@ async def save(session: RemoteSession, values: Mapping[str, Any] | None) -> int:
 
 async def restore(session: RemoteSession, number: int | None) -> dict[str, Any]:
     """Attach to what was saved; see `RecordMethods.arestore_state`."""
-    which = "" if number is None else f"/{int(number)}"
+    if number is not None and (not isinstance(number, int) or number < 1):
+        raise StateNotFoundError(
+            f"session {session.session_id!r} has no checkpoint {number!r} to restore; they are numbered from 1"
+        )
+    which = "" if number is None else f"/{number}"
     told = await session.client.api("POST", f"/checkpoints{which}/restore")
     with reading("state"):
         return dict(told["state"])
@@ -95,11 +101,20 @@ async def context_for(session: RemoteSession, query: str, max_items: int) -> str
 
 async def history(session: RemoteSession, limit: int, order: Order, cursor: int | None) -> Page:
     """A page of the transcript; see `RecordMethods.ahistory`."""
-    wanted = {"limit": limit, "order": order, **({} if cursor is None else {"cursor": cursor})}
-    told = await session.client.api("GET", "/messages", params=wanted)
-    with reading("transcript"):
-        messages = [Message(**{**said, "at": datetime.fromisoformat(said["at"])}) for said in told["messages"]]
-        return Page(messages, told["cursor"])
+    if not isinstance(limit, int):
+        raise BadRequest(f"history(limit={limit!r}): a limit of 1 or more")
+    found: list[Message] = []
+    while True:
+        now = min(limit, _LARGEST_PAGE)
+        wanted = {"limit": now, "order": order, **({} if cursor is None else {"cursor": cursor})}
+        told = await session.client.api("GET", "/messages", params=wanted)
+        with reading("transcript"):
+            more = [Message(**{**said, "at": datetime.fromisoformat(said["at"])}) for said in told["messages"]]
+            # Within a page messages stand in the order in which they were written, whichever turns come first.
+            found = found + more if order == "oldest" else more + found
+            limit, cursor = limit - now, told["cursor"]
+        if limit <= 0 or cursor is None:
+            return Page(found, cursor)
 
 
 async def fork(session: RemoteSession, session_id: str | None, at: str | None) -> RemoteSession:

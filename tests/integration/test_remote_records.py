@@ -99,7 +99,7 @@ def test_state_is_the_same_from_both_sides(pair: Pair) -> None:
 
 def test_half_a_surrogate_pair_is_kept_by_both_sides(pair: Pair) -> None:
     """State may hold it, as JSON may; it has no form in UTF-8, and reaches the gateway all the same."""
-    local, remote = pair()
+    remote, local = pair()
     remote.set_state("half", "é\ud800")
     assert local.get_state("half") == remote.get_state("half") == "é\ud800"
 
@@ -128,12 +128,14 @@ def test_checkpoints_go_back(pair: Pair) -> None:
     remote.set_state("step", 2)
     assert remote.restore_state() == {"step": 2}
     assert remote.restore_state(first) == {"step": 1} == local.get_state()
-    with pytest.raises(StateNotFoundError):
-        remote.restore_state(99)
+    for missing in (99, 0, -1, "x"):
+        for session in (remote, local):
+            with pytest.raises(StateNotFoundError):
+                session.restore_state(missing)
     assert remote.checkpoints() == local.checkpoints()
 
 
-def test_the_context_and_the_transcript_are_the_same(pair: Pair) -> None:
+def test_the_context_and_the_transcript_are_the_same(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first turn, and after some."""
     remote, local = pair(user_id="ann")
     assert remote.get_context() == local.get_context()
@@ -143,6 +145,11 @@ def test_the_context_and_the_transcript_are_the_same(pair: Pair) -> None:
     assert remote.get_context() == local.get_context()
     assert remote.get_context("seat preferences") == local.get_context("seat preferences") != ""
     assert remote.history() == local.history()
+    with monkeypatch.context() as small:
+        small.setattr("sessions.remote.records._LARGEST_PAGE", 1)
+        for order in ("oldest", "newest"):
+            assert remote.history(2, order=order) == local.history(2, order=order)
+            assert remote.history(10**6, order=order) == local.history(10**6, order=order)
     newest = remote.history(1, order="newest")
     assert newest == local.history(1, order="newest")
     assert remote.history(1, order="newest", cursor=newest.cursor) == local.history(1, order="newest", cursor=1)
