@@ -6,6 +6,7 @@ FastAPI has a limit of its own (`max_body_size`), which answers in plain text; h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import Final
 
@@ -21,6 +22,30 @@ IDLE: Final = 60.0
 """Seconds in which something of a body must come."""
 _UPLOADS: Final = re.compile(r"/v1/sessions/[^/]+/knowledge\Z")
 """Where documents go, which wait on disk; a value of state called `knowledge` is held in memory as others are."""
+
+
+LINGER: Final = 5.0
+"""Seconds in which what comes of a refused body is thrown away."""
+
+
+def _lingering(receive: Receive, send: Send) -> Send:
+    """Answer at once, and end the connection when the body has come, or soon.
+
+    Ended at once, it is reset by what still comes, and clients that write first and read then never see the answer.
+    """
+
+    async def unhurried(message: Message) -> None:
+        if message["type"] != "http.response.body":
+            await send(message)
+            return
+        await send({**message, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while (await receive()).get("more_body", False):
+                    pass
+        await send({"type": "http.response.body", "body": b""})
+
+    return unhurried
 
 
 class BodyLimit:
@@ -40,11 +65,11 @@ class BodyLimit:
         detail = f"the body is larger than {limit:,} bytes, the most that is taken here"
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdecimal() and int(length) > limit:
-            # What comes is not read: the connection is of no use any more.
+            # The connection is of no use any more.
             response = problem_response(
                 Request(scope), 413, detail, kind=RequestTooLarge.__name__, headers={"Connection": "close"}
             )
-            await response(scope, receive, send)
+            await response(scope, receive, _lingering(receive, send))
             return
         seen, complete = 0, False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 
+import httpx
 import pytest
 
 from tests.support.gateway import GatewayProcess, a_session, answer_to, ask, made_key
@@ -35,6 +36,14 @@ def test_a_body_that_is_too_large_is_refused_whatever_its_headers_say(gateway: G
     # One that is escaped sixfold still is a message of the size that is allowed.
     allowed = b'{"message": "' + b"\\u0061" * 9_990 + b'"}'
     good(ask(gateway, "POST", path, key, content=allowed, headers={"Content-Type": "application/json"}), 202)
+
+
+async def test_who_sends_first_and_reads_then_sees_the_refusal(gateway: GatewayProcess, store: Server) -> None:
+    """The connection is not reset under a large body: httpx, as others, would say ReadError."""
+    headers = {"Authorization": f"Bearer {made_key(store)}"}
+    async with httpx.AsyncClient(trust_env=False, timeout=20, headers=headers) as client:
+        path = f"{gateway.url}/v1/sessions/{a_session()}/turns"
+        problem(await client.post(path, content=b"x" * 20_000_000), 413, "RequestTooLarge")
 
 
 @pytest.mark.parametrize(

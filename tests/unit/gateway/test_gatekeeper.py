@@ -21,14 +21,20 @@ async def no_body() -> Any:
     raise AssertionError("nothing is read")
 
 
-async def answered(app: Any, method: str, path: str, *headers: tuple[bytes, bytes]) -> list[Any]:
+async def gone() -> Any:
+    return {"type": "http.disconnect"}
+
+
+async def answered(
+    app: Any, method: str, path: str, *headers: tuple[bytes, bytes], receive: Any = no_body
+) -> list[Any]:
     """What an application sends for a request."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await app({"type": "http", "method": method, "path": path, "headers": headers}, no_body, send)
+    await app({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
     return sent
 
 
@@ -50,7 +56,7 @@ async def ok(scope: Scope, receive: Receive, send: Send) -> None:
 )
 async def test_only_documents_may_be_as_large_as_documents(path: str, status: int) -> None:
     """What else may be called `knowledge` is held in memory, however many ask at once."""
-    sent = await answered(BodyLimit(ok, 10, 1000), "PUT", path, (b"content-length", b"500"))
+    sent = await answered(BodyLimit(ok, 10, 1000), "PUT", path, (b"content-length", b"500"), receive=gone)
     assert sent[0]["status"] == status
 
 
