@@ -18,7 +18,7 @@ from benchmarks.scenarios import SCENARIOS
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("scenarios", "targets"),
-    [(["main", "slow", "streams", "history", "recovery", "claims"], 10), (["retrieval"], 1)],
+    [(["main", "slow", "streams", "gateway", "history", "recovery", "claims"], 10), (["retrieval"], 1)],
     ids=["turns", "retrieval"],
 )
 def test_the_short_benchmark_measures_everything(scenarios: list[str], targets: int) -> None:
@@ -31,7 +31,7 @@ def test_the_short_benchmark_measures_everything(scenarios: list[str], targets: 
 
 def test_no_scenario_is_left_out_above() -> None:
     """`make bench` runs all there are."""
-    assert list(SCENARIOS) == ["main", "slow", "streams", "history", "recovery", "claims", "retrieval"]
+    assert list(SCENARIOS) == ["main", "slow", "streams", "gateway", "history", "recovery", "claims", "retrieval"]
 
 
 def test_the_tables_come_as_the_document_has_them() -> None:
