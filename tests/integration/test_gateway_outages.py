@@ -33,6 +33,8 @@ def test_a_store_that_is_down_is_503_until_it_is_back(
     fleet.ready()
     with gateway.client() as http:
         assert good(http.get("/ready"))["workers"] == 1
+        with new_server.client() as store:
+            store.config_set("appendfsync", "always")  # what is acknowledged is to be there afterwards
         good(http.put("/v1/sessions/s/state/step", json={"value": 1}))
         new_server.kill()
         for method, path, body in (

@@ -89,6 +89,7 @@ def test_a_reader_holds_little_of_a_large_stream(fleet: Fleet, monkeypatch: pyte
             text = "x" * (300_000 if number <= 40 else 1)
             store.xadd(stream, {"type": "text_delta", "data": json.dumps({"text": text})}, id=f"1-{number}")
         store.xadd(stream, {"type": "ended", "data": "{}"}, id="1-1041")
+        store.expire(stream, 600)  # as the one that it stands for
     pages: list[int] = []
     read = ScriptRunner.read
 

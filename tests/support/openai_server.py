@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import re
-import select
+import selectors
 import struct
 import threading
 import time
@@ -99,7 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _wait_for_the_end(self, message: str) -> None:
         """Nothing more comes from this caller but the end of its connection."""
-        readable, _, _ = select.select([self.connection], [], [], 60)
+        with selectors.DefaultSelector() as selector:  # `select` takes no descriptor beyond 1,023
+            selector.register(self.connection, selectors.EVENT_READ)
+            readable = selector.select(60)
         if readable and not self.connection.recv(1):
             self.server.hung_up[message] = time.time()
         self.close_connection = True
