@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,15 @@ from tests.support.fleet import Fleet
 from tests.support.gateway import ALLOWED_PAGE, GatewayProcess, running_gateway
 from tests.support.servers import Server, running
 from tests.support.tokens import jwk_set, public_jwk
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _many_descriptors() -> None:
+    """Each fleet that a test makes leaves a client with its connections in this process: over 1,024 in a whole run."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @pytest.fixture(scope="session", autouse=True)
