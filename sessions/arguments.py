@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sessions.errors import BadRequest, InvalidMessage
@@ -99,6 +101,21 @@ def webhook_url(value: object) -> str:
             "receiver checks that with verify_webhook()"
         )
     return value
+
+
+def json_object(name: str, value: object) -> dict[str, Any]:
+    """A dict of JSON values, as JSON keeps it; an empty one for None.
+
+    Raises:
+        BadRequest: it is none.
+    """
+    try:
+        if value is not None and not isinstance(value, Mapping):
+            raise TypeError(f"not {type(value).__name__}")
+        plain: dict[str, Any] = json.loads(json.dumps(dict(value or {}), allow_nan=False, ensure_ascii=False).encode())
+    except (TypeError, ValueError) as error:
+        raise BadRequest(f"{name} must be a dict of JSON values: {error}") from error
+    return plain
 
 
 def encodes(text: str) -> bool:

@@ -47,8 +47,12 @@ class FleetClient(TurnClient):
         Raises:
             SessionOwnerError: the session, or one of its id that expired, belongs to another user.
         """
-        await self.check_owner(keys, user_id)
-        if user_id is not None and await self.turns.user(keys, part) not in (None, user_id):
+        if user_id is None:
+            await self.check_owner(keys, None)
+            return
+        await self.open()  # then both travel in one pipeline
+        _, whose = await asyncio.gather(self.check_owner(keys, user_id), self.turns.user(keys, part))
+        if whose not in (None, user_id):
             raise SessionOwnerError(f"turn {keys.public_id(part)!r} belongs to another user than {user_id!r}")
 
     async def owner_for(self, keys: SessionKeys, user_id: str | None) -> str | None:

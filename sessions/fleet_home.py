@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
@@ -28,6 +27,7 @@ from broker_config.embedded import EmbeddedServerError as ServerError
 from broker_config.embedded import prepare_home
 from broker_config.settings import Settings, variable
 from sessions.errors import EmbeddedServerError, FleetRunning
+from sessions.version import package_version
 
 _PROVIDER = re.compile(r"(_API_KEY|_API_TOKEN|_BASE_URL|_ENDPOINT)$|^(AWS|AZURE|GOOGLE|VERTEX)_")
 # The fleet's own business (`home`), of no consequence to a fleet that runs, or a part of its own (`imports`).
@@ -204,7 +204,7 @@ def fingerprint(settings: Settings) -> Fingerprint:
         "working directory": str(Path.cwd()),
         # Not sys.executable: `python` and `python3` of one environment are the same to a worker.
         "interpreter": f"{sys.prefix} {sys.version}",
-        "package version": _version(),
+        "package version": package_version(),
     }
     return {part: hashlib.sha256(text.encode()).hexdigest()[:16] for part, text in parts.items()}
 
@@ -226,10 +226,3 @@ def _module_stamp(name: str) -> float:
             with suppress(OSError):
                 return Path(folder, candidate).stat().st_mtime
     return 0.0
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("sessionfleet")
-    except importlib.metadata.PackageNotFoundError:
-        return "source tree"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from sessions.arguments import encodes, seconds, short_text, webhook_url
+from sessions.arguments import encodes, json_object, seconds, short_text, webhook_url
 from sessions.client import FleetClient
 from sessions.errors import BadRequest, CorruptRecord, InvalidTurnId
 from sessions.knowledge_requests import AddKnowledge, RemoveKnowledge, SearchKnowledge
@@ -98,7 +98,7 @@ async def submit(
         text=source.text,
         url=source.url,
         content_type=content_type,
-        metadata=_json_object("metadata", metadata),
+        metadata=json_object("metadata", metadata),
     )
     told = "" if webhook is None else webhook_url(webhook)
     await client.open()
@@ -154,7 +154,7 @@ async def search(
         collection=session.knowledge.collection,
         limit=limit,
         sources=None if sources is None else _names(sources),
-        filters=_json_object("filters", filters),
+        filters=json_object("filters", filters),
     )
     found: list[dict[str, Any]] = await session.client.retrieve(session.keys, request, timeout=timeout)
     return found
@@ -200,13 +200,3 @@ def _names(sources: Sequence[str]) -> tuple[str, ...]:
     if isinstance(sources, str) or not all(isinstance(name, str) and encodes(name) for name in sources):
         raise BadRequest(f"sources {sources!r}: give a list of the names of documents")
     return tuple(sources)
-
-
-def _json_object(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
-        if value is not None and not isinstance(value, Mapping):
-            raise TypeError(f"not {type(value).__name__}")
-        plain: dict[str, Any] = json.loads(json.dumps(dict(value or {}), allow_nan=False, ensure_ascii=False).encode())
-    except (TypeError, ValueError) as error:
-        raise BadRequest(f"{name} must be a dict of JSON values: {error}") from error
-    return plain

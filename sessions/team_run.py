@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,7 +11,7 @@ from sessions.client import Order, get_client
 from sessions.output import OutputType
 from sessions.protocol import AgentConfig, TeamSpec, TurnRequest
 from sessions.session import Session
-from sessions.store.keys import new_session_id, split_turn_id
+from sessions.store.keys import keyed_session_id, new_session_id, split_turn_id
 from sessions.team_result import TeamResult
 from sessions.turn import Turn
 
@@ -148,8 +147,7 @@ def _session_id(user_id: str | None, idempotency_key: str | None) -> str:
     """A new session for each run; for the same key the same one, since that is where its first use is known."""
     if idempotency_key is None:
         return f"team-{new_session_id()}"
-    key = f"{user_id or ''}\0{idempotency_key}"
-    return f"team-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    return f"team-{keyed_session_id(user_id or '', idempotency_key)}"
 
 
 def _session_of(run_id: str, user_id: str | None, tenant: str | None, settings: Settings | None) -> Session:

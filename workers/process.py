@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Coroutine
-from importlib.metadata import version
 from typing import Any, Final, TypeVar
 
 import psutil
@@ -32,6 +31,7 @@ from sessions.store.leases import LeaseStore
 from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
 from sessions.telemetry import get_logger
+from sessions.version import package_version
 from sessions.worker_info import WorkerInfo
 from workers.background import end_all
 from workers.engine import Engine
@@ -310,6 +310,6 @@ class TurnProcess:
             providers=registry.providers,
             hooks=tuple(sorted(registry.hooks)),
             default_model=s.model or "offline",
-            version=version("sessionfleet"),
+            version=package_version(),
             webhooks=webhooks_of(s),
         )

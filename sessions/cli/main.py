@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from broker_config.settings import SettingsError
 from sessions.cli import chat, dead, doctor, fleet, gateway, keys, knowledge, memory, turns, worker
 from sessions.cli.output import print_error
 from sessions.errors import SessionfleetError
+from sessions.version import package_version
 
 app = typer.Typer(
     name="sessionfleet",
@@ -39,7 +39,7 @@ app.command(context_settings=worker.PASS_ON)(worker.flower)
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        print(f"sessionfleet {version('sessionfleet')}")
+        print(f"sessionfleet {package_version()}")
         raise typer.Exit
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Final
 
 from fastapi import FastAPI
@@ -37,6 +36,7 @@ from sessions.gateway.routes import (
 from sessions.gateway.routes import sessions as sessions_routes
 from sessions.gateway.segments import DecodedPath
 from sessions.gateway.strict_json import Json
+from sessions.version import package_version
 
 _ABOUT: Final = """\
 Conversations with agents that outlive any process. A message is accepted for good, its turn runs on any worker of the
@@ -81,7 +81,7 @@ def create_app(
     settings = settings or load_settings()
     app = FastAPI(
         title="Sessionfleet",
-        version=version("sessionfleet"),
+        version=package_version(),
         description=_ABOUT,
         openapi_url="/openapi.json",
         docs_url=None,

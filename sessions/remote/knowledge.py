@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from broker_config.settings import Settings
-from sessions.arguments import seconds, short_text, webhook_url
+from sessions.arguments import json_object, seconds, short_text, webhook_url
 from sessions.errors import BadRequest, InvalidTurnId
 from sessions.operation import Operation
 from sessions.remote.address import segment
-from sessions.remote.wire import COLLECTION, reading
+from sessions.remote.wire import COLLECTION, only_given, reading
 from sessions.sources import Source, read_source
 from sessions.store.keys import split_turn_id
 
@@ -33,9 +33,9 @@ async def submit(
 ) -> Operation:
     """Have one document accepted; see `KnowledgeMethods.asubmit_knowledge`."""
     source = read_source(given, name, _largest())
-    fields = _given(
+    fields = only_given(
         name=source.name,
-        metadata=_json_object("metadata", metadata),
+        metadata=json_object("metadata", metadata) or None,
         scope=_scope(session, scope),
         content_type=content_type,
         webhook=None if webhook is None else webhook_url(webhook),
@@ -77,10 +77,10 @@ async def search(
 ) -> list[dict[str, Any]]:
     """Find passages; see `KnowledgeMethods.asearch_knowledge`."""
     config = session.knowledge
-    body = _given(
+    body = only_given(
         query=query,
         limit=limit,
-        filters=_json_object("filters", filters),
+        filters=json_object("filters", filters) or None,
         sources=None if sources is None else list(sources),
         scope=scope,
         bases=list(config.bases) or None,
@@ -93,7 +93,7 @@ async def search(
 
 async def list_sources(session: RemoteSession, scope: str | None) -> list[dict[str, Any]]:
     """List the documents of a scope; see `KnowledgeMethods.alist_knowledge`."""
-    told = await session.client.api("GET", "/knowledge", params=_given(scope=_scope(session, scope)))
+    told = await session.client.api("GET", "/knowledge", params=only_given(scope=_scope(session, scope)))
     with reading("documents"):
         return list(told["documents"])
 
@@ -101,13 +101,13 @@ async def list_sources(session: RemoteSession, scope: str | None) -> list[dict[s
 async def remove(session: RemoteSession, source: str, scope: str | None) -> int:
     """Remove one document; see `KnowledgeMethods.adelete_knowledge`."""
     path = f"/knowledge/{segment(source)}"
-    told = await session.client.api_or_none("DELETE", path, params=_given(scope=_scope(session, scope)))
+    told = await session.client.api_or_none("DELETE", path, params=only_given(scope=_scope(session, scope)))
     return 0 if told is None else int(told["chunks"])
 
 
 async def clear(session: RemoteSession, scope: str | None) -> int:
     """Remove all documents of a scope; see `KnowledgeMethods.aclear_knowledge`."""
-    told = await session.client.api("DELETE", "/knowledge", params=_given(scope=_scope(session, scope)))
+    told = await session.client.api("DELETE", "/knowledge", params=only_given(scope=_scope(session, scope)))
     with reading("receipt"):
         return int(told["chunks"])
 
@@ -135,19 +135,3 @@ def _largest() -> int:
     """Bytes; larger files are not read. The gateway may take less."""
     limit: int = Settings.model_fields["document_limit_bytes"].default
     return limit
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _json_object(name: str, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        raise BadRequest(f"{name} must be a dict of JSON values, not {type(value).__name__}")
-    try:
-        json.dumps(dict(value), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise BadRequest(f"{name} must be a dict of JSON values: {error}") from error
-    return dict(value)

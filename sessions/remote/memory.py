@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sessions.memory_calls import MemoryPage, ScopeName
 from sessions.memory_input import json_dict, memory_id_text, memory_kind, memory_text
 from sessions.remote.address import segment
-from sessions.remote.wire import reading
+from sessions.remote.wire import only_given, reading
 
 if TYPE_CHECKING:
     from sessions.remote.session import RemoteSession
@@ -30,7 +30,7 @@ async def add(
         "text": memory_text("text", text),
         "type": memory_kind(memory_type),
         "metadata": json_dict("metadata", {**json_dict("metadata", metadata), **more}),
-        **_given(scope=scope),
+        **only_given(scope=scope),
     }
     told = await session.client.api("POST", "/memory", json=body, repeatable=False)
     with reading("memory"):
@@ -44,7 +44,7 @@ async def delete(session: RemoteSession, memory_id: str) -> bool:
 
 async def clear(session: RemoteSession, memory_type: str | None, scope: ScopeName | None) -> int:
     """Forget a scope's memories; see `MemoryMethods.aclear_memory`."""
-    told = await session.client.api("DELETE", "/memory", params=_given(type=_kind(memory_type), scope=scope))
+    told = await session.client.api("DELETE", "/memory", params=only_given(type=_kind(memory_type), scope=scope))
     with reading("receipt"):
         return int(told["deleted"])
 
@@ -59,7 +59,7 @@ async def list_page(
     session: RemoteSession, limit: int, memory_type: str | None, scope: ScopeName | None, cursor: str | None
 ) -> MemoryPage:
     """A page of a scope's memories; see `MemoryMethods.alist_memory`."""
-    wanted = {"limit": limit, **_given(type=_kind(memory_type), scope=scope, cursor=cursor)}
+    wanted = {"limit": limit, **only_given(type=_kind(memory_type), scope=scope, cursor=cursor)}
     told = await session.client.api("GET", "/memory", params=wanted)
     with reading("memories"):
         return MemoryPage(_dated(told["memories"]), told["cursor"])
@@ -80,7 +80,7 @@ async def search(
     body = {
         "query": memory_text("query", query),
         "limit": limit,
-        **_given(type=_kind(memory_type), filters=wanted, scope=scope, min_score=min_score),
+        **only_given(type=_kind(memory_type), filters=wanted, scope=scope, min_score=min_score),
     }
     told = await session.client.api("POST", "/memory/search", json=body, within=timeout)
     with reading("memories"):
@@ -94,10 +94,6 @@ def _path(memory_id: str) -> str:
 def _kind(memory_type: str | None) -> str | None:
     """None for all kinds."""
     return None if memory_type in _ALL_KINDS else memory_kind(memory_type)
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _dated(memories: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,8 +6,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
 from typing import Any, Final
 
 import httpx
@@ -24,6 +22,7 @@ from sessions.errors import (
 from sessions.remote.address import Address
 from sessions.remote.exchange import Call, exchange
 from sessions.remote.network import Network, network
+from sessions.version import package_version
 
 _FIRST_SECONDS: Final = 5.0
 """A server that nobody has met is tried no longer than this: the address may be wrong."""
@@ -54,7 +53,7 @@ class RemoteServer:
     def sent(self, **more: str | None) -> httpx.Headers:
         """The headers of a request: ours (`idempotency_key` becomes Idempotency-Key), then those of the caller."""
         ours = {
-            "user_agent": _user_agent(),
+            "user_agent": f"sessionfleet/{package_version()}",
             "authorization": self.address.credentials,
             **more,
         }
@@ -175,11 +174,6 @@ class RemoteServer:
         if left <= 0:
             raise RemoteTimeout(f"{self.address} did not answer within {patience:g} s; it was not asked")
         return await self.exchange(call, left)
-
-
-@cache
-def _user_agent() -> str:
-    return f"sessionfleet/{version('sessionfleet')}"  # which reads a file
 
 
 def _json(response: httpx.Response) -> Any:

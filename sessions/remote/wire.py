@@ -19,6 +19,11 @@ GATEWAYS_CHOICE: Final = math.inf
 """A time that the caller does not name: the gateway's settings say it."""
 
 
+def only_given(**values: Any) -> dict[str, Any]:
+    """What is said of these: the gateway knows its own defaults."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def turn_body(order: Order) -> dict[str, Any]:
     """An order as the body of `POST /v1/sessions/{session}/turns`; what is not said is left out.
 

@@ -7,6 +7,7 @@ no id and a suffix can meet in one key.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -74,6 +75,11 @@ def valid_tenant(tenant: object) -> str:
 def new_session_id() -> str:
     """An id for a session that was given none: 128 random bits."""
     return str(uuid_utils.uuid4().hex)
+
+
+def keyed_session_id(*parts: str) -> str:
+    """An id for a session that is found again by these: whoever asks twice under one idempotency key means the same."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def new_turn_part() -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any, Final, Literal
 
 from fastapi import APIRouter, Request
@@ -17,7 +15,8 @@ from sessions.gateway.prefer import while_there
 from sessions.gateway.problems import responses
 from sessions.gateway.strict_json import StrictRoute
 from sessions.protocol import TurnStatus
-from sessions.store.keys import new_session_id
+from sessions.store.keys import keyed_session_id, new_session_id
+from sessions.version import package_version
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -93,13 +92,13 @@ _FAILURES: Final = responses(404, 409, 502, 504)
 @router.get("/agent/health", operation_id="default_agent_health", summary="Is the default agent there?", tags=["agent"])
 async def health() -> Health:
     """Alive; `/ready` says whether work can be done."""
-    return Health(version=version("sessionfleet"))
+    return Health(version=package_version())
 
 
 @router.get("/agent/{name:anything}/health", summary="Is an agent there?", tags=["agent"])
 async def agent_health(name: str) -> Health:
     """Alive. Whether there is an agent of this name is looked up when it is asked."""
-    return Health(version=version("sessionfleet"), agent=name)
+    return Health(version=package_version(), agent=name)
 
 
 @router.post("/agent/", include_in_schema=False)
@@ -133,4 +132,4 @@ def _session_for(user: str | None, agent: str, idempotency_key: str | None) -> s
     """A new session; for the same key the same one, since that is where its first use is known."""
     if idempotency_key is None:
         return new_session_id()
-    return hashlib.sha256(f"{user or ''}\0{canonical(agent)}\0{idempotency_key}".encode()).hexdigest()[:32]
+    return keyed_session_id(user or "", canonical(agent), idempotency_key)
