@@ -23,6 +23,7 @@ from rich.table import Table
 
 from broker_config.embedded import EmbeddedServerError
 from sessions import Agent, EventType, Session, SessionfleetError, Turn
+from sessions.printable import printable
 
 TURN_SECONDS = 600.0
 ANSWER_CHARS = 80
@@ -190,15 +191,15 @@ class Demo:
         return [line for line in lines if kind in (None, line["kind"]) and what.items() <= line.items()]
 
     def _check(self, held: bool, what: str) -> None:
-        self._console.print(f"   [green]✓[/] {escape(what)}" if held else f"   [red]✗ not so:[/] {escape(what)}")
+        self._console.print(f"   [green]✓[/] {shown(what)}" if held else f"   [red]✗ not so:[/] {shown(what)}")
         if not held:
             self.failures.append(what)
 
     def _say(self, line: str) -> None:
-        self._console.print(f"   · {escape(line)}")
+        self._console.print(f"   · {shown(line)}")
 
     def _tell(self, number: str, line: str) -> None:
-        self._console.print(f"\n[bold]{number}[/]  {escape(line)}")
+        self._console.print(f"\n[bold]{number}[/]  {shown(line)}")
 
     def print_table(self) -> None:
         """Which worker answered what."""
@@ -209,8 +210,13 @@ class Demo:
             resumed = "" if story.resumed_after is None else f"{story.resumed_after:.1f} s"
             began, ended = story.workers[0], story.workers[-1]
             cells = (story.title, story.message, began, ended, resumed, shortened(story.answer))
-            table.add_row(*map(escape, cells))
+            table.add_row(*map(shown, cells))
         self._console.print(table)
+
+
+def shown(text: str) -> str:
+    """A text as rich may print it, for a real model may answer with anything: no markup, no control sequences."""
+    return escape(printable(text))
 
 
 def shortened(text: str) -> str:
@@ -224,12 +230,12 @@ def main() -> int:
     parser.add_argument("--model", default="offline", help="provider:model; by default one that needs no key")
     model = parser.parse_args().model
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    console.print(f"[bold]Sessionfleet demo[/]: a server and two workers in a temporary home, model {escape(model)}")
+    console.print(f"[bold]Sessionfleet demo[/]: a server and two workers in a temporary home, model {shown(model)}")
     fleet = DemoFleet("demo_shop", {"DEMO_MODEL": model})
     try:
         demo = _play(model, fleet, console)
     except (DemoFailed, SessionfleetError, EmbeddedServerError) as error:
-        console.print(f"[red]the demo failed:[/] {escape(str(error))}")
+        console.print(f"[red]the demo failed:[/] {shown(str(error))}")
         return 1
     finally:
         left = fleet.close()

@@ -26,6 +26,7 @@ from sessions.fleet_home import (
     end_processes,
     fingerprint,
 )
+from sessions.printable import printable
 from sessions.supervisor import REPLACE
 from sessions.worker_process import SPAWN, child_environment, need, open_log
 
@@ -194,7 +195,7 @@ def _log(home: FleetHome) -> Path:
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    return printable("\n".join(log.read_text(errors="replace").split("\n")[-16:]).rstrip())
 
 
 @lru_cache(maxsize=4)
@@ -204,7 +205,7 @@ def _fingerprint_here(settings: Settings, _folder: Path) -> Fingerprint:
 
 
 def _say(line: str) -> None:
-    print(f"sessionfleet: {line}", file=sys.stderr)  # noqa: T201
+    print(f"sessionfleet: {printable(line)}", file=sys.stderr)  # noqa: T201
 
 
 @lru_cache(maxsize=16)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -13,7 +12,7 @@ import typer
 from broker_config.settings import load_settings
 from sessions.arguments import short_text
 from sessions.cli.fleet import AsJson
-from sessions.cli.output import ago, print_error, print_json, print_table
+from sessions.cli.output import ago, print_error, print_json, print_table, say
 from sessions.cli.store import with_store
 from sessions.errors import BadRequest
 from sessions.gateway.api_key import digest_of, expired, new_key
@@ -69,11 +68,11 @@ def create(
     if as_json:
         print_json({"key": key, **_shown(record, None)})
         return
-    print(key)
+    say(key)
     for field, value in _told(record).items():
-        print(f"{field:<8}  {value}", file=sys.stderr)
-    print("It is not shown again. Callers send it as `Authorization: Bearer <key>`.", file=sys.stderr)
-    print("A gateway that runs without authentication asks for keys from its next start on.", file=sys.stderr)
+        say(f"{field:<8}  {value}", stderr=True)
+    say("It is not shown again. Callers send it as `Authorization: Bearer <key>`.", stderr=True)
+    say("A gateway that runs without authentication asks for keys from its next start on.", stderr=True)
 
 
 @app.command("list")
@@ -84,7 +83,7 @@ def list_keys(as_json: AsJson = False) -> None:
         print_json([_shown(record, used) for record, used in found])
         return
     if not found:
-        print("there are no API keys; `sessionfleet keys api create` makes one")
+        say("there are no API keys; `sessionfleet keys api create` makes one")
         return
     now = time.time()
     rows = [
@@ -112,7 +111,7 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` s
     if not with_store(load_settings(), lambda client: ApiKeyStore(client).remove(key_id)):
         print_error(f"there is no API key {key_id!r}; `sessionfleet keys api list` shows those there are")
         raise typer.Exit(1)
-    print(f"API key {key_id} revoked")
+    say(f"API key {key_id} revoked")
 
 
 async def _add(store: ApiKeyStore, options: dict[str, Any]) -> tuple[str, ApiKeyRecord]:

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from sessions.agent import Agent
 from sessions.cli.interrupts import INTERRUPTED, heed_interrupts, interrupt_later
-from sessions.cli.output import print_error, terminal
+from sessions.cli.output import print_error, safe, say, terminal
 from sessions.errors import SessionBusy, TurnFailed
 from sessions.protocol import Event, EventType
 from sessions.session import Session
@@ -96,13 +95,13 @@ class Conversation:
                 self._note(note)
 
     def _write(self, text: str) -> None:
-        self._console.print(Text(text), end="")
+        self._console.print(safe(text), end="")
         if text:
             self._column = 0 if text.endswith("\n") else 1
 
     def _note(self, text: str) -> None:
         self._end_line()
-        self._console.print(Text(f"({text})", style="dim"))
+        self._console.print(safe(f"({text})", "dim"))
 
     def _end_line(self) -> None:
         if self._column:
@@ -128,12 +127,12 @@ def _note_of(event: Event) -> str | None:
 def _typed(session: str, agent: str) -> Iterator[str]:
     import readline  # noqa: F401, PLC0415 - gives input() its line editing; only when someone types
 
-    print(f"session {session!r}; /quit or Ctrl-D leaves, Ctrl-C cancels a running turn. {agent} listens.")
+    say(f"session {session!r}; /quit or Ctrl-D leaves, Ctrl-C cancels a running turn. {agent} listens.")
     while True:
         try:
             line = input("you> ").strip()
         except (EOFError, KeyboardInterrupt):
-            print()
+            say()
             return
         if line == "/quit":
             return

@@ -10,7 +10,7 @@ import typer
 
 from broker_config.settings import load_settings
 from sessions.cli.fleet import AsJson
-from sessions.cli.output import ago, print_json, print_table
+from sessions.cli.output import ago, print_json, print_table, say
 from sessions.cli.store import running_store, with_store
 from sessions.client import get_client
 from sessions.protocol import TurnStatus
@@ -28,7 +28,7 @@ def list_dead(as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(letter) for letter in found])
     elif not found:
-        print("no dead letters")
+        say("no dead letters")
     else:
         now = time.time()
         rows = [(letter.turn_id, letter.tenant, f"{ago(now - letter.since)} ago") for letter in found]
@@ -47,8 +47,8 @@ def retry(
     lane = SessionKeys.from_id(whose, session_id, client.settings.partitions)
     delivery, status = client.portal.call(client.deliver_again(lane, part))
     if status is TurnStatus.SUCCEEDED:
-        print(f"webhook {delivery!r} is delivered already")
+        say(f"webhook {delivery!r} is delivered already")
     elif status.final:
-        print(f"webhook {delivery!r}: on its way again; `sessionfleet turns show {delivery}` says how it fares")
+        say(f"webhook {delivery!r}: on its way again; `sessionfleet turns show {delivery}` says how it fares")
     else:
-        print(f"webhook {delivery!r} is on its way ({status})")
+        say(f"webhook {delivery!r} is on its way ({status})")

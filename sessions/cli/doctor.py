@@ -6,12 +6,11 @@ import asyncio
 from dataclasses import asdict
 
 import typer
-from rich.text import Text
 
 from broker_config.settings import load_settings
 from sessions.cli.checks import examine
 from sessions.cli.fleet import AsJson
-from sessions.cli.output import print_json, terminal
+from sessions.cli.output import print_json, print_styled
 from sessions.cli.verdicts import Check, Verdict
 
 _MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.BROKEN: ("✗", "red")}
@@ -29,9 +28,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _print(checks: list[Check]) -> None:
-    console = terminal()
     for check in checks:
         mark, style = _MARKS[check.verdict]
-        console.print(Text.assemble((mark, style), f" {check.name:<12} {check.says}"))
+        print_styled((mark, style), f" {check.name:<12} {check.says}")
         if check.advice:
-            console.print(Text(f"{'':15}→ {check.advice}", style="bold"))
+            print_styled((f"{'':15}→ {check.advice}", "bold"))

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from broker_config.embedded import EmbeddedServer
 from broker_config.settings import Settings, load_settings
-from sessions.cli.output import ago, print_fields, print_json, print_table, terminal
+from sessions.cli.output import ago, print_fields, print_json, print_styled, print_table, say
 from sessions.cli.store import running_store
 from sessions.fleet import stop_fleet
 from sessions.fleet_home import Fingerprint, FleetHome
@@ -45,13 +44,7 @@ def up(
     if port is not None:
         settings = settings.model_copy(update={"gateway_port": port})
     serves = gateway and _gateway_can_run(settings)
-    console = terminal()
-
-    def say(source: str, line: str) -> None:
-        style = "bold" if source == "fleet" else _STYLES[sum(source.encode()) % len(_STYLES)]
-        console.print(Text.assemble((f"{source:9}", style), "| ", line))
-
-    supervisor = Supervisor(settings, say, workers=workers, gateway=serves)
+    supervisor = Supervisor(settings, _say_in_colour, workers=workers, gateway=serves)
     supervisor.on_ready = lambda: _tell_next(supervisor, settings, gateway=gateway)
     raise typer.Exit(supervisor.run())
 
@@ -60,7 +53,7 @@ def down(home: Home = None) -> None:
     """Stop every process of a home: supervisor, workers and server. The data stays."""
     settings = _settings(home)
     for line in stop_fleet(settings.home) or [f"nothing runs in {str(FleetHome(settings.home).path)!r}"]:
-        print(line)
+        say(line)
 
 
 def workers(as_json: AsJson = False) -> None:
@@ -70,7 +63,7 @@ def workers(as_json: AsJson = False) -> None:
         print_json([{**w.model_dump(), "last_seen": seen.last_seen.get(w.id)} for w in seen.workers])
         return
     if not seen.workers:
-        print("no worker lives: start one with `sessionfleet up` or `sessionfleet worker`")
+        say("no worker lives: start one with `sessionfleet up` or `sessionfleet worker`")
         return
     now = time.time()
     rows = [
@@ -132,9 +125,14 @@ def _gateway_address(settings: Settings) -> str:
     return f"http://{settings.gateway_host}:{settings.gateway_port}" if settings.gateway_port else "see its own line"
 
 
+def _say_in_colour(source: str, line: str) -> None:
+    style = "bold" if source == "fleet" else _STYLES[sum(source.encode()) % len(_STYLES)]
+    print_styled((f"{source:9}", style), f"| {line}")
+
+
 def _say_to_log(source: str, line: str) -> None:
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-    print(f"{stamp} {source}: {line}", flush=True)
+    say(f"{stamp} {source}: {line}")
 
 
 def _fingerprint(text: str) -> Fingerprint:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker_config.settings import load_settings
-from sessions.cli.output import print_fields
+from sessions.cli.output import print_fields, say
 from sessions.errors import MissingExtra
 from sessions.telemetry import configure_logging
 from sessions.worker_process import missing_for_gateway
@@ -44,7 +44,7 @@ def gateway(
 
 def _tell(url: str, access: Access) -> None:
     for warning in access.warnings:
-        print(f"WARNING: {warning}", file=sys.stderr)
+        say(f"WARNING: {warning}", stderr=True)
     print_fields(
         {
             "gateway": url,

@@ -14,6 +14,7 @@ from sessions.cli.output import counted, terminal
 from sessions.errors import SessionfleetError
 from sessions.operation import Operation
 from sessions.operation import Progress as Step
+from sessions.printable import one_line
 from sessions.session import Session
 
 _SHOWN_NAME = 40
@@ -25,7 +26,7 @@ class Bar:
 
     def __init__(self, bars: Progress, name: str) -> None:
         self._bars = bars
-        self._id: TaskID = bars.add_task(name, total=None, told="waiting")
+        self._id: TaskID = bars.add_task(one_line(name), total=None, told="waiting")
         self._stage = ""
 
     def show(self, step: Step) -> None:

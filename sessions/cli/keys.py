@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from broker_config.encryption_keys import new_key
 from broker_config.settings import load_settings
 from broker_config.webhook_secrets import new_secret, secret_text
 from sessions.cli import api_keys
+from sessions.cli.output import say
 from sessions.cli.store import with_store
 from sessions.errors import BadRequest
 from sessions.sealing import KeyRing
@@ -31,7 +31,7 @@ app.add_typer(api_keys.app, name="api")
 def new(name: Annotated[str | None, typer.Argument(help="The key's id; default: the time.")] = None) -> None:
     """Print a new key, to be put in front of the others in SESSIONFLEET_ENCRYPTION_KEYS."""
     try:
-        print(new_key(name or f"k{datetime.now(UTC):%Y%m%d%H%M%S}"))
+        say(new_key(name or f"k{datetime.now(UTC):%Y%m%d%H%M%S}"))
     except ValueError as error:
         raise BadRequest(str(error)) from error
 
@@ -43,7 +43,7 @@ def webhook(
 ) -> None:
     """Print the secret with which a tenant's receivers check webhooks; it is derived from the deployment's first."""
     if new:
-        print(new_secret())
+        say(new_secret())
         return
     settings = load_settings()
     secrets = tenant_secrets(settings, settings.tenant if tenant is None else valid_tenant(tenant))
@@ -52,7 +52,7 @@ def webhook(
             "there is no secret to derive it from: `sessionfleet keys webhook --new` prints one; set it as "
             "SESSIONFLEET_WEBHOOK_SECRETS here and for the workers"
         )
-    print(secret_text(secrets[0]))
+    say(secret_text(secrets[0]))
 
 
 @app.command()
@@ -73,9 +73,9 @@ def reseal(
     done = with_store(
         settings, lambda client: Resealing(ScriptRunner(client), client, ring, settings.partitions).run(keys)
     )
-    print(f"{done.values} values are sealed anew, with the key {ring.ids[0]!r}")
+    say(f"{done.values} values are sealed anew, with the key {ring.ids[0]!r}")
     for _, why in sorted(done.closed.items()):
-        print(f"left as it is: {why}", file=sys.stderr)
+        say(f"left as it is: {why}", stderr=True)
     if done.closed:
         raise typer.Exit(1)
 

@@ -14,9 +14,10 @@ from broker_config.settings import Settings, load_settings
 from sessions.cli.fleet import AsJson
 from sessions.cli.ingest import bars, take_in
 from sessions.cli.interrupts import INTERRUPTED, heed_interrupts
-from sessions.cli.output import clock, counted, print_error, print_json, print_table, terminal
+from sessions.cli.output import clock, confirm, counted, print_error, print_json, print_styled, print_table, say
 from sessions.cli.store import running_store
 from sessions.errors import BadRequest, MissingExtra
+from sessions.printable import one_line
 from sessions.session import Session
 from sessions.worker_process import child_environment, missing_for_retrieval
 
@@ -64,7 +65,7 @@ def list_documents(
     if as_json:
         print_json(found)
     elif not found:
-        print("nothing was added; `sessionfleet knowledge add FILE` does that")
+        say("nothing was added; `sessionfleet knowledge add FILE` does that")
     else:
         columns = ("source", "kind", "pages", "chunks", "bytes", "added")
         rows = [[*(_cell(item.get(c)) for c in columns[:-1]), clock(item["added_ms"])] for item in found]
@@ -86,12 +87,12 @@ def search(
         print_json(found)
         return
     if not found:
-        print("nothing was found")
+        say("nothing was found")
     for place, item in enumerate(found, 1):
         where = [item["source"], f"page {item['page']}" if item["page"] else item["heading"]]
-        terminal().print(f"[bold]{place}. {_plain(', '.join(str(part) for part in where if part))}[/bold]")
+        print_styled((f"{place}. {', '.join(one_line(str(part)) for part in where if part)}", "bold"))
         text = " ".join(item["text"].split())
-        print(f"   {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}")
+        say(f"   {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}")
 
 
 @app.command()
@@ -101,7 +102,7 @@ def delete(source: str, session: InSession = None, base: InBase = None, user: Of
     if not chunks:
         print_error(f"there is no document {source!r}; `sessionfleet knowledge list` shows those there are")
         raise typer.Exit(1)
-    print(f"{source} removed ({counted(chunks, 'chunk')})")
+    say(f"{source} removed ({counted(chunks, 'chunk')})")
 
 
 @app.command()
@@ -114,8 +115,8 @@ def clear(
     """Remove all documents of a session, a base or a user."""
     target = _target(session, base, user)
     if not yes:
-        typer.confirm(f"Remove {counted(len(target.list_knowledge()), 'document')}?", abort=True)
-    print(f"{counted(target.clear_knowledge(), 'chunk')} removed")
+        confirm(f"Remove {counted(len(target.list_knowledge()), 'document')}?")
+    say(f"{counted(target.clear_knowledge(), 'chunk')} removed")
 
 
 @app.command("export")
@@ -176,7 +177,3 @@ def _json(text: str | None) -> dict[str, Any]:
 
 def _cell(value: object) -> object:
     return "-" if value is None else value
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")

@@ -11,7 +11,7 @@ import typer
 from broker_config.embedded import EmbeddedServerError
 from broker_config.settings import SettingsError
 from sessions.cli import chat, dead, doctor, fleet, gateway, keys, knowledge, memory, turns, worker
-from sessions.cli.output import print_error
+from sessions.cli.output import print_error, print_exception, say
 from sessions.errors import SessionfleetError
 from sessions.version import package_version
 
@@ -39,7 +39,7 @@ app.command(context_settings=worker.PASS_ON)(worker.flower)
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        print(f"sessionfleet {package_version()}")
+        say(f"sessionfleet {package_version()}")
         raise typer.Exit
 
 
@@ -52,6 +52,7 @@ def _options(
 
 def main() -> None:
     """Run a command. Our own errors are one line; with SESSIONFLEET_LOG_LEVEL=DEBUG, a traceback."""
+    sys.excepthook = print_exception
     try:
         app()
     except (SessionfleetError, SettingsError, EmbeddedServerError) as error:

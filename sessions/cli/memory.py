@@ -8,7 +8,7 @@ import typer
 
 from broker_config.settings import Settings, load_settings
 from sessions.cli.fleet import AsJson
-from sessions.cli.output import print_error, print_json, print_table
+from sessions.cli.output import confirm, print_error, print_json, print_table, say
 from sessions.cli.store import running_store
 from sessions.errors import BadRequest
 from sessions.memory import ScopeName
@@ -40,7 +40,7 @@ def list_memories(
         print_json({"memories": page.memories, "cursor": page.cursor})
         return
     if not page:
-        print("nothing is remembered; `sessionfleet memory add TEXT` does that")
+        say("nothing is remembered; `sessionfleet memory add TEXT` does that")
         return
     rows = [(m["id"], m["type"], f"{m['created_at'].astimezone():%Y-%m-%d %H:%M}", m["text"]) for m in page]
     print_table(("memory", "type", "created", "text"), rows, spare=("type", "created"), cut="text")
@@ -65,7 +65,7 @@ def search(
     if as_json:
         print_json(found)
     elif not found:
-        print("nothing was found")
+        say("nothing was found")
     else:
         rows = [(memory["id"], f"{memory['score']:.2f}", memory["scope"], memory["text"]) for memory in found]
         print_table(("memory", "score", "scope", "text"), rows, spare=("scope",), cut="text")
@@ -80,7 +80,7 @@ def add(
 ) -> None:
     """Remember a text; prints the memory's id."""
     target, scope = _target(session, user)
-    print(target.add_memory(text, memory_type, scope=scope))
+    say(target.add_memory(text, memory_type, scope=scope))
 
 
 @app.command()
@@ -90,7 +90,7 @@ def delete(memory_id: str, session: InSession = None, user: OfUser = None) -> No
     if not target.delete_memory(memory_id):
         print_error(f"there is no memory {memory_id!r}; `sessionfleet memory list` shows those there are")
         raise typer.Exit(1)
-    print(f"memory {memory_id} forgotten")
+    say(f"memory {memory_id} forgotten")
 
 
 @app.command()
@@ -104,9 +104,9 @@ def clear(
     target, scope = _target(session, user)
     if not yes:
         whose = f"user {user!r}" if scope == "user" else f"session {session!r}"
-        typer.confirm(f"Forget what is remembered of {whose}?", abort=True)
+        confirm(f"Forget what is remembered of {whose}?")
     forgotten = target.clear_memory(memory_type, scope=scope)
-    print("1 memory forgotten" if forgotten == 1 else f"{forgotten} memories forgotten")
+    say("1 memory forgotten" if forgotten == 1 else f"{forgotten} memories forgotten")
 
 
 def _target(session: str | None, user: str | None, settings: Settings | None = None) -> tuple[Session, ScopeName]:

@@ -1,15 +1,25 @@
-"""How commands speak: tables for people, JSON for programs, errors in one line."""
+"""How commands speak: lines and tables for people, JSON for programs, errors in one line.
+
+Every command prints through this module and nowhere else, because the texts of messages, answers, memories and
+documents come from strangers: what a terminal would obey is shown as an escape, and nothing is read as rich's markup.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import TracebackType
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from sessions.printable import one_line, printable, printable_json
 
 _UNLIMITED = 100_000
 # A column's least width, with the space behind it, in a terminal that is too narrow for the ids.
@@ -23,9 +33,19 @@ def terminal(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
+def say(text: str = "", *, stderr: bool = False) -> None:
+    """A line, or several, without style."""
+    print(printable(text), file=sys.stderr if stderr else sys.stdout, flush=True)
+
+
+def print_styled(*parts: str | tuple[str, str]) -> None:
+    """A line made of texts; one with a style of rich's is given as (text, style)."""
+    terminal().print(Text.assemble(*(safe(part) if isinstance(part, str) else safe(*part) for part in parts)))
+
+
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """One JSON document on stdout; a program that parses it gets every text exactly as it is stored."""
+    print(printable_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
 def print_table(
@@ -39,6 +59,7 @@ def print_table(
         spare: where the terminal is too narrow these are left out, in this order; then the others are folded.
         cut: a column that is shortened to one line instead.
     """
+    rows = [[printable(str(cell)) for cell in row] for row in rows]  # escapes are wider than what they stand for
     console, names = terminal(), list(columns)
     room = console.width if console.is_terminal else _UNLIMITED
     for name in spare:
@@ -54,7 +75,7 @@ def print_table(
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=name == columns[0])
     for row in rows:
-        table.add_row(*(escaped(cell) for name, cell in zip(columns, row, strict=True) if name in names))
+        table.add_row(*(safe(str(cell)) for name, cell in zip(columns, row, strict=True) if name in names))
     console.print(table)
 
 
@@ -79,25 +100,35 @@ def print_fields(fields: Mapping[str, object]) -> None:
         width = max(map(len, fields))
         for name, value in fields.items():
             if value is not None:
-                print(f"{name:<{width}}  {value}")
+                print(f"{name:<{width}}  {one_line(str(value))}")
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in fields.items():
         if value is not None:
-            table.add_row(name, escaped(value))
+            table.add_row(name, safe(str(value)))
     console.print(table)
 
 
 def print_error(message: str) -> None:
     """A clear line for people, on stderr."""
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}", stderr=True)
 
 
-def escaped(cell: object) -> str:
-    """A text that rich must not read as markup."""
-    return str(cell).replace("[", "\\[")
+def print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The traceback of an error that is not ours: it may quote a text from elsewhere. For `sys.excepthook`."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip(), stderr=True)
+
+
+def confirm(question: str) -> None:
+    """Ask a person; anything but a yes ends the command."""
+    typer.confirm(printable(question), abort=True)
+
+
+def safe(text: str, style: str = "") -> Text:
+    """A text as rich may print it."""
+    return Text(printable(text), style=style)
 
 
 def counted(number: int, what: str) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from broker_config.settings import load_settings
 from sessions.cli.fleet import AsJson
-from sessions.cli.output import ago, clock, print_fields, print_json, print_table
+from sessions.cli.output import ago, clock, print_fields, print_json, print_table, say
 from sessions.cli.store import running_store, with_store
 from sessions.client import get_client
 from sessions.deliveries import newest_delivery
@@ -69,7 +69,7 @@ def list_turns(session_id: str, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     elif not found:
-        print(f"session {session_id!r} has no turns (their records expire after SESSIONFLEET_RESULT_TTL)")
+        say(f"session {session_id!r} has no turns (their records expire after SESSIONFLEET_RESULT_TTL)")
     else:
         columns = ("turn", "status", "attempt", "worker", "accepted", "message")
         rows = [
@@ -82,7 +82,7 @@ def list_turns(session_id: str, as_json: AsJson = False) -> None:
 def cancel(turn_id: str) -> None:
     """Cancel a turn: one that waits ends at once, a running one is stopped at its worker."""
     status = _turn(turn_id).cancel()
-    print(f"turn {turn_id!r}: {status}" + ("" if status.final else ", its worker was told to stop"))
+    say(f"turn {turn_id!r}: {status}" + ("" if status.final else ", its worker was told to stop"))
 
 
 Args = Annotated[str | None, typer.Option(help="Other arguments for the tool, as a JSON object.")]
@@ -92,21 +92,21 @@ Args = Annotated[str | None, typer.Option(help="Other arguments for the tool, as
 def approve(turn_id: str, call_id: str, args: Args = None) -> None:
     """Let a call run that a turn waits for (`turns show ID` lists them)."""
     _turn(turn_id).approve(call_id, args=None if args is None else _json("--args", args))
-    print(f"call {call_id!r} of turn {turn_id!r}: approved")
+    say(f"call {call_id!r} of turn {turn_id!r}: approved")
 
 
 @app.command()
 def deny(turn_id: str, call_id: str, reason: str = "") -> None:
     """Refuse a call that a turn waits for; the model is told so, with the reason."""
     _turn(turn_id).deny(call_id, reason)
-    print(f"call {call_id!r} of turn {turn_id!r}: denied")
+    say(f"call {call_id!r} of turn {turn_id!r}: denied")
 
 
 @app.command()
 def provide(turn_id: str, call_id: str, result: str) -> None:
     """Bring the result of a call that a turn waits for, as JSON (a text needs its quotes)."""
     _turn(turn_id).provide(call_id, _json("the result", result))
-    print(f"call {call_id!r} of turn {turn_id!r}: provided")
+    say(f"call {call_id!r} of turn {turn_id!r}: provided")
 
 
 def _turn(turn_id: str) -> Turn:

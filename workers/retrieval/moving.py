@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker_config.settings import Settings, load_settings
-from sessions.cli.output import counted, print_error
+from sessions.cli.output import counted, print_error, say
 from sessions.errors import BadRequest, SessionfleetError
 from workers.retrieval.index.factory import FOLDER, open_index
 from workers.retrieval.ports import KnowledgeIndex
@@ -82,7 +82,7 @@ def main() -> int:
     """Run `export FILE` or `import FILE`; the exit status."""
     command, file = sys.argv[1:]
     try:
-        sys.stdout.write(asyncio.run(_COMMANDS[command](Path(file), load_settings())) + "\n")
+        say(asyncio.run(_COMMANDS[command](Path(file), load_settings())))
     except (SessionfleetError, OSError) as error:
         print_error(str(error))
         return 1
