@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import psutil
@@ -37,10 +37,12 @@ from workers.background import end_all
 from workers.engine import Engine
 from workers.engine.registry import Registry
 from workers.execution import Execution
+from workers.exit_deadline import ExitDeadline
 from workers.extraction import FactExtraction
 from workers.heartbeat import Heartbeat
 from workers.held import Stop
 from workers.losses import Losses
+from workers.open_work import OpenWork
 from workers.rescuer import Rescuer
 from workers.retrieval_role import RetrievalRole
 from workers.team_runner import TeamRunner
@@ -50,9 +52,11 @@ from workers.turn_states import TurnStates
 from workers.webhook_delivery import WebhookDelivery
 
 T = TypeVar("T")
+Start = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
 _log = get_logger(__name__)
 _SAY_EVERY: Final = 1.0
 _CLEAN_UP: Final = 5.0
+_EXIT_MARGIN: Final = 4.0
 
 
 class TurnProcess:
@@ -66,15 +70,19 @@ class TurnProcess:
         self._thread = threading.Thread(target=self._loop.run_forever, name="sessionfleet-turns", daemon=True)
         self._consumed: dict[str, int] = {}
         self._background: list[asyncio.Task[None]] = []
-        self._unwoken: set[asyncio.Task[Drained]] = set()
+        self._work = OpenWork()
+        self._deadline: ExitDeadline | None = None
         self._drained: asyncio.Task[None] | None = None
         self._started = time.time()
         self._registry = Registry()
         self.retrieval = RetrievalRole(settings)
         self._thread.start()
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
+    def call(self, work: Coroutine[Any, Any, T], start: Start | None = None) -> T:
         """Run a coroutine on the loop and wait for it, from another thread.
+
+        Args:
+            start: makes the task on the loop; the loop's own `create_task` by default.
 
         What `run_coroutine_threadsafe` makes for that, two futures and a condition, is 2 kB more for each waiting slot.
         """
@@ -82,11 +90,11 @@ class TurnProcess:
         done = threading.Lock()
         done.acquire()
 
-        def start() -> None:
-            tasks.append(self._loop.create_task(work))
+        def begin() -> None:
+            tasks.append((start or self._loop.create_task)(work))
             tasks[0].add_done_callback(lambda _: done.release())
 
-        self._loop.call_soon_threadsafe(start)
+        self._loop.call_soon_threadsafe(begin)
         done.acquire()
         return tasks[0].result()
 
@@ -175,7 +183,18 @@ class TurnProcess:
 
     def begin_drain(self) -> None:
         """Begin nothing more; let running turns end or hand them over. Returns at once, may be called twice."""
+        if self._deadline is None:
+            self._deadline = ExitDeadline(self._longest_stop, self._not_ended)
         self._loop.call_soon_threadsafe(self._start_drain)
+
+    @property
+    def _longest_stop(self) -> float:
+        """Seconds after which a worker that was told to stop exits, whatever still runs."""
+        s = self.settings
+        return s.shutdown_grace + s.tool_grace + 2 * _CLEAN_UP + _EXIT_MARGIN
+
+    def _not_ended(self) -> dict[str, Any]:
+        return {"worker": self.name, "turns": [held.turn_id for held in self._heartbeat.held]}
 
     def _start_drain(self) -> None:
         if self._drained is None:
@@ -194,7 +213,8 @@ class TurnProcess:
             self._stop_between_tools()
         for held in self._heartbeat.held:
             held.abort(Stop.HANDOVER)
-        await self._ended_within(_CLEAN_UP)
+        if not await self._ended_within(_CLEAN_UP):
+            await self._work.cancel(_CLEAN_UP)
 
     def _stop_between_tools(self) -> None:
         for held in self._heartbeat.held:
@@ -203,19 +223,16 @@ class TurnProcess:
                 held.abort(Stop.HANDOVER)
 
     async def _ended_within(self, seconds: float) -> bool:
-        try:
-            await asyncio.wait_for(self._heartbeat.idle.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
+        """Whether all sessions' coroutines ended. A turn that gave its lease back may still write effects."""
+        return await self._work.ended_within(seconds)
 
     def stop(self) -> None:
         """Drain, say goodbye, and give everything back."""
         self.begin_drain()
         self.call(self._finish())
         self._heartbeat.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=_CLEAN_UP)
+        # The loop goes on until the process ends: a slot may still take a wake-up from the pool's own queue, and its
+        # thread would wait for ever on a loop that stands.
         _log.info("worker_stopped", worker=self.name, turns=self._runner.turns_done)
 
     async def _finish(self) -> None:
@@ -235,7 +252,10 @@ class TurnProcess:
         """Run a session's turns, from a slot's thread, which waits for them."""
         if accepted_ms > self._consumed.get(queue, 0):
             self._consumed[queue] = accepted_ms
-        return self.call(self._run_session(ref))
+        try:
+            return self.call(self._run_session(ref), self._work.start)
+        except asyncio.CancelledError:
+            return Drained(0, "cut short")  # the worker stops, and this did not end in time
 
     async def _run_session(self, ref: str) -> Drained:
         if self._runner.draining:
@@ -253,11 +273,9 @@ class TurnProcess:
         """
         if queue not in self.queues:
             return True
-        if len(self._heartbeat.held) + len(self._unwoken) >= self.settings.concurrency:
+        if len(self._work) >= self.settings.concurrency:
             return False
-        task = self._loop.create_task(self._run_session(ref))
-        self._unwoken.add(task)
-        task.add_done_callback(self._unwoken.discard)
+        self._work.start(self._run_session(ref))
         return True
 
     def cancel(self, ref: str, part: str) -> bool:

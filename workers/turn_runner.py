@@ -83,12 +83,10 @@ class TurnRunner:
         """Run the session's turns until its mailbox is empty, or others should come first."""
         keys = SessionKeys.from_ref(ref, self._settings.partitions)
         turns = 0
-        while True:
+        while not self.draining:
             held = await self._begin(keys)
             if isinstance(held, Effects):
                 await self._states.apply(keys, held.entries)
-                if self.draining:
-                    return Drained(turns, "draining")
                 continue
             if isinstance(held, NotBegun):
                 return Drained(turns, held.value if turns == 0 else "done")
@@ -102,6 +100,7 @@ class TurnRunner:
             turns += held.served
             if not held.effects:
                 return Drained(turns, why)
+        return Drained(turns, "draining")  # the wake-up index has the session: another worker applies the effects
 
     async def _run_all(self, held: HeldTurn) -> str:
         while True:

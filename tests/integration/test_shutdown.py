@@ -5,9 +5,11 @@ One worker is stopped with all kinds of turns in flight; each test looks at one 
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -153,3 +155,25 @@ def test_a_second_worker_of_one_name_says_so(new_fleet: Callable[..., Fleet]) ->
     second = fleet.start("twin")
     wait_until(lambda: "worker_name_taken" in second.log, description="the second worker warns", timeout=40)
     assert "-n NAME@%h" in second.log
+
+
+def test_a_worker_whose_turns_leave_effects_exits_by_itself(tmp_path: Path) -> None:
+    """A turn's slot goes on after its lease, to apply the effects. The process waits for it, and then it ends."""
+    with running(Server(tmp_path / "server")) as server, server.client() as store:
+        fleet = Fleet(tmp_path / "fleet", server)
+        try:
+            worker = fleet.start("busy")
+            fleet.ready()
+            for number in range(60):
+                agent = fleet.session(f"s-{number % 20}", user_id="ann").Agent("A", tools=["tally"])
+                agent.submit(f'SLEEP {0.05 * (number % 9)}\nCALL tally({{"key": "user:n"}})')
+            fleet.noted("tally", 20)
+            worker.signal(signal.SIGTERM)
+            # Slow writes: turns end while the worker stops, and the effects are still to be written.
+            for _ in range(10):
+                store.execute_command("CLIENT PAUSE", 150, "WRITE")
+                time.sleep(0.2)
+            worker.process.wait(timeout=30)  # type: ignore[union-attr]
+            assert worker.process.returncode == 0  # type: ignore[union-attr]
+        finally:
+            fleet.close()
