@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 from celery import Celery
 
 from broker_config.celery_options import celery_options, queues
 from broker_config.embedded import resolved
 from broker_config.settings import load_settings
 from workers.step import TurnsStep
+
+# Flower's own list of tasks has neither the session nor how its turns ended. It reads this before its command line, so
+# `celery -A workers flower` and `sessionfleet flower` show the same.
+os.environ.setdefault("FLOWER_TASKS_COLUMNS", "args,state,result,exception,received,runtime,worker,uuid")
 
 settings = resolved(load_settings())
 

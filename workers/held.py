@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sessions.protocol import OperationSpec
+from sessions.protocol import OperationSpec, TurnStatus
 from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
 from workers.engine.ports import RunState
@@ -43,6 +44,7 @@ class HeldTurn:
         self._out_of_reach = False
         self.since = time.monotonic()
         self.served = 0
+        self.ended: Counter[TurnStatus] = Counter()  # the turns that ended under this lease
         self.effects = False  # the last commit left effects to apply in other slots
         self._start(begun)
 
@@ -57,6 +59,7 @@ class HeldTurn:
         self.delegations: Delegations | None = None  # the agents that this turn asks
         self.operation: OperationSpec | None = None  # a piece of work for the retrieval role
         self.task: asyncio.Task[Any] | None = None
+        self.about: dict[str, Any] = {}  # its agent and model, for the log
 
     def over(self) -> None:
         """Nothing of it runs any more: part with what refers back to it.

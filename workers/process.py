@@ -179,6 +179,7 @@ class TurnProcess:
             losses=losses,
             heartbeat=self._heartbeat,
             wake=self._wake,
+            model_of=lambda agent: self._registry.own_model(agent) or s.model or "offline",
         )
 
     def begin_drain(self) -> None:

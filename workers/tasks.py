@@ -6,17 +6,41 @@ from typing import Any
 
 from celery import Task
 
-from sessions.protocol import TASK_NAME
+from sessions.protocol import TASK_NAME, TurnStatus
 from workers.celery import app
 from workers.step import turns_of
+from workers.turn_runner import Drained
 
 
-@app.task(name=TASK_NAME, bind=True, ignore_result=True, Request="workers.wake_request:WakeRequest")  # type: ignore[untyped-decorator]
+class TurnsFailed(Exception):
+    """Turns of a wake-up failed. Nothing is done about it: they have ended, and their callers have the errors.
+
+    It is raised for Celery's sake, whose events, and so Flower, would call the task a success otherwise.
+    """
+
+
+@app.task(  # type: ignore[untyped-decorator]
+    name=TASK_NAME,
+    bind=True,
+    ignore_result=True,
+    throws=(TurnsFailed,),  # expected: our own log has said it, Celery's need not
+    Request="workers.wake_request:WakeRequest",
+)
 def run_session(self: Task, ref: str, accepted_ms: int) -> dict[str, Any]:
     """Run the turns of a session that are due; holds the slot meanwhile.
 
-    What it returns is what Flower shows: how many turns ran, never a message's text.
+    What it returns or raises is what Flower shows: how many turns ran and how they ended, never a message's text.
+
+    Raises:
+        TurnsFailed: of the turns that ended, at least one failed.
     """
     queue = (self.request.delivery_info or {}).get("routing_key") or "turns"
-    drained = turns_of(self.app).run_session(ref, accepted_ms, queue)
-    return {"session": ref, "turns": drained.turns, "end": drained.why}
+    shown = _shown(ref, turns_of(self.app).run_session(ref, accepted_ms, queue))
+    if TurnStatus.FAILED.value in shown:
+        raise TurnsFailed(shown)
+    return shown
+
+
+def _shown(ref: str, drained: Drained) -> dict[str, Any]:
+    ended = {status.value: number for status, number in drained.ended.items()}
+    return {"session": ref, "turns": drained.turns, **ended, "end": drained.why}

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import uuid_utils
@@ -23,7 +24,6 @@ from sessions.protocol import EventType, TurnStatus
 from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import CancelFirst, Effects, Ending, LeaseStore, NotBegun
-from sessions.telemetry import get_logger
 from workers.engine.ports import LeaseLost
 from workers.engine.spending import spent
 from workers.execution import Execution
@@ -33,10 +33,10 @@ from workers.journal import persist
 from workers.losses import Losses
 from workers.outcomes import Crowded, Later, Left, Outcome, Parked, Retry
 from workers.team_runner import Pause, TeamRunner
+from workers.turn_log import turn_ended, turn_left, turn_over, turn_started
 from workers.turn_states import TurnStates
 
 Wake = Callable[[str, int, str], Awaitable[bool]]
-_log = get_logger(__name__)
 _NEIGHBOUR_PAUSE: Final = 0.5
 _BEGIN_PATIENCE: Final = 60.0
 
@@ -47,6 +47,7 @@ class Drained:
 
     turns: int
     why: str
+    ended: Counter[TurnStatus] = field(default_factory=Counter)
 
 
 class TurnRunner:
@@ -63,6 +64,7 @@ class TurnRunner:
         losses: Losses,
         heartbeat: Heartbeat,
         wake: Wake,
+        model_of: Callable[[str], str],
     ) -> None:
         self._settings = settings
         self._leases = leases
@@ -72,6 +74,7 @@ class TurnRunner:
         self._losses = losses
         self._heartbeat = heartbeat
         self._wake = wake
+        self._model_of = model_of
         self._last_attempt: str | None = None  # nonce of the one turn on its last attempt that runs here (R8)
         self._afterwards: set[asyncio.Task[None]] = set()
         self.draining = False
@@ -82,25 +85,28 @@ class TurnRunner:
     async def drain(self, ref: str) -> Drained:
         """Run the session's turns until its mailbox is empty, or others should come first."""
         keys = SessionKeys.from_ref(ref, self._settings.partitions)
-        turns = 0
+        turns, ended = 0, Counter[TurnStatus]()
         while not self.draining:
             held = await self._begin(keys)
             if isinstance(held, Effects):
                 await self._states.apply(keys, held.entries)
                 continue
             if isinstance(held, NotBegun):
-                return Drained(turns, held.value if turns == 0 else "done")
+                return Drained(turns, held.value if turns == 0 else "done", ended)
             self._heartbeat.hold(held)
             try:
                 why = await self._run_all(held)
             finally:
                 self._heartbeat.let_go(held)
                 held.over()
+                turn_over()
                 self._free_last_attempt(held)
             turns += held.served
+            ended += held.ended
             if not held.effects:
-                return Drained(turns, why)
-        return Drained(turns, "draining")  # the wake-up index has the session: another worker applies the effects
+                return Drained(turns, why, ended)
+        # The wake-up index has the session: another worker applies the effects.
+        return Drained(turns, "draining", ended)
 
     async def _run_all(self, held: HeldTurn) -> str:
         while True:
@@ -109,11 +115,12 @@ class TurnRunner:
                     held, "handover", _NEIGHBOUR_PAUSE, EventType.HANDED_OVER, {"why": "last attempt"}
                 )
                 return "last"
+            turn_started(held, self._model_of)
             outcome = await self._execution.outcome(held)
             following = await self._conclude(held, outcome)
             held.served += isinstance(outcome, Ending) and not held.state.steered
             if following is None:
-                return outcome.value if isinstance(outcome, Left) else "done"
+                return _word(outcome)
 
     async def _begin(self, keys: SessionKeys) -> HeldTurn | NotBegun | Effects:
         nonce, until = uuid_utils.uuid4().hex, time.monotonic() + _BEGIN_PATIENCE
@@ -181,7 +188,7 @@ class TurnRunner:
         except LeaseLost:
             self._losses.lost(held)
             return None
-        _log.info("turn_waits", turn=held.turn_id, tools=[ask.tool for ask in parked.asks])
+        turn_left(held, TurnStatus.WAITING, "asks", tools=[ask.tool for ask in parked.asks])
         if wake is not None:
             await self._wake(held.keys.ref, wake[1], wake[0])
         return None
@@ -206,6 +213,8 @@ class TurnRunner:
             held.go_on_steered()
             return held
         self.turns_done += 1
+        held.ended[done.status] += 1
+        turn_ended(held, done.status, ending)
         self._tell_run(held)
         if done.wake is not None:
             await self._wake(held.keys.ref, done.wake[1], done.wake[0])
@@ -239,5 +248,19 @@ class TurnRunner:
         except LeaseLost:
             self._losses.lost(held)
             return
+        turn_left(held, TurnStatus.WAITING if why == "tasks" else TurnStatus.QUEUED, why, pause=pause)
         if wake is not None:
             await self._wake(held.keys.ref, wake[1], wake[0])
+
+
+def _word(outcome: Outcome) -> str:
+    """What Flower shows of a wake-up whose last turn came to this."""
+    match outcome:
+        case Ending():
+            return "done"
+        case Left():
+            return outcome.value
+        case Parked() | Pause():
+            return TurnStatus.WAITING.value
+        case Retry() | Later() | Crowded():
+            return "later"

@@ -61,10 +61,7 @@ def flower(context: typer.Context) -> None:
     need("flower")
     # Flower has no login of its own by default, so it is not for the network unless someone says so.
     local = [] if any(arg.startswith("--address") for arg in context.args) else ["--address=127.0.0.1"]
-    # Its own list of tasks has neither the session nor how many turns ran.
-    columns = "--tasks_columns=args,state,result,received,runtime,worker,uuid"
-    own = [] if any(arg.startswith("--tasks") for arg in context.args) else [columns]
-    command = [sys.executable, "-m", "celery", "-A", "workers", "flower", *local, *own, *context.args]
+    command = [sys.executable, "-m", "celery", "-A", "workers", "flower", *local, *context.args]
     _become(command, running_store(load_settings()))
 
 

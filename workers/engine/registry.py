@@ -107,6 +107,11 @@ class Registry:
             for attribute in _attributes(module):
                 self._take(attribute)
 
+    def own_model(self, agent: str) -> str | None:
+        """The model of a registered agent; None for other agents, and for one that has none of its own."""
+        model = self._agents[agent].model if agent in self._agents else None
+        return f"{model.system}:{model.model_name}" if isinstance(model, Model) else model
+
     def add_tool(self, function: Callable[..., Any]) -> None:
         """Take a function marked `@tool`.
 
