@@ -115,7 +115,8 @@ class TurnRunner:
                     held, "handover", _NEIGHBOUR_PAUSE, EventType.HANDED_OVER, {"why": "last attempt"}
                 )
                 return "last"
-            turn_started(held, self._model_of)
+            if not held.state.steered:  # then the same attempt goes on
+                turn_started(held, self._model_of)
             outcome = await self._execution.outcome(held)
             following = await self._conclude(held, outcome)
             held.served += isinstance(outcome, Ending) and not held.state.steered
