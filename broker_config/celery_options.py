@@ -11,6 +11,7 @@ from typing import Any
 
 from kombu.entity import Queue
 
+from broker_config.broker_transport import transport_for
 from broker_config.redis_clients import store_url
 from broker_config.settings import Settings
 
@@ -36,6 +37,7 @@ def celery_options(settings: Settings) -> dict[str, Any]:
     url = broker_url(settings)
     options: dict[str, Any] = {
         "broker_url": url,
+        "broker_transport": transport_for(url),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {

@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from broker_config.settings import Settings, SettingsError
+from broker_config.temporary_refusals import async_connection_class, connection_class
 
 AsyncStore = Any  # redis.asyncio.Redis or RedisCluster, whose stubs do not agree on what is awaitable
 
@@ -59,7 +60,12 @@ def async_store(settings: Settings, *, name: str = "sessionfleet") -> AsyncStore
     if settings.redis_cluster:
         return redis.asyncio.RedisCluster.from_url(url, **_options(settings, name))
     pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url, max_connections=_MAX_CONNECTIONS, timeout=30.0, retry=retry, **_options(settings, name)
+        url,
+        connection_class=async_connection_class(url),
+        max_connections=_MAX_CONNECTIONS,
+        timeout=30.0,
+        retry=retry,
+        **_options(settings, name),
     )
     return redis.asyncio.Redis.from_pool(pool)  # `aclose` then closes the pool too
 
@@ -78,4 +84,4 @@ def sync_store(
     if settings.redis_cluster:
         return redis.RedisCluster.from_url(url, **options)
     backoff = ExponentialBackoff(cap=0.25, base=0.02) if tries else NoBackoff()
-    return redis.Redis.from_url(url, retry=Retry(backoff, tries), **options)
+    return redis.Redis.from_url(url, connection_class=connection_class(url), retry=Retry(backoff, tries), **options)

@@ -34,6 +34,8 @@ def run_session(self: Task, ref: str, accepted_ms: int) -> dict[str, Any]:
     Raises:
         TurnsFailed: of the turns that ended, at least one failed.
     """
+    if not isinstance(ref, str) or not isinstance(accepted_ms, int):
+        raise TypeError(f"a wake-up is a session's key and a time in ms, not {ref!r:.100} and {accepted_ms!r:.100}")
     queue = (self.request.delivery_info or {}).get("routing_key") or "turns"
     shown = _shown(ref, turns_of(self.app).run_session(ref, accepted_ms, queue))
     if TurnStatus.FAILED.value in shown:

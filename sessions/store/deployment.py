@@ -7,10 +7,11 @@ from typing import Any
 
 from broker_config.settings import Settings
 from sessions.errors import PartitionMismatch, StoreUnavailable, StoreUnsupported
-from sessions.store.keys import PARTITION_COUNT
+from sessions.store.keys import PARTITION_COUNT, PROBE
 from sessions.store.scripts import translated
 
 MIN_VERSION = (7, 0)
+_PROBE_MS = 60_000
 
 
 async def check_deployment(client: Any, settings: Settings) -> None:
@@ -43,6 +44,16 @@ async def _partition_count(client: Any, wanted: int) -> int:
     if await client.get(PARTITION_COUNT) is None:
         await client.set(PARTITION_COUNT, wanted, nx=True)
     return int(await client.get(PARTITION_COUNT))
+
+
+async def check_writable(client: Any) -> None:
+    """Write one small key: a server may answer every read and refuse every write.
+
+    Raises:
+        StoreUnavailable, StoreFull, BackendError: it refused; the message says what to do.
+    """
+    with translated():
+        await client.set(PROBE, b"1", px=_PROBE_MS)
 
 
 def check_server(server: dict[str, Any], memory: dict[str, Any]) -> None:

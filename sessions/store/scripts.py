@@ -17,6 +17,7 @@ from typing import Any, Final
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from broker_config.redis_clients import PASSING, REDIS_ERRORS, AsyncStore
+from broker_config.temporary_refusals import hint_for
 from sessions.errors import BackendError, StoreFull, StoreUnavailable
 
 _FLIGHTS: Final = 2
@@ -69,6 +70,8 @@ def store_error(error: BaseException) -> BackendError:
     """Our error for one of redis-py's."""
     if isinstance(error, OutOfMemoryError) or "maxmemory" in str(error):
         return StoreFull(f"the store is at its maxmemory: {error}. {StoreFull.__doc__}")
+    if (hint := hint_for(error)) is not None:
+        return StoreUnavailable(f"the store refuses commands for now; {hint} ({error})")
     if isinstance(error, PASSING):
         return StoreUnavailable(f"{StoreUnavailable.__doc__} ({error})")
     return BackendError(f"the store refused: {error}")

@@ -24,6 +24,21 @@ def gateway(new_server: Server, tmp_path: Path) -> Iterator[GatewayProcess]:
         yield started
 
 
+def test_a_store_that_refuses_writes_is_not_ready(
+    gateway: GatewayProcess, new_server: Server, new_fleet: Callable[..., Fleet]
+) -> None:
+    """A server without its replicas answers every read: a load balancer must not send messages here."""
+    fleet = new_fleet()
+    fleet.start("one")
+    fleet.ready()
+    with gateway.client() as http, new_server.client() as store:
+        assert good(http.get("/ready"))["workers"] == 1
+        store.config_set("min-replicas-to-write", 1)
+        problem(http.get("/ready"), 503, "StoreUnavailable")
+        store.config_set("min-replicas-to-write", 0)
+        wait_until(lambda: http.get("/ready").status_code == 200, description="the gateway is ready again", timeout=30)
+
+
 def test_a_store_that_is_down_is_503_until_it_is_back(
     gateway: GatewayProcess, new_server: Server, new_fleet: Callable[..., Fleet]
 ) -> None:

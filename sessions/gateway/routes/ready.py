@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from sessions.errors import NoWorkerAlive
 from sessions.gateway.caller import gateway_of
 from sessions.gateway.problems import responses
+from sessions.store.deployment import check_writable
 
 router = APIRouter(tags=["health"])
 
@@ -21,11 +22,12 @@ class Readiness(BaseModel):
 
 @router.get("/ready", responses=responses(503), summary="Can work be done?")
 async def readiness(request: Request) -> Readiness:
-    """503 where the store does not answer, or no worker lives."""
+    """503 where the store does not answer or refuses writes, or no worker lives."""
     client = (await gateway_of(request)).client
 
     async def look() -> int:
         await client.open()
+        await check_writable(client.store)
         return len(await client.workers(fresh=True))
 
     workers = await client.portal.acall(look())

@@ -1,0 +1,91 @@
+"""kombu's Redis transport, made to outlive what a broker does on its bad days.
+
+Celery's worker ends, with "Unrecoverable error", on any exception that its transport does not declare as one of the
+connection. Two kinds of those pass: error replies of a failover or a full disk, and a message that is none (somebody's
+`LPUSH turns null`). The first closes the connection, so that Celery connects again; the second is dropped and logged.
+A dropped message loses nothing: the store knows which sessions are due.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from kombu.transport import redis as kombu_redis
+
+from broker_config.temporary_refusals import TEMPORARY_CODES, RefusalsDropConnection
+
+_log = logging.getLogger(__name__)
+_SHOWN: Final = 200
+# What decoding a message raises, of JSON, of kombu's own types in it, and of a nesting without an end.
+_UNREADABLE: Final = (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
+
+class _BrokerRefusals(RefusalsDropConnection):
+    """To a worker that waits for messages a full broker is one more thing that passes."""
+
+    codes = TEMPORARY_CODES | {"OOM"}
+
+
+class _ChannelParts:
+    """What both channels change."""
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        params: dict[str, Any] = super()._connparams(asynchronous=asynchronous)  # type: ignore[misc]
+        plain = params["connection_class"]
+        params["connection_class"] = type("BrokerConnection", (_BrokerRefusals, plain), {})
+        return params
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        except _UNREADABLE as error:
+            _dropped(error, "")
+            return True
+
+
+class _TransportParts:
+    """What both transports change."""
+
+    def _deliver(self, message: object, queue: str) -> None:
+        if not isinstance(message, dict) or not isinstance(message.get("properties"), dict):
+            _dropped(None, queue, message)
+            return
+        try:
+            super()._deliver(message, queue)  # type: ignore[misc]
+        except self.connection_errors:  # type: ignore[attr-defined]
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one message, the worker goes on
+            _dropped(error, queue, message)
+
+
+def _dropped(error: Exception | None, queue: str, message: object = None) -> None:
+    shown = "" if message is None else repr(message)[:_SHOWN]
+    hint = "somebody else writes to this queue; give them another database"
+    _log.error("broker_message_dropped queue=%r error=%.200r message=%s hint=%r", queue, error, shown, hint)
+
+
+class Channel(_ChannelParts, kombu_redis.Channel):
+    """A channel to a Redis server."""
+
+
+class Transport(_TransportParts, kombu_redis.Transport):
+    """The transport for `redis://`, `rediss://` and unix sockets."""
+
+    Channel = Channel
+
+
+class SentinelChannel(_ChannelParts, kombu_redis.SentinelChannel):
+    """A channel to the primary that Sentinel names."""
+
+
+class SentinelTransport(_TransportParts, kombu_redis.SentinelTransport):
+    """The transport for `sentinel://`."""
+
+    Channel = SentinelChannel
+
+
+def transport_for(url: str) -> str:
+    """The transport for a broker's URL, as Celery's `broker_transport` names it."""
+    kind = SentinelTransport if url.startswith("sentinel") else Transport
+    return f"{__name__}:{kind.__name__}"

@@ -1,0 +1,123 @@
+"""Redis replies that refuse a command only for now: a failover, a replica that restarts, a full disk.
+
+redis-py raises them as errors of the command, and keeps the connection. To a client they mean what a lost connection
+means: drop it, resolve the server's name again, and ask once more. A client that stayed connected to a demoted server
+would be refused for ever, and Celery's worker ends on any error that is not one of the connection.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+HINTS: Final = {
+    "READONLY": "this server is a replica now: a failover is under way, or REDIS_URL names a replica",
+    "NOREPLICAS": "it has fewer replicas than `min-replicas-to-write`: bring them back, or lower the number",
+    "MISCONF": "it cannot write to its disk: free space there, then see the server's log",
+    "LOADING": "it loads its data into memory: wait",
+    "MASTERDOWN": "this replica has lost its primary: wait for the failover, or name the primary in REDIS_URL",
+    "CLUSTERDOWN": "some slots of the cluster have no primary: see `CLUSTER NODES`",
+    "TRYAGAIN": "slots of the cluster are being moved: wait",
+    "UNBLOCKED": "a failover ended a command that was waiting",
+    "FAILOVER": "a failover is under way: wait",
+}
+"""What the error replies of Redis and Valkey begin with, and what to do about each."""
+
+TEMPORARY_CODES: Final = frozenset(HINTS)
+
+
+class TemporaryRefusal(RedisConnectionError):
+    """The server refuses commands for now. The connection is closed."""
+
+
+def hint_for(error: BaseException) -> str | None:
+    """What to do about a temporary refusal; None for any other error."""
+    code = str(error).partition(" ")[0] if isinstance(error, TemporaryRefusal) else None
+    if code is None and isinstance(error, ResponseError):
+        code = _code(error)
+    return HINTS.get(code or "")
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Whether a reply of the server refuses a command only for now."""
+    return isinstance(error, ResponseError) and _code(error) in TEMPORARY_CODES
+
+
+def _code(error: ResponseError) -> str:
+    # redis-py cuts the code off the text of the errors that it has a class for.
+    return str(getattr(error, "status_code", None) or str(error).partition(" ")[0])
+
+
+def _refusal(error: ResponseError) -> TemporaryRefusal:
+    text = str(error)
+    return TemporaryRefusal(text if text.startswith(_code(error)) else f"{_code(error)} {text}")
+
+
+class RefusalsDropConnection:
+    """Mixed into a blocking connection: a temporary refusal closes it, and is an error of the connection."""
+
+    codes = TEMPORARY_CODES
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """The next reply."""
+        try:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        except ResponseError as error:
+            if _code(error) not in self.codes:
+                raise
+            self.disconnect()  # type: ignore[attr-defined]
+            raise _refusal(error) from error
+
+
+class _AsyncRefusalsDropConnection:
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        """The next reply."""
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        except ResponseError as error:
+            if not is_temporary(error):
+                raise
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            raise _refusal(error) from error
+
+
+class _Tcp(RefusalsDropConnection, redis.Connection):
+    pass
+
+
+class _Tls(RefusalsDropConnection, redis.SSLConnection):
+    pass
+
+
+class _Unix(RefusalsDropConnection, redis.UnixDomainSocketConnection):
+    pass
+
+
+class _AsyncTcp(_AsyncRefusalsDropConnection, redis.asyncio.Connection):
+    pass
+
+
+class _AsyncTls(_AsyncRefusalsDropConnection, redis.asyncio.SSLConnection):
+    pass
+
+
+class _AsyncUnix(_AsyncRefusalsDropConnection, redis.asyncio.UnixDomainSocketConnection):
+    pass
+
+
+_BLOCKING: Final[dict[str, type]] = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
+_ASYNC: Final[dict[str, type]] = {"redis": _AsyncTcp, "rediss": _AsyncTls, "unix": _AsyncUnix}
+
+
+def connection_class(url: str) -> type:
+    """The class of blocking connections to a URL."""
+    return _BLOCKING.get(url.partition("://")[0], _Tcp)
+
+
+def async_connection_class(url: str) -> type:
+    """The class of connections of asyncio to a URL."""
+    return _ASYNC.get(url.partition("://")[0], _AsyncTcp)

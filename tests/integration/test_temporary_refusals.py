@@ -1,0 +1,130 @@
+"""A store and broker that refuse for some seconds, and messages that are none: no worker ends, and nothing is lost."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sessions.errors import StoreUnavailable
+from tests.support.fleet import Fleet
+from tests.support.forwarder import forwarding
+from tests.support.servers import Server, running
+from tests.support.waiting import wait_until
+
+MakeFleet = Callable[..., Fleet]
+
+
+def _envelope(**changes: object) -> str:
+    """A message as kombu writes it, with parts that are wrong."""
+    body = base64.b64encode(json.dumps([["not a session", "no time"], {}, {}]).encode()).decode()
+    properties = {"delivery_tag": uuid.uuid4().hex, "delivery_info": {}, "body_encoding": "base64"}
+    headers = {"task": "sessionfleet.run_session", "id": uuid.uuid4().hex, "lang": "py"}
+    message = {"body": body, "content-type": "application/json", "content-encoding": "utf-8", "headers": headers}
+    return json.dumps({**message, "properties": properties} | changes)
+
+
+NO_MESSAGES = [
+    "null", "[]", "{}", "7", '"text"', "not json", b"\xff\xfe", "[" * 100_000,
+    '{"properties": 1}', '{"properties": {}}', '{"__type__": "decimal", "__value__": "x"}',
+    _envelope(), _envelope(body=None), _envelope(body="no base64"), _envelope(headers=None), _envelope(headers=[1]),
+    _envelope(headers={"task": "unknown.task", "id": "1"}), _envelope(**{"content-type": "application/x-pickle"}),
+]  # fmt: skip
+
+
+def test_messages_that_are_none_end_no_worker(new_fleet: MakeFleet) -> None:
+    """Another program writes to the queue: each such message is dropped and logged, and turns go on."""
+    fleet = new_fleet()
+    worker = fleet.start("w1")
+    fleet.ready()
+    with fleet.server.client() as client:
+        for queue in ("turns", "turns.rescue"):
+            for message in NO_MESSAGES:
+                client.lpush(queue, message)
+        wait_until(lambda: client.llen("turns") == 0, description="the worker has taken them", timeout=40)
+    assert fleet.session().Agent("A").submit("SAY still here").result(timeout=40) == "still here"
+    assert worker.alive
+    assert "broker_message_dropped" in worker.log
+    assert "Unrecoverable" not in worker.log
+
+
+@pytest.mark.parametrize("code", ["NOREPLICAS", "MISCONF"])
+def test_a_store_that_refuses_writes_for_a_while_ends_no_worker_and_no_turn(tmp_path: Path, code: str) -> None:
+    """Store and broker on one server, as by default: the finished tool call is written when it is over."""
+    with running(Server(tmp_path / "server", options=("--enable-protected-configs", "yes"))) as server:
+        fleet = Fleet(tmp_path / "fleet", server)
+        try:
+            worker = fleet.start("w1")
+            fleet.ready()
+            turn = fleet.session().Agent("A", tools=["charge"]).submit('CALL charge({"amount": 1, "seconds": 1})')
+            fleet.noted("charge")
+            _refuse(server, tmp_path, code)
+            with pytest.raises(StoreUnavailable, match=f"for now; .*{code}"):
+                fleet.session().Agent("A").submit("SAY refused")
+            _accept(server, tmp_path)
+            assert turn.result(timeout=60) == "ok: charged 1"
+            assert (len(fleet.ledger("charge")), turn.record().crashes) == (1, 0)
+            assert worker.alive
+        finally:
+            fleet.close()
+
+
+def _refuse(server: Server, folder: Path, code: str) -> None:
+    with server.client() as client:
+        if code == "NOREPLICAS":
+            client.config_set("min-replicas-to-write", 1)
+            return
+        doomed = folder / "doomed"
+        doomed.mkdir()
+        client.config_set("dir", str(doomed))
+        client.config_set("save", "3600 1")
+        doomed.rmdir()
+        client.bgsave()
+        wait_until(
+            lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", description="the save has failed"
+        )
+
+
+def _accept(server: Server, folder: Path) -> None:
+    with server.client() as client:
+        client.config_set("min-replicas-to-write", 0)
+        client.config_set("dir", str(folder))
+        client.config_set("save", "")
+
+
+def test_clients_and_workers_leave_a_demoted_server(tmp_path: Path) -> None:
+    """A managed failover: the name leads to the new primary, and open connections to what is a replica now."""
+    with contextlib.ExitStack() as open_:
+        old, new = (open_.enter_context(running(Server(tmp_path / name))) for name in ("old", "new"))
+        primary, replica = open_.enter_context(old.client()), open_.enter_context(new.client())
+        name = open_.enter_context(forwarding(old.port))
+        replica.replicaof("127.0.0.1", old.port)
+        wait_until(lambda: replica.info("replication")["master_link_status"] == "up", description="in step")
+        plain, old.url = old.url, name.url
+        fleet = Fleet(tmp_path / "fleet", old)
+        try:
+            worker = fleet.start("w1")
+            fleet.ready()
+            agent = fleet.session("kept").Agent("A")
+            assert agent.chat("SAY one", timeout=40) == "one"
+            name.target = new.port
+            replica.replicaof("NO", "ONE")
+            primary.replicaof("127.0.0.1", new.port)
+            assert wait_until(lambda: _accepted(agent), description="accepted", timeout=40).result(40) == "two"
+            assert worker.alive
+            assert len(fleet.session("kept").history().messages) == 4
+        finally:
+            old.url = plain
+            fleet.close()
+
+
+def _accepted(agent: object) -> object:
+    try:
+        return agent.submit("SAY two")  # type: ignore[attr-defined]
+    except StoreUnavailable:
+        return None
