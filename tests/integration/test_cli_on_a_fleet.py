@@ -112,6 +112,62 @@ def test_a_typed_conversation_goes_on_after_a_cancelled_turn(fleet: Fleet) -> No
     assert statuses(fleet, "cli-typed") == ["succeeded", "cancelled", "succeeded"]
 
 
+REFUND = 'CALL refund({"amount": 90})'
+
+
+def test_a_chat_asks_about_the_calls_of_its_tools(fleet: Fleet) -> None:
+    """With the arguments, which can be changed. It shows that something goes on, and later what was said before."""
+    command = [*CLI, "chat", "cli-asks", "--agent", "Clerk", "--tool", "refund"]
+    terminal = Typist(command, environment(fleet.server.url), term="xterm")
+    try:
+        terminal.sees("Clerk listens.")
+        terminal.type("SLEEP 1\n")
+        terminal.sees("thinking")
+        terminal.sees("you> ", count=2)
+        terminal.type(f"{REFUND}\n")
+        terminal.sees("allow it?")
+        terminal.type("perhaps\n")
+        terminal.sees("'perhaps' is no answer")
+        terminal.type('e {"amount": 60}\n')
+        terminal.sees("ok: refunded 60")
+        terminal.type("/help\n")
+        terminal.sees("/pending")
+        terminal.type("//SAY a literal slash\n")
+        terminal.sees("you> ", count=5)
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.process.wait(20) == 0, "where no turn runs, Ctrl-C leaves"
+    finally:
+        terminal.close()
+    again = Typist(command, environment(fleet.server.url))
+    try:
+        again.sees(f"you> {REFUND}")
+        again.sees("you> /SAY a literal slash")
+        again.sees("Clerk> ok: refunded 60")
+    finally:
+        again.close()
+    assert statuses(fleet, "cli-asks") == ["succeeded"] * 3
+
+
+def test_a_chat_without_a_terminal_reads_answers_where_it_reads_messages(fleet: Fleet) -> None:
+    """Where they end, it does not hang: the turn waits on, and the command that answers it is shown."""
+
+    def piped(lines: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*CLI, "chat", "cli-piped", "--tool", "refund"], input=lines,
+            env=environment(fleet.server.url), capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    done = piped(f"{REFUND}\nno not that much\n")
+    assert (done.returncode, "denied" in done.stdout) == (0, True)
+    left = piped(f"{REFUND}\n")
+    assert left.returncode == 1
+    assert "sessionfleet turns approve|deny cli-piped~" in left.stdout
+    assert statuses(fleet, "cli-piped") == ["succeeded", "waiting"]
+    done = piped("/pending\ny\n")
+    assert (done.returncode, "ok: refunded 90" in done.stdout) == (0, True), done
+    assert "no command '/nope'" in piped("/nope\n").stderr
+
+
 def test_one_more_worker_joins_and_leaves(new_fleet: Callable[..., Fleet]) -> None:
     """`sessionfleet worker` is a worker like any other; SIGTERM ends it in order."""
     fleet = new_fleet()

@@ -1,0 +1,92 @@
+"""Answers to the calls that a turn waits for, asked of whoever talks with the agent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from sessions.cli.chat_lines import Lines
+from sessions.cli.output import print_error
+from sessions.cli.screen import Screen
+from sessions.errors import BadRequest, CallAnswered, CallNotFound
+from sessions.protocol import AskKind
+from sessions.store.calls import PendingCall
+from sessions.turn import Turn
+
+_QUESTIONS: Final = {
+    AskKind.APPROVAL: "allow it? [y]es, [n]o, [e]dit the arguments, [l]ater > ",
+    AskKind.RESULT: "it waits for its result: give the [r]esult, [n]one, [l]ater > ",
+    AskKind.IN_DOUBT: "it may have taken effect. Run it again? [y]es, [n]obody knows, give the [r]esult, [l]ater > ",
+}
+_ACTIONS: Final = {
+    AskKind.APPROVAL: "approve|deny",
+    AskKind.RESULT: "provide|deny",
+    AskKind.IN_DOUBT: "approve|provide|deny",
+}
+
+
+def settle(turn: Turn, screen: Screen, lines: Lines) -> bool:
+    """Ask about each call that the turn waits for.
+
+    Returns:
+        Whether all are answered; the others were shown, with the command that answers them.
+    """
+    left = [call for call in turn.approvals() if not _settled(turn, call, screen, lines)]
+    for call in left:
+        screen.note(f"still waits: sessionfleet turns {_ACTIONS[AskKind(call.kind)]} {turn.id} {call.call_id}")
+    return not left
+
+
+def _settled(turn: Turn, call: PendingCall, screen: Screen, lines: Lines) -> bool:
+    screen.line(f"{call.tool} {_shown(call.args)}", "bold")
+    for name, value in {**call.metadata, "waits for": call.waits_for}.items():
+        if value is not None:
+            screen.line(f"  {name}: {value if isinstance(value, str) else _shown(value)}")
+    while (said := lines.answer(_QUESTIONS[AskKind(call.kind)])) is not None:
+        try:
+            if said.lower() in ("l", "later"):
+                return False
+            _answer(turn, call, said, lines)
+        except (CallAnswered, CallNotFound):
+            screen.note("somebody else has answered it meanwhile")
+        except BadRequest as error:
+            if not lines.typed:  # the next line of a pipe is a message, not a better answer
+                raise
+            print_error(str(error))
+            continue
+        return True
+    return False
+
+
+def _answer(turn: Turn, call: PendingCall, said: str, lines: Lines) -> None:
+    """Do what was answered: a word or its first letter, and what goes with it.
+
+    Raises:
+        BadRequest: it is no answer to this question, or what goes with it is no JSON.
+    """
+    word, _, rest = said.partition(" ")
+    kind = AskKind(call.kind)
+    match word.lower():
+        case "y" | "yes" if kind is not AskKind.RESULT:
+            turn.approve(call.call_id)
+        case "n" | "no" | "none" | "nobody":
+            turn.deny(call.call_id, rest.strip())
+        case "e" | "edit" if kind is not AskKind.RESULT:
+            turn.approve(call.call_id, args=_json(rest or lines.answer("arguments > ", _shown(call.args))))
+        case "r" | "result" if kind is not AskKind.APPROVAL:
+            turn.provide(call.call_id, _json(rest or lines.answer("result, as JSON > ")))
+        case _:
+            raise BadRequest(
+                f"{said!r} is no answer: give the first letter of one, and behind an 'n' a reason if you like"
+            )
+
+
+def _json(text: str | None) -> Any:
+    try:
+        return json.loads(text or "")
+    except ValueError as error:
+        raise BadRequest(f"{text!r} is no JSON: {error}") from error
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

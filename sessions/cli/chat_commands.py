@@ -1,0 +1,117 @@
+"""What may be typed instead of a message: commands that begin with a '/'."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from sessions.cli.chat_answers import settle
+from sessions.cli.chat_lines import Lines
+from sessions.cli.screen import Screen
+from sessions.errors import BadRequest, TurnNotFound
+from sessions.protocol import TurnStatus
+from sessions.session import Session
+from sessions.transcript import Message
+from sessions.turn import Turn
+
+HELP: Final = """\
+/history [N]  what was said in the last N turns (10)
+/pending      what turns of this session wait for, and answer it
+/cancel       cancel the turns of this session that are open
+/help         this
+/quit         leave; so does Ctrl-D
+A message that begins with a '/' is sent with two of them: //etc/hosts"""
+RECENT_TURNS: Final = 3
+_HISTORY_TURNS: Final = 10
+_MOST_TURNS: Final = 1000
+RECENT_CHARS: Final = 300
+# Open turns are the youngest ones of their session, apart from some that waited for long.
+_LOOKED_AT: Final = 200
+
+
+class Commands:
+    """The commands of one conversation."""
+
+    def __init__(self, session: Session, screen: Screen, lines: Lines) -> None:
+        self._session = session
+        self._screen = screen
+        self._lines = lines
+
+    def run(self, line: str) -> Turn | None:
+        """Run a command; a turn that can go on now is for the caller to follow.
+
+        Raises:
+            BadRequest: there is no such command.
+        """
+        name, _, rest = line.removeprefix("/").partition(" ")
+        match name:
+            case "help":
+                self._screen.line(HELP)
+            case "history":
+                self.history(_number(rest))
+            case "pending":
+                return self._pending()
+            case "cancel":
+                self._cancel()
+            case _:
+                raise BadRequest(f"there is no command {line!r}; /help lists them, and // begins a message with a '/'")
+        return None
+
+    def history(self, turns: int, longest: int | None = None) -> int:
+        """Show the messages of the last turns; returns how many they are."""
+        page = self._session.history(turns, order="newest")
+        for message in page:
+            self._show(message, longest)
+        return len(page)
+
+    def open_turns(self) -> list[Turn]:
+        """The session's turns that have not ended, oldest first."""
+        session = self._session
+        session.client.portal.call(session.client.open())
+        parts = session.client.portal.call(session.client.turns.listed(session.keys))[-_LOOKED_AT:]
+        turns = [Turn(session.client, session.keys, part) for part in parts]
+        return [turn for turn in turns if not _status(turn).final]
+
+    def waiting(self) -> list[Turn]:
+        """Those that wait for an answer."""
+        return [turn for turn in self.open_turns() if _status(turn) is TurnStatus.WAITING]
+
+    def _show(self, message: Message, longest: int | None) -> None:
+        text = message.text if longest is None or len(message.text) <= longest else f"{message.text[:longest]}…"
+        if message.tool is not None and message.role == "assistant":
+            self._screen.note(f"calls {message.tool} {json.dumps(message.args, ensure_ascii=False)}")
+        elif message.tool is not None:
+            self._screen.note(f"{message.tool} returned {text}")
+        else:
+            self._screen.line(f"{'you' if message.role == 'user' else message.agent}> {text}", "dim")
+
+    def _pending(self) -> Turn | None:
+        waiting = self.waiting()
+        if not waiting:
+            self._screen.note("no turn of this session waits for an answer")
+        for turn in waiting:
+            if settle(turn, self._screen, self._lines):
+                return turn
+        return None
+
+    def _cancel(self) -> None:
+        found = self.open_turns()
+        for turn in found:
+            self._screen.note(f"turn {turn.id}: {turn.cancel()}")
+        if not found:
+            self._screen.note("no turn of this session is open")
+
+
+def _status(turn: Turn) -> TurnStatus:
+    try:
+        return turn.status
+    except TurnNotFound:  # it expired just now
+        return TurnStatus.CANCELLED
+
+
+def _number(text: str) -> int:
+    if not text.strip():
+        return _HISTORY_TURNS
+    if not text.strip().isdecimal() or not 0 < int(text) <= _MOST_TURNS:
+        raise BadRequest(f"/history {text}: give a number of turns from 1 to {_MOST_TURNS}")
+    return int(text)

@@ -1,0 +1,100 @@
+"""Where a conversation's lines come from: somebody who types, a pipe, or the command line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Protocol
+
+from sessions.cli.output import say
+
+
+class Lines(Protocol):
+    """What is said to the agent, and what is answered when its tools ask.
+
+    Attributes:
+        typed: somebody sits there: mistakes can be mended, and a turn that fails does not end the conversation.
+        literal: lines that begin with a '/' are messages like all others.
+    """
+
+    typed: bool
+    literal: bool
+
+    def message(self) -> str | None:
+        """The next message or command; None at the end."""
+        ...
+
+    def answer(self, prompt: str, draft: str = "") -> str | None:
+        """The answer to a question, for which a draft may be given to be changed; None at the end."""
+        ...
+
+
+class TypedLines:
+    """Lines that somebody types, with editing."""
+
+    typed = True
+    literal = False
+
+    def message(self) -> str | None:
+        """Ctrl-D and Ctrl-C end the conversation here, where no turn runs."""
+        try:
+            return self._input("you> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            say()
+            return None
+
+    def answer(self, prompt: str, draft: str = "") -> str | None:
+        """Ctrl-D gives no answer; Ctrl-C is for whoever asks."""
+        try:
+            return self._input(prompt, draft).strip()
+        except EOFError:
+            say()
+            return None
+
+    def _input(self, prompt: str, draft: str = "") -> str:
+        import readline  # noqa: PLC0415 - gives input() its line editing; only when someone types
+
+        readline.set_startup_hook(lambda: readline.insert_text(draft))
+        try:
+            return input(prompt)
+        finally:
+            readline.set_startup_hook(None)
+
+
+class PipedLines:
+    """Lines of a file or another program, messages and answers alike."""
+
+    typed = False
+    literal = False
+
+    def message(self) -> str | None:
+        """The next line that is not empty."""
+        for line in sys.stdin:
+            if text := line.strip():
+                return text
+        return None
+
+    def answer(self, prompt: str, draft: str = "") -> str | None:
+        """The next line, shown behind its question."""
+        text = self.message()
+        say(f"{prompt}{text or ''}")
+        return text
+
+
+class OneMessage:
+    """The message of `--message`; what its tools ask is answered by somebody who types, or by a pipe."""
+
+    typed = False
+    literal = True
+
+    def __init__(self, message: str, answers: Lines) -> None:
+        self._message: str | None = message
+        self._answers = answers
+
+    def message(self) -> str | None:
+        """It, once."""
+        message, self._message = self._message, None
+        return message
+
+    def answer(self, prompt: str, draft: str = "") -> str | None:
+        """As the others answer."""
+        return self._answers.answer(prompt, draft)

@@ -1,0 +1,162 @@
+"""One terminal, or pipe, talking with one agent: turn after turn, each shown as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Final
+
+from sessions.agent import Agent
+from sessions.cli.chat_answers import settle
+from sessions.cli.chat_commands import RECENT_CHARS, RECENT_TURNS, Commands
+from sessions.cli.chat_lines import Lines
+from sessions.cli.interrupts import INTERRUPTED, heed_interrupts, interrupt_later
+from sessions.cli.output import print_error
+from sessions.cli.screen import Screen
+from sessions.errors import BadRequest, SessionBusy, SessionfleetError, TurnFailed
+from sessions.protocol import Event, EventType, TurnStatus
+from sessions.turn import Turn
+
+_CANCEL_PATIENCE: Final = 15.0
+_UNANSWERED: Final = 1
+
+
+class Conversation:
+    """Takes messages from `lines`, has them answered, and writes on the screen what happens."""
+
+    def __init__(self, agent: Agent, screen: Screen, lines: Lines) -> None:
+        self._agent = agent
+        self._screen = screen
+        self._lines = lines
+        self._commands = Commands(agent.session, screen, lines)
+
+    def run(self) -> int:
+        """Talk until the lines end; returns the exit status.
+
+        Where somebody types, a turn that fails or is cancelled does not end the conversation.
+        """
+        heed_interrupts()
+        try:
+            if self._lines.typed:
+                self._welcome()
+            while (message := self._lines.message()) not in (None, "/quit", "/exit"):
+                if (status := self._heed(message)) and not self._lines.typed:
+                    return status
+        except KeyboardInterrupt:  # no turn runs, or its cancelling takes too long for whoever pressed Ctrl-C again
+            self._screen.end_line()
+            return INTERRUPTED
+        finally:
+            self._screen.idle()
+        return 0
+
+    def _welcome(self) -> None:
+        session = self._agent.session
+        if self._commands.history(RECENT_TURNS, RECENT_CHARS):
+            self._screen.note("/history shows more")
+        if waiting := self._commands.waiting():
+            self._screen.note(f"{len(waiting)} of its turns wait for answers: /pending")
+        self._screen.line(
+            f"session {session.session_id!r}; /help lists commands, /quit or Ctrl-D leaves, Ctrl-C cancels a running "
+            f"turn. {self._agent.name} listens."
+        )
+
+    def _heed(self, message: str) -> int:
+        """Run a command, or have a message answered; returns an exit status."""
+        try:
+            if not message:
+                return 0
+            if message.startswith("/") and not self._lines.literal:
+                if not message.startswith("//"):
+                    turn = self._commands.run(message)
+                    return 0 if turn is None else self._follow(turn)
+                message = message[1:]
+            return self._follow(*self._accepted(message))
+        except (TurnFailed, SessionBusy, BadRequest) as error:
+            if not self._lines.typed:
+                raise
+            print_error(str(error))
+            return 1
+
+    def _accepted(self, message: str) -> tuple[Turn, bool]:
+        """The message's turn, and whether somebody pressed Ctrl-C while it was being accepted."""
+        client = self._agent.session.client
+        client.portal.call(client.open())  # this may take long, and may be interrupted
+        with interrupt_later() as interrupted:  # an accepted turn whose id we never saw could not be cancelled
+            turn = self._agent.submit(message, stream=True)
+        return turn, bool(interrupted)
+
+    def _follow(self, turn: Turn, interrupted: bool = False) -> int:
+        try:
+            if interrupted:
+                raise KeyboardInterrupt
+            if not self._show(turn):
+                return _UNANSWERED
+            turn.result()  # raises what went wrong
+        except KeyboardInterrupt:
+            self._cancel(turn)
+            return INTERRUPTED
+        finally:
+            self._screen.idle()
+            self._screen.end_line()
+        return 0
+
+    def _cancel(self, turn: Turn) -> None:
+        """Ask for the turn's end and wait for it; another Ctrl-C does not wait."""
+        self._screen.busy("cancelling")
+        status = turn.cancel()
+        if not status.final:
+            with contextlib.suppress(SessionfleetError):
+                turn.result(_CANCEL_PATIENCE)
+            status = turn.status
+        self._screen.note(str(status) if status.final else "its worker was told to stop")
+
+    def _show(self, turn: Turn) -> bool:
+        """Show the turn's events to their end; False when it waits for an answer that nobody gives here."""
+        said = False
+        self._screen.busy("waiting for a worker")
+        for event in turn.events():
+            if event.type is EventType.TEXT_DELTA:
+                said = True
+                self._screen.write(event.text)
+            elif event.type is EventType.TEXT and not said:
+                self._screen.write(str(event.data.get("text", "")))
+            elif event.type is EventType.WAITING and turn.status is TurnStatus.WAITING:
+                if not settle(turn, self._screen, self._lines):
+                    return False
+            elif note := _note_of(event):
+                self._screen.note(note)
+            if doing := _doing(event):
+                self._screen.busy(doing)
+        return True
+
+
+def _note_of(event: Event) -> str | None:
+    data = event.data
+    match event.type:
+        case EventType.TOOL_CALL:
+            return f"calls {data.get('tool')} {json.dumps(data.get('args', ''), ensure_ascii=False)}"
+        case EventType.ATTEMPT_RESET:
+            return "the worker was lost; another one goes on, and says anew what was not finished"
+        case EventType.HANDED_OVER:
+            return "the worker stops; another one goes on"
+        case EventType.RETRYING:
+            return f"the model could not answer, it is asked again: {data.get('why', '')}"
+        case _:
+            return None
+
+
+def _doing(event: Event) -> str | None:
+    """What goes on behind an event, until the next one."""
+    match event.type:
+        case EventType.STARTED | EventType.TOOL_RESULT | EventType.RESUMED | EventType.ATTEMPT_RESET:
+            return "thinking"
+        case EventType.THINKING_DELTA | EventType.RETRIEVED | EventType.STEERED:
+            return "thinking"
+        case EventType.TOOL_CALL:
+            return f"{event.data.get('tool')} runs"
+        case EventType.RETRYING:
+            return "pausing before the next try"
+        case EventType.WAITING | EventType.ANSWERED | EventType.HANDED_OVER:
+            return "waiting for a worker"
+        case _:
+            return None
