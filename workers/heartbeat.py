@@ -124,12 +124,14 @@ class Heartbeat:
         now = time.monotonic()
         for turn in self.held:
             if turn.expires <= now:
-                self._stop(turn, turn.begun.part, turn.lost)
+                self._stop(turn, turn.begun.part, turn.lost, expired=True)
 
-    def _stop(self, turn: HeldTurn, part: str, why: Stop) -> None:
+    def _stop(self, turn: HeldTurn, part: str, why: Stop, *, expired: bool = False) -> None:
         def stop() -> None:
-            # Between the question and this moment the turn may have ended, and the session's next one begun.
-            if self._held.get(turn.nonce) is turn and turn.begun.part == part and turn.stop is not why:
+            # Since the question the turn may have ended, the session's next one begun, or the lease been renewed.
+            current = self._held.get(turn.nonce) is turn and turn.begun.part == part and not turn.concluding
+            holds = expired and turn.expires > time.monotonic()
+            if current and not holds and turn.stop is not why:
                 _log.warning("turn_stopped", why=why.value, turn=turn.turn_id, attempt=turn.begun.attempt)
                 turn.abort(why)
 

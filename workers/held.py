@@ -30,6 +30,9 @@ class Stop(StrEnum):
     HANDOVER = "handover"  # this worker shuts down
 
 
+LOSSES = (Stop.LOST, Stop.UNREACHABLE)
+
+
 class HeldTurn:
     """The turn under a lease. `begun` changes when the next turn of the session goes on under the same lease.
 
@@ -60,6 +63,8 @@ class HeldTurn:
         self.operation: OperationSpec | None = None  # a piece of work for the retrieval role
         self.task: asyncio.Task[Any] | None = None
         self.about: dict[str, Any] = {}  # its agent and model, for the log
+        # Its end is being written: whether the lease still holds is for that script to say, which gives it back.
+        self.concluding = False
 
     def over(self) -> None:
         """Nothing of it runs any more: part with what refers back to it.
@@ -98,6 +103,7 @@ class HeldTurn:
 
     def go_on_steered(self) -> None:
         """The same turn runs on, for it was steered at its end: replayed up to there, then one more model call."""
+        self.concluding = False
         session = self.state.session
         self.state = RunState(draining=self.state.draining, steered=True, session=session)
 
@@ -109,8 +115,7 @@ class HeldTurn:
 
     def abort(self, why: Stop) -> None:
         """Stop the turn; the first reason stands, except that a lost lease overrules everything."""
-        gone = (Stop.LOST, Stop.UNREACHABLE)
-        if self.stop is None or (why in gone and self.stop not in gone):
+        if self.stop is None or (why in LOSSES and self.stop not in LOSSES):
             self.stop = why
         if self.task is not None and not self.task.done():
             self.task.cancel()

@@ -63,6 +63,18 @@ class LeasedJournal:
         self._under_way = self._writer(key, value, events, at_once=True)
         self._steps[key] = value
 
+    def check_held(self) -> None:
+        """Whether the lease still holds, by this process's clock.
+
+        A process that was frozen (SIGSTOP, a paused VM) runs on where it stood, before its heartbeat has looked.
+
+        Raises:
+            LeaseLost: it does not.
+        """
+        if time.monotonic() >= self._held.expires:
+            self._held.stop = self._held.lost
+            raise LeaseLost
+
     async def emit(self, events: Sequence[EventDraft]) -> None:
         """Append events that belong to no step."""
         await self._write("", b"", events)

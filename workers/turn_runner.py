@@ -157,6 +157,7 @@ class TurnRunner:
 
     async def _conclude(self, held: HeldTurn, outcome: Outcome) -> HeldTurn | None:
         """Write the outcome; the same held turn when the session's next turn was begun, else None."""
+        held.concluding = True
         match outcome:
             case Ending():
                 return await self._commit(held, outcome)

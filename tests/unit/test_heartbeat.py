@@ -38,21 +38,54 @@ class _Store:
         pass
 
 
+def _begun() -> Begun:
+    return Begun(
+        "part", "1:n", 1, b"", 10**15, 0, 1, 0, False, 0, 0, None, {}, [], b"", {}
+    )  # fmt: skip
+
+
 async def test_no_error_ends_the_thread_that_renews(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is logged, and the leases are renewed at the next beat."""
     store = _Store()
     monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
     settings = Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5)
     heartbeat = Heartbeat(settings, asyncio.get_running_loop())
-    begun = Begun(
-        "part", "1:n", 1, b"", 10**15, 0, 1, 0, False, 0, 0, None, {}, [], b"", {}
-    )  # fmt: skip
-    held = HeldTurn(SessionKeys.of("t", "s", 256), begun, "n", time.monotonic())
+    held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", time.monotonic())
     heartbeat.hold(held)
     heartbeat.start()
     try:
         await asyncio.to_thread(wait_until, lambda: store.calls > 2, description="it renews again")
         assert held.expires > time.monotonic()
+    finally:
+        heartbeat.let_go(held)
+        await asyncio.to_thread(heartbeat.close)
+
+
+class _Lost(_Store):
+    """Says of every lease that it is lost."""
+
+    def execute(self, **_: Any) -> list[Any]:
+        self.calls += 1
+        return [[b"lost"]]
+
+
+@pytest.mark.parametrize("concluding", [True, False])
+async def test_a_turn_whose_end_is_being_written_has_not_lost_its_lease(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, concluding: bool
+) -> None:
+    """The commit gives the lease back. A renewal that comes after it and before its reply must not call that a loss."""
+    store = _Lost()
+    monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
+    heartbeat = Heartbeat(Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5), asyncio.get_running_loop())
+    held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", time.monotonic() + 60)
+    held.concluding = concluding
+    heartbeat.hold(held)
+    heartbeat.start()
+    try:
+        await asyncio.to_thread(wait_until, lambda: store.calls > 2, description="the store said so three times")
+        await asyncio.sleep(0)
+        assert (held.stop is None) is concluding
+        assert ("turn_stopped" in caplog.text) is not concluding
     finally:
         heartbeat.let_go(held)
         await asyncio.to_thread(heartbeat.close)

@@ -115,6 +115,7 @@ class JournalModel(WrapperModel):
             return recorded
         step.check_may_start()
         sent = await scope.hooks.request(messages)
+        scope.check_held()
         response = await self.wrapped.request(sent, model_settings, model_request_parameters)
         return await step.record(response)
 
@@ -139,6 +140,7 @@ class JournalModel(WrapperModel):
             return
         step.check_may_start()
         sent = await scope.hooks.request(messages)
+        scope.check_held()
         async with self.wrapped.request_stream(sent, model_settings, model_request_parameters, run_context) as stream:
             yield stream
             response = stream.get()

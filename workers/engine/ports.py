@@ -88,6 +88,14 @@ class StepJournal(Protocol):
         """Start writing a model response after which nothing but the commit follows; the commit waits for it."""
         ...
 
+    def check_held(self) -> None:
+        """Called directly before a request or a tool call, which cost money or have effects.
+
+        Raises:
+            LeaseLost: this worker stood still until its lease had ended. Another one may have done the step.
+        """
+        ...
+
     async def take_steering(self, key: str) -> bytes:
         """Record the unread steering messages (JSON array of texts) as a step, with their events; b"" for none."""
         ...

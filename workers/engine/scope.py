@@ -72,6 +72,18 @@ class TurnScope:
         if self.state.draining:
             raise self.abort(HandedOver(f"turn {self.turn.turn_id} goes on at another worker"))
 
+    def check_held(self) -> None:
+        """Called directly before a model request or a tool runs.
+
+        Raises:
+            LeaseLost: the lease has ended, as far as this worker's clock knows.
+        """
+        try:
+            self.journal.check_held()
+        except Exception as error:
+            self.abort(error)
+            raise
+
     async def write(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
         """Record a step; an error of the journal ends the run, whatever the agent makes of it."""
         try:

@@ -98,6 +98,7 @@ class _ToolCall:
         try:
             if self.spec.retry == "never":
                 await self.scope.write(self.key, call_entry(ToolRecord("started", doubts=doubts)))
+            self.scope.check_held()
             changes = ToolState(state.session)
             record = await self._execute(body, changes)
             record_durable_unit(executed=True)

@@ -12,6 +12,7 @@ from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
 from sessions.protocol import AgentConfig, EventType
 from workers.engine import Engine, EventDraft, PastTurn, Registry, RunState, TurnInput, TurnOutput
+from workers.engine.ports import LeaseLost
 
 
 class Crash(BaseException):
@@ -28,6 +29,7 @@ class DictJournal:
         self.writes: list[str] = []
         self.final: list[str] = []
         self.inbox: list[str] = []
+        self.lease_ended = False
 
     def lookup(self, key: str) -> bytes | None:
         return self.store.get(key)
@@ -35,6 +37,10 @@ class DictJournal:
     async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
         await asyncio.sleep(0)
         self._write(key, value, events)
+
+    def check_held(self) -> None:
+        if self.lease_ended:
+            raise LeaseLost
 
     def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
         self.final.append(key)
