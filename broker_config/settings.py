@@ -19,6 +19,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, Validation
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broker_config.encryption_keys import parse_keys
+from broker_config.names import LONGEST_TENANT, name_problem
 from broker_config.webhook_secrets import parse_secrets
 
 PREFIX = "SESSIONFLEET_"
@@ -78,9 +79,7 @@ class Settings(BaseSettings):
         600.0, gt=0, description="Seconds without a turn after which an autostarted fleet ends."
     )
 
-    tenant: str = Field(
-        "default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$", description="Whose sessions these are."
-    )
+    tenant: str = Field("default", description="Whose sessions these are.")
     partitions: int = Field(256, ge=1, le=4096, description="Fixed when a deployment is born.")
     model: str | None = Field(
         None, description="Model of agents that name none, as the worker reads it. Unset: offline."
@@ -226,6 +225,13 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"{origin!r} is no origin: write them out, as https://app.example.org (no path, no '*')"
                 )
+        return value
+
+    @field_validator("tenant")
+    @classmethod
+    def _tenant_name(cls, value: str) -> str:
+        if problem := name_problem(value, LONGEST_TENANT):
+            raise ValueError(problem)
         return value
 
     @field_validator("queues")

@@ -81,7 +81,7 @@ class BadRequest(SessionfleetError, ValueError):
 
 
 class InvalidSessionId(BadRequest):
-    """A session id has letters, digits and `._:@-`, 1 to 128 of them, the first a letter or digit."""
+    """A session id has 1 to 256 visible characters, without spaces and `~`; percent-encode those."""
 
 
 class InvalidTurnId(BadRequest):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from broker_config.names import LONGEST_BASE, name_problem
 from sessions.errors import BadRequest
 from sessions.protocol import KnowledgeAt
 
-_BASE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _MEMORY_PROVIDERS: Final = ("rag", "redis")
 _KNOWLEDGE_PROVIDERS: Final = ("qdrant", "chroma")
 _MEMORY_KEYS: Final = {"provider", "use_embedding", "extract", "session_id", "user_id"}
@@ -110,9 +109,9 @@ def base_name(name: object) -> str:
     Raises:
         BadRequest: it is none.
     """
-    if isinstance(name, str) and _BASE_NAME.match(name):
-        return name
-    raise BadRequest(f"knowledge base {name!r}: use letters, digits and '._-', up to 128, the first a letter or digit")
+    if problem := name_problem(name, LONGEST_BASE):
+        raise BadRequest(f"knowledge base {name!r}: {problem}")
+    return str(name)
 
 
 def _collection(store: object) -> str | None:

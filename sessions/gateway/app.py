@@ -105,12 +105,12 @@ def _guard(
 ) -> None:
     """What stands before the routes; the last one added is asked first."""
     app.add_middleware(Head)
-    app.add_middleware(DecodedPath)
     # JSON may write one byte as six.
     body_limit = 6 * settings.message_limit_bytes + _ENVELOPE
     app.add_middleware(
         BodyLimit, limit=body_limit, upload_limit=max(body_limit, settings.document_limit_bytes + _ENVELOPE)
     )
+    app.add_middleware(DecodedPath)
     app.add_middleware(Gatekeeper, authenticator=authenticator, limits=limits)
     app.add_middleware(OwnPages, origins=settings.gateway_cors, basic_only=not isinstance(authenticator, Everybody))
     if settings.gateway_cors:

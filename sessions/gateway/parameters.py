@@ -6,12 +6,12 @@ from typing import Annotated, Any, Final
 
 from fastapi import Header, Path
 
-_SESSION: Final = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
-_TURN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}~[0-9a-f]{32}$"
-_BASE: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
-SESSION_ID: Final[dict[str, Any]] = {"pattern": _SESSION}
-TURN_ID: Final[dict[str, Any]] = {"pattern": _TURN}
-BASE: Final[dict[str, Any]] = {"pattern": _BASE}
+from broker_config.names import LONGEST_BASE, LONGEST_ID, RULE, pattern
+
+SESSION_ID: Final[dict[str, Any]] = {"pattern": pattern(LONGEST_ID)}
+TURN_ID: Final[dict[str, Any]] = {"pattern": r"^[^~]{1,256}~[0-9a-f]{32}$"}
+BASE: Final[dict[str, Any]] = {"pattern": pattern(LONGEST_BASE)}
+ID_RULE: Final = f"1 to {LONGEST_ID} characters: {RULE}"
 KEYS: Final[dict[str, Any]] = {"propertyNames": {"minLength": 1, "maxLength": 256}}
 QUEUE: Final[dict[str, Any]] = {"pattern": r"^[A-Za-z0-9._-]+$", "not": {"const": "retrieval"}}
 TEXT: Final[dict[str, Any]] = {"pattern": r"[^\s\x1c-\x1f\x85\xa0]"}
@@ -31,7 +31,7 @@ LONGEST_TTL: Final = 100 * 365 * 86400
 SessionId = Annotated[
     str,
     Path(
-        description="Letters, digits and `._:@-`, up to 128, the first a letter or digit.",
+        description=f"Percent-encoded. {ID_RULE}.",
         examples=["chat-1"],
         json_schema_extra=SESSION_ID,
     ),

@@ -88,8 +88,8 @@ class Tokens:
     def _tenant_of(self, claims: dict[str, Any]) -> str:
         try:
             return valid_tenant(claims.get(self._tenant_claim, self._tenant))
-        except BadRequest:
-            raise Unauthenticated(f"this token's claim {self._tenant_claim!r} is no tenant's name") from None
+        except BadRequest as error:
+            raise Unauthenticated(f"this token's claim {self._tenant_claim!r} cannot name a tenant: {error}") from None
 
 
 def _user(claims: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """Every key in the store is named here and nowhere else (`docs/keys.md` lists them with type and lifetime).
 
 The keys of a session and the wake-up index of its partition carry the same hash tag, so that they share a Redis
-Cluster slot and one script changes both atomically. An id may contain ':'; it is escaped, so that no two ids and
-no id and a suffix can meet in one key.
+Cluster slot and one script changes both atomically. Names of sessions and tenants are percent-encoded, so that keys
+are ASCII, and no two names, and no name and a suffix, can make the same key.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import uuid_utils
 
+from broker_config.names import LONGEST_ID, LONGEST_TENANT, name_problem
 from sessions.errors import BadRequest, InvalidSessionId, InvalidTurnId
 
 ROOT = "sf:v1"
@@ -31,11 +32,9 @@ API_KEYS_REVOKED = f"{FLEET}:apikeys:revoked"
 
 WIDE_APP = "~app"
 
-# SESSIONFLEET_TENANT allows the same: a tenant's name has no ':', which parts it from the session in a key.
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
-_SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}\Z")
-# A session, or what is not a session's, with the name of a lane.
-_LANE_ID = re.compile(r"(~[a-z]+:[A-Za-z0-9._%-]+|[A-Za-z0-9][A-Za-z0-9._:@-]{0,127})~[a-z]+\Z")
+# The lane of something that belongs to no session; see `wide_name`.
+_WIDE_LANE = re.compile(r"~[a-z]+:[A-Za-z0-9._%-]+~[a-z]+\Z")
+_LANE = re.compile(r"[a-z]+\Z")
 _TURN_PART = re.compile(r"[0-9a-f]{32}\Z")
 
 
@@ -54,12 +53,11 @@ def valid_session_id(session_id: object) -> str:
     """Return the id, or refuse it.
 
     Raises:
-        InvalidSessionId: it is not a string of 1 to 128 allowed characters.
+        InvalidSessionId: it is not a string of 1 to 256 allowed characters.
     """
-    if isinstance(session_id, str) and _SESSION_ID.match(session_id):
-        return session_id
-    shown = repr(session_id if not isinstance(session_id, str) else session_id[:140])
-    raise InvalidSessionId(f"session id {shown}: {InvalidSessionId.__doc__}")
+    if problem := name_problem(session_id, LONGEST_ID):
+        raise InvalidSessionId(f"session id {_quoted(session_id)}: {problem}")
+    return str(session_id)
 
 
 def valid_tenant(tenant: object) -> str:
@@ -68,9 +66,13 @@ def valid_tenant(tenant: object) -> str:
     Raises:
         BadRequest: it is not a string of 1 to 64 allowed characters.
     """
-    if isinstance(tenant, str) and _TENANT.match(tenant):
-        return tenant
-    raise BadRequest(f"tenant {tenant!r}: letters, digits and '._@-', 1 to 64 of them, the first a letter or digit")
+    if problem := name_problem(tenant, LONGEST_TENANT):
+        raise BadRequest(f"tenant {_quoted(tenant)}: {problem}")
+    return str(tenant)
+
+
+def _quoted(name: object) -> str:
+    return repr(name[:300] if isinstance(name, str) else name)
 
 
 def new_session_id() -> str:
@@ -96,15 +98,26 @@ def split_turn_id(turn_id: object) -> tuple[str, str]:
     """
     if isinstance(turn_id, str):
         session, mark, part = turn_id.rpartition("~")
-        known = _SESSION_ID.match(session) or _LANE_ID.match(session)
-        if mark and known and _TURN_PART.match(part):
+        if mark and _TURN_PART.match(part) and _is_session_or_lane(session):
             return session, part
     raise InvalidTurnId(f"turn id {turn_id!r}: {InvalidTurnId.__doc__}")
+
+
+def _is_session_or_lane(name: str) -> bool:
+    if name.startswith("~"):
+        return _WIDE_LANE.match(name) is not None
+    session, mark, lane = name.partition("~")
+    return name_problem(session, LONGEST_ID) is None and (not mark or _LANE.match(lane) is not None)
 
 
 def wide_name(kind: str, name: str) -> str:
     """What belongs to no session: `~user:<user>`, `~base:<name>`. No session id has a '~', and no two names meet."""
     return f"~{kind}:{quote(name, safe='').replace('~', '%7E')}"
+
+
+def escaped(name: str) -> str:
+    """A session's or tenant's name as a part of a key: percent-encoded UTF-8, ASCII without ':', '~' and braces."""
+    return quote(name, safe="@")
 
 
 def partition_of(tenant: str, session_id: str, partitions: int) -> int:
@@ -131,33 +144,41 @@ class SessionKeys:
     def of(cls, tenant: str, session_id: str, partitions: int) -> SessionKeys:
         """The keys of a tenant's session."""
         partition = partition_key(partition_of(tenant, session_id, partitions))
-        ref = f"{tenant}:{session_id.replace(':', '%3A')}"
+        ref = f"{escaped(tenant)}:{escaped(session_id)}"
         return cls(session_id=session_id, ref=ref, base=f"{partition}:{ref}", partition=partition)
 
     @classmethod
     def wide(cls, tenant: str, name: str, partitions: int) -> SessionKeys:
         """The keys of what a user (`wide_name`) or the tenant (`WIDE_APP`) has, in the partition of that name."""
         partition = partition_key(partition_of(tenant, name, partitions))
-        ref = f"{tenant}:{name}"
+        ref = f"{escaped(tenant)}:{name}"
         return cls(session_id=name, ref=ref, base=f"{partition}:{ref}", partition=partition)
 
     @classmethod
     def from_ref(cls, ref: str, partitions: int) -> SessionKeys:
-        """The keys for what a wake-up carries: `<tenant>:<escaped session id>`, or that of a lane."""
-        tenant, _, escaped = ref.partition(":")
-        wide = escaped.startswith("~")
-        owner, _, lane = escaped.removeprefix("~").partition("~")
-        if wide:
-            keys = cls.wide(tenant, f"~{owner}", partitions)
+        """The keys for what a wake-up carries: `<escaped tenant>:<escaped session id>`, or that of a lane.
+
+        Raises:
+            InvalidSessionId: no session has it. Another spelling of an escaped name would be a second mailbox of the
+                same session.
+        """
+        tenant, _, name = ref.partition(":")
+        if name.startswith("~"):
+            keys = cls.from_id(unquote(tenant), name, partitions)
         else:
-            keys = cls.of(tenant, valid_session_id(owner.replace("%3A", ":")), partitions)
-        return keys.lane(lane) if lane else keys
+            owner, mark, lane = name.partition("~")
+            keys = cls.from_id(unquote(tenant), f"{valid_session_id(unquote(owner))}{mark}{lane}", partitions)
+        if keys.ref != ref:
+            raise InvalidSessionId(f"{ref!r} is not written as the key of a session is")
+        return keys
 
     @classmethod
     def from_id(cls, tenant: str, session_id: str, partitions: int) -> SessionKeys:
         """The keys for the session's part of a turn id, which may name a lane."""
-        escaped = session_id if session_id.startswith("~") else session_id.replace(":", "%3A")
-        return cls.from_ref(f"{tenant}:{escaped}", partitions)
+        owner, _, lane = session_id.removeprefix("~").partition("~")
+        wide = session_id.startswith("~")
+        keys = cls.wide(tenant, f"~{owner}", partitions) if wide else cls.of(tenant, owner, partitions)
+        return keys.lane(lane) if lane else keys
 
     def lane(self, name: str) -> SessionKeys:
         """A lane beside the session: a mailbox and a lease of its own in the same slot, so that neither waits (R16)."""
@@ -188,7 +209,7 @@ class SessionKeys:
     @property
     def tenant(self) -> str:
         """Whose session it is."""
-        return self.ref.partition(":")[0]
+        return unquote(self.ref.partition(":")[0])
 
     @property
     def meta(self) -> str:

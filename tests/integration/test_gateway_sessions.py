@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -164,6 +165,28 @@ def test_state_is_set_read_and_removed(http: httpx.Client) -> None:
     problem(http.post(f"{base}/words/increment", json={"amount": "two"}), 422)
     assert http.delete(f"{base}/step").status_code == 204
     problem(http.get(f"{base}/step"), 404, "NotFound")
+
+
+@pytest.mark.parametrize("session_id", ["C024/1355.000005", "+49|Ж%2F"])
+def test_a_session_id_may_have_any_visible_character(
+    http: httpx.Client, gateway_process: GatewayProcess, fleet: Fleet, session_id: str
+) -> None:
+    """Over HTTP, with a remote session and beside the workers it is the same session, and its turns are found."""
+    body = {"message": "SAY hello", "session_id": session_id}
+    assert good(http.post("/agent", json=body))["session_id"] == session_id
+    path = f"/v1/sessions/{quote(session_id, safe='')}"
+    turn = http.post(f"{path}/turns", json={"message": "SAY again"}, headers={"Prefer": "wait=30"})
+    assert good(turn)["result"] == "again"
+    assert good(http.get(turn.headers["location"]))["id"] == turn.json()["id"]
+    assert '"text":"again"' in http.get(f"{turn.headers['location']}/events").text
+    remote = Session(session_id, agent_url=f"{gateway_process.url}/agent")
+    assert remote.turn(turn.json()["id"]).result(timeout=30) == "again"
+    assert remote.chat("SAY more") == "more"
+    operation = remote.submit_knowledge("Trains leave at noon.", name="a/b.txt")
+    assert remote.operation(operation.id).cancel()
+    here = fleet.session(session_id)
+    assert [message.text for message in here.history() if message.role == "assistant"] == ["hello", "again", "more"]
+    assert here.turn(turn.json()["id"]).result() == "again"
 
 
 def test_what_is_no_json_is_refused(http: httpx.Client) -> None:

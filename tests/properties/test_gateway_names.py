@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from broker_config.names import name_problem
 from sessions.gateway.segments import segment
 from tests.support.gateway import GatewayProcess
 from tests.support.http import good, problem
@@ -53,6 +54,25 @@ def test_a_value_comes_back_under_its_key(http: httpx.Client, key: str, value: A
     assert json.dumps(among_all, sort_keys=True) == json.dumps({key: value}, sort_keys=True)
     assert http.delete(path).status_code == 204
     problem(http.get(path), 404)
+
+
+@PLENTY
+@given(session_id=names.filter(lambda name: name_problem(name, 256) is None))
+@example(session_id="C024BE91L/1355517523.000005")
+@example(session_id="a/turns")
+@example(session_id="a%2Fstate")
+@example(session_id="+49|?#")
+def test_a_session_is_found_under_its_id(http: httpx.Client, session_id: str) -> None:
+    """Made by body, looked at and deleted by path: '/' in an id never makes it the path of something else."""
+    made = http.post("/v1/sessions", json={"session_id": session_id})
+    assert good(made, 201)["session_id"] == session_id
+    path = f"/v1/sessions/{segment(session_id)}"
+    assert made.headers["location"] == path
+    assert good(http.get(path))["session_id"] == session_id
+    good(http.put(f"{path}/state/events", json={"value": session_id}))
+    assert good(http.get(f"{path}/state"))["state"] == {"events": session_id}
+    assert good(http.delete(path))["keys"] > 0
+    problem(http.get(path), 404, "NotFound")
 
 
 @PLENTY

@@ -28,23 +28,58 @@ def session(session_id: Any = "s", **options: Any) -> Session:
     return Session(session_id, settings=NOWHERE, **options)
 
 
-@pytest.mark.parametrize(
-    "bad",
-    ["../x", "", "a" * 129, "a\n", "a\x00b", "\x1b[0m", "a b", "-a", ".a", "a/b", "a~b", "{a}", "ä", 5, b"a", ["a"]],
-    ids=repr,
+NO_TEXTS = (5, b"a", ["a"], "")
+UNSEEN = ("a\n", "a\x00b", "\x1b[0m", "a b", "a\xa0b", "a\u200bb", "a\u202eb", "a\ufeff", "\ud83d", "a~b", "~a")
+FOLDERS = (".", "..", "../x", "a/./b", "a/..")
+FOREIGN = (
+    *(
+        "+4915112345678",
+        "auth0|5f7c",
+        "C024BE91L/1355517523.000005",
+        "-1001234567890",
+        "!room:matrix.org",
+        "{a}",
+        "a%7Eb",
+    ),
+    *("straße", "Иван", "山田", "مجموعه‌ما", "👩‍🚀", "a//b", "a\\b", "#?&=*[x]"),
 )
+
+
+@pytest.mark.parametrize("bad", [*NO_TEXTS, *UNSEEN, *FOLDERS, "a" * 257], ids=ascii)
 def test_invalid_session_ids_are_refused(bad: Any) -> None:
-    """An id that is not 1 to 128 allowed characters is InvalidSessionId, a ValueError that quotes it."""
-    with pytest.raises(InvalidSessionId, match="letters, digits") as caught:
+    """What is no text of 1 to 256 allowed characters is InvalidSessionId, a ValueError that quotes it."""
+    with pytest.raises(InvalidSessionId) as caught:
         session(bad)
     assert isinstance(caught.value, ValueError)
     assert repr(bad)[:100] in str(caught.value)
 
 
-@pytest.mark.parametrize("good", ["a", "a" * 128, "user@example.com", "A:b.c-d_e", "0"], ids=repr)
-def test_valid_session_ids_are_taken(good: str) -> None:
-    """The documented characters are all allowed."""
+@pytest.mark.parametrize("bad", [*UNSEEN, *FOLDERS], ids=ascii)
+def test_the_error_says_which_characters_are_allowed_and_how_to_write_others(bad: str) -> None:
+    """For sessions, tenants, knowledge bases and SESSIONFLEET_TENANT alike."""
+    said = "letters and digits of any alphabet, punctuation and symbols are allowed, but no space, no '~'"
+    with pytest.raises(InvalidSessionId, match=f"{said}.*(percent-encode|write '%2E')"):
+        session(bad)
+    with pytest.raises(BadRequest, match=f"tenant.*{said}"):
+        session(tenant=bad)
+    with pytest.raises(BadRequest, match=f"knowledge base.*{said}"):
+        session(knowledge=bad)
+    with pytest.raises(ValueError, match=said):
+        Settings(tenant=bad)
+
+
+def test_the_error_names_the_character() -> None:
+    """It stands in a long id, and often cannot be seen."""
+    with pytest.raises(InvalidSessionId, match=r"'\\u200b' \(U\+200B ZERO WIDTH SPACE\) at position 3 is not allowed"):
+        session("ab\u200bc")
+
+
+@pytest.mark.parametrize("good", ["a", "a" * 256, "user@example.com", "A:b.c-d_e", "0", *FOREIGN], ids=ascii)
+def test_the_names_that_people_have_are_taken(good: str) -> None:
+    """Phone numbers, Auth0 and Slack ids, negative numbers, other alphabets; as tenants and bases, too."""
     assert session(good).session_id == good
+    assert session(tenant=good[:64]).keys.tenant == good[:64]
+    assert session(knowledge=good[:128]).knowledge.bases == (good[:128],)
 
 
 @pytest.mark.parametrize("bad", ["", "  \n", None, 5, b"bytes", ["hi"], "\ud800"], ids=ascii)

@@ -14,7 +14,7 @@ from sessions.gateway.routes.turns import turn_of
 from sessions.gateway.strict_json import Body, StrictRoute
 
 router = APIRouter(
-    prefix="/v1/sessions/{session_id}/turns/{turn_id}/approvals",
+    prefix="/v1/sessions/{session_id:segment}/turns/{turn_id:segment}/approvals",
     tags=["approvals"],
     route_class=StrictRoute,
     responses=responses(404),

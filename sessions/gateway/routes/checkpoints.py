@@ -13,7 +13,9 @@ from sessions.gateway.problems import responses
 from sessions.gateway.routes.state import State
 from sessions.gateway.strict_json import Body, StrictRoute
 
-router = APIRouter(prefix="/v1/sessions/{session_id}/checkpoints", tags=["checkpoints"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/sessions/{session_id:segment}/checkpoints", tags=["checkpoints"], route_class=StrictRoute
+)
 
 
 class NewCheckpoint(Body):

@@ -17,7 +17,7 @@ from sessions.gateway.resources import TurnResource, operation_path
 from sessions.gateway.strict_json import Body, StrictRoute, Whole
 from sessions.session import Session
 
-router = APIRouter(prefix="/v1/sessions/{session_id}/knowledge", tags=["knowledge"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/sessions/{session_id:segment}/knowledge", tags=["knowledge"], route_class=StrictRoute)
 
 Scope = Annotated[
     str | None,

@@ -15,7 +15,7 @@ from sessions.gateway.problems import responses
 from sessions.gateway.segments import segment
 from sessions.gateway.strict_json import Body, StrictRoute, Whole
 
-router = APIRouter(prefix="/v1/sessions/{session_id}/memory", tags=["memory"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/sessions/{session_id:segment}/memory", tags=["memory"], route_class=StrictRoute)
 
 Kind = Literal["short", "long"]
 Scope = Literal["session", "user"]

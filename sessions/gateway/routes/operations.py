@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote
 
 from fastapi import APIRouter, Response, status
 
@@ -18,15 +19,15 @@ from sessions.gateway.strict_json import StrictRoute
 from sessions.operation import Operation
 
 router = APIRouter(
-    prefix="/v1/sessions/{session_id}/operations",
+    prefix="/v1/sessions/{session_id:segment}/operations",
     tags=["operations"],
     route_class=StrictRoute,
     responses=responses(404),
 )
-_OF_BASE: Final = re.compile(r"~base:([A-Za-z0-9._-]+)~")
+_OF_BASE: Final = re.compile(r"~base:([A-Za-z0-9._%-]+)~")
 
 
-@router.get("/{operation_id}", summary="Look at an operation, or wait for its end")
+@router.get("/{operation_id:segment}", summary="Look at an operation, or wait for its end")
 async def get_operation(session_id: SessionId, operation_id: OperationId, caller: Reader, wait: Wait) -> TurnResource:
     """Its result says what became of the document."""
     operation = await _operation(caller, session_id, operation_id)
@@ -34,7 +35,7 @@ async def get_operation(session_id: SessionId, operation_id: OperationId, caller
 
 
 @router.get(
-    "/{operation_id}/events",
+    "/{operation_id:segment}/events",
     summary="Follow an operation",
     response_class=Response,
     responses={**STREAM, **responses(409)},
@@ -45,7 +46,7 @@ async def follow_operation(session_id: SessionId, operation_id: OperationId, cal
 
 
 @router.post(
-    "/{operation_id}/cancel",
+    "/{operation_id:segment}/cancel",
     status_code=status.HTTP_202_ACCEPTED,
     summary="Cancel an operation",
     responses={200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."}},
@@ -65,4 +66,4 @@ async def cancel_operation(
 async def _operation(caller: Caller, session_id: str, operation_id: str) -> Operation:
     """An operation of the session, its user, or a base, which any session of the tenant may be attached to."""
     base = _OF_BASE.match(operation_id)
-    return await caller.session(session_id, knowledge=base[1] if base else None).aoperation(operation_id)
+    return await caller.session(session_id, knowledge=unquote(base[1]) if base else None).aoperation(operation_id)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.errors import NotFound, SessionExpired
 from sessions.gateway.caller import DEFAULT_QUEUE, Reader, Writer
-from sessions.gateway.parameters import LONGEST_TTL, QUEUE, SESSION_ID, TURN_ID, SessionId
+from sessions.gateway.parameters import ID_RULE, LONGEST_TTL, QUEUE, SESSION_ID, TURN_ID, SessionId
 from sessions.gateway.problems import responses
 from sessions.gateway.segments import segment
 from sessions.gateway.strict_json import Body, StrictRoute
@@ -25,9 +25,7 @@ class NewSession(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"session_id": "chat-1"}, {"ttl": 3600}]})
 
-    session_id: str | None = Field(
-        None, description="Letters, digits and `._:@-`, up to 128; made up when absent.", json_schema_extra=SESSION_ID
-    )
+    session_id: str | None = Field(None, description=f"{ID_RULE}. Made up when absent.", json_schema_extra=SESSION_ID)
     ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds that it lives after its last use; absent: for ever."
     )
@@ -180,19 +178,19 @@ async def create_session(body: NewSession, caller: Writer, response: Response) -
     return await found(session)
 
 
-@router.get("/{session_id}", summary="Look at a session", responses=responses(404, 410))
+@router.get("/{session_id:segment}", summary="Look at a session", responses=responses(404, 410))
 async def get_session(session_id: SessionId, caller: Reader) -> SessionResource:
     """What is known of it; looking makes none."""
     return await found(caller.session(session_id))
 
 
-@router.delete("/{session_id}", summary="Delete a session", responses=responses(502, 504))
+@router.delete("/{session_id:segment}", summary="Delete a session", responses=responses(502, 504))
 async def delete_session(session_id: SessionId, caller: Writer) -> Receipt:
     """With all it has: turns, open ones too, state, memories and documents. What is not there is no error."""
     return Receipt(**await caller.session(session_id).adelete())
 
 
-@router.get("/{session_id}/messages", summary="Read the transcript")
+@router.get("/{session_id:segment}/messages", summary="Read the transcript")
 async def list_messages(
     session_id: SessionId,
     caller: Reader,
@@ -206,7 +204,7 @@ async def list_messages(
 
 
 @router.post(
-    "/{session_id}/fork",
+    "/{session_id:segment}/fork",
     status_code=status.HTTP_201_CREATED,
     summary="Copy a session",
     responses=responses(404, 409, 410, 502, 504),

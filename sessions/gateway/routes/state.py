@@ -16,7 +16,7 @@ from sessions.gateway.strict_json import Body, StrictRoute
 from sessions.session import Session
 from sessions.state_ops import APP
 
-router = APIRouter(prefix="/v1/sessions/{session_id}/state", tags=["state"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/sessions/{session_id:segment}/state", tags=["state"], route_class=StrictRoute)
 Key = Annotated[
     str,
     Path(

@@ -108,7 +108,7 @@ async def run_team(
     return await wait.show(run, team_path(run.id), _session(run.id), accepted=True, approvals=False)
 
 
-@router.get("/{run_id}", summary="Look at a run, or wait for its end", responses=responses(404))
+@router.get("/{run_id:segment}", summary="Look at a run, or wait for its end", responses=responses(404))
 async def get_team_run(run_id: RunId, caller: Reader, wait: Wait) -> TurnResource:
     """Its result says how each task ended."""
     run = await _run(caller, run_id)
@@ -116,7 +116,10 @@ async def get_team_run(run_id: RunId, caller: Reader, wait: Wait) -> TurnResourc
 
 
 @router.get(
-    "/{run_id}/events", summary="Follow a run", response_class=Response, responses={**STREAM, **responses(404, 409)}
+    "/{run_id:segment}/events",
+    summary="Follow a run",
+    response_class=Response,
+    responses={**STREAM, **responses(404, 409)},
 )
 async def follow_team_run(run_id: RunId, caller: Reader, after: Cursor) -> Response:
     """`task_started` and `task_ended` among the run's own events."""
@@ -124,7 +127,7 @@ async def follow_team_run(run_id: RunId, caller: Reader, after: Cursor) -> Respo
 
 
 @router.post(
-    "/{run_id}/cancel",
+    "/{run_id:segment}/cancel",
     status_code=status.HTTP_202_ACCEPTED,
     summary="Cancel a run",
     responses={200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."}, **responses(404)},

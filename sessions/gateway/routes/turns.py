@@ -19,7 +19,7 @@ from sessions.protocol import Policy
 from sessions.turn import Turn
 
 router = APIRouter(
-    prefix="/v1/sessions/{session_id}/turns", tags=["turns"], route_class=StrictRoute, responses=responses(404)
+    prefix="/v1/sessions/{session_id:segment}/turns", tags=["turns"], route_class=StrictRoute, responses=responses(404)
 )
 
 
@@ -88,7 +88,7 @@ async def submit_turn(
     return await wait.show(turn, turn_path(session_id, turn.id), session_id, accepted=True)
 
 
-@router.get("/{turn_id}", summary="Look at a turn, or wait for its end")
+@router.get("/{turn_id:segment}", summary="Look at a turn, or wait for its end")
 async def get_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, wait: Wait) -> TurnResource:
     """Waits where `Prefer: wait=N` says so. The wait's end is not the turn's: ask again."""
     turn = await turn_of(caller, session_id, turn_id)
@@ -96,7 +96,10 @@ async def get_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, wait:
 
 
 @router.get(
-    "/{turn_id}/events", summary="Follow a turn", response_class=Response, responses={**STREAM, **responses(409)}
+    "/{turn_id:segment}/events",
+    summary="Follow a turn",
+    response_class=Response,
+    responses={**STREAM, **responses(409)},
 )
 async def follow_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, after: Cursor) -> Response:
     """Server-sent events from the start, or behind the last one that you have; `id:` is the cursor."""
@@ -104,7 +107,7 @@ async def follow_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, af
 
 
 @router.post(
-    "/{turn_id}/cancel",
+    "/{turn_id:segment}/cancel",
     status_code=status.HTTP_202_ACCEPTED,
     summary="Cancel a turn",
     responses={200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."}},

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -71,10 +72,17 @@ async def test_a_token_names_user_and_tenant() -> None:
     ).tenant == "acme"
 
 
-@pytest.mark.parametrize("tenant", ["", "a:b", "../x", "a" * 65, 7, ["acme"], {"a": 1}, True, "acme\n", "ächme"])
+@pytest.mark.parametrize("tenant", ["", "a b", "../x", "a" * 65, 7, ["acme"], {"a": 1}, True, "acme\n", "~user"])
 async def test_a_tenant_that_is_no_name_is_refused(tenant: object) -> None:
-    """It is a part of keys in the store."""
-    assert "tenant" in await refused(token({"tenant": tenant}))
+    """It is a part of keys in the store; the error says why it cannot be one."""
+    said = await refused(token({"tenant": tenant}))
+    assert re.search(r"tenant.*(not allowed|it is empty|65 characters|of the type|for folders)", said)
+
+
+@pytest.mark.parametrize("tenant", ["https://acme.example/org", "google-oauth2|117", "Bücher+Söhne"])
+async def test_a_tenant_may_have_the_name_that_its_provider_gives(tenant: str) -> None:
+    """It is percent-encoded in keys."""
+    assert (await tokens().principal(token({"tenant": tenant}))).tenant == tenant
 
 
 @pytest.mark.parametrize(
