@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from broker_config.names import LONGEST_BASE, name_problem
 from sessions.errors import BadRequest
 from sessions.protocol import KnowledgeAt
 
+_COLLECTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MEMORY_PROVIDERS: Final = ("rag", "redis")
 _KNOWLEDGE_PROVIDERS: Final = ("qdrant", "chroma")
 _MEMORY_KEYS: Final = {"provider", "use_embedding", "extract", "session_id", "user_id"}
@@ -128,7 +130,14 @@ def _collection(store: object) -> str | None:
     if provider != "qdrant" or "path" in config:
         _warn(f"knowledge provider {provider!r}: Qdrant serves it, where QDRANT_URL says; `path` is ignored")
     name = config.get("collection_name")
-    return None if name is None else base_name(name)
+    return None if name is None else _collection_name(name)
+
+
+def _collection_name(name: object) -> str:
+    # It names a folder of the embedded engine, too: less is allowed than for a base, which stands in keys alone.
+    if isinstance(name, str) and _COLLECTION.fullmatch(name):
+        return name
+    raise BadRequest(f"collection_name {name!r}: use 1 to 128 letters, digits and '._-', the first a letter or digit")
 
 
 def _known_keys(what: str, given: Mapping[str, Any], known: set[str]) -> None:

@@ -30,7 +30,7 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
     Opening one does no I/O; the first turn creates it.
 
     Args:
-        session_id: letters, digits and `._:@-`, up to 128; made up when None.
+        session_id: 1 to 256 visible characters of any alphabet, without spaces and `~`; made up when None.
         tenant: whose sessions these are, where one process serves several; SESSIONFLEET_TENANT when None. What one
             tenant has, no other one sees.
         user_id: who uses it. The first user owns the session, another one gets SessionOwnerError. None claims no
