@@ -14,9 +14,9 @@ from sessions.store.calls import PendingCall
 from sessions.turn import Turn
 
 _QUESTIONS: Final = {
-    AskKind.APPROVAL: "allow it? [y]es, [n]o, [e]dit the arguments, [l]ater > ",
-    AskKind.RESULT: "it waits for its result: give the [r]esult, [n]one, [l]ater > ",
-    AskKind.IN_DOUBT: "it may have taken effect. Run it again? [y]es, [n]obody knows, give the [r]esult, [l]ater > ",
+    AskKind.APPROVAL: "allow it? [y]es, [n]o, [e]dit the arguments, [w]ait for somebody else, [l]ater > ",
+    AskKind.RESULT: "its result comes from outside: [w]ait for it, give the [r]esult, [n]one, [l]ater > ",
+    AskKind.IN_DOUBT: "it may have taken effect. Run it again? [y]es, [n]obody knows, [r]esult, [w]ait, [l]ater > ",
 }
 _ACTIONS: Final = {
     AskKind.APPROVAL: "approve|deny",
@@ -29,7 +29,8 @@ def settle(turn: Turn, screen: Screen, lines: Lines) -> bool:
     """Ask about each call that the turn waits for.
 
     Returns:
-        Whether all are answered; the others were shown, with the command that answers them.
+        Whether the turn is to be followed on; False when a call was left unanswered. Each of those was shown with
+        the command that answers it.
     """
     left = [call for call in turn.approvals() if not _settled(turn, call, screen, lines)]
     for call in left:
@@ -46,6 +47,8 @@ def _settled(turn: Turn, call: PendingCall, screen: Screen, lines: Lines) -> boo
         try:
             if said.lower() in ("l", "later"):
                 return False
+            if said.lower() in ("w", "wait"):
+                return True
             _answer(turn, call, said, lines)
         except (CallAnswered, CallNotFound):
             screen.note("somebody else has answered it meanwhile")

@@ -39,6 +39,7 @@ class Conversation:
         try:
             if self._lines.typed:
                 self._welcome()
+            self._tell_what_waits()
             while (message := self._lines.message()) not in (None, "/quit", "/exit"):
                 if (status := self._heed(message)) and not self._lines.typed:
                     return status
@@ -53,12 +54,15 @@ class Conversation:
         session = self._agent.session
         if self._commands.history(RECENT_TURNS, RECENT_CHARS):
             self._screen.note("/history shows more")
-        if waiting := self._commands.waiting():
-            self._screen.note(f"{len(waiting)} of its turns wait for answers: /pending")
         self._screen.line(
             f"session {session.session_id!r}; /help lists commands, /quit or Ctrl-D leaves, Ctrl-C cancels a running "
             f"turn. {self._agent.name} listens."
         )
+
+    def _tell_what_waits(self) -> None:
+        """A message behind a turn that waits for an answer has none itself until then."""
+        for turn in self._commands.waiting():
+            self._screen.note(f"turn {turn.id} waits for an answer, and later messages behind it: /pending asks for it")
 
     def _heed(self, message: str) -> int:
         """Run a command, or have a message answered; returns an exit status."""
@@ -90,6 +94,7 @@ class Conversation:
             if interrupted:
                 raise KeyboardInterrupt
             if not self._show(turn):
+                self._screen.note("later messages wait behind it; /pending asks again")
                 return _UNANSWERED
             turn.result()  # raises what went wrong
         except KeyboardInterrupt:
@@ -157,6 +162,6 @@ def _doing(event: Event) -> str | None:
         case EventType.RETRYING:
             return "pausing before the next try"
         case EventType.WAITING | EventType.ANSWERED | EventType.HANDED_OVER:
-            return "waiting for a worker"
+            return "waiting to go on"
         case _:
             return None

@@ -165,6 +165,7 @@ def test_a_chat_without_a_terminal_reads_answers_where_it_reads_messages(fleet: 
     assert statuses(fleet, "cli-piped") == ["succeeded", "waiting"]
     done = piped("/pending\ny\n")
     assert (done.returncode, "ok: refunded 90" in done.stdout) == (0, True), done
+    assert "/pending asks for it" in done.stdout, "a message behind it would wait without a word"
     assert "no command '/nope'" in piped("/nope\n").stderr
 
 
