@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEVELOPS := $(VENV)/.develops
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile pyproject.toml --extra fleet --group build --universal --python-version 3.11 \
+	--no-header --no-emit-index-url --no-annotate --quiet
 MODEL ?=
 
 .PHONY: help install check test demo bench chaos fuzz browser format lock clean
@@ -10,49 +14,54 @@ MODEL ?=
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-install: $(READY)  ## a virtual environment in .venv with exactly what requirements.lock names
+install: $(READY)  ## a virtual environment in .venv with what runs: exactly what requirements.lock names
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Sessionfleet needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "installing into $(VENV) (once, a minute or so)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) install -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
-check: $(READY)  ## ruff, mypy --strict, import-linter
+$(DEVELOPS): $(READY) requirements-dev.lock
+	@echo "adding what tests and checks need (once, half a minute or so)"
+	@$(PIP) install -r requirements-dev.lock
+	@touch $(DEVELOPS)
+
+check: $(DEVELOPS)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(READY)  ## all tests, on real servers and real workers
+test: $(DEVELOPS)  ## all tests, on real servers and real workers
 	$(BIN)/python -m pytest
 
 demo: $(READY)  ## kill a worker in the middle of a turn and watch (MODEL=provider:model for a real model)
 	@$(BIN)/python examples/demo.py $(if $(MODEL),--model $(MODEL))
 
-bench: $(READY)  ## the benchmark table (minutes)
+bench: $(DEVELOPS)  ## the benchmark table (minutes)
 	$(BIN)/python -m benchmarks
 
-chaos: $(READY)  ## the long version of the chaos tests (minutes)
+chaos: $(DEVELOPS)  ## the long version of the chaos tests (minutes)
 	SF_PROPERTY_EXAMPLES=500 $(BIN)/python -m pytest tests/chaos tests/properties tests/acceptance -m "" --timeout 900
 
-browser: $(READY)  ## the web pages in a real Chromium (Debian: apt-get install chromium)
+browser: $(DEVELOPS)  ## the web pages in a real Chromium (Debian: apt-get install chromium)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "there is no Chromium: install the package chromium" >&2; exit 1; }
 	$(BIN)/python -m pytest tests/integration/test_web_page.py tests/integration/test_gateway_docs.py
 
-fuzz: $(READY)  ## Schemathesis against the gateway, for ten minutes
+fuzz: $(DEVELOPS)  ## Schemathesis against the gateway, for ten minutes
 	SF_FUZZ_SECONDS=600 $(BIN)/python -m pytest tests/integration/test_gateway_fuzz.py -s --timeout 1200
 
-format: $(READY)  ## bring the code into shape
+format: $(DEVELOPS)  ## bring the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(READY)  ## pin anew what pyproject.toml allows
-	$(BIN)/uv pip compile pyproject.toml --extra worker --extra documents --extra gateway --extra dev --universal --python-version 3.11 --upgrade \
-		--no-header --no-emit-index-url --no-annotate --quiet --output-file requirements.lock
+lock: $(DEVELOPS)  ## pin anew what pyproject.toml allows
+	$(COMPILE) --extra dev --upgrade --output-file requirements-dev.lock
+	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
 
 clean:  ## remove what was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

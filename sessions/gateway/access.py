@@ -60,14 +60,15 @@ async def access_for(settings: Settings, host: str, *, insecure: bool = False) -
 
 
 def _refusal(settings: Settings, host: str) -> str:
-    why = (
-        "SESSIONFLEET_GATEWAY_AUTH is off"
-        if settings.gateway_auth == "off"
-        else "there is no API key yet, and no SESSIONFLEET_GATEWAY_JWKS"
-    )
+    reached = f"others than this machine reach {host!r}, and"
+    if settings.gateway_auth == "off":
+        return (
+            f"{reached} SESSIONFLEET_GATEWAY_AUTH is off: unset it and make a key with {_CREATE}, or let everybody in "
+            "with --insecure"
+        )
     return (
-        f"others than this machine reach {host!r}, and {why}: make a key with {_CREATE} (and leave "
-        "SESSIONFLEET_GATEWAY_AUTH unset), or let everybody in with --insecure"
+        f"{reached} there is no API key yet, and no SESSIONFLEET_GATEWAY_JWKS: make a key with {_CREATE}, or set "
+        "SESSIONFLEET_GATEWAY_AUTH=on to start without one and make it later, or let everybody in with --insecure"
     )
 
 

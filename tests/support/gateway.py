@@ -36,7 +36,7 @@ class GatewayProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = folder / f"gateway-{self.port}.log"
         self._options = options
-        self._env = {
+        self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("SESSIONFLEET_")},
             "REDIS_URL": server.url,
             "SESSIONFLEET_HOME": str(folder / "home"),
@@ -50,7 +50,7 @@ class GatewayProcess:
         command = [sys.executable, "-m", "sessions.cli.main", "gateway", "--port", str(self.port), *self._options]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, env=self._env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                command, env=self.env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         wait_until(self._answers, description="the gateway answers")
         return self
