@@ -153,7 +153,8 @@ class Settings(BaseSettings):
     memory_limit: int = Field(100_000, ge=1, description="Most memories of one session or one user.")
     knowledge_urls: Literal["off", "public", "any"] = Field(
         "off",
-        description="Whether workers fetch documents by URL: from public addresses, or from any, private ones too.",
+        description="Whether workers fetch documents by URL: from public addresses, or from any, private ones too "
+        "(but not from clouds' metadata servers).",
     )
     knowledge_texts: Literal["auto", "index", "store"] = Field(
         "auto",
@@ -166,7 +167,9 @@ class Settings(BaseSettings):
         "change from one to the other. `sessionfleet keys webhook --new` makes one. Unset: `webhook=` is refused.",
     )
     webhook_urls: Literal["public", "any", "off"] = Field(
-        "public", description="Whether workers send webhooks: to public addresses, or to any, private ones too."
+        "public",
+        description="Whether workers send webhooks: to public addresses, or to any, private ones too (but not to "
+        "clouds' metadata servers).",
     )
     allowed_hosts: Names = Field(
         (),

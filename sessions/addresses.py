@@ -19,15 +19,12 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from sessions.errors import AddressRefused, AddressUnknown
+from sessions.special_addresses import cloud_internal, metadata_host, special_use
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _PORTS: Final = {"http": 80, "https": 443}
-# What is in use of IPv6 today; all else is local, reserved, or another family in disguise.
-_IPV6_IN_USE: Final = ipaddress.IPv6Network("2000::/3")
 _LOOKUPS: Final = 32
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +32,39 @@ class AddressPolicy:
     """What may be called besides the open internet.
 
     Attributes:
-        allow_private: everything.
+        allow_private: private addresses too, but not a cloud's metadata servers: they give the machine's credentials
+            to whoever asks from it, and no document or receiver of webhooks is there.
         allowed_hosts: these hosts, as they stand in a URL ('wiki.internal') or with their port ('wiki.internal:8080').
     """
 
     allow_private: bool = False
     allowed_hosts: frozenset[str] = frozenset()
 
-    def trusts_url(self, url: str) -> bool:
-        """Whether the addresses of this URL's host need no check."""
-        return self.trusts(*_host_and_port(url))
+    def refuses_url(self, url: str) -> bool:
+        """Whether a URL itself shows, without a resolver, that it must not be called.
 
-    def trusts(self, host: str, port: int) -> bool:
-        """Whether the addresses of this host need no check."""
+        Raises:
+            AddressRefused: it is no URL.
+        """
+        host, port = _host_and_port(url)
+        if self._names(host, port):
+            return False
+        literal = _literal_address(host)
+        if literal is None:
+            return metadata_host(host) or (not self.allow_private and _is_localhost(host))
+        return self.problem(host, port, literal) is not None
+
+    def problem(self, host: str, port: int, address: str) -> str | None:
+        """Why this address of a host must not be called; None if it may be."""
+        if self._names(host, port):
+            return None
+        if metadata_host(host):
+            return "a cloud's metadata server"
+        return cloud_internal(address) if self.allow_private else private(address)
+
+    def _names(self, host: str, port: int) -> bool:
         host = host.lower().rstrip(".")
-        return self.allow_private or not self.allowed_hosts.isdisjoint((host, f"{host}:{port}"))
+        return not self.allowed_hosts.isdisjoint((host, f"{host}:{port}"))
 
 
 async def checked_addresses(url: str, policy: AddressPolicy, *, resolver: Resolver | None = None) -> list[str]:
@@ -68,30 +83,13 @@ async def checked_addresses(url: str, policy: AddressPolicy, *, resolver: Resolv
     addresses = await (resolver or system_resolver)(host, port)
     if not addresses:
         raise AddressUnknown(f"the host {host!r} has no address")
-    if not policy.trusts(host, port):
-        for address in addresses:
-            if problem := private(address):
-                raise AddressRefused(
-                    f"the host {host!r} has the address {address}, which is {problem}; the people who run the workers"
-                    " can allow this host"
-                )
+    for address in addresses:
+        if problem := policy.problem(host, port, address):
+            raise AddressRefused(
+                f"the host {host!r} has the address {address}, which is {problem}; the people who run the workers"
+                " can allow this host (SESSIONFLEET_ALLOWED_HOSTS)"
+            )
     return list(addresses)
-
-
-def evidently_private(url: str) -> bool:
-    """Whether a URL names this machine, or a private address itself: so much is seen without a resolver.
-
-    Raises:
-        AddressRefused: it is no URL.
-    """
-    host, _ = _host_and_port(url)
-    if host.rstrip(".").rpartition(".")[2] == "localhost":
-        return True
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return private(host) is not None
 
 
 async def system_resolver(host: str, port: int) -> Sequence[str]:
@@ -117,27 +115,24 @@ def _threads(_process: int) -> ThreadPoolExecutor:
 
 def private(address: str) -> str | None:
     """Why an address is not of the open internet; None if it is."""
+    use = special_use(address)
+    return use and f"not of the open internet ({use})"
+
+
+def _is_localhost(host: str) -> bool:
+    return host.lower().rstrip(".").rpartition(".")[2] == "localhost"
+
+
+def _literal_address(host: str) -> str | None:
+    """The address that a host is, in any form that the system's resolver understands (`127.1`, `0x7f000001`)."""
     try:
-        ip: IPAddress = ipaddress.ip_address(address)
+        return str(ipaddress.ip_address(host))
     except ValueError:
-        return "no address"
-    if isinstance(ip, ipaddress.IPv6Address):
-        hidden = _hidden_ipv4(ip)
-        if hidden is None and (ip.scope_id or ip not in _IPV6_IN_USE):
-            return "not of the open internet"
-        ip = hidden or ip
-    if ip.is_multicast:
-        return "a multicast address"
-    return None if ip.is_global else "not of the open internet"
-
-
-def _hidden_ipv4(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that a gateway or the kernel would call for this one."""
-    if ip.ipv4_mapped is not None:
-        return ip.ipv4_mapped
-    if ip in _NAT64:
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host.rstrip(".")))
+    except (OSError, UnicodeError):
+        return None
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 
 from broker_config.settings import RETRIEVAL, Settings
-from sessions.addresses import AddressPolicy, evidently_private
+from sessions.addresses import AddressPolicy
 from sessions.errors import AddressRefused, BadRequest, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
 from sessions.protocol import AgentConfig
 from sessions.worker_info import WebhookOffer, WorkerInfo
@@ -75,7 +75,7 @@ def refuse_webhook(url: str, offers: Sequence[WebhookOffer], queue: str) -> None
     sending = [offer for offer in offers if offer.to in ("public", "any")]
     if sending:
         policies = [AddressPolicy(offer.to == "any", frozenset(offer.hosts)) for offer in sending]
-        if evidently_private(url) and not any(policy.trusts_url(url) for policy in policies):
+        if all(policy.refuses_url(url) for policy in policies):
             raise AddressRefused(
                 f"webhook: its address is not of the open internet, and the workers of the queue {queue!r} send "
                 "nothing there; name its host in SESSIONFLEET_ALLOWED_HOSTS of the workers, and start them anew"

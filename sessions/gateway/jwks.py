@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -13,7 +14,8 @@ from urllib.parse import urlsplit
 import httpx
 import jwt
 
-from sessions.errors import BadRequest, KeysUnavailable, Unauthenticated
+from sessions.addresses import AddressPolicy, checked_addresses
+from sessions.errors import AddressUnknown, BadRequest, KeysUnavailable, Unauthenticated
 from sessions.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -32,6 +34,8 @@ STALE: Final = 3600.0
 PAUSE: Final = 60.0
 """Seconds between two fetches for the sake of a key id that is not known."""
 _RETRY: Final = 5.0
+# The people of the gateway choose the issuer, and many have theirs in a private network.
+_ISSUERS: Final = AddressPolicy(allow_private=True)
 _TIMEOUT: Final = 5.0
 _LARGEST: Final = 512 * 1024
 
@@ -52,10 +56,12 @@ def jwks_at(place: str) -> Jwks:
     """The source that SESSIONFLEET_GATEWAY_JWKS names.
 
     Raises:
-        BadRequest: it is neither a file nor an https URL.
+        BadRequest: it is neither a file nor an https URL, or it is the address of a cloud's metadata server.
     """
     parts = urlsplit(place)
     if parts.scheme == "https" and parts.hostname and not parts.username:
+        if _ISSUERS.refuses_url(place):
+            raise BadRequest("SESSIONFLEET_GATEWAY_JWKS is the address of a cloud's metadata server; name the issuer's")
         return JwksUrl(place)
     if "://" in place:
         raise BadRequest(
@@ -143,15 +149,17 @@ class JwksUrl:
 
     async def _get(self) -> None:
         try:
-            self._keys = usable(await self._body())
+            async with asyncio.timeout(_TIMEOUT):
+                await _check_address(self._url)
+                self._keys = usable(await self._body())
             self._fetched = monotonic()
         except (httpx.HTTPError, ValueError, OSError, TimeoutError) as error:
             _log.warning("jwks_not_fetched", host=urlsplit(self._url).hostname, error=repr(error))
 
     async def _body(self) -> bytes:
-        # No redirects: they would lead away from the place that the people of the gateway chose.
+        # No redirects: they would lead away from the place that the people of the gateway chose. The host's certificate
+        # is checked, so a name that resolves anew between check and connection leads nowhere.
         async with (
-            asyncio.timeout(_TIMEOUT),
             httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as client,
             client.stream("GET", self._url, headers={"Accept": "application/json"}) as response,
         ):
@@ -163,6 +171,11 @@ class JwksUrl:
                 if len(body) > _LARGEST:
                     raise ValueError(f"the answer has more than {_LARGEST:,} bytes")
             return bytes(body)
+
+
+async def _check_address(url: str) -> None:
+    with suppress(AddressUnknown):  # a proxy of the environment may know a name that this machine does not
+        await checked_addresses(url, _ISSUERS)
 
 
 def usable(text: bytes) -> list[Mapping[str, Any]]:

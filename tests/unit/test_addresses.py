@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import threading
 from collections.abc import Sequence
@@ -58,6 +59,31 @@ def names(**hosts: Sequence[str]):
         "ff02::1",
         "2001:db8::1",
         "no address",
+        # Public by `ipaddress.is_global` of one Python version or another:
+        "168.63.129.16",  # Azure's wire server
+        "192.0.0.192",  # Oracle Cloud's metadata
+        "100.100.100.200",  # Alibaba Cloud's metadata
+        "192.88.99.1",
+        "192.0.0.9",
+        "192.31.196.1",
+        "192.52.193.1",
+        "192.175.48.1",
+        "::ffff:168.63.129.16",
+        "64:ff9b::a83f:8110",  # NAT64 of Azure's wire server
+        "64:ff9b:1::808:808",
+        "2002:a83f:8110::",  # 6to4 of it
+        "2001:0:4136:e378:8000:63bf:f7f7:f7f7",  # Teredo, whatever is inside
+        "::8.8.8.8",  # IPv4-compatible
+        "::ffff:0:8.8.8.8",  # IPv4-translated
+        "2001:1::1",
+        "2001:4:112::1",
+        "2620:4f:8000::1",
+        "3ffe::1",
+        "3fff::1",
+        "5f00::1",
+        "100::1",
+        "fd20:ce::254",
+        "2606:2800:220:1::1%eth0",
     ],
 )
 def test_an_address_behind_the_worker_is_private(address: str) -> None:
@@ -71,6 +97,53 @@ def test_an_address_behind_the_worker_is_private(address: str) -> None:
 def test_an_address_of_the_open_internet_is_not_private(address: str) -> None:
     """Also behind gateways between the two families."""
     assert private(address) is None
+
+
+def test_what_is_private_does_not_depend_on_the_python_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ipaddress` changes its mind with each version of the registries; a worker's upgrade must open nothing."""
+    for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        for opinion, says in {"is_global": True, "is_private": False, "is_multicast": False}.items():
+            monkeypatch.setattr(kind, opinion, says)
+    for address in ("10.0.0.1", "169.254.169.254", "224.0.0.1", "fd00:ec2::254", "ff02::1", "::1"):
+        assert private(address), address
+
+
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "168.63.129.16", "::ffff:169.254.169.254", "fd00:ec2::254", "fe80::a9fe:a9fe"]
+)
+async def test_metadata_servers_are_refused_where_private_addresses_are_allowed(address: str) -> None:
+    """They hand out the machine's credentials. Only naming the host in the settings allows them."""
+    resolver = names(inside_example=[address])
+    with pytest.raises(AddressRefused, match=r"inside\.example"):
+        await checked_addresses("http://inside.example/", AddressPolicy(allow_private=True), resolver=resolver)
+    named = AddressPolicy(allowed_hosts=frozenset({"inside.example"}))
+    assert await checked_addresses("http://inside.example/", named, resolver=resolver) == [address]
+
+
+@pytest.mark.parametrize("host", ["metadata.google.internal", "Metadata.Google.Internal.", "metadata.packet.net"])
+@pytest.mark.parametrize("policy", [STRICT, AddressPolicy(allow_private=True)])
+async def test_metadata_servers_are_refused_by_name(host: str, policy: AddressPolicy) -> None:
+    """Some have public addresses."""
+    assert policy.refuses_url(f"http://{host}/")
+    with pytest.raises(AddressRefused, match="metadata"):
+        await checked_addresses(f"http://{host}/", policy, resolver=names(**{host.lower().replace(".", "_"): [PUBLIC]}))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "127.0.0.1.", "[::1]", "localhost", "a.LOCALHOST.", "instance-data"],
+)
+def test_a_url_shows_that_it_is_private_in_every_form(host: str) -> None:
+    """Each of these is refused at once, rather than by the worker that resolves it later."""
+    assert STRICT.refuses_url(f"http://{host}/")
+    assert not AddressPolicy(allowed_hosts=frozenset({host.strip("[].").lower()})).refuses_url(f"http://{host}/")
+
+
+def test_a_url_that_shows_nothing_is_not_refused() -> None:
+    """Names are looked up by the worker; private addresses are fine where they are allowed."""
+    for url in ("https://good.example/", f"http://{PUBLIC}/", "http://[2606:2800:220:1::1]/"):
+        assert not STRICT.refuses_url(url), url
+    assert not AddressPolicy(allow_private=True).refuses_url("http://127.0.0.1/")
 
 
 async def test_all_addresses_of_a_name_are_checked() -> None:

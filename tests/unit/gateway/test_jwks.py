@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +85,23 @@ def test_keys_come_by_a_way_that_nobody_can_change(place: str) -> None:
     with pytest.raises(BadRequest) as refused:
         jwks_at(place)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fd00:ec2::254]", "metadata.google.internal"])
+def test_a_metadata_server_is_no_issuer(host: str) -> None:
+    """Whoever gives this address has made a mistake, and learns of it at the start."""
+    with pytest.raises(BadRequest, match="metadata"):
+        jwks_at(f"https://{host}/keys")
+
+
+async def test_an_issuer_whose_name_leads_to_a_metadata_server_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The name is looked up before the request; private addresses are fine, for issuers are often there."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("169.254.169.254", 443))])
+    with pytest.raises(KeysUnavailable):
+        await JwksUrl("https://id.example/keys").keys()
+    assert "AddressRefused" in caplog.text
 
 
 def test_a_place_is_a_file_or_an_https_url(tmp_path: Path) -> None:

@@ -191,6 +191,18 @@ async def test_a_server_that_says_nothing_is_left(web: Web, limits: FetchLimits)
         done.set()
 
 
+@pytest.mark.parametrize("target", ["169.254.169.254", "[::ffff:a9fe:a9fe]", "2852039166", "metadata.google.internal"])
+async def test_a_redirect_to_a_metadata_server_is_refused(web: Web, target: str) -> None:
+    """Also where workers may fetch from private addresses: the server that redirects is a stranger's."""
+    web.answers["/a"] = Answer(status=302, headers={"Location": f"http://{target}/latest/meta-data/"})
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1"] if host == "127.0.0.1" else ["169.254.169.254"]
+
+    with pytest.raises(DocumentError, match="metadata server"):
+        await fetch_url(web.url("/a"), allow_private=True, resolver=resolve)
+
+
 async def test_a_server_that_is_not_there_is_an_error(web: Web) -> None:
     """Of the document, which others do not share."""
     with web_server() as gone:
