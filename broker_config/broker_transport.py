@@ -43,6 +43,14 @@ class _ChannelParts:
             _dropped(error, "")
             return True
 
+    def _receive_one(self, c: Any) -> Any:
+        """A message of remote control, which goes by publish."""
+        try:
+            return super()._receive_one(c)  # type: ignore[misc]
+        except _UNREADABLE as error:
+            _dropped(error, "")
+            return True
+
 
 class _TransportParts:
     """What both transports change."""
@@ -53,9 +61,10 @@ class _TransportParts:
             return
         try:
             super()._deliver(message, queue)  # type: ignore[misc]
-        except self.connection_errors:  # type: ignore[attr-defined]
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one message, the worker goes on
+        except Exception as error:
+            # kombu counts KeyError among the errors of a connection; here it is a message without a part that it needs.
+            if isinstance(error, self.connection_errors) and not isinstance(error, KeyError):  # type: ignore[attr-defined]
+                raise
             _dropped(error, queue, message)
 
 

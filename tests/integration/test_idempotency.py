@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from sessions.errors import IdempotencyConflict
+from sessions.errors import IdempotencyConflict, ResultTimeout
 from tests.support.fleet import ROOT, Fleet
 from tests.support.waiting import wait_until
 
@@ -57,6 +57,20 @@ def test_the_same_key_with_another_body_is_a_conflict(fleet: Fleet) -> None:
         assert caught.value.detail["turn_id"] == turn.id
     assert turn.result(timeout=20) == "one"
     assert session.client.portal.call(session.client.turns.listed(session.keys)) == [turn.id.partition("~")[2]]
+
+
+def test_a_timeout_names_the_turn_that_the_key_has(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one that never was; and of a turn that waits in line it is not said that it goes on."""
+    monkeypatch.setattr("sessions.turn_client._DEADLINE_SLACK", 0.2)
+    agent = fleet.session(uuid.uuid4().hex).Agent("A")
+    turn, second = agent.submit("SLEEP 20", idempotency_key="k"), agent.submit("SAY next")
+    with pytest.raises(ResultTimeout, match=turn.id) as caught:
+        agent.chat("SLEEP 20", idempotency_key="k", timeout=0.1)
+    assert caught.value.turn_id == turn.id
+    with pytest.raises(ResultTimeout, match=r"no worker has taken it yet.*1 comes before it") as caught:
+        second.result(timeout=0.1)
+    assert caught.value.turn_id == second.id
+    turn.cancel()
 
 
 def test_keys_are_a_sessions_own(fleet: Fleet) -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,6 +161,17 @@ def test_the_async_twins_do_the_same(open_session: Any) -> None:
         assert await session.aclear_memory() == 0
 
     asyncio.run(all_of_them())
+
+
+def test_limits_are_those_of_the_settings(new_server: Server, tmp_path: Path) -> None:
+    """SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES, counted in UTF-8, and SESSIONFLEET_MEMORY_LIMIT."""
+    settings = Settings(redis_url=new_server.url, home=tmp_path, memory_text_limit_bytes=10, memory_limit=1)
+    session = Session("limited", settings=settings)
+    with pytest.raises(BadRequest, match=r"12 bytes, the limit is 10.*SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES"):
+        session.add_memory("ä" * 6)
+    session.add_memory("ä" * 5)
+    with pytest.raises(BadRequest, match="no more than 1 can be kept"):
+        session.add_memory("another")
 
 
 def test_what_cannot_be_remembered_is_refused(open_session: Any) -> None:
