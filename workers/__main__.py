@@ -9,7 +9,9 @@ from __future__ import annotations
 from celery.bin.base import CLIContext
 from celery.bin.worker import worker
 
-from workers.celery import app
+from sessions.telemetry import configure_logging
+from workers.celery import app, settings
 
 if __name__ == "__main__":
+    configure_logging(settings)  # Celery does so too, but warns before it of running as root
     worker.main(prog_name="python -m workers", obj=CLIContext(app, no_color=False, workdir=None, quiet=True))
