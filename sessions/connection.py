@@ -84,7 +84,9 @@ class FleetConnection:
         self.turns = TurnStore(self.scripts, store, settings)
         self.state = StateStore(self.scripts, store, self.ring)
         self.records = SessionRecords(self.scripts, store, self.ring)
-        self.memory = MemoryStore(self.scripts, store, seal=self.ring.seal, open=self.ring.open)
+        self.memory = MemoryStore(
+            self.scripts, store, most=settings.memory_limit, seal=self.ring.seal, open=self.ring.open
+        )
         self.calls = CallStore(self.scripts, store, self.ring)
         self.definitions = AgentDefinitions(self.scripts, store, settings.partitions, self.ring)
         self.catalog = Catalog(store)

@@ -22,7 +22,7 @@
     │   └── SessionExpired               there was, until its ttl ran out
     ├── SessionExists                    a fork or import would overwrite a session
     ├── MiddlewareError                  a middleware raised; the turn stays committed
-    ├── ResultTimeout(TimeoutError)      the waiting ended, the turn goes on
+    ├── ResultTimeout(TimeoutError)      the waiting ended, the turn did not
     │   └── NoWorkerAlive
     ├── TurnFailed                       the turn ended without an answer
     │   ├── TurnCancelled · TurnDeadlineExceeded · TurnDeadLettered · ApprovalTimeout
@@ -209,7 +209,13 @@ class StaleCursor(SessionfleetError, LookupError):
 
 
 class ResultTimeout(SessionfleetError, TimeoutError):
-    """The turn did not end within the time you waited; it goes on. Ask again with `result()`."""
+    """The turn did not end within the time you waited; it stays accepted. Ask again with `result()`."""
+
+    @property
+    def turn_id(self) -> str | None:
+        """The turn that was waited for."""
+        turn: str | None = self.detail.get("turn_id")
+        return turn
 
 
 class NoWorkerAlive(ResultTimeout):

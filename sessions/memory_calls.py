@@ -15,6 +15,7 @@ from sessions.memory_input import (
     memory_id_text,
     memory_kind,
     memory_kinds,
+    memory_query,
     memory_text,
     results_limit,
     score_bound,
@@ -86,7 +87,7 @@ async def add(
     """Remember a text; see `MemoryMethods.aadd_memory`."""
     memory = Memory(
         id=new_memory_id(),
-        text=memory_text("text", text),
+        text=memory_text(text, session.client.settings.memory_text_limit_bytes),
         kind=memory_kind(memory_type),
         metadata=json_dict("metadata", {**json_dict("metadata", metadata), **more}),
         created_ms=time.time_ns() // 1_000_000,
@@ -157,7 +158,7 @@ async def search(
     timeout: float | None,
 ) -> list[dict[str, Any]]:
     """Find memories; see `MemoryMethods.asearch_memory`."""
-    text, limit, kinds = memory_text("query", query), results_limit(limit), memory_kinds(memory_type)
+    text, limit, kinds = memory_query(query), results_limit(limit), memory_kinds(memory_type)
     wanted, least = json_dict("filters", filters), score_bound(min_score)
     user = await _user(session)
     scopes = _reached(user) if scope is None else (_chosen(session, user, scope),)

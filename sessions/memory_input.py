@@ -10,24 +10,45 @@ from sessions.arguments import encodes
 from sessions.errors import BadRequest
 from sessions.store.memory_record import KINDS, MemoryKind
 
-TEXT_LIMIT: Final = 32 * 1024
+_QUERY_LIMIT: Final = 32 * 1024
 METADATA_LIMIT: Final = 8 * 1024
 _MOST_RESULTS: Final = 1000
 _PRAISONAI: Final = {"short_term": "short", "long_term": "long"}
 
 
-def memory_text(name: str, value: object, limit: int = TEXT_LIMIT) -> str:
-    """A text that says something, of so many bytes at most.
+def memory_text(value: object, limit: int | None) -> str:
+    """What can be the text of a memory.
+
+    Args:
+        limit: the most bytes (SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES); None where another process checks that.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: it cannot.
     """
+    text = _text("text", value)
+    if limit is not None and (size := len(text.encode())) > limit:
+        raise BadRequest(
+            f"text has {size} bytes, the limit is {limit}: keep what matters of it, add a long text as knowledge, or "
+            "set SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES"
+        )
+    return text
+
+
+def memory_query(value: object) -> str:
+    """What memories can be searched for.
+
+    Raises:
+        BadRequest: it is no text, an empty one, or one of more than 32 KiB.
+    """
+    text = _text("query", value)
+    if (size := len(text.encode())) > _QUERY_LIMIT:
+        raise BadRequest(f"query has {size} bytes, the limit is {_QUERY_LIMIT}: search for what matters of it")
+    return text
+
+
+def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip() or not encodes(value):
         raise BadRequest(f"{name} {repr(value)[:100]}: give a text that is not empty")
-    if (size := len(value.encode())) > limit:
-        raise BadRequest(
-            f"{name} has {size} bytes, the limit is {limit}: keep what matters of it, or add a long text as knowledge"
-        )
     return value
 
 

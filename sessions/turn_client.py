@@ -7,18 +7,21 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Final
 
 from broker_config.settings import Settings
 from sessions.admission import start_hint
 from sessions.connection import FleetConnection
 from sessions.errors import (
+    BackendError,
     BadRequest,
     MessageTooLarge,
     NoWorkerAlive,
     ResultTimeout,
     TurnNotFound,
 )
+from sessions.late_turn import lateness
 from sessions.order import Order
 from sessions.protocol import Answer, Event, TurnStatus
 from sessions.store.calls import PendingCall
@@ -59,7 +62,7 @@ class TurnClient(FleetConnection):
         """
         await self._admit(order)
         await self.bell.hear(keys.partition)
-        part = new_turn_part()
+        accepted = part = new_turn_part()
         patience = order.timeout + _DEADLINE_SLACK
         try:
             async with asyncio.timeout(patience) as limit:
@@ -70,7 +73,7 @@ class TurnClient(FleetConnection):
                 with self.bell.waiting(accepted) as ring:  # the turn that it joined, or of an earlier request
                     return await self._wait(keys, accepted, ring, watched=False, limit=(limit, patience))
         except TimeoutError:
-            raise await self._too_late(keys, part, patience) from None
+            raise await self._too_late(keys, accepted, patience) from None
 
     async def _admit(self, order: Order) -> None:
         await self.open()
@@ -173,8 +176,13 @@ class TurnClient(FleetConnection):
         queue, serving = await self.serving(keys)
         turn = keys.public_id(part)
         if not serving:
-            return NoWorkerAlive(f"no worker serves the queue {queue!r}, so turn {turn!r} waits: {start_hint(queue)}")
-        return ResultTimeout(f"turn {turn!r} did not end within {timeout:g} s; it goes on, ask again with result()")
+            said = f"no worker serves the queue {queue!r}, so turn {turn!r} waits: {start_hint(queue)}"
+            return NoWorkerAlive(said, turn_id=turn)
+        record, ahead = None, 0
+        with suppress(TurnNotFound, BackendError):
+            record = await self.turns.read(keys, part)
+            ahead = await self.turns.ahead_of(keys, part)
+        return ResultTimeout(lateness(turn, timeout or 0.0, record, ahead=ahead, serving=serving), turn_id=turn)
 
     async def has_events(self, keys: SessionKeys, part: str, after: str | None) -> bool:
         """Whether there are events behind a cursor, or will be.

@@ -18,6 +18,7 @@ from broker_config.settings import RETRIEVAL, Settings
 from sessions.admission import start_hint
 from sessions.errors import BackendError, NoWorkerAlive, ResultTimeout, SessionBusy, TurnFailed
 from sessions.knowledge_requests import Recall, SearchKnowledge
+from sessions.memory_input import memory_text
 from sessions.operations import MEMORY, SEARCH, Operations, output_of
 from sessions.protocol import EventType, Extraction, Recalls
 from sessions.retrieval_requests import KeepFacts, SearchMemory
@@ -140,8 +141,9 @@ class TurnRecall:
         What a memory says already is not kept again, as far as that can be told now.
 
         Raises:
-            BadRequest: there is no room for more. BackendError: the store did not take it.
+            BadRequest: it is too long, or there is no room for more. BackendError: the store did not take it.
         """
+        memory_text(text, self._settings.memory_text_limit_bytes)
         if await self._catalog.serves(RETRIEVAL):
             request, lane = KeepFacts(facts=(text,), turn=key, user=self._user_id), self._keys.lane(MEMORY)
             with contextlib.suppress(ResultTimeout):  # it was accepted, and will be done

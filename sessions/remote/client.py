@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 import httpx
 
 from sessions.errors import RemoteError, RemoteTimeout, ResultTimeout, SessionExpired, SessionfleetError
+from sessions.late_turn import lateness
 from sessions.order import Order
 from sessions.portal import Portal
 from sessions.protocol import Answer, Event, TurnStatus
@@ -122,6 +123,7 @@ class RemoteClient:
         Raises:
             ResultTimeout: it did not end in time; it goes on.
         """
+        record: TurnRecord | None = None
         until = math.inf if timeout is None else time.monotonic() + timeout
         while (left := until - time.monotonic()) > 0:
             try:
@@ -135,9 +137,7 @@ class RemoteClient:
             if record.status is TurnStatus.WAITING and not waiting_counts and timeout is not None:
                 until = time.monotonic() + timeout
         turn = keys.public_id(part)
-        raise ResultTimeout(
-            f"turn {turn!r} did not end within {timeout:g} s; it goes on, ask again with result()", turn_id=turn
-        )
+        raise ResultTimeout(lateness(turn, timeout or 0.0, record), turn_id=turn)
 
     async def _look(self, path: str, left: float) -> TurnRecord:
         """Wait for a turn's end as long as one request may; no longer than what is left."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sessions.memory_calls import MemoryPage, ScopeName
-from sessions.memory_input import json_dict, memory_id_text, memory_kind, memory_text
+from sessions.memory_input import json_dict, memory_id_text, memory_kind, memory_query, memory_text
 from sessions.remote.address import segment
 from sessions.remote.wire import only_given, reading
 
@@ -27,7 +27,7 @@ async def add(
 ) -> str:
     """Remember a text; see `MemoryMethods.aadd_memory`."""
     body = {
-        "text": memory_text("text", text),
+        "text": memory_text(text, None),
         "type": memory_kind(memory_type),
         "metadata": json_dict("metadata", {**json_dict("metadata", metadata), **more}),
         **only_given(scope=scope),
@@ -78,7 +78,7 @@ async def search(
     """Find memories; see `MemoryMethods.asearch_memory`."""
     wanted = json_dict("filters", filters) or None
     body = {
-        "query": memory_text("query", query),
+        "query": memory_query(query),
         "limit": limit,
         **only_given(type=_kind(memory_type), filters=wanted, scope=scope, min_score=min_score),
     }

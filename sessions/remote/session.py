@@ -150,8 +150,7 @@ class RemoteSession(Session):
         except ResultTimeout as error:
             turn_id = error.detail["turn_id"]
             raise RemoteTimeout(
-                f"turn {turn_id!r} did not end within {patience:g} s; it goes on: "
-                f"session.turn({turn_id!r}).result() waits for it",
+                f"{error}, or session.turn({turn_id!r}).result() from elsewhere",
                 turn_id=turn_id,
             ) from error
         return answer(record, self.keys.public_id(record.part), None)

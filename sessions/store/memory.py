@@ -89,8 +89,8 @@ class MemoryStore:
                 raise SessionOwnerError(f"the session belongs to another user than {user_id!r}")
             case _:
                 raise BadRequest(
-                    f"there are {int(reply[1])} memories, and no more than {self._most} can be kept: "
-                    "remove some with delete_memory() or clear_memory()"
+                    f"there are {int(reply[1])} memories, and no more than {self._most} can be kept "
+                    "(SESSIONFLEET_MEMORY_LIMIT): remove some with delete_memory() or clear_memory()"
                 )
 
     async def remove(self, scope: MemoryScope, ids: Sequence[str], *, user_id: str | None = None) -> int:

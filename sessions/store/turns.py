@@ -195,6 +195,10 @@ class TurnStore:
             raw = await self._client.hget(keys.idempotency(turn.idempotency), "digest")
         return raw is not None and raw.decode() in digests(self._ring, turn)
 
+    async def ahead_of(self, keys: SessionKeys, part: str) -> int:
+        """How many turns of its session come before it; 0 for one that is next, runs, or has ended."""
+        return int(await self._scripts.read("LPOS", keys.mailbox, part) or 0)
+
     async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
         """The record of a turn.
 

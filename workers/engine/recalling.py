@@ -7,12 +7,14 @@ from typing import Any
 
 from pydantic_ai import ModelRetry, Tool
 
+from sessions.errors import BadRequest
 from sessions.protocol import AgentConfig
 from sessions.tools import ToolSpec
 from workers.engine.ports import NotSearched, Recall
 from workers.engine.scope import current_recall, current_tool
 
 NONE_FOUND = "Nothing was found."
+NOT_REMEMBERED = "It was not remembered: {}."
 NOT_SEARCHED = "It cannot be searched now: {}. Answer without it, and say so."
 
 
@@ -24,7 +26,10 @@ async def remember(fact: str) -> str:
     """
     if not fact.strip():
         raise ModelRetry("Give the fact as a sentence.")
-    await _recall().remember(current_tool.get().idempotency_key, fact)
+    try:
+        await _recall().remember(current_tool.get().idempotency_key, fact)
+    except BadRequest as error:
+        return NOT_REMEMBERED.format(error)
     return "Remembered."
 
 

@@ -54,6 +54,9 @@ class MemoryOperations:
         keys = session if request.user is None else self._of_user(session, request.user)
         scope, kept = _scope_of(keys), 0
         for number, fact in enumerate(request.facts):
+            if len(fact.encode()) > self._settings.memory_text_limit_bytes:
+                _log.warning("fact_too_long", scope=keys.ref, bytes=len(fact.encode()))
+                continue
             if not fact.strip() or await self._search.similar(scope, fact, _SAME):
                 continue
             memory = Memory(new_memory_id(), fact.strip(), "long", {"turn": request.turn}, op.now_ms)

@@ -38,7 +38,9 @@ class NewMemory(Body):
         json_schema_extra={"examples": [{"text": "Ann prefers window seats", "metadata": {"topic": "travel"}}]},
     )
 
-    text: str = Field(min_length=1, description="Up to 32 KiB.", json_schema_extra=TEXT)
+    text: str = Field(
+        min_length=1, description="Up to SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES (32 KiB).", json_schema_extra=TEXT
+    )
     type: Kind = "long"
     metadata: dict[str, Any] | None = Field(None, description="For filters; up to 8 KiB.")
     scope: Scope | None = Field(None, description=_WHOSE)
