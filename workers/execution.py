@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -40,7 +40,7 @@ from workers.held import HeldTurn, Stop
 from workers.interruption import cancelled_ending
 from workers.journal import LeasedJournal
 from workers.losses import Losses
-from workers.outcomes import Left, Outcome, Parked, Retry, failed
+from workers.outcomes import Crowded, Left, Outcome, Parked, Retry, failed
 from workers.recall import Recaller
 from workers.retrieval_runner import RetrievalRunner
 from workers.team_runner import Pause, TeamRunner
@@ -49,6 +49,7 @@ from workers.webhook_delivery import WebhookDelivery
 
 T = TypeVar("T")
 _log = get_logger(__name__)
+_STORE_PAUSE: Final = 1.0
 
 
 class Execution:
@@ -114,7 +115,7 @@ class Execution:
         except PassingModelError as error:
             return self._retry(held, error)
         except (StoreUnavailable, IndexUnavailable, EmbeddingUnavailable) as error:
-            return self._retry(held, PassingModelError(str(error)), RetrievalUnavailable)
+            return self._out_of_reach(held, error)
         except SealError as error:
             _log.warning("turn_not_opened", turn=held.turn_id, error=str(error))
             return failed(TurnConfigurationError(str(error)))
@@ -258,6 +259,12 @@ class Execution:
         own = request.team is None and request.operation is None
         turn = self._input(held, request) if own else None
         return cancelled_ending(held, turn, self._states)
+
+    def _out_of_reach(self, held: HeldTurn, error: BackendError) -> Outcome:
+        if isinstance(error, StoreUnavailable):  # of which no turn may run out of tries
+            _log.warning("turn_waits_for_store", turn=held.turn_id, error=str(error))
+            return Crowded(_STORE_PAUSE)
+        return self._retry(held, PassingModelError(str(error)), RetrievalUnavailable)
 
     def _retry(
         self, held: HeldTurn, error: PassingModelError, finally_: type[TurnFailed] = ModelUnavailable

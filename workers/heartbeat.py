@@ -1,8 +1,9 @@
 """Renews all leases of this process, from a thread of its own, so that a busy event loop does not look dead.
 
 A lease that the store says is lost stops its turn at once. A store that cannot be reached stops a turn at the end
-of its lease by this process's own clock. A loop that has not moved for `stall_limit` seconds is not kept alive, and
-neither is a turn past its deadline.
+of its lease by this process's own clock, unless a tool runs or a finished step waits to be written: then the lease is
+taken back when the store is there again, if nobody else has had the session meanwhile. A loop that has not moved for
+`stall_limit` seconds is not kept alive, and neither is a turn past its deadline.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from broker_config.redis_clients import sync_store
 from broker_config.settings import Settings
 from sessions.store.scripts import script
 from sessions.telemetry import get_logger
-from workers.held import HeldTurn, Stop
+from workers.held import LOSSES, HeldTurn, Stop
 
 _log = get_logger(__name__)
 _DEADLINE_SLACK: Final = 30.0
@@ -93,9 +94,8 @@ class Heartbeat:
         return False
 
     def _deserves(self, turn: HeldTurn) -> bool:
-        """A turn far past its deadline does not stop when told to: its session must not wait for it for ever."""
-        allowed = (turn.begun.deadline_ms - turn.begun.now_ms) / 1000 + _DEADLINE_SLACK
-        return time.monotonic() - turn.began < allowed
+        """A turn that was given up does not; nor one far past its deadline, which does not stop when told to."""
+        return time.monotonic() < turn.deadline + _DEADLINE_SLACK and turn.stop not in LOSSES
 
     def _renew(self, due: list[HeldTurn]) -> None:
         sent = time.monotonic()
@@ -130,8 +130,13 @@ class Heartbeat:
         def stop() -> None:
             # Since the question the turn may have ended, the session's next one begun, or the lease been renewed.
             current = self._held.get(turn.nonce) is turn and turn.begun.part == part and not turn.concluding
-            holds = expired and turn.expires > time.monotonic()
-            if current and not holds and turn.stop is not why:
+            if not current or turn.stop is why or (expired and turn.expires > time.monotonic()):
+                return
+            if expired and why is Stop.UNREACHABLE and turn.outlasts_outage:
+                if not turn.kept:
+                    _log.warning("turn_kept_in_outage", turn=turn.turn_id, hint="it goes on if nobody else takes it")
+                turn.kept = True
+            else:
                 _log.warning("turn_stopped", why=why.value, turn=turn.turn_id, attempt=turn.begun.attempt)
                 turn.abort(why)
 

@@ -15,6 +15,7 @@ from sessions.store.keys import SessionKeys
 from workers.engine.ports import RunState
 
 if TYPE_CHECKING:
+    from sessions.store.leases import LeaseStore
     from workers.delegations import Delegations
 
 T = TypeVar("T")
@@ -40,11 +41,13 @@ class HeldTurn:
     and `not_renewed` only.
     """
 
-    def __init__(self, keys: SessionKeys, begun: Begun, nonce: str, expires: float) -> None:
+    def __init__(self, keys: SessionKeys, begun: Begun, nonce: str, expires: float, leases: LeaseStore) -> None:
         self.keys = keys
+        self._leases = leases
         self.nonce = nonce
         self.expires = expires  # by this process's monotonic clock: what the store promised at least
         self._out_of_reach = False
+        self.kept = False  # its lease ended while the store was out of reach, and it was not stopped
         self.since = time.monotonic()
         self.served = 0
         self.ended: Counter[TurnStatus] = Counter()  # the turns that ended under this lease
@@ -87,10 +90,18 @@ class HeldTurn:
         self.renewed(expires)
         self._start(begun)
 
+    async def renew(self) -> bool:
+        """Renew the lease, from the loop. True also where it had run out and nobody else has had the session since."""
+        sent = time.monotonic()
+        if self.stop in LOSSES or not await self._leases.renew(self.keys, self.begun):
+            return False
+        self.renewed(sent + self._leases.seconds)
+        return True
+
     def renewed(self, expires: float) -> None:
         """The store renewed the lease."""
         self.expires = expires
-        self._out_of_reach = False
+        self._out_of_reach = self.kept = False
 
     def not_renewed(self) -> None:
         """The store did not answer: if the lease ends now, then for no fault of the turn's."""
@@ -119,6 +130,20 @@ class HeldTurn:
             self.stop = why
         if self.task is not None and not self.task.done():
             self.task.cancel()
+
+    @property
+    def deadline(self) -> float:
+        """When the turn must have ended, by this process's monotonic clock."""
+        return self.began + (self.begun.deadline_ms - self.begun.now_ms) / 1000
+
+    @property
+    def outlasts_outage(self) -> bool:
+        """Whether an unreachable store does not stop it: a tool runs, or a finished step waits to be written.
+
+        Stopping it would leave the tool's call in doubt, or have the model's response paid for again, though no worker
+        was lost. Nothing is at risk: no write gets through unless the lease can be taken back.
+        """
+        return self.state.tools_running > 0 or self.state.unwritten > 0
 
     @property
     def turn_id(self) -> str:

@@ -19,20 +19,28 @@ _PAUSE: Final = 0.1
 
 
 async def persist(held: HeldTurn, write: Callable[[], Awaitable[T]]) -> T:
-    """Do a write under the lease, again and again while the store is out of reach, as long as the lease may hold.
+    """Do a write under the lease, again and again while the store is out of reach.
+
+    So a finished step waits here for as long as the store refuses it, up to the turn's deadline. When the lease ran
+    out meanwhile, it is taken back, unless somebody else has had the session since. A turn that need not wait so long
+    is cancelled by the heartbeat at the end of its lease.
 
     Raises:
-        LeaseLost: the store said so, or the lease ended by our clock.
+        LeaseLost: the store said so, or the store was out of reach until the lease and the turn's time were over.
     """
+    renewed = False
     while True:
         try:
-            return await write()
-        except Lost:
-            held.stop = held.lost
-            raise LeaseLost from None
+            try:
+                return await write()
+            except Lost:
+                if renewed or not await held.renew():
+                    held.stop = held.lost
+                    raise LeaseLost from None
+                renewed = True
         except StoreUnavailable:
             held.not_renewed()
-            if time.monotonic() >= held.expires:
+            if time.monotonic() >= max(held.expires, held.deadline):
                 held.stop = Stop.UNREACHABLE
                 raise LeaseLost from None
             await asyncio.sleep(_PAUSE)
@@ -61,6 +69,7 @@ class LeasedJournal:
     def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
         """Start writing a step that nothing but the commit follows; `settle` waits for it."""
         self._under_way = self._writer(key, value, events, at_once=True)
+        self._held.state.unwritten += 1
         self._steps[key] = value
 
     def check_held(self) -> None:
@@ -83,7 +92,10 @@ class LeasedJournal:
         """Wait for what `record_final` started."""
         if self._under_way is not None:
             write, self._under_way = self._under_way, None
-            self._heed(await persist(self._held, write))
+            try:
+                self._heed(await persist(self._held, write))
+            finally:
+                self._held.state.unwritten -= 1
 
     async def _write(self, key: str, value: bytes, events: Sequence[EventDraft]) -> None:
         async with self._line:

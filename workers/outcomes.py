@@ -30,7 +30,10 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Crowded:
-    """This worker has enough of its kind: any worker goes on with it after a pause. No try, and no event."""
+    """Not now: this worker has enough of its kind, or cannot reach the store. Any worker goes on with the turn later.
+
+    That is no try, and no event.
+    """
 
     pause: float
 

@@ -23,7 +23,7 @@ from sessions.errors import StoreUnavailable
 from sessions.protocol import EventType, TurnStatus
 from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import CancelFirst, Effects, Ending, LeaseStore, NotBegun
+from sessions.store.leases import CancelFirst, Committed, Effects, Ending, LeaseStore, NotBegun
 from workers.engine.ports import LeaseLost
 from workers.engine.spending import spent
 from workers.execution import Execution
@@ -137,7 +137,7 @@ class TurnRunner:
                 await asyncio.sleep(_NEIGHBOUR_PAUSE)
             else:
                 if isinstance(begun, Begun):
-                    return HeldTurn(keys, begun, nonce, sent + self._settings.lease)
+                    return HeldTurn(keys, begun, nonce, sent + self._settings.lease, self._leases)
                 return begun
 
     def _may_run_last_attempt(self, held: HeldTurn) -> bool:
@@ -199,15 +199,16 @@ class TurnRunner:
         if ending.status is TurnStatus.FAILED:
             ending = replace(ending, usage=spent(held.steps).model_dump_json().encode())
         go_on = self._may_go_on(held)
-        seq, sent = held.take_seq(1), time.monotonic()
+        seq, sent = held.take_seq(1), 0.0
         self._free_last_attempt(held)
+
+        async def commit() -> Committed:
+            nonlocal sent
+            sent, last_ok = time.monotonic(), self._last_attempt is None
+            return await self._leases.commit(held.keys, held.begun, ending, seq, go_on=go_on, last_ok=last_ok)
+
         try:
-            done = await persist(
-                held,
-                lambda: self._leases.commit(
-                    held.keys, held.begun, ending, seq, go_on=go_on, last_ok=self._last_attempt is None
-                ),
-            )
+            done = await persist(held, commit)
         except LeaseLost:
             self._losses.lost(held)
             return None

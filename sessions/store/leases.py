@@ -96,6 +96,7 @@ class LeaseStore:
     def __init__(self, scripts: ScriptRunner, settings: Settings, worker: str) -> None:
         self._scripts = scripts
         self._worker = worker
+        self.seconds = settings.lease
         self._lease_ms = int(settings.lease * 1000)
         self._ring = KeyRing.of(settings)
         self._steering = Steering(scripts, self._ring)
@@ -243,8 +244,13 @@ class LeaseStore:
     def _event(self, keys: SessionKeys, turn: Begun, seq: int, data: bytes) -> bytes:
         return self._ring.seal(keys.events(turn.part), f"{turn.token}-{seq}", data)
 
+    async def renew(self, keys: SessionKeys, turn: Begun) -> bool:
+        """Renew the lease, or take it back where it ran out and nobody else has had the session since."""
+        reply = await self._scripts.run("renew_lease", keys.pair, turn.lease, self._lease_ms, turn.part)
+        return bool(reply[0] != b"lost")
+
     async def forgive(self, keys: SessionKeys, part: str, lease: str) -> str:
-        """Say that a lease ended because the store was out of reach, which is no crash of the turn's."""
+        """Say that a turn was given up because the store was out of reach: that is no crash of the turn's."""
         reply = await self._scripts.run("forgive_crash", keys.pair, part, lease)
         return str(reply[0].decode())
 

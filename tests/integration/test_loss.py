@@ -141,7 +141,8 @@ def test_a_store_that_is_killed_loses_nothing(durable_server: Server, new_fleet:
     durable_server.kill()
     if outage != "short":
         wait_until(
-            lambda: sum(w.log.count("lease_lost") for w in workers) >= 6, description="the leases ended by their clocks"
+            lambda: sum(w.log.count("turn_kept_in_outage") for w in workers) >= 6,
+            description="the leases ended by their clocks",
         )
     durable_server.start()
     assert [turn.result(timeout=60) for turn in turns] == [f"ok: q{n} found" for n in range(6)]

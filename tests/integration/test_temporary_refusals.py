@@ -74,6 +74,43 @@ def test_a_store_that_refuses_writes_for_a_while_ends_no_worker_and_no_turn(tmp_
             fleet.close()
 
 
+def test_what_was_finished_is_written_though_the_lease_ran_out(tmp_path: Path) -> None:
+    """A refusal that is longer than a lease: no worker died, so no tool's call is in doubt and no response paid twice.
+
+    One tool runs to its end while the store refuses, and then waits to be written; the same holds for the model.
+    """
+    with running(Server(tmp_path / "server")) as server:
+        fleet = Fleet(tmp_path / "fleet", server, {"SESSIONFLEET_LEASE": "2"})
+        try:
+            fleet.start("w1")
+            fleet.start("w2")
+            fleet.ready()
+            turns = {
+                "charge": 'CALL charge({"amount": 1, "seconds": 3})',
+                "look_up": 'CALL look_up({"query": "x", "seconds": 3})',
+                "answer": "SLEEP 0.5\nSAY done",
+            }
+            tools = ["charge", "look_up"]
+            sent = {name: fleet.session(name).Agent("A", tools=tools).submit(m) for name, m in turns.items()}
+            fleet.noted("charge")
+            fleet.noted("look_up")
+            fleet.noted("model_started", prompt=turns["answer"])
+            with server.client() as client:
+                client.config_set("min-replicas-to-write", 1)
+                wait_until(lambda: not list(client.scan_iter("*:lease")), description="the leases have ended")
+                fleet.noted("model", prompt=turns["answer"])
+                client.config_set("min-replicas-to-write", 0)
+            assert {name: turn.result(timeout=60) for name, turn in sent.items()} == {
+                "charge": "ok: charged 1", "look_up": "ok: x found", "answer": "done",
+            }  # fmt: skip
+            assert [len(fleet.ledger(tool)) for tool in ("charge", "look_up")] == [1, 1]
+            assert len(fleet.ledger("model", prompt=turns["answer"])) == 1
+            records = [turn.record() for turn in sent.values()]
+            assert [(record.attempt, record.crashes) for record in records] == [(1, 0)] * 3
+        finally:
+            fleet.close()
+
+
 def _refuse(server: Server, folder: Path, code: str) -> None:
     with server.client() as client:
         if code == "NOREPLICAS":

@@ -152,6 +152,10 @@ class Model(State):
         answer: list[Any] = ["committed", turn.status]
         if session is None or (session.lease is not None and session.lease[0] != value):
             return [*answer, "released"]
+        head = self.turns[name, session.mailbox[0]] if session.mailbox else None
+        if session.lease is None and head and head.status == "running" and head.owner == value:
+            session.lease = value, self.now + LEASE  # it began that one, its reply was lost, and then the lease ran out
+            return [*answer, *self._begin(name, session, "", last_ok)]
         if session.lease is not None and go_on:
             begun = self._begin(name, session, "", last_ok)
             return [*answer, *begun] if begun[0] == "run" else [*answer, "released"]
@@ -184,12 +188,12 @@ class Model(State):
         return ["released"]
 
     def renew(self, name: str, part: str, value: str) -> list[Any]:
-        """Keep the lease."""
-        session = self.sessions.get(name)
-        if session is None or session.lease is None or session.lease[0] != value:
+        """Keep the lease, or take it back where nobody else has had the session since it ended."""
+        session, turn = self.sessions.get(name), self.turns.get((name, part))
+        ours = turn is not None and turn.owner == value and turn.status == "running"
+        if session is None or (session.lease[0] != value if session.lease else not ours):
             return ["lost"]
         session.lease = value, self.now + LEASE
-        turn = self.turns.get((name, part))
         return ["cancel" if turn and turn.cancel else "ok"]
 
     def forgive(self, name: str, part: str, value: str) -> list[Any]:
@@ -203,7 +207,9 @@ class Model(State):
             turn.crashed.remove(value)
             return ["forgiven"]
         session = self.sessions[name]
-        if turn.status == "running" and turn.owner == value and session.lease is None:
+        free = session.lease is None or session.lease[0] == value
+        if turn.status == "running" and turn.owner == value and free:
+            session.lease = None
             turn.status, turn.owner = "queued", ""
             session.wake = 0, session.wake[1]
             return ["released"]

@@ -182,6 +182,51 @@ async def test_without_the_lease_nothing_is_written(store: Store) -> None:
     assert (await store.turns.read(store.keys, old.part)).status is TurnStatus.RUNNING
 
 
+async def test_a_lease_that_ran_out_is_taken_back_where_nobody_else_has_had_the_session(store: Store) -> None:
+    """The store refused writes for longer than a lease lasts: the turn goes on, and no crash is counted."""
+    part = await store.accept()
+    begun = await store.begin()
+    await store.lose_lease()
+    assert await store.leases.renew(store.keys, begun)
+    assert await store.leases.begin(store.keys, "n2", last_ok=True) is NotBegun.BUSY
+    assert await store.leases.record(store.keys, begun, "model:1", b"v", 2, []).done() is Word.OK
+    assert (await store.turns.read(store.keys, part)).crashes == 0
+    await store.commit(begun)
+    assert not await store.leases.renew(store.keys, begun), "its turn has ended"
+
+
+async def test_a_lease_is_not_taken_back_from_a_turn_that_was_given_back(store: Store) -> None:
+    """Any worker may begin it now."""
+    await store.accept()
+    begun = await store.begin()
+    await store.leases.release(store.keys, begun, "handover", 0.0, 2, None, {})
+    assert not await store.leases.renew(store.keys, begun)
+
+
+async def test_a_commit_sent_again_takes_back_the_lease_of_the_turn_that_it_began(store: Store) -> None:
+    """Its reply was lost, and the store was away for longer than a lease: the next turn is at its first attempt."""
+    await store.accept()
+    following = await store.accept()
+    begun = await store.begin()
+    await store.commit(begun)
+    await store.lose_lease()
+    again = (await store.commit(begun)).next
+    assert again is not None
+    assert (again.part, again.attempt) == (following, 1)
+    assert await store.leases.record(store.keys, again, "model:1", b"v", 2, []).done() is Word.OK
+
+
+async def test_what_a_worker_gives_up_is_free_though_its_lease_was_just_taken_back(store: Store) -> None:
+    """The heartbeat's renewal was on its way when the turn was given up: others need not wait for that lease to end."""
+    part = await store.accept()
+    begun = await store.begin()
+    await store.lose_lease()
+    assert await store.leases.renew(store.keys, begun)
+    assert await store.leases.forgive(store.keys, part, begun.lease) == "released"
+    assert (await store.begin("n2")).attempt == 2
+    assert (await store.turns.read(store.keys, part)).crashes == 0
+
+
 async def test_a_lease_is_refused_for_a_reason(store: Store) -> None:
     """busy, empty, later: each with nothing changed."""
     begin = store.leases.begin

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from broker_config.settings import Settings
 from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
+from sessions.store.leases import LeaseStore
 from tests.support.waiting import wait_until
 from workers.heartbeat import Heartbeat
 from workers.held import HeldTurn
@@ -50,12 +51,13 @@ async def test_no_error_ends_the_thread_that_renews(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
     settings = Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5)
     heartbeat = Heartbeat(settings, asyncio.get_running_loop())
-    held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", time.monotonic())
+    long = time.monotonic() + 60
+    held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", long, cast(LeaseStore, None))
     heartbeat.hold(held)
     heartbeat.start()
     try:
         await asyncio.to_thread(wait_until, lambda: store.calls > 2, description="it renews again")
-        assert held.expires > time.monotonic()
+        assert held.expires < long, "it is what the store said last"
     finally:
         heartbeat.let_go(held)
         await asyncio.to_thread(heartbeat.close)
@@ -77,15 +79,45 @@ async def test_a_turn_whose_end_is_being_written_has_not_lost_its_lease(
     store = _Lost()
     monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
     heartbeat = Heartbeat(Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5), asyncio.get_running_loop())
-    held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", time.monotonic() + 60)
+    held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", time.monotonic() + 60, cast(LeaseStore, None))
     held.concluding = concluding
     heartbeat.hold(held)
     heartbeat.start()
     try:
-        await asyncio.to_thread(wait_until, lambda: store.calls > 2, description="the store said so three times")
+        often = 3 if concluding else 1  # what is lost is not asked for again
+        await asyncio.to_thread(wait_until, lambda: store.calls >= often, description="the store said so")
+        await asyncio.to_thread(heartbeat.close)  # what its thread saw is said to this loop before it ends
         await asyncio.sleep(0)
         assert (held.stop is None) is concluding
         assert ("turn_stopped" in caplog.text) is not concluding
     finally:
         heartbeat.let_go(held)
+
+
+class _Away(_Store):
+    """Is out of reach."""
+
+    def execute(self, **_: Any) -> list[Any]:
+        self.calls += 1
+        raise ConnectionError("refused")
+
+
+@pytest.mark.parametrize(("tools_running", "unwritten"), [(0, 0), (1, 0), (0, 1)])
+async def test_an_outage_stops_no_tool_and_no_finished_step(
+    monkeypatch: pytest.MonkeyPatch, tools_running: int, unwritten: int
+) -> None:
+    """What a turn has done is written when the store is there again; a turn that only thinks stops with its lease."""
+    store = _Away()
+    monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
+    heartbeat = Heartbeat(Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5), asyncio.get_running_loop())
+    held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", time.monotonic(), cast(LeaseStore, None))
+    held.state.tools_running, held.state.unwritten = tools_running, unwritten
+    heartbeat.hold(held)
+    heartbeat.start()
+    try:
+        await asyncio.to_thread(wait_until, lambda: store.calls > 0, description="it could not renew")
         await asyncio.to_thread(heartbeat.close)
+        await asyncio.sleep(0)
+        assert (held.stop is None) is (tools_running + unwritten > 0)
+    finally:
+        heartbeat.let_go(held)

@@ -57,7 +57,7 @@ def test_a_worker_loads_no_shell_and_no_web_server() -> None:
 def test_a_turn_that_is_over_is_freed_at_once(no_collector: None) -> None:
     """Circles would wait for the collector's long walk, thousands of turns later."""
     settings = Settings(redis_url="redis://127.0.0.1:1/0")
-    held = HeldTurn(SessionKeys.of("t", "s", 1), BEGUN, "nonce", 0.0)
+    held = HeldTurn(SessionKeys.of("t", "s", 1), BEGUN, "nonce", 0.0, cast(LeaseStore, None))
     journal = LeasedJournal(cast(LeaseStore, None), held)
     request = TurnRequest(message="hello", agent="A")
     held.delegations = Delegations(settings, cast(TaskTurns, None), held, request, journal)

@@ -177,6 +177,13 @@ class _ModelStep:
 
     async def record(self, response: ModelResponse) -> ModelResponse:
         """Journal a response; returns it as the worker's hooks want it."""
+        self._scope.state.unwritten += 1
+        try:
+            return await self._record(response)
+        finally:
+            self._scope.state.unwritten -= 1
+
+    async def _record(self, response: ModelResponse) -> ModelResponse:
         scope = self._scope
         if scope.deltas is None and scope.hooks.change_answers and _ends_run(response):
             response = await scope.hooks.response(response)

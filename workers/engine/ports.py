@@ -161,6 +161,7 @@ class RunState:
 
     A stopping worker sets `draining`: the engine then raises `HandedOver` instead of calling the model, and the
     runner may cancel the run as long as no tool is running (a tool that is cut short would be left in doubt).
+    `unwritten` counts finished steps that are not written yet: a store that is out of reach does not stop such a run.
     `steered` says that there is unread steering, to be taken before the next model call.
     `session` is the state that tools read and change; the commit takes its changes.
     `colleagues` asks other agents. `recall` searches memory and knowledge.
@@ -168,6 +169,7 @@ class RunState:
 
     draining: bool = False
     tools_running: int = 0
+    unwritten: int = 0
     steered: bool = False
     session: TurnState = field(default_factory=TurnState)
     colleagues: Colleagues | None = None

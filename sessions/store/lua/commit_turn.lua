@@ -38,6 +38,17 @@ local function moved()
   return false
 end
 
+-- The commit began the session's next turn, its reply was lost, and the lease ran out before it was sent again: an
+-- owner that is still ours means that nobody else has had the session since, so the lease is taken back.
+local function taken_back(value, now)
+  local head = redis.call('LINDEX', S .. ':mailbox', 0)
+  local r = head and redis.call('HMGET', turn_key(head), 'status', 'owner') or {}
+  if r[1] ~= 'running' or r[2] ~= value then return nil end
+  redis.call('SET', S .. ':lease', value, 'PX', ARGV[11])
+  reindex(now)
+  return start_head(value, '', ARGV[11], ARGV[12], ARGV[13], ARGV[14], now)
+end
+
 S, P = KEYS[1], KEYS[2]
 local id, value, status, now = ARGV[1], ARGV[2], ARGV[3], now_ms()
 local t = turn_key(id)
@@ -69,6 +80,8 @@ else
 end
 local held = redis.call('GET', S .. ':lease')
 if held and held ~= value then return { 'committed', status, 'released' } end
+local going_on = not held and taken_back(value, now)
+if going_on then return { 'committed', status, unpack(going_on) } end
 -- Nobody's lease: it was given back here, and the reply lost that said what is left to do. It is said again.
 if redis.call('EXISTS', S .. ':outbox') == 1 then
   if held then settle('outbox', now) end

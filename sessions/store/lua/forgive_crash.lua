@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- A living worker says that its lease ended because it could not reach the store: that was no crash (R8).
--- KEYS 1 session base   (writes :turn:<id> hash, :meta hash; reads :lease string, :mailbox list)
+-- A living worker has given a turn up because it could not reach the store until its lease had ended: no crash (R8).
+-- KEYS 1 session base   (writes :turn:<id> hash, :meta hash, :lease string; reads :mailbox list)
 -- KEYS 2 partition base (writes :wakeups zset)
--- ARGV 1 turn id · 2 lease value that ended
+-- ARGV 1 turn id · 2 lease value that ended; a renewal that was on its way may have taken it back
 -- Returns forgiven | released (nobody had noticed yet) | nothing (it has ended, or was not counted)
 --!include clock
 --!include session
@@ -19,7 +19,9 @@ if redis.call('HDEL', t, 'crash:' .. value) == 1 then
   redis.call('HINCRBY', t, 'crashes', -1)
   return { 'forgiven' }
 end
-if r[1] == 'running' and r[2] == value and redis.call('EXISTS', S .. ':lease') == 0 then
+local held = redis.call('GET', S .. ':lease')
+if r[1] == 'running' and r[2] == value and (not held or held == value) then
+  redis.call('DEL', S .. ':lease')
   redis.call('HSET', t, 'status', 'queued', 'owner', '')
   redis.call('HSET', S .. ':meta', 'wake', 0)
   reindex(now_ms())
