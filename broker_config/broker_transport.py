@@ -11,12 +11,15 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+import redis
 from kombu.transport import redis as kombu_redis
 
+from broker_config.redis_url import RedisUrl
 from broker_config.temporary_refusals import TEMPORARY_CODES, RefusalsDropConnection
 
 _log = logging.getLogger(__name__)
 _SHOWN: Final = 200
+_OF_TCP: Final = ("host", "port", "socket_connect_timeout", "socket_keepalive", "socket_keepalive_options")
 # What decoding a message raises, of JSON, of kombu's own types in it, and of a nesting without an end.
 _UNREADABLE: Final = (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
@@ -75,13 +78,31 @@ def _dropped(error: Exception | None, queue: str, message: object = None) -> Non
 
 
 class Channel(_ChannelParts, kombu_redis.Channel):
-    """A channel to a Redis server."""
+    """A channel to a Redis server, at any URL that the settings take."""
+
+    def __init__(self, connection: Any, *args: Any, **options: Any) -> None:
+        self._url = RedisUrl.parse(connection.client.hostname)
+        if self._url.path:
+            self.connection_class = redis.UnixDomainSocketConnection  # type: ignore[assignment]
+        super().__init__(connection, *args, **options)  # type: ignore[no-untyped-call]
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        url, params = self._url, super()._connparams(asynchronous=asynchronous)
+        where = {"path": url.path} if url.path else {"host": url.host, "port": url.port}
+        if url.path:
+            params = {name: value for name, value in params.items() if name not in _OF_TCP}
+        return {**params, **where, "db": url.db, "username": url.username, "password": url.password}
 
 
 class Transport(_TransportParts, kombu_redis.Transport):
     """The transport for `redis://`, `rediss://` and unix sockets."""
 
     Channel = Channel
+    can_parse_url = True  # so kombu hands the URL on as it is: it would not understand all of them
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        """The URL as kombu's own transports write it, which Flower reads."""
+        return RedisUrl.parse(uri).for_kombu(password=include_password)
 
 
 class SentinelChannel(_ChannelParts, kombu_redis.SentinelChannel):

@@ -6,24 +6,37 @@ without acknowledgement emulation, without results, with early acknowledgement a
 
 from __future__ import annotations
 
-import ssl
 from typing import Any
 
 from kombu.entity import Queue
 
 from broker_config.broker_transport import transport_for
 from broker_config.redis_clients import store_url
-from broker_config.settings import Settings
+from broker_config.redis_url import RedisUrl
+from broker_config.settings import Settings, SettingsError
 
 RESCUE_SUFFIX = ".rescue"
+BROKER_PREFIX = "sf:broker:"
+"""What every key and channel of the broker begins with: queues, bindings, remote control, events."""
 
 
 def broker_url(settings: Settings) -> str:
-    """The broker's address in kombu's spelling (`redis+socket://` for a unix socket)."""
-    url = settings.celery_broker_url or store_url(settings)
-    if url.startswith("unix://"):
-        return "redis+socket://" + url.removeprefix("unix://").replace("?db=", "?virtual_host=")
+    """The broker's address: the store's, unless there is one of its own.
+
+    Raises:
+        SettingsError: the store is a cluster, which cannot be a broker.
+    """
+    url = settings.broker_url or store_url(settings)
+    if settings.redis_cluster and url == settings.redis_url:
+        raise SettingsError(
+            "a Redis Cluster cannot carry the wake-ups: set SESSIONFLEET_BROKER_URL to a Redis that is no cluster"
+        )
     return url
+
+
+def queue_key(queue: str) -> str:
+    """The Redis key of a queue's list."""
+    return BROKER_PREFIX + queue
 
 
 def queues(settings: Settings) -> list[Queue]:
@@ -38,6 +51,10 @@ def celery_options(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "broker_url": url,
         "broker_transport": transport_for(url),
+        # An application of somebody else's on the same server neither sees our workers nor reaches them.
+        "control_exchange": "sessionfleet",
+        "event_exchange": "sessionfleet.events",
+        "event_queue_prefix": "sessionfleet.events",
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
@@ -47,6 +64,7 @@ def celery_options(settings: Settings) -> dict[str, Any]:
             "max_retries": 1,
             "ack_emulation": False,
             "queue_order_strategy": "priority",
+            "global_keyprefix": BROKER_PREFIX,
         },
         "broker_pool_limit": 16,
         "task_publish_retry": True,
@@ -71,7 +89,14 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         "worker_detect_quorum_queues": False,
         "enable_utc": True,
     }
-    if url.startswith("rediss://"):
-        # Without this kombu would not check the certificate at all.
-        options["broker_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    if not url.startswith("sentinel://"):
+        _spell_out(RedisUrl.parse(url), options)
     return options
+
+
+def _spell_out(url: RedisUrl, options: dict[str, Any]) -> None:
+    options["broker_url"] = url.for_kombu(password=True)  # for what only shows it; `FleetApp` connects by the setting
+    options["broker_transport_options"] |= url.options
+    if url.scheme == "rediss":
+        # Without this kombu would not check the certificate at all.
+        options["broker_use_ssl"] = {"ssl_cert_reqs": "required", **url.tls}

@@ -99,13 +99,8 @@ def resolved(settings: Settings) -> Settings:
 
     The copy says `embedded == False`: ask the original whether a fleet has to be started.
     """
-    if settings.redis_url is not None:
-        store = broker = settings.redis_url
-    else:
-        server = EmbeddedServer(settings.home)
-        store, broker = server.redis_url, server.broker_url
-    broker = settings.celery_broker_url or broker
-    return settings.model_copy(update={"redis_url": store, "celery_broker_url": broker})
+    store = settings.redis_url or EmbeddedServer(settings.home).redis_url
+    return settings.model_copy(update={"redis_url": store, "broker_url": settings.broker_url or store})
 
 
 class EmbeddedServer:
@@ -129,13 +124,8 @@ class EmbeddedServer:
 
     @property
     def redis_url(self) -> str:
-        """For redis-py."""
+        """Its address, for store and broker."""
         return f"unix://{quote(str(self.socket_path))}"
-
-    @property
-    def broker_url(self) -> str:
-        """For Celery: kombu knows unix sockets under another name."""
-        return f"redis+socket://{quote(str(self.socket_path))}"
 
     def is_running(self) -> bool:
         """Whether the server answers."""

@@ -1,7 +1,7 @@
 """Every setting of a deployment, read in one place.
 
-This is the only module that reads the environment. `REDIS_URL`, `CELERY_BROKER_URL` and `QDRANT_URL` keep
-their usual names, everything else starts with `SESSIONFLEET_`. A variable with that prefix which no setting
+This is the only module that reads the environment. `REDIS_URL`, `QDRANT_URL` and `QDRANT_API_KEY` keep their usual
+names, everything else starts with `SESSIONFLEET_`. A variable with that prefix which no setting
 knows is an error: a misspelt setting that is silently ignored is found in production.
 """
 
@@ -13,16 +13,19 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broker_config.encryption_keys import parse_keys
 from broker_config.names import LONGEST_TENANT, name_problem
+from broker_config.redis_url import RedisUrl, without_secrets
 from broker_config.webhook_secrets import parse_secrets
 
 PREFIX = "SESSIONFLEET_"
+_OWN_BROKER = "SESSIONFLEET_BROKER_URL"
+_THEIR_BROKER = "CELERY_BROKER_URL"
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+\Z")
 RETRIEVAL = "retrieval"
 """The queue of searches and of documents on their way in."""
@@ -51,10 +54,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("redis_url", "REDIS_URL"),
         description="The store. Unset: the embedded server under `home`.",
     )
-    celery_broker_url: str | None = Field(
+    broker_url: str | None = Field(
         None,
-        validation_alias=AliasChoices("celery_broker_url", "CELERY_BROKER_URL"),
-        description="The broker of the wake-ups. Unset: the store's server.",
+        validation_alias=AliasChoices(_OWN_BROKER, _THEIR_BROKER),
+        description="The Redis that carries the wake-ups. Unset: `CELERY_BROKER_URL`; without that one too, or empty, "
+        "the store's server.",
     )
     qdrant_url: str | None = Field(
         None,
@@ -242,13 +246,27 @@ class Settings(BaseSettings):
     def _queue_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(queue_name(name) for name in value)
 
-    @field_validator("redis_url")
+    @field_validator("redis_url", "broker_url")
     @classmethod
-    def _address(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
-            known = "redis://, rediss:// or unix://"
-            raise ValueError(f"an address begins with {known}, as redis://localhost:6379/0")
-        return value
+    def _address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value == "" and info.field_name == "broker_url":
+            return None
+        if value is not None and not value.startswith("sentinel://"):
+            RedisUrl.parse(value)
+        return value.strip() if value else value
+
+    @model_validator(mode="after")
+    def _one_database(self) -> Settings:
+        if self.redis_cluster and self.redis_url is not None:
+            url = RedisUrl.parse(self.redis_url)
+            if url.path or url.db:
+                raise ValueError("a Redis Cluster has one database and no unix socket: redis://host:6379")
+        return self
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Without passwords: settings end up in logs and tracebacks."""
+        for name, value in super().__repr_args__():
+            yield name, without_secrets(value) if isinstance(value, str) and "://" in value else value
 
     @field_validator("encryption_keys")
     @classmethod
@@ -307,7 +325,9 @@ def queue_name(name: str) -> str:
 def variable(field: str) -> str:
     """The environment variable of a setting."""
     alias = Settings.model_fields[field].validation_alias
-    return str(alias.choices[-1]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
+    if isinstance(alias, AliasChoices):
+        return next(str(choice) for choice in alias.choices if str(choice).isupper())
+    return PREFIX + field.upper()
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:
@@ -330,9 +350,19 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        name = name if name.isupper() else variable(name)
-        # An address has a password in it, and a key is one.
-        shown = "" if name.endswith(("_URL", "_KEY", "_KEYS", "_SECRETS")) else f" (it is {first.get('input')!r})"
-        raise SettingsError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}{shown}") from None
+        raise SettingsError(_said(error)) from None
+
+
+def _said(error: ValidationError) -> str:
+    first = error.errors()[0]
+    says = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:  # of several settings together
+        return says
+    name = str(first["loc"][0])
+    name = name if name.isupper() else variable(name)
+    if name == _OWN_BROKER and name not in os.environ and _THEIR_BROKER in os.environ:
+        # Celery applications export it, so it may be meant for another one.
+        return f"setting {_THEIR_BROKER}: {says}. If it is for another application, set {_OWN_BROKER} beside it"
+    # An address has a password in it, and a key is one.
+    shown = "" if name.endswith(("_URL", "_KEY", "_KEYS", "_SECRETS", "_JWKS")) else f" (it is {first.get('input')!r})"
+    return f"setting {name}: {says}{shown}"

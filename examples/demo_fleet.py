@@ -50,7 +50,7 @@ class DemoFleet:
             **environment,
             "DEMO_LEDGER": str(self.ledger),
             "REDIS_URL": str(self.settings.redis_url),
-            "CELERY_BROKER_URL": str(self.settings.celery_broker_url),
+            "SESSIONFLEET_BROKER_URL": str(self.settings.broker_url),
             "SESSIONFLEET_IMPORTS": imports,
         }
         self._workers: dict[str, subprocess.Popen[bytes]] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from celery import Celery
 
-from broker_config.celery_options import celery_options
+from broker_config.celery_app import FleetApp
 from broker_config.settings import Settings
 from sessions.protocol import TASK_NAME
 from sessions.telemetry import get_logger
@@ -31,12 +31,10 @@ class Dispatcher:
     """A Celery application that only sends, and threads of its own to send with."""
 
     def __init__(self, settings: Settings) -> None:
-        self._app = Celery("sessionfleet-client", set_as_current=False)
+        self._app = FleetApp("sessionfleet-client", settings, set_as_current=False)
         self._patience = max(2.0, settings.connect_timeout)
-        options = celery_options(settings)
         # A worker waits long for the next wake-up. Nobody waits long for a broker that does not answer a publish.
-        options["broker_transport_options"] |= {"socket_timeout": self._patience}
-        self._app.conf.update(options)
+        self._app.conf.broker_transport_options |= {"socket_timeout": self._patience}
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="sessionfleet-wake")
 
     async def wake(self, ref: str, now_ms: int, queue: str) -> bool:

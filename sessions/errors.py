@@ -348,7 +348,7 @@ class StoreUnavailable(BackendError):
 
 
 class BrokerUnavailable(BackendError):
-    """The broker does not answer; check CELERY_BROKER_URL."""
+    """The broker does not answer; check SESSIONFLEET_BROKER_URL."""
 
 
 class StoreFull(BackendError):

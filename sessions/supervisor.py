@@ -18,6 +18,7 @@ from types import FrameType
 
 from broker_config.embedded import EmbeddedServer, resolved
 from broker_config.embedded import EmbeddedServerError as ServerError
+from broker_config.redis_url import without_secrets
 from broker_config.settings import RETRIEVAL, Settings
 from sessions.errors import BackendError, EmbeddedServerError
 from sessions.fleet_home import Fingerprint, FleetHome, FleetRecord, end_processes, fingerprint
@@ -136,7 +137,7 @@ class Supervisor:
 
     def _start_server(self) -> None:
         if self._server is None:
-            self._say("fleet", f"store: {_without_password(self._settings.redis_url or '')} (REDIS_URL)")
+            self._say("fleet", f"store: {without_secrets(self._settings.redis_url or '')} (REDIS_URL)")
             return
         try:
             started = self._server.ensure_started()
@@ -272,8 +273,3 @@ def _crew(workers: int) -> list[tuple[str, str]]:
 
 def _cause(status: int) -> str:
     return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
-
-
-def _without_password(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"

@@ -33,7 +33,8 @@ Say = Callable[[str, str], None]
 
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment of a child that is to have exactly these settings, whatever ours is."""
-    ours = {"REDIS_URL", "CELERY_BROKER_URL", "QDRANT_URL", "QDRANT_API_KEY"}
+    # Not CELERY_BROKER_URL: tools may use another application's, and the child is told ours by its own name.
+    ours = {"REDIS_URL", "QDRANT_URL", "QDRANT_API_KEY"}
     kept = {name: value for name, value in os.environ.items() if name not in ours and not name.startswith(PREFIX)}
     return {**kept, **settings_environment(settings)}
 

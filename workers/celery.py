@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from celery import Celery
-
-from broker_config.celery_options import celery_options, queues
+from broker_config.celery_app import FleetApp
+from broker_config.celery_options import queues
 from broker_config.embedded import resolved
 from broker_config.settings import load_settings
 from workers.step import TurnsStep
@@ -17,6 +16,6 @@ os.environ.setdefault("FLOWER_TASKS_COLUMNS", "args,state,result,exception,recei
 
 settings = resolved(load_settings())
 
-app = Celery("workers", include=["workers.tasks", "workers.control"])
-app.conf.update(celery_options(settings), task_queues=queues(settings), worker_pool="workers.pool:SlotPool")
+app = FleetApp("workers", settings, include=["workers.tasks", "workers.control"])
+app.conf.update(task_queues=queues(settings), worker_pool="workers.pool:SlotPool")
 app.steps["worker"].add(TurnsStep)

@@ -10,9 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
-
-from broker_config.celery_options import celery_options
+from broker_config.celery_app import FleetApp
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.cli.gateway_check import gateway_check
@@ -115,8 +113,7 @@ def _partitions(born: int | None, settings: Settings) -> Check:
 
 
 async def _broker(settings: Settings) -> Check:
-    app = Celery("sessionfleet-doctor", set_as_current=False)
-    app.conf.update(celery_options(settings))
+    app = FleetApp("sessionfleet-doctor", settings, set_as_current=False)
 
     def connect() -> None:
         with app.connection_for_write() as connection:
@@ -125,7 +122,7 @@ async def _broker(settings: Settings) -> Check:
     try:
         await asyncio.get_running_loop().run_in_executor(None, connect)
     except Exception as error:  # noqa: BLE001 - each transport has errors of its own
-        advice = "check CELERY_BROKER_URL; until then workers find turns by themselves, a little later"
+        advice = "check SESSIONFLEET_BROKER_URL; until then workers find turns by themselves, a little later"
         return Check("broker", Verdict.BROKEN, f"does not answer: {error}", advice)
     return Check("broker", Verdict.OK, "answers")
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from broker_config.redis_url import without_secrets
 from broker_config.settings import Settings
 from sessions.client import get_client
 from sessions.errors import BadRequest
@@ -76,7 +77,7 @@ def _on(settings: Settings) -> Access:
     tokens, said, warnings = None, f"on: API keys; {_CREATE} makes one", []
     if settings.gateway_jwks:
         tokens = Tokens(jwks_at(settings.gateway_jwks), settings)
-        said = f"on: API keys ({_CREATE} makes one), and tokens verified with {settings.gateway_jwks}"
+        said = f"on: API keys ({_CREATE} makes one), and tokens verified with {without_secrets(settings.gateway_jwks)}"
         if settings.gateway_jwt_audience is None:
             warnings.append(
                 "SESSIONFLEET_GATEWAY_JWT_AUDIENCE is not set: tokens that this issuer made for other services are "

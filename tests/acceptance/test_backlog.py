@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from broker_config.celery_options import queue_key
 from sessions import Turn
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
@@ -32,9 +33,9 @@ async def _submit_all(fleet: Fleet) -> dict[str, Turn]:
 def _lose_wake(fleet: Fleet, place: int) -> str:
     """Take one wake-up out of the broker's list, counted from the end that is read; whose it was."""
     with fleet.server.client() as client:
-        assert client.llen("turns") == BACKLOG
-        message = client.lindex("turns", -1 - place)
-        assert client.lrem("turns", 1, message) == 1
+        assert client.llen(queue_key("turns")) == BACKLOG
+        message = client.lindex(queue_key("turns"), -1 - place)
+        assert client.lrem(queue_key("turns"), 1, message) == 1
     arguments = json.loads(base64.b64decode(json.loads(message)["body"]))[0]
     return str(arguments[0])
 
@@ -50,10 +51,12 @@ def test_a_wake_lost_behind_a_backlog_is_found_when_the_queue_has_passed_its_pla
     worker = fleet.start("late")
     fleet.ready()
     with fleet.server.client() as broker:
-        wait_until(lambda: broker.llen("turns") < BACKLOG - PLACE - 1, description="its place is passed", timeout=60)
+        wait_until(
+            lambda: broker.llen(queue_key("turns")) < BACKLOG - PLACE - 1, description="its place is passed", timeout=60
+        )
         passed = time.monotonic()
         assert lost.result(timeout=60) == "found"
-        waited, left = time.monotonic() - passed, broker.llen("turns")
+        waited, left = time.monotonic() - passed, broker.llen(queue_key("turns"))
     assert f" rescued session={ref!r}" in worker.log, "its wake-up came after all"
     rescued = worker.log.count(" rescued session=")
     with capsys.disabled():

@@ -66,7 +66,7 @@ def test_a_port_that_never_answers_is_told_in_time(silent_port: int) -> None:
 
 def test_a_broker_that_never_answers_holds_nobody_up(new_server: Server, silent_port: int) -> None:
     """The turn is accepted all the same, within seconds: its wake-up is only a hint."""
-    session = session_at(new_server.url, celery_broker_url=f"redis://127.0.0.1:{silent_port}/0")
+    session = session_at(new_server.url, broker_url=f"redis://127.0.0.1:{silent_port}/0")
     began = time.monotonic()
     turn = session.Agent("A").submit("hi")
     assert time.monotonic() - began < 5

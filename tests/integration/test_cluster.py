@@ -25,10 +25,10 @@ def sid() -> str:
 def clustered(cluster_server: Server, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two workers whose store is a cluster and whose broker (another database of it) is not."""
     broker = f"redis://127.0.0.1:{server.port}/1"
-    env = {"SESSIONFLEET_REDIS_CLUSTER": "1", "SESSIONFLEET_LEASE": "2", "CELERY_BROKER_URL": broker}
+    env = {"SESSIONFLEET_REDIS_CLUSTER": "1", "SESSIONFLEET_LEASE": "2", "SESSIONFLEET_BROKER_URL": broker}
     fleet = Fleet(tmp_path_factory.mktemp("clustered"), cluster_server, env)
     fleet.settings = Settings(
-        redis_url=cluster_server.url, redis_cluster=True, celery_broker_url=broker, lease=2.0  # type: ignore[call-arg]
+        redis_url=cluster_server.url, redis_cluster=True, broker_url=broker, lease=2.0  # type: ignore[call-arg]
     )  # fmt: skip
     try:
         fleet.start("c1")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from broker_config.celery_options import queue_key
 from broker_config.settings import Settings
 from sessions import Session, Turn, TurnStatus
 from sessions.dispatch import publish_wake
@@ -49,8 +50,8 @@ def test_a_deleted_celery_queue_loses_no_turn(new_fleet: MakeFleet) -> None:
     fleet = new_fleet()
     turns = submit_charges(fleet, sessions=8, turns=2)
     with fleet.server.client() as client:
-        assert client.llen("turns") == 8
-        client.delete("turns")
+        assert client.llen(queue_key("turns")) == 8
+        client.delete(queue_key("turns"))
     fleet.start("w1")
     fleet.ready()
     expect_all(fleet, turns)
@@ -70,7 +71,7 @@ def test_wakes_that_come_ten_times_run_a_turn_once(fleet: Fleet) -> None:
     for agent in agents:
         publish_wake(app, agent.session.keys.ref, 0, "turns")
     with fleet.server.client() as client:
-        wait_until(lambda: client.llen("turns") == 0, description="all wake-ups are consumed")
+        wait_until(lambda: client.llen(queue_key("turns")) == 0, description="all wake-ups are consumed")
     assert {n: c for n, c in charges(fleet).items() if first <= n < first + 5} == {first + n: 1 for n in range(5)}
     assert [turn.attempt for turn in turns] == [1] * 5
 
@@ -82,7 +83,7 @@ def test_a_wake_for_a_session_that_is_not_there_is_harmless(fleet: Fleet) -> Non
     publish_wake(fleet.client.dispatcher._app, keys.ref, 0, "turns")
     assert fleet.session(sid()).Agent("A").chat("SAY on") == "on"
     with fleet.server.client() as client:
-        wait_until(lambda: client.llen("turns") == 0, description="the wake-up is consumed")
+        wait_until(lambda: client.llen(queue_key("turns")) == 0, description="the wake-up is consumed")
         assert list(client.scan_iter(f"*{keys.session_id}*", count=1000)) == []
 
 
@@ -92,7 +93,7 @@ def test_a_publish_that_fails_after_acceptance_delays_the_turn_only(new_server: 
     fleet.start("w1")
     fleet.ready()
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
-    session = Session(sid(), settings=Settings(redis_url=new_server.url, celery_broker_url=nowhere))  # type: ignore[call-arg]
+    session = Session(sid(), settings=Settings(redis_url=new_server.url, broker_url=nowhere))  # type: ignore[call-arg]
     turn = session.Agent("A", tools=["charge"]).submit('CALL charge({"amount": 1})')
     assert turn.result(timeout=20) == "ok: charged 1"
     assert charges(fleet) == {1: 1}
@@ -104,8 +105,7 @@ def test_a_broker_that_comes_back_finds_its_workers(
 ) -> None:
     """The broker, a server of its own, is killed and started empty: turns accepted meanwhile run."""
     with running(Server(tmp_path_factory.mktemp("broker"))) as broker:
-        fleet = new_fleet(CELERY_BROKER_URL=broker.url)
-        fleet.settings = Settings(redis_url=fleet.server.url, celery_broker_url=broker.url)  # type: ignore[call-arg]
+        fleet = new_fleet(SESSIONFLEET_BROKER_URL=broker.url)
         fleet.start("w1")
         fleet.ready()
         broker.kill()
@@ -186,5 +186,5 @@ def test_a_store_without_room_for_the_broker_is_not_asked(new_server: Server) ->
     client: redis.Redis = new_server.client()
     ours = [n for n in client.scan_iter("*", count=1000) if not n.startswith(b"sf:v1:")]
     assert len(ours) <= 4
-    assert client.llen("turns") == 1, "one wake-up for the session, not one for each turn"
+    assert client.llen(queue_key("turns")) == 1, "one wake-up for the session, not one for each turn"
     client.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from broker_config.celery_options import queue_key
 from sessions.errors import StoreUnavailable
 from tests.support.fleet import Fleet
 from tests.support.forwarder import forwarding
@@ -45,8 +46,8 @@ def test_messages_that_are_none_end_no_worker(new_fleet: MakeFleet) -> None:
     with fleet.server.client() as client:
         for queue in ("turns", "turns.rescue"):
             for message in NO_MESSAGES:
-                client.lpush(queue, message)
-        wait_until(lambda: client.llen("turns") == 0, description="the worker has taken them", timeout=40)
+                client.lpush(queue_key(queue), message)
+        wait_until(lambda: client.llen(queue_key("turns")) == 0, description="the worker has taken them", timeout=40)
     assert fleet.session().Agent("A").submit("SAY still here").result(timeout=40) == "still here"
     assert worker.alive
     assert "broker_message_dropped" in worker.log

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from broker_config.celery_options import queue_key
 from sessions import Session
 from sessions.errors import TurnFailed
 from tests.support.fleet import ROOT, Fleet
@@ -78,7 +79,7 @@ class Overheard:
     def events(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for message in list(self.messages):
-            if b"celeryev" in message["channel"]:
+            if b"sessionfleet.events" in message["channel"]:
                 body = json.loads(base64.b64decode(json.loads(message["data"])["body"]))
                 found += body if isinstance(body, list) else [body]
         return found
@@ -103,7 +104,7 @@ class Watched:
         self.first = self.fleet.session(f"first-{uuid.uuid4().hex}")
         turn = self.first.Agent("A").submit(f"SAY {SECRET}")
         with self.fleet.server.client() as client:
-            (self.wake,) = client.lrange("turns", 0, -1)
+            (self.wake,) = client.lrange(queue_key("turns"), 0, -1)
         self.fleet.start("w1")
         self.fleet.ready()
         seen = "Flower sees the worker"

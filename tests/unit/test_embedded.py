@@ -185,8 +185,8 @@ def test_the_pid_of_another_program_is_not_taken_for_the_server(home: Path) -> N
 
 def test_addresses_are_filled_in_for_the_embedded_server_only(home: Path) -> None:
     """redis-py and kombu name a unix socket differently; a REDIS_URL of the user's own stays."""
-    embedded = resolved(Settings(home=home, redis_url=None, celery_broker_url=None))
+    embedded = resolved(Settings(home=home, redis_url=None, broker_url=None))
     assert embedded.redis_url == f"unix://{home}/server.sock"
-    assert embedded.celery_broker_url == f"redis+socket://{home}/server.sock"
-    own = resolved(Settings(redis_url="redis://db:6379/1", celery_broker_url=None))
-    assert (own.redis_url, own.celery_broker_url) == ("redis://db:6379/1", "redis://db:6379/1")
+    assert embedded.broker_url == f"unix://{home}/server.sock"
+    own = resolved(Settings(redis_url="redis://db:6379/1", broker_url=None))
+    assert (own.redis_url, own.broker_url) == ("redis://db:6379/1", "redis://db:6379/1")

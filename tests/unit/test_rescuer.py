@@ -11,7 +11,7 @@ import pytest
 import redis
 from celery import Celery
 
-from broker_config.celery_options import celery_options
+from broker_config.celery_app import FleetApp
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import StoreUnavailable
@@ -19,6 +19,8 @@ from sessions.store.keys import FLEET
 from sessions.store.scripts import ScriptRunner
 from tests.support.servers import Server, free_port
 from workers.rescuer import Rescuer
+
+NOWHERE = "redis://127.0.0.1:1/0"
 
 
 class _Claims:
@@ -39,9 +41,8 @@ class _Store:
 
 
 def rescuer(store: _Store, broker: str) -> Rescuer:
-    settings = Settings(redis_url="redis://127.0.0.1:1/0", celery_broker_url=broker)  # type: ignore[call-arg]
-    app = Celery("test", set_as_current=False)
-    app.conf.update(celery_options(settings))
+    settings = Settings(redis_url="redis://127.0.0.1:1/0", broker_url=broker)  # type: ignore[call-arg]
+    app = FleetApp("test", settings, set_as_current=False)
 
     async def wake(*_: Any) -> bool:
         return True
@@ -58,7 +59,7 @@ async def test_a_broker_that_is_gone_does_not_end_the_rescue() -> None:
 async def test_a_store_that_is_gone_pauses_the_rescue(error: Exception) -> None:
     """Every way in which the store fails arrives as the error that `run` waits out."""
     with pytest.raises(StoreUnavailable):
-        await rescuer(_Store(error), "memory://").look()
+        await rescuer(_Store(error), NOWHERE).look()
 
 
 @pytest.mark.parametrize(("queue", "here"), [("turns.rescue", ["default:a", "default:b"]), ("turns.vip.rescue", [])])
@@ -80,14 +81,13 @@ async def test_what_the_broker_takes_no_wake_for_runs_here(queue: str, here: lis
             due = [b"1", b"default:a", queue.encode(), b"default:b", queue.encode()]
             return due if name == "rescue_partition" else await super().run(name, *args)
 
-    settings = Settings(redis_url="redis://127.0.0.1:1/0", celery_broker_url="memory://")  # type: ignore[call-arg]
-    app = Celery("test", set_as_current=False)
-    app.conf.update(celery_options(settings))
+    settings = Settings(redis_url=NOWHERE)  # type: ignore[call-arg]
+    app = FleetApp("test", settings, set_as_current=False)
     await Rescuer(settings, _Due(), _Store(), app, "w1", wake, run_here).look()  # type: ignore[arg-type]
     assert (tried, ran) == (["default:a"], here)
 
 
-async def test_a_queue_that_nobody_serves_is_not_filled_by_each_new_worker() -> None:
+async def test_a_queue_that_nobody_serves_is_not_filled_by_each_new_worker(server: Server) -> None:
     """A worker that meets a queue with wake-ups in it looks there first, and publishes what is then missing."""
     woken: list[str] = []
 
@@ -97,20 +97,19 @@ async def test_a_queue_that_nobody_serves_is_not_filled_by_each_new_worker() -> 
 
     class _Due(_Claims):
         async def run(self, name: str, *args: Any) -> list[Any]:
-            due = [b"1", b"default:a", b"turns.vip.rescue", b"default:b", b"turns.vip.rescue"]
+            due = [b"1", b"default:a", b"turns.nobody.rescue", b"default:b", b"turns.nobody.rescue"]
             return due if name == "rescue_partition" else await super().run(name, *args)
 
-    settings = Settings(redis_url="redis://127.0.0.1:1/0", celery_broker_url="memory://")  # type: ignore[call-arg]
-    app = Celery("test", set_as_current=False)
-    app.conf.update(celery_options(settings))
+    settings = Settings(redis_url=NOWHERE, broker_url=server.url)  # type: ignore[call-arg]
+    app = FleetApp("test", settings, set_as_current=False)
     with app.connection_for_write() as connection:
-        connection.SimpleQueue("turns.vip.rescue").put("a wake-up of an earlier worker's")
+        connection.SimpleQueue("turns.nobody.rescue").put("a wake-up of an earlier worker's")
         look = Rescuer(settings, _Due(), _Store(), app, "w1", wake, lambda *_: True).look  # type: ignore[arg-type]
         await look()
         assert woken == []
         await look()
         assert woken == ["default:a", "default:b"], "the script looked there too, and says that they are lost"
-        connection.SimpleQueue("turns.vip.rescue").clear()
+        connection.SimpleQueue("turns.nobody.rescue").clear()
 
 
 async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +125,7 @@ async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None
                 again.set()
             raise ValueError("nobody foresaw this")
 
-    settings = Settings(redis_url="redis://127.0.0.1:1/0", celery_broker_url="memory://")  # type: ignore[call-arg]
+    settings = Settings(redis_url=NOWHERE)  # type: ignore[call-arg]
     broken = Rescuer(settings, _Broken(), _Store(), Celery("test", set_as_current=False), "w1", None, lambda *_: True)  # type: ignore[arg-type]
     task = asyncio.create_task(broken.run())
     await asyncio.wait_for(again.wait(), 5)
@@ -149,8 +148,7 @@ async def test_the_share_of_a_dead_worker_is_taken_before_its_leases_end(server:
     seconds, micros = await client.time()
     now = seconds * 1000 + micros // 1000
     await client.zadd(f"{base}:workers", {"w1": now + 60_000, "dead": now - 2_001})
-    app = Celery("test", set_as_current=False)
-    app.conf.update(celery_options(settings))
+    app = FleetApp("test", settings, set_as_current=False)
     one = Rescuer(settings, _OwnFleet(client), _Store(), app, "w1", None, lambda *_: True)  # type: ignore[arg-type]
     await one.look()
     assert len(looks[0]) == 16

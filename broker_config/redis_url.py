@@ -1,0 +1,147 @@
+"""Redis URLs: checked when the settings are read, so that store and broker understand the same ones.
+
+redis-py and kombu read URLs differently: kombu passes what it does not know on as arguments (a TypeError), takes ';'
+for a list of servers, and knows no `unix://`. So a URL is parsed here, by redis-py's own rules, and both get the parts.
+
+No error of this module contains a piece of the URL: a password that is not percent-encoded can end up in any of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import ParseResult, parse_qsl, quote, urlencode, urlparse
+
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
+
+_SCHEMES: Final = ("redis", "rediss", "unix")
+_SOCKET: Final = "redis+socket://"  # kombu's name for unix://
+_ENCODE: Final = (
+    "percent-encode special characters of its user name and password, such as / ? # @ [ ] and spaces; in Python: "
+    "urllib.parse.quote(password, safe='')"
+)
+_UNREADABLE: Final = re.compile(r"[\s\x00-\x1f\x7f]")
+_DATABASE: Final = re.compile(r"/?\d*\Z")
+
+_CONNECTION_OPTIONS: Final = frozenset(
+    {"socket_timeout", "socket_connect_timeout", "socket_keepalive", "health_check_interval", "client_name"}
+)
+_TLS_OPTIONS: Final = frozenset(
+    {"ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password",
+     "ssl_check_hostname", "ssl_ciphers"}
+)  # fmt: skip
+_OPTIONS: Final = _CONNECTION_OPTIONS | _TLS_OPTIONS | {"db", "username", "password", "max_connections"}
+_REFUSED: Final = frozenset({*URL_QUERY_ARGUMENT_PARSERS, "decode_responses", "encoding", "encoding_errors"}) - _OPTIONS
+_CHECKS_OF_CERTIFICATES: Final = ("required", "optional", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class RedisUrl:
+    """A Redis URL in its parts.
+
+    Attributes:
+        path: of the unix socket; empty for `redis://` and `rediss://`.
+        options: further arguments of the connection, without those of TLS.
+        tls: arguments of the connection that concern TLS.
+    """
+
+    scheme: str
+    host: str = "localhost"
+    port: int = 6379
+    path: str = ""
+    db: int = 0
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tls: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> RedisUrl:
+        """The parts of a URL.
+
+        Raises:
+            ValueError: it cannot be used; the message says why, and has no piece of the URL's password.
+        """
+        url = url.strip()
+        if url.startswith(_SOCKET):
+            url = "unix://" + url.removeprefix(_SOCKET).replace("virtual_host=", "db=")
+        parts = _split(url)
+        _check_options(parts)
+        try:
+            known: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            # Of redis-py, about the value of an option, which it does not repeat; or of urllib, about the port.
+            raise ValueError(
+                str(error) if "Invalid value for" in str(error) else f"it cannot be read: {_ENCODE}"
+            ) from None
+        known.pop("connection_class", None)
+        return cls(
+            scheme=parts.scheme,
+            host=known.get("host", cls.__dataclass_fields__["host"].default),
+            port=known.get("port", cls.__dataclass_fields__["port"].default),
+            path=known.get("path", ""),
+            db=known.get("db", 0),
+            username=known.get("username"),
+            password=known.get("password"),
+            options={name: known[name] for name in sorted(_CONNECTION_OPTIONS & known.keys())},
+            tls={name: known[name] for name in sorted(_TLS_OPTIONS & known.keys())},
+        )
+
+    def for_kombu(self, *, password: bool) -> str:
+        """The URL as kombu and Flower spell it, with or without the password."""
+        secret = (quote(self.password, safe="") if password else "**") if self.password is not None else ""
+        user = quote(self.username or "", safe="")
+        who = f"{user}:{secret}@" if self.password is not None else f"{user}@" if user else ""
+        if self.path:
+            return f"{_SOCKET}{who}{quote(self.path)}?{urlencode({'virtual_host': self.db})}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{who}{host}:{self.port}/{self.db}"
+
+
+def _split(url: str) -> ParseResult:
+    if _UNREADABLE.search(url):
+        raise ValueError(f"it has a space or a control character in it: {_ENCODE}")
+    try:
+        parts = urlparse(url)
+        readable = parts.port is None or parts.port > 0
+    except ValueError:  # its message may have a piece of the password in it, where a port or a host was expected
+        readable = False
+    if not readable:
+        raise ValueError(f"it cannot be read. The port is a number from 1 to 65535; {_ENCODE}")
+    if parts.scheme not in _SCHEMES:
+        raise ValueError("an address begins with redis://, rediss:// or unix://, as redis://localhost:6379/0")
+    if parts.fragment or "#" in url or "@" in parts.query or "@" in parts.path:
+        raise ValueError(f"it has a '#' or a second '@' in it: {_ENCODE}")
+    if parts.scheme == "unix":
+        if not parts.path or (parts.netloc and not parts.netloc.endswith("@")):
+            raise ValueError(f"a socket's path begins with '/', as unix:///run/redis.sock; {_ENCODE}")
+    elif not _DATABASE.match(parts.path):
+        raise ValueError(f"what follows the host is the number of a database, as redis://localhost:6379/0; {_ENCODE}")
+    return parts
+
+
+def _check_options(parts: ParseResult) -> None:
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if unknown := sorted(given.keys() - _OPTIONS):
+        # Behind an '&' that is not encoded, what looks like an option is a piece of the password.
+        name = f"the option {unknown[0]!r}" if unknown[0] in _REFUSED else "one of its options"
+        raise ValueError(f"{name} cannot be used; those that can are {', '.join(sorted(_OPTIONS))}. Also, {_ENCODE}")
+    if tls := sorted(given.keys() & _TLS_OPTIONS if parts.scheme != "rediss" else ()):
+        raise ValueError(f"the option {tls[0]!r} needs a URL with rediss://")
+    if given.get("ssl_cert_reqs", "none") not in _CHECKS_OF_CERTIFICATES:
+        raise ValueError(f"the option 'ssl_cert_reqs' is one of {', '.join(_CHECKS_OF_CERTIFICATES)}")
+    if given.get("db", "0").startswith("-"):
+        raise ValueError("the option 'db' is the number of a database, as db=3")
+
+
+def without_secrets(url: str) -> str:
+    """Any URL, for people to read: user, password and the values of its options are not shown."""
+    try:
+        parts = urlparse(url)
+    except ValueError:
+        return "**"
+    _, at, host = parts.netloc.rpartition("@")
+    hidden = parts._replace(netloc=f"**@{host}" if at else host, query="**" if parts.query else "", fragment="")
+    return hidden.geturl()
