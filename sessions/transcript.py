@@ -23,6 +23,7 @@ class Message:
         role: `user`, `assistant`, or `tool` for a tool's return.
         agent: whose turn it was; turn_id: which one; at: when that turn began.
         tool: name of the tool that was called (assistant) or that returned (tool); args: what it was called with.
+        incomplete: how the turn ended, if it did not complete: `failed`, `cancelled` or `dead_lettered`; "" if it did.
     """
 
     role: Literal["user", "assistant", "tool"]
@@ -33,6 +34,7 @@ class Message:
     tool: str | None = None
     call_id: str | None = None
     args: Any = None
+    incomplete: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ def messages_of(entry: HistoryEntry, keys: SessionKeys) -> list[Message]:
         read = [_read(part) for part in parts]
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptRecord(f"the messages of turn {turn_id!r} cannot be read: {error!r}") from error
-    return [Message(agent=entry.agent, turn_id=turn_id, at=at, **fields) for fields in read if fields is not None]
+    common: dict[str, Any] = {"agent": entry.agent, "turn_id": turn_id, "at": at, "incomplete": entry.incomplete}
+    return [Message(**common, **fields) for fields in read if fields is not None]
 
 
 def _read(part: dict[str, Any]) -> dict[str, Any] | None:

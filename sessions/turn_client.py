@@ -233,11 +233,17 @@ class TurnClient(FleetConnection):
         return await self.turns.read(keys, part)
 
     async def cancel(self, keys: SessionKeys, part: str) -> TurnStatus:
-        """Cancel a turn; the status now: cancelled, still running (its worker was told), or how it had ended."""
+        """Cancel a turn.
+
+        Returns:
+            The status now: cancelled; still running (its worker was told) or queued (a worker writes down what it had
+            finished, and ends it); or how it had ended.
+        """
         await self.open()
         status, worker = await self.turns.cancel(keys, part)
         if worker is not None:
-            await self.dispatcher.tell_cancel(worker, keys.ref, part)
+            if worker:
+                await self.dispatcher.tell_cancel(worker, keys.ref, part)
             await self._nudge(keys, part)  # should it wait for other turns, a worker cancels those now
         return status
 

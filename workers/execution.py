@@ -29,6 +29,7 @@ from sessions.errors import (
     TurnFailed,
 )
 from sessions.protocol import AgentConfig, AskKind, OperationSpec, TeamSpec, TurnRequest, TurnStatus
+from sessions.store.begun import Closing
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending, LeaseStore
@@ -37,7 +38,7 @@ from workers.engine import Engine
 from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput, Waiting
 from workers.extraction import FactExtraction
 from workers.held import HeldTurn, Stop
-from workers.interruption import cancelled_ending
+from workers.interruption import closed, with_finished_steps
 from workers.journal import LeasedJournal
 from workers.losses import Losses
 from workers.outcomes import Crowded, Left, Outcome, Parked, Retry, failed
@@ -89,7 +90,21 @@ class Execution:
                 await self._clear_away(held, journal)
             except LeaseLost:
                 return self._losses.lost(held)
+            return self._kept(held, outcome)
         return outcome
+
+    def _kept(self, held: HeldTurn, ending: Ending) -> Ending:
+        """The ending of a conversation's turn with what it had finished; of other turns, as it is."""
+        try:
+            request = self._request(held)
+            if request.team is not None or request.operation is not None or request.extraction is not None:
+                return ending
+            turn = self._input(held, request)
+        except (TurnFailed, SealError):  # it cannot be read
+            return ending
+        if not self._engine.passed_hooks(turn, held.steps):
+            return ending
+        return with_finished_steps(held, turn, ending, self._states)
 
     async def _clear_away(self, held: HeldTurn, journal: LeasedJournal) -> None:
         """Cancel what other agents still do for it, and remove the chunks of a document that is not taken in."""
@@ -136,8 +151,8 @@ class Execution:
         if request.operation is not None:
             return await self._operate(held, request.operation, journal)
         held.state.colleagues = held.delegations = self._teams.delegations(held, request, journal)
-        if held.begun.cancelled:
-            return self.cancelled(held)
+        if held.begun.closing is not None:
+            return closed(held.begun.closing, held.begun.crashes)
         turn = self._input(held, request)
         held.state.session = await self._states.load(held.keys, held.begun, turn.agent)
         turn = await self._recalled(held, request, turn, journal)
@@ -174,8 +189,8 @@ class Execution:
         return outcome
 
     async def _operate(self, held: HeldTurn, spec: OperationSpec, journal: LeasedJournal) -> Outcome:
-        if held.begun.cancelled:
-            return cancelled_ending(held, None, self._states)
+        if held.begun.closing is not None:
+            return closed(held.begun.closing, held.begun.crashes)
         if spec.kind == Deliver.kind:
             return await self._until_deadline(held, held.run(self._webhooks.deliver(held, spec)))
         held.operation = spec
@@ -211,7 +226,7 @@ class Execution:
             attempt=begun.attempt,
             message=request.message,
             agent=agent,
-            history=[PastTurn(e.agent, e.messages) for e in map(HistoryEntry.load, begun.history)],
+            history=[PastTurn(e.agent, e.messages, e.incomplete) for e in map(HistoryEntry.load, begun.history)],
             stream=request.stream,
             now_ms=begun.began_ms,
             default_model=self._settings.model or "offline",
@@ -243,7 +258,7 @@ class Execution:
     def _stopped(self, held: HeldTurn) -> Outcome:
         match held.stop:
             case Stop.CANCELLED:
-                return self.cancelled(held)
+                return closed(Closing.CANCELLED)
             case Stop.DEADLINE:
                 return failed(TurnDeadlineExceeded())
             case Stop.HANDOVER:
@@ -255,10 +270,7 @@ class Execution:
 
     def cancelled(self, held: HeldTurn) -> Ending:
         """The ending of a turn that a client cancelled, interrupted or rolled back."""
-        request = self._request(held)
-        own = request.team is None and request.operation is None
-        turn = self._input(held, request) if own else None
-        return cancelled_ending(held, turn, self._states)
+        return self._kept(held, closed(Closing.CANCELLED))
 
     def _out_of_reach(self, held: HeldTurn, error: BackendError) -> Outcome:
         if isinstance(error, StoreUnavailable):  # of which no turn may run out of tries

@@ -196,7 +196,7 @@ class TurnRunner:
         return None
 
     async def _commit(self, held: HeldTurn, ending: Ending) -> HeldTurn | None:
-        if ending.status is TurnStatus.FAILED:
+        if ending.status is not TurnStatus.SUCCEEDED:
             ending = replace(ending, usage=spent(held.steps).model_dump_json().encode())
         go_on = self._may_go_on(held)
         seq, sent = held.take_seq(1), 0.0

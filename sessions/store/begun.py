@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sessions.errors import SealError
 from sessions.protocol import TurnRequest
@@ -12,6 +13,15 @@ from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import Reply
 from sessions.store.turn_seals import REQUEST
+
+
+class Closing(StrEnum):
+    """Why a turn that was begun is ended without being run."""
+
+    CANCELLED = "cancelled"
+    DEAD_LETTERED = "dead_lettered"  # it lost its worker too often
+    DEADLINE = "deadline"
+    UNANSWERED = "unanswered"  # nobody answered its pending calls in time
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,8 @@ class Begun:
         history: the entries of past turns that the turn first saw, oldest first.
         agent: the agent's configuration (JSON) at acceptance.
         state: the session's state by key, as this attempt found it and as it is stored: few turns look at it.
-        cancelled: a client cancelled it; what it finished is to be written down, and nothing run.
+        crashes: how often it has lost its worker.
+        closing: why the turn must end; what it finished is to be written down, and nothing run.
         closed: why it cannot be opened, if it cannot: then there is no request, journal, history or configuration.
     """
 
@@ -46,8 +57,14 @@ class Begun:
     history: list[bytes]
     agent: bytes
     state: dict[str, bytes]
-    cancelled: bool = False
+    closing: Closing | None = None
+    crashes: int = 0
     closed: SealError | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a client cancelled it."""
+        return self.closing is Closing.CANCELLED
 
     @property
     def token(self) -> str:
@@ -58,7 +75,7 @@ class Begun:
 def read_begun(ring: KeyRing, keys: SessionKeys, reply: Reply) -> Begun:
     """A turn from the scripts' reply `run`. One that does not open is begun all the same: it must end."""
     _, part, lease, attempt, sealed, deadline, accepted, seq, retries, last, now, owner, *rest = reply
-    journal, entries, config, state, cancelled = rest
+    journal, entries, config, state, closing, crashes = rest
     turn, steps, closed = part.decode(), _fields(journal), None
     began_ms = int(steps["inputs"].rpartition(b":")[2])
     try:
@@ -85,7 +102,8 @@ def read_begun(ring: KeyRing, keys: SessionKeys, reply: Reply) -> Begun:
         history=history,
         agent=agent,
         state=_fields(state),
-        cancelled=cancelled == b"1",
+        closing=Closing(closing.decode()) if closing else None,
+        crashes=int(crashes),
         closed=closed,
     )
 

@@ -12,17 +12,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One committed turn. `messages` is a JSON array in pydantic-ai's format; `count` what a person would count."""
+    """One committed turn.
+
+    Attributes:
+        count: how many messages a person would count.
+        messages: a JSON array in pydantic-ai's format.
+        incomplete: how the turn ended, if it did not complete (`failed`, `cancelled`, `dead_lettered`); "" if it did.
+    """
 
     turn: str
     agent: str
     at_ms: int
     count: int
     messages: bytes
+    incomplete: str = ""
 
     def dump(self) -> bytes:
         """The entry as it is stored."""
         header = {"v": 1, "turn": self.turn, "agent": self.agent, "at": self.at_ms, "count": self.count}
+        if self.incomplete:
+            header["incomplete"] = self.incomplete
         return json.dumps(header, separators=(",", ":")).encode() + b"\n" + self.messages
 
     @classmethod
@@ -30,4 +39,6 @@ class HistoryEntry:
         """The entry from its stored form."""
         head, _, messages = raw.partition(b"\n")
         header = json.loads(head)
-        return cls(header["turn"], header["agent"], header["at"], header["count"], messages)
+        return cls(
+            header["turn"], header["agent"], header["at"], header["count"], messages, header.get("incomplete", "")
+        )

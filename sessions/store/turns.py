@@ -246,11 +246,18 @@ class TurnStore:
         return TurnStatus(reply[1].decode())
 
     async def cancel(self, keys: SessionKeys, part: str) -> tuple[TurnStatus, str | None]:
-        """Cancel a turn. Returns its status now, and the worker that must be told when it runs."""
+        """Cancel a turn.
+
+        Returns:
+            Its status now: QUEUED when a worker first writes down what it had finished. And the worker that runs it
+            and must be told; "" when none runs it.
+        """
         reply = await self._scripts.run("cancel_turn", keys.pair, part)
         match reply[0]:
             case b"cancelled":
                 return TurnStatus.CANCELLED, None
+            case b"marked" if not reply[1]:
+                return TurnStatus.QUEUED, ""
             case b"marked":
                 return TurnStatus.RUNNING, reply[1].decode()
             case b"ended":

@@ -10,8 +10,8 @@ from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 
 
-def test_a_cancelled_turn_ends_and_leaves_nothing(fleet: Fleet) -> None:
-    """Its worker stops the request to the model; what it said does not become part of the conversation."""
+def test_a_cancelled_turn_ends_and_its_question_stays(fleet: Fleet) -> None:
+    """Its worker stops the request to the model. What was asked stays; a turn that never began leaves nothing."""
     session = fleet.session()
     running = session.Agent().submit("SLEEP 30")
     queued = session.Agent().submit("SAY never mind")
@@ -23,4 +23,5 @@ def test_a_cancelled_turn_ends_and_leaves_nothing(fleet: Fleet) -> None:
             turn.result(timeout=20)
 
     assert session.Agent().chat("SAY on we go") == "on we go"
-    assert [message.text for message in session.history()] == ["SAY on we go", "on we go"]
+    assert [message.text for message in session.history()] == ["SLEEP 30", "SAY on we go", "on we go"]
+    assert [message.incomplete for message in session.history()] == ["cancelled", "", ""]

@@ -98,12 +98,14 @@ def test_cancelling_a_turn_that_ended_says_how_it_ended(session: Session) -> Non
 
 
 def test_cancelling_a_turn_that_pauses_ends_it_and_the_session_goes_on(session: Session) -> None:
-    """Between two tries no worker holds the turn: it ends at once, and the next turn does not wait for its pause."""
+    """Between two tries no worker holds the turn: one ends it soon, and the next turn does not wait for its pause."""
     agent = session.Agent("A")
     turn = agent.submit(f"{session.session_id}\nFAIL 503 99")
     wait_until(lambda: turn.status is TurnStatus.QUEUED and turn.attempt >= 3, description="it pauses for 4 s")
     behind = agent.submit("SAY behind")
-    assert turn.cancel() is TurnStatus.CANCELLED
+    assert turn.cancel() is TurnStatus.QUEUED
+    with pytest.raises(errors.TurnCancelled):
+        turn.result(timeout=20)
     assert behind.result(timeout=20) == "behind"
 
 

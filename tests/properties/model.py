@@ -80,6 +80,11 @@ class Model(State):
             turn.cancel = True
             return ["marked"]
         turn.cancel = True
+        if "inputs" in turn.journal:  # begun: a worker writes down what it finished
+            turn.status, turn.owner, turn.not_before = "queued", "", 0
+            if session.lease is None:
+                session.wake = 0, session.wake[1]
+            return ["marked"]
         self._end(name, turn, "cancelled", self._next_token(), 1)
         if session.lease is None:
             session.wake = 0, session.wake[1]
@@ -145,9 +150,8 @@ class Model(State):
                 return ["lost"]
             if turn.cancel:
                 status = "cancelled"
-            if status == "succeeded":
-                session.history.append(part)
-                session.messages += 2
+            session.history.append(part)
+            session.messages += 2
             self._end(name, turn, status, token_of(value), seq)
         answer: list[Any] = ["committed", turn.status]
         if session is None or (session.lease is not None and session.lease[0] != value):
@@ -159,10 +163,11 @@ class Model(State):
         if session.lease is not None and go_on:
             begun = self._begin(name, session, "", last_ok)
             return [*answer, *begun] if begun[0] == "run" else [*answer, "released"]
-        session.lease = None
+        given_back, session.lease = session.lease is not None, None
         if not session.mailbox:
             return [*answer, "released"]
-        session.wake = self.now, QUEUE
+        if given_back:
+            session.wake = self.now, QUEUE
         return [*answer, "more", QUEUE, self.now]
 
     def release(self, name: str, part: str, value: str, why: str, pause: int, seq: int) -> list[Any]:
@@ -177,10 +182,8 @@ class Model(State):
             return ["lost"]
         session = self.sessions[name]
         session.lease = None
-        if turn.cancel:
-            self._end(name, turn, "cancelled", token_of(value), seq)
-            session.wake = 0, session.wake[1]
-            return ["cancelled"]
+        if turn.cancel:  # the next worker writes down what it finished
+            pause = 0
         turn.status, turn.owner, turn.released, turn.not_before = "queued", "", value, self.now + pause
         turn.retries += why == "retry"
         turn.add(token_of(value), seq, "retrying" if why == "retry" else "handed_over", None)
@@ -254,15 +257,16 @@ class Model(State):
                     turn.crashed.add(turn.owner)
                 turn.status, turn.owner = "queued", ""
             ending = self._must_end(turn)
-            if ending:
+            closing = ending and self._is_written_down(turn)
+            if ending and not closing:
                 self._end(name, turn, ending, self._next_token(), 1)
                 continue
             session.lease = None
-            if turn.not_before > self.now:
+            if turn.not_before > self.now and not closing:
                 return ["later", str(turn.not_before)]
             if turn.last_attempt and not last_ok:
                 return ["last"]
-            return self._start(session, turn, value or f"{self._next_token()}:{nonce}")
+            return self._start(session, turn, value or f"{self._next_token()}:{nonce}", closing=bool(closing))
         session.lease = None
         return ["empty"]
 
@@ -273,8 +277,16 @@ class Model(State):
             return "dead_lettered"
         return "failed" if turn.deadline <= self.now else ""
 
-    def _start(self, session: Session, turn: Turn, value: str) -> list[Any]:
+    def _is_written_down(self, turn: Turn) -> bool:
+        """Whether a worker ends it, with what it finished; not if one has died over that."""
+        crashes = len(turn.crashed)
+        return "inputs" in turn.journal and (crashes < turn.limit if turn.cancel else crashes <= turn.limit)
+
+    def _start(self, session: Session, turn: Turn, value: str, *, closing: bool) -> list[Any]:
         session.lease = value, self.now + LEASE
+        if closing:
+            turn.status, turn.owner, turn.not_before, turn.seq = "running", value, 0, 0
+            return self._run_reply(session, turn)
         turn.attempt += 1
         turn.status, turn.owner, turn.not_before, turn.seq = "running", value, 0, 1
         turn.journal.setdefault("inputs", f"{len(session.history)}:{WINDOW}:{self.now}")

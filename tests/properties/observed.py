@@ -106,9 +106,10 @@ class ObservedMachine(RuleBasedStateMachine):
         self.by_slot(slot, call, lost_reply)
 
     def commit_by(self, slot: Slot, claim: Claim, status: str, go_on: bool, last_ok: bool, lost_reply: bool) -> None:
-        entry, why = (claim.part, "") if status == "succeeded" else ("", '{"type":"TurnFailed","message":"no"}')
+        entry, said = claim.part, '"said"' if status == "succeeded" else ""
+        why = "" if said else '{"type":"TurnFailed","message":"no"}'
         args = (
-            claim.part, claim.value, status, '"said"' if entry else "", why, "{}", entry, 2, claim.seq + 1, int(go_on),
+            claim.part, claim.value, status, said, why, "{}", entry, 2, claim.seq + 1, int(go_on),
             LEASE, slot.process, WINDOW, int(last_ok),
         )  # fmt: skip
         model = self.model.commit

@@ -30,13 +30,12 @@ class Open:
     part: str
     begun: bool = False
     cancelled: bool = False
-    keep: bool = False
+    forget: bool = False
     crashes: int = 0
 
     def mark(self, how: Policy) -> None:
-        """The first mark stands, except that a rollback forgets what an interrupt would keep."""
-        if not self.cancelled or how is Policy.ROLLBACK:
-            self.keep = how is Policy.INTERRUPT
+        """The first mark stands, except that a rollback forgets what all others would keep."""
+        self.forget = self.forget or how is Policy.ROLLBACK
         self.cancelled = True
 
 
@@ -107,8 +106,8 @@ class PolicyMachine(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject) -> None:
         turn = data.draw(st.sampled_from(self.mailbox))
         self.do(self.line.turns.cancel(self.line.keys, turn.part))
-        if turn is self.mailbox[0] and self.held is not None:
-            turn.cancelled = True  # what an interrupt wanted kept, it still keeps
+        if turn.begun:
+            turn.cancelled = True  # a worker writes down what it finished, and ends it
         else:
             self.end(turn, TurnStatus.CANCELLED)
 
@@ -118,7 +117,7 @@ class PolicyMachine(RuleBasedStateMachine):
     @rule()
     def begin(self) -> None:
         got = self.do(self.line.leases.begin(self.line.keys, new_turn_part(), last_ok=True))
-        while self.mailbox and self.mailbox[0].cancelled and not (self.mailbox[0].keep and self.mailbox[0].begun):
+        while self.mailbox and self.mailbox[0].cancelled and (self.mailbox[0].forget or not self.mailbox[0].begun):
             self.end(self.mailbox[0], TurnStatus.CANCELLED)
         if not self.mailbox:
             assert not isinstance(got, Begun)
@@ -142,7 +141,7 @@ class PolicyMachine(RuleBasedStateMachine):
             self.do(self.line.leases.take_steering(self.line.keys, self.held, f"steer:{self.taken}", 100 * self.taken))
             self.unread = 0
             return
-        if not head.cancelled or head.keep:
+        if not head.forget:
             self.history.append(head.part)
         self.end(head, TurnStatus.CANCELLED if head.cancelled else TurnStatus.SUCCEEDED)
         self.held = None
@@ -167,7 +166,7 @@ class PolicyMachine(RuleBasedStateMachine):
 
 
 def test_policies_do_what_they_say(new_server: Server) -> None:
-    """Reject refuses, interrupt keeps and rollback forgets what the running turn finished, steering joins it.
+    """Reject refuses, interrupt and cancel keep and rollback forgets what a turn finished, steering joins it.
 
     On a server of its own: workers of the shared one would rescue what stands still for two seconds here.
     """

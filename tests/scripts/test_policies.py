@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, IdempotencyConflict, SessionBusy, TurnNotFound
-from sessions.protocol import Answer, Ask, AskKind, Policy, TurnStatus
+from sessions.protocol import Answer, Ask, AskKind, Policy, TurnError, TurnStatus
 from sessions.sealing import KeyRing
-from sessions.store.begun import Begun
+from sessions.store.begun import Begun, Closing
 from sessions.store.calls import CallStore
 from sessions.store.keys import new_turn_part
-from sessions.store.leases import CancelFirst, Ending, NotBegun, Word
+from sessions.store.leases import CancelFirst, Committed, Ending, NotBegun, Word
 from sessions.store.turns import Accepted, NewTurn
 from tests.scripts.test_scripts import DONE, PLACES, Store, settings_for
 
@@ -60,6 +61,14 @@ class Line(Store):
         stored = {ask.key: ask.model_dump_json().encode() for ask in asks}
         return await self.leases.wait(self.keys, begun, stored, 2, b"{}")
 
+    async def close(self, part: str, why: Closing, nonce: str = "closer") -> Committed:
+        """A worker takes the turn to write down what it had finished, and ends it."""
+        begun = await self.begin(nonce)
+        assert (begun.part, begun.closing) == (part, why)
+        status = {Closing.CANCELLED: TurnStatus.CANCELLED, Closing.DEAD_LETTERED: TurnStatus.DEAD_LETTERED}
+        ending = replace(KEPT, status=status.get(why, TurnStatus.FAILED))
+        return await self.leases.commit(self.keys, begun, ending, 1, go_on=False, last_ok=True)
+
     async def answer(self, part: str, call_id: str, action: Any = "approve", **more: Any) -> tuple[str, int] | None:
         return (await self.calls.answer(self.keys, part, call_id, Answer(action=action, **more))).wake
 
@@ -94,6 +103,7 @@ async def test_reject_takes_nothing_while_a_turn_is_open(line: Line) -> None:
     with pytest.raises(SessionBusy):
         await line.send(Policy.REJECT)
     await line.turns.cancel(line.keys, first.part)
+    await line.close(first.part, Closing.CANCELLED)
     assert (await line.send(Policy.REJECT)).wake
 
 
@@ -126,12 +136,63 @@ async def test_the_mark_wins_over_a_commit_that_comes_later(line: Line, policy: 
     assert await line.history() == entries
 
 
-async def test_a_plain_cancel_keeps_nothing(line: Line) -> None:
-    """What finished steps stay is for an interrupt only."""
+async def test_a_cancel_keeps_what_was_finished(line: Line) -> None:
+    """A tool may have had its effect: only a rollback makes the history forget it."""
     first = (await line.send()).part
     begun = await line.begin()
     await line.turns.cancel(line.keys, first)
     await line.leases.commit(line.keys, begun, KEPT, 3, go_on=True, last_ok=True)
+    assert await line.history() == 1
+
+
+async def test_a_turn_that_fails_keeps_what_was_finished(line: Line) -> None:
+    """In the step that ends it; sent again after a lost reply, the entry is there once."""
+    await line.send()
+    begun = await line.begin()
+    failed = replace(KEPT, status=TurnStatus.FAILED, error=b"{}")
+    for _ in range(2):
+        done = await line.leases.commit(line.keys, begun, failed, 3, go_on=True, last_ok=True)
+        assert done.status is TurnStatus.FAILED
+        assert await line.history() == 1
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+async def test_a_waiting_turn_that_is_cancelled_is_written_down_by_a_worker(line: Line, blocks: bool) -> None:
+    """In the line or beside it. It is queued meanwhile, and no attempt is counted."""
+    first = (await line.send(waiting_blocks=blocks)).part
+    await line.park(await line.begin(), "c1")
+    assert await line.turns.cancel(line.keys, first) == (TurnStatus.QUEUED, "")
+    assert await line.turns.cancel(line.keys, first) == (TurnStatus.QUEUED, "")
+    assert await line.mailbox() == [first]
+    assert (await line.close(first, Closing.CANCELLED)).status is TurnStatus.CANCELLED
+    assert (await line.turns.read(line.keys, first)).attempt == 1
+    assert (await line.history(), await line.mailbox(), await line.score()) == (1, [], None)
+
+
+async def test_a_turn_past_its_deadline_is_written_down_by_a_worker(line: Line) -> None:
+    """It was begun, so it may have had effects; one that never began has none."""
+    begun_once, never_begun = (await line.send()).part, (await line.send()).part
+    await line.leases.release(line.keys, await line.begin(), "retry", 0, 2, None, {})
+    for part in (begun_once, never_begun):
+        await line.client.hset(line.keys.turn(part), "deadline", 1)
+    assert (await line.close(begun_once, Closing.DEADLINE)).status is TurnStatus.FAILED
+    assert await line.leases.begin(line.keys, "n", last_ok=True) is NotBegun.EMPTY
+    assert await line.statuses(never_begun) == ["failed"]
+    assert await line.history() == 1
+
+
+async def test_a_worker_that_dies_over_a_turn_s_end_is_the_last_one(line: Line) -> None:
+    """A dead letter is written down by one more worker. Should that crash, too, the turn ends without."""
+    first = (await line.send()).part
+    for attempt in range(line.settings.max_attempts):
+        await line.begin(f"n{attempt}")
+        await line.lose_lease()
+    begun = await line.begin("closer")
+    assert begun.closing is Closing.DEAD_LETTERED
+    assert (await line.begin("closer")).closing is Closing.DEAD_LETTERED, "sent again after a lost reply"
+    await line.lose_lease()
+    assert await line.leases.begin(line.keys, "next", last_ok=True) is NotBegun.EMPTY
+    assert await line.statuses(first) == ["dead_lettered"]
     assert await line.history() == 0
 
 
@@ -316,7 +377,7 @@ async def test_an_overtaken_turn_comes_first_when_nothing_runs(line: Line) -> No
 
 @pytest.mark.parametrize("blocks", [True, False])
 async def test_an_unanswered_turn_fails_in_time(line: Line, blocks: bool) -> None:
-    """In the line or beside it, the rescuer ends it; the session goes on."""
+    """In the line or beside it: the rescuer has a worker write down what it finished; the session goes on."""
     first = (await line.send(waiting_blocks=blocks, approval_timeout=0.05)).part
     await line.park(await line.begin(), "c1")
     second = (await line.send()).part
@@ -325,6 +386,11 @@ async def test_an_unanswered_turn_fails_in_time(line: Line, blocks: bool) -> Non
     await line.client.zadd(f"{line.keys.partition}:wakeups", {line.keys.ref: 1})
     reply = await line.scripts.run("rescue_partition", (line.keys.partition,), 500, "{}")
     assert line.keys.ref.encode() in reply
+    closing = await line.begin("n1")
+    assert (closing.part, closing.closing) == (first, Closing.UNANSWERED)
+    error = TurnError(type="ApprovalTimeout", message="nobody answered").model_dump_json().encode()
+    ending = replace(KEPT, status=TurnStatus.FAILED, error=error)
+    await line.leases.commit(line.keys, closing, ending, 1, go_on=False, last_ok=True)
     record = await line.turns.read(line.keys, first)
     assert record.error is not None
     assert (record.status, record.error.type) == (TurnStatus.FAILED, "ApprovalTimeout")
@@ -340,12 +406,13 @@ async def test_a_lone_waiting_turn_keeps_its_session_in_the_index(line: Line) ->
     assert await line.score() == await line.client.zscore(f"{line.keys.base}:waiting", first)
     assert await line.client.pttl(line.keys.meta) == -1
     await line.turns.cancel(line.keys, first)
+    await line.close(first, Closing.CANCELLED)
     assert await line.score() is None
     assert await line.client.pttl(line.keys.meta) > 0
 
 
 async def test_a_waiting_turn_can_be_cancelled_and_interrupted(line: Line) -> None:
-    """A cancel ends it at once; an interrupt has a worker write down what it finished."""
+    """Either has a worker write down what it finished; nobody can answer it any more."""
     first = (await line.send()).part
     begun = await line.begin()
     await line.park(begun, "c1")
@@ -357,7 +424,7 @@ async def test_a_waiting_turn_can_be_cancelled_and_interrupted(line: Line) -> No
     done = await line.leases.commit(line.keys, again, KEPT, 3, go_on=True, last_ok=True)
     assert done.next is not None
     await line.park(done.next, "c1")
-    assert await line.turns.cancel(line.keys, sent.part) == (TurnStatus.CANCELLED, None)
+    assert await line.turns.cancel(line.keys, sent.part) == (TurnStatus.QUEUED, "")
     with pytest.raises(CallNotFound):
         await line.answer(sent.part, "c1")
 

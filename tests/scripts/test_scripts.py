@@ -15,7 +15,7 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import SessionOwnerError
 from sessions.protocol import EventType, TurnStatus
-from sessions.store.begun import Begun
+from sessions.store.begun import Begun, Closing
 from sessions.store.catalog import forget_worker, living_workers, note_worker
 from sessions.store.keys import FLEET, SessionKeys, new_turn_part
 from sessions.store.leases import Committed, Ending, LeaseStore, Lost, NotBegun, Word
@@ -273,7 +273,11 @@ async def test_a_turn_that_crashes_too_often_is_set_aside(store: Store) -> None:
         assert begun.part == poison
         await store.leases.record(store.keys, begun, f"k{attempt}", b"v", 2, []).done()
         await store.lose_lease()
-    assert (await store.begin("last")).part == following
+    closing = await store.begin("last")
+    assert (closing.part, closing.closing) == (poison, Closing.DEAD_LETTERED), "to write down what it finished"
+    dead = Ending(TurnStatus.DEAD_LETTERED)
+    assert (await store.leases.commit(store.keys, closing, dead, 1, go_on=False, last_ok=True)).wake is not None
+    assert (await store.begin("next")).part == following
     record = await store.turns.read(store.keys, poison)
     assert (record.status, record.crashes) == (TurnStatus.DEAD_LETTERED, store.settings.max_attempts)
     assert "k0" in await store.turns.journal(store.keys, poison)
@@ -288,7 +292,7 @@ async def test_cancel_wins_over_a_later_commit(store: Store) -> None:
     assert await store.leases.record(store.keys, begun, "k", b"v", 2, []).done() is Word.CANCEL
     assert (await store.run("renew_lease", begun.lease, 5000, running))[0] == b"cancel"
     assert (await store.commit(begun)).status is TurnStatus.CANCELLED
-    assert await store.client.llen(store.keys.history) == 0
+    assert await store.client.llen(store.keys.history) == 1, "its effects on the world outside are not undone"
     assert await store.turns.cancel(store.keys, running) == (TurnStatus.CANCELLED, None)
 
 

@@ -10,6 +10,7 @@ import pytest
 from broker_config.encryption_keys import new_key
 from broker_config.settings import Settings
 from sessions.protocol import EventType, Policy, TurnStatus
+from sessions.store.begun import Closing
 from sessions.store.leases import Begun, Effects, Ending, NotBegun
 from sessions.store.state import ack_effect
 from sessions.store.turns import TurnStore
@@ -68,6 +69,7 @@ async def _is_cancelled_while_it_pauses(line: Told) -> str:
     part = (await line.send(webhook=URL)).part
     await line.later(await line.begin(), 60.0)
     await line.turns.cancel(line.keys, part)
+    await line.close(part, Closing.CANCELLED)
     return part
 
 
@@ -76,6 +78,7 @@ async def _is_cancelled_and_given_back(line: Told) -> str:
     begun = await line.begin()
     await line.turns.cancel(line.keys, part)
     await line.leases.release(line.keys, begun, "handover", 0, 2, EventType.HANDED_OVER, {})
+    await line.close(part, Closing.CANCELLED)
     return part
 
 
@@ -91,7 +94,7 @@ async def _dies_too_often(line: Told) -> str:
     for attempt in range(line.settings.max_attempts):
         await line.begin(f"n{attempt}")
         await line.lose_lease()
-    assert isinstance(await line.leases.begin(line.keys, "n", last_ok=True), Effects)
+    await line.close(part, Closing.DEAD_LETTERED)
     return part
 
 
@@ -100,6 +103,7 @@ async def _is_not_answered(line: Told) -> str:
     await line.park(await line.begin(), "c1")
     await line.client.zadd(f"{line.keys.base}:waiting", {part: 1})
     assert line.keys.ref.encode() in await line.rescue()
+    await line.close(part, Closing.UNANSWERED)
     return part
 
 

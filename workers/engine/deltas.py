@@ -30,6 +30,7 @@ class DeltaBuffer:
         self._limit = delta_chars
         self._waiting: list[tuple[EventType, str]] = []
         self._size = 0
+        self._unfinished: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timed: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
@@ -40,6 +41,15 @@ class DeltaBuffer:
             kind, text = _delta(event)
             if text:
                 await self._add(kind, text)
+
+    @property
+    def unfinished(self) -> str:
+        """The text of the response that is not recorded yet."""
+        return "".join(self._unfinished)
+
+    def recorded(self) -> None:
+        """The response that the text belongs to is in the journal."""
+        self._unfinished.clear()
 
     async def flush(self) -> None:
         """Send what waits; returns when all text that was added before is with the sink."""
@@ -61,6 +71,8 @@ class DeltaBuffer:
 
     async def _add(self, kind: EventType, text: str) -> None:
         self._waiting.append((kind, text))
+        if kind is EventType.TEXT_DELTA:
+            self._unfinished.append(text)
         self._size += len(text)
         if self._size >= self._limit or not self._delay:
             await self.flush()

@@ -11,11 +11,12 @@ from pydantic_ai.durable_exec import replay_scope
 from pydantic_ai.run import AgentRunResult
 from pydantic_ai.usage import UsageLimits
 
+from sessions.errors import TurnFailed
 from workers.engine.agents import AgentCache, PreparedAgent
 from workers.engine.asking import stop_if_waiting
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.failures import classify
-from workers.engine.hooks import HookChain
+from workers.engine.hooks import BEFORE_TURN, HookChain
 from workers.engine.models import OFFLINE, ModelResolver
 from workers.engine.ports import EventSink, RunState, StepJournal, TurnInput, TurnOutput, Waiting
 from workers.engine.registry import Registry
@@ -62,6 +63,18 @@ class Engine:
         self._agents = AgentCache(registry, ModelResolver(registry.models))
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def passed_hooks(self, turn: TurnInput, steps: Mapping[str, bytes]) -> bool:
+        """Whether the hooks that look at a turn's message have let it pass, as far as its journal says.
+
+        What they refused, or have not seen yet, must not be kept.
+        """
+        if BEFORE_TURN in steps:
+            return True
+        try:
+            return not any(h.before_turn for h in self._registry.chosen_hooks((*self._hooks, *turn.agent.hooks)))
+        except TurnFailed:  # this worker does not know one of them
+            return False
+
     async def run(self, turn: TurnInput, journal: StepJournal, events: EventSink, state: RunState) -> TurnOutput:
         """Run a turn, or go on with one behind its last finished step.
 
@@ -102,6 +115,7 @@ class Engine:
             current_scope.reset(token)
             current_recall.reset(recall)
             if scope.deltas is not None:
+                state.unfinished = scope.deltas.unfinished
                 await scope.deltas.close()
 
     async def _run_agent(

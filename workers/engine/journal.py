@@ -164,7 +164,8 @@ class _ModelStep:
                 JournalDiverged(
                     f"turn {self._scope.turn.turn_id!r} asks the model something else at step {self._key!r} than it "
                     f"did before its worker was lost; a tool, prompt or agent that changed meanwhile, or one that is "
-                    f"not deterministic, does that. Nothing was run again; send the message as a new turn"
+                    f"not deterministic, does that. Nothing was run again. What it had finished is in the "
+                    f"session's history: look there before you send the message again"
                 )
             )
         self._scope.requests += 1
@@ -199,6 +200,8 @@ class _ModelStep:
         else:
             await scope.write(self._key, value, events)
         scope.requests += 1
+        if scope.deltas is not None:
+            scope.deltas.recorded()
         record_durable_unit(executed=True)
         return response
 

@@ -24,10 +24,16 @@ class EventDraft:
 
 @dataclass(frozen=True, slots=True)
 class PastTurn:
-    """A committed turn of the session: its agent, and its messages as one JSON array in pydantic-ai's own format."""
+    """A committed turn of the session.
+
+    Attributes:
+        messages: one JSON array in pydantic-ai's own format.
+        incomplete: how it ended, if it did not complete; "" if it did.
+    """
 
     agent: str
     messages: bytes
+    incomplete: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,7 @@ class RunState:
     `steered` says that there is unread steering, to be taken before the next model call.
     `session` is the state that tools read and change; the commit takes its changes.
     `colleagues` asks other agents. `recall` searches memory and knowledge.
+    `unfinished` is the text of a streamed answer that was cut short; the engine leaves it when a run ends.
     """
 
     draining: bool = False
@@ -174,6 +181,7 @@ class RunState:
     session: TurnState = field(default_factory=TurnState)
     colleagues: Colleagues | None = None
     recall: Recall | None = None
+    unfinished: str = ""
 
 
 class PassingModelError(Exception):

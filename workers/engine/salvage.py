@@ -1,4 +1,4 @@
-"""What an interrupted turn had finished, as history: read from its journal, without running anything.
+"""What a turn that did not complete had finished, as history: read from its journal, without running anything.
 
 Complete model responses and what their tools returned. A call without a return gets one that says so, for no model
 takes a call that was never answered.
@@ -17,6 +17,7 @@ from pydantic_ai.messages import (
     ModelRequest,
     ModelRequestPart,
     ModelResponse,
+    TextPart,
     ToolCallPart,
     ToolReturnPart,
     UserPromptPart,
@@ -32,9 +33,9 @@ from workers.engine.steering import steering_key
 from workers.engine.tool_record import ToolRecord, recorded_call
 from workers.engine.transcript import count_messages
 
-NOT_RUN = "Interrupted by the user before this tool ran."
-NOT_ANSWERED = "Interrupted by the user before this agent answered."
-UNKNOWN = "Interrupted by the user while this tool ran: it may or may not have taken effect."
+NOT_RUN = "The turn ended before this tool ran."
+NOT_ANSWERED = "The turn ended before this agent answered."
+UNKNOWN = "The turn ended while this tool ran: it may or may not have taken effect."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,12 @@ class Salvaged:
     state: list[StateOp] = field(default_factory=list)
 
 
-def finished_steps(turn: TurnInput, steps: Mapping[str, bytes]) -> Salvaged:
-    """What a turn with this journal had finished."""
+def finished_steps(turn: TurnInput, steps: Mapping[str, bytes], unfinished: str = "") -> Salvaged:
+    """What a turn with this journal had finished.
+
+    Args:
+        unfinished: the text of an answer that was streamed and cut short: its reader has seen it.
+    """
     said = json.loads(steps[BEFORE_TURN]) if BEFORE_TURN in steps else turn.message
     messages: list[ModelMessage] = [_request(turn, [UserPromptPart(said), *_steering(steps, 1)])]
     responses: list[ModelResponse] = []
@@ -66,6 +71,8 @@ def finished_steps(turn: TurnInput, steps: Mapping[str, bytes]) -> Salvaged:
         parts += _steering(steps, len(responses) + 1)
         if parts:
             messages.append(_request(turn, parts))
+    if unfinished.strip():
+        messages.append(ModelResponse(parts=[TextPart(unfinished)], run_id=turn.turn_id))
     return Salvaged(
         messages=ModelMessagesTypeAdapter.dump_json(messages),
         message_count=count_messages(messages),

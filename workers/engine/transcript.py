@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
 from hashlib import blake2b
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 from pydantic_ai.messages import (
     ModelMessage,
@@ -24,6 +26,11 @@ from sessions.protocol import Usage, total
 from workers.engine.ports import PastTurn, TurnInput, TurnOutput
 from workers.engine.prices import cost_of
 
+_NOTES: Final = {
+    "cancelled": "the user stopped it",
+    "dead_lettered": "its worker was lost several times",
+}
+
 
 def load_history(turns: Sequence[PastTurn], agent: str) -> list[ModelMessage]:
     """The messages of past turns, from the first user prompt on: never a tool's return without its call.
@@ -36,9 +43,9 @@ def load_history(turns: Sequence[PastTurn], agent: str) -> list[ModelMessage]:
     messages: list[ModelMessage] = []
     for own, group in groupby(turns, key=lambda turn: turn.agent == agent):
         if own:
-            messages += _messages([turn.messages for turn in group])
+            messages += _messages([part for turn in group for part in _with_note(turn)])
         else:
-            messages += [_quoted(turn.agent, _messages([turn.messages])) for turn in group]
+            messages += [_quoted(turn.agent, _messages(_with_note(turn))) for turn in group]
     start = next((i for i, message in enumerate(messages) if _is_prompt(message)), len(messages))
     return messages[start:] if start else messages
 
@@ -54,6 +61,25 @@ def _messages(turns: Sequence[bytes]) -> list[ModelMessage]:
         raise CorruptRecord(
             f"the session's history cannot be read by this worker: {error}. Upgrade the worker if a newer one wrote it"
         ) from error
+
+
+def _with_note(turn: PastTurn) -> list[bytes]:
+    """Its messages, and what the model must know of a turn that did not complete.
+
+    In the words of the assistant, so that a question is never left without an answer: not every provider takes that.
+    """
+    return [turn.messages, _note(turn.incomplete)] if turn.incomplete else [turn.messages]
+
+
+@cache
+def _note(status: str) -> bytes:
+    why = _NOTES.get(status, "it failed")
+    text = (
+        f"[This turn did not complete: {why}. What its tools returned above did happen; nothing else did. Do not "
+        f"repeat an effect without asking the user.]"
+    )
+    note = ModelResponse(parts=[TextPart(text)], timestamp=datetime.fromtimestamp(0, UTC))
+    return ModelMessagesTypeAdapter.dump_json([note])
 
 
 def _quoted(agent: str, messages: Sequence[ModelMessage]) -> ModelRequest:
@@ -78,11 +104,17 @@ def input_digest(turn: TurnInput) -> bytes:
     digest = blake2b(turn.agent.model_dump_json().encode(), digest_size=16)
     for part in (
         turn.message.encode(),
-        *(part for past in turn.history for part in (past.agent.encode(), past.messages)),
+        *(part for past in turn.history for part in _past_parts(past)),
     ):
         digest.update(b"%d:" % len(part))
         digest.update(part)
     return digest.digest()
+
+
+def _past_parts(past: PastTurn) -> tuple[bytes, ...]:
+    # The mark only where there is one: a turn that is open during an upgrade has a digest without it.
+    mark = (past.incomplete.encode(),) if past.incomplete else ()
+    return (past.agent.encode(), past.messages, *mark)
 
 
 def turn_output(result: AgentRunResult[Any], turn: TurnInput, spent: Sequence[Usage] = ()) -> TurnOutput:

@@ -134,6 +134,7 @@ class MessageResource(BaseModel):
     tool: str | None = Field(None, description="The tool that was called (assistant), or that returned (tool).")
     call_id: str | None = None
     args: Any = None
+    incomplete: str = Field("", description="How a turn ended that did not complete.")
 
 
 class Messages(BaseModel):

@@ -60,13 +60,14 @@ else
   if r[1] ~= 'running' or redis.call('GET', S .. ':lease') ~= value then return { 'lost' } end
   if redis.call('LINDEX', S .. ':mailbox', 0) ~= id then return { 'lost' } end
   local result, why, entry = ARGV[4], ARGV[5], ARGV[7]
-  local kept = r[3] and r[4] == '1' -- interrupted: what it finished goes into the history
+  local kept = r[3] and r[4] == '1' -- interrupted: its changes of state are kept, too
+  local forgotten = r[3] and r[4] == '0' -- rolled back
   if r[3] and status ~= 'cancelled' then -- an accepted cancel wins over a commit that comes after it (R5)
     status, result, why = 'cancelled', '', failure('TurnCancelled', 'cancelled by a client')
   end
   if status == 'succeeded' and redis.call('EXISTS', t .. ':inbox') == 1 then return { 'steered' } end
   if (status == 'succeeded' or kept) and moved() then return { 'moved' } end
-  if status == 'cancelled' and not kept then entry = '' end
+  if forgotten then entry = '' end
   if entry ~= '' then
     redis.call('RPUSH', S .. ':history', entry)
     redis.call('HINCRBY', S .. ':meta', 'messages', ARGV[8])
@@ -93,11 +94,13 @@ if held and ARGV[10] == '1' then
   settle(reply[1], now)
   return { 'committed', status, redis.call('EXISTS', S .. ':outbox') == 1 and 'outbox' or 'released' }
 end
-redis.call('DEL', S .. ':lease')
 local word, queue = 'released', ''
 if redis.call('LLEN', S .. ':mailbox') > 0 then
   word, queue = 'more', redis.call('HGET', S .. ':meta', 'queue')
-  redis.call('HSET', S .. ':meta', 'wake', now, 'wake_queue', queue)
 end
-reindex(now)
+if held then -- without it this was written before, and its reply lost
+  redis.call('DEL', S .. ':lease')
+  if word == 'more' then redis.call('HSET', S .. ':meta', 'wake', now, 'wake_queue', queue) end
+  reindex(now)
+end
 return { 'committed', status, word, queue, now }

@@ -7,7 +7,8 @@
 -- ARGV 1 nonce of this acquisition · 2 lease (ms) · 3 worker's name · 4 history window (turns, or turns:bytes)
 --      5 1 when this process may run a turn on its last attempt, else 0
 -- Returns run, turn id, lease value, attempt, request, deadline (ms), accepted (ms), seq, retries, last (0|1),
---      now (ms), owner, journal, history, agent's configuration, state, cancelled (1: write down what it finished, run nothing) | busy, time left (ms) | empty | waiting | later, not before (ms) | last
+--      now (ms), owner, journal, history, agent's configuration, state, closing ('', or why it ends: cancelled, dead_lettered, deadline,
+--      unanswered; then write down what it finished, and run nothing), crashes | busy, time left (ms) | empty | waiting | later, not before (ms) | last
 --      | outbox, entries to apply first
 --!include clock
 --!include session

@@ -19,7 +19,7 @@ if r[1] == 'cancelled' and r[2] == value then return { 'cancelled' } end
 if redis.call('GET', S .. ':lease') ~= value or r[1] ~= 'running' or r[2] ~= value then return { 'lost' } end
 redis.call('DEL', S .. ':lease')
 local token = string.match(value, '^(%d+):')
-local kept = r[3] and r[6] == '1' -- interrupted: the next worker writes down what it finished
+local kept = r[3] and r[6] ~= '0' -- cancelled, not rolled back: the next worker writes down what it finished
 if r[3] and not kept and not has_tasks(id) then
   end_turn(id, 'cancelled', now, token, ARGV[5], { 'error', failure('TurnCancelled', 'cancelled by a client') })
   redis.call('HSET', meta, 'wake', 0)

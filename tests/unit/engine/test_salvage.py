@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
 import pytest
-from pydantic_ai.messages import ModelMessage, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from sessions import tool
 from workers.engine.ports import PastTurn
 from workers.engine.salvage import finished_steps
-from workers.engine.transcript import load_history
+from workers.engine.transcript import input_digest, load_history
 
 from .doubles import Crash, Rig, call
 
@@ -81,3 +86,47 @@ async def test_an_undisturbed_turn_is_kept_whole(rig: Rig) -> None:
     own = load_history([PastTurn("Assistant", kept.messages)], "Assistant")
     theirs = load_history([PastTurn("Assistant", output.messages)], "Assistant")
     assert [[p.part_kind for p in m.parts] for m in own] == [[p.part_kind for p in m.parts] for m in theirs]
+
+
+async def test_text_that_a_reader_has_seen_is_kept(rig: Rig) -> None:
+    """A stream that was stopped: the question and the text so far stay in the history."""
+    started = asyncio.Event()
+
+    async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
+        yield "Once upon "
+        yield "a time"
+        started.set()
+        await asyncio.sleep(3600)
+
+    rig.registry.add_model("slow", FunctionModel(stream_function=stream))
+    turn = rig.turn("tell a story", model="slow", stream=True)
+    run = asyncio.create_task(rig.run(turn))
+    await started.wait()
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    kept = finished_steps(turn, rig.store, rig.state.unfinished)
+    texts = [p.content for m in load_history([PastTurn("Assistant", kept.messages)], "Assistant") for p in m.parts]  # type: ignore[union-attr]
+    assert texts == ["tell a story", "Once upon a time"]
+
+
+@pytest.mark.parametrize("incomplete", ["failed", "cancelled", "dead_lettered"])
+@pytest.mark.parametrize("agent", ["Assistant", "Another"])
+async def test_a_model_is_told_that_a_turn_did_not_complete(rig: Rig, incomplete: str, agent: str) -> None:
+    """Also where it was another agent's turn; its question is not left without an answer."""
+    shop(rig)
+    with pytest.raises(Crash):
+        await rig.run(crash=(3, "after"))
+    kept = finished_steps(rig.turn(), rig.store)
+    messages = load_history([PastTurn("Assistant", kept.messages, incomplete)], agent)
+    shown = str(messages[-1])
+    assert "did not complete" in shown
+    if agent == "Assistant":
+        assert isinstance(messages[-1], ModelResponse)
+    assert load_history([PastTurn("Assistant", kept.messages)], agent) != messages
+
+
+async def test_a_mark_is_part_of_what_a_replay_is_compared_by(rig: Rig) -> None:
+    """Without one the digest is what it was before there were marks, so that open turns go on during an upgrade."""
+    turn = rig.turn()
+    plain, marked = ([PastTurn("Assistant", b"[]", mark)] for mark in ("", "failed"))
+    assert input_digest(replace(turn, history=plain)) != input_digest(replace(turn, history=marked))

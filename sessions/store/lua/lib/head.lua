@@ -14,9 +14,10 @@ local function within(entries, limit)
 end
 
 -- What the worker needs to run a turn: its record, its journal and the window of history that it first saw (R6).
-local function run_reply(id, value, now, last)
+local function run_reply(id, value, now, last, closing)
   local t = turn_key(id)
-  local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries', 'agent', 'cancel')
+  local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries', 'agent', 'cancel',
+    'crashes')
   local seen = redis.call('HGET', t .. ':journal', 'inputs')
   local upto, window = string.match(seen, '^(%d+):(%d+):')
   local limit = tonumber(string.match(seen, '^%d+:%d+:(%d+):') or '') or math.huge
@@ -28,22 +29,24 @@ local function run_reply(id, value, now, last)
   local owner = redis.call('HGET', S .. ':meta', 'owner') or ''
   return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
     redis.call('HGETALL', t .. ':journal'), history, r[7] or '',
-    redis.call('HGETALL', S .. ':state'), r[8] and '1' or '0' }
+    redis.call('HGETALL', S .. ':state'), closing or (r[8] and 'cancelled' or ''), r[9] or '0' }
 end
 
-local function start(id, value, lease_ms, worker, window, now, last)
+-- `closing` says why the turn is to end: a worker writes down what it finished. That is no attempt.
+local function start(id, value, lease_ms, worker, window, now, last, closing)
   local t = turn_key(id)
   local token = string.match(value, '^(%d+):')
   redis.call('SET', S .. ':lease', value, 'PX', lease_ms)
-  local resumed = redis.call('HDEL', t, 'resumed') == 1 -- it waited: going on is no new attempt, and no event
+  local resumed = redis.call('HDEL', t, 'resumed') == 1 or closing -- going on after waiting is no new attempt, and no event
   local answered = redis.call('HDEL', t, 'answered') == 1 -- so is going on with the answers, which clients hear of
   local attempt = redis.call('HINCRBY', t, 'attempt', (resumed or answered) and 0 or 1)
   redis.call('HSET', t, 'status', 'running', 'owner', value, 'worker', worker, 'not_before', 0, 'seq', resumed and 0 or 1)
   if not resumed then redis.call('HSET', t, 'started', now) end
+  if closing then redis.call('HSET', t, 'closing', closing) end
   redis.call('HSETNX', t .. ':journal', 'inputs', redis.call('LLEN', S .. ':history') .. ':' .. window .. ':' .. now)
   if resumed then
     reindex(now)
-    return run_reply(id, value, now, last)
+    return run_reply(id, value, now, last, closing)
   elseif answered then
     local eid = add_event(id, token, 1, 'resumed', cjson.encode({ attempt = attempt, worker = worker }))
     redis.call('HSET', t, 'valid', eid)
@@ -66,6 +69,20 @@ local function note_crash(id, owner)
   return redis.call('HINCRBY', t, 'crashes', 1)
 end
 
+-- Why a begun turn is to end, if it is: a worker writes what it finished into the history, and ends it. One that crashes
+-- over that is ended here, without. Rolled back turns leave nothing, and a team's run ends its tasks before itself.
+local function why_close(id, r, crashes, limit, not_before, now)
+  if r[5] then
+    if r[8] ~= '0' and crashes < limit and not has_tasks(id) then return 'cancelled' end
+    return nil
+  end
+  if crashes > limit or has_tasks(id) then return nil end
+  if crashes == limit then return 'dead_lettered' end
+  if r[9] then return 'unanswered' end
+  if tonumber(r[6]) <= now and not (r[1] == 'waiting' and not_before == 0) then return 'deadline' end
+  return nil
+end
+
 -- Ends heads that can run no more, then starts the first that can. `value` is the lease held, or nil: then it is
 -- made from a new fencing token. Answers run | empty | waiting | later | last | outbox (a turn ended just now, and left
 -- something that comes before the next one).
@@ -76,11 +93,12 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
     local id = redis.call('LINDEX', S .. ':mailbox', 0)
     if not id then return { 'empty' } end
     local r = redis.call('HMGET', turn_key(id), 'status', 'owner', 'crashes', 'max_attempts', 'cancel', 'deadline', 'not_before',
-      'keep')
+      'keep', 'unanswered')
     local crashes, limit = tonumber(r[3] or '') or 0, tonumber(r[4] or '') or 1
     local not_before = tonumber(r[7] or '') or 0
     if r[1] == 'running' and value and r[2] == value then -- sent again after a lost reply
-      return run_reply(id, value, now, (limit > 1 and crashes == limit - 1) and '1' or '0')
+      local closing = redis.call('HGET', turn_key(id), 'closing') or nil
+      return run_reply(id, value, now, (limit > 1 and crashes == limit - 1) and '1' or '0', closing)
     end
     if r[1] == 'running' then
       if nonce ~= '' and string.match(r[2] or '', ':(.*)$') == nonce then -- ours, but the reply and the lease were lost
@@ -89,25 +107,26 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
         crashes = note_crash(id, r[2])
       end
     end
-    -- Interrupted, with finished steps that go into the history: a worker writes them down.
-    local kept = r[5] and r[8] == '1' and crashes < limit
-      and redis.call('HEXISTS', turn_key(id) .. ':journal', 'inputs') == 1
+    local closing = r[1] and begun(id) and why_close(id, r, crashes, limit, not_before, now)
     local function token() return redis.call('INCR', P .. ':fence') end
     if not r[1] then
       bury_missing(id, now)
-    elseif r[5] and not kept and not (has_tasks(id) and crashes < limit and tonumber(r[6]) > now) then
+    elseif r[5] and not closing and not (has_tasks(id) and crashes < limit and tonumber(r[6]) > now) then
       end_turn(id, 'cancelled', now, token(), 1, { 'error', failure('TurnCancelled', 'cancelled by a client') })
-    elseif crashes >= limit then
+    elseif crashes >= limit and not closing then
       end_turn(id, 'dead_lettered', now, token(), 1, { 'error', failure('TurnDeadLettered',
         'the worker of this turn died ' .. crashes .. ' times; its journal is kept') })
+    elseif r[9] and not closing then
+      end_turn(id, 'failed', now, token(), 1, { 'error', failure('ApprovalTimeout',
+        'nobody answered its pending calls in time; allow more with approval_timeout=') })
     elseif r[1] == 'waiting' and not_before == 0 then
       return { 'waiting' }
-    elseif tonumber(r[6]) <= now and not kept then
+    elseif tonumber(r[6]) <= now and not closing then
       end_turn(id, 'failed', now, token(), 1, { 'error', failure('TurnDeadlineExceeded',
         'the deadline passed before the turn ended; give it more time with timeout=') })
-    elseif r[1] == 'waiting' and not_before > now then
+    elseif r[1] == 'waiting' and not_before > now and not closing then
       return { 'waiting' }
-    elseif not_before > now and not kept then
+    elseif not_before > now and not closing then
       return { 'later', r[7] }
     elseif limit > 1 and crashes == limit - 1 and last_ok == '0' then
       return { 'last' } -- this process already runs a turn on its last attempt (R8)
@@ -115,7 +134,7 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
       return { 'outbox' }
     else
       local last = (limit > 1 and crashes == limit - 1) and '1' or '0'
-      return start(id, value or (token() .. ':' .. nonce), lease_ms, worker, window, now, last)
+      return start(id, value or (token() .. ':' .. nonce), lease_ms, worker, window, now, last, closing or nil)
     end
   end
 end

@@ -1,10 +1,5 @@
 -- What a new message does to the turns before it: shared by nothing but acceptance, and apart for its length.
 
--- Was this turn ever begun? Then it may have finished steps.
-local function begun(id)
-  return redis.call('HEXISTS', turn_key(id) .. ':journal', 'inputs') == 1
-end
-
 -- An accepted mark wins over any later commit (R5). A rollback overrules an interrupt, nothing a plain cancel.
 local function mark(id, how, now)
   local t = turn_key(id)

@@ -162,16 +162,36 @@ local function bury_missing(id, now)
   set_expiry(now)
 end
 
+-- Was this turn ever begun? Then it may have finished steps.
+local function begun(id)
+  return redis.call('HEXISTS', turn_key(id) .. ':journal', 'inputs') == 1
+end
+
+-- Puts a begun turn that nobody runs where a worker takes it next: to write down what it finished, and end it.
+local function hand_in(id, now)
+  redis.call('HSET', turn_key(id), 'status', 'queued', 'owner', '', 'not_before', 0)
+  redis.call('ZREM', S .. ':waiting', id)
+  redis.call('ZREM', S .. ':later', id)
+  if redis.call('LPOS', S .. ':mailbox', id) == false then -- it had left the line: back right behind what runs
+    local head = redis.call('LINDEX', S .. ':mailbox', 0)
+    if head and begun(head) then
+      redis.call('LINSERT', S .. ':mailbox', 'AFTER', head, id)
+    else
+      redis.call('LPUSH', S .. ':mailbox', id)
+    end
+  end
+  if redis.call('EXISTS', S .. ':lease') == 0 then redis.call('HSET', S .. ':meta', 'wake', 0) end
+end
+
 local function failure(kind, message)
   return cjson.encode({ type = kind, message = message })
 end
 
--- Ends the turns whose pending calls nobody answered in time.
+-- Hands the turns in whose pending calls nobody answered in time.
 local function expire_waits(now)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', S .. ':waiting', '-inf', now)) do
-    end_turn(id, 'failed', now, redis.call('INCR', P .. ':fence'), 1, { 'error', failure('ApprovalTimeout',
-      'nobody answered its pending calls in time; allow more with approval_timeout=') })
-    if redis.call('EXISTS', S .. ':lease') == 0 then redis.call('HSET', S .. ':meta', 'wake', 0) end
+    redis.call('HSET', turn_key(id), 'unanswered', 1)
+    hand_in(id, now)
   end
 end
 
