@@ -22,7 +22,7 @@ from sessions.sealing import KeyRing
 from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.calls import CallStore
 from sessions.store.catalog import Catalog
-from sessions.store.deployment import check_deployment, memory_pressure
+from sessions.store.deployment import check_deployment, highest_pressure
 from sessions.store.events import Bell
 from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
@@ -117,7 +117,7 @@ class FleetConnection:
         self._pressure_checked = time.monotonic()  # before the answer: a crowd asks once
         try:
             with translated():
-                share = memory_pressure(await self.store.info("memory"))
+                share = await highest_pressure(self.store)
             if share >= self.settings.memory_high_water:
                 raise StoreFull(f"the store uses {share:.0%} of its maxmemory. {StoreFull.__doc__}")
         except BaseException:

@@ -6,26 +6,19 @@ import asyncio
 import importlib.util
 import os
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 from broker_config.celery_app import FleetApp
-from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.cli.gateway_check import gateway_check
 from sessions.cli.output import ago
 from sessions.cli.retrieval_checks import retrieval_checks
+from sessions.cli.server_checks import server_checks
 from sessions.cli.store import running_store
 from sessions.cli.verdicts import PROVIDER_KEYS, Check, Verdict
 from sessions.cli.webhook_check import webhook_check
-from sessions.errors import BackendError, StoreUnsupported
-from sessions.store.activity import Activity, look, store_time
-from sessions.store.deployment import check_server, memory_pressure
-from sessions.store.keys import PARTITION_COUNT
-from sessions.store.scripts import store_error
-
-SKEW_LIMIT = 2.0
+from sessions.errors import BackendError
+from sessions.store.activity import Activity, look
 
 
 async def examine(settings: Settings) -> list[Check]:
@@ -33,83 +26,10 @@ async def examine(settings: Settings) -> list[Check]:
     checks = [_imports(settings)]
     try:
         settings = running_store(settings)
-        checks = [*await _store(settings), await _broker(settings), *await _fleet(settings), *checks]
+        checks = [*await server_checks(settings), await _broker(settings), *await _fleet(settings), *checks]
     except BackendError as error:
         checks = [Check("server", Verdict.BROKEN, "does not answer", str(error)), *checks]
     return checks
-
-
-async def _store(settings: Settings) -> list[Check]:
-    client = async_store(settings, name="sessionfleet-doctor")
-    try:
-        info = await client.info()
-        now, here = await store_time(client), time.time()
-        born = await client.get(PARTITION_COUNT)
-    except Exception as error:
-        raise store_error(error) from error
-    finally:
-        await client.aclose()
-    if "redis_version" not in info:  # a cluster answers for each node
-        info = next(iter(info.values()))
-    return [
-        _server(info),
-        _persistence(info),
-        _memory(info, settings),
-        _clock(now - here),
-        _partitions(int(born) if born else None, settings),
-    ]
-
-
-def _server(info: dict[str, Any]) -> Check:
-    name, version = ("Valkey", info["valkey_version"]) if "valkey_version" in info else ("Redis", info["redis_version"])
-    policy = info.get("maxmemory_policy", "noeviction")
-    try:
-        check_server(info, info)
-    except StoreUnsupported as error:
-        return Check("server", Verdict.BROKEN, f"{name} {version}, {policy}", str(error))
-    return Check("server", Verdict.OK, f"{name} {version}, maxmemory-policy {policy}")
-
-
-def _persistence(info: dict[str, Any]) -> Check:
-    if info.get("aof_enabled"):
-        if info.get("aof_last_write_status", "ok") == "ok":
-            return Check("persistence", Verdict.OK, "append-only file")
-        return Check("persistence", Verdict.BROKEN, "the last write of the append-only file failed",
-                     "look at the server's log; its disk may be full")  # fmt: skip
-    advice = "run `CONFIG SET appendonly yes` and set it in the server's configuration file"
-    return Check(
-        "persistence",
-        Verdict.WARNING,
-        "no append-only file: accepted turns can be lost with the server",
-        advice,
-    )
-
-
-def _memory(info: dict[str, Any], settings: Settings) -> Check:
-    used = int(info.get("used_memory", 0)) / 2**20
-    share = memory_pressure(info)
-    if not share:
-        return Check("memory", Verdict.OK, f"{used:.0f} MiB used, no maxmemory")
-    says = f"{used:.0f} MiB used, {share:.0%} of maxmemory"
-    if share >= settings.memory_high_water:
-        return Check("memory", Verdict.BROKEN, f"{says}: new turns are refused", "give the server more maxmemory")
-    near = share >= 0.8 * settings.memory_high_water
-    advice = f"new turns are refused from {settings.memory_high_water:.0%} on: give it more maxmemory" if near else ""
-    return Check("memory", Verdict.WARNING if near else Verdict.OK, says, advice)
-
-
-def _clock(skew: float) -> Check:
-    says = f"the server's clock differs by {abs(skew):.1f} s"
-    if abs(skew) <= SKEW_LIMIT:
-        return Check("clock", Verdict.OK, says)
-    return Check("clock", Verdict.WARNING, says, "leases go by the server's clock alone; run NTP, so that logs agree")
-
-
-def _partitions(born: int | None, settings: Settings) -> Check:
-    if born is None or born == settings.partitions:
-        return Check("partitions", Verdict.OK, f"{settings.partitions}" + ("" if born else ", no turn was ever sent"))
-    advice = f"set SESSIONFLEET_PARTITIONS={born}; the count cannot be changed later"
-    return Check("partitions", Verdict.BROKEN, f"{settings.partitions} here, the deployment has {born}", advice)
 
 
 async def _broker(settings: Settings) -> Check:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from redis.asyncio import RedisCluster
+
 from broker_config.settings import Settings
 from sessions.errors import PartitionMismatch, StoreUnavailable, StoreUnsupported
 from sessions.store.keys import PARTITION_COUNT, PROBE
@@ -25,7 +27,7 @@ async def check_deployment(client: Any, settings: Settings) -> None:
         # Of its own, beside the client's: that one is for one attempt to connect, and there are several.
         async with asyncio.timeout(settings.connect_timeout):
             with translated():
-                check_server(_first(await client.info("server")), _first(await client.info("memory")))
+                await _check_nodes(client)
                 born = await _partition_count(client, settings.partitions)
     except TimeoutError:
         raise StoreUnavailable(
@@ -79,9 +81,29 @@ def memory_pressure(memory: dict[str, Any]) -> float:
     return int(memory.get("used_memory", 0)) / limit if limit else 0.0
 
 
-def _first(info: dict[str, Any]) -> dict[str, Any]:
-    """A cluster answers with one dict for each node; any of them tells version and policy."""
-    if "redis_version" in info or "used_memory" in info:
-        return info
-    nodes = [value for value in info.values() if isinstance(value, dict)]
-    return nodes[0] if nodes else info
+async def node_infos(client: Any, section: str | None = None) -> dict[str, dict[str, Any]]:
+    """What each server says of itself: of a cluster its primaries by name, of a plain server one, named ''."""
+    if not isinstance(client, RedisCluster):
+        return {"": await client.info(section)}
+    await client.initialize()  # finds the nodes
+    nodes = client.get_primaries()
+    infos = await asyncio.gather(*(client.info(section, target_nodes=node) for node in nodes))
+    return {node.name: info for node, info in zip(nodes, infos, strict=True)}
+
+
+async def highest_pressure(client: Any) -> float:
+    """The share of its maxmemory that the fullest server uses.
+
+    One full server of a cluster counts for all sessions: a turn also writes to others' partitions (the lanes of its
+    user, the sessions of a team's tasks).
+    """
+    return max(memory_pressure(info) for info in (await node_infos(client, "memory")).values())
+
+
+async def _check_nodes(client: Any) -> None:
+    servers, memories = await node_infos(client, "server"), await node_infos(client, "memory")
+    for name, server in servers.items():
+        try:
+            check_server(server, memories.get(name, {}))
+        except StoreUnsupported as error:
+            raise StoreUnsupported(f"{name}: {error}" if name else str(error)) from None

@@ -158,14 +158,8 @@ class MemoryStore:
         found: dict[str, StoredMemory] = {}
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
-            with translated():
-                # In one step, so that no memory comes with the vector of the text that stood there before.
-                async with self._client.pipeline(transaction=True) as pipe:
-                    pipe.hmget(_memories(scope), page)
-                    if tag is not None:
-                        pipe.hmget(_vectors(scope), page)
-                    values = await pipe.execute()
-            memories, vectors = values if tag is not None else (*values, [None] * len(page))
+            reply = await self._scripts.run("read_memories", (scope.base,), "none" if tag is None else "vectors", *page)
+            memories, vectors = reply if tag is not None else (*reply, [None] * len(page))
             for memory_id, raw, vector in zip(page, memories, vectors, strict=True):
                 if raw is not None:
                     found[memory_id] = self._stored(scope, memory_id, raw, vector, tag)
@@ -213,11 +207,7 @@ class MemoryStore:
         ids = await self.ids(scope)
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
-            with translated():
-                async with self._client.pipeline(transaction=True) as pipe:
-                    pipe.hmget(_memories(scope), page)
-                    pipe.hmget(_vectors(scope), page)
-                    memories, vectors = await pipe.execute()
+            memories, vectors = await self._scripts.run("read_memories", (scope.base,), "vectors", *page)
             await self._put(_memories(scope), _memories(to), copy, _there(page, memories), within)
             await self._put(_vectors(scope), _vectors(to), copy, _there(page, vectors), within)
 

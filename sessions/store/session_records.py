@@ -204,20 +204,15 @@ class SessionRecords:
 
     async def raw_parts(self, keys: SessionKeys) -> tuple[list[bytes], dict[str, bytes], dict[str, bytes]]:
         """History entries, state and agents, read in one step, and opened: what is sealed is so for its place."""
-        with translated():
-            async with self._client.pipeline(transaction=True) as pipe:
-                pipe.lrange(keys.history, 0, -1)
-                pipe.hgetall(keys.state)
-                pipe.hgetall(keys.agents)
-                entries, state, agents = await pipe.execute()
+        entries, state, agents = await self._scripts.run("read_session", (keys.base,))
         return (
             [self._ring.open(keys.history, "", entry) for entry in entries],
             self._opened(keys.state, state),
             self._opened(keys.agents, agents),
         )
 
-    def _opened(self, key: str, values: Mapping[bytes, bytes]) -> dict[str, bytes]:
-        named = {name.decode(): value for name, value in values.items()}
+    def _opened(self, key: str, pairs: Sequence[bytes]) -> dict[str, bytes]:
+        named = {name.decode(): value for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
         return {name: self._ring.open(key, name, value) for name, value in named.items()}
 
 

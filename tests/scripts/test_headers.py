@@ -48,7 +48,7 @@ def numbered(text: str) -> tuple[set[int], int | None]:
 def test_the_first_line_is_a_shebang(name: str) -> None:
     """`#!lua` on line 1 lets the server refuse undeclared behaviour; what frees memory may run at maxmemory (R10)."""
     first = Source.of(name).first
-    assert re.fullmatch(r"#!lua( flags=allow-oom)?", first)
+    assert re.fullmatch(r"#!lua( flags=(allow-oom|no-writes))?", first)
     assert name not in FREEING or first.endswith("allow-oom")
     assert name != "accept_turn" or first == "#!lua"
 

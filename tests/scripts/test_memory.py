@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broker_config.celery_app import FleetApp
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, SessionOwnerError, StoreFull
@@ -283,8 +284,11 @@ async def test_a_copy_becomes_part_of_the_new_session(store: Store) -> None:
     assert await store.left(forked) == []
 
 
-async def test_a_full_store_refuses_memories_and_lets_them_go(new_server: Server) -> None:
-    """Adding is refused at maxmemory and changes nothing; removing is what makes room (R10)."""
+async def test_a_full_store_refuses_memories_reads_them_and_lets_them_go(new_server: Server) -> None:
+    """Adding is refused at maxmemory and changes nothing; removing is what makes room.
+
+    Redis 7.0 refuses even reads inside a MULTI then, newer servers do not.
+    """
     store = Store(Settings(redis_url=new_server.url))
     one = memory()
     await store.memory.add(store.session, one)
@@ -294,5 +298,10 @@ async def test_a_full_store_refuses_memories_and_lets_them_go(new_server: Server
         await store.memory.add(store.session, memory())
     with pytest.raises(StoreFull):
         await store.note(store.session, one)
+    assert await store.memory.get(store.session, one.id) == one
+    assert await store.vector(store.session, one) is None
+    assert await store.records.raw_parts(store.keys) == ([], {}, {})
+    with FleetApp("test", store.settings, set_as_current=False).connection_for_read() as connection:
+        assert connection.default_channel._size("turns") == 0
     assert await store.memory.remove(store.session, [one.id]) == 1
     await store.client.aclose()

@@ -35,16 +35,27 @@ def free_port() -> int:
             return port
 
 
+ALL_SLOTS = (0, 16383)
+
+
 class Server:
     """One server process, with its data in `folder`. It can be killed and started again on the same data."""
 
     def __init__(
-        self, folder: Path, *, cluster: bool = False, options: tuple[str, ...] = (), password: str | None = None
+        self,
+        folder: Path,
+        *,
+        cluster: bool = False,
+        slots: tuple[int, int] = ALL_SLOTS,
+        options: tuple[str, ...] = (),
+        password: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
         self.cluster = cluster
+        self.cluster_port = free_port() if cluster else 0
+        self._slots = slots
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._options = options
         self._password = password
@@ -56,7 +67,7 @@ class Server:
             server_program(),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""),
             *("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"),
-            *(("--cluster-enabled", "yes", "--cluster-port", str(free_port())) if self.cluster else ()),
+            *(("--cluster-enabled", "yes", "--cluster-port", str(self.cluster_port)) if self.cluster else ()),
             *self._options,
         ]
         log = (self.folder / "server.log").open("ab")
@@ -66,12 +77,15 @@ class Server:
         if self.cluster:
             with self.client() as client:
                 with contextlib.suppress(redis.ResponseError):  # its slots are in nodes.conf already
-                    client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-                wait_until(
-                    lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok",
-                    description="the one-node cluster serves its slots",
-                )
+                    client.execute_command("CLUSTER ADDSLOTSRANGE", *self._slots)
+                if self._slots == ALL_SLOTS:
+                    wait_until(self.serves_all_slots, description="the one-node cluster serves its slots")
         return self
+
+    def serves_all_slots(self) -> bool:
+        """Whether the cluster is whole, as this node sees it."""
+        with self.client() as client:
+            return bool(client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
 
     def client(self) -> redis.Redis:
         """A blocking client, for looking from outside."""
@@ -106,3 +120,19 @@ def running(server: Server) -> Iterator[Server]:
         yield server.start()
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def three_primaries(folder: Path) -> Iterator[list[Server]]:
+    """A cluster of three servers, each with a third of the slots."""
+    shares = ((0, 5460), (5461, 10922), (10923, 16383))
+    nodes = [Server(folder / f"node{n}", cluster=True, slots=share) for n, share in enumerate(shares)]
+    with contextlib.ExitStack() as stack:
+        for node in nodes:
+            stack.enter_context(running(node))
+        with nodes[0].client() as first:
+            for other in nodes[1:]:
+                first.execute_command("CLUSTER MEET", "127.0.0.1", other.port, other.cluster_port)
+        for node in nodes:
+            wait_until(node.serves_all_slots, description="the cluster is whole")
+        yield nodes

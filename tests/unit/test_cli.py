@@ -16,10 +16,11 @@ from broker_config.embedded import EmbeddedServer
 from broker_config.encryption_keys import parse_keys
 from broker_config.settings import Settings, load_settings
 from sessions.cli import main as cli
-from sessions.cli.checks import _clock, _memory, examine
+from sessions.cli.checks import examine
 from sessions.cli.gateway_check import gateway_check
 from sessions.cli.output import print_fields, print_table
 from sessions.cli.retrieval_checks import _embedded, retrieval_checks
+from sessions.cli.server_checks import _clock, _memory
 from sessions.cli.verdicts import Check, Verdict
 from sessions.errors import SessionfleetError
 from sessions.fleet import ensure_fleet
