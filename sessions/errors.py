@@ -26,7 +26,9 @@
     │   └── NoWorkerAlive
     ├── TurnFailed                       the turn ended without an answer
     │   ├── TurnCancelled · TurnDeadlineExceeded · TurnDeadLettered · ApprovalTimeout
-    │   ├── ModelError · ModelUnavailable · ToolError · ToolInDoubt
+    │   ├── ModelError                   the provider refused for good
+    │   │   └── ContextTooLong · ContentFiltered · ModelAccessDenied · ModelQuotaExhausted
+    │   ├── ModelUnavailable · ToolError · ToolInDoubt
     │   ├── OutputInvalid · JournalDiverged · ResultTooLarge
     │   ├── TurnRefused · HookError      what the worker's hooks decided, or could not
     │   ├── RetrievalUnavailable         index or embedding model could not answer, and all tries are used up
@@ -247,6 +249,22 @@ class ApprovalTimeout(TurnFailed):
 
 class ModelError(TurnFailed):
     """The model's provider refused the request for good."""
+
+
+class ContextTooLong(ModelError):
+    """The turn alone does not fit the model's context; send less, have tools return less, or use another model."""
+
+
+class ContentFiltered(ModelError):
+    """The provider's content filter refused the request or the answer."""
+
+
+class ModelAccessDenied(ModelError):
+    """The provider refused the API key, or the key may not use this model; check the worker's environment."""
+
+
+class ModelQuotaExhausted(ModelError):
+    """The provider's quota or credit is used up; waiting does not help."""
 
 
 class ModelUnavailable(TurnFailed):

@@ -1,7 +1,7 @@
 """What an error of a run means for its turn: try again later, or end with a typed error.
 
 429, 5xx, timeouts, broken connections       PassingModelError, with the pause the provider asked for
-any other answer of the provider             ModelError
+any other answer of the provider             ModelError, or the kind of it that says why
 no output of the wanted type                 OutputInvalid
 a tool that used up its tries                ToolError
 an agent that cannot be run as it is made    TurnConfigurationError
@@ -10,10 +10,15 @@ anything else that an agent's own code raised  TurnFailed
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from pydantic_ai.exceptions import (
     AgentRunError,
+    ContentFilterError,
     FallbackExceptionGroup,
     ModelAPIError,
+    ModelAuthenticationError,
     ModelConnectionError,
     ModelHTTPError,
     ModelQuotaExceededError,
@@ -28,13 +33,18 @@ from pydantic_ai.exceptions import (
 )
 
 from sessions.errors import (
+    ContentFiltered,
+    ContextTooLong,
+    ModelAccessDenied,
     ModelError,
+    ModelQuotaExhausted,
     OutputInvalid,
     SessionfleetError,
     ToolError,
     TurnConfigurationError,
     TurnFailed,
 )
+from workers.engine.context_window import is_too_long
 from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, Waiting
 
 _PASSING = (
@@ -44,6 +54,8 @@ _PASSING = (
     ModelConnectionError,
     ModelRequestTimeout,
 )
+_FILTERED: Final = re.compile(r"content.?(filter|policy|management)|moderation|safety system", re.I)
+_SAID_CHARS: Final = 300
 _PASSING_STATUS = frozenset({408, 409, 425, 429})
 _OURS = (SessionfleetError, PassingModelError, HandedOver, LeaseLost, Waiting)
 
@@ -60,6 +72,8 @@ def classify(error: Exception) -> Exception:
         return _of_provider(error)
     if isinstance(error, TimeoutError | ConnectionError):
         return PassingModelError(_said(error))
+    if isinstance(error, ContentFilterError):
+        return ContentFiltered(f"{ContentFiltered.__doc__} {error.message}")
     if isinstance(error, UnexpectedModelBehavior):
         return _of_behaviour(error)
     if isinstance(error, AgentRunError):
@@ -71,9 +85,35 @@ def classify(error: Exception) -> Exception:
 
 def _of_provider(error: ModelAPIError) -> Exception:
     if _may_pass(error):
-        return PassingModelError(str(error), error.retry_after)
+        return PassingModelError(provider_said(error), error.retry_after)
     status = error.status_code if isinstance(error, ModelHTTPError) else None
-    return ModelError(f"the model's provider refused the request: {error}", status=status)
+    kind = _kind_of_refusal(error)
+    hint = "" if kind is ModelError else f" {kind.__doc__}"
+    if kind is ContextTooLong:
+        hint += " SESSIONFLEET_HISTORY_WINDOW and SESSIONFLEET_HISTORY_WINDOW_BYTES say how much history is sent."
+    return kind(f"the model's provider refused the request: {provider_said(error)}.{hint}", status=status)
+
+
+def _kind_of_refusal(error: ModelAPIError) -> type[ModelError]:
+    if is_too_long(error):
+        return ContextTooLong
+    if isinstance(error, ModelQuotaExceededError):
+        return ModelQuotaExhausted
+    if isinstance(error, ModelAuthenticationError):
+        return ModelAccessDenied
+    return ContentFiltered if _FILTERED.search(str(error)) else ModelError
+
+
+def provider_said(error: ModelAPIError) -> str:
+    """The provider's own sentence, with model and status, instead of the whole body of its answer."""
+    body = error.body
+    while isinstance(body, dict) and isinstance(body.get("error"), dict | str):
+        body = body["error"]
+    said = body.get("message") or body.get("detail") if isinstance(body, dict) else body
+    status = f"status {error.status_code}, " if isinstance(error, ModelHTTPError) else ""
+    if not isinstance(said, str) or not said.strip():
+        return str(error)[:_SAID_CHARS]
+    return f"{status}model {error.model_name!r}: {' '.join(said.split())[:_SAID_CHARS]}"
 
 
 def _may_pass(error: ModelAPIError) -> bool:

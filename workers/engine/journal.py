@@ -7,7 +7,7 @@ fingerprint of what the model was asked: a replay that takes another way is noti
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from pydantic_ai import RunContext
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.durable_exec import record_durable_unit
+from pydantic_ai.exceptions import ModelAPIError
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -40,7 +41,9 @@ from pydantic_graph import End
 
 from sessions.errors import JournalDiverged
 from sessions.protocol import EventType
+from sessions.telemetry import get_logger
 from workers.engine.asking import call_arguments, resolve
+from workers.engine.context_window import is_too_long, shortened
 from workers.engine.ports import EventDraft
 from workers.engine.scope import TurnScope, current_scope
 from workers.engine.steering import next_steering
@@ -55,6 +58,7 @@ class ModelRecord:
     response: ModelResponse
 
 
+_log = get_logger(__name__)
 _RECORD = TypeAdapter(ModelRecord)
 _FINGERPRINTED = frozenset({"user-prompt", "tool-return", "retry-prompt", "retry-feedback"})
 
@@ -114,10 +118,15 @@ class JournalModel(WrapperModel):
         if (recorded := step.recorded()) is not None:
             return recorded
         step.check_may_start()
-        sent = await scope.hooks.request(messages)
-        scope.check_held()
-        response = await self.wrapped.request(sent, model_settings, model_request_parameters)
-        return await step.record(response)
+        sent = step.fitting(await scope.hooks.request(messages))
+        while True:
+            scope.check_held()
+            try:
+                response = await self.wrapped.request(sent, model_settings, model_request_parameters)
+            except ModelAPIError as error:
+                sent = step.shorter(sent, error)
+            else:
+                return await step.record(response)
 
     @asynccontextmanager
     async def request_stream(
@@ -139,9 +148,17 @@ class JournalModel(WrapperModel):
             yield CompletedStreamedResponse(recorded, model_request_parameters=model_request_parameters)
             return
         step.check_may_start()
-        sent = await scope.hooks.request(messages)
-        scope.check_held()
-        async with self.wrapped.request_stream(sent, model_settings, model_request_parameters, run_context) as stream:
+        sent = step.fitting(await scope.hooks.request(messages))
+        async with AsyncExitStack() as opened:
+            while True:
+                scope.check_held()
+                try:
+                    live = self.wrapped.request_stream(sent, model_settings, model_request_parameters, run_context)
+                    stream = await opened.enter_async_context(live)
+                except ModelAPIError as error:
+                    sent = step.shorter(sent, error)
+                else:
+                    break
             yield stream
             response = stream.get()
         await step.record(response)
@@ -175,6 +192,27 @@ class _ModelStep:
     def check_may_start(self) -> None:
         self._scope.check_open()
         self._scope.hand_over_if_draining()
+
+    def fitting(self, messages: list[ModelMessage]) -> list[ModelMessage]:
+        """The messages, as short as an earlier request of this run had to be."""
+        for _ in range(self._scope.shortened):
+            messages = shortened(messages) or messages
+        return messages
+
+    def shorter(self, messages: list[ModelMessage], error: ModelAPIError) -> list[ModelMessage]:
+        """The messages for another try at once, where the model's context was too small for these.
+
+        The response is journalled under the fingerprint of the whole request: a replay needs no second refusal.
+
+        Raises:
+            ModelAPIError: the error, which was another one, or nothing can be left out.
+        """
+        less = shortened(messages) if is_too_long(error) else None
+        if less is None:
+            raise error
+        self._scope.shortened += 1
+        _log.warning("context_too_long", turn=self._scope.turn.turn_id, left_out=len(messages) - len(less))
+        return less
 
     async def record(self, response: ModelResponse) -> ModelResponse:
         """Journal a response; returns it as the worker's hooks want it."""

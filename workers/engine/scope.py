@@ -31,6 +31,7 @@ class TurnScope:
         plain_text: any text ends the run, so its last response need not be durable before the commit.
         hooks: of this worker and of the turn's agent.
         requests: model responses so far, replayed ones included.
+        shortened: how often the oldest turns had to be left out of a request, because the model's context is too small.
         steered: the model calls before which steering messages joined this run.
         pending: questions of this run that have no answer yet, by their keys.
         spent: what the turns of other agents cost that this one asked.
@@ -47,6 +48,7 @@ class TurnScope:
     plain_text: bool
     hooks: HookChain
     requests: int = 0
+    shortened: int = 0
     steered: set[int] = field(default_factory=set)
     pending: dict[str, Ask] = field(default_factory=dict)
     spent: list[Usage] = field(default_factory=list)

@@ -14,7 +14,11 @@ from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.models import override_allow_model_requests
 
 from sessions.errors import (
+    ContentFiltered,
+    ContextTooLong,
+    ModelAccessDenied,
     ModelError,
+    ModelQuotaExhausted,
     OutputInvalid,
     SessionfleetError,
     ToolError,
@@ -280,7 +284,16 @@ class _Unreachable(ConnectionError):
     [
         *[(pai.ModelHTTPError(status, "m"), PassingModelError) for status in (408, 409, 425, 429, 500, 503, 529)],
         *[(pai.ModelHTTPError(status, "m"), ModelError) for status in (400, 401, 404, 422)],
-        (pai.ModelHTTPError.for_category(pai.ModelQuotaExceededError, status_code=429, model_name="m"), ModelError),
+        (
+            pai.ModelHTTPError.for_category(pai.ModelQuotaExceededError, status_code=429, model_name="m"),
+            ModelQuotaExhausted,
+        ),
+        (
+            pai.ModelHTTPError.for_category(pai.ModelAuthenticationError, status_code=401, model_name="m"),
+            ModelAccessDenied,
+        ),
+        (pai.ModelContextWindowExceededError("m", "too long"), ContextTooLong),
+        (pai.ModelHTTPError(400, "m", {"error": {"code": "content_filter", "message": "no"}}), ContentFiltered),
         (pai.ModelConnectionError("m", "refused"), PassingModelError),
         (pai.ModelTimeoutError("m", "slow"), PassingModelError),
         (pai.ModelRequestTimeout("m", 3.0), PassingModelError),
@@ -292,7 +305,7 @@ class _Unreachable(ConnectionError):
             PassingModelError,
         ),
         (pai.FallbackExceptionGroup("all", [pai.ModelHTTPError(400, "a")]), ModelError),
-        (pai.ContentFilterError("filtered"), ModelError),
+        (pai.ContentFilterError("filtered"), ContentFiltered),
         (pai.UsageLimitExceeded("too much"), ModelError),
         (pai.UnexpectedModelBehavior("Exceeded maximum output retries (2)"), OutputInvalid),
         (pai.UnexpectedModelBehavior("odd"), ModelError),
@@ -305,6 +318,15 @@ class _Unreachable(ConnectionError):
 def test_each_error_has_its_class(error: Exception, kind: type[Exception]) -> None:
     """Passing errors are tried again, the others end the turn with what the provider said."""
     assert type(classify(error)) is kind
+
+
+def test_a_refusal_is_told_in_the_provider_s_own_sentence() -> None:
+    """A caller reads one sentence, not a kilobyte of JSON."""
+    body = {"error": {"message": "Incorrect API key provided.", "type": "x", "param": {"more": "x" * 2000}}}
+    refused = pai.ModelHTTPError.for_category(pai.ModelAuthenticationError, status_code=401, model_name="m", body=body)
+    said = str(classify(refused))
+    assert "status 401, model 'm': Incorrect API key provided." in said
+    assert len(said) < 400
 
 
 @pytest.mark.parametrize("error", [ToolError("x"), LeaseLost("x"), HandedOver("x"), PassingModelError("x")])

@@ -1,0 +1,143 @@
+"""A session that has outgrown its model's context goes on: the oldest turns are left out of the request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic_ai.exceptions import ModelContextWindowExceededError, ModelHTTPError
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    SystemPromptPart,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+
+from sessions.errors import ContextTooLong
+from sessions.tools import tool
+from tests.unit.engine.doubles import Crash, Rig, call
+from workers.engine.context_window import is_too_long, shortened
+
+LIMIT = 4_000
+
+
+def past(number: int, size: int = 1_000) -> bytes:
+    """A past turn with a tool call in it."""
+    call_id = f"c{number}"
+    messages: list[ModelMessage] = [
+        ModelRequest(parts=[UserPromptPart(f"question {number}")]),
+        ModelResponse(parts=[ToolCallPart("look", {}, tool_call_id=call_id)]),
+        ModelRequest(parts=[ToolReturnPart("look", "x" * size, tool_call_id=call_id)]),
+        ModelResponse(parts=[TextPart(f"answer {number}")]),
+    ]
+    return ModelMessagesTypeAdapter.dump_json(messages)
+
+
+class Small:
+    """A model with a small context. It calls a tool first, and answers `ok` then."""
+
+    def __init__(self, *, tool: bool = False) -> None:
+        self.tool = tool
+        self.refused = 0
+        self.taken: list[list[ModelMessage]] = []
+
+    def model(self) -> FunctionModel:
+        def check(messages: list[ModelMessage]) -> bool:
+            if len(ModelMessagesTypeAdapter.dump_json(messages)) > LIMIT:
+                self.refused += 1
+                raise ModelContextWindowExceededError("small", "too long")
+            self.taken.append(messages)
+            return self.tool and not isinstance(messages[-1].parts[-1], ToolReturnPart)
+
+        def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+            return ModelResponse(parts=[call("look", "new") if check(messages) else TextPart("ok")])
+
+        async def stream(messages: list[ModelMessage], _: AgentInfo) -> Any:
+            check(messages)
+            yield "ok"
+
+        return FunctionModel(answer, stream_function=stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_window_that_is_too_long_is_shortened_at_once(rig: Rig, stream: bool) -> None:
+    """Small talk is answered, though the window that is sent by default no longer fits."""
+    small = Small()
+    rig.registry.add_model("small", small.model())
+    output = await rig.run(rig.turn("hello", model="small", history=[past(n) for n in range(20)], stream=stream))
+    assert output.text == "ok"
+    assert small.refused >= 1
+    sent = small.taken[-1]
+    calls = {p.tool_call_id for m in sent for p in m.parts if isinstance(p, ToolCallPart)}
+    returns = {p.tool_call_id for m in sent for p in m.parts if isinstance(p, ToolReturnPart)}
+    assert calls == returns, "no call is parted from its return"
+    assert any("question 19" in str(m) for m in sent), "the newest turns stay"
+
+
+async def test_later_requests_of_the_turn_are_short_from_the_start(rig: Rig) -> None:
+    """One refusal for each turn, not for each request; and the history that is kept is the whole one."""
+    small = Small(tool=True)
+    rig.tool(look)
+    rig.registry.add_model("small", small.model())
+    history = [past(n) for n in range(20)]
+    await rig.run(rig.turn("hello", model="small", history=history))
+    refused = small.refused
+    assert len(small.taken) == 2
+    rig.store.clear()
+    with pytest.raises(Crash):
+        await rig.run(rig.turn("hello", model="small", history=history), crash=(1, "after"))
+    again = small.refused
+    output = await rig.run(rig.turn("hello", model="small", history=history))
+    assert output.text == "ok"
+    assert small.refused - again == refused, "the replay asked once more, for the response that was not recorded"
+    assert "question" not in output.messages.decode()
+
+
+async def test_a_turn_that_does_not_fit_by_itself_fails_with_what_to_do(rig: Rig) -> None:
+    """Nothing is left to leave out."""
+    small = Small()
+    rig.registry.add_model("small", small.model())
+    with pytest.raises(ContextTooLong, match="SESSIONFLEET_HISTORY_WINDOW"):
+        await rig.run(rig.turn("hello " * LIMIT, model="small", history=[past(1)]))
+
+
+@tool(retry="safe")
+def look() -> str:
+    """Look."""
+    return "seen"
+
+
+def test_a_system_prompt_is_not_left_out() -> None:
+    """It stands in the first message of a registered agent's history."""
+    messages: list[ModelMessage] = [
+        ModelRequest(parts=[SystemPromptPart("be brief"), UserPromptPart("one" * 100)]),
+        ModelResponse(parts=[TextPart("1" * 100)]),
+        ModelRequest(parts=[UserPromptPart("two")]),
+    ]
+    less = shortened(messages)
+    assert less is not None
+    assert [part.content for part in less[0].parts] == ["be brief", "two"]  # type: ignore[union-attr]
+    assert shortened(less) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "too_long"),
+    [
+        ("This model's maximum context length is 4096 tokens. However, you requested 5000 tokens", True),
+        ("prompt is too long: 210000 tokens > 200000 maximum", True),
+        ("The input token count (40000) exceeds the maximum number of tokens allowed (32768).", True),
+        ("Requested tokens (5000) exceed context window of 4096", True),
+        ("Invalid value for 'temperature'", False),
+    ],
+)
+def test_what_servers_say_of_a_context_is_understood(said: str, too_long: bool) -> None:
+    """Also of servers that speak OpenAI's protocol with codes of their own."""
+    error = ModelHTTPError(400, "m", body=json.loads(json.dumps({"message": said})))
+    assert is_too_long(error) is too_long
