@@ -8,8 +8,11 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile pyproject.toml --extra fleet --group build --universal --python-version 3.11 \
 	--no-header --no-emit-index-url --no-annotate --quiet
 MODEL ?=
+# Every script, and the tests of servers that are full, refuse writes, are a cluster, or are shared with others.
+ON_REDIS := tests/scripts $(addprefix tests/integration/,test_memory_search.py test_memory_store.py test_bad_servers.py \
+	test_cluster.py test_cluster_nodes.py test_shared_server.py test_state.py) tests/acceptance/test_full_store.py
 
-.PHONY: help install check test demo bench chaos fuzz browser format lock clean
+.PHONY: help install check test test-redis demo bench chaos fuzz browser format lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +41,10 @@ check: $(DEVELOPS)  ## ruff, mypy --strict, import-linter
 
 test: $(DEVELOPS)  ## all tests, on real servers and real workers
 	$(BIN)/python -m pytest
+
+test-redis: $(DEVELOPS)  ## what depends on the server's version, on redis-server (Debian: apt-get install redis-server)
+	@command -v redis-server >/dev/null || { echo "there is no redis-server: install Debian's package of that name" >&2; exit 1; }
+	SF_TEST_SERVER=redis-server $(BIN)/python -m pytest $(ON_REDIS)
 
 demo: $(READY)  ## kill a worker in the middle of a turn and watch (MODEL=provider:model for a real model)
 	@$(BIN)/python examples/demo.py $(if $(MODEL),--model $(MODEL))
