@@ -105,7 +105,8 @@ class Event:
             `call_id`, `agent`, `turn` for task_started of an agent that another one asks (and `turn` in the result);
             `stage`, `done`, `total`, `pages`, `chunks` for progress of a document; `memories`, `chunks` (how many
             reached the prompt), `why` (what could not be searched, and why) for retrieved;
-            `text` for steered; `calls` for waiting; `call_id`, `action` for answered; `status`, `error` for ended.
+            `text` for steered; `calls` for waiting; `call_id`, `action` for answered; `status`, `error`,
+            `finish_reason` (why the model stopped, where it says so) for ended.
     """
 
     id: str

@@ -236,7 +236,8 @@ class Execution:
         """The ending of a turn whose exchange is nobody's history."""
         result = json.dumps({"text": output.text, "output": output.output}).encode()
         self._check_size(result, output.messages)
-        return Ending(TurnStatus.SUCCEEDED, result=result, usage=output.usage.model_dump_json().encode())
+        usage = output.usage.model_dump_json().encode()
+        return Ending(TurnStatus.SUCCEEDED, result=result, usage=usage, finish_reason=output.finish_reason)
 
     def _succeeded(self, held: HeldTurn, turn: TurnInput, output: TurnOutput) -> Ending:
         own, effects = self._states.changes(held.keys, held.begun, held.state.session)

@@ -39,6 +39,7 @@ class TurnResource(BaseModel):
                     "result": "Hello Alice!",
                     "error": None,
                     "usage": {"requests": 1, "input_tokens": 61, "output_tokens": 9, "tool_calls": 0, "cost": 0.0},
+                    "finish_reason": "stop",
                     "accepted_at": "2026-11-26T12:00:00.120Z",
                     "started_at": "2026-11-26T12:00:00.124Z",
                     "ended_at": "2026-11-26T12:00:01.480Z",
@@ -60,6 +61,9 @@ class TurnResource(BaseModel):
     result: Any = Field(None, description="The answer: a text, or an object of the agent's output schema.")
     error: TurnError | None = Field(None, description="Why it ended without an answer.")
     usage: Usage | None = None
+    finish_reason: str | None = Field(
+        None, description="Why the model stopped: stop; length or content_filter for an answer that was cut."
+    )
     accepted_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -78,6 +82,7 @@ class TurnResource(BaseModel):
             result=None if record.result is None else json.loads(record.result)["output"],
             error=record.error,
             usage=record.usage,
+            finish_reason=record.finish_reason,
             accepted_at=_time(record.accepted_ms),
             started_at=None if record.started_ms is None else _time(record.started_ms),
             ended_at=None if record.ended_ms is None else _time(record.ended_ms),

@@ -114,6 +114,7 @@ def turn_record(part: str, resource: Mapping[str, Any]) -> TurnRecord:
         result=json.dumps({"output": resource.get("result")}).encode() if succeeded else None,
         error=TurnError.model_validate(error) if error else None,
         usage=Usage.model_validate(usage) if usage else None,
+        finish_reason=resource.get("finish_reason"),
     )
 
 

@@ -88,6 +88,7 @@ class Ending:
     messages: int = 0
     state_ops: Sequence[StateOp] = ()
     effects: Sequence[bytes] = ()
+    finish_reason: str = ""
 
 
 class LeaseStore:
@@ -158,7 +159,7 @@ class LeaseStore:
                 "commit_turn", keys.pair,
                 turn.part, turn.lease, ending.status, self._sealed(record, RESULT, ending.result), why, ending.usage,
                 entry, ending.messages, seq, int(go_on), self._lease_ms, self._worker, self._window, int(last_ok),
-                len(changes) // 4, *changes,
+                ending.finish_reason, len(changes) // 4, *changes,
                 *(self._sealed(keys.outbox, "", effect) for effect in ending.effects),
             )  # fmt: skip
             if reply[0] != b"moved":

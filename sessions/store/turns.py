@@ -25,7 +25,7 @@ from sessions.store.turn_seals import ERROR, REQUEST, RESULT, WEBHOOK, digests, 
 Watch = Literal["readers", "waiters"]
 
 _FIELDS = tuple(
-    b"status attempt crashes retries accepted deadline started ended worker cancel result error usage".split()
+    b"status attempt crashes retries accepted deadline started ended worker cancel result error usage finish".split()
 )
 
 
@@ -85,7 +85,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class TurnRecord:
-    """A turn as it is stored."""
+    """A turn as it is stored.
+
+    `finish_reason` says why the model stopped: `stop`, or `length` and `content_filter` for an answer that was cut.
+    """
 
     part: str
     status: TurnStatus
@@ -101,6 +104,7 @@ class TurnRecord:
     result: bytes | None
     error: TurnError | None
     usage: Usage | None
+    finish_reason: str | None = None
 
     @classmethod
     def read(cls, part: str, raw: dict[bytes, bytes]) -> TurnRecord:
@@ -125,6 +129,7 @@ class TurnRecord:
                 result=raw.get(b"result") or None,
                 error=TurnError.model_validate_json(raw[b"error"]) if raw.get(b"error") else None,
                 usage=Usage.model_validate_json(raw[b"usage"]) if raw.get(b"usage") else None,
+                finish_reason=raw[b"finish"].decode() if raw.get(b"finish") else None,
             )
         except (KeyError, ValueError, ValidationError) as error:
             raise CorruptRecord(f"the record of turn {part} cannot be read: {error!r}") from error

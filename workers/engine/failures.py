@@ -56,6 +56,8 @@ _PASSING = (
 )
 _FILTERED: Final = re.compile(r"content.?(filter|policy|management)|moderation|safety system", re.I)
 _SAID_CHARS: Final = 300
+_UNFINISHED: Final = "ended without a `finish_reason`"
+"""What pydantic-ai says of a stream that broke without an error."""
 _PASSING_STATUS = frozenset({408, 409, 425, 429})
 _OURS = (SessionfleetError, PassingModelError, HandedOver, LeaseLost, Waiting)
 
@@ -121,7 +123,7 @@ def _may_pass(error: ModelAPIError) -> bool:
         return False
     if isinstance(error, ModelHTTPError):
         return error.status_code in _PASSING_STATUS or error.status_code >= 500
-    return isinstance(error, _PASSING)
+    return isinstance(error, _PASSING) or _UNFINISHED in str(error)
 
 
 def _of_fallback(group: FallbackExceptionGroup) -> Exception:

@@ -44,7 +44,7 @@ from sessions.protocol import EventType
 from sessions.telemetry import get_logger
 from workers.engine.asking import call_arguments, resolve
 from workers.engine.context_window import is_too_long, shortened
-from workers.engine.ports import EventDraft
+from workers.engine.ports import EventDraft, PassingModelError
 from workers.engine.scope import TurnScope, current_scope
 from workers.engine.steering import next_steering
 from workers.engine.tool_journal import JournalToolset
@@ -161,7 +161,20 @@ class JournalModel(WrapperModel):
                     break
             yield stream
             response = stream.get()
+        _check_finished(response)
         await step.record(response)
+
+
+def _check_finished(response: ModelResponse) -> None:
+    """A connection that ends early looks like the end of the stream: half an answer must not count as the whole.
+
+    Models that are functions of this process give no reason, and name no provider.
+
+    Raises:
+        PassingModelError: the provider did not say why it stopped.
+    """
+    if response.finish_reason is None and response.provider_name is not None and response.state == "complete":
+        raise PassingModelError("the model's stream ended without a finish reason: the answer may be incomplete")
 
 
 class _ModelStep:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import get_args
+from typing import cast, get_args
 
 from pydantic_ai.models import KnownModelName, Model, OpenAIChatCompatibleProvider, infer_model
 
@@ -78,7 +78,10 @@ def _infer(name: str, registered: Mapping[str, Model]) -> Model:
             f"registered models ({known}); to register one, see register_model and SESSIONFLEET_IMPORTS"
         )
     try:
-        return infer_model(name)
+        model = infer_model(name)
+        # pydantic-ai takes a stream of OpenAI's protocol that ends without one for whole: half an answer would be kept.
+        cast(dict[str, object], model.profile)["openai_chat_streaming_requires_finish_reason"] = True
+        return model
     except Exception as error:
         why = str(error).partition(" To try Pydantic AI")[0]  # how to play without a key is no help to a worker
         raise TurnConfigurationError(

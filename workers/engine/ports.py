@@ -70,6 +70,7 @@ class TurnOutput:
         output: the answer as a JSON-able value (a str for plain text).
         messages: this turn's new messages as one JSON array, for the history.
         message_count: how many of them a person would count: the user's message and the assistant's texts.
+        finish_reason: why the model stopped, as its last response says; "" where it does not.
     """
 
     text: str
@@ -77,6 +78,7 @@ class TurnOutput:
     messages: bytes
     message_count: int
     usage: Usage
+    finish_reason: str = ""
 
 
 class StepJournal(Protocol):

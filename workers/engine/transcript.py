@@ -142,6 +142,7 @@ def turn_output(result: AgentRunResult[Any], turn: TurnInput, spent: Sequence[Us
         messages=ModelMessagesTypeAdapter.dump_json([_unprompted(m) for m in new] if turn.recalled else new),
         message_count=count_messages(new, typed=not isinstance(result.output, str)),
         usage=total([own, *spent]),
+        finish_reason=next((m.finish_reason or "" for m in reversed(new) if isinstance(m, ModelResponse)), ""),
     )
 
 

@@ -9,7 +9,8 @@
 --      6 usage (JSON) · 7 history entry or '' · 8 messages in it · 9 seq of the ended event
 --      10 1 to go on with the next turn, else 0 · 11 lease (ms) · 12 worker's name · 13 history window (turns, or turns:bytes)
 --      14 1 when this process may run a turn on its last attempt, else 0
---      15 number of changes to the session's state · 16... four each (as write_state's), then effects for the outbox
+--      15 why the model stopped (finish reason), or '' · 16 number of changes to the session's state
+--      17... four each (as write_state's), then effects for the outbox
 -- Returns lost (nothing written) | steered (nothing written: unread steering wants one more model call)
 --      | moved (nothing written: state that a change was decided on is another by now) | committed, status, released | committed, status, more (turns wait: publish a
 --      wake-up), queue, now (ms) | committed, status, outbox (effects to apply) | committed, status, run... (as lease_session's run)
@@ -20,8 +21,8 @@
 
 -- The turn's changes of state. One that cannot be done any more (somebody put a text where a number was) is left out.
 local function apply_effects()
-  local behind = 16 + 4 * tonumber(ARGV[15] or 0)
-  for i = 16, behind - 1, 4 do
+  local behind = 17 + 4 * tonumber(ARGV[16] or 0)
+  for i = 17, behind - 1, 4 do
     if not objection(S .. ':state', {}, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) then
       change(S .. ':state', ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
     end
@@ -32,7 +33,7 @@ end
 -- Where there are keys, which a script has not, the worker says what a number becomes, and swaps it in for what it saw.
 -- Was one changed since?
 local function moved()
-  for i = 16, 15 + 4 * tonumber(ARGV[15] or 0), 4 do
+  for i = 17, 16 + 4 * tonumber(ARGV[16] or 0), 4 do
     if ARGV[i] == 'swap' and objection(S .. ':state', {}, 'swap', ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) then return true end
   end
   return false
@@ -77,7 +78,7 @@ else
   end
   if status == 'succeeded' or kept then apply_effects() end
   local token = string.match(value, '^(%d+):')
-  end_turn(id, status, now, token, ARGV[9], { 'result', result, 'error', why, 'usage', ARGV[6] })
+  end_turn(id, status, now, token, ARGV[9], { 'result', result, 'error', why, 'usage', ARGV[6], 'finish', ARGV[15] or '' })
 end
 local held = redis.call('GET', S .. ':lease')
 if held and held ~= value then return { 'committed', status, 'released' } end

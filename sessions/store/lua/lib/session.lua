@@ -132,6 +132,8 @@ local function end_turn(id, status, now, token, seq, fields)
   local said = '{"status":"' .. status .. '"'
   local sealed = why and string.sub(why, 1, 3) == '\255sf' -- as sessions/sealing.py marks it
   if why and why ~= '' and not sealed then said = said .. ',"error":' .. why end
+  local finish = redis.call('HGET', t, 'finish')
+  if finish and finish ~= '' then said = said .. ',"finish_reason":' .. cjson.encode(finish) end
   add_event(id, token, seq, 'ended', said .. '}', sealed and why or nil)
   redis.call('PEXPIRE', t, ttl)
   redis.call('PEXPIRE', t .. ':events', ttl)
