@@ -28,7 +28,7 @@ from sessions.errors import (
     TurnDeadlineExceeded,
     TurnFailed,
 )
-from sessions.protocol import AgentConfig, AskKind, OperationSpec, TeamSpec, TurnRequest, TurnStatus
+from sessions.protocol import AgentConfig, AskKind, OperationSpec, TeamSpec, TurnRequest, TurnStatus, total
 from sessions.store.begun import Closing
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
@@ -36,6 +36,7 @@ from sessions.store.leases import Ending, LeaseStore
 from sessions.telemetry import get_logger
 from workers.engine import Engine
 from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput, Waiting
+from workers.engine.spending import broken
 from workers.extraction import FactExtraction
 from workers.held import HeldTurn, Stop
 from workers.interruption import closed, with_finished_steps
@@ -162,7 +163,7 @@ class Execution:
         await journal.settle()
         if extraction is not None:
             await self._recaller.keep_facts(held.keys.home, extraction, output.output["facts"])
-            return self._answered(output)
+            return self._answered(held, output)
         return self._succeeded(held, turn, output)
 
     async def _recalled(
@@ -232,11 +233,11 @@ class Execution:
             default_model=self._settings.model or "offline",
         )
 
-    def _answered(self, output: TurnOutput) -> Ending:
+    def _answered(self, held: HeldTurn, output: TurnOutput) -> Ending:
         """The ending of a turn whose exchange is nobody's history."""
         result = json.dumps({"text": output.text, "output": output.output}).encode()
         self._check_size(result, output.messages)
-        usage = output.usage.model_dump_json().encode()
+        usage = total([output.usage, broken(held.steps)]).model_dump_json().encode()
         return Ending(TurnStatus.SUCCEEDED, result=result, usage=usage, finish_reason=output.finish_reason)
 
     def _succeeded(self, held: HeldTurn, turn: TurnInput, output: TurnOutput) -> Ending:
@@ -245,7 +246,7 @@ class Execution:
         if (wanted := self._facts.effect(turn, output.text)) is not None:
             effects = [*effects, wanted]
         return replace(
-            self._answered(output),
+            self._answered(held, output),
             history_entry=entry.dump(),
             messages=output.message_count,
             state_ops=own,

@@ -20,7 +20,7 @@ import uuid_utils
 
 from broker_config.settings import Settings
 from sessions.errors import StoreUnavailable
-from sessions.protocol import EventType, TurnStatus
+from sessions.protocol import EventType, TurnStatus, Usage, total
 from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import CancelFirst, Committed, Effects, Ending, LeaseStore, NotBegun
@@ -197,7 +197,8 @@ class TurnRunner:
 
     async def _commit(self, held: HeldTurn, ending: Ending) -> HeldTurn | None:
         if ending.status is not TurnStatus.SUCCEEDED:
-            ending = replace(ending, usage=spent(held.steps).model_dump_json().encode())
+            usage = total([spent(held.steps), held.state.cut_short or Usage()])
+            ending = replace(ending, usage=usage.model_dump_json().encode())
         go_on = self._may_go_on(held)
         seq, sent = held.take_seq(1), 0.0
         self._free_last_attempt(held)

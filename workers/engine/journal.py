@@ -6,11 +6,13 @@ fingerprint of what the model was asked: a replay that takes another way is noti
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from itertools import count
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 from pydantic_ai import RunContext
@@ -40,7 +42,7 @@ from pydantic_core import to_json
 from pydantic_graph import End
 
 from sessions.errors import JournalDiverged
-from sessions.protocol import EventType
+from sessions.protocol import EventType, Usage
 from sessions.telemetry import get_logger
 from workers.engine.asking import call_arguments, resolve
 from workers.engine.context_window import is_too_long, shortened
@@ -59,6 +61,8 @@ class ModelRecord:
 
 
 _log = get_logger(__name__)
+BROKEN: Final = "broken:"
+"""The steps that hold what broken streams have cost."""
 _RECORD = TypeAdapter(ModelRecord)
 _FINGERPRINTED = frozenset({"user-prompt", "tool-return", "retry-prompt", "retry-feedback"})
 
@@ -159,9 +163,16 @@ class JournalModel(WrapperModel):
                     sent = step.shorter(sent, error)
                 else:
                     break
-            yield stream
-            response = stream.get()
-        _check_finished(response)
+            try:
+                yield stream
+                response = stream.get()
+                _check_finished(response)
+            except asyncio.CancelledError:
+                scope.state.cut_short = broken_usage(stream)  # the turn ends, or goes on elsewhere: no time for a write
+                raise
+            except Exception:
+                await step.record_broken(broken_usage(stream))
+                raise
         await step.record(response)
 
 
@@ -175,6 +186,12 @@ def _check_finished(response: ModelResponse) -> None:
     """
     if response.finish_reason is None and response.provider_name is not None and response.state == "complete":
         raise PassingModelError("the model's stream ended without a finish reason: the answer may be incomplete")
+
+
+def broken_usage(stream: StreamedResponse) -> Usage:
+    """What a stream that did not end has cost, as far as its provider has said it."""
+    usage = stream.usage
+    return Usage(requests=1, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
 
 
 class _ModelStep:
@@ -226,6 +243,13 @@ class _ModelStep:
         self._scope.shortened += 1
         _log.warning("context_too_long", turn=self._scope.turn.turn_id, left_out=len(messages) - len(less))
         return less
+
+    async def record_broken(self, usage: Usage) -> None:
+        """Journal what a stream that broke has cost, as far as its provider said: it was paid for, too."""
+        scope = self._scope
+        if scope.aborted is None:
+            number = next(n for n in count(1) if scope.journal.lookup(f"{BROKEN}{n}") is None)
+            await scope.write(f"{BROKEN}{number}", usage.model_dump_json().encode())
 
     async def record(self, response: ModelResponse) -> ModelResponse:
         """Journal a response; returns it as the worker's hooks want it."""

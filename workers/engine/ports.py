@@ -173,7 +173,8 @@ class RunState:
     `steered` says that there is unread steering, to be taken before the next model call.
     `session` is the state that tools read and change; the commit takes its changes.
     `colleagues` asks other agents. `recall` searches memory and knowledge.
-    `unfinished` is the text of a streamed answer that was cut short; the engine leaves it when a run ends.
+    `unfinished` is the text of a streamed answer that was cut short, and `cut_short` what its provider said that it
+    cost; the engine leaves them when a run ends.
     """
 
     draining: bool = False
@@ -184,6 +185,7 @@ class RunState:
     colleagues: Colleagues | None = None
     recall: Recall | None = None
     unfinished: str = ""
+    cut_short: Usage | None = None
 
 
 class PassingModelError(Exception):

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic_ai.messages import ModelResponse
 
 from sessions.protocol import Usage, total
-from workers.engine.journal import recorded_response
+from workers.engine.journal import BROKEN, recorded_response
 from workers.engine.prices import cost_of
 from workers.engine.tool_record import recorded_call
 
@@ -33,7 +33,13 @@ def spent(steps: Mapping[str, bytes]) -> Usage:
     calls = list(_readable(steps, "tool:", recorded_call))
     asked = [call.usage for call in calls if call.usage is not None]
     tools = Usage(tool_calls=sum(call.status == "ok" for call in calls))
-    return total([usage_of(list(_readable(steps, "model:", recorded_response))), tools, *asked])
+    responses = usage_of(list(_readable(steps, "model:", recorded_response)))
+    return total([responses, tools, *asked, broken(steps)])
+
+
+def broken(steps: Mapping[str, bytes]) -> Usage:
+    """The usage of streams that broke and were asked for again, as far as their providers said it."""
+    return total(list(_readable(steps, BROKEN, Usage.model_validate_json)))
 
 
 def _readable(steps: Mapping[str, bytes], prefix: str, read: Callable[[bytes], T]) -> Iterator[T]:
