@@ -40,6 +40,7 @@ class WorkerInfo(BaseModel):
     models: tuple[str, ...] = Field((), description="Models registered by name, `offline` among them.")
     providers: tuple[str, ...] = Field((), description="Prefixes of `provider:model` names this worker can resolve.")
     hooks: tuple[str, ...] = ()
+    imports: tuple[str, ...] | None = Field(None, description="SESSIONFLEET_IMPORTS; None of workers before 0.1.0.")
     default_model: str = "offline"
     version: str = ""
     webhooks: WebhookOffer = WebhookOffer()

@@ -328,6 +328,7 @@ class TurnProcess:
             models=registry.model_names,
             providers=registry.providers,
             hooks=tuple(sorted(registry.hooks)),
+            imports=s.imports,
             default_model=s.model or "offline",
             version=package_version(),
             webhooks=webhooks_of(s),

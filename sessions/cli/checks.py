@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
-import sys
-from pathlib import Path
 
 from broker_config.celery_app import FleetApp
 from broker_config.settings import Settings
 from sessions.cli.gateway_check import gateway_check
+from sessions.cli.import_check import import_check
 from sessions.cli.output import ago
 from sessions.cli.retrieval_checks import retrieval_checks
 from sessions.cli.server_checks import server_checks
@@ -23,13 +21,11 @@ from sessions.store.activity import Activity, look
 
 async def examine(settings: Settings) -> list[Check]:
     """All checks; those that need the store are left out when it does not answer."""
-    checks = [_imports(settings)]
     try:
         settings = running_store(settings)
-        checks = [*await server_checks(settings), await _broker(settings), *await _fleet(settings), *checks]
+        return [*await server_checks(settings), await _broker(settings), *await _fleet(settings)]
     except BackendError as error:
-        checks = [Check("server", Verdict.BROKEN, "does not answer", str(error)), *checks]
-    return checks
+        return [Check("server", Verdict.BROKEN, "does not answer", str(error)), import_check(None, settings)]
 
 
 async def _broker(settings: Settings) -> Check:
@@ -55,6 +51,7 @@ async def _fleet(settings: Settings) -> list[Check]:
         await gateway_check(settings),
         webhook_check(seen),
         *await retrieval_checks(settings, seen),
+        import_check(seen, settings),
     ]
 
 
@@ -83,23 +80,3 @@ def _model(seen: Activity, settings: Settings) -> Check:
     if key is None or os.environ.get(key) or (key == "OPENAI_API_KEY" and os.environ.get("OPENAI_BASE_URL")):
         return Check("model", Verdict.OK, says)
     return Check("model", Verdict.WARNING, f"{says}, {key} is not set here", "the workers need it in their environment")
-
-
-def _imports(settings: Settings) -> Check:
-    if not settings.imports:
-        return Check("imports", Verdict.OK, "none: SESSIONFLEET_IMPORTS names modules with tools, agents and models")
-    missing = [name for name in settings.imports if not _findable(name)]
-    if missing:
-        advice = f"workers look in their working directory (here {str(Path.cwd())!r}) and on PYTHONPATH"
-        return Check("imports", Verdict.BROKEN, f"no module {missing[0]!r}", advice)
-    return Check("imports", Verdict.OK, ", ".join(settings.imports))
-
-
-def _findable(name: str) -> bool:
-    sys.path.insert(0, str(Path.cwd()))  # as the workers do
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
-    finally:
-        sys.path.pop(0)

@@ -16,6 +16,7 @@ from sessions.operation import Operation
 from sessions.operation import Progress as Step
 from sessions.printable import one_line
 from sessions.session import Session
+from sessions.sources import read_source
 
 _SHOWN_NAME = 40
 _CANCEL_TIMEOUT = 30.0
@@ -93,6 +94,9 @@ def take_in(target: Session, given: str, metadata: Mapping[str, Any], shown: Pro
 
 
 def _submitted(target: Session, given: str, metadata: Mapping[str, Any]) -> Operation:
+    read_source(
+        given, None, target.client.settings.document_limit_bytes
+    )  # before a fleet is started for a typing error
     target.client.portal.call(target.client.open())  # this may take long, and may be interrupted
     with interrupt_later() as interrupted:
         operation = target.submit_knowledge(given, metadata=metadata)

@@ -19,7 +19,7 @@ app = typer.Typer(
     name="sessionfleet",
     help="Distributed agent sessions: run a fleet, look at it, talk to it.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 app.command()(fleet.up)

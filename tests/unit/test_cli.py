@@ -18,6 +18,7 @@ from broker_config.settings import Settings, load_settings
 from sessions.cli import main as cli
 from sessions.cli.checks import examine
 from sessions.cli.gateway_check import gateway_check
+from sessions.cli.import_check import import_check
 from sessions.cli.output import print_fields, print_table
 from sessions.cli.retrieval_checks import _embedded, retrieval_checks
 from sessions.cli.server_checks import _clock, _memory
@@ -132,6 +133,49 @@ async def test_the_doctor_looks_for_the_imported_modules(home: Path, monkeypatch
     monkeypatch.chdir(home.parent)
     checks = {check.name: check for check in await examine(settings)}
     assert checks["imports"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("imported", "here", "verdict", "said"),
+    [
+        ([("shop_tools",), ("shop_tools",)], (), Verdict.OK, "the workers have shop_tools: 1 tool and 0 agents"),
+        ([()], (), Verdict.OK, "the workers have none"),
+        ([("shop_tools",), ()], (), Verdict.WARNING, "the workers differ: w0 has shop_tools; w1 has none"),
+        ([("shop_tools",)], ("more",), Verdict.WARNING, "this shell names more, too: start the workers again"),
+        ([None], (), Verdict.OK, "none in this shell"),
+    ],
+)
+def test_the_doctor_reports_the_workers_imports(
+    home: Path, imported: list[tuple[str, ...] | None], here: tuple[str, ...], verdict: Verdict, said: str
+) -> None:
+    """Those of the shell that asks say nothing of workers that run elsewhere."""
+    workers = tuple(
+        WorkerInfo.model_construct(id=f"w{n}", imports=names, tools=("charge",) if names else (), agents=())
+        for n, names in enumerate(imported)
+    )
+    seen = Activity(workers, last_seen={}, open_sessions=0)
+    check = import_check(seen, load_settings().model_copy(update={"imports": here}))
+    assert check.verdict is verdict
+    assert said in f"{check.says} {check.advice}"
+
+
+@pytest.mark.parametrize("command", [[], ["up"], ["knowledge", "add"], ["worker"], ["keys", "api", "create"]])
+def test_every_command_explains_itself_by_h(home: Path, command: list[str]) -> None:
+    """As most programs do."""
+    assert run(*command, "-h") == run(*command, "--help")
+
+
+def test_the_shell_can_complete_commands(home: Path) -> None:
+    """`sessionfleet --install-completion` sets it up."""
+    assert "--install-completion" in run("--help")[1]
+
+
+def test_a_missing_document_starts_no_fleet(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is said at once."""
+    status, said = run("knowledge", "add", "no-such.pdf", "--base", "b")
+    assert status == 1
+    assert "there is no file 'no-such.pdf'" in said + capfd.readouterr().err
+    assert not home.exists()
 
 
 def test_memory_is_judged_by_the_high_water_mark(home: Path) -> None:
