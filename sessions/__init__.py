@@ -5,6 +5,7 @@ from sessions.agent_directory import AgentDirectory
 from sessions.errors import SessionfleetError
 from sessions.operation import Operation, Progress
 from sessions.protocol import Event, EventType, TurnStatus
+from sessions.public_errors import public_message
 from sessions.session import Session
 from sessions.store.calls import PendingCall
 from sessions.team import Agents, AgentTeam, Task
@@ -35,6 +36,7 @@ __all__ = [
     "ToolContext",
     "Turn",
     "TurnStatus",
+    "public_message",
     "tool",
     "verify_webhook",
 ]

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from sessions.errors import BackendError, TurnNotFound
 from sessions.protocol import Event
+from sessions.public_errors import public_data
 from sessions.session_ports import TurnCalls
 from sessions.store.keys import SessionKeys
 from sessions.telemetry import get_logger
@@ -38,7 +39,7 @@ class SseMethods:
     """The methods of `Turn` for web backends."""
 
     async def asse(
-        self: _OneTurn, after: str | None = None, *, keep_alive: float = KEEP_ALIVE
+        self: _OneTurn, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
     ) -> AsyncIterator[str] | None:
         """The turn's events as pieces of an SSE response; None when there are no more behind `after`: answer 204.
 
@@ -49,6 +50,8 @@ class SseMethods:
             after: id of the last event that the browser has seen.
             keep_alive: seconds of silence after which a comment is sent. It keeps proxies from closing the
                 connection, and shows the server that a browser has gone.
+            full_errors: for developers: errors as the turn's record has them, with what providers and servers said.
+                By default they are those of `public_message`.
 
         Raises:
             TurnNotFound, StaleCursor, BackendError: before anything was sent.
@@ -56,17 +59,19 @@ class SseMethods:
         client, keys, part = self._client, self._keys, self._part
         if not await client.portal.acall(client.has_events(keys, part, after)):
             return None
-        return client.portal.aiterate(_pieces(client.follow(keys, part, after), keep_alive))
+        return client.portal.aiterate(_pieces(client.follow(keys, part, after), keep_alive, full_errors=full_errors))
 
-    def sse(self: _OneTurn, after: str | None = None, *, keep_alive: float = KEEP_ALIVE) -> Iterator[str] | None:
+    def sse(
+        self: _OneTurn, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
+    ) -> Iterator[str] | None:
         """The turn's events as pieces of an SSE response; see `asse`. Each reader holds a thread meanwhile."""
         client, keys, part = self._client, self._keys, self._part
         if not client.portal.call(client.has_events(keys, part, after)):
             return None
-        return client.portal.iterate(_pieces(client.follow(keys, part, after), keep_alive))
+        return client.portal.iterate(_pieces(client.follow(keys, part, after), keep_alive, full_errors=full_errors))
 
 
-async def _pieces(events: AsyncGenerator[Event], keep_alive: float) -> AsyncIterator[str]:
+async def _pieces(events: AsyncGenerator[Event], keep_alive: float, *, full_errors: bool = False) -> AsyncIterator[str]:
     yield f"retry: {_RETRY_MS}\n\n"  # at once: headers travel with the first piece
     coming: asyncio.Task[Event | None] | None = None
     try:
@@ -79,7 +84,8 @@ async def _pieces(events: AsyncGenerator[Event], keep_alive: float) -> AsyncIter
             event, coming = coming.result(), None
             if event is None:
                 return
-            yield f"id: {event.id}\nevent: {event.type}\ndata: {_json(event.data)}\n\n"
+            data = event.data if full_errors else public_data(event)
+            yield f"id: {event.id}\nevent: {event.type}\ndata: {_json(data)}\n\n"
     except (BackendError, TurnNotFound) as error:
         _log.warning("event_stream_cut", error=repr(error))
     finally:

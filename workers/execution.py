@@ -143,7 +143,7 @@ class Execution:
             return self._stopped(held)
         except Exception as error:  # noqa: BLE001 - outcomes are classified here, and nowhere else
             _log.exception("turn_broke", turn=held.turn_id)
-            return failed(TurnFailed(f"internal error {type(error).__name__}: {error}"))
+            return failed(TurnFailed(f"internal error {type(error).__name__}; the worker's log has its text"))
 
     async def _run(self, held: HeldTurn, request: TurnRequest, journal: LeasedJournal) -> Outcome:
         held.parent = request.parent

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sessions import Agent, Session, SessionfleetError, Turn, errors, sse, verify_webhook
+from sessions import Agent, Session, SessionfleetError, Turn, errors, public_message, sse, verify_webhook
 
 PAGE = Path(__file__).parents[1] / "web_page"
 TOOLS = os.environ.get("CHAT_TOOLS", "").split()  # names of tools that the workers know
@@ -140,7 +140,7 @@ async def answer(chat: str, turn_id: str, user: Visitor, response: Response) -> 
     try:
         return {"status": status, "answer": await turn.aresult()}
     except errors.TurnFailed as error:
-        return {"status": status, "error": str(error)}
+        return {"status": status, "error": public_message(error)}
 
 
 @app.get("/chats/{chat}/turns/{turn_id}/events")

@@ -16,7 +16,7 @@ from pathlib import Path
 from flask import Flask, Response, request, send_from_directory, session
 from flask.typing import ResponseReturnValue
 
-from sessions import Agent, Session, SessionfleetError, Turn, errors, sse, verify_webhook
+from sessions import Agent, Session, SessionfleetError, Turn, errors, public_message, sse, verify_webhook
 
 PAGE = Path(__file__).parents[1] / "web_page"
 TOOLS = os.environ.get("CHAT_TOOLS", "").split()  # names of tools that the workers know
@@ -89,7 +89,7 @@ def answer(chat: str, turn_id: str) -> ResponseReturnValue:
     try:
         return {"status": status, "answer": turn.result()}
     except errors.TurnFailed as error:
-        return {"status": status, "error": str(error)}
+        return {"status": status, "error": public_message(error)}
 
 
 @app.get("/chats/<chat>/turns/<turn_id>/events")

@@ -21,6 +21,7 @@ from starlette.routing import Match
 from sessions import errors
 from sessions.errors import SessionfleetError
 from sessions.gateway.request_id import request_id_of
+from sessions.public_errors import class_sentence, public_message
 from sessions.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -60,16 +61,6 @@ STATUS_OF: Final[dict[type[Exception], int]] = {
 }
 """The status of an error: that of the first of its classes which is listed."""
 
-_FOR_CALLERS: Final = (
-    errors.TurnCancelled,
-    errors.TurnDeadlineExceeded,
-    errors.TurnDeadLettered,
-    errors.ApprovalTimeout,
-    errors.TurnRefused,
-    errors.ResultTooLarge,
-    errors.DocumentError,
-)
-"""Ends of turns that we put into words ourselves, without those of others."""
 _TURN: Final = re.compile(r"(?:\w+: )?(turn '[^']*': )")
 
 _RETRY_AFTER: Final = {429: 1.0, 503: 2.0}
@@ -187,18 +178,14 @@ def problem_of(request: Request, error: SessionfleetError) -> JSONResponse:
     if isinstance(error, errors.BackendError) or status == 500:
         # Addresses of servers behind the gateway, and what they said, are for its log.
         _log.warning("request_failed", path=path_of(request), error=repr(error))
-        detail = _said(type(error))
-    elif isinstance(error, errors.TurnFailed) and not isinstance(error, _FOR_CALLERS):
+        detail = class_sentence(type(error))
+    elif isinstance(error, errors.TurnFailed) and public_message(error) != detail:
         # What a provider, an index, a tool or a hook said: whoever may read the turn finds it in its resource.
         _log.warning("request_failed", path=path_of(request), error=repr(error))
         turn = _TURN.match(detail)
-        detail = f"{turn[1]}{_said(type(error))} Its resource says why." if turn else _said(type(error))
+        said = class_sentence(type(error))
+        detail = f"{turn[1]}{said} Its resource says why." if turn else said
     return problem_response(request, status, detail, kind=type(error).__name__, headers=headers)
-
-
-def _said(kind: type[Exception]) -> str:
-    """The class's own sentence, as far as it is for callers: what to set is for those who run the fleet."""
-    return re.split(r"[;:]", (kind.__doc__ or "It failed.").strip(), maxsplit=1)[0].rstrip(".") + "."
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -82,7 +82,8 @@ def classify(error: Exception) -> Exception:
         return ModelError(str(error))
     if isinstance(error, UserError):
         return TurnConfigurationError(f"the agent cannot be run as it is configured: {error}")
-    return TurnFailed(f"the agent failed: {_said(error)}", exception=type(error).__name__)
+    kind = type(error).__name__
+    return TurnFailed(f"the agent raised {kind}; the worker's log has its text", exception=kind)
 
 
 def _of_provider(error: ModelAPIError) -> Exception:

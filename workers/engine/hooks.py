@@ -140,5 +140,6 @@ async def _call(name: str, kind: str, function: Callable[..., Any], value: Any, 
     except TurnFailed:
         raise
     except Exception as error:
-        raise HookError(f"hook {name!r} ({kind}) raised {type(error).__name__}: {error}") from error
+        said = f"hook {name!r} ({kind}) raised {type(error).__name__}; the worker's log has its text"
+        raise HookError(said) from error
     return value if changed is None else changed

@@ -22,6 +22,7 @@ from pydantic_core import PydanticSerializationError
 
 from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt, TurnFailed
 from sessions.protocol import Answer, Ask, AskKind, EventType
+from sessions.telemetry import get_logger
 from sessions.tools import OutsideResult, ToolContext, ToolSpec
 from sessions.turn_state import ToolState
 from workers.engine.asking import answer_to, ask_key, denial
@@ -37,6 +38,8 @@ from workers.engine.tool_record import (
     returned_call,
     shown,
 )
+
+_log = get_logger(__name__)
 
 
 @dataclass
@@ -135,14 +138,22 @@ class _ToolCall:
                 raise
             # Nobody cancelled the run: something that the tool waits for was, and that is a failure of the tool.
             return ToolRecord("error", message=f"tool {self.name!r} failed: what it waited for was cancelled")
-        except TurnFailed as error:  # what a hook decided, or could not
-            raise self.scope.abort(error) from error.__cause__
         except Exception as error:  # noqa: BLE001 - whatever else a tool raises ends the turn, as in pydantic-ai
-            self.cause = error
-            return ToolRecord("error", message=f"tool {self.name!r} failed: {type(error).__name__}: {error}")
+            return self._raised(error)
         finally:
             current_scope.reset(scope_token)
             current_tool.reset(tool_token)
+
+    def _raised(self, error: Exception) -> ToolRecord:
+        if isinstance(error, TurnFailed) and not isinstance(error, ToolError):  # what a hook decided, or could not
+            raise self.scope.abort(error) from error.__cause__
+        self.cause = error
+        if isinstance(error, ToolError):  # the tool's author has put it into words for the caller
+            return ToolRecord("error", message=str(error))
+        # Its text may hold a password or a path, and the record is read by callers, events by a page's visitors.
+        _log.warning("tool_raised", tool=self.name, call=self.call_id, error=repr(error))
+        said = f"tool {self.name!r} raised {type(error).__name__}; the worker's log has its text"
+        return ToolRecord("error", message=said)
 
     async def _defer(self, record: ToolRecord) -> ToolRecord:
         """The tool has called out: journal that, and let the run come to its end without it."""

@@ -16,7 +16,7 @@ from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, S
 from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from sessions import Agent, Session, Turn, errors, sse, verify_webhook
+from sessions import Agent, Session, Turn, errors, public_message, sse, verify_webhook
 
 
 @require_GET
@@ -56,7 +56,7 @@ def answer(request: HttpRequest, chat: str, turn_id: str) -> HttpResponse:
     try:
         return JsonResponse({"status": status, "answer": turn.result()})
     except errors.TurnFailed as error:
-        return JsonResponse({"status": status, "error": str(error)})
+        return JsonResponse({"status": status, "error": public_message(error)})
 
 
 @require_GET

@@ -87,13 +87,43 @@ async def test_an_exception_of_a_tool_ends_the_turn_and_is_recorded(rig: Rig) ->
 
     rig.tool(divide)
     rig.script([call("divide", "c1")])
-    with pytest.raises(ToolError, match=r"'divide' failed: ZeroDivisionError: division by zero") as caught:
+    with pytest.raises(ToolError, match=r"'divide' raised ZeroDivisionError; the worker's log has its text") as caught:
         await rig.run()
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     with pytest.raises(ToolError, match="ZeroDivisionError"):
         await rig.run(rig.turn(attempt=2))
     assert rig.effects == ["divide"]
     assert rig.outcomes() == ["failed"]
+
+
+async def test_the_text_of_an_exception_stays_with_the_worker(rig: Rig) -> None:
+    """It may hold a password: neither the caller, nor the journal, nor an event has it."""
+
+    @tool
+    async def charge() -> str:
+        raise OSError("cannot connect to postgres://shop:hunter2@10.0.0.5")
+
+    rig.tool(charge)
+    rig.script([call("charge", "c1")])
+    with pytest.raises(ToolError) as caught:
+        await rig.run()
+    assert "hunter2" not in f"{caught.value} {caught.value.detail} {rig.store} {rig.events}"
+
+
+async def test_a_tool_can_tell_the_caller_why_it_failed(rig: Rig) -> None:
+    """The words of a ToolError are meant for it; they are recorded, and the tool is not run again."""
+
+    @tool
+    async def charge() -> str:
+        rig.effects.append("charge")
+        raise ToolError("the card was declined")
+
+    rig.tool(charge)
+    rig.script([call("charge", "c1")])
+    for attempt in (1, 2):
+        with pytest.raises(ToolError, match=r"\Athe card was declined\Z"):
+            await rig.run(rig.turn(attempt=attempt))
+    assert rig.effects == ["charge"]
 
 
 async def test_a_tool_that_waits_for_something_cancelled_fails(rig: Rig) -> None:
