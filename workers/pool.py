@@ -8,6 +8,8 @@ from typing import Any
 
 from celery.concurrency.thread import ApplyResult, TaskPool
 
+from broker_config.settings import SettingsError
+
 
 class SlotPool(TaskPool):  # type: ignore[misc]
     """Wakes the consumer's loop when a slot becomes free after all were taken.
@@ -42,6 +44,25 @@ class SlotPool(TaskPool):  # type: ignore[misc]
             self._taken -= 1
         if was_full and self._hub is not None:
             self._hub.call_soon(_look_again)
+
+
+def slot_pool(chosen: type, *, autoscale: bool) -> type[SlotPool]:
+    """The pool of a worker for which somebody chose Celery's options `-P` and `--autoscale`.
+
+    Raises:
+        SettingsError: turns cannot run in the chosen pool. A child process has no event loop of ours, greenlets would
+            block it, and `solo` leaves nobody to hear cancels and signals while a turn runs.
+    """
+    if issubclass(chosen, SlotPool):
+        pool = chosen
+    elif issubclass(chosen, TaskPool):
+        pool = SlotPool
+    else:
+        name = chosen.__module__.rpartition(".")[2]
+        raise SettingsError(f"turns need Celery's threads pool, not {name!r}: leave out -P; -c is how many run at once")
+    if autoscale:
+        raise SettingsError("--autoscale cannot change the number of slots: leave it out; -c is how many there are")
+    return pool
 
 
 def _look_again() -> None:

@@ -11,6 +11,7 @@ from broker_config.celery_options import RESCUE_SUFFIX
 from broker_config.embedded import EmbeddedServer, resolved
 from broker_config.settings import Settings, load_settings
 from sessions.telemetry import configure_logging
+from workers.pool import slot_pool
 from workers.process import TurnProcess
 from workers.start_errors import told_in_one_line
 
@@ -23,6 +24,8 @@ class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def __init__(self, worker: Any, **_: Any) -> None:
         self._worker = worker
         worker.turns = None
+        with told_in_one_line(load_settings()):  # Celery makes the pool after this
+            worker.pool_cls = slot_pool(worker.pool_cls, autoscale=bool(worker.autoscale))
 
     def start(self, worker: Any) -> None:
         """Start before the consumer does. An error here ends the worker, with its message."""
@@ -51,6 +54,11 @@ class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
                 worker.consumer.call_soon(worker.consumer.add_task_queue, name)
 
         worker.turns.retrieval.on_queue = begin
+
+    def close(self, worker: Any) -> None:
+        """The worker ends, for whatever reason. From here on its time is limited, whichever part of it hangs."""
+        if worker.turns is not None:
+            worker.turns.begin_drain()
 
     def stop(self, worker: Any) -> None:
         """Drain; the pool's threads are free afterwards."""

@@ -177,3 +177,15 @@ def test_a_worker_whose_turns_leave_effects_exits_by_itself(tmp_path: Path) -> N
             assert worker.process.returncode == 0  # type: ignore[union-attr]
         finally:
             fleet.close()
+
+
+def test_a_worker_whose_consumer_has_ended_exits_and_says_that_it_failed(new_fleet: Callable[..., Fleet]) -> None:
+    """It must not stay as a process that takes no work: whoever supervises it sees the status and starts it again."""
+    fleet = new_fleet(SESSIONFLEET_IMPORTS="tests.support.doubles,tests.support.broken_consumer")
+    worker = fleet.start("w1")
+    fleet.ready()
+    turn = fleet.session().Agent("A", tools=["end_consumer"]).submit("CALL end_consumer()")
+    assert worker.process is not None
+    assert worker.process.wait(timeout=40) not in (0, None)
+    assert "Unrecoverable error" in worker.log
+    assert turn.result(timeout=1) == "ok: told", "the turn that ran was drained"

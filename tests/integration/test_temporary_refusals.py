@@ -30,6 +30,7 @@ def _envelope(**changes: object) -> str:
     return json.dumps({**message, "properties": properties} | changes)
 
 
+REMOTE_CONTROL = "/0.celery.pidbox"
 NO_MESSAGES = [
     "null", "[]", "{}", "7", '"text"', "not json", b"\xff\xfe", "[" * 100_000,
     '{"properties": 1}', '{"properties": {}}', '{"__type__": "decimal", "__value__": "x"}',
@@ -44,6 +45,9 @@ def test_messages_that_are_none_end_no_worker(new_fleet: MakeFleet) -> None:
     worker = fleet.start("w1")
     fleet.ready()
     with fleet.server.client() as client:
+        wait_until(lambda: client.publish(REMOTE_CONTROL, "null"), description="the worker listens to remote control")
+        for message in NO_MESSAGES:
+            client.publish(REMOTE_CONTROL, message)
         for queue in ("turns", "turns.rescue"):
             for message in NO_MESSAGES:
                 client.lpush(queue_key(queue), message)
@@ -52,6 +56,7 @@ def test_messages_that_are_none_end_no_worker(new_fleet: MakeFleet) -> None:
     assert worker.alive
     assert "broker_message_dropped" in worker.log
     assert "Unrecoverable" not in worker.log
+    assert "Connection to broker lost" not in worker.log
 
 
 @pytest.mark.parametrize("code", ["NOREPLICAS", "MISCONF"])
