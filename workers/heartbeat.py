@@ -20,6 +20,7 @@ from broker_config.settings import Settings
 from sessions.store.scripts import script
 from sessions.telemetry import get_logger
 from workers.held import LOSSES, HeldTurn, Stop
+from workers.lease_clock import lease_time
 
 _log = get_logger(__name__)
 _DEADLINE_SLACK: Final = 30.0
@@ -98,7 +99,7 @@ class Heartbeat:
         return time.monotonic() < turn.deadline + _DEADLINE_SLACK and turn.stop not in LOSSES
 
     def _renew(self, due: list[HeldTurn]) -> None:
-        sent = time.monotonic()
+        sent = lease_time()
         renew, lease_ms = script("renew_lease"), int(self._settings.lease * 1000)
         calls = [(turn, (*turn.keys.pair, turn.begun.lease, lease_ms, turn.begun.part)) for turn in due]
         pipe = self._store.pipeline(transaction=False)
@@ -121,16 +122,15 @@ class Heartbeat:
                 self._stop(turn, part, Stop.CANCELLED)
 
     def _stop_expired(self) -> None:
-        now = time.monotonic()
         for turn in self.held:
-            if turn.expires <= now:
+            if turn.expired:
                 self._stop(turn, turn.begun.part, turn.lost, expired=True)
 
     def _stop(self, turn: HeldTurn, part: str, why: Stop, *, expired: bool = False) -> None:
         def stop() -> None:
             # Since the question the turn may have ended, the session's next one begun, or the lease been renewed.
             current = self._held.get(turn.nonce) is turn and turn.begun.part == part and not turn.concluding
-            if not current or turn.stop is why or (expired and turn.expires > time.monotonic()):
+            if not current or turn.stop is why or (expired and not turn.expired):
                 return
             if expired and why is Stop.UNREACHABLE and turn.outlasts_outage:
                 if not turn.kept:

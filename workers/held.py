@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sessions.protocol import OperationSpec, TurnStatus
 from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
-from workers.engine.ports import RunState
+from workers.engine.ports import LeaseLost, RunState
+from workers.lease_clock import lease_time
 
 if TYPE_CHECKING:
     from sessions.store.leases import LeaseStore
@@ -45,7 +46,7 @@ class HeldTurn:
         self.keys = keys
         self._leases = leases
         self.nonce = nonce
-        self.expires = expires  # by this process's monotonic clock: what the store promised at least
+        self.expires = expires  # by `lease_time`: what the store promised at least
         self._out_of_reach = False
         self.kept = False  # its lease ended while the store was out of reach, and it was not stopped
         self.since = time.monotonic()
@@ -92,7 +93,7 @@ class HeldTurn:
 
     async def renew(self) -> bool:
         """Renew the lease, from the loop. True also where it had run out and nobody else has had the session since."""
-        sent = time.monotonic()
+        sent = lease_time()
         if self.stop in LOSSES or not await self._leases.renew(self.keys, self.begun):
             return False
         self.renewed(sent + self._leases.seconds)
@@ -102,6 +103,23 @@ class HeldTurn:
         """The store renewed the lease."""
         self.expires = expires
         self._out_of_reach = self.kept = False
+
+    @property
+    def expired(self) -> bool:
+        """Whether the lease has ended, by this process's clock."""
+        return lease_time() >= self.expires
+
+    def check_held(self) -> None:
+        """Called directly before what costs money or has effects elsewhere: somebody else may have done it.
+
+        A process that was frozen (SIGSTOP, a paused VM) runs on where it stood, before its heartbeat has looked.
+
+        Raises:
+            LeaseLost: the lease has ended.
+        """
+        if self.expired:
+            self.stop = self.lost
+            raise LeaseLost
 
     def not_renewed(self) -> None:
         """The store did not answer: if the lease ends now, then for no fault of the turn's."""

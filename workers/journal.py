@@ -40,7 +40,7 @@ async def persist(held: HeldTurn, write: Callable[[], Awaitable[T]]) -> T:
                 renewed = True
         except StoreUnavailable:
             held.not_renewed()
-            if time.monotonic() >= max(held.expires, held.deadline):
+            if held.expired and time.monotonic() >= held.deadline:
                 held.stop = Stop.UNREACHABLE
                 raise LeaseLost from None
             await asyncio.sleep(_PAUSE)
@@ -75,14 +75,10 @@ class LeasedJournal:
     def check_held(self) -> None:
         """Whether the lease still holds, by this process's clock.
 
-        A process that was frozen (SIGSTOP, a paused VM) runs on where it stood, before its heartbeat has looked.
-
         Raises:
             LeaseLost: it does not.
         """
-        if time.monotonic() >= self._held.expires:
-            self._held.stop = self._held.lost
-            raise LeaseLost
+        self._held.check_held()
 
     async def emit(self, events: Sequence[EventDraft]) -> None:
         """Append events that belong to no step."""

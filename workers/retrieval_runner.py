@@ -6,7 +6,6 @@ its events and its notes. A process that does not serve the queue `retrieval` ma
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -20,7 +19,6 @@ from sessions.protocol import OperationSpec
 from sessions.retrieval_requests import EmbedMemory, KeepFacts, SearchMemory
 from sessions.sealing import KeyRing
 from sessions.store.leases import LeaseStore
-from workers.engine.ports import LeaseLost
 from workers.held import HeldTurn
 from workers.journal import LeasedJournal, persist
 from workers.retrieval.operating import Operating
@@ -59,9 +57,7 @@ class LeasedNotes:
         Raises:
             LeaseLost: it is.
         """
-        if time.monotonic() >= self._held.expires:
-            self._held.stop = self._held.lost
-            raise LeaseLost
+        self._held.check_held()
 
 
 class RetrievalRunner:

@@ -30,6 +30,7 @@ from workers.execution import Execution
 from workers.heartbeat import Heartbeat
 from workers.held import HeldTurn
 from workers.journal import persist
+from workers.lease_clock import lease_time
 from workers.losses import Losses
 from workers.outcomes import Crowded, Later, Left, Outcome, Parked, Retry
 from workers.team_runner import Pause, TeamRunner
@@ -126,7 +127,7 @@ class TurnRunner:
     async def _begin(self, keys: SessionKeys) -> HeldTurn | NotBegun | Effects:
         nonce, until = uuid_utils.uuid4().hex, time.monotonic() + _BEGIN_PATIENCE
         while True:
-            sent = time.monotonic()
+            sent = lease_time()
             try:
                 begun = await self._leases.begin(keys, nonce, last_ok=self._last_attempt is None)
             except StoreUnavailable:
@@ -205,7 +206,7 @@ class TurnRunner:
 
         async def commit() -> Committed:
             nonlocal sent
-            sent, last_ok = time.monotonic(), self._last_attempt is None
+            sent, last_ok = lease_time(), self._last_attempt is None
             return await self._leases.commit(held.keys, held.begun, ending, seq, go_on=go_on, last_ok=last_ok)
 
         try:

@@ -85,7 +85,7 @@ class WebhookDelivery:
 
     async def _tried(self, held: HeldTurn, request: Deliver) -> Outcome:
         try:
-            status = await self._told(held.keys.tenant, request)
+            status = await self._told(held, request)
         except (WebhookFailed, AddressRefused) as error:
             _log.warning("webhook_failed", turn=request.turn, error=str(error))
             return failed(WebhookFailed(str(error)))
@@ -113,17 +113,20 @@ class WebhookDelivery:
         _log.warning("webhook_not_delivered", turn=request.turn, error=str(error), pause=pause, tried=tried + 1)
         return Later(pause, str(error))
 
-    async def _told(self, tenant: str, request: Deliver) -> int:
+    async def _told(self, held: HeldTurn, request: Deliver) -> int:
         """Send it; the receiver's status.
 
         Raises:
             WebhookFailed, AddressRefused: it never will be. NotDelivered, StoreUnavailable: not now.
+            LeaseLost: another worker may have sent it.
         """
+        tenant = held.keys.tenant
         secrets = tenant_secrets(self._settings, tenant)
         if not secrets or self._settings.webhook_urls == "off":
             raise NotDelivered("this worker sends no webhooks: see SESSIONFLEET_WEBHOOK_SECRETS and ..._WEBHOOK_URLS")
         url, body = await self._message(tenant, request)
         headers = signed_headers(secrets, request.message_id, body)
+        held.check_held()
         status, retry_after = await self._posted(url, headers, body)
         if 200 <= status < 300:
             return status

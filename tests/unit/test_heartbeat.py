@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any, cast
 
 import pytest
@@ -15,6 +14,7 @@ from sessions.store.leases import LeaseStore
 from tests.support.waiting import wait_until
 from workers.heartbeat import Heartbeat
 from workers.held import HeldTurn
+from workers.lease_clock import lease_time
 
 
 class _Store:
@@ -51,7 +51,7 @@ async def test_no_error_ends_the_thread_that_renews(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
     settings = Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5)
     heartbeat = Heartbeat(settings, asyncio.get_running_loop())
-    long = time.monotonic() + 60
+    long = lease_time() + 60
     held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", long, cast(LeaseStore, None))
     heartbeat.hold(held)
     heartbeat.start()
@@ -79,7 +79,7 @@ async def test_a_turn_whose_end_is_being_written_has_not_lost_its_lease(
     store = _Lost()
     monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
     heartbeat = Heartbeat(Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5), asyncio.get_running_loop())
-    held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", time.monotonic() + 60, cast(LeaseStore, None))
+    held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", lease_time() + 60, cast(LeaseStore, None))
     held.concluding = concluding
     heartbeat.hold(held)
     heartbeat.start()
@@ -110,7 +110,7 @@ async def test_an_outage_stops_no_tool_and_no_finished_step(
     store = _Away()
     monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
     heartbeat = Heartbeat(Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5), asyncio.get_running_loop())
-    held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", time.monotonic(), cast(LeaseStore, None))
+    held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", lease_time(), cast(LeaseStore, None))
     held.state.tools_running, held.state.unwritten = tools_running, unwritten
     heartbeat.hold(held)
     heartbeat.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ from sessions.store.turns import _FIELDS, TurnStore
 from sessions.webhooks import signed_headers, tenant_secrets
 from sessions.worker_info import WebhookOffer, WorkerInfo
 from tests.support.servers import free_port
+from workers.engine.ports import LeaseLost
 from workers.outcomes import Crowded, Later
 from workers.webhook_delivery import NotDelivered, WebhookDelivery, _seconds
 
@@ -283,6 +285,29 @@ async def test_an_outage_of_the_store_is_one_more_try(answers: int) -> None:
     settings = Settings(webhook_secrets=SECRET)  # type: ignore[arg-type]
     outcome = await WebhookDelivery(settings, TurnStore(store, store, settings)).deliver(cast(Any, held), spec)
     assert isinstance(outcome, Later)
+
+
+class _Frozen(_Held):
+    """Its worker stood still until the lease had ended."""
+
+    def check_held(self) -> None:
+        raise LeaseLost
+
+
+async def test_nothing_is_sent_after_the_lease_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker may have delivered it: the receiver would be told twice for no reason."""
+    sent: list[str] = []
+
+    async def posted(*_: Any) -> tuple[int, float]:
+        sent.append("sent")
+        return 200, 0.0
+
+    work = delivery(webhook_secrets=SECRET)
+    monkeypatch.setattr(work, "_message", lambda *_: asyncio.sleep(0, (httpx.URL("http://127.0.0.1/"), b"{}")))
+    monkeypatch.setattr(work, "_posted", posted)
+    with pytest.raises(LeaseLost):
+        await work.deliver(cast(Any, _Frozen(0, 0)), Deliver(turn=f"s~{'0' * 32}").spec())
+    assert sent == []
 
 
 def test_retry_after_is_a_number_or_a_date() -> None:

@@ -144,6 +144,7 @@ class Knowledge:
     async def _write_batch(self, op: Operating, entry: Entry, scope: Scope, chunks: Sequence[Chunk]) -> None:
         title = "" if entry.untitled else entry.source
         texts = [embedded_text(chunk, title) for chunk in chunks]
+        op.notes.check()
         vectors = await self._embedding.embed_documents(texts)
         points = [
             IndexPoint(
