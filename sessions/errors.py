@@ -42,7 +42,7 @@
     ├── MissingExtra                     a part of the package that is not installed
     └── BackendError(ConnectionError)
         ├── StoreUnavailable · BrokerUnavailable · StoreFull
-        ├── StoreUnsupported             too old, evicting, or not a Redis at all
+        ├── StoreUnsupported             too old, evicting, without rights for us, or not a Redis at all
         ├── PartitionMismatch · CorruptRecord · SealError
         ├── IndexUnavailable · IndexLocked · EmbeddingUnavailable
         ├── AddressUnknown               a host's name cannot be resolved

@@ -10,6 +10,7 @@ from redis.asyncio import RedisCluster
 from broker_config.settings import Settings
 from sessions.errors import PartitionMismatch, StoreUnavailable, StoreUnsupported
 from sessions.store.keys import PARTITION_COUNT, PROBE
+from sessions.store.rights import check_rights
 from sessions.store.scripts import translated
 
 MIN_VERSION = (7, 0)
@@ -17,7 +18,7 @@ _PROBE_MS = 60_000
 
 
 async def check_deployment(client: Any, settings: Settings) -> None:
-    """Refuse a server that is too old or evicts keys, and another partition count than the deployment's.
+    """Refuse a user without rights, a server that is too old or evicts keys, and a partition count that is not its own.
 
     Raises:
         StoreUnavailable: it does not answer.
@@ -27,6 +28,7 @@ async def check_deployment(client: Any, settings: Settings) -> None:
         # Of its own, beside the client's: that one is for one attempt to connect, and there are several.
         async with asyncio.timeout(settings.connect_timeout):
             with translated():
+                await check_rights(client)
                 await _check_nodes(client)
                 born = await _partition_count(client, settings.partitions)
     except TimeoutError:

@@ -14,11 +14,17 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ResponseError,
+)  # fmt: skip
 
 from broker_config.redis_clients import PASSING, REDIS_ERRORS, AsyncStore
 from broker_config.temporary_refusals import hint_for
-from sessions.errors import BackendError, StoreFull, StoreUnavailable
+from sessions.errors import BackendError, StoreFull, StoreUnavailable, StoreUnsupported
 
 _FLIGHTS: Final = 2
 _SEATS: Final = 256
@@ -72,6 +78,13 @@ def store_error(error: BaseException) -> BackendError:
         return StoreFull(f"the store is at its maxmemory: {error}. {StoreFull.__doc__}")
     if (hint := hint_for(error)) is not None:
         return StoreUnavailable(f"the store refuses commands for now; {hint} ({error})")
+    if isinstance(error, AuthenticationError):
+        return StoreUnavailable(
+            f"the store refuses the user name or the password of REDIS_URL, whose special characters must be "
+            f"percent-encoded ({error})"
+        )
+    if isinstance(error, NoPermissionError):
+        return StoreUnsupported(f"the store's user lacks a right: {error}. docs/security.md has all that are needed")
     if isinstance(error, PASSING):
         return StoreUnavailable(f"{StoreUnavailable.__doc__} ({error})")
     return BackendError(f"the store refused: {error}")

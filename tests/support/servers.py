@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class Server:
         cluster: bool = False,
         slots: tuple[int, int] = ALL_SLOTS,
         options: tuple[str, ...] = (),
+        user: str | None = None,
         password: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +60,7 @@ class Server:
         self._slots = slots
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._options = options
-        self._password = password
+        self._user, self._password = user, password
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
@@ -89,7 +91,7 @@ class Server:
 
     def client(self) -> redis.Redis:
         """A blocking client, for looking from outside."""
-        return redis.Redis(port=self.port, password=self._password)
+        return redis.Redis(port=self.port, username=self._user, password=self._password)
 
     def kill(self) -> None:
         """kill -9, as a crash does."""
@@ -130,9 +132,22 @@ def three_primaries(folder: Path) -> Iterator[list[Server]]:
     with contextlib.ExitStack() as stack:
         for node in nodes:
             stack.enter_context(running(node))
-        with nodes[0].client() as first:
-            for other in nodes[1:]:
-                first.execute_command("CLUSTER MEET", "127.0.0.1", other.port, other.cluster_port)
-        for node in nodes:
-            wait_until(node.serves_all_slots, description="the cluster is whole")
+        meetings = _Meetings(nodes)
+        wait_until(meetings.done, description="the cluster is whole")
         yield nodes
+
+
+class _Meetings:
+    """Introduces the servers of a cluster to each other; again after a while, since a handshake may be lost."""
+
+    def __init__(self, nodes: list[Server]) -> None:
+        self._nodes = nodes
+        self._again_at = 0.0
+
+    def done(self) -> bool:
+        if time.monotonic() >= self._again_at:
+            self._again_at = time.monotonic() + 5.0
+            with self._nodes[0].client() as first:
+                for other in self._nodes[1:]:
+                    first.execute_command("CLUSTER MEET", "127.0.0.1", other.port, other.cluster_port)
+        return all(node.serves_all_slots() for node in self._nodes)
