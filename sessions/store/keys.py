@@ -167,17 +167,23 @@ class SessionKeys:
             keys = cls.from_id(unquote(tenant), name, partitions)
         else:
             owner, mark, lane = name.partition("~")
-            keys = cls.from_id(unquote(tenant), f"{valid_session_id(unquote(owner))}{mark}{lane}", partitions)
+            keys = cls.from_id(unquote(tenant), f"{unquote(owner)}{mark}{lane}", partitions)
         if keys.ref != ref:
             raise InvalidSessionId(f"{ref!r} is not written as the key of a session is")
         return keys
 
     @classmethod
     def from_id(cls, tenant: str, session_id: str, partitions: int) -> SessionKeys:
-        """The keys for the session's part of a turn id, which may name a lane."""
+        """The keys for the session's part of a turn id, which may name a lane.
+
+        Raises:
+            InvalidSessionId: it is no session id, and none with the name of a lane.
+        """
         owner, _, lane = session_id.removeprefix("~").partition("~")
         wide = session_id.startswith("~")
-        keys = cls.wide(tenant, f"~{owner}", partitions) if wide else cls.of(tenant, owner, partitions)
+        keys = (
+            cls.wide(tenant, f"~{owner}", partitions) if wide else cls.of(tenant, valid_session_id(owner), partitions)
+        )
         return keys.lane(lane) if lane else keys
 
     def lane(self, name: str) -> SessionKeys:

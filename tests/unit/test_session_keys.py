@@ -75,6 +75,12 @@ def test_a_key_has_one_spelling(ref: str) -> None:
         SessionKeys.from_ref(ref, 8)
 
 
+def test_what_is_no_session_has_no_keys() -> None:
+    """As given on the command line: an empty list would say that there is such a session, without turns."""
+    with pytest.raises(InvalidSessionId):
+        SessionKeys.from_id("t", "a b", 8)
+
+
 @pytest.mark.parametrize("session_id", ["a~b~c", "~user:x", "a~", "a~Knowledge", "a b", "~user:x y~knowledge"])
 def test_a_turn_id_names_a_session_or_a_lane(session_id: str) -> None:
     """Nothing else."""
