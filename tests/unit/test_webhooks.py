@@ -113,7 +113,11 @@ def test_a_signed_body_that_is_no_object_is_refused(body: bytes) -> None:
 # --- secrets ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["", "whsec_", "whsec_c2hvcnQ=", SECRET.removeprefix("whsec_"), f"{SECRET},{SECRET}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "whsec_", "whsec_c2hvcnQ=", SECRET.removeprefix("whsec_"), f"{SECRET},{SECRET}"],
+    ids=["empty", "prefix", "short", "no-prefix", "two"],  # the secret is made anew in each process
+)
 def test_a_secret_that_is_none_is_refused_without_a_word_of_it(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the settings, and by a receiver's check."""
     with pytest.raises(ValueError, match=r"whsec_|twice") as refused:

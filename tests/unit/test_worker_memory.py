@@ -27,7 +27,7 @@ from workers.wake_request import WakeRequest
 
 BEGUN = Begun(
     part="p", lease="l", attempt=1, request=b"", deadline_ms=1, accepted_ms=0, seq=0, retries=0, last=False, now_ms=0,
-    began_ms=0, user_id=None, journal={}, history=[], agent=b"", state={}, cancelled=False,
+    began_ms=0, user_id=None, journal={}, history=[], agent=b"", state={},
 )  # fmt: skip
 START = """
 import runpy, sys
