@@ -12,10 +12,12 @@ import logging
 from typing import Any, Final
 
 import redis
+import redis.sentinel
 from kombu.transport import redis as kombu_redis
 
 from broker_config.redis_url import RedisUrl
-from broker_config.temporary_refusals import TEMPORARY_CODES, RefusalsDropConnection
+from broker_config.sentinel_url import is_sentinel
+from broker_config.temporary_refusals import TEMPORARY_CODES, AsksAgain, RefusalsDropConnection
 
 _log = logging.getLogger(__name__)
 _SHOWN: Final = 200
@@ -113,17 +115,28 @@ class Transport(_TransportParts, kombu_redis.Transport):
         return RedisUrl.parse(uri).for_kombu(password=include_password)
 
 
+class _AskingConnection(AsksAgain, redis.sentinel.SentinelManagedConnection):
+    pass
+
+
+class _AskingTlsConnection(AsksAgain, kombu_redis.SentinelManagedSSLConnection):
+    pass
+
+
 class SentinelChannel(_ChannelParts, kombu_redis.SentinelChannel):
     """A channel to the primary that Sentinel names."""
 
+    connection_class = _AskingConnection
+    connection_class_ssl = _AskingTlsConnection
+
 
 class SentinelTransport(_TransportParts, kombu_redis.SentinelTransport):
-    """The transport for `sentinel://`."""
+    """The transport for Sentinel URLs."""
 
     Channel = SentinelChannel
 
 
 def transport_for(url: str) -> str:
     """The transport for a broker's URL, as Celery's `broker_transport` names it."""
-    kind = SentinelTransport if url.startswith("sentinel") else Transport
+    kind = SentinelTransport if is_sentinel(url) else Transport
     return f"{__name__}:{kind.__name__}"

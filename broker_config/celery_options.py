@@ -13,6 +13,7 @@ from kombu.entity import Queue
 from broker_config.broker_transport import transport_for
 from broker_config.redis_clients import store_url
 from broker_config.redis_url import RedisUrl
+from broker_config.sentinel_url import SentinelUrl, is_sentinel
 from broker_config.settings import Settings, SettingsError
 
 RESCUE_SUFFIX = ".rescue"
@@ -21,7 +22,17 @@ BROKER_PREFIX = "sf:broker:"
 
 
 def broker_url(settings: Settings) -> str:
-    """The broker's address: the store's, unless there is one of its own.
+    """The broker's address, as our transports take it: the store's, unless there is one of its own.
+
+    Raises:
+        SettingsError: the store is a cluster, which cannot be a broker.
+    """
+    url = _address(settings)
+    return SentinelUrl.parse(url).for_kombu(password=True) if is_sentinel(url) else url
+
+
+def _address(settings: Settings) -> str:
+    """The broker's address, as it was given.
 
     Raises:
         SettingsError: the store is a cluster, which cannot be a broker.
@@ -47,7 +58,7 @@ def queues(settings: Settings) -> list[Queue]:
 
 def celery_options(settings: Settings) -> dict[str, Any]:
     """Options for `Celery.conf.update`, for clients and workers alike."""
-    url = broker_url(settings)
+    url = _address(settings)
     options: dict[str, Any] = {
         "broker_url": url,
         "broker_transport": transport_for(url),
@@ -85,11 +96,15 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         "worker_disable_prefetch": True,
         "worker_concurrency": settings.concurrency,
         "worker_pool": "threads",
-        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # It cancels only tasks that are acknowledged late, of which there are none; without it each lost connection is
+        # a warning of many lines.
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_detect_quorum_queues": False,
         "enable_utc": True,
     }
-    if not url.startswith("sentinel://"):
+    if is_sentinel(url):
+        _spell_sentinels_out(SentinelUrl.parse(url), options, settings)
+    else:
         _spell_out(RedisUrl.parse(url), options)
     return options
 
@@ -100,3 +115,14 @@ def _spell_out(url: RedisUrl, options: dict[str, Any]) -> None:
     if url.scheme == "rediss":
         # Without this kombu would not check the certificate at all.
         options["broker_use_ssl"] = {"ssl_cert_reqs": "required", **url.tls}
+
+
+def _spell_sentinels_out(url: SentinelUrl, options: dict[str, Any], settings: Settings) -> None:
+    patience = {"socket_connect_timeout": settings.connect_timeout, "socket_timeout": settings.connect_timeout}
+    options["broker_url"] = url.for_kombu(password=True)
+    options["broker_transport_options"] |= {
+        "master_name": url.master_name,
+        "sentinel_kwargs": url.sentinel_options(**patience),
+    }
+    if url.tls is not None:
+        options["broker_use_ssl"] = dict(url.tls)

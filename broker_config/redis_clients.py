@@ -17,6 +17,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from broker_config.sentinel_clients import async_primary, primary
+from broker_config.sentinel_url import SentinelUrl, is_sentinel
 from broker_config.settings import Settings, SettingsError
 from broker_config.temporary_refusals import async_connection_class, connection_class
 
@@ -59,14 +61,12 @@ def async_store(settings: Settings, *, name: str = "sessionfleet") -> AsyncStore
     retry = AsyncRetry(ExponentialBackoff(cap=0.25, base=0.02), 3)
     if settings.redis_cluster:
         return redis.asyncio.RedisCluster.from_url(url, **_options(settings, name))
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url,
-        connection_class=async_connection_class(url),
-        max_connections=_MAX_CONNECTIONS,
-        timeout=30.0,
-        retry=retry,
-        **_options(settings, name),
-    )
+    limits = {"max_connections": _MAX_CONNECTIONS, "timeout": 30.0}
+    options = {**_options(settings, name), "retry": retry}
+    if is_sentinel(url):
+        return async_primary(SentinelUrl.parse(url), options, **limits)
+    connection = async_connection_class(url)
+    pool = redis.asyncio.BlockingConnectionPool.from_url(url, connection_class=connection, **limits, **options)
     return redis.asyncio.Redis.from_pool(pool)  # `aclose` then closes the pool too
 
 
@@ -83,5 +83,7 @@ def sync_store(
         options |= {"socket_connect_timeout": patience, "socket_timeout": patience}
     if settings.redis_cluster:
         return redis.RedisCluster.from_url(url, **options)
-    backoff = ExponentialBackoff(cap=0.25, base=0.02) if tries else NoBackoff()
-    return redis.Redis.from_url(url, connection_class=connection_class(url), retry=Retry(backoff, tries), **options)
+    options["retry"] = Retry(ExponentialBackoff(cap=0.25, base=0.02) if tries else NoBackoff(), tries)
+    if is_sentinel(url):
+        return primary(SentinelUrl.parse(url), options)
+    return redis.Redis.from_url(url, connection_class=connection_class(url), **options)

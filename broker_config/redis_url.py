@@ -111,7 +111,9 @@ def _split(url: str) -> ParseResult:
     if not readable:
         raise ValueError(f"it cannot be read. The port is a number from 1 to 65535; {_ENCODE}")
     if parts.scheme not in _SCHEMES:
-        raise ValueError("an address begins with redis://, rediss:// or unix://, as redis://localhost:6379/0")
+        raise ValueError(
+            "an address begins with redis://, rediss://, unix:// or sentinel://, as redis://localhost:6379/0"
+        )
     if parts.fragment or "#" in url or "@" in parts.query or "@" in parts.path:
         raise ValueError(f"it has a '#' or a second '@' in it: {_ENCODE}")
     if parts.scheme == "unix":

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from broker_config.encryption_keys import parse_keys
 from broker_config.names import LONGEST_TENANT, name_problem
 from broker_config.redis_url import RedisUrl, without_secrets
+from broker_config.sentinel_url import SentinelUrl, is_sentinel
 from broker_config.webhook_secrets import parse_secrets
 
 PREFIX = "SESSIONFLEET_"
@@ -251,13 +252,15 @@ class Settings(BaseSettings):
     def _address(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value == "" and info.field_name == "broker_url":
             return None
-        if value is not None and not value.startswith("sentinel://"):
-            RedisUrl.parse(value)
+        if value is not None:
+            (SentinelUrl if is_sentinel(value) else RedisUrl).parse(value)
         return value.strip() if value else value
 
     @model_validator(mode="after")
     def _one_database(self) -> Settings:
         if self.redis_cluster and self.redis_url is not None:
+            if is_sentinel(self.redis_url):
+                raise ValueError("a Redis Cluster has no sentinels: unset SESSIONFLEET_REDIS_CLUSTER, or name a node")
             url = RedisUrl.parse(self.redis_url)
             if url.path or url.db:
                 raise ValueError("a Redis Cluster has one database and no unix socket: redis://host:6379")

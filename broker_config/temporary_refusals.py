@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import redis
 import redis.asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
@@ -107,6 +109,44 @@ class _AsyncTls(_AsyncRefusalsDropConnection, redis.asyncio.SSLConnection):
 
 class _AsyncUnix(_AsyncRefusalsDropConnection, redis.asyncio.UnixDomainSocketConnection):
     pass
+
+
+class AsksAgain:
+    """Mixed into a blocking connection by way of sentinels: asks them again before each reconnect.
+
+    redis-py asks when its pool hands the connection out. A command that is tried again after that reconnects to the
+    server that has just been demoted, and uses up its tries there.
+    """
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send a command, connected."""
+        if not self.is_connected:  # type: ignore[attr-defined]
+            self.connect()  # type: ignore[attr-defined]
+        super().send_packed_command(command, check_health)  # type: ignore[misc]
+
+
+class _AsyncAsksAgain:
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send a command, connected."""
+        if not self.is_connected:  # type: ignore[attr-defined]
+            await self.connect()  # type: ignore[attr-defined]
+        await super().send_packed_command(command, check_health)  # type: ignore[misc]
+
+
+class SentinelTcp(AsksAgain, redis.sentinel.SentinelManagedConnection, _Tcp):
+    """A blocking connection to the primary that sentinels name."""
+
+
+class SentinelTls(AsksAgain, redis.sentinel.SentinelManagedConnection, _Tls):
+    """The same with TLS."""
+
+
+class AsyncSentinelTcp(_AsyncAsksAgain, redis.asyncio.sentinel.SentinelManagedConnection, _AsyncTcp):
+    """A connection of asyncio to the primary that sentinels name."""
+
+
+class AsyncSentinelTls(_AsyncAsksAgain, redis.asyncio.sentinel.SentinelManagedConnection, _AsyncTls):
+    """The same with TLS."""
 
 
 _BLOCKING: Final[dict[str, type]] = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}

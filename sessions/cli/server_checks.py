@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
+from sessions.cli.replication_check import replication_check
 from sessions.cli.verdicts import Check, Verdict
 from sessions.errors import StoreUnsupported
 from sessions.store.activity import store_time
@@ -39,6 +40,7 @@ async def server_checks(settings: Settings) -> list[Check]:
     return [
         worst(infos, _server),
         worst(infos, _persistence),
+        worst(infos, replication_check),
         worst(infos, lambda info: _memory(info, settings)),
         _clock(now - here),
         _partitions(int(born) if born else None, settings),

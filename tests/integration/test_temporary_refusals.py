@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import uuid
 from collections.abc import Callable
@@ -11,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from broker_config.celery_options import queue_key
+from broker_config.celery_options import BROKER_PREFIX, queue_key
 from sessions.errors import StoreUnavailable
 from tests.support.fleet import Fleet
-from tests.support.forwarder import forwarding
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
 
@@ -30,7 +28,7 @@ def _envelope(**changes: object) -> str:
     return json.dumps({**message, "properties": properties} | changes)
 
 
-REMOTE_CONTROL = "/0.celery.pidbox"
+REMOTE_CONTROL = f"{BROKER_PREFIX}/0.sessionfleet.pidbox"
 NO_MESSAGES = [
     "null", "[]", "{}", "7", '"text"', "not json", b"\xff\xfe", "[" * 100_000,
     '{"properties": 1}', '{"properties": {}}', '{"__type__": "decimal", "__value__": "x"}',
@@ -138,36 +136,3 @@ def _accept(server: Server, folder: Path) -> None:
         client.config_set("min-replicas-to-write", 0)
         client.config_set("dir", str(folder))
         client.config_set("save", "")
-
-
-def test_clients_and_workers_leave_a_demoted_server(tmp_path: Path) -> None:
-    """A managed failover: the name leads to the new primary, and open connections to what is a replica now."""
-    with contextlib.ExitStack() as open_:
-        old, new = (open_.enter_context(running(Server(tmp_path / name))) for name in ("old", "new"))
-        primary, replica = open_.enter_context(old.client()), open_.enter_context(new.client())
-        name = open_.enter_context(forwarding(old.port))
-        replica.replicaof("127.0.0.1", old.port)
-        wait_until(lambda: replica.info("replication")["master_link_status"] == "up", description="in step")
-        plain, old.url = old.url, name.url
-        fleet = Fleet(tmp_path / "fleet", old)
-        try:
-            worker = fleet.start("w1")
-            fleet.ready()
-            agent = fleet.session("kept").Agent("A")
-            assert agent.chat("SAY one", timeout=40) == "one"
-            name.target = new.port
-            replica.replicaof("NO", "ONE")
-            primary.replicaof("127.0.0.1", new.port)
-            assert wait_until(lambda: _accepted(agent), description="accepted", timeout=40).result(40) == "two"
-            assert worker.alive
-            assert len(fleet.session("kept").history().messages) == 4
-        finally:
-            old.url = plain
-            fleet.close()
-
-
-def _accepted(agent: object) -> object:
-    try:
-        return agent.submit("SAY two")  # type: ignore[attr-defined]
-    except StoreUnavailable:
-        return None

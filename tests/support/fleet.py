@@ -99,6 +99,11 @@ class Fleet:
         }
         self.settings = Settings(redis_url=server.url, **options)  # type: ignore[arg-type]
 
+    def reach(self, url: str) -> None:
+        """Have clients and workers use another address of the server, from now on."""
+        self.env["REDIS_URL"] = url
+        self.settings = self.settings.model_copy(update={"redis_url": url})
+
     def start(self, name: str, **env: str) -> Worker:
         """Start one more worker, without waiting."""
         worker = Worker(self, name, env).start()

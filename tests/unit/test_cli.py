@@ -20,6 +20,7 @@ from sessions.cli.checks import examine
 from sessions.cli.gateway_check import gateway_check
 from sessions.cli.import_check import import_check
 from sessions.cli.output import print_fields, print_table
+from sessions.cli.replication_check import replication_check
 from sessions.cli.retrieval_checks import _embedded, retrieval_checks
 from sessions.cli.server_checks import _clock, _memory
 from sessions.cli.verdicts import Check, Verdict
@@ -375,3 +376,17 @@ def test_several_machines_need_a_server_for_documents() -> None:
 
 def _info(host: str) -> WorkerInfo:
     return WorkerInfo(id=f"one@{host}", host=host, pid=1, started=0.0, queues=("turns", "retrieval"), concurrency=1)
+
+
+@pytest.mark.parametrize(
+    ("info", "verdict"),
+    [
+        ({"role": "master", "connected_slaves": 0}, Verdict.OK),
+        ({"role": "master", "connected_slaves": 2}, Verdict.WARNING),
+        ({"role": "master", "connected_slaves": 2, "min_slaves_good_slaves": 2}, Verdict.OK),
+        ({"role": "slave"}, Verdict.BROKEN),
+    ],
+)
+def test_the_doctor_says_what_a_failover_would_lose(info: dict[str, object], verdict: Verdict) -> None:
+    """A primary that Sentinel has replaced goes on to take writes for ten seconds, unless they need a replica."""
+    assert replication_check(info).verdict is verdict
