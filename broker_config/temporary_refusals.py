@@ -13,8 +13,8 @@ import redis
 import redis.asyncio
 import redis.asyncio.sentinel
 import redis.sentinel
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 HINTS: Final = {
     "READONLY": "this server is a replica now: a failover is under way, or REDIS_URL names a replica",
@@ -24,6 +24,7 @@ HINTS: Final = {
     "MASTERDOWN": "this replica has lost its primary: wait for the failover, or name the primary in REDIS_URL",
     "CLUSTERDOWN": "some slots of the cluster have no primary: see `CLUSTER NODES`",
     "TRYAGAIN": "slots of the cluster are being moved: wait",
+    "BUSY": "a script of somebody else's runs for too long: see its log, and `SCRIPT KILL`",
     "UNBLOCKED": "a failover ended a command that was waiting",
     "FAILOVER": "a failover is under way: wait",
 }
@@ -38,10 +39,10 @@ class TemporaryRefusal(RedisConnectionError):
 
 def hint_for(error: BaseException) -> str | None:
     """What to do about a temporary refusal; None for any other error."""
-    code = str(error).partition(" ")[0] if isinstance(error, TemporaryRefusal) else None
-    if code is None and isinstance(error, ResponseError):
-        code = _code(error)
-    return HINTS.get(code or "")
+    if isinstance(error, TemporaryRefusal):
+        return HINTS.get(str(error).partition(" ")[0])
+    # redis-py counts LOADING among the errors of the connection already.
+    return HINTS.get(_code(error)) if isinstance(error, (ResponseError, BusyLoadingError)) else None
 
 
 def is_temporary(error: BaseException) -> bool:
@@ -49,7 +50,7 @@ def is_temporary(error: BaseException) -> bool:
     return isinstance(error, ResponseError) and _code(error) in TEMPORARY_CODES
 
 
-def _code(error: ResponseError) -> str:
+def _code(error: RedisError) -> str:
     # redis-py cuts the code off the text of the errors that it has a class for.
     return str(getattr(error, "status_code", None) or str(error).partition(" ")[0])
 
