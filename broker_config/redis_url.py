@@ -100,7 +100,12 @@ class RedisUrl:
         return f"{self.scheme}://{who}{host}:{self.port}/{self.db}"
 
 
-def _split(url: str) -> ParseResult:
+def check_readable(url: str) -> ParseResult:
+    """A URL of any scheme in its parts.
+
+    Raises:
+        ValueError: it cannot be read; the message has no piece of it.
+    """
     if _UNREADABLE.search(url):
         raise ValueError(f"it has a space or a control character in it: {_ENCODE}")
     try:
@@ -110,6 +115,11 @@ def _split(url: str) -> ParseResult:
         readable = False
     if not readable:
         raise ValueError(f"it cannot be read. The port is a number from 1 to 65535; {_ENCODE}")
+    return parts
+
+
+def _split(url: str) -> ParseResult:
+    parts = check_readable(url)
     if parts.scheme not in _SCHEMES:
         raise ValueError(
             "an address begins with redis://, rediss://, unix:// or sentinel://, as redis://localhost:6379/0"
@@ -145,5 +155,7 @@ def without_secrets(url: str) -> str:
     except ValueError:
         return "**"
     _, at, host = parts.netloc.rpartition("@")
+    if "@" in parts.path + parts.query + parts.fragment:  # the password ends there, or there is another URL's
+        return f"{parts.scheme}://**"
     hidden = parts._replace(netloc=f"**@{host}" if at else host, query="**" if parts.query else "", fragment="")
     return hidden.geturl()

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broker_config.encryption_keys import parse_keys
 from broker_config.names import LONGEST_TENANT, name_problem
-from broker_config.redis_url import RedisUrl, without_secrets
+from broker_config.redis_url import RedisUrl, check_readable, without_secrets
 from broker_config.sentinel_url import SentinelUrl, is_sentinel
 from broker_config.webhook_secrets import parse_secrets
 
@@ -250,11 +250,17 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "broker_url")
     @classmethod
     def _address(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value == "" and info.field_name == "broker_url":
+        if value is None or (value == "" and info.field_name == "broker_url"):
             return None
+        (SentinelUrl if is_sentinel(value) else RedisUrl).parse(value)
+        return value.strip()
+
+    @field_validator("qdrant_url")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
         if value is not None:
-            (SentinelUrl if is_sentinel(value) else RedisUrl).parse(value)
-        return value.strip() if value else value
+            check_readable(value)
+        return value
 
     @model_validator(mode="after")
     def _one_database(self) -> Settings:

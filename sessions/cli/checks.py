@@ -15,7 +15,7 @@ from sessions.cli.server_checks import server_checks
 from sessions.cli.store import running_store
 from sessions.cli.verdicts import PROVIDER_KEYS, Check, Verdict
 from sessions.cli.webhook_check import webhook_check
-from sessions.errors import BackendError
+from sessions.errors import BackendError, StoreUnsupported
 from sessions.store.activity import Activity, look
 
 
@@ -25,7 +25,8 @@ async def examine(settings: Settings) -> list[Check]:
         settings = running_store(settings)
         return [*await server_checks(settings), await _broker(settings), *await _fleet(settings)]
     except BackendError as error:
-        return [Check("server", Verdict.BROKEN, "does not answer", str(error)), import_check(None, settings)]
+        says = "cannot be used" if isinstance(error, StoreUnsupported) else "does not answer"
+        return [Check("server", Verdict.BROKEN, says, str(error)), import_check(None, settings)]
 
 
 async def _broker(settings: Settings) -> Check:

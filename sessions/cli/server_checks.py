@@ -14,7 +14,8 @@ from sessions.errors import StoreUnsupported
 from sessions.store.activity import store_time
 from sessions.store.deployment import check_server, memory_pressure, node_infos
 from sessions.store.keys import PARTITION_COUNT
-from sessions.store.scripts import store_error
+from sessions.store.rights import check_rights
+from sessions.store.scripts import translated
 
 SKEW_LIMIT: Final = 2.0
 _SEVERITY: Final = (Verdict.BROKEN, Verdict.WARNING, Verdict.OK)
@@ -30,11 +31,11 @@ async def server_checks(settings: Settings) -> list[Check]:
     """
     client = async_store(settings, name="sessionfleet-doctor")
     try:
-        infos = await node_infos(client)
-        now, here = await store_time(client), time.time()
-        born = await client.get(PARTITION_COUNT)
-    except Exception as error:
-        raise store_error(error) from error
+        with translated():
+            await check_rights(client)
+            infos = await node_infos(client)
+            now, here = await store_time(client), time.time()
+            born = await client.get(PARTITION_COUNT)
     finally:
         await client.aclose()
     return [

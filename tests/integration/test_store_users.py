@@ -14,6 +14,8 @@ import pytest
 
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
+from sessions.cli.checks import examine
+from sessions.cli.verdicts import Verdict
 from sessions.errors import StoreUnavailable, StoreUnsupported
 from sessions.store.deployment import check_deployment
 from sessions.store.rights import COMMANDS
@@ -74,6 +76,8 @@ async def test_the_rights_that_a_user_lacks_are_named(guarded: Server, lacks: tu
     with pytest.raises(StoreUnsupported) as caught:
         await check_deployment(client, settings)
     await client.aclose()
+    told = {check.name: check for check in await examine(settings)}["server"]
+    assert (told.verdict, told.says, told.advice) == (Verdict.BROKEN, "cannot be used", str(caught.value))
     assert f"may not run {', '.join(name.upper() for name in lacks)} on" in str(caught.value)
     assert " ".join(f"+{name}" for name in lacks) in str(caught.value)
 

@@ -109,6 +109,15 @@ def test_a_url_that_cannot_be_used_is_refused_by_name(
     assert PIECE not in f"{caught.value!r} {caught.value.__cause__}"
 
 
+def test_the_address_of_the_index_shows_no_password_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """urllib quotes the piece of the password that it takes for a port."""
+    monkeypatch.setenv("QDRANT_URL", f"http://u:{PIECE}/x@h:6333")
+    load_settings.cache_clear()
+    with pytest.raises(SettingsError, match=r"QDRANT_URL.*percent-encode") as caught:
+        load_settings()
+    assert PIECE not in f"{caught.value!r} {caught.value.__cause__}"
+
+
 def test_our_own_variable_names_the_broker_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """CELERY_BROKER_URL may be another application's; it counts where ours is not set, and then is named."""
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://theirs/1")
@@ -171,6 +180,17 @@ def test_settings_show_no_secrets(show: object, tmp_path: Path) -> None:
     assert PIECE not in shown
     assert "AAAA" not in shown
     assert "redis://**@h/0" in shown
+
+
+@pytest.mark.parametrize(
+    "user", [f":{PIECE}@", f"{PIECE}@", f"u:{PIECE}@", f":{PIECE}/@", f":x#{PIECE}@", f":1?{PIECE}@"]
+)
+@pytest.mark.parametrize("scheme", ["redis", "sentinel", "redis+sentinel", "http"])
+def test_no_address_is_shown_with_its_secrets(scheme: str, user: str) -> None:
+    """Lists of sentinels too, and what was not percent-encoded."""
+    for url in (f"{scheme}://{user}h", f"{scheme}://{user}h1:1,h2:2/0", f"{scheme}://{user}h1;{scheme}://{user}h2/0"):
+        assert PIECE not in without_secrets(url)
+    assert without_secrets("redis://:x@h:1/0") == "redis://**@h:1/0"
 
 
 def test_what_is_no_url_is_hidden_whole() -> None:
