@@ -10,12 +10,12 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra fleet --group build --un
 MODEL ?=
 # Every script, and the tests of servers that are full, refuse writes, are a cluster, or are shared with others.
 ON_REDIS := tests/scripts $(addprefix tests/integration/,test_memory_search.py test_memory_store.py test_bad_servers.py \
-	test_cluster.py test_cluster_nodes.py test_shared_server.py test_state.py) tests/acceptance/test_full_store.py
+	test_cluster.py test_cluster_nodes.py test_shared_server.py test_store_users.py test_state.py) tests/acceptance/test_full_store.py
 
 .PHONY: help install check test test-redis demo bench chaos fuzz browser format lock clean
 
 help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 install: $(READY)  ## a virtual environment in .venv with what runs: exactly what requirements.lock names
 
