@@ -113,6 +113,12 @@ class Settings(BaseSettings):
         1.0, gt=0, le=300, description="First pause in seconds after a passing model error; doubles."
     )
     model_backoff_limit: float = Field(60.0, gt=0, description="Longest pause in seconds between two tries.")
+    first_token_timeout: float = Field(
+        120.0, gt=0, description="Seconds to a streamed answer's first token; then the request is tried again."
+    )
+    token_timeout: float = Field(
+        60.0, gt=0, description="Seconds between two tokens of a streamed answer; then the request is tried again."
+    )
     shutdown_grace: float = Field(20.0, ge=0, description="Seconds a stopping worker lets its turns go on.")
     tool_grace: float = Field(10.0, ge=0, description="Further seconds for tools that still run then.")
     stall_limit: float = Field(30.0, gt=0, description="Seconds a blocked event loop may look alive.")

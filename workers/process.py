@@ -135,6 +135,8 @@ class TurnProcess:
             delta_chars=s.delta_chars,
             thread_limit=s.concurrency,
             hooks=s.hooks,
+            first_token_timeout=s.first_token_timeout,
+            token_timeout=s.token_timeout,
         )
         await self.retrieval.connect(self.store, self.scripts, self._leases, self._wake)
         self._runner = self._turn_runner()

@@ -19,15 +19,17 @@ from pydantic_ai.messages import (
 
 from sessions.protocol import EventType
 from workers.engine.ports import EventDraft, EventSink
+from workers.engine.stream_limits import within
 
 
 class DeltaBuffer:
     """Gathers deltas of one turn. Text never waits longer than `delta_ms`, even when the model pauses."""
 
-    def __init__(self, sink: EventSink, delta_ms: int, delta_chars: int) -> None:
+    def __init__(self, sink: EventSink, delta_ms: int, delta_chars: int, token_timeout: float = 60.0) -> None:
         self._sink = sink
         self._delay = delta_ms / 1000
         self._limit = delta_chars
+        self._token_timeout = token_timeout
         self._waiting: list[tuple[EventType, str]] = []
         self._size = 0
         self._unfinished: list[str] = []
@@ -37,7 +39,7 @@ class DeltaBuffer:
 
     async def consume(self, _: RunContext[Any], events: AsyncIterable[AgentStreamEvent]) -> None:
         """Take a run's events, as pydantic-ai's `event_stream_handler` gets them."""
-        async for event in events:
+        async for event in within(events, self._token_timeout):
             kind, text = _delta(event)
             if text:
                 await self._add(kind, text)

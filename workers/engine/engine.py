@@ -9,6 +9,7 @@ from typing import Any
 from anyio.to_thread import current_default_thread_limiter
 from pydantic_ai.durable_exec import replay_scope
 from pydantic_ai.run import AgentRunResult
+from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
 
 from sessions.errors import TurnFailed
@@ -40,6 +41,8 @@ class Engine:
         delta_chars: int = 256,
         thread_limit: int = 100,
         hooks: Sequence[str] = (),
+        first_token_timeout: float = 120.0,
+        token_timeout: float = 60.0,
     ) -> None:
         """Make an engine; nothing is imported or connected before a turn needs it.
 
@@ -50,6 +53,8 @@ class Engine:
             delta_ms: how long streamed text is gathered, in milliseconds.
             delta_chars: after how many characters it is sent at once.
             hooks: names of hooks for all turns of this worker.
+            first_token_timeout: seconds to the first token of a streamed answer.
+            token_timeout: seconds between two tokens of a streamed answer.
             thread_limit: how many sync tools run at once; each takes a thread.
         """
         self._default_model = default_model
@@ -57,6 +62,8 @@ class Engine:
         self._delta_ms = delta_ms
         self._delta_chars = delta_chars
         self._thread_limit = thread_limit
+        self._first_token_timeout = first_token_timeout
+        self._token_timeout = token_timeout
         self._registry = registry
         self._hooks = tuple(hooks)
         registry.chosen_hooks(self._hooks)  # a name that is wrong is found when the worker starts
@@ -135,8 +142,16 @@ class Engine:
                 usage_limits=_NO_LIMIT,
                 infer_name=False,
                 event_stream_handler=deltas.consume if deltas is not None else None,
+                model_settings=self._model_settings(prepared),
                 **options,
             )
+
+    def _model_settings(self, prepared: PreparedAgent) -> ModelSettings:
+        """The limit of this worker, where a registered agent does not set its own."""
+        own = prepared.agent.model_settings
+        if isinstance(own, dict) and "first_event_timeout" in own:
+            return ModelSettings()
+        return ModelSettings(first_event_timeout=self._first_token_timeout)
 
     def _scope(
         self,
@@ -154,7 +169,7 @@ class Engine:
             state=state,
             input_digest=input_digest(turn),
             result_limit_bytes=self._result_limit_bytes,
-            deltas=DeltaBuffer(events, self._delta_ms, self._delta_chars) if streamed else None,
+            deltas=DeltaBuffer(events, self._delta_ms, self._delta_chars, self._token_timeout) if streamed else None,
             specs=prepared.specs,
             plain_text=prepared.plain_text,
             hooks=hooks,

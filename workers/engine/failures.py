@@ -56,8 +56,14 @@ _PASSING = (
 )
 _FILTERED: Final = re.compile(r"content.?(filter|policy|management)|moderation|safety system", re.I)
 _SAID_CHARS: Final = 300
-_UNFINISHED: Final = "ended without a `finish_reason`"
-"""What pydantic-ai says of a stream that broke without an error."""
+_BROKEN: Final = (
+    "ended without a `finish_reason`",
+    "Failed to decode response as JSON",
+    "Expected a JSON response",
+)
+"""What pydantic-ai says of streams that broke without an error, and of a proxy's page where an answer should be."""
+_UNREADABLE: Final = "Invalid response from"
+"""What it says of a 200 that holds something else, such as an error object."""
 _PASSING_STATUS = frozenset({408, 409, 425, 429})
 _OURS = (SessionfleetError, PassingModelError, HandedOver, LeaseLost, Waiting)
 
@@ -124,7 +130,7 @@ def _may_pass(error: ModelAPIError) -> bool:
         return False
     if isinstance(error, ModelHTTPError):
         return error.status_code in _PASSING_STATUS or error.status_code >= 500
-    return isinstance(error, _PASSING) or _UNFINISHED in str(error)
+    return isinstance(error, _PASSING) or any(said in str(error) for said in _BROKEN)
 
 
 def _of_fallback(group: FallbackExceptionGroup) -> Exception:
@@ -145,6 +151,8 @@ def _of_behaviour(error: UnexpectedModelBehavior) -> Exception:
         cause = error.__cause__
         said = cause.message if isinstance(cause, ModelRetry) else str(cause or error.message)
         return ToolError(f"{error.message.partition('.')[0]}; it last said: {said}")
+    if error.message.startswith(_UNREADABLE):
+        return PassingModelError(f"the model's provider sent no answer: {error.message[:_SAID_CHARS]}")
     return ModelError(f"the model answered in a way that cannot be used: {error}{why}")
 
 

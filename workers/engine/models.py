@@ -70,6 +70,13 @@ class ModelResolver:
         return model
 
 
+def _without_retries(model: Model) -> None:
+    """Switch off the retries of the vendor's client: they would multiply ours, and hold the turn's slot in silence."""
+    client = getattr(model, "client", None)
+    if getattr(client, "max_retries", None) is not None:
+        client.max_retries = 0  # type: ignore[union-attr]
+
+
 def _infer(name: str, registered: Mapping[str, Model]) -> Model:
     if ":" not in name:
         known = ", ".join(sorted({*registered, OFFLINE}))
@@ -81,6 +88,7 @@ def _infer(name: str, registered: Mapping[str, Model]) -> Model:
         model = infer_model(name)
         # pydantic-ai takes a stream of OpenAI's protocol that ends without one for whole: half an answer would be kept.
         cast(dict[str, object], model.profile)["openai_chat_streaming_requires_finish_reason"] = True
+        _without_retries(model)
         return model
     except Exception as error:
         why = str(error).partition(" To try Pydantic AI")[0]  # how to play without a key is no help to a worker

@@ -1,0 +1,39 @@
+"""How long a stream may be silent: a provider that stalls must not hold a turn until its deadline.
+
+pydantic-ai's `first_event_timeout` covers the time to the first token; this module covers the time between two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Final
+
+from pydantic_ai.messages import AgentStreamEvent, FinalResultEvent, PartDeltaEvent, PartEndEvent, PartStartEvent
+
+from workers.engine.ports import PassingModelError
+
+# What comes while a model streams. Tools have events, too, and may take as long as they like.
+_OF_A_MODEL: Final = (PartStartEvent, PartDeltaEvent, PartEndEvent, FinalResultEvent)
+
+
+async def within(events: AsyncIterable[AgentStreamEvent], seconds: float) -> AsyncIterator[AgentStreamEvent]:
+    """The events of a run, as long as its model is not silent for longer than this between two of its own.
+
+    Raises:
+        PassingModelError: it was.
+    """
+    coming = aiter(events)
+    limit: float | None = None
+    while True:
+        try:
+            async with asyncio.timeout(limit):
+                event = await anext(coming)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise PassingModelError(
+                f"the model's stream was silent for {seconds:g} s (SESSIONFLEET_TOKEN_TIMEOUT)"
+            ) from None
+        limit = seconds if isinstance(event, _OF_A_MODEL) else None
+        yield event
