@@ -10,6 +10,7 @@ from pydantic_core import PydanticSerializationError
 
 from sessions.arguments import encodes
 from sessions.errors import BadRequest
+from sessions.finite import non_finite
 from sessions.protocol import Answer
 from sessions.session_ports import TurnCalls
 from sessions.store.calls import PendingCall
@@ -97,6 +98,8 @@ def _result(result: Any) -> Answer:
 
 def _checked(answer: Answer) -> Answer:
     """The answer as JSON keeps it; what it is made of comes back as plain values."""
+    if (found := non_finite(answer.args) or non_finite(answer.result)) is not None:
+        raise BadRequest(f"an answer is stored as JSON, which does not have such a number: {found}")
     try:
         return Answer.model_validate_json(answer.model_dump_json(warnings=False))
     except (PydanticSerializationError, ValidationError) as error:

@@ -14,6 +14,10 @@ from sessions.protocol import Policy
 _LONGEST_SECONDS: Final = 100 * 365 * 86400.0
 _TEXT_LIMIT: Final = 256
 _LONGEST_URL: Final = 2048
+CUT: Final = (
+    "character {} is half of a surrogate pair, as of an emoji that was cut in two; cut between whole characters, or "
+    "have JavaScript replace halves by toWellFormed()"
+)
 _WEBHOOK: Final = "give a URL like 'https://example.org/hook'"
 
 
@@ -69,9 +73,10 @@ def message_text(value: object) -> str:
     Raises:
         InvalidMessage: it is none.
     """
-    if not isinstance(value, str) or not value.strip() or not encodes(value):
-        shown = repr(value)
-        raise InvalidMessage(f"message {shown[:100]}: {InvalidMessage.__doc__}")
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidMessage(f"message {repr(value)[:100]}: {InvalidMessage.__doc__}")
+    if (place := cut_character(value)) is not None:
+        raise InvalidMessage(f"message: {CUT.format(place)}")
     return value
 
 
@@ -118,10 +123,15 @@ def json_object(name: str, value: object) -> dict[str, Any]:
     return plain
 
 
-def encodes(text: str) -> bool:
-    """Half of a surrogate pair is a `str` that no encoding takes."""
+def cut_character(text: str) -> int | None:
+    """Where a text has half of a surrogate pair, such as an emoji that a browser has cut; None if nowhere."""
     try:
         text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
+def encodes(text: str) -> bool:
+    """Half of a surrogate pair is a `str` that no encoding takes."""
+    return cut_character(text) is None

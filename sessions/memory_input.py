@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sessions.arguments import encodes
+from sessions.arguments import CUT, cut_character, encodes
 from sessions.errors import BadRequest
 from sessions.store.memory_record import KINDS, MemoryKind
 
@@ -47,8 +47,10 @@ def memory_query(value: object) -> str:
 
 
 def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or not encodes(value):
+    if not isinstance(value, str) or not value.strip():
         raise BadRequest(f"{name} {repr(value)[:100]}: give a text that is not empty")
+    if (place := cut_character(value)) is not None:
+        raise BadRequest(f"{name}: {CUT.format(place)}")
     return value
 
 

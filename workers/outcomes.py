@@ -9,6 +9,7 @@ from enum import StrEnum
 from sessions.errors import TurnFailed
 from sessions.protocol import Ask, TurnError, TurnStatus
 from sessions.store.leases import Ending
+from workers.engine.well_formed import well_formed, well_formed_values
 from workers.team_runner import Pause
 
 
@@ -57,5 +58,7 @@ Outcome = Ending | Retry | Later | Crowded | Left | Pause | Parked
 
 def failed(error: TurnFailed) -> Ending:
     """The ending of a turn that failed."""
-    stored = TurnError(type=type(error).__name__, message=str(error), detail=error.detail)
+    # What is quoted may be no Unicode, such as a file's name; the turn must end all the same.
+    detail = well_formed_values(error.detail)
+    stored = TurnError(type=type(error).__name__, message=well_formed(str(error)), detail=detail)
     return Ending(TurnStatus.FAILED, error=stored.model_dump_json().encode())

@@ -19,10 +19,11 @@ from pydantic_ai.exceptions import UserError
 from pydantic_ai.output import OutputContext
 
 from sessions.errors import TurnConfigurationError
+from sessions.finite import non_finite
 from sessions.protocol import AgentConfig
 from sessions.tools import ToolContext, ToolSpec, spec_of
 from workers.engine.delegating import delegate_spec, delegate_tool
-from workers.engine.journal import Journal
+from workers.engine.journalled import Journal
 from workers.engine.models import ModelResolver
 from workers.engine.recalling import recall_specs, recall_tools
 from workers.engine.registry import RegisteredTool, Registry
@@ -133,6 +134,8 @@ class OutputSchema(AbstractCapability[Any]):
 
     async def after_output_validate(self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any) -> Any:
         """Ask the model again when its answer does not fit."""
+        if (found := non_finite(output)) is not None:
+            raise ModelRetry(f"The output has a number that JSON does not have: {found}")
         errors = sorted(self._validator.iter_errors(output), key=lambda error: error.json_path)
         if errors:
             told = "; ".join(f"{error.json_path}: {error.message}" for error in errors[:_ERRORS_TOLD])

@@ -7,6 +7,7 @@ to the same place and finds them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from pydantic_ai.messages import ToolCallPart, ToolReturn
@@ -33,14 +34,20 @@ def answer_to(scope: TurnScope, ask: Ask) -> Answer | None:
     return None
 
 
-def resolve(scope: TurnScope, requests: DeferredToolRequests) -> DeferredToolResults | None:
+def resolve(scope: TurnScope, requests: DeferredToolRequests, begun: Collection[str]) -> DeferredToolResults | None:
     """The answers to the calls that the engine itself put off.
+
+    Args:
+        begun: the ids of calls that ran before their tool needed an approval. Nobody is asked about those again.
 
     Raises:
         Waiting: one of them, or of those that tools put off, has no answer yet.
     """
     results = DeferredToolResults()
     for call in requests.approvals:
+        if call.tool_call_id in begun:
+            results.approvals[call.tool_call_id] = ToolApproved()
+            continue
         answer = answer_to(scope, _ask(scope, AskKind.APPROVAL, call, requests))
         if answer is not None:
             results.approvals[call.tool_call_id] = _approval(answer)
@@ -82,7 +89,7 @@ def call_arguments(call: ToolCallPart) -> Any:
     if isinstance(call.args, str):
         try:
             return call.args_as_dict(raise_if_invalid=True)
-        except ValueError:
+        except (ValueError, AssertionError):  # the latter for JSON that is no object
             return call.args
     return call.args or {}
 

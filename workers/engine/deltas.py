@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
 from pydantic_ai import RunContext
@@ -20,6 +20,7 @@ from pydantic_ai.messages import (
 from sessions.protocol import EventType
 from workers.engine.ports import EventDraft, EventSink
 from workers.engine.stream_limits import within
+from workers.engine.well_formed import well_formed_texts
 
 
 class DeltaBuffer:
@@ -39,10 +40,8 @@ class DeltaBuffer:
 
     async def consume(self, _: RunContext[Any], events: AsyncIterable[AgentStreamEvent]) -> None:
         """Take a run's events, as pydantic-ai's `event_stream_handler` gets them."""
-        async for event in within(events, self._token_timeout):
-            kind, text = _delta(event)
-            if text:
-                await self._add(kind, text)
+        async for kind, text in well_formed_texts(_texts(within(events, self._token_timeout))):
+            await self._add(kind, text)
 
     @property
     def unfinished(self) -> str:
@@ -109,6 +108,13 @@ class DeltaBuffer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+async def _texts(events: AsyncIterable[AgentStreamEvent]) -> AsyncIterator[tuple[EventType, str]]:
+    async for event in events:
+        kind, text = _delta(event)
+        if text:
+            yield kind, text
 
 
 def _delta(event: AgentStreamEvent) -> tuple[EventType, str | None]:

@@ -16,6 +16,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
 
 from sessions.errors import HookError, TurnFailed
 from workers.engine.ports import StepJournal, TurnInput
+from workers.engine.well_formed import well_formed_values
 
 BEFORE_TURN = "hook:before_turn"
 
@@ -96,7 +97,7 @@ class HookChain:
         if recorded is not None:
             return str(json.loads(recorded))
         for name, function in functions:
-            message = await _call(name, "before_turn", function, message, self._context, message)
+            message = well_formed_values(await _call(name, "before_turn", function, message, self._context, message))
         await journal.record(key, json.dumps(message).encode())
         return message
 
@@ -105,7 +106,8 @@ class HookChain:
         for hooks in self._hooks:
             if hooks.before_model:
                 given = list(messages)
-                messages = await _call(hooks.name, "before_model", hooks.before_model, messages, self._context, given)
+                changed = await _call(hooks.name, "before_model", hooks.before_model, messages, self._context, given)
+                messages = well_formed_values(changed)
         return messages
 
     async def result(self, tool: str, result: Any) -> Any:
@@ -120,7 +122,7 @@ class HookChain:
         for hooks in self._hooks:
             if hooks.after_turn:
                 answer = await _call(hooks.name, "after_turn", hooks.after_turn, answer, self._context, answer)
-        return answer
+        return well_formed_values(answer)
 
     async def response(self, response: ModelResponse) -> ModelResponse:
         """The response that holds the turn's answer as text, with that text changed."""

@@ -1,4 +1,4 @@
-"""The journal of model requests, and the capability that puts both journals on any agent.
+"""The journal of model requests.
 
 A response is numbered by the responses before it, so that a request that failed leaves no gap, and carries a
 fingerprint of what the model was asked: a replay that takes another way is noticed before anything runs again.
@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 from pydantic_ai import RunContext
-from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.durable_exec import record_durable_unit
 from pydantic_ai.exceptions import ModelAPIError
 from pydantic_ai.messages import (
@@ -29,27 +28,20 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import (
     CompletedStreamedResponse,
-    Model,
-    ModelRequestContext,
     ModelRequestParameters,
     StreamedResponse,
 )
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
-from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults
-from pydantic_ai.toolsets import AbstractToolset
 from pydantic_core import to_json
-from pydantic_graph import End
 
-from sessions.errors import JournalDiverged
 from sessions.protocol import EventType, Usage
 from sessions.telemetry import get_logger
-from workers.engine.asking import call_arguments, resolve
+from workers.engine.asking import call_arguments
 from workers.engine.context_window import is_too_long, shortened
 from workers.engine.ports import EventDraft, PassingModelError
 from workers.engine.scope import TurnScope, current_scope
-from workers.engine.steering import next_steering
-from workers.engine.tool_journal import JournalToolset
+from workers.engine.usable_response import usable
 
 
 @dataclass(slots=True)
@@ -65,44 +57,6 @@ BROKEN: Final = "broken:"
 """The steps that hold what broken streams have cost."""
 _RECORD = TypeAdapter(ModelRecord)
 _FINGERPRINTED = frozenset({"user-prompt", "tool-return", "retry-prompt", "retry-feedback"})
-
-
-class Journal(AbstractCapability[Any]):
-    """Journals the model requests and tool calls of the turn that is open; outside a turn it does nothing.
-
-    An agent that runs inside a tool is part of that tool's step and is not journalled by itself.
-    """
-
-    def get_wrapper_model(self, model: Model) -> Model | None:
-        """Journal the requests to this model."""
-        return None if current_scope.get() is None else JournalModel(model)
-
-    def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any] | None:
-        """Journal the calls of these tools."""
-        return None if current_scope.get() is None else JournalToolset(toolset)
-
-    async def handle_deferred_tool_calls(
-        self, ctx: RunContext[Any], *, requests: DeferredToolRequests
-    ) -> DeferredToolResults | None:
-        """Give the answers that came, or stop the run until they do."""
-        scope = current_scope.get()
-        return None if scope is None else resolve(scope, requests)
-
-    async def before_model_request(
-        self, ctx: RunContext[Any], request_context: ModelRequestContext
-    ) -> ModelRequestContext:
-        """Let steering messages join the request."""
-        if (scope := current_scope.get()) is not None:
-            for text in await next_steering(scope):
-                ctx.enqueue(text)
-        return request_context
-
-    async def after_node_run(self, ctx: RunContext[Any], *, node: Any, result: Any) -> Any:
-        """Let steering that came behind the last model call have one more."""
-        if isinstance(result, End) and (scope := current_scope.get()) is not None:
-            for text in await next_steering(scope):
-                ctx.enqueue(text)
-        return result
 
 
 class JournalModel(WrapperModel):
@@ -207,14 +161,7 @@ class _ModelStep:
             return None
         record = _RECORD.validate_json(raw)
         if record.fingerprint != self._fingerprint:
-            raise self._scope.abort(
-                JournalDiverged(
-                    f"turn {self._scope.turn.turn_id!r} asks the model something else at step {self._key!r} than it "
-                    f"did before its worker was lost; a tool, prompt or agent that changed meanwhile, or one that is "
-                    f"not deterministic, does that. Nothing was run again. What it had finished is in the "
-                    f"session's history: look there before you send the message again"
-                )
-            )
+            raise self._scope.diverged(f"asks the model something else at step {self._key!r} than it did")
         self._scope.requests += 1
         record_durable_unit(executed=False)
         return record.response
@@ -261,6 +208,7 @@ class _ModelStep:
 
     async def _record(self, response: ModelResponse) -> ModelResponse:
         scope = self._scope
+        response = usable(response)
         if scope.deltas is None and scope.hooks.change_answers and _ends_run(response):
             response = await scope.hooks.response(response)
         if scope.deltas is not None:

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sessions.errors import ResultTooLarge
+from sessions.errors import JournalDiverged, ResultTooLarge
 from sessions.protocol import Ask, Usage
 from sessions.tools import ToolContext, ToolSpec
 from workers.engine.deltas import DeltaBuffer
@@ -59,6 +59,20 @@ class TurnScope:
         if self.aborted is None:
             self.aborted = error
         return error
+
+    def diverged(self, how: str) -> JournalDiverged:
+        """A replay does something else than its journal says: nothing more may run. For raising it.
+
+        Args:
+            how: what the turn does, up to "before its worker was lost".
+        """
+        return self.abort(
+            JournalDiverged(
+                f"turn {self.turn.turn_id!r} {how} before its worker was lost; a tool, prompt or agent that changed "
+                f"meanwhile, or one that is not deterministic, does that. Nothing was run again. What it had finished "
+                f"is in the session's history: look there before you send the message again"
+            )
+        )
 
     def check_open(self) -> None:
         """Called before anything new is started: a run that has ended starts nothing."""

@@ -18,7 +18,6 @@ from pydantic_ai.durable_exec import record_durable_unit
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, RunCancelled, SkipToolExecution
 from pydantic_ai.messages import ToolReturn
 from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
-from pydantic_core import PydanticSerializationError
 
 from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt, TurnFailed
 from sessions.protocol import Answer, Ask, AskKind, EventType
@@ -26,6 +25,7 @@ from sessions.telemetry import get_logger
 from sessions.tools import OutsideResult, ToolContext, ToolSpec
 from sessions.turn_state import ToolState
 from workers.engine.asking import answer_to, ask_key, denial
+from workers.engine.begun_call import begun_call, must_run, tool_key
 from workers.engine.delegating import AskAgent, begin_asking, said_by
 from workers.engine.ports import EventDraft
 from workers.engine.scope import TurnScope, current_scope, current_tool
@@ -37,6 +37,7 @@ from workers.engine.tool_record import (
     recorded_call,
     returned_call,
     shown,
+    stored_call,
 )
 
 _log = get_logger(__name__)
@@ -55,12 +56,15 @@ class JournalToolset(WrapperToolset[Any]):
             return await self.wrapped.call_tool(name, tool_args, ctx, tool)
         call_id = ctx.tool_call_id or name
         spec = scope.specs.get(name) or ToolSpec(name)
-        if spec.approval and not ctx.tool_call_approved:
+        record = begun_call(scope, call_id, ctx.retry)
+        if spec.approval and not ctx.tool_call_approved and must_run(record, spec):
             raise ApprovalRequired
-        # The request's number guards against providers that use a call id again, the retry against repair rounds.
-        key = f"tool:{scope.requests}:{call_id}:{ctx.retry}"
+        if record is None and scope.journal.lookup(f"model:{scope.requests + 1}") is not None:
+            # Its arguments were refused, and the model has gone on: an effect now would be one that it never hears of.
+            raise scope.diverged(f"calls tool {name!r}, which it did not do")
+        key = tool_key(scope, call_id, ctx.retry)
         call = _ToolCall(scope, key, call_id, name, spec, tool_args, ctx.tool_call_approved)
-        return await call.outcome(lambda: self.wrapped.call_tool(name, tool_args, ctx, tool))
+        return await call.outcome(record, lambda: self.wrapped.call_tool(name, tool_args, ctx, tool))
 
 
 @dataclass(slots=True)
@@ -75,9 +79,7 @@ class _ToolCall:
     cause: Exception | None = None
     asked: AskAgent | None = None
 
-    async def outcome(self, body: Callable[[], Awaitable[Any]]) -> Any:
-        raw = self.scope.journal.lookup(self.key)
-        record = None if raw is None else recorded_call(raw)
+    async def outcome(self, record: ToolRecord | None, body: Callable[[], Awaitable[Any]]) -> Any:
         if record is None:
             return self._settle(await self._run(body))
         if record.status == "deferred":
@@ -163,7 +165,11 @@ class _ToolCall:
             if event is None:
                 return await self._record(ToolRecord("failed", message=record.waits_for))
             events.append(event)
-        await self.scope.write(self.key, call_entry(record), events)
+        raw = stored_call(record, self.name)
+        record = recorded_call(raw)
+        if record.status != "deferred":
+            return await self._record(record)
+        await self.scope.write(self.key, raw, events)
         return await self._deferred(record, None)
 
     async def _deferred(self, record: ToolRecord, body: Callable[[], Awaitable[Any]] | None) -> ToolRecord:
@@ -222,11 +228,7 @@ class _ToolCall:
 
     async def _record(self, record: ToolRecord) -> ToolRecord:
         """Write the call's end and its event in one step; returns it as a replay would see it."""
-        try:
-            raw = call_entry(record)
-        except PydanticSerializationError as error:
-            record = failed_call(f"tool {self.name!r} returned something that is not JSON: {error}")
-            raw = call_entry(record)
+        raw = stored_call(record, self.name)
         limit = self.scope.result_limit_bytes
         if len(raw) > limit:
             message = (

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 from pydantic_ai.exceptions import CallDeferred
 from pydantic_ai.messages import ToolReturn
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
+from sessions.finite import non_finite
 from sessions.protocol import AskKind, Usage
 from sessions.state_ops import StateOp
 from sessions.tools import OutsideResult
 from workers.engine.delegating import AskAgent
+from workers.engine.well_formed import well_formed, well_formed_result, well_formed_values
 
 SHOWN_CHARS: Final = 2000
 _MESSAGE_CHARS: Final = 500
@@ -65,6 +67,33 @@ def call_entry(record: ToolRecord) -> bytes:
     return _RECORD.dump_json(record, warnings=False)
 
 
+def stored_call(record: ToolRecord, tool: str) -> bytes:
+    """The journal's entry of a call; that of a failed one, if what the tool returned cannot be JSON."""
+    try:
+        try:
+            raw = call_entry(record)
+        except PydanticSerializationError:
+            record = _well_formed(record)
+            raw = call_entry(record)
+    except (ValueError, TypeError, RecursionError) as error:
+        return call_entry(failed_call(well_formed(f"tool {tool!r} returned something that is not JSON: {error}")))
+    found = non_finite(record.result and record.result.return_value) if raw.count(b"null") > _NULLS else None
+    if found is None:
+        return raw
+    # Stored, it would be a null, and the model would be told something else.
+    said = f"tool {tool!r} returned {found}, a number that JSON does not have; return None or a text instead"
+    return call_entry(failed_call(well_formed(said)))
+
+
+def _well_formed(record: ToolRecord) -> ToolRecord:
+    result = record.result
+    if result is not None:
+        value, metadata = well_formed_result(result.return_value), well_formed_result(result.metadata)
+        result = replace(result, return_value=value, content=well_formed_values(result.content), metadata=metadata)
+    message, asked = well_formed(record.message), well_formed_result(record.metadata)
+    return replace(record, result=result, message=message, metadata=asked)
+
+
 def called_out(asked: OutsideResult | CallDeferred) -> ToolRecord:
     """A call whose result comes from elsewhere."""
     kind = AskKind.TURN if isinstance(asked, AskAgent) else AskKind.RESULT
@@ -77,6 +106,9 @@ def returned_call(value: Any) -> ToolRecord:
     if isinstance(value, ToolReturn):
         return ToolRecord("ok", value, wrapped=True)
     return ToolRecord("ok", ToolReturn(return_value=value))
+
+
+_NULLS: Final = call_entry(returned_call("")).count(b"null")  # of an entry whose result has none
 
 
 def failed_call(message: str, *, too_large: bool = False) -> ToolRecord:

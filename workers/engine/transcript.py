@@ -21,7 +21,8 @@ from pydantic_ai.messages import (
 from pydantic_ai.run import AgentRunResult
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from sessions.errors import CorruptRecord, TurnConfigurationError
+from sessions.errors import CorruptRecord, OutputInvalid, TurnConfigurationError
+from sessions.finite import non_finite
 from sessions.protocol import Usage, total
 from workers.engine.ports import PastTurn, TurnInput, TurnOutput
 from workers.engine.prices import cost_of
@@ -159,6 +160,8 @@ def with_output(turn: TurnOutput, output: Any) -> TurnOutput:
 def _answer(output: Any) -> tuple[str, Any]:
     if isinstance(output, str):
         return output, output
+    if (found := non_finite(output)) is not None:
+        raise OutputInvalid(f"the answer has a number that JSON does not have: {found}")
     try:
         return to_json(output).decode(), to_jsonable_python(output)
     except PydanticSerializationError as error:

@@ -151,7 +151,8 @@ def scripted(responses: Script, paid: list[int], seen: list[list[ModelMessage]])
                 for word in part.content.split(" "):
                     yield word + " "
             elif isinstance(part, ToolCallPart):
-                yield {index: DeltaToolCall(part.tool_name, json.dumps(part.args), tool_call_id=part.tool_call_id)}
+                args = part.args if isinstance(part.args, str) else json.dumps(part.args)
+                yield {index: DeltaToolCall(part.tool_name, args, tool_call_id=part.tool_call_id)}
 
     return FunctionModel(answer, stream_function=stream)
 

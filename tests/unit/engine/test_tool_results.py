@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,9 @@ from pydantic_ai.messages import ModelRequest, ModelResponse, TextPart, ToolRetu
 
 from sessions.errors import ResultTooLarge, ToolError, TurnConfigurationError
 from sessions.protocol import EventType
-from sessions.tools import ToolContext, tool
-from workers.engine.journal import Journal
+from sessions.tools import OutsideResult, ToolContext, tool
+from workers.engine.journalled import Journal
+from workers.engine.ports import Waiting
 
 from .doubles import Rig, call
 
@@ -75,6 +78,78 @@ async def test_a_result_that_is_not_json_ends_the_turn_clearly(rig: Rig, value: 
         with pytest.raises(ToolError, match="'get' returned something that is not JSON"):
             await rig.run(rig.turn(attempt=attempt))
     assert rig.effects == ["get"]
+
+
+@dataclass
+class Mean:
+    mean: float
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (float("nan"), "'get' returned nan, a number that JSON does not have"),
+        ([1.0, float("-inf")], r"'get' returned -inf at \[1\]"),
+        ({"a": Mean(float("inf")), "b": None}, r"'get' returned inf at a\.mean"),
+        ({"\ud83d": float("nan")}, "'get' returned nan at \ufffd"),
+    ],
+    ids=["nan", "list", "dataclass", "key"],
+)
+async def test_a_number_that_json_has_not_ends_the_turn_clearly(rig: Rig, value: Any, said: str) -> None:
+    """As null or an empty text the model would take it for something else."""
+
+    @tool
+    def get() -> Any:
+        return value
+
+    rig.tool(get)
+    rig.script([call("get", "c1")])
+    with pytest.raises(ToolError, match=said):
+        await rig.run()
+    assert rig.outcomes() == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        ("caf\udce9", "caf\ufffd"),
+        ({"\ud83d\ude00": ["\udce9", None]}, {"😀": ["\ufffd", None]}),
+        (Path("/caf\udce9"), "/caf\ufffd"),
+        (ToolReturn(return_value="\udce9", content="\udce9", metadata={"a": "\udce9"}), "\ufffd"),
+    ],
+    ids=["text", "dict", "path", "wrapped"],
+)
+async def test_text_that_no_encoding_takes_is_replaced(rig: Rig, value: Any, seen: Any) -> None:
+    """The names of files have it; the tool has had its effect, and the turn goes on."""
+
+    @tool
+    def get() -> Any:
+        return value
+
+    rig.tool(get)
+    rig.script([call("get", "c1")], [TextPart("Done.")])
+    await rig.run()
+    assert returned(rig).content == seen
+
+
+@pytest.mark.parametrize("error", [ModelRetry, ToolFailed, ToolError, OutsideResult])
+async def test_such_text_in_what_a_tool_raises_is_replaced(rig: Rig, error: Any) -> None:
+    """The call is recorded, and the turn ends or goes on as it would."""
+
+    @tool
+    def get() -> Any:
+        raise error({"file": "caf\udce9"} if error is OutsideResult else "caf\udce9")
+
+    rig.tool(get)
+    rig.script([call("get", "c1")], [TextPart("Done.")])
+    try:
+        await rig.run()
+        said = str(rig.seen[-1][-1].parts[0])
+    except ToolError as failed:
+        said = str(failed)
+    except Waiting as waits:
+        said = str(waits.asks[0].metadata)
+    assert "caf\ufffd" in said
 
 
 async def test_an_exception_of_a_tool_ends_the_turn_and_is_recorded(rig: Rig) -> None:
