@@ -300,7 +300,12 @@ class AskKind(StrEnum):
 
 
 class Ask(BaseModel):
-    """A call of a tool that its turn waits for, as it is stored; `waits_for` may name what is to bring the result."""
+    """A call of a tool that its turn waits for, as it is stored.
+
+    Attributes:
+        place: among the calls that the turn was put to waiting for; the journal, a hash, keeps no order.
+        waits_for: may name what is to bring the result.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -312,6 +317,7 @@ class Ask(BaseModel):
     kind: AskKind
     metadata: dict[str, Any] = Field(default_factory=dict)
     waits_for: str | None = None
+    place: int = 0
 
 
 class Answer(BaseModel):

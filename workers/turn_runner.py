@@ -181,8 +181,9 @@ class TurnRunner:
         return None
 
     async def _park(self, held: HeldTurn, parked: Parked) -> HeldTurn | None:
-        asks = {ask.key: ask.model_dump_json().encode() for ask in parked.asks}
-        data = json.dumps({"calls": [ask.model_dump(mode="json", exclude={"v", "key"}) for ask in parked.asks]})
+        placed = [ask.model_copy(update={"place": place}) for place, ask in enumerate(parked.asks)]
+        asks = {ask.key: ask.model_dump_json().encode() for ask in placed}
+        data = json.dumps({"calls": [ask.model_dump(mode="json", exclude={"v", "key", "place"}) for ask in placed]})
         seq = held.take_seq(1)
         try:
             wake = await persist(held, lambda: self._leases.wait(held.keys, held.begun, asks, seq, data.encode()))

@@ -120,7 +120,7 @@ class CallStore:
                 for field, value in journal.items()
                 if field.startswith(b"ask:")
             ]
-            asks = [Ask.model_validate_json(value) for value in opened]
+            asks = sorted((Ask.model_validate_json(value) for value in opened), key=_made)
         except ValidationError as error:
             raise CorruptRecord(f"a pending call of turn {part} cannot be read: {error}") from error
         answers = {k.decode().removeprefix("answer:") for k in journal if k.startswith(b"answer:")}
@@ -141,8 +141,15 @@ def _answer_field(ask: Ask) -> str:
 
 
 def _chosen(asks: list[Ask], answers: set[str]) -> Ask | None:
-    """The question that is meant: the one that is open, else the latest, for providers use call ids again."""
+    """Of questions in the order in which they were made: the latest that is open, else the latest.
+
+    Providers use call ids again.
+    """
     unanswered = [ask for ask in asks if ask.key not in answers]
-    latest = sorted(asks, key=lambda ask: int(ask.key.partition(":")[0]))
-    found = unanswered or latest
+    found = unanswered or asks
     return found[-1] if found else None
+
+
+def _made(ask: Ask) -> tuple[int, int]:
+    """Sorts calls by when they were made: by the model's request, whose number begins their keys, then by place."""
+    return int(ask.key.partition(":")[0]), ask.place

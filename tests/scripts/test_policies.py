@@ -57,7 +57,7 @@ class Line(Store):
         return int(await self.client.llen(self.keys.history))
 
     async def park(self, begun: Begun, *call_ids: str, kind: AskKind = AskKind.APPROVAL) -> Any:
-        asks = [Ask(key=f"1:{kind}:{i}", call_id=i, tool="t", kind=kind) for i in call_ids]
+        asks = [Ask(key=f"1:{kind}:{c}", call_id=c, tool="t", kind=kind, place=n) for n, c in enumerate(call_ids)]
         stored = {ask.key: ask.model_dump_json().encode() for ask in asks}
         return await self.leases.wait(self.keys, begun, stored, 2, b"{}")
 
@@ -307,6 +307,14 @@ async def test_a_waiting_turn_holds_its_place_and_no_lease(line: Line) -> None:
     deadline = await line.client.zscore(f"{line.keys.base}:waiting", first)
     assert await line.score() == deadline
     assert abs(deadline - begun.now_ms - 600_000) < 60_000
+
+
+async def test_pending_calls_come_in_the_order_in_which_they_were_made(line: Line) -> None:
+    """A hash keeps no order once its values are long, in Redis even less than in Valkey."""
+    first = (await line.send()).part
+    made = [f"c{n}" for n in (7, 3, 9, 1, 8, 2, 6, 0, 5, 4)]
+    assert await line.park(await line.begin(), *made) is None
+    assert [c.call_id for c in await line.calls.pending(line.keys, first)] == made
 
 
 async def test_the_last_answer_lets_it_go_on(line: Line) -> None:
