@@ -53,7 +53,7 @@ bench: $(DEVELOPS)  ## the benchmark table (minutes)
 	$(BIN)/python -m benchmarks
 
 chaos: $(DEVELOPS)  ## the long version of the chaos tests (minutes)
-	SF_PROPERTY_EXAMPLES=500 $(BIN)/python -m pytest tests/chaos tests/properties tests/acceptance -m "" --timeout 900
+	SF_PROPERTY_EXAMPLES=500 SF_CHAOS_SECONDS=240 $(BIN)/python -m pytest tests/chaos tests/properties tests/acceptance -m "" --timeout 900
 
 browser: $(DEVELOPS)  ## the web pages in a real Chromium (Debian: apt-get install chromium)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "there is no Chromium: install the package chromium" >&2; exit 1; }

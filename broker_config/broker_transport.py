@@ -8,6 +8,7 @@ A dropped message loses nothing: the store knows which sessions are due.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any, Final
 
@@ -78,7 +79,16 @@ class _TransportParts:
             # kombu counts KeyError among the errors of a connection; here it is a message without a part that it needs.
             if isinstance(error, self.connection_errors) and not isinstance(error, KeyError):  # type: ignore[attr-defined]
                 raise
+            self._forget(message["properties"].get("delivery_tag"))
             _dropped(error, queue, message)
+
+    def _forget(self, tag: object) -> None:
+        # A channel notes what it hands on, and gives back at its end what nobody acknowledged: a message of which even
+        # that fails would make the worker's end an error, and any other would meet the next worker.
+        for channel in self.channels:  # type: ignore[attr-defined]
+            with contextlib.suppress(KeyError, TypeError):
+                channel.qos.get(tag)
+                channel.basic_reject(tag, requeue=False)
 
 
 def _dropped(error: Exception | None, queue: str, message: object = None) -> None:

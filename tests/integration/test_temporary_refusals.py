@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from broker_config.celery_options import BROKER_PREFIX, queue_key
+from broker_config.celery_options import queue_key
 from sessions.errors import StoreUnavailable
+from tests.support.bad_messages import BAD_MESSAGES, remote_control
 from tests.support.fleet import Fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
@@ -19,39 +17,25 @@ from tests.support.waiting import wait_until
 MakeFleet = Callable[..., Fleet]
 
 
-def _envelope(**changes: object) -> str:
-    """A message as kombu writes it, with parts that are wrong."""
-    body = base64.b64encode(json.dumps([["not a session", "no time"], {}, {}]).encode()).decode()
-    properties = {"delivery_tag": uuid.uuid4().hex, "delivery_info": {}, "body_encoding": "base64"}
-    headers = {"task": "sessionfleet.run_session", "id": uuid.uuid4().hex, "lang": "py"}
-    message = {"body": body, "content-type": "application/json", "content-encoding": "utf-8", "headers": headers}
-    return json.dumps({**message, "properties": properties} | changes)
-
-
-REMOTE_CONTROL = f"{BROKER_PREFIX}/0.sessionfleet.pidbox"
-NO_MESSAGES = [
-    "null", "[]", "{}", "7", '"text"', "not json", b"\xff\xfe", "[" * 100_000,
-    '{"properties": 1}', '{"properties": {}}', '{"__type__": "decimal", "__value__": "x"}',
-    _envelope(), _envelope(body=None), _envelope(body="no base64"), _envelope(headers=None), _envelope(headers=[1]),
-    _envelope(headers={"task": "unknown.task", "id": "1"}), _envelope(**{"content-type": "application/x-pickle"}),
-]  # fmt: skip
-
-
 def test_messages_that_are_none_end_no_worker(new_fleet: MakeFleet) -> None:
     """Another program writes to the queue: each such message is dropped and logged, and turns go on."""
     fleet = new_fleet()
     worker = fleet.start("w1")
     fleet.ready()
+    control = remote_control(fleet.settings)
     with fleet.server.client() as client:
-        wait_until(lambda: client.publish(REMOTE_CONTROL, "null"), description="the worker listens to remote control")
-        for message in NO_MESSAGES:
-            client.publish(REMOTE_CONTROL, message)
+        wait_until(lambda: client.publish(control, "null"), description="the worker listens to remote control")
+        for message in BAD_MESSAGES:
+            client.publish(control, message)
         for queue in ("turns", "turns.rescue"):
-            for message in NO_MESSAGES:
+            for message in BAD_MESSAGES:
                 client.lpush(queue_key(queue), message)
         wait_until(lambda: client.llen(queue_key("turns")) == 0, description="the worker has taken them", timeout=40)
     assert fleet.session().Agent("A").submit("SAY still here").result(timeout=40) == "still here"
     assert worker.alive
+    worker.terminate()
+    assert worker.process is not None
+    assert worker.process.returncode == 0, "none is kept, to be given back to the queue at the end"
     assert "broker_message_dropped" in worker.log
     assert "Unrecoverable" not in worker.log
     assert "Connection to broker lost" not in worker.log
