@@ -95,7 +95,7 @@ def test_a_key_is_revoked_by_its_id() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [("--user", "ann", "--act-for-users"), ("--expires", "soon"), ("--expires", "0d"), ("--expires", "999999999w"),
-     ("--tenant", "a:b"), ("--tenant", ""), ("--user", ""), ("--name", "a\nb"), ("--name", "x" * 101)],
+     ("--tenant", "a b"), ("--tenant", ""), ("--user", ""), ("--name", "a\nb"), ("--name", "x" * 101)],
 )  # fmt: skip
 def test_what_makes_no_key_is_an_error(arguments: tuple[str, ...]) -> None:
     """And nothing is stored."""
