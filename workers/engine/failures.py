@@ -93,14 +93,15 @@ def classify(error: Exception) -> Exception:
 
 
 def _of_provider(error: ModelAPIError) -> Exception:
-    if _may_pass(error):
+    if _may_pass(error) and not is_too_long(error):
         return PassingModelError(provider_said(error), error.retry_after)
     status = error.status_code if isinstance(error, ModelHTTPError) else None
     kind = _kind_of_refusal(error)
     hint = "" if kind is ModelError else f" {kind.__doc__}"
     if kind is ContextTooLong:
         hint += " SESSIONFLEET_HISTORY_WINDOW and SESSIONFLEET_HISTORY_WINDOW_BYTES say how much history is sent."
-    return kind(f"the model's provider refused the request: {provider_said(error)}.{hint}", status=status)
+    said = provider_said(error).rstrip(".")
+    return kind(f"the model's provider refused the request: {said}.{hint}", status=status)
 
 
 def _kind_of_refusal(error: ModelAPIError) -> type[ModelError]:
@@ -138,7 +139,9 @@ def _of_fallback(group: FallbackExceptionGroup) -> Exception:
     found = [classify(error) for error in group.exceptions]
     passing = [error for error in found if isinstance(error, PassingModelError)]
     if not passing:
-        return ModelError("; ".join(map(str, found)))
+        kinds = {type(error) for error in found if isinstance(error, ModelError)}
+        kind = kinds.pop() if len(kinds) == 1 else ModelError
+        return kind("; ".join(dict.fromkeys(map(str, found))))
     pauses = [error.retry_after for error in passing if error.retry_after is not None]
     return PassingModelError("; ".join(map(str, found)), min(pauses, default=None))
 

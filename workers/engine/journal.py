@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from pydantic_ai import RunContext
 from pydantic_ai.durable_exec import record_durable_unit
-from pydantic_ai.exceptions import ModelAPIError
+from pydantic_ai.exceptions import FallbackExceptionGroup, ModelAPIError
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -81,7 +81,7 @@ class JournalModel(WrapperModel):
             scope.check_held()
             try:
                 response = await self.wrapped.request(sent, model_settings, model_request_parameters)
-            except ModelAPIError as error:
+            except (ModelAPIError, FallbackExceptionGroup) as error:
                 sent = step.shorter(sent, error)
             else:
                 return await step.record(response)
@@ -113,7 +113,7 @@ class JournalModel(WrapperModel):
                 try:
                     live = self.wrapped.request_stream(sent, model_settings, model_request_parameters, run_context)
                     stream = await opened.enter_async_context(live)
-                except ModelAPIError as error:
+                except (ModelAPIError, FallbackExceptionGroup) as error:
                     sent = step.shorter(sent, error)
                 else:
                     break
@@ -173,18 +173,20 @@ class _ModelStep:
     def fitting(self, messages: list[ModelMessage]) -> list[ModelMessage]:
         """The messages, as short as an earlier request of this run had to be."""
         for _ in range(self._scope.shortened):
-            messages = shortened(messages) or messages
+            messages = shortened(messages, self._scope.turn.turn_id) or messages
         return messages
 
-    def shorter(self, messages: list[ModelMessage], error: ModelAPIError) -> list[ModelMessage]:
+    def shorter(
+        self, messages: list[ModelMessage], error: ModelAPIError | FallbackExceptionGroup
+    ) -> list[ModelMessage]:
         """The messages for another try at once, where the model's context was too small for these.
 
         The response is journalled under the fingerprint of the whole request: a replay needs no second refusal.
 
         Raises:
-            ModelAPIError: the error, which was another one, or nothing can be left out.
+            ModelAPIError, FallbackExceptionGroup: the error, which was another one, or nothing can be left out.
         """
-        less = shortened(messages) if is_too_long(error) else None
+        less = shortened(messages, self._scope.turn.turn_id) if is_too_long(error) else None
         if less is None:
             raise error
         self._scope.shortened += 1

@@ -27,6 +27,8 @@ from sessions.protocol import Usage, total
 from workers.engine.ports import PastTurn, TurnInput, TurnOutput
 from workers.engine.prices import cost_of
 
+QUOTED: Final = "[The user to "
+"""What the quoted turns of the session's other agents begin with."""
 _NOTES: Final = {
     "cancelled": "the user stopped it",
     "dead_lettered": "its worker was lost several times",
@@ -88,7 +90,7 @@ def _quoted(agent: str, messages: Sequence[ModelMessage]) -> ModelRequest:
     for message in messages:
         for part in message.parts:
             if isinstance(part, UserPromptPart):
-                lines.append(f"[The user to {agent}] {_prompt_text(part)}")
+                lines.append(f"{QUOTED}{agent}] {_prompt_text(part)}")
             elif isinstance(part, TextPart) and part.content.strip():
                 lines.append(f"[{agent}] {part.content}")
     return ModelRequest(parts=[UserPromptPart("\n".join(lines))])

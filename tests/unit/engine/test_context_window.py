@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,12 +18,14 @@ from pydantic_ai.messages import (
     ToolReturnPart,
     UserPromptPart,
 )
+from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from sessions.errors import ContextTooLong
 from sessions.tools import tool
 from tests.unit.engine.doubles import Crash, Rig, call
 from workers.engine.context_window import is_too_long, shortened
+from workers.engine.ports import PastTurn
 
 LIMIT = 4_000
 
@@ -108,6 +110,52 @@ async def test_a_turn_that_does_not_fit_by_itself_fails_with_what_to_do(rig: Rig
         await rig.run(rig.turn("hello " * LIMIT, model="small", history=[past(1)]))
 
 
+async def test_turns_of_another_agent_can_be_left_out(rig: Rig) -> None:
+    """They are quoted, and merged with one another and with the new message; they are not the turn itself."""
+    small = Small()
+    rig.registry.add_model("small", small.model())
+    said: list[ModelMessage] = [
+        ModelRequest(parts=[UserPromptPart("q" * 300)]),
+        ModelResponse(parts=[TextPart("a" * 300)]),
+    ]
+    past_turns = [PastTurn("Other", ModelMessagesTypeAdapter.dump_json(said))] * 20
+    output = await rig.run(replace(rig.turn("hello", model="small"), history=past_turns))
+    assert output.text == "ok"
+    assert small.taken[-1][-1].parts[-1].content == "hello"  # type: ignore[union-attr]
+
+
+async def test_a_request_to_a_fallback_chain_is_shortened_too(rig: Rig) -> None:
+    """Where each model of it refuses the request."""
+    rig.registry.add_model("chain", FallbackModel(Small().model(), Small().model()))
+    assert (await rig.run(rig.turn("hello", model="chain", history=[past(n) for n in range(20)]))).text == "ok"
+    rig.store.clear()
+    with pytest.raises(ContextTooLong):
+        await rig.run(rig.turn("hello " * LIMIT, model="chain"))
+
+
+def steered(run_id: str | None = None) -> list[ModelMessage]:
+    """A turn that a message joined beside what a tool returned."""
+    return [
+        ModelRequest(parts=[UserPromptPart("x" * 2_000)], run_id=run_id),
+        ModelResponse(parts=[ToolCallPart("look", {}, tool_call_id="c1")], run_id=run_id),
+        ModelRequest(
+            parts=[ToolReturnPart("look", "seen", tool_call_id="c1"), UserPromptPart("quickly")], run_id=run_id
+        ),
+    ]
+
+
+def test_a_steered_turn_is_left_out_whole() -> None:
+    """A cut where the message joined would leave a return without its call, which every provider refuses for ever."""
+    hello = ModelRequest(parts=[UserPromptPart("hello")])
+    assert shortened([*steered(), ModelResponse(parts=[TextPart("ok")]), hello]) == [hello]
+
+
+def test_the_open_turn_is_not_cut_where_it_was_steered() -> None:
+    """Its question would be gone."""
+    later = ModelRequest(parts=[UserPromptPart("and this")], run_id="t")
+    assert shortened([*steered("t"), ModelResponse(parts=[TextPart("ok")], run_id="t"), later], "t") is None
+
+
 @tool(retry="safe")
 def look() -> str:
     """Look."""
@@ -128,16 +176,29 @@ def test_a_system_prompt_is_not_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "too_long"),
+    ("status", "said", "too_long"),
     [
-        ("This model's maximum context length is 4096 tokens. However, you requested 5000 tokens", True),
-        ("prompt is too long: 210000 tokens > 200000 maximum", True),
-        ("The input token count (40000) exceeds the maximum number of tokens allowed (32768).", True),
-        ("Requested tokens (5000) exceed context window of 4096", True),
-        ("Invalid value for 'temperature'", False),
+        (400, "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens", True),
+        (400, "prompt is too long: 210000 tokens > 200000 maximum", True),
+        (400, "The input token count (40000) exceeds the maximum number of tokens allowed (32768).", True),
+        (400, "Requested tokens (5000) exceed context window of 4096", True),
+        (400, "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000", True),
+        (422, "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens", True),
+        (400, "This model's maximum prompt length is 131072 but the request contains 537812 tokens.", True),
+        (400, "Invalid request: Your request exceeded model token limit: 8192", True),
+        (400, "Prompt exceeds max length", True),
+        (400, "Range of input length should be [1, 30720]", True),
+        (400, "Invalid 'messages': array too long. Expected an array with maximum length 2048", True),
+        (413, "<html><head><title>413 Request Entity Too Large</title></head></html>", True),
+        (413, "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 10000", True),
+        (429, "Request too large for m on tokens per min (TPM): Limit 30000, Requested 40200.", True),
+        (429, "Rate limit reached for m on tokens per min (TPM): Limit 30000, Used 29000, Requested 2000.", False),
+        (400, "Invalid value for 'temperature'", False),
+        (400, "max_tokens is too large: 100000. This model supports at most 16384 completion tokens.", False),
+        (400, "max_tokens: 100000 > 8192, which is the maximum allowed number of output tokens for m", False),
+        (400, "Invalid 'tools[0].description': string too long. Expected a string with maximum length 1024", False),
     ],
 )
-def test_what_servers_say_of_a_context_is_understood(said: str, too_long: bool) -> None:
+def test_what_servers_say_of_a_context_is_understood(status: int, said: str, too_long: bool) -> None:
     """Also of servers that speak OpenAI's protocol with codes of their own."""
-    error = ModelHTTPError(400, "m", body=json.loads(json.dumps({"message": said})))
-    assert is_too_long(error) is too_long
+    assert is_too_long(ModelHTTPError(status, "m", body={"message": said})) is too_long
