@@ -35,6 +35,7 @@ from sessions.gateway.routes import (
 )
 from sessions.gateway.routes import sessions as sessions_routes
 from sessions.gateway.segments import DecodedPath
+from sessions.gateway.single_headers import SingleHeaders
 from sessions.gateway.strict_json import Json
 from sessions.version import package_version
 
@@ -124,5 +125,6 @@ def _guard(
             expose_headers=["Location", "Retry-After", "Preference-Applied", HEADER],
         )
     app.add_middleware(TrustedHosts, hosts=hosts)
+    app.add_middleware(SingleHeaders)
     app.add_middleware(AccessLog)
     app.add_middleware(RequestId)

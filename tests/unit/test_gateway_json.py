@@ -33,6 +33,13 @@ def test_what_is_no_json_is_refused(raw: str) -> None:
         parse_json(raw.encode())
 
 
+@pytest.mark.parametrize("raw", ['{"a":1,"a":1}', '{"b":[{"a":1,"c":2,"a":3}]}', '{"a":1,"\\u0061":2}'])
+def test_an_object_with_a_key_twice_is_refused(raw: str) -> None:
+    """Readers do not agree on which value counts; the error names the key."""
+    with pytest.raises(json.JSONDecodeError, match="'a' stands twice"):
+        parse_json(raw.encode())
+
+
 @pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"a":', "}")])
 def test_values_are_as_deep_as_they_can_be_written(opens: str, closes: str) -> None:
     """One level more is refused; many lists side by side are not."""

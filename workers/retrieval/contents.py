@@ -13,11 +13,11 @@ from sessions.sealing import KeyRing
 from sessions.store.scripts import translated
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.reader import read_document
+from workers.retrieval.fair_places import FairPlaces
 from workers.retrieval.fetching import FetchLimits, fetch_url
 from workers.retrieval.operating import Operating
 from workers.retrieval.ports import Document
 
-_READ_AT_ONCE: Final = 2
 _TELL_PAGES: Final = 0.3
 
 
@@ -57,7 +57,7 @@ class Contents:
         self._settings = settings
         self._store = store
         self._ring = ring
-        self._reading = asyncio.Semaphore(_READ_AT_ONCE)
+        self._reading = FairPlaces()
 
     async def of(self, op: Operating, request: AddKnowledge) -> Content:
         """The document that a request means.
@@ -98,7 +98,7 @@ class Contents:
         pages = _Pages()
         telling = asyncio.create_task(pages.tell(op))
         try:
-            async with self._reading:
+            async with self._reading.place(op.keys.tenant):
                 return await read_document(
                     content.data,
                     name=content.name,

@@ -9,6 +9,7 @@ from typing import Final
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.nesting import flatten
 from workers.retrieval.documents.outline import Outline
 from workers.retrieval.documents.plain import clean, flow, named_charset, one_line
 from workers.retrieval.ports import Document
@@ -29,7 +30,7 @@ _LONE_MARK: Final = re.compile(r"^-\n+(?!-)", re.MULTILINE)
 
 def read_html(text: str, limits: DocumentLimits) -> Document:
     """A section for each heading, below the page's title."""
-    tree = LexborHTMLParser(text)
+    tree = LexborHTMLParser(flatten(text))
     title = tree.css_first("head > title")
     outline = Outline(limits, title=one_line(title.text())[:200] if title else None)
     if tree.body is not None:
@@ -38,7 +39,7 @@ def read_html(text: str, limits: DocumentLimits) -> Document:
 
 
 class _Page:
-    """Walks a page's tree once, without recursion: pages may be nested ten thousand deep."""
+    """Walks a page's tree once, without recursion."""
 
     def __init__(self, outline: Outline) -> None:
         self._outline = outline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Final
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -11,6 +12,9 @@ from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import Outline
 from workers.retrieval.documents.plain import clean, one_line
 from workers.retrieval.ports import Document
+
+# A longer one becomes text anyway, unless it is mostly links; reading its brackets takes seconds for a megabyte.
+_LONGEST_SOURCE: Final = 2_000
 
 
 def read_markdown(text: str, limits: DocumentLimits) -> Document:
@@ -32,6 +36,8 @@ def read_markdown(text: str, limits: DocumentLimits) -> Document:
 
 
 def _heading(parser: MarkdownIt, inline: Token) -> str:
-    """A heading without its markup, as a reader sees it."""
+    """A heading without its markup, as a reader sees it; a very long one as it was written."""
+    if len(inline.content) > _LONGEST_SOURCE:
+        return inline.content
     (parsed,) = parser.parseInline(inline.content)
     return one_line("".join(token.content for token in parsed.children or () if token.type in ("text", "code_inline")))
