@@ -32,7 +32,12 @@ def environment(url: str, **more: str) -> dict[str, str]:
 
 def statuses(fleet: Fleet, session_id: str) -> list[str]:
     session = Session(session_id, settings=fleet.settings)
-    parts = session.client.portal.call(session.client.turns.listed(session.keys))
+
+    async def listed() -> list[str]:
+        await session.client.open()  # this may be the first test that uses this process's client
+        return await session.client.turns.listed(session.keys)
+
+    parts = session.client.portal.call(listed())
     return [session.turn(session.keys.public_id(part)).status for part in parts]
 
 
