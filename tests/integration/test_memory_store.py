@@ -180,7 +180,7 @@ def test_what_cannot_be_remembered_is_refused(open_session: Any) -> None:
     refused: list[tuple[str, Any]] = [
         ("not empty", lambda: session.add_memory("  ")),
         ("not empty", lambda: session.add_memory(b"bytes")),
-        ("not empty", lambda: session.add_memory("\ud800")),
+        ("surrogate pair", lambda: session.add_memory("\ud800")),
         ("limit is 32768", lambda: session.add_memory("x" * 40_000)),
         ("'short' or 'long'", lambda: session.add_memory("x", "all")),
         ("is not JSON", lambda: session.add_memory("x", metadata={"at": datetime.now(UTC)})),
