@@ -33,9 +33,13 @@ def charged(fleet: Fleet, turn: Turn) -> Iterator[str]:
 def test_nobody_is_asked_twice_though_workers_are_killed_again_and_again(new_fleet: Callable[..., Fleet]) -> None:
     """kill -9 of worker after worker: every turn ends with all its answers, and no effect happens twice."""
     fleet = new_fleet(SESSIONFLEET_LEASE="1", SESSIONFLEET_MAX_ATTEMPTS="50")
-    for name in ("w0", "w1"):
+    for name in (
+        "w0",
+        "w1",
+        *(f"next{kill}" for kill in range(KILLS)),
+    ):  # before the work, which must outlast the kills
         fleet.start(name)
-    fleet.ready()
+    fleet.ready(timeout=90)
     worker = Agent("Worker", tools=["charge"])
     helper = Agent("Helper", tools=["charge", Agent("Deep", tools=["charge"])])
     turns = []
@@ -44,9 +48,7 @@ def test_nobody_is_asked_twice_though_workers_are_killed_again_and_again(new_fle
         deep = asking("Deep", f"SLEEP 1\n{charge[2]}")
         message = ["TOGETHER", asking("Worker", "SLEEP 1", charge[0]), asking("Helper", "SLEEP 1", charge[1], deep)]
         turns.append(fleet.session().Agent("A", tools=[worker, helper]).submit("\n".join(message), timeout=120))
-    for kill in range(KILLS):
-        fleet.start(f"next{kill}")
-        fleet.ready()
+    for _ in range(KILLS):
         seen = len(fleet.ledger("model_started"))
         busy = fleet.noted("model_started", seen + 1, timeout=60)[-1]["pid"]
         fleet.worker_of_pid(busy).kill()

@@ -9,12 +9,13 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Final
 
-from pydantic_ai.messages import AgentStreamEvent, FinalResultEvent, PartDeltaEvent, PartEndEvent, PartStartEvent
+from pydantic_ai.messages import AgentStreamEvent, FinalResultEvent, PartDeltaEvent, PartStartEvent
 
 from workers.engine.ports import PassingModelError
 
-# What comes while a model streams. Tools have events, too, and may take as long as they like.
-_OF_A_MODEL: Final = (PartStartEvent, PartDeltaEvent, PartEndEvent, FinalResultEvent)
+# What comes while a model streams. Tools have events, too, and may take as long as they like. After the end of the last
+# part the response is whole, and its step is written: an outage of the store is not the model's silence.
+_OF_A_MODEL: Final = (PartStartEvent, PartDeltaEvent, FinalResultEvent)
 
 
 async def within(events: AsyncIterable[AgentStreamEvent], seconds: float) -> AsyncIterator[AgentStreamEvent]:
