@@ -22,6 +22,7 @@ from sessions import errors
 from tests.support.documents import make_docx, make_encrypted_pdf, make_pdf
 from tests.support.waiting import await_until
 from workers.retrieval.documents import reading
+from workers.retrieval.documents.kinds import Kind
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.reader import read_document
 
@@ -121,7 +122,7 @@ async def test_a_bad_document_has_a_clear_error(
         ("a.docx", make_docx(["x"]), replace(LIMITS, entries=5), "more than 5"),
         ("a.docx", make_docx(["x"]), replace(LIMITS, unpacked_bytes=1000), "unpacks to more"),
         ("a.json", b"[" + b"[]," * 2_000_000 + b"1]", replace(LIMITS, memory_bytes=128 << 20), "128 MiB of memory"),
-        ("a.html", b"<html>" + b"<div>" * 200_000, replace(LIMITS, seconds=1), "1 s"),
+        ("a.csv", b"a,b\n" + b"1,2\n" * 2_000_000, replace(LIMITS, seconds=0.5), "0.5 s of the processor"),
     ],
 )
 async def test_a_limit_ends_in_a_clear_error(name: str, data: bytes, limits: DocumentLimits, says: str) -> None:
@@ -129,6 +130,16 @@ async def test_a_limit_ends_in_a_clear_error(name: str, data: bytes, limits: Doc
     with pytest.raises(errors.DocumentTooLarge, match=says) as caught:
         await read_document(data, name=name, limits=limits)
     assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "seconds"),
+    [(Kind.MARKDOWN, 200_000, 15), (Kind.HTML, 200_000, 15), (Kind.PDF, 200_000, 70), (Kind.CSV, 32 << 20, 300)],
+)
+def test_the_processor_is_given_by_a_documents_size(kind: Kind, size: int, seconds: float) -> None:
+    """A small file that drives its parser mad ends soon; a large one has its time, however busy the machine is."""
+    assert LIMITS.cpu_seconds(kind, size) <= seconds
+    assert LIMITS.cpu_seconds(kind, 64 << 20) == LIMITS.seconds
 
 
 async def test_an_archive_that_lies_about_its_sizes_is_not_unpacked_beyond_them() -> None:

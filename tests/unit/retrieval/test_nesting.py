@@ -32,6 +32,31 @@ def test_what_is_nested_too_deep_keeps_its_words(name: str, closed: bool) -> Non
     assert words(page).split() == ["before", "within", "after"]
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<p title='a>b' " + " ".join(f"a{n}=1" for n in range(60_000)) + ">seen",
+        "<p " + "".join(f"/a{n}" for n in range(60_000)) + ">seen",
+        "<p " + "".join(f"a{n}=''" for n in range(60_000)) + ">seen",
+        "".join(f"<body a{n}=1>" for n in range(30_000)) + "seen",
+    ],
+    ids=["spaces", "slashes", "quotes", "bodies"],
+)
+def test_an_element_full_of_attributes_keeps_its_words(page: str) -> None:
+    """A parser compares each attribute with all before it: a megabyte of them took a minute."""
+    assert len(flatten(page)) < 1_000
+    assert words(page) == "seen"
+
+
+def test_quoted_signs_end_no_element() -> None:
+    """Usual attributes stay, whatever is in them."""
+    page = (
+        "<p title='a > b' hidden>not seen</p><p don't=\"x>y\">seen</p><div hidden title=\"" + "x y " * 90 + '">no</div>'
+    )
+    assert flatten(page) == page
+    assert words(page) == "seen"
+
+
 def test_comments_and_scripts_are_no_elements() -> None:
     """What looks like a tag in them opens nothing."""
     page = "<!-- " + "<div>" * 1000 + " --><script>" + "<div>" * 1000 + "</script><p>seen</p>"

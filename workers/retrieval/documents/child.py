@@ -13,6 +13,7 @@ or gets a MemoryError, and no other document is worse for it.
 from __future__ import annotations
 
 import json
+import math
 import resource
 import signal
 import sys
@@ -47,7 +48,7 @@ def _take_workers_without_engine() -> None:
 
 def _limit(seconds: float, memory_bytes: int) -> None:
     for kind, value in (
-        (resource.RLIMIT_CPU, int(seconds) + 1),
+        (resource.RLIMIT_CPU, math.ceil(seconds)),
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.retrieval.documents.kinds import Kind
+
 _MIB = 1024 * 1024
 
 
@@ -21,7 +23,8 @@ class DocumentLimits:
         depth: of JSON.
         inline_bytes: up to which plain kinds are read in this process instead of a child; a mebibyte of JSON can
             become fifty of Python objects, and takes the event loop as long as it takes.
-        seconds: that a child may take, by the clock and of the processor.
+        seconds: of the processor that a child may use, whatever the document's size; `cpu_seconds` says how many of
+            these a document gets. The clock is not asked: on a busy machine it would refuse good documents.
         memory_bytes: that a child may map.
     """
 
@@ -35,3 +38,12 @@ class DocumentLimits:
     inline_bytes: int = 64 * 1024
     seconds: float = 300.0
     memory_bytes: int = 1024 * _MIB
+
+    def cpu_seconds(self, kind: Kind, size: int) -> float:
+        """What a document of this kind and size in bytes may use of the processor.
+
+        At least five times what the slowest sound documents need, so that a small file which drives its parser mad ends
+        soon. PDF and DOCX are packed, and read by far slower parsers than texts.
+        """
+        start, each = (60.0, 30.0) if kind in (Kind.PDF, Kind.DOCX) else (10.0, 15.0)
+        return min(self.seconds, start + each * size / _MIB)

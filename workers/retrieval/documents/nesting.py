@@ -1,8 +1,9 @@
-"""Bounds how deeply HTML is nested before it is parsed.
+"""Bounds what makes an HTML parser quadratic, before the page is parsed: deep nesting, and elements full of attributes.
 
-An HTML parser looks through all open elements for each `<div>`, `<li>` or unmatched end tag, so its time grows with
-length times depth: 400 kB of `<div>` took 20 s. Browsers stop nesting at 512 and go on side by side; so does this.
-The text is the same, only elements that no reader could tell apart are gone.
+A parser looks through all open elements for each `<div>`, `<li>` or unmatched end tag, so its time grows with length
+times depth: 400 kB of `<div>` took 20 s. Browsers stop nesting at 512 and go on side by side; so does this. The text
+is the same, only elements that no reader could tell apart are gone. A parser also looks through an element's
+attributes for each one more.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ from typing import Final
 DEEPEST: Final = 512
 """Elements that may be open at once, as in browsers."""
 
+# What can stand between two attributes; an element with more of it keeps none of them.
+_BETWEEN: Final = " \t\n\r\f/=\"'"
+_MOST_BETWEEN: Final = 1_000
+_MOST_PAGES: Final = 20  # `<body>` and `<html>` in the middle of a page add their attributes to the first one
+
 # Comments, and elements whose content is not markup, are skipped whole; an open one goes on to the end of the page.
 _TAG: Final = re.compile(
     r"<!--.*?(?:-->|\Z)"
     r"|<(?P<raw>script|style|textarea|title|xmp|noembed|noframes)\b.*?(?:</(?P=raw)\b|\Z)"
-    r"|<(?P<end>/?)(?P<name>[a-z][^\s/>]*)[^>]*>?",
+    r"|<(?P<end>/?)(?P<name>[a-z][^\s/>]*+)(?:[^>=]++|=\s*+(?:\"[^\"]*\"|'[^']*')|=)*+>?",
     re.IGNORECASE | re.DOTALL,
 )
 _VOID: Final = frozenset({
@@ -38,49 +44,64 @@ _INLINE: Final = frozenset({
     "u", "var",
 })  # fmt: skip
 _DRAWINGS: Final = ("svg", "math")
+_PAGE: Final = frozenset({"html", "body"})
+_LEAVE_NO_LINE: Final = _INLINE | _PAGE
 
 
 def flatten(text: str) -> str:
     """The page with elements beyond `DEEPEST` left out and their contents kept; unchanged if there are none."""
-    if text.count("<") <= DEEPEST:
-        return text
-    left_out = list(_beyond(text))
-    if not left_out:
-        return text
     parts: list[str] = []
     end = 0
-    for tag, instead in left_out:
+    for tag, instead in _replaced(text):
         parts += (text[end : tag.start()], instead)
         end = tag.end()
     return "".join((*parts, text[end:]))
 
 
-def _beyond(text: str) -> Iterator[tuple[re.Match[str], str]]:  # noqa: C901 - one pass, a case for each kind of tag
-    """The tags of elements that are too deep, each with what takes its place."""
-    still_open: list[tuple[str, bool]] = []
-    names: Counter[str] = Counter()
-    kept = 0
+def _replaced(text: str) -> Iterator[tuple[re.Match[str], str]]:
+    """The tags that do not stay as they are, each with what takes its place."""
+    page = _Open()
+    pages = 0
     for tag in _TAG.finditer(text):
         name = (tag["name"] or "").lower()
-        if not name or name in _VOID or name in _CLOSED_BY_THE_NEXT:
+        if not name:
             continue
-        if not tag["end"]:
-            if tag[0].endswith("/>") and any(names[drawing] for drawing in _DRAWINGS):
-                continue  # only in drawings is this an element without content
-            keeps = kept < DEEPEST
-            still_open.append((name, keeps))
-            names[name] += 1
-            kept += keeps
-            if not keeps:
-                yield tag, "" if name in _INLINE else "<br>"
-        elif names[name]:
-            while True:
-                closed, keeps = still_open.pop()
-                names[closed] -= 1
-                kept -= keeps
-                if closed == name:
-                    break
-            if not keeps:
-                yield tag, "" if name in _INLINE else "<br>"
-        elif kept >= DEEPEST:
-            yield tag, ""  # it closes nothing; the parser would look through all that is open to find out
+        pages += name in _PAGE
+        if name in _VOID or name in _CLOSED_BY_THE_NEXT:
+            keeps = name not in _PAGE or pages <= _MOST_PAGES
+        else:
+            keeps = page.closes(name) if tag["end"] else page.opens(name, alone=tag[0].endswith("/>"))
+        if not keeps:
+            yield tag, "" if name in _LEAVE_NO_LINE else "<br>"
+        elif len(tag[0]) > _MOST_BETWEEN and sum(map(tag[0].count, _BETWEEN)) > _MOST_BETWEEN:
+            yield tag, f"<{tag['end']}{name}>"
+
+
+class _Open:
+    """The elements that are open, and which of them are kept."""
+
+    def __init__(self) -> None:
+        self._stack: list[tuple[str, bool]] = []
+        self._names: Counter[str] = Counter()
+        self._kept = 0
+
+    def opens(self, name: str, *, alone: bool) -> bool:
+        """Whether an element that begins here is kept."""
+        if alone and any(self._names[drawing] for drawing in _DRAWINGS):
+            return True  # `<path/>` has no content; elsewhere than in drawings the slash means nothing
+        keeps = self._kept < DEEPEST
+        self._stack.append((name, keeps))
+        self._names[name] += 1
+        self._kept += keeps
+        return keeps
+
+    def closes(self, name: str) -> bool:
+        """Whether an end tag is kept: that of a kept element, or one that closes nothing and costs little."""
+        if not self._names[name]:
+            return self._kept < DEEPEST  # else the parser would look through all that is open to find out
+        while True:
+            closed, keeps = self._stack.pop()
+            self._names[closed] -= 1
+            self._kept -= keeps
+            if closed == name:
+                return keeps

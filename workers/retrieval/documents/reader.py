@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -67,7 +68,8 @@ async def _read(
     charset = named_charset(content_type)
     if kind in PARSED_APART or len(data) > limits.inline_bytes:
         return await read_in_child(kind, data, limits, charset=charset, on_page=on_page)
-    return parse(kind, data, limits, charset=charset, on_page=on_page)
+    # In a thread: even 64 kB of Markdown can take half a second, in which the leases of other work must be kept.
+    return await asyncio.to_thread(parse, kind, data, limits, charset=charset, on_page=on_page)
 
 
 def _nobody(number: int, of: int) -> None:

@@ -10,7 +10,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,9 @@ _CHILD: Final = Path(__file__).with_name("child.py")
 # A child gets no secrets: what reads a stranger's file needs none.
 _ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _MIB: Final = 1024 * 1024
+# The processor's time is the child's own limit. The clock only ends a child that waits for something, which none does;
+# it must be patient with one that gets a tenth of a busy machine.
+_STUCK: Final = 20
 _KILLED: Final = {signal.SIGXCPU, signal.SIGKILL}
 
 
@@ -36,9 +39,10 @@ async def read_in_child(
         Refusal: the document cannot be read, or the child went beyond its limits.
         MissingExtra: the library for this kind is not installed.
     """
+    limits = replace(limits, seconds=limits.cpu_seconds(kind, len(data)))
     process = await _start(kind, limits, charset)
     try:
-        async with asyncio.timeout(limits.seconds):
+        async with asyncio.timeout(_STUCK * (1 + limits.seconds)):
             await _send(process, data)
             if (document := await _receive(process, on_page)) is not None:
                 return document
@@ -115,5 +119,6 @@ def _fallen(code: int, limits: DocumentLimits) -> Refusal:
 
 
 def _beyond(limits: DocumentLimits) -> Refusal:
-    problem = f"takes more than {limits.seconds:g} s or {limits.memory_bytes // _MIB:,} MiB to read; split it"
+    memory = f"{limits.memory_bytes // _MIB:,} MiB"
+    problem = f"takes more than {limits.seconds:.3g} s of the processor or {memory} to read; simplify or split it"
     return Refusal(Reason.TOO_LARGE, problem)
