@@ -28,11 +28,13 @@ async def within(events: AsyncIterable[AgentStreamEvent], seconds: float) -> Asy
     limit: float | None = None
     while True:
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit) as silence:
                 event = await anext(coming)
         except StopAsyncIteration:
             return
         except TimeoutError:
+            if not silence.expired():  # a limit of the model's client, of a tool or of a hook ran out
+                raise
             raise PassingModelError(
                 f"the model's stream was silent for {seconds:g} s (SESSIONFLEET_TOKEN_TIMEOUT)"
             ) from None

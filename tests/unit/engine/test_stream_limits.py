@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 from pydantic_ai.exceptions import ModelAPIError, UnexpectedModelBehavior
-from pydantic_ai.messages import ModelMessage, TextPart
+from pydantic_ai.messages import AgentStreamEvent, ModelMessage, PartStartEvent, TextPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from sessions.tools import tool
 from workers.engine import PassingModelError
 from workers.engine.failures import classify
 from workers.engine.models import ModelResolver
+from workers.engine.stream_limits import within
 
 from .doubles import Rig, call
 
@@ -52,6 +53,19 @@ async def test_a_tool_may_take_longer_than_a_token(rig: Rig) -> None:
     rig.script([call("work", "c1")], [TextPart("Done.")])
     output = await rig.run(rig.turn(stream=True), first_token_timeout=0.2, token_timeout=0.2)
     assert output.text.strip() == "Done."
+
+
+async def test_another_timeout_is_not_called_silence() -> None:
+    """A model, a toolset or a hook may have a time limit of its own: its error goes on as it is, at once."""
+
+    async def events() -> AsyncIterator[AgentStreamEvent]:
+        yield PartStartEvent(index=0, part=TextPart("one "))
+        raise TimeoutError("the provider's own limit")
+
+    async with asyncio.timeout(30):
+        with pytest.raises(TimeoutError, match="the provider's own limit"):
+            async for _ in within(events(), 3600):
+                pass
 
 
 @pytest.mark.parametrize("name", ["openai-chat:m", "openai:m", "anthropic:m"])
