@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Final
 
@@ -66,15 +67,26 @@ class Commands:
 
     def open_turns(self) -> list[Turn]:
         """The session's turns that have not ended, oldest first."""
-        session = self._session
-        session.client.portal.call(session.client.open())
-        parts = session.client.portal.call(session.client.turns.listed(session.keys))[-_LOOKED_AT:]
-        turns = [Turn(session.client, session.keys, part) for part in parts]
-        return [turn for turn in turns if not _status(turn).final]
+        return [turn for turn, _ in self._session.client.portal.call(self._open())]
 
     def waiting(self) -> list[Turn]:
         """Those that wait for an answer."""
-        return [turn for turn in self.open_turns() if _status(turn) is TurnStatus.WAITING]
+        found = self._session.client.portal.call(self._open())
+        return [turn for turn, status in found if status is TurnStatus.WAITING]
+
+    async def _open(self) -> list[tuple[Turn, TurnStatus]]:
+        client, keys = self._session.client, self._session.keys
+        await client.open()
+        parts = (await client.turns.listed(keys))[-_LOOKED_AT:]
+        statuses = await asyncio.gather(*(self._status(part) for part in parts))
+        found = zip(parts, statuses, strict=True)
+        return [(Turn(client, keys, part), status) for part, status in found if not status.final]
+
+    async def _status(self, part: str) -> TurnStatus:
+        try:
+            return (await self._session.client.read(self._session.keys, part)).status
+        except TurnNotFound:  # it expired just now
+            return TurnStatus.CANCELLED
 
     def _show(self, message: Message, longest: int | None) -> None:
         text = message.text if longest is None or len(message.text) <= longest else f"{message.text[:longest]}…"
@@ -100,13 +112,6 @@ class Commands:
             self._screen.note(f"turn {turn.id}: {turn.cancel()}")
         if not found:
             self._screen.note("no turn of this session is open")
-
-
-def _status(turn: Turn) -> TurnStatus:
-    try:
-        return turn.status
-    except TurnNotFound:  # it expired just now
-        return TurnStatus.CANCELLED
 
 
 def _number(text: str) -> int:
