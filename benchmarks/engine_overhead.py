@@ -16,7 +16,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
 
 from benchmarks.unleased import DictJournal, NoEvents
-from sessions.protocol import AgentConfig
+from sessions.protocol.agent import AgentConfig
 from sessions.tools import tool
 from workers.engine import Engine, Registry, RunState, TurnInput
 

@@ -26,9 +26,9 @@ from benchmarks.scale import Say, Scale
 from benchmarks.unleased import DictJournal, NoEvents, UnleasedNotes
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
-from sessions.knowledge_requests import AddKnowledge, SearchKnowledge
-from sessions.scopes import lane_of
-from sessions.sealing import KeyRing
+from sessions.client.scopes import lane_of
+from sessions.protocol.knowledge_requests import AddKnowledge, SearchKnowledge
+from sessions.store.sealing import KeyRing
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.index.embedded import EmbeddedIndex
 from workers.retrieval.index.requests import Requests

@@ -25,7 +25,7 @@ from benchmarks.report import Report, Row
 from benchmarks.rig import Rig
 from benchmarks.scale import Say
 from broker_config.redis_clients import async_store
-from sessions.retrieval_requests import SearchMemory
+from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory import MemoryScope, MemoryStore
 from sessions.store.memory_record import Memory, StoredMemory, new_memory_id
 from sessions.store.scripts import ScriptRunner

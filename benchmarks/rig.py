@@ -20,8 +20,9 @@ import redis
 
 from broker_config.embedded import find_binary
 from broker_config.settings import Settings
-from sessions.client import FleetClient, get_client
-from sessions.worker_info import WorkerInfo
+from sessions.client.fleet_client import FleetClient
+from sessions.client.per_process import get_client
+from sessions.protocol.worker_info import WorkerInfo
 
 ROOT = Path(__file__).parents[1]
 T = TypeVar("T")

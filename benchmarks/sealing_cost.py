@@ -21,14 +21,16 @@ from pathlib import Path
 from benchmarks.rig import Rig
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
-from sessions.protocol import EventType, TurnStatus
-from sessions.sealing import KeyRing
-from sessions.state_ops import increment_op
+from sessions.protocol.event import EventType
+from sessions.protocol.state_ops import increment_op
+from sessions.protocol.turn import TurnStatus
 from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.leases import Ending, LeaseStore
+from sessions.store.new_turn import NewTurn
 from sessions.store.scripts import ScriptRunner
-from sessions.store.turns import NewTurn, TurnStore
+from sessions.store.sealing import KeyRing
+from sessions.store.turns import TurnStore
 
 KEYS = f"k1:{base64.b64encode(bytes(32)).decode()}"
 _TURNS = 200

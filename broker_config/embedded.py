@@ -1,7 +1,7 @@
 """The embedded server: a real Valkey on a unix socket under `home`, for everyone without a REDIS_URL.
 
 Owns the server's process and files (`server.sock`, `server.pid`, `server.conf`, `store/`, `logs/server.log`).
-It does not own workers: that is `sessions/supervisor.py`. The server runs detached, so that it survives its
+It does not own workers: that is `sessions/fleet/supervisor.py`. The server runs detached, so that it survives its
 starter and a Ctrl-C in the terminal; `stop()` ends it.
 """
 

@@ -22,8 +22,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from broker_config.embedded import EmbeddedServerError
+from broker_config.printable import printable
 from sessions import Agent, EventType, Session, SessionfleetError, Turn
-from sessions.printable import printable
 
 TURN_SECONDS = 600.0
 ANSWER_CHARS = 80

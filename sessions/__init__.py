@@ -1,19 +1,20 @@
 """Distributed agent sessions on Celery, Redis and Qdrant: what a web backend imports."""
 
-from sessions.agent import Agent
-from sessions.agent_directory import AgentDirectory
+from sessions.api.agent import Agent
+from sessions.api.agent_directory import AgentDirectory
+from sessions.api.operation import Operation, Progress
+from sessions.api.session import Session
+from sessions.api.team import Agents, AgentTeam, Task
+from sessions.api.team_run import TeamRun
+from sessions.api.turn import Turn
 from sessions.errors import SessionfleetError
-from sessions.operation import Operation, Progress
-from sessions.protocol import Event, EventType, TurnStatus
-from sessions.public_errors import public_message
-from sessions.session import Session
+from sessions.protocol.event import Event, EventType
+from sessions.protocol.public_errors import public_message
+from sessions.protocol.team_result import TaskResult, TaskStatus, TeamResult
+from sessions.protocol.turn import TurnStatus
+from sessions.protocol.webhook_signature import verify_webhook
 from sessions.store.calls import PendingCall
-from sessions.team import Agents, AgentTeam, Task
-from sessions.team_result import TaskResult, TaskStatus, TeamResult
-from sessions.team_run import TeamRun
-from sessions.tools import OutsideResult, ToolContext, tool
-from sessions.turn import Turn
-from sessions.webhooks import verify_webhook
+from sessions.tools.decorator import OutsideResult, ToolContext, tool
 
 __all__ = [
     "Agent",

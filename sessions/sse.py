@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Any, Final, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Final
 
+from broker_config.telemetry import get_logger
 from sessions.errors import BackendError, TurnNotFound
-from sessions.protocol import Event
-from sessions.public_errors import public_data
-from sessions.session_ports import TurnCalls
-from sessions.store.keys import SessionKeys
-from sessions.telemetry import get_logger
+from sessions.protocol.event import Event
+from sessions.protocol.public_errors import public_data
 
 MEDIA_TYPE: Final = "text/event-stream"
 # Caches must not keep it, and nginx must not gather it into large pieces.
@@ -27,51 +25,8 @@ _RETRY_MS: Final = 1000
 _log = get_logger(__name__)
 
 
-class _OneTurn(Protocol):
-    """What of a turn these methods need."""
-
-    _client: TurnCalls
-    _keys: SessionKeys
-    _part: str
-
-
-class SseMethods:
-    """The methods of `Turn` for web backends."""
-
-    async def asse(
-        self: _OneTurn, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
-    ) -> AsyncIterator[str] | None:
-        """The turn's events as pieces of an SSE response; None when there are no more behind `after`: answer 204.
-
-        An `EventSource` reads them, and names the last one in the header `Last-Event-ID` when it connects again. Each
-        has the event's id and type, and its data as JSON. Send them as `sse.MEDIA_TYPE`, with `sse.HEADERS`.
-
-        Args:
-            after: id of the last event that the browser has seen.
-            keep_alive: seconds of silence after which a comment is sent. It keeps proxies from closing the
-                connection, and shows the server that a browser has gone.
-            full_errors: for developers: errors as the turn's record has them, with what providers and servers said.
-                By default they are those of `public_message`.
-
-        Raises:
-            TurnNotFound, StaleCursor, BackendError: before anything was sent.
-        """
-        client, keys, part = self._client, self._keys, self._part
-        if not await client.portal.acall(client.has_events(keys, part, after)):
-            return None
-        return client.portal.aiterate(_pieces(client.follow(keys, part, after), keep_alive, full_errors=full_errors))
-
-    def sse(
-        self: _OneTurn, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
-    ) -> Iterator[str] | None:
-        """The turn's events as pieces of an SSE response; see `asse`. Each reader holds a thread meanwhile."""
-        client, keys, part = self._client, self._keys, self._part
-        if not client.portal.call(client.has_events(keys, part, after)):
-            return None
-        return client.portal.iterate(_pieces(client.follow(keys, part, after), keep_alive, full_errors=full_errors))
-
-
-async def _pieces(events: AsyncGenerator[Event], keep_alive: float, *, full_errors: bool = False) -> AsyncIterator[str]:
+async def pieces(events: AsyncGenerator[Event], keep_alive: float, *, full_errors: bool = False) -> AsyncIterator[str]:
+    """The pieces of an SSE response: each event as it comes, and a comment after `keep_alive` seconds of silence."""
     yield f"retry: {_RETRY_MS}\n\n"  # at once: headers travel with the first piece
     coming: asyncio.Task[Event | None] | None = None
     try:

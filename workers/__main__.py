@@ -9,7 +9,7 @@ from __future__ import annotations
 from celery.bin.base import CLIContext
 from celery.bin.worker import worker
 
-from sessions.telemetry import configure_logging
+from broker_config.telemetry import configure_logging
 from workers.celery import app, settings
 
 if __name__ == "__main__":

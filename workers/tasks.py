@@ -6,10 +6,10 @@ from typing import Any
 
 from celery import Task
 
-from sessions.protocol import TASK_NAME, TurnStatus
+from sessions.protocol.turn import TASK_NAME, TurnStatus
 from workers.celery import app
-from workers.step import turns_of
-from workers.turn_runner import Drained
+from workers.process.step import turns_of
+from workers.turns.runner import Drained
 
 
 class TurnsFailed(Exception):
@@ -24,7 +24,7 @@ class TurnsFailed(Exception):
     bind=True,
     ignore_result=True,
     throws=(TurnsFailed,),  # expected: our own log has said it, Celery's need not
-    Request="workers.wake_request:WakeRequest",
+    Request="workers.process.wake_request:WakeRequest",
 )
 def run_session(self: Task, ref: str, accepted_ms: int) -> dict[str, Any]:
     """Run the turns of a session that are due; holds the slot meanwhile.

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from broker_config.settings import load_settings
-from sessions.arguments import short_text
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, print_error, print_json, print_table, say
 from sessions.cli.store import with_store
+from sessions.client.arguments.values import short_text
 from sessions.errors import BadRequest
 from sessions.gateway.api_key import digest_of, expired, new_key
 from sessions.gateway.principal import Right

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from sessions.api.session import Session
 from sessions.cli.chat_lines import Lines, OneMessage, PipedLines, TypedLines
 from sessions.cli.conversation import Conversation
 from sessions.cli.screen import Screen
-from sessions.session import Session
 
 
 def chat(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from sessions.api.turn import Turn
 from sessions.cli.chat_lines import Lines
 from sessions.cli.output import print_error
 from sessions.cli.screen import Screen
 from sessions.errors import BadRequest, CallAnswered, CallNotFound
-from sessions.protocol import AskKind
+from sessions.protocol.call import AskKind
 from sessions.store.calls import PendingCall
-from sessions.turn import Turn
 
 _QUESTIONS: Final = {
     AskKind.APPROVAL: "allow it? [y]es, [n]o, [e]dit the arguments, [w]ait for somebody else, [l]ater > ",

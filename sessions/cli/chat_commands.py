@@ -6,14 +6,14 @@ import asyncio
 import json
 from typing import Final
 
+from sessions.api.session import Session
+from sessions.api.turn import Turn
 from sessions.cli.chat_answers import settle
 from sessions.cli.chat_lines import Lines
 from sessions.cli.screen import Screen
+from sessions.client.transcript import Message
 from sessions.errors import BadRequest, TurnNotFound
-from sessions.protocol import TurnStatus
-from sessions.session import Session
-from sessions.transcript import Message
-from sessions.turn import Turn
+from sessions.protocol.turn import TurnStatus
 
 HELP: Final = """\
 /history [N]  what was said in the last N turns (10)

@@ -6,7 +6,8 @@ import contextlib
 import json
 from typing import Final
 
-from sessions.agent import Agent
+from sessions.api.agent import Agent
+from sessions.api.turn import Turn
 from sessions.cli.chat_answers import settle
 from sessions.cli.chat_commands import RECENT_CHARS, RECENT_TURNS, Commands
 from sessions.cli.chat_lines import Lines
@@ -14,8 +15,8 @@ from sessions.cli.interrupts import INTERRUPTED, heed_interrupts, interrupt_late
 from sessions.cli.output import print_error
 from sessions.cli.screen import Screen
 from sessions.errors import BadRequest, SessionBusy, SessionfleetError, TurnFailed
-from sessions.protocol import Event, EventType, TurnStatus
-from sessions.turn import Turn
+from sessions.protocol.event import Event, EventType
+from sessions.protocol.turn import TurnStatus
 
 _CANCEL_PATIENCE: Final = 15.0
 _UNANSWERED: Final = 1

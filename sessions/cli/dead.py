@@ -12,8 +12,8 @@ from broker_config.settings import load_settings
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, print_json, print_table, say
 from sessions.cli.store import running_store, with_store
-from sessions.client import get_client
-from sessions.protocol import TurnStatus
+from sessions.client.per_process import get_client
+from sessions.protocol.turn import TurnStatus
 from sessions.store.dead_letters import dead_letters
 from sessions.store.keys import SessionKeys, split_turn_id, valid_tenant
 

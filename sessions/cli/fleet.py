@@ -13,11 +13,11 @@ from broker_config.embedded import EmbeddedServer
 from broker_config.settings import Settings, load_settings
 from sessions.cli.output import ago, print_fields, print_json, print_styled, print_table, say
 from sessions.cli.store import running_store
-from sessions.fleet import stop_fleet
-from sessions.fleet_home import Fingerprint, FleetHome
+from sessions.fleet.autostart import stop_fleet
+from sessions.fleet.home import Fingerprint, FleetHome
+from sessions.fleet.process import missing_for_gateway, need
+from sessions.fleet.supervisor import Supervisor
 from sessions.store.activity import look
-from sessions.supervisor import Supervisor
-from sessions.worker_process import missing_for_gateway, need
 
 Home = Annotated[Path | None, typer.Option(help="Where the fleet keeps its data (SESSIONFLEET_HOME).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker_config.settings import load_settings
+from broker_config.telemetry import configure_logging
 from sessions.cli.output import print_fields, say
 from sessions.errors import MissingExtra
-from sessions.telemetry import configure_logging
-from sessions.worker_process import missing_for_gateway
+from sessions.fleet.process import missing_for_gateway
 
 if TYPE_CHECKING:
     from sessions.gateway.access import Access

@@ -9,8 +9,8 @@ from pathlib import Path
 from broker_config.settings import Settings
 from sessions.cli.output import counted
 from sessions.cli.verdicts import Check, Verdict
+from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.activity import Activity
-from sessions.worker_info import WorkerInfo
 
 _WHAT = "SESSIONFLEET_IMPORTS names modules with tools, agents and models"
 

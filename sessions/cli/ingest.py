@@ -9,14 +9,14 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from broker_config.printable import one_line
+from sessions.api.operation import Operation
+from sessions.api.operation import Progress as Step
+from sessions.api.session import Session
 from sessions.cli.interrupts import interrupt_later
 from sessions.cli.output import counted, terminal
+from sessions.client.arguments.documents import read_source
 from sessions.errors import SessionfleetError
-from sessions.operation import Operation
-from sessions.operation import Progress as Step
-from sessions.printable import one_line
-from sessions.session import Session
-from sessions.sources import read_source
 
 _SHOWN_NAME = 40
 _CANCEL_TIMEOUT = 30.0

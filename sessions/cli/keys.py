@@ -14,11 +14,11 @@ from sessions.cli import api_keys
 from sessions.cli.output import say
 from sessions.cli.store import with_store
 from sessions.errors import BadRequest
-from sessions.sealing import KeyRing
+from sessions.protocol.webhook_signature import tenant_secrets
 from sessions.store.keys import SessionKeys, valid_session_id, valid_tenant
 from sessions.store.resealing import Resealing
 from sessions.store.scripts import ScriptRunner
-from sessions.webhooks import tenant_secrets
+from sessions.store.sealing import KeyRing
 
 app = typer.Typer(
     help="Keys that seal what is in the store, secrets of webhooks, and keys of the gateway's callers.",

@@ -10,16 +10,16 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from broker_config.printable import one_line
 from broker_config.settings import Settings, load_settings
+from sessions.api.session import Session
 from sessions.cli.fleet import AsJson
 from sessions.cli.ingest import bars, take_in
 from sessions.cli.interrupts import INTERRUPTED, heed_interrupts
 from sessions.cli.output import clock, confirm, counted, print_error, print_json, print_styled, print_table, say
 from sessions.cli.store import running_store
 from sessions.errors import BadRequest, MissingExtra
-from sessions.printable import one_line
-from sessions.session import Session
-from sessions.worker_process import child_environment, missing_for_retrieval
+from sessions.fleet.process import child_environment, missing_for_retrieval
 
 app = typer.Typer(help="Documents that agents search: add, list, search, remove, export, import.", no_args_is_help=True)
 

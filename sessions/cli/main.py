@@ -10,10 +10,10 @@ import typer
 
 from broker_config.embedded import EmbeddedServerError
 from broker_config.settings import SettingsError
+from broker_config.version import package_version
 from sessions.cli import chat, dead, doctor, fleet, gateway, keys, knowledge, memory, turns, worker
 from sessions.cli.output import print_error, print_exception, say
 from sessions.errors import SessionfleetError
-from sessions.version import package_version
 
 app = typer.Typer(
     name="sessionfleet",

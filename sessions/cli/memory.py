@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from broker_config.settings import Settings, load_settings
+from sessions.api.memory import ScopeName
+from sessions.api.session import Session
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import confirm, print_error, print_json, print_table, say
 from sessions.cli.store import running_store
 from sessions.errors import BadRequest
-from sessions.memory import ScopeName
-from sessions.session import Session
 
 app = typer.Typer(help="What sessions and users are remembered to have said.", no_args_is_help=True)
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sessions.printable import one_line, printable, printable_json
+from broker_config.printable import one_line, printable, printable_json
 
 _UNLIMITED = 100_000
 # A column's least width, with the space behind it, in a terminal that is too narrow for the ids.

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from broker_config.redis_clients import async_store
 from broker_config.settings import RETRIEVAL, Settings
 from sessions.cli.verdicts import PROVIDER_KEYS, Check, Verdict
+from sessions.fleet.process import missing_for_retrieval
 from sessions.store.activity import Activity
 from sessions.store.keys import INDEX
 from sessions.store.scripts import store_error
-from sessions.worker_process import missing_for_retrieval
 
 _QDRANT_PORT: Final = 6333
 _OLDEST: Final = (1, 16)

@@ -11,19 +11,19 @@ from typing import Annotated, Any
 import typer
 
 from broker_config.settings import load_settings
+from sessions.api.turn import Turn
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, clock, print_fields, print_json, print_table, say
 from sessions.cli.store import running_store, with_store
-from sessions.client import get_client
-from sessions.deliveries import newest_delivery
+from sessions.client.deliveries import newest_delivery
+from sessions.client.per_process import get_client
 from sessions.errors import BadRequest, TurnNotFound
-from sessions.protocol import TurnRequest
-from sessions.sealing import KeyRing
+from sessions.protocol.turn import TurnRequest
 from sessions.store.calls import CallStore, PendingCall
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.scripts import ScriptRunner
+from sessions.store.sealing import KeyRing
 from sessions.store.turns import TurnStore
-from sessions.turn import Turn
 
 app = typer.Typer(help="Look at turns, cancel them, and answer the calls that they wait for.", no_args_is_help=True)
 

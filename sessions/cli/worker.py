@@ -13,8 +13,8 @@ from broker_config.embedded import EmbeddedServer, resolved
 from broker_config.settings import Settings, load_settings, queue_name
 from sessions.cli.store import running_store
 from sessions.errors import StoreUnavailable
-from sessions.fleet_home import FleetHome
-from sessions.worker_process import celery_worker, child_environment, need
+from sessions.fleet.home import FleetHome
+from sessions.fleet.process import celery_worker, child_environment, need
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": False}
 

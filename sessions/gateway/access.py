@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from broker_config.redis_url import without_secrets
 from broker_config.settings import Settings
-from sessions.client import get_client
+from sessions.client.per_process import get_client
 from sessions.errors import BadRequest
 from sessions.gateway.address import is_loopback
 from sessions.gateway.api_keys import ApiKeys

@@ -7,9 +7,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker_config.telemetry import get_logger
 from sessions.gateway.gatekeeper import principal_in, public
 from sessions.gateway.request_id import request_id_of
-from sessions.telemetry import get_logger
 
 _log = get_logger(__name__)
 _GONE: Final = 499

@@ -7,17 +7,17 @@ from typing import Annotated, Any, Final
 from pydantic import ConfigDict, Field
 
 from broker_config.settings import RETRIEVAL
-from sessions.agent import Agent
-from sessions.agent_directory import AgentDirectory
-from sessions.client import FleetClient
+from sessions.api.agent import Agent
+from sessions.api.agent_directory import AgentDirectory
+from sessions.api.session import Session
+from sessions.client.fleet_client import FleetClient
 from sessions.errors import NotFound
 from sessions.gateway.caller import Caller
 from sessions.gateway.parameters import BASE, TOOL
 from sessions.gateway.principal import Right
 from sessions.gateway.strict_json import Body
-from sessions.protocol import AgentConfig, KnowledgeAt
-from sessions.session import Session
-from sessions.worker_info import WorkerInfo
+from sessions.protocol.agent import AgentConfig, KnowledgeAt
+from sessions.protocol.worker_info import WorkerInfo
 
 ASSISTANT: Final = "assistant"
 _ASSISTANT_NAME: Final = "Assistant"

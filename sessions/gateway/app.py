@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from broker_config.settings import Settings, load_settings
+from broker_config.version import package_version
 from sessions.gateway import openapi, problems
 from sessions.gateway.access_log import AccessLog
 from sessions.gateway.authenticator import Authenticator, Everybody
@@ -37,7 +38,6 @@ from sessions.gateway.routes import sessions as sessions_routes
 from sessions.gateway.segments import DecodedPath
 from sessions.gateway.single_headers import SingleHeaders
 from sessions.gateway.strict_json import Json
-from sessions.version import package_version
 
 _ABOUT: Final = """\
 Conversations with agents that outlive any process. A message is accepted for good, its turn runs on any worker of the

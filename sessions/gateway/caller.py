@@ -12,12 +12,13 @@ from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 
 from broker_config.settings import Settings
-from sessions.client import FleetClient, get_client
+from sessions.api.session import Session
+from sessions.client.fleet_client import FleetClient
+from sessions.client.per_process import get_client
 from sessions.errors import BadRequest, Forbidden, Unauthenticated
 from sessions.gateway.documents import AT_ONCE
 from sessions.gateway.gatekeeper import principal_in
 from sessions.gateway.principal import Principal, Right
-from sessions.session import Session
 
 DEFAULT_QUEUE: Final = "turns"
 

@@ -16,10 +16,10 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from sessions.client.arguments.documents import Address, Text
 from sessions.errors import BadRequest, DocumentTooLarge
 from sessions.gateway.parameters import BASE, TEXT, WEBHOOK
 from sessions.gateway.strict_json import Body, parse_json
-from sessions.sources import Address, Text
 
 AT_ONCE: Final = 2
 """Documents that are in memory at a time; others wait on disk."""

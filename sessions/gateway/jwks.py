@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import httpx
 import jwt
 
-from sessions.addresses import AddressPolicy, checked_addresses
+from broker_config.telemetry import get_logger
+from sessions.client.addresses import AddressPolicy, checked_addresses
 from sessions.errors import AddressUnknown, BadRequest, KeysUnavailable, Unauthenticated
-from sessions.telemetry import get_logger
 
 _log = get_logger(__name__)
 

@@ -12,7 +12,8 @@ from typing import Final, Protocol
 import uuid_utils
 
 from broker_config.settings import Settings
-from sessions.client import FleetClient, get_client
+from sessions.client.fleet_client import FleetClient
+from sessions.client.per_process import get_client
 from sessions.errors import BackendError, TooManyRequests
 from sessions.gateway.principal import Principal
 from sessions.store.keys import limit_key

@@ -13,9 +13,9 @@ from fastapi import Depends, Header, Request, Response, status
 from sse_starlette.sse import AppStatus
 from starlette.requests import ClientDisconnect
 
+from sessions.api.turn import Turn
 from sessions.errors import GatewayStopping, ResultTimeout, TurnFailed
 from sessions.gateway.resources import TurnResource
-from sessions.turn import Turn
 
 T = TypeVar("T")
 LONGEST: Final = 300.0

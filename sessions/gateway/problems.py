@@ -18,11 +18,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
+from broker_config.telemetry import get_logger
 from sessions import errors
 from sessions.errors import SessionfleetError
 from sessions.gateway.request_id import request_id_of
-from sessions.public_errors import class_sentence, public_message
-from sessions.telemetry import get_logger
+from sessions.protocol.public_errors import class_sentence, public_message
 
 _log = get_logger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"

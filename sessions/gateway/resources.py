@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.gateway.segments import segment
-from sessions.protocol import TurnError, TurnStatus, Usage
+from sessions.protocol.turn import TurnError, TurnStatus, Usage
 from sessions.store.turns import TurnRecord
 
 _TURN_ID = "chat-1~0192f5c4e8d17e3c8e3c5b7f0a9d4e21"

@@ -13,7 +13,7 @@ import uvicorn
 from sse_starlette.sse import AppStatus
 
 from broker_config.settings import Settings
-from sessions.client import get_client
+from sessions.client.per_process import get_client
 from sessions.gateway.access import Access, access_for
 from sessions.gateway.address import bound, is_loopback
 from sessions.gateway.app import create_app

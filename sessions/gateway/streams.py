@@ -12,12 +12,12 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
+from broker_config.telemetry import get_logger
+from sessions.api.turn import Turn
 from sessions.errors import SessionfleetError
 from sessions.gateway.problems import URN
 from sessions.gateway.strict_json import written
-from sessions.protocol import Event, EventType
-from sessions.telemetry import get_logger
-from sessions.turn import Turn
+from sessions.protocol.event import Event, EventType
 
 KEEP_ALIVE: Final = 15
 _SEND_TIMEOUT: Final = 600.0

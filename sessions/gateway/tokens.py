@@ -7,7 +7,7 @@ from typing import Any, Final
 import jwt
 
 from broker_config.settings import Settings
-from sessions.arguments import short_text
+from sessions.client.arguments.values import short_text
 from sessions.errors import BadRequest, Unauthenticated
 from sessions.gateway.jwks import ALGORITHMS, Jwks, chosen
 from sessions.gateway.principal import Principal, Right

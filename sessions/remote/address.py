@@ -11,8 +11,8 @@ from urllib.parse import quote, unquote
 
 import httpx
 
-from sessions.arguments import encodes
 from sessions.errors import BadRequest
+from sessions.protocol.text import encodes
 
 ASSISTANT: Final = "assistant"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")

@@ -13,11 +13,13 @@ from typing import Any, ClassVar, Final
 
 import httpx
 
+from sessions.client.late_turn import lateness
+from sessions.client.portal import Portal
+from sessions.client.submission import Order
 from sessions.errors import RemoteError, RemoteTimeout, ResultTimeout, SessionExpired, SessionfleetError
-from sessions.late_turn import lateness
-from sessions.order import Order
-from sessions.portal import Portal
-from sessions.protocol import Answer, Event, TurnStatus
+from sessions.protocol.call import Answer
+from sessions.protocol.event import Event
+from sessions.protocol.turn import TurnStatus
 from sessions.remote.address import segment
 from sessions.remote.server import RemoteServer
 from sessions.remote.stream import EventStream
@@ -186,7 +188,7 @@ class RemoteClient:
         """Answer a call that a turn waits for. The same answer again changes nothing.
 
         Raises:
-            CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `sessions.approvals`.
+            CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `Turn.aapprove`.
         """
         path = f"{_path(keys, part)}/approvals/{segment(call_id)}"
         await self.api("POST", path, json=answer.model_dump(mode="json", exclude={"v"}, exclude_defaults=True))

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from broker_config.settings import Settings
-from sessions.arguments import json_object, seconds, short_text, webhook_url
+from sessions.api.operation import Operation
+from sessions.client.arguments.documents import Source, read_source
+from sessions.client.arguments.values import json_object, seconds, short_text, webhook_url
 from sessions.errors import BadRequest, InvalidTurnId
-from sessions.operation import Operation
 from sessions.remote.address import segment
 from sessions.remote.wire import COLLECTION, only_given, reading
-from sessions.sources import Source, read_source
 from sessions.store.keys import split_turn_id
 
 if TYPE_CHECKING:
-    from sessions.remote.session import RemoteSession
+    from sessions.remote.backend import RemoteSession
 
 
 async def submit(

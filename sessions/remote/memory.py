@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sessions.memory_calls import MemoryPage, ScopeName
-from sessions.memory_input import json_dict, memory_id_text, memory_kind, memory_query, memory_text
+from sessions.client.arguments.memory import json_dict, memory_id_text, memory_kind, memory_query, memory_text
+from sessions.client.ports import MemoryPage
+from sessions.protocol.memory_requests import ScopeName
 from sessions.remote.address import segment
 from sessions.remote.wire import only_given, reading
 
 if TYPE_CHECKING:
-    from sessions.remote.session import RemoteSession
+    from sessions.remote.backend import RemoteSession
 
 _ALL_KINDS = (None, "all")
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import httpx
 
+from sessions.client.portal import Portal
 from sessions.errors import RemoteUnavailable, RemoteUntrusted
-from sessions.portal import Portal
 
 _EXIT_SECONDS: Final = 1.0
 # Below the five seconds after which uvicorn closes an idle connection: a request must not meet one that is closing.

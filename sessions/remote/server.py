@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 import uuid_utils
 
+from broker_config.version import package_version
 from sessions.errors import (
     RemoteError,
     RemoteFailed,
@@ -22,7 +23,6 @@ from sessions.errors import (
 from sessions.remote.address import Address
 from sessions.remote.exchange import Call, exchange
 from sessions.remote.network import Network, network
-from sessions.version import package_version
 
 _FIRST_SECONDS: Final = 5.0
 """A server that nobody has met is tried no longer than this: the address may be wrong."""

@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sessions.errors import BadRequest
+from sessions.protocol.state_ops import StateOp, check_field
 from sessions.remote.address import segment
 from sessions.remote.wire import reading
-from sessions.state_ops import StateOp, check_field
 
 if TYPE_CHECKING:
-    from sessions.remote.session import RemoteSession
+    from sessions.remote.backend import RemoteSession
 
 
 async def get(session: RemoteSession, key: str | None, default: Any) -> Any:

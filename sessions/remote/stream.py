@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 
 from sessions.errors import RemoteTimeout, RemoteUnavailable, SessionfleetError
-from sessions.protocol import Event, EventType
+from sessions.protocol.event import Event, EventType
 from sessions.remote.exchange import CONNECT_SECONDS
 from sessions.remote.problems import error_of, retry_after
 from sessions.remote.server import RemoteServer

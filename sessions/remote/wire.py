@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
+from sessions.client.submission import Order
 from sessions.errors import BadRequest, InvalidTurnId, RemoteFailed, SessionfleetError
-from sessions.order import Order
-from sessions.protocol import AgentConfig, KnowledgeAt, Policy, Recalls, TurnError, TurnStatus, Usage
+from sessions.protocol.agent import AgentConfig, KnowledgeAt, Recalls
+from sessions.protocol.turn import Policy, TurnError, TurnStatus, Usage
 from sessions.store.turns import TurnRecord
 
 COLLECTION: Final = "a collection of one's own does not go through a gateway yet"

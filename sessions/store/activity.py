@@ -7,10 +7,10 @@ from typing import Any
 
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
+from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.catalog import living_workers
 from sessions.store.keys import WORKERS, partition_key
 from sessions.store.scripts import store_error
-from sessions.worker_info import WorkerInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from sessions.errors import BadRequest, CorruptRecord
-from sessions.protocol import AgentConfig
-from sessions.sealing import KeyRing
+from sessions.protocol.agent import AgentConfig
 from sessions.store.keys import WIDE_APP, SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
+from sessions.store.sealing import KeyRing
 
 MOST: Final = 1000
 """Definitions of one tenant; all of them are read to list them."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sessions.errors import SealError
-from sessions.protocol import TurnRequest
-from sessions.sealing import KeyRing
+from sessions.protocol.turn import TurnRequest
 from sessions.store.keys import SessionKeys
+from sessions.store.new_turn import REQUEST
 from sessions.store.scripts import Reply
-from sessions.store.turn_seals import REQUEST
+from sessions.store.sealing import KeyRing
 
 
 class Closing(StrEnum):

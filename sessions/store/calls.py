@@ -9,10 +9,11 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, CorruptRecord, TurnNotFound
-from sessions.protocol import Answer, Ask, AskKind, EventType
-from sessions.sealing import KeyRing
+from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.event import EventType
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
+from sessions.store.sealing import KeyRing
 
 _ACTIONS: Final = {
     AskKind.APPROVAL: ("approve", "deny"),

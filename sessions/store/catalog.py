@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.keys import FLEET, WORKERS, worker_key
 from sessions.store.scripts import ScriptRunner, translated
-from sessions.worker_info import WorkerInfo
 
 ALIVE_MS: Final = 15_000
 """A worker that said nothing for this long is taken for dead. (Its turns are rescued at their leases' ends.)"""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessions.errors import CorruptRecord
-from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys
+from sessions.store.sealing import KeyRing
 
 
 @dataclass(frozen=True, slots=True)

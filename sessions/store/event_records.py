@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 
-from sessions.protocol import Event, EventType
-from sessions.sealing import KeyRing
+from sessions.protocol.event import Event, EventType
 from sessions.store.keys import SessionKeys
-from sessions.store.turn_seals import ERROR
+from sessions.store.new_turn import ERROR
+from sessions.store.sealing import KeyRing
 
 
 def read_event(ring: KeyRing, keys: SessionKeys, part: str, entry: tuple[bytes, dict[bytes, bytes]]) -> Event:

@@ -14,14 +14,14 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from broker_config.redis_clients import PASSING
+from broker_config.telemetry import get_logger
 from sessions.errors import StaleCursor, TurnNotFound
-from sessions.protocol import Event
-from sessions.sealing import KeyRing
+from sessions.protocol.event import Event
 from sessions.store.event_records import read_event
 from sessions.store.keys import SessionKeys, bell_channel
 from sessions.store.scripts import ScriptRunner, store_error
+from sessions.store.sealing import KeyRing
 from sessions.store.shelter import sheltered
-from sessions.telemetry import get_logger
 
 POLL: Final = 1.0
 _LARGEST_PAGE: Final = 500

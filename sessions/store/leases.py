@@ -13,16 +13,17 @@ from enum import StrEnum
 from typing import Any
 
 from broker_config.settings import Settings
-from sessions.protocol import EventType, TurnStatus
-from sessions.sealing import KeyRing
-from sessions.state_ops import StateOp
+from sessions.protocol.event import EventType
+from sessions.protocol.state_ops import StateOp
+from sessions.protocol.turn import TurnStatus
 from sessions.store.begun import Begun, read_begun
 from sessions.store.keys import SessionKeys
+from sessions.store.new_turn import ERROR, RESULT
 from sessions.store.scripts import Arg, ScriptRunner
 from sessions.store.sealed_state import decide, looked_at
+from sessions.store.sealing import KeyRing
 from sessions.store.state import pause_between
 from sessions.store.steering import Steering
-from sessions.store.turn_seals import ERROR, RESULT
 
 _Wake = tuple[str, int] | None
 

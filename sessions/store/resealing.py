@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sessions.errors import SealError
-from sessions.sealing import KeyRing
 from sessions.store.begun import agent_name
 from sessions.store.keys import ROOT, SessionKeys
+from sessions.store.new_turn import ERROR, REQUEST, RESULT, WEBHOOK
 from sessions.store.scripts import Arg, ScriptRunner, translated
-from sessions.store.turn_seals import ERROR, REQUEST, RESULT, WEBHOOK
+from sessions.store.sealing import KeyRing
 
 _KEY: Final = re.compile(r"(?P<partition>sf:v1:\{\d+\}):(?P<ref>[^:]+:(?:~[a-z]+:)?[^:]+):(?P<rest>.+)\Z")
 _TURN: Final = re.compile(r"turn:(?P<part>[0-9a-f]{32})(?P<of>:journal|:upload)?\Z")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Final, Literal
 
-from sessions.sealing import KeyRing
-from sessions.state_ops import StateOp
+from sessions.protocol.state_ops import StateOp
 from sessions.store.scripts import Arg
+from sessions.store.sealing import KeyRing
 
 _WHOLE: Final = re.compile(r"-?\d+\Z")
 _NUMBER: Final = re.compile(r"-?\d")

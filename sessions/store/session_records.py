@@ -15,11 +15,11 @@ from sessions.errors import (
     SessionOwnerError,
     StateNotFoundError,
 )
-from sessions.sealing import KeyRing
 from sessions.store.checkpoint import Checkpoint
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import Arg, ScriptRunner, translated
+from sessions.store.sealing import KeyRing
 
 KEPT_CHECKPOINTS: Final = 100
 _COPY_PAGE: Final = 200

@@ -23,11 +23,11 @@ from sessions.errors import (
     StateConflict,
     StoreUnavailable,
 )
-from sessions.sealing import KeyRing
-from sessions.state_ops import StateOp
+from sessions.protocol.state_ops import StateOp
 from sessions.store.keys import WIDE_APP, SessionKeys, wide_name
 from sessions.store.scripts import Arg, Reply, ScriptRunner, store_error
 from sessions.store.sealed_state import Refused, decide, looked_at
+from sessions.store.sealing import KeyRing
 
 
 @dataclass(frozen=True, slots=True)

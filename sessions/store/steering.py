@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from sessions.errors import SealError
-from sessions.sealing import KeyRing
 from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
+from sessions.store.new_turn import MESSAGE
 from sessions.store.scripts import Arg, ScriptRunner
-from sessions.store.turn_seals import MESSAGE
+from sessions.store.sealing import KeyRing
 
 
 class Steering:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,56 +16,15 @@ from sessions.errors import (
     SessionOwnerError,
     TurnNotFound,
 )
-from sessions.protocol import Policy, TurnError, TurnRequest, TurnStatus, Usage
-from sessions.sealing import KeyRing
+from sessions.protocol.turn import TurnError, TurnRequest, TurnStatus, Usage
 from sessions.store.keys import SessionKeys
+from sessions.store.new_turn import ERROR, REQUEST, RESULT, WEBHOOK, NewTurn, Watch, digests, seal_turn
 from sessions.store.scripts import ScriptRunner, translated
-from sessions.store.turn_seals import ERROR, REQUEST, RESULT, WEBHOOK, digests, seal_turn
-
-Watch = Literal["readers", "waiters"]
+from sessions.store.sealing import KeyRing
 
 _FIELDS = tuple(
     b"status attempt crashes retries accepted deadline started ended worker cancel result error usage finish".split()
 )
-
-
-@dataclass(frozen=True, slots=True)
-class NewTurn:
-    """What `accept` writes down.
-
-    Attributes:
-        request: the request's JSON; digest: what an idempotent repeat must equal; timeout: seconds to the deadline.
-        watcher: nonce of the client that wants to hear of the turn, with what it wants to hear.
-        session_ttl: seconds the session lives after its last turn; None leaves what it has.
-        agent_config: the agent's configuration (JSON); empty for the one that the session knows under this name.
-        policy: what becomes of it when the session is busy; message: the text that joins a running turn.
-        steerable: whether messages may join it while it runs.
-        waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
-        result_ttl: seconds its record outlives it; None: SESSIONFLEET_RESULT_TTL.
-        webhook: where its end is to be told.
-        mailbox_limit: most turns that may be open besides; None: SESSIONFLEET_MAILBOX_LIMIT.
-    """
-
-    part: str
-    request: bytes
-    digest: str
-    timeout: float
-    queue: str
-    user_id: str | None = None
-    idempotency: str = ""
-    watcher: str = ""
-    watch: Watch = "waiters"
-    session_ttl: float | None = None
-    agent_name: str = ""
-    agent_config: bytes = b""
-    policy: Policy = Policy.ENQUEUE
-    message: str = ""
-    steerable: bool = True
-    waiting_blocks: bool = True
-    approval_timeout: float = 86400.0
-    result_ttl: float | None = None
-    webhook: str = ""
-    mailbox_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

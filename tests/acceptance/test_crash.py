@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from sessions import Turn, TurnStatus
-from sessions.protocol import Event, EventType
+from sessions.protocol.event import Event, EventType
 from tests.support.fleet import Fleet
 
 TURNS = 20

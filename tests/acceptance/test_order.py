@@ -11,7 +11,7 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions import Session, TurnStatus
-from sessions.client import get_client
+from sessions.client.per_process import get_client
 from sessions.store.history import HistoryEntry
 from tests.support.fleet import Fleet
 

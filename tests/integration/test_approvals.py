@@ -11,7 +11,8 @@ import pytest
 
 from sessions import Session, Turn
 from sessions.errors import ApprovalTimeout, BadRequest, CallAnswered, CallNotFound, TurnCancelled
-from sessions.protocol import EventType, TurnStatus
+from sessions.protocol.event import EventType
+from sessions.protocol.turn import TurnStatus
 from tests.integration.test_cli_on_a_fleet import CLI, environment
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sessions import Session, TurnStatus, errors
-from sessions.protocol import EventType
+from sessions.protocol.event import EventType
 from tests.support.fleet import Fleet
 from tests.support.openai_server import OpenAIServer
 from tests.support.servers import Server

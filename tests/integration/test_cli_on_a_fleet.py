@@ -16,8 +16,8 @@ import pytest
 from broker_config.settings import Settings
 from sessions import Session
 from sessions.errors import EmbeddedServerError
-from sessions.fleet import ensure_fleet, stop_fleet
-from sessions.fleet_home import FleetHome
+from sessions.fleet.autostart import ensure_fleet, stop_fleet
+from sessions.fleet.home import FleetHome
 from tests.support.fleet import ROOT, Fleet
 from tests.support.servers import Server
 from tests.support.waiting import wait_until

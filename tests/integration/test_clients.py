@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sessions import Agent, Session, TurnStatus
-from sessions.client import get_client
+from sessions.client.per_process import get_client
 from tests.support.fleet import ROOT, Fleet
 
 

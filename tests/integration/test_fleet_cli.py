@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from broker_config.embedded import EmbeddedServer
-from sessions.fleet import stop_fleet
-from sessions.fleet_home import FleetHome, alive
+from sessions.fleet.autostart import stop_fleet
+from sessions.fleet.home import FleetHome, alive
 from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from broker_config.settings import Settings
-from sessions.client import get_client
+from sessions.client.per_process import get_client
 from sessions.gateway import api_keys, body_limit, bounded_http, gatekeeper, limits, stall, streams
 from sessions.gateway.api_key import id_in
 from sessions.gateway.server import Server as Gateway

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from broker_config.settings import Settings
-from sessions.client import get_client
+from sessions.client.per_process import get_client
 from sessions.errors import BadRequest
 from sessions.gateway.access import access_for
 from sessions.gateway.api_key import id_in

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from sessions import Turn, TurnStatus, errors
-from sessions.protocol import EventType
+from sessions.protocol.event import EventType
 from tests.support.fleet import Fleet
 from tests.support.servers import Server, running
 

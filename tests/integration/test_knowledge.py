@@ -13,6 +13,8 @@ import pytest
 
 from broker_config.redis_clients import async_store
 from sessions import EventType, Session
+from sessions.api.operation import Progress
+from sessions.client.operations import Operations
 from sessions.errors import (
     BadRequest,
     DocumentEncrypted,
@@ -21,15 +23,14 @@ from sessions.errors import (
     SessionOwnerError,
     TurnCancelled,
 )
-from sessions.operation import Progress
-from sessions.operations import KNOWLEDGE, Operations
+from sessions.protocol.lanes import KNOWLEDGE
 from sessions.store.events import Bell
 from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
 from tests.support.documents import make_docx, make_encrypted_pdf, make_pdf
 from tests.support.fleet import Fleet, keys_without_ttl
 from tests.support.waiting import wait_until
-from workers.lane_janitor import LaneJanitor
+from workers.retrieval_role.lane_janitor import LaneJanitor
 
 HOLIDAYS = "Each employee has 28 days of paid holiday in a year, to be taken before the end of March."
 PARKING = "Cars are parked in the garage under the northern building; bicycles by the canteen."

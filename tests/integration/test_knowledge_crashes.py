@@ -11,7 +11,7 @@ import pytest
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import TurnFailed
-from sessions.knowledge_requests import CopyKnowledge, RemoveKnowledge
+from sessions.protocol.knowledge_requests import CopyKnowledge, RemoveKnowledge
 from tests.support.crashing import Bench, survives
 from tests.support.knowledge import open_engine
 from tests.support.servers import Server

@@ -12,8 +12,8 @@ import redis
 from broker_config.celery_options import queue_key
 from broker_config.settings import Settings
 from sessions import Session, Turn, TurnStatus
-from sessions.dispatch import publish_wake
-from sessions.protocol import EventType
+from sessions.client.wakeups import publish_wake
+from sessions.protocol.event import EventType
 from sessions.store.keys import SessionKeys
 from tests.support.fleet import Fleet, keys_without_ttl
 from tests.support.servers import Server, free_port, running

@@ -12,7 +12,7 @@ import pytest
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import EmbeddingUnavailable
-from sessions.retrieval_requests import SearchMemory
+from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryScope, MemoryStore
 from sessions.store.memory_record import Memory, new_memory_id

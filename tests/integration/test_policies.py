@@ -9,7 +9,7 @@ import pytest
 
 from sessions import Session, Turn
 from sessions.errors import BadRequest, SessionBusy, TurnCancelled
-from sessions.protocol import EventType
+from sessions.protocol.event import EventType
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 

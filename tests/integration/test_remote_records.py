@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from sessions import Progress, Session, knowledge_calls, memory_calls, record_calls, session_ports, state_calls
+from sessions import Progress, Session
+from sessions.client import ports as session_ports
 from sessions.errors import (
     BadRequest,
     DocumentUnsupported,
@@ -23,10 +24,14 @@ from sessions.errors import (
     StateNotFoundError,
     TurnNotFound,
 )
+from sessions.local import knowledge as knowledge_calls
+from sessions.local import lifecycle as record_calls
+from sessions.local import memory as memory_calls
+from sessions.local import state as state_calls
 from sessions.remote import RemoteSession
 from sessions.remote import knowledge as remote_knowledge
+from sessions.remote import lifecycle as remote_records
 from sessions.remote import memory as remote_memory
-from sessions.remote import records as remote_records
 from sessions.remote import state as remote_state
 from tests.support.documents import make_pdf
 from tests.support.fleet import Fleet
@@ -146,7 +151,7 @@ def test_the_context_and_the_transcript_are_the_same(pair: Pair, monkeypatch: py
     assert remote.get_context("seat preferences") == local.get_context("seat preferences") != ""
     assert remote.history() == local.history()
     with monkeypatch.context() as small:
-        small.setattr("sessions.remote.records._LARGEST_PAGE", 1)
+        small.setattr("sessions.remote.lifecycle._LARGEST_PAGE", 1)
         for order in ("oldest", "newest"):
             assert remote.history(2, order=order) == local.history(2, order=order)
             assert remote.history(10**6, order=order) == local.history(10**6, order=order)

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import pytest
 
 from sessions import EventType, Session
+from sessions.api.operation import Operation
 from sessions.errors import RetrievalUnavailable, TurnCancelled, TurnDeadLettered, TurnDeadlineExceeded
-from sessions.operation import Operation
-from sessions.operations import KNOWLEDGE
+from sessions.protocol.lanes import KNOWLEDGE
 from sessions.store.keys import split_turn_id
 from tests.support.fleet import Fleet, Worker
 from tests.support.openai_server import OpenAIServer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sessions import TurnStatus, errors
-from sessions.protocol import EventType
+from sessions.protocol.event import EventType
 from tests.support.fleet import Fleet
 from tests.support.servers import Server
 

@@ -17,9 +17,10 @@ import pytest
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions import Session
+from sessions.client.operations import Operations
 from sessions.errors import IdempotencyConflict, SealError, TurnCancelled, TurnConfigurationError
-from sessions.knowledge_requests import AddKnowledge, RemoveKnowledge
-from sessions.operations import KNOWLEDGE, Operations
+from sessions.protocol.knowledge_requests import AddKnowledge, RemoveKnowledge
+from sessions.protocol.lanes import KNOWLEDGE
 from sessions.store.events import Bell
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sessions import Turn, TurnStatus
-from sessions.protocol import EventType
+from sessions.protocol.event import EventType
 from tests.support.fleet import Fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until

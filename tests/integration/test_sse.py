@@ -14,10 +14,10 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions import Session, Turn
-from sessions.client import get_client
+from sessions.client.per_process import get_client
 from sessions.errors import StaleCursor, StoreUnavailable, TurnNotFound
-from sessions.protocol import Event, EventType
-from sessions.sse import _pieces
+from sessions.protocol.event import Event, EventType
+from sessions.sse import pieces as sse_pieces
 from tests.support.fleet import Fleet
 from tests.support.servers import Server
 from tests.support.waiting import await_until, wait_until
@@ -38,7 +38,7 @@ def events_of(pieces: list[str]) -> list[tuple[str, str, Any]]:
     return events
 
 
-async def test_the_pieces_are_the_events(fleet: Fleet) -> None:
+async def test_thepieces_are_the_events(fleet: Fleet) -> None:
     """Blocking and async give the same; behind a cursor comes the rest, and behind the last event nothing."""
     turn = ask(fleet, 'SAY one\u2028"two" \u00fc {"id: 1"}')
     pieces = list(turn.sse() or ())
@@ -80,7 +80,7 @@ async def test_a_store_that_goes_ends_the_body_quietly() -> None:
         yield Event("1-1", EventType.TEXT_DELTA, {"text": "a"})
         raise StoreUnavailable
 
-    pieces = [piece async for piece in _pieces(broken(), 1)]
+    pieces = [piece async for piece in sse_pieces(broken(), 1)]
     assert events_of(pieces) == [("1-1", "text_delta", {"text": "a"})]
 
 
@@ -91,7 +91,7 @@ async def test_every_piece_is_json_that_browsers_read() -> None:
         yield Event("1-1", EventType.TOOL_CALL, {"args": {"n": [float("nan"), float("-inf"), 1.5]}})
         yield Event("1-2", EventType.TEXT_DELTA, {"text": "a\r\nid: 9-9\n\n\x85\u2028\ud83d"})
 
-    pieces = [piece async for piece in _pieces(odd(), 1)]
+    pieces = [piece async for piece in sse_pieces(odd(), 1)]
     assert all(piece.isascii() for piece in pieces)
     call, text = (json.loads(piece.splitlines()[2].removeprefix("data: "), parse_constant=ord) for piece in pieces[1:])
     assert call == {"args": {"n": [None, None, 1.5]}}

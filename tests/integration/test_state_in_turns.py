@@ -89,7 +89,7 @@ def test_an_effect_that_was_left_behind_is_applied_before_the_next_turn(new_flee
 
 def _put_back(fleet: Fleet, keys: SessionKeys) -> None:
     """What a worker leaves that dies right after its commit: an effect, and the session in the index."""
-    from sessions.state_ops import increment_op
+    from sessions.protocol.state_ops import increment_op
     from sessions.store.state import Effect, wide_scope
 
     effect = Effect(

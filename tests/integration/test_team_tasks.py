@@ -10,10 +10,11 @@ import pytest
 
 from sessions import TurnStatus
 from sessions.errors import SessionOwnerError
-from sessions.protocol import AgentConfig, MemberSpec
+from sessions.protocol.agent import AgentConfig
+from sessions.protocol.team import MemberSpec
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
-from workers.team_tasks import Seat, TaskTurns
+from workers.teams.tasks import Seat, TaskTurns
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from broker_config.webhook_secrets import new_secret, parse_secret, secret_text
-from sessions.webhooks import signed_headers, tenant_secrets
+from sessions.protocol.webhook_signature import signed_headers, tenant_secrets
 from tests.support.fleet import Fleet
 from tests.support.servers import Server, free_port, running
 from tests.support.sites import KINDS, TRIALS, Site, Visitor

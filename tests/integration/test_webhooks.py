@@ -22,12 +22,12 @@ from broker_config.settings import load_settings
 from broker_config.webhook_secrets import new_secret, secret_text
 from sessions import Agent, AgentTeam, Session, Task, Turn, verify_webhook
 from sessions.cli.main import app
-from sessions.deliveries import delivery_lane
+from sessions.client.deliveries import delivery_lane
 from sessions.errors import AddressRefused, BadRequest, IdempotencyConflict, TurnCancelled, TurnFailed, WebhookFailed
-from sessions.protocol import TurnStatus
+from sessions.protocol.turn import TurnStatus
+from sessions.protocol.webhook_signature import tenant_secrets
 from sessions.store.keys import split_turn_id
 from sessions.store.turns import TurnRecord
-from sessions.webhooks import tenant_secrets
 from tests.support.fleet import ROOT, Fleet, keys_without_ttl
 from tests.support.receiver import Path, Receiver, receiving
 from tests.support.servers import Server, free_port, running

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessions.protocol import TurnStatus
+from sessions.protocol.turn import TurnStatus
 from tests.properties.virtual_store import NEVER, Snapshot, StoredSession, StoredTurn
 
 LEASE, WINDOW, MAILBOX_LIMIT = 5_000, 3, 4

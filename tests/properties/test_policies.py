@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from broker_config.settings import Settings
 from sessions.errors import SessionBusy
-from sessions.protocol import Policy, TurnStatus
+from sessions.protocol.turn import Policy, TurnStatus
 from sessions.store.begun import Begun
 from sessions.store.keys import new_turn_part
 from sessions.store.leases import Ending

@@ -12,17 +12,18 @@ from broker_config.celery_app import FleetApp
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, SessionOwnerError, StoreFull
-from sessions.protocol import TurnStatus
-from sessions.sealing import KeyRing
+from sessions.protocol.turn import TurnStatus
 from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.leases import Ending, LeaseStore
 from sessions.store.memory import MemoryScope, MemoryStore
 from sessions.store.memory_record import Memory, new_memory_id
+from sessions.store.new_turn import NewTurn
 from sessions.store.scripts import ScriptRunner
+from sessions.store.sealing import KeyRing
 from sessions.store.session_records import SessionRecords
 from sessions.store.state import session_scope, wide_scope
-from sessions.store.turns import NewTurn, TurnStore
+from sessions.store.turns import TurnStore
 from tests.support.servers import Server
 
 TAG = "a1b2"

@@ -12,10 +12,10 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions.errors import BackendError, InvalidState, StateConflict
-from sessions.protocol import TurnStatus
-from sessions.sealing import KeyRing
-from sessions.state_ops import StateOp, delete_op, increment_op, set_op, swap_op
+from sessions.protocol.state_ops import StateOp, delete_op, increment_op, set_op, swap_op
+from sessions.protocol.turn import TurnStatus
 from sessions.store.leases import Effects
+from sessions.store.sealing import KeyRing
 from sessions.store.state import Effect, StateStore, ack_effect, session_scope, wide_scope
 from tests.scripts.test_scripts import DONE, Store
 from tests.support.servers import Server

@@ -11,13 +11,15 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, IdempotencyConflict, SessionBusy, TurnNotFound
-from sessions.protocol import Answer, Ask, AskKind, Policy, TurnError, TurnStatus
-from sessions.sealing import KeyRing
+from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.turn import Policy, TurnError, TurnStatus
 from sessions.store.begun import Begun, Closing
 from sessions.store.calls import CallStore
 from sessions.store.keys import new_turn_part
 from sessions.store.leases import CancelFirst, Committed, Ending, NotBegun, Word
-from sessions.store.turns import Accepted, NewTurn
+from sessions.store.new_turn import NewTurn
+from sessions.store.sealing import KeyRing
+from sessions.store.turns import Accepted
 from tests.scripts.test_scripts import DONE, PLACES, Store, settings_for
 
 KEPT = Ending(TurnStatus.CANCELLED, history_entry=b'{"turn":"kept"}\n[]', messages=1)

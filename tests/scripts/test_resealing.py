@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from sessions.errors import SealError
-from sessions.protocol import Answer, Ask, AskKind, TurnStatus
-from sessions.sealing import KeyRing
-from sessions.state_ops import set_op
+from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.state_ops import set_op
+from sessions.protocol.turn import TurnStatus
 from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
 from sessions.store.memory_record import Memory, new_memory_id
 from sessions.store.resealing import Resealed, Resealing
+from sessions.store.sealing import KeyRing
 from sessions.store.state import StateStore, session_scope, wide_scope
 from tests.scripts.test_scripts import OLD
 from tests.scripts.test_sealed_turns import BOTH, CONFIG, ENDING, NEW, REQUEST, SECRET, Seen

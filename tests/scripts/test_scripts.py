@@ -14,14 +14,16 @@ import pytest
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import SessionOwnerError
-from sessions.protocol import EventType, TurnStatus
+from sessions.protocol.event import EventType
+from sessions.protocol.turn import TurnStatus
+from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.begun import Begun, Closing
 from sessions.store.catalog import forget_worker, living_workers, note_worker
 from sessions.store.keys import FLEET, SessionKeys, new_turn_part
 from sessions.store.leases import Committed, Ending, LeaseStore, Lost, NotBegun, Word
+from sessions.store.new_turn import NewTurn
 from sessions.store.scripts import ScriptRunner, script, script_names
-from sessions.store.turns import NewTurn, TurnStore
-from sessions.worker_info import WorkerInfo
+from sessions.store.turns import TurnStore
 from tests.support.servers import Server
 
 OLD = f"old:{base64.b64encode(bytes(range(32))).decode()}"

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import InvalidState, SealError, SessionOwnerError, StateConflict
-from sessions.protocol import TurnStatus
-from sessions.sealing import KeyRing
-from sessions.state_ops import StateOp, delete_op, increment_op, set_op, swap_op
+from sessions.protocol.state_ops import StateOp, delete_op, increment_op, set_op, swap_op
+from sessions.protocol.turn import TurnStatus
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending
 from sessions.store.scripts import ScriptRunner
+from sessions.store.sealing import KeyRing
 from sessions.store.state import Effect, StateScope, StateStore, session_scope, wide_scope
 from tests.scripts.test_scripts import DONE, OLD, Store
 from tests.support.servers import Server

@@ -12,16 +12,20 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions.errors import IdempotencyConflict, SealError
-from sessions.protocol import AgentConfig, Answer, Ask, AskKind, EventType, Policy, TurnStatus
-from sessions.sealing import KeyRing
+from sessions.protocol.agent import AgentConfig
+from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.event import EventType
+from sessions.protocol.turn import Policy, TurnStatus
 from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.begun import Begun
 from sessions.store.calls import CallStore
 from sessions.store.event_records import read_event
 from sessions.store.keys import WIDE_APP, SessionKeys, new_turn_part
 from sessions.store.leases import Ending
+from sessions.store.new_turn import NewTurn
+from sessions.store.sealing import KeyRing
 from sessions.store.session_records import SessionRecords
-from sessions.store.turns import Accepted, NewTurn
+from sessions.store.turns import Accepted
 from tests.scripts.test_scripts import OLD, Store
 from tests.support.servers import Server
 

@@ -9,7 +9,8 @@ import pytest
 
 from broker_config.encryption_keys import new_key
 from broker_config.settings import Settings
-from sessions.protocol import EventType, Policy, TurnStatus
+from sessions.protocol.event import EventType
+from sessions.protocol.turn import Policy, TurnStatus
 from sessions.store.begun import Closing
 from sessions.store.leases import Begun, Effects, Ending, NotBegun
 from sessions.store.state import ack_effect

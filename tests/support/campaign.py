@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 from broker_config.celery_options import BROKER_PREFIX, queue_key
 from sessions import Turn, TurnStatus
-from sessions.dispatch import publish_wake
+from sessions.client.wakeups import publish_wake
 from sessions.errors import BackendError, SessionBusy
-from sessions.protocol import EventType
+from sessions.protocol.event import EventType
 from tests.support.bad_messages import BAD_MESSAGES, remote_control
 from tests.support.fleet import Fleet, Worker, keys_without_ttl
 from tests.support.waiting import wait_until

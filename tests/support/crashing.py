@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from broker_config.settings import Settings
-from sessions.knowledge_requests import AddKnowledge
-from sessions.scopes import lane_of, session_name
-from sessions.sealing import KeyRing
+from sessions.client.scopes import lane_of, session_name
+from sessions.protocol.knowledge_requests import AddKnowledge
 from sessions.store.keys import SessionKeys, new_turn_part
+from sessions.store.sealing import KeyRing
 from tests.support.retrieval_doubles import WordEmbedding, WordLexical
 from workers.engine.ports import EventDraft, LeaseLost
 from workers.retrieval.index.names import default_collection

@@ -13,8 +13,9 @@ from typing import Any
 
 from broker_config.settings import Settings
 from sessions import Session
-from sessions.client import FleetClient, get_client
-from sessions.worker_info import WorkerInfo
+from sessions.client.fleet_client import FleetClient
+from sessions.client.per_process import get_client
+from sessions.protocol.worker_info import WorkerInfo
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from broker_config.settings import Settings
-from sessions.client import get_client
-from sessions.operations import OperationRequest
-from sessions.retrieval_requests import SearchMemory
+from sessions.client.per_process import get_client
+from sessions.protocol.memory_requests import SearchMemory
+from sessions.protocol.operation import OperationRequest
 from sessions.store.keys import SessionKeys
 from tests.support.retrieval_doubles import WordEmbedding, WordLexical
 from workers.retrieval.memory import MemorySearch, scopes_of

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sessions.addresses import AddressPolicy, checked_addresses, private, system_resolver
+from sessions.client.addresses import AddressPolicy, checked_addresses, private, system_resolver
 from sessions.errors import AddressRefused, AddressUnknown
 
 PUBLIC = "93.184.216.34"

@@ -25,10 +25,10 @@ from sessions.cli.retrieval_checks import _embedded, retrieval_checks
 from sessions.cli.server_checks import _clock, _memory
 from sessions.cli.verdicts import Check, Verdict
 from sessions.errors import SessionfleetError
-from sessions.fleet import ensure_fleet
-from sessions.fleet_home import FleetHome
+from sessions.fleet.autostart import ensure_fleet
+from sessions.fleet.home import FleetHome
+from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.activity import Activity
-from sessions.worker_info import WorkerInfo
 from tests.support.web import Answer, web_server
 
 

@@ -9,7 +9,7 @@ import pytest
 from broker_config.settings import Settings
 from sessions import Agent, Session
 from sessions.errors import BadRequest, InvalidTool
-from sessions.protocol import DELEGATION_DEPTH, AgentConfig
+from sessions.protocol.agent import DELEGATION_DEPTH, AgentConfig
 
 # Nobody listens there: a test that reached the store would fail.
 NOWHERE = Settings(redis_url="redis://127.0.0.1:1/0")

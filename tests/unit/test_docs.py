@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from sessions.protocol import TRANSITIONS
+from sessions.protocol.turn import TRANSITIONS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -87,7 +87,7 @@ def test_settings_that_pages_name_exist() -> None:
 
 
 def test_the_state_diagram_is_the_state_machine() -> None:
-    """docs/architecture.md draws exactly the transitions of sessions/protocol.py."""
+    """docs/architecture.md draws exactly the transitions of sessions/protocol/turn.py."""
     drawn = re.findall(r"^    (\w+) --> (\w+)", (DOCS / "architecture.md").read_text(), re.M)
     allowed = {(str(status), str(following)) for status, nexts in TRANSITIONS.items() for following in nexts}
     assert set(drawn) == allowed

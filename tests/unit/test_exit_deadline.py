@@ -5,15 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from workers.exit_deadline import EXIT_STATUS
+from workers.process.exit_deadline import EXIT_STATUS
 
 _HANGS = """
 import threading
-from workers.exit_deadline import ExitDeadline
+from workers.process.exit_deadline import ExitDeadline
 ExitDeadline(0.2, lambda: {"turns": ["chat~1"]})
 threading.Thread(target=threading.Event().wait).start()  # not a daemon: the interpreter waits for it
 """
-_ENDS = "from workers.exit_deadline import ExitDeadline; ExitDeadline(3600, dict)"
+_ENDS = "from workers.process.exit_deadline import ExitDeadline; ExitDeadline(3600, dict)"
 
 
 def test_a_process_that_hangs_is_ended_and_says_what_did_not_end() -> None:

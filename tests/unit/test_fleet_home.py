@@ -13,8 +13,8 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions.errors import FleetRunning, StoreUnavailable
-from sessions.fleet import ensure_fleet
-from sessions.fleet_home import (
+from sessions.fleet.autostart import ensure_fleet
+from sessions.fleet.home import (
     FleetHome,
     FleetRecord,
     alive,
@@ -23,7 +23,7 @@ from sessions.fleet_home import (
     fingerprint,
     settings_environment,
 )
-from sessions.worker_process import LOG_LIMIT_BYTES, SPAWN, child_environment, open_log
+from sessions.fleet.process import LOG_LIMIT_BYTES, SPAWN, child_environment, open_log
 from tests.support.waiting import wait_until
 
 

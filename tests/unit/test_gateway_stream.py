@@ -12,7 +12,7 @@ from sse_starlette.sse import AppStatus
 from sessions.errors import StaleCursor, StoreUnavailable
 from sessions.gateway import streams
 from sessions.gateway.streams import event_stream
-from sessions.protocol import Event, EventType
+from sessions.protocol.event import Event, EventType
 
 STARTED = Event("1-1", EventType.STARTED, {"attempt": 1})
 ENDED = Event("1-2", EventType.ENDED, {"status": "succeeded"})

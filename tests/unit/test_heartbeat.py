@@ -12,9 +12,9 @@ from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import LeaseStore
 from tests.support.waiting import wait_until
-from workers.heartbeat import Heartbeat
-from workers.held import HeldTurn
-from workers.lease_clock import lease_time
+from workers.lease.heartbeat import Heartbeat
+from workers.lease.held_turn import HeldTurn
+from workers.lease.lease_clock import lease_time
 
 
 class _Store:
@@ -48,7 +48,7 @@ def _begun() -> Begun:
 async def test_no_error_ends_the_thread_that_renews(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is logged, and the leases are renewed at the next beat."""
     store = _Store()
-    monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
+    monkeypatch.setattr("workers.lease.heartbeat.sync_store", lambda *_, **__: store)
     settings = Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5)
     heartbeat = Heartbeat(settings, asyncio.get_running_loop())
     long = lease_time() + 60
@@ -77,7 +77,7 @@ async def test_a_turn_whose_end_is_being_written_has_not_lost_its_lease(
 ) -> None:
     """The commit gives the lease back. A renewal that comes after it and before its reply must not call that a loss."""
     store = _Lost()
-    monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
+    monkeypatch.setattr("workers.lease.heartbeat.sync_store", lambda *_, **__: store)
     heartbeat = Heartbeat(Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5), asyncio.get_running_loop())
     held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", lease_time() + 60, cast(LeaseStore, None))
     held.concluding = concluding
@@ -108,7 +108,7 @@ async def test_an_outage_stops_no_tool_and_no_finished_step(
 ) -> None:
     """What a turn has done is written when the store is there again; a turn that only thinks stops with its lease."""
     store = _Away()
-    monkeypatch.setattr("workers.heartbeat.sync_store", lambda *_, **__: store)
+    monkeypatch.setattr("workers.lease.heartbeat.sync_store", lambda *_, **__: store)
     heartbeat = Heartbeat(Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5), asyncio.get_running_loop())
     held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", lease_time(), cast(LeaseStore, None))
     held.state.tools_running, held.state.unwritten = tools_running, unwritten

@@ -15,8 +15,8 @@ from broker_config.settings import RETRIEVAL, Settings
 from sessions.errors import IndexLocked, MissingExtra
 from sessions.store.keys import INDEX, lanes_key, partition_key
 from tests.support.servers import Server
-from workers import index_claim
-from workers.index_claim import IndexClaim
+from workers.retrieval_role import index_claim
+from workers.retrieval_role.index_claim import IndexClaim
 
 
 class Outage:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from sessions.client.arguments.documents import read_source
+from sessions.client.arguments.retrieval import KnowledgeConfig, MemoryConfig, knowledge_config, memory_config
 from sessions.errors import BadRequest, DocumentEmpty, DocumentTooLarge
-from sessions.retrieval_config import KnowledgeConfig, MemoryConfig, knowledge_config, memory_config
-from sessions.sources import read_source
 
 LIMIT = 1000
 

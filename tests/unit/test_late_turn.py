@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from sessions.late_turn import lateness
-from sessions.protocol import TurnStatus
+from sessions.client.late_turn import lateness
+from sessions.protocol.turn import TurnStatus
+from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.turns import TurnRecord
-from sessions.worker_info import WorkerInfo
 
 QUEUED = TurnRecord(
     part="0" * 32,

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from workers.lease_clock import lease_time
+from workers.lease.lease_clock import lease_time
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such clock")

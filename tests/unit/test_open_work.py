@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from workers.open_work import OpenWork
+from workers.process.open_work import OpenWork
 
 
 async def test_work_that_begins_while_others_end_is_waited_for() -> None:

@@ -11,7 +11,7 @@ from kombu.asynchronous import Hub
 
 from broker_config.settings import SettingsError
 from tests.support.waiting import wait_until
-from workers.pool import SlotPool, slot_pool
+from workers.process.pool import SlotPool, slot_pool
 
 
 class _Watched(Hub):  # type: ignore[misc]

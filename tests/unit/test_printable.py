@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from broker_config.printable import one_line, printable
 from sessions.cli import fleet, knowledge
 from sessions.cli.output import print_error, print_exception, print_fields, print_json, print_styled, print_table, say
-from sessions.printable import one_line, printable
 from tests.support.fleet import ROOT
 
 TITLE, CLIPBOARD, CLEAR = "\x1b]0;PWNED\x07", "\x1b]52;c;cm0gLXJmIH4=\x07", "\x1b[2J\x1b[1;1H"

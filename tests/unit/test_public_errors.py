@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sessions import Event, EventType, errors, public_message
-from sessions.public_errors import public_data
+from sessions.protocol.public_errors import public_data
 
 INNER = "cannot connect to postgres://shop:hunter2@10.0.0.5"
 

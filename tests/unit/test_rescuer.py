@@ -18,7 +18,7 @@ from sessions.errors import StoreUnavailable
 from sessions.store.keys import FLEET
 from sessions.store.scripts import ScriptRunner
 from tests.support.servers import Server, free_port
-from workers.rescuer import Rescuer
+from workers.process.rescuer import Rescuer
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -114,7 +114,7 @@ async def test_a_queue_that_nobody_serves_is_not_filled_by_each_new_worker(serve
 
 async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody foresaw is logged, and the rescuer looks again."""
-    monkeypatch.setattr("workers.rescuer._TICK", 0.0)
+    monkeypatch.setattr("workers.process.rescuer._TICK", 0.0)
     looks: list[int] = []
     again = asyncio.Event()
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from broker_config.encryption_keys import new_key, parse_keys
 from broker_config.settings import Settings, SettingsError, load_settings
 from sessions.errors import BackendError, SealError
-from sessions.fleet_home import differences, fingerprint, settings_environment
-from sessions.sealing import KeyRing
+from sessions.fleet.home import differences, fingerprint, settings_environment
+from sessions.store.sealing import KeyRing
 
 A, B = bytes(range(32)), bytes(range(1, 33))
 RING = KeyRing({"a": A})
@@ -183,7 +183,8 @@ def test_with_keys_no_texts_go_to_the_index() -> None:
 def test_nothing_heavy_is_imported_for_it() -> None:
     """A client without keys does not even load the library."""
     code = (
-        "import sys, sessions.connection; from sessions.sealing import KeyRing; KeyRing({}).seal('k', '', b'');"
+        "import sys, sessions.client.connection; from sessions.store.sealing import KeyRing;"
+        "KeyRing({}).seal('k', '', b'');"
         "sys.exit(any(name.startswith('cryptography.hazmat') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

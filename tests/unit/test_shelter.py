@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from broker_config.settings import Settings
-from sessions.fleet_client import FleetClient
+from sessions.client.fleet_client import FleetClient
 from sessions.store.events import Bell
 
 

@@ -10,8 +10,8 @@ import redis
 
 from broker_config.embedded import EmbeddedServer
 from broker_config.settings import Settings
+from sessions.fleet.supervisor import Idleness, Supervisor
 from sessions.store.activity import Activity
-from sessions.supervisor import Idleness, Supervisor
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from jsonschema import Draft202012Validator
 
 from sessions import Agent, AgentTeam, Task, TaskResult, TaskStatus
 from sessions.errors import OutputInvalid
-from sessions.protocol import TeamSpec
-from sessions.team_result import TeamResult
+from sessions.protocol.team import TeamSpec
+from sessions.protocol.team_result import TeamResult
 from workers.engine.offline_schema import example
-from workers.team_plan import Plan, fixed_plan, managed_plan, manager_prompt, plan_schema, ready, skipped, task_prompt
+from workers.teams.plan import Plan, fixed_plan, managed_plan, manager_prompt, plan_schema, ready, skipped, task_prompt
 
 
 def done(index: int, status: TaskStatus = TaskStatus.SUCCEEDED, text: str = "") -> TaskResult:

@@ -14,7 +14,7 @@ import pytest
 from structlog.contextvars import bound_contextvars
 
 from broker_config.settings import Settings
-from sessions.telemetry import configure_logging, get_logger
+from broker_config.telemetry import configure_logging, get_logger
 
 
 class Log:

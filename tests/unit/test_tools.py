@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sessions.errors import InvalidTool
-from sessions.tools import ToolContext, ToolSpec, spec_of, tool, tool_names
+from sessions.tools.decorator import ToolContext, ToolSpec, spec_of, tool, tool_names
 
 
 @tool

@@ -17,23 +17,24 @@ from standardwebhooks.webhooks import Webhook
 from broker_config.settings import Settings, SettingsError, load_settings
 from broker_config.webhook_secrets import new_secret, parse_secret, parse_secrets, secret_text
 from sessions import verify_webhook
-from sessions.admission import refuse_webhook, webhooks_of
 from sessions.cli.verdicts import Verdict
 from sessions.cli.webhook_check import webhook_check
-from sessions.deliveries import Deliver, delivery_lane
+from sessions.client.admission import refuse_webhook, webhooks_of
+from sessions.client.deliveries import delivery_lane
 from sessions.errors import AddressRefused, BadRequest, InvalidWebhook, StoreUnavailable
-from sessions.fleet_home import fingerprint, settings_environment
-from sessions.protocol import TurnRequest, TurnStatus
+from sessions.fleet.home import fingerprint, settings_environment
+from sessions.protocol.deliver import Deliver
+from sessions.protocol.turn import TurnRequest, TurnStatus
+from sessions.protocol.webhook_signature import signed_headers, tenant_secrets
+from sessions.protocol.worker_info import WebhookOffer, WorkerInfo
 from sessions.store.activity import Activity
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.leases import Ending
 from sessions.store.turns import _FIELDS, TurnStore
-from sessions.webhooks import signed_headers, tenant_secrets
-from sessions.worker_info import WebhookOffer, WorkerInfo
 from tests.support.servers import free_port
 from workers.engine.ports import LeaseLost
-from workers.outcomes import Crowded, Later
-from workers.webhook_delivery import NotDelivered, WebhookDelivery, _seconds
+from workers.lease.outcomes import Crowded, Later
+from workers.turns.webhook_delivery import NotDelivered, WebhookDelivery, _seconds
 
 SECRET = new_secret()
 BODY = b'{"type":"turn.succeeded"}'

@@ -15,15 +15,15 @@ import pytest
 from celery import Celery
 
 from broker_config.settings import Settings
-from sessions.protocol import TurnRequest
+from sessions.protocol.turn import TurnRequest
 from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import LeaseStore
-from workers.delegations import Delegations
-from workers.held import HeldTurn
-from workers.journal import LeasedJournal
-from workers.team_tasks import TaskTurns
-from workers.wake_request import WakeRequest
+from workers.lease.held_turn import HeldTurn
+from workers.lease.journal import LeasedJournal
+from workers.process.wake_request import WakeRequest
+from workers.teams.delegations import Delegations
+from workers.teams.tasks import TaskTurns
 
 BEGUN = Begun(
     part="p", lease="l", attempt=1, request=b"", deadline_ms=1, accepted_ms=0, seq=0, retries=0, last=False, now_ms=0,

@@ -19,9 +19,9 @@ from pydantic_ai.exceptions import UserError
 from pydantic_ai.output import OutputContext
 
 from sessions.errors import TurnConfigurationError
-from sessions.finite import non_finite
-from sessions.protocol import AgentConfig
-from sessions.tools import ToolContext, ToolSpec, spec_of
+from sessions.protocol.agent import AgentConfig
+from sessions.protocol.finite import non_finite
+from sessions.tools.decorator import ToolContext, ToolSpec, spec_of
 from workers.engine.delegating import delegate_spec, delegate_tool
 from workers.engine.journalled import Journal
 from workers.engine.models import ModelResolver

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_ai.messages import ToolCallPart, ToolReturn
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 
-from sessions.protocol import Answer, Ask, AskKind
+from sessions.protocol.call import Answer, Ask, AskKind
 from workers.engine.ports import Waiting
 from workers.engine.scope import TurnScope
 

@@ -15,8 +15,8 @@ from pydantic_ai import ModelRetry, ToolFailed
 from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.tools import RunContext, ToolDefinition
 
-from sessions.protocol import Answer, AskKind
-from sessions.tools import ToolSpec
+from sessions.protocol.call import Answer, AskKind
+from sessions.tools.decorator import ToolSpec
 from workers.engine.asking import ask_key, denial
 from workers.engine.scope import TurnScope
 from workers.engine.tool_record import ToolRecord, recorded_call

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic_ai import Tool
 from pydantic_ai.exceptions import CallDeferred
 
-from sessions.protocol import Delegate, EventType
-from sessions.tools import ToolSpec
+from sessions.protocol.agent import Delegate
+from sessions.protocol.event import EventType
+from sessions.tools.decorator import ToolSpec
 from workers.engine.ports import EventDraft, NotAsked, Said
 from workers.engine.scope import TurnScope
 

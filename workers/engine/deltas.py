@@ -17,7 +17,7 @@ from pydantic_ai.messages import (
     ThinkingPartDelta,
 )
 
-from sessions.protocol import EventType
+from sessions.protocol.event import EventType
 from workers.engine.ports import EventDraft, EventSink
 from workers.engine.stream_limits import within
 from workers.engine.well_formed import well_formed_texts

@@ -35,8 +35,9 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 from pydantic_core import to_json
 
-from sessions.protocol import EventType, Usage
-from sessions.telemetry import get_logger
+from broker_config.telemetry import get_logger
+from sessions.protocol.event import EventType
+from sessions.protocol.turn import Usage
 from workers.engine.asking import call_arguments
 from workers.engine.context_window import is_too_long, shortened
 from workers.engine.ports import EventDraft, PassingModelError

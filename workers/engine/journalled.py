@@ -12,7 +12,7 @@ from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDef
 from pydantic_ai.toolsets import AbstractToolset
 from pydantic_graph import End
 
-from sessions.tools import ToolSpec
+from sessions.tools.decorator import ToolSpec
 from workers.engine.asking import resolve
 from workers.engine.begun_call import arguments, begun_call, must_run
 from workers.engine.journal import JournalModel

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sessions.protocol import AgentConfig, Ask, Delegate, EventType, Usage
-from sessions.turn_state import TurnState
+from sessions.protocol.agent import AgentConfig, Delegate
+from sessions.protocol.call import Ask
+from sessions.protocol.event import EventType
+from sessions.protocol.turn import Usage
+from sessions.tools.turn_state import TurnState
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic_ai import ModelRetry, Tool
 
 from sessions.errors import BadRequest
-from sessions.protocol import AgentConfig
-from sessions.tools import ToolSpec
+from sessions.protocol.agent import AgentConfig
+from sessions.tools.decorator import ToolSpec
 from workers.engine.ports import NotSearched, Recall
 from workers.engine.scope import current_recall, current_tool
 

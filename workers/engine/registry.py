@@ -16,7 +16,7 @@ from pydantic_ai import Agent
 from pydantic_ai.models import Model
 
 from sessions.errors import InvalidImport, InvalidTool, TurnConfigurationError
-from sessions.tools import ToolSpec, spec_of
+from sessions.tools.decorator import ToolSpec, spec_of
 from workers.engine.hooks import Hooks
 from workers.engine.models import OFFLINE, provider_prefixes
 

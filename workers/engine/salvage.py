@@ -23,8 +23,9 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from sessions.protocol import AskKind, Usage, total
-from sessions.state_ops import StateOp
+from sessions.protocol.call import AskKind
+from sessions.protocol.state_ops import StateOp
+from sessions.protocol.turn import Usage, total
 from workers.engine.hooks import BEFORE_TURN
 from workers.engine.journal import recorded_response
 from workers.engine.ports import TurnInput

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sessions.errors import JournalDiverged, ResultTooLarge
-from sessions.protocol import Ask, Usage
-from sessions.tools import ToolContext, ToolSpec
+from sessions.protocol.call import Ask
+from sessions.protocol.turn import Usage
+from sessions.tools.decorator import ToolContext, ToolSpec
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.hooks import HookChain
 from workers.engine.ports import EventDraft, HandedOver, Recall, RunState, StepJournal, TurnInput

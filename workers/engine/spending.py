@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic_ai.messages import ModelResponse
 
-from sessions.protocol import Usage, total
+from sessions.protocol.turn import Usage, total
 from workers.engine.journal import BROKEN, recorded_response
 from workers.engine.prices import cost_of
 from workers.engine.tool_record import recorded_call

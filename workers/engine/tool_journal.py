@@ -19,11 +19,12 @@ from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, RunCancelled,
 from pydantic_ai.messages import ToolReturn
 from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
 
+from broker_config.telemetry import get_logger
 from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt, TurnFailed
-from sessions.protocol import Answer, Ask, AskKind, EventType
-from sessions.telemetry import get_logger
-from sessions.tools import OutsideResult, ToolContext, ToolSpec
-from sessions.turn_state import ToolState
+from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.event import EventType
+from sessions.tools.decorator import OutsideResult, ToolContext, ToolSpec
+from sessions.tools.turn_state import ToolState
 from workers.engine.asking import answer_to, ask_key, denial
 from workers.engine.begun_call import begun_call, must_run, tool_key
 from workers.engine.delegating import AskAgent, begin_asking, said_by

@@ -10,10 +10,11 @@ from pydantic_ai.exceptions import CallDeferred
 from pydantic_ai.messages import ToolReturn
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from sessions.finite import non_finite
-from sessions.protocol import AskKind, Usage
-from sessions.state_ops import StateOp
-from sessions.tools import OutsideResult
+from sessions.protocol.call import AskKind
+from sessions.protocol.finite import non_finite
+from sessions.protocol.state_ops import StateOp
+from sessions.protocol.turn import Usage
+from sessions.tools.decorator import OutsideResult
 from workers.engine.delegating import AskAgent
 from workers.engine.well_formed import well_formed, well_formed_result, well_formed_values
 

@@ -22,8 +22,8 @@ from pydantic_ai.run import AgentRunResult
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from sessions.errors import CorruptRecord, OutputInvalid, TurnConfigurationError
-from sessions.finite import non_finite
-from sessions.protocol import Usage, total
+from sessions.protocol.finite import non_finite
+from sessions.protocol.turn import Usage, total
 from workers.engine.ports import PastTurn, TurnInput, TurnOutput
 from workers.engine.prices import cost_of
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydantic_ai.messages import ModelResponse, ModelResponsePart, TextPart, ToolCallPart
 from pydantic_core import from_json
 
-from sessions.finite import non_finite, spelled_out
+from sessions.protocol.finite import non_finite, spelled_out
 from workers.engine.well_formed import well_formed_json, well_formed_values
 
 _MAYBE_NON_FINITE: Final = re.compile(r"NaN|Infinity|[eE]\+?[1-9]\d\d|\d{309}")

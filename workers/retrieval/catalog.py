@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from sessions.errors import CorruptRecord
-from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
+from sessions.store.sealing import KeyRing
 from workers.retrieval.operating import Notes
 
 _PAGE: Final = 500

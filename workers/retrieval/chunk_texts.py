@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sessions.errors import CorruptRecord
-from sessions.sealing import KeyRing
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
+from sessions.store.sealing import KeyRing
 from workers.retrieval.operating import Operating
 from workers.retrieval.ports import IndexPoint
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from broker_config.settings import Settings
 from sessions.errors import DocumentCorrupt, DocumentUnsupported
-from sessions.knowledge_requests import AddKnowledge
-from sessions.sealing import KeyRing
+from sessions.protocol.knowledge_requests import AddKnowledge
 from sessions.store.scripts import translated
+from sessions.store.sealing import KeyRing
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.reader import read_document
 from workers.retrieval.fair_places import FairPlaces

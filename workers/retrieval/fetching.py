@@ -14,9 +14,9 @@ from urllib.parse import unquote
 
 import httpx
 
-from sessions.addresses import AddressPolicy, Resolver
+from sessions.client.addresses import AddressPolicy, Resolver
 from sessions.errors import AddressRefused, AddressUnknown, DocumentError, DocumentTooLarge
-from workers.pinned_requests import ONE_USE, pinned_answer
+from workers.outbound import ONE_USE, pinned_answer
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity"}

@@ -18,12 +18,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from broker_config.settings import Settings
+from broker_config.telemetry import get_logger
+from sessions.client.scopes import lane_of, outlived
 from sessions.errors import IndexUnavailable
-from sessions.knowledge_requests import AddKnowledge, CopyKnowledge, RemoveKnowledge, SearchKnowledge
-from sessions.scopes import lane_of, outlived
-from sessions.sealing import KeyRing
+from sessions.protocol.knowledge_requests import AddKnowledge, CopyKnowledge, RemoveKnowledge, SearchKnowledge
 from sessions.store.keys import SessionKeys
-from sessions.telemetry import get_logger
+from sessions.store.sealing import KeyRing
 from workers.retrieval.catalog import Entry, SourceCatalog
 from workers.retrieval.chunk_texts import ChunkTexts
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS, chunk_document, embedded_text

@@ -6,14 +6,15 @@ import uuid
 from typing import Any, Final
 
 from broker_config.settings import Settings
+from broker_config.telemetry import get_logger
+from sessions.client.operations import Operations
 from sessions.errors import BackendError, SessionBusy
-from sessions.operations import MEMORY, Operations
-from sessions.protocol import Policy
-from sessions.retrieval_requests import EmbedMemory, KeepFacts, SearchMemory
+from sessions.protocol.lanes import MEMORY
+from sessions.protocol.memory_requests import EmbedMemory, KeepFacts, SearchMemory
+from sessions.protocol.turn import Policy
 from sessions.store.keys import SessionKeys, wide_name
 from sessions.store.memory import MemoryScope, MemoryStore
 from sessions.store.memory_record import Memory, new_memory_id
-from sessions.telemetry import get_logger
 from workers.retrieval.memory import MemorySearch, scopes_of
 from workers.retrieval.operating import Operating
 

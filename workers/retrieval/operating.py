@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from sessions.protocol import EventType
+from sessions.protocol.event import EventType
 from sessions.store.keys import SessionKeys
 from workers.engine.ports import EventDraft, StepJournal
 

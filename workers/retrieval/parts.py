@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from broker_config.settings import Settings
+from sessions.client.operations import Operations
 from sessions.errors import IndexUnavailable
-from sessions.operations import Operations
-from sessions.sealing import KeyRing
 from sessions.store.memory import MemoryStore
+from sessions.store.sealing import KeyRing
 from workers.retrieval.index.home import IndexLock
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from typing import Any, Final, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from broker_config.version import package_version
 from sessions.gateway.agents import ASSISTANT, canonical, named_agent
 from sessions.gateway.caller import Writer
 from sessions.gateway.parameters import SESSION_ID, IdempotencyKey
 from sessions.gateway.prefer import while_there
 from sessions.gateway.problems import responses
 from sessions.gateway.strict_json import StrictRoute
-from sessions.protocol import TurnStatus
+from sessions.protocol.turn import TurnStatus
 from sessions.store.keys import keyed_session_id, new_session_id
-from sessions.version import package_version
 
 router = APIRouter(route_class=StrictRoute)
 

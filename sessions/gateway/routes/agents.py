@@ -14,7 +14,7 @@ from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
 from sessions.gateway.segments import segment
 from sessions.gateway.strict_json import StrictRoute
-from sessions.protocol import AgentConfig
+from sessions.protocol.agent import AgentConfig
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=StrictRoute)
 AgentName = Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from sessions.api.session import Session
 from sessions.gateway.caller import Caller, Reader, Writer
 from sessions.gateway.documents import FORM_SCHEMA, NewDocument, received
 from sessions.gateway.parameters import BASE, TEXT, IdempotencyKey, SessionId
@@ -15,7 +16,6 @@ from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, operation_path
 from sessions.gateway.strict_json import Body, StrictRoute, Whole
-from sessions.session import Session
 
 router = APIRouter(prefix="/v1/sessions/{session_id:segment}/knowledge", tags=["knowledge"], route_class=StrictRoute)
 

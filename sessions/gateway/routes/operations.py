@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from fastapi import APIRouter, Response, status
 
+from sessions.api.operation import Operation
 from sessions.gateway.caller import Caller, Reader, Writer
 from sessions.gateway.parameters import OperationId, SessionId
 from sessions.gateway.prefer import Wait
@@ -16,7 +17,6 @@ from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, operation_path
 from sessions.gateway.streams import STREAM, Cursor, event_stream
 from sessions.gateway.strict_json import StrictRoute
-from sessions.operation import Operation
 
 router = APIRouter(
     prefix="/v1/sessions/{session_id:segment}/operations",

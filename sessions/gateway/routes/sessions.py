@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from sessions.api.session import Session
 from sessions.errors import NotFound, SessionExpired
 from sessions.gateway.caller import DEFAULT_QUEUE, Reader, Writer
 from sessions.gateway.parameters import ID_RULE, LONGEST_TTL, QUEUE, SESSION_ID, TURN_ID, SessionId
 from sessions.gateway.problems import responses
 from sessions.gateway.segments import segment
 from sessions.gateway.strict_json import Body, StrictRoute
-from sessions.session import Session
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=StrictRoute)
 _FAR = 2**53

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from sessions.api.session import Session
 from sessions.errors import NotFound
 from sessions.gateway.caller import Caller, Reader, Writer
 from sessions.gateway.parameters import KEYS, SessionId
 from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
 from sessions.gateway.strict_json import Body, StrictRoute
-from sessions.session import Session
-from sessions.state_ops import APP
+from sessions.protocol.state_ops import APP
 
 router = APIRouter(prefix="/v1/sessions/{session_id:segment}/state", tags=["state"], route_class=StrictRoute)
 Key = Annotated[

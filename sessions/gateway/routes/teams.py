@@ -7,7 +7,9 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Path, Response, status
 from pydantic import ConfigDict, Field
 
-from sessions.agent import Agent
+from sessions.api.agent import Agent
+from sessions.api.team import AgentTeam, Task
+from sessions.api.team_run import TeamRun
 from sessions.errors import SessionOwnerError, TurnNotFound
 from sessions.gateway.agents import AgentSpec, agent_of, canonical
 from sessions.gateway.caller import Caller, Configurer, Reader, Writer
@@ -18,8 +20,6 @@ from sessions.gateway.resources import TurnResource, team_path
 from sessions.gateway.streams import STREAM, Cursor, event_stream
 from sessions.gateway.strict_json import Body, StrictRoute
 from sessions.store.keys import split_turn_id
-from sessions.team import AgentTeam, Task
-from sessions.team_run import TeamRun
 
 router = APIRouter(prefix="/v1/teams", tags=["teams"], route_class=StrictRoute)
 _OF_RUNS: Final = "team-"

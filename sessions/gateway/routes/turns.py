@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response, status
 from pydantic import ConfigDict, Field
 
+from sessions.api.turn import Turn
 from sessions.gateway.agents import AgentSpec, Base, agent_of
 from sessions.gateway.caller import DEFAULT_QUEUE, Caller, Reader, Writer
 from sessions.gateway.parameters import LONGEST_TTL, QUEUE, TEXT, WEBHOOK, IdempotencyKey, SessionId, TurnId
@@ -15,8 +16,7 @@ from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, turn_path
 from sessions.gateway.streams import STREAM, Cursor, event_stream
 from sessions.gateway.strict_json import Body, StrictRoute
-from sessions.protocol import Policy
-from sessions.turn import Turn
+from sessions.protocol.turn import Policy
 
 router = APIRouter(
     prefix="/v1/sessions/{session_id:segment}/turns", tags=["turns"], route_class=StrictRoute, responses=responses(404)

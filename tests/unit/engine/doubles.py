@@ -10,7 +10,8 @@ from typing import Any
 from pydantic_ai.messages import ModelMessage, ModelResponse, ModelResponsePart, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
-from sessions.protocol import AgentConfig, EventType
+from sessions.protocol.agent import AgentConfig
+from sessions.protocol.event import EventType
 from workers.engine import Engine, EventDraft, PastTurn, Registry, RunState, TurnInput, TurnOutput
 from workers.engine.ports import LeaseLost
 

@@ -14,8 +14,9 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from sessions.errors import CorruptRecord, OutputInvalid, TurnConfigurationError
-from sessions.protocol import AgentConfig, EventType
-from sessions.tools import tool
+from sessions.protocol.agent import AgentConfig
+from sessions.protocol.event import EventType
+from sessions.tools.decorator import tool
 from workers.engine import Engine, Registry, RunState
 from workers.engine.agents import AgentCache
 from workers.engine.models import ModelResolver

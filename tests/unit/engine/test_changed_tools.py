@@ -11,7 +11,7 @@ from pydantic_ai.messages import TextPart, ToolReturnPart
 
 from sessions import OutsideResult, tool
 from sessions.errors import JournalDiverged
-from sessions.protocol import Answer, Ask
+from sessions.protocol.call import Answer, Ask
 from workers.engine import Registry
 from workers.engine.ports import Waiting
 

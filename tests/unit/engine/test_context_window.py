@@ -22,7 +22,7 @@ from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from sessions.errors import ContextTooLong
-from sessions.tools import tool
+from sessions.tools.decorator import tool
 from tests.unit.engine.doubles import Crash, Rig, call
 from workers.engine.context_window import is_too_long, shortened
 from workers.engine.ports import PastTurn

@@ -9,7 +9,10 @@ import pytest
 from pydantic_ai.messages import TextPart
 
 from sessions.errors import TurnRefused
-from sessions.protocol import AgentConfig, AskKind, Delegate, EventType, Usage
+from sessions.protocol.agent import AgentConfig, Delegate
+from sessions.protocol.call import AskKind
+from sessions.protocol.event import EventType
+from sessions.protocol.turn import Usage
 from workers.engine.hooks import register_hooks
 from workers.engine.ports import NotAsked, Said, TurnInput, Waiting
 

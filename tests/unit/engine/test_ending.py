@@ -25,7 +25,7 @@ from sessions.errors import (
     TurnConfigurationError,
     TurnFailed,
 )
-from sessions.tools import tool
+from sessions.tools.decorator import tool
 from workers.engine import Engine, EventDraft, HandedOver, LeaseLost, PassingModelError
 from workers.engine.failures import classify
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic_ai.messages import TextPart
 
-from sessions.tools import ToolContext, tool
+from sessions.tools.decorator import ToolContext, tool
 from tests.unit.engine.doubles import DictJournal, ListSink, Rig, call
 from workers.engine import Engine
 from workers.engine.ports import LeaseLost

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from sessions.protocol import EventType
-from sessions.tools import tool
+from sessions.protocol.event import EventType
+from sessions.tools.decorator import tool
 from workers.engine import TurnOutput
 from workers.engine.offline import NOTE
 from workers.engine.offline_schema import example

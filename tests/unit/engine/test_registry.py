@@ -11,7 +11,7 @@ from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.openai import OpenAIChatModel
 
 from sessions.errors import InvalidImport, InvalidTool, TurnConfigurationError
-from sessions.tools import tool
+from sessions.tools.decorator import tool
 from workers.engine import Registry, register_agent, register_model
 from workers.engine.models import ModelResolver, provider_prefixes
 from workers.engine.offline import offline_model

@@ -9,8 +9,8 @@ import pytest
 from pydantic_ai.messages import TextPart
 
 from sessions.errors import JournalDiverged, ToolInDoubt
-from sessions.protocol import EventType
-from sessions.tools import ToolContext, tool
+from sessions.protocol.event import EventType
+from sessions.tools.decorator import ToolContext, tool
 
 from .doubles import Crash, Rig, call, until
 

@@ -10,7 +10,7 @@ from pydantic_ai.exceptions import ModelAPIError, UnexpectedModelBehavior
 from pydantic_ai.messages import AgentStreamEvent, ModelMessage, PartStartEvent, TextPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from sessions.tools import tool
+from sessions.tools.decorator import tool
 from workers.engine import PassingModelError
 from workers.engine.failures import classify
 from workers.engine.models import ModelResolver

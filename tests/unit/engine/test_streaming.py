@@ -10,8 +10,8 @@ import pytest
 from pydantic_ai.messages import PartStartEvent, TextPart
 from pydantic_ai.models.function import DeltaThinkingPart, FunctionModel
 
-from sessions.protocol import EventType
-from sessions.tools import tool
+from sessions.protocol.event import EventType
+from sessions.tools.decorator import tool
 from workers.engine import Engine, EventDraft, LeaseLost
 from workers.engine.deltas import DeltaBuffer
 

@@ -15,8 +15,8 @@ from pydantic_ai import Agent, BinaryContent, ModelRetry, ToolFailed
 from pydantic_ai.messages import ModelRequest, ModelResponse, TextPart, ToolReturn, ToolReturnPart
 
 from sessions.errors import ResultTooLarge, ToolError, TurnConfigurationError
-from sessions.protocol import EventType
-from sessions.tools import OutsideResult, ToolContext, tool
+from sessions.protocol.event import EventType
+from sessions.tools.decorator import OutsideResult, ToolContext, tool
 from workers.engine.journalled import Journal
 from workers.engine.ports import Waiting
 

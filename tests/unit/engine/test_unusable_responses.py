@@ -12,8 +12,8 @@ from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, FunctionMo
 from pydantic_ai.usage import RequestUsage
 
 from sessions.errors import OutputInvalid
-from sessions.protocol import EventType
-from sessions.tools import tool
+from sessions.protocol.event import EventType
+from sessions.tools.decorator import tool
 from workers.engine.journal import recorded_response
 
 from .doubles import Rig, call

@@ -11,7 +11,8 @@ from pydantic_ai.exceptions import ApprovalRequired, CallDeferred
 from pydantic_ai.messages import TextPart
 
 from sessions import OutsideResult, tool
-from sessions.protocol import Answer, Ask, AskKind, EventType
+from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.event import EventType
 from workers.engine.ports import Waiting
 
 from .doubles import Crash, Rig, call

@@ -8,7 +8,7 @@ import pytest
 from sse_starlette import ServerSentEvent
 
 from sessions.gateway.streams import _message
-from sessions.protocol import Event, EventType
+from sessions.protocol.event import Event, EventType
 
 
 @pytest.mark.parametrize(

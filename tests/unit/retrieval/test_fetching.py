@@ -16,8 +16,8 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions.errors import DocumentError, DocumentTooLarge
-from sessions.knowledge_requests import AddKnowledge
-from sessions.sealing import KeyRing
+from sessions.protocol.knowledge_requests import AddKnowledge
+from sessions.store.sealing import KeyRing
 from tests.support.web import Answer, Web, web_server
 from workers.retrieval.contents import Contents
 from workers.retrieval.fetching import Fetched, FetchLimits, fetch_url, shown

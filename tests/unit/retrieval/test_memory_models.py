@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sessions.retrieval_requests import SearchMemory
+from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory_record import Memory, StoredMemory
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.lexical import Bm25Model

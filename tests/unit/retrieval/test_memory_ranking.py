@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sessions.retrieval_requests import SearchMemory
+from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory_record import Memory, StoredMemory
 from tests.support.retrieval_doubles import WordEmbedding, WordLexical
 from workers.retrieval.memory.ranking import Ranking, Weighing

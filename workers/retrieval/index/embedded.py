@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
+from broker_config.telemetry import get_logger
 from sessions.errors import IndexUnavailable
-from sessions.telemetry import get_logger
 from workers.retrieval.index import vacuum
 from workers.retrieval.index.home import IndexLock, claim
 from workers.retrieval.index.names import valid_collection

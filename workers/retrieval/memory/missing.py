@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from broker_config.telemetry import get_logger
 from sessions.errors import EmbeddingFailed, StoreFull
 from sessions.store.memory import MemoryScope, MemoryStore
 from sessions.store.memory_record import StoredMemory
-from sessions.telemetry import get_logger
 from workers.retrieval.memory.copies import Copy
 from workers.retrieval.memory.vectors import NO_VECTOR, pack
 from workers.retrieval.ports import EmbeddingModel

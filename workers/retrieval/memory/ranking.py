@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from sessions.retrieval_requests import SearchMemory
+from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory_record import Memory
 from workers.retrieval.memory.scope_index import Mask, ScopeIndex
 from workers.retrieval.memory.vectors import Floats

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from broker_config.telemetry import get_logger
 from sessions.errors import EmbeddingFailed, EmbeddingUnavailable
-from sessions.retrieval_requests import SearchMemory
+from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryScope, MemoryStore
 from sessions.store.memory_record import Memory
 from sessions.store.state import session_scope, wide_scope
-from sessions.telemetry import get_logger
 from workers.retrieval.memory.copies import Copy, ScopeCopies
 from workers.retrieval.memory.missing import MissingVectors
 from workers.retrieval.memory.ranking import Ranking, Weighing

@@ -130,7 +130,7 @@ local function end_turn(id, status, now, token, seq, fields)
   end
   local why = redis.call('HGET', t, 'error')
   local said = '{"status":"' .. status .. '"'
-  local sealed = why and string.sub(why, 1, 3) == '\255sf' -- as sessions/sealing.py marks it
+  local sealed = why and string.sub(why, 1, 3) == '\255sf' -- as sessions/store/sealing.py marks it
   if why and why ~= '' and not sealed then said = said .. ',"error":' .. why end
   local finish = redis.call('HGET', t, 'finish')
   if finish and finish ~= '' then said = said .. ',"finish_reason":' .. cjson.encode(finish) end

@@ -1,0 +1,1 @@
+"""What users hold: sessions, agents, turns, teams, and what their methods do."""

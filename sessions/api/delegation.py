@@ -1,0 +1,131 @@
+"""Agents that ask other agents: one agent as a tool of another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sessions.client.arguments.values import message_text
+from sessions.errors import BadRequest, InvalidTool
+from sessions.protocol.agent import DELEGATION_DEPTH, AgentConfig, Delegate
+from sessions.tools.decorator import check_name, tool_names
+
+if TYPE_CHECKING:
+    from sessions.api.agent import Agent
+
+_STRANGE: Final = re.compile(r"[^A-Za-z0-9_-]+")
+_NAME_CHARS: Final = 64
+_SHOWN_CHARS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTool:
+    """An agent as a tool of another agent: `Agent(tools=[researcher.as_tool(name="research")])`.
+
+    Attributes:
+        name: what the asking model calls it; description: what it is told of it.
+    """
+
+    agent: Agent
+    name: str
+    description: str
+
+
+AnyTool = str | Callable[..., Any] | AgentTool
+
+
+def agent_tool(agent: Agent, name: str | None, description: str | None) -> AgentTool:
+    """An agent as a tool.
+
+    Raises:
+        InvalidTool: the name cannot be used, or none can be made of the agent's. BadRequest: no description.
+    """
+    told = _description(agent) if description is None else message_text(description)
+    return AgentTool(agent, _tool_name(agent.name) if name is None else check_name(name), told)
+
+
+def split_tools(tools: Sequence[AnyTool]) -> tuple[tuple[str, ...], list[AgentTool]]:
+    """The names of the functions among the tools, and the agents among them.
+
+    Raises:
+        InvalidTool: one of them cannot be used, or two have the same name.
+    """
+    if isinstance(tools, str) or not isinstance(tools, Sequence):
+        return tool_names(tools), []  # it says what is wrong
+    agents = [item for item in tools if isinstance(item, AgentTool)]
+    names = tool_names([item for item in tools if not isinstance(item, AgentTool)])
+    every = [*names, *(item.name for item in agents)]
+    for name in every:
+        if every.count(name) > 1:
+            raise InvalidTool(
+                f"tool {name!r} is listed twice; name each tool once, or rename one with agent.as_tool(name=...)"
+            )
+    return names, agents
+
+
+def delegates_of(asker: str, user_id: str | None, agents: Sequence[AgentTool]) -> tuple[Delegate, ...]:
+    """The agents that an agent may ask, as they are sent.
+
+    Raises:
+        BadRequest: an agent would be asked by itself, the chain is too long, or it belongs to another user.
+    """
+    found = tuple(_delegate(item, user_id) for item in agents)
+    for delegate in found:
+        _refuse_cycles((asker,), delegate.config)
+    return found
+
+
+def _delegate(item: AgentTool, user_id: str | None) -> Delegate:
+    agent = item.agent
+    if agent.stand_alone:
+        return Delegate(tool=item.name, description=item.description, config=agent.own_config)
+    session = agent.session
+    if session.is_remote:
+        raise BadRequest(f"{agent!r} is behind a server: agents as tools do not go through one yet")
+    if None not in (user_id, session.user_id) and user_id != session.user_id:
+        raise BadRequest(
+            f"agent {agent.name!r} belongs to a session of user {session.user_id!r}, and would be asked for "
+            f"{user_id!r}: what one of them said would reach the other; give each user agents of their own"
+        )
+    return Delegate(
+        tool=item.name,
+        description=item.description,
+        config=agent.own_config,
+        by_name=agent.by_name,
+        session=session.session_id,
+        queue=session.queue,
+    )
+
+
+def _refuse_cycles(asking: tuple[str, ...], config: AgentConfig) -> None:
+    chain = (*asking, config.name)
+    shown = " -> ".join(map(repr, chain))
+    if config.name in asking:
+        raise BadRequest(
+            f"agents ask one another in a circle: {shown}. Take one out of another's tools=, or, if they are "
+            f"different agents, give them different names"
+        )
+    if len(asking) > DELEGATION_DEPTH:
+        raise BadRequest(f"the chain of agents {shown} is too long: at most {DELEGATION_DEPTH} may be asked in a row")
+    for delegate in config.delegates:
+        _refuse_cycles(chain, delegate.config)
+
+
+def _tool_name(name: str) -> str:
+    made = _STRANGE.sub("_", name.strip()).strip("_")
+    if not made:
+        raise InvalidTool(f"no tool can be named after the agent {name!r}: name it with agent.as_tool(name=...)")
+    return f"ask_{made}"[:_NAME_CHARS]
+
+
+def _description(agent: Agent) -> str:
+    told = f"Ask the agent {agent.name!r}, and get its answer."
+    if agent.stand_alone:
+        told += " It knows nothing of this conversation."
+    if not agent.config.instructions:
+        return told
+    text = " ".join(agent.config.instructions.split())
+    shown = text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+    return f"{told} Its instructions: {shown}"

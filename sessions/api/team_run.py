@@ -1,0 +1,157 @@
+"""A team's run as its caller sees it: a turn whose answer is a `TeamResult`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from broker_config.settings import Settings
+from sessions.api.session import Session
+from sessions.api.turn import Turn
+from sessions.client.arguments.values import seconds, short_text, webhook_url
+from sessions.client.output_type import OutputType
+from sessions.client.per_process import get_client
+from sessions.client.submission import Order
+from sessions.protocol.agent import AgentConfig
+from sessions.protocol.team import TeamSpec
+from sessions.protocol.team_result import TeamResult
+from sessions.protocol.turn import TurnRequest
+from sessions.store.keys import keyed_session_id, new_session_id, split_turn_id
+
+
+class TeamRun(Turn):
+    """One run of a team: a turn like any other, in a session of its own. Its tasks are turns besides.
+
+    `result()` gives a `TeamResult`; `events()` are `task_started` and `task_ended` among the turn's own; `cancel()`
+    cancels the tasks too.
+
+    Attributes:
+        id: hand it to another process, which goes on with `TeamRun.attach(id)`.
+    """
+
+    @classmethod
+    def attach(
+        cls, run_id: str, *, user_id: str | None = None, tenant: str | None = None, settings: Settings | None = None
+    ) -> Self:
+        """A run by its id, from any process.
+
+        Raises:
+            InvalidTurnId: it is no id of a run.
+            SessionOwnerError: the run belongs to another user.
+        """
+        return cls._of(_session_of(run_id, user_id, tenant, settings).turn(run_id))
+
+    @classmethod
+    async def aattach(
+        cls, run_id: str, *, user_id: str | None = None, tenant: str | None = None, settings: Settings | None = None
+    ) -> Self:
+        """A run by its id, from any process; see `attach`."""
+        return cls._of(await _session_of(run_id, user_id, tenant, settings).aturn(run_id))
+
+    @classmethod
+    def _of(cls, turn: Turn) -> Self:
+        return cls(turn._client, turn._keys, turn._part, OutputType.of(TeamResult))  # noqa: SLF001 - it is one
+
+    async def aresult(self, timeout: float | None = None) -> TeamResult:
+        """Wait for the run's end: what came of its tasks. A task that failed raises nothing.
+
+        Raises:
+            ResultTimeout: it did not end in time.
+            TurnFailed: the run itself was cancelled or not done by its deadline, or the manager made no usable plan.
+        """
+        found: TeamResult = await super().aresult(timeout)
+        return found
+
+    def result(self, timeout: float | None = None) -> TeamResult:
+        """Wait for the run's end; see `aresult`."""
+        found: TeamResult = super().result(timeout)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A team as it is sent."""
+
+    spec: TeamSpec
+    user_id: str | None
+    tenant: str | None
+    settings: Settings | None
+
+
+def start_run(team: Members, timeout: float | None, idempotency_key: str | None, webhook: str | None) -> TeamRun:
+    """Have a run accepted."""
+    checked = _Asked(team, timeout, idempotency_key, webhook)
+    return checked.client.portal.call(checked.submit())
+
+
+async def astart_run(team: Members, timeout: float | None, idempotency_key: str | None, webhook: str | None) -> TeamRun:
+    """Have a run accepted."""
+    checked = _Asked(team, timeout, idempotency_key, webhook)
+    return await checked.client.portal.acall(checked.submit())
+
+
+class _Asked:
+    """A run that was asked for; what its caller gave is checked when this is made."""
+
+    def __init__(self, team: Members, timeout: float | None, idempotency_key: str | None, webhook: str | None) -> None:
+        self._team = team
+        self._timeout = None if timeout is None else seconds("timeout", timeout)
+        self._key = None if idempotency_key is None else short_text("idempotency_key", idempotency_key)
+        self._webhook = "" if webhook is None else webhook_url(webhook)
+        self.client = get_client(team.settings)
+        self.client.check_message(team.spec.model_dump_json())
+
+    async def submit(self) -> TeamRun:
+        """Have the run accepted.
+
+        Raises:
+            SessionOwnerError: an agent's session belongs to another user than the run.
+        """
+        user_id = await self._user()
+        spec = self._team.spec
+        session = Session(
+            _session_id(user_id, self._key),
+            user_id,
+            queue=spec.queue,
+            tenant=self._team.tenant,
+            settings=self._team.settings,
+        )
+        part = await self.client.submit(session.keys, self._order(user_id))
+        return TeamRun(self.client, session.keys, part, OutputType.of(TeamResult))
+
+    async def _user(self) -> str | None:
+        """Whose run it is: who says so, else whoever owns the agents' sessions."""
+        user_id = self._team.user_id
+        for session_id in sorted({member.session for member in self._team.spec.members if member.session}):
+            keys = self.client.keys(session_id, self._team.tenant)
+            await self.client.check_owner(keys, user_id)
+            user_id = user_id or await self.client.owner(keys)
+        return user_id
+
+    def _order(self, user_id: str | None) -> Order:
+        spec, settings = self._team.spec, self.client.settings
+        manager = () if spec.manager is None else ((spec.manager, spec.queue),)
+        return Order(
+            request=TurnRequest(message=f"{len(spec.tasks)} tasks, {spec.process}", agent="Team", team=spec),
+            agent=AgentConfig(name="Team"),
+            config=b"",
+            user_id=user_id,
+            queue=spec.queue,
+            timeout=settings.turn_timeout if self._timeout is None else self._timeout,
+            idempotency_key=self._key,
+            webhook=self._webhook,
+            # Nobody deletes a run's session: it goes when its result does (P9).
+            session_ttl=settings.result_ttl,
+            colleagues=(*manager, *((member.config, member.queue) for member in spec.members)),
+        )
+
+
+def _session_id(user_id: str | None, idempotency_key: str | None) -> str:
+    """A new session for each run; for the same key the same one, since that is where its first use is known."""
+    if idempotency_key is None:
+        return f"team-{new_session_id()}"
+    return f"team-{keyed_session_id(user_id or '', idempotency_key)}"
+
+
+def _session_of(run_id: str, user_id: str | None, tenant: str | None, settings: Settings | None) -> Session:
+    return Session(split_turn_id(run_id)[0], user_id, tenant=tenant, settings=settings)

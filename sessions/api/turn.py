@@ -1,0 +1,235 @@
+"""A turn as its caller sees it: wait for it, follow its events, cancel it; from any process, by its id."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+
+from sessions.client.output_type import OutputType
+from sessions.client.ports import TurnCalls
+from sessions.client.result import answer
+from sessions.errors import BadRequest
+from sessions.protocol.call import Answer
+from sessions.protocol.event import Event
+from sessions.protocol.finite import non_finite
+from sessions.protocol.text import encodes
+from sessions.protocol.turn import TurnStatus
+from sessions.sse import KEEP_ALIVE, pieces
+from sessions.store.calls import PendingCall
+from sessions.store.keys import SessionKeys
+from sessions.store.turns import TurnRecord
+
+
+class _OneTurn(Protocol):
+    """What of a turn these methods need."""
+
+    _client: TurnCalls
+    _keys: SessionKeys
+    _part: str
+
+
+class ApprovalMethods:
+    """The methods of `Turn` for its pending calls, each with its async twin. Any process may answer, once."""
+
+    async def aapprovals(self: _OneTurn) -> list[PendingCall]:
+        """The calls that the turn waits for now."""
+        return await self._client.portal.acall(self._client.pending_calls(self._keys, self._part))
+
+    def approvals(self: _OneTurn) -> list[PendingCall]:
+        """The calls that the turn waits for now."""
+        return self._client.portal.call(self._client.pending_calls(self._keys, self._part))
+
+    async def aapprove(self: _OneTurn, call_id: str, *, args: Mapping[str, Any] | None = None) -> None:
+        """Let a call run, with other arguments if you like. The turn goes on when all its calls are answered.
+
+        Raises:
+            CallNotFound: the turn does not wait for this call. CallAnswered: it was answered differently before.
+            BadRequest: the call waits for something else, or the arguments are no JSON object.
+        """
+        await self._client.portal.acall(self._client.answer_call(*_of(self, call_id), _approval(args)))
+
+    def approve(self: _OneTurn, call_id: str, *, args: Mapping[str, Any] | None = None) -> None:
+        """Let a call run; see `aapprove`."""
+        self._client.portal.call(self._client.answer_call(*_of(self, call_id), _approval(args)))
+
+    async def adeny(self: _OneTurn, call_id: str, reason: str = "") -> None:
+        """Refuse a call; the model is told so, with the reason.
+
+        Raises:
+            As `aapprove`.
+        """
+        await self._client.portal.acall(self._client.answer_call(*_of(self, call_id), _denial(reason)))
+
+    def deny(self: _OneTurn, call_id: str, reason: str = "") -> None:
+        """Refuse a call; see `adeny`."""
+        self._client.portal.call(self._client.answer_call(*_of(self, call_id), _denial(reason)))
+
+    async def aprovide(self: _OneTurn, call_id: str, result: Any) -> None:
+        """Bring the result of a call; the model receives it as if the tool had returned it.
+
+        Raises:
+            As `aapprove`; BadRequest also when the result is no JSON.
+        """
+        await self._client.portal.acall(self._client.answer_call(*_of(self, call_id), _result(result)))
+
+    def provide(self: _OneTurn, call_id: str, result: Any) -> None:
+        """Bring the result of a call; see `aprovide`."""
+        self._client.portal.call(self._client.answer_call(*_of(self, call_id), _result(result)))
+
+
+class SseMethods:
+    """The methods of `Turn` for web backends."""
+
+    async def asse(
+        self: _OneTurn, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
+    ) -> AsyncIterator[str] | None:
+        """The turn's events as pieces of an SSE response; None when there are no more behind `after`: answer 204.
+
+        An `EventSource` reads them, and names the last one in the header `Last-Event-ID` when it connects again. Each
+        has the event's id and type, and its data as JSON. Send them as `sse.MEDIA_TYPE`, with `sse.HEADERS`.
+
+        Args:
+            after: id of the last event that the browser has seen.
+            keep_alive: seconds of silence after which a comment is sent. It keeps proxies from closing the
+                connection, and shows the server that a browser has gone.
+            full_errors: for developers: errors as the turn's record has them, with what providers and servers said.
+                By default they are those of `public_message`.
+
+        Raises:
+            TurnNotFound, StaleCursor, BackendError: before anything was sent.
+        """
+        client, keys, part = self._client, self._keys, self._part
+        if not await client.portal.acall(client.has_events(keys, part, after)):
+            return None
+        return client.portal.aiterate(pieces(client.follow(keys, part, after), keep_alive, full_errors=full_errors))
+
+    def sse(
+        self: _OneTurn, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
+    ) -> Iterator[str] | None:
+        """The turn's events as pieces of an SSE response; see `asse`. Each reader holds a thread meanwhile."""
+        client, keys, part = self._client, self._keys, self._part
+        if not client.portal.call(client.has_events(keys, part, after)):
+            return None
+        return client.portal.iterate(pieces(client.follow(keys, part, after), keep_alive, full_errors=full_errors))
+
+
+class Turn(ApprovalMethods, SseMethods):
+    """One accepted request of a session.
+
+    Attributes:
+        id: `<session>~<uuid>`; hand it to another process, which goes on with `Session(session).turn(id)`.
+    """
+
+    def __init__(self, client: TurnCalls, keys: SessionKeys, part: str, output: OutputType | None = None) -> None:
+        self._client = client
+        self._keys = keys
+        self._part = part
+        self._output = output
+        self.id = keys.public_id(part)
+
+    def __repr__(self) -> str:
+        return f"Turn({self.id!r})"
+
+    # --- what it is now ---------------------------------------------------------------------------------
+
+    async def arecord(self) -> TurnRecord:
+        """The stored record: status, attempt, times, worker, usage.
+
+        Raises:
+            TurnNotFound: it expired or was deleted.
+        """
+        return await self._client.portal.acall(self._client.read(self._keys, self._part))
+
+    def record(self) -> TurnRecord:
+        """The stored record; see `arecord`."""
+        return self._client.portal.call(self._client.read(self._keys, self._part))
+
+    @property
+    def status(self) -> TurnStatus:
+        """The status now; asks the store each time."""
+        return self.record().status
+
+    @property
+    def attempt(self) -> int:
+        """How often the turn was begun: 0 while it is queued, 2 after one crash or retry; asks the store."""
+        return self.record().attempt
+
+    # --- its answer -------------------------------------------------------------------------------------
+
+    async def aresult(self, timeout: float | None = None) -> Any:
+        """Wait for the answer: a text, or an object of the agent's output type.
+
+        Args:
+            timeout: seconds to wait. It ends the waiting, never the turn.
+
+        Raises:
+            ResultTimeout: it did not end in time (NoWorkerAlive: and nobody could run it).
+            TurnFailed: it ended without an answer; the subclass says how.
+            TurnNotFound: it expired or was deleted.
+        """
+        work = self._client.wait(self._keys, self._part, timeout)
+        return answer(await self._client.portal.acall(work), self.id, self._output)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the answer; see `aresult`."""
+        work = self._client.wait(self._keys, self._part, timeout)
+        return answer(self._client.portal.call(work), self.id, self._output)
+
+    # --- its stream -------------------------------------------------------------------------------------
+
+    def aevents(self, after: str | None = None) -> AsyncIterator[Event]:
+        """Iterate the turn's events from the start, or behind the id of the last one seen.
+
+        Raises:
+            StaleCursor: `after` lies beyond the end of the stream.
+        """
+        return self._client.portal.aiterate(self._client.follow(self._keys, self._part, after))
+
+    def events(self, after: str | None = None) -> Iterator[Event]:
+        """Iterate the turn's events; see `aevents`."""
+        return self._client.portal.iterate(self._client.follow(self._keys, self._part, after))
+
+    # --- its end ----------------------------------------------------------------------------------------
+
+    async def acancel(self) -> TurnStatus:
+        """Ask for the turn's end. A running one is stopped at its worker, model request included."""
+        return await self._client.portal.acall(self._client.cancel(self._keys, self._part))
+
+    def cancel(self) -> TurnStatus:
+        """Ask for the turn's end; see `acancel`."""
+        return self._client.portal.call(self._client.cancel(self._keys, self._part))
+
+
+def _of(turn: _OneTurn, call_id: object) -> tuple[SessionKeys, str, str]:
+    if not isinstance(call_id, str):
+        raise BadRequest(f"call_id {call_id!r}: give the `call_id` of one of turn.approvals()")
+    return turn._keys, turn._part, call_id  # noqa: SLF001 - these methods are the turn's own
+
+
+def _approval(args: Mapping[str, Any] | None) -> Answer:
+    if args is not None and not isinstance(args, Mapping):
+        raise BadRequest(f"args {args!r}: give the tool's arguments as a dict, or None for those of the model")
+    return _checked(Answer.model_construct(action="approve", args=None if args is None else dict(args)))
+
+
+def _denial(reason: object) -> Answer:
+    if not isinstance(reason, str) or not encodes(reason):
+        raise BadRequest(f"reason {reason!r}: give a text")
+    return Answer(action="deny", reason=reason)
+
+
+def _result(result: Any) -> Answer:
+    return _checked(Answer.model_construct(action="provide", result=result))
+
+
+def _checked(answer: Answer) -> Answer:
+    """The answer as JSON keeps it; what it is made of comes back as plain values."""
+    if (found := non_finite(answer.args) or non_finite(answer.result)) is not None:
+        raise BadRequest(f"an answer is stored as JSON, which does not have such a number: {found}")
+    try:
+        return Answer.model_validate_json(answer.model_dump_json(warnings=False))
+    except (PydanticSerializationError, ValidationError) as error:
+        raise BadRequest(f"an answer is stored as JSON, and this is none: {error}") from error

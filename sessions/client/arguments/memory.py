@@ -1,0 +1,137 @@
+"""Checks of what callers say about memories, each with an error that names the argument and what to give instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sessions.client.arguments.values import CUT
+from sessions.errors import BadRequest
+from sessions.protocol.text import cut_character, encodes
+from sessions.store.memory_record import KINDS, MemoryKind
+
+_QUERY_LIMIT: Final = 32 * 1024
+METADATA_LIMIT: Final = 8 * 1024
+_MOST_RESULTS: Final = 1000
+_PRAISONAI: Final = {"short_term": "short", "long_term": "long"}
+
+
+def memory_text(value: object, limit: int | None) -> str:
+    """What can be the text of a memory.
+
+    Args:
+        limit: the most bytes (SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES); None where another process checks that.
+
+    Raises:
+        BadRequest: it cannot.
+    """
+    text = _text("text", value)
+    if limit is not None and (size := len(text.encode())) > limit:
+        raise BadRequest(
+            f"text has {size} bytes, the limit is {limit}: keep what matters of it, add a long text as knowledge, or "
+            "set SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES"
+        )
+    return text
+
+
+def memory_query(value: object) -> str:
+    """What memories can be searched for.
+
+    Raises:
+        BadRequest: it is no text, an empty one, or one of more than 32 KiB.
+    """
+    text = _text("query", value)
+    if (size := len(text.encode())) > _QUERY_LIMIT:
+        raise BadRequest(f"query has {size} bytes, the limit is {_QUERY_LIMIT}: search for what matters of it")
+    return text
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise BadRequest(f"{name} {repr(value)[:100]}: give a text that is not empty")
+    if (place := cut_character(value)) is not None:
+        raise BadRequest(f"{name}: {CUT.format(place)}")
+    return value
+
+
+def memory_id_text(value: object) -> str:
+    """What can be the id of a memory.
+
+    Raises:
+        BadRequest: it cannot.
+    """
+    if not isinstance(value, str) or not value or not encodes(value):
+        raise BadRequest(f"memory id {value!r}: give the id that add_memory() returned")
+    return value
+
+
+def memory_kind(value: object) -> MemoryKind:
+    """`short` or `long`, also under PraisonAI's names `short_term` and `long_term`.
+
+    Raises:
+        BadRequest: it is neither.
+    """
+    known = _PRAISONAI.get(value, value) if isinstance(value, str) else value
+    for kind in KINDS:
+        if known == kind:
+            return kind
+    raise BadRequest(f"memory_type {value!r}: use 'short' or 'long'")
+
+
+def memory_kinds(value: object) -> tuple[MemoryKind, ...]:
+    """The kinds that are meant: one, or all for None and `all`.
+
+    Raises:
+        BadRequest: there is no such kind.
+    """
+    if value is None or value == "all":
+        return KINDS
+    try:
+        return (memory_kind(value),)
+    except BadRequest:
+        raise BadRequest(f"memory_type {value!r}: use 'short', 'long', or None for both") from None
+
+
+def json_dict(name: str, value: object) -> dict[str, Any]:
+    """A dict with texts as keys and JSON as values; nothing for None.
+
+    Raises:
+        BadRequest: it is none, or one of more than METADATA_LIMIT bytes.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise BadRequest(f"{name} {value!r}: give a dict with texts as keys")
+    try:
+        raw = json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise BadRequest(f"{name} {value!r} is not JSON ({error}); use numbers, texts, lists, dicts") from None
+    if len(raw) > METADATA_LIMIT:
+        raise BadRequest(f"{name} has {len(raw)} bytes as JSON, the limit is {METADATA_LIMIT}")
+    loaded: dict[str, Any] = json.loads(raw)
+    return loaded
+
+
+def results_limit(value: object) -> int:
+    """How many are wanted.
+
+    Raises:
+        BadRequest: it is no whole number from 1 to 1,000.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_RESULTS:
+        raise BadRequest(f"limit {value!r}: give a whole number from 1 to {_MOST_RESULTS}")
+    return value
+
+
+def score_bound(value: object) -> float | None:
+    """The least score that is good enough; None for any.
+
+    Raises:
+        BadRequest: it is no number from 0 to 1.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise BadRequest(f"min_score {value!r}: give a number from 0 to 1")
+    return float(value)

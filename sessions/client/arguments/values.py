@@ -1,0 +1,124 @@
+"""Checks of what callers pass, each with an error that names the argument, its value and what to give instead."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from sessions.errors import BadRequest, InvalidMessage
+from sessions.protocol.text import cut_character, encodes
+from sessions.protocol.turn import Policy
+
+_LONGEST_SECONDS: Final = 100 * 365 * 86400.0
+_TEXT_LIMIT: Final = 256
+_LONGEST_URL: Final = 2048
+CUT: Final = (
+    "character {} is half of a surrogate pair, as of an emoji that was cut in two; cut between whole characters, or "
+    "have JavaScript replace halves by toWellFormed()"
+)
+_WEBHOOK: Final = "give a URL like 'https://example.org/hook'"
+
+
+def seconds(name: str, value: object) -> float:
+    """A time that is more than 0 and not for ever.
+
+    Raises:
+        BadRequest: it is not a number like that.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 < value <= _LONGEST_SECONDS:  # type: ignore[arg-type,operator]
+        raise BadRequest(f"{name} {value!r}: give seconds as a number, more than 0")
+    return float(value)  # type: ignore[arg-type]
+
+
+def short_text(name: str, value: object) -> str:
+    """A text of 1 to 256 bytes.
+
+    Raises:
+        BadRequest: it is none.
+    """
+    if not isinstance(value, str) or not 0 < len(value.encode(errors="replace")) <= _TEXT_LIMIT or not encodes(value):
+        raise BadRequest(f"{name} {value!r}: give a text of 1 to {_TEXT_LIMIT} bytes, or None")
+    return value
+
+
+def policy_named(value: object) -> Policy:
+    """What becomes of a message when its session is busy.
+
+    Raises:
+        BadRequest: there is no such policy.
+    """
+    try:
+        return Policy(str(value))
+    except ValueError:
+        raise BadRequest(f"policy {value!r}: use one of {', '.join(repr(p.value) for p in Policy)}") from None
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False.
+
+    Raises:
+        BadRequest: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise BadRequest(f"{name} {value!r}: give True or False")
+    return value
+
+
+def message_text(value: object) -> str:
+    """A message: a text that is not empty.
+
+    Raises:
+        InvalidMessage: it is none.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidMessage(f"message {repr(value)[:100]}: {InvalidMessage.__doc__}")
+    if (place := cut_character(value)) is not None:
+        raise InvalidMessage(f"message: {CUT.format(place)}")
+    return value
+
+
+def webhook_url(value: object) -> str:
+    """The address of a webhook: https or http, a host, and no password in it.
+
+    Raises:
+        BadRequest: it is none. The message has no part of it: an address may hold a secret.
+    """
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value) <= _LONGEST_URL
+        or not value.isascii()
+        or value != value.strip()
+    ):
+        raise BadRequest(f"webhook={type(value).__name__}: {_WEBHOOK}, of at most {_LONGEST_URL} ASCII characters")
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadRequest(f"webhook: this is no URL; {_WEBHOOK}") from error
+    if parts.scheme not in ("https", "http") or not host or any(not 32 < ord(char) < 127 for char in value):
+        raise BadRequest(f"webhook: {_WEBHOOK}")
+    if parts.username is not None or parts.password is not None:
+        raise BadRequest(
+            "webhook: the URL has a user name or password in it, which is not sent; webhooks are signed, and the "
+            "receiver checks that with verify_webhook()"
+        )
+    return value
+
+
+def json_object(name: str, value: object) -> dict[str, Any]:
+    """A dict of JSON values, as JSON keeps it; an empty one for None.
+
+    Raises:
+        BadRequest: it is none.
+    """
+    try:
+        if value is not None and not isinstance(value, Mapping):
+            raise TypeError(f"not {type(value).__name__}")
+        plain: dict[str, Any] = json.loads(json.dumps(dict(value or {}), allow_nan=False, ensure_ascii=False).encode())
+    except (TypeError, ValueError) as error:
+        raise BadRequest(f"{name} must be a dict of JSON values: {error}") from error
+    return plain

@@ -1,0 +1,23 @@
+"""From the record of a turn that ended to its answer, or to the exception that says why there is none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sessions.client.output_type import OutputType
+from sessions.errors import CorruptRecord, TurnFailed, turn_error
+from sessions.protocol.turn import TurnStatus
+from sessions.store.turns import TurnRecord
+
+
+def answer(record: TurnRecord, turn_id: str, output: OutputType | None) -> Any:
+    """The answer in a record of a turn that ended, or the exception that says why there is none."""
+    if record.status is TurnStatus.SUCCEEDED:
+        if record.result is None:
+            raise CorruptRecord(f"turn {turn_id!r} succeeded, but its result is missing")
+        value = json.loads(record.result)["output"]
+        return value if output is None else output.load(value, turn_id)
+    if record.error is not None:
+        raise turn_error(record.error.type, f"turn {turn_id!r}: {record.error.message}", record.error.detail)
+    raise TurnFailed(f"turn {turn_id!r} ended as {record.status}")

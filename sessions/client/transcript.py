@@ -1,0 +1,135 @@
+"""The conversation as people read it: messages out of the committed turns, by pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from sessions.errors import CorruptRecord
+from sessions.store.history import HistoryEntry
+from sessions.store.keys import SessionKeys
+
+Order = Literal["oldest", "newest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the transcript.
+
+    Attributes:
+        role: `user`, `assistant`, or `tool` for a tool's return.
+        agent: whose turn it was; turn_id: which one; at: when that turn began.
+        tool: name of the tool that was called (assistant) or that returned (tool); args: what it was called with.
+        incomplete: how the turn ended, if it did not complete: `failed`, `cancelled` or `dead_lettered`; "" if it did.
+    """
+
+    role: Literal["user", "assistant", "tool"]
+    text: str
+    agent: str
+    turn_id: str
+    at: datetime
+    tool: str | None = None
+    call_id: str | None = None
+    args: Any = None
+    incomplete: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some turns' messages, and where to go on: `session.history(cursor=page.cursor)`; None at the end."""
+
+    messages: list[Message] = field(default_factory=list)
+    cursor: int | None = None
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self.messages)
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+
+def bounds(length: int, limit: int, order: Order, cursor: int | None) -> tuple[int, int, int | None]:
+    """First and last position of a page of so many turns, and the cursor behind it."""
+    if order == "oldest":
+        start = cursor or 0
+        stop = min(start + limit, length) - 1
+        return start, stop, stop + 1 if stop + 1 < length else None
+    end = length if cursor is None else min(cursor, length)
+    start = max(0, end - limit)
+    return start, end - 1, start if start > 0 else None
+
+
+def messages_of(entry: HistoryEntry, keys: SessionKeys) -> list[Message]:
+    """The messages of one committed turn, in the order in which they were written.
+
+    Raises:
+        CorruptRecord: they cannot be read.
+    """
+    at = datetime.fromtimestamp(entry.at_ms / 1000, UTC)
+    turn_id = keys.public_id(entry.turn)
+    try:
+        parts = [part for message in json.loads(entry.messages) for part in message["parts"]]
+        read = [_read(part) for part in parts]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptRecord(f"the messages of turn {turn_id!r} cannot be read: {error!r}") from error
+    common: dict[str, Any] = {"agent": entry.agent, "turn_id": turn_id, "at": at, "incomplete": entry.incomplete}
+    return [Message(**common, **fields) for fields in read if fields is not None]
+
+
+def _read(part: dict[str, Any]) -> dict[str, Any] | None:
+    match part["part_kind"]:
+        case "user-prompt":
+            return {"role": "user", "text": _text(part["content"])}
+        case "text":
+            return {"role": "assistant", "text": part["content"]}
+        case "tool-call":
+            called = {"tool": part["tool_name"], "call_id": part["tool_call_id"], "args": _args(part.get("args"))}
+            return {"role": "assistant", "text": "", **called}
+        case "tool-return":
+            returned = {"tool": part["tool_name"], "call_id": part["tool_call_id"]}
+            return {"role": "tool", "text": _text(part["content"]), **returned}
+        case _:  # thinking, system prompts, retries: nothing that was said
+            return None
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return " ".join(item if isinstance(item, str) else json.dumps(item) for item in content)
+    return json.dumps(content)
+
+
+def _args(args: Any) -> Any:
+    if isinstance(args, str):
+        try:
+            return json.loads(args)
+        except ValueError:
+            return args
+    return args
+
+
+CONTEXT_TURNS: Final = 200
+"""Of so many turns, the newest, `get_context(query)` reads what was said."""
+
+
+def best_lines(messages: Sequence[Message], query: str, max_items: int) -> str:
+    """The messages that share most words with the query, newest first among equals."""
+    said = [message for message in messages if message.text and message.role != "tool"]
+    wanted = _words(query)
+    ranked = sorted(enumerate(said), key=lambda item: (len(wanted & _words(item[1].text)), item[0]), reverse=True)
+    best = [(i, m) for i, m in ranked[:max_items] if wanted & _words(m.text)]
+    return "\n".join(_line(message) for _, message in sorted(best, key=lambda item: item[0]))
+
+
+def _words(text: str) -> set[str]:
+    """Words by their beginnings, so that `preferences` meets `prefers`."""
+    return {word[:6] for word in "".join(c.lower() if c.isalnum() else " " for c in text).split() if len(word) > 2}
+
+
+def _line(message: Message) -> str:
+    who = "User" if message.role == "user" else message.agent
+    return f"{who}: {message.text}"

@@ -1,0 +1,274 @@
+"""What a process says to a fleet about turns: the way of a request into the store, and the way of its turn back."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Final
+
+from broker_config.settings import Settings
+from broker_config.telemetry import get_logger
+from sessions.client.admission import start_hint
+from sessions.client.connection import FleetConnection
+from sessions.client.late_turn import lateness
+from sessions.client.submission import Order
+from sessions.errors import (
+    BackendError,
+    BadRequest,
+    MessageTooLarge,
+    NoWorkerAlive,
+    ResultTimeout,
+    TurnNotFound,
+)
+from sessions.protocol.call import Answer
+from sessions.protocol.event import Event
+from sessions.protocol.turn import TurnStatus
+from sessions.store.calls import PendingCall
+from sessions.store.events import check_cursor, follow, stands_on_last, wait_ring
+from sessions.store.keys import SessionKeys, new_turn_part
+from sessions.store.new_turn import NewTurn
+from sessions.store.shelter import sheltered
+from sessions.store.turns import TurnRecord
+
+_NO_WORKER_WARNING: Final = 5.0
+_DEADLINE_SLACK: Final = 15.0
+_log = get_logger(__name__)
+
+
+class TurnClient(FleetConnection):
+    """Turns, from a request to its answer. Its coroutines run on the portal's loop and nowhere else."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._readers: Counter[str] = Counter()
+
+    # --- a request's way into the store -----------------------------------------------------------------
+
+    async def submit(self, keys: SessionKeys, order: Order) -> str:
+        """Accept a turn, publish its wake-up, and return its id (the first one's for a repeated idempotency key).
+
+        Raises:
+            BadRequest: the request cannot run; SessionBusy, IdempotencyConflict, SessionOwnerError, BackendError.
+        """
+        await self._admit(order)
+        return await self._accept(keys, order, new_turn_part(), watcher="")
+
+    async def ask(self, keys: SessionKeys, order: Order) -> TurnRecord:
+        """Submit a turn and wait for its end: the bell is asked for on the way in, so that nothing is read twice.
+
+        Raises:
+            As `submit` and `wait`.
+        """
+        await self._admit(order)
+        await self.bell.hear(keys.partition)
+        accepted = part = new_turn_part()
+        patience = order.timeout + _DEADLINE_SLACK
+        try:
+            async with asyncio.timeout(patience) as limit:
+                with self.bell.waiting(part) as ring:
+                    accepted = await self._accept(keys, order, part, watcher=self.bell.nonce)
+                    if accepted == part:
+                        return await self._wait(keys, part, ring, watched=True, limit=(limit, patience))
+                with self.bell.waiting(accepted) as ring:  # the turn that it joined, or of an earlier request
+                    return await self._wait(keys, accepted, ring, watched=False, limit=(limit, patience))
+        except TimeoutError:
+            raise await self._too_late(keys, accepted, patience) from None
+
+    async def _admit(self, order: Order) -> None:
+        await self.open()
+        for first, its_queue in ((order.agent, order.queue), *order.colleagues):
+            for agent, queue in first.reached(its_queue):
+                await self.refuse_unknown(agent, queue)
+        if order.webhook:
+            await self.refuse_webhook(order.webhook, order.queue)
+        await self.refuse_when_full()
+
+    async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:
+        body = order.request.model_dump_json().encode()
+        key = order.idempotency_key
+        turn = NewTurn(
+            part=part,
+            request=body,
+            digest=hashlib.sha256(body + order.said + order.webhook.encode()).hexdigest(),
+            timeout=order.timeout,
+            queue=order.queue,
+            user_id=order.user_id,
+            idempotency=hashlib.sha256(key.encode()).hexdigest() if key else "",
+            watcher=watcher,
+            session_ttl=order.session_ttl,
+            agent_name=order.agent.name,
+            agent_config=order.config,
+            policy=order.policy,
+            message=order.request.message,
+            steerable=order.request.team is None,
+            waiting_blocks=order.waiting_blocks,
+            approval_timeout=order.approval_timeout,
+            webhook=order.webhook,
+        )
+        accepted = await self.turns.accept(keys, turn)
+        if accepted.tell is not None:
+            await self.dispatcher.tell_cancel(accepted.tell[0], keys.ref, accepted.tell[1])
+        if accepted.wake:
+            await self.dispatcher.wake(keys.ref, accepted.now_ms, accepted.queue)
+        return accepted.part
+
+    def check_message(self, message: str) -> None:
+        """Refuse a message over the limit.
+
+        Raises:
+            MessageTooLarge: with its size and the limit.
+        """
+        size, limit = len(message.encode()), self.settings.message_limit_bytes
+        if size > limit:
+            raise MessageTooLarge(
+                f"the message has {size} bytes, the limit is {limit}: "
+                "shorten it, or set SESSIONFLEET_MESSAGE_LIMIT_BYTES"
+            )
+
+    # --- a turn's way back ------------------------------------------------------------------------------
+
+    async def wait(self, keys: SessionKeys, part: str, timeout: float | None) -> TurnRecord:
+        """Wait for a turn's end.
+
+        Raises:
+            ResultTimeout: it did not end in time; the turn goes on. NoWorkerAlive when none serves its queue.
+        """
+        await self.open()
+        await self.bell.hear(keys.partition)
+        try:
+            async with asyncio.timeout(timeout):
+                with self.bell.waiting(part) as ring:
+                    return await self._wait(keys, part, ring, watched=False)
+        except TimeoutError:
+            raise await self._too_late(keys, part, timeout) from None
+
+    async def _wait(
+        self,
+        keys: SessionKeys,
+        part: str,
+        ring: asyncio.Event,
+        *,
+        watched: bool,
+        limit: tuple[asyncio.Timeout, float] | None = None,
+    ) -> TurnRecord:
+        if not watched:
+            await self.turns.watch(keys, part, self.bell.nonce, "waiters")
+            ring.set()  # it may have ended before we were listed: look once before waiting
+        began, warned = time.monotonic(), False
+        while True:
+            await wait_ring(ring)
+            record = await self.turns.read(keys, part)
+            if record.status.final:
+                return record
+            if limit is not None and record.status is TurnStatus.WAITING:  # its own clock stands still meanwhile
+                limit[0].reschedule(asyncio.get_running_loop().time() + limit[1])
+            if not warned and time.monotonic() - began > _NO_WORKER_WARNING:
+                warned = True
+                await self._warn_without_worker(keys)
+
+    async def _warn_without_worker(self, keys: SessionKeys) -> None:
+        queue, serving = await self.serving(keys)
+        if not serving:
+            _log.warning("no_worker_alive", queue=queue, hint=start_hint(queue))
+
+    async def _too_late(self, keys: SessionKeys, part: str, timeout: float | None) -> ResultTimeout:
+        queue, serving = await self.serving(keys)
+        turn = keys.public_id(part)
+        if not serving:
+            said = f"no worker serves the queue {queue!r}, so turn {turn!r} waits: {start_hint(queue)}"
+            return NoWorkerAlive(said, turn_id=turn)
+        record, ahead = None, 0
+        with suppress(TurnNotFound, BackendError):
+            record = await self.turns.read(keys, part)
+            ahead = await self.turns.ahead_of(keys, part)
+        return ResultTimeout(lateness(turn, timeout or 0.0, record, ahead=ahead, serving=serving), turn_id=turn)
+
+    async def has_events(self, keys: SessionKeys, part: str, after: str | None) -> bool:
+        """Whether there are events behind a cursor, or will be.
+
+        Raises:
+            TurnNotFound: there is no such turn. StaleCursor: the cursor lies beyond the end.
+        """
+        await self.open()
+        await self.turns.read(keys, part)
+        if after is None:
+            return True
+        await check_cursor(self.scripts, keys, part, after)
+        return not await stands_on_last(self.scripts, keys, part, after)
+
+    async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncGenerator[Event]:
+        """All events of a turn behind a cursor, as they come, up to the last one."""
+        await self.open()
+        await self.bell.hear(keys.partition)
+        ended = False
+        self._readers[part] += 1
+        listing = asyncio.ensure_future(self.turns.watch(keys, part, self.bell.nonce, "readers"))
+        try:
+            ended = (await asyncio.shield(listing)).final
+            if after is not None:
+                await check_cursor(self.scripts, keys, part, after)
+            async for event in follow(self.scripts, self.ring, self.bell, keys, part, after):
+                ended = ended or event.final
+                yield event
+        finally:
+            self._readers[part] -= 1
+            if not self._readers[part]:  # the store knows this process, not each of its readers
+                del self._readers[part]
+                if not ended:
+                    await sheltered(self._stop_watching(keys, part, listing))
+
+    async def _stop_watching(self, keys: SessionKeys, part: str, listing: asyncio.Future[TurnStatus]) -> None:
+        await asyncio.wait({listing})  # one that left at once: this must not overtake that
+        try:
+            await self.turns.watch(keys, part, self.bell.nonce, "readers", on=False)
+            if self._readers[part]:  # one came meanwhile, and what it said may have overtaken this
+                await self.turns.watch(keys, part, self.bell.nonce, "readers")
+        except (TurnNotFound, ConnectionError):
+            return  # it is gone, or will be: watchers are dropped with the record
+
+    async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
+        """The record of a turn."""
+        await self.open()
+        return await self.turns.read(keys, part)
+
+    async def cancel(self, keys: SessionKeys, part: str) -> TurnStatus:
+        """Cancel a turn.
+
+        Returns:
+            The status now: cancelled; still running (its worker was told) or queued (a worker writes down what it had
+            finished, and ends it); or how it had ended.
+        """
+        await self.open()
+        status, worker = await self.turns.cancel(keys, part)
+        if worker is not None:
+            if worker:
+                await self.dispatcher.tell_cancel(worker, keys.ref, part)
+            await self._nudge(keys, part)  # should it wait for other turns, a worker cancels those now
+        return status
+
+    async def _nudge(self, keys: SessionKeys, part: str) -> None:
+        if (wake := await self.turns.nudge(keys, part)) is not None:
+            await self.dispatcher.wake(keys.ref, wake[1], wake[0])
+
+    async def pending_calls(self, keys: SessionKeys, part: str) -> list[PendingCall]:
+        """The calls that a turn waits for."""
+        await self.open()
+        return await self.calls.pending(keys, part)
+
+    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> None:
+        """Answer a call that a turn waits for, and wake the turn when it was the last.
+
+        Raises:
+            CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `Turn.aapprove`.
+        """
+        await self.open()
+        size, limit = len(answer.model_dump_json()), self.settings.result_limit_bytes
+        if size > limit:
+            raise BadRequest(f"the answer has {size} bytes, the limit is {limit} (SESSIONFLEET_RESULT_LIMIT_BYTES)")
+        answered = await self.calls.answer(keys, part, call_id, answer)
+        if answered.wake is not None:
+            await self.dispatcher.wake(keys.ref, answered.wake[1], answered.wake[0])

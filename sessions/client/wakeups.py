@@ -1,0 +1,63 @@
+"""Publishing wake-ups: the one thing a client says to Celery.
+
+A wake-up carries the session's key and the time of acceptance, nothing else. It may be lost, late or doubled: the
+store knows which sessions are due, and the workers look (DESIGN 2). So a publish that fails is worth a log line,
+not an error to the caller, whose turn is already accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from celery import Celery
+
+from broker_config.celery_app import FleetApp
+from broker_config.settings import Settings
+from broker_config.telemetry import get_logger
+from sessions.protocol.turn import TASK_NAME
+
+_log = get_logger(__name__)
+
+
+def publish_wake(app: Celery, ref: str, now_ms: int, queue: str) -> None:
+    """Publish one wake-up; blocks for a round trip to the broker."""
+    args = [ref, now_ms]
+    app.send_task(TASK_NAME, args=args, queue=queue, ignore_result=True, argsrepr=f"({ref!r},)", kwargsrepr="{}")
+
+
+class Dispatcher:
+    """A Celery application that only sends, and threads of its own to send with."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = FleetApp("sessionfleet-client", settings, set_as_current=False)
+        self._patience = max(2.0, settings.connect_timeout)
+        # A worker waits long for the next wake-up. Nobody waits long for a broker that does not answer a publish.
+        self._app.conf.broker_transport_options |= {"socket_timeout": self._patience}
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="sessionfleet-wake")
+
+    async def wake(self, ref: str, now_ms: int, queue: str) -> bool:
+        """Publish a wake-up. False when that failed: the workers find the session by themselves, seconds later."""
+        return await self._send("wake_not_published", publish_wake, self._app, ref, now_ms, queue)
+
+    async def tell_cancel(self, worker: str, ref: str, part: str) -> bool:
+        """Tell the worker that runs a turn to look at its cancel mark now, instead of at its next heartbeat."""
+        return await self._send("cancel_not_told", self._control, worker, ref, part)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._threads.shutdown(wait=False)
+        self._app.close()
+
+    def _control(self, worker: str, ref: str, part: str) -> None:
+        self._app.control.broadcast("cancel_turn", arguments={"ref": ref, "part": part}, destination=[worker])
+
+    async def _send(self, event: str, work: Any, *args: Any) -> bool:
+        try:
+            async with asyncio.timeout(self._patience):
+                await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+        except Exception as error:  # noqa: BLE001 - any broker failure: the accepted turn is found without it
+            _log.warning(event, error=repr(error), hint="the workers find the session within seconds")
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""The embedded fleet: a server and workers that start by themselves on one machine."""

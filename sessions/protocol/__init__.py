@@ -1,0 +1,45 @@
+"""The words that cross the wire: statuses, events, requests and results, one file for each thing."""
+
+from sessions.protocol.agent import DELEGATION_DEPTH, AgentConfig, Delegate, KnowledgeAt, Recalls
+from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.event import Event, EventType
+from sessions.protocol.operation import Extraction, OperationSpec
+from sessions.protocol.team import MemberSpec, TaskSpec, TeamSpec
+from sessions.protocol.turn import (
+    TASK_NAME,
+    TRANSITIONS,
+    WIRE_VERSION,
+    Policy,
+    TurnError,
+    TurnRequest,
+    TurnStatus,
+    Usage,
+    total,
+)
+
+__all__ = [
+    "DELEGATION_DEPTH",
+    "TASK_NAME",
+    "TRANSITIONS",
+    "WIRE_VERSION",
+    "AgentConfig",
+    "Answer",
+    "Ask",
+    "AskKind",
+    "Delegate",
+    "Event",
+    "EventType",
+    "Extraction",
+    "KnowledgeAt",
+    "MemberSpec",
+    "OperationSpec",
+    "Policy",
+    "Recalls",
+    "TaskSpec",
+    "TeamSpec",
+    "TurnError",
+    "TurnRequest",
+    "TurnStatus",
+    "Usage",
+    "total",
+]

@@ -1,0 +1,97 @@
+"""What a turn is run with: an agent's configuration, what it recalls, and whom it may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DELEGATION_DEPTH = 5
+
+
+class KnowledgeAt(BaseModel):
+    """Which knowledge a turn searches beside its session's and its user's: named bases, in one collection."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bases: tuple[str, ...] = ()
+    collection: str | None = None
+
+
+class Recalls(BaseModel):
+    """What is looked up for a turn, and put before the model; None: not said.
+
+    Attributes:
+        memory: memories of the session and its user; extract: facts are taken from the turn afterwards.
+        knowledge: passages; None leaves it to others to say.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    memory: bool | None = None
+    extract: bool | None = None
+    knowledge: KnowledgeAt | Literal[False] | None = None
+
+    @property
+    def said(self) -> bool:
+        """Whether it says anything."""
+        return (self.memory, self.extract, self.knowledge) != (None, None, None)
+
+    def over(self, other: Recalls) -> Recalls:
+        """This, and where it says nothing, the other."""
+        return Recalls(
+            memory=other.memory if self.memory is None else self.memory,
+            extract=other.extract if self.extract is None else self.extract,
+            knowledge=other.knowledge if self.knowledge is None else self.knowledge,
+        )
+
+
+class AgentConfig(BaseModel):
+    """What a turn is run with, as it was when the turn was accepted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = "Assistant"
+    instructions: str = ""
+    tools: tuple[str, ...] = ()
+    model: str | None = None
+    output_schema: dict[str, Any] | None = None
+    output_name: str | None = None
+    hooks: tuple[str, ...] = ()
+    registered: bool = Field(False, description="`name` is a pydantic-ai agent registered by the worker's imports.")
+    delegates: tuple[Delegate, ...] = Field((), description="Agents that this one may ask, as tools.")
+    recalls: Recalls = Field(Recalls(), description="Its memory and knowledge; what it leaves open, its session says.")
+
+    @property
+    def plain(self) -> bool:
+        """Whether it says nothing but a name: then what the session or the workers know by that name is meant."""
+        own = self.instructions or self.tools or self.model or self.output_schema or self.registered or self.hooks
+        return not (own or self.delegates or self.recalls.said)
+
+    def reached(self, queue: str) -> Iterator[tuple[AgentConfig, str]]:
+        """This agent and all that it may ask, by itself or through others; each with the queue that it runs on."""
+        yield self, queue
+        for delegate in self.delegates:
+            yield from delegate.config.reached(delegate.queue or queue)
+
+
+class Delegate(BaseModel):
+    """An agent that another one may ask, as a tool.
+
+    Attributes:
+        tool: what the model calls it; description: what the model is told of it.
+        by_name: the configuration that its session knows by this name is meant, where there is one.
+        session: the session that the agent belongs to, of which it is given a copy; None for a stand-alone agent.
+        queue: the workers that serve it; None: those of the agent that asks.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    tool: str
+    description: str
+    config: AgentConfig
+    by_name: bool = False
+    session: str | None = None
+    queue: str | None = None

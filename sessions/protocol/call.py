@@ -1,0 +1,50 @@
+"""Tool calls that a turn waits for, and what was decided of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AskKind(StrEnum):
+    """What a call waits for."""
+
+    APPROVAL = "approval"  # somebody's leave to run it
+    RESULT = "result"  # a result that comes from elsewhere
+    IN_DOUBT = "in_doubt"  # a person's word on whether it took effect, for its worker died while it ran
+    TURN = "turn"  # the answer of another agent, in a turn of its own; nobody else can give it
+
+
+class Ask(BaseModel):
+    """A call of a tool that its turn waits for, as it is stored.
+
+    Attributes:
+        place: among the calls that the turn was put to waiting for; the journal, a hash, keeps no order.
+        waits_for: may name what is to bring the result.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    key: str
+    call_id: str
+    tool: str
+    args: Any = None
+    kind: AskKind
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    waits_for: str | None = None
+    place: int = 0
+
+
+class Answer(BaseModel):
+    """What somebody decided of an `Ask`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    action: Literal["approve", "deny", "provide"]
+    args: dict[str, Any] | None = None
+    reason: str = ""
+    result: Any = None

@@ -1,0 +1,63 @@
+"""The events of a turn's stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class EventType(StrEnum):
+    """What an event of a turn's stream says."""
+
+    STARTED = "started"
+    ATTEMPT_RESET = "attempt_reset"
+    TEXT_DELTA = "text_delta"
+    THINKING_DELTA = "thinking_delta"
+    TEXT = "text"
+    TOOL_CALL = "tool_call"
+    TOOL_RESULT = "tool_result"
+    RETRYING = "retrying"
+    HANDED_OVER = "handed_over"
+    STEERED = "steered"
+    WAITING = "waiting"
+    ANSWERED = "answered"
+    RESUMED = "resumed"
+    PROGRESS = "progress"
+    RETRIEVED = "retrieved"
+    TASK_STARTED = "task_started"
+    TASK_ENDED = "task_ended"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One item of a turn's stream.
+
+    Attributes:
+        id: the cursor, `<fencing token>-<sequence>`; grows within a turn, over all its attempts.
+        type: what it says.
+        data: its content: `text` for deltas and texts; `tool`, `call_id`, `args` for a call; `tool`, `call_id`,
+            `result`, `outcome` for a result; `attempt`, `worker` for started; `attempt`, `valid_through` (the last
+            event id that stays valid, or None when nothing does) for attempt_reset; `index`, `name`, `agent`, `turn`
+            for task_started of a team's run, and `status`, `text` (its beginning) besides for task_ended; `tool`,
+            `call_id`, `agent`, `turn` for task_started of an agent that another one asks (and `turn` in the result);
+            `stage`, `done`, `total`, `pages`, `chunks` for progress of a document; `memories`, `chunks` (how many
+            reached the prompt), `why` (what could not be searched, and why) for retrieved;
+            `text` for steered; `calls` for waiting; `call_id`, `action` for answered; `status`, `error`,
+            `finish_reason` (why the model stopped, where it says so) for ended.
+    """
+
+    id: str
+    type: EventType
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The text of a delta, else ''. Joining the texts of all events gives the streamed answer."""
+        return str(self.data.get("text", "")) if self.type is EventType.TEXT_DELTA else ""
+
+    @property
+    def final(self) -> bool:
+        """Whether this is the stream's last event."""
+        return self.type is EventType.ENDED

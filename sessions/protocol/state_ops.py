@@ -1,0 +1,75 @@
+"""Changes of state as values: what a key and a value may be, and the four things one can do with them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sessions.errors import InvalidState
+from sessions.protocol.text import encodes
+
+USER: Final = "user:"
+APP: Final = "app:"
+TEMP: Final = "temp:"
+MAX_FIELD: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StateOp:
+    """One change. `a` and `b` are JSON texts, as `write_state.lua` wants them."""
+
+    kind: Literal["set", "delete", "increment", "swap"]
+    field: str
+    a: str = ""
+    b: str = ""
+
+
+def dump(value: Any) -> str:
+    """A value as it is stored: JSON, with sorted keys, so that equal values are equal texts.
+
+    Raises:
+        InvalidState: it is not JSON.
+    """
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidState(f"state value {value!r} is not JSON ({error}); use numbers, texts, lists, dicts") from None
+
+
+def check_field(field: object) -> str:
+    """Refuse a key that cannot be one.
+
+    Raises:
+        InvalidState: it is no text of 1 to 256 characters.
+    """
+    if not isinstance(field, str) or not 0 < len(field) <= MAX_FIELD or not encodes(field):
+        raise InvalidState(f"state key {field!r}: give a text of 1 to {MAX_FIELD} characters")
+    return field
+
+
+def set_op(field: str, value: Any) -> StateOp:
+    """Set a value."""
+    return StateOp("set", check_field(field), dump(value))
+
+
+def delete_op(field: str) -> StateOp:
+    """Remove a value."""
+    return StateOp("delete", check_field(field))
+
+
+def increment_op(field: str, amount: float, default: float) -> StateOp:
+    """Add to a number.
+
+    Raises:
+        InvalidState: amount or default is no number.
+    """
+    for number in (amount, default):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise InvalidState(f"state {field!r} can be incremented by a number, not by {number!r}")
+    return StateOp("increment", check_field(field), dump(amount), dump(default))
+
+
+def swap_op(field: str, expected: Any, value: Any) -> StateOp:
+    """Set a value if it is still the expected one; None expects that there is none."""
+    return StateOp("swap", check_field(field), "" if expected is None else dump(expected), dump(value))

@@ -1,0 +1,116 @@
+"""The words that cross the wire: statuses, events, requests and results, and the turn's state machine.
+
+The Lua scripts in `store/lua/` speak these words; a test compares them with `TRANSITIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sessions.protocol.agent import Recalls
+from sessions.protocol.operation import Extraction, OperationSpec
+from sessions.protocol.team import TeamSpec
+
+WIRE_VERSION = 1
+TASK_NAME = "sessionfleet.run_session"
+
+
+class TurnStatus(StrEnum):
+    """Where a turn is. The last four are final: a turn gets exactly one of them, once."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DEAD_LETTERED = "dead_lettered"
+
+    @property
+    def final(self) -> bool:
+        """Whether the turn has ended."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[TurnStatus, frozenset[TurnStatus]] = {
+    # A queued turn ends without running when it is cancelled, or when its deadline passed before a worker came.
+    TurnStatus.QUEUED: frozenset({TurnStatus.RUNNING, TurnStatus.CANCELLED, TurnStatus.FAILED}),
+    # Back to queued: backoff after a passing model error, or handed over by a worker that shuts down.
+    TurnStatus.RUNNING: frozenset(
+        {
+            TurnStatus.RUNNING,
+            TurnStatus.QUEUED,
+            TurnStatus.WAITING,
+            TurnStatus.SUCCEEDED,
+            TurnStatus.FAILED,
+            TurnStatus.CANCELLED,
+            TurnStatus.DEAD_LETTERED,
+        }
+    ),
+    # Back to queued: every pending call is answered, or an interrupt wants what it finished written down.
+    TurnStatus.WAITING: frozenset({TurnStatus.QUEUED, TurnStatus.RUNNING, TurnStatus.CANCELLED, TurnStatus.FAILED}),
+    TurnStatus.SUCCEEDED: frozenset(),
+    TurnStatus.FAILED: frozenset(),
+    TurnStatus.CANCELLED: frozenset(),
+    TurnStatus.DEAD_LETTERED: frozenset(),
+}
+
+
+class Policy(StrEnum):
+    """What becomes of a new message when its session is busy."""
+
+    ENQUEUE = "enqueue"  # it waits for its turn
+    REJECT = "reject"  # SessionBusy
+    INTERRUPT = "interrupt"  # the running turn ends; what it finished stays in the history
+    ROLLBACK = "rollback"  # the running turn ends, and leaves nothing
+    STEER = "steer"  # it joins the running turn before that one's next model call
+
+
+class TurnRequest(BaseModel):
+    """What a client asks for: the body of a turn, as it is stored. The agent's configuration stands apart."""
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    message: str
+    agent: str = "Assistant"
+    stream: bool = False
+    team: TeamSpec | None = Field(None, description="A team's run: its tasks are turns of their own.")
+    recalls: Recalls = Field(Recalls(), description="Memory and knowledge of its session, where the agent says none.")
+    home: str | None = Field(None, description="The session whose memory and knowledge it uses; None: its own.")
+    operation: OperationSpec | None = Field(None, description="Work for the retrieval role instead of an agent's.")
+    extraction: Extraction | None = Field(None, description="Takes facts from a turn; leaves nothing in a history.")
+    parent: str | None = Field(None, description="Id of the turn that waits for this one: a team's run, or an asker.")
+    depth: int = Field(0, description="How many agents asked one another until it came to this turn.")
+
+
+class Usage(BaseModel):
+    """What a turn cost: in requests and tokens, and in US dollars as far as the model's price is known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    tool_calls: int = 0
+    cost: float = 0.0
+
+
+def total(spent: Iterable[Usage]) -> Usage:
+    """Usages added up."""
+    every = list(spent)
+    return Usage(**{field: sum(getattr(usage, field) for usage in every) for field in Usage.model_fields})
+
+
+class TurnError(BaseModel):
+    """Why a turn failed, as it is stored: `type` names a class of `sessions.errors`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str
+    message: str
+    detail: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,201 @@
+"""Marking functions as tools, and naming them in a request.
+
+A client sends the names of its tools, never their code: workers import the modules of `SESSIONFLEET_IMPORTS`
+and find the marked functions there. Nothing here runs a tool; that is `workers.engine`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, overload
+
+from sessions.errors import InvalidTool
+from sessions.tools.turn_state import ToolState
+
+MARK = "__sessionfleet_tool__"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Retry = Literal["safe", "never"]
+InDoubt = Literal["unknown", "fail", "wait"]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """What `@tool` says of a function.
+
+    Attributes:
+        name: what the model and `Agent(tools=)` call it.
+        retry: `safe` when running it twice does no harm; a call that a crash cut short is then simply repeated.
+        in_doubt: what becomes of a `never` call that a crash cut short: `unknown` tells the model so and goes on,
+            `fail` ends the turn with `ToolInDoubt`, `wait` has the turn wait for a person's word.
+        approval: each call waits until somebody approves it.
+        description: what the model is told; None: the function's docstring.
+    """
+
+    name: str
+    retry: Retry = "never"
+    in_doubt: InDoubt = "unknown"
+    description: str | None = None
+    approval: bool = False
+
+
+class OutsideResult(Exception):
+    """Raised by a tool whose result comes from elsewhere: its turn waits for `turn.provide(call_id, result)`.
+
+    Args:
+        metadata: what whoever brings the result should know; JSON.
+        waits_for: names what is to bring it, such as a job's or a turn's id.
+    """
+
+    def __init__(self, metadata: Mapping[str, Any] | None = None, *, waits_for: str | None = None) -> None:
+        super().__init__("the result of this tool comes from outside")
+        self.metadata = dict(metadata or {})
+        self.waits_for = waits_for
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """Given to a tool that has a parameter annotated `ToolContext`; the model never sees that parameter.
+
+    Attributes:
+        attempt: 1-based attempt of the turn; above 1 a worker was lost before.
+        state: the session's state as this turn sees it; changes take effect when the turn commits.
+    """
+
+    session_id: str
+    user_id: str | None
+    turn_id: str
+    call_id: str
+    attempt: int
+    tool: str
+    state: ToolState = field(default_factory=ToolState)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this call; hand it to services that take such a key."""
+        return f"{self.turn_id}:{self.call_id}"
+
+
+@overload
+def tool(function: Function, /) -> Function: ...
+
+
+@overload
+def tool(
+    *,
+    retry: Retry = "never",
+    in_doubt: InDoubt = "unknown",
+    approval: bool = False,
+    name: str | None = None,
+    description: str | None = None,
+) -> Callable[[Function], Function]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    retry: Retry = "never",
+    in_doubt: InDoubt = "unknown",
+    approval: bool = False,
+    name: str | None = None,
+    description: str | None = None,
+) -> Any:
+    """Mark a function as a tool that agents may call. The function itself stays as it is.
+
+    Args:
+        function: the function, sync or async; its parameters' types and its docstring are what the model sees.
+        retry: `safe` if it may run twice for one call (it only reads, or uses `ToolContext.idempotency_key`).
+        in_doubt: for `retry="never"`, what to do with a call that was running when its worker died.
+        approval: have each call wait until somebody approves it: `turn.approve(call_id)` or `turn.deny(call_id)`.
+        name: another name than the function's.
+        description: another description than the docstring.
+
+    Raises:
+        InvalidTool: it is no named function, or an option or the name cannot be used.
+    """
+    _check_choice("retry", retry, ("safe", "never"))
+    _check_choice("in_doubt", in_doubt, ("unknown", "fail", "wait"))
+    if not isinstance(approval, bool):
+        raise InvalidTool(f"@tool(approval={approval!r}): use True or False")
+
+    def mark(marked: Function) -> Function:
+        if not inspect.isfunction(marked):
+            raise InvalidTool(f"@tool marks functions made with def, not {marked!r}; wrap it in a function")
+        if marked.__name__ == "<lambda>" and name is None:
+            raise InvalidTool("a lambda has no name to call it by; write a function with def, or give @tool(name=...)")
+        spec = ToolSpec(check_name(name or marked.__name__), retry, in_doubt, description, approval)
+        setattr(marked, MARK, spec)
+        return marked
+
+    return mark if function is None else mark(function)
+
+
+def spec_of(function: object) -> ToolSpec | None:
+    """What `@tool` said of this function, or None if it is not marked."""
+    spec = getattr(function, MARK, None)
+    return spec if isinstance(spec, ToolSpec) else None
+
+
+def check_name(name: object) -> str:
+    """A tool's name, if model providers take it.
+
+    Raises:
+        InvalidTool: it has other characters, or is too long or empty.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidTool(f"tool name {name!r}: use 1 to 64 letters, digits, '_' and '-'; set it with @tool(name=...)")
+    return name
+
+
+def tool_names(tools: Sequence[str | Callable[..., Any]]) -> tuple[str, ...]:
+    """The names to send for `Agent(tools=...)`.
+
+    Args:
+        tools: names that workers have registered, or functions marked `@tool`.
+
+    Raises:
+        InvalidTool: one of them cannot be called by a worker; the message says what to do.
+    """
+    if isinstance(tools, str) or not isinstance(tools, Sequence):
+        raise InvalidTool(f"tools= takes a list of functions or names, not {tools!r}; write tools=[...]")
+    names = tuple(check_name(item) if isinstance(item, str) else _name_of(item) for item in tools)
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidTool(f"tool {name!r} is listed twice; name each tool once, or rename one with @tool(name=...)")
+    return names
+
+
+def _name_of(item: object) -> str:
+    if not callable(item):
+        raise InvalidTool(f"a tool is a function marked @tool, or its name, not {item!r} ({type(item).__name__})")
+    name = getattr(item, "__name__", type(item).__name__)
+    if name == "<lambda>":
+        raise InvalidTool("a lambda cannot be a tool: workers find tools by name; write a function with def and @tool")
+    if getattr(item, "__module__", None) == "__main__":
+        raise InvalidTool(_main_message(name))
+    spec = spec_of(item)
+    if spec is None:
+        raise InvalidTool(
+            f"{name!r} is not marked as a tool: write `from sessions import tool` and put @tool above its def"
+        )
+    return spec.name
+
+
+def _main_message(name: str) -> str:
+    return (
+        f"{name!r} is defined in the script itself, which workers cannot import. Put it in a module, e.g. tools.py:\n\n"
+        f"    from sessions import tool\n\n    @tool\n    def {name}(...): ...\n\n"
+        f"import it from there, and have the workers import it too:\n\n"
+        f"    from tools import {name}\n\n"
+        f"    export SESSIONFLEET_IMPORTS=tools"
+    )
+
+
+def _check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidTool(f"@tool({option}={value!r}): use one of {', '.join(map(repr, choices))}")

@@ -1,0 +1,1 @@
+"""What a worker does under a lease: heartbeat, journal, outcomes, and what follows its loss."""

@@ -1,0 +1,17 @@
+"""Remote control: what clients tell a running worker through Celery's own broadcast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.worker.control import Panel, control_command
+
+from workers.process.step import turns_of
+
+__all__ = ["Panel", "cancel_turn"]
+
+
+@control_command(args=[("ref", str), ("part", str)], signature="<session> <turn>")  # type: ignore[untyped-decorator]
+def cancel_turn(state: Any, ref: str, part: str) -> dict[str, bool]:
+    """Look at a turn's cancel mark now instead of at the next heartbeat; the mark itself is in the store."""
+    return {"running_here": turns_of(state.app).cancel(ref, part)}

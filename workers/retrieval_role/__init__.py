@@ -1,0 +1,1 @@
+"""The retrieval role: operations on memory and knowledge, and what turns recall."""

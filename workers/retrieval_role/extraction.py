@@ -1,0 +1,95 @@
+"""Facts worth remembering, taken by a model from a turn that has ended, in the background.
+
+    commit (outbox) -> a turn of the lane `facts` asks the model -> an operation keeps what was not known yet
+
+Each step is accepted before the one before it is forgotten, so that a worker's death loses and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from broker_config.settings import Settings
+from broker_config.telemetry import get_logger
+from sessions.errors import IdempotencyConflict, SessionBusy, StoreFull
+from sessions.protocol.agent import AgentConfig
+from sessions.protocol.lanes import FACTS, LANE_TTL
+from sessions.protocol.operation import Extraction
+from sessions.protocol.turn import TurnRequest
+from sessions.store.keys import SessionKeys, new_turn_part
+from sessions.store.new_turn import NewTurn
+from sessions.store.scripts import translated
+from sessions.store.turns import TurnStore
+from workers.engine.ports import TurnInput
+
+Wake = Callable[[str, int, str], Awaitable[bool]]
+
+KIND: Final = "extract"
+_log = get_logger(__name__)
+_MOST_CHARS: Final = 12_000
+_MOST_FACTS: Final = 10
+_INSTRUCTIONS: Final = """\
+You keep the memory of an assistant. From the exchange that you are given, take what will still matter in later
+conversations: who the user is, what they prefer, own, plan or have decided, and facts they want remembered. Write each
+as one short sentence in the third person that can be understood by itself. Leave out greetings, questions, what
+was only guessed, and what the assistant said of itself. Most exchanges hold nothing: then give an empty list."""
+_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "title": "Facts",
+    "properties": {"facts": {"type": "array", "items": {"type": "string"}, "maxItems": _MOST_FACTS}},
+    "required": ["facts"],
+}
+
+
+class FactExtraction:
+    """Has the turns accepted that ask for facts."""
+
+    def __init__(self, settings: Settings, turns: TurnStore, client: Any, wake: Wake) -> None:
+        self._settings = settings
+        self._turns = turns
+        self._client = client
+        self._wake = wake
+
+    def effect(self, turn: TurnInput, answer: str) -> bytes | None:
+        """What the commit of a turn leaves in the outbox, if facts are to be taken from it."""
+        recalls, model = turn.agent.recalls, turn.agent.model or turn.default_model
+        if not (recalls.memory and recalls.extract) or model == "offline":  # that one makes examples, no facts
+            return None
+        exchange = f"User:\n{turn.message[:_MOST_CHARS]}\n\nAssistant:\n{answer[:_MOST_CHARS]}"
+        effect = {"kind": KIND, "turn": turn.turn_id, "model": turn.agent.model, "user": turn.user_id}
+        return json.dumps({**effect, "exchange": exchange}).encode()
+
+    async def submit(self, keys: SessionKeys, effect: dict[str, Any]) -> None:
+        """Have the turn accepted that an outbox entry asks for; again, it is the same turn."""
+        lane = keys.lane(FACTS)
+        with translated():
+            queue = await self._client.hget(keys.meta, "queue")
+        try:
+            accepted = await self._turns.accept(lane, self._new_turn(effect, queue.decode() if queue else "turns"))
+        except (SessionBusy, StoreFull, IdempotencyConflict) as error:
+            _log.warning("facts_not_taken", turn=effect["turn"], error=str(error))
+            return
+        if accepted.wake:
+            await self._wake(lane.ref, accepted.now_ms, accepted.queue)
+
+    def _new_turn(self, effect: dict[str, Any], queue: str) -> NewTurn:
+        agent = AgentConfig(
+            name="Memory", instructions=_INSTRUCTIONS, model=effect["model"], output_schema=_SCHEMA, output_name="Facts"
+        )
+        extraction = Extraction(turn=effect["turn"], user=effect["user"])
+        body = TurnRequest(message=effect["exchange"], agent=agent.name, extraction=extraction).model_dump_json()
+        return NewTurn(
+            part=new_turn_part(),
+            request=body.encode(),
+            digest=hashlib.sha256(body.encode()).hexdigest(),
+            timeout=self._settings.turn_timeout,
+            queue=queue,
+            idempotency=hashlib.sha256(f"{KIND}:{effect['turn']}".encode()).hexdigest(),
+            session_ttl=LANE_TTL,
+            agent_name=agent.name,
+            agent_config=agent.model_dump_json().encode(),
+            result_ttl=LANE_TTL,
+        )

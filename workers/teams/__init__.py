@@ -1,0 +1,1 @@
+"""Teams and delegation: turns that wait for the turns of their tasks."""

@@ -1,0 +1,1 @@
+"""Running a turn: taking the lease, executing the attempt, and writing its outcome."""

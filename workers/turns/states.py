@@ -1,0 +1,96 @@
+"""State around a turn: what its tools see, what its commit changes, and what must still reach other slots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from broker_config.settings import Settings
+from broker_config.telemetry import get_logger
+from sessions.client.deliveries import Deliveries
+from sessions.errors import SessionBusy
+from sessions.protocol.agent import AgentConfig
+from sessions.protocol.state_ops import APP, USER, StateOp
+from sessions.store.begun import Begun
+from sessions.store.keys import SessionKeys
+from sessions.store.scripts import ScriptRunner
+from sessions.store.sealing import KeyRing
+from sessions.store.state import Effect, StateScope, StateStore, ack_effect, session_scope, wide_scope
+from sessions.tools.turn_state import TurnState
+from workers.retrieval_role.extraction import FactExtraction
+
+_log = get_logger(__name__)
+
+
+class TurnStates:
+    """Loads state for turns, and takes their changes to where they belong."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        scripts: ScriptRunner,
+        client: Any,
+        facts: FactExtraction,
+        webhooks: Deliveries,
+    ) -> None:
+        self._settings = settings
+        self._facts = facts
+        self._webhooks = webhooks
+        self._scripts = scripts
+        self._ring = KeyRing.of(settings)
+        self._store = StateStore(scripts, client, self._ring)
+
+    async def load(self, keys: SessionKeys, begun: Begun, agent: AgentConfig) -> TurnState:
+        """What the turn's tools see. An agent that has no tools reads nothing, so nothing is fetched for it.
+
+        Raises:
+            CorruptRecord: the state is no JSON. SealError: it does not open.
+        """
+        if not agent.tools and not agent.registered:
+            return TurnState()
+        values = self._store.opened(session_scope(keys), begun.state)
+        for scope in self._wide(keys, begun.user_id).values():
+            values |= await self._store.read(scope)
+        return TurnState(values)
+
+    def changes(self, keys: SessionKeys, begun: Begun, state: TurnState) -> tuple[list[StateOp], list[bytes]]:
+        """The session's own changes, for the commit to make, and the effects in other slots, for its outbox."""
+        own: list[StateOp] = []
+        wide: dict[str, list[StateOp]] = {}
+        for op in state.ops:
+            prefix = next((p for p in (USER, APP) if op.field.startswith(p)), None)
+            (own if prefix is None else wide.setdefault(prefix, [])).append(op)
+        scopes = self._wide(keys, begun.user_id)
+        effects = [
+            Effect(f"{begun.part}:{prefix}", scopes[prefix], ops).dump()
+            for prefix, ops in wide.items()
+            if prefix in scopes
+        ]
+        return own, [effect.encode() for effect in effects]
+
+    async def apply(self, keys: SessionKeys, entries: Sequence[bytes]) -> None:
+        """Apply the effects of committed turns in their own slots; doing it twice changes nothing (R7)."""
+        for entry in entries:
+            effect = json.loads(self._ring.open(keys.outbox, "", entry))
+            match effect.get("kind"):
+                case "extract":
+                    await self._facts.submit(keys, effect)
+                case "webhook":
+                    await self._have_told(keys, effect)
+                case _:
+                    await self._store.apply(effect)
+            await ack_effect(self._scripts, keys, entry)
+
+    async def _have_told(self, keys: SessionKeys, effect: dict[str, Any]) -> None:
+        try:
+            await self._webhooks.accept(keys, effect["turn"], effect["user"])
+        except SessionBusy as error:
+            _log.error("webhook_dropped", turn=keys.public_id(effect["turn"]), error=str(error))
+
+    def _wide(self, keys: SessionKeys, user_id: str | None) -> dict[str, StateScope]:
+        partitions = self._settings.partitions
+        scopes = {APP: wide_scope(keys.tenant, None, partitions)}
+        if user_id is not None:
+            scopes[USER] = wide_scope(keys.tenant, user_id, partitions)
+        return scopes
