@@ -24,10 +24,10 @@ from broker_config.settings import Settings
 from sessions.protocol.event import EventType
 from sessions.protocol.state_ops import increment_op
 from sessions.protocol.turn import TurnStatus
-from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.leases import Ending, LeaseStore
 from sessions.store.new_turn import NewTurn
+from sessions.store.open_turn import OpenTurn
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.turns import TurnStore
@@ -74,8 +74,8 @@ async def turn_calls(settings: Settings, *, adds: bool) -> float:
         began = time.perf_counter()
         turn = NewTurn(new_turn_part(), _REQUEST, "digest", 900.0, "turns", agent_name="A", agent_config=_CONFIG)
         await turns.accept(keys, turn)
-        begun = await leases.begin(keys, uuid.uuid4().hex, last_ok=True)
-        assert isinstance(begun, Begun)
+        begun = await leases.acquire(keys, uuid.uuid4().hex, last_ok=True)
+        assert isinstance(begun, OpenTurn)
         for step in range(_STEPS):
             await leases.record(keys, begun, f"model:{step}", b"m" * 1200, 2 + step, [_EVENT]).done()
         await leases.commit(keys, begun, ending, 2 + _STEPS, go_on=False, last_ok=True)

@@ -16,9 +16,9 @@ from broker_config.settings import Settings
 from sessions.protocol.event import EventType
 from sessions.protocol.state_ops import StateOp
 from sessions.protocol.turn import TurnStatus
-from sessions.store.begun import Begun, read_begun
 from sessions.store.keys import SessionKeys
 from sessions.store.new_turn import ERROR, RESULT
+from sessions.store.open_turn import OpenTurn, read_open_turn
 from sessions.store.scripts import Arg, ScriptRunner
 from sessions.store.sealed_state import decide, looked_at
 from sessions.store.sealing import KeyRing
@@ -28,8 +28,8 @@ from sessions.store.steering import Steering
 _Wake = tuple[str, int] | None
 
 
-class NotBegun(StrEnum):
-    """Why no turn was begun: nothing is wrong, somebody else or a later time will see to it."""
+class NothingToRun(StrEnum):
+    """Why this worker runs no turn of the session now. Not an error: another worker or a later wake-up runs it."""
 
     BUSY = "busy"
     EMPTY = "empty"
@@ -55,14 +55,14 @@ class Committed:
     """
 
     status: TurnStatus
-    next: Begun | None = None
+    next: OpenTurn | None = None
     wake: tuple[str, int] | None = None
     effects: bool = False
     steered: bool = False
 
 
-class Word(StrEnum):
-    """What a client wants of a turn whose step was just written."""
+class StepReply(StrEnum):
+    """The script's reply to a recorded step: whether a client has cancelled or steered the turn meanwhile."""
 
     OK = "ok"
     CANCEL = "cancel"
@@ -73,8 +73,8 @@ class CancelFirst(Exception):
     """A client wants the turn's end: nothing was written."""
 
 
-class Lost(Exception):
-    """The lease is another's, or nobody's: nothing was written."""
+class LeaseRefused(Exception):
+    """The script refused the write, because this worker no longer holds the lease. Nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,56 +104,56 @@ class LeaseStore:
         self._steering = Steering(scripts, self._ring)
         self._window = f"{settings.history_window}:{settings.history_window_bytes}"
 
-    async def begin(self, keys: SessionKeys, nonce: str, *, last_ok: bool) -> Begun | NotBegun | Effects:
-        """Take the session's lease and begin the turn at the head of its mailbox."""
+    async def acquire(self, keys: SessionKeys, nonce: str, *, last_ok: bool) -> OpenTurn | NothingToRun | Effects:
+        """Take the session's lease and start the turn at the head of its mailbox."""
         reply = await self._scripts.run(
             "lease_session", keys.pair, nonce, self._lease_ms, self._worker, self._window, int(last_ok)
         )
         word = reply[0].decode()
         if word == "outbox":
             return Effects(reply[1])
-        return read_begun(self._ring, keys, reply) if word == "run" else NotBegun(word)
+        return read_open_turn(self._ring, keys, reply) if word == "run" else NothingToRun(word)
 
     def record(
         self,
         keys: SessionKeys,
-        turn: Begun,
+        turn: OpenTurn,
         field: str,
         value: bytes,
         seq: int,
         events: Sequence[tuple[EventType, bytes]],
     ) -> _Recording:
-        """Write a step and its events (or events only, with no field). Await it for a client's wish, or `Lost`."""
+        """Start writing a step and its events, or only events when `field` is empty. `done()` waits for the reply."""
         sealed = self._ring.seal(keys.journal(turn.part), field, value) if field else value
         args: list[Arg] = [turn.part, turn.lease, field, sealed, seq]
         for number, (kind, data) in enumerate(events, seq):
             args += (kind, self._event(keys, turn, number, data))
         return _Recording(self._scripts, keys, args)
 
-    async def note(self, keys: SessionKeys, turn: Begun, kind: str, values: Mapping[str, bytes]) -> None:
+    async def note(self, keys: SessionKeys, turn: OpenTurn, kind: str, values: Mapping[str, bytes]) -> None:
         """Set fields of a lane's `sources` or `texts`; an empty value removes the field.
 
         Raises:
-            Lost: nothing was written.
+            LeaseRefused: nothing was written.
         """
         args: list[Arg] = [turn.part, turn.lease, kind]
         for field, value in values.items():
             args += (field, value)
         reply = await self._scripts.run("note_sources", keys.pair, *args)
         if reply[0] == b"lost":
-            raise Lost
+            raise LeaseRefused
 
     async def commit(
-        self, keys: SessionKeys, turn: Begun, ending: Ending, seq: int, *, go_on: bool, last_ok: bool
+        self, keys: SessionKeys, turn: OpenTurn, ending: Ending, seq: int, *, go_on: bool, last_ok: bool
     ) -> Committed:
         """End the turn, and begin the session's next one when `go_on`.
 
         Raises:
-            Lost: nothing was written.
+            LeaseRefused: nothing was written.
         """
         record, entry = keys.turn(turn.part), self._sealed(keys.history, "", ending.history_entry)
         # Why a turn does not open is for those to read whose keys are not ours.
-        why = self._sealed(record, ERROR, ending.error) if turn.closed is None else ending.error
+        why = self._sealed(record, ERROR, ending.error) if turn.unreadable is None else ending.error
         for tried in itertools.count():
             changes = await self._changes(keys, ending.state_ops)
             reply = await self._scripts.run(
@@ -167,12 +167,12 @@ class LeaseStore:
                 break
             await pause_between(tried)
         if reply[0] == b"lost":
-            raise Lost
+            raise LeaseRefused
         if reply[0] == b"steered":
             return Committed(TurnStatus.RUNNING, steered=True)
         status, word = TurnStatus(reply[1].decode()), reply[2]
         if word == b"run":
-            return Committed(status, next=read_begun(self._ring, keys, reply[2:]))
+            return Committed(status, next=read_open_turn(self._ring, keys, reply[2:]))
         if word == b"outbox":
             return Committed(status, effects=True)
         return Committed(status, wake=(reply[3].decode(), int(reply[4])) if word == b"more" else None)
@@ -180,7 +180,7 @@ class LeaseStore:
     async def release(
         self,
         keys: SessionKeys,
-        turn: Begun,
+        turn: OpenTurn,
         why: str,
         pause: float,
         seq: int,
@@ -193,7 +193,7 @@ class LeaseStore:
             why: `retry`, `handover`, or `tasks`: it waits for turns of others, and looks at them after the pause.
 
         Raises:
-            Lost: the lease had ended.
+            LeaseRefused: the lease had ended.
         """
         reply = await self._scripts.run(
             "release_turn", keys.pair,
@@ -201,25 +201,25 @@ class LeaseStore:
             self._event(keys, turn, seq, json.dumps(data).encode()) if event else b"",
         )  # fmt: skip
         if reply[0] == b"lost":
-            raise Lost
+            raise LeaseRefused
         return (reply[1].decode(), int(reply[2])) if reply[0] == b"released" and int(reply[3]) <= 0 else None
 
-    async def take_steering(self, keys: SessionKeys, turn: Begun, field: str, seq: int) -> tuple[bytes, int]:
+    async def take_steering(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> tuple[bytes, int]:
         """Journal the unread steering under this field; the messages (JSON array of texts), and how many.
 
         Raises:
-            Lost: nothing was written.
+            LeaseRefused: nothing was written.
         """
         reply = await self._steering.take(keys, turn, field, seq)
         if reply is None:
-            raise Lost
+            raise LeaseRefused
         return reply
 
-    async def wait(self, keys: SessionKeys, turn: Begun, asks: Mapping[str, bytes], seq: int, data: bytes) -> _Wake:
+    async def wait(self, keys: SessionKeys, turn: OpenTurn, asks: Mapping[str, bytes], seq: int, data: bytes) -> _Wake:
         """Put the turn to waiting for these calls; returns the wake-up to publish when others can go on meanwhile.
 
         Raises:
-            Lost, CancelFirst: nothing was written.
+            LeaseRefused, CancelFirst: nothing was written.
         """
         journal, told = keys.journal(turn.part), self._event(keys, turn, seq, data)
         asked: list[Arg] = []
@@ -227,7 +227,7 @@ class LeaseStore:
             asked += (key, self._ring.seal(journal, f"ask:{key}", ask))
         reply = await self._scripts.run("wait_turn", keys.pair, turn.part, turn.lease, seq, told, *asked)
         if reply[0] == b"lost":
-            raise Lost
+            raise LeaseRefused
         if reply[0] == b"cancel":
             raise CancelFirst
         return (reply[2].decode(), int(reply[3])) if reply[1] == b"1" else None
@@ -243,10 +243,10 @@ class LeaseStore:
     def _sealed(self, key: str, field: str, value: bytes) -> bytes:
         return self._ring.seal(key, field, value) if value else value
 
-    def _event(self, keys: SessionKeys, turn: Begun, seq: int, data: bytes) -> bytes:
+    def _event(self, keys: SessionKeys, turn: OpenTurn, seq: int, data: bytes) -> bytes:
         return self._ring.seal(keys.events(turn.part), f"{turn.token}-{seq}", data)
 
-    async def renew(self, keys: SessionKeys, turn: Begun) -> bool:
+    async def renew(self, keys: SessionKeys, turn: OpenTurn) -> bool:
         """Renew the lease, or take it back where it ran out and nobody else has had the session since."""
         reply = await self._scripts.run("renew_lease", keys.pair, turn.lease, self._lease_ms, turn.part)
         return bool(reply[0] != b"lost")
@@ -265,13 +265,13 @@ class _Recording:
     def __init__(self, scripts: ScriptRunner, keys: SessionKeys, args: list[Arg]) -> None:
         self._reply = scripts.start("record_step", keys.pair, args)
 
-    async def done(self) -> Word:
+    async def done(self) -> StepReply:
         """Wait until it is written; says what a client wants of the turn.
 
         Raises:
-            Lost: nothing was written.
+            LeaseRefused: nothing was written.
         """
         word = (await self._reply)[0]
         if word == b"lost":
-            raise Lost
-        return Word(word.decode())
+            raise LeaseRefused
+        return StepReply(word.decode())

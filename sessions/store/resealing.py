@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sessions.errors import SealError
-from sessions.store.begun import agent_name
 from sessions.store.keys import ROOT, SessionKeys
 from sessions.store.new_turn import ERROR, REQUEST, RESULT, WEBHOOK
+from sessions.store.open_turn import agent_name
 from sessions.store.scripts import Arg, ScriptRunner, translated
 from sessions.store.sealing import KeyRing
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from sessions.errors import SealError
-from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
 from sessions.store.new_turn import MESSAGE
+from sessions.store.open_turn import OpenTurn
 from sessions.store.scripts import Arg, ScriptRunner
 from sessions.store.sealing import KeyRing
 
@@ -19,7 +19,7 @@ class Steering:
         self._scripts = scripts
         self._ring = ring
 
-    async def take(self, keys: SessionKeys, turn: Begun, field: str, seq: int) -> tuple[bytes, int] | None:
+    async def take(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> tuple[bytes, int] | None:
         """Journal the unread messages under this field; these (JSON array of texts), and how many. None: lost.
 
         Raises:
@@ -40,7 +40,7 @@ class Steering:
         said = self._ring.open(keys.journal(turn.part), field, reply[1])
         return said, len(json.loads(said))
 
-    async def _sealed_anew(self, keys: SessionKeys, turn: Begun, field: str, seq: int) -> list[Arg]:
+    async def _sealed_anew(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> list[Arg]:
         """How many messages there are, their texts for the journal, and each for its event."""
         entries = await self._scripts.read("LRANGE", keys.inbox(turn.part), 0, -1)
         texts = [self._text(keys, entry) for entry in entries]

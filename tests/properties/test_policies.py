@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from broker_config.settings import Settings
 from sessions.errors import SessionBusy
 from sessions.protocol.turn import Policy, TurnStatus
-from sessions.store.begun import Begun
 from sessions.store.keys import new_turn_part
 from sessions.store.leases import Ending
+from sessions.store.open_turn import OpenTurn
 from tests.scripts.test_policies import Line
 from tests.support.servers import Server
 
@@ -53,7 +53,7 @@ class PolicyMachine(RuleBasedStateMachine):
         self.history: list[str] = []
         self.unread = 0  # steering messages in the head's inbox
         self.taken = 0
-        self.held: Begun | None = None
+        self.held: OpenTurn | None = None
 
     async def _make(self) -> Line:
         return Line(Settings(redis_url=self.url, max_attempts=100))  # type: ignore[call-arg]
@@ -116,13 +116,13 @@ class PolicyMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held is None)
     @rule()
     def begin(self) -> None:
-        got = self.do(self.line.leases.begin(self.line.keys, new_turn_part(), last_ok=True))
+        got = self.do(self.line.leases.acquire(self.line.keys, new_turn_part(), last_ok=True))
         while self.mailbox and self.mailbox[0].cancelled and (self.mailbox[0].forget or not self.mailbox[0].begun):
             self.end(self.mailbox[0], TurnStatus.CANCELLED)
         if not self.mailbox:
-            assert not isinstance(got, Begun)
+            assert not isinstance(got, OpenTurn)
             return
-        assert isinstance(got, Begun)
+        assert isinstance(got, OpenTurn)
         assert got.part == self.mailbox[0].part, "the head, and nobody else"
         assert got.cancelled == self.mailbox[0].cancelled
         self.mailbox[0].begun = True

@@ -13,12 +13,12 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, SessionOwnerError, StoreFull
 from sessions.protocol.turn import TurnStatus
-from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.leases import Ending, LeaseStore
 from sessions.store.memory import MemoryScope, MemoryStore
 from sessions.store.memory_record import Memory, new_memory_id
 from sessions.store.new_turn import NewTurn
+from sessions.store.open_turn import OpenTurn
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.session_records import SessionRecords
@@ -216,8 +216,8 @@ async def test_nothing_expires_while_a_turn_is_open(store: Store) -> None:
     await store.note(store.session, one)
     assert await store.lifetimes() == [-1] * 4
     leases = LeaseStore(store.scripts, store.settings, "w1@test")
-    begun = await leases.begin(store.keys, "n1", last_ok=True)
-    assert isinstance(begun, Begun)
+    begun = await leases.acquire(store.keys, "n1", last_ok=True)
+    assert isinstance(begun, OpenTurn)
     ending = Ending(TurnStatus.SUCCEEDED, result=b"{}", history_entry=b"{}\n[]", messages=2)
     await leases.commit(store.keys, begun, ending, 9, go_on=False, last_ok=True)
     ended = await store.lifetimes()

@@ -90,7 +90,7 @@ async def test_an_effect_that_cannot_be_applied_does_not_block_its_session(store
     ending = dataclasses.replace(DONE, effects=[effect])
     assert (await store.leases.commit(store.keys, begun, ending, 9, go_on=True, last_ok=True)).effects
     await store.accept()
-    found = await store.leases.begin(store.keys, "n2", last_ok=True)
+    found = await store.leases.acquire(store.keys, "n2", last_ok=True)
     assert isinstance(found, Effects)
     states = StateStore(store.scripts, store.client, KeyRing.of(store.settings))
     await states.apply(json.loads(found.entries[0]))
@@ -116,7 +116,7 @@ async def test_what_is_left_of_a_turn_without_its_record_expires(store: Store) -
     await store.leases.record(store.keys, begun, "k", b"v", 2, []).done()
     await store.client.delete(store.keys.turn(part))
     await store.lose_lease()
-    assert await store.leases.begin(store.keys, "n2", last_ok=True) == "empty"
+    assert await store.leases.acquire(store.keys, "n2", last_ok=True) == "empty"
     for key in (store.keys.events(part), store.keys.journal(part)):
         assert await store.client.pttl(key) > 0
     await store.turns.delete_session(store.keys)

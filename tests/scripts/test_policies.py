@@ -13,11 +13,11 @@ from broker_config.settings import Settings
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, IdempotencyConflict, SessionBusy, TurnNotFound
 from sessions.protocol.call import Answer, Ask, AskKind
 from sessions.protocol.turn import Policy, TurnError, TurnStatus
-from sessions.store.begun import Begun, Closing
 from sessions.store.calls import CallStore
 from sessions.store.keys import new_turn_part
-from sessions.store.leases import CancelFirst, Committed, Ending, NotBegun, Word
+from sessions.store.leases import CancelFirst, Committed, Ending, NothingToRun, StepReply
 from sessions.store.new_turn import NewTurn
+from sessions.store.open_turn import Closing, OpenTurn
 from sessions.store.sealing import KeyRing
 from sessions.store.turns import Accepted
 from tests.scripts.test_scripts import DONE, PLACES, Store, settings_for
@@ -58,7 +58,7 @@ class Line(Store):
     async def history(self) -> int:
         return int(await self.client.llen(self.keys.history))
 
-    async def park(self, begun: Begun, *call_ids: str, kind: AskKind = AskKind.APPROVAL) -> Any:
+    async def park(self, begun: OpenTurn, *call_ids: str, kind: AskKind = AskKind.APPROVAL) -> Any:
         asks = [Ask(key=f"1:{kind}:{c}", call_id=c, tool="t", kind=kind, place=n) for n, c in enumerate(call_ids)]
         stored = {ask.key: ask.model_dump_json().encode() for ask in asks}
         return await self.leases.wait(self.keys, begun, stored, 2, b"{}")
@@ -118,7 +118,7 @@ async def test_an_interrupt_comes_next_and_cancels_those_before_it(line: Line) -
     assert not sent.wake
     assert await line.mailbox() == [first, sent.part]
     assert await line.statuses(first, second, third) == ["running", "cancelled", "cancelled"]
-    assert await line.leases.record(line.keys, begun, "k", b"v", 2, []).done() is Word.CANCEL
+    assert await line.leases.record(line.keys, begun, "k", b"v", 2, []).done() is StepReply.CANCEL
     done = await line.leases.commit(line.keys, begun, KEPT, 3, go_on=True, last_ok=True)
     assert done.next is not None
     assert done.next.part == sent.part
@@ -178,7 +178,7 @@ async def test_a_turn_past_its_deadline_is_written_down_by_a_worker(line: Line) 
     for part in (begun_once, never_begun):
         await line.client.hset(line.keys.turn(part), "deadline", 1)
     assert (await line.close(begun_once, Closing.DEADLINE)).status is TurnStatus.FAILED
-    assert await line.leases.begin(line.keys, "n", last_ok=True) is NotBegun.EMPTY
+    assert await line.leases.acquire(line.keys, "n", last_ok=True) is NothingToRun.EMPTY
     assert await line.statuses(never_begun) == ["failed"]
     assert await line.history() == 1
 
@@ -193,7 +193,7 @@ async def test_a_worker_that_dies_over_a_turn_s_end_is_the_last_one(line: Line) 
     assert begun.closing is Closing.DEAD_LETTERED
     assert (await line.begin("closer")).closing is Closing.DEAD_LETTERED, "sent again after a lost reply"
     await line.lose_lease()
-    assert await line.leases.begin(line.keys, "next", last_ok=True) is NotBegun.EMPTY
+    assert await line.leases.acquire(line.keys, "next", last_ok=True) is NothingToRun.EMPTY
     assert await line.statuses(first) == ["dead_lettered"]
     assert await line.history() == 0
 
@@ -252,7 +252,7 @@ async def test_steering_joins_the_turn_that_runs(line: Line) -> None:
     steered = await line.send(Policy.STEER)
     assert steered.part == first
     assert await line.mailbox() == [first]
-    assert await line.leases.record(line.keys, begun, "k", b"v", 2, []).done() is Word.STEER
+    assert await line.leases.record(line.keys, begun, "k", b"v", 2, []).done() is StepReply.STEER
     refused = await line.commit(begun)
     assert refused.steered
     assert await line.statuses(first) == ["running"]
@@ -305,7 +305,7 @@ async def test_a_waiting_turn_holds_its_place_and_no_lease(line: Line) -> None:
     assert await line.statuses(first) == ["waiting"]
     assert [c.call_id for c in await line.calls.pending(line.keys, first)] == ["c1", "c2"]
     assert not await line.client.exists(f"{line.keys.base}:lease")
-    assert await line.leases.begin(line.keys, "n2", last_ok=True) is NotBegun.WAITING
+    assert await line.leases.acquire(line.keys, "n2", last_ok=True) is NothingToRun.WAITING
     deadline = await line.client.zscore(f"{line.keys.base}:waiting", first)
     assert await line.score() == deadline
     assert abs(deadline - begun.now_ms - 600_000) < 60_000

@@ -134,7 +134,7 @@ async def test_afterwards_the_old_key_is_not_needed(old: Seen, look: Any) -> Non
     assert 0 < await old.client.pttl(old.keys.turn(ended)) <= 100_000
     await new.calls.answer(new.keys, waits, "c", ANSWER)
     again = await new.begin("n3")
-    assert (again.closed, again.request, again.agent, again.journal["model:1"]) == (None, REQUEST, CONFIG, b"1")
+    assert (again.unreadable, again.request, again.agent, again.journal["model:1"]) == (None, REQUEST, CONFIG, b"1")
     restored = await new.records.restore_checkpoint(new.keys, 1, None)
     assert restored.state["bird"] == SECRET
 

@@ -17,11 +17,11 @@ from sessions.errors import SessionOwnerError
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import TurnStatus
 from sessions.protocol.worker_info import WorkerInfo
-from sessions.store.begun import Begun, Closing
 from sessions.store.catalog import forget_worker, living_workers, note_worker
 from sessions.store.keys import FLEET, SessionKeys, new_turn_part
-from sessions.store.leases import Committed, Ending, LeaseStore, Lost, NotBegun, Word
+from sessions.store.leases import Committed, Ending, LeaseRefused, LeaseStore, NothingToRun, StepReply
 from sessions.store.new_turn import NewTurn
+from sessions.store.open_turn import Closing, OpenTurn
 from sessions.store.scripts import ScriptRunner, script, script_names
 from sessions.store.turns import TurnStore
 from tests.support.servers import Server
@@ -45,12 +45,12 @@ class Store:
         turn = NewTurn(new_turn_part(), b'{"message":"hi"}', "digest", 900.0, "turns", **options)
         return (await self.turns.accept(self.keys, turn)).part
 
-    async def begin(self, nonce: str = "n1") -> Begun:
-        begun = await self.leases.begin(self.keys, nonce, last_ok=True)
-        assert isinstance(begun, Begun)
+    async def begin(self, nonce: str = "n1") -> OpenTurn:
+        begun = await self.leases.acquire(self.keys, nonce, last_ok=True)
+        assert isinstance(begun, OpenTurn)
         return begun
 
-    async def commit(self, begun: Begun, *, go_on: bool = True) -> Committed:
+    async def commit(self, begun: OpenTurn, *, go_on: bool = True) -> Committed:
         return await self.leases.commit(self.keys, begun, DONE, 9, go_on=go_on, last_ok=True)
 
     async def lose_lease(self) -> None:
@@ -96,7 +96,7 @@ async def test_a_turn_from_acceptance_to_its_end(store: Store) -> None:
     begun = await store.begin()
     assert (begun.part, begun.attempt, begun.request, begun.last) == (part, 1, b'{"message":"hi"}', False)
     events = [(EventType.TEXT, b'{"text":"x"}')]
-    assert await store.leases.record(store.keys, begun, "model:1", b"v", 2, events).done() is Word.OK
+    assert await store.leases.record(store.keys, begun, "model:1", b"v", 2, events).done() is StepReply.OK
     assert (await store.run("renew_lease", begun.lease, 5000, part))[0] == b"ok"
     committed = await store.commit(begun)
     assert (committed.status, committed.next, committed.wake) == (TurnStatus.SUCCEEDED, None, None)
@@ -177,7 +177,7 @@ async def test_without_the_lease_nothing_is_written(store: Store) -> None:
         lambda: store.leases.release(store.keys, old, "retry", 1.0, 9, EventType.RETRYING, {}),
     ]
     for attempt in tries:
-        with pytest.raises(Lost):
+        with pytest.raises(LeaseRefused):
             await attempt()
     assert (await store.run("renew_lease", old.lease, 5000, old.part))[0] == b"lost"
     assert await store.client.xlen(store.keys.events(old.part)) == before
@@ -190,8 +190,8 @@ async def test_a_lease_that_ran_out_is_taken_back_where_nobody_else_has_had_the_
     begun = await store.begin()
     await store.lose_lease()
     assert await store.leases.renew(store.keys, begun)
-    assert await store.leases.begin(store.keys, "n2", last_ok=True) is NotBegun.BUSY
-    assert await store.leases.record(store.keys, begun, "model:1", b"v", 2, []).done() is Word.OK
+    assert await store.leases.acquire(store.keys, "n2", last_ok=True) is NothingToRun.BUSY
+    assert await store.leases.record(store.keys, begun, "model:1", b"v", 2, []).done() is StepReply.OK
     assert (await store.turns.read(store.keys, part)).crashes == 0
     await store.commit(begun)
     assert not await store.leases.renew(store.keys, begun), "its turn has ended"
@@ -215,7 +215,7 @@ async def test_a_commit_sent_again_takes_back_the_lease_of_the_turn_that_it_bega
     again = (await store.commit(begun)).next
     assert again is not None
     assert (again.part, again.attempt) == (following, 1)
-    assert await store.leases.record(store.keys, again, "model:1", b"v", 2, []).done() is Word.OK
+    assert await store.leases.record(store.keys, again, "model:1", b"v", 2, []).done() is StepReply.OK
 
 
 async def test_what_a_worker_gives_up_is_free_though_its_lease_was_just_taken_back(store: Store) -> None:
@@ -231,13 +231,13 @@ async def test_what_a_worker_gives_up_is_free_though_its_lease_was_just_taken_ba
 
 async def test_a_lease_is_refused_for_a_reason(store: Store) -> None:
     """busy, empty, later: each with nothing changed."""
-    begin = store.leases.begin
-    assert await begin(store.keys, "n0", last_ok=True) is NotBegun.EMPTY
+    begin = store.leases.acquire
+    assert await begin(store.keys, "n0", last_ok=True) is NothingToRun.EMPTY
     await store.accept()
     begun = await store.begin()
-    assert await begin(store.keys, "n2", last_ok=True) is NotBegun.BUSY
+    assert await begin(store.keys, "n2", last_ok=True) is NothingToRun.BUSY
     assert await store.leases.release(store.keys, begun, "retry", 60.0, 2, EventType.RETRYING, {}) is None
-    assert await begin(store.keys, "n3", last_ok=True) is NotBegun.LATER
+    assert await begin(store.keys, "n3", last_ok=True) is NothingToRun.LATER
 
 
 async def test_a_crash_is_counted_and_an_outage_forgiven(store: Store) -> None:
@@ -291,7 +291,7 @@ async def test_cancel_wins_over_a_later_commit(store: Store) -> None:
     begun = await store.begin()
     assert await store.turns.cancel(store.keys, waiting) == (TurnStatus.CANCELLED, None)
     assert await store.turns.cancel(store.keys, running) == (TurnStatus.RUNNING, "w1@test")
-    assert await store.leases.record(store.keys, begun, "k", b"v", 2, []).done() is Word.CANCEL
+    assert await store.leases.record(store.keys, begun, "k", b"v", 2, []).done() is StepReply.CANCEL
     assert (await store.run("renew_lease", begun.lease, 5000, running))[0] == b"cancel"
     assert (await store.commit(begun)).status is TurnStatus.CANCELLED
     assert await store.client.llen(store.keys.history) == 1, "its effects on the world outside are not undone"
@@ -305,7 +305,7 @@ async def test_a_deleted_session_leaves_nothing(store: Store) -> None:
     with pytest.raises(SessionOwnerError):
         await store.turns.delete_session(store.keys, "bob")
     assert (await store.turns.delete_session(store.keys, "alice"))["open_turns"] == 1
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseRefused):
         await store.commit(begun)
     assert await store.leases.forgive(store.keys, part, begun.lease) == "nothing"
     assert await store.left() == []

@@ -17,12 +17,12 @@ from sessions.protocol.call import Answer, Ask, AskKind
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import Policy, TurnStatus
 from sessions.store.agent_definitions import AgentDefinitions
-from sessions.store.begun import Begun
 from sessions.store.calls import CallStore
 from sessions.store.event_records import read_event
 from sessions.store.keys import WIDE_APP, SessionKeys, new_turn_part
 from sessions.store.leases import Ending
 from sessions.store.new_turn import NewTurn
+from sessions.store.open_turn import OpenTurn
 from sessions.store.sealing import KeyRing
 from sessions.store.session_records import SessionRecords
 from sessions.store.turns import Accepted
@@ -211,13 +211,13 @@ async def test_a_worker_without_the_key_can_end_the_turn(store: Seen, seen: Any)
         other = seen(keys)
         begun = await other.begin(uuid.uuid4().hex)
         assert (begun.part, begun.journal, begun.request, begun.history) == (part, {}, b"", [])
-        assert missing in str(begun.closed)
+        assert missing in str(begun.unreadable)
         with pytest.raises(SealError, match="'old'"):
             await other.turns.request(other.keys, part)
         await other.lose_lease()
     both = seen(BOTH)
     begun = await both.begin("n2")
-    assert (begun.closed, begun.request, begun.agent) == (None, REQUEST, CONFIG)
+    assert (begun.unreadable, begun.request, begun.agent) == (None, REQUEST, CONFIG)
     await both.leases.commit(both.keys, begun, ENDING, 9, go_on=False, last_ok=True)
     with pytest.raises(SealError, match="'new'"):
         await store.turns.read(store.keys, part)
@@ -234,7 +234,7 @@ async def test_what_was_accepted_before_there_were_keys_is_run(store: Seen, seen
     await bare.leases.record(bare.keys, begun, "model:1", b"1", 2, []).done()
     await bare.lose_lease()
     later = await store.begin("n2")
-    assert (later.request, later.journal["model:1"], later.closed) == (REQUEST, b"1", None)
+    assert (later.request, later.journal["model:1"], later.unreadable) == (REQUEST, b"1", None)
     await store.leases.record(store.keys, later, "model:2", b"2", 2, []).done()
     await store.lose_lease()
     steps = (await store.begin("n3")).journal
@@ -246,7 +246,7 @@ async def test_what_was_accepted_before_there_were_keys_is_run(store: Seen, seen
     assert (await store.begin("n4")).agent == CONFIG
 
 
-async def _moved(store: Seen, part: str, begun: Begun) -> dict[str, tuple[Any, ...]]:
+async def _moved(store: Seen, part: str, begun: OpenTurn) -> dict[str, tuple[Any, ...]]:
     """Commands that put something sealed where it does not belong."""
     other = (await store.send()).part
     key, client = store.keys, store.client
@@ -272,9 +272,9 @@ async def test_a_value_that_was_moved_is_refused(store: Seen, what: str) -> None
         with pytest.raises(SealError, match="moved"):
             await store.events(part)
         return
-    again = await store.leases.begin(store.keys, "n1", last_ok=True)
-    assert isinstance(again, Begun)
-    assert "moved" in str(again.closed)
+    again = await store.leases.acquire(store.keys, "n1", last_ok=True)
+    assert isinstance(again, OpenTurn)
+    assert "moved" in str(again.unreadable)
 
 
 async def test_what_a_tenant_defines_is_sealed(store: Seen) -> None:

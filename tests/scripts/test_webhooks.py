@@ -11,8 +11,8 @@ from broker_config.encryption_keys import new_key
 from broker_config.settings import Settings
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import Policy, TurnStatus
-from sessions.store.begun import Closing
-from sessions.store.leases import Begun, Effects, Ending, NotBegun
+from sessions.store.leases import Effects, Ending, NothingToRun, OpenTurn
+from sessions.store.open_turn import Closing
 from sessions.store.state import ack_effect
 from sessions.store.turns import TurnStore
 from tests.scripts.test_policies import Line
@@ -36,7 +36,7 @@ class Told(Line):
         await self.client.zadd(f"{self.keys.partition}:wakeups", {self.keys.ref: 1})
         return await self.scripts.run("rescue_partition", (self.keys.partition,), 500, "{}")
 
-    async def later(self, begun: Begun, pause: float) -> tuple[str, int] | None:
+    async def later(self, begun: OpenTurn, pause: float) -> tuple[str, int] | None:
         return await self.leases.release(self.keys, begun, "later", pause, 2, EventType.RETRYING, {})
 
 
@@ -86,7 +86,7 @@ async def _is_cancelled_and_given_back(line: Told) -> str:
 async def _is_past_its_deadline(line: Told) -> str:
     part = (await line.send(webhook=URL)).part
     await line.age(part, deadline=1)
-    assert isinstance(await line.leases.begin(line.keys, "n", last_ok=True), Effects)
+    assert isinstance(await line.leases.acquire(line.keys, "n", last_ok=True), Effects)
     return part
 
 
@@ -135,10 +135,10 @@ async def test_however_a_turn_ends_somebody_is_to_tell_it(line: Told, ends: Ends
     assert entry == {"kind": "webhook", "turn": part, "user": None}
     assert await line.score() is not None
     assert await line.turns.webhook(line.keys, part) == URL
-    begun = await line.leases.begin(line.keys, "x", last_ok=True)
+    begun = await line.leases.acquire(line.keys, "x", last_ok=True)
     assert isinstance(begun, Effects)
     await ack_effect(line.scripts, line.keys, begun.entries[0])
-    assert await line.leases.begin(line.keys, "x", last_ok=True) is NotBegun.EMPTY
+    assert await line.leases.acquire(line.keys, "x", last_ok=True) is NothingToRun.EMPTY
     assert await line.score() is None
 
 
@@ -162,14 +162,14 @@ async def test_it_is_told_before_the_next_turn_begins(line: Told) -> None:
     first, second = (await line.send(webhook=URL)).part, (await line.send(webhook=URL)).part
     third = (await line.send()).part
     await line.age(first, deadline=1)
-    begun = await line.leases.begin(line.keys, "n1", last_ok=True)
+    begun = await line.leases.acquire(line.keys, "n1", last_ok=True)
     assert isinstance(begun, Effects)
     assert not await line.client.exists(f"{line.keys.base}:lease")
     await ack_effect(line.scripts, line.keys, begun.entries[0])
     running = await line.begin("n2")
     assert running.part == second
     assert (await line.commit(running)).effects
-    begun = await line.leases.begin(line.keys, "n3", last_ok=True)
+    begun = await line.leases.acquire(line.keys, "n3", last_ok=True)
     assert isinstance(begun, Effects)
     await ack_effect(line.scripts, line.keys, begun.entries[0])
     assert (await line.begin("n3")).part == third
@@ -185,12 +185,12 @@ async def test_an_end_beside_a_running_turn_is_told_meanwhile(line: Told) -> Non
     score = await line.score()
     assert score is not None
     assert line.keys.ref.encode() in await line.rescue()
-    begun = await line.leases.begin(line.keys, "n2", last_ok=True)
+    begun = await line.leases.acquire(line.keys, "n2", last_ok=True)
     assert isinstance(begun, Effects)
     again = await line.begin("n1")
     assert again.lease == running.lease, "whoever holds the lease and lost a reply is told of its turn"
     await ack_effect(line.scripts, line.keys, begun.entries[0])
-    assert await line.leases.begin(line.keys, "n2", last_ok=True) is NotBegun.BUSY
+    assert await line.leases.acquire(line.keys, "n2", last_ok=True) is NothingToRun.BUSY
     assert (await line.commit(running)).status is TurnStatus.SUCCEEDED
 
 
@@ -250,7 +250,7 @@ async def test_alone_it_is_looked_at_when_its_pause_is_over(line: Told) -> None:
     assert await line.later(begun, 60.0) is None
     assert await line.later(begun, 60.0) is None, "sent again"
     assert (await line.turns.read(line.keys, part)).retries == 1
-    assert await line.leases.begin(line.keys, "n2", last_ok=True) is NotBegun.EMPTY
+    assert await line.leases.acquire(line.keys, "n2", last_ok=True) is NothingToRun.EMPTY
     due = await line.client.zscore(f"{line.keys.base}:later", part)
     assert await line.score() == due
     assert await line.client.ttl(line.keys.meta) == -1

@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from broker_config.settings import Settings
-from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import LeaseStore
+from sessions.store.open_turn import OpenTurn
 from tests.support.waiting import wait_until
 from workers.lease.heartbeat import Heartbeat
 from workers.lease.held_turn import HeldTurn
@@ -39,8 +39,8 @@ class _Store:
         pass
 
 
-def _begun() -> Begun:
-    return Begun(
+def _begun() -> OpenTurn:
+    return OpenTurn(
         "part", "1:n", 1, b"", 10**15, 0, 1, 0, False, 0, 0, None, {}, [], b"", {}
     )  # fmt: skip
 

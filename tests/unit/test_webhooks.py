@@ -224,8 +224,8 @@ class _Begun:
 
 class _Held:
     def __init__(self, tried: int, age: float) -> None:
-        self.begun = _Begun(tried, age)
-        self.began = time.monotonic()
+        self.turn = _Begun(tried, age)
+        self.attempt_started = time.monotonic()
         self.keys = SessionKeys.of("t", "s", 8).lane("webhooks")
 
 

@@ -16,18 +16,18 @@ from celery import Celery
 
 from broker_config.settings import Settings
 from sessions.protocol.turn import TurnRequest
-from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import LeaseStore
+from sessions.store.open_turn import OpenTurn
 from workers.lease.held_turn import HeldTurn
 from workers.lease.journal import LeasedJournal
 from workers.process.wake_request import WakeRequest
 from workers.teams.delegations import Delegations
 from workers.teams.tasks import TaskTurns
 
-BEGUN = Begun(
+BEGUN = OpenTurn(
     part="p", lease="l", attempt=1, request=b"", deadline_ms=1, accepted_ms=0, seq=0, retries=0, last=False, now_ms=0,
-    began_ms=0, user_id=None, journal={}, history=[], agent=b"", state={},
+    first_started_ms=0, user_id=None, journal={}, history=[], agent=b"", state={},
 )  # fmt: skip
 START = """
 import runpy, sys

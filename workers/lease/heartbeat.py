@@ -101,7 +101,7 @@ class Heartbeat:
     def _renew(self, due: list[HeldTurn]) -> None:
         sent = lease_time()
         renew, lease_ms = script("renew_lease"), int(self._settings.lease * 1000)
-        calls = [(turn, (*turn.keys.pair, turn.begun.lease, lease_ms, turn.begun.part)) for turn in due]
+        calls = [(turn, (*turn.keys.pair, turn.turn.lease, lease_ms, turn.turn.part)) for turn in due]
         pipe = self._store.pipeline(transaction=False)
         for _, args in calls:  # by its name: a cluster's pipeline has EVALSHA, but refuses the method of that name
             pipe.execute_command("EVALSHA", renew.sha, 2, *args)
@@ -124,12 +124,12 @@ class Heartbeat:
     def _stop_expired(self) -> None:
         for turn in self.held:
             if turn.expired:
-                self._stop(turn, turn.begun.part, turn.lost, expired=True)
+                self._stop(turn, turn.turn.part, turn.lost, expired=True)
 
     def _stop(self, turn: HeldTurn, part: str, why: Stop, *, expired: bool = False) -> None:
         def stop() -> None:
             # Since the question the turn may have ended, the session's next one begun, or the lease been renewed.
-            current = self._held.get(turn.nonce) is turn and turn.begun.part == part and not turn.concluding
+            current = self._held.get(turn.nonce) is turn and turn.turn.part == part and not turn.concluding
             if not current or turn.stop is why or (expired and not turn.expired):
                 return
             if expired and why is Stop.UNREACHABLE and turn.outlasts_outage:
@@ -137,7 +137,7 @@ class Heartbeat:
                     _log.warning("turn_kept_in_outage", turn=turn.turn_id, hint="it goes on if nobody else takes it")
                 turn.kept = True
             else:
-                _log.warning("turn_stopped", why=why.value, turn=turn.turn_id, attempt=turn.begun.attempt)
+                _log.warning("turn_stopped", why=why.value, turn=turn.turn_id, attempt=turn.turn.attempt)
                 turn.abort(why)
 
         self._loop.call_soon_threadsafe(stop)

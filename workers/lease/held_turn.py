@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sessions.protocol.operation import OperationSpec
 from sessions.protocol.turn import TurnStatus
-from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
+from sessions.store.open_turn import OpenTurn
 from workers.engine.ports import LeaseLost, RunState
 from workers.lease.lease_clock import lease_time
 
@@ -48,28 +48,28 @@ LOSSES = (Stop.LOST, Stop.UNREACHABLE)
 
 
 class HeldTurn:
-    """The turn under a lease. `begun` changes when the next turn of the session goes on under the same lease.
+    """The turn under a lease. `turn` changes when the next turn of the session goes on under the same lease.
 
     All methods are called on the loop's thread; the heartbeat thread reads `expires` and `lost`, and calls `renewed`
     and `not_renewed` only.
     """
 
-    def __init__(self, keys: SessionKeys, begun: Begun, nonce: str, expires: float, leases: LeaseStore) -> None:
+    def __init__(self, keys: SessionKeys, begun: OpenTurn, nonce: str, expires: float, leases: LeaseStore) -> None:
         self.keys = keys
         self._leases = leases
         self.nonce = nonce
         self.expires = expires  # by `lease_time`: what the store promised at least
         self._out_of_reach = False
         self.kept = False  # its lease ended while the store was out of reach, and it was not stopped
-        self.since = time.monotonic()
+        self.leased_since = time.monotonic()
         self.served = 0
         self.ended: Counter[TurnStatus] = Counter()  # the turns that ended under this lease
         self.effects = False  # the last commit left effects to apply in other slots
         self._start(begun)
 
-    def _start(self, begun: Begun) -> None:
-        self.begun = begun
-        self.began = time.monotonic()
+    def _start(self, begun: OpenTurn) -> None:
+        self.turn = begun
+        self.attempt_started = time.monotonic()
         self.state = RunState()
         self.steps = dict(begun.journal)  # with those of this attempt
         self.stop: Stop | None = None
@@ -98,7 +98,7 @@ class HeldTurn:
             task.cancel()
         return task
 
-    def go_on_with(self, begun: Begun, expires: float) -> None:
+    def go_on_with(self, begun: OpenTurn, expires: float) -> None:
         """The session's next turn, begun by the commit under the same lease."""
         self.renewed(expires)
         self._start(begun)
@@ -106,7 +106,7 @@ class HeldTurn:
     async def renew(self) -> bool:
         """Renew the lease, from the loop. True also where it had run out and nobody else has had the session since."""
         sent = lease_time()
-        if self.stop in LOSSES or not await self._leases.renew(self.keys, self.begun):
+        if self.stop in LOSSES or not await self._leases.renew(self.keys, self.turn):
             return False
         self.renewed(sent + self._leases.seconds)
         return True
@@ -164,7 +164,7 @@ class HeldTurn:
     @property
     def deadline(self) -> float:
         """When the turn must have ended, by this process's monotonic clock."""
-        return self.began + (self.begun.deadline_ms - self.begun.now_ms) / 1000
+        return self.attempt_started + (self.turn.deadline_ms - self.turn.now_ms) / 1000
 
     @property
     def outlasts_outage(self) -> bool:
@@ -178,4 +178,4 @@ class HeldTurn:
     @property
     def turn_id(self) -> str:
         """The turn's public id, for the log."""
-        return self.keys.public_id(self.begun.part)
+        return self.keys.public_id(self.turn.part)

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from sessions.errors import StoreUnavailable
 from sessions.protocol.event import EventType
-from sessions.store.leases import LeaseStore, Lost, Word
+from sessions.store.leases import LeaseRefused, LeaseStore, StepReply
 from workers.engine.ports import EventDraft, LeaseLost
 from workers.lease.held_turn import HeldTurn, Stop
 
@@ -33,7 +33,7 @@ async def persist(held: HeldTurn, write: Callable[[], Awaitable[T]]) -> T:
         try:
             try:
                 return await write()
-            except Lost:
+            except LeaseRefused:
                 if renewed or not await held.renew():
                     held.stop = held.lost
                     raise LeaseLost from None
@@ -53,7 +53,7 @@ class LeasedJournal:
         self._leases = leases
         self._held = held
         self._steps = held.steps
-        self._under_way: Callable[[], Awaitable[Word]] | None = None
+        self._under_way: Callable[[], Awaitable[StepReply]] | None = None
         # One write after the other: a later one that overtook a repeated one would make its events look written.
         self._line = asyncio.Lock()
 
@@ -100,13 +100,13 @@ class LeasedJournal:
 
     def _writer(
         self, key: str, value: bytes, events: Sequence[EventDraft], *, at_once: bool = False
-    ) -> Callable[[], Awaitable[Word]]:
+    ) -> Callable[[], Awaitable[StepReply]]:
         """A write that can be done again: the events keep their numbers, so that a repeat changes nothing."""
-        turn, keys, seq = self._held.begun, self._held.keys, self._held.take_seq(len(events))
+        turn, keys, seq = self._held.turn, self._held.keys, self._held.take_seq(len(events))
         drafts: list[tuple[EventType, bytes]] = [(e.type, json.dumps(e.data).encode()) for e in events]
         started = [self._leases.record(keys, turn, key, value, seq, drafts)] if at_once else []
 
-        async def write() -> Word:
+        async def write() -> StepReply:
             recording = started.pop() if started else self._leases.record(keys, turn, key, value, seq, drafts)
             return await recording.done()
 
@@ -117,15 +117,15 @@ class LeasedJournal:
         async with self._line:
             await self.settle()
             held, seq = self._held, self._held.seq + 1
-            taken, count = await persist(held, lambda: self._leases.take_steering(held.keys, held.begun, key, seq))
+            taken, count = await persist(held, lambda: self._leases.take_steering(held.keys, held.turn, key, seq))
             held.take_seq(count)
         held.state.steered = False
         if taken:
             self._steps[key] = taken
         return taken
 
-    def _heed(self, word: Word) -> None:
-        if word is Word.CANCEL:
+    def _heed(self, word: StepReply) -> None:
+        if word is StepReply.CANCEL:
             self._held.abort(Stop.CANCELLED)
-        elif word is Word.STEER:
+        elif word is StepReply.STEER:
             self._held.state.steered = True

@@ -8,9 +8,9 @@ from typing import Final
 
 from broker_config.telemetry import get_logger
 from sessions.errors import StoreUnavailable
-from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import LeaseStore
+from sessions.store.open_turn import OpenTurn
 from workers.lease.held_turn import HeldTurn, Stop
 from workers.lease.outcomes import Left
 
@@ -28,14 +28,14 @@ class Losses:
     def lost(self, held: HeldTurn) -> Left:
         """Say so in the log, and (when the store was out of reach) to the store: that was no crash."""
         why = (held.stop or Stop.LOST).value
-        _log.error("lease_lost", turn=held.turn_id, lease=held.begun.lease, why=why, written="nothing")
+        _log.error("lease_lost", turn=held.turn_id, lease=held.turn.lease, why=why, written="nothing")
         if held.stop is Stop.UNREACHABLE:
-            task = asyncio.create_task(self._forgive(held.keys, held.begun))
+            task = asyncio.create_task(self._forgive(held.keys, held.turn))
             self._afterwards.add(task)
             task.add_done_callback(self._afterwards.discard)
         return Left.LOST
 
-    async def _forgive(self, keys: SessionKeys, begun: Begun) -> None:
+    async def _forgive(self, keys: SessionKeys, begun: OpenTurn) -> None:
         until = time.monotonic() + (begun.deadline_ms - begun.now_ms) / 1000  # afterwards it is over in any case
         while time.monotonic() < until:
             try:

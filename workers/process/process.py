@@ -285,7 +285,7 @@ class TurnProcess:
         """Stop a turn that runs here and that a client cancelled; whether it runs here."""
 
         async def stop() -> bool:
-            found = [h for h in self._heartbeat.held if h.keys.ref == ref and h.begun.part == part]
+            found = [h for h in self._heartbeat.held if h.keys.ref == ref and h.turn.part == part]
             for held in found:
                 held.abort(Stop.CANCELLED)
             return bool(found)

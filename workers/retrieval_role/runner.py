@@ -48,7 +48,7 @@ class LeasedNotes:
         sealed = {
             field: self._ring.seal(key, field, value.encode()) if value else b"" for field, value in values.items()
         }
-        await persist(held, lambda: self._leases.note(held.keys, held.begun, kind, sealed))
+        await persist(held, lambda: self._leases.note(held.keys, held.turn, kind, sealed))
 
     def check(self) -> None:
         """Refuse to go on once the lease is over by our clock, as after SIGSTOP: others may be at work.
@@ -112,7 +112,7 @@ class RetrievalRunner:
 
     def _operating(self, held: HeldTurn, journal: LeasedJournal) -> Operating:
         notes = LeasedNotes(self._leases, self._ring, held)
-        return Operating(held.keys, held.begun.part, journal, journal, notes, held.begun.began_ms)
+        return Operating(held.keys, held.turn.part, journal, journal, notes, held.turn.first_started_ms)
 
 
 def _read(spec: OperationSpec) -> OperationRequest:

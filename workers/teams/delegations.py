@@ -88,8 +88,8 @@ class Delegations:
 
     def pause(self) -> float:
         """Seconds until the turn is looked at again though nobody told it to; the longer, the older it is."""
-        begun = self._held.begun
-        age = (begun.now_ms - begun.began_ms) / 1000
+        begun = self._held.turn
+        age = (begun.now_ms - begun.first_started_ms) / 1000
         return min(max(_SHORTEST_PAUSE, age * _PAUSE_SHARE), _LONGEST_PAUSE, self._seconds_left())
 
     async def _mark(self, lane: str) -> None:
@@ -102,8 +102,8 @@ class Delegations:
         return list(json.loads(marked)) if marked else []
 
     def _seconds_left(self) -> float:
-        begun = self._held.begun
-        left = (begun.deadline_ms - begun.now_ms) / 1000 - (time.monotonic() - self._held.began)
+        begun = self._held.turn
+        left = (begun.deadline_ms - begun.now_ms) / 1000 - (time.monotonic() - self._held.attempt_started)
         return max(_LEAST_SECONDS, left)
 
     def _seat(self, lane: str, member: MemberSpec) -> Seat:
@@ -111,7 +111,7 @@ class Delegations:
             run=self._held.turn_id,
             key=lane,
             tenant=self._held.keys.tenant,
-            user_id=self._held.begun.user_id,
+            user_id=self._held.turn.user_id,
             member=member,
             lane=True,
             depth=self._depth,

@@ -227,8 +227,8 @@ class _Look:
             await self._begin(str(task), self._member(plan, str(task)), task_prompt(self.team.tasks[task], answers))
 
     async def _begin(self, key: str, member: MemberSpec, message: str) -> None:
-        begun = self.held.begun
-        left = (begun.deadline_ms - begun.now_ms) / 1000 - (time.monotonic() - self.held.began)
+        begun = self.held.turn
+        left = (begun.deadline_ms - begun.now_ms) / 1000 - (time.monotonic() - self.held.attempt_started)
         try:
             turn = await self.turns.submit(self._seat(key, member), message, max(_LEAST_SECONDS, left))
         except SessionBusy:
@@ -276,7 +276,7 @@ class _Look:
             run=self.held.turn_id,
             key=key,
             tenant=self.held.keys.tenant,
-            user_id=self.held.begun.user_id,
+            user_id=self.held.turn.user_id,
             member=member,
             # One after the other, tasks of a session are turns of it. At the same time they cannot be (P1).
             lane=self.team.process != "sequential",

@@ -34,10 +34,10 @@ from sessions.protocol.deliver import Deliver
 from sessions.protocol.operation import OperationSpec
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.turn import TurnRequest, TurnStatus, total
-from sessions.store.begun import Closing
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending, LeaseStore
+from sessions.store.open_turn import Closing
 from workers.engine import Engine
 from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput, Waiting
 from workers.engine.spending import broken
@@ -156,10 +156,10 @@ class Execution:
         if request.operation is not None:
             return await self._operate(held, request.operation, journal)
         held.state.colleagues = held.delegations = self._teams.delegations(held, request, journal)
-        if held.begun.closing is not None:
-            return closed(held.begun.closing, held.begun.crashes)
+        if held.turn.closing is not None:
+            return closed(held.turn.closing, held.turn.crashes)
         turn = self._input(held, request)
-        held.state.session = await self._states.load(held.keys, held.begun, turn.agent)
+        held.state.session = await self._states.load(held.keys, held.turn, turn.agent)
         turn = await self._recalled(held, request, turn, journal)
         extraction = request.extraction
         del request  # a kilobyte that nothing needs while the model thinks
@@ -194,8 +194,8 @@ class Execution:
         return outcome
 
     async def _operate(self, held: HeldTurn, spec: OperationSpec, journal: LeasedJournal) -> Outcome:
-        if held.begun.closing is not None:
-            return closed(held.begun.closing, held.begun.crashes)
+        if held.turn.closing is not None:
+            return closed(held.turn.closing, held.turn.crashes)
         if spec.kind == Deliver.kind:
             return await self._until_deadline(held, held.run(self._webhooks.deliver(held, spec)))
         held.operation = spec
@@ -205,13 +205,13 @@ class Execution:
         return Ending(TurnStatus.SUCCEEDED, result=result)
 
     def _request(self, held: HeldTurn) -> TurnRequest:
-        if held.begun.closed is not None:
-            raise held.begun.closed
+        if held.turn.unreadable is not None:
+            raise held.turn.unreadable
         with _readable():
-            return TurnRequest.model_validate_json(held.begun.request)
+            return TurnRequest.model_validate_json(held.turn.request)
 
     async def _until_deadline(self, held: HeldTurn, run: asyncio.Task[T]) -> T:
-        left = (held.begun.deadline_ms - held.begun.now_ms) / 1000 - (time.monotonic() - held.began)
+        left = (held.turn.deadline_ms - held.turn.now_ms) / 1000 - (time.monotonic() - held.attempt_started)
         timer = asyncio.get_running_loop().call_later(left, held.abort, Stop.DEADLINE)
         try:
             return await run
@@ -219,7 +219,7 @@ class Execution:
             timer.cancel()
 
     def _input(self, held: HeldTurn, request: TurnRequest) -> TurnInput:
-        begun = held.begun
+        begun = held.turn
         with _readable():
             agent = _agent(begun.agent) if begun.agent else AgentConfig(name=request.agent)
         if request.recalls.said:
@@ -233,7 +233,7 @@ class Execution:
             agent=agent,
             history=[PastTurn(e.agent, e.messages, e.incomplete) for e in map(HistoryEntry.load, begun.history)],
             stream=request.stream,
-            now_ms=begun.began_ms,
+            now_ms=begun.first_started_ms,
             default_model=self._settings.model or "offline",
         )
 
@@ -245,8 +245,8 @@ class Execution:
         return Ending(TurnStatus.SUCCEEDED, result=result, usage=usage, finish_reason=output.finish_reason)
 
     def _succeeded(self, held: HeldTurn, turn: TurnInput, output: TurnOutput) -> Ending:
-        own, effects = self._states.changes(held.keys, held.begun, held.state.session)
-        entry = HistoryEntry(held.begun.part, turn.agent.name, turn.now_ms, output.message_count, output.messages)
+        own, effects = self._states.changes(held.keys, held.turn, held.state.session)
+        entry = HistoryEntry(held.turn.part, turn.agent.name, turn.now_ms, output.message_count, output.messages)
         if (wanted := self._facts.effect(turn, output.text)) is not None:
             effects = [*effects, wanted]
         return replace(
@@ -287,11 +287,11 @@ class Execution:
     def _retry(
         self, held: HeldTurn, error: PassingModelError, finally_: type[TurnFailed] = ModelUnavailable
     ) -> Outcome:
-        s, tried = self._settings, held.begun.retries
+        s, tried = self._settings, held.turn.retries
         pause = error.retry_after or min(s.model_backoff_limit, s.model_backoff * 2**tried)
         if tried >= s.model_retries:
             return failed(finally_(f"{error} (tried {tried + 1} times; SESSIONFLEET_MODEL_RETRIES)"))
-        if held.begun.now_ms + (time.monotonic() - held.began + pause) * 1000 >= held.begun.deadline_ms:
+        if held.turn.now_ms + (time.monotonic() - held.attempt_started + pause) * 1000 >= held.turn.deadline_ms:
             return failed(finally_(f"{error} (the next try would be after the turn's deadline)"))
         _log.warning("model_error_passing", turn=held.turn_id, error=str(error), pause=pause, tried=tried + 1)
         return Retry(pause, str(error))

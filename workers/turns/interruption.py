@@ -18,9 +18,9 @@ from sessions.errors import (
     TurnFailed,
 )
 from sessions.protocol.turn import TurnError, TurnStatus
-from sessions.store.begun import Closing
 from sessions.store.history import HistoryEntry
 from sessions.store.leases import Ending
+from sessions.store.open_turn import Closing
 from sessions.tools.turn_state import TurnState
 from workers.engine.ports import TurnInput
 from workers.engine.salvage import finished_steps
@@ -67,9 +67,9 @@ def with_finished_steps(held: HeldTurn, turn: TurnInput, ending: Ending, states:
         return ending
     state = TurnState()
     state.apply(finished.state)
-    own, effects = states.changes(held.keys, held.begun, state)
+    own, effects = states.changes(held.keys, held.turn, state)
     count, messages = finished.message_count, finished.messages
-    entry = HistoryEntry(held.begun.part, turn.agent.name, turn.now_ms, count, messages, ending.status.value)
+    entry = HistoryEntry(held.turn.part, turn.agent.name, turn.now_ms, count, messages, ending.status.value)
     return replace(
         ending,
         usage=finished.usage.model_dump_json().encode(),

@@ -22,9 +22,9 @@ from broker_config.settings import Settings
 from sessions.errors import StoreUnavailable
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import TurnStatus, Usage, total
-from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import CancelFirst, Committed, Effects, Ending, LeaseStore, NotBegun
+from sessions.store.leases import CancelFirst, Committed, Effects, Ending, LeaseStore, NothingToRun
+from sessions.store.open_turn import OpenTurn
 from workers.engine.ports import LeaseLost
 from workers.engine.spending import spent
 from workers.lease.heartbeat import Heartbeat
@@ -93,7 +93,7 @@ class TurnRunner:
             if isinstance(held, Effects):
                 await self._states.apply(keys, held.entries)
                 continue
-            if isinstance(held, NotBegun):
+            if isinstance(held, NothingToRun):
                 return Drained(turns, held.value if turns == 0 else "done", ended)
             self._heartbeat.hold(held)
             try:
@@ -125,12 +125,12 @@ class TurnRunner:
             if following is None:
                 return _word(outcome)
 
-    async def _begin(self, keys: SessionKeys) -> HeldTurn | NotBegun | Effects:
+    async def _begin(self, keys: SessionKeys) -> HeldTurn | NothingToRun | Effects:
         nonce, until = uuid_utils.uuid4().hex, time.monotonic() + _BEGIN_PATIENCE
         while True:
             sent = lease_time()
             try:
-                begun = await self._leases.begin(keys, nonce, last_ok=self._last_attempt is None)
+                begun = await self._leases.acquire(keys, nonce, last_ok=self._last_attempt is None)
             except StoreUnavailable:
                 # The lease may be ours, with only the reply lost: asking again under the same nonce finds out,
                 # and keeps an outage from looking like a crash (R8).
@@ -138,13 +138,13 @@ class TurnRunner:
                     raise
                 await asyncio.sleep(_NEIGHBOUR_PAUSE)
             else:
-                if isinstance(begun, Begun):
+                if isinstance(begun, OpenTurn):
                     return HeldTurn(keys, begun, nonce, sent + self._settings.lease, self._leases)
                 return begun
 
     def _may_run_last_attempt(self, held: HeldTurn) -> bool:
         """At most one turn on its last attempt runs in a process, so that a poison turn takes no other along."""
-        if not held.begun.last or self._last_attempt == held.nonce:
+        if not held.turn.last or self._last_attempt == held.nonce:
             return True
         if self._last_attempt is not None:
             return False
@@ -187,7 +187,7 @@ class TurnRunner:
         data = json.dumps({"calls": [ask.model_dump(mode="json", exclude={"v", "key", "place"}) for ask in placed]})
         seq = held.take_seq(1)
         try:
-            wake = await persist(held, lambda: self._leases.wait(held.keys, held.begun, asks, seq, data.encode()))
+            wake = await persist(held, lambda: self._leases.wait(held.keys, held.turn, asks, seq, data.encode()))
         except CancelFirst:
             return await self._commit(held, self._execution.cancelled(held))
         except LeaseLost:
@@ -209,7 +209,7 @@ class TurnRunner:
         async def commit() -> Committed:
             nonlocal sent
             sent, last_ok = lease_time(), self._last_attempt is None
-            return await self._leases.commit(held.keys, held.begun, ending, seq, go_on=go_on, last_ok=last_ok)
+            return await self._leases.commit(held.keys, held.turn, ending, seq, go_on=go_on, last_ok=last_ok)
 
         try:
             done = await persist(held, commit)
@@ -241,7 +241,7 @@ class TurnRunner:
     def _may_go_on(self, held: HeldTurn) -> bool:
         """Fairness: after so many turns or seconds other sessions come first. A stopping worker begins nothing."""
         s = self._settings
-        long = held.served + 1 >= s.turns_per_lease or time.monotonic() - held.since >= s.seconds_per_lease
+        long = held.served + 1 >= s.turns_per_lease or time.monotonic() - held.leased_since >= s.seconds_per_lease
         return not (self.draining or long)
 
     async def _give_back(
@@ -249,9 +249,7 @@ class TurnRunner:
     ) -> None:
         seq = held.take_seq(1)
         try:
-            wake = await persist(
-                held, lambda: self._leases.release(held.keys, held.begun, why, pause, seq, event, data)
-            )
+            wake = await persist(held, lambda: self._leases.release(held.keys, held.turn, why, pause, seq, event, data))
         except LeaseLost:
             self._losses.lost(held)
             return

@@ -12,8 +12,8 @@ from sessions.client.deliveries import Deliveries
 from sessions.errors import SessionBusy
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.state_ops import APP, USER, StateOp
-from sessions.store.begun import Begun
 from sessions.store.keys import SessionKeys
+from sessions.store.open_turn import OpenTurn
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.state import Effect, StateScope, StateStore, ack_effect, session_scope, wide_scope
@@ -41,7 +41,7 @@ class TurnStates:
         self._ring = KeyRing.of(settings)
         self._store = StateStore(scripts, client, self._ring)
 
-    async def load(self, keys: SessionKeys, begun: Begun, agent: AgentConfig) -> TurnState:
+    async def load(self, keys: SessionKeys, begun: OpenTurn, agent: AgentConfig) -> TurnState:
         """What the turn's tools see. An agent that has no tools reads nothing, so nothing is fetched for it.
 
         Raises:
@@ -54,7 +54,7 @@ class TurnStates:
             values |= await self._store.read(scope)
         return TurnState(values)
 
-    def changes(self, keys: SessionKeys, begun: Begun, state: TurnState) -> tuple[list[StateOp], list[bytes]]:
+    def changes(self, keys: SessionKeys, begun: OpenTurn, state: TurnState) -> tuple[list[StateOp], list[bytes]]:
         """The session's own changes, for the commit to make, and the effects in other slots, for its outbox."""
         own: list[StateOp] = []
         wide: dict[str, list[StateOp]] = {}

@@ -15,8 +15,8 @@ from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from broker_config.telemetry import get_logger
 from sessions.protocol.turn import TurnRequest, TurnStatus
-from sessions.store.begun import Begun
 from sessions.store.leases import Ending
+from sessions.store.open_turn import OpenTurn
 from workers.lease.held_turn import HeldTurn
 
 _log = get_logger(__name__)
@@ -29,7 +29,7 @@ def turn_started(held: HeldTurn, model_of: Callable[[str], str]) -> None:
     Args:
         model_of: the model of an agent whose configuration names none, by the agent's name.
     """
-    begun = held.begun
+    begun = held.turn
     held.about = _about(begun, model_of)
     bind_contextvars(session=held.keys.ref, turn=held.turn_id, attempt=begun.attempt)
     say = _log.debug if "operation" in held.about else _log.info
@@ -53,9 +53,9 @@ def turn_over() -> None:
     unbind_contextvars(*_IDS)
 
 
-def _about(begun: Begun, model_of: Callable[[str], str]) -> dict[str, Any]:
+def _about(begun: OpenTurn, model_of: Callable[[str], str]) -> dict[str, Any]:
     """What the turn is: an agent's with its model, a team's run, or an operation of the retrieval role."""
-    if begun.closed is not None:
+    if begun.unreadable is not None:
         return {}
     request: Mapping[str, Any] = json.loads(begun.request)
     if operation := request.get("operation"):
@@ -79,4 +79,4 @@ def _cost(usage: bytes) -> dict[str, Any]:
 
 
 def _ms(held: HeldTurn) -> int:
-    return round((time.monotonic() - held.began) * 1000)
+    return round((time.monotonic() - held.attempt_started) * 1000)

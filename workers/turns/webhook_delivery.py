@@ -95,14 +95,14 @@ class WebhookDelivery:
         except StoreUnavailable as error:
             # No turn's retry: those are few, and the tries that receivers refused are counted among them.
             return self._later(held, request, NotDelivered(f"what there is to tell cannot be read now: {error}"))
-        tries = held.begun.retries + 1
+        tries = held.turn.retries + 1
         _log.info("webhook_delivered", turn=request.turn, status=status, tries=tries)
         result = json.dumps({"text": "", "output": {"status": status, "tries": tries}}).encode()
         return Ending(TurnStatus.SUCCEEDED, result=result)
 
     def _later(self, held: HeldTurn, request: Deliver, error: NotDelivered) -> Outcome:
         """Another try, at the latest when the time is up; or none, when it is up already."""
-        pauses, tried = self._settings.webhook_pauses, held.begun.retries
+        pauses, tried = self._settings.webhook_pauses, held.turn.retries
         left = self._settings.webhook_period - _age(held)
         if left <= 0:
             message = f"{error}; tried {tried + 1} times in {self._settings.webhook_period:g} s, without success"
@@ -200,7 +200,7 @@ def _payload(request: Deliver, session_id: str, record: TurnRecord, asked: TurnR
 
 def _age(held: HeldTurn) -> float:
     """Seconds since the delivery was accepted, by the store's clock and since its last word by ours."""
-    return (held.begun.now_ms - held.begun.accepted_ms) / 1000 + time.monotonic() - held.began
+    return (held.turn.now_ms - held.turn.accepted_ms) / 1000 + time.monotonic() - held.attempt_started
 
 
 def _origin(url: httpx.URL) -> str:

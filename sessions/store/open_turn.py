@@ -1,4 +1,4 @@
-"""A turn as a worker finds it when it takes its lease: opened, where it is sealed."""
+"""The open turn of a session as a worker gets it with the lease: decrypted, where it was encrypted."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ from sessions.store.sealing import KeyRing
 
 
 class Closing(StrEnum):
-    """Why a turn that was begun is ended without being run."""
+    """Why a turn that has started must end without being run."""
 
     CANCELLED = "cancelled"
-    DEAD_LETTERED = "dead_lettered"  # it lost its worker too often
+    DEAD_LETTERED = "dead_lettered"  # its worker crashed too often
     DEADLINE = "deadline"
     UNANSWERED = "unanswered"  # nobody answered its pending calls in time
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """A turn that this worker now runs, with all that a replay needs.
+class OpenTurn:
+    """The turn that this worker now runs, with everything that a replay needs.
 
     Attributes:
         lease: the lease value that every write must name.
-        seq: how many events this attempt has; the next one gets seq + 1.
+        seq: number of events of this attempt; the next one gets seq + 1.
         last: whether it is the turn's last attempt.
-        now_ms: the store's time when the script ran; began_ms: when the turn first began (a replay sees that).
-        history: the entries of past turns that the turn first saw, oldest first.
+        now_ms: the store's time when the script ran.
+        first_started_ms: the store's time when the turn's first attempt started; every replay sees this time.
+        history: the entries of past turns that the first attempt saw, oldest first.
         agent: the agent's configuration (JSON) at acceptance.
-        state: the session's state by key, as this attempt found it and as it is stored: few turns look at it.
-        crashes: how often it has lost its worker.
-        closing: why the turn must end; what it finished is to be written down, and nothing run.
-        closed: why it cannot be opened, if it cannot: then there is no request, journal, history or configuration.
+        state: the session's state by key, as it was when this attempt started. Still encrypted where it is stored so:
+            few turns read it.
+        crashes: how many workers crashed while they ran it.
+        closing: set when the turn must end: record what it finished, and run nothing.
+        unreadable: set when the turn cannot be decrypted. Request, journal, history and agent are then empty.
     """
 
     part: str
@@ -51,7 +53,7 @@ class Begun:
     retries: int
     last: bool
     now_ms: int
-    began_ms: int
+    first_started_ms: int
     user_id: str | None
     journal: dict[str, bytes]
     history: list[bytes]
@@ -59,7 +61,7 @@ class Begun:
     state: dict[str, bytes]
     closing: Closing | None = None
     crashes: int = 0
-    closed: SealError | None = None
+    unreadable: SealError | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -68,24 +70,24 @@ class Begun:
 
     @property
     def token(self) -> str:
-        """The fencing token, with which the ids of its events begin."""
+        """The fencing token: the first part of the ids of its events."""
         return self.lease.partition(":")[0]
 
 
-def read_begun(ring: KeyRing, keys: SessionKeys, reply: Reply) -> Begun:
-    """A turn from the scripts' reply `run`. One that does not open is begun all the same: it must end."""
+def read_open_turn(ring: KeyRing, keys: SessionKeys, reply: Reply) -> OpenTurn:
+    """The turn in a script's reply `run`. One that cannot be decrypted is returned, too: a worker has to end it."""
     _, part, lease, attempt, sealed, deadline, accepted, seq, retries, last, now, owner, *rest = reply
     journal, entries, config, state, closing, crashes = rest
-    turn, steps, closed = part.decode(), _fields(journal), None
-    began_ms = int(steps["inputs"].rpartition(b":")[2])
+    turn, steps, unreadable = part.decode(), _fields(journal), None
+    first_started_ms = int(steps["inputs"].rpartition(b":")[2])
     try:
         request = ring.open(keys.turn(turn), REQUEST, sealed)
         steps = {field: ring.open(keys.journal(turn), field, value) for field, value in steps.items()}
         history = [ring.open(keys.history, "", entry) for entry in entries]
         agent = open_agent(ring, keys, request, config)
     except SealError as error:
-        request, steps, history, agent, closed = b"", {}, [], b"", error
-    return Begun(
+        request, steps, history, agent, unreadable = b"", {}, [], b"", error
+    return OpenTurn(
         part=turn,
         lease=lease.decode(),
         attempt=int(attempt),
@@ -96,7 +98,7 @@ def read_begun(ring: KeyRing, keys: SessionKeys, reply: Reply) -> Begun:
         retries=int(retries or 0),
         last=last == b"1",
         now_ms=int(now),
-        began_ms=began_ms,
+        first_started_ms=first_started_ms,
         user_id=owner.decode() or None,
         journal=steps,
         history=history,
@@ -104,7 +106,7 @@ def read_begun(ring: KeyRing, keys: SessionKeys, reply: Reply) -> Begun:
         state=_fields(state),
         closing=Closing(closing.decode()) if closing else None,
         crashes=int(crashes),
-        closed=closed,
+        unreadable=unreadable,
     )
 
 
