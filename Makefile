@@ -1,4 +1,4 @@
-# Everything a person types. A fresh machine needs Python 3.11 or newer, make and the package registry.
+# The commands for people. A fresh machine needs Python 3.11 or newer, make and access to a package registry.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,67 +8,67 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile pyproject.toml --extra fleet --group build --universal --python-version 3.11 \
 	--no-header --no-emit-index-url --no-annotate --quiet
 MODEL ?=
-# Every script, and the tests of servers that are full, refuse writes, are a cluster, or are shared with others.
+# The tests of all scripts, and those of servers that are full, refuse writes, form a cluster, or are shared with others.
 ON_REDIS := tests/scripts $(addprefix tests/integration/,test_memory_search.py test_memory_store.py test_bad_servers.py \
 	test_cluster.py test_cluster_nodes.py test_shared_server.py test_store_users.py test_state.py) tests/acceptance/test_full_store.py
 
 .PHONY: help install check test test-redis demo bench chaos fuzz browser format lock clean
 
-help:  ## what there is
+help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-install: $(READY)  ## a virtual environment in .venv with what runs: exactly what requirements.lock names
+install: $(READY)  ## create .venv with the runtime dependencies, exactly as in requirements.lock
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Sessionfleet needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
-	@echo "installing into $(VENV) (once, a minute or so)"
+	@echo "installing into $(VENV) (once, about a minute)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
 $(DEVELOPS): $(READY) requirements-dev.lock
-	@echo "adding what tests and checks need (once, half a minute or so)"
+	@echo "adding the test and lint dependencies (once, about half a minute)"
 	@$(PIP) install -r requirements-dev.lock
 	@touch $(DEVELOPS)
 
-check: $(DEVELOPS)  ## ruff, mypy --strict, import-linter
+check: $(DEVELOPS)  ## run ruff, mypy --strict and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(DEVELOPS)  ## all tests, on real servers and real workers
+test: $(DEVELOPS)  ## run all tests, on real servers and real workers
 	$(BIN)/python -m pytest
 
-test-redis: $(DEVELOPS)  ## what depends on the server's version, on redis-server (Debian: apt-get install redis-server)
-	@command -v redis-server >/dev/null || { echo "there is no redis-server: install Debian's package of that name" >&2; exit 1; }
+test-redis: $(DEVELOPS)  ## run what depends on the server's version on redis-server (Debian: apt-get install redis-server)
+	@command -v redis-server >/dev/null || { echo "redis-server not found: install Debian's package of that name" >&2; exit 1; }
 	SF_TEST_SERVER=redis-server $(BIN)/python -m pytest $(ON_REDIS)
 
-demo: $(READY)  ## kill a worker in the middle of a turn and watch (MODEL=provider:model for a real model)
+demo: $(READY)  ## kill a worker in the middle of a turn and watch it recover (MODEL=provider:model for a real model)
 	@$(BIN)/python examples/demo.py $(if $(MODEL),--model $(MODEL))
 
-bench: $(DEVELOPS)  ## the benchmark table (minutes)
+bench: $(DEVELOPS)  ## print the benchmark table (takes minutes)
 	$(BIN)/python -m benchmarks
 
-chaos: $(DEVELOPS)  ## the long version of the chaos tests (minutes)
+chaos: $(DEVELOPS)  ## run the long form of the chaos tests (takes minutes)
 	SF_PROPERTY_EXAMPLES=500 SF_CHAOS_SECONDS=240 $(BIN)/python -m pytest tests/chaos tests/properties tests/acceptance -m "" --timeout 900
 
-browser: $(DEVELOPS)  ## the web pages in a real Chromium (Debian: apt-get install chromium)
-	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "there is no Chromium: install the package chromium" >&2; exit 1; }
+browser: $(DEVELOPS)  ## test the web pages in a real Chromium (Debian: apt-get install chromium)
+	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "Chromium not found: install the package chromium" >&2; exit 1; }
 	$(BIN)/python -m pytest tests/integration/test_web_page.py tests/integration/test_gateway_docs.py
 
-fuzz: $(DEVELOPS)  ## Schemathesis against the gateway, for ten minutes
+fuzz: $(DEVELOPS)  ## run Schemathesis against the gateway for ten minutes
 	SF_FUZZ_SECONDS=600 $(BIN)/python -m pytest tests/integration/test_gateway_fuzz.py -s --timeout 1200
 
-format: $(DEVELOPS)  ## bring the code into shape
+format: $(DEVELOPS)  ## fix and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(DEVELOPS)  ## pin anew what pyproject.toml allows
+lock: $(DEVELOPS)  ## update the lock files within what pyproject.toml allows
 	$(COMPILE) --extra dev --upgrade --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
 
-clean:  ## remove what was built
+clean:  ## remove everything that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
