@@ -111,7 +111,7 @@ async def _searching(
         busy = await timed(search, scale.searches)
     local = await _local(model, points) if points <= scale.local_most else None
     faster = "" if local is None else f"{local / quantile(alone, 0.5):.0f} x faster than local"
-    wrote = Row(f"{points:,} chunks written and published, chunks/s", points / filled, means="their vectors were there")
+    wrote = Row(f"{points:,} chunks written and published, chunks/s", points / filled, means="vectors already computed")
     return [wrote, *compared(f"search of {points:,} chunks, in the worker", alone, busy, local, faster)]
 
 
