@@ -137,3 +137,20 @@ def test_the_containers_are_those_of_the_fleet() -> None:
     assert grace >= settings.shutdown_grace + settings.tool_grace + 15
     published = [port for service in services.values() for port in service.get("ports", ())]
     assert all(port.startswith("127.0.0.1:") for port in published), "nothing here has a password"
+
+
+def test_promises_and_rules_that_comments_cite_are_defined() -> None:
+    """P1 to P10 and R1 to R17, in comments, docstrings, tests and pages, are those of docs/protocol.md."""
+    page = (DOCS / "protocol.md").read_text()
+    defined = set(re.findall(r"\*\*([PR]\d+)[*. ]", page))
+    assert {f"P{n}" for n in range(1, 11)} | {f"R{n}" for n in range(1, 18)} == defined
+    sources = [
+        path for name in ("broker_config", "sessions", "workers", "tests", "docs") for path in (ROOT / name).rglob("*")
+    ]
+    cited = {
+        citation
+        for path in sources
+        if path.suffix in {".py", ".lua", ".md"}
+        for citation in re.findall(r"\b[PR]\d{1,2}\b", path.read_text())
+    }
+    assert cited <= defined
