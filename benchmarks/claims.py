@@ -1,6 +1,7 @@
-"""The figures that CONFORMANCE quotes for PraisonAI 1.7.17, measured on ours.
+"""The scenarios that were measured with PraisonAI 1.7.17, measured with Sessionfleet.
 
-Theirs were measured on the same kind of machine, another day; so these are distances, not ratios of one run.
+PraisonAI's figures are from the same kind of machine on another day, so the comparison is of magnitudes, not a ratio
+of one run.
 """
 
 from __future__ import annotations

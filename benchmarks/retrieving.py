@@ -19,7 +19,10 @@ def retrieving(rig: Rig, scale: Scale, say: Say) -> list[Row]:
     rows = knowledge_alone(rig, scale, say)
     turns = rig.worker("turns", SESSIONFLEET_ROLE="turns")
     retrieval = rig.worker("retrieval", SESSIONFLEET_ROLE="retrieval")
-    sizes = [_size(turns, "turns worker, idle", "as it starts"), _size(retrieval, "retrieval worker, idle", "as it starts")]
+    sizes = [
+        _size(turns, "turns worker, idle", "as it starts"),
+        _size(retrieval, "retrieval worker, idle", "as it starts"),
+    ]
     first, grown = _first_search(rig, scale, retrieval)
     rows += [*ingest(rig, scale, retrieval, say), first, *searching(rig, scale, say)]
     sizes += [grown, _size(retrieval, "... after searching all sizes", f"{sum(scale.points):,} chunks, and an ingest")]

@@ -92,7 +92,7 @@ class Agent:
             delegates=delegates_of(name, self.session.user_id, agents),
             recalls=_recalls(memory, knowledge, self.session),
         )
-        # Given by its name alone, the session's own configuration of that name is meant (S17).
+        # Given by name only, the agent means the session's stored configuration of that name.
         self._stored = b"" if self.config.plain and instructions is None else _as_json(self.config)
         self._named = False
 

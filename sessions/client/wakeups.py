@@ -1,8 +1,8 @@
 """Publishing wake-ups: the one thing a client says to Celery.
 
-A wake-up carries the session's key and the time of acceptance, nothing else. It may be lost, late or doubled: the
-store knows which sessions are due, and the workers look (DESIGN 2). So a publish that fails is worth a log line,
-not an error to the caller, whose turn is already accepted.
+A wake-up carries the session's key and the time of acceptance, nothing else. It may be lost, late or duplicated: the
+records in the store say which sessions are due, and every worker looks for them (R9 in docs/protocol.md). So a failed
+publish is a line in the log and not an error to the caller, whose turn is already accepted.
 """
 
 from __future__ import annotations

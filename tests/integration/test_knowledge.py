@@ -54,7 +54,7 @@ def session(fleet: Fleet) -> Iterator[Session]:
 
 
 def test_a_paper_and_a_finding_are_found(session: Session, tmp_path: Path) -> None:
-    """S7, S8: a file is read here and its pages are found by meaning; a text is a text; results are dicts."""
+    """A file is read in this process and its pages are found by meaning; a text is a text; results are dicts."""
     paper = tmp_path / "research_paper.pdf"
     paper.write_bytes(make_pdf([HOLIDAYS, PARKING, EXPENSES]))
     added = session.add_knowledge(str(paper))
@@ -77,7 +77,7 @@ def test_a_paper_and_a_finding_are_found(session: Session, tmp_path: Path) -> No
 
 
 def test_nothing_is_found_where_nothing_was_added(session: Session) -> None:
-    """S8."""
+    """Searching, listing, clearing and deleting are no errors in an empty session."""
     assert session.search_knowledge("anything") == []
     assert session.list_knowledge() == []
     assert session.clear_knowledge() == 0
@@ -85,7 +85,7 @@ def test_nothing_is_found_where_nothing_was_added(session: Session) -> None:
 
 
 def test_the_same_content_is_stored_once(session: Session) -> None:
-    """S7: again, under the same name or another one, it is a no-op, and says so."""
+    """Adding it again, under the same name or another one, is a no-op, and the receipt says so."""
     first = session.add_knowledge(HOLIDAYS.encode(), name="holidays.txt")
     again = session.add_knowledge(HOLIDAYS.encode(), name="holidays.txt")
     other = session.add_knowledge(HOLIDAYS.encode(), name="copy.txt")
@@ -144,7 +144,7 @@ def test_bad_documents_are_said_and_the_others_go_on(session: Session, tmp_path:
 
 
 def test_knowledge_stays_within_its_scope(fleet: Fleet) -> None:
-    """S8: two sessions that name one collection, two users, and a base that many attach to."""
+    """Two sessions that name one collection, two users, and a base that many sessions attach to."""
     collection = f"shared-{uuid.uuid4().hex[:8]}"
     config = {"vector_store": {"provider": "qdrant", "config": {"collection_name": collection}}}
     ann = fleet.session(sid(), user_id=f"ann-{collection}", knowledge=config)
@@ -177,7 +177,7 @@ def test_knowledge_stays_within_its_scope(fleet: Fleet) -> None:
 
 
 def test_an_agent_uses_the_sessions_knowledge(fleet: Fleet) -> None:
-    """S9: passages reach the prompt with their source; a tool searches for more."""
+    """Passages reach the prompt with their source; a tool searches for more."""
     session = fleet.session(sid(), knowledge=True)
     session.add_knowledge(HOLIDAYS.encode(), name="holidays.txt")
     agent = session.Agent("Research Assistant", model="offline")

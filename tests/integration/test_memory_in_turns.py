@@ -15,7 +15,7 @@ def sid() -> str:
 
 
 def test_the_documents_sample(fleet: Fleet) -> None:
-    """S3, S4: "preferences" finds "prefers", of this user only, in all sessions of the user."""
+    """ "preferences" finds "prefers", of this user only, in all sessions of the user."""
     ann, bob = f"ann-{sid()}", f"bob-{sid()}"
     session = fleet.session(sid(), user_id=ann, memory={"provider": "rag", "use_embedding": True})
     session.add_memory("User prefers technical explanations")
@@ -27,7 +27,7 @@ def test_the_documents_sample(fleet: Fleet) -> None:
 
 
 def test_an_agent_with_memory_is_reminded(fleet: Fleet) -> None:
-    """S5: what is relevant reaches the prompt; the stream says how much; an agent without memory sees nothing of it."""
+    """Relevant memories reach the prompt; the stream says how many; an agent without memory sees none of them."""
     session = fleet.session(sid(), user_id=sid())
     session.add_memory("User prefers morning meetings")
     turn = session.Agent("Assistant", memory=True, model="offline").submit("When do I like meetings?")

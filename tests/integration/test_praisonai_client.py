@@ -1,4 +1,4 @@
-"""PraisonAI's own client and server, and the documents' Flask server: who talks to whom (S10, S11)."""
+"""PraisonAI's own client and server, and the sample Flask server: which of them can talk to which."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def gateway(offline: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def flask(offline: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The documents' server; the address of its agent."""
+    """The sample Flask server; the address of its agent."""
     with documents_server(offline.server.url, tmp_path_factory.mktemp("flask")) as url:
         yield url
 

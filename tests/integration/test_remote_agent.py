@@ -37,7 +37,7 @@ def agent() -> Iterator[AgentServer]:
 
 
 def test_a_message_goes_out_in_both_dialects(agent: AgentServer) -> None:
-    """The documents' server reads `message`, PraisonAI's `query`; which one is there, nobody can tell."""
+    """The sample Flask server reads `message`, PraisonAI's `query`; a client cannot tell which one it talks to."""
     session = Session("s1", "ann", agent_url=agent.url)
     assert session.chat("hi", extra=1) == "hello"
     assert agent.told() == [{"message": "hi", "query": "hi", "session_id": "s1", "user_id": "ann", "extra": 1}]
@@ -141,7 +141,7 @@ def test_http_is_added_where_no_scheme_is_given(agent: AgentServer) -> None:
 
 
 def test_every_error_is_a_connection_error() -> None:
-    """So `except ConnectionError` catches them all (S10)."""
+    """So `except ConnectionError` catches them all."""
     kinds = [RemoteUnavailable, RemoteUntrusted, RemoteTimeout, RemoteAuthError, RemoteRefused, RemoteFailed]
     for kind in (*kinds, RemoteUnsupported):
         assert issubclass(kind, RemoteError)
@@ -167,7 +167,7 @@ def test_every_error_is_a_connection_error() -> None:
 def test_what_is_wrong_is_told_and_nothing_is_sent_again(
     agent: AgentServer, reply: Reply, kind: type[RemoteError], says: str
 ) -> None:
-    """A message that may have arrived is not repeated: these servers know no idempotency keys (S23)."""
+    """A message that may have arrived is not repeated, because these servers know no idempotency keys."""
     agent.replies["POST /agent"] = reply
     with pytest.raises(kind, match=says) as caught:
         Session(agent_url=agent.url).chat("hi")

@@ -45,7 +45,7 @@ def test_a_gateway_that_is_away_is_told_apart_from_a_turn_that_takes_long(way: B
 
 
 def test_a_lost_answer_does_not_double_a_message(way: BrokenWay, fleet: Fleet) -> None:
-    """The gateway accepted the turn, its answer was lost, and a 503 came between: one turn (S23)."""
+    """The gateway accepted the turn, its response was lost, and a 503 came in between: one turn."""
     session = Session(sid(), agent_url=way.url)
     busy = Reply({"title": "Service Unavailable"}, 503, {"Retry-After": "0"})
     way.faults = [("POST /v1", "lose"), ("POST /v1", busy), ("POST /v1", Reply(breaks=True))]

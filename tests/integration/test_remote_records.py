@@ -125,7 +125,7 @@ def test_a_name_of_dots_does_not_leave_its_place(pair: Pair) -> None:
 
 
 def test_checkpoints_go_back(pair: Pair) -> None:
-    """As S12 and S13 have it."""
+    """Each numbered checkpoint restores its state; an unknown number is StateNotFoundError, as locally."""
     remote, local = pair()
     with pytest.raises(StateNotFoundError):
         remote.restore_state()

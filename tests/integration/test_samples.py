@@ -54,13 +54,13 @@ def run(fleet: Fleet, *parts: str) -> list[str]:
 
 
 def test_an_agent_remembers_in_a_new_process(offline: Fleet) -> None:
-    """S1."""
+    """An agent that is only given a session id knows what an earlier process told it."""
     assert run(offline, sample("quick_start")) == []
     assert run(offline, sample("quick_start_later"), 'print("Alice" in agent.start("What is my name?"))') == ["True"]
 
 
 def test_a_session_remembers(offline: Fleet) -> None:
-    """S3, S4, S5: "preferences" finds "prefers"; the agent's prompt has it; a new process restores it by its id."""
+    """ "preferences" finds "prefers"; the agent's prompt has it; a new process restores the session by its id."""
     seen = run(
         offline, sample("memory"), "print(memories[0]['text'])",
         'print("technical" in agent.chat("Which explanations does the user prefer?"))', sample("saving"),
@@ -71,7 +71,7 @@ def test_a_session_remembers(offline: Fleet) -> None:
 
 
 def test_a_session_knows_documents(offline: Fleet) -> None:
-    """S6 to S9: a PDF and a finding; one warning that Qdrant serves what was asked of another provider."""
+    """A PDF and a finding; one warning that Qdrant serves what was asked of another provider."""
     *seen, warning = run(
         offline, sample("knowledge"),
         "print(results[0]['text'])", "print(sorted({r['source'].split('-')[0] for r in results}))",
@@ -82,12 +82,12 @@ def test_a_session_knows_documents(offline: Fleet) -> None:
 
 
 def test_all_options_of_a_session_at_once(offline: Fleet) -> None:
-    """S3, S6: with the path of another store in it, which is ignored with the same one warning."""
+    """Including the path of another vector store, which is ignored with the same single warning."""
     assert len(run(offline, sample("session_options"), 'session.add_memory("a fact")')) == 1
 
 
 def test_one_agent_serves_many_sessions(offline: Fleet) -> None:
-    """S11, without its web server: a stand-alone agent with memory; each session has its own."""
+    """A stand-alone agent with memory, as behind a web server; each session has its own memory."""
     asked = """
 for session_id, message in (("s-1", 'CALL remember({"fact": "The password is swordfish"})'), ("s-2", "The password?")):
     print("swordfish" in agent.chat(message, session_id=session_id))
@@ -97,12 +97,12 @@ print("swordfish" in agent.chat("What is the password?", session_id="s-1"))
 
 
 def test_several_agents_share_a_session(offline: Fleet) -> None:
-    """S17."""
+    """The messages of both agents are in one transcript."""
     assert run(offline, sample("several_agents"), "print(session.get_context()['message_count'])") == ["4"]
 
 
 def test_the_use_cases_open_sessions(offline: Fleet) -> None:
-    """S19: with memory, and knowledge, each for its own."""
+    """Each use case opens its own session, with memory and knowledge."""
     names = 'ticket_id, customer_id, user_id, project_id = "17", "c-1", "u-1", "p-1"'
     shared = 'session = Session(session_id=f"project_{project_id}", knowledge={"bases": ["handbook"]})'
     used = ('session.add_memory("likes tea")', shared, "session.list_knowledge()")
@@ -110,7 +110,7 @@ def test_the_use_cases_open_sessions(offline: Fleet) -> None:
 
 
 def test_the_complete_example(offline: Fleet) -> None:
-    """S20, twice: the second process restores what the first one saved, and its agent knows both memory and PDF."""
+    """Run twice: the second process restores what the first one saved, and its agent knows both memory and PDF."""
     first = run(offline, sample("complete"))
     assert first[0] == "Starting new session"
     asked = """

@@ -26,7 +26,7 @@ def session(fleet: Fleet) -> Session:
 
 
 def test_restoring_what_was_never_saved_says_so(session: Session) -> None:
-    """The documents' `try/except` prints "Starting new session" for exactly this error."""
+    """The sample program's `try/except` prints "Starting new session" for exactly this error."""
     with pytest.raises(StateNotFoundError, match=session.session_id):
         session.restore_state()
 

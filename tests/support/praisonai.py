@@ -128,7 +128,7 @@ scope["app"].run(host="127.0.0.1", port=int(sys.argv[2]))
 
 @contextlib.contextmanager
 def documents_server(redis_url: str, folder: Path) -> Iterator[str]:
-    """The documents' Flask server as it is written there, with our `Agent` on a fleet; the agent's address."""
+    """The Flask server in tests/samples, unchanged, with our `Agent` on a fleet; the agent's address."""
     port = free_port()
     sample = ROOT / "tests" / "samples" / "remote_agent_server.txt"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONFLEET_")}

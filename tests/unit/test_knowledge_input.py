@@ -15,7 +15,7 @@ LIMIT = 1000
 
 
 def test_the_documents_knowledge_configuration_names_a_collection() -> None:
-    """S6: provider chroma is taken, with one warning that Qdrant serves it; its path is ignored."""
+    """The provider chroma is accepted, with one warning that Qdrant serves it; its path is ignored."""
     given = {"vector_store": {"provider": "chroma", "config": {"collection_name": "docs", "path": ".sessions/k"}}}
     with pytest.warns(UserWarning, match="Qdrant serves it") as caught:
         config = knowledge_config(given)
@@ -58,21 +58,21 @@ def test_knowledge_that_cannot_be(given: object, says: str) -> None:
         knowledge_config(given)
 
 
-def test_the_documents_memory_configuration_is_taken() -> None:
-    """S3."""
+def test_praisonais_memory_configuration_is_accepted() -> None:
+    """Keys that Sessionfleet does not use are ignored."""
     assert memory_config({"provider": "rag", "use_embedding": True}) == MemoryConfig(on=True)
     assert memory_config({"extract": True}) == MemoryConfig(on=True, extract=True)
     assert memory_config(True) == MemoryConfig(on=True)
 
 
 def test_an_unknown_memory_provider_is_an_error_that_lists_the_known() -> None:
-    """S3."""
+    """A memory that would silently not be kept is worse than an error."""
     with pytest.raises(BadRequest, match="'rag', 'redis'"):
         memory_config({"provider": "mem0"})
 
 
 def test_a_path_is_read_here(tmp_path: Path) -> None:
-    """S7: the worker is on another machine."""
+    """The worker is on another machine."""
     file = tmp_path / "notes.md"
     file.write_text("# Notes")
     for given in (file, str(file)):
@@ -82,7 +82,7 @@ def test_a_path_is_read_here(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["research_paper.pdf", "calendar.pdf", "folder/my report.docx", "./data.CSV"])
 def test_what_looks_like_a_file_and_is_none_is_an_error(name: str, tmp_path: Path, monkeypatch: Any) -> None:
-    """S7: not a text."""
+    """Storing the file name as a text would be a silent mistake."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="as a text"):
         read_source(name, None, LIMIT)
@@ -93,7 +93,7 @@ def test_what_looks_like_a_file_and_is_none_is_an_error(name: str, tmp_path: Pat
     ["Important finding: AI improves efficiency by 40%", "See report.pdf for more.", "a\nb.txt\n", "1.5 is a number"],
 )
 def test_a_text_is_a_text(text: str) -> None:
-    """S7."""
+    """A text may mention a file; its name is derived from its content."""
     source = read_source(text, None, LIMIT)
     assert (source.origin, source.text) == ("text", text)
     assert source.name == read_source(text, None, LIMIT).name, "the same text has the same name"

@@ -37,8 +37,8 @@ def test_an_address_says_where_the_api_is(given: str, url: str, api: str, agent:
     assert address.health.query == address.url.query
 
 
-def test_the_documents_open_remote_sessions() -> None:
-    """S10, letter by letter; nothing is sent by it."""
+def test_the_sample_programs_open_remote_sessions() -> None:
+    """With exactly the arguments of the sample programs; opening it sends nothing."""
     samples = Path(__file__).parents[1] / "samples"
     scope = {"Session": Session}
     exec((samples / "remote_connect.txt").read_text(), scope)

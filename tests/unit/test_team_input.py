@@ -98,5 +98,5 @@ def test_a_run_is_known_by_a_turns_id() -> None:
 
 
 def test_both_names_mean_the_team() -> None:
-    """`AgentTeam` is the documents' name, `Agents` PraisonAI's."""
+    """`AgentTeam` is our name, `Agents` PraisonAI's."""
     assert Agents is AgentTeam

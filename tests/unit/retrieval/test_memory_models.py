@@ -45,7 +45,7 @@ async def found(query: str, lexical: Bm25Model, embedding: EmbeddingModel | None
 
 
 async def test_preferences_finds_prefers(lexical: Bm25Model, embedding: EmbeddingModel) -> None:
-    """S4; the word's stem is enough, before any vector was made."""
+    """The word's stem is enough, before any vector was computed."""
     assert await found("preferences", lexical, None) == [MEMORIES[0]]
     assert (await found("preferences", lexical, embedding))[0] == MEMORIES[0]
 
