@@ -23,7 +23,7 @@ from benchmarks.report import Row
 from benchmarks.retrieval import rate
 from benchmarks.rig import Rig
 from benchmarks.scale import Say, Scale
-from benchmarks.unleased import DictJournal, NoEvents, UnleasedNotes
+from benchmarks.unleased import DictJournal, NoEvents, UnleasedFields
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.client.scopes import lane_of
@@ -35,7 +35,7 @@ from workers.retrieval.index.requests import Requests
 from workers.retrieval.index.server import ServerIndex
 from workers.retrieval.knowledge import Knowledge
 from workers.retrieval.lexical import Bm25Model
-from workers.retrieval.operating import Operating
+from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import EmbeddingModel, KnowledgeIndex, Scope
 
 BASE = "bench"
@@ -163,9 +163,9 @@ async def _ingesting(knowledge: Knowledge, store: Any, book: bytes, collection: 
     await knowledge.undo(op, request)
 
 
-def _operating(store: Any = None) -> Operating:
+def _operating(store: Any = None) -> OperationContext:
     lane = lane_of("default", _SCOPE, 256)
-    return Operating(lane, uuid.uuid4().hex, DictJournal(), NoEvents(), UnleasedNotes(store, lane), 0)
+    return OperationContext(lane, uuid.uuid4().hex, DictJournal(), NoEvents(), UnleasedFields(store, lane), 0)
 
 
 async def _local(model: EmbeddingModel, points: int) -> float:

@@ -32,17 +32,17 @@ class NoEvents:
         return
 
 
-class UnleasedNotes:
-    """Notes of documents, written without asking whose they are."""
+class UnleasedFields:
+    """`FencedFields` without a lease: writes at once."""
 
     def __init__(self, store: Any, keys: SessionKeys) -> None:
         self._store = store
         self._keys = keys
 
-    async def note(self, kind: str, values: Mapping[str, str]) -> None:
+    async def write(self, kind: str, values: Mapping[str, str]) -> None:
         key = self._keys.sources if kind == "sources" else self._keys.texts
         for field, value in values.items():
             await (self._store.hset(key, field, value) if value else self._store.hdel(key, field))
 
-    def check(self) -> None:
+    def check_held(self) -> None:
         return

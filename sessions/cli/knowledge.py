@@ -138,7 +138,7 @@ def _move(command: str, file: Path) -> NoReturn:
     """The engine is no part of what a web backend installs, so this is a program of the workers."""
     if (missing := missing_for_retrieval()) is not None:
         raise MissingExtra(f"{missing} is not installed: run `pip install 'sessionfleet[worker,documents]'`")
-    program = [sys.executable, "-m", "workers.retrieval.moving", command, str(file)]
+    program = [sys.executable, "-m", "workers.retrieval.transfer_cli", command, str(file)]
     os.execve(sys.executable, program, child_environment(load_settings()))  # noqa: S606
 
 

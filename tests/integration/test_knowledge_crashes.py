@@ -16,7 +16,7 @@ from tests.support.crashing import Bench, survives
 from tests.support.knowledge import open_engine
 from tests.support.servers import Server
 from workers.engine.ports import LeaseLost
-from workers.retrieval import contents, knowledge
+from workers.retrieval import document_loader, knowledge
 from workers.retrieval.ports import Document, KnowledgeIndex, Section
 
 MOST_STEPS = 60
@@ -54,7 +54,7 @@ async def new_bench(
     server: Server, index: KnowledgeIndex, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[[], Bench]]:
     """Makes scopes of their own; batches of two chunks, texts in the store, so that there is much to go wrong."""
-    monkeypatch.setattr(contents, "read_document", _read)
+    monkeypatch.setattr(document_loader, "read_document", _read)
     monkeypatch.setattr(knowledge, "_BATCH", 2)
     settings = Settings(redis_url=server.url, knowledge_texts="store")
     store = async_store(settings)
@@ -211,7 +211,7 @@ async def test_a_worker_whose_lease_has_ended_leaves_the_index_alone(
     """It was stopped right before the index was to be changed: by its own clock it knows that it may not."""
     bench = new_bench()
     await bench.add(OLD, "old.txt")
-    op, _, notes = bench.operation()
+    op, _, fields = bench.operation()
     reached: list[str] = []
 
     async def stopped(name: str, effect: Callable[[], Awaitable[Any]]) -> Any:
@@ -223,19 +223,19 @@ async def test_a_worker_whose_lease_has_ended_leaves_the_index_alone(
     real = bench.embedding.embed_documents
 
     async def embed(texts: list[str]) -> list[list[float]]:
-        notes.lost = stage == "write"
+        fields.lost = stage == "write"
         return await real(texts)
 
     monkeypatch.setattr(bench.embedding, "embed_documents", embed)
     if stage == "publish":
-        real_note = notes.note
+        real_write = fields.write
 
-        async def note(kind: str, values: dict[str, str]) -> None:
-            await real_note(kind, values)
-            notes.lost = any('"publish"' in value for value in values.values())
+        async def write(kind: str, values: dict[str, str]) -> None:
+            await real_write(kind, values)
+            fields.lost = any('"publish"' in value for value in values.values())
 
-        monkeypatch.setattr(notes, "note", note)
-    notes.lost = stage == "remove"
+        monkeypatch.setattr(fields, "write", write)
+    fields.lost = stage == "remove"
     removal = RemoveKnowledge(scope=bench.scope)
     work = bench.knowledge.remove(op, removal) if stage == "remove" else bench.knowledge.add(op, bench.request(NEW))
     with pytest.raises(LeaseLost):

@@ -18,7 +18,7 @@ from sessions import EventType, Session
 from sessions.errors import NoWorkerAlive, RetrievalUnavailable
 from tests.support.fleet import ROOT, Fleet
 from tests.support.servers import Server, running
-from workers.retrieval.index.home import try_claim
+from workers.retrieval.index.ownership import try_claim
 
 RULE = "Each employee has 28 days of paid holiday in a year."
 START = "sessionfleet worker --role retrieval"

@@ -15,7 +15,7 @@ from tests.support.retrieval_doubles import WordEmbedding, WordLexical
 from workers.engine.ports import EventDraft, LeaseLost
 from workers.retrieval.index.names import default_collection
 from workers.retrieval.knowledge import Knowledge
-from workers.retrieval.operating import Operating
+from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import IndexPoint, IndexQuery, KnowledgeIndex, Scope
 
 
@@ -89,8 +89,8 @@ class FatedJournal:
         self._fate.check()
 
 
-class FatedNotes:
-    """Notes in the real store. `lost` is the answer of a lease that has ended."""
+class FatedFields:
+    """`FencedFields` in the real store. `lost` is the answer of a lease that has ended."""
 
     def __init__(self, store: Any, lane: SessionKeys, fate: Fate) -> None:
         self._store = store
@@ -98,12 +98,12 @@ class FatedNotes:
         self._fate = fate
         self.lost = False
 
-    def check(self) -> None:
+    def check_held(self) -> None:
         if self.lost:
             raise LeaseLost
 
-    async def note(self, kind: str, values: Mapping[str, str]) -> None:
-        self.check()
+    async def write(self, kind: str, values: Mapping[str, str]) -> None:
+        self.check_held()
 
         async def write() -> None:
             key = self._lane.sources if kind == "sources" else self._lane.texts
@@ -127,11 +127,11 @@ class Bench:
         self.lane = lane_of(settings.tenant, self.scope, settings.partitions)
         self.collection = default_collection(self.embedding.info)
 
-    def operation(self) -> tuple[Operating, FatedJournal, FatedNotes]:
+    def operation(self) -> tuple[OperationContext, FatedJournal, FatedFields]:
         """A new operation in the lane; keep it to go on with it after a crash."""
         journal = FatedJournal(self.fate)
-        notes = FatedNotes(self.store, self.lane, self.fate)
-        return Operating(self.lane, new_turn_part(), journal, journal, notes, 1), journal, notes  # type: ignore[arg-type]
+        fields = FatedFields(self.store, self.lane, self.fate)
+        return OperationContext(self.lane, new_turn_part(), journal, journal, fields, 1), journal, fields  # type: ignore[arg-type]
 
     def request(self, text: str, source: str = "rules.txt") -> AddKnowledge:
         """To take a text in."""

@@ -111,7 +111,7 @@ async def test_an_outage_stops_no_tool_and_no_finished_step(
     monkeypatch.setattr("workers.lease.heartbeat.sync_store", lambda *_, **__: store)
     heartbeat = Heartbeat(Settings(redis_url="redis://127.0.0.1:1/0", lease=0.5), asyncio.get_running_loop())
     held = HeldTurn(SessionKeys.of("t", "s", 256), _begun(), "n", lease_time(), cast(LeaseStore, None))
-    held.state.tools_running, held.state.unwritten = tools_running, unwritten
+    held.state.tools_running, held.state.unwritten_steps = tools_running, unwritten
     heartbeat.hold(held)
     heartbeat.start()
     try:

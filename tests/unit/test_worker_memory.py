@@ -61,7 +61,7 @@ def test_a_turn_that_is_over_is_freed_at_once(no_collector: None) -> None:
     journal = LeasedJournal(cast(LeaseStore, None), held)
     request = TurnRequest(message="hello", agent="A")
     held.delegations = Delegations(settings, cast(TaskTurns, None), held, request, journal)
-    held.state.colleagues = held.delegations
+    held.state.delegates = held.delegations
     freed = weakref.ref(held)
     held.over()
     del held, journal

@@ -22,10 +22,10 @@ from sessions.errors import TurnConfigurationError
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.finite import non_finite
 from sessions.tools.decorator import ToolContext, ToolSpec, spec_of
-from workers.engine.delegating import delegate_spec, delegate_tool
-from workers.engine.journalled import Journal
+from workers.engine.delegation import delegate_spec, delegate_tool
+from workers.engine.journal_capability import Journal
 from workers.engine.models import ModelResolver
-from workers.engine.recalling import recall_specs, recall_tools
+from workers.engine.recall_tools import recall_specs, recall_tools
 from workers.engine.registry import RegisteredTool, Registry
 from workers.engine.scope import current_tool
 

@@ -14,11 +14,11 @@ from pydantic_ai.usage import UsageLimits
 
 from sessions.errors import TurnFailed
 from workers.engine.agents import AgentCache, PreparedAgent
-from workers.engine.asking import stop_if_waiting
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.failures import classify
 from workers.engine.hooks import BEFORE_TURN, HookChain
 from workers.engine.models import OFFLINE, ModelResolver
+from workers.engine.pending_calls import stop_if_waiting
 from workers.engine.ports import EventSink, RunState, StepJournal, TurnInput, TurnOutput, Waiting
 from workers.engine.registry import Registry
 from workers.engine.scope import TurnScope, current_recall, current_scope
@@ -88,7 +88,7 @@ class Engine:
         Raises:
             Waiting: it waits for answers from outside.
             TurnFailed: the turn cannot succeed; the subclass says why.
-            PassingModelError: the model could not answer now.
+            TransientModelError: the model could not answer now.
             HandedOver: `state.draining` was set, and the next thing would have been a request to the model.
             LeaseLost: as the journal or the sink raised it.
             CorruptRecord: the history cannot be read.
@@ -122,7 +122,7 @@ class Engine:
             current_scope.reset(token)
             current_recall.reset(recall)
             if scope.deltas is not None:
-                state.unfinished = scope.deltas.unfinished
+                state.partial_text = scope.deltas.unfinished
                 await scope.deltas.close()
 
     async def _run_agent(

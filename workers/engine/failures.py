@@ -1,6 +1,6 @@
 """What an error of a run means for its turn: try again later, or end with a typed error.
 
-429, 5xx, timeouts, broken connections       PassingModelError, with the pause the provider asked for
+429, 5xx, timeouts, broken connections       TransientModelError, with the pause the provider asked for
 any other answer of the provider             ModelError, or the kind of it that says why
 no output of the wanted type                 OutputInvalid
 a tool that used up its tries                ToolError
@@ -45,7 +45,7 @@ from sessions.errors import (
     TurnFailed,
 )
 from workers.engine.context_window import is_too_long
-from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, Waiting
+from workers.engine.ports import HandedOver, LeaseLost, TransientModelError, Waiting
 
 _PASSING = (
     ModelRateLimitError,
@@ -65,7 +65,7 @@ _BROKEN: Final = (
 _UNREADABLE: Final = "Invalid response from"
 """What it says of a 200 that holds something else, such as an error object."""
 _PASSING_STATUS = frozenset({408, 409, 425, 429})
-_OURS = (SessionfleetError, PassingModelError, HandedOver, LeaseLost, Waiting)
+_OURS = (SessionfleetError, TransientModelError, HandedOver, LeaseLost, Waiting)
 
 
 def classify(error: Exception) -> Exception:
@@ -79,7 +79,7 @@ def classify(error: Exception) -> Exception:
     if isinstance(error, ModelAPIError):
         return _of_provider(error)
     if isinstance(error, TimeoutError | ConnectionError):
-        return PassingModelError(_said(error))
+        return TransientModelError(_said(error))
     if isinstance(error, ContentFilterError):
         return ContentFiltered(f"{ContentFiltered.__doc__} {error.message}")
     if isinstance(error, UnexpectedModelBehavior):
@@ -94,7 +94,7 @@ def classify(error: Exception) -> Exception:
 
 def _of_provider(error: ModelAPIError) -> Exception:
     if _may_pass(error) and not is_too_long(error):
-        return PassingModelError(provider_said(error), error.retry_after)
+        return TransientModelError(provider_said(error), error.retry_after)
     status = error.status_code if isinstance(error, ModelHTTPError) else None
     kind = _kind_of_refusal(error)
     hint = "" if kind is ModelError else f" {kind.__doc__}"
@@ -137,13 +137,13 @@ def _may_pass(error: ModelAPIError) -> bool:
 def _of_fallback(group: FallbackExceptionGroup) -> Exception:
     """All models of a fallback chain failed: worth another try if it is for one of them."""
     found = [classify(error) for error in group.exceptions]
-    passing = [error for error in found if isinstance(error, PassingModelError)]
+    passing = [error for error in found if isinstance(error, TransientModelError)]
     if not passing:
         kinds = {type(error) for error in found if isinstance(error, ModelError)}
         kind = kinds.pop() if len(kinds) == 1 else ModelError
         return kind("; ".join(dict.fromkeys(map(str, found))))
     pauses = [error.retry_after for error in passing if error.retry_after is not None]
-    return PassingModelError("; ".join(map(str, found)), min(pauses, default=None))
+    return TransientModelError("; ".join(map(str, found)), min(pauses, default=None))
 
 
 def _of_behaviour(error: UnexpectedModelBehavior) -> Exception:
@@ -155,7 +155,7 @@ def _of_behaviour(error: UnexpectedModelBehavior) -> Exception:
         said = cause.message if isinstance(cause, ModelRetry) else str(cause or error.message)
         return ToolError(f"{error.message.partition('.')[0]}; it last said: {said}")
     if error.message.startswith(_UNREADABLE):
-        return PassingModelError(f"the model's provider sent no answer: {error.message[:_SAID_CHARS]}")
+        return TransientModelError(f"the model's provider sent no answer: {error.message[:_SAID_CHARS]}")
     return ModelError(f"the model answered in a way that cannot be used: {error}{why}")
 
 

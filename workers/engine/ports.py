@@ -121,77 +121,92 @@ class EventSink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What came of asking another agent: its answer (`ok`), or why there is none; and what its turn cost."""
+class DelegateAnswer:
+    """What another agent's turn came to.
+
+    Attributes:
+        ok: whether it succeeded.
+        output: its answer, if it did.
+        reason: why there is no answer, if it did not; written for the model.
+        usage: what its turn cost, either way.
+    """
 
     ok: bool
-    answer: Any = None
-    why: str = ""
+    output: Any = None
+    reason: str = ""
     usage: Usage = field(default_factory=Usage)
 
 
-class NotAsked(Exception):
-    """Another agent cannot be asked: the model is told so."""
+class DelegationRefused(Exception):
+    """Another agent cannot be asked. The message is given to the model as the tool's result."""
 
 
-class Colleagues(Protocol):
+class Delegates(Protocol):
     """Asks other agents, each in a turn of its own."""
 
-    async def begin(self, key: str, delegate: Delegate, message: str) -> str:
-        """Have a turn accepted; for the same key it is the same turn. Returns its id, or raises `NotAsked`."""
+    async def start(self, key: str, delegate: Delegate, message: str) -> str:
+        """Submit a turn to another agent and return its id. The same key always means the same turn.
+
+        Raises:
+            DelegationRefused: the agent cannot be asked.
+        """
         ...
 
-    async def ended(self, turn_id: str) -> Said | None:
-        """What came of a turn; None while it goes on."""
+    async def poll_answer(self, turn_id: str) -> DelegateAnswer | None:
+        """The answer of a turn, or None while it is running."""
         ...
 
 
-class NotSearched(Exception):
-    """Memory or knowledge cannot be searched now. The message says why; the turn goes on without."""
+class SearchUnavailable(Exception):
+    """Memory or knowledge cannot be searched now. The message says why; the turn continues without results."""
 
 
 class Recall(Protocol):
-    """Memory and knowledge, for the tools that an agent has for them."""
+    """Memory and knowledge, as an agent's tools use them."""
 
     async def search_memory(self, query: str) -> list[dict[str, Any]]:
-        """Memories of the session and its user: dicts with `text`. Raises `NotSearched`."""
+        """Memories of the session and its user: dicts with `text`. Raises `SearchUnavailable`."""
         ...
 
     async def search_knowledge(self, query: str) -> list[dict[str, Any]]:
-        """Passages: dicts with `text`, `source`, `page`. Raises `NotSearched`."""
+        """Passages: dicts with `text`, `source`, `page`. Raises `SearchUnavailable`."""
         ...
 
     async def remember(self, key: str, text: str) -> None:
-        """Keep a text for later turns; the same key again keeps it once."""
+        """Store a text for later turns. Repeating a key stores it once."""
         ...
 
 
 @dataclass(slots=True)
 class RunState:
-    """What the runner and the engine tell each other while a turn runs.
+    """State that the turn runner and the engine share while a turn runs.
 
-    A stopping worker sets `draining`: the engine then raises `HandedOver` instead of calling the model, and the
-    runner may cancel the run as long as no tool is running (a tool that is cut short would be left in doubt).
-    `unwritten` counts finished steps that are not written yet: a store that is out of reach does not stop such a run.
-    `steered` says that there is unread steering, to be taken before the next model call.
-    `session` is the state that tools read and change; the commit takes its changes.
-    `colleagues` asks other agents. `recall` searches memory and knowledge.
-    `unfinished` is the text of a streamed answer that was cut short, and `cut_short` what its provider said that it
-    cost; the engine leaves them when a run ends.
+    Attributes:
+        draining: set by a worker that is stopping. The engine then raises `HandedOver` instead of calling the model,
+            and the runner may cancel the run while no tool is running (cancelling a tool would leave it in doubt).
+        tools_running: how many tools are running.
+        unwritten_steps: finished steps that are not written yet. A run that has any is not stopped by an outage of the
+            store.
+        steering_pending: there are unread steering messages, to be added before the next model call.
+        session: the state that tools read and change; the commit writes the changes.
+        delegates: asks other agents.
+        recall: searches memory and knowledge.
+        partial_text: set at the end of a run: the text of a streamed answer that was cut short.
+        partial_usage: set at the end of a run: what the provider reported for that answer.
     """
 
     draining: bool = False
     tools_running: int = 0
-    unwritten: int = 0
-    steered: bool = False
+    unwritten_steps: int = 0
+    steering_pending: bool = False
     session: TurnState = field(default_factory=TurnState)
-    colleagues: Colleagues | None = None
+    delegates: Delegates | None = None
     recall: Recall | None = None
-    unfinished: str = ""
-    cut_short: Usage | None = None
+    partial_text: str = ""
+    partial_usage: Usage | None = None
 
 
-class PassingModelError(Exception):
+class TransientModelError(Exception):
     """A model error that may pass: 429, 5xx, a timeout or a broken connection. The turn is tried again later."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:

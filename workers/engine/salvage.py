@@ -27,12 +27,12 @@ from sessions.protocol.call import AskKind
 from sessions.protocol.state_ops import StateOp
 from sessions.protocol.turn import Usage, total
 from workers.engine.hooks import BEFORE_TURN
-from workers.engine.journal import recorded_response
+from workers.engine.model_journal import recorded_response
 from workers.engine.ports import TurnInput
-from workers.engine.spending import usage_of
 from workers.engine.steering import steering_key
 from workers.engine.tool_record import ToolRecord, recorded_call
 from workers.engine.transcript import count_messages
+from workers.engine.usage import usage_of
 
 NOT_RUN = "The turn ended before this tool ran."
 NOT_ANSWERED = "The turn ended before this agent answered."

@@ -22,7 +22,7 @@ async def next_steering(scope: TurnScope) -> list[str]:
         return []
     key = steering_key(number)
     raw = scope.journal.lookup(key)
-    if raw is None and scope.state.steered and scope.journal.lookup(f"model:{number}") is None:
+    if raw is None and scope.state.steering_pending and scope.journal.lookup(f"model:{number}") is None:
         raw = await _take(scope, key)
     if not raw:
         return []

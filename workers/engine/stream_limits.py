@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic_ai.messages import AgentStreamEvent, FinalResultEvent, PartDeltaEvent, PartStartEvent
 
-from workers.engine.ports import PassingModelError
+from workers.engine.ports import TransientModelError
 
 # What comes while a model streams. Tools have events, too, and may take as long as they like. After the end of the last
 # part the response is whole, and its step is written: an outage of the store is not the model's silence.
@@ -22,7 +22,7 @@ async def within(events: AsyncIterable[AgentStreamEvent], seconds: float) -> Asy
     """The events of a run, as long as its model is not silent for longer than this between two of its own.
 
     Raises:
-        PassingModelError: it was.
+        TransientModelError: it was.
     """
     coming = aiter(events)
     limit: float | None = None
@@ -35,7 +35,7 @@ async def within(events: AsyncIterable[AgentStreamEvent], seconds: float) -> Asy
         except TimeoutError:
             if not silence.expired():  # a limit of the model's client, of a tool or of a hook ran out
                 raise
-            raise PassingModelError(
+            raise TransientModelError(
                 f"the model's stream was silent for {seconds:g} s (SESSIONFLEET_TOKEN_TIMEOUT)"
             ) from None
         limit = seconds if isinstance(event, _OF_A_MODEL) else None

@@ -25,10 +25,10 @@ from sessions.protocol.call import Answer, Ask, AskKind
 from sessions.protocol.event import EventType
 from sessions.tools.decorator import OutsideResult, ToolContext, ToolSpec
 from sessions.tools.turn_state import ToolState
-from workers.engine.asking import answer_to, ask_key, denial
-from workers.engine.begun_call import begun_call, must_run, tool_key
-from workers.engine.delegating import AskAgent, begin_asking, said_by
+from workers.engine.delegation import AskAgent, begin_asking, said_by
+from workers.engine.pending_calls import answer_to, ask_key, denial
 from workers.engine.ports import EventDraft
+from workers.engine.recorded_call import begun_call, must_run, tool_key
 from workers.engine.scope import TurnScope, current_scope, current_tool
 from workers.engine.tool_record import (
     ToolRecord,
@@ -195,9 +195,9 @@ class _ToolCall:
             raise CallDeferred(metadata=record.metadata)
         record = replace(record, usage=said.usage)
         if not said.ok:
-            return await self._record(replace(record, status="failed", message=said.why))
+            return await self._record(replace(record, status="failed", message=said.reason))
         try:
-            answer = await self.scope.hooks.result(self.name, said.answer)
+            answer = await self.scope.hooks.result(self.name, said.output)
         except TurnFailed as error:
             raise self.scope.abort(error) from error.__cause__
         return await self._record(replace(record, status="ok", result=ToolReturn(return_value=answer)))

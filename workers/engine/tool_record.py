@@ -15,7 +15,7 @@ from sessions.protocol.finite import non_finite
 from sessions.protocol.state_ops import StateOp
 from sessions.protocol.turn import Usage
 from sessions.tools.decorator import OutsideResult
-from workers.engine.delegating import AskAgent
+from workers.engine.delegation import AskAgent
 from workers.engine.well_formed import well_formed, well_formed_result, well_formed_values
 
 SHOWN_CHARS: Final = 2000

@@ -88,7 +88,7 @@ class HeldTurn:
         Such circles waited for the collector's long walk, which a busy worker takes every few thousand turns: after a
         thousand turns they held 9 MB.
         """
-        self.delegations = self.state.colleagues = self.task = None
+        self.delegations = self.state.delegates = self.task = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run the turn's work in a task of its own, which `abort` cancels."""
@@ -146,7 +146,7 @@ class HeldTurn:
         """The same turn runs on, for it was steered at its end: replayed up to there, then one more model call."""
         self.concluding = False
         session = self.state.session
-        self.state = RunState(draining=self.state.draining, steered=True, session=session)
+        self.state = RunState(draining=self.state.draining, steering_pending=True, session=session)
 
     def take_seq(self, count: int) -> int:
         """Number the next events of this attempt; returns the first number."""
@@ -173,7 +173,7 @@ class HeldTurn:
         Stopping it would leave the tool's call in doubt, or have the model's response paid for again, though no worker
         was lost. Nothing is at risk: no write gets through unless the lease can be taken back.
         """
-        return self.state.tools_running > 0 or self.state.unwritten > 0
+        return self.state.tools_running > 0 or self.state.unwritten_steps > 0
 
     @property
     def turn_id(self) -> str:

@@ -69,7 +69,7 @@ class LeasedJournal:
     def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
         """Start writing a step that nothing but the commit follows; `settle` waits for it."""
         self._under_way = self._writer(key, value, events, at_once=True)
-        self._held.state.unwritten += 1
+        self._held.state.unwritten_steps += 1
         self._steps[key] = value
 
     def check_held(self) -> None:
@@ -91,7 +91,7 @@ class LeasedJournal:
             try:
                 self._heed(await persist(self._held, write))
             finally:
-                self._held.state.unwritten -= 1
+                self._held.state.unwritten_steps -= 1
 
     async def _write(self, key: str, value: bytes, events: Sequence[EventDraft]) -> None:
         async with self._line:
@@ -119,7 +119,7 @@ class LeasedJournal:
             held, seq = self._held, self._held.seq + 1
             taken, count = await persist(held, lambda: self._leases.take_steering(held.keys, held.turn, key, seq))
             held.take_seq(count)
-        held.state.steered = False
+        held.state.steering_pending = False
         if taken:
             self._steps[key] = taken
         return taken
@@ -128,4 +128,4 @@ class LeasedJournal:
         if word is StepReply.CANCEL:
             self._held.abort(Stop.CANCELLED)
         elif word is StepReply.STEER:
-            self._held.state.steered = True
+            self._held.state.steering_pending = True

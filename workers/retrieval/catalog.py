@@ -18,7 +18,7 @@ from sessions.errors import CorruptRecord
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
 from sessions.store.sealing import KeyRing
-from workers.retrieval.operating import Notes
+from workers.retrieval.operation_context import FencedFields
 
 _PAGE: Final = 500
 _UNFINISHED: Final = "#unfinished"
@@ -116,7 +116,7 @@ class Unfinished:
 
 
 class SourceCatalog:
-    """Reads the lists of scopes; writes them under an operation's lease, whose notes seal them."""
+    """Reads the lists of scopes; writes them under an operation's lease, whose `fields` encrypt them."""
 
     def __init__(self, store: Any, ring: KeyRing) -> None:
         self._store = store
@@ -159,24 +159,24 @@ class SourceCatalog:
             raw = await self._store.hget(lane.sources, _UNFINISHED)
         return None if raw is None else Unfinished.load(self._ring.open(lane.sources, _UNFINISHED, raw))
 
-    async def begin(self, notes: Notes, unfinished: Unfinished) -> None:
+    async def begin(self, fields: FencedFields, unfinished: Unfinished) -> None:
         """Note what is about to be done to the index."""
-        await notes.note("sources", {_UNFINISHED: json.dumps(asdict(unfinished))})
+        await fields.write("sources", {_UNFINISHED: json.dumps(asdict(unfinished))})
 
-    async def finish(self, notes: Notes) -> None:
+    async def finish(self, fields: FencedFields) -> None:
         """Note that it is done, or undone."""
-        await notes.note("sources", {_UNFINISHED: ""})
+        await fields.write("sources", {_UNFINISHED: ""})
 
     def _loaded(self, lane: SessionKeys, name: str, raw: bytes) -> Entry:
         return Entry.load(self._ring.open(lane.sources, name, raw))
 
-    async def put(self, notes: Notes, entry: Entry, before: Entry | None) -> None:
+    async def put(self, fields: FencedFields, entry: Entry, before: Entry | None) -> None:
         """Note a document that was published, in the place of an earlier revision. Nothing is unfinished then."""
         values = {_UNFINISHED: "", entry.field: json.dumps(asdict(entry)), entry.digest_field: entry.source}
         if before is not None and before.digest != entry.digest:
             values[before.digest_field] = ""
-        await notes.note("sources", values)
+        await fields.write("sources", values)
 
-    async def drop(self, notes: Notes, entry: Entry) -> None:
+    async def drop(self, fields: FencedFields, entry: Entry) -> None:
         """Forget a document that was removed."""
-        await notes.note("sources", {entry.field: "", entry.digest_field: ""})
+        await fields.write("sources", {entry.field: "", entry.digest_field: ""})

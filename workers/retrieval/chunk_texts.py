@@ -14,7 +14,7 @@ from sessions.errors import CorruptRecord
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
 from sessions.store.sealing import KeyRing
-from workers.retrieval.operating import Operating
+from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import IndexPoint
 
 _PAGE: Final = 500
@@ -25,13 +25,13 @@ Place = tuple[SessionKeys, str, int]
 
 
 class ChunkTexts:
-    """Reads the texts of lanes; writes them under an operation's lease, whose notes seal them."""
+    """Reads the texts of lanes; writes them under an operation's lease, whose `fields` encrypt them."""
 
     def __init__(self, store: Any, ring: KeyRing) -> None:
         self._store = store
         self._ring = ring
 
-    async def keep(self, op: Operating, revision: str, points: Sequence[IndexPoint]) -> None:
+    async def keep(self, op: OperationContext, revision: str, points: Sequence[IndexPoint]) -> None:
         """Keep what these chunks say.
 
         Raises:
@@ -39,7 +39,7 @@ class ChunkTexts:
         """
         said = {_field(revision, point.payload["number"]): _said(point) for point in points if "text" in point.payload}
         if said:
-            await op.notes.note("texts", said)
+            await op.fields.write("texts", said)
 
     async def read(self, places: Sequence[Place]) -> list[dict[str, Any] | None]:
         """What chunks say, as `text` and `heading`; None where that is not there.
@@ -57,7 +57,7 @@ class ChunkTexts:
                 found = await pipe.execute()
         return [self._loaded(key, field, raw) for (key, field), raw in zip(where, found, strict=True)]
 
-    async def drop(self, op: Operating, revision: str | None = None) -> None:
+    async def drop(self, op: OperationContext, revision: str | None = None) -> None:
         """Remove the texts of a revision, or (None) all of the operation's lane, also those of a crash.
 
         Raises:
@@ -68,7 +68,7 @@ class ChunkTexts:
             with translated():
                 cursor, page = await self._store.hscan(op.keys.texts, cursor, match=match, count=_PAGE)
             if page:
-                await op.notes.note("texts", {field.decode(): "" for field in page})
+                await op.fields.write("texts", {field.decode(): "" for field in page})
             if cursor == 0:
                 return
 

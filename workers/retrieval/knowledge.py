@@ -27,9 +27,10 @@ from sessions.store.sealing import KeyRing
 from workers.retrieval.catalog import Entry, SourceCatalog
 from workers.retrieval.chunk_texts import ChunkTexts
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS, chunk_document, embedded_text
-from workers.retrieval.contents import Content, Contents
+from workers.retrieval.document_loader import Content, Contents
+from workers.retrieval.document_writer import Shelf
 from workers.retrieval.index.names import default_collection
-from workers.retrieval.operating import Operating, progress
+from workers.retrieval.operation_context import OperationContext, progress
 from workers.retrieval.ports import (
     Chunk,
     EmbeddingModel,
@@ -40,7 +41,6 @@ from workers.retrieval.ports import (
     LexicalModel,
     Scope,
 )
-from workers.retrieval.shelf import Shelf
 
 _log = get_logger(__name__)
 _BATCH: Final = 16
@@ -73,7 +73,7 @@ class Knowledge:
 
     # --- take in ----------------------------------------------------------------------------------------
 
-    async def add(self, op: Operating, request: AddKnowledge) -> dict[str, Any]:
+    async def add(self, op: OperationContext, request: AddKnowledge) -> dict[str, Any]:
         """Take in one document; the same content again changes nothing.
 
         Raises:
@@ -98,11 +98,11 @@ class Knowledge:
         await self._shelf.publish(op, scope, entry, before)
         return entry.receipt("added" if before is None else "replaced")
 
-    async def undo(self, op: Operating, request: AddKnowledge | CopyKnowledge) -> None:
+    async def undo(self, op: OperationContext, request: AddKnowledge | CopyKnowledge) -> None:
         """Remove what a document which will not be taken in has left."""
         await self._shelf.give_up(op, Scope(op.keys.tenant, request.scope))
 
-    def _entry(self, request: AddKnowledge, collection: str, content: Content, op: Operating) -> Entry:
+    def _entry(self, request: AddKnowledge, collection: str, content: Content, op: OperationContext) -> Entry:
         """What is known of a document before it is read. Its revision changes with all that its chunks depend on."""
         digest = self._ring.digest(content.data)
         model = self._embedding.info.id
@@ -118,7 +118,7 @@ class Knowledge:
             added_ms=op.now_ms,
         )
 
-    async def _write(self, op: Operating, entry: Entry, scope: Scope, chunks: Sequence[Chunk]) -> None:
+    async def _write(self, op: OperationContext, entry: Entry, scope: Scope, chunks: Sequence[Chunk]) -> None:
         """Embed and write the chunks; again where the index has lost some that the journal knows."""
         await self._shelf.begin(op, scope, entry)
         await self._write_batches(op, entry, scope, chunks, again=False)
@@ -127,7 +127,7 @@ class Knowledge:
             await self._write_batches(op, entry, scope, chunks, again=True)
 
     async def _write_batches(
-        self, op: Operating, entry: Entry, scope: Scope, chunks: Sequence[Chunk], *, again: bool
+        self, op: OperationContext, entry: Entry, scope: Scope, chunks: Sequence[Chunk], *, again: bool
     ) -> None:
         """Embed and write, batch by batch; a batch that the journal knows is written already."""
         for start in range(0, len(chunks), _BATCH):
@@ -141,10 +141,10 @@ class Knowledge:
             )
             await op.journal.record(key, b"1", [done])
 
-    async def _write_batch(self, op: Operating, entry: Entry, scope: Scope, chunks: Sequence[Chunk]) -> None:
+    async def _write_batch(self, op: OperationContext, entry: Entry, scope: Scope, chunks: Sequence[Chunk]) -> None:
         title = "" if entry.untitled else entry.source
         texts = [embedded_text(chunk, title) for chunk in chunks]
-        op.notes.check()
+        op.fields.check_held()
         vectors = await self._embedding.embed_documents(texts)
         points = [
             IndexPoint(
@@ -165,7 +165,7 @@ class Knowledge:
 
     # --- find -------------------------------------------------------------------------------------------
 
-    async def search(self, op: Operating, request: SearchKnowledge) -> list[dict[str, Any]]:
+    async def search(self, op: OperationContext, request: SearchKnowledge) -> list[dict[str, Any]]:
         """The best passages within the request's scopes, as dicts."""
         scopes = [Scope(op.keys.tenant, name) for name in request.scopes if await self._visible(op.keys.tenant, name)]
         if not scopes:
@@ -193,14 +193,14 @@ class Knowledge:
 
     # --- remove, copy -----------------------------------------------------------------------------------
 
-    async def remove(self, op: Operating, request: RemoveKnowledge) -> dict[str, int]:
+    async def remove(self, op: OperationContext, request: RemoveKnowledge) -> dict[str, int]:
         """Remove a document, or all of a scope; how many documents and chunks there were."""
         scope = Scope(op.keys.tenant, request.scope)
         if await self._forget_outlived(op, scope) or request.outlived:
             return {"sources": 0, "chunks": 0}
         return await self._shelf.remove(op, scope, request.source)
 
-    async def copy(self, op: Operating, request: CopyKnowledge) -> dict[str, int]:
+    async def copy(self, op: OperationContext, request: CopyKnowledge) -> dict[str, int]:
         """Give this scope a copy of another one's documents, vectors included: nothing is embedded again."""
         origin = lane_of(op.keys.tenant, request.origin, self._settings.partitions)
         scope = Scope(op.keys.tenant, request.scope)
@@ -214,7 +214,9 @@ class Knowledge:
             copied += 1
         return {"sources": copied}
 
-    async def _copy_entry(self, op: Operating, request: CopyKnowledge, origin: SessionKeys, entry: Entry) -> None:
+    async def _copy_entry(
+        self, op: OperationContext, request: CopyKnowledge, origin: SessionKeys, entry: Entry
+    ) -> None:
         scope, theirs = Scope(op.keys.tenant, request.scope), Scope(op.keys.tenant, request.origin)
         before = await self._catalog.entry(op.keys, entry.collection, entry.source)
         if before is not None and before.revision == entry.revision:
@@ -238,7 +240,7 @@ class Knowledge:
     async def _visible(self, tenant: str, scope: str) -> bool:
         return not await outlived(self._store, lane_of(tenant, scope, self._settings.partitions))
 
-    async def _forget_outlived(self, op: Operating, scope: Scope) -> bool:
+    async def _forget_outlived(self, op: OperationContext, scope: Scope) -> bool:
         """Remove what an earlier session of this id has left, before anything is done for this one."""
         if not await outlived(self._store, op.keys):
             return False

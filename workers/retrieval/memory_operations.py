@@ -16,7 +16,7 @@ from sessions.store.keys import SessionKeys, wide_name
 from sessions.store.memory import MemoryScope, MemoryStore
 from sessions.store.memory_record import Memory, new_memory_id
 from workers.retrieval.memory import MemorySearch, scopes_of
-from workers.retrieval.operating import Operating
+from workers.retrieval.operation_context import OperationContext
 
 _log = get_logger(__name__)
 _AT_ONCE: Final = 128
@@ -33,7 +33,7 @@ class MemoryOperations:
         self._search = search
         self._operations = operations
 
-    async def search(self, op: Operating, request: SearchMemory) -> list[dict[str, Any]]:
+    async def search(self, op: OperationContext, request: SearchMemory) -> list[dict[str, Any]]:
         """The memories that fit, best first; those without a vector are found by their words, and get one soon."""
         session = op.keys.home
         found = await self._search.search(scopes_of(request, session, self._settings.partitions), request)
@@ -41,7 +41,7 @@ class MemoryOperations:
             await self._have_embedded(session if name == "session" else self._of_user(session, request.user))
         return found.memories
 
-    async def embed(self, op: Operating, _: EmbedMemory) -> dict[str, int]:
+    async def embed(self, op: OperationContext, _: EmbedMemory) -> dict[str, int]:
         """Make the vectors that a scope's memories lack, a few at a time."""
         scope, left = _scope_of(op.keys.home), 1
         while left > 0:
@@ -49,7 +49,7 @@ class MemoryOperations:
             await op.progress("embedding", left=left)
         return {"left": left}
 
-    async def keep(self, op: Operating, request: KeepFacts) -> dict[str, int]:
+    async def keep(self, op: OperationContext, request: KeepFacts) -> dict[str, int]:
         """Remember facts that no memory of the scope says already; each once, however often this runs."""
         session = op.keys.home
         keys = session if request.user is None else self._of_user(session, request.user)

@@ -11,7 +11,7 @@ from sessions.client.operations import Operations
 from sessions.errors import IndexUnavailable
 from sessions.store.memory import MemoryStore
 from sessions.store.sealing import KeyRing
-from workers.retrieval.index.home import IndexLock
+from workers.retrieval.index.ownership import IndexLock
 
 if TYPE_CHECKING:
     from workers.retrieval.knowledge import Knowledge

@@ -17,7 +17,7 @@ from sessions.errors import BackendError, IndexLocked, MissingExtra
 from sessions.fleet.process import missing_for_retrieval
 from sessions.store.keys import INDEX, lanes_key, partition_key
 from sessions.store.scripts import translated
-from workers.retrieval.index.home import IndexLock, claim, home_id, try_claim
+from workers.retrieval.index.ownership import IndexLock, claim, home_id, try_claim
 
 _log = get_logger(__name__)
 EXTRA_HINT: Final = "run `pip install 'sessionfleet[worker,documents]'`"

@@ -32,8 +32,8 @@ from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
 from sessions.store.memory_record import Memory, new_memory_id
 from sessions.store.state import session_scope, wide_scope
-from workers.engine.ports import EventDraft, NotSearched
-from workers.engine.recalling import place
+from workers.engine.ports import EventDraft, SearchUnavailable
+from workers.engine.recall_tools import cite
 
 _log = get_logger(__name__)
 _KEY: Final = "recalled"
@@ -110,11 +110,11 @@ class TurnRecall:
             return str(json.loads(recorded)["text"])
         try:
             found, why = await self._found(message), ""
-        except NotSearched as error:
+        except SearchUnavailable as error:
             _log.warning("nothing_recalled", session=self._keys.ref, error=str(error))
             found, why = {}, str(error)
         memories = self._within([f"- {item['text']}" for item in found.get("memories", ())])
-        passages = self._within([f"[{place(item)}]\n{item['text']}" for item in found.get("passages", ())])
+        passages = self._within([f"[{cite(item)}]\n{item['text']}" for item in found.get("passages", ())])
         told = {"memories": len(memories), "chunks": len(passages), **({"why": why} if why else {})}
         text = _prompt(memories, passages)
         await journal.record(_KEY, json.dumps({"text": text}).encode(), [EventDraft(EventType.RETRIEVED, told)])
@@ -124,7 +124,7 @@ class TurnRecall:
         """Memories of the session and its user.
 
         Raises:
-            NotSearched: they cannot be.
+            SearchUnavailable: they cannot be.
         """
         found: list[dict[str, Any]] = (await self._ask(Recall(memory=self._for_memory(query))))["memories"]
         return found
@@ -133,7 +133,7 @@ class TurnRecall:
         """Passages of the session's, its user's and the named documents.
 
         Raises:
-            NotSearched: they cannot be.
+            SearchUnavailable: they cannot be.
         """
         found: list[dict[str, Any]] = (await self._ask(Recall(knowledge=self._for_knowledge(query))))["passages"]
         return found
@@ -187,7 +187,7 @@ class TurnRecall:
         try:
             return await self._searched(request)
         except (BackendError, ResultTimeout, SessionBusy, TurnFailed) as error:
-            raise NotSearched(str(error)) from error
+            raise SearchUnavailable(str(error)) from error
 
     async def _searched(self, request: Recall) -> dict[str, Any]:
         if not await self._catalog.serves(RETRIEVAL):

@@ -1,7 +1,7 @@
 """Runs operations of the retrieval role: from a held turn of a lane to what it came to.
 
 What is done is in `workers.retrieval`; this says which of it an operation means, and gives it its lease's journal,
-its events and its notes. A process that does not serve the queue `retrieval` makes none of the heavy parts.
+its events and its fields. A process that does not serve the queue `retrieval` makes none of the heavy parts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sessions.store.leases import LeaseStore
 from sessions.store.sealing import KeyRing
 from workers.lease.held_turn import HeldTurn
 from workers.lease.journal import LeasedJournal, persist
-from workers.retrieval.operating import Operating
+from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.parts import RetrievalParts
 
 _ABOUT_KNOWLEDGE = (AddKnowledge, SearchKnowledge, RemoveKnowledge, CopyKnowledge)
@@ -29,15 +29,15 @@ _REQUESTS: dict[str, type[OperationRequest]] = {
 }
 
 
-class LeasedNotes:
-    """Notes of documents, sealed, and written under the lease."""
+class LeasedFields:
+    """FencedFields of documents, sealed, and written under the lease."""
 
     def __init__(self, leases: LeaseStore, ring: KeyRing, held: HeldTurn) -> None:
         self._leases = leases
         self._ring = ring
         self._held = held
 
-    async def note(self, kind: Literal["sources", "texts"], values: Mapping[str, str]) -> None:
+    async def write(self, kind: Literal["sources", "texts"], values: Mapping[str, str]) -> None:
         """Set or remove fields of the lane's `sources` or `texts`.
 
         Raises:
@@ -50,7 +50,7 @@ class LeasedNotes:
         }
         await persist(held, lambda: self._leases.note(held.keys, held.turn, kind, sealed))
 
-    def check(self) -> None:
+    def check_held(self) -> None:
         """Refuse to go on once the lease is over by our clock, as after SIGSTOP: others may be at work.
 
         Raises:
@@ -102,7 +102,7 @@ class RetrievalRunner:
         if isinstance(request, AddKnowledge | CopyKnowledge):
             await (await self._parts.knowledge()).undo(self._operating(held, journal), request)
 
-    async def _recall(self, op: Operating, request: Recall) -> dict[str, Any]:
+    async def _recall(self, op: OperationContext, request: Recall) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if request.memory is not None:
             found["memories"] = await (await self._parts.memory()).search(op, request.memory)
@@ -110,9 +110,9 @@ class RetrievalRunner:
             found["passages"] = await (await self._parts.knowledge()).search(op, request.knowledge)
         return found
 
-    def _operating(self, held: HeldTurn, journal: LeasedJournal) -> Operating:
-        notes = LeasedNotes(self._leases, self._ring, held)
-        return Operating(held.keys, held.turn.part, journal, journal, notes, held.turn.first_started_ms)
+    def _operating(self, held: HeldTurn, journal: LeasedJournal) -> OperationContext:
+        fields = LeasedFields(self._leases, self._ring, held)
+        return OperationContext(held.keys, held.turn.part, journal, journal, fields, held.turn.first_started_ms)
 
 
 def _read(spec: OperationSpec) -> OperationRequest:

@@ -19,7 +19,7 @@ from sessions.protocol.agent import DELEGATION_DEPTH, AgentConfig, Delegate
 from sessions.protocol.team import MemberSpec
 from sessions.protocol.turn import TurnRequest, TurnStatus, Usage
 from sessions.store.turns import TurnRecord
-from workers.engine.ports import NotAsked, Said
+from workers.engine.ports import DelegateAnswer, DelegationRefused
 from workers.lease.held_turn import HeldTurn
 from workers.lease.journal import LeasedJournal, persist
 from workers.teams.tasks import Seat, TaskTurns
@@ -32,7 +32,7 @@ _PAUSE_SHARE: Final = 1 / 8
 
 
 class Delegations:
-    """`Colleagues` of one turn, under its lease."""
+    """The `Delegates` of one turn, written under its lease."""
 
     def __init__(
         self, settings: Settings, turns: TaskTurns, held: HeldTurn, request: TurnRequest, journal: LeasedJournal
@@ -44,19 +44,19 @@ class Delegations:
         self._journal = journal
         self._marking = asyncio.Lock()
 
-    async def begin(self, key: str, delegate: Delegate, message: str) -> str:
+    async def start(self, key: str, delegate: Delegate, message: str) -> str:
         """Have the turn of another agent accepted; for the same key it is the same turn. Returns its id.
 
         Raises:
-            NotAsked: the model is told why. LeaseLost: as the journal raised it.
+            DelegationRefused: the model is told why. LeaseLost: as the journal raised it.
         """
         name, limit = delegate.config.name, self._settings.message_limit_bytes
         if self._depth > DELEGATION_DEPTH:
-            raise NotAsked(
+            raise DelegationRefused(
                 f"The agent {name!r} was not asked: {DELEGATION_DEPTH} agents have asked one another already."
             )
         if len(message.encode()) > limit:
-            raise NotAsked(f"The agent {name!r} was not asked: the message is longer than {limit} bytes.")
+            raise DelegationRefused(f"The agent {name!r} was not asked: the message is longer than {limit} bytes.")
         lane = blake2b(key.encode(), digest_size=12).hexdigest()
         await self._mark(lane)
         queue = delegate.queue or await persist(self._held, lambda: self._turns.queue(self._held.keys))
@@ -65,15 +65,15 @@ class Delegations:
         try:
             return await persist(self._held, lambda: self._turns.submit(seat, message, self._seconds_left()))
         except (SessionBusy, SessionOwnerError, StoreFull) as error:
-            raise NotAsked(f"The agent {name!r} was not asked: {error}") from error
+            raise DelegationRefused(f"The agent {name!r} was not asked: {error}") from error
 
-    async def ended(self, turn_id: str) -> Said | None:
+    async def poll_answer(self, turn_id: str) -> DelegateAnswer | None:
         """What came of a turn; None while it goes on."""
         record = await persist(self._held, lambda: self._turns.ended(turn_id, self._held.keys.tenant))
         if record is None:
             return None
         if isinstance(record, TurnNotFound):
-            return Said(False, why=f"The agent did not answer: {record}")
+            return DelegateAnswer(False, reason=f"The agent did not answer: {record}")
         return _said(record)
 
     async def cancel(self) -> None:
@@ -119,10 +119,10 @@ class Delegations:
         )
 
 
-def _said(record: TurnRecord) -> Said:
+def _said(record: TurnRecord) -> DelegateAnswer:
     usage = record.usage or Usage()
     if record.status is TurnStatus.SUCCEEDED and record.result is not None:
-        return Said(True, answer=json.loads(record.result)["output"], usage=usage)
+        return DelegateAnswer(True, output=json.loads(record.result)["output"], usage=usage)
     error = record.error
     why = f"{error.type}: {error.message}" if error is not None else f"its turn ended as {record.status}"
-    return Said(False, why=f"The agent did not answer. {why}", usage=usage)
+    return DelegateAnswer(False, reason=f"The agent did not answer. {why}", usage=usage)

@@ -39,8 +39,8 @@ from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending, LeaseStore
 from sessions.store.open_turn import Closing
 from workers.engine import Engine
-from workers.engine.ports import HandedOver, LeaseLost, PassingModelError, PastTurn, TurnInput, TurnOutput, Waiting
-from workers.engine.spending import broken
+from workers.engine.ports import HandedOver, LeaseLost, PastTurn, TransientModelError, TurnInput, TurnOutput, Waiting
+from workers.engine.usage import broken_stream_usage
 from workers.lease.held_turn import HeldTurn, Stop
 from workers.lease.journal import LeasedJournal
 from workers.lease.losses import Losses
@@ -132,7 +132,7 @@ class Execution:
             return Left.HANDED_OVER
         except Waiting as waiting:
             return _waiting(held, waiting)
-        except PassingModelError as error:
+        except TransientModelError as error:
             return self._retry(held, error)
         except (StoreUnavailable, IndexUnavailable, EmbeddingUnavailable) as error:
             return self._out_of_reach(held, error)
@@ -155,7 +155,7 @@ class Execution:
             return await self._run_team(held, request.team, journal)
         if request.operation is not None:
             return await self._operate(held, request.operation, journal)
-        held.state.colleagues = held.delegations = self._teams.delegations(held, request, journal)
+        held.state.delegates = held.delegations = self._teams.delegations(held, request, journal)
         if held.turn.closing is not None:
             return closed(held.turn.closing, held.turn.crashes)
         turn = self._input(held, request)
@@ -241,7 +241,7 @@ class Execution:
         """The ending of a turn whose exchange is nobody's history."""
         result = json.dumps({"text": output.text, "output": output.output}).encode()
         self._check_size(result, output.messages)
-        usage = total([output.usage, broken(held.steps)]).model_dump_json().encode()
+        usage = total([output.usage, broken_stream_usage(held.steps)]).model_dump_json().encode()
         return Ending(TurnStatus.SUCCEEDED, result=result, usage=usage, finish_reason=output.finish_reason)
 
     def _succeeded(self, held: HeldTurn, turn: TurnInput, output: TurnOutput) -> Ending:
@@ -282,10 +282,10 @@ class Execution:
         if isinstance(error, StoreUnavailable):  # of which no turn may run out of tries
             _log.warning("turn_waits_for_store", turn=held.turn_id, error=str(error))
             return Crowded(_STORE_PAUSE)
-        return self._retry(held, PassingModelError(str(error)), RetrievalUnavailable)
+        return self._retry(held, TransientModelError(str(error)), RetrievalUnavailable)
 
     def _retry(
-        self, held: HeldTurn, error: PassingModelError, finally_: type[TurnFailed] = ModelUnavailable
+        self, held: HeldTurn, error: TransientModelError, finally_: type[TurnFailed] = ModelUnavailable
     ) -> Outcome:
         s, tried = self._settings, held.turn.retries
         pause = error.retry_after or min(s.model_backoff_limit, s.model_backoff * 2**tried)

@@ -61,7 +61,7 @@ def with_finished_steps(held: HeldTurn, turn: TurnInput, ending: Ending, states:
     The changes of state that its tools made are for an interrupt alone: the commit takes them where the mark says so.
     """
     try:
-        finished = finished_steps(turn, held.steps, held.state.unfinished)
+        finished = finished_steps(turn, held.steps, held.state.partial_text)
     except ValueError as error:  # a step that this worker cannot read must not keep the turn from ending
         _log.warning("finished_steps_not_kept", turn=held.turn_id, error=repr(error))
         return ending

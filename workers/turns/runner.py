@@ -26,7 +26,7 @@ from sessions.store.keys import SessionKeys
 from sessions.store.leases import CancelFirst, Committed, Effects, Ending, LeaseStore, NothingToRun
 from sessions.store.open_turn import OpenTurn
 from workers.engine.ports import LeaseLost
-from workers.engine.spending import spent
+from workers.engine.usage import usage_so_far
 from workers.lease.heartbeat import Heartbeat
 from workers.lease.held_turn import HeldTurn
 from workers.lease.journal import persist
@@ -117,11 +117,11 @@ class TurnRunner:
                     held, "handover", _NEIGHBOUR_PAUSE, EventType.HANDED_OVER, {"why": "last attempt"}
                 )
                 return "last"
-            if not held.state.steered:  # then the same attempt goes on
+            if not held.state.steering_pending:  # then the same attempt goes on
                 turn_started(held, self._model_of)
             outcome = await self._execution.outcome(held)
             following = await self._conclude(held, outcome)
-            held.served += isinstance(outcome, Ending) and not held.state.steered
+            held.served += isinstance(outcome, Ending) and not held.state.steering_pending
             if following is None:
                 return _word(outcome)
 
@@ -200,7 +200,7 @@ class TurnRunner:
 
     async def _commit(self, held: HeldTurn, ending: Ending) -> HeldTurn | None:
         if ending.status is not TurnStatus.SUCCEEDED:
-            usage = total([spent(held.steps), held.state.cut_short or Usage()])
+            usage = total([usage_so_far(held.steps), held.state.partial_usage or Usage()])
             ending = replace(ending, usage=usage.model_dump_json().encode())
         go_on = self._may_go_on(held)
         seq, sent = held.take_seq(1), 0.0

@@ -26,7 +26,7 @@ from sessions.errors import (
     TurnFailed,
 )
 from sessions.tools.decorator import tool
-from workers.engine import Engine, EventDraft, HandedOver, LeaseLost, PassingModelError
+from workers.engine import Engine, EventDraft, HandedOver, LeaseLost, TransientModelError
 from workers.engine.failures import classify
 
 from .doubles import DictJournal, ListSink, Rig, call
@@ -268,7 +268,7 @@ async def test_a_passing_error_of_the_model_is_told_apart(rig: Rig) -> None:
         return ModelResponse(parts=[TextPart("Done.")])
 
     rig.model(answer)
-    with pytest.raises(PassingModelError) as caught:
+    with pytest.raises(TransientModelError) as caught:
         await rig.run()
     assert caught.value.retry_after == 7
     assert (await rig.run()).text == "Done."
@@ -282,7 +282,7 @@ class _Unreachable(ConnectionError):
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        *[(pai.ModelHTTPError(status, "m"), PassingModelError) for status in (408, 409, 425, 429, 500, 503, 529)],
+        *[(pai.ModelHTTPError(status, "m"), TransientModelError) for status in (408, 409, 425, 429, 500, 503, 529)],
         *[(pai.ModelHTTPError(status, "m"), ModelError) for status in (400, 401, 404, 422)],
         (
             pai.ModelHTTPError.for_category(pai.ModelQuotaExceededError, status_code=429, model_name="m"),
@@ -294,15 +294,15 @@ class _Unreachable(ConnectionError):
         ),
         (pai.ModelContextWindowExceededError("m", "too long"), ContextTooLong),
         (pai.ModelHTTPError(400, "m", {"error": {"code": "content_filter", "message": "no"}}), ContentFiltered),
-        (pai.ModelConnectionError("m", "refused"), PassingModelError),
-        (pai.ModelTimeoutError("m", "slow"), PassingModelError),
-        (pai.ModelRequestTimeout("m", 3.0), PassingModelError),
-        (pai.ModelRateLimitError("m", "in the stream", in_stream=True), PassingModelError),
-        (TimeoutError(), PassingModelError),
-        (_Unreachable("gone"), PassingModelError),
+        (pai.ModelConnectionError("m", "refused"), TransientModelError),
+        (pai.ModelTimeoutError("m", "slow"), TransientModelError),
+        (pai.ModelRequestTimeout("m", 3.0), TransientModelError),
+        (pai.ModelRateLimitError("m", "in the stream", in_stream=True), TransientModelError),
+        (TimeoutError(), TransientModelError),
+        (_Unreachable("gone"), TransientModelError),
         (
             pai.FallbackExceptionGroup("all", [pai.ModelHTTPError(400, "a"), pai.ModelHTTPError(503, "b")]),
-            PassingModelError,
+            TransientModelError,
         ),
         (pai.FallbackExceptionGroup("all", [pai.ModelHTTPError(400, "a")]), ModelError),
         (pai.ContentFilterError("filtered"), ContentFiltered),
@@ -329,7 +329,7 @@ def test_a_refusal_is_told_in_the_provider_s_own_sentence() -> None:
     assert len(said) < 400
 
 
-@pytest.mark.parametrize("error", [ToolError("x"), LeaseLost("x"), HandedOver("x"), PassingModelError("x")])
+@pytest.mark.parametrize("error", [ToolError("x"), LeaseLost("x"), HandedOver("x"), TransientModelError("x")])
 def test_errors_of_our_own_stay_as_they_are(error: Exception) -> None:
     """Nothing is classified twice."""
     assert classify(error) is error

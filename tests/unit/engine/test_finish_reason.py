@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic_ai.models import override_allow_model_requests
 
-from workers.engine import PassingModelError
+from workers.engine import TransientModelError
 
 from .doubles import Rig
 
@@ -58,6 +58,6 @@ async def test_why_the_model_stopped_is_part_of_the_result(
 async def test_a_stream_that_ends_without_a_reason_is_tried_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that breaks: nothing is recorded."""
     async with provider(monkeypatch, None):
-        with pytest.raises(PassingModelError, match=r"finish.reason"):
+        with pytest.raises(TransientModelError, match=r"finish.reason"):
             await rig.run(rig.turn(model="openai-chat:m", stream=True))
     assert not [key for key in rig.store if key.startswith("model:")]

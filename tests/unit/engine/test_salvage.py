@@ -104,7 +104,7 @@ async def test_text_that_a_reader_has_seen_is_kept(rig: Rig) -> None:
     await started.wait()
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
-    kept = finished_steps(turn, rig.store, rig.state.unfinished)
+    kept = finished_steps(turn, rig.store, rig.state.partial_text)
     texts = [p.content for m in load_history([PastTurn("Assistant", kept.messages)], "Assistant") for p in m.parts]  # type: ignore[union-attr]
     assert texts == ["tell a story", "Once upon a time"]
 

@@ -24,7 +24,7 @@ def steering(rig: Rig, *texts: str, behind: str) -> None:
         """Work."""
         rig.effects.append(behind)
         rig.inbox.extend(texts)
-        rig.state.steered = True
+        rig.state.steering_pending = True
         return "worked"
 
     rig.tool(working)
@@ -45,7 +45,7 @@ async def test_steering_behind_the_last_answer_brings_one_more(rig: Rig) -> None
     rig.script([TextPart("first")], [TextPart("second")])
     assert (await rig.run()).text == "first"
     rig.inbox.append("and now?")
-    rig.state.steered = True
+    rig.state.steering_pending = True
     assert (await rig.run()).text == "second"
     assert rig.paid == [1, 2]
     assert prompts(rig.seen[-1]) == ["go", "and now?"]
@@ -60,7 +60,7 @@ async def test_a_replay_sees_steering_where_it_was(rig: Rig, step: int, when: st
     try:
         await rig.run(crash=(step, when))
     except Crash:
-        rig.state.steered = bool(rig.inbox)
+        rig.state.steering_pending = bool(rig.inbox)
     output = await rig.run()
     assert output.text == "done"
     said = prompts(rig.seen[-1])
@@ -77,7 +77,7 @@ async def test_what_arrives_later_does_not_change_a_replay(rig: Rig) -> None:
     with pytest.raises(Crash):
         await rig.run(crash=(3, "before"))  # model:1, started, result, model:2
     rig.inbox.append("late")
-    rig.state.steered = True
+    rig.state.steering_pending = True
     await rig.run()
     assert prompts(rig.seen[-1]) == ["go", "late"]
     assert "steer:1" not in rig.store

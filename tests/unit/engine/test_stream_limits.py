@@ -11,7 +11,7 @@ from pydantic_ai.messages import AgentStreamEvent, ModelMessage, PartStartEvent,
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from sessions.tools.decorator import tool
-from workers.engine import PassingModelError
+from workers.engine import TransientModelError
 from workers.engine.failures import classify
 from workers.engine.models import ModelResolver
 from workers.engine.stream_limits import within
@@ -36,7 +36,7 @@ async def test_a_stream_that_stalls_is_tried_again(rig: Rig, stream: object) -> 
     rig.registry.add_model("stalls", FunctionModel(stream_function=stream))  # type: ignore[call-overload]
     turn = rig.turn(model="stalls", stream=True)
     async with asyncio.timeout(30):
-        with pytest.raises(PassingModelError):
+        with pytest.raises(TransientModelError):
             await rig.run(turn, first_token_timeout=0.1, token_timeout=0.1)
 
 
@@ -87,4 +87,4 @@ def test_a_vendor_s_client_does_not_retry_by_itself(name: str, monkeypatch: pyte
 )
 def test_a_200_that_is_no_answer_is_tried_again(error: Exception) -> None:
     """A proxy's page, or an error object where the answer should be."""
-    assert isinstance(classify(error), PassingModelError)
+    assert isinstance(classify(error), TransientModelError)

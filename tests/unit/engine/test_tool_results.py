@@ -17,7 +17,7 @@ from pydantic_ai.messages import ModelRequest, ModelResponse, TextPart, ToolRetu
 from sessions.errors import ResultTooLarge, ToolError, TurnConfigurationError
 from sessions.protocol.event import EventType
 from sessions.tools.decorator import OutsideResult, ToolContext, tool
-from workers.engine.journalled import Journal
+from workers.engine.journal_capability import Journal
 from workers.engine.ports import Waiting
 
 from .doubles import Rig, call

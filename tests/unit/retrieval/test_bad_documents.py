@@ -21,7 +21,7 @@ import pytest
 from sessions import errors
 from tests.support.documents import make_docx, make_encrypted_pdf, make_pdf
 from tests.support.waiting import await_until
-from workers.retrieval.documents import reading
+from workers.retrieval.documents import child_process
 from workers.retrieval.documents.kinds import Kind
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.reader import read_document
@@ -150,7 +150,7 @@ async def test_an_archive_that_lies_about_its_sizes_is_not_unpacked_beyond_them(
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if str(reading._CHILD) in child.cmdline()]
+    return [child for child in psutil.Process().children() if str(child_process._CHILD) in child.cmdline()]
 
 
 async def test_cancelling_ends_the_child() -> None:
@@ -201,7 +201,7 @@ def test_a_child_loads_neither_engine_nor_broker() -> None:
     told = (
         "import runpy, sys\n"
         "sys.argv = ['child', sys.argv[2]]\n"
-        f"runpy.run_path({str(reading._CHILD)!r}, run_name='__main__')\n"
+        f"runpy.run_path({str(child_process._CHILD)!r}, run_name='__main__')\n"
         "print(*sys.modules, file=sys.stderr)\n"
     )
     settings = json.dumps({"kind": "pdf", "charset": None, "limits": {"seconds": 30, "memory_bytes": 1 << 30}})

@@ -19,7 +19,7 @@ from sessions.errors import DocumentError, DocumentTooLarge
 from sessions.protocol.knowledge_requests import AddKnowledge
 from sessions.store.sealing import KeyRing
 from tests.support.web import Answer, Web, web_server
-from workers.retrieval.contents import Contents
+from workers.retrieval.document_loader import Contents
 from workers.retrieval.fetching import Fetched, FetchLimits, fetch_url, shown
 
 SMALL = FetchLimits(document_bytes=100_000, seconds=20)

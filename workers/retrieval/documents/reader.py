@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 from sessions import errors
+from workers.retrieval.documents.child_process import read_in_child
 from workers.retrieval.documents.kinds import PARSED_APART, find_kind
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.parsing import parse
 from workers.retrieval.documents.plain import named_charset
-from workers.retrieval.documents.reading import read_in_child
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document
 

@@ -164,10 +164,10 @@ def _provider_names() -> list[str]:
 def _classified(error: Exception, name: str) -> Exception:
     """As for the turns' models: what may pass is worth another try."""
     from workers.engine.failures import classify  # noqa: PLC0415 - it loads pydantic-ai
-    from workers.engine.ports import PassingModelError  # noqa: PLC0415
+    from workers.engine.ports import TransientModelError  # noqa: PLC0415
 
     found = classify(error)
-    if isinstance(found, PassingModelError):
+    if isinstance(found, TransientModelError):
         return EmbeddingUnavailable(
             f"embedding model {name!r} cannot answer now: {found}", retry_after=found.retry_after
         )

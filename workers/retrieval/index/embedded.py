@@ -18,8 +18,8 @@ from typing import Any, Final, Self, TypeVar
 from broker_config.telemetry import get_logger
 from sessions.errors import IndexUnavailable
 from workers.retrieval.index import vacuum
-from workers.retrieval.index.home import IndexLock, claim
 from workers.retrieval.index.names import valid_collection
+from workers.retrieval.index.ownership import IndexLock, claim
 from workers.retrieval.index.shard import DATA, Shard, about
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 

@@ -21,7 +21,7 @@ from sessions.store.memory import MemoryScope, MemoryStore
 from sessions.store.memory_record import Memory
 from sessions.store.state import session_scope, wide_scope
 from workers.retrieval.memory.copies import Copy, ScopeCopies
-from workers.retrieval.memory.missing import MissingVectors
+from workers.retrieval.memory.missing_vectors import MissingVectors
 from workers.retrieval.memory.ranking import Ranking, Weighing
 from workers.retrieval.memory.vectors import Floats, model_tag
 from workers.retrieval.ports import EmbeddingModel, LexicalModel

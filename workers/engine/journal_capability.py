@@ -13,13 +13,13 @@ from pydantic_ai.toolsets import AbstractToolset
 from pydantic_graph import End
 
 from sessions.tools.decorator import ToolSpec
-from workers.engine.asking import resolve
-from workers.engine.begun_call import arguments, begun_call, must_run
-from workers.engine.journal import JournalModel
+from workers.engine.model_journal import JournalModel
+from workers.engine.pending_calls import resolve
+from workers.engine.recorded_call import arguments, begun_call, must_run
+from workers.engine.response_repair import usable
 from workers.engine.scope import TurnScope, current_scope
 from workers.engine.steering import next_steering
 from workers.engine.tool_journal import JournalToolset
-from workers.engine.usable_response import usable
 
 
 class Journal(AbstractCapability[Any]):

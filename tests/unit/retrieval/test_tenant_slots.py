@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from workers.retrieval.fair_places import PLACES, PLACES_OF_A_TENANT, FairPlaces
+from workers.retrieval.tenant_slots import PLACES, PLACES_OF_A_TENANT, FairPlaces
 
 
 async def test_a_tenant_with_many_documents_leaves_a_place_for_others() -> None:

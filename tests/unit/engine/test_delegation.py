@@ -14,7 +14,7 @@ from sessions.protocol.call import AskKind
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import Usage
 from workers.engine.hooks import register_hooks
-from workers.engine.ports import NotAsked, Said, TurnInput, Waiting
+from workers.engine.ports import DelegateAnswer, DelegationRefused, TurnInput, Waiting
 
 from .doubles import Crash, Rig, call
 
@@ -27,22 +27,22 @@ class Others:
 
     def __init__(self) -> None:
         self.turns: dict[str, str] = {}
-        self.said: dict[str, Said] = {}
+        self.said: dict[str, DelegateAnswer] = {}
         self.refused = ""
 
-    async def begin(self, key: str, delegate: Delegate, message: str) -> str:
+    async def start(self, key: str, delegate: Delegate, message: str) -> str:
         if self.refused:
-            raise NotAsked(self.refused)
+            raise DelegationRefused(self.refused)
         return self.turns.setdefault(key, f"{delegate.config.name}:{message}")
 
-    async def ended(self, turn_id: str) -> Said | None:
+    async def poll_answer(self, turn_id: str) -> DelegateAnswer | None:
         return self.said.get(turn_id)
 
 
 @pytest.fixture
 def others(rig: Rig) -> Others:
     found = Others()
-    rig.state.colleagues = found
+    rig.state.delegates = found
     rig.script([call("ask_B", "c1", message="one"), call("ask_B", "c2", message="two")], [TextPart("done")])
     return found
 
@@ -57,11 +57,11 @@ async def test_a_turn_waits_until_all_have_answered(rig: Rig, others: Others) ->
         await rig.run(turn(rig))
     assert {ask.kind for ask in waiting.value.asks} == {AskKind.TURN}
     assert sorted(others.turns.values()) == ["B:one", "B:two"]
-    others.said["B:one"] = Said(True, answer={"x": 1}, usage=COST)
+    others.said["B:one"] = DelegateAnswer(True, output={"x": 1}, usage=COST)
     with pytest.raises(Waiting) as waiting:
         await rig.run(turn(rig))
     assert [ask.waits_for for ask in waiting.value.asks] == ["B:two"]
-    others.said["B:two"] = Said(False, why="it broke", usage=COST)
+    others.said["B:two"] = DelegateAnswer(False, reason="it broke", usage=COST)
     output = await rig.run(turn(rig))
     assert (output.text, output.usage.requests, output.usage.input_tokens) == ("done", 8, output.usage.input_tokens)
     assert rig.paid == [1, 2]
@@ -95,7 +95,9 @@ async def test_no_crash_asks_twice_or_forgets(rig: Rig, others: Others) -> None:
                 except Crash:
                     crashed = True
                 except Waiting:
-                    others.said = {turn_id: Said(True, answer="yes", usage=COST) for turn_id in others.turns.values()}
+                    others.said = {
+                        turn_id: DelegateAnswer(True, output="yes", usage=COST) for turn_id in others.turns.values()
+                    }
             assert output.text == "done"
             assert output.usage.requests == 8
             assert sorted(others.turns.values()) == ["B:one", "B:two"]
@@ -113,10 +115,10 @@ async def test_a_hook_sees_what_agents_answer(rig: Rig, others: Others) -> None:
         return f"{tool_name}: ***"
 
     rig.registry.add_hooks(register_hooks("redact", after_tool=hide))
-    others.said = {f"B:{word}": Said(True, answer="4711", usage=COST) for word in ("one", "two")}
+    others.said = {f"B:{word}": DelegateAnswer(True, output="4711", usage=COST) for word in ("one", "two")}
     await rig.run(turn(rig, hooks=("redact",)))
     assert {event.data["result"] for event in rig.of(EventType.TOOL_RESULT)} == {"ask_B: ***"}
     rig.store.clear()
-    others.said = {f"B:{word}": Said(True, answer="forbidden") for word in ("one", "two")}
+    others.said = {f"B:{word}": DelegateAnswer(True, output="forbidden") for word in ("one", "two")}
     with pytest.raises(TurnRefused):
         await rig.run(turn(rig, hooks=("redact",)))

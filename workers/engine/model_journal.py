@@ -38,11 +38,11 @@ from pydantic_core import to_json
 from broker_config.telemetry import get_logger
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import Usage
-from workers.engine.asking import call_arguments
 from workers.engine.context_window import is_too_long, shortened
-from workers.engine.ports import EventDraft, PassingModelError
+from workers.engine.pending_calls import call_arguments
+from workers.engine.ports import EventDraft, TransientModelError
+from workers.engine.response_repair import usable
 from workers.engine.scope import TurnScope, current_scope
-from workers.engine.usable_response import usable
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ class JournalModel(WrapperModel):
                 response = stream.get()
                 _check_finished(response)
             except asyncio.CancelledError:
-                scope.state.cut_short = broken_usage(stream)  # the turn ends, or goes on elsewhere: no time for a write
+                scope.state.partial_usage = broken_usage(stream)  # cancelled: no time left to write
                 raise
             except Exception:
                 await step.record_broken(broken_usage(stream))
@@ -137,10 +137,10 @@ def _check_finished(response: ModelResponse) -> None:
     Models that are functions of this process give no reason, and name no provider.
 
     Raises:
-        PassingModelError: the provider did not say why it stopped.
+        TransientModelError: the provider did not say why it stopped.
     """
     if response.finish_reason is None and response.provider_name is not None and response.state == "complete":
-        raise PassingModelError("the model's stream ended without a finish reason: the answer may be incomplete")
+        raise TransientModelError("the model's stream ended without a finish reason: the answer may be incomplete")
 
 
 def broken_usage(stream: StreamedResponse) -> Usage:
@@ -203,11 +203,11 @@ class _ModelStep:
 
     async def record(self, response: ModelResponse) -> ModelResponse:
         """Journal a response; returns it as the worker's hooks want it."""
-        self._scope.state.unwritten += 1
+        self._scope.state.unwritten_steps += 1
         try:
             return await self._record(response)
         finally:
-            self._scope.state.unwritten -= 1
+            self._scope.state.unwritten_steps -= 1
 
     async def _record(self, response: ModelResponse) -> ModelResponse:
         scope = self._scope

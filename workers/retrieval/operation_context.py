@@ -11,14 +11,14 @@ from sessions.store.keys import SessionKeys
 from workers.engine.ports import EventDraft, StepJournal
 
 
-class Notes(Protocol):
+class FencedFields(Protocol):
     """What is kept of documents beside the index: written under the operation's lease."""
 
-    async def note(self, kind: Literal["sources", "texts"], values: Mapping[str, str]) -> None:
+    async def write(self, kind: Literal["sources", "texts"], values: Mapping[str, str]) -> None:
         """Set fields of the lane's `sources` or `texts`; an empty value removes the field. Raises `LeaseLost`."""
         ...
 
-    def check(self) -> None:
+    def check_held(self) -> None:
         """Ask right before what the store cannot refuse. Raises `LeaseLost` where the lease is over by our clock."""
         ...
 
@@ -32,7 +32,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Operating:
+class OperationContext:
     """An operation under its lease.
 
     Attributes:
@@ -45,7 +45,7 @@ class Operating:
     part: str
     journal: StepJournal
     events: Sink
-    notes: Notes
+    fields: FencedFields
     now_ms: int
 
     async def progress(self, stage: str, **numbers: Any) -> None:

@@ -17,7 +17,7 @@ from pydantic_ai.tools import RunContext, ToolDefinition
 
 from sessions.protocol.call import Answer, AskKind
 from sessions.tools.decorator import ToolSpec
-from workers.engine.asking import ask_key, denial
+from workers.engine.pending_calls import ask_key, denial
 from workers.engine.scope import TurnScope
 from workers.engine.tool_record import ToolRecord, recorded_call
 

@@ -10,7 +10,7 @@ from pydantic_ai import ModelRetry, Tool
 from sessions.errors import BadRequest
 from sessions.protocol.agent import AgentConfig
 from sessions.tools.decorator import ToolSpec
-from workers.engine.ports import NotSearched, Recall
+from workers.engine.ports import Recall, SearchUnavailable
 from workers.engine.scope import current_recall, current_tool
 
 NONE_FOUND = "Nothing was found."
@@ -41,7 +41,7 @@ async def search_memory(query: str) -> str:
     """
     try:
         found = await _recall().search_memory(query)
-    except NotSearched as error:
+    except SearchUnavailable as error:
         return NOT_SEARCHED.format(error)
     return "\n".join(f"- {item['text']}" for item in found) or NONE_FOUND
 
@@ -54,9 +54,9 @@ async def search_knowledge(query: str) -> str:
     """
     try:
         found = await _recall().search_knowledge(query)
-    except NotSearched as error:
+    except SearchUnavailable as error:
         return NOT_SEARCHED.format(error)
-    return "\n\n".join(f"[{place(item)}]\n{item['text']}" for item in found) or NONE_FOUND
+    return "\n\n".join(f"[{cite(item)}]\n{item['text']}" for item in found) or NONE_FOUND
 
 
 def recall_tools(config: AgentConfig, taken: Sequence[str]) -> list[Tool[Any]]:
@@ -74,7 +74,7 @@ def recall_specs(config: AgentConfig) -> list[ToolSpec]:
     return [ToolSpec(tool.name, retry="safe") for tool in recall_tools(config, config.tools)]
 
 
-def place(item: dict[str, Any]) -> str:
+def cite(item: dict[str, Any]) -> str:
     """Where a passage stands: its document, and the page or heading."""
     parts = [str(item["source"])]
     if item.get("page") is not None:

@@ -10,15 +10,18 @@ from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from workers.engine import PassingModelError
-from workers.engine.spending import broken, spent
+from workers.engine import TransientModelError
+from workers.engine.usage import broken_stream_usage, usage_so_far
 
 from .doubles import Rig
 
 
 def test_a_step_that_cannot_be_read_does_not_keep_a_turn_from_ending() -> None:
     """A newer worker's step is left out of the sum, instead of raising while the turn is ended."""
-    assert spent({"inputs": b"0:20:1", "model:1": b'{"kind":"of tomorrow"}', "tool:1:c:0": b"not JSON"}).requests == 0
+    assert (
+        usage_so_far({"inputs": b"0:20:1", "model:1": b'{"kind":"of tomorrow"}', "tool:1:c:0": b"not JSON"}).requests
+        == 0
+    )
 
 
 async def test_a_stream_that_broke_was_paid_for_too(rig: Rig) -> None:
@@ -34,15 +37,15 @@ async def test_a_stream_that_broke_was_paid_for_too(rig: Rig) -> None:
 
     rig.registry.add_model("breaking", FunctionModel(stream_function=stream))
     turn = rig.turn(model="breaking", stream=True)
-    with pytest.raises(PassingModelError):
+    with pytest.raises(TransientModelError):
         await rig.run(turn)
-    lost = broken(rig.store)
+    lost = broken_stream_usage(rig.store)
     assert lost.requests == 1
     assert lost.output_tokens > 0
-    assert spent(rig.store) == lost
+    assert usage_so_far(rig.store) == lost
     output = await rig.run(turn)
     assert output.text == "half of it"
-    assert broken(rig.store) == lost
+    assert broken_stream_usage(rig.store) == lost
 
 
 async def test_a_stream_that_was_cut_short_is_counted(rig: Rig) -> None:
@@ -59,5 +62,5 @@ async def test_a_stream_that_was_cut_short_is_counted(rig: Rig) -> None:
     await started.wait()
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
-    assert rig.state.cut_short is not None
-    assert rig.state.cut_short.requests == 1
+    assert rig.state.partial_usage is not None
+    assert rig.state.partial_usage.requests == 1

@@ -13,10 +13,10 @@ from sessions.store.scripts import translated
 from sessions.store.sealing import KeyRing
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.reader import read_document
-from workers.retrieval.fair_places import FairPlaces
 from workers.retrieval.fetching import FetchLimits, fetch_url
-from workers.retrieval.operating import Operating
+from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import Document
+from workers.retrieval.tenant_slots import FairPlaces
 
 _TELL_PAGES: Final = 0.3
 
@@ -40,7 +40,7 @@ class _Pages:
         """A page was read."""
         self._read = (number, of)
 
-    async def tell(self, op: Operating) -> None:
+    async def tell(self, op: OperationContext) -> None:
         """Say so whenever there are more, until cancelled."""
         told = self._read
         while True:
@@ -59,7 +59,7 @@ class Contents:
         self._ring = ring
         self._reading = FairPlaces()
 
-    async def of(self, op: Operating, request: AddKnowledge) -> Content:
+    async def of(self, op: OperationContext, request: AddKnowledge) -> Content:
         """The document that a request means.
 
         Raises:
@@ -88,7 +88,7 @@ class Contents:
         fetched = await fetch_url(request.url, limits=limits, allow_private=allowed == "any", allowed_hosts=hosts)
         return Content(fetched.data, fetched.name, request.content_type or fetched.content_type)
 
-    async def read(self, op: Operating, content: Content) -> Document:
+    async def read(self, op: OperationContext, content: Content) -> Document:
         """What it says, while its pages are told as they come.
 
         Raises:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic_ai.messages import ModelResponse
 
 from sessions.protocol.turn import Usage, total
-from workers.engine.journal import BROKEN, recorded_response
+from workers.engine.model_journal import BROKEN, recorded_response
 from workers.engine.prices import cost_of
 from workers.engine.tool_record import recorded_call
 
@@ -25,7 +25,7 @@ def usage_of(responses: Sequence[ModelResponse]) -> Usage:
     )
 
 
-def spent(steps: Mapping[str, bytes]) -> Usage:
+def usage_so_far(steps: Mapping[str, bytes]) -> Usage:
     """The usage of all finished model requests and tool calls, those of agents that were asked included.
 
     A step that this worker cannot read is left out: bookkeeping must not keep a failed turn from ending.
@@ -34,10 +34,10 @@ def spent(steps: Mapping[str, bytes]) -> Usage:
     asked = [call.usage for call in calls if call.usage is not None]
     tools = Usage(tool_calls=sum(call.status == "ok" for call in calls))
     responses = usage_of(list(_readable(steps, "model:", recorded_response)))
-    return total([responses, tools, *asked, broken(steps)])
+    return total([responses, tools, *asked, broken_stream_usage(steps)])
 
 
-def broken(steps: Mapping[str, bytes]) -> Usage:
+def broken_stream_usage(steps: Mapping[str, bytes]) -> Usage:
     """The usage of streams that broke and were asked for again, as far as their providers said it."""
     return total(list(_readable(steps, BROKEN, Usage.model_validate_json)))
 

@@ -10,7 +10,7 @@ from pydantic_ai.exceptions import CallDeferred
 from sessions.protocol.agent import Delegate
 from sessions.protocol.event import EventType
 from sessions.tools.decorator import ToolSpec
-from workers.engine.ports import EventDraft, NotAsked, Said
+from workers.engine.ports import DelegateAnswer, DelegationRefused, EventDraft
 from workers.engine.scope import TurnScope
 
 
@@ -44,12 +44,12 @@ def delegate_spec(delegate: Delegate) -> ToolSpec:
 
 async def begin_asking(scope: TurnScope, key: str, asked: AskAgent, call_id: str) -> tuple[str, EventDraft | None]:
     """Have the other agent's turn accepted, once for each call: its id and an event; or why not, and None."""
-    colleagues = scope.state.colleagues
-    if colleagues is None:
+    delegates = scope.state.delegates
+    if delegates is None:
         return "No other agent can be asked here.", None
     try:
-        turn = await colleagues.begin(key, asked.delegate, asked.message)
-    except NotAsked as error:
+        turn = await delegates.start(key, asked.delegate, asked.message)
+    except DelegationRefused as error:
         return str(error), None
     except Exception as error:
         scope.abort(error)
@@ -58,13 +58,13 @@ async def begin_asking(scope: TurnScope, key: str, asked: AskAgent, call_id: str
     return turn, EventDraft(EventType.TASK_STARTED, about)
 
 
-async def said_by(scope: TurnScope, turn_id: str) -> Said | None:
+async def said_by(scope: TurnScope, turn_id: str) -> DelegateAnswer | None:
     """What came of another agent's turn; None while it goes on."""
-    colleagues = scope.state.colleagues
-    if colleagues is None:
-        return Said(False, why="No other agent can be heard here.")
+    delegates = scope.state.delegates
+    if delegates is None:
+        return DelegateAnswer(False, reason="No other agent can be heard here.")
     try:
-        return await colleagues.ended(turn_id)
+        return await delegates.poll_answer(turn_id)
     except Exception as error:
         scope.abort(error)
         raise

@@ -18,7 +18,7 @@ from typing import Final
 
 from workers.retrieval.catalog import Entry, SourceCatalog, Unfinished
 from workers.retrieval.chunk_texts import ChunkTexts, without_text
-from workers.retrieval.operating import Operating
+from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Scope
 
 _FOUND: Final = "found"
@@ -39,7 +39,7 @@ class Shelf:
         self._texts = texts
         self._texts_in_store = texts_in_store
 
-    async def settle(self, op: Operating, scope: Scope, *, going_on_with: str | None = None) -> None:
+    async def settle(self, op: OperationContext, scope: Scope, *, going_on_with: str | None = None) -> None:
         """Finish or take back what another operation left unfinished, or this one with another revision.
 
         Raises:
@@ -50,24 +50,26 @@ class Shelf:
             return
         await self._settle(op, scope, left)
 
-    async def give_up(self, op: Operating, scope: Scope) -> None:
+    async def give_up(self, op: OperationContext, scope: Scope) -> None:
         """Take back what this operation has begun, for it will not go on."""
         left = await self._catalog.unfinished(op.keys)
         if left is not None and left.part == op.part:
             await self._settle(op, scope, left)
 
-    async def begin(self, op: Operating, scope: Scope, entry: Entry) -> None:
+    async def begin(self, op: OperationContext, scope: Scope, entry: Entry) -> None:
         """Note that a document's chunks will be written."""
         await self.settle(op, scope, going_on_with=entry.revision)
         if await self._catalog.unfinished(op.keys) is None:
-            await self._catalog.begin(op.notes, Unfinished(op.part, "write", entry))
+            await self._catalog.begin(op.fields, Unfinished(op.part, "write", entry))
 
-    async def write(self, op: Operating, entry: Entry, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
+    async def write(
+        self, op: OperationContext, entry: Entry, model: EmbeddingInfo, points: Sequence[IndexPoint]
+    ) -> None:
         """Write chunks, unpublished, and their texts to where those are kept."""
         if self._texts_in_store:
             await self._texts.keep(op, entry.revision, points)
             points = [without_text(point) for point in points]
-        op.notes.check()
+        op.fields.check_held()
         await self._index.write(entry.collection, model, points)
 
     async def complete(self, entry: Entry, scope: Scope) -> bool:
@@ -75,12 +77,12 @@ class Shelf:
         there = await self._index.count(entry.collection, scope, source=entry.source, revision=entry.revision)
         return there == entry.chunks
 
-    async def publish(self, op: Operating, scope: Scope, entry: Entry, before: Entry | None) -> None:
+    async def publish(self, op: OperationContext, scope: Scope, entry: Entry, before: Entry | None) -> None:
         """Make a document visible that was written whole, in the place of an earlier revision."""
-        await self._catalog.begin(op.notes, Unfinished(op.part, "publish", entry))
+        await self._catalog.begin(op.fields, Unfinished(op.part, "publish", entry))
         await self._publish(op, scope, entry, before)
 
-    async def remove(self, op: Operating, scope: Scope, source: str | None) -> dict[str, int]:
+    async def remove(self, op: OperationContext, scope: Scope, source: str | None) -> dict[str, int]:
         """Remove a document, or all of a scope; how many documents and chunks there were when it began."""
         await self.settle(op, scope)
         found = op.journal.lookup(_FOUND)
@@ -89,14 +91,14 @@ class Shelf:
             found = json.dumps({"sources": len(entries), "chunks": sum(entry.chunks for entry in entries)}).encode()
             await op.journal.record(_FOUND, found)
             if entries:
-                await self._catalog.begin(op.notes, Unfinished(op.part, "remove", source=source))
+                await self._catalog.begin(op.fields, Unfinished(op.part, "remove", source=source))
         await self._remove(op, scope, source)
         counts: dict[str, int] = json.loads(found)
         return counts
 
     # --- steps ------------------------------------------------------------------------------------------
 
-    async def _settle(self, op: Operating, scope: Scope, left: Unfinished) -> None:
+    async def _settle(self, op: OperationContext, scope: Scope, left: Unfinished) -> None:
         entry = left.entry
         if entry is None:
             await self._remove(op, scope, left.source)
@@ -106,28 +108,28 @@ class Shelf:
             # The revision before it may be gone already: there is only the way forward.
             await self._publish(op, scope, entry, known)
             return
-        op.notes.check()
+        op.fields.check_held()
         await self._index.remove(entry.collection, scope, source=entry.source, revision=entry.revision)
         await self._texts.drop(op, entry.revision)
-        await self._catalog.finish(op.notes)
+        await self._catalog.finish(op.fields)
 
-    async def _publish(self, op: Operating, scope: Scope, entry: Entry, before: Entry | None) -> None:
-        op.notes.check()
+    async def _publish(self, op: OperationContext, scope: Scope, entry: Entry, before: Entry | None) -> None:
+        op.fields.check_held()
         await self._index.publish(entry.collection, scope, entry.source, entry.revision)
         if before is not None:
             await self._texts.drop(op, before.revision)
-        await self._catalog.put(op.notes, entry, before)
+        await self._catalog.put(op.fields, entry, before)
 
-    async def _remove(self, op: Operating, scope: Scope, source: str | None) -> None:
+    async def _remove(self, op: OperationContext, scope: Scope, source: str | None) -> None:
         entries = [entry async for entry in self._catalog.entries(op.keys, source)]
         collections = {entry.collection for entry in entries} | set(await self._index.collections())
         for collection in sorted(collections):
-            op.notes.check()
+            op.fields.check_held()
             await self._index.remove(collection, scope, source=source)
         for entry in entries:
             await self._texts.drop(op, entry.revision)
-            await self._catalog.drop(op.notes, entry)
+            await self._catalog.drop(op.fields, entry)
         if source is None:
             await self._texts.drop(op)
         if await self._catalog.unfinished(op.keys) is not None:
-            await self._catalog.finish(op.notes)
+            await self._catalog.finish(op.fields)
