@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker_config.settings import load_settings
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.gateway import ALLOWED_PAGE, GatewayProcess, running_gateway
 from tests.support.servers import Server, running
 from tests.support.tokens import jwk_set, public_jwk
@@ -61,14 +61,8 @@ def cluster_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 @pytest.fixture(scope="session")
 def fleet(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two workers that tests share: they kill none of them."""
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"), server)
-    try:
-        fleet.start("shared1")
-        fleet.start("shared2")
-        fleet.ready()
+    with running_fleet(tmp_path_factory.mktemp("fleet"), server, workers=("shared1", "shared2")) as fleet:
         yield fleet
-    finally:
-        fleet.close()
 
 
 @pytest.fixture(scope="session")

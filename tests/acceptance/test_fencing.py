@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sessions import Session, Turn, TurnStatus
-from tests.support.fleet import Fleet, Worker
+from tests.support.fleet import Fleet, Worker, running_fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
 
@@ -17,15 +17,9 @@ from tests.support.waiting import wait_until
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two workers with a short lease; the tests stop one and continue it."""
-    with running(Server(tmp_path_factory.mktemp("server"))) as server:
-        fleet = Fleet(tmp_path_factory.mktemp("pair"), server, {"SESSIONFLEET_LEASE": "2"})
-        try:
-            for name in ("one", "two"):
-                fleet.start(name)
-            fleet.ready()
-            yield fleet
-        finally:
-            fleet.close()
+    folder, lease = tmp_path_factory.mktemp("pair"), {"SESSIONFLEET_LEASE": "2"}
+    with running(Server(folder / "server")) as server, running_fleet(folder, server, lease, ("one", "two")) as fleet:
+        yield fleet
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from sessions import Session, TurnStatus, errors
 from sessions.protocol.event import EventType
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.openai_server import OpenAIServer
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
@@ -29,16 +29,12 @@ def provider() -> Iterator[OpenAIServer]:
 @pytest.fixture(scope="module")
 def workers(server: Server, provider: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """One worker that asks that provider; its lease is long, so that only the message of a cancel can be quick."""
-    fleet = Fleet(tmp_path_factory.mktemp("cancel"), server, {"SESSIONFLEET_LEASE": "30"})
     env = {"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "none", "SESSIONFLEET_QUEUES": "cancel"}
-    try:
-        fleet.start("canceller", **env)
-        fleet.ready()
+    folder, lease = tmp_path_factory.mktemp("cancel"), {"SESSIONFLEET_LEASE": "30"}
+    with running_fleet(folder, server, lease, workers={"canceller": env}) as fleet:
         # The first request imports the provider's client: seconds, which would count against a test's deadline.
         fleet.session(queue="cancel").Agent("A", model=SLOW_MODEL).chat("hello")
         yield fleet
-    finally:
-        fleet.close()
 
 
 @pytest.fixture

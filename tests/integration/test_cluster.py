@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from broker_config.settings import Settings
 from sessions import AgentTeam, EventType, Task, TurnStatus
 from sessions.errors import SessionOwnerError, TurnCancelled
-from tests.support.fleet import Fleet, keys_without_ttl
+from tests.support.fleet import Fleet, keys_without_ttl, running_fleet
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
@@ -26,17 +25,8 @@ def clustered(cluster_server: Server, server: Server, tmp_path_factory: pytest.T
     """Two workers whose store is a cluster and whose broker (another database of it) is not."""
     broker = f"redis://127.0.0.1:{server.port}/1"
     env = {"SESSIONFLEET_REDIS_CLUSTER": "1", "SESSIONFLEET_LEASE": "2", "SESSIONFLEET_BROKER_URL": broker}
-    fleet = Fleet(tmp_path_factory.mktemp("clustered"), cluster_server, env)
-    fleet.settings = Settings(
-        redis_url=cluster_server.url, redis_cluster=True, broker_url=broker, lease=2.0  # type: ignore[call-arg]
-    )  # fmt: skip
-    try:
-        fleet.start("c1")
-        fleet.start("c2")
-        fleet.ready()
+    with running_fleet(tmp_path_factory.mktemp("clustered"), cluster_server, env, workers=("c1", "c2")) as fleet:
         yield fleet
-    finally:
-        fleet.close()
 
 
 def test_a_conversation_on_a_cluster(clustered: Fleet) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from sessions import Agent, AgentTeam, Event, EventType, Session, Task, Turn, TurnStatus
 from sessions.errors import TurnCancelled, TurnDeadlineExceeded, TurnFailed, UnknownModel, UnknownTool
-from tests.support.fleet import Fleet, keys_without_ttl
+from tests.support.fleet import Fleet, keys_without_ttl, running_fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
 
@@ -86,15 +86,12 @@ def test_a_typed_answer_comes_as_an_object(fleet: Fleet) -> None:
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Fleet]:
     """Two workers of one slot each: an asker that held its slot would leave no two for those that it asks."""
-    with running(Server(tmp_path / "server")) as server:
-        fleet = Fleet(tmp_path / "fleet", server, {"SESSIONFLEET_CONCURRENCY": "1", "SESSIONFLEET_LEASE": "1"})
-        try:
-            fleet.start("first")
-            fleet.start("second")
-            fleet.ready()
-            yield fleet
-        finally:
-            fleet.close()
+    env = {"SESSIONFLEET_CONCURRENCY": "1", "SESSIONFLEET_LEASE": "1"}
+    with (
+        running(Server(tmp_path / "server")) as server,
+        running_fleet(tmp_path / "fleet", server, env, workers=("first", "second")) as fleet,
+    ):
+        yield fleet
 
 
 def test_several_are_asked_at_the_same_time(pair: Fleet) -> None:

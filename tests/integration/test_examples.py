@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fleet import ROOT, Fleet
+from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.gateway import GatewayProcess, running_gateway
 from tests.support.servers import Server, running
 
@@ -56,14 +56,8 @@ def shop(store: Server, gateway: GatewayProcess, tmp_path_factory: pytest.TempPa
         "SESSIONFLEET_IMPORTS": ",".join(["shop_tools", *modules]),
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, EXAMPLES / "tools_example", folder))),
     }
-    fleet = Fleet(folder, store, environment)
-    try:
-        fleet.start("shop1")
-        fleet.start("shop2")
-        fleet.ready()
+    with running_fleet(folder, store, environment, workers=("shop1", "shop2")) as fleet:
         yield fleet
-    finally:
-        fleet.close()
 
 
 def run(fleet: Fleet, script: Path, *arguments: str) -> str:

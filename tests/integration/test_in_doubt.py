@@ -12,7 +12,7 @@ import pytest
 
 from sessions import Turn, TurnStatus, errors
 from sessions.protocol.event import EventType
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.servers import Server, running
 
 CALLS = {
@@ -33,22 +33,17 @@ class Killed:
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
     """kill -9 of a worker in the middle of three tools."""
-    with running(Server(tmp_path_factory.mktemp("server"))) as server:
-        fleet = Fleet(tmp_path_factory.mktemp("fleet"), server, {"SESSIONFLEET_LEASE": "1"})
-        try:
-            first = fleet.start("first")
-            fleet.ready()
-            turns = {
-                tool: fleet.session(tool).Agent("A", tools=[tool]).submit(f"CALL {tool}({arguments})")
-                for tool, arguments in CALLS.items()
-            }
-            for tool in CALLS:
-                fleet.noted(tool)
-            first.kill()
-            fleet.start("second")
-            yield Killed(fleet, turns)
-        finally:
-            fleet.close()
+    folder, lease = tmp_path_factory.mktemp("killed"), {"SESSIONFLEET_LEASE": "1"}
+    with running(Server(folder / "server")) as server, running_fleet(folder, server, lease, ("first",)) as fleet:
+        turns = {
+            tool: fleet.session(tool).Agent("A", tools=[tool]).submit(f"CALL {tool}({arguments})")
+            for tool, arguments in CALLS.items()
+        }
+        for tool in CALLS:
+            fleet.noted(tool)
+        fleet.workers[0].kill()
+        fleet.start("second")
+        yield Killed(fleet, turns)
 
 
 def test_a_call_in_doubt_is_not_repeated_and_the_model_is_told(killed: Killed) -> None:

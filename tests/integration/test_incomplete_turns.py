@@ -9,7 +9,7 @@ import pytest
 
 from sessions import Session, Turn, TurnStatus
 from sessions.errors import TurnFailed
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
 
@@ -20,16 +20,11 @@ TOOLS = ["charge", "divide", "refund", "linger", "crash"]
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two workers with a short lease that give up on a model quickly."""
+    folder = tmp_path_factory.mktemp("pair")
     env = {"SESSIONFLEET_LEASE": "2", "SESSIONFLEET_MODEL_RETRIES": "1", "SESSIONFLEET_MODEL_BACKOFF": "0.1"}
-    with running(Server(tmp_path_factory.mktemp("server"))) as server:
-        fleet = Fleet(tmp_path_factory.mktemp("pair"), server, {**env, "SESSIONFLEET_MAX_ATTEMPTS": "2"})
-        try:
-            for name in ("one", "two"):
-                fleet.start(name)
-            fleet.ready()
-            yield fleet
-        finally:
-            fleet.close()
+    env["SESSIONFLEET_MAX_ATTEMPTS"] = "2"
+    with running(Server(folder / "server")) as server, running_fleet(folder, server, env, ("one", "two")) as fleet:
+        yield fleet
 
 
 def _cancel_when_waiting(turn: Turn) -> None:

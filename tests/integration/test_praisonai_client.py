@@ -9,7 +9,7 @@ import pytest
 
 from sessions import Session
 from sessions.errors import RemoteAuthError, RemoteFailed, RemoteUnsupported
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.gateway import GatewayProcess, running_gateway
 from tests.support.openai_server import OpenAIServer
 from tests.support.praisonai import documents_server, praisonai_python, praisonai_server, run_praisonai
@@ -22,14 +22,9 @@ pytestmark = pytest.mark.timeout(300)  # PraisonAI is installed first, where nob
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A worker with the offline model, which quotes what it was told."""
     folder = tmp_path_factory.mktemp("offline")
-    with running(Server(folder / "server")) as server:
-        fleet = Fleet(folder, server, {"SESSIONFLEET_MODEL": "offline", "SESSIONFLEET_IMPORTS": ""})
-        try:
-            fleet.start("one")
-            fleet.ready()
-            yield fleet
-        finally:
-            fleet.close()
+    env = {"SESSIONFLEET_MODEL": "offline", "SESSIONFLEET_IMPORTS": ""}
+    with running(Server(folder / "server")) as server, running_fleet(folder, server, env) as fleet:
+        yield fleet
 
 
 @pytest.fixture(scope="module")

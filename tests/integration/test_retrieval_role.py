@@ -16,7 +16,7 @@ import pytest
 
 from sessions import EventType, Session
 from sessions.errors import NoWorkerAlive, RetrievalUnavailable
-from tests.support.fleet import ROOT, Fleet
+from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.servers import Server, running
 from workers.retrieval.index.ownership import try_claim
 
@@ -32,16 +32,15 @@ def sid() -> str:
 def lone(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Session]]:
     """A fleet that runs turns, and whose retrieval worker has left; a session that has a document."""
     with running(Server(tmp_path_factory.mktemp("server"))) as own:
-        fleet = Fleet(tmp_path_factory.mktemp("lone"), own, {"SESSIONFLEET_RETRIEVAL_TIMEOUT": "1.5"})
-        fleet.start("turns", SESSIONFLEET_ROLE="turns")
-        leaving = fleet.start("retrieval", SESSIONFLEET_ROLE="retrieval")
-        infos = {info.id.partition("@")[0]: info.queues for info in fleet.ready()}
-        assert infos == {"turns": ("turns",), "retrieval": ("retrieval",)}
-        session = fleet.session(sid(), knowledge=True)
-        session.add_knowledge(RULE.encode(), name="rules.txt", timeout=60)
-        leaving.terminate()
-        yield fleet, session
-        fleet.close()
+        env = {"SESSIONFLEET_RETRIEVAL_TIMEOUT": "1.5"}
+        workers = {role: {"SESSIONFLEET_ROLE": role} for role in ("turns", "retrieval")}
+        with running_fleet(tmp_path_factory.mktemp("lone"), own, env, workers) as fleet:
+            infos = {info.id.partition("@")[0]: info.queues for info in fleet.living()}
+            assert infos == {"turns": ("turns",), "retrieval": ("retrieval",)}
+            session = fleet.session(sid(), knowledge=True)
+            session.add_knowledge(RULE.encode(), name="rules.txt", timeout=60)
+            fleet.workers[1].terminate()
+            yield fleet, session
 
 
 def test_a_search_that_nobody_can_do_says_what_to_start(lone: tuple[Fleet, Session]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sessions import TurnStatus, errors
 from sessions.protocol.event import EventType
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.servers import Server
 
 
@@ -18,13 +18,9 @@ from tests.support.servers import Server
 def hasty(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """One worker with short pauses between two tries."""
     folder: Path = tmp_path_factory.mktemp("hasty")
-    fleet = Fleet(folder, server, {"SESSIONFLEET_MODEL_BACKOFF": "0.2", "SESSIONFLEET_MODEL_RETRIES": "2"})
-    try:
-        fleet.start("hasty", SESSIONFLEET_QUEUES="hasty")
-        fleet.ready()
+    env = {"SESSIONFLEET_MODEL_BACKOFF": "0.2", "SESSIONFLEET_MODEL_RETRIES": "2"}
+    with running_fleet(folder, server, env, workers={"hasty": {"SESSIONFLEET_QUEUES": "hasty"}}) as fleet:
         yield fleet
-    finally:
-        fleet.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.documents import make_pdf
-from tests.support.fleet import ROOT, Fleet
+from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.servers import Server, running
 
 SAMPLES = ROOT / "tests" / "samples"
@@ -29,15 +29,11 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     (folder / "research_paper.pdf").write_bytes(make_pdf(pages))
     (folder / "calendar.pdf").write_bytes(make_pdf(["Tomorrow: no meeting before ten, lunch with Ann at one."]))
     environment = {"SESSIONFLEET_MODEL": "offline", "SESSIONFLEET_IMPORTS": ""}
-    with running(Server(folder / "server")) as server:
-        fleet = Fleet(folder, server, environment)
-        try:
-            fleet.start("one")
-            fleet.start("two")
-            fleet.ready()
-            yield fleet
-        finally:
-            fleet.close()
+    with (
+        running(Server(folder / "server")) as server,
+        running_fleet(folder, server, environment, workers=("one", "two")) as fleet,
+    ):
+        yield fleet
 
 
 def run(fleet: Fleet, *parts: str) -> list[str]:

@@ -22,7 +22,7 @@ from sessions import Agent, AgentTeam, Event, Session, Task, Turn, TurnStatus
 from sessions.errors import SealError, StateConflict, TurnConfigurationError
 from tests.integration.test_cli_on_a_fleet import CLI, environment
 from tests.integration.test_sealing import NEW, OLD, SECRET, holds, seen_with, sid
-from tests.support.fleet import Fleet, keys_without_ttl
+from tests.support.fleet import Fleet, keys_without_ttl, running_fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
 
@@ -42,14 +42,8 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def sealed(own_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two workers with a key."""
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"), own_server, {KEYS: OLD})
-    try:
-        fleet.start("sealed1")
-        fleet.start("sealed2")
-        fleet.ready()
+    with running_fleet(tmp_path_factory.mktemp("fleet"), own_server, {KEYS: OLD}, ("sealed1", "sealed2")) as fleet:
         yield fleet
-    finally:
-        fleet.close()
 
 
 def stored(server: Server) -> Iterator[tuple[str, bytes]]:

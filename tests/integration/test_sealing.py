@@ -26,7 +26,7 @@ from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
 from tests.support.documents import make_pdf
-from tests.support.fleet import Fleet, keys_without_ttl
+from tests.support.fleet import Fleet, keys_without_ttl, running_fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
 
@@ -60,14 +60,9 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def sealed(own_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two workers with a key; one of them serves retrieval."""
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"), own_server, {"SESSIONFLEET_ENCRYPTION_KEYS": OLD})
-    try:
-        fleet.start("sealed1")
-        fleet.start("sealed2")
-        fleet.ready()
+    env = {"SESSIONFLEET_ENCRYPTION_KEYS": OLD}
+    with running_fleet(tmp_path_factory.mktemp("fleet"), own_server, env, ("sealed1", "sealed2")) as fleet:
         yield fleet
-    finally:
-        fleet.close()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import pytest
 
 from sessions import Turn, TurnStatus
 from sessions.protocol.event import EventType
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
 
@@ -157,26 +157,21 @@ def test_a_second_worker_of_one_name_says_so(new_fleet: Callable[..., Fleet]) ->
     assert "-n NAME@%h" in second.log
 
 
-def test_a_worker_whose_turns_leave_effects_exits_by_itself(tmp_path: Path) -> None:
+def test_a_worker_whose_turns_leave_effects_exits_by_itself(new_server: Server, tmp_path: Path) -> None:
     """A turn's slot goes on after its lease, to apply the effects. The process waits for it, and then it ends."""
-    with running(Server(tmp_path / "server")) as server, server.client() as store:
-        fleet = Fleet(tmp_path / "fleet", server)
-        try:
-            worker = fleet.start("busy")
-            fleet.ready()
-            for number in range(60):
-                agent = fleet.session(f"s-{number % 20}", user_id="ann").Agent("A", tools=["tally"])
-                agent.submit(f'SLEEP {0.05 * (number % 9)}\nCALL tally({{"key": "user:n"}})')
-            fleet.noted("tally", 20)
-            worker.signal(signal.SIGTERM)
-            # Slow writes: turns end while the worker stops, and the effects are still to be written.
-            for _ in range(10):
-                store.execute_command("CLIENT PAUSE", 150, "WRITE")
-                time.sleep(0.2)
-            worker.process.wait(timeout=30)  # type: ignore[union-attr]
-            assert worker.process.returncode == 0  # type: ignore[union-attr]
-        finally:
-            fleet.close()
+    with running_fleet(tmp_path / "fleet", new_server) as fleet, new_server.client() as store:
+        worker = fleet.workers[0]
+        for number in range(60):
+            agent = fleet.session(f"s-{number % 20}", user_id="ann").Agent("A", tools=["tally"])
+            agent.submit(f'SLEEP {0.05 * (number % 9)}\nCALL tally({{"key": "user:n"}})')
+        fleet.noted("tally", 20)
+        worker.signal(signal.SIGTERM)
+        # Slow writes: turns end while the worker stops, and the effects are still to be written.
+        for _ in range(10):
+            store.execute_command("CLIENT PAUSE", 150, "WRITE")
+            time.sleep(0.2)
+        worker.process.wait(timeout=30)  # type: ignore[union-attr]
+        assert worker.process.returncode == 0  # type: ignore[union-attr]
 
 
 def test_a_worker_whose_consumer_has_ended_exits_and_says_that_it_failed(new_fleet: Callable[..., Fleet]) -> None:

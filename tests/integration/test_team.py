@@ -24,7 +24,7 @@ from sessions.errors import (
     TurnDeadlineExceeded,
     UnknownTool,
 )
-from tests.support.fleet import ROOT, Fleet, keys_without_ttl
+from tests.support.fleet import ROOT, Fleet, keys_without_ttl, running_fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
 
@@ -58,15 +58,12 @@ async def test_a_team_is_started_from_asyncio(fleet: Fleet) -> None:
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Fleet]:
     """Two workers of two slots each, so that four tasks need both."""
-    with running(Server(tmp_path / "server")) as server:
-        fleet = Fleet(tmp_path / "fleet", server, {"SESSIONFLEET_CONCURRENCY": "2", "SESSIONFLEET_LEASE": "1"})
-        try:
-            fleet.start("first")
-            fleet.start("second")
-            fleet.ready()
-            yield fleet
-        finally:
-            fleet.close()
+    env = {"SESSIONFLEET_CONCURRENCY": "2", "SESSIONFLEET_LEASE": "1"}
+    with (
+        running(Server(tmp_path / "server")) as server,
+        running_fleet(tmp_path / "fleet", server, env, workers=("first", "second")) as fleet,
+    ):
+        yield fleet
 
 
 def test_tasks_that_do_not_need_each_other_run_at_the_same_time(pair: Fleet) -> None:

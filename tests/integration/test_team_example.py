@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.test_examples import EXAMPLES, run
-from tests.support.fleet import ROOT, Fleet
+from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.servers import Server, running
 
 
@@ -16,15 +16,11 @@ from tests.support.servers import Server, running
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("team")
     environment = {"SESSIONFLEET_MODEL": "offline", "SESSIONFLEET_IMPORTS": "", "PYTHONPATH": str(ROOT)}
-    with running(Server(folder / "server")) as server:
-        fleet = Fleet(folder, server, environment)
-        try:
-            fleet.start("one")
-            fleet.start("two")
-            fleet.ready()
-            yield fleet
-        finally:
-            fleet.close()
+    with (
+        running(Server(folder / "server")) as server,
+        running_fleet(folder, server, environment, workers=("one", "two")) as fleet,
+    ):
+        yield fleet
 
 
 def test_the_example_of_teams(offline: Fleet) -> None:

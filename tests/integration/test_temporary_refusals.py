@@ -10,7 +10,7 @@ import pytest
 from broker_config.celery_options import queue_key
 from sessions.errors import StoreUnavailable
 from tests.support.bad_messages import BAD_MESSAGES, remote_control
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
 
@@ -44,22 +44,20 @@ def test_messages_that_are_none_end_no_worker(new_fleet: MakeFleet) -> None:
 @pytest.mark.parametrize("code", ["NOREPLICAS", "MISCONF"])
 def test_a_store_that_refuses_writes_for_a_while_ends_no_worker_and_no_turn(tmp_path: Path, code: str) -> None:
     """Store and broker on one server, as by default: the finished tool call is written when it is over."""
-    with running(Server(tmp_path / "server", options=("--enable-protected-configs", "yes"))) as server:
-        fleet = Fleet(tmp_path / "fleet", server)
-        try:
-            worker = fleet.start("w1")
-            fleet.ready()
-            turn = fleet.session().Agent("A", tools=["charge"]).submit('CALL charge({"amount": 1, "seconds": 1})')
-            fleet.noted("charge")
-            _refuse(server, tmp_path, code)
-            with pytest.raises(StoreUnavailable, match=f"for now; .*{code}"):
-                fleet.session().Agent("A").submit("SAY refused")
-            _accept(server, tmp_path)
-            assert turn.result(timeout=60) == "ok: charged 1"
-            assert (len(fleet.ledger("charge")), turn.record().crashes) == (1, 0)
-            assert worker.alive
-        finally:
-            fleet.close()
+    allowed = ("--enable-protected-configs", "yes")
+    with (
+        running(Server(tmp_path / "server", options=allowed)) as server,
+        running_fleet(tmp_path / "fleet", server) as fleet,
+    ):
+        turn = fleet.session().Agent("A", tools=["charge"]).submit('CALL charge({"amount": 1, "seconds": 1})')
+        fleet.noted("charge")
+        _refuse(server, tmp_path, code)
+        with pytest.raises(StoreUnavailable, match=f"for now; .*{code}"):
+            fleet.session().Agent("A").submit("SAY refused")
+        _accept(server, tmp_path)
+        assert turn.result(timeout=60) == "ok: charged 1"
+        assert (len(fleet.ledger("charge")), turn.record().crashes) == (1, 0)
+        assert fleet.workers[0].alive
 
 
 def test_what_was_finished_is_written_though_the_lease_ran_out(tmp_path: Path) -> None:
@@ -67,36 +65,32 @@ def test_what_was_finished_is_written_though_the_lease_ran_out(tmp_path: Path) -
 
     One tool runs to its end while the store refuses, and then waits to be written; the same holds for the model.
     """
-    with running(Server(tmp_path / "server")) as server:
-        fleet = Fleet(tmp_path / "fleet", server, {"SESSIONFLEET_LEASE": "2"})
-        try:
-            fleet.start("w1")
-            fleet.start("w2")
-            fleet.ready()
-            turns = {
-                "charge": 'CALL charge({"amount": 1, "seconds": 3})',
-                "look_up": 'CALL look_up({"query": "x", "seconds": 3})',
-                "answer": "SLEEP 0.5\nSAY done",
-            }
-            tools = ["charge", "look_up"]
-            sent = {name: fleet.session(name).Agent("A", tools=tools).submit(m) for name, m in turns.items()}
-            fleet.noted("charge")
-            fleet.noted("look_up")
-            fleet.noted("model_started", prompt=turns["answer"])
-            with server.client() as client:
-                client.config_set("min-replicas-to-write", 1)
-                wait_until(lambda: not list(client.scan_iter("*:lease")), description="the leases have ended")
-                fleet.noted("model", prompt=turns["answer"])
-                client.config_set("min-replicas-to-write", 0)
-            assert {name: turn.result(timeout=60) for name, turn in sent.items()} == {
-                "charge": "ok: charged 1", "look_up": "ok: x found", "answer": "done",
-            }  # fmt: skip
-            assert [len(fleet.ledger(tool)) for tool in ("charge", "look_up")] == [1, 1]
-            assert len(fleet.ledger("model", prompt=turns["answer"])) == 1
-            records = [turn.record() for turn in sent.values()]
-            assert [(record.attempt, record.crashes) for record in records] == [(1, 0)] * 3
-        finally:
-            fleet.close()
+    with (
+        running(Server(tmp_path / "server")) as server,
+        running_fleet(tmp_path / "fleet", server, {"SESSIONFLEET_LEASE": "2"}, workers=("w1", "w2")) as fleet,
+    ):
+        turns = {
+            "charge": 'CALL charge({"amount": 1, "seconds": 3})',
+            "look_up": 'CALL look_up({"query": "x", "seconds": 3})',
+            "answer": "SLEEP 0.5\nSAY done",
+        }
+        tools = ["charge", "look_up"]
+        sent = {name: fleet.session(name).Agent("A", tools=tools).submit(m) for name, m in turns.items()}
+        fleet.noted("charge")
+        fleet.noted("look_up")
+        fleet.noted("model_started", prompt=turns["answer"])
+        with server.client() as client:
+            client.config_set("min-replicas-to-write", 1)
+            wait_until(lambda: not list(client.scan_iter("*:lease")), description="the leases have ended")
+            fleet.noted("model", prompt=turns["answer"])
+            client.config_set("min-replicas-to-write", 0)
+        assert {name: turn.result(timeout=60) for name, turn in sent.items()} == {
+            "charge": "ok: charged 1", "look_up": "ok: x found", "answer": "done",
+        }  # fmt: skip
+        assert [len(fleet.ledger(tool)) for tool in ("charge", "look_up")] == [1, 1]
+        assert len(fleet.ledger("model", prompt=turns["answer"])) == 1
+        records = [turn.record() for turn in sent.values()]
+        assert [(record.attempt, record.crashes) for record in records] == [(1, 0)] * 3
 
 
 def _refuse(server: Server, folder: Path, code: str) -> None:

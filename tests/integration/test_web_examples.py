@@ -14,7 +14,7 @@ import pytest
 
 from broker_config.webhook_secrets import new_secret, parse_secret, secret_text
 from sessions.protocol.webhook_signature import signed_headers, tenant_secrets
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.servers import Server, free_port, running
 from tests.support.sites import KINDS, TRIALS, Site, Visitor
 from tests.support.waiting import wait_until
@@ -28,14 +28,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("web")
     with running(Server(folder / "server")) as server:
         env = {"SESSIONFLEET_WEBHOOK_SECRETS": new_secret(), "SESSIONFLEET_ALLOWED_HOSTS": "127.0.0.1"}
-        fleet = Fleet(folder, server, {**env, "SESSIONFLEET_LEASE": "1"})
-        try:
-            fleet.start("web1")
-            fleet.start("web2")
-            fleet.ready()
+        with running_fleet(folder, server, {**env, "SESSIONFLEET_LEASE": "1"}, workers=("web1", "web2")) as fleet:
             yield fleet
-        finally:
-            fleet.close()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import CHROMIUM, Browser, Page, browser
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.servers import Server, free_port, running
 from tests.support.sites import KINDS, Site
 
@@ -31,14 +31,9 @@ NAMES = ("fastapi", "flask-gunicorn", "django-gunicorn")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A fleet whose workers may be killed."""
     folder = tmp_path_factory.mktemp("page")
-    with running(Server(folder / "server")) as server:
-        fleet = Fleet(folder, server, {"SESSIONFLEET_LEASE": "1"})
-        try:
-            fleet.start("page1")
-            fleet.ready()
-            yield fleet
-        finally:
-            fleet.close()
+    lease = {"SESSIONFLEET_LEASE": "1"}
+    with running(Server(folder / "server")) as server, running_fleet(folder, server, lease, ("page1",)) as fleet:
+        yield fleet
 
 
 @pytest.fixture(scope="module")

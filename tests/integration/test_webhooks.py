@@ -28,7 +28,7 @@ from sessions.protocol.turn import TurnStatus
 from sessions.protocol.webhook_signature import tenant_secrets
 from sessions.store.keys import split_turn_id
 from sessions.store.turns import TurnRecord
-from tests.support.fleet import ROOT, Fleet, keys_without_ttl
+from tests.support.fleet import ROOT, Fleet, keys_without_ttl, running_fleet
 from tests.support.receiver import Path, Receiver, receiving
 from tests.support.servers import Server, free_port, running
 from tests.support.waiting import wait_until
@@ -52,16 +52,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A worker that signs, and one of the queue `turns.short` whose patience with receivers is short."""
     folder: FilePath = tmp_path_factory.mktemp("webhooks")
     with running(Server(folder / "server")) as server:
-        fleet = Fleet(folder, server, SIGNED)
-        try:
-            fleet.start("patient")
-            short = {"SESSIONFLEET_WEBHOOK_PERIOD": "3", "SESSIONFLEET_WEBHOOK_TIMEOUT": "1.5"}
-            fleet.start("short", SESSIONFLEET_QUEUES="short", **short)
-            fleet.ready()
+        short = {"SESSIONFLEET_WEBHOOK_PERIOD": "3", "SESSIONFLEET_WEBHOOK_TIMEOUT": "1.5"}
+        workers = {"patient": {}, "short": {"SESSIONFLEET_QUEUES": "short", **short}}
+        with running_fleet(folder, server, SIGNED, workers) as fleet:
             yield fleet
             wait_until(lambda: keys_without_ttl(server) == [], description="every key expires")
-        finally:
-            fleet.close()
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,30 @@ class Fleet:
             if worker.process is not None:
                 worker.process.wait()
         self.client.portal.call(self.client.aclose())
+
+
+@contextlib.contextmanager
+def running_fleet(
+    folder: Path,
+    server: Server,
+    env: dict[str, str] | None = None,
+    workers: tuple[str, ...] | Mapping[str, dict[str, str]] = ("one",),
+) -> Iterator[Fleet]:
+    """A fleet whose workers live when the block begins, and are gone after it.
+
+    Args:
+        env: settings of all workers, and of the client.
+        workers: their names, or by name what each has in its environment besides.
+    """
+    fleet = Fleet(folder, server, env)
+    own = workers if isinstance(workers, Mapping) else {name: {} for name in workers}
+    try:
+        for name in workers:
+            fleet.start(name, **own[name])
+        fleet.ready()
+        yield fleet
+    finally:
+        fleet.close()
 
 
 def keys_without_ttl(server: Server) -> list[str]:
