@@ -1,5 +1,9 @@
 """Distributed agent sessions on Celery, Redis and Qdrant: what a web backend imports."""
 
+from sessions.own_packages import require_own
+
+require_own("broker_config")  # before the next lines import it
+
 from sessions.api.agent import Agent
 from sessions.api.agent_directory import AgentDirectory
 from sessions.api.operation import Operation, Progress

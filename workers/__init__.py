@@ -1,5 +1,9 @@
 """Sessionfleet's workers: `celery -A workers worker`, and what users register in their modules."""
 
+from workers.own_sessions import require_own_sessions
+
+require_own_sessions()  # before the next lines import it
+
 from workers.engine.hooks import HookContext, register_hooks
 from workers.engine.registry import register_agent, register_model
 

@@ -6,6 +6,13 @@ a shell and for its plugins, Flower among them.
 
 from __future__ import annotations
 
+from sessions.own_packages import HiddenPackage, require_own
+
+try:  # `python -m` looks in the working directory first; see workers/celery.py
+    require_own("workers", "sessions", "broker_config")
+except HiddenPackage as error:
+    raise SystemExit(f"the worker cannot start: {error}") from None
+
 from celery.bin.base import CLIContext
 from celery.bin.worker import worker
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import Task
+from celery import Celery, Task
 
 from sessions.protocol.turn import TASK_NAME, TurnStatus
-from workers.celery import app
 from workers.process.step import turns_of
+from workers.process.wake_request import WakeRequest
 from workers.turns.runner import Drained
 
 
@@ -19,13 +19,19 @@ class TurnsFailed(Exception):
     """
 
 
-@app.task(  # type: ignore[untyped-decorator]
-    name=TASK_NAME,
-    bind=True,
-    ignore_result=True,
-    throws=(TurnsFailed,),  # expected: our own log has said it, Celery's need not
-    Request="workers.process.wake_request:WakeRequest",
-)
+def register_tasks(app: Celery) -> None:
+    """Register the task with an application, now and not when Celery imports the task modules."""
+    app.task(
+        run_session,
+        name=TASK_NAME,
+        bind=True,
+        ignore_result=True,
+        throws=(TurnsFailed,),  # expected: our own log has said it, Celery's need not
+        Request=WakeRequest,
+        lazy=False,
+    )
+
+
 def run_session(self: Task, ref: str, accepted_ms: int) -> dict[str, Any]:
     """Run the turns of a session that are due; holds the slot meanwhile.
 

@@ -9,6 +9,7 @@ from broker_config.celery_app import FleetApp
 from broker_config.settings import Settings
 from sessions.cli.gateway_check import gateway_check
 from sessions.cli.import_check import import_check
+from sessions.cli.names_check import names_check
 from sessions.cli.output import ago
 from sessions.cli.retrieval_checks import retrieval_checks
 from sessions.cli.server_checks import server_checks
@@ -23,10 +24,10 @@ async def examine(settings: Settings) -> list[Check]:
     """All checks; those that need the store are left out when it does not answer."""
     try:
         settings = running_store(settings)
-        return [*await server_checks(settings), await _broker(settings), *await _fleet(settings)]
+        return [*await server_checks(settings), await _broker(settings), *await _fleet(settings), names_check()]
     except BackendError as error:
         says = "cannot be used" if isinstance(error, StoreUnsupported) else "does not answer"
-        return [Check("server", Verdict.BROKEN, says, str(error)), import_check(None, settings)]
+        return [Check("server", Verdict.BROKEN, says, str(error)), import_check(None, settings), names_check()]
 
 
 async def _broker(settings: Settings) -> Check:

@@ -9,6 +9,7 @@ from pathlib import Path
 from broker_config.settings import Settings
 from sessions.cli.output import counted
 from sessions.cli.verdicts import Check, Verdict
+from sessions.own_packages import import_refused
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.activity import Activity
 
@@ -17,6 +18,8 @@ _WHAT = "SESSIONFLEET_IMPORTS names modules with tools, agents and models"
 
 def import_check(seen: Activity | None, settings: Settings) -> Check:
     """What the living workers have, and how it differs between them and from this shell; else what this shell has."""
+    if refused := [f"module {name!r} {why}" for name in settings.imports if (why := import_refused(name))]:
+        return Check("imports", Verdict.BROKEN, refused[0], "workers with this setting do not start")
     told = [worker for worker in seen.workers if worker.imports is not None] if seen else []
     if not told:
         return _of_this_shell(settings)
@@ -56,7 +59,7 @@ def _of_this_shell(settings: Settings) -> Check:
 
 
 def _findable(name: str) -> bool:
-    sys.path.insert(0, str(Path.cwd()))  # as the workers do
+    sys.path.insert(0, str(Path.cwd()))  # workers look there first for these modules
     try:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):

@@ -20,6 +20,7 @@ from sessions.cli.output import clock, confirm, counted, print_error, print_json
 from sessions.cli.store import running_store
 from sessions.errors import BadRequest, MissingExtra
 from sessions.fleet.process import child_environment, missing_for_retrieval
+from sessions.own_packages import own_program
 
 app = typer.Typer(help="Documents that agents search: add, list, search, remove, export, import.", no_args_is_help=True)
 
@@ -138,7 +139,7 @@ def _move(command: str, file: Path) -> NoReturn:
     """The engine is no part of what a web backend installs, so this is a program of the workers."""
     if (missing := missing_for_retrieval()) is not None:
         raise MissingExtra(f"{missing} is not installed: run `pip install 'sessionfleet[worker,documents]'`")
-    program = [sys.executable, "-m", "workers.retrieval.transfer_cli", command, str(file)]
+    program = own_program("workers.retrieval.transfer_cli", command, str(file))
     os.execve(sys.executable, program, child_environment(load_settings()))  # noqa: S606
 
 

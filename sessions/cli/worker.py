@@ -15,6 +15,7 @@ from sessions.cli.store import running_store
 from sessions.errors import StoreUnavailable
 from sessions.fleet.home import FleetHome
 from sessions.fleet.process import celery_worker, child_environment, need
+from sessions.own_packages import own_program
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": False}
 
@@ -61,7 +62,7 @@ def flower(context: typer.Context) -> None:
     need("flower")
     # Flower has no login of its own by default, so it is not for the network unless someone says so.
     local = [] if any(arg.startswith("--address") for arg in context.args) else ["--address=127.0.0.1"]
-    command = [sys.executable, "-m", "celery", "-A", "workers", "flower", *local, *context.args]
+    command = own_program("celery", "-A", "workers", "flower", *local, *context.args)
     _become(command, running_store(load_settings()))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from broker_config.settings import RETRIEVAL, Settings
 from sessions.client.addresses import AddressPolicy
 from sessions.errors import AddressRefused, BadRequest, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
+from sessions.own_packages import hidden_here, own_path
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.worker_info import WebhookOffer, WorkerInfo
 
@@ -98,4 +99,12 @@ def start_hint(queue: str) -> str:
     if queue == RETRIEVAL:
         return "start one with `sessionfleet worker --role retrieval`"
     extra = "" if queue == "turns" else f" --queues {queue}"
-    return f"start one with `sessionfleet worker{extra}`"
+    return f"start one with `sessionfleet worker{extra}`{_not_by_celery()}"
+
+
+def _not_by_celery() -> str:
+    """A warning if `celery -A workers` in this directory starts the user's application instead of our worker."""
+    theirs = hidden_here("workers")
+    if theirs is None:
+        return ""
+    return f" (not with `celery -A workers` here: it imports {theirs!r} instead of {own_path('workers')!r})"

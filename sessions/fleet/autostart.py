@@ -29,6 +29,7 @@ from sessions.fleet.home import (
 )
 from sessions.fleet.process import SPAWN, child_environment, need, open_log
 from sessions.fleet.supervisor import REPLACE
+from sessions.own_packages import own_program
 
 __all__ = ["FleetInfo", "ensure_fleet", "resolved", "stop_fleet"]
 
@@ -169,7 +170,7 @@ def _start(home: FleetHome, settings: Settings, known_as: Fingerprint) -> FleetR
 def _launch(home: FleetHome, settings: Settings, known_as: Fingerprint) -> int:
     """Start `sessionfleet up` in the background; returns its process id."""
     parts = [f"{part}={digest}" for part, digest in known_as.items()]
-    fleet = [sys.executable, "-m", "sessions.cli.main", "up", "--home", str(home.path)]
+    fleet = own_program("sessions.cli.main", "up", "--home", str(home.path))
     options = ["--workers", str(WORKERS), "--background", ";".join(parts)]
     command = [sys.executable, "-S", SPAWN, "detach", *fleet, *options]
     with open_log(_log(home)) as log:

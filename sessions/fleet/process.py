@@ -15,6 +15,7 @@ from typing import IO
 from broker_config.settings import PREFIX, Settings
 from sessions.errors import MissingExtra
 from sessions.fleet.home import FleetHome, settings_environment
+from sessions.own_packages import own_program
 
 SPAWN = str(Path(__file__).with_name("spawn.py"))
 _RETRIEVAL_MODULES = (
@@ -43,13 +44,13 @@ def celery_worker(node: str, log_level: str) -> list[str]:
     """The command of a worker. Pool, slots and queues come from the application's own configuration."""
     # The workers need nothing of each other that Celery could tell them: mingling costs a second.
     options = ["--loglevel", log_level.lower(), "--without-mingle", "--without-gossip"]
-    return [sys.executable, "-m", "workers", "-n", node, *options]
+    return own_program("workers", "-n", node, *options)
 
 
 def gateway_command(node: str, settings: Settings) -> list[str]:
     """The command of the gateway; the name is for `sessionfleet down`, which finds it whatever happened."""
     address = ["--host", settings.gateway_host, "--port", str(settings.gateway_port)]
-    return [sys.executable, "-m", "sessions.cli.main", "gateway", *address, "--node", node]
+    return own_program("sessions.cli.main", "gateway", *address, "--node", node)
 
 
 def need(module: str) -> None:

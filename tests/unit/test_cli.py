@@ -27,6 +27,7 @@ from sessions.cli.verdicts import Check, Verdict
 from sessions.errors import SessionfleetError
 from sessions.fleet.autostart import ensure_fleet
 from sessions.fleet.home import FleetHome
+from sessions.own_packages import own_program
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.activity import Activity
 from tests.support.web import Answer, web_server
@@ -269,7 +270,8 @@ def test_a_worker_becomes_celery_with_these_settings(home: Path, monkeypatch: py
     monkeypatch.setattr("os.execve", lambda _, command, environment: became.append((command, environment)))
     run("worker", "--queues", "turns,vip", "--concurrency", "7", "--name", "left", "--", "--max-tasks-per-child=3")
     command, environment = became[0]
-    assert command[1:4] == ["-m", "workers", "-n"]
+    assert command[1:] == [*own_program("workers")[1:], *command[4:]], "our `workers`, wherever this is started"
+    assert command[4] == "-n"
     assert f"left.{FleetHome(home).tag}@%h" in command
     assert command[-1] == "--max-tasks-per-child=3"
     assert environment["SESSIONFLEET_QUEUES"] == "turns,turns.vip"

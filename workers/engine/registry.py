@@ -16,6 +16,7 @@ from pydantic_ai import Agent
 from pydantic_ai.models import Model
 
 from sessions.errors import InvalidImport, InvalidTool, TurnConfigurationError
+from sessions.own_packages import import_refused
 from sessions.tools.decorator import ToolSpec, spec_of
 from workers.engine.hooks import Hooks
 from workers.engine.models import OFFLINE, provider_prefixes
@@ -211,14 +212,23 @@ class Registry:
 
 
 def _attributes(module: str) -> Iterator[object]:
+    if why := import_refused(module):
+        raise InvalidImport(f"module {module!r} of SESSIONFLEET_IMPORTS {why}")
     try:
         imported = importlib.import_module(module)
     except Exception as error:
         raise InvalidImport(
             f"module {module!r} of SESSIONFLEET_IMPORTS cannot be imported: {type(error).__name__}: {error}; "
-            f"check that it is a module name (not a file name) and lies in the directory the worker starts in"
+            f"{_advice(error)}"
         ) from error
     yield from list(vars(imported).values())
+
+
+def _advice(error: Exception) -> str:
+    """What to do about a module that cannot be imported; it may have meant a module of the user's by our name."""
+    if isinstance(error, ImportError) and error.name and (why := import_refused(error.name)):
+        return f"{error.name!r} {why}"
+    return "check that it is a module name (not a file name) and lies in the directory the worker starts in"
 
 
 def _add(kind: Kind, known: dict[str, Registrable], name: str, target: Registrable) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import gc
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -27,6 +26,7 @@ from sessions.client.admission import webhooks_of
 from sessions.client.deliveries import Deliveries
 from sessions.client.wakeups import publish_wake
 from sessions.errors import BackendError
+from sessions.own_packages import add_working_directory
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.catalog import forget_worker, living_workers, note_worker
 from sessions.store.deployment import check_deployment
@@ -106,8 +106,7 @@ class TurnProcess:
         Raises:
             SettingsError, BackendError, BadRequest: the worker cannot work; the message says what to do.
         """
-        if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - sys.path takes strings
-            sys.path.insert(0, here)
+        add_working_directory(self.settings.imports)
         os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")  # it would look through the stack at each run
         self._registry.load(self.settings.imports)
         self.retrieval.claim()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from broker_config.embedded import EmbeddedServerError
 from broker_config.settings import Settings, SettingsError
 from sessions.errors import SessionfleetError
+from sessions.own_packages import HiddenPackage
 
 
 @contextmanager
@@ -16,7 +17,7 @@ def told_in_one_line(settings: Settings) -> Iterator[None]:
     """End the worker with exit status 1 and our own error as one line; with log level DEBUG, with its traceback."""
     try:
         yield
-    except (SessionfleetError, SettingsError, EmbeddedServerError) as error:
+    except (SessionfleetError, SettingsError, EmbeddedServerError, HiddenPackage) as error:
         if settings.log_level == "DEBUG":
             raise
         logging.getLogger(__name__).critical("the worker cannot start: %s", error)

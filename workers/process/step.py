@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, cast
 
 from celery import Celery, bootsteps
@@ -11,6 +12,8 @@ from broker_config.celery_options import RESCUE_SUFFIX
 from broker_config.embedded import EmbeddedServer, resolved
 from broker_config.settings import Settings, load_settings
 from broker_config.telemetry import configure_logging
+from sessions.own_packages import HiddenPackage, own_path
+from sessions.protocol.turn import TASK_NAME
 from workers.process.pool import slot_pool
 from workers.process.process import TurnProcess
 from workers.process.start_errors import told_in_one_line
@@ -34,6 +37,7 @@ class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
             self._start(worker, settings)
 
     def _start(self, worker: Any, settings: Settings) -> None:
+        refuse_without_task(worker.app)
         if settings.embedded:
             EmbeddedServer(settings.home).ensure_started()
         settings = resolved(settings).model_copy(update={"concurrency": worker.concurrency})
@@ -72,6 +76,20 @@ class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def _shutting_down(self, **_: Any) -> None:
         if self._worker.turns is not None:
             self._worker.turns.begin_drain()
+
+
+def refuse_without_task(app: Celery) -> None:
+    """Check that the task that wake-ups name is registered: without it the worker would look healthy and run nothing.
+
+    Raises:
+        HiddenPackage: it is not registered; the message says which module was imported as `workers.tasks`.
+    """
+    if TASK_NAME not in app.tasks:
+        tasks = getattr(sys.modules.get("workers.tasks"), "__file__", None)
+        raise HiddenPackage(
+            f"the application {app.main!r} has no task {TASK_NAME!r}: {own_path('workers')!r} registers it, and "
+            f"`workers.tasks` is {tasks!r} here; start the worker with `sessionfleet worker`"
+        )
 
 
 @setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
