@@ -11,9 +11,12 @@ from pydantic import ValidationError
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, CorruptRecord, TurnNotFound
 from sessions.protocol.call import Answer, Ask, AskKind
 from sessions.protocol.event import EventType
+from sessions.store.binding import ScriptCall
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
+from sessions.store.transitions import turns as transitions
+from sessions.store.transitions.shared import Missing
 
 _ACTIONS: Final = {
     AskKind.APPROVAL: ("approve", "deny"),
@@ -82,32 +85,32 @@ class CallStore:
         if answer.action not in _ACTIONS[ask.kind]:
             allowed = " or ".join(f"{action}()" for action in _ACTIONS[ask.kind])
             raise BadRequest(f"call {call_id!r} of {ask.tool!r} waits for {ask.kind.value!r}: use {allowed}")
-        reply = await self._scripts.run("answer_call", keys.pair, part, *self._sealed(keys, part, ask, answer))
-        match reply[0]:
-            case b"answered":
-                return Answered((reply[2].decode(), int(reply[3])) if reply[1] == b"1" else None)
-            case b"same":
+        match await self._scripts.run(self._answering(keys, part, ask, answer)):
+            case transitions.Answered(wake=wake, queue=queue, now_ms=now_ms):
+                return Answered((queue, now_ms) if wake else None)
+            case transitions.Same():
                 return Answered()
-            case b"other":
-                first = Answer.model_validate_json(self._ring.open(keys.journal(part), _answer_field(ask), reply[1]))
-                if first == answer:  # what is sealed twice is never the same to the script
+            case transitions.Other(answer=stored):
+                first = Answer.model_validate_json(self._ring.open(keys.journal(part), _answer_field(ask), stored))
+                if first == answer:  # the same answer encrypted twice differs for the script
                     return Answered()
                 raise CallAnswered(
                     f"call {call_id!r} of {ask.tool!r}: {CallAnswered.__doc__} (it was {first.action!r})"
                 )
-            case b"missing":
+            case Missing():
                 raise self._no_turn(keys, part)
-            case _:
+            case transitions.Unknown() | transitions.Ended():
                 raise self._unknown(keys, part, call_id, [])
 
-    def _sealed(self, keys: SessionKeys, part: str, ask: Ask, answer: Answer) -> tuple[str, bytes, bytes]:
-        """The call's key, the answer, and what its event says."""
+    def _answering(self, keys: SessionKeys, part: str, ask: Ask, answer: Answer) -> ScriptCall[transitions.AnswerReply]:
         said = {"call_id": ask.call_id, "tool": ask.tool, "action": answer.action, "reason": answer.reason}
         stored = answer.model_dump_json().encode()
-        return (
-            ask.key,
-            self._ring.seal(keys.journal(part), _answer_field(ask), stored),
-            self._ring.seal(keys.events(part), EventType.ANSWERED, json.dumps(said).encode()),
+        return transitions.answer_call(
+            keys.pair,
+            turn=part,
+            call=ask.key,
+            answer=self._ring.seal(keys.journal(part), _answer_field(ask), stored),
+            event=self._ring.seal(keys.events(part), EventType.ANSWERED, json.dumps(said).encode()),
         )
 
     async def _read(self, keys: SessionKeys, part: str) -> tuple[list[Ask], set[str]]:

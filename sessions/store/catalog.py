@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.keys import FLEET, WORKERS, worker_key
 from sessions.store.scripts import ScriptRunner, translated
+from sessions.store.transitions import fleet as transitions
 
 ALIVE_MS: Final = 15_000
 """A worker that said nothing for this long is taken for dead. (Its turns are rescued at their leases' ends.)"""
@@ -18,13 +19,16 @@ _REMEMBERED: Final = 5.0
 
 async def note_worker(scripts: ScriptRunner, info: WorkerInfo, consumed: dict[str, int]) -> None:
     """Say that this worker lives, what it knows, and how far it has read its queues."""
-    marks = [item for pair in consumed.items() for item in pair]
-    await scripts.run("note_worker", (FLEET,), info.id, info.model_dump_json(), ALIVE_MS, *marks)
+    await scripts.run(
+        transitions.note_worker(
+            (FLEET,), worker=info.id, info=info.model_dump_json(), alive_ms=ALIVE_MS, consumed=consumed
+        )
+    )
 
 
 async def forget_worker(scripts: ScriptRunner, worker_id: str) -> None:
     """Say that this worker leaves."""
-    await scripts.run("note_worker", (FLEET,), worker_id, "", ALIVE_MS)
+    await scripts.run(transitions.note_worker((FLEET,), worker=worker_id, info="", alive_ms=ALIVE_MS, consumed={}))
 
 
 class Catalog:

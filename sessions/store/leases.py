@@ -5,11 +5,11 @@ Every write names the lease value, `<fencing token>:<nonce>`, and is refused whe
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from broker_config.settings import Settings
@@ -19,30 +19,18 @@ from sessions.protocol.turn import TurnStatus
 from sessions.store.keys import SessionKeys
 from sessions.store.new_turn import ERROR, RESULT
 from sessions.store.open_turn import OpenTurn, read_open_turn
-from sessions.store.scripts import Arg, ScriptRunner
+from sessions.store.scripts import ScriptRunner
 from sessions.store.sealed_state import decide, looked_at
 from sessions.store.sealing import KeyRing
 from sessions.store.state import pause_between
 from sessions.store.steering import Steering
+from sessions.store.transitions import leases as transitions
+from sessions.store.transitions.leases import Effects, Forgiven, NothingToRun, StepReply
+from sessions.store.transitions.shared import Cancelled, Change, Lost
+
+__all__ = ["CancelFirst", "Committed", "Effects", "Ending", "LeaseRefused", "LeaseStore", "NothingToRun", "StepReply"]
 
 _Wake = tuple[str, int] | None
-
-
-class NothingToRun(StrEnum):
-    """Why this worker runs no turn of the session now. Not an error: another worker or a later wake-up runs it."""
-
-    BUSY = "busy"
-    EMPTY = "empty"
-    WAITING = "waiting"
-    LATER = "later"
-    LAST = "last"
-
-
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """Effects of earlier turns in other slots, to be applied before the session's next turn begins (R7)."""
-
-    entries: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +47,6 @@ class Committed:
     wake: tuple[str, int] | None = None
     effects: bool = False
     steered: bool = False
-
-
-class StepReply(StrEnum):
-    """The script's reply to a recorded step: whether a client has cancelled or steered the turn meanwhile."""
-
-    OK = "ok"
-    CANCEL = "cancel"
-    STEER = "steer"
 
 
 class CancelFirst(Exception):
@@ -106,13 +86,16 @@ class LeaseStore:
 
     async def acquire(self, keys: SessionKeys, nonce: str, *, last_ok: bool) -> OpenTurn | NothingToRun | Effects:
         """Take the session's lease and start the turn at the head of its mailbox."""
-        reply = await self._scripts.run(
-            "lease_session", keys.pair, nonce, self._lease_ms, self._worker, self._window, int(last_ok)
+        call = transitions.lease_session(
+            keys.pair,
+            nonce=nonce,
+            lease_ms=self._lease_ms,
+            worker=self._worker,
+            window=self._window,
+            last_ok=last_ok,
         )
-        word = reply[0].decode()
-        if word == "outbox":
-            return Effects(reply[1])
-        return read_open_turn(self._ring, keys, reply) if word == "run" else NothingToRun(word)
+        reply = await self._scripts.run(call)
+        return read_open_turn(self._ring, keys, reply) if isinstance(reply, transitions.Run) else reply
 
     def record(
         self,
@@ -124,11 +107,16 @@ class LeaseStore:
         events: Sequence[tuple[EventType, bytes]],
     ) -> _Recording:
         """Start writing a step and its events, or only events when `field` is empty. `done()` waits for the reply."""
-        sealed = self._ring.seal(keys.journal(turn.part), field, value) if field else value
-        args: list[Arg] = [turn.part, turn.lease, field, sealed, seq]
-        for number, (kind, data) in enumerate(events, seq):
-            args += (kind, self._event(keys, turn, number, data))
-        return _Recording(self._scripts, keys, args)
+        call = transitions.record_step(
+            keys.pair,
+            turn=turn.part,
+            lease=turn.lease,
+            field=field,
+            value=self._ring.seal(keys.journal(turn.part), field, value) if field else value,
+            first_seq=seq,
+            events=[(kind, self._event(keys, turn, number, data)) for number, (kind, data) in enumerate(events, seq)],
+        )
+        return _Recording(self._scripts.start(call))
 
     async def note(self, keys: SessionKeys, turn: OpenTurn, kind: str, values: Mapping[str, bytes]) -> None:
         """Set fields of a lane's `sources` or `texts`; an empty value removes the field.
@@ -136,11 +124,8 @@ class LeaseStore:
         Raises:
             LeaseRefused: nothing was written.
         """
-        args: list[Arg] = [turn.part, turn.lease, kind]
-        for field, value in values.items():
-            args += (field, value)
-        reply = await self._scripts.run("note_sources", keys.pair, *args)
-        if reply[0] == b"lost":
+        call = transitions.note_sources(keys.pair, turn=turn.part, lease=turn.lease, kind=kind, values=values)
+        if isinstance(await self._scripts.run(call), Lost):
             raise LeaseRefused
 
     async def commit(
@@ -155,27 +140,44 @@ class LeaseStore:
         # Why a turn does not open is for those to read whose keys are not ours.
         why = self._sealed(record, ERROR, ending.error) if turn.unreadable is None else ending.error
         for tried in itertools.count():
-            changes = await self._changes(keys, ending.state_ops)
-            reply = await self._scripts.run(
-                "commit_turn", keys.pair,
-                turn.part, turn.lease, ending.status, self._sealed(record, RESULT, ending.result), why, ending.usage,
-                entry, ending.messages, seq, int(go_on), self._lease_ms, self._worker, self._window, int(last_ok),
-                ending.finish_reason, len(changes) // 4, *changes,
-                *(self._sealed(keys.outbox, "", effect) for effect in ending.effects),
-            )  # fmt: skip
-            if reply[0] != b"moved":
+            call = transitions.commit_turn(
+                keys.pair,
+                turn=turn.part,
+                lease=turn.lease,
+                status=ending.status,
+                result=self._sealed(record, RESULT, ending.result),
+                error_json=why,
+                usage=ending.usage,
+                history_entry=entry,
+                messages=ending.messages,
+                seq=seq,
+                go_on=go_on,
+                lease_ms=self._lease_ms,
+                worker=self._worker,
+                window=self._window,
+                last_ok=last_ok,
+                finish_reason=ending.finish_reason,
+                changes=await self._changes(keys, ending.state_ops),
+                effects=[self._sealed(keys.outbox, "", effect) for effect in ending.effects],
+            )
+            reply = await self._scripts.run(call)
+            if not isinstance(reply, transitions.StateChanged):
                 break
             await pause_between(tried)
-        if reply[0] == b"lost":
-            raise LeaseRefused
-        if reply[0] == b"steered":
-            return Committed(TurnStatus.RUNNING, steered=True)
-        status, word = TurnStatus(reply[1].decode()), reply[2]
-        if word == b"run":
-            return Committed(status, next=read_open_turn(self._ring, keys, reply[2:]))
-        if word == b"outbox":
-            return Committed(status, effects=True)
-        return Committed(status, wake=(reply[3].decode(), int(reply[4])) if word == b"more" else None)
+        return self._committed(keys, reply)
+
+    def _committed(self, keys: SessionKeys, reply: transitions.CommitReply) -> Committed:
+        match reply:
+            case transitions.Steered():
+                return Committed(TurnStatus.RUNNING, steered=True)
+            case transitions.NextRun():
+                return Committed(reply.status, next=read_open_turn(self._ring, keys, reply))
+            case transitions.EffectsDue():
+                return Committed(reply.status, effects=True)
+            case transitions.Committed():
+                return Committed(reply.status, wake=(reply.queue, reply.now_ms) if reply.queue else None)
+            case Lost() | transitions.StateChanged():
+                raise LeaseRefused
 
     async def release(
         self,
@@ -195,14 +197,22 @@ class LeaseStore:
         Raises:
             LeaseRefused: the lease had ended.
         """
-        reply = await self._scripts.run(
-            "release_turn", keys.pair,
-            turn.part, turn.lease, why, int(pause * 1000), seq, event or "",
-            self._event(keys, turn, seq, json.dumps(data).encode()) if event else b"",
-        )  # fmt: skip
-        if reply[0] == b"lost":
+        call = transitions.release_turn(
+            keys.pair,
+            turn=turn.part,
+            lease=turn.lease,
+            why=why,
+            pause_ms=int(pause * 1000),
+            seq=seq,
+            event=event or "",
+            data=self._event(keys, turn, seq, json.dumps(data).encode()) if event else b"",
+        )
+        reply = await self._scripts.run(call)
+        if isinstance(reply, Lost):
             raise LeaseRefused
-        return (reply[1].decode(), int(reply[2])) if reply[0] == b"released" and int(reply[3]) <= 0 else None
+        if isinstance(reply, Cancelled) or reply.pause_ms > 0:
+            return None
+        return reply.queue, reply.now_ms
 
     async def take_steering(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> tuple[bytes, int]:
         """Journal the unread steering under this field; the messages (JSON array of texts), and how many.
@@ -221,24 +231,29 @@ class LeaseStore:
         Raises:
             LeaseRefused, CancelFirst: nothing was written.
         """
-        journal, told = keys.journal(turn.part), self._event(keys, turn, seq, data)
-        asked: list[Arg] = []
-        for key, ask in asks.items():
-            asked += (key, self._ring.seal(journal, f"ask:{key}", ask))
-        reply = await self._scripts.run("wait_turn", keys.pair, turn.part, turn.lease, seq, told, *asked)
-        if reply[0] == b"lost":
+        journal = keys.journal(turn.part)
+        call = transitions.wait_turn(
+            keys.pair,
+            turn=turn.part,
+            lease=turn.lease,
+            seq=seq,
+            event=self._event(keys, turn, seq, data),
+            calls={key: self._ring.seal(journal, f"ask:{key}", ask) for key, ask in asks.items()},
+        )
+        reply = await self._scripts.run(call)
+        if isinstance(reply, Lost):
             raise LeaseRefused
-        if reply[0] == b"cancel":
+        if isinstance(reply, transitions.Cancel):
             raise CancelFirst
-        return (reply[2].decode(), int(reply[3])) if reply[1] == b"1" else None
+        return (reply.queue, reply.now_ms) if reply.wake else None
 
-    async def _changes(self, keys: SessionKeys, ops: Sequence[StateOp]) -> list[Arg]:
-        """A turn's changes of state as the script takes them: sealed ones are decided on what is there now."""
+    async def _changes(self, keys: SessionKeys, ops: Sequence[StateOp]) -> list[Change]:
+        """A turn's changes of state for the script. Encrypted ones are decided on what is stored now."""
         if not self._ring.ids:
-            return [part for op in ops for part in (op.kind, op.field, op.a, op.b)]
+            return [(op.kind, op.field, op.a, op.b) for op in ops]
         fields = looked_at(ops)
         stored = await self._scripts.read("HMGET", keys.state, *fields) if fields else ()
-        return decide(self._ring, keys.state, ops, dict(zip(fields, stored, strict=True)), leave_out=True).args
+        return decide(self._ring, keys.state, ops, dict(zip(fields, stored, strict=True)), leave_out=True).changes
 
     def _sealed(self, key: str, field: str, value: bytes) -> bytes:
         return self._ring.seal(key, field, value) if value else value
@@ -247,14 +262,13 @@ class LeaseStore:
         return self._ring.seal(keys.events(turn.part), f"{turn.token}-{seq}", data)
 
     async def renew(self, keys: SessionKeys, turn: OpenTurn) -> bool:
-        """Renew the lease, or take it back where it ran out and nobody else has had the session since."""
-        reply = await self._scripts.run("renew_lease", keys.pair, turn.lease, self._lease_ms, turn.part)
-        return bool(reply[0] != b"lost")
+        """Renew the lease, or take it back if it ran out and no other worker has had the session since."""
+        call = transitions.renew_lease(keys.pair, lease=turn.lease, lease_ms=self._lease_ms, turn=turn.part)
+        return await self._scripts.run(call) is not transitions.Renewed.LOST
 
-    async def forgive(self, keys: SessionKeys, part: str, lease: str) -> str:
-        """Say that a turn was given up because the store was out of reach: that is no crash of the turn's."""
-        reply = await self._scripts.run("forgive_crash", keys.pair, part, lease)
-        return str(reply[0].decode())
+    async def forgive(self, keys: SessionKeys, part: str, lease: str) -> Forgiven:
+        """Report that a turn was given up because the store was unreachable, which is no crash of the turn."""
+        return await self._scripts.run(transitions.forgive_crash(keys.pair, turn=part, lease=lease))
 
 
 class _Recording:
@@ -262,16 +276,16 @@ class _Recording:
 
     __slots__ = ("_reply",)
 
-    def __init__(self, scripts: ScriptRunner, keys: SessionKeys, args: list[Arg]) -> None:
-        self._reply = scripts.start("record_step", keys.pair, args)
+    def __init__(self, reply: asyncio.Future[StepReply]) -> None:
+        self._reply = reply
 
     async def done(self) -> StepReply:
-        """Wait until it is written; says what a client wants of the turn.
+        """Wait until it is written; returns what a client wants of the turn.
 
         Raises:
             LeaseRefused: nothing was written.
         """
-        word = (await self._reply)[0]
-        if word == b"lost":
+        reply = await self._reply
+        if reply is StepReply.LOST:
             raise LeaseRefused
-        return StepReply(word.decode())
+        return reply

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from sessions.store.scripts import ScriptRunner
+from sessions.store.transitions import fleet as transitions
 
 RESERVATION: Final = 30.0
 """Seconds that an open request counts without being renewed."""
@@ -42,15 +43,21 @@ class LimitStore:
         Raises:
             BackendError: the store did not answer; the request may be counted or not.
         """
-        limits = (rate, concurrency, self._reservation_ms)
-        reply = await self._scripts.run("admit_request", [base], request, *limits, *ended)
-        match reply[0]:
-            case b"ok":
+        call = transitions.admit_request(
+            (base,),
+            request=request,
+            rate=rate,
+            concurrency=concurrency,
+            reservation_ms=self._reservation_ms,
+            ended=tuple(ended),
+        )
+        match await self._scripts.run(call):
+            case transitions.Admitted():
                 return None
-            case b"rate":
-                return Refused("rate", int(reply[1]) / 1000)
-            case _:
-                return Refused("concurrency", int(reply[1]) / 1000)
+            case transitions.Rate(wait_ms=wait_ms):
+                return Refused("rate", wait_ms / 1000)
+            case transitions.Concurrency(wait_ms=wait_ms):
+                return Refused("concurrency", wait_ms / 1000)
 
     async def renew(self, base: str, requests: Sequence[str]) -> None:
         """Keep reservations of open requests.
@@ -58,15 +65,16 @@ class LimitStore:
         Raises:
             BackendError: the store did not answer.
         """
-        await self._scripts.run("renew_request", [base], self._reservation_ms, *requests)
+        call = transitions.renew_request((base,), reservation_ms=self._reservation_ms, requests=requests)
+        await self._scripts.run(call)
 
     def end(self, base: str, request: str) -> asyncio.Future[Any]:
-        """Give a reservation back, with the scripts of this tick; nobody need wait. Where that fails, it expires."""
-        reply = self._scripts.start("end_request", [base], [request])
-        reply.add_done_callback(_heard)
+        """Release a reservation, with the scripts of this tick; no need to wait for it. If that fails, it expires."""
+        reply = self._scripts.start(transitions.end_request((base,), request=request))
+        reply.add_done_callback(_retrieved)
         return reply
 
 
-def _heard(reply: asyncio.Future[Any]) -> None:
+def _retrieved(reply: asyncio.Future[Any]) -> None:
     if not reply.cancelled():
         reply.exception()

@@ -14,8 +14,10 @@ import uuid_utils
 
 from sessions.errors import BadRequest, SessionOwnerError
 from sessions.store.memory_record import Changes, LogMark, Memory, StoredMemory
-from sessions.store.scripts import Arg, ScriptRunner, translated
+from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.state import StateScope
+from sessions.store.transitions import records as transitions
+from sessions.store.transitions.shared import Full, OtherOwner
 
 MemoryScope = StateScope
 """Memories stand beside the state of the same session or user."""
@@ -77,19 +79,23 @@ class MemoryStore:
         Raises:
             BadRequest: the scope has no room. SessionOwnerError: the session belongs to another user. StoreFull.
         """
-        reply = await self._scripts.run(
-            "write_memory", (scope.base, scope.partition),
-            operation or uuid_utils.uuid4().hex, scope.kind, user_id or "", "" if ttl is None else int(ttl * 1000),
-            remembered_ms, memory.id, self._seal(_memories(scope), memory.id, memory.dump()), self._most,
-        )  # fmt: skip
-        match reply[0]:
-            case b"ok":
-                return
-            case b"owner":
+        call = transitions.write_memory(
+            (scope.base, scope.partition),
+            operation=operation or uuid_utils.uuid4().hex,
+            scope=scope.kind,
+            user=user_id,
+            session_ttl_ms=None if ttl is None else int(ttl * 1000),
+            remembered_ms=remembered_ms,
+            id=memory.id,
+            memory=self._seal(_memories(scope), memory.id, memory.dump()),
+            most=self._most,
+        )
+        match await self._scripts.run(call):
+            case OtherOwner():
                 raise SessionOwnerError(f"the session belongs to another user than {user_id!r}")
-            case _:
+            case Full(count=count):
                 raise BadRequest(
-                    f"there are {int(reply[1])} memories, and no more than {self._most} can be kept "
+                    f"there are {count} memories, and no more than {self._most} can be kept "
                     "(SESSIONFLEET_MEMORY_LIMIT): remove some with delete_memory() or clear_memory()"
                 )
 
@@ -111,13 +117,18 @@ class MemoryStore:
         return await self._remove(scope, (), user_id)
 
     async def _remove(self, scope: MemoryScope, ids: Sequence[str], user_id: str | None) -> int:
-        reply = await self._scripts.run(
-            "remove_memory", (scope.base, scope.partition),
-            uuid_utils.uuid4().hex, scope.kind, user_id or "", _REMEMBERED_MS, *ids,
-        )  # fmt: skip
-        if reply[0] == b"owner":
+        call = transitions.remove_memory(
+            (scope.base, scope.partition),
+            operation=uuid_utils.uuid4().hex,
+            scope=scope.kind,
+            user=user_id,
+            remembered_ms=_REMEMBERED_MS,
+            ids=ids,
+        )
+        reply = await self._scripts.run(call)
+        if isinstance(reply, OtherOwner):
             raise SessionOwnerError(f"the session belongs to another user than {user_id!r}")
-        return int(reply[1])
+        return reply.count
 
     async def note_vectors(self, scope: MemoryScope, tag: str, vectors: Sequence[tuple[StoredMemory, bytes]]) -> int:
         """Keep vectors of memories that were not replaced or removed since they were read; how many that were.
@@ -125,12 +136,11 @@ class MemoryStore:
         Args:
             tag: of the model that made them, without ':'.
         """
-        args: list[Arg] = [tag]
-        for stored, vector in vectors:
-            sealed = self._seal(_vectors(scope), stored.memory.id, vector)
-            args += (stored.memory.id, stored.digest, sealed)
-        reply = await self._scripts.run("note_vectors", (scope.base,), *args)
-        return int(reply[1])
+        sealed = [
+            (stored.memory.id, stored.digest, self._seal(_vectors(scope), stored.memory.id, vector))
+            for stored, vector in vectors
+        ]
+        return (await self._scripts.run(transitions.note_vectors((scope.base,), tag=tag, vectors=sealed))).count
 
     # --- reading ----------------------------------------------------------------------------------------
 
@@ -158,9 +168,11 @@ class MemoryStore:
         found: dict[str, StoredMemory] = {}
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
-            reply = await self._scripts.run("read_memories", (scope.base,), "none" if tag is None else "vectors", *page)
-            memories, vectors = reply if tag is not None else (*reply, [None] * len(page))
-            for memory_id, raw, vector in zip(page, memories, vectors, strict=True):
+            reply = await self._scripts.run(
+                transitions.read_memories((scope.base,), with_vectors=tag is not None, ids=page)
+            )
+            vectors = reply.vectors or [None] * len(page)
+            for memory_id, raw, vector in zip(page, reply.memories, vectors, strict=True):
                 if raw is not None:
                     found[memory_id] = self._stored(scope, memory_id, raw, vector, tag)
         return found
@@ -207,9 +219,9 @@ class MemoryStore:
         ids = await self.ids(scope)
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
-            memories, vectors = await self._scripts.run("read_memories", (scope.base,), "vectors", *page)
-            await self._put(_memories(scope), _memories(to), copy, _there(page, memories), within)
-            await self._put(_vectors(scope), _vectors(to), copy, _there(page, vectors), within)
+            reply = await self._scripts.run(transitions.read_memories((scope.base,), with_vectors=True, ids=page))
+            await self._put(_memories(scope), _memories(to), copy, _there(page, reply.memories), within)
+            await self._put(_vectors(scope), _vectors(to), copy, _there(page, reply.vectors), within)
 
     async def _put(self, source: str, to: str, copy: str, values: dict[str, bytes], within: int) -> None:
         if not values:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sessions.errors import SealError
 from sessions.protocol.turn import TurnRequest
 from sessions.store.keys import SessionKeys
 from sessions.store.new_turn import REQUEST
-from sessions.store.scripts import Reply
 from sessions.store.sealing import KeyRing
+from sessions.store.transitions.leases import Closing, Run
 
-
-class Closing(StrEnum):
-    """Why a turn that has started must end without being run."""
-
-    CANCELLED = "cancelled"
-    DEAD_LETTERED = "dead_lettered"  # its worker crashed too often
-    DEADLINE = "deadline"
-    UNANSWERED = "unanswered"  # nobody answered its pending calls in time
+__all__ = ["Closing", "OpenTurn", "agent_name", "open_agent", "read_open_turn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,38 +65,36 @@ class OpenTurn:
         return self.lease.partition(":")[0]
 
 
-def read_open_turn(ring: KeyRing, keys: SessionKeys, reply: Reply) -> OpenTurn:
-    """The turn in a script's reply `run`. One that cannot be decrypted is returned, too: a worker has to end it."""
-    _, part, lease, attempt, sealed, deadline, accepted, seq, retries, last, now, owner, *rest = reply
-    journal, entries, config, state, closing, crashes = rest
-    turn, steps, unreadable = part.decode(), _fields(journal), None
+def read_open_turn(ring: KeyRing, keys: SessionKeys, run: Run) -> OpenTurn:
+    """The turn in a script's reply. One that cannot be decrypted is returned, too: a worker has to end it."""
+    steps, unreadable = run.journal, None
     first_started_ms = int(steps["inputs"].rpartition(b":")[2])
     try:
-        request = ring.open(keys.turn(turn), REQUEST, sealed)
-        steps = {field: ring.open(keys.journal(turn), field, value) for field, value in steps.items()}
-        history = [ring.open(keys.history, "", entry) for entry in entries]
-        agent = open_agent(ring, keys, request, config)
+        request = ring.open(keys.turn(run.turn), REQUEST, run.request)
+        steps = {field: ring.open(keys.journal(run.turn), field, value) for field, value in steps.items()}
+        history = [ring.open(keys.history, "", entry) for entry in run.history]
+        agent = open_agent(ring, keys, request, run.agent_config)
     except SealError as error:
         request, steps, history, agent, unreadable = b"", {}, [], b"", error
     return OpenTurn(
-        part=turn,
-        lease=lease.decode(),
-        attempt=int(attempt),
+        part=run.turn,
+        lease=run.lease,
+        attempt=run.attempt,
         request=request,
-        deadline_ms=int(deadline),
-        accepted_ms=int(accepted),
-        seq=int(seq),
-        retries=int(retries or 0),
-        last=last == b"1",
-        now_ms=int(now),
+        deadline_ms=run.deadline_ms,
+        accepted_ms=run.accepted_ms,
+        seq=run.seq,
+        retries=run.retries or 0,
+        last=run.last,
+        now_ms=run.now_ms,
         first_started_ms=first_started_ms,
-        user_id=owner.decode() or None,
+        user_id=run.user,
         journal=steps,
         history=history,
         agent=agent,
-        state=_fields(state),
-        closing=Closing(closing.decode()) if closing else None,
-        crashes=int(crashes),
+        state=run.state,
+        closing=run.closing,
+        crashes=run.crashes,
         unreadable=unreadable,
     )
 
@@ -119,10 +108,3 @@ def agent_name(request: bytes) -> str:
     """The agent that a request is for."""
     name: str = json.loads(request).get("agent", TurnRequest.model_fields["agent"].default)
     return name
-
-
-def _fields(flat: Mapping[bytes, bytes] | Iterable[bytes]) -> dict[str, bytes]:
-    if isinstance(flat, Mapping):
-        return {name.decode(): value for name, value in flat.items()}
-    pairs = iter(flat)
-    return {name.decode(): value for name, value in zip(pairs, pairs, strict=True)}

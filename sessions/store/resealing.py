@@ -10,20 +10,22 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sessions.errors import SealError
 from sessions.store.keys import ROOT, SessionKeys
 from sessions.store.new_turn import ERROR, REQUEST, RESULT, WEBHOOK
 from sessions.store.open_turn import agent_name
-from sessions.store.scripts import Arg, ScriptRunner, translated
+from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
+from sessions.store.transitions import records as transitions
 
 _KEY: Final = re.compile(r"(?P<partition>sf:v1:\{\d+\}):(?P<ref>[^:]+:(?:~[a-z]+:)?[^:]+):(?P<rest>.+)\Z")
 _TURN: Final = re.compile(r"turn:(?P<part>[0-9a-f]{32})(?P<of>:journal|:upload)?\Z")
 _HASHES: Final = ("agents", "state", "memory", "sources", "texts")
 _PAGE: Final = 50
 
+_Kind = Literal["hash", "list", "string"]
 Anew = Callable[[str, str, bytes], bytes]
 """A value for its place (key, field), sealed with the first key."""
 
@@ -166,15 +168,12 @@ class Resealing:
                 stored[part][name] = anew.decode("latin-1")
         return json.dumps(stored, ensure_ascii=False).encode("latin-1") if changed else value
 
-    async def _swap(self, place: _Place, kind: str, values: Iterator[tuple[str, bytes, bytes]]) -> int:
-        args: list[Arg] = []
-        for name, old, new in values:
-            if new != old:
-                args += (name, old, new)
-        if not args:
+    async def _swap(self, place: _Place, kind: _Kind, values: Iterator[tuple[str, bytes, bytes]]) -> int:
+        changed = [(name, old, new) for name, old, new in values if new != old]
+        if not changed:
             return 0
-        reply = await self._scripts.run("reseal_values", place.keys.pair, place.rest, kind, *args)
-        return int(reply[1])
+        call = transitions.reseal_values(place.keys.pair, name=place.rest, kind=kind, values=changed)
+        return (await self._scripts.run(call)).count
 
 
 async def _pages(items: AsyncIterator[tuple[bytes, bytes]]) -> AsyncIterator[list[tuple[bytes, bytes]]]:

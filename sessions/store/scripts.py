@@ -1,18 +1,12 @@
-"""Loads the Lua scripts and runs them; all scripts of one tick of the event loop travel in one round trip.
-
-Each transition is one file in `lua/`. A line `--!include name` stands for a fragment in `lua/lib/`.
-"""
+"""Runs the Lua scripts. All calls of one tick of the event loop travel in one round trip."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from redis.exceptions import (
     AuthenticationError,
@@ -25,50 +19,20 @@ from redis.exceptions import (
 from broker_config.redis_clients import PASSING, REDIS_ERRORS, AsyncStore
 from broker_config.temporary_refusals import hint_for
 from sessions.errors import BackendError, StoreFull, StoreUnavailable, StoreUnsupported
+from sessions.store.binding import Arg, ScriptCall
 
 _FLIGHTS: Final = 2
 _SEATS: Final = 256
-_INCLUDE: Final = "--!include "
-_SCRIPTS: Final = resources.files(__package__) / "lua"
 
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A transition of the protocol: its text with the includes filled in, and the digest that names it."""
-
-    name: str
-    text: str
-    sha: str
-
-
-@cache
-def script(name: str) -> Script:
-    """The script of this name."""
-    lines = (_SCRIPTS / f"{name}.lua").read_text("utf-8").splitlines()
-    parts = [
-        (_SCRIPTS / "lib" / f"{line.removeprefix(_INCLUDE)}.lua").read_text("utf-8")
-        if line.startswith(_INCLUDE)
-        else line
-        for line in lines
-    ]
-    text = "\n".join(parts) + "\n"
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-@cache
-def script_names() -> tuple[str, ...]:
-    """All scripts there are."""
-    return tuple(sorted(p.name.removesuffix(".lua") for p in _SCRIPTS.iterdir() if p.name.endswith(".lua")))
-
-
-Arg = str | bytes | int | float
-Reply = list[Any]
+R = TypeVar("R")
 
 
 @dataclass(slots=True)
 class _Call:
+    """A command on its way. `script` is None for a plain read."""
+
     command: tuple[Arg, ...]
-    script: Script | None
+    script: ScriptCall[Any] | None
     reply: asyncio.Future[Any]
 
 
@@ -108,9 +72,9 @@ def translated() -> Iterator[None]:
 class ScriptRunner:
     """Runs scripts, and plain reads, on the store; gathers calls into few pipelines.
 
-    Calls of one tick of the loop share a pipeline and keep their order. While `_FLIGHTS` pipelines are on their way
-    the next calls wait for the first that lands: the busier a process, the larger the pipelines, because what a call
-    costs here is mostly what redis-py does for each pipeline.
+    Calls of one tick of the loop share a pipeline and keep their order. While `_FLIGHTS` pipelines are on their way,
+    the next calls wait until one of them returns: the busier a process, the larger its pipelines. Most of a call's cost
+    here is what redis-py does once for each pipeline.
     """
 
     def __init__(self, client: AsyncStore) -> None:
@@ -119,18 +83,17 @@ class ScriptRunner:
         self._boarding = False
         self._flights: set[asyncio.Task[None]] = set()
 
-    def start(self, name: str, keys: Sequence[str], args: Sequence[Arg]) -> asyncio.Future[Reply]:
+    def start(self, call: ScriptCall[R]) -> asyncio.Future[R]:
         """Queue a script for this tick; the future holds its reply."""
-        wanted = script(name)
-        return self._queue(("EVALSHA", wanted.sha, len(keys), *keys, *args), wanted)
+        return self._queue(call.command, call)
 
-    async def run(self, name: str, keys: Sequence[str], *args: Arg) -> Reply:
+    async def run(self, call: ScriptCall[R]) -> R:
         """Run a script and wait for its reply.
 
         Raises:
             StoreUnavailable, StoreFull, BackendError: the store did not run it, or its reply was lost.
         """
-        return await self.start(name, keys, args)
+        return await self.start(call)
 
     async def read(self, *command: Arg) -> Any:
         """Run a plain command that only reads, with the scripts of this tick.
@@ -140,9 +103,9 @@ class ScriptRunner:
         """
         return await self._queue(command, None)
 
-    def _queue(self, command: tuple[Arg, ...], wanted: Script | None) -> asyncio.Future[Any]:
+    def _queue(self, command: tuple[Arg, ...], script: ScriptCall[Any] | None) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        call = _Call(command, wanted, loop.create_future())
+        call = _Call(command, script, loop.create_future())
         self._waiting.append(call)
         if not self._boarding and len(self._flights) < _FLIGHTS:
             self._boarding = True
@@ -166,14 +129,14 @@ class ScriptRunner:
         try:
             replies = await self._execute(calls)
             if any(isinstance(reply, NoScriptError) for reply in replies):
-                replies = await self._execute_anew(calls, replies)
+                replies = await self._execute_with_text(calls, replies)
         except REDIS_ERRORS as error:
             replies = [error] * len(calls)
         except asyncio.CancelledError:
             for call in calls:
                 call.reply.cancel()
             raise
-        except Exception:  # noqa: BLE001 - one of the calls cannot be sent, and that is no fault of the others'
+        except Exception:  # noqa: BLE001 - one of the calls cannot be sent; the others can
             replies = [await self._alone(call) for call in calls]
         for call, reply in zip(calls, replies, strict=True):
             _settle(call, reply)
@@ -189,8 +152,8 @@ class ScriptRunner:
 
     async def _alone(self, call: _Call) -> Any:
         try:
-            return (await self._execute_anew([call], [await self._one(call.command)]))[0]
-        except Exception as error:  # noqa: BLE001 - whoever waits for this call must hear of it
+            return (await self._execute_with_text([call], [await self._one(call.command)]))[0]
+        except Exception as error:  # noqa: BLE001 - the error goes to the caller of this script
             return error
 
     async def _one(self, command: tuple[Arg, ...]) -> Any:
@@ -199,19 +162,22 @@ class ScriptRunner:
         except ResponseError as error:
             return error
 
-    async def _execute_anew(self, calls: list[_Call], replies: list[Any]) -> list[Any]:
-        """The server does not know a script (it is new, or was restarted): send those with their text."""
+    async def _execute_with_text(self, calls: list[_Call], replies: list[Any]) -> list[Any]:
+        """Send the scripts with their text that the server does not know, for it is new or was restarted."""
         done = list(replies)
         for index, (call, reply) in enumerate(zip(calls, replies, strict=True)):
             if isinstance(reply, NoScriptError) and call.script is not None:
-                done[index] = await self._one(("EVAL", call.script.text, *call.command[2:]))
+                done[index] = await self._one(call.script.command_with_text)
         return done
 
 
 def _settle(call: _Call, reply: Any) -> None:
-    if call.reply.done():  # nobody waits any more
+    if call.reply.done():  # its caller was cancelled
         return
     if isinstance(reply, BaseException):
         call.reply.set_exception(store_error(reply))
-    else:
-        call.reply.set_result(reply)
+        return
+    try:
+        call.reply.set_result(reply if call.script is None else call.script.read(reply))
+    except Exception as error:  # noqa: BLE001 - a reply that cannot be read fails its own call and no other
+        call.reply.set_exception(error)

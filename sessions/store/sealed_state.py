@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
-from typing import Final, Literal
+from typing import Final
 
 from sessions.protocol.state_ops import StateOp
-from sessions.store.scripts import Arg
 from sessions.store.sealing import KeyRing
+from sessions.store.transitions.shared import Change, Refusal
 
 _WHOLE: Final = re.compile(r"-?\d+\Z")
 _NUMBER: Final = re.compile(r"-?\d")
@@ -25,20 +25,20 @@ _PLACES: Final = Decimal("1e-17")
 
 
 class Refused(Exception):
-    """A change cannot be done: `word` is what write_state.lua would say, `value` stands in its way (None: nothing)."""
+    """A change is impossible: `why` as write_state.lua says it; `value` is what the field has (None: nothing)."""
 
-    def __init__(self, word: Literal["mismatch", "type", "range"], field: str, value: str | None) -> None:
-        super().__init__(word, field)
-        self.word = word
+    def __init__(self, why: Refusal, field: str, value: str | None) -> None:
+        super().__init__(why, field)
+        self.why = why
         self.field = field
         self.value = value
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """Changes for a script: four arguments each; and the value (JSON) that each op leaves behind, None for none."""
+    """Changes for a script, and the value (JSON) that each op leaves, None for none."""
 
-    args: list[Arg]
+    changes: list[Change]
     values: list[str | None]
 
 
@@ -73,20 +73,18 @@ def decide(
         else:
             changed[op.field] = None
         values.append(now.get(op.field))
-    args: list[Arg] = []
-    for field in changed:
-        args += _args(ring, key, field, now[field], stored)
-    return Decided(args, values)
+    changes = [change for field in changed for change in _changes(ring, key, field, now[field], stored)]
+    return Decided(changes, values)
 
 
-def _args(ring: KeyRing, key: str, field: str, value: str | None, stored: Mapping[str, bytes | None]) -> list[Arg]:
-    args: list[Arg] = []
-    sealed = ring.seal(key, field, (value or "null").encode())
-    if field in stored:
-        args = ["swap", field, stored[field] or b"", sealed]
+def _changes(
+    ring: KeyRing, key: str, field: str, value: str | None, stored: Mapping[str, bytes | None]
+) -> list[Change]:
+    encrypted = ring.seal(key, field, (value or "null").encode())
+    changes: list[Change] = [("swap", field, stored[field] or b"", encrypted)] if field in stored else []
     if value is None:
-        return [*args, "delete", field, b"", b""]
-    return args or ["set", field, sealed, b""]
+        return [*changes, ("delete", field, b"", b"")]
+    return changes or [("set", field, encrypted, b"")]
 
 
 def _after(op: StateOp, value: str | None) -> str | None:

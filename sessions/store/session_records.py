@@ -18,8 +18,10 @@ from sessions.errors import (
 from sessions.store.checkpoint import Checkpoint
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
-from sessions.store.scripts import Arg, ScriptRunner, translated
+from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
+from sessions.store.transitions import records as transitions
+from sessions.store.transitions.shared import Missing, OtherOwner
 
 KEPT_CHECKPOINTS: Final = 100
 _COPY_PAGE: Final = 200
@@ -91,14 +93,18 @@ class SessionRecords:
         self, keys: SessionKeys, merge: Mapping[str, str], user_id: str | None, ttl: float | None
     ) -> int:
         """Write a numbered checkpoint, after merging values (JSON) into the state; returns its number."""
-        ttl_ms = "" if ttl is None else int(ttl * 1000)
-        args: list[Arg] = [uuid_utils.uuid4().hex, user_id or "", KEPT_CHECKPOINTS, ttl_ms]
-        for field, value in merge.items():
-            args += (field, self._ring.seal(keys.state, field, value.encode()))
-        reply = await self._scripts.run("save_checkpoint", keys.pair, *args)
-        if reply[0] == b"owner":
+        call = transitions.save_checkpoint(
+            keys.pair,
+            operation=uuid_utils.uuid4().hex,
+            user=user_id,
+            kept=KEPT_CHECKPOINTS,
+            session_ttl_ms=None if ttl is None else int(ttl * 1000),
+            merge={field: self._ring.seal(keys.state, field, value.encode()) for field, value in merge.items()},
+        )
+        reply = await self._scripts.run(call)
+        if isinstance(reply, OtherOwner):
             raise _not_yours(keys, user_id)
-        return int(reply[1])
+        return reply.number
 
     async def checkpoint(self, keys: SessionKeys, number: int | None = None) -> Checkpoint:
         """The newest checkpoint, or the one of this number; reads nothing else.
@@ -119,12 +125,13 @@ class SessionRecords:
         Raises:
             As `checkpoint`; SessionOwnerError.
         """
-        reply = await self._scripts.run("restore_checkpoint", keys.pair, number, user_id or "", uuid_utils.uuid4().hex)
-        if reply[0] == b"owner":
+        call = transitions.restore_checkpoint(keys.pair, number=number, user=user_id, operation=uuid_utils.uuid4().hex)
+        reply = await self._scripts.run(call)
+        if isinstance(reply, OtherOwner):
             raise _not_yours(keys, user_id)
-        if reply[0] == b"missing":
+        if isinstance(reply, Missing):
             await self._nothing_to_restore(keys, number)
-        return Checkpoint.load(reply[1], self._ring, keys)
+        return Checkpoint.load(reply.checkpoint, self._ring, keys)
 
     async def checkpoints(self, keys: SessionKeys) -> list[int]:
         """The numbers of the checkpoints there are, oldest first."""
@@ -188,32 +195,31 @@ class SessionRecords:
                 page = [self._ring.seal(keys.history, "", entry) for entry in entries[start : start + _COPY_PAGE]]
                 await self._client.rpush(history, *page)
                 await self._client.expire(history, COPY_SECONDS)
-        fields: list[Arg] = []
-        for place, values in ((keys.state, state), (keys.agents, agents)):
-            for name, value in values.items():
-                fields += (name, self._ring.seal(place, name, value))
-        reply = await self._scripts.run(
-            "create_session", keys.pair,
-            copy, user_id or "", queue, "" if ttl is None else int(ttl * 1000), messages,
-            len(entries), origin, len(state), *fields,
-        )  # fmt: skip
-        if reply[0] == b"exists":
+        call = transitions.create_session(
+            keys.pair,
+            copy=copy,
+            user=user_id,
+            queue=queue,
+            session_ttl_ms=None if ttl is None else int(ttl * 1000),
+            messages=messages,
+            turns=len(entries),
+            origin=origin,
+            state={name: self._ring.seal(keys.state, name, value) for name, value in state.items()},
+            agents={name: self._ring.seal(keys.agents, name, value) for name, value in agents.items()},
+        )
+        if isinstance(await self._scripts.run(call), transitions.Exists):
             with translated():
                 await self._client.delete(*(f"{keys.base}:{part}:copy:{copy}" for part in _BROUGHT))
             raise SessionExists(f"session {keys.session_id!r}: {SessionExists.__doc__}")
 
     async def raw_parts(self, keys: SessionKeys) -> tuple[list[bytes], dict[str, bytes], dict[str, bytes]]:
         """History entries, state and agents, read in one step, and opened: what is sealed is so for its place."""
-        entries, state, agents = await self._scripts.run("read_session", (keys.base,))
+        found = await self._scripts.run(transitions.read_session((keys.base,)))
         return (
-            [self._ring.open(keys.history, "", entry) for entry in entries],
-            self._opened(keys.state, state),
-            self._opened(keys.agents, agents),
+            [self._ring.open(keys.history, "", entry) for entry in found.history],
+            {name: self._ring.open(keys.state, name, value) for name, value in found.state.items()},
+            {name: self._ring.open(keys.agents, name, value) for name, value in found.agents.items()},
         )
-
-    def _opened(self, key: str, pairs: Sequence[bytes]) -> dict[str, bytes]:
-        named = {name.decode(): value for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
-        return {name: self._ring.open(key, name, value) for name, value in named.items()}
 
 
 def _not_yours(keys: SessionKeys, user_id: str | None) -> SessionOwnerError:

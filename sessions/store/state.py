@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import uuid_utils
 
 from sessions.errors import (
-    BadRequest,
     CorruptRecord,
     InvalidState,
     SessionOwnerError,
@@ -25,9 +24,12 @@ from sessions.errors import (
 )
 from sessions.protocol.state_ops import StateOp
 from sessions.store.keys import WIDE_APP, SessionKeys, wide_name
-from sessions.store.scripts import Arg, Reply, ScriptRunner, store_error
+from sessions.store.scripts import ScriptRunner, store_error
 from sessions.store.sealed_state import Refused, decide, looked_at
 from sessions.store.sealing import KeyRing
+from sessions.store.transitions import records as transitions
+from sessions.store.transitions.leases import ack_outbox
+from sessions.store.transitions.shared import Change, OtherOwner, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,16 @@ class Effect:
         return json.dumps({"id": self.id, "base": self.scope.base, "partition": self.scope.partition, "ops": ops})
 
 
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    """A write of state. Its id is remembered for a while, so that a retry after a lost reply changes nothing."""
+
+    id: str
+    remembered_ms: int
+    user: str | None = None
+    session_ttl_ms: int | None = None
+
+
 class StateStore:
     """Reads and changes state."""
 
@@ -119,57 +131,55 @@ class StateStore:
             StateConflict: a swap found another value, or, of sealed state, others kept changing it.
             InvalidState: an increment found no number. SessionOwnerError: the session belongs to another user.
         """
-        head = ("" if user_id is None else user_id, "" if ttl is None else int(ttl * 1000), _REMEMBERED_MS)
+        ttl_ms = None if ttl is None else int(ttl * 1000)
+        operation = _Operation(uuid_utils.uuid4().hex, _REMEMBERED_MS, user_id, ttl_ms)
         if self._ring.ids:
-            return await self._write_sealed(scope, ops, uuid_utils.uuid4().hex, *head)
-        args = [part for op in ops for part in (op.kind, op.field, op.a, op.b)]
-        reply = await self._run(scope, uuid_utils.uuid4().hex, *head, *args)
-        if reply[0] == b"ok":
-            pairs = zip(ops, reply[1:], strict=True)
+            return await self._write_encrypted(scope, ops, operation)
+        reply = await self._run(scope, operation, _as_changes(ops))
+        if isinstance(reply, transitions.Ok):
+            pairs = zip(ops, reply.values, strict=True)
             return [self._load(scope, op.field, value) if value else None for op, value in pairs]
-        if reply[0] == b"owner":
+        if isinstance(reply, OtherOwner):
             raise _not_yours(user_id)
-        field = reply[1].decode()
-        found = self._ring.open(scope.key, field, reply[2]).decode()  # raises for a client that lacks the keys
-        raise _refusal(reply[0].decode(), field, found or None)
+        found = self._ring.open(scope.key, reply.field, reply.value).decode()  # raises for a client that lacks the keys
+        raise _refusal(reply.why, reply.field, found or None)
 
     async def apply(self, effect: Mapping[str, Any]) -> None:
         """Apply an effect, as its entry in an outbox says; doing it twice changes nothing.
 
         An operation that cannot be done (somebody put a text where a number was) drops the effect: it is not due to us.
         """
-        scope, ops = StateScope("wide", effect["base"], effect["partition"]), effect["ops"]
+        scope, flat = StateScope("wide", effect["base"], effect["partition"]), effect["ops"]
+        ops = [StateOp(*flat[i : i + 4]) for i in range(0, len(flat), 4)]
+        operation = _Operation(effect["id"], _EFFECT_REMEMBERED_MS)
         if not self._ring.ids:
-            await self._run(scope, effect["id"], "", "", _EFFECT_REMEMBERED_MS, *ops)
+            await self._run(scope, operation, _as_changes(ops))
             return
         try:
-            changes = [StateOp(*ops[i : i + 4]) for i in range(0, len(ops), 4)]
-            await self._write_sealed(scope, changes, effect["id"], "", "", _EFFECT_REMEMBERED_MS)
+            await self._write_encrypted(scope, ops, operation)
         except InvalidState:
             return
         except StateConflict as error:
             raise StoreUnavailable(f"an effect waits, and is tried again: {error}") from error
 
-    async def _write_sealed(
-        self, scope: StateScope, ops: Sequence[StateOp], name: str, user: str, *rest: Arg
-    ) -> list[Any]:
+    async def _write_encrypted(self, scope: StateScope, ops: Sequence[StateOp], operation: _Operation) -> list[Any]:
         for tried in range(_TRIES):
-            stored = await self._stored(scope, looked_at(ops), user)
+            stored = await self._stored(scope, looked_at(ops), operation.user)
             try:
                 decided = decide(self._ring, scope.key, ops, stored)
             except Refused as refused:
-                raise _refusal(refused.word, refused.field, refused.value) from None
-            reply = await self._run(scope, name, user, *rest, *decided.args)
-            if reply[0] == b"ok":
+                raise _refusal(refused.why, refused.field, refused.value) from None
+            reply = await self._run(scope, operation, decided.changes)
+            if isinstance(reply, transitions.Ok):
                 pairs = zip(ops, decided.values, strict=True)
                 return [None if value is None else _parsed(op.field, value) for op, value in pairs]
-            if reply[0] == b"owner":
-                raise _not_yours(user)
-            await pause_between(tried)  # somebody was faster, and got further
+            if isinstance(reply, OtherOwner):
+                raise _not_yours(operation.user)
+            await pause_between(tried)  # another writer was faster
         fields = ", ".join(repr(field) for field in looked_at(ops))
         raise StateConflict(f"state {fields} was changed by others each of {_TRIES} times; try again")
 
-    async def _stored(self, scope: StateScope, fields: Sequence[str], user: str) -> dict[str, bytes | None]:
+    async def _stored(self, scope: StateScope, fields: Sequence[str], user: str | None) -> dict[str, bytes | None]:
         """What is in these fields; whose state it is comes first, for a refusal may say what stands there.
 
         Raises:
@@ -183,8 +193,19 @@ class StateStore:
                 raise _not_yours(user)
         return dict(zip(fields, await self._scripts.read("HMGET", scope.key, *fields), strict=True))
 
-    async def _run(self, scope: StateScope, name: str, *args: Arg) -> Reply:
-        return await self._scripts.run("write_state", (scope.base, scope.partition), name, scope.kind, *args)
+    async def _run(
+        self, scope: StateScope, operation: _Operation, changes: Iterable[Change]
+    ) -> transitions.WriteStateReply:
+        call = transitions.write_state(
+            (scope.base, scope.partition),
+            operation=operation.id,
+            scope=scope.kind,
+            user=operation.user,
+            session_ttl_ms=operation.session_ttl_ms,
+            remembered_ms=operation.remembered_ms,
+            changes=changes,
+        )
+        return await self._scripts.run(call)
 
     def _load(self, scope: StateScope, field: str, raw: bytes) -> Any:
         return _parsed(field, self._ring.open(scope.key, field, raw))
@@ -196,8 +217,8 @@ async def pause_between(tried: int) -> None:
 
 
 async def ack_effect(scripts: ScriptRunner, keys: SessionKeys, entry: bytes) -> None:
-    """Take an entry that was applied out of the outbox."""
-    await scripts.run("ack_outbox", keys.pair, entry)
+    """Remove an entry from the outbox after it was applied."""
+    await scripts.run(ack_outbox(keys.pair, entry=entry))
 
 
 def _parsed(field: str, raw: bytes | str) -> Any:
@@ -207,15 +228,18 @@ def _parsed(field: str, raw: bytes | str) -> Any:
         raise CorruptRecord(f"state {field!r} holds no JSON") from error
 
 
-def _refusal(word: str, field: str, value: str | None) -> Exception:
-    match word:
+def _as_changes(ops: Iterable[StateOp]) -> list[Change]:
+    return [(op.kind, op.field, op.a, op.b) for op in ops]
+
+
+def _refusal(why: Refusal, field: str, value: str | None) -> Exception:
+    match why:
         case "mismatch":
             return StateConflict(f"state {field!r} is {value or 'not set'}, not what was expected")
         case "type":
             return InvalidState(f"state {field!r} is {value}, no number to increment")
         case "range":
             return InvalidState(f"state {field!r} would become larger than a number can be")
-    return BadRequest(f"write_state answered {word!r}")
 
 
 def _not_yours(user_id: str | None) -> SessionOwnerError:

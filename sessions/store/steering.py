@@ -8,8 +8,10 @@ from sessions.errors import SealError
 from sessions.store.keys import SessionKeys
 from sessions.store.new_turn import MESSAGE
 from sessions.store.open_turn import OpenTurn
-from sessions.store.scripts import Arg, ScriptRunner
+from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
+from sessions.store.transitions import leases as transitions
+from sessions.store.transitions.shared import Lost
 
 
 class Steering:
@@ -25,23 +27,30 @@ class Steering:
         Raises:
             SealError: one does not open.
         """
-        args: list[Arg] = [turn.part, turn.lease, field, seq]
-        if self._ring.ids:
-            args += await self._sealed_anew(keys, turn, field, seq)
-        reply = await self._scripts.run("take_steering", keys.pair, *args)
-        if reply[0] == b"lost":
+        encrypted, events = await self._encrypted(keys, turn, field, seq) if self._ring.ids else (b"", [])
+        call = transitions.take_steering(
+            keys.pair,
+            turn=turn.part,
+            lease=turn.lease,
+            field=field,
+            first_seq=seq,
+            encrypted=encrypted,
+            events=events,
+        )
+        reply = await self._scripts.run(call)
+        if isinstance(reply, Lost):
             return None
-        if reply[0] != b"taken":
+        if isinstance(reply, transitions.Nothing):
             return b"", 0
-        if not self._ring.ids and KeyRing.sealed_within(reply[1]):
+        if not self._ring.ids and KeyRing.sealed_within(reply.texts):
             raise SealError(
                 "a message that joins this turn is sealed, and SESSIONFLEET_ENCRYPTION_KEYS is not set here"
             )
-        said = self._ring.open(keys.journal(turn.part), field, reply[1])
+        said = self._ring.open(keys.journal(turn.part), field, reply.texts)
         return said, len(json.loads(said))
 
-    async def _sealed_anew(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> list[Arg]:
-        """How many messages there are, their texts for the journal, and each for its event."""
+    async def _encrypted(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> tuple[bytes, list[bytes]]:
+        """The texts of all messages, encrypted for the journal, and each of them for its event."""
         entries = await self._scripts.read("LRANGE", keys.inbox(turn.part), 0, -1)
         texts = [self._text(keys, entry) for entry in entries]
         stream = keys.events(turn.part)
@@ -49,8 +58,7 @@ class Steering:
             self._ring.seal(stream, f"{turn.token}-{number}", json.dumps({"text": text}).encode())
             for number, text in enumerate(texts, seq)
         ]
-        said = self._ring.seal(keys.journal(turn.part), field, json.dumps(texts).encode())
-        return [len(texts), said, *events]
+        return self._ring.seal(keys.journal(turn.part), field, json.dumps(texts).encode()), events
 
     def _text(self, keys: SessionKeys, entry: bytes) -> str:
         # The script's JSON has the bytes of a sealed text as they are, which are no UTF-8.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +21,9 @@ from sessions.store.keys import SessionKeys
 from sessions.store.new_turn import ERROR, REQUEST, RESULT, WEBHOOK, NewTurn, Watch, digests, seal_turn
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
+from sessions.store.transitions import records
+from sessions.store.transitions import turns as transitions
+from sessions.store.transitions.shared import Cancelled, Duplicate, Full, Missing, OtherOwner
 
 _FIELDS = tuple(
     b"status attempt crashes retries accepted deadline started ended worker cancel result error usage finish".split()
@@ -113,45 +116,62 @@ class TurnStore:
         s = self._settings
         result_ttl = s.result_ttl if turn.result_ttl is None else turn.result_ttl
         sealed = seal_turn(self._ring, keys, turn)
-        reply = await self._scripts.run(
-            "accept_turn", keys.pair,
-            turn.part, sealed.request, digests(self._ring, turn)[0], turn.idempotency, turn.user_id or "",
-            int(turn.timeout * 1000), turn.mailbox_limit or s.mailbox_limit, turn.queue, turn.watcher, turn.watch,
-            int(result_ttl * 1000), int(min(s.idempotency_ttl, result_ttl) * 1000), s.max_attempts,
-            "" if turn.session_ttl is None else int(turn.session_ttl * 1000),
-            turn.agent_name, sealed.config, turn.policy, int(turn.waiting_blocks),
-            int(turn.approval_timeout * 1000), sealed.message, sealed.webhook, sealed.joins,
-        )  # fmt: skip
-        match reply[0]:
-            case b"accepted":
-                tell = (reply[5].decode(), reply[6].decode()) if reply[6] else None
-                return Accepted(turn.part, False, reply[2] == b"1", int(reply[3]), reply[4].decode(), tell)
-            case b"steered":
-                return Accepted(reply[1].decode(), False, False, 0, turn.queue)
-            case b"open":
+        call = transitions.accept_turn(
+            keys.pair,
+            turn=turn.part,
+            request=sealed.request,
+            digest=digests(self._ring, turn)[0],
+            idempotency=turn.idempotency,
+            user=turn.user_id,
+            timeout_ms=int(turn.timeout * 1000),
+            mailbox_limit=turn.mailbox_limit or s.mailbox_limit,
+            queue=turn.queue,
+            watcher=turn.watcher,
+            watch=turn.watch,
+            result_ttl_ms=int(result_ttl * 1000),
+            idempotency_ttl_ms=int(min(s.idempotency_ttl, result_ttl) * 1000),
+            max_attempts=s.max_attempts,
+            session_ttl_ms=None if turn.session_ttl is None else int(turn.session_ttl * 1000),
+            agent=turn.agent_name,
+            agent_config=sealed.config,
+            policy=turn.policy,
+            waiting_blocks=turn.waiting_blocks,
+            approval_ms=int(turn.approval_timeout * 1000),
+            message=sealed.message,
+            webhook=sealed.webhook,
+            joins=sealed.joins,
+        )
+        return await self._accepted(keys, turn, await self._scripts.run(call))
+
+    async def _accepted(self, keys: SessionKeys, turn: NewTurn, reply: transitions.AcceptReply) -> Accepted:
+        match reply:
+            case transitions.Accepted(worker=worker, marked=marked):
+                tell = (worker or "", marked) if marked else None
+                return Accepted(turn.part, False, reply.wake, reply.now_ms, reply.queue, tell)
+            case transitions.Steered(turn=joined):
+                return Accepted(joined, False, False, 0, turn.queue)
+            case transitions.Open(count=count):
                 raise SessionBusy(
-                    f"session {keys.session_id!r} has {int(reply[1])} open turns, and the policy is 'reject'; wait "
+                    f"session {keys.session_id!r} has {count} open turns, and the policy is 'reject'; wait "
                     "for them to end, or send it with another policy",
                     policy=str(turn.policy),
                 )
-            case b"duplicate":
-                return Accepted(reply[1].decode(), True, False, 0, turn.queue)
-            case b"conflict":
+            case Duplicate(turn=first):
+                return Accepted(first, True, False, 0, turn.queue)
+            case transitions.Conflict(turn=first):
                 if await self._asked_before(keys, turn):
-                    return Accepted(reply[1].decode(), True, False, 0, turn.queue)
-                first = keys.public_id(reply[1].decode())
+                    return Accepted(first, True, False, 0, turn.queue)
+                first = keys.public_id(first)
                 raise IdempotencyConflict(f"{IdempotencyConflict.__doc__} It belongs to turn {first!r}.", turn_id=first)
-            case b"owner":
+            case OtherOwner():
                 raise SessionOwnerError(
                     f"session {keys.session_id!r} belongs to another user than {turn.user_id!r}; open it as its owner"
                 )
-            case b"full":
+            case Full(count=count):
                 raise SessionBusy(
-                    f"session {keys.session_id!r} has {int(reply[1])} turns waiting, the most it takes "
+                    f"session {keys.session_id!r} has {count} turns waiting, the most it takes "
                     "(SESSIONFLEET_MAILBOX_LIMIT); wait for some to end, then try again"
                 )
-            case word:
-                raise CorruptRecord(f"accept_turn answered {word!r}")
 
     async def _asked_before(self, keys: SessionKeys, turn: NewTurn) -> bool:
         """Whether its key stands for this very request, with a digest of another key or of before there were any."""
@@ -204,10 +224,10 @@ class TurnStore:
 
     async def watch(self, keys: SessionKeys, part: str, nonce: str, watch: Watch, *, on: bool = True) -> TurnStatus:
         """Have this client told of a turn, or no longer; returns the turn's status."""
-        reply = await self._scripts.run("watch_turn", keys.pair, part, nonce, watch, "on" if on else "off")
-        if reply[0] == b"missing":
+        reply = await self._scripts.run(transitions.watch_turn(keys.pair, turn=part, nonce=nonce, watch=watch, on=on))
+        if isinstance(reply, Missing):
             raise self._not_found(keys, part)
-        return TurnStatus(reply[1].decode())
+        return reply.status
 
     async def cancel(self, keys: SessionKeys, part: str) -> tuple[TurnStatus, str | None]:
         """Cancel a turn.
@@ -216,23 +236,22 @@ class TurnStore:
             Its status now: QUEUED when a worker first writes down what it had finished. And the worker that runs it
             and must be told; "" when none runs it.
         """
-        reply = await self._scripts.run("cancel_turn", keys.pair, part)
-        match reply[0]:
-            case b"cancelled":
+        match await self._scripts.run(transitions.cancel_turn(keys.pair, turn=part)):
+            case Cancelled():
                 return TurnStatus.CANCELLED, None
-            case b"marked" if not reply[1]:
+            case transitions.Marked(worker=None):
                 return TurnStatus.QUEUED, ""
-            case b"marked":
-                return TurnStatus.RUNNING, reply[1].decode()
-            case b"ended":
-                return TurnStatus(reply[1].decode()), None
-            case _:
+            case transitions.Marked(worker=worker):
+                return TurnStatus.RUNNING, worker
+            case transitions.Ended(status=status):
+                return status, None
+            case Missing():
                 raise self._not_found(keys, part)
 
     async def nudge(self, keys: SessionKeys, part: str) -> tuple[str, int] | None:
         """Tell a run that one of its tasks ended; returns the wake-up to publish (queue, acceptance time in ms)."""
-        reply = await self._scripts.run("nudge_turn", keys.pair, part)
-        return (reply[1].decode(), int(reply[2])) if reply[0] == b"woken" else None
+        reply = await self._scripts.run(transitions.nudge_turn(keys.pair, turn=part))
+        return (reply.queue, reply.now_ms) if isinstance(reply, transitions.Woken) else None
 
     async def by_key(self, keys: SessionKeys, idempotency: str) -> str | None:
         """The turn that was accepted under a (hashed) idempotency key, if any."""
@@ -242,11 +261,10 @@ class TurnStore:
 
     async def delete_session(self, keys: SessionKeys, user_id: str | None = None) -> dict[str, int]:
         """Remove a session with all it has; a running turn of it can write nothing any more."""
-        reply = await self._scripts.run("delete_session", keys.pair, user_id or "")
-        if reply[0] == b"owner":
+        reply = await self._scripts.run(records.delete_session(keys.pair, user=user_id))
+        if isinstance(reply, OtherOwner):
             raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
-        keys_removed, turns, open_turns, memories = (int(number) for number in reply[1:])
-        return {"keys": keys_removed, "turns": turns, "open_turns": open_turns, "memories": memories}
+        return asdict(reply)
 
     async def listed(self, keys: SessionKeys) -> list[str]:
         """The turns of a session whose records still exist, oldest first."""

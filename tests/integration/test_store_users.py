@@ -19,7 +19,7 @@ from sessions.cli.verdicts import Verdict
 from sessions.errors import StoreUnavailable, StoreUnsupported
 from sessions.store.deployment import check_deployment
 from sessions.store.rights import COMMANDS
-from sessions.store.scripts import script, script_names
+from sessions.store.script_files import script, script_names
 from tests.support.fleet import ROOT, Fleet
 from tests.support.servers import Server, running
 

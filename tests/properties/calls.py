@@ -51,10 +51,11 @@ def claimed(name: str, run: list[Any]) -> Claim:
 
 def brief(script: str, reply: list[Any]) -> list[Any]:
     """A reply as the model gives it."""
+    if script == "commit_turn" and reply[0] == "next_run":
+        return ["committed", reply[-1], *brief("lease_session", ["run", *reply[1:-1]])]
     if script == "commit_turn" and reply[0] == "committed":
-        if reply[2] == "run":
-            return [*reply[:2], *brief("lease_session", reply[2:])]
-        return [*reply[:4], int(reply[4])] if reply[2] == "more" else reply[:3]
+        _, status, queue, now = reply
+        return ["committed", status, "more", queue, int(now)] if queue else ["committed", status, "released"]
     if script == "lease_session" and reply[0] == "run":
         run = dict(zip(_RUN, reply, strict=False))
         journal = dict(zip(reply[12][::2], reply[12][1::2], strict=True))

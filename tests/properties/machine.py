@@ -41,7 +41,7 @@ class ProtocolMachine(ObservedMachine):
         call = Call(
             "accept_turn", name,
             (part, body, body, idem, user, timeout, MAILBOX_LIMIT, QUEUE, "", "waiters", RESULT_TTL, IDEM_TTL, limit,
-             "" if ttl is None else ttl),
+             "" if ttl is None else ttl, "", "", "enqueue", 1, 86_400_000, "", "", ""),
             lambda: self.model.accept(name, part, body, idem, user, timeout, limit, ttl),
         )  # fmt: skip
         if self.send(call, lost_reply)[0] == "accepted":
@@ -59,7 +59,7 @@ class ProtocolMachine(ObservedMachine):
     )
     def watch(self, n: int, nonce: str, kind: str, on: bool, lost_reply: bool) -> None:
         name, part = self.any_turn(n)
-        args = (part, nonce, kind, "on" if on else "off")
+        args = (part, nonce, kind, int(on))
         self.send(Call("watch_turn", name, args, lambda: self.model.watch(name, part, nonce, kind, on)), lost_reply)
 
     @precondition(lambda self: len(self.accepted) > 2 and self.numbers % 3 == 0)  # else nothing else lives long

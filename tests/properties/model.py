@@ -48,7 +48,7 @@ class Model(State):
         """From here on the turn ends in exactly one final status."""
         session = self.sessions.get(name, Session())
         if user and session.owner and session.owner != user:
-            return ["owner"]
+            return ["other_owner"]
         if idem and (name, idem) in self.idem:
             first = self.idem[name, idem][0]
             return ["duplicate" if first.body == body else "conflict", first.part]
@@ -104,7 +104,7 @@ class Model(State):
         """Nothing of the session is left."""
         session = self.sessions.get(name)
         if session and user and session.owner and session.owner != user:
-            return ["owner"]
+            return ["other_owner"]
         self.sessions.pop(name, None)
         for key in [key for key in self.turns if key[0] == name]:
             turn = self.turns.pop(key)

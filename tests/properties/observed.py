@@ -58,12 +58,11 @@ class ObservedMachine(RuleBasedStateMachine):
         """A worker's call; its claim afterwards is what the answer says."""
         slot.last = call
         reply = self.send(call, lost_reply)
-        word = reply[2] if reply[0] == "committed" else reply[0]
         self.fenced(call, reply)
-        if word == "run":
-            slot.claim = claimed(call.name, reply[2:] if reply[0] == "committed" else reply)
+        if reply[0] in ("run", "next_run"):
+            slot.claim = claimed(call.name, reply)
             self.claims.append(slot.claim)
-        elif call.script in ("commit_turn", "release_turn") or word == "lost":
+        elif call.script in ("commit_turn", "release_turn") or reply[0] == "lost":
             slot.claim = None
 
     def fenced(self, call: Call, reply: list[Any]) -> None:
@@ -71,7 +70,7 @@ class ObservedMachine(RuleBasedStateMachine):
         held = self.seen.sessions[call.name].keys.get("lease") if call.name in self.seen.sessions else None
         if call.script == "lease_session":
             assert reply[0] != "run" or held in (None, reply[2]), f"P1: {held} and {reply[2]} hold {call.name} at once"
-        elif held is None and (call.script == "renew_lease" or reply[2:3] == ["run"]):
+        elif held is None and (call.script == "renew_lease" or reply[0] == "next_run"):
             pass  # it took back a lease that had run out; whether nobody has had the session since, the model knows
         elif reply[0] != "lost" and held != call.args[0 if call.script == "renew_lease" else 1]:
             assert self.store.snapshot() == self.seen, f"P3: {call.script} wrote without a lease in force"
@@ -110,7 +109,7 @@ class ObservedMachine(RuleBasedStateMachine):
         why = "" if said else '{"type":"TurnFailed","message":"no"}'
         args = (
             claim.part, claim.value, status, said, why, "{}", entry, 2, claim.seq + 1, int(go_on),
-            LEASE, slot.process, WINDOW, int(last_ok),
+            LEASE, slot.process, WINDOW, int(last_ok), "", 0,
         )  # fmt: skip
         model = self.model.commit
         call = Call(
@@ -133,12 +132,12 @@ class ObservedMachine(RuleBasedStateMachine):
         args = (500, json.dumps(marks))
         found = self.store.run("rescue_partition", None, *args)
         said = self.model.rescue(due, marks)
-        self.compare("rescue_partition", sorted(found[1:]), sorted(said[1:]))
+        self.compare("rescue_partition", sorted(found[2:]), sorted(said[1:]))
         if lost_reply:
             before = self.store.snapshot()
-            assert self.store.run("rescue_partition", None, *args)[1:] == [], "R1: rescued twice at once"
+            assert self.store.run("rescue_partition", None, *args)[2:] == [], "R1: rescued twice at once"
             assert self.store.snapshot() == before, "R1: rescue sent again changed the store"
-        return found[1::2]
+        return found[2::2]
 
     # --- what must hold ---------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import redis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from sessions.store.scripts import script, script_names
+from sessions.store.script_files import script, script_names
 from tests.properties.machine import ProtocolMachine
 from tests.properties.virtual_store import Edits, VirtualStore
 from tests.support.servers import Server
@@ -51,21 +51,21 @@ _START = "return start(id, value or (token() .. ':' .. nonce), lease_ms, worker,
 BROKEN: dict[str, Edits] = {
     "commit without looking at the lease": {
         "commit_turn": (
-            ("if r[2] ~= value then return { 'lost' } end", ""),
-            ("if r[1] ~= 'running' or redis.call('GET', S .. ':lease') ~= value then return { 'lost' } end", ""),
+            ("if r[2] ~= lease then return { 'lost' } end", ""),
+            ("if r[1] ~= 'running' or redis.call('GET', S .. ':lease') ~= lease then return { 'lost' } end", ""),
         )
     },
     "commit without asking whether the turn has ended": {"commit_turn": (("if FINAL[r[1]] then", "if false then"),)},
     "commit against an accepted cancel": {"commit_turn": (("if r[3] and status", "if false and status"),)},
     "journal without looking at the lease": {
-        "record_step": (("if redis.call('GET', S .. ':lease') ~= value or", "if"), ("or r[2] ~= 'running'", "")),
+        "record_step": (("if redis.call('GET', S .. ':lease') ~= lease or", "if"), ("or r[2] ~= 'running'", "")),
     },
-    "a step is not written down": {"record_step": (("redis.call('HSET', t .. ':journal', ARGV[3], ARGV[4])", ""),)},
+    "a step is not written down": {"record_step": (("redis.call('HSET', t .. ':journal', field, value)", ""),)},
     "a step's text is not kept": {"record_step": (("last or (token .. '-' .. r[4])", "last or ''"),)},
-    "an event is written twice": {"record_step": (("= add_event(id, token, seq,", "= add_event(id, token, '*',"),)},
+    "an event is written twice": {"record_step": (("= add_event(turn, token, seq,", "= add_event(turn, token, '*',"),)},
     "a lost worker is not counted": {"*": (("return redis.call('HINCRBY', t, 'crashes', 1)", "return 0"),)},
     "an ended turn forgives": {"forgive_crash": (("if FINAL[r[1]] then", "if false then"),)},
-    "a release sent again is not known": {"release_turn": (("'released', value,", ""),)},
+    "a release sent again is not known": {"release_turn": (("'released', lease,", ""),)},
     "the lease is taken from its holder": {"lease_session": (("if held and", "if false and"),)},
     "the fencing token does not grow": {
         "*": (("redis.call('INCR', P .. ':fence')", "redis.call('SETNX', P .. ':fence', 1)"),)
@@ -77,8 +77,8 @@ BROKEN: dict[str, Edits] = {
     "accept puts the turn in front": {"accept_turn": (("'RPUSH', S .. ':mailbox'", "'LPUSH', S .. ':mailbox'"),)},
     "accept forgets to have the session looked at": {"accept_turn": (("\nreindex(now)\n", "\n"),)},
     "accept sent again accepts twice": {"accept_turn": (("if redis.call('EXISTS', t) == 1 then", "if false then"),)},
-    "renew changes nothing": {"renew_lease": (("redis.call('SET', S .. ':lease', ARGV[1], 'PX', ARGV[2])", ""),)},
-    "a lease is taken back from another attempt": {"renew_lease": (("r[1] == ARGV[1] and", ""),)},
+    "renew changes nothing": {"renew_lease": (("redis.call('SET', S .. ':lease', lease, 'PX', lease_ms)", ""),)},
+    "a lease is taken back from another attempt": {"renew_lease": (("r[1] == lease and", ""),)},
     "a backoff is cut short": {"lease_session": (("return { 'later', r[7] }", _START),)},
     "a deadline does not end the turn": {"lease_session": (("tonumber(r[6]) <= now", "false"),)},
     "an open turn expires": {"accept_turn": (("then keep_all() end", "then end"),)},

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from sessions.store.keys import SessionKeys
-from sessions.store.scripts import script, script_names
+from sessions.store.script_files import script, script_names
 from tests.properties.laws import LONGEST_LOOK
 from tests.properties.pictures import FINAL, LEASE
 from tests.properties.virtual_store import Edits, StoredSession, VirtualStore
@@ -64,7 +64,7 @@ class WebhookMachine(RuleBasedStateMachine):
         part = self.new()
         reply = self.run(
             "accept_turn", part, '{"agent":"A"}', "d", "", "", timeout, 4, "turns", "", "waiters", 10**9, 10**9, limit,
-            "", "A", "{}", policy, int(blocks), 5_000, "text", "url" if webhook else "", lost_reply=lost_reply,
+            "", "A", "{}", policy, int(blocks), 5_000, "text", "url" if webhook else "", "", lost_reply=lost_reply,
         )  # fmt: skip
         if webhook and reply[0] in ("accepted", "steered"):
             self.with_webhook.add(reply[1])
@@ -74,7 +74,7 @@ class WebhookMachine(RuleBasedStateMachine):
     def wake(self, last_ok: bool, lost_reply: bool, dies: bool) -> None:
         """A worker comes; what it finds to tell it tells, and may die before it says so."""
         reply = self.run("lease_session", self.new(), LEASE, "w", "20", int(last_ok), lost_reply=lost_reply)
-        if reply[0] == "outbox":
+        if reply[0] == "effects":
             for entry in reply[1][: 1 if dies else None]:
                 self.run("ack_outbox", entry, lost_reply=lost_reply)
                 self.acked.append(json.loads(entry)["turn"])
@@ -87,14 +87,14 @@ class WebhookMachine(RuleBasedStateMachine):
     def commit(self, status: str, go_on: bool, lost_reply: bool) -> None:
         part, lease, seq = self._taken()
         reply = self.run(
-            "commit_turn", part, lease, status, "{}", "", "{}", "", 0, seq + 5, int(go_on), LEASE, "w", "20", 1, 0,
+            "commit_turn", part, lease, status, "{}", "", "{}", "", 0, seq + 5, int(go_on), LEASE, "w", "20", 1, "", 0,
             lost_reply=lost_reply,
         )  # fmt: skip
         if reply[0] == "steered":
-            self.run("take_steering", part, lease, "steer:1", seq + 6)
-        if reply[0] == "committed" and reply[2] == "run":
+            self.run("take_steering", part, lease, "steer:1", seq + 6, "")
+        if reply[0] == "next_run":
             assert not self.seen.keys.get("outbox"), "R7: a turn begins with something left to tell"
-            self.held = (reply[3], reply[4], int(reply[9]))
+            self.held = (reply[1], reply[2], int(reply[7]))
 
     @precondition(lambda self: self.held is not None)
     @rule(why=st.sampled_from(["later", "later", "retry", "handover"]), pause=pauses, lost_reply=again)
@@ -127,7 +127,7 @@ class WebhookMachine(RuleBasedStateMachine):
         """A worker whose lease is over writes what it has."""
         assert self.gone is not None
         part, lease, seq = self.gone
-        self.run("commit_turn", part, lease, "succeeded", "{}", "", "{}", "", 0, seq + 5, 0, LEASE, "w", "20", 1, 0)
+        self.run("commit_turn", part, lease, "succeeded", "{}", "", "{}", "", 0, seq + 5, 0, LEASE, "w", "20", 1, "", 0)
 
     @precondition(lambda self: self.held is not None)
     @rule()
@@ -241,7 +241,7 @@ BROKEN: dict[str, Edits] = {
     "the outbox is no reason to look": {"*": ((f"if {_OUTBOX} then --", "if false then --"),)},
     "what pauses is forgotten": {"*": (("':mailbox', id)\n  end\nend", "':nowhere', id)\n  end\nend"),)},
     "what pauses is no reason to look": {
-        "*": (("ipairs({ ':waiting', ':later' }) do --", "ipairs({ ':waiting' }) do --"),)
+        "*": (("ipairs({ ':waiting', ':later' }) do\n    local", "ipairs({ ':waiting' }) do\n    local"),)
     },
     "a cancel forgets to have the session looked at": {
         "cancel_turn": (("reindex(now)\nreturn { 'cancelled'", "return { 'cancelled'"),)

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from sessions.store.keys import SessionKeys, partition_key
-from sessions.store.scripts import script
+from sessions.store.script_files import script
 
 EPOCH_MS = 4_000_000_000_000  # the year 2096
 PARTITION = partition_key(0)
@@ -150,6 +150,8 @@ class VirtualStore:
 
     def run(self, name: str, keys: SessionKeys | None, *args: str | int) -> list[Any]:
         """Run a script on a session (or, with none, on the partition); texts of the reply decoded."""
+        single = [each for each in script(name).header.arguments if not each.is_list]
+        assert len(args) >= len(single), f"{name} takes {', '.join(map(str, script(name).header.arguments))}"
         text, sha = self._text(name)
         names = keys.pair if keys is not None else (PARTITION,)
         try:

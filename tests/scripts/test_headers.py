@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from dataclasses import dataclass
 from importlib import resources
 
 import pytest
 
-from sessions.store.scripts import script, script_names
+from sessions.store import transitions
+from sessions.store.binding import Transition
+from sessions.store.script_files import script, script_names
 
 LUA = resources.files("sessions.store") / "lua"
 FREEING = {"renew_lease", "release_turn", "commit_turn", "cancel_turn", "delete_session", "remove_memory"}
@@ -27,21 +31,10 @@ class Source:
         header = " ".join(line.removeprefix("--").strip() for line in lines[:end])
         return cls(first, header, "\n".join(lines[end:]))
 
-    def part(self, start: str, *ends: str) -> str:
-        """The header's text behind `start`, up to one of `ends`."""
-        found = re.search(
-            rf"\b{start}\b(.*?)(?:\b(?:{'|'.join(ends)})\b|$)" if ends else rf"\b{start}\b(.*)$", self.header
-        )
-        return found[1] if found else ""
-
-
-def numbered(text: str) -> tuple[set[int], int | None]:
-    """The numbers that begin an item (`1 turn id · 2 queue`), and from which on there are more (`4... pairs`)."""
-    found = re.findall(r"(?<=[·)a-z0-9'\"])\s+(\d+)(\.\.\.)?(?= )", "· " + text)
-    numbers = {int(n) for n, _ in found}
-    more = [int(n) for n, dots in found if dots]
-    wanted = set(range(1, max(numbers) + 1)) if numbers else set()
-    return numbers & wanted, more[0] if more else None
+    @property
+    def code(self) -> str:
+        """The body without comments and texts."""
+        return re.sub(r"'[^']*'", "''", re.sub(r"--(?!!).*", "", self.body))
 
 
 @pytest.mark.parametrize("name", script_names())
@@ -63,45 +56,64 @@ def test_the_header_says_what_it_is_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", script_names())
-def test_the_keys_it_takes_are_named(name: str) -> None:
-    """Every KEYS[n] of the body is in the header, and the other way round."""
-    source = Source.of(name)
-    said = {int(n) for n in re.findall(r"KEYS (\d+)", source.header)}
-    used = {int(n) for n in re.findall(r"KEYS\[(\d+)\]", source.body)}
-    if re.search(r"\(KEYS\)", source.body):
-        used.add(1)
-    assert used == said
+def test_keys_and_arguments_are_used_by_their_names(name: str) -> None:
+    """The loader makes locals of the header's names, and the body uses each of them, and no number of KEYS or ARGV."""
+    source, header = Source.of(name), script(name).header
+    assert not re.search(r"\b(KEYS|ARGV)\b", source.code)
+    used = set(re.findall(r"\w+", source.code))
+    for parameter in (*header.keys, *header.arguments):
+        # The bases are used by the included functions, too.
+        assert parameter.name in used or (parameter.name in ("S", "P") and "--!include session" in source.body)
 
 
 @pytest.mark.parametrize("name", script_names())
-def test_the_arguments_it_takes_are_named(name: str) -> None:
-    """Every ARGV[n] of the body is in the header, and the other way round."""
-    source = Source.of(name)
-    said, more = numbered(source.part("ARGV", "Returns"))
-    used = {int(n) for n in re.findall(r"ARGV\[(\d+)\]", source.body)}
-    loops = [int(n) for n in re.findall(r"for \w+ = (\d+), ", source.body) if int(n) > 1]
-    assert used | set(loops) == said
-    assert set(loops) == ({more} if more else set())
+def test_no_included_function_has_the_name_of_an_argument(name: str) -> None:
+    """It would hide the argument from the body."""
+    code = "\n".join(script(name).text.splitlines()[2:])  # without the prologue
+    declared = re.findall(r"^local (?:function )?([\w, ]+)", code, re.MULTILINE)
+    names = {each.strip() for names in declared for each in names.split(",")}
+    assert not names & {parameter.name for parameter in script(name).header.arguments}
 
 
 @pytest.mark.parametrize("name", script_names())
 def test_the_words_it_returns_are_named(name: str) -> None:
-    """The first word of each reply is in the header, and each word of the header's list is one the script can say."""
-    source = Source.of(name)
-    returns = source.part("Returns")
+    """The first word of each reply is in the header, and each word of the header is one the script can say."""
+    source, header = Source.of(name), script(name).header
     text = script(name).text if "start_head(" in source.body else source.body
-    # A reply is made where it is returned, or (commit) where the word for it is chosen.
-    replies = re.findall(r"return \{ (?:first\[2\] == ARGV\[3\] and )?('\w+'(?: or '\w+')?)", text)
+    # A reply is made where it is returned, or (a list) where it begins.
+    replies = re.findall(
+        r"(?:return|reply =|mine = now_ms\(\),|found\[2\] =|reply\[1\] =)\s*\{?\s*"
+        r"(?:first\[2\] == digest and )?('\w+'(?: or '\w+')?)",
+        text,
+    )
     words = {word for reply in replies for word in re.findall(r"\w+", reply) if word != "or"}
-    if not words:
-        assert re.search(r"\bnumbers\b|\bnow\b|\bsessions\b|values?\b", returns), "a list, and the header says of what"
-        return
-    if "start_head(" in source.body and name == "commit_turn":
-        words -= {"empty", "waiting", "later", "last"}  # become `released`
-    listed = {re.match(r"\W*(\w+)", option)[1] for option in returns.split("|") if re.match(r"\W*(\w+)", option)}  # type: ignore[index]
-    listed = {word for word in listed if not word.isdigit()}
-    assert words <= set(re.findall(r"\w+", returns))
-    assert listed <= words | set(re.findall(r"'(\w+)'", script(name).text))
+    if name == "commit_turn":
+        words -= {"run", "empty", "waiting", "later", "last", "effects"}  # become its own words
+    if "start_head(" in source.body:
+        words -= {"cancelled", "dead_lettered", "unanswered", "deadline"}  # why a turn closes
+    words -= {"mismatch", "type", "range"}  # the second word of `refused`
+    if name == "rescue_partition":
+        words = {"looked"} & set(re.findall(r"\w+", source.body))
+    assert words == header.replies.keys()
+
+
+TRANSITIONS = [
+    value
+    for module in pkgutil.iter_modules(transitions.__path__, f"{transitions.__name__}.")
+    for value in vars(importlib.import_module(module.name)).values()
+    if isinstance(value, Transition)
+]
+
+
+@pytest.mark.parametrize("transition", TRANSITIONS, ids=lambda each: each.name)
+def test_its_python_signature_has_the_names_of_the_header(transition: Transition[..., object]) -> None:
+    """Arguments, replies and their fields: what differs is refused when the script is loaded."""
+    assert transition.bound.script.name == transition.name
+
+
+def test_every_script_has_a_python_signature() -> None:
+    """No script is sent in another way."""
+    assert {each.name for each in TRANSITIONS} == set(script_names())
 
 
 @pytest.mark.parametrize("name", script_names())
@@ -109,7 +121,7 @@ def test_time_comes_from_the_store(name: str) -> None:
     """No script takes the time from its caller: all clocks but the store's may be wrong."""
     source = Source.of(name)
     assert "os.time" not in source.body
-    assert not re.search(r"\d+ now\b", source.part("ARGV", "Returns"))
+    assert not {"now", "now_ms"} & {parameter.name for parameter in script(name).header.arguments}
 
 
 @pytest.mark.parametrize("name", script_names())

@@ -6,9 +6,14 @@ import uuid
 from typing import Any
 
 import pytest
+import redis
 
+from sessions.protocol.turn import Policy
+from sessions.store.binding import ScriptCall
 from sessions.store.keys import SessionKeys
-from sessions.store.scripts import script
+from sessions.store.transitions.leases import Run, lease_session
+from sessions.store.transitions.records import delete_session
+from sessions.store.transitions.turns import Accepted, accept_turn
 from tests.support.servers import Server
 
 
@@ -22,24 +27,38 @@ def test_no_more_is_read_than_fits(server: Server, window: str, seen: int) -> No
     with server.client() as client:
         for number in range(5):
             client.rpush(keys.history, f"{number}" + "x" * 99)
-        arguments: list[Any] = [
-            uuid.uuid4().hex,
-            "{}",
-            "digest",
-            "",
-            "",
-            60000,
-            10,
-            "turns",
-            "",
-            "waiters",
-            1000,
-            1000,
-            3,
-            "",
-        ]
-        assert client.eval(script("accept_turn").text, 2, *keys.pair, *arguments)[0] == b"accepted"
-        reply = client.eval(script("lease_session").text, 2, *keys.pair, "nonce", 5000, "w", window, 1)
-        assert reply[0] == b"run"
-        assert [entry[:1] for entry in reply[13]] == [str(n).encode() for n in range(5 - seen, 5)]
-        client.eval(script("delete_session").text, 2, *keys.pair, "")
+        accept = accept_turn(
+            keys.pair,
+            turn=uuid.uuid4().hex,
+            request=b"{}",
+            digest="digest",
+            idempotency="",
+            user=None,
+            timeout_ms=60000,
+            mailbox_limit=10,
+            queue="turns",
+            watcher="",
+            watch="waiters",
+            result_ttl_ms=1000,
+            idempotency_ttl_ms=1000,
+            max_attempts=3,
+            session_ttl_ms=None,
+            agent="",
+            agent_config=b"",
+            policy=Policy.ENQUEUE,
+            waiting_blocks=True,
+            approval_ms=1000,
+            message="",
+            webhook="",
+            joins="",
+        )
+        assert isinstance(_run(client, accept), Accepted)
+        lease = lease_session(keys.pair, nonce="nonce", lease_ms=5000, worker="w", window=window, last_ok=True)
+        run = _run(client, lease)
+        assert isinstance(run, Run)
+        assert [entry[:1] for entry in run.history] == [str(n).encode() for n in range(5 - seen, 5)]
+        _run(client, delete_session(keys.pair, user=None))
+
+
+def _run(client: redis.Redis, call: ScriptCall[Any]) -> Any:
+    return call.read(client.execute_command(*call.command_with_text))

@@ -23,6 +23,7 @@ from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.session_records import SessionRecords
 from sessions.store.state import session_scope, wide_scope
+from sessions.store.transitions.records import Removed, remove_memory, write_memory
 from sessions.store.turns import TurnStore
 from tests.support.servers import Server
 
@@ -48,8 +49,17 @@ class Store:
         self.session = session_scope(self.keys)
         self.user = wide_scope("default", uuid.uuid4().hex, settings.partitions)
 
-    async def send(self, name: str, scope: MemoryScope, *args: Any) -> list[Any]:
-        return await self.scripts.run(name, (scope.base, scope.partition), *args)
+    async def send_remove(self, operation: str, *ids: str) -> Any:
+        scope = self.session
+        call = remove_memory(
+            (scope.base, scope.partition),
+            operation=operation,
+            scope=scope.kind,
+            user=None,
+            remembered_ms=60_000,
+            ids=ids,
+        )
+        return await self.scripts.run(call)
 
     async def vector(self, scope: MemoryScope, one: Memory, tag: str = TAG) -> bytes | None:
         return (await self.memory.read(scope, [one.id], tag=tag))[one.id].vector
@@ -100,15 +110,13 @@ async def test_each_script_may_be_sent_again(store: Store) -> None:
     for _ in range(2):
         await store.memory.add(store.session, one, operation="first")
     assert (await store.client.xlen(f"{store.session.base}:memory:log")) == 1
-    remove = ("remove_memory", store.session, "second", "session", "", 60_000, one.id)
-    assert [await store.send(*remove) for _ in range(2)] == [[b"removed", 1], [b"removed", b"1"]]
+    assert [await store.send_remove("second", one.id) for _ in range(2)] == [Removed(1), Removed(1)]
     await store.memory.add(store.session, one, operation="first")
     assert await store.memory.ids(store.session) == [], "the addition that was sent again brought back what was removed"
     await store.memory.add(store.session, two)
-    clear = ("remove_memory", store.session, "third", "session", "", 60_000)
-    assert int((await store.send(*clear))[1]) == 1
+    assert await store.send_remove("third") == Removed(1)
     await store.memory.add(store.session, one, operation="fourth")
-    assert int((await store.send(*clear))[1]) == 1
+    assert await store.send_remove("third") == Removed(1)
     assert await store.memory.ids(store.session) == [one.id]
     for _ in range(2):
         assert await store.note(store.session, one) == 1
@@ -172,8 +180,19 @@ async def test_a_log_that_was_cut_or_begun_anew_is_told(store: Store) -> None:
     two = memory()
     mark = await store.memory.mark(store.user)
     for _ in range(1_200):
-        store.scripts.start("write_memory", (store.user.base, store.user.partition), (
-            uuid.uuid4().hex, "wide", "", "", 1_000, two.id, two.dump(), 3))  # fmt: skip
+        store.scripts.start(
+            write_memory(
+                (store.user.base, store.user.partition),
+                operation=uuid.uuid4().hex,
+                scope="wide",
+                user=None,
+                session_ttl_ms=None,
+                remembered_ms=1_000,
+                id=two.id,
+                memory=two.dump(),
+                most=3,
+            )
+        )
     await store.memory.add(store.user, two)
     assert await store.memory.changes(store.user, mark) is None
     assert await store.client.xlen(f"{store.user.base}:memory:log") <= 1_200

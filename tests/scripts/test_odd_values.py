@@ -14,9 +14,10 @@ from broker_config.settings import Settings
 from sessions.errors import BackendError, InvalidState, StateConflict
 from sessions.protocol.state_ops import StateOp, delete_op, increment_op, set_op, swap_op
 from sessions.protocol.turn import TurnStatus
-from sessions.store.leases import Effects
 from sessions.store.sealing import KeyRing
 from sessions.store.state import Effect, StateStore, ack_effect, session_scope, wide_scope
+from sessions.store.transitions.leases import Effects
+from sessions.store.transitions.turns import Answered, answer_call, watch_turn
 from tests.scripts.test_scripts import DONE, Store
 from tests.support.servers import Server
 
@@ -100,7 +101,7 @@ async def test_an_effect_that_cannot_be_applied_does_not_block_its_session(store
 
 async def test_a_call_that_cannot_be_sent_spoils_no_other(store: Store) -> None:
     """Calls share a pipeline: one with half of a surrogate pair in it gets its error, and its neighbours run."""
-    half = asyncio.create_task(store.run("watch_turn", "\ud800", "nonce", "readers", "on"))
+    half = asyncio.create_task(store.run(watch_turn, turn="\ud800", nonce="nonce", watch="readers", on=True))
     part = await asyncio.wait_for(store.accept(), 10)
     with pytest.raises(BackendError, match="surrogates"):
         await asyncio.wait_for(half, 10)
@@ -130,7 +131,8 @@ async def test_a_turn_that_goes_on_under_an_older_lease_ends_its_stream(store: S
     await store.leases.wait(store.keys, begun, {"k": b"{}"}, 2, b"{}")
     running = await store.begin("n2")
     assert (begun.part, running.part) == (first, second)
-    assert (await store.run("answer_call", first, "k", "{}", "{}"))[0] == b"answered"
+    answered = await store.run(answer_call, turn=first, call="k", answer=b"{}", event=b"{}")
+    assert isinstance(answered, Answered)
     following = (await store.commit(running)).next
     assert following is not None
     assert following.part == first

@@ -15,10 +15,12 @@ from sessions.protocol.call import Answer, Ask, AskKind
 from sessions.protocol.turn import Policy, TurnError, TurnStatus
 from sessions.store.calls import CallStore
 from sessions.store.keys import new_turn_part
-from sessions.store.leases import CancelFirst, Committed, Ending, NothingToRun, StepReply
+from sessions.store.leases import CancelFirst, Committed, Ending
 from sessions.store.new_turn import NewTurn
 from sessions.store.open_turn import Closing, OpenTurn
 from sessions.store.sealing import KeyRing
+from sessions.store.transitions.fleet import rescue_partition
+from sessions.store.transitions.leases import NothingToRun, StepReply
 from sessions.store.turns import Accepted
 from tests.scripts.test_scripts import DONE, PLACES, Store, settings_for
 
@@ -394,8 +396,8 @@ async def test_an_unanswered_turn_fails_in_time(line: Line, blocks: bool) -> Non
     at = f"{line.keys.base}:waiting"
     await line.client.zadd(at, {first: 1})
     await line.client.zadd(f"{line.keys.partition}:wakeups", {line.keys.ref: 1})
-    reply = await line.scripts.run("rescue_partition", (line.keys.partition,), 500, "{}")
-    assert line.keys.ref.encode() in reply
+    looked = await line.scripts.run(rescue_partition((line.keys.partition,), most=500, marks="{}"))
+    assert line.keys.ref in dict(looked.due)
     closing = await line.begin("n1")
     assert (closing.part, closing.closing) == (first, Closing.UNANSWERED)
     error = TurnError(type="ApprovalTimeout", message="nobody answered").model_dump_json().encode()

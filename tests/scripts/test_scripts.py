@@ -17,12 +17,16 @@ from sessions.errors import SessionOwnerError
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import TurnStatus
 from sessions.protocol.worker_info import WorkerInfo
+from sessions.store.binding import Transition
 from sessions.store.catalog import forget_worker, living_workers, note_worker
 from sessions.store.keys import FLEET, SessionKeys, new_turn_part
-from sessions.store.leases import Committed, Ending, LeaseRefused, LeaseStore, NothingToRun, StepReply
+from sessions.store.leases import Committed, Ending, LeaseRefused, LeaseStore
 from sessions.store.new_turn import NewTurn
-from sessions.store.open_turn import Closing, OpenTurn
-from sessions.store.scripts import ScriptRunner, script, script_names
+from sessions.store.open_turn import OpenTurn
+from sessions.store.script_files import script, script_names
+from sessions.store.scripts import ScriptRunner
+from sessions.store.transitions.fleet import claim_rescue, rescue_partition
+from sessions.store.transitions.leases import Closing, NothingToRun, Renewed, StepReply, renew_lease
 from sessions.store.turns import TurnStore
 from tests.support.servers import Server
 
@@ -57,8 +61,11 @@ class Store:
         """As time does when nobody renews."""
         await self.client.delete(f"{self.keys.base}:lease")
 
-    async def run(self, name: str, *args: Any) -> list[Any]:
-        return await self.scripts.run(name, self.keys.pair, *args)
+    async def run(self, transition: Transition[Any, Any], **named: Any) -> Any:
+        return await self.scripts.run(transition(self.keys.pair, **named))
+
+    async def renew(self, lease: str, turn: str) -> Renewed:
+        return await self.scripts.run(renew_lease(self.keys.pair, lease=lease, lease_ms=5000, turn=turn))
 
     async def left(self) -> list[str]:
         return sorted([key.decode() async for key in self.client.scan_iter(f"*{self.keys.session_id}*", count=1000)])
@@ -97,7 +104,7 @@ async def test_a_turn_from_acceptance_to_its_end(store: Store) -> None:
     assert (begun.part, begun.attempt, begun.request, begun.last) == (part, 1, b'{"message":"hi"}', False)
     events = [(EventType.TEXT, b'{"text":"x"}')]
     assert await store.leases.record(store.keys, begun, "model:1", b"v", 2, events).done() is StepReply.OK
-    assert (await store.run("renew_lease", begun.lease, 5000, part))[0] == b"ok"
+    assert await store.renew(begun.lease, part) is Renewed.OK
     committed = await store.commit(begun)
     assert (committed.status, committed.next, committed.wake) == (TurnStatus.SUCCEEDED, None, None)
     record = await store.turns.read(store.keys, part)
@@ -179,7 +186,7 @@ async def test_without_the_lease_nothing_is_written(store: Store) -> None:
     for attempt in tries:
         with pytest.raises(LeaseRefused):
             await attempt()
-    assert (await store.run("renew_lease", old.lease, 5000, old.part))[0] == b"lost"
+    assert await store.renew(old.lease, old.part) is Renewed.LOST
     assert await store.client.xlen(store.keys.events(old.part)) == before
     assert (await store.turns.read(store.keys, old.part)).status is TurnStatus.RUNNING
 
@@ -292,7 +299,7 @@ async def test_cancel_wins_over_a_later_commit(store: Store) -> None:
     assert await store.turns.cancel(store.keys, waiting) == (TurnStatus.CANCELLED, None)
     assert await store.turns.cancel(store.keys, running) == (TurnStatus.RUNNING, "w1@test")
     assert await store.leases.record(store.keys, begun, "k", b"v", 2, []).done() is StepReply.CANCEL
-    assert (await store.run("renew_lease", begun.lease, 5000, running))[0] == b"cancel"
+    assert await store.renew(begun.lease, running) is Renewed.CANCEL
     assert (await store.commit(begun)).status is TurnStatus.CANCELLED
     assert await store.client.llen(store.keys.history) == 1, "its effects on the world outside are not undone"
     assert await store.turns.cancel(store.keys, running) == (TurnStatus.CANCELLED, None)
@@ -317,20 +324,21 @@ async def test_a_deleted_session_leaves_nothing(store: Store) -> None:
 async def test_the_rescuer_names_what_is_due(store: Store) -> None:
     """A session whose lease ended or whose wake-up is lost; not one whose wake-up is still on its way."""
     await store.accept()
-    now = int((await store.run("renew_lease", "x", 1, "x") and await _now(store)) * 1000)
+    now = int(await _now(store) * 1000)
     index = f"{store.keys.partition}:wakeups"
 
-    async def look(marks: dict[str, list[int]]) -> list[Any]:
+    async def look(marks: dict[str, list[int]]) -> dict[str, str]:
         await store.client.zadd(index, {store.keys.ref: 1})
-        return await store.scripts.run("rescue_partition", (store.keys.partition,), 500, json.dumps(marks))
+        call = rescue_partition((store.keys.partition,), most=500, marks=json.dumps(marks))
+        return dict((await store.scripts.run(call)).due)
 
-    assert store.keys.ref.encode() not in await look({"turns": [now - 60_000, 5]}), "the queue has not come that far"
+    assert store.keys.ref not in await look({"turns": [now - 60_000, 5]}), "the queue has not come that far"
     found = await look({"turns": [now + 60_000, 5]})
-    assert found[found.index(store.keys.ref.encode()) + 1] == b"turns.rescue"
+    assert found[store.keys.ref] == "turns.rescue"
     await store.begin()
-    assert store.keys.ref.encode() not in await look({}), "its lease holds"
+    assert store.keys.ref not in await look({}), "its lease holds"
     await store.lose_lease()
-    assert store.keys.ref.encode() in await look({})
+    assert store.keys.ref in await look({})
 
 
 async def _now(store: Store) -> float:
@@ -347,8 +355,9 @@ async def test_workers_say_that_they_live(store: Store) -> None:
         await note_worker(store.scripts, info, {"turns": 17})
     assert set(names) <= {w.id for w in await living_workers(store.client)}
     base = f"{FLEET}:test-{uuid.uuid4().hex}"
-    shares = [await store.scripts.run("claim_rescue", (base,), name, 3000, 16, 5000) for name in names]
-    assert sorted(n for share in shares for n in share) == list(range(16))
+    claims = [claim_rescue((base,), worker=name, claim_ms=3000, groups=16, alive_ms=5000) for name in names]
+    shares = [await store.scripts.run(claim) for claim in claims]
+    assert sorted(n for share in shares for n in share.groups) == list(range(16))
     for name in names:
         await forget_worker(store.scripts, name)
     assert not set(names) & {w.id for w in await living_workers(store.client)}

@@ -227,7 +227,7 @@ async def test_a_worker_without_the_key_can_end_the_turn(store: Seen, seen: Any)
 
 
 async def test_what_was_accepted_before_there_were_keys_is_run(store: Seen, seen: Any) -> None:
-    """Begun in the clear, it goes on sealed; its configuration, too, may be the one that the session knew."""
+    """OpenTurn in the clear, it goes on sealed; its configuration, too, may be the one that the session knew."""
     bare = seen(None)
     part = (await bare.send()).part
     begun = await bare.begin()

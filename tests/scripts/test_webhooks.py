@@ -11,9 +11,10 @@ from broker_config.encryption_keys import new_key
 from broker_config.settings import Settings
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import Policy, TurnStatus
-from sessions.store.leases import Effects, Ending, NothingToRun, OpenTurn
-from sessions.store.open_turn import Closing
+from sessions.store.leases import Ending, OpenTurn
 from sessions.store.state import ack_effect
+from sessions.store.transitions.fleet import rescue_partition
+from sessions.store.transitions.leases import Closing, Effects, NothingToRun
 from sessions.store.turns import TurnStore
 from tests.scripts.test_policies import Line
 from tests.support.servers import Server
@@ -32,9 +33,9 @@ class Told(Line):
         """As time does."""
         await self.client.hset(self.keys.turn(part), mapping=fields)
 
-    async def rescue(self) -> list[bytes]:
+    async def rescue(self) -> dict[str, str]:
         await self.client.zadd(f"{self.keys.partition}:wakeups", {self.keys.ref: 1})
-        return await self.scripts.run("rescue_partition", (self.keys.partition,), 500, "{}")
+        return dict((await self.scripts.run(rescue_partition((self.keys.partition,), most=500, marks="{}"))).due)
 
     async def later(self, begun: OpenTurn, pause: float) -> tuple[str, int] | None:
         return await self.leases.release(self.keys, begun, "later", pause, 2, EventType.RETRYING, {})
@@ -103,7 +104,7 @@ async def _is_not_answered(line: Told) -> str:
     part = (await line.send(webhook=URL)).part
     await line.park(await line.begin(), "c1")
     await line.client.zadd(f"{line.keys.base}:waiting", {part: 1})
-    assert line.keys.ref.encode() in await line.rescue()
+    assert line.keys.ref in await line.rescue()
     await line.close(part, Closing.UNANSWERED)
     return part
 
@@ -181,10 +182,10 @@ async def test_an_end_beside_a_running_turn_is_told_meanwhile(line: Told) -> Non
     running = await line.begin("n1")
     waiting = (await line.send(webhook=URL)).part
     await line.turns.cancel(line.keys, waiting)
-    await line.run("renew_lease", running.lease, 5000, running.part)
+    await line.renew(running.lease, running.part)
     score = await line.score()
     assert score is not None
-    assert line.keys.ref.encode() in await line.rescue()
+    assert line.keys.ref in await line.rescue()
     begun = await line.leases.acquire(line.keys, "n2", last_ok=True)
     assert isinstance(begun, Effects)
     again = await line.begin("n1")

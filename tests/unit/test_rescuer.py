@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,8 +15,10 @@ from broker_config.celery_app import FleetApp
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import StoreUnavailable
+from sessions.store.binding import ScriptCall
 from sessions.store.keys import FLEET
 from sessions.store.scripts import ScriptRunner
+from sessions.store.transitions.fleet import Claimed, Looked
 from tests.support.servers import Server, free_port
 from workers.process.rescuer import Rescuer
 
@@ -26,8 +28,8 @@ NOWHERE = "redis://127.0.0.1:1/0"
 class _Claims:
     """Scripts that give this rescuer every group, and no session that is due."""
 
-    async def run(self, name: str, *_: Any) -> list[Any]:
-        return list(range(16)) if name == "claim_rescue" else [b"0"]
+    async def run(self, call: ScriptCall[Any]) -> Any:
+        return Claimed(tuple(range(16))) if call.script.name == "claim_rescue" else Looked(0, ())
 
 
 class _Store:
@@ -77,9 +79,9 @@ async def test_what_the_broker_takes_no_wake_for_runs_here(queue: str, here: lis
         return True
 
     class _Due(_Claims):
-        async def run(self, name: str, *args: Any) -> list[Any]:
-            due = [b"1", b"default:a", queue.encode(), b"default:b", queue.encode()]
-            return due if name == "rescue_partition" else await super().run(name, *args)
+        async def run(self, call: ScriptCall[Any]) -> Any:
+            due = Looked(1, (("default:a", queue), ("default:b", queue)))
+            return due if call.script.name == "rescue_partition" else await super().run(call)
 
     settings = Settings(redis_url=NOWHERE)  # type: ignore[call-arg]
     app = FleetApp("test", settings, set_as_current=False)
@@ -96,9 +98,9 @@ async def test_a_queue_that_nobody_serves_is_not_filled_by_each_new_worker(serve
         return True
 
     class _Due(_Claims):
-        async def run(self, name: str, *args: Any) -> list[Any]:
-            due = [b"1", b"default:a", b"turns.nobody.rescue", b"default:b", b"turns.nobody.rescue"]
-            return due if name == "rescue_partition" else await super().run(name, *args)
+        async def run(self, call: ScriptCall[Any]) -> Any:
+            due = Looked(1, (("default:a", "turns.nobody.rescue"), ("default:b", "turns.nobody.rescue")))
+            return due if call.script.name == "rescue_partition" else await super().run(call)
 
     settings = Settings(redis_url=NOWHERE, broker_url=server.url)  # type: ignore[call-arg]
     app = FleetApp("test", settings, set_as_current=False)
@@ -119,7 +121,7 @@ async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None
     again = asyncio.Event()
 
     class _Broken(_Claims):
-        async def run(self, name: str, *_: Any) -> list[Any]:
+        async def run(self, call: ScriptCall[Any]) -> Any:
             looks.append(1)
             if len(looks) > 2:
                 again.set()
@@ -136,13 +138,14 @@ async def test_the_share_of_a_dead_worker_is_taken_before_its_leases_end(server:
     """P6 with a short lease: two seconds after its last word nobody counts it any more, and its claims are over."""
     settings = Settings(redis_url=server.url, lease=1.0)
     client, base = async_store(settings), f"{FLEET}:test-{uuid.uuid4().hex}"
-    looks: list[list[Any]] = []
+    looks: list[Claimed] = []
 
     class _OwnFleet(ScriptRunner):
-        async def run(self, name: str, keys: Sequence[str], *args: Any) -> list[Any]:
-            if name != "claim_rescue":
-                return [b"0"]
-            looks.append(await super().run(name, (base,), *args))
+        async def run(self, call: ScriptCall[Any]) -> Any:
+            if call.script.name != "claim_rescue":
+                return Looked(0, ())
+            count, _, *args = call.operands
+            looks.append(await super().run(dataclasses.replace(call, operands=(count, base, *args))))
             return looks[-1]
 
     seconds, micros = await client.time()
@@ -151,6 +154,6 @@ async def test_the_share_of_a_dead_worker_is_taken_before_its_leases_end(server:
     app = FleetApp("test", settings, set_as_current=False)
     one = Rescuer(settings, _OwnFleet(client), _Store(), app, "w1", None, lambda *_: True)  # type: ignore[arg-type]
     await one.look()
-    assert len(looks[0]) == 16
+    assert len(looks[0].groups) == 16
     await client.delete(f"{base}:workers")
     await client.aclose()

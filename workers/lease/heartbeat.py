@@ -18,7 +18,8 @@ from redis.exceptions import NoScriptError
 from broker_config.redis_clients import sync_store
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
-from sessions.store.scripts import script
+from sessions.store.binding import ScriptCall
+from sessions.store.transitions.leases import Renewed, renew_lease
 from workers.lease.held_turn import LOSSES, HeldTurn, Stop
 from workers.lease.lease_clock import lease_time
 
@@ -100,25 +101,29 @@ class Heartbeat:
 
     def _renew(self, due: list[HeldTurn]) -> None:
         sent = lease_time()
-        renew, lease_ms = script("renew_lease"), int(self._settings.lease * 1000)
-        calls = [(turn, (*turn.keys.pair, turn.turn.lease, lease_ms, turn.turn.part)) for turn in due]
+        calls = [(turn, turn.turn.part, self._renewal(turn)) for turn in due]
         pipe = self._store.pipeline(transaction=False)
-        for _, args in calls:  # by its name: a cluster's pipeline has EVALSHA, but refuses the method of that name
-            pipe.execute_command("EVALSHA", renew.sha, 2, *args)
+        for _, _, call in calls:  # by its name: a cluster's pipeline has EVALSHA, but refuses the method of that name
+            pipe.execute_command(*call.command)
         replies = pipe.execute(raise_on_error=False)
-        for (turn, args), reply in zip(calls, replies, strict=True):
-            answer = self._store.eval(renew.text, 2, *args) if isinstance(reply, NoScriptError) else reply
-            self._heed(turn, args[4], answer, sent)
+        for (turn, part, call), reply in zip(calls, replies, strict=True):
+            unknown = isinstance(reply, NoScriptError)
+            answer = self._store.execute_command(*call.command_with_text) if unknown else reply
+            self._heed(turn, part, answer if isinstance(answer, Exception) else call.read(answer), sent)
 
-    def _heed(self, turn: HeldTurn, part: str, answer: Any, sent: float) -> None:
+    def _renewal(self, turn: HeldTurn) -> ScriptCall[Renewed]:
+        lease_ms = int(self._settings.lease * 1000)
+        return renew_lease(turn.keys.pair, lease=turn.turn.lease, lease_ms=lease_ms, turn=turn.turn.part)
+
+    def _heed(self, turn: HeldTurn, part: str, answer: Renewed | Exception, sent: float) -> None:
         if isinstance(answer, Exception):
             _log.warning("lease_not_renewed", turn=turn.turn_id, error=repr(answer))
             turn.not_renewed()
-        elif answer[0] == b"lost":
+        elif answer is Renewed.LOST:
             self._stop(turn, part, turn.lost)
         else:
             turn.renewed(sent + self._settings.lease)
-            if answer[0] == b"cancel":
+            if answer is Renewed.CANCEL:
                 self._stop(turn, part, Stop.CANCELLED)
 
     def _stop_expired(self) -> None:

@@ -20,6 +20,7 @@ from broker_config.telemetry import get_logger
 from sessions.errors import BackendError
 from sessions.store.keys import CONSUMED, FLEET, partition_key
 from sessions.store.scripts import ScriptRunner, translated
+from sessions.store.transitions.fleet import Looked, claim_rescue, rescue_partition
 
 Wake = Callable[[str, int, str], Awaitable[bool]]
 _log = get_logger(__name__)
@@ -73,15 +74,21 @@ class Rescuer:
         if self._rest:  # the last publish failed: leave the claim to a worker that reaches the broker
             self._rest = False
             return 0
-        groups = await self._scripts.run("claim_rescue", (FLEET,), self._worker_id, self._claim_ms, _GROUPS, _ALIVE_MS)
+        claim = claim_rescue(
+            (FLEET,), worker=self._worker_id, claim_ms=self._claim_ms, groups=_GROUPS, alive_ms=_ALIVE_MS
+        )
+        groups = (await self._scripts.run(claim)).groups
         partitions = [partition_key(p) for p in range(self._settings.partitions) if p % _GROUPS in groups]
         if not partitions:
             return 0
         marks = json.dumps(await self._marks())
         replies = await asyncio.gather(
-            *(self._scripts.run("rescue_partition", keys, _LOOK_AT, marks) for keys in self._batches(partitions))
+            *(
+                self._scripts.run(rescue_partition(keys, most=_LOOK_AT, marks=marks))
+                for keys in self._batches(partitions)
+            )
         )
-        full = await self._met({item.decode() for reply in replies for item in reply[2::2]} - self._queues)
+        full = await self._met({queue for reply in replies for _, queue in reply.due} - self._queues)
         return sum([await self._publish(reply, full) for reply in replies])
 
     def _batches(self, partitions: list[str]) -> list[tuple[str, ...]]:
@@ -99,16 +106,15 @@ class Rescuer:
         lengths = await asyncio.get_running_loop().run_in_executor(None, self._lengths)
         return {queue for queue in queues if lengths.get(queue)}
 
-    async def _publish(self, reply: list[bytes], full: set[str]) -> int:
-        now, due = int(reply[0]), [item.decode() for item in reply[1:]]
-        for ref, queue in zip(due[::2], due[1::2], strict=True):
+    async def _publish(self, looked: Looked, full: set[str]) -> int:
+        for ref, queue in looked.due:
             if queue in full:
                 continue
             _log.info("rescued", session=ref, queue=queue)
-            self._rest = self._rest or not await self._wake(ref, now, queue)
+            self._rest = self._rest or not await self._wake(ref, looked.now_ms, queue)
             if self._rest and not self._serve(ref, queue):
                 break  # the index has them again in two seconds
-        return len(due) // 2
+        return len(looked.due)
 
     def _serve(self, ref: str, queue: str) -> bool:
         """The broker takes no wake-up, because it is gone or full: run the session here; False when no slot is free."""

@@ -1,12 +1,14 @@
 #!lua flags=allow-oom
--- Takes an effect out of the outbox that was applied in its own slot.
--- KEYS 1 session base   (writes :outbox list)
--- KEYS 2 partition base (writes :wakeups zset)
--- ARGV 1 the entry, as it was read
--- Returns ok
+-- Removes an entry from the outbox after it was applied in its own slot.
+-- KEYS
+--   S: base of the session (writes :outbox list)
+--   P: base of its partition (writes :wakeups zset)
+-- ARGV
+--   entry: as it was read
+-- Returns
+--   removed
 --!include clock
 --!include session
-S, P = KEYS[1], KEYS[2]
-redis.call('LREM', S .. ':outbox', 1, ARGV[1])
+redis.call('LREM', S .. ':outbox', 1, entry)
 reindex(now_ms())
-return { 'ok' }
+return { 'removed' }

@@ -1,27 +1,34 @@
 #!lua flags=allow-oom
--- Lets a request in where its caller's limits allow: a token bucket for the rate, a reservation for each open request.
--- A reservation expires unless it is renewed, so that a gateway that was killed holds none for long. At maxmemory it
--- still answers: what is written is small, and reading, cancelling and deleting must go on then.
--- KEYS 1 base of the caller's limits (writes :rate string, :open zset)
--- ARGV 1 reservation id: sent again after a lost reply, it is not counted twice · 2 requests a minute (0: no limit)
---      3 open requests (0: no limit) · 4 reservation (ms) · 5... reservations that are given back: on their way
---      alone they may come behind this
--- Returns ok | rate, wait (ms) | concurrency, wait (ms)
+-- Admits a request if its caller's limits allow it: a token bucket for the rate, and a reservation for each open request.
+-- A reservation expires unless it is renewed, so a gateway that was killed does not hold any for long.
+-- Runs at maxmemory (allow-oom): it writes little, and reading, cancelling and deleting must still be possible then.
+-- KEYS
+--   L: base of the caller's limits (writes :rate string, :open zset)
+-- ARGV
+--   request: id of the reservation; a retry after a lost reply is not counted twice
+--   rate: requests a minute; 0 for no limit
+--   concurrency: open requests; 0 for no limit
+--   reservation_ms: how long the reservation lasts
+--   ended[]: reservations to release first, for their own end_request may arrive after this
+-- Returns
+--   admitted
+--   rate: wait_ms
+--   concurrency: wait_ms
 --!include clock
-local L, now = KEYS[1], now_ms()
-local rate, most = tonumber(ARGV[2]), tonumber(ARGV[3])
-local open = L .. ':open'
-if redis.call('ZSCORE', open, ARGV[1]) then return { 'ok' } end
-for i = 5, #ARGV do redis.call('ZREM', open, ARGV[i]) end
+local now, open = now_ms(), L .. ':open'
+local per_minute, most = tonumber(rate), tonumber(concurrency)
+if redis.call('ZSCORE', open, request) then return { 'admitted' } end
+for _, other in ipairs(ended) do redis.call('ZREM', open, other) end
 redis.call('ZREMRANGEBYSCORE', open, '-inf', now)
 if most > 0 and redis.call('ZCARD', open) >= most then return { 'concurrency', 1000 } end
-if rate > 0 then
-  -- When the bucket is full again. A minute's requests may come at once; then one for each interval.
-  local interval = 60000 / rate
+if per_minute > 0 then
+  -- The time at which the bucket is full again. A full bucket admits a minute's requests at once; after that one request
+  -- for each interval.
+  local interval = 60000 / per_minute
   local full = math.max(now, tonumber(redis.call('GET', L .. ':rate') or '') or 0) + interval
   if full - now > 60000 then return { 'rate', math.ceil(full - now - 60000) } end
   redis.call('SET', L .. ':rate', string.format('%.3f', full), 'PX', math.ceil(full - now) + 1000)
 end
-redis.call('ZADD', open, now + ARGV[4], ARGV[1])
-redis.call('PEXPIRE', open, ARGV[4])
-return { 'ok' }
+redis.call('ZADD', open, now + reservation_ms, request)
+redis.call('PEXPIRE', open, reservation_ms)
+return { 'admitted' }

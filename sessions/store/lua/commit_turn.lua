@@ -1,107 +1,130 @@
 #!lua flags=allow-oom
--- Ends the running turn: history, result and usage in one step, fencing first; then begins the next turn of the
--- session under the same lease, or gives the lease back.
--- KEYS 1 session base   (writes :lease string, :mailbox list, :history list, :meta hash, :turn:<id> hash,
---                        :turn:<id>:events stream, :turn:<id>:journal hash, :turns zset, :idem:<key> hash,
---                        :state hash, :outbox list, :waiting zset, :later zset; reads :turn:<id>:inbox)
--- KEYS 2 partition base (writes :wakeups zset, :fence counter, :dead zset)
--- ARGV 1 turn id · 2 lease value · 3 succeeded | failed | cancelled | dead_lettered · 4 result (JSON) or '' · 5 error (JSON) or ''
---      6 usage (JSON) · 7 history entry or '' · 8 messages in it · 9 seq of the ended event
---      10 1 to go on with the next turn, else 0 · 11 lease (ms) · 12 worker's name · 13 history window (turns, or turns:bytes)
---      14 1 when this process may run a turn on its last attempt, else 0
---      15 why the model stopped (finish reason), or '' · 16 number of changes to the session's state
---      17... four each (as write_state's), then effects for the outbox
--- Returns lost (nothing written) | steered (nothing written: unread steering wants one more model call)
---      | moved (nothing written: state that a change was decided on is another by now) | committed, status, released | committed, status, more (turns wait: publish a
---      wake-up), queue, now (ms) | committed, status, outbox (effects to apply) | committed, status, run... (as lease_session's run)
+-- Ends the running turn: checks the lease, then writes history, result and usage in one step; then begins the session's
+-- next turn under the same lease, or gives the lease back.
+-- KEYS
+--   S: base of the session (writes :lease string, :mailbox list, :history list, :meta hash, :turn:<id> hash,
+--      :turn:<id>:events stream, :turn:<id>:journal hash, :turns zset, :idem:<key> hash, :state hash, :outbox list,
+--      :waiting zset, :later zset; reads :turn:<id>:inbox)
+--   P: base of its partition (writes :wakeups zset, :fence counter, :dead zset)
+-- ARGV
+--   turn
+--   lease: its value
+--   status: succeeded | failed | cancelled | dead_lettered
+--   result: JSON, or ''
+--   error_json: JSON, or ''
+--   usage: JSON
+--   history_entry: or ''
+--   messages: how many the history entry has
+--   seq: number of the event `ended`
+--   go_on: 1 to begin the next turn, else 0
+--   lease_ms: how long a lease lasts
+--   worker: name of this worker
+--   window: how much history a turn is given: turns, or turns:bytes
+--   last_ok: 1 if this process may run a turn on its last attempt, else 0
+--   finish_reason: why the model stopped, or ''
+--   changes[kind, field, a, b]: changes of the session's state, as write_state has them
+--   effects[]: entries for the outbox
+-- Returns
+--   lost (nothing was written: the lease is no longer ours)
+--   steered (nothing was written: a message joined the turn that the model has not read yet)
+--   state_changed (nothing was written: a value that a compare-and-swap was decided on has changed; decide again)
+--   committed: status, queue, now_ms (queue: turns wait, publish a wake-up to it; '' if none do)
+--   effects_due: status (the lease was given back: apply the outbox, then take the lease again)
+--   next_run: turn, lease, attempt, request, deadline_ms, accepted_ms, seq, retries, last, now_ms, user, journal, history,
+--      agent_config, state, closing, crashes, status (as lease_session's run, and the status of the turn that ended)
 --!include clock
 --!include session
 --!include head
 --!include state
 
--- The turn's changes of state. One that cannot be done any more (somebody put a text where a number was) is left out.
+-- The turn's changes of state. A change that has become impossible (a number was replaced by a text) is left out.
 local function apply_effects()
-  local behind = 17 + 4 * tonumber(ARGV[16] or 0)
-  for i = 17, behind - 1, 4 do
-    if not objection(S .. ':state', {}, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) then
-      change(S .. ':state', ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
-    end
+  for i = 1, #changes, 4 do
+    local kind, field, a, b = unpack(changes, i, i + 3)
+    if not objection(S .. ':state', {}, kind, field, a, b) then change(S .. ':state', kind, field, a, b) end
   end
-  for i = behind, #ARGV do redis.call('RPUSH', S .. ':outbox', ARGV[i]) end
+  for _, entry in ipairs(effects) do redis.call('RPUSH', S .. ':outbox', entry) end
 end
 
--- Where there are keys, which a script has not, the worker says what a number becomes, and swaps it in for what it saw.
--- Was one changed since?
-local function moved()
-  for i = 17, 16 + 4 * tonumber(ARGV[16] or 0), 4 do
-    if ARGV[i] == 'swap' and objection(S .. ':state', {}, 'swap', ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) then return true end
+-- This script cannot decrypt state. So with encryption the worker computes the new value and swaps it for the one it
+-- read. Has such a value changed since?
+local function state_changed()
+  for i = 1, #changes, 4 do
+    local kind, field, a, b = unpack(changes, i, i + 3)
+    if kind == 'swap' and objection(S .. ':state', {}, kind, field, a, b) then return true end
   end
   return false
 end
 
--- The commit began the session's next turn, its reply was lost, and the lease ran out before it was sent again: an
--- owner that is still ours means that nobody else has had the session since, so the lease is taken back.
-local function taken_back(value, now)
-  local head = redis.call('LINDEX', S .. ':mailbox', 0)
-  local r = head and redis.call('HMGET', turn_key(head), 'status', 'owner') or {}
-  if r[1] ~= 'running' or r[2] ~= value then return nil end
-  redis.call('SET', S .. ':lease', value, 'PX', ARGV[11])
-  reindex(now)
-  return start_head(value, '', ARGV[11], ARGV[12], ARGV[13], ARGV[14], now)
+local function next_run(reply, ended)
+  reply[1] = 'next_run'
+  reply[#reply + 1] = ended
+  return reply
 end
 
-S, P = KEYS[1], KEYS[2]
-local id, value, status, now = ARGV[1], ARGV[2], ARGV[3], now_ms()
-local t = turn_key(id)
+-- Retry after a lost reply, and the lease ran out in between. If the turn that the commit began still has our lease as
+-- its owner, no other worker has had the session since, so the lease is taken back.
+local function taken_back(now)
+  local head = redis.call('LINDEX', S .. ':mailbox', 0)
+  local r = head and redis.call('HMGET', turn_key(head), 'status', 'owner') or {}
+  if r[1] ~= 'running' or r[2] ~= lease then return nil end
+  redis.call('SET', S .. ':lease', lease, 'PX', lease_ms)
+  reindex(now)
+  return start_head(lease, '', lease_ms, worker, window, last_ok, now)
+end
+
+local t, now = turn_key(turn), now_ms()
 local r = redis.call('HMGET', t, 'status', 'owner', 'cancel', 'keep')
-if r[2] ~= value then return { 'lost' } end
+if r[2] ~= lease then return { 'lost' } end
 if FINAL[r[1]] then
-  status = r[1] -- sent again after a lost reply: the stored outcome stands (R1)
+  status = r[1] -- Retry after a lost reply: the stored outcome stands.
 else
-  if r[1] ~= 'running' or redis.call('GET', S .. ':lease') ~= value then return { 'lost' } end
-  if redis.call('LINDEX', S .. ':mailbox', 0) ~= id then return { 'lost' } end
-  local result, why, entry = ARGV[4], ARGV[5], ARGV[7]
-  local kept = r[3] and r[4] == '1' -- interrupted: its changes of state are kept, too
+  if r[1] ~= 'running' or redis.call('GET', S .. ':lease') ~= lease then return { 'lost' } end
+  if redis.call('LINDEX', S .. ':mailbox', 0) ~= turn then return { 'lost' } end
+  local kept = r[3] and r[4] == '1' -- interrupted: its changes of state are kept as well
   local forgotten = r[3] and r[4] == '0' -- rolled back
-  if r[3] and status ~= 'cancelled' then -- an accepted cancel wins over a commit that comes after it (R5)
-    status, result, why = 'cancelled', '', failure('TurnCancelled', 'cancelled by a client')
+  if r[3] and status ~= 'cancelled' then -- an accepted cancel overrules a commit that comes after it
+    status, result, error_json = 'cancelled', '', failure('TurnCancelled', 'cancelled by a client')
   end
   if status == 'succeeded' and redis.call('EXISTS', t .. ':inbox') == 1 then return { 'steered' } end
-  if (status == 'succeeded' or kept) and moved() then return { 'moved' } end
-  if forgotten then entry = '' end
-  if entry ~= '' then
-    redis.call('RPUSH', S .. ':history', entry)
-    redis.call('HINCRBY', S .. ':meta', 'messages', ARGV[8])
+  if (status == 'succeeded' or kept) and state_changed() then return { 'state_changed' } end
+  if forgotten then history_entry = '' end
+  if history_entry ~= '' then
+    redis.call('RPUSH', S .. ':history', history_entry)
+    redis.call('HINCRBY', S .. ':meta', 'messages', messages)
   end
-  for field, spent in pairs(cjson.decode(ARGV[6])) do
+  for field, spent in pairs(cjson.decode(usage)) do
     if type(spent) == 'number' and spent ~= 0 then redis.call('HINCRBYFLOAT', S .. ':meta', field, spent) end
   end
   if status == 'succeeded' or kept then apply_effects() end
-  local token = string.match(value, '^(%d+):')
-  end_turn(id, status, now, token, ARGV[9], { 'result', result, 'error', why, 'usage', ARGV[6], 'finish', ARGV[15] or '' })
+  local token = string.match(lease, '^(%d+):')
+  end_turn(turn, status, now, token, seq,
+    { 'result', result, 'error', error_json, 'usage', usage, 'finish', finish_reason })
 end
 local held = redis.call('GET', S .. ':lease')
-if held and held ~= value then return { 'committed', status, 'released' } end
-local going_on = not held and taken_back(value, now)
-if going_on then return { 'committed', status, unpack(going_on) } end
--- Nobody's lease: it was given back here, and the reply lost that said what is left to do. It is said again.
+if held and held ~= lease then return { 'committed', status, '', now } end
+local going_on = not held and taken_back(now)
+if going_on then
+  if going_on[1] == 'run' then return next_run(going_on, status) end
+  return { 'committed', status, '', now }
+end
+-- If the session has no lease now, the first commit gave it back and its reply was lost: say again what is left to do.
 if redis.call('EXISTS', S .. ':outbox') == 1 then
-  if held then settle('outbox', now) end
-  return { 'committed', status, 'outbox' }
+  if held then settle('effects', now) end
+  return { 'effects_due', status }
 end
-if held and ARGV[10] == '1' then
-  local reply = start_head(value, '', ARGV[11], ARGV[12], ARGV[13], ARGV[14], now)
-  if reply[1] == 'run' then return { 'committed', status, unpack(reply) } end
+if held and go_on == '1' then
+  local reply = start_head(lease, '', lease_ms, worker, window, last_ok, now)
+  if reply[1] == 'run' then return next_run(reply, status) end
   settle(reply[1], now)
-  return { 'committed', status, redis.call('EXISTS', S .. ':outbox') == 1 and 'outbox' or 'released' }
+  if redis.call('EXISTS', S .. ':outbox') == 1 then return { 'effects_due', status } end
+  return { 'committed', status, '', now }
 end
-local word, queue = 'released', ''
-if redis.call('LLEN', S .. ':mailbox') > 0 then
-  word, queue = 'more', redis.call('HGET', S .. ':meta', 'queue')
-end
-if held then -- without it this was written before, and its reply lost
+local queue = ''
+if redis.call('LLEN', S .. ':mailbox') > 0 then queue = redis.call('HGET', S .. ':meta', 'queue') end
+if held then -- else the first commit did this, and its reply was lost
   redis.call('DEL', S .. ':lease')
-  if word == 'more' then redis.call('HSET', S .. ':meta', 'wake', now, 'wake_queue', queue) end
+  if queue ~= '' then redis.call('HSET', S .. ':meta', 'wake', now, 'wake_queue', queue) end
   reindex(now)
 end
-return { 'committed', status, word, queue, now }
+return { 'committed', status, queue, now }

@@ -1,13 +1,16 @@
 #!lua flags=allow-oom
--- Removes a session with all it has. A worker that runs one of its turns loses its lease and can write nothing.
--- KEYS 1 session base   (deletes every key of the session)
--- KEYS 2 partition base (writes :wakeups zset, :dead zset, :lanes set)
--- ARGV 1 user id, or ''
--- Returns deleted, keys removed, turns removed, open turns among them, memories removed | owner
+-- Deletes a session with everything in it. A worker that runs one of its turns loses its lease and can write no more.
+-- KEYS
+--   S: base of the session (deletes every key of the session)
+--   P: base of its partition (writes :wakeups zset, :dead zset, :lanes set)
+-- ARGV
+--   user: id, or ''
+-- Returns
+--   deleted: keys, turns, open_turns, memories (how many of each; open_turns are among the turns)
+--   other_owner (the session belongs to another user)
 --!include session
-S, P = KEYS[1], KEYS[2]
 local owner = redis.call('HGET', S .. ':meta', 'owner')
-if ARGV[1] ~= '' and owner and owner ~= ARGV[1] then return { 'owner' } end
+if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
 local ids, removed, turns, open, memories = {}, 0, 0, 0, redis.call('HLEN', S .. ':memory')
 for _, id in ipairs(redis.call('LRANGE', S .. ':mailbox', 0, -1)) do ids[id], open = true, open + 1 end
 for _, name in ipairs({ ':waiting', ':later' }) do

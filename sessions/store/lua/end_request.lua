@@ -1,7 +1,10 @@
 #!lua flags=allow-oom
--- Gives a request's reservation back.
--- KEYS 1 base of the caller's limits (writes :open zset)
--- ARGV 1 reservation id
--- Returns ok
-redis.call('ZREM', KEYS[1] .. ':open', ARGV[1])
-return { 'ok' }
+-- Releases a request's reservation.
+-- KEYS
+--   L: base of the caller's limits (writes :open zset)
+-- ARGV
+--   request: id of the reservation
+-- Returns
+--   released
+redis.call('ZREM', L .. ':open', request)
+return { 'released' }

@@ -1,28 +1,39 @@
 #!lua flags=allow-oom
 -- Takes a session's lease and begins the turn at the head of its mailbox.
--- KEYS 1 session base   (writes :lease string, :mailbox list, :turn:<id> hash, :turn:<id>:events stream,
---                        :turn:<id>:journal hash, :turns zset, :waiting zset, :later zset, :outbox list, :meta hash;
---                        reads :history list, :state hash)
--- KEYS 2 partition base (writes :wakeups zset, :fence counter, :dead zset)
--- ARGV 1 nonce of this acquisition · 2 lease (ms) · 3 worker's name · 4 history window (turns, or turns:bytes)
---      5 1 when this process may run a turn on its last attempt, else 0
--- Returns run, turn id, lease value, attempt, request, deadline (ms), accepted (ms), seq, retries, last (0|1),
---      now (ms), owner, journal, history, agent's configuration, state, closing ('', or why it ends: cancelled, dead_lettered, deadline,
---      unanswered; then write down what it finished, and run nothing), crashes | busy, time left (ms) | empty | waiting | later, not before (ms) | last
---      | outbox, entries to apply first
+-- KEYS
+--   S: base of the session (writes :lease string, :mailbox list, :turn:<id> hash, :turn:<id>:events stream,
+--      :turn:<id>:journal hash, :turns zset, :waiting zset, :later zset, :outbox list, :meta hash;
+--      reads :history list, :state hash)
+--   P: base of its partition (writes :wakeups zset, :fence counter, :dead zset)
+-- ARGV
+--   nonce: of this acquisition; a retry after a lost reply has the same one
+--   lease_ms: how long a lease lasts
+--   worker: name of this worker
+--   window: how much history a turn is given: turns, or turns:bytes
+--   last_ok: 1 if this process may run a turn on its last attempt, else 0
+-- Returns
+--   run: turn, lease, attempt, request, deadline_ms, accepted_ms, seq, retries, last, now_ms, user, journal, history,
+--      agent_config, state, closing, crashes (last: 1 on the last attempt; closing: '' to run the turn, else why it ends
+--      without being run: cancelled | dead_lettered | deadline | unanswered, and what it finished is to be recorded)
+--   busy: left_ms (another worker has the lease for this long)
+--   empty (no turn is open)
+--   waiting (the head waits for an answer, or for its tasks)
+--   later: not_before_ms (the head is backing off)
+--   last (the head is on its last attempt, and this process already runs such a turn)
+--   effects: entries (of ended turns; apply them first)
 --!include clock
 --!include session
 --!include head
-S, P = KEYS[1], KEYS[2]
 local now, held = now_ms(), redis.call('GET', S .. ':lease')
-local ours = held and string.match(held, ':(.*)$') == ARGV[1]
--- Effects come before the next turn (R7). Beside one that runs there are only those of turns that others ended.
-local effects = ours and {} or redis.call('LRANGE', S .. ':outbox', 0, -1)
-if #effects > 0 then return { 'outbox', effects } end
+local ours = held and string.match(held, ':(.*)$') == nonce
+-- The effects of a turn are applied before the next turn begins. While one runs, the outbox holds only the effects of
+-- turns that others ended meanwhile.
+local entries = ours and {} or redis.call('LRANGE', S .. ':outbox', 0, -1)
+if #entries > 0 then return { 'effects', entries } end
 if held and not ours then return { 'busy', redis.call('PTTL', S .. ':lease') } end
-local reply = start_head(held or nil, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], now)
+local reply = start_head(held or nil, nonce, lease_ms, worker, window, last_ok, now)
 if reply[1] == 'run' then return reply end
 settle(reply[1], now)
-effects = redis.call('LRANGE', S .. ':outbox', 0, -1)
-if #effects > 0 then return { 'outbox', effects } end -- of turns that ended here
+entries = redis.call('LRANGE', S .. ':outbox', 0, -1)
+if #entries > 0 then return { 'effects', entries } end -- of turns that this script ended
 return reply

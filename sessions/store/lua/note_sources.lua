@@ -1,26 +1,36 @@
 #!lua
--- Notes what became of documents: the list of a lane's knowledge, or the texts of their chunks.
--- KEYS 1 session base   (writes :sources hash or :texts hash, :meta hash; reads :lease, :turn:<id> hash)
--- KEYS 2 partition base (writes :lanes set)
--- ARGV 1 turn id · 2 lease value · 3 sources | texts · 4... field, value ('' removes the field)
--- Returns ok | lost (nothing written)
+-- Records what became of documents: in the list of a lane's documents, or in the texts of their chunks.
+-- KEYS
+--   S: base of the session (writes :sources hash or :texts hash, :meta hash; reads :lease, :turn:<id> hash)
+--   P: base of its partition (writes :lanes set)
+-- ARGV
+--   turn
+--   lease: its value
+--   kind: sources | texts
+--   values[field, value]: '' removes the field
+-- Returns
+--   noted
+--   lost (nothing was written: the lease is no longer ours)
 --!include session
-S, P = KEYS[1], KEYS[2]
-local r = redis.call('HMGET', turn_key(ARGV[1]), 'owner', 'status')
-if redis.call('GET', S .. ':lease') ~= ARGV[2] or r[1] ~= ARGV[2] or r[2] ~= 'running' then return { 'lost' } end
-local key = S .. (ARGV[3] == 'texts' and ':texts' or ':sources')
-for i = 4, #ARGV, 2 do
-  if ARGV[i + 1] == '' then redis.call('HDEL', key, ARGV[i]) else redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
+local r = redis.call('HMGET', turn_key(turn), 'owner', 'status')
+if redis.call('GET', S .. ':lease') ~= lease or r[1] ~= lease or r[2] ~= 'running' then return { 'lost' } end
+local key = S .. (kind == 'texts' and ':texts' or ':sources')
+for i = 1, #values, 2 do
+  if values[i + 1] == '' then
+    redis.call('HDEL', key, values[i])
+  else
+    redis.call('HSET', key, values[i], values[i + 1])
+  end
 end
--- The lanes that have documents: they are found by this when their session expires.
-if key == S .. ':sources' then
+-- The lanes that have documents are listed, so that the documents of an expired session can be found and removed.
+if kind ~= 'texts' then
   local any, home = redis.call('EXISTS', key) == 1, string.match(S, '^([^~]*)~knowledge$')
   redis.call(any and 'SADD' or 'SREM', P .. ':lanes', ref())
-  -- Whose they are: a session of this id that is made after this one expired is another one, perhaps another user's.
+  -- Which session they belong to: one created under the same id after this one expired may be another user's.
   if not any then
     redis.call('HDEL', S .. ':meta', 'of')
   elseif home then
     redis.call('HSETNX', S .. ':meta', 'of', redis.call('HGET', home .. ':meta', 'created') or '')
   end
 end
-return { 'ok' }
+return { 'noted' }

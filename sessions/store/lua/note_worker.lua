@@ -1,23 +1,29 @@
 #!lua flags=allow-oom
--- A worker says that it is alive, and how far it has read its queues.
--- KEYS 1 fleet base (writes :worker:<id> string, :workers zset, :consumed hash)
--- ARGV 1 worker id · 2 what it says of itself (JSON), or '' when it leaves · 3 alive for (ms)
---      4... queue, acceptance time of the newest wake-up it consumed (ms)
--- Returns ok
+-- A worker reports that it is alive, and how far it has read its queues.
+-- KEYS
+--   F: base of the fleet (writes :worker:<id> string, :workers zset, :consumed hash)
+-- ARGV
+--   worker: its id
+--   info: JSON, or '' when the worker leaves
+--   alive_ms: how long the report counts
+--   consumed[queue, accepted_ms]: acceptance time of the newest wake-up it consumed from each queue
+-- Returns
+--   noted
 --!include clock
-local F, now = KEYS[1], now_ms()
-if ARGV[2] == '' then
-  redis.call('DEL', F .. ':worker:' .. ARGV[1])
-  redis.call('ZREM', F .. ':workers', ARGV[1])
+local now = now_ms()
+if info == '' then
+  redis.call('DEL', F .. ':worker:' .. worker)
+  redis.call('ZREM', F .. ':workers', worker)
 else
-  redis.call('SET', F .. ':worker:' .. ARGV[1], ARGV[2], 'PX', ARGV[3])
-  redis.call('ZADD', F .. ':workers', now, ARGV[1])
+  redis.call('SET', F .. ':worker:' .. worker, info, 'PX', alive_ms)
+  redis.call('ZADD', F .. ':workers', now, worker)
 end
-redis.call('ZREMRANGEBYSCORE', F .. ':workers', '-inf', now - ARGV[3])
+redis.call('ZREMRANGEBYSCORE', F .. ':workers', '-inf', now - alive_ms)
 redis.call('PEXPIRE', F .. ':workers', 3600000)
-for i = 4, #ARGV, 2 do
-  local known = tonumber(redis.call('HGET', F .. ':consumed', ARGV[i]) or '') or 0
-  if tonumber(ARGV[i + 1]) > known then redis.call('HSET', F .. ':consumed', ARGV[i], ARGV[i + 1]) end
+for i = 1, #consumed, 2 do
+  local queue, accepted_ms = consumed[i], consumed[i + 1]
+  local known = tonumber(redis.call('HGET', F .. ':consumed', queue) or '') or 0
+  if tonumber(accepted_ms) > known then redis.call('HSET', F .. ':consumed', queue, accepted_ms) end
 end
 redis.call('PEXPIRE', F .. ':consumed', 3600000)
-return { 'ok' }
+return { 'noted' }

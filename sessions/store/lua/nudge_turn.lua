@@ -1,14 +1,18 @@
 #!lua flags=allow-oom
--- Has a run that waits for its tasks looked at now, because one of them ended, or a client cancelled the run. A nudge
--- that gets lost costs a pause and no more.
--- KEYS 1 session base   (writes :turn:<id> hash, :meta hash)
--- KEYS 2 partition base (writes :wakeups zset)
--- ARGV 1 turn id
--- Returns woken, queue, now (ms): publish a wake-up | noted (it runs now, and looks again before it waits) | nothing
+-- Makes a run that waits for its tasks look at them now, because one of them ended or a client cancelled the run.
+-- A lost nudge only costs a pause: the run looks again after it.
+-- KEYS
+--   S: base of the session (writes :turn:<id> hash, :meta hash)
+--   P: base of its partition (writes :wakeups zset)
+-- ARGV
+--   turn
+-- Returns
+--   woken: queue, now_ms (publish a wake-up)
+--   noted (it runs now, and looks again before it waits)
+--   nothing (it does not wait for tasks)
 --!include clock
 --!include session
-S, P = KEYS[1], KEYS[2]
-local t, now = turn_key(ARGV[1]), now_ms()
+local t, now = turn_key(turn), now_ms()
 local r = redis.call('HMGET', t, 'status', 'not_before', 'cancel')
 if r[1] == 'running' then
   redis.call('HSET', t, 'nudged', 1)

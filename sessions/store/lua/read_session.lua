@@ -1,11 +1,12 @@
 #!lua flags=no-writes
--- Reads what a copy of a session takes along, in one step.
--- A script and no MULTI, because a Redis 7.0 at its maxmemory refuses every command inside a MULTI.
--- KEYS 1 session base   (reads :history list, :state hash, :agents hash)
--- ARGV none
--- Returns values of :history, then of :state and of :agents, each as field, value, field, value
-local S = KEYS[1]
+-- Reads in one step what a copy of a session contains.
+-- It is a script and not a MULTI because Redis 7.0 at maxmemory refuses every command inside a MULTI.
+-- KEYS
+--   S: base of the session (reads :history list, :state hash, :agents hash)
+-- ARGV
+-- Returns
+--   session_found: history, state, agents
 return {
-  redis.call('LRANGE', S .. ':history', 0, -1), redis.call('HGETALL', S .. ':state'),
+  'session_found', redis.call('LRANGE', S .. ':history', 0, -1), redis.call('HGETALL', S .. ':state'),
   redis.call('HGETALL', S .. ':agents'),
 }

@@ -1,36 +1,41 @@
 #!lua flags=allow-oom
--- Removes memories of a session or a user. The last one takes the log and the vectors with it: no key is left.
--- KEYS 1 base of what remembers   (writes :memory hash, :memory:log stream, :memory:vectors hash, :op:<id> string;
---                                  of a session reads :meta hash)
--- KEYS 2 partition base
--- ARGV 1 operation id: sent again after a lost reply, it changes nothing and gets the same reply
---      2 session | wide (a user's) · 3 user id, or '' · 4 how long the operation id is remembered (ms)
---      5... ids of memories; none: all of them
--- Returns removed, how many | owner
+-- Removes memories of a session or a user. Removing the last one also removes the log and the vectors: no key is left.
+-- KEYS
+--   S: base of the session or user (writes :memory hash, :memory:log stream, :memory:vectors hash, :op:<id> string;
+--      of a session reads :meta hash)
+--   P: base of its partition
+-- ARGV
+--   operation: its id; a retry after a lost reply changes nothing and gets the same reply
+--   scope: session | wide (a user's)
+--   user: id, or ''
+--   remembered_ms: how long the operation's id is remembered
+--   ids[]: of memories; none for all of them
+-- Returns
+--   removed: count
+--   other_owner (the session belongs to another user)
 --!include clock
 --!include session
 --!include memory
-S, P = KEYS[1], KEYS[2]
-local all, vectors, done = S .. ':memory', S .. ':memory:vectors', S .. ':op:' .. ARGV[1]
+local all, done = S .. ':memory', S .. ':op:' .. operation
 local before = redis.call('GET', done)
 if before then return { 'removed', before } end
-if ARGV[2] == 'session' then
+if scope == 'session' then
   local owner = redis.call('HGET', S .. ':meta', 'owner')
-  if ARGV[3] ~= '' and owner and owner ~= ARGV[3] then return { 'owner' } end
+  if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
 end
 local removed = 0
-if #ARGV == 4 then
+if #ids == 0 then
   removed = redis.call('HLEN', all)
   redis.call('UNLINK', all)
 end
-for i = 5, #ARGV do
-  if redis.call('HDEL', all, ARGV[i]) == 1 then
-    redis.call('HDEL', vectors, ARGV[i])
-    note_change('remove', ARGV[i])
+for _, id in ipairs(ids) do
+  if redis.call('HDEL', all, id) == 1 then
+    redis.call('HDEL', S .. ':memory:vectors', id)
+    note_change('remove', id)
     removed = removed + 1
   end
 end
-if redis.call('EXISTS', all) == 0 then redis.call('UNLINK', vectors, S .. ':memory:log') end
-if ARGV[2] == 'session' then set_expiry(now_ms()) end
-redis.call('SET', done, removed, 'PX', ARGV[4])
+if redis.call('EXISTS', all) == 0 then redis.call('UNLINK', S .. ':memory:vectors', S .. ':memory:log') end
+if scope == 'session' then set_expiry(now_ms()) end
+redis.call('SET', done, removed, 'PX', remembered_ms)
 return { 'removed', removed }

@@ -1,11 +1,15 @@
 #!lua flags=allow-oom
--- Keeps the reservations of requests that are still open. One that was given back, or ran out, is not made again:
--- the giving back may have overtaken this.
--- KEYS 1 base of the caller's limits (writes :open zset)
--- ARGV 1 reservation (ms) · 2... reservation ids
--- Returns ok
+-- Renews the reservations of requests that are still open. A reservation that was released or has expired is not made
+-- again, for the release may have overtaken this.
+-- KEYS
+--   L: base of the caller's limits (writes :open zset)
+-- ARGV
+--   reservation_ms: how long a reservation lasts
+--   requests[]: ids of the reservations
+-- Returns
+--   renewed
 --!include clock
-local open, now = KEYS[1] .. ':open', now_ms()
-for i = 2, #ARGV do redis.call('ZADD', open, 'XX', now + ARGV[1], ARGV[i]) end
-redis.call('PEXPIRE', open, ARGV[1])
-return { 'ok' }
+local open, now = L .. ':open', now_ms()
+for _, request in ipairs(requests) do redis.call('ZADD', open, 'XX', now + reservation_ms, request) end
+redis.call('PEXPIRE', open, reservation_ms)
+return { 'renewed' }

@@ -1,16 +1,22 @@
 #!lua flags=allow-oom
 -- Looks at the sessions of partitions that are due, and names those whose wake-up must be published again.
--- KEYS 1... partition bases (on a cluster: one) (writes :wakeups zset; reads and writes its sessions' :meta, :mailbox, :later and all that ends a turn, reads :lease)
--- ARGV 1 most sessions to look at · 2 JSON object: queue -> [acceptance time of the newest wake-up consumed (ms), length]
--- Returns sessions, then ref, queue of each that needs a wake-up, now (ms) first: now, ref, queue, ...
+-- KEYS
+--   partitions[]: bases of partitions; on a cluster only one (writes :wakeups zset; reads and writes :meta, :mailbox, :later
+--      of their sessions and all that ends a turn; reads :lease)
+-- ARGV
+--   most: how many sessions to look at in each partition
+--   marks: JSON object: queue -> [acceptance time of the newest wake-up consumed (ms), length of the queue]
+-- Returns
+--   looked: now_ms, due[ref, queue] (the sessions whose wake-up is to be published, and to which queue)
+local S, P
 --!include clock
 --!include session
-local now, marks, found = now_ms(), cjson.decode(ARGV[2]), {}
-found[1] = tostring(now)
+local now, read, found = now_ms(), cjson.decode(marks), {}
+found[1], found[2] = 'looked', tostring(now)
 
--- Is the session's wake-up still on its way? Then nothing is lost, however long the queue is (R9).
+-- Is the session's wake-up still in its queue? Then it is not lost, however long the queue is.
 local function on_its_way(m)
-  local wake, mark = tonumber(m[1] or '') or 0, marks[m[2] or '']
+  local wake, mark = tonumber(m[1] or '') or 0, read[m[2] or '']
   return wake > 0 and mark and mark[2] > 0 and wake >= mark[1]
 end
 
@@ -38,9 +44,9 @@ local function look(member)
   found[#found + 1] = queue
 end
 
-for _, partition in ipairs(KEYS) do
+for _, partition in ipairs(partitions) do
   P = partition
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', P .. ':wakeups', '-inf', now, 'LIMIT', 0, ARGV[1])) do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', P .. ':wakeups', '-inf', now, 'LIMIT', 0, most)) do
     look(member)
   end
 end

@@ -1,16 +1,18 @@
 #!lua
--- Puts values in the place of others that are still there: the same, sealed with another key.
--- KEYS 1 base of a session, lane, user or tenant   (writes :history list, :memory:log stream, :turn:<id>:upload string,
---                        and :agents, :state, :checkpoints, :memory, :memory:vectors, :sources, :texts, :turn:<id>,
---                        :turn:<id>:journal hashes)
--- KEYS 2 partition base
--- ARGV 1 the key behind its base · 2 hash | list | string
---      3... three each: field, index or '', the value as it was read, the new one
--- Returns resealed, how many
+-- Replaces values by the same values encrypted with another key, where they have not changed since they were read.
+-- KEYS
+--   S: base of a session, lane, user or tenant (writes :history list, :memory:log stream, :turn:<id>:upload string, and
+--      :agents, :state, :checkpoints, :memory, :memory:vectors, :sources, :texts, :turn:<id>, :turn:<id>:journal hashes)
+--   P: base of its partition
+-- ARGV
+--   name: of the key, without its base
+--   kind: hash | list | string
+--   values[field, old, new]: field of the hash, index in the list, or ''; the value as it was read; the new one
+-- Returns
+--   resealed: count
 --!include session
 --!include memory
-S, P = KEYS[1], KEYS[2]
-local key, kind, done = S .. ':' .. ARGV[1], ARGV[2], 0
+local key, done = S .. ':' .. name, 0
 
 local function replace(field, old, new)
   if kind == 'hash' and redis.call('HGET', key, field) == old then
@@ -22,9 +24,9 @@ local function replace(field, old, new)
   else
     return
   end
-  if ARGV[1] == 'memory' then note_change('reseal', field) end -- copies know a memory by its bytes
+  if name == 'memory' then note_change('reseal', field) end -- a worker's copy knows a memory by its bytes
   done = done + 1
 end
 
-for i = 3, #ARGV, 3 do replace(ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+for i = 1, #values, 3 do replace(unpack(values, i, i + 2)) end
 return { 'resealed', done }

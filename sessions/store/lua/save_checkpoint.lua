@@ -1,28 +1,34 @@
 #!lua
--- Writes a numbered checkpoint: state, agents' configurations, the positions in history and in the log of memories, as
--- they are in one moment.
--- KEYS 1 session base   (writes :checkpoints hash, :meta hash, :state hash, :op:<id> string;
---                        reads :agents hash, :history list, :memory hash, :memory:log stream)
--- KEYS 2 partition base
--- ARGV 1 operation id: sent again after a lost reply, it changes nothing · 2 user id, or '' · 3 checkpoints to keep
---      4 session ttl (ms; '' leaves it) · 5... field, value (JSON): merged into the state first
--- Returns saved, number | owner
+-- Writes a numbered checkpoint: state, agents' configurations, and the positions in history and in the log of memories,
+-- all as they are at one moment.
+-- KEYS
+--   S: base of the session (writes :checkpoints hash, :meta hash, :state hash, :op:<id> string;
+--      reads :agents hash, :history list, :memory hash, :memory:log stream)
+--   P: base of its partition
+-- ARGV
+--   operation: its id; a retry after a lost reply changes nothing
+--   user: id, or ''
+--   kept: how many checkpoints to keep
+--   session_ttl_ms: '' leaves the session's ttl as it is
+--   merge[field, value]: written into the state first; value as JSON
+-- Returns
+--   saved: number
+--   other_owner (the session belongs to another user)
 --!include clock
 --!include session
-S, P = KEYS[1], KEYS[2]
 local now, meta, all = now_ms(), S .. ':meta', S .. ':checkpoints'
-local done = S .. ':op:' .. ARGV[1]
+local done = S .. ':op:' .. operation
 local before = redis.call('GET', done)
 if before then return { 'saved', before } end
 local owner = redis.call('HGET', meta, 'owner')
-if ARGV[2] ~= '' and owner and owner ~= ARGV[2] then return { 'owner' } end
-for i = 5, #ARGV, 2 do redis.call('HSET', S .. ':state', ARGV[i], ARGV[i + 1]) end
+if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+for i = 1, #merge, 2 do redis.call('HSET', S .. ':state', merge[i], merge[i + 1]) end
 redis.call('HSETNX', meta, 'created', now)
-if ARGV[2] ~= '' then redis.call('HSETNX', meta, 'owner', ARGV[2]) end
-set_ttl(ARGV[4])
+if user ~= '' then redis.call('HSETNX', meta, 'owner', user) end
+set_ttl(session_ttl_ms)
 local number = redis.call('HINCRBY', meta, 'checkpoint', 1)
 
--- The parts are JSON already; they are kept as texts, so that nothing is read and written again on the way.
+-- The values are JSON already. They are stored as texts, so that decoding and encoding cannot change them.
 local function fields(key)
   local flat, found = redis.call('HGETALL', key), {}
   for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
@@ -43,7 +49,7 @@ redis.call('HSET', all, number, cjson.encode({
   memory = { count = redis.call('HLEN', S .. ':memory'), version = newest and newest[1] or nil },
   knowledge = documents,
 }))
-redis.call('HDEL', all, number - ARGV[3])
+redis.call('HDEL', all, number - kept)
 redis.call('SET', done, number, 'PX', 60000)
 set_expiry(now)
 return { 'saved', number }

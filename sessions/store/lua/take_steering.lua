@@ -1,35 +1,42 @@
 #!lua flags=allow-oom
--- Takes the unread steering messages of a running turn: journalled and told to its readers in the same step, so that
--- a replay sees them at the same place.
--- KEYS 1 session base   (writes :turn:<id>:journal hash, :turn:<id>:inbox list, :turn:<id>:events stream,
---                        :turn:<id> hash; reads :lease string)
--- KEYS 2 partition base (publishes on :bell:<client>)
--- ARGV 1 turn id · 2 lease value · 3 journal field · 4 seq of the first event
---      5 where there are keys, which a script has not: how many messages were read · 6 their texts, sealed for the
---      journal · 7... data of each event
--- Returns taken, messages (JSON array of texts) | nothing | lost (nothing written)
+-- Takes the unread messages that joined a running turn: they are journalled and sent to its readers in the same step, so
+-- that a replay sees them at the same place.
+-- KEYS
+--   S: base of the session (writes :turn:<id>:journal hash, :turn:<id>:inbox list, :turn:<id>:events stream,
+--      :turn:<id> hash; reads :lease string)
+--   P: base of its partition (publishes on :bell:<client>)
+-- ARGV
+--   turn
+--   lease: its value
+--   field: of the journal
+--   first_seq: number of the first event
+--   encrypted: '' without encryption; else the texts that the worker read, encrypted for the journal, for this script
+--      cannot decrypt them
+--   events[data]: data of each event, if encrypted
+-- Returns
+--   taken: texts (JSON array)
+--   nothing (there are no unread messages)
+--   lost (nothing was written: the lease is no longer ours)
 --!include clock
 --!include session
-S, P = KEYS[1], KEYS[2]
-local id, value, t = ARGV[1], ARGV[2], turn_key(ARGV[1])
+local t = turn_key(turn)
 local r = redis.call('HMGET', t, 'owner', 'status')
-if redis.call('GET', S .. ':lease') ~= value or r[1] ~= value or r[2] ~= 'running' then return { 'lost' } end
-local before = redis.call('HGET', t .. ':journal', ARGV[3])
-if before then return { 'taken', before } end -- sent again after a lost reply
-local said, told, count = ARGV[6], {}, tonumber(ARGV[5])
-if count then
-  for i = 7, #ARGV do told[#told + 1] = ARGV[i] end
-else
+if redis.call('GET', S .. ':lease') ~= lease or r[1] ~= lease or r[2] ~= 'running' then return { 'lost' } end
+local before = redis.call('HGET', t .. ':journal', field)
+if before then return { 'taken', before } end -- Retry after a lost reply.
+local said = encrypted
+if encrypted == '' then
   local texts = {}
   for _, entry in ipairs(redis.call('LRANGE', t .. ':inbox', 0, -1)) do texts[#texts + 1] = cjson.decode(entry).text end
-  for _, text in ipairs(texts) do told[#told + 1] = cjson.encode({ text = text }) end
-  said, count = cjson.encode(texts), #texts
+  for i, text in ipairs(texts) do events[i] = cjson.encode({ text = text }) end
+  said = cjson.encode(texts)
 end
+local count = #events
 if count == 0 then return { 'nothing' } end
-local token, seq, last = string.match(value, '^(%d+):'), tonumber(ARGV[4]), nil
-for i, data in ipairs(told) do last = add_event(id, token, seq + i - 1, 'steered', data) end
-redis.call('HSET', t .. ':journal', ARGV[3], said)
-redis.call('LTRIM', t .. ':inbox', count, -1) -- one may have come since they were read
+local token, seq, last = string.match(lease, '^(%d+):'), tonumber(first_seq), nil
+for i, data in ipairs(events) do last = add_event(turn, token, seq + i - 1, 'steered', data) end
+redis.call('HSET', t .. ':journal', field, said)
+redis.call('LTRIM', t .. ':inbox', count, -1) -- another message may have arrived since they were read
 redis.call('HSET', t, 'seq', seq + count - 1, 'valid', last)
-ring(id, false)
+ring(turn, false)
 return { 'taken', said }

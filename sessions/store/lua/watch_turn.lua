@@ -1,22 +1,28 @@
 #!lua flags=allow-oom
--- Has a client told of a turn: readers hear every event, waiters only its end.
--- KEYS 1 session base (writes :turn:<id> hash)
--- KEYS 2 partition base
--- ARGV 1 turn id · 2 client's nonce · 3 readers | waiters · 4 on | off
--- Returns watching, status | missing
+-- Adds a client to those that a turn notifies, or removes it. Readers are notified of every event, waiters of the end.
+-- KEYS
+--   S: base of the session (writes :turn:<id> hash)
+--   P: base of its partition
+-- ARGV
+--   turn
+--   nonce: of the client
+--   watch: readers | waiters
+--   on: 1 to add it, 0 to remove it
+-- Returns
+--   watching: status
+--   missing (there is no such turn)
 --!include session
-S, P = KEYS[1], KEYS[2]
-local t = turn_key(ARGV[1])
-local r = redis.call('HMGET', t, 'status', ARGV[3])
+local t = turn_key(turn)
+local r = redis.call('HMGET', t, 'status', watch)
 if not r[1] then return { 'missing' } end
 if FINAL[r[1]] then return { 'watching', r[1] } end
 local others = {}
-for nonce in string.gmatch(r[2] or '', '%S+') do
-  if nonce ~= ARGV[2] then others[#others + 1] = nonce end
+for other in string.gmatch(r[2] or '', '%S+') do
+  if other ~= nonce then others[#others + 1] = other end
 end
-if ARGV[4] == 'on' then
+if on == '1' then
   while #others > 63 do table.remove(others, 1) end -- those look again by themselves, a little later
-  others[#others + 1] = ARGV[2]
+  others[#others + 1] = nonce
 end
-redis.call('HSET', t, ARGV[3], table.concat(others, ' '))
+redis.call('HSET', t, watch, table.concat(others, ' '))
 return { 'watching', r[1] }

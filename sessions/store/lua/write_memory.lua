@@ -1,36 +1,45 @@
 #!lua
--- Adds a memory to a session or a user, or replaces the one of its id. Refused at maxmemory, on purpose (no allow-oom).
--- KEYS 1 base of what remembers   (writes :memory hash, :memory:log stream, :memory:vectors hash, :op:<id> string;
---                                  of a session also :meta hash)
--- KEYS 2 partition base
--- ARGV 1 operation id: sent again after a lost reply, it changes nothing and gets the same reply
---      2 session | wide (a user's) · 3 user id, or '' · 4 session ttl (ms; '' leaves it)
---      5 how long the operation id is remembered (ms) · 6 memory id · 7 the memory, which no script looks into
---      8 most memories that there may be
--- Returns ok, memories there are | owner | full, memories there are
+-- Adds a memory to a session or a user, or replaces the memory of this id.
+-- At maxmemory the server refuses this script (no allow-oom), on purpose: it makes the store grow.
+-- KEYS
+--   S: base of the session or user (writes :memory hash, :memory:log stream, :memory:vectors hash, :op:<id> string;
+--      of a session also :meta hash)
+--   P: base of its partition
+-- ARGV
+--   operation: its id; a retry after a lost reply changes nothing and gets the same reply
+--   scope: session | wide (a user's)
+--   user: id, or ''
+--   session_ttl_ms: '' leaves the session's ttl as it is
+--   remembered_ms: how long the operation's id is remembered
+--   id: of the memory
+--   memory: its bytes; no script reads them
+--   most: how many memories there may be
+-- Returns
+--   written: count (of memories there are now)
+--   other_owner (the session belongs to another user)
+--   full: count (of memories there are)
 --!include clock
 --!include session
 --!include memory
-S, P = KEYS[1], KEYS[2]
-local all, done = S .. ':memory', S .. ':op:' .. ARGV[1]
+local all, done = S .. ':memory', S .. ':op:' .. operation
 local before = redis.call('GET', done)
-if before then return { 'ok', before } end
-if ARGV[2] == 'session' then
+if before then return { 'written', before } end
+if scope == 'session' then
   local owner = redis.call('HGET', S .. ':meta', 'owner')
-  if ARGV[3] ~= '' and owner and owner ~= ARGV[3] then return { 'owner' } end
+  if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
 end
 local count = redis.call('HLEN', all)
-if count >= tonumber(ARGV[8]) and redis.call('HEXISTS', all, ARGV[6]) == 0 then return { 'full', count } end
+if count >= tonumber(most) and redis.call('HEXISTS', all, id) == 0 then return { 'full', count } end
 
-count = count + redis.call('HSET', all, ARGV[6], ARGV[7])
-redis.call('HDEL', S .. ':memory:vectors', ARGV[6]) -- of the text that stood here before
-note_change('add', ARGV[6])
-if ARGV[2] == 'session' then
+count = count + redis.call('HSET', all, id, memory)
+redis.call('HDEL', S .. ':memory:vectors', id) -- the vector of the text that this one replaces
+note_change('add', id)
+if scope == 'session' then
   local now = now_ms()
   redis.call('HSETNX', S .. ':meta', 'created', now)
-  if ARGV[3] ~= '' then redis.call('HSETNX', S .. ':meta', 'owner', ARGV[3]) end
-  set_ttl(ARGV[4])
+  if user ~= '' then redis.call('HSETNX', S .. ':meta', 'owner', user) end
+  set_ttl(session_ttl_ms)
   set_expiry(now)
 end
-redis.call('SET', done, count, 'PX', ARGV[5])
-return { 'ok', count }
+redis.call('SET', done, count, 'PX', remembered_ms)
+return { 'written', count }

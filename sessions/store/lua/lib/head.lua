@@ -1,6 +1,6 @@
--- Starting the turn at the head of the mailbox: shared by taking the lease and by going on after a commit.
+-- Begins the turn at the head of the mailbox: for lease_session, and for commit_turn when it begins the next turn.
 
--- The newest entries that fit the limit in bytes; the newest always does.
+-- The newest entries that fit the limit in bytes; the newest one is always included.
 local function within(entries, limit)
   local total, first = 0, #entries
   for i = #entries, 1, -1 do
@@ -13,7 +13,8 @@ local function within(entries, limit)
   return kept
 end
 
--- What the worker needs to run a turn: its record, its journal and the window of history that it first saw (R6).
+-- What a worker needs to run a turn: its record, its journal, and the window of history that the turn's first attempt saw,
+-- for a replay must see the same input.
 local function run_reply(id, value, now, last, closing)
   local t = turn_key(id)
   local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries', 'agent', 'cancel',
@@ -32,13 +33,15 @@ local function run_reply(id, value, now, last, closing)
     redis.call('HGETALL', S .. ':state'), closing or (r[8] and 'cancelled' or ''), r[9] or '0' }
 end
 
--- `closing` says why the turn is to end: a worker writes down what it finished. That is no attempt.
+-- `closing` says why the turn must end without being run; a worker only records what it finished. That is no attempt.
 local function start(id, value, lease_ms, worker, window, now, last, closing)
   local t = turn_key(id)
   local token = string.match(value, '^(%d+):')
   redis.call('SET', S .. ':lease', value, 'PX', lease_ms)
-  local resumed = redis.call('HDEL', t, 'resumed') == 1 or closing -- going on after waiting is no new attempt, and no event
-  local answered = redis.call('HDEL', t, 'answered') == 1 -- so is going on with the answers, which clients hear of
+  -- To resume after waiting for tasks is no new attempt and sends no event. To resume with the answers to its calls is no
+  -- new attempt either, but sends one.
+  local resumed = redis.call('HDEL', t, 'resumed') == 1 or closing
+  local answered = redis.call('HDEL', t, 'answered') == 1
   local attempt = redis.call('HINCRBY', t, 'attempt', (resumed or answered) and 0 or 1)
   redis.call('HSET', t, 'status', 'running', 'owner', value, 'worker', worker, 'not_before', 0, 'seq', resumed and 0 or 1)
   if not resumed then redis.call('HSET', t, 'started', now) end
@@ -62,15 +65,16 @@ local function start(id, value, lease_ms, worker, window, now, last, closing)
   return run_reply(id, value, now, last)
 end
 
--- A head that lost its worker: the lease ended without release. That, and only that, counts towards max_attempts (R8).
+-- Counts a crash of the head: its lease ended without a release. Nothing else counts towards max_attempts.
 local function note_crash(id, owner)
   local t = turn_key(id)
   redis.call('HSET', t, 'status', 'queued', 'owner', '', 'crash:' .. owner, 1)
   return redis.call('HINCRBY', t, 'crashes', 1)
 end
 
--- Why a begun turn is to end, if it is: a worker writes what it finished into the history, and ends it. One that crashes
--- over that is ended here, without. Rolled back turns leave nothing, and a team's run ends its tasks before itself.
+-- Why a turn that has begun must end now, or nil. A worker then writes what it finished into the history, and ends it. If
+-- that worker crashes as well, the turn ends here and its steps are left out of the history. A turn that was rolled back
+-- leaves nothing, and a team run first ends its tasks.
 local function why_close(id, r, crashes, limit, not_before, now)
   if r[5] then
     if r[8] ~= '0' and crashes < limit and not has_tasks(id) then return 'cancelled' end
@@ -83,9 +87,9 @@ local function why_close(id, r, crashes, limit, not_before, now)
   return nil
 end
 
--- Ends heads that can run no more, then starts the first that can. `value` is the lease held, or nil: then it is
--- made from a new fencing token. Answers run | empty | waiting | later | last | outbox (a turn ended just now, and left
--- something that comes before the next one).
+-- Ends heads that can no longer run, then begins the first one that can. `value` is the lease held, or nil to make one
+-- from a new fencing token. Returns run | empty | waiting | later | last | effects (a turn ended just now, and its effects
+-- must be applied before the next turn begins).
 local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
   expire_waits(now)
   return_due(now)
@@ -96,12 +100,12 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
       'keep', 'unanswered')
     local crashes, limit = tonumber(r[3] or '') or 0, tonumber(r[4] or '') or 1
     local not_before = tonumber(r[7] or '') or 0
-    if r[1] == 'running' and value and r[2] == value then -- sent again after a lost reply
+    if r[1] == 'running' and value and r[2] == value then -- Retry after a lost reply.
       local closing = redis.call('HGET', turn_key(id), 'closing') or nil
       return run_reply(id, value, now, (limit > 1 and crashes == limit - 1) and '1' or '0', closing)
     end
     if r[1] == 'running' then
-      if nonce ~= '' and string.match(r[2] or '', ':(.*)$') == nonce then -- ours, but the reply and the lease were lost
+      if nonce ~= '' and string.match(r[2] or '', ':(.*)$') == nonce then -- ours: the reply was lost, and then the lease
         redis.call('HSET', turn_key(id), 'status', 'queued', 'owner', '')
       else
         crashes = note_crash(id, r[2])
@@ -129,9 +133,9 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
     elseif not_before > now and not closing then
       return { 'later', r[7] }
     elseif limit > 1 and crashes == limit - 1 and last_ok == '0' then
-      return { 'last' } -- this process already runs a turn on its last attempt (R8)
+      return { 'last' } -- this process already runs a turn on its last attempt; a crash must not end both
     elseif redis.call('EXISTS', S .. ':outbox') == 1 then
-      return { 'outbox' }
+      return { 'effects' }
     else
       local last = (limit > 1 and crashes == limit - 1) and '1' or '0'
       return start(id, value or (token() .. ':' .. nonce), lease_ms, worker, window, now, last, closing or nil)
@@ -139,7 +143,7 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
   end
 end
 
--- Gives the lease back when nothing was started under it, and says when to look at the session again.
+-- Gives the lease back when no turn was begun under it, and sets when to look at the session again.
 local function settle(word, now)
   redis.call('DEL', S .. ':lease')
   reindex(now)

@@ -1,6 +1,7 @@
--- What a new message does to the turns before it: shared by nothing but acceptance, and apart for its length.
+-- What a new message does to the turns before it. Only accept_turn includes this; it is a file of its own for its length.
 
--- An accepted mark wins over any later commit (R5). A rollback overrules an interrupt, nothing a plain cancel.
+-- Marks a turn as cancelled; the mark overrules any later commit. A rollback overrules an interrupt; nothing overrules a
+-- plain cancel.
 local function mark(id, how, now)
   local t = turn_key(id)
   if redis.call('HSETNX', t, 'cancel', now) == 1 or how == 'rollback' then
@@ -8,8 +9,8 @@ local function mark(id, how, now)
   end
 end
 
--- Cancels the turns in the line for a newer one. One that a worker runs is marked; so is one that was begun and of
--- which an interrupt keeps what it finished: a worker writes that down. Answers whom to tell, and of which turn.
+-- Cancels the turns in the mailbox in favour of a newer one. A turn that a worker runs is marked. So is a turn that has
+-- begun if an interrupt keeps what it finished: a worker records that. Returns the worker to notify, and the turn.
 local function clear_line(how, now)
   local worker, marked = '', ''
   for i, id in ipairs(redis.call('LRANGE', S .. ':mailbox', 0, -1)) do
@@ -34,13 +35,13 @@ local function clear_line(how, now)
   return worker, marked
 end
 
--- The turn that a steering message joins: begun, of the same agent, and nobody wants its end.
+-- The turn that a steering message joins: one that has begun, of the same agent, that no client has cancelled.
 local function steerable(agent)
   local id = redis.call('LINDEX', S .. ':mailbox', 0)
   if not id or not begun(id) then return nil end
   local r = redis.call('HMGET', turn_key(id), 'request', 'cancel', 'joins')
   if r[2] or not r[1] then return nil end
-  if r[3] then return r[3] == 'agent:' .. agent and id or nil end -- of a sealed request
+  if r[3] then return r[3] == 'agent:' .. agent and id or nil end -- its request is encrypted
   local request = cjson.decode(r[1])
   if request.agent == agent and type(request.team) ~= 'table' then return id end
   return nil

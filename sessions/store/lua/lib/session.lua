@@ -1,8 +1,7 @@
--- The keys of one session, derived from its base S and its partition's base P, and what every transition of a
--- turn has in common. S is assigned, not constant: the rescue script walks through many sessions.
-local S, P
-local LOST_WAKE_MS = 2000 -- a wake-up not taken for this long is looked at again
-local TOMBSTONE_MS = 2592000000 -- for 30 days an expired session is told from one that never was
+-- What every transition of a turn has in common. The keys derive from S, the base of the session, and P, the base of its
+-- partition, which the script has as locals; the rescue script assigns them for one session after the other.
+local LOST_WAKE_MS = 2000 -- a wake-up that no worker consumed for this long may be lost: look at the session again
+local TOMBSTONE_MS = 2592000000 -- for 30 days an expired session can be told from one that never existed
 local SESSION_KEYS = {
   'meta', 'history', 'turns', 'agents', 'state', 'checkpoints', 'memory', 'memory:log', 'memory:vectors', 'sources', 'texts',
 }
@@ -12,7 +11,7 @@ local function turn_key(id)
   return S .. ':turn:' .. id
 end
 
--- Is it a run whose tasks are turns of their own? Then a worker must cancel those before it ends.
+-- Is it a run whose tasks are turns of their own? Then a worker must cancel the tasks before the run ends.
 local function has_tasks(id)
   return redis.call('HEXISTS', turn_key(id) .. ':journal', 'team') == 1
 end
@@ -21,7 +20,7 @@ local function ref()
   return string.sub(S, #P + 2)
 end
 
--- Tells the clients that watch this turn: readers hear every event, waiters only the end.
+-- Notifies the clients that watch this turn: readers of every event, waiters of its end.
 local function ring(id, ended)
   local w = redis.call('HMGET', turn_key(id), 'readers', 'waiters')
   for nonce in string.gmatch(w[1] or '', '%S+') do
@@ -34,8 +33,8 @@ local function ring(id, ended)
   end
 end
 
--- Appends an event under an id of the caller's. A script that is sent again finds the id taken: nothing changes.
--- `why` is a sealed error, beside the data that it cannot stand in.
+-- Appends an event under an id that the caller chose. A retry finds the id taken, so nothing is written twice.
+-- `why` is an encrypted error: a field of its own, for the script cannot put it into the JSON of `data`.
 local function add_event(id, token, seq, kind, data, why)
   local eid = token .. '-' .. seq
   local done
@@ -50,7 +49,8 @@ local function add_event(id, token, seq, kind, data, why)
   return eid
 end
 
--- When must someone look at this session? The earliest of all reasons; none left: out of the index (R4).
+-- Sets when the rescuer must look at this session: at the earliest of all reasons. Without a reason the session leaves the
+-- index. Every script that changes a reason calls this, so that no open turn is ever forgotten.
 local function reindex(now)
   local score
   local left = redis.call('PTTL', S .. ':lease')
@@ -66,11 +66,12 @@ local function reindex(now)
       score = (tonumber(redis.call('HGET', S .. ':meta', 'wake') or '') or now) + LOST_WAKE_MS
     end
   end
-  if redis.call('EXISTS', S .. ':outbox') == 1 then -- effects that wait for their own slots (R7)
-    -- Beside a running turn at once: each renewal of its lease comes by here, and would put it off for ever.
+  if redis.call('EXISTS', S .. ':outbox') == 1 then -- effects that wait to be applied in other slots
+    -- While a turn runs the time is now: each renewal of its lease comes here, and a later time would never come.
     score = math.min(score or math.huge, left > 0 and now or now + LOST_WAKE_MS)
   end
-  for _, name in ipairs({ ':waiting', ':later' }) do -- for answers, each up to its own deadline; for the next try
+  -- Turns that wait for an answer, each up to its own time limit; and turns that wait for their next try.
+  for _, name in ipairs({ ':waiting', ':later' }) do
     local first = redis.call('ZRANGE', S .. name, 0, 0, 'WITHSCORES')
     if first[2] then score = math.min(score or math.huge, tonumber(first[2])) end
   end
@@ -85,7 +86,7 @@ local function keep_all()
   for _, name in ipairs(SESSION_KEYS) do redis.call('PERSIST', S .. ':' .. name) end
 end
 
--- '' leaves the ttl that the session has; 0 removes it, and with it the expiry that it may have set already.
+-- '' leaves the session's ttl as it is; 0 removes it, together with an expiry that was set already.
 local function set_ttl(ttl)
   if ttl == '' then return end
   redis.call('HSET', S .. ':meta', 'ttl', ttl)
@@ -95,8 +96,9 @@ local function set_ttl(ttl)
   end
 end
 
--- While a turn is open nothing of its session expires; the end of the last one sets one expiry on all (R3).
--- The list of turns stays as long as the last of their records: deleting finds the records by it.
+-- While a turn is open, nothing of its session expires. The end of the last open turn sets one expiry on all keys, so that
+-- a session expires as a whole. The list of turns is kept as long as the records of the turns: delete_session finds the
+-- records by it.
 local function set_expiry(now)
   local m = redis.call('HMGET', S .. ':meta', 'open', 'ttl')
   local ttl = tonumber(m[2] or '') or 0
@@ -110,7 +112,7 @@ local function set_expiry(now)
   end
 end
 
--- The one way a turn gets its final status. `fields` are further fields of the record.
+-- The only function that gives a turn its final status. `fields` are further fields of its record.
 local function end_turn(id, status, now, token, seq, fields)
   local t = turn_key(id)
   local r = redis.call('HMGET', t, 'result_ttl', 'idem', 'idem_ttl', 'steer_idem', 'webhook')
@@ -130,11 +132,11 @@ local function end_turn(id, status, now, token, seq, fields)
   end
   local why = redis.call('HGET', t, 'error')
   local said = '{"status":"' .. status .. '"'
-  local sealed = why and string.sub(why, 1, 3) == '\255sf' -- as sessions/store/sealing.py marks it
-  if why and why ~= '' and not sealed then said = said .. ',"error":' .. why end
+  local encrypted = why and string.sub(why, 1, 3) == '\255sf' -- as sessions/store/sealing.py marks it
+  if why and why ~= '' and not encrypted then said = said .. ',"error":' .. why end
   local finish = redis.call('HGET', t, 'finish')
   if finish and finish ~= '' then said = said .. ',"finish_reason":' .. cjson.encode(finish) end
-  add_event(id, token, seq, 'ended', said .. '}', sealed and why or nil)
+  add_event(id, token, seq, 'ended', said .. '}', encrypted and why or nil)
   redis.call('PEXPIRE', t, ttl)
   redis.call('PEXPIRE', t .. ':events', ttl)
   for idem in string.gmatch((r[2] or '') .. ' ' .. (r[4] or ''), '%S+') do
@@ -145,18 +147,18 @@ local function end_turn(id, status, now, token, seq, fields)
   redis.call('HINCRBY', S .. ':meta', 'open', -1)
   redis.call('HINCRBY', S .. ':meta', 'turns', 1)
   set_expiry(now)
-  if r[5] then -- whoever comes to this session next takes it on: the caller reindexes (R7)
+  if r[5] then -- the next worker of this session submits the delivery; the caller reindexes
     local user = redis.call('HGET', S .. ':meta', 'owner') or cjson.null
     redis.call('RPUSH', S .. ':outbox', cjson.encode({ kind = 'webhook', turn = id, user = user }))
   end
   ring(id, true)
 end
 
--- A mailbox entry whose record is gone cannot run: it is set aside instead of raising for ever (R3).
+-- A mailbox entry whose record is gone cannot run. It becomes a dead letter, else every look at the session would fail.
 local function bury_missing(id, now)
   local kept = 604800000
   redis.call('LREM', S .. ':mailbox', 1, id)
-  redis.call('ZADD', S .. ':turns', now + kept, id) -- deleting the session finds what is left by it
+  redis.call('ZADD', S .. ':turns', now + kept, id) -- delete_session finds the turn's other keys by this
   redis.call('HINCRBY', S .. ':meta', 'open', -1)
   redis.call('ZADD', P .. ':dead', now, ref() .. '~' .. id)
   redis.call('PEXPIRE', P .. ':dead', kept)
@@ -164,17 +166,17 @@ local function bury_missing(id, now)
   set_expiry(now)
 end
 
--- Was this turn ever begun? Then it may have finished steps.
+-- Did this turn ever begin? Then it may have finished steps.
 local function begun(id)
   return redis.call('HEXISTS', turn_key(id) .. ':journal', 'inputs') == 1
 end
 
--- Puts a begun turn that nobody runs where a worker takes it next: to write down what it finished, and end it.
+-- Queues a turn that has begun and that no worker runs as the next one: a worker records what it finished, and ends it.
 local function hand_in(id, now)
   redis.call('HSET', turn_key(id), 'status', 'queued', 'owner', '', 'not_before', 0)
   redis.call('ZREM', S .. ':waiting', id)
   redis.call('ZREM', S .. ':later', id)
-  if redis.call('LPOS', S .. ':mailbox', id) == false then -- it had left the line: back right behind what runs
+  if redis.call('LPOS', S .. ':mailbox', id) == false then -- it had left the mailbox: it returns right after the turn that runs
     local head = redis.call('LINDEX', S .. ':mailbox', 0)
     if head and begun(head) then
       redis.call('LINSERT', S .. ':mailbox', 'AFTER', head, id)
@@ -189,7 +191,7 @@ local function failure(kind, message)
   return cjson.encode({ type = kind, message = message })
 end
 
--- Hands the turns in whose pending calls nobody answered in time.
+-- Hands in the turns whose pending calls were not answered in time.
 local function expire_waits(now)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', S .. ':waiting', '-inf', now)) do
     redis.call('HSET', turn_key(id), 'unanswered', 1)
@@ -197,7 +199,7 @@ local function expire_waits(now)
   end
 end
 
--- Puts those back in line that had left it until now, behind all that came meanwhile (release_turn, `later`).
+-- Returns the turns to the mailbox that had left it until now (release_turn, `later`), after all that arrived meanwhile.
 local function return_due(now)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', S .. ':later', '-inf', now)) do
     redis.call('ZREM', S .. ':later', id)

@@ -1,21 +1,21 @@
--- Changing the fields of a state hash. Operations come as four arguments each: kind, field, a, b.
+-- Changes to the fields of a state hash. An operation has four parts: kind, field, a, b.
 
-local WHOLE = 9e18 -- the server adds whole numbers exactly up to here; beyond, they are added as fractions are
+local WHOLE = 9e18 -- up to here the server adds integers exactly; larger ones are added as floats
 
 local function number(text)
   return text and string.match(text, '^-?%d') and tonumber(text) or nil
 end
 
--- 5 and 5.0 are the same. Two whole numbers are compared as texts: as fractions, long ones would run together.
+-- 5 and 5.0 are the same. Two integers are compared as texts: as floats, long integers that differ would look equal.
 local function same(one, other)
   if one == other then return true end
   local both_whole = string.match(one, '^-?%d+$') and string.match(other, '^-?%d+$')
   return not both_whole and number(one) ~= nil and number(one) == number(other)
 end
 
--- Why an operation cannot be done (mismatch | type | range), and the value in its way; or nil. A script that fails
--- half-way keeps what it wrote, so this looks first, and `change` raises for nothing that was let through.
--- `ahead` holds what the operations looked at before will leave, for those that are looked at before any is done.
+-- Why an operation is impossible (mismatch | type | range), and the value in its way; or nil. A script that fails half-way
+-- keeps what it wrote, so every operation is checked first, and `change` never fails for one that passed.
+-- `ahead` holds the values that the operations checked so far will leave.
 local function objection(state, ahead, kind, field, a, b)
   local value = ahead[field]
   if value == nil then value = redis.call('HGET', state, field) end

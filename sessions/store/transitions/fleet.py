@@ -1,0 +1,93 @@
+"""The transitions of the fleet: which workers are alive, what they rescue, and how many requests a caller has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sessions.store.binding import transition
+
+
+class WorkerNoted(StrEnum):
+    """The report counts."""
+
+    NOTED = "noted"
+
+
+@transition
+def note_worker(*, worker: str, info: str, alive_ms: int, consumed: Mapping[str, int]) -> WorkerNoted:
+    """Report that a worker is alive, or (empty info) that it leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The groups of partitions that this worker looks after now."""
+
+    groups: tuple[int, ...]
+
+
+@transition
+def claim_rescue(*, worker: str, claim_ms: int, groups: int, alive_ms: int) -> Claimed:
+    """Claim this worker's share of the partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The sessions whose wake-up is to be published again: the session's key, and the queue."""
+
+    now_ms: int
+    due: tuple[tuple[str, str], ...]
+
+
+@transition
+def rescue_partition(*, most: int, marks: str) -> Looked:
+    """Look at the sessions of partitions that are due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The request may go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """The caller made too many requests a minute."""
+
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """The caller has too many open requests."""
+
+    wait_ms: int
+
+
+@transition
+def admit_request(
+    *, request: str, rate: int, concurrency: int, reservation_ms: int, ended: Sequence[str]
+) -> Admitted | Rate | Concurrency:
+    """Admit a request if its caller's limits allow it."""
+
+
+class RequestsRenewed(StrEnum):
+    """The reservations count on."""
+
+    RENEWED = "renewed"
+
+
+@transition
+def renew_request(*, reservation_ms: int, requests: Sequence[str]) -> RequestsRenewed:
+    """Renew the reservations of open requests."""
+
+
+class RequestReleased(StrEnum):
+    """The reservation no longer counts."""
+
+    RELEASED = "released"
+
+
+@transition
+def end_request(*, request: str) -> RequestReleased:
+    """Release a request's reservation."""

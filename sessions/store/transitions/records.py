@@ -1,0 +1,212 @@
+"""The transitions of what a session, user or tenant has in addition to turns: the session itself, state, memories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sessions.store.binding import transition
+from sessions.store.transitions.shared import Change, Full, Missing, OtherOwner, Refusal
+
+Scope = Literal["session", "wide"]
+
+
+# --- sessions ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The session exists now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """Nothing was written: there is a session of this id."""
+
+
+@transition
+def create_session(
+    *,
+    copy: str,
+    user: str | None,
+    queue: str,
+    session_ttl_ms: int | None,
+    messages: int,
+    turns: int,
+    origin: str,
+    state: Mapping[str, bytes],
+    agents: Mapping[str, bytes],
+) -> Created | Exists:
+    """Create a session, empty or from a copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFound:
+    """What a copy of a session contains, as it is stored: history entries, state and agents."""
+
+    history: list[bytes]
+    state: dict[str, bytes]
+    agents: dict[str, bytes]
+
+
+@transition
+def read_session() -> SessionFound:
+    """Read what a copy of a session contains, in one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """How much was deleted."""
+
+    keys: int
+    turns: int
+    open_turns: int
+    memories: int
+
+
+@transition
+def delete_session(*, user: str | None) -> Deleted | OtherOwner:
+    """Delete a session with everything in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The checkpoint has this number."""
+
+    number: int
+
+
+@transition
+def save_checkpoint(
+    *, operation: str, user: str | None, kept: int, session_ttl_ms: int | None, merge: Mapping[str, bytes]
+) -> Saved | OtherOwner:
+    """Write a numbered checkpoint, after merging values into the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The checkpoint that the state was restored from (JSON)."""
+
+    checkpoint: bytes
+
+
+@transition
+def restore_checkpoint(*, number: int, user: str | None, operation: str) -> Restored | Missing | OtherOwner:
+    """Restore a session's state from a checkpoint."""
+
+
+# --- state ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ok:
+    """The value of each changed field, empty for none."""
+
+    values: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was written: this value of a field makes one of the changes impossible."""
+
+    why: Refusal
+    field: str
+    value: bytes
+
+
+WriteStateReply = Ok | OtherOwner | Refused
+
+
+@transition
+def write_state(
+    *,
+    operation: str,
+    scope: Scope,
+    user: str | None,
+    session_ttl_ms: int | None,
+    remembered_ms: int,
+    changes: Iterable[Change],
+) -> WriteStateReply:
+    """Change fields of the state: all changes, or none."""
+
+
+# --- memories ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """There are this many memories now."""
+
+    count: int
+
+
+@transition
+def write_memory(
+    *,
+    operation: str,
+    scope: Scope,
+    user: str | None,
+    session_ttl_ms: int | None,
+    remembered_ms: int,
+    id: str,  # noqa: A002 - the script's name for it
+    memory: bytes,
+    most: int,
+) -> Written | OtherOwner | Full:
+    """Add a memory, or replace the memory of this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """This many memories were removed."""
+
+    count: int
+
+
+@transition
+def remove_memory(
+    *, operation: str, scope: Scope, user: str | None, remembered_ms: int, ids: Sequence[str]
+) -> Removed | OtherOwner:
+    """Remove these memories, or all if there are no ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoriesFound:
+    """A value for each id, None where there is none. No vectors unless they were wanted."""
+
+    memories: list[bytes | None]
+    vectors: list[bytes | None]
+
+
+@transition
+def read_memories(*, with_vectors: bool, ids: Sequence[str]) -> MemoriesFound:
+    """Read memories and, if wanted, their vectors in one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorsNoted:
+    """This many vectors were stored."""
+
+    count: int
+
+
+@transition
+def note_vectors(*, tag: str, vectors: Iterable[tuple[str, str, bytes]]) -> VectorsNoted:
+    """Store vectors (memory id, digest of the memory as it was read, vector) of memories that have not changed."""
+
+
+# --- encryption -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """This many values were replaced."""
+
+    count: int
+
+
+@transition
+def reseal_values(
+    *, name: str, kind: Literal["hash", "list", "string"], values: Iterable[tuple[str, bytes, bytes]]
+) -> Resealed:
+    """Replace values (field, old, new) by the same encrypted with another key, where they have not changed."""

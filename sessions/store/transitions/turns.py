@@ -1,0 +1,165 @@
+"""The transitions of a turn that clients make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sessions.protocol.turn import Policy, TurnStatus
+from sessions.store.binding import transition
+from sessions.store.transitions.shared import Cancelled, Duplicate, Full, Missing, OtherOwner
+
+Watch = Literal["readers", "waiters"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The turn is accepted. `worker` runs the turn `marked`, which this turn's policy cancelled."""
+
+    turn: str
+    wake: bool
+    now_ms: int
+    queue: str
+    worker: str | None
+    marked: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """The message joined this running turn."""
+
+    turn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The policy is `reject`, and this many turns are open."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Another request was accepted under this idempotency key, as this turn."""
+
+    turn: str
+
+
+AcceptReply = Accepted | Steered | Open | Duplicate | Conflict | OtherOwner | Full
+
+
+@transition
+def accept_turn(
+    *,
+    turn: str,
+    request: bytes,
+    digest: str,
+    idempotency: str,
+    user: str | None,
+    timeout_ms: int,
+    mailbox_limit: int,
+    queue: str,
+    watcher: str,
+    watch: Watch,
+    result_ttl_ms: int,
+    idempotency_ttl_ms: int,
+    max_attempts: int,
+    session_ttl_ms: int | None,
+    agent: str,
+    agent_config: bytes,
+    policy: Policy,
+    waiting_blocks: bool,
+    approval_ms: int,
+    message: str | bytes,
+    webhook: str | bytes,
+    joins: str,
+) -> AcceptReply:
+    """Accept a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """The turn's status."""
+
+    status: TurnStatus
+
+
+@transition
+def watch_turn(*, turn: str, nonce: str, watch: Watch, on: bool) -> Watching | Missing:
+    """Add a client to those that a turn notifies, or remove it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """The turn is marked as cancelled. `worker` runs it; None: a worker will record what it had finished."""
+
+    worker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The turn has ended already."""
+
+    status: TurnStatus
+
+
+@transition
+def cancel_turn(*, turn: str) -> Cancelled | Marked | Ended | Missing:
+    """Cancel a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """A wake-up must be published."""
+
+    queue: str
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The turn runs, and looks at its tasks before it waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The turn does not wait for tasks."""
+
+
+@transition
+def nudge_turn(*, turn: str) -> Woken | Noted | Nothing:
+    """Make a run that waits for its tasks look at them now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer counts. With `wake`, a wake-up must be published."""
+
+    wake: bool
+    queue: str
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """The call has this very answer already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """The call has another answer, which counts."""
+
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The turn does not wait for this call."""
+
+
+AnswerReply = Answered | Same | Other | Unknown | Ended | Missing
+
+
+@transition
+def answer_call(*, turn: str, call: str, answer: bytes, event: bytes) -> AnswerReply:
+    """Answer a call that a turn waits for."""
