@@ -1,8 +1,8 @@
 """Every setting of a deployment, read in one place.
 
 This is the only module that reads the environment. `REDIS_URL`, `QDRANT_URL` and `QDRANT_API_KEY` keep their usual
-names, everything else starts with `SESSIONFLEET_`. A variable with that prefix which no setting
-knows is an error: a misspelt setting that is silently ignored is found in production.
+names; all other variables start with `SESSIONFLEET_`. An unknown variable with that prefix is an error, because a
+misspelt setting that is silently ignored is only found in production.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ _OWN_BROKER = "SESSIONFLEET_BROKER_URL"
 _THEIR_BROKER = "CELERY_BROKER_URL"
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+\Z")
 RETRIEVAL = "retrieval"
-"""The queue of searches and of documents on their way in."""
+"""The queue of searches and of documents to index."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Numbers = Annotated[tuple[Annotated[float, Field(gt=0)], ...], NoDecode]
 
 
 class SettingsError(ValueError):
-    """A setting is unknown or has a value that cannot be used."""
+    """A setting is unknown, or its value is not valid."""
 
 
 class Settings(BaseSettings):
-    """The deployment's settings. Seconds are float; what ends in `_ms` or `_bytes` says its unit."""
+    """The deployment's settings. Seconds are float; names with another unit end in `_ms` or `_bytes`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         frozen=True,
         extra="forbid",
         populate_by_name=True,
-        hide_input_in_errors=True,  # an address has a password in it, and a key is one
+        hide_input_in_errors=True,  # inputs can be keys, or URLs with passwords
     )
 
     redis_url: str | None = Field(
         None,
         validation_alias=AliasChoices("redis_url", "REDIS_URL"),
-        description="The store. Unset: the embedded server under `home`.",
+        description="The store. Unset: the embedded server in `SESSIONFLEET_HOME`.",
     )
     broker_url: str | None = Field(
         None,
         validation_alias=AliasChoices(_OWN_BROKER, _THEIR_BROKER),
-        description="The Redis that carries the wake-ups. Unset: `CELERY_BROKER_URL`; without that one too, or empty, "
-        "the store's server.",
+        description="The Redis that carries the wake-ups. Unset: `CELERY_BROKER_URL`. If that is unset too, or if "
+        "this is empty: the store's server.",
     )
     qdrant_url: str | None = Field(
         None,
         validation_alias=AliasChoices("qdrant_url", "QDRANT_URL"),
-        description="The knowledge index. Unset: the embedded engine, under `home`.",
+        description="The Qdrant server for documents. Unset: the embedded engine, in `SESSIONFLEET_HOME`.",
     )
     qdrant_api_key: str | None = Field(
         None,
@@ -74,155 +74,197 @@ class Settings(BaseSettings):
     )
     encryption_keys: SecretStr | None = Field(
         None,
-        description="Keys that seal what is said in the store: `<id>:<base64 of 32 bytes>`, comma separated; the first "
-        "one seals, all open (docs/security.md). Unset: nothing is sealed.",
+        description="Keys that encrypt the contents of the store: `<id>:<base64 of 32 bytes>`, comma separated. The "
+        "first one encrypts, all decrypt (docs/security.md). Unset: nothing is encrypted.",
     )
-    redis_cluster: bool = Field(False, description="The store at `redis_url` is a Redis Cluster.")
-    home: Path = Field(Path(".sessions"), description="Where the embedded server keeps its data.")
-    autostart: bool = Field(True, description="Start an embedded fleet when there is none and no REDIS_URL.")
+    redis_cluster: bool = Field(False, description="The store at `REDIS_URL` is a Redis Cluster.")
+    home: Path = Field(
+        Path(".sessions"), description="The folder of the embedded fleet: data, logs and document index."
+    )
+    autostart: bool = Field(True, description="Start a local fleet if there is none and REDIS_URL is unset.")
     idle_shutdown: float = Field(
-        600.0, gt=0, description="Seconds without a turn after which an autostarted fleet ends."
+        600.0, gt=0, description="Seconds without a turn after which an auto-started fleet stops."
     )
 
-    tenant: str = Field("default", description="Whose sessions these are.")
-    partitions: int = Field(256, ge=1, le=4096, description="Fixed when a deployment is born.")
+    tenant: str = Field("default", description="The tenant whose sessions these are.")
+    partitions: int = Field(
+        256, ge=1, le=4096, description="Groups that sessions are hashed into; fixed when the deployment is created."
+    )
     model: str | None = Field(
-        None, description="Model of agents that name none, as the worker reads it. Unset: offline."
+        None,
+        description="The model of agents that do not name one; read by the workers. Unset: `offline`, a built-in "
+        "echo model.",
     )
     imports: Names = Field((), description="Modules with @tool functions, agents and models, comma separated.")
 
-    hooks: Names = Field((), description="Hooks that a worker applies to all its turns, comma separated.")
+    hooks: Names = Field((), description="Hooks that a worker applies to all of its turns, comma separated.")
 
-    queues: Names = Field(("turns",), description="Queues a worker serves: `turns`, `turns.vip`, comma separated.")
+    queues: Names = Field(("turns",), description="Queues that a worker serves: `turns`, `turns.vip`, comma separated.")
     role: Literal["turns", "retrieval", "all"] = Field(
         "all", description="What a worker does: run turns, search memory and knowledge (queue `retrieval`), or both."
     )
-    concurrency: int = Field(100, ge=1, le=10_000, description="Turns that one worker process runs at once.")
-    lease: float = Field(5.0, ge=0.5, le=300, description="Seconds a worker owns a session without renewing.")
+    concurrency: int = Field(100, ge=1, le=10_000, description="Turns that one worker process runs at the same time.")
+    lease: float = Field(
+        5.0, ge=0.5, le=300, description="Seconds for which a worker owns a session without renewing the lease."
+    )
     turn_timeout: float = Field(
         900.0, gt=0, le=7 * 86400, description="Deadline of a turn in seconds, from acceptance."
     )
     approval_timeout: float = Field(
-        86400.0, gt=0, le=90 * 86400, description="Seconds a turn waits for an approval or an outside result."
+        86400.0, gt=0, le=90 * 86400, description="Seconds for which a turn waits for an approval or an outside result."
     )
-    max_attempts: int = Field(
-        3, ge=1, le=100, description="How often a turn may lose its worker before it is a dead letter."
+    max_attempts: int = Field(3, ge=1, le=100, description="Worker crashes after which a turn becomes a dead letter.")
+    model_retries: int = Field(
+        5, ge=0, le=100, description="How often a request is retried after a transient model error."
     )
-    model_retries: int = Field(5, ge=0, le=100, description="How often a passing model error is tried again.")
     model_backoff: float = Field(
-        1.0, gt=0, le=300, description="First pause in seconds after a passing model error; doubles."
+        1.0, gt=0, le=300, description="First pause in seconds after a transient model error; it doubles each time."
     )
     model_backoff_limit: float = Field(60.0, gt=0, description="Longest pause in seconds between two tries.")
     first_token_timeout: float = Field(
-        120.0, gt=0, description="Seconds to a streamed answer's first token; then the request is tried again."
+        120.0, gt=0, description="Seconds to wait for a streamed answer's first token; then the request is retried."
     )
     token_timeout: float = Field(
-        60.0, gt=0, description="Seconds between two tokens of a streamed answer; then the request is tried again."
+        60.0, gt=0, description="Seconds to wait between two tokens of a streamed answer; then the request is retried."
     )
-    shutdown_grace: float = Field(20.0, ge=0, description="Seconds a stopping worker lets its turns go on.")
-    tool_grace: float = Field(10.0, ge=0, description="Further seconds for tools that still run then.")
-    stall_limit: float = Field(30.0, gt=0, description="Seconds a blocked event loop may look alive.")
-    turns_per_lease: int = Field(50, ge=1, description="Turns of one session in a row, then others come first.")
-    seconds_per_lease: float = Field(30.0, gt=0, description="Seconds of one session in a row, then others come first.")
+    shutdown_grace: float = Field(
+        20.0, ge=0, description="Seconds for which turns continue on a worker that is stopping."
+    )
+    tool_grace: float = Field(10.0, ge=0, description="Further seconds for tools that are still running then.")
+    stall_limit: float = Field(
+        30.0, gt=0, description="Seconds for which leases are still renewed while the event loop is blocked."
+    )
+    turns_per_lease: int = Field(
+        50, ge=1, description="Turns of one session in a row, before other sessions get their share."
+    )
+    seconds_per_lease: float = Field(
+        30.0, gt=0, description="Seconds for one session in a row, before other sessions get their share."
+    )
 
     mailbox_limit: int = Field(100, ge=1, description="Turns that may wait in one session.")
     message_limit_bytes: int = Field(1024 * 1024, ge=1, description="Largest message of a turn.")
     result_limit_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, description="Largest tool result, model response or answer."
     )
-    history_window: int = Field(20, ge=0, le=1000, description="How many past turns the model sees.")
-    history_window_bytes: int = Field(512 * 1024, ge=0, description="How many bytes of past turns the model sees.")
-    result_ttl: float = Field(7 * 86400.0, gt=0, description="Seconds that results and events outlive their turn.")
-    idempotency_ttl: float = Field(
-        86400.0, gt=0, description="Seconds that an idempotency key outlives its turn; at most result_ttl."
+    history_window: int = Field(20, ge=0, le=1000, description="Past turns that the model sees.")
+    history_window_bytes: int = Field(512 * 1024, ge=0, description="Bytes of past turns that the model sees.")
+    result_ttl: float = Field(
+        7 * 86400.0, gt=0, description="Seconds for which results and events are kept after their turn ends."
     )
-    delta_ms: int = Field(30, ge=0, le=5000, description="Streamed text is gathered for this long.")
-    delta_chars: int = Field(256, ge=1, description="... or until it has this many characters.")
+    idempotency_ttl: float = Field(
+        86400.0,
+        gt=0,
+        description="Seconds for which an idempotency key is kept after its turn ends; at most "
+        "`SESSIONFLEET_RESULT_TTL`.",
+    )
+    delta_ms: int = Field(30, ge=0, le=5000, description="Streamed text is collected for this many milliseconds.")
+    delta_chars: int = Field(256, ge=1, description="... or until there are this many characters.")
     memory_high_water: float = Field(
-        0.9, gt=0, le=1, description="Share of maxmemory from which new turns are refused."
+        0.9, gt=0, le=1, description="Share of maxmemory from which on new turns are refused."
     )
 
     embedding_model: str | None = Field(
         None,
-        description="`minilm` (runs here, needs no key), or `provider:model` as `openai:text-embedding-3-small`. "
-        "Unset: `minilm`, whatever keys are set.",
+        description="`minilm` (runs in the worker, needs no key), `provider:model` such as "
+        "`openai:text-embedding-3-small`, or `fastembed:<directory>`. Unset: `minilm`, whatever keys are set.",
     )
-    embedding_threads: int = Field(1, ge=1, le=64, description="Threads that `minilm` computes with.")
+    embedding_threads: int = Field(1, ge=1, le=64, description="Threads that `minilm` uses.")
     retrieval_timeout: float = Field(
-        30.0, gt=0, le=3600, description="Seconds that a search of memory or knowledge may take, waiting included."
+        30.0,
+        gt=0,
+        le=3600,
+        description="Seconds that a search of memory or knowledge may take, including the time in the queue.",
     )
     ingest_timeout: float = Field(
-        3600.0, gt=0, le=7 * 86400, description="Deadline of taking in one document, in seconds from its acceptance."
+        3600.0, gt=0, le=7 * 86400, description="Deadline for indexing one document, in seconds from its acceptance."
     )
     retrieval_tokens: int = Field(
-        1500, ge=0, le=1_000_000, description="Most tokens (of 4 characters) of memory, and of knowledge, in a prompt."
+        1500,
+        ge=0,
+        le=1_000_000,
+        description="Largest number of tokens (of 4 characters) of memory, and of knowledge, in a prompt.",
     )
     document_limit_bytes: int = Field(
-        32 * 1024 * 1024, ge=1, le=400 * 1024 * 1024, description="Largest document, packed and unpacked text alike."
+        32 * 1024 * 1024,
+        ge=1,
+        le=400 * 1024 * 1024,
+        description="Largest document; limits the file and its extracted text alike.",
     )
     memory_text_limit_bytes: int = Field(32 * 1024, ge=1, description="Largest text of one memory.")
-    memory_limit: int = Field(100_000, ge=1, description="Most memories of one session or one user.")
+    memory_limit: int = Field(100_000, ge=1, description="Largest number of memories of one session or one user.")
     knowledge_urls: Literal["off", "public", "any"] = Field(
         "off",
-        description="Whether workers fetch documents by URL: from public addresses, or from any, private ones too "
-        "(but not from clouds' metadata servers).",
+        description="Whether workers fetch documents by URL: not at all, from public addresses, or from any, including "
+        "private ones (but never from clouds' metadata servers).",
     )
     knowledge_texts: Literal["auto", "index", "store"] = Field(
         "auto",
-        description="Where chunks' texts are kept: in Qdrant (`index`), or in Redis, Qdrant having ids and vectors "
-        "only (`store`). `auto`: `store` with `SESSIONFLEET_ENCRYPTION_KEYS`, else `index`.",
+        description="Where the texts of chunks are stored: in Qdrant (`index`), or in Redis, while Qdrant has only "
+        "ids and vectors (`store`). `auto`: `store` with `SESSIONFLEET_ENCRYPTION_KEYS`, otherwise `index`.",
     )
     webhook_secrets: SecretStr | None = Field(
         None,
-        description="Secrets that webhooks are signed with: `whsec_...`, comma separated; each signs, while receivers "
-        "change from one to the other. `sessionfleet keys webhook --new` makes one. Unset: `webhook=` is refused.",
+        description="Secrets that sign webhooks: `whsec_...`, comma separated. All of them sign, so that receivers can "
+        "change from one to the next. `sessionfleet keys webhook --new` generates one. Unset: `webhook=` is refused.",
     )
     webhook_urls: Literal["public", "any", "off"] = Field(
         "public",
-        description="Whether workers send webhooks: to public addresses, or to any, private ones too (but not to "
-        "clouds' metadata servers).",
+        description="Whether workers send webhooks: to public addresses, to any, including private ones (but never to "
+        "clouds' metadata servers), or not at all.",
     )
     allowed_hosts: Names = Field(
         (),
-        description="Hosts that webhooks and documents by URL may go to though their addresses are private: "
+        description="Hosts that webhooks and documents by URL may use even though their addresses are private: "
         "`wiki.internal` or `wiki.internal:8080`, comma separated.",
     )
     webhook_period: float = Field(
-        86400.0, gt=0, le=30 * 86400, description="Seconds for which a webhook is tried; then it is a dead letter."
+        86400.0,
+        gt=0,
+        le=30 * 86400,
+        description="Seconds for which a webhook is retried; then it becomes a dead letter.",
     )
-    webhook_timeout: float = Field(15.0, gt=0, le=300, description="Seconds that a receiver has to answer in.")
+    webhook_timeout: float = Field(15.0, gt=0, le=300, description="Seconds within which a receiver must answer.")
     webhook_pauses: Numbers = Field(
         (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0),
         min_length=1,
-        description="Pauses in seconds before a webhook is tried again, comma separated; the last one repeats.",
+        description="Pauses in seconds between the tries of a webhook, comma separated; the last one repeats.",
     )
     gateway_host: str = Field("127.0.0.1", min_length=1, description="The address that `sessionfleet gateway` binds.")
-    gateway_port: int = Field(8000, ge=0, le=65535, description="Its port; 0 takes a free one.")
+    gateway_port: int = Field(8000, ge=0, le=65535, description="The port of the gateway; 0 chooses a free one.")
     gateway_auth: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Whether callers of the gateway must show who they are. `auto`: unless it is bound to loopback and "
+        description="Whether callers of the gateway must authenticate. `auto`: yes, unless it is bound to loopback and "
         "there is neither an API key nor `SESSIONFLEET_GATEWAY_JWKS`.",
     )
     gateway_jwks: str | None = Field(
-        None, description="Where the keys of bearer tokens (JWT) are: a file, or an https URL. Unset: API keys only."
+        None,
+        description="The keys that verify bearer tokens (JWT): a file, or an https URL. Unset: only API keys are "
+        "accepted.",
     )
     gateway_jwt_issuer: str | None = Field(None, description="The `iss` that tokens must have.")
     gateway_jwt_audience: str | None = Field(None, description="The `aud` that tokens must have.")
     gateway_jwt_tenant_claim: str = Field(
-        "tenant", min_length=1, description="The claim that names the tenant; `SESSIONFLEET_TENANT` where it is absent."
+        "tenant",
+        min_length=1,
+        description="The claim that names the tenant; if a token lacks it, `SESSIONFLEET_TENANT`.",
     )
     gateway_rate: int = Field(
-        600, ge=0, description="Requests a minute of one API key or token's user; 0: no limit. Keys may have their own."
+        600,
+        ge=0,
+        description="Requests per minute of one API key or one token's user; 0: no limit. A key may have its own "
+        "limit.",
     )
     gateway_concurrency: int = Field(
-        200, ge=0, description="Requests and streams that one of these has open at once; 0: no limit."
+        200,
+        ge=0,
+        description="Requests and streams that one API key or token's user may have open at once; 0: no limit.",
     )
     gateway_cors: Names = Field((), description="Origins whose pages may call the gateway, comma separated.")
 
-    connect_timeout: float = Field(2.0, gt=0, description="Seconds until an unreachable server is an error.")
+    connect_timeout: float = Field(2.0, gt=0, description="Seconds after which an unreachable server is an error.")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_json: bool = Field(False, description="Log one JSON object a line.")
+    log_json: bool = Field(False, description="Log one JSON object per line.")
 
     @field_validator("imports", "queues", "hooks", "gateway_cors", "allowed_hosts", "webhook_pauses", mode="before")
     @classmethod
@@ -279,7 +321,7 @@ class Settings(BaseSettings):
         return self
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Without passwords: settings end up in logs and tracebacks."""
+        """Without passwords, because settings end up in logs and tracebacks."""
         for name, value in super().__repr_args__():
             yield name, without_secrets(value) if isinstance(value, str) and "://" in value else value
 
@@ -302,14 +344,13 @@ class Settings(BaseSettings):
     def _no_open_texts(cls, value: str, info: ValidationInfo) -> str:
         if value == "index" and info.data.get("encryption_keys") is not None:
             raise ValueError(
-                "Qdrant would hold the documents' texts in the clear; leave this unset, or unset "
-                f"{PREFIX}ENCRYPTION_KEYS"
+                f"Qdrant would store the documents' texts unencrypted; unset this, or unset {PREFIX}ENCRYPTION_KEYS"
             )
         return value
 
     @property
     def texts_in_store(self) -> bool:
-        """Whether chunks' texts are kept in the store, and not in the index."""
+        """Whether the texts of chunks are in the store instead of the index."""
         if self.knowledge_texts == "auto":
             return self.encryption_keys is not None
         return self.knowledge_texts == "store"
@@ -327,10 +368,10 @@ class Settings(BaseSettings):
 
 
 def queue_name(name: str) -> str:
-    """`vip` and `turns.vip` both mean the queue `turns.vip`; `turns` is the default queue, `retrieval` one of its own.
+    """The full name of a queue: `vip` and `turns.vip` both mean `turns.vip`; `turns` and `retrieval` stay as they are.
 
     Raises:
-        SettingsError: the name has characters that a queue name may not have.
+        SettingsError: the name contains characters that are not allowed in a queue name.
     """
     if not name or not all(c.isalnum() or c in "._-" for c in name):
         raise SettingsError(f"queue {name!r}: use letters, digits, '.', '_' and '-'")
@@ -350,16 +391,16 @@ def _refuse_unknown(names: Iterable[str]) -> None:
     for name in names:
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "see docs/settings.md for the settings there are"
+            hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists the settings"
             raise SettingsError(f"unknown setting {name!r}: {hint}")
 
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
-    """Read the environment once per process.
+    """Read the environment, once per process.
 
     Raises:
-        SettingsError: a variable is unknown, or its value cannot be used; the message names it.
+        SettingsError: a variable is unknown, or its value is not valid; the message names it.
     """
     _refuse_unknown(os.environ)
     try:
@@ -376,8 +417,8 @@ def _said(error: ValidationError) -> str:
     name = str(first["loc"][0])
     name = name if name.isupper() else variable(name)
     if name == _OWN_BROKER and name not in os.environ and _THEIR_BROKER in os.environ:
-        # Celery applications export it, so it may be meant for another one.
-        return f"setting {_THEIR_BROKER}: {says}. If it is for another application, set {_OWN_BROKER} beside it"
-    # An address has a password in it, and a key is one.
+        # The user's own Celery application may have exported it.
+        return f"setting {_THEIR_BROKER}: {says}. If it is meant for another application, set {_OWN_BROKER} as well"
+    # URLs can contain passwords, and keys and secrets must not be shown.
     shown = "" if name.endswith(("_URL", "_KEY", "_KEYS", "_SECRETS", "_JWKS")) else f" (it is {first.get('input')!r})"
     return f"setting {name}: {says}{shown}"
