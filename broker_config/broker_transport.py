@@ -1,9 +1,9 @@
-"""kombu's Redis transport, made to outlive what a broker does on its bad days.
+"""kombu's Redis transport, made to survive temporary failures of the broker.
 
-Celery's worker ends, with "Unrecoverable error", on any exception that its transport does not declare as one of the
-connection. Two kinds of those pass: error replies of a failover or a full disk, and a message that is none (somebody's
-`LPUSH turns null`). The first closes the connection, so that Celery connects again; the second is dropped and logged.
-A dropped message loses nothing: the store knows which sessions are due.
+Celery's worker ends with "Unrecoverable error" on any exception that its transport does not declare as a connection
+error. Two kinds of those are temporary: error replies during a failover or on a full disk, and messages that are not
+wake-ups (somebody's `LPUSH turns null`). The former close the connection, so that Celery reconnects; the latter are
+dropped and logged. A dropped message loses nothing: the store knows which sessions are due.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from broker_config.temporary_refusals import TEMPORARY_CODES, AsksAgain, Refusal
 _log = logging.getLogger(__name__)
 _SHOWN: Final = 200
 _OF_TCP: Final = ("host", "port", "socket_connect_timeout", "socket_keepalive", "socket_keepalive_options")
-# What decoding a message raises, of JSON, of kombu's own types in it, and of a nesting without an end.
+# Errors of decoding a message: from JSON, from kombu's own types in it, or from endless nesting.
 _UNREADABLE: Final = (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 class _BrokerRefusals(RefusalsDropConnection):
-    """To a worker that waits for messages a full broker is one more thing that passes."""
+    """A worker that waits for messages treats a full broker as a temporary failure."""
 
     codes = TEMPORARY_CODES | {"OOM"}
 
@@ -43,7 +43,7 @@ class _ChannelParts:
         return params
 
     def _size(self, queue: str) -> int:
-        # Not in a MULTI, as kombu does it: there, a Redis 7.0 at its maxmemory refuses even reads.
+        # Not in a MULTI, as kombu does it: a Redis 7.0 at its maxmemory refuses even reads there.
         channel: Any = self
         with channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
             for priority in channel.priority_steps:
@@ -58,7 +58,7 @@ class _ChannelParts:
             return True
 
     def _receive_one(self, c: Any) -> Any:
-        """A message of remote control, which goes by publish."""
+        """A remote control message, which is sent by PUBLISH."""
         try:
             return super()._receive_one(c)  # type: ignore[misc]
         except _UNREADABLE as error:
@@ -76,15 +76,16 @@ class _TransportParts:
         try:
             super()._deliver(message, queue)  # type: ignore[misc]
         except Exception as error:
-            # kombu counts KeyError among the errors of a connection; here it is a message without a part that it needs.
+            # kombu counts KeyError among the connection errors; here it means a message that lacks a required part.
             if isinstance(error, self.connection_errors) and not isinstance(error, KeyError):  # type: ignore[attr-defined]
                 raise
             self._forget(message["properties"].get("delivery_tag"))
             _dropped(error, queue, message)
 
     def _forget(self, tag: object) -> None:
-        # A channel notes what it hands on, and gives back at its end what nobody acknowledged: a message of which even
-        # that fails would make the worker's end an error, and any other would meet the next worker.
+        # A channel records the messages that it delivers, and at its end gives back those that were not acknowledged. A
+        # message that cannot even be given back would turn the worker's shutdown into an error, and the others would
+        # reach the next worker.
         for channel in self.channels:  # type: ignore[attr-defined]
             with contextlib.suppress(KeyError, TypeError):
                 channel.qos.get(tag)
@@ -93,12 +94,12 @@ class _TransportParts:
 
 def _dropped(error: Exception | None, queue: str, message: object = None) -> None:
     shown = "" if message is None else repr(message)[:_SHOWN]
-    hint = "somebody else writes to this queue; give them another database"
+    hint = "something else writes to this queue; give it its own database"
     _log.error("broker_message_dropped queue=%r error=%.200r message=%s hint=%r", queue, error, shown, hint)
 
 
 class Channel(_ChannelParts, kombu_redis.Channel):
-    """A channel to a Redis server, at any URL that the settings take."""
+    """A channel to a Redis server, at any URL that the settings accept."""
 
     def __init__(self, connection: Any, *args: Any, **options: Any) -> None:
         self._url = RedisUrl.parse(connection.client.hostname)
@@ -118,10 +119,10 @@ class Transport(_TransportParts, kombu_redis.Transport):
     """The transport for `redis://`, `rediss://` and unix sockets."""
 
     Channel = Channel
-    can_parse_url = True  # so kombu hands the URL on as it is: it would not understand all of them
+    can_parse_url = True  # so kombu passes the URL on unchanged; its own parser would not understand all of them
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
-        """The URL as kombu's own transports write it, which Flower reads."""
+        """The URL in kombu's own format, which Flower reads."""
         return RedisUrl.parse(uri).for_kombu(password=include_password)
 
 
@@ -147,6 +148,6 @@ class SentinelTransport(_TransportParts, kombu_redis.SentinelTransport):
 
 
 def transport_for(url: str) -> str:
-    """The transport for a broker's URL, as Celery's `broker_transport` names it."""
+    """The transport for a broker's URL, in the form of Celery's `broker_transport` setting."""
     kind = SentinelTransport if is_sentinel(url) else Transport
     return f"{__name__}:{kind.__name__}"

@@ -1,4 +1,4 @@
-"""The Celery application of a fleet, which no other application's environment reaches."""
+"""The Celery application of a fleet, unaffected by another application's environment variables."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from broker_config.settings import Settings
 
 
 class FleetApp(Celery):  # type: ignore[misc]
-    """A Celery application that has its broker from our settings alone, and no result backend.
+    """A Celery application that takes its broker from our settings only, and has no result backend.
 
     Celery prefers `CELERY_BROKER_URL`, `CELERY_BROKER_READ_URL`, `CELERY_BROKER_WRITE_URL` and `CELERY_RESULT_BACKEND`
-    to what its application says. Those belong to the application that imports `sessions`, or to its tools.
+    to what its application configures. Those belong to the application that imports `sessions`, or to its tools.
     """
 
     backend_cls = "disabled"
@@ -25,9 +25,9 @@ class FleetApp(Celery):  # type: ignore[misc]
         self.conf.update(celery_options(settings))
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
-        """A connection to take messages from."""
+        """A connection for receiving messages."""
         return super().connection_for_read(self._fleet_broker, **options)
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
-        """A connection to publish to."""
+        """A connection for publishing."""
         return super().connection_for_write(self._fleet_broker, **options)

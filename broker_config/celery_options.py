@@ -1,6 +1,6 @@
-"""From settings to Celery and kombu options, for the client that publishes wake-ups and the worker that takes them.
+"""Celery and kombu options from the settings, for clients that publish wake-ups and workers that receive them.
 
-A wake-up is a hint: losing or doubling one breaks nothing, because the store knows what is due. So Celery runs
+A wake-up is a hint: losing or duplicating one breaks nothing, because the store knows what is due. So Celery runs
 without acknowledgement emulation, without results, with early acknowledgement and without prefetching.
 """
 
@@ -18,11 +18,11 @@ from broker_config.settings import Settings, SettingsError
 
 RESCUE_SUFFIX = ".rescue"
 BROKER_PREFIX = "sf:broker:"
-"""What every key and channel of the broker begins with: queues, bindings, remote control, events."""
+"""The prefix of every key and channel on the broker: queues, bindings, remote control, events."""
 
 
 def broker_url(settings: Settings) -> str:
-    """The broker's address, as our transports take it: the store's, unless there is one of its own.
+    """The broker's URL in the form of our transports: the store's, unless a separate broker is configured.
 
     Raises:
         SettingsError: the store is a cluster, which cannot be a broker.
@@ -32,7 +32,7 @@ def broker_url(settings: Settings) -> str:
 
 
 def _address(settings: Settings) -> str:
-    """The broker's address, as it was given.
+    """The broker's URL, as it was configured.
 
     Raises:
         SettingsError: the store is a cluster, which cannot be a broker.
@@ -40,7 +40,7 @@ def _address(settings: Settings) -> str:
     url = settings.broker_url or store_url(settings)
     if settings.redis_cluster and url == settings.redis_url:
         raise SettingsError(
-            "a Redis Cluster cannot carry the wake-ups: set SESSIONFLEET_BROKER_URL to a Redis that is no cluster"
+            "a Redis Cluster cannot carry the wake-ups: set SESSIONFLEET_BROKER_URL to a Redis that is not a cluster"
         )
     return url
 
@@ -51,7 +51,7 @@ def queue_key(queue: str) -> str:
 
 
 def queues(settings: Settings) -> list[Queue]:
-    """The queues a worker serves. Each has a rescue queue beside it, and those are read first (R9)."""
+    """The queues that a worker serves. Each has its own rescue queue, and those are read first (R9)."""
     names = [*(name + RESCUE_SUFFIX for name in settings.served), *settings.served]
     return [Queue(name, routing_key=name) for name in names]
 
@@ -62,7 +62,7 @@ def celery_options(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "broker_url": url,
         "broker_transport": transport_for(url),
-        # An application of somebody else's on the same server neither sees our workers nor reaches them.
+        # Another Celery application on the same server neither sees our workers nor reaches them.
         "control_exchange": "sessionfleet",
         "event_exchange": "sessionfleet.events",
         "event_queue_prefix": "sessionfleet.events",
@@ -96,8 +96,8 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         "worker_disable_prefetch": True,
         "worker_concurrency": settings.concurrency,
         "worker_pool": "threads",
-        # It cancels only tasks that are acknowledged late, of which there are none; without it each lost connection is
-        # a warning of many lines.
+        # This only cancels tasks with late acknowledgement, of which there are none. Without it each lost connection
+        # logs a warning of many lines.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_detect_quorum_queues": False,
         "enable_utc": True,
@@ -110,10 +110,10 @@ def celery_options(settings: Settings) -> dict[str, Any]:
 
 
 def _spell_out(url: RedisUrl, options: dict[str, Any]) -> None:
-    options["broker_url"] = url.for_kombu(password=True)  # for what only shows it; `FleetApp` connects by the setting
+    options["broker_url"] = url.for_kombu(password=True)  # for display only; `FleetApp` connects by the setting
     options["broker_transport_options"] |= url.options
     if url.scheme == "rediss":
-        # Without this kombu would not check the certificate at all.
+        # Without this kombu would not verify the certificate at all.
         options["broker_use_ssl"] = {"ssl_cert_reqs": "required", **url.tls}
 
 

@@ -1,7 +1,7 @@
-"""The embedded server: a real Valkey on a unix socket under `home`, for everyone without a REDIS_URL.
+"""The embedded server: a real Valkey on a unix socket under `home`, used when REDIS_URL is not set.
 
 Owns the server's process and files (`server.sock`, `server.pid`, `server.conf`, `store/`, `logs/server.log`).
-It does not own workers: that is `sessions/fleet/supervisor.py`. The server runs detached, so that it survives its
+It does not own workers: `sessions/fleet/supervisor.py` does. The server runs detached, so that it survives its
 starter and a Ctrl-C in the terminal; `stop()` ends it.
 """
 
@@ -31,12 +31,12 @@ __all__ = ["EmbeddedServer", "EmbeddedServerError", "prepare_home", "resolved"]
 
 # sockaddr_un holds 108 bytes with the NUL on Linux and 104 on macOS.
 SOCKET_PATH_LIMIT = 100
-# How long a server that lives may say nothing. One that says LOADING (a long AOF) is waited for.
+# How long a running server may not answer. A server that says LOADING (a long AOF) is waited for.
 SILENCE_LIMIT = 10.0
 STOP_LIMIT = 15.0
 _IGNORE = "# The home of an embedded Sessionfleet: data and logs of this machine.\n*\n"
 
-# `set-proc-title no` keeps the configuration's path in the command line: so a pid is known to be ours.
+# `set-proc-title no` keeps the configuration's path in the command line, which identifies a process id as ours.
 _CONFIG = """\
 daemonize yes
 set-proc-title no
@@ -54,10 +54,10 @@ maxmemory-policy noeviction
 
 
 def prepare_home(home: Path) -> None:
-    """Make the home: for this user only, and ignored by git.
+    """Create the home: for this user only, and ignored by git.
 
     Raises:
-        EmbeddedServerError: it has other things in it, which we would hide from git, or it cannot be made.
+        EmbeddedServerError: it contains other files, which we would hide from git, or it cannot be created.
     """
     ignore = home / ".gitignore"
     try:
@@ -66,12 +66,12 @@ def prepare_home(home: Path) -> None:
             file.write(_IGNORE)
     except FileExistsError as error:
         if not home.is_dir():
-            raise EmbeddedServerError(f"{str(home)!r} is no folder; set SESSIONFLEET_HOME") from error
-        if ignore.read_text() not in ("", _IGNORE):  # empty: another process is just writing it
+            raise EmbeddedServerError(f"{str(home)!r} is not a folder; set SESSIONFLEET_HOME") from error
+        if ignore.read_text() not in ("", _IGNORE):  # empty: another process is writing it right now
             raise _foreign(home) from error
     except OSError as error:
         raise EmbeddedServerError(
-            f"cannot write to {str(home)!r} ({error.strerror}); set SESSIONFLEET_HOME to a folder of your own"
+            f"cannot write to {str(home)!r} ({error.strerror}); set SESSIONFLEET_HOME to a folder that you own"
         ) from error
     else:
         if not _is_home(home):
@@ -89,15 +89,15 @@ def _is_home(home: Path) -> bool:
 
 def _foreign(home: Path) -> EmbeddedServerError:
     return EmbeddedServerError(
-        f"{str(home)!r} holds other things and is no home of an embedded fleet; "
-        "set SESSIONFLEET_HOME to an empty folder or one that does not exist yet"
+        f"{str(home)!r} contains other files and is not the home of an embedded fleet; set SESSIONFLEET_HOME to an "
+        "empty folder or one that does not exist yet"
     )
 
 
 def resolved(settings: Settings) -> Settings:
-    """The settings with both addresses filled in: the embedded server's where REDIS_URL is not set.
+    """The settings with both addresses filled in: the embedded server's if REDIS_URL is not set.
 
-    The copy says `embedded == False`: ask the original whether a fleet has to be started.
+    The copy has `embedded == False`; the original says whether a fleet has to be started.
     """
     store = settings.redis_url or EmbeddedServer(settings.home).redis_url
     return settings.model_copy(update={"redis_url": store, "broker_url": settings.broker_url or store})
@@ -115,7 +115,7 @@ class EmbeddedServer:
 
     @property
     def socket_path(self) -> Path:
-        """Under the home; where that is too long for a socket, in a folder of our own in the temp folder."""
+        """In the home, or in our own folder in the temporary folder if the path would be too long for a socket."""
         path = self.home / "server.sock"
         if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
             return path
@@ -124,7 +124,7 @@ class EmbeddedServer:
 
     @property
     def redis_url(self) -> str:
-        """Its address, for store and broker."""
+        """The server's URL, for store and broker."""
         return f"unix://{quote(str(self.socket_path))}"
 
     def is_running(self) -> bool:
@@ -132,14 +132,14 @@ class EmbeddedServer:
         return self._ping() == "ready"
 
     def pid(self) -> int | None:
-        """The server's process id; None when no process of this home's server lives."""
+        """The server's process id; None if no server of this home is running."""
         process = self._process()
         return process.pid if process else None
 
     def ensure_started(self) -> bool:
-        """Start the server unless it runs, and wait until it answers.
+        """Start the server unless it is running, and wait until it answers.
 
-        Among racing processes and threads one starts it, and the others wait for that.
+        If several processes or threads call this at once, one starts the server and the others wait.
 
         Returns:
             True if this call started it.
@@ -158,7 +158,7 @@ class EmbeddedServer:
             return started
 
     def stop(self) -> bool:
-        """Stop the server once it has written its append-only file; False when none ran."""
+        """Stop the server once it has written its append-only file; False if none was running."""
         if not self.home.is_dir():
             return False
         with self._lock():
@@ -176,11 +176,11 @@ class EmbeddedServer:
         try:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
         except FileNotFoundError:
-            return "(no log was written)"
+            return "(there is no log)"
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """One starter or stopper at a time, threads too: flock belongs to the open file, not the process."""
+        """One starter or stopper at a time, threads included: flock belongs to the open file, not to the process."""
         with (self.home / "server.lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -211,16 +211,16 @@ class EmbeddedServer:
             elif now > silent_until:
                 raise self._failure("does not answer")
             elif self._has_ended():
-                raise self._failure("ended at once")
+                raise self._failure("exited at once")
             time.sleep(0.01)
 
     def _has_ended(self) -> bool:
-        """Whether the server that was just started is gone; not when it is only about to write its pid down."""
+        """Whether the server that was just started is gone, rather than about to write its process id."""
         written = self._pidfile.exists() and self._pidfile.read_text().strip()
         return bool(written) and self._process() is None
 
     def _await_end(self) -> bool:
-        # Not `process.wait()`: in a container the first process may never reap; a zombie has ended for us.
+        # Not `process.wait()`: in a container the first process may never reap it; for us a zombie has ended.
         limit = time.monotonic() + STOP_LIMIT
         while self._process() is not None:
             if time.monotonic() > limit:
@@ -247,7 +247,8 @@ class EmbeddedServer:
     def _process(self) -> psutil.Process | None:
         try:
             process = psutil.Process(int(self._pidfile.read_text()))
-            # A pid may have gone to another program since; a zombie is dead but for its parent.
+            # The process id may belong to another program by now; a zombie is dead even if its parent has not reaped
+            # it.
             ours = str(self._config) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
         except (OSError, ValueError, psutil.Error):
             return None
@@ -259,16 +260,17 @@ class EmbeddedServer:
             return
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
-        # The temp folder is everyone's: someone else may have made this name first, to read what we send.
+        # The temporary folder is shared: another user may have created this name first, to read what we send.
         private = stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
         if not private or found.st_uid != os.getuid():
             raise EmbeddedServerError(
-                f"{str(folder)!r} is not a folder of yours alone; remove it, or set SESSIONFLEET_HOME to a shorter path"
+                f"{str(folder)!r} is not a folder that only you own; remove it, or set SESSIONFLEET_HOME to a "
+                "shorter path"
             )
 
     def _failure(self, what: str) -> EmbeddedServerError:
         pid = self.pid()
-        advice = f"process {pid} holds this home: type `sessionfleet down`" if pid else "mend what the log says"
+        advice = f"process {pid} holds this home: type `sessionfleet down`" if pid else "fix what the log says"
         return EmbeddedServerError(
             f"the embedded server of {str(self.home)!r} {what}; {advice}. "
             f"The last lines of {str(self.log)!r}:\n{self.log_tail()}"

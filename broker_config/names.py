@@ -1,12 +1,12 @@
 """Which texts can name a session, a tenant or a knowledge base.
 
-Applications bring names of their own: phone numbers (`+4915112345678`), Auth0 users (`auth0|5f7c`), Slack threads
+Applications have their own names: phone numbers (`+4915112345678`), Auth0 users (`auth0|5f7c`), Slack threads
 (`C024BE91L/1355517523.000005`), names in any alphabet. Keys and URLs percent-encode them, so nearly every character
-is allowed. Refused is what a person cannot see or tell apart, '~', which separates a session from the id of its turn,
-and '.' and '..' between slashes, which HTTP clients and proxies take for folders.
+is allowed. Refused are characters that a person cannot see or tell apart, '~', which separates a session from the id
+of its turn, and the path segments '.' and '..', which HTTP clients and proxies resolve.
 
-The set of refused characters is written out, not looked up in Unicode's tables: those differ between versions of
-Python, and a name that the gateway accepts must be accepted by every worker.
+The set of refused characters is written out instead of taken from Unicode's tables, which differ between versions of
+Python: a name that the gateway accepts must be accepted by every worker.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ RULE: Final = (
     "letters and digits of any alphabet, punctuation and symbols are allowed, but no space, no '~', no control or "
     "invisible character, and no part that is '.' or '..' between slashes"
 )
-REMEDY: Final = "percent-encode what is not allowed (' ' as '%20', '~' as '%7E'), and then '%' as '%25', too"
+REMEDY: Final = "percent-encode what is not allowed (' ' as '%20', '~' as '%7E'), and then '%' itself as '%25'"
 
 
 def pattern(longest: int) -> str:
-    """The rule as a regular expression that Python and JSON Schema read alike (JSON has no half surrogate pairs)."""
+    """The rule as a regular expression for Python and JSON Schema alike (JSON has no half surrogate pairs)."""
     return rf"^(?!(.*/)?\.\.?(/.*)?$)[^{_REFUSED}]{{1,{longest}}}$"
 
 
@@ -38,9 +38,9 @@ _CHARACTER: Final = re.compile(rf"[{_REFUSED}\ud800-\udfff]")
 
 
 def name_problem(name: object, longest: int) -> str | None:
-    """Why something cannot be a name; None if it can."""
+    """Why a value cannot be a name; None if it can."""
     if not isinstance(name, str):
-        return f"it is {'no text' if name is None else f'of the type {type(name).__name__}'}, give a str"
+        return f"it is {'missing' if name is None else f'of the type {type(name).__name__}'}, pass a str"
     if not name:
         return "it is empty"
     if len(name) > longest:
@@ -48,7 +48,7 @@ def name_problem(name: object, longest: int) -> str | None:
     if found := _CHARACTER.search(name):
         return f"the character {_shown(found[0])} at position {found.start() + 1} is not allowed: {RULE}; {REMEDY}"
     if not {".", ".."}.isdisjoint(name.split("/")):
-        return f"URLs take '.' and '..' for folders: {RULE}; write '%2E' for such a dot"
+        return f"URLs treat '.' and '..' as folders: {RULE}; write '%2E' for such a dot"
     return None
 
 

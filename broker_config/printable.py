@@ -1,7 +1,7 @@
-"""Texts from elsewhere, made safe to show: what a terminal would obey instead of showing is written as an escape.
+"""Text from elsewhere, made safe to show: characters that a terminal would execute are written as escapes.
 
-A message, an answer, a document's name or a log line may hold control sequences. Printed as they are, they can set
-the window's title, write to the clipboard, clear the screen, or show text in another order than it has.
+A message, an answer, a document's name or a log line may contain control sequences. Printed unchanged, they can set
+the window's title, write to the clipboard, clear the screen, or reverse the order of the text.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# C0 but tab and line feed, DEL and C1; the controls of bidirectional text; line and paragraph separators; characters
+# C0 except tab and line feed, DEL and C1; the controls of bidirectional text; line and paragraph separators; characters
 # without a shape, such as tags, which hide text from people; and halves of surrogate pairs, which cannot be encoded.
-# The joiners U+200C and U+200D stay: emoji and several scripts are written with them.
+# The joiners U+200C and U+200D stay: emoji and several scripts need them.
 _UNSAFE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    r"""As `printable`, with line feeds and tabs as `\n` and `\t`: the text cannot pretend to be a line of ours."""
+    r"""As `printable`, with line feeds and tabs as `\n` and `\t`: the text cannot imitate a line of ours."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 

@@ -1,7 +1,7 @@
-"""Clients of the store and of the broker's Redis, with time limits that suit each use.
+"""Clients of the store and of the broker's Redis, with timeouts that suit each use.
 
-redis-py's own defaults wait long and try often: a probe of an absent server takes seconds. Here a client tries a
-few times within about `connect_timeout`, and every script it sends survives being sent again (R1).
+redis-py's own defaults wait long and retry often: probing an absent server takes seconds. These clients retry a
+few times within about `connect_timeout`, and every script that they send survives being sent again (R1).
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ PASSING = (
 """Errors of a server that cannot be reached now, but perhaps in a moment."""
 
 REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
-"""All that a client of ours raises; RedisClusterException is no RedisError."""
+"""Everything that our clients raise; RedisClusterException is not a RedisError."""
 
 _MAX_CONNECTIONS = 32
 
 
 def store_url(settings: Settings) -> str:
-    """The store's address.
+    """The store's URL.
 
     Raises:
         SettingsError: none is set; the embedded server must be resolved first.
     """
     if settings.redis_url is None:
-        raise SettingsError("REDIS_URL is not set: set it to the store's address, e.g. redis://localhost:6379/0")
+        raise SettingsError("REDIS_URL is not set: set it to the store's address, such as redis://localhost:6379/0")
     return settings.redis_url
 
 
@@ -56,7 +56,7 @@ def _options(settings: Settings, name: str) -> dict[str, Any]:
 
 
 def async_store(settings: Settings, *, name: str = "sessionfleet") -> AsyncStore:
-    """A client for the event loop that uses it first; few connections, waiting for one instead of failing."""
+    """A client for the event loop that uses it first; it has few connections, and waits for one instead of failing."""
     url = store_url(settings)
     retry = AsyncRetry(ExponentialBackoff(cap=0.25, base=0.02), 3)
     if settings.redis_cluster:
@@ -67,16 +67,16 @@ def async_store(settings: Settings, *, name: str = "sessionfleet") -> AsyncStore
         return async_primary(SentinelUrl.parse(url), options, **limits)
     connection = async_connection_class(url)
     pool = redis.asyncio.BlockingConnectionPool.from_url(url, connection_class=connection, **limits, **options)
-    return redis.asyncio.Redis.from_pool(pool)  # `aclose` then closes the pool too
+    return redis.asyncio.Redis.from_pool(pool)  # `aclose` then also closes the pool
 
 
 def sync_store(
     settings: Settings, *, name: str = "sessionfleet", tries: int = 0, patience: float | None = None
 ) -> redis.Redis | redis.RedisCluster:
-    """A blocking client for a thread of its own (the heartbeat) or a short look (doctor).
+    """A sync client for a separate thread (the heartbeat) or a short check (doctor).
 
     Args:
-        patience: seconds that one connection or one reply may take, where the usual time is too long.
+        patience: seconds that one connection or one reply may take, if the usual time is too long.
     """
     url, options = store_url(settings), _options(settings, name)
     if patience is not None:

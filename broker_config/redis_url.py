@@ -1,9 +1,9 @@
-"""Redis URLs: checked when the settings are read, so that store and broker understand the same ones.
+"""Redis URLs: validated when the settings are read, so that store and broker understand the same ones.
 
-redis-py and kombu read URLs differently: kombu passes what it does not know on as arguments (a TypeError), takes ';'
-for a list of servers, and knows no `unix://`. So a URL is parsed here, by redis-py's own rules, and both get the parts.
+redis-py and kombu read URLs differently: kombu passes unknown options on as arguments (a TypeError), treats ';' as a
+list of servers, and does not know `unix://`. So a URL is parsed here, by redis-py's rules, and both get the parts.
 
-No error of this module contains a piece of the URL: a password that is not percent-encoded can end up in any of them.
+No error of this module quotes a part of the URL: a password that is not percent-encoded can end up in any of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
 _SCHEMES: Final = ("redis", "rediss", "unix")
 _SOCKET: Final = "redis+socket://"  # kombu's name for unix://
 _ENCODE: Final = (
-    "percent-encode special characters of its user name and password, such as / ? # @ [ ] and spaces; in Python: "
+    "percent-encode special characters in its user name and password, such as / ? # @ [ ] and spaces; in Python: "
     "urllib.parse.quote(password, safe='')"
 )
 _UNREADABLE: Final = re.compile(r"[\s\x00-\x1f\x7f]")
@@ -39,12 +39,12 @@ _CHECKS_OF_CERTIFICATES: Final = ("required", "optional", "none")
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """A Redis URL in its parts.
+    """The parts of a Redis URL.
 
     Attributes:
         path: of the unix socket; empty for `redis://` and `rediss://`.
-        options: further arguments of the connection, without those of TLS.
-        tls: arguments of the connection that concern TLS.
+        options: further arguments of the connection, without those for TLS.
+        tls: arguments of the connection for TLS.
     """
 
     scheme: str
@@ -59,10 +59,10 @@ class RedisUrl:
 
     @classmethod
     def parse(cls, url: str) -> RedisUrl:
-        """The parts of a URL.
+        """Parse a URL.
 
         Raises:
-            ValueError: it cannot be used; the message says why, and has no piece of the URL's password.
+            ValueError: it is not valid; the message says why, and quotes no part of the URL's password.
         """
         url = url.strip()
         if url.startswith(_SOCKET):
@@ -72,9 +72,9 @@ class RedisUrl:
         try:
             known: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
         except ValueError as error:
-            # Of redis-py, about the value of an option, which it does not repeat; or of urllib, about the port.
+            # From redis-py, about the value of an option, which it does not quote; or from urllib, about the port.
             raise ValueError(
-                str(error) if "Invalid value for" in str(error) else f"it cannot be read: {_ENCODE}"
+                str(error) if "Invalid value for" in str(error) else f"it cannot be parsed: {_ENCODE}"
             ) from None
         known.pop("connection_class", None)
         return cls(
@@ -90,7 +90,7 @@ class RedisUrl:
         )
 
     def for_kombu(self, *, password: bool) -> str:
-        """The URL as kombu and Flower spell it, with or without the password."""
+        """The URL in kombu's and Flower's spelling, with or without the password."""
         secret = (quote(self.password, safe="") if password else "**") if self.password is not None else ""
         user = quote(self.username or "", safe="")
         who = f"{user}:{secret}@" if self.password is not None else f"{user}@" if user else ""
@@ -101,20 +101,20 @@ class RedisUrl:
 
 
 def check_readable(url: str) -> ParseResult:
-    """A URL of any scheme in its parts.
+    """The parts of a URL of any scheme.
 
     Raises:
-        ValueError: it cannot be read; the message has no piece of it.
+        ValueError: it cannot be parsed; the message quotes no part of it.
     """
     if _UNREADABLE.search(url):
-        raise ValueError(f"it has a space or a control character in it: {_ENCODE}")
+        raise ValueError(f"it contains a space or a control character: {_ENCODE}")
     try:
         parts = urlparse(url)
         readable = parts.port is None or parts.port > 0
-    except ValueError:  # its message may have a piece of the password in it, where a port or a host was expected
+    except ValueError:  # its message may quote a part of the password, where a port or host was expected
         readable = False
     if not readable:
-        raise ValueError(f"it cannot be read. The port is a number from 1 to 65535; {_ENCODE}")
+        raise ValueError(f"it cannot be parsed. The port is a number from 1 to 65535; {_ENCODE}")
     return parts
 
 
@@ -122,40 +122,42 @@ def _split(url: str) -> ParseResult:
     parts = check_readable(url)
     if parts.scheme not in _SCHEMES:
         raise ValueError(
-            "an address begins with redis://, rediss://, unix:// or sentinel://, as redis://localhost:6379/0"
+            "an address begins with redis://, rediss://, unix:// or sentinel://, such as redis://localhost:6379/0"
         )
     if parts.fragment or "#" in url or "@" in parts.query or "@" in parts.path:
-        raise ValueError(f"it has a '#' or a second '@' in it: {_ENCODE}")
+        raise ValueError(f"it contains a '#' or a second '@': {_ENCODE}")
     if parts.scheme == "unix":
         if not parts.path or (parts.netloc and not parts.netloc.endswith("@")):
-            raise ValueError(f"a socket's path begins with '/', as unix:///run/redis.sock; {_ENCODE}")
+            raise ValueError(f"a socket's path begins with '/', as in unix:///run/redis.sock; {_ENCODE}")
     elif not _DATABASE.match(parts.path):
-        raise ValueError(f"what follows the host is the number of a database, as redis://localhost:6379/0; {_ENCODE}")
+        raise ValueError(f"the number of a database must follow the host, as in redis://localhost:6379/0; {_ENCODE}")
     return parts
 
 
 def _check_options(parts: ParseResult) -> None:
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := sorted(given.keys() - _OPTIONS):
-        # Behind an '&' that is not encoded, what looks like an option is a piece of the password.
+        # After an '&' that is not encoded, what looks like an option is a part of the password.
         name = f"the option {unknown[0]!r}" if unknown[0] in _REFUSED else "one of its options"
-        raise ValueError(f"{name} cannot be used; those that can are {', '.join(sorted(_OPTIONS))}. Also, {_ENCODE}")
+        raise ValueError(
+            f"{name} is not supported; supported options are {', '.join(sorted(_OPTIONS))}. Also, {_ENCODE}"
+        )
     if tls := sorted(given.keys() & _TLS_OPTIONS if parts.scheme != "rediss" else ()):
         raise ValueError(f"the option {tls[0]!r} needs a URL with rediss://")
     if given.get("ssl_cert_reqs", "none") not in _CHECKS_OF_CERTIFICATES:
-        raise ValueError(f"the option 'ssl_cert_reqs' is one of {', '.join(_CHECKS_OF_CERTIFICATES)}")
+        raise ValueError(f"the option 'ssl_cert_reqs' must be one of {', '.join(_CHECKS_OF_CERTIFICATES)}")
     if given.get("db", "0").startswith("-"):
-        raise ValueError("the option 'db' is the number of a database, as db=3")
+        raise ValueError("the option 'db' is the number of a database, as in db=3")
 
 
 def without_secrets(url: str) -> str:
-    """Any URL, for people to read: user, password and the values of its options are not shown."""
+    """Any URL, for display: without user, password and the values of its options."""
     try:
         parts = urlparse(url)
     except ValueError:
         return "**"
     _, at, host = parts.netloc.rpartition("@")
-    if "@" in parts.path + parts.query + parts.fragment:  # the password ends there, or there is another URL's
+    if "@" in parts.path + parts.query + parts.fragment:  # the password ends there, or another URL's
         return f"{parts.scheme}://**"
     hidden = parts._replace(netloc=f"**@{host}" if at else host, query="**" if parts.query else "", fragment="")
     return hidden.geturl()

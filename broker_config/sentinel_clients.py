@@ -1,7 +1,7 @@
-"""Clients of the primary that Sentinel names. Each new connection asks the sentinels for it anew.
+"""Clients of the primary that Sentinel names. Each new connection asks the sentinels again.
 
-Why the connections of `temporary_refusals` matter most here: after a failover the old primary answers READONLY, they
-close, and the next one is opened to the new primary.
+This is where the connections of `temporary_refusals` matter most: after a failover the old primary answers READONLY,
+they close, and the next one is opened to the new primary.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from broker_config.temporary_refusals import (
 
 
 class _AsyncPool(redis.asyncio.sentinel.SentinelConnectionPool, redis.asyncio.BlockingConnectionPool):
-    """Few connections to the primary, as to a server at a fixed address; closes those to the sentinels, too."""
+    """A few connections to the primary, as to a server at a fixed address; closes those to the sentinels too."""
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -60,6 +60,6 @@ def primary(url: SentinelUrl, options: dict[str, Any]) -> redis.Redis:
 
 
 def _asking(url: SentinelUrl, options: dict[str, Any], once: object) -> dict[str, Any]:
-    """How sentinels are asked: each once, for when one does not answer, the next one is asked."""
+    """How sentinels are asked: each only once, because if one does not answer, the next one is asked."""
     limits = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout")}
     return url.sentinel_options(retry=once, **limits)

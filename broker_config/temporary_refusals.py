@@ -1,8 +1,8 @@
 """Redis replies that refuse a command only for now: a failover, a replica that restarts, a full disk.
 
-redis-py raises them as errors of the command, and keeps the connection. To a client they mean what a lost connection
-means: drop it, resolve the server's name again, and ask once more. A client that stayed connected to a demoted server
-would be refused for ever, and Celery's worker ends on any error that is not one of the connection.
+redis-py raises them as errors of the command and keeps the connection. For a client they should mean the same as a
+lost connection: close it, resolve the server's name again, and retry once. A client that stayed connected to a demoted
+server would be refused for ever, and Celery's worker ends on any error that is not a connection error.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 HINTS: Final = {
-    "READONLY": "this server is a replica now: a failover is under way, or REDIS_URL names a replica",
+    "READONLY": "this server is a replica now: a failover is in progress, or REDIS_URL names a replica",
     "NOREPLICAS": "it has fewer replicas than `min-replicas-to-write`: bring them back, or lower the number",
-    "MISCONF": "it cannot write to its disk: free space there, then see the server's log",
-    "LOADING": "it loads its data into memory: wait",
+    "MISCONF": "it cannot write to its disk: free some space, then see the server's log",
+    "LOADING": "it is loading its data into memory: wait",
     "MASTERDOWN": "this replica has lost its primary: wait for the failover, or name the primary in REDIS_URL",
     "CLUSTERDOWN": "some slots of the cluster have no primary: see `CLUSTER NODES`",
     "TRYAGAIN": "slots of the cluster are being moved: wait",
-    "BUSY": "a script of somebody else's runs for too long: see its log, and `SCRIPT KILL`",
+    "BUSY": "another client's script has been running for too long: see its log, and `SCRIPT KILL`",
     "UNBLOCKED": "a failover ended a command that was waiting",
-    "FAILOVER": "a failover is under way: wait",
+    "FAILOVER": "a failover is in progress: wait",
 }
-"""What the error replies of Redis and Valkey begin with, and what to do about each."""
+"""The first words of the error replies of Redis and Valkey, and what to do about each."""
 
 TEMPORARY_CODES: Final = frozenset(HINTS)
 
@@ -41,17 +41,17 @@ def hint_for(error: BaseException) -> str | None:
     """What to do about a temporary refusal; None for any other error."""
     if isinstance(error, TemporaryRefusal):
         return HINTS.get(str(error).partition(" ")[0])
-    # redis-py counts LOADING among the errors of the connection already.
+    # redis-py already treats LOADING as a connection error.
     return HINTS.get(_code(error)) if isinstance(error, (ResponseError, BusyLoadingError)) else None
 
 
 def is_temporary(error: BaseException) -> bool:
-    """Whether a reply of the server refuses a command only for now."""
+    """Whether an error reply refuses a command only for now."""
     return isinstance(error, ResponseError) and _code(error) in TEMPORARY_CODES
 
 
 def _code(error: RedisError) -> str:
-    # redis-py cuts the code off the text of the errors that it has a class for.
+    # redis-py removes the code from the text of the errors that it has a class for.
     return str(getattr(error, "status_code", None) or str(error).partition(" ")[0])
 
 
@@ -61,7 +61,7 @@ def _refusal(error: ResponseError) -> TemporaryRefusal:
 
 
 class RefusalsDropConnection:
-    """Mixed into a blocking connection: a temporary refusal closes it, and is an error of the connection."""
+    """Mixed into a sync connection: a temporary refusal closes it, and is raised as a connection error."""
 
     codes = TEMPORARY_CODES
 
@@ -113,10 +113,10 @@ class _AsyncUnix(_AsyncRefusalsDropConnection, redis.asyncio.UnixDomainSocketCon
 
 
 class AsksAgain:
-    """Mixed into a blocking connection by way of sentinels: asks them again before each reconnect.
+    """Mixed into a sync connection through sentinels: asks them again before each reconnect.
 
-    redis-py asks when its pool hands the connection out. A command that is tried again after that reconnects to the
-    server that has just been demoted, and uses up its tries there.
+    redis-py asks them when its pool hands the connection out. A command that is retried after that reconnects to the
+    server that has just been demoted, and uses up its retries there.
     """
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
@@ -135,7 +135,7 @@ class _AsyncAsksAgain:
 
 
 class SentinelTcp(AsksAgain, redis.sentinel.SentinelManagedConnection, _Tcp):
-    """A blocking connection to the primary that sentinels name."""
+    """A sync connection to the primary that sentinels name."""
 
 
 class SentinelTls(AsksAgain, redis.sentinel.SentinelManagedConnection, _Tls):
@@ -143,7 +143,7 @@ class SentinelTls(AsksAgain, redis.sentinel.SentinelManagedConnection, _Tls):
 
 
 class AsyncSentinelTcp(_AsyncAsksAgain, redis.asyncio.sentinel.SentinelManagedConnection, _AsyncTcp):
-    """A connection of asyncio to the primary that sentinels name."""
+    """An asyncio connection to the primary that sentinels name."""
 
 
 class AsyncSentinelTls(_AsyncAsksAgain, redis.asyncio.sentinel.SentinelManagedConnection, _AsyncTls):
@@ -155,10 +155,10 @@ _ASYNC: Final[dict[str, type]] = {"redis": _AsyncTcp, "rediss": _AsyncTls, "unix
 
 
 def connection_class(url: str) -> type:
-    """The class of blocking connections to a URL."""
+    """The class of sync connections for a URL."""
     return _BLOCKING.get(url.partition("://")[0], _Tcp)
 
 
 def async_connection_class(url: str) -> type:
-    """The class of connections of asyncio to a URL."""
+    """The class of asyncio connections for a URL."""
     return _ASYNC.get(url.partition("://")[0], _AsyncTcp)

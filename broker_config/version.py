@@ -1,4 +1,4 @@
-"""The version of this package, read once: it stands in a file."""
+"""The version of this package, read from its metadata file once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import metadata
 
 @cache
 def package_version() -> str:
-    """The installed version; `source tree` where nothing is installed."""
+    """The installed version; `source tree` if nothing is installed."""
     try:
         return metadata.version("sessionfleet")
     except metadata.PackageNotFoundError:

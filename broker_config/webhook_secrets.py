@@ -1,4 +1,4 @@
-"""The form of SESSIONFLEET_WEBHOOK_SECRETS: `whsec_<base64>` as Standard Webhooks has it, separated by commas."""
+"""The format of SESSIONFLEET_WEBHOOK_SECRETS: `whsec_<base64>` as in Standard Webhooks, comma separated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _NEW_BYTES: Final = 32
 _LEAST_BYTES: Final = 24
 _MOST_BYTES: Final = 64
 _FORM: Final = (
-    f"write `{_PREFIX}<base64 of {_LEAST_BYTES} to {_MOST_BYTES} bytes>`; `sessionfleet keys webhook --new` makes one"
+    f"write `{_PREFIX}<base64 of {_LEAST_BYTES} to {_MOST_BYTES} bytes>`; `sessionfleet keys webhook --new` "
+    "generates one"
 )
 
 
@@ -20,7 +21,7 @@ def parse_secrets(text: str) -> tuple[bytes, ...]:
     """The secrets in their order.
 
     Raises:
-        ValueError: the text is not of that form. No message has any of the text in it.
+        ValueError: the text does not have this format. No message quotes any of the text.
     """
     found: list[bytes] = []
     entries = [entry.strip() for entry in text.split(",")]
@@ -30,7 +31,7 @@ def parse_secrets(text: str) -> tuple[bytes, ...]:
         except ValueError as error:
             raise ValueError(f"entry {number} of {len(entries)}: {error}") from None
         if secret in found:
-            raise ValueError(f"entry {number} of {len(entries)} is there twice")
+            raise ValueError(f"entry {number} of {len(entries)} is a duplicate")
         found.append(secret)
     return tuple(found)
 
@@ -39,7 +40,7 @@ def parse_secret(text: str) -> bytes:
     """The bytes of one secret.
 
     Raises:
-        ValueError: it is not of the form; the message does not have it.
+        ValueError: it does not have this format; the message does not quote it.
     """
     encoded = text.removeprefix(_PREFIX)
     try:
@@ -47,12 +48,12 @@ def parse_secret(text: str) -> bytes:
     except (binascii.Error, ValueError):
         secret = b""
     if encoded == text or not _LEAST_BYTES <= len(secret) <= _MOST_BYTES:
-        raise ValueError(f"this is no secret for webhooks: {_FORM}")
+        raise ValueError(f"this is not a webhook secret: {_FORM}")
     return secret
 
 
 def secret_text(secret: bytes) -> str:
-    """A secret as it is written."""
+    """A secret in its text form."""
     return _PREFIX + base64.b64encode(secret).decode()
 
 

@@ -105,7 +105,7 @@ def test_a_temporary_folder_that_others_can_enter_is_refused(tmp_path: Path, mon
     server = EmbeddedServer(tmp_path / ("x" * 120))
     server.socket_path.parent.mkdir()
     server.socket_path.parent.chmod(0o755)
-    with pytest.raises(EmbeddedServerError, match="not a folder of yours alone"):
+    with pytest.raises(EmbeddedServerError, match="not a folder that only you own"):
         server.ensure_started()
 
 
@@ -158,7 +158,7 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
     """`SESSIONFLEET_HOME=.` must not hide a project from git or lock its group out."""
     (tmp_path / "main.py").touch()
     mode = tmp_path.stat().st_mode
-    with pytest.raises(EmbeddedServerError, match="holds other things"):
+    with pytest.raises(EmbeddedServerError, match="contains other files"):
         prepare_home(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["main.py"]
     assert tmp_path.stat().st_mode == mode

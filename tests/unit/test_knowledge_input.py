@@ -47,7 +47,7 @@ def test_ways_to_say_which_knowledge(given: object, expected: KnowledgeConfig) -
         ({"vektor_store": {}}, "it takes 'bases', 'scope', 'vector_store'"),
         ({"vector_store": {"config": {"collection_name": "a/b"}}}, "letters, digits"),
         ({"vector_store": {"config": {"collection_name": "../x"}}}, "letters, digits"),
-        ("../x", "for folders"),
+        ("../x", "as folders"),
         ({"scope": "everyone"}, '"session" or "user"'),
         (7, "the name of a knowledge base"),
     ],

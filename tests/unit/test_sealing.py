@@ -131,9 +131,9 @@ def test_a_new_key_is_what_the_setting_takes() -> None:
         (SECRET, "has no id"),
         (f"{KEYS},", "entry 2 of 2 has no id"),
         (f"{SECRET}:a", "has no id"),
-        (f"a:{SECRET[:-4]}", "no key of 32 bytes"),
-        (f"a:{SECRET}AAAA", "no key of 32 bytes"),
-        (f"a:*{SECRET[1:]}", "no key of 32 bytes"),
+        (f"a:{SECRET[:-4]}", "not a key of 32 bytes"),
+        (f"a:{SECRET}AAAA", "not a key of 32 bytes"),
+        (f"a:*{SECRET[1:]}", "not a key of 32 bytes"),
         (f"{KEYS},a:{base64.b64encode(B).decode()}", "entry 2 of 2 has the id or the key of an earlier one"),
         (f"{KEYS},b:{SECRET}", "entry 2 of 2 has the id or the key of an earlier one"),
     ],
@@ -176,7 +176,7 @@ def test_with_keys_no_texts_go_to_the_index() -> None:
     assert not Settings().texts_in_store
     assert Settings(knowledge_texts="store").texts_in_store
     assert Settings(encryption_keys=KEYS).texts_in_store  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="in the clear"):
+    with pytest.raises(ValueError, match="unencrypted"):
         Settings(encryption_keys=KEYS, knowledge_texts="index")  # type: ignore[arg-type]
 
 

@@ -43,14 +43,14 @@ def test_tls_checks_certificates_unless_told_otherwise() -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("sentinel://one:26379/0", "which primary"),
+        ("sentinel://one:26379/0", "does not name the primary"),
         ("sentinel://?master_name=m", "hosts"),
         ("sentinel://one:99999?master_name=m", "hosts"),
         ("sentinel://one/m/s3cret", "number"),
-        ("sentinel://one/a/b/c", "behind the hosts"),
+        ("sentinel://one/a/b/c", "may follow the hosts"),
         ("sentinel://one/0?master_name=m&s3cret=1", "options"),
         ("sentinel://one/0?master_name=m&ssl_ca_certs=x", "rediss"),
-        ("sentinel://u:s3&cr#et@one/0", "which primary"),
+        ("sentinel://u:s3&cr#et@one/0", "does not name the primary"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(url: str, says: str) -> None:

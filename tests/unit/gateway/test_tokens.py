@@ -76,7 +76,7 @@ async def test_a_token_names_user_and_tenant() -> None:
 async def test_a_tenant_that_is_no_name_is_refused(tenant: object) -> None:
     """It is a part of keys in the store; the error says why it cannot be one."""
     said = await refused(token({"tenant": tenant}))
-    assert re.search(r"tenant.*(not allowed|it is empty|65 characters|of the type|for folders)", said)
+    assert re.search(r"tenant.*(not allowed|it is empty|65 characters|of the type|as folders)", said)
 
 
 @pytest.mark.parametrize("tenant", ["https://acme.example/org", "google-oauth2|117", "Bücher+Söhne"])
