@@ -1,4 +1,4 @@
-"""`sessionfleet keys api`: keys that callers of the gateway show. A key is printed once, when it is made."""
+"""`sessionfleet keys api`: API keys for the gateway's callers. A key is printed once, when it is created."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sessions.gateway.principal import Right
 from sessions.store.api_keys import ApiKeyRecord, ApiKeyStore
 from sessions.store.keys import valid_tenant
 
-app = typer.Typer(help="API keys of the gateway's callers.", no_args_is_help=True)
+app = typer.Typer(help="Manage API keys of the gateway's callers.", no_args_is_help=True)
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _TIME: Final = re.compile(r"(\d{1,9})([smhdw])\Z")
@@ -29,28 +29,33 @@ _LONGEST_NAME: Final = 100
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="What it is for; shown in the list.")] = "",
-    tenant: Annotated[str | None, typer.Option(help="Whose sessions it opens (SESSIONFLEET_TENANT).")] = None,
-    user: Annotated[str | None, typer.Option(help="Whose key it is; default: a user of its own, key:<id>.")] = None,
+    name: Annotated[str, typer.Option(help="What the key is for; shown in the list.")] = "",
+    tenant: Annotated[str | None, typer.Option(help="The tenant of the key (default: SESSIONFLEET_TENANT).")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="The user the key acts for; by default a user of its own, key:<id>.")
+    ] = None,
     acts_for_users: Annotated[
-        bool, typer.Option("--act-for-users", help="For a backend that says for which user it asks.")
+        bool, typer.Option("--act-for-users", help="For a backend: each request names the user it acts for.")
     ] = False,
     right: Annotated[
-        list[Right] | None, typer.Option(help="What it may do; give it again for more. Default: read and write.")
+        list[Right] | None, typer.Option(help="What the key may do; repeat for more. Default: read and write.")
     ] = None,
     expires: Annotated[
-        str | None, typer.Option(help="How long it is good for: 12h, 90d; default: until revoked.")
+        str | None, typer.Option(help="How long the key is valid, such as 12h or 90d; by default until it is revoked.")
     ] = None,
-    rate: Annotated[int | None, typer.Option(min=0, help="Requests a minute; 0: any (else the gateway's).")] = None,
+    rate: Annotated[
+        int | None, typer.Option(min=0, help="Requests per minute; 0: no limit (default: the gateway's limit).")
+    ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=0, help="Open requests and streams; 0: any (else the gateway's).")
+        int | None, typer.Option(min=0, help="Open requests and streams; 0: no limit (default: the gateway's limit).")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key. It goes to stdout, and is shown this once; what it is good for goes to stderr."""
+    """Create a key. The key goes to stdout, only this once; a description goes to stderr."""
     if user is not None and acts_for_users:
         raise BadRequest(
-            "give --user USER or --act-for-users, not both: the one is that user, the other says who it is"
+            "use --user USER or --act-for-users, not both: with the former the key acts for that user, with the "
+            "latter for the user that each request names"
         )
     now_ms = int(time.time() * 1000)
     options: dict[str, Any] = {
@@ -72,18 +77,18 @@ def create(
     for field, value in _told(record).items():
         say(f"{field:<8}  {value}", stderr=True)
     say("It is not shown again. Callers send it as `Authorization: Bearer <key>`.", stderr=True)
-    say("A gateway that runs without authentication asks for keys from its next start on.", stderr=True)
+    say("A gateway that is running without authentication will require keys from its next start on.", stderr=True)
 
 
 @app.command("list")
 def list_keys(as_json: AsJson = False) -> None:
-    """List the keys of all tenants; what is shown of them opens nothing."""
+    """List the keys of all tenants; the list shows nothing that grants access."""
     found = with_store(load_settings(), lambda client: ApiKeyStore(client).listed())
     if as_json:
         print_json([_shown(record, used) for record, used in found])
         return
     if not found:
-        say("there are no API keys; `sessionfleet keys api create` makes one")
+        say("there are no API keys; `sessionfleet keys api create` creates one")
         return
     now = time.time()
     rows = [
@@ -104,12 +109,14 @@ def list_keys(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]) -> None:
-    """Revoke a key for good. Gateways refuse it within two seconds, and end its streams within half a minute."""
+def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `list` shows it.")]) -> None:
+    """Revoke a key permanently. Gateways refuse it within two seconds, and end its streams within half a minute."""
     if key_id.startswith("sfk_"):
-        raise BadRequest("give the key's id, which stands between the first two '_'; a whole key does not belong here")
+        raise BadRequest(
+            "pass the key's id, the part between the first two '_'; do not put a whole key on the command line"
+        )
     if not with_store(load_settings(), lambda client: ApiKeyStore(client).remove(key_id)):
-        print_error(f"there is no API key {key_id!r}; `sessionfleet keys api list` shows those there are")
+        print_error(f"there is no API key {key_id!r}; `sessionfleet keys api list` lists the keys")
         raise typer.Exit(1)
     say(f"API key {key_id} revoked")
 
@@ -118,33 +125,33 @@ async def _add(store: ApiKeyStore, options: dict[str, Any]) -> tuple[str, ApiKey
     while True:
         key_id, key = new_key()
         record = ApiKeyRecord(id=key_id, digest=digest_of(key), **options)
-        if await store.add(record):  # an id that there is already is never given again
+        if await store.add(record):  # an id that exists already is never issued again
             return key, record
 
 
 def _name(name: str) -> str:
     if len(name) > _LONGEST_NAME or not name.isprintable():
-        raise BadRequest(f"--name {name!r}: give at most {_LONGEST_NAME} characters that can be printed")
+        raise BadRequest(f"--name {name!r}: use at most {_LONGEST_NAME} printable characters")
     return name
 
 
 def _seconds(text: str) -> int:
     found = _TIME.match(text)
     if found is None or int(found[1]) == 0 or int(found[1]) * _UNITS[found[2]] > 100 * 365 * 86400:
-        raise BadRequest(f"--expires {text!r}: give a number and a unit, as 30m, 12h, 90d or 52w")
+        raise BadRequest(f"--expires {text!r}: use a number and a unit, such as 30m, 12h, 90d or 52w")
     return int(found[1]) * _UNITS[found[2]]
 
 
 def _told(record: ApiKeyRecord) -> dict[str, str]:
-    named = ((record.rate, "requests a minute"), (record.concurrency, "open requests"))
-    limits = [f"{number or 'any'} {what}" for number, what in named if number is not None]
+    named = ((record.rate, "requests per minute"), (record.concurrency, "open requests"))
+    limits = [f"{number or 'unlimited'} {what}" for number, what in named if number is not None]
     return {
         "id": record.id,
         "tenant": record.tenant,
         "user": _whose(record),
         "rights": ", ".join(record.rights),
         "expires": _until(record),
-        "limits": ", ".join(limits) or "those of the gateway",
+        "limits": ", ".join(limits) or "the gateway's",
     }
 
 

@@ -1,4 +1,4 @@
-"""`sessionfleet chat`: talk to an agent in a terminal, its words appearing as they come."""
+"""`sessionfleet chat`: talk to an agent in a terminal, with streamed answers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from sessions.cli.screen import Screen
 
 
 def chat(
-    session: Annotated[str, typer.Argument(help="The session's id; it is made when it does not exist.")],
+    session: Annotated[str, typer.Argument(help="The session's id; the session is created if it does not exist.")],
     *,
     agent: Annotated[str, typer.Option(help="The agent's name.")] = "Assistant",
-    instructions: Annotated[str | None, typer.Option(help="Its instructions.")] = None,
-    model: Annotated[str | None, typer.Option(help="provider:model; by default the worker's.")] = None,
-    tool: Annotated[list[str] | None, typer.Option(help="A tool of the workers, by name; again for more.")] = None,
-    memory: Annotated[bool | None, typer.Option(help="Whether it uses the memory of session and user.")] = None,
-    knowledge: Annotated[bool | None, typer.Option(help="Whether it searches documents of session and user.")] = None,
-    base: Annotated[list[str] | None, typer.Option(help="A knowledge base to search, too; again for more.")] = None,
-    user: Annotated[str | None, typer.Option(help="Who talks; the first user owns the session.")] = None,
-    message: Annotated[str | None, typer.Option(help="Send this one message and leave.")] = None,
+    instructions: Annotated[str | None, typer.Option(help="The agent's instructions.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model, as provider:model; by default the worker's.")] = None,
+    tool: Annotated[
+        list[str] | None, typer.Option(help="The name of a tool that the workers know; repeat for more.")
+    ] = None,
+    memory: Annotated[bool | None, typer.Option(help="Use the memory of the session and its user.")] = None,
+    knowledge: Annotated[bool | None, typer.Option(help="Search the documents of the session and its user.")] = None,
+    base: Annotated[list[str] | None, typer.Option(help="A knowledge base to search as well; repeat for more.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user who is chatting; the first user owns the session.")] = None,
+    message: Annotated[str | None, typer.Option(help="Send this one message and exit.")] = None,
 ) -> None:
-    """Talk to an agent: /help lists commands, /quit or Ctrl-D leaves, Ctrl-C cancels a running turn, or else leaves.
+    """Chat with an agent. /help lists the commands; /quit or Ctrl-D exits; Ctrl-C cancels a running turn, or exits.
 
     Calls that need an approval are shown and asked about. Without a terminal, messages and answers are lines of stdin.
     """

@@ -1,4 +1,4 @@
-"""Answers to the calls that a turn waits for, asked of whoever talks with the agent."""
+"""Answers to the calls that a turn waits for, asked of the person who is chatting."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from sessions.store.calls import PendingCall
 
 _QUESTIONS: Final = {
     AskKind.APPROVAL: "allow it? [y]es, [n]o, [e]dit the arguments, [w]ait for somebody else, [l]ater > ",
-    AskKind.RESULT: "its result comes from outside: [w]ait for it, give the [r]esult, [n]one, [l]ater > ",
-    AskKind.IN_DOUBT: "it may have taken effect. Run it again? [y]es, [n]obody knows, [r]esult, [w]ait, [l]ater > ",
+    AskKind.RESULT: "its result comes from outside: [w]ait for it, enter the [r]esult, [n]one, [l]ater > ",
+    AskKind.IN_DOUBT: "it may have taken effect. Run it again? [y]es, [n]o (outcome unknown), [r]esult, "
+    "[w]ait, [l]ater > ",
 }
 _ACTIONS: Final = {
     AskKind.APPROVAL: "approve|deny",
@@ -29,12 +30,12 @@ def settle(turn: Turn, screen: Screen, lines: Lines) -> bool:
     """Ask about each call that the turn waits for.
 
     Returns:
-        Whether the turn is to be followed on; False when a call was left unanswered. Each of those was shown with
+        Whether to continue following the turn; False if a call was left unanswered. For each of those the screen shows
         the command that answers it.
     """
     left = [call for call in turn.approvals() if not _settled(turn, call, screen, lines)]
     for call in left:
-        screen.note(f"still waits: sessionfleet turns {_ACTIONS[AskKind(call.kind)]} {turn.id} {call.call_id}")
+        screen.note(f"still waiting: sessionfleet turns {_ACTIONS[AskKind(call.kind)]} {turn.id} {call.call_id}")
     return not left
 
 
@@ -51,9 +52,9 @@ def _settled(turn: Turn, call: PendingCall, screen: Screen, lines: Lines) -> boo
                 return True
             _answer(turn, call, said, lines)
         except (CallAnswered, CallNotFound):
-            screen.note("somebody else has answered it meanwhile")
+            screen.note("somebody else has answered it in the meantime")
         except BadRequest as error:
-            if not lines.typed:  # the next line of a pipe is a message, not a better answer
+            if not lines.typed:  # the next line of a pipe is a message, not a corrected answer
                 raise
             print_error(str(error))
             continue
@@ -62,10 +63,10 @@ def _settled(turn: Turn, call: PendingCall, screen: Screen, lines: Lines) -> boo
 
 
 def _answer(turn: Turn, call: PendingCall, said: str, lines: Lines) -> None:
-    """Do what was answered: a word or its first letter, and what goes with it.
+    """Carry out an answer: a word or its first letter, and its argument.
 
     Raises:
-        BadRequest: it is no answer to this question, or what goes with it is no JSON.
+        BadRequest: it is not an answer to this question, or its argument is not JSON.
     """
     word, _, rest = said.partition(" ")
     kind = AskKind(call.kind)
@@ -80,7 +81,7 @@ def _answer(turn: Turn, call: PendingCall, said: str, lines: Lines) -> None:
             turn.provide(call.call_id, _json(rest or lines.answer("result, as JSON > ")))
         case _:
             raise BadRequest(
-                f"{said!r} is no answer: give the first letter of one, and behind an 'n' a reason if you like"
+                f"{said!r} is not an answer: enter the first letter of one; after an 'n' you may add a reason"
             )
 
 
@@ -88,7 +89,7 @@ def _json(text: str | None) -> Any:
     try:
         return json.loads(text or "")
     except ValueError as error:
-        raise BadRequest(f"{text!r} is no JSON: {error}") from error
+        raise BadRequest(f"{text!r} is not JSON: {error}") from error
 
 
 def _shown(value: Any) -> str:

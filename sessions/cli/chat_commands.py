@@ -1,4 +1,4 @@
-"""What may be typed instead of a message: commands that begin with a '/'."""
+"""What can be typed instead of a message: commands that begin with a '/'."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sessions.errors import BadRequest, TurnNotFound
 from sessions.protocol.turn import TurnStatus
 
 HELP: Final = """\
-/history [N]  what was said in the last N turns (10)
-/pending      what turns of this session wait for, and answer it
-/cancel       cancel the turns of this session that are open
-/help         this
-/quit         leave; so does Ctrl-D
-A message that begins with a '/' is sent with two of them: //etc/hosts"""
+/history [N]  show the messages of the last N turns (10)
+/pending      show the calls that turns of this session wait for, and answer them
+/cancel       cancel the open turns of this session
+/help         show this help
+/quit         exit; so does Ctrl-D
+To send a message that begins with a '/', type two of them: //etc/hosts"""
 RECENT_TURNS: Final = 3
 _HISTORY_TURNS: Final = 10
 _MOST_TURNS: Final = 1000
 RECENT_CHARS: Final = 300
-# Open turns are the youngest ones of their session, apart from some that waited for long.
+# Open turns are the youngest ones of their session, apart from some that have been waiting for a long time.
 _LOOKED_AT: Final = 200
 
 
@@ -39,7 +39,7 @@ class Commands:
         self._lines = lines
 
     def run(self, line: str) -> Turn | None:
-        """Run a command; a turn that can go on now is for the caller to follow.
+        """Run a command. If a turn can continue now, it is returned for the caller to follow.
 
         Raises:
             BadRequest: there is no such command.
@@ -55,22 +55,24 @@ class Commands:
             case "cancel":
                 self._cancel()
             case _:
-                raise BadRequest(f"there is no command {line!r}; /help lists them, and // begins a message with a '/'")
+                raise BadRequest(
+                    f"there is no command {line!r}; /help lists the commands, and // begins a message with a '/'"
+                )
         return None
 
     def history(self, turns: int, longest: int | None = None) -> int:
-        """Show the messages of the last turns; returns how many they are."""
+        """Show the messages of the last turns; returns their number."""
         page = self._session.history(turns, order="newest")
         for message in page:
             self._show(message, longest)
         return len(page)
 
     def open_turns(self) -> list[Turn]:
-        """The session's turns that have not ended, oldest first."""
+        """The session's open turns, oldest first."""
         return [turn for turn, _ in self._session.client.portal.call(self._open())]
 
     def waiting(self) -> list[Turn]:
-        """Those that wait for an answer."""
+        """The turns that wait for an answer."""
         found = self._session.client.portal.call(self._open())
         return [turn for turn, status in found if status is TurnStatus.WAITING]
 
@@ -85,7 +87,7 @@ class Commands:
     async def _status(self, part: str) -> TurnStatus:
         try:
             return (await self._session.client.read(self._session.keys, part)).status
-        except TurnNotFound:  # it expired just now
+        except TurnNotFound:  # it has just expired
             return TurnStatus.CANCELLED
 
     def _show(self, message: Message, longest: int | None) -> None:
@@ -100,7 +102,7 @@ class Commands:
     def _pending(self) -> Turn | None:
         waiting = self.waiting()
         if not waiting:
-            self._screen.note("no turn of this session waits for an answer")
+            self._screen.note("no turn of this session is waiting for an answer")
         for turn in waiting:
             if settle(turn, self._screen, self._lines):
                 return turn
@@ -111,12 +113,12 @@ class Commands:
         for turn in found:
             self._screen.note(f"turn {turn.id}: {turn.cancel()}")
         if not found:
-            self._screen.note("no turn of this session is open")
+            self._screen.note("this session has no open turns")
 
 
 def _number(text: str) -> int:
     if not text.strip():
         return _HISTORY_TURNS
     if not text.strip().isdecimal() or not 0 < int(text) <= _MOST_TURNS:
-        raise BadRequest(f"/history {text}: give a number of turns from 1 to {_MOST_TURNS}")
+        raise BadRequest(f"/history {text}: enter a number of turns from 1 to {_MOST_TURNS}")
     return int(text)

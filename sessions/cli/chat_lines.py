@@ -1,4 +1,4 @@
-"""Where a conversation's lines come from: somebody who types, a pipe, or the command line."""
+"""Where the lines of a chat come from: a person who types, a pipe, or the command line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from sessions.cli.output import say
 
 
 class Lines(Protocol):
-    """What is said to the agent, and what is answered when its tools ask.
+    """The messages to the agent, and the answers when its tools ask.
 
     Attributes:
-        typed: somebody sits there: mistakes can be mended, and a turn that fails does not end the conversation.
+        typed: a person is typing: mistakes can be corrected, and a turn that fails does not end the chat.
         literal: lines that begin with a '/' are messages like all others.
     """
 
@@ -24,18 +24,18 @@ class Lines(Protocol):
         ...
 
     def answer(self, prompt: str, draft: str = "") -> str | None:
-        """The answer to a question, for which a draft may be given to be changed; None at the end."""
+        """The answer to a question, optionally with a draft to edit; None at the end."""
         ...
 
 
 class TypedLines:
-    """Lines that somebody types, with editing."""
+    """Lines that a person types, with line editing."""
 
     typed = True
     literal = False
 
     def message(self) -> str | None:
-        """Ctrl-D and Ctrl-C end the conversation here, where no turn runs."""
+        """Ctrl-D and Ctrl-C end the chat here, because no turn is running."""
         try:
             return self._input("you> ").strip()
         except (EOFError, KeyboardInterrupt):
@@ -43,7 +43,7 @@ class TypedLines:
             return None
 
     def answer(self, prompt: str, draft: str = "") -> str | None:
-        """Ctrl-D gives no answer; Ctrl-C is for whoever asks."""
+        """Ctrl-D means no answer; Ctrl-C is handled by the caller."""
         try:
             return self._input(prompt, draft).strip()
         except EOFError:
@@ -51,7 +51,7 @@ class TypedLines:
             return None
 
     def _input(self, prompt: str, draft: str = "") -> str:
-        import readline  # noqa: PLC0415 - gives input() its line editing; only when someone types
+        import readline  # noqa: PLC0415 - gives input() its line editing; only needed when a person types
 
         readline.set_startup_hook(lambda: readline.insert_text(draft))
         try:
@@ -74,14 +74,14 @@ class PipedLines:
         return None
 
     def answer(self, prompt: str, draft: str = "") -> str | None:
-        """The next line, shown behind its question."""
+        """The next line, echoed after its question."""
         text = self.message()
         say(f"{prompt}{text or ''}")
         return text
 
 
 class OneMessage:
-    """The message of `--message`; what its tools ask is answered by somebody who types, or by a pipe."""
+    """The message of `--message`; questions of its tools are answered by a person who types, or by a pipe."""
 
     typed = False
     literal = True
@@ -91,10 +91,10 @@ class OneMessage:
         self._answers = answers
 
     def message(self) -> str | None:
-        """It, once."""
+        """The message, once."""
         message, self._message = self._message, None
         return message
 
     def answer(self, prompt: str, draft: str = "") -> str | None:
-        """As the others answer."""
+        """The answer to a question, from the terminal or the pipe."""
         return self._answers.answer(prompt, draft)

@@ -1,4 +1,4 @@
-"""The doctor's checks: each looks at one thing and says what it is and, when it is not well, what to do."""
+"""The checks of `doctor`: each examines one thing, and says what it found and what to do if something is wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sessions.store.activity import Activity, look
 
 
 async def examine(settings: Settings) -> list[Check]:
-    """All checks; those that need the store are left out when it does not answer."""
+    """All checks; those that need the store are left out if it does not answer."""
     try:
         settings = running_store(settings)
         return [*await server_checks(settings), await _broker(settings), *await _fleet(settings), names_check()]
@@ -39,8 +39,8 @@ async def _broker(settings: Settings) -> Check:
 
     try:
         await asyncio.get_running_loop().run_in_executor(None, connect)
-    except Exception as error:  # noqa: BLE001 - each transport has errors of its own
-        advice = "check SESSIONFLEET_BROKER_URL; until then workers find turns by themselves, a little later"
+    except Exception as error:  # noqa: BLE001 - each transport has its own errors
+        advice = "check SESSIONFLEET_BROKER_URL; until it answers, workers find turns by themselves, a little later"
         return Check("broker", Verdict.BROKEN, f"does not answer: {error}", advice)
     return Check("broker", Verdict.OK, "answers")
 
@@ -59,14 +59,14 @@ async def _fleet(settings: Settings) -> list[Check]:
 
 def _workers(seen: Activity) -> Check:
     if not seen.workers:
-        says = f"none alive, {seen.open_sessions} sessions have open turns"
+        says = f"none running, but {seen.open_sessions} sessions have open turns"
         advice = "start a fleet with `sessionfleet up`, or a worker with `sessionfleet worker`"
         return Check("workers", Verdict.BROKEN, says, advice)
     queues = sorted({queue for worker in seen.workers for queue in worker.queues})
     latest = max(seen.last_seen.get(worker.id, 0.0) for worker in seen.workers)
-    says = f"{len(seen.workers)} alive, queues {', '.join(queues)}, last seen {ago(latest)} ago"
+    says = f"{len(seen.workers)} running, queues {', '.join(queues)}, last seen {ago(latest)} ago"
     if "turns" not in queues:
-        return Check("workers", Verdict.WARNING, says, "no worker serves `turns`, where sessions go by default")
+        return Check("workers", Verdict.WARNING, says, "no worker serves `turns`, the default queue of sessions")
     return Check("workers", Verdict.OK, says)
 
 
@@ -74,7 +74,9 @@ def _model(seen: Activity, settings: Settings) -> Check:
     models = sorted({worker.default_model for worker in seen.workers}) or [settings.model or "offline"]
     says = f"default model {', '.join(models)}"
     if len(models) > 1:
-        return Check("model", Verdict.WARNING, says, "the workers differ: give all of them the same SESSIONFLEET_MODEL")
+        return Check(
+            "model", Verdict.WARNING, says, "the workers differ: set the same SESSIONFLEET_MODEL for all of them"
+        )
     if models == ["offline"]:
         advice = "no language model: set SESSIONFLEET_MODEL (openai:…) and the provider's key for the workers"
         return Check("model", Verdict.WARNING, says, advice)

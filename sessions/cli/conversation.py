@@ -1,4 +1,4 @@
-"""One terminal, or pipe, talking with one agent: turn after turn, each shown as it comes."""
+"""A chat with one agent in a terminal or through a pipe: turn after turn, each shown as it comes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNANSWERED: Final = 1
 
 
 class Conversation:
-    """Takes messages from `lines`, has them answered, and writes on the screen what happens."""
+    """Reads messages from `lines`, sends them, and writes to the screen what happens."""
 
     def __init__(self, agent: Agent, screen: Screen, lines: Lines) -> None:
         self._agent = agent
@@ -32,9 +32,9 @@ class Conversation:
         self._commands = Commands(agent.session, screen, lines)
 
     def run(self) -> int:
-        """Talk until the lines end; returns the exit status.
+        """Chat until the lines end; returns the exit status.
 
-        Where somebody types, a turn that fails or is cancelled does not end the conversation.
+        If a person is typing, a turn that fails or is cancelled does not end the chat.
         """
         heed_interrupts()
         try:
@@ -44,7 +44,7 @@ class Conversation:
             while (message := self._lines.message()) not in (None, "/quit", "/exit"):
                 if (status := self._heed(message)) and not self._lines.typed:
                     return status
-        except KeyboardInterrupt:  # no turn runs, or its cancelling takes too long for whoever pressed Ctrl-C again
+        except KeyboardInterrupt:  # no turn is running, or Ctrl-C was pressed again while a turn was being cancelled
             self._screen.end_line()
             return INTERRUPTED
         finally:
@@ -56,17 +56,19 @@ class Conversation:
         if self._commands.history(RECENT_TURNS, RECENT_CHARS):
             self._screen.note("/history shows more")
         self._screen.line(
-            f"session {session.session_id!r}; /help lists commands, /quit or Ctrl-D leaves, Ctrl-C cancels a running "
-            f"turn. {self._agent.name} listens."
+            f"session {session.session_id!r}; /help lists the commands, /quit or Ctrl-D exits, Ctrl-C cancels a "
+            f"running turn. You are talking to {self._agent.name}."
         )
 
     def _tell_what_waits(self) -> None:
-        """A message behind a turn that waits for an answer has none itself until then."""
+        """Until the waiting turn has its answer, a message after it gets none."""
         for turn in self._commands.waiting():
-            self._screen.note(f"turn {turn.id} waits for an answer, and later messages behind it: /pending asks for it")
+            self._screen.note(
+                f"turn {turn.id} waits for an answer, and later messages wait for it: /pending shows the question"
+            )
 
     def _heed(self, message: str) -> int:
-        """Run a command, or have a message answered; returns an exit status."""
+        """Run a command, or send a message and show its answer; returns an exit status."""
         try:
             if not message:
                 return 0
@@ -83,10 +85,12 @@ class Conversation:
             return 1
 
     def _accepted(self, message: str) -> tuple[Turn, bool]:
-        """The message's turn, and whether somebody pressed Ctrl-C while it was being accepted."""
+        """The message's turn, and whether Ctrl-C was pressed while it was being accepted."""
         client = self._agent.session.client
-        client.portal.call(client.open())  # this may take long, and may be interrupted
-        with interrupt_later() as interrupted:  # an accepted turn whose id we never saw could not be cancelled
+        client.portal.call(client.open())  # this may take a while, and may be interrupted
+        with (
+            interrupt_later() as interrupted
+        ):  # a turn that was accepted without our knowing its id could not be cancelled
             turn = self._agent.submit(message, stream=True)
         return turn, bool(interrupted)
 
@@ -95,9 +99,9 @@ class Conversation:
             if interrupted:
                 raise KeyboardInterrupt
             if not self._show(turn):
-                self._screen.note("later messages wait behind it; /pending asks again")
+                self._screen.note("later messages wait for it; /pending shows the question again")
                 return _UNANSWERED
-            turn.result()  # raises what went wrong
+            turn.result()  # raises the turn's error
         except KeyboardInterrupt:
             self._cancel(turn)
             return INTERRUPTED
@@ -107,7 +111,7 @@ class Conversation:
         return 0
 
     def _cancel(self, turn: Turn) -> None:
-        """Ask for the turn's end and wait for it; another Ctrl-C does not wait."""
+        """Cancel the turn and wait for its end; another Ctrl-C stops the wait."""
         self._screen.busy("cancelling")
         status = turn.cancel()
         if not status.final:
@@ -117,7 +121,7 @@ class Conversation:
         self._screen.note(str(status) if status.final else "its worker was told to stop")
 
     def _show(self, turn: Turn) -> bool:
-        """Show the turn's events to their end; False when it waits for an answer that nobody gives here."""
+        """Show the turn's events to their end; False if it waits for an answer that is not given here."""
         said = False
         self._screen.busy("waiting for a worker")
         for event in turn.events():
@@ -142,17 +146,17 @@ def _note_of(event: Event) -> str | None:
         case EventType.TOOL_CALL:
             return f"calls {data.get('tool')} {json.dumps(data.get('args', ''), ensure_ascii=False)}"
         case EventType.ATTEMPT_RESET:
-            return "the worker was lost; another one goes on, and says anew what was not finished"
+            return "the worker was lost; another one continues and repeats what was not completed"
         case EventType.HANDED_OVER:
-            return "the worker stops; another one goes on"
+            return "the worker is stopping; another one continues"
         case EventType.RETRYING:
-            return f"the model could not answer, it is asked again: {data.get('why', '')}"
+            return f"the model could not answer and will be asked again: {data.get('why', '')}"
         case _:
             return None
 
 
 def _doing(event: Event) -> str | None:
-    """What goes on behind an event, until the next one."""
+    """What happens after an event, until the next one."""
     match event.type:
         case EventType.STARTED | EventType.TOOL_RESULT | EventType.RESUMED | EventType.ATTEMPT_RESET:
             return "thinking"
@@ -163,6 +167,6 @@ def _doing(event: Event) -> str | None:
         case EventType.RETRYING:
             return "pausing before the next try"
         case EventType.WAITING | EventType.ANSWERED | EventType.HANDED_OVER:
-            return "waiting to go on"
+            return "waiting to continue"
         case _:
             return None

@@ -1,4 +1,4 @@
-"""`sessionfleet dead`: turns that were set aside, and webhooks that nobody took."""
+"""`sessionfleet dead`: turns whose worker crashed too many times, and undeliverable webhooks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from sessions.protocol.turn import TurnStatus
 from sessions.store.dead_letters import dead_letters
 from sessions.store.keys import SessionKeys, split_turn_id, valid_tenant
 
-app = typer.Typer(help="Turns that lost their worker too often, and webhooks that nobody took.", no_args_is_help=True)
+app = typer.Typer(
+    help="Manage turns whose worker crashed too many times and undeliverable webhooks.", no_args_is_help=True
+)
 
 
 @app.command("list")
@@ -39,16 +41,16 @@ def list_dead(as_json: AsJson = False) -> None:
 def retry(
     turn_id: str, tenant: Annotated[str | None, typer.Option(help="Whose; default: SESSIONFLEET_TENANT.")] = None
 ) -> None:
-    """Try a webhook once more, for as long as a new one; TURN_ID is its delivery, or the turn that it tells of."""
+    """Retry a webhook, for as long as a new one. TURN_ID is its delivery, or the turn that it reports."""
     session_id, part = split_turn_id(turn_id)
-    # With the address filled in: to say something to a fleet, none is started.
+    # With the address filled in: this command must not start a fleet.
     client = get_client(running_store(load_settings()))
     whose = client.settings.tenant if tenant is None else valid_tenant(tenant)
     lane = SessionKeys.from_id(whose, session_id, client.settings.partitions)
     delivery, status = client.portal.call(client.deliver_again(lane, part))
     if status is TurnStatus.SUCCEEDED:
-        say(f"webhook {delivery!r} is delivered already")
+        say(f"webhook {delivery!r} has already been delivered")
     elif status.final:
-        say(f"webhook {delivery!r}: on its way again; `sessionfleet turns show {delivery}` says how it fares")
+        say(f"retrying webhook {delivery!r}; `sessionfleet turns show {delivery}` shows its status")
     else:
-        say(f"webhook {delivery!r} is on its way ({status})")
+        say(f"webhook {delivery!r} is still being delivered ({status})")

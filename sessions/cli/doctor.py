@@ -1,4 +1,4 @@
-"""`sessionfleet doctor`: what is right and wrong with a deployment, each line with what to do."""
+"""`sessionfleet doctor`: the state of a deployment, with what to do about each problem."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdic
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Examine server, broker, workers, model, retrieval and settings. Exits with 1 when something is broken."""
+    """Check server, broker, workers, model, retrieval and settings. Exits with 1 if something is broken."""
     checks = asyncio.run(examine(load_settings()))
     if as_json:
         print_json([asdict(check) for check in checks])

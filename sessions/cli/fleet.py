@@ -19,21 +19,21 @@ from sessions.fleet.process import missing_for_gateway, need
 from sessions.fleet.supervisor import Supervisor
 from sessions.store.activity import look
 
-Home = Annotated[Path | None, typer.Option(help="Where the fleet keeps its data (SESSIONFLEET_HOME).")]
+Home = Annotated[Path | None, typer.Option(help="The folder of the fleet's data (default: SESSIONFLEET_HOME).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _STYLES = ("cyan", "magenta", "green", "yellow", "blue")
 
 
 def up(
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
-    gateway: Annotated[bool, typer.Option(help="Serve the fleet over HTTP, too.")] = True,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of worker processes.")] = 2,
+    gateway: Annotated[bool, typer.Option(help="Also serve the fleet over HTTP.")] = True,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="The gateway's port (SESSIONFLEET_GATEWAY_PORT).")
+        int | None, typer.Option(min=0, max=65535, help="The gateway's port (default: SESSIONFLEET_GATEWAY_PORT).")
     ] = None,
     home: Home = None,
     background: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run a fleet in the foreground: the server (unless REDIS_URL is set), workers, gateway. Ctrl-C ends it."""
+    """Run a fleet in the foreground: the server (unless REDIS_URL is set), workers and gateway. Ctrl-C stops it."""
     settings = _settings(home)
     need("pydantic_ai")
     if background is not None:
@@ -52,18 +52,18 @@ def up(
 def down(home: Home = None) -> None:
     """Stop every process of a home: supervisor, workers and server. The data stays."""
     settings = _settings(home)
-    for line in stop_fleet(settings.home) or [f"nothing runs in {str(FleetHome(settings.home).path)!r}"]:
+    for line in stop_fleet(settings.home) or [f"nothing is running in {str(FleetHome(settings.home).path)!r}"]:
         say(line)
 
 
 def workers(as_json: AsJson = False) -> None:
-    """List the workers that live."""
+    """List the running workers."""
     seen = asyncio.run(look(running_store(load_settings())))
     if as_json:
         print_json([{**w.model_dump(), "last_seen": seen.last_seen.get(w.id)} for w in seen.workers])
         return
     if not seen.workers:
-        say("no worker lives: start one with `sessionfleet up` or `sessionfleet worker`")
+        say("no worker is running: start one with `sessionfleet up` or `sessionfleet worker`")
         return
     now = time.time()
     rows = [
@@ -91,16 +91,16 @@ def _settings(home: Path | None) -> Settings:
 
 
 def _gateway_can_run(settings: Settings) -> bool:
-    """Whether the gateway is installed; its port must be free, and be known to be before anything is started.
+    """Whether the gateway is installed. Its port must be free, and that is checked before anything is started.
 
     Raises:
-        BadRequest: something else listens there.
+        BadRequest: another program uses the port.
     """
     if missing_for_gateway() is not None:
         return False
     from sessions.gateway.address import bound  # noqa: PLC0415 - an extra
 
-    if FleetHome(settings.home).living() is None:  # else that is what must be said
+    if FleetHome(settings.home).living() is None:  # otherwise report that instead
         bound(settings.gateway_host, settings.gateway_port).close()
     return True
 

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 
 def gateway(
-    host: Annotated[str | None, typer.Option(help="The address to bind (SESSIONFLEET_GATEWAY_HOST).")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Its port (SESSIONFLEET_GATEWAY_PORT).")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to bind (default: SESSIONFLEET_GATEWAY_HOST).")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The port (default: SESSIONFLEET_GATEWAY_PORT).")
+    ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Serve without authentication even where others reach it.")
+        bool, typer.Option("--insecure", help="Serve without authentication even if other machines can reach it.")
     ] = False,
     _node: Annotated[str | None, typer.Option("--node", hidden=True)] = None,
 ) -> None:
-    """Serve the fleet over HTTP: POST /agent, and REST under /v1. Ctrl-C ends it."""
+    """Serve the fleet over HTTP: POST /agent, and REST under /v1. Ctrl-C stops it."""
     missing = missing_for_gateway()
     if missing is not None:
         raise MissingExtra(f"{missing} is not installed: run `pip install 'sessionfleet[gateway]'`")

@@ -1,4 +1,4 @@
-"""The doctor's look at the gateway of this machine's settings."""
+"""The check of the gateway that this machine's settings configure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from broker_config.settings import Settings
 from sessions.cli.verdicts import Check, Verdict
 
 _PATIENCE: Final = 2.0
-_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where it is bound; it is asked on loopback
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - the address it is bound to; the check uses loopback
 
 
 async def gateway_check(settings: Settings) -> Check:
-    """Whether it answers, and whether it could have work done. None running is nothing wrong."""
+    """Whether the gateway answers and is ready. It is not a problem if none is running."""
     import httpx  # noqa: PLC0415 - heavy
 
     url = f"http://{_ANY.get(settings.gateway_host, settings.gateway_host)}:{settings.gateway_port}"
@@ -25,9 +25,9 @@ async def gateway_check(settings: Settings) -> Check:
     except ValueError:
         health = None
     if not isinstance(health, dict) or health.get("server") != "sessionfleet":
-        advice = "give the gateway another one with SESSIONFLEET_GATEWAY_PORT"
-        return Check("gateway", Verdict.WARNING, f"{url} is some other program's", advice)
+        advice = "set another port for the gateway with SESSIONFLEET_GATEWAY_PORT"
+        return Check("gateway", Verdict.WARNING, f"another program uses {url}", advice)
     if ready.is_success:
         return Check("gateway", Verdict.OK, f"answers at {url}")
-    advice = "is its REDIS_URL that of the workers? Its log says what is wrong"
-    return Check("gateway", Verdict.BROKEN, f"{url} answers, but can have no work done ({ready.status_code})", advice)
+    advice = "does its REDIS_URL match the workers'? Its log has the cause"
+    return Check("gateway", Verdict.BROKEN, f"{url} answers but is not ready ({ready.status_code})", advice)

@@ -1,4 +1,4 @@
-"""The doctor's look at SESSIONFLEET_IMPORTS: what the workers have imported, or whether those to come could."""
+"""The check of SESSIONFLEET_IMPORTS: what the workers have imported, or whether future workers could."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WHAT = "SESSIONFLEET_IMPORTS names modules with tools, agents and models"
 
 
 def import_check(seen: Activity | None, settings: Settings) -> Check:
-    """What the living workers have, and how it differs between them and from this shell; else what this shell has."""
+    """What the running workers have imported, how they differ from each other and this shell; else this shell's."""
     if refused := [f"module {name!r} {why}" for name in settings.imports if (why := import_refused(name))]:
         return Check("imports", Verdict.BROKEN, refused[0], "workers with this setting do not start")
     told = [worker for worker in seen.workers if worker.imports is not None] if seen else []
@@ -28,7 +28,7 @@ def import_check(seen: Activity | None, settings: Settings) -> Check:
     if len(theirs) > 1:
         return Check("imports", Verdict.WARNING, says, f"the workers differ: {_each(told)}")
     if missing := sorted(here - next(iter(theirs))):
-        advice = f"this shell names {', '.join(missing)}, too: start the workers again to have them import it"
+        advice = f"this shell also names {', '.join(missing)}: restart the workers to import it"
         return Check("imports", Verdict.WARNING, says, advice)
     return Check("imports", Verdict.OK, says)
 
@@ -55,7 +55,9 @@ def _of_this_shell(settings: Settings) -> Check:
     if missing:
         advice = f"workers look in their working directory (here {str(Path.cwd())!r}) and on PYTHONPATH"
         return Check("imports", Verdict.BROKEN, f"no module {missing[0]!r}", advice)
-    return Check("imports", Verdict.OK, f"{', '.join(settings.imports)} in this shell; no worker lives that has them")
+    return Check(
+        "imports", Verdict.OK, f"{', '.join(settings.imports)} in this shell; no running worker has imported them"
+    )
 
 
 def _findable(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Documents on their way in, as a terminal shows them: pages while one is read, then chunks and how fast they come."""
+"""The progress of documents being indexed, in a terminal: pages while one is read, then chunks and their rate."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Bar:
         self._stage = ""
 
     def show(self, step: Step) -> None:
-        """Say how far it is."""
-        if step.stage != self._stage:  # each stage has a rate of its own
+        """Show the progress."""
+        if step.stage != self._stage:  # each stage has its own rate
             self._stage = step.stage
             self._bars.reset(self._id)
         of = f"/{step.total}" if step.total else ""
@@ -42,13 +42,13 @@ class Bar:
         )
 
     def end(self, receipt: Mapping[str, Any]) -> None:
-        """Say what became of it."""
+        """Show the result."""
         pages = f"{counted(receipt['pages'], 'page')}, " if receipt["pages"] else ""
         told = f"{receipt['status']}: {pages}{counted(receipt['chunks'], 'chunk')}"
         self._bars.update(self._id, completed=1, total=1, told=told)
 
     def give_up(self, why: str) -> None:
-        """Say that nothing became of it."""
+        """Show that the document was not added."""
         self._bars.update(self._id, told=why)
         self._bars.stop_task(self._id)
 
@@ -59,7 +59,7 @@ class Bar:
 
 @contextmanager
 def bars(*, quiet: bool) -> Iterator[Progress | None]:
-    """Room for a line for each document, where there is a terminal; it is on stderr, so that stdout can be piped."""
+    """One line per document, if there is a terminal; on stderr, so that stdout can be piped."""
     console = terminal(stderr=True)
     if quiet or not console.is_terminal:
         yield None
@@ -75,10 +75,10 @@ def bars(*, quiet: bool) -> Iterator[Progress | None]:
 
 
 def take_in(target: Session, given: str, metadata: Mapping[str, Any], shown: Progress | None) -> dict[str, Any]:
-    """Add one document and follow it to its end; what became of it, with an `error` if it is not there now.
+    """Add one document and follow it to its end; returns its receipt, with an `error` if it is not there now.
 
     Raises:
-        KeyboardInterrupt: somebody pressed Ctrl-C. It is cancelled then, and what was written of it is removed.
+        KeyboardInterrupt: Ctrl-C was pressed. The operation is cancelled, and what was written is removed.
     """
     name = _name(given)
     bar = None if shown is None else Bar(shown, name)
@@ -96,8 +96,8 @@ def take_in(target: Session, given: str, metadata: Mapping[str, Any], shown: Pro
 def _submitted(target: Session, given: str, metadata: Mapping[str, Any]) -> Operation:
     read_source(
         given, None, target.client.settings.document_limit_bytes
-    )  # before a fleet is started for a typing error
-    target.client.portal.call(target.client.open())  # this may take long, and may be interrupted
+    )  # before a fleet is started because of a typing error
+    target.client.portal.call(target.client.open())  # this may take a while, and may be interrupted
     with interrupt_later() as interrupted:
         operation = target.submit_knowledge(given, metadata=metadata)
     if interrupted:
@@ -121,7 +121,7 @@ def _followed(operation: Operation, bar: Bar | None) -> dict[str, Any]:
 
 
 def _cancel(operation: Operation) -> None:
-    """End it, and wait until its worker has cleared away what it wrote."""
+    """Cancel the operation, and wait until its worker has removed what it wrote."""
     operation.cancel()
     try:
         operation.result(timeout=_CANCEL_TIMEOUT)
@@ -135,5 +135,5 @@ def _name(given: str) -> str:
 
 
 def _said(error: Exception, given: str) -> str:
-    """An error as it helps here: to give bytes instead, as its message says, is for programs."""
+    """An error in the form that helps here: its advice to pass bytes instead is for programs."""
     return f"there is no file {given!r}" if isinstance(error, FileNotFoundError) else str(error)

@@ -1,4 +1,4 @@
-"""Ctrl-C in commands that have asked the fleet for something: what was accepted is cancelled, not forgotten."""
+"""Ctrl-C in commands that have sent something to the fleet: what was accepted is cancelled, not forgotten."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ INTERRUPTED: Final = 130
 
 
 def heed_interrupts() -> None:
-    """Have Ctrl-C raise KeyboardInterrupt, also where a shell that started us in the background has us ignore it."""
+    """Let Ctrl-C raise KeyboardInterrupt, even if a shell that started us in the background set it to be ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
 def interrupt_later() -> Iterator[list[int]]:
-    """Take down a Ctrl-C instead of acting on it: what is being accepted, and has no id yet, cannot be cancelled."""
+    """Record a Ctrl-C instead of acting on it: a request without an id yet cannot be cancelled."""
     heard: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
     try:

@@ -1,4 +1,4 @@
-"""`sessionfleet keys`: keys that seal, secrets of webhooks, and (`keys api`) keys of the gateway's callers."""
+"""`sessionfleet keys`: encryption keys, webhook secrets, and (`keys api`) API keys of the gateway's callers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 
 app = typer.Typer(
-    help="Keys that seal what is in the store, secrets of webhooks, and keys of the gateway's callers.",
+    help="Manage encryption keys, webhook secrets, and API keys of the gateway's callers.",
     no_args_is_help=True,
 )
 app.add_typer(api_keys.app, name="api")
 
 
 @app.command()
-def new(name: Annotated[str | None, typer.Argument(help="The key's id; default: the time.")] = None) -> None:
-    """Print a new key, to be put in front of the others in SESSIONFLEET_ENCRYPTION_KEYS."""
+def new(
+    name: Annotated[str | None, typer.Argument(help="The key's id; by default made of the current time.")] = None,
+) -> None:
+    """Generate a key. Put it in front of the others in SESSIONFLEET_ENCRYPTION_KEYS."""
     try:
         say(new_key(name or f"k{datetime.now(UTC):%Y%m%d%H%M%S}"))
     except ValueError as error:
@@ -39,9 +41,9 @@ def new(name: Annotated[str | None, typer.Argument(help="The key's id; default: 
 @app.command()
 def webhook(
     tenant: Annotated[str | None, typer.Option(help="Whose; default: SESSIONFLEET_TENANT.")] = None,
-    new: Annotated[bool, typer.Option("--new", help="A new one for SESSIONFLEET_WEBHOOK_SECRETS.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Generate a new secret for SESSIONFLEET_WEBHOOK_SECRETS.")] = False,
 ) -> None:
-    """Print the secret with which a tenant's receivers check webhooks; it is derived from the deployment's first."""
+    """Print the secret that a tenant's receivers verify webhooks with; derived from the deployment's first secret."""
     if new:
         say(new_secret())
         return
@@ -49,37 +51,39 @@ def webhook(
     secrets = tenant_secrets(settings, settings.tenant if tenant is None else valid_tenant(tenant))
     if not secrets:
         raise BadRequest(
-            "there is no secret to derive it from: `sessionfleet keys webhook --new` prints one; set it as "
-            "SESSIONFLEET_WEBHOOK_SECRETS here and for the workers"
+            "there is no secret to derive it from: generate one with `sessionfleet keys webhook --new`, and set it "
+            "as SESSIONFLEET_WEBHOOK_SECRETS here and for the workers"
         )
     say(secret_text(secrets[0]))
 
 
 @app.command()
 def reseal(
-    session: Annotated[str | None, typer.Option(help="One session, with what belongs to it; default: all.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Whose session; default: SESSIONFLEET_TENANT.")] = None,
+    session: Annotated[
+        str | None, typer.Option(help="One session, with everything that belongs to it; by default all.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="The session's tenant (default: SESSIONFLEET_TENANT).")] = None,
 ) -> None:
-    """Seal anew, with the first key, what an older one sealed, or what was stored before there were keys.
+    """Re-encrypt, with the first key, data written with an older key or before there were keys.
 
-    It may run while the fleet works, and again. Events are left as they are: they expire.
+    It may run while the fleet works, and may be repeated. Events stay as they are: they expire.
     """
     settings = load_settings()
     ring = KeyRing.of(settings)
     if not ring.ids:
-        raise BadRequest("there is no key to seal with: set SESSIONFLEET_ENCRYPTION_KEYS as the fleet has it")
+        raise BadRequest("there is no key to encrypt with: set SESSIONFLEET_ENCRYPTION_KEYS as it is set for the fleet")
     whose = settings.tenant if tenant is None else valid_tenant(tenant)
     keys = None if session is None else SessionKeys.of(whose, valid_session_id(session), settings.partitions)
     done = with_store(
         settings, lambda client: Resealing(ScriptRunner(client), client, ring, settings.partitions).run(keys)
     )
-    say(f"{done.values} values are sealed anew, with the key {ring.ids[0]!r}")
+    say(f"re-encrypted {done.values} values with the key {ring.ids[0]!r}")
     for _, why in sorted(done.closed.items()):
-        say(f"left as it is: {why}", stderr=True)
+        say(f"left unchanged: {why}", stderr=True)
     if done.closed:
         raise typer.Exit(1)
 
 
 @app.callback()
 def _group() -> None:
-    """Typer would make a group of one command that command itself."""
+    """Without a callback Typer would turn a group of one command into that command."""

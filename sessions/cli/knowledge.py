@@ -1,4 +1,4 @@
-"""`sessionfleet knowledge`: take documents in, list, search and remove them, and move them to another index."""
+"""`sessionfleet knowledge`: add, list, search and remove documents, and move them to another index."""
 
 from __future__ import annotations
 
@@ -22,25 +22,31 @@ from sessions.errors import BadRequest, MissingExtra
 from sessions.fleet.process import child_environment, missing_for_retrieval
 from sessions.own_packages import own_program
 
-app = typer.Typer(help="Documents that agents search: add, list, search, remove, export, import.", no_args_is_help=True)
+app = typer.Typer(
+    help="Manage documents that agents search: add, list, search, delete, export, import.", no_args_is_help=True
+)
 
-InSession = Annotated[str | None, typer.Option("--session", help="The session's own knowledge.")]
-InBase = Annotated[str | None, typer.Option("--base", help="A named knowledge base, which many sessions share.")]
-OfUser = Annotated[str | None, typer.Option("--user", help="Whose session it is; alone: the user's knowledge.")]
+InSession = Annotated[str | None, typer.Option("--session", help="A session's own knowledge.")]
+InBase = Annotated[str | None, typer.Option("--base", help="A named knowledge base, which sessions can share.")]
+OfUser = Annotated[
+    str | None, typer.Option("--user", help="The session's user; without --session: the user's knowledge.")
+]
 _RECEIPT = ("source", "status", "kind", "pages", "chunks", "bytes")
 _SHOWN = 300
 
 
 @app.command()
 def add(
-    files: Annotated[list[str], typer.Argument(help="Files, addresses or texts.")],
+    files: Annotated[list[str], typer.Argument(help="Files, URLs or texts.")],
     session: InSession = None,
     base: InBase = None,
     user: OfUser = None,
-    metadata: Annotated[str | None, typer.Option(help="A JSON object that goes with each, for filters.")] = None,
+    metadata: Annotated[
+        str | None, typer.Option(help="A JSON object that is stored with each document, for filters.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take documents in, one after the other; Ctrl-C cancels. If one fails, the others go on; exit status 1 then."""
+    """Add documents, one after the other; Ctrl-C cancels. If one fails, the others continue; exit status 1 then."""
     target, extra, receipts = _target(session, base, user), _json(metadata), []
     heed_interrupts()
     try:
@@ -50,7 +56,7 @@ def add(
     except KeyboardInterrupt:
         _print_receipts(receipts, as_json)
         left = ", ".join(map(repr, files[len(receipts) :]))
-        print_error(f"cancelled; not taken in: {left}. What was written of them is removed")
+        print_error(f"cancelled; not added: {left}. Whatever was written of them is removed")
         raise typer.Exit(INTERRUPTED) from None
     _print_receipts(receipts, as_json)
     raise typer.Exit(1 if any("error" in receipt for receipt in receipts) else 0)
@@ -61,12 +67,12 @@ def list_documents(
     session: InSession = None, base: InBase = None, user: OfUser = None, as_json: AsJson = False
 ) -> None:
     """List the documents of a session, a base or a user."""
-    # With the address filled in: to look at what there is, no fleet is started.
+    # With the address filled in: looking at a fleet must not start one.
     found = _target(session, base, user, running_store(load_settings())).list_knowledge()
     if as_json:
         print_json(found)
     elif not found:
-        say("nothing was added; `sessionfleet knowledge add FILE` does that")
+        say("nothing was added yet; use `sessionfleet knowledge add FILE`")
     else:
         columns = ("source", "kind", "pages", "chunks", "bytes", "added")
         rows = [[*(_cell(item.get(c)) for c in columns[:-1]), clock(item["added_ms"])] for item in found]
@@ -101,7 +107,7 @@ def delete(source: str, session: InSession = None, base: InBase = None, user: Of
     """Remove a document by its name."""
     chunks = _target(session, base, user).delete_knowledge(source)
     if not chunks:
-        print_error(f"there is no document {source!r}; `sessionfleet knowledge list` shows those there are")
+        print_error(f"there is no document {source!r}; `sessionfleet knowledge list` lists the documents")
         raise typer.Exit(1)
     say(f"{source} removed ({counted(chunks, 'chunk')})")
 
@@ -111,7 +117,7 @@ def clear(
     session: InSession = None,
     base: InBase = None,
     user: OfUser = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove all documents of a session, a base or a user."""
     target = _target(session, base, user)
@@ -121,8 +127,8 @@ def clear(
 
 
 @app.command("export")
-def export_index(file: Annotated[Path, typer.Argument(help="What to write: JSON, one record a line.")]) -> None:
-    """Write all documents' chunks, with their vectors, to a file: a backup of the index, or for `import` elsewhere.
+def export_index(file: Annotated[Path, typer.Argument(help="The file to write: JSON, one record per line.")]) -> None:
+    """Write all chunks, with their vectors, to a file: a backup of the index, or for `import` elsewhere.
 
     The embedded index can be read while no worker serves retrieval, so stop the fleet before.
     """
@@ -130,13 +136,13 @@ def export_index(file: Annotated[Path, typer.Argument(help="What to write: JSON,
 
 
 @app.command("import")
-def import_index(file: Annotated[Path, typer.Argument(help="What `export` wrote.")]) -> None:
-    """Put what was exported into this deployment's index: QDRANT_URL's, or the embedded one of this home."""
+def import_index(file: Annotated[Path, typer.Argument(help="A file written by `export`.")]) -> None:
+    """Import an export into this deployment's index: QDRANT_URL's, or the embedded one of this home."""
     _move("import", file)
 
 
 def _move(command: str, file: Path) -> NoReturn:
-    """The engine is no part of what a web backend installs, so this is a program of the workers."""
+    """Web backends do not install the index engine, so this is a program of the workers."""
     if (missing := missing_for_retrieval()) is not None:
         raise MissingExtra(f"{missing} is not installed: run `pip install 'sessionfleet[worker,documents]'`")
     program = own_program("workers.retrieval.transfer_cli", command, str(file))
@@ -151,7 +157,7 @@ def _target(session: str | None, base: str | None, user: str | None, settings: S
         return Session(session, user_id=user, knowledge=True, settings=settings)
     if user is not None:
         return Session(user_id=user, knowledge={"scope": "user"}, settings=settings)
-    raise BadRequest("whose knowledge? give --session ID, --base NAME or --user USER")
+    raise BadRequest("whose knowledge? use --session ID, --base NAME or --user USER")
 
 
 def _print_receipts(receipts: list[dict[str, Any]], as_json: bool) -> None:
@@ -170,9 +176,9 @@ def _json(text: str | None) -> dict[str, Any]:
     try:
         value = json.loads(text or "{}")
     except ValueError as error:
-        raise BadRequest(f"--metadata {text!r}: give a JSON object ({error})") from error
+        raise BadRequest(f"--metadata {text!r}: use a JSON object ({error})") from error
     if not isinstance(value, dict):
-        raise BadRequest(f"--metadata {text!r}: give a JSON object")
+        raise BadRequest(f"--metadata {text!r}: use a JSON object")
     return value
 
 

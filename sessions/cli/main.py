@@ -1,4 +1,4 @@
-"""The command `sessionfleet`: its commands by name, and what an error looks like."""
+"""The command `sessionfleet`: its commands by name, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sessions.errors import SessionfleetError
 
 app = typer.Typer(
     name="sessionfleet",
-    help="Distributed agent sessions: run a fleet, look at it, talk to it.",
+    help="Distributed agent sessions: run a fleet, inspect it, chat with agents.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -45,9 +45,11 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    _: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print it.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
-    """Distributed agent sessions: run a fleet, look at it, talk to it."""
+    """Distributed agent sessions: run a fleet, inspect it, chat with agents."""
 
 
 def main() -> None:
@@ -56,7 +58,7 @@ def main() -> None:
     try:
         app()
     except (SessionfleetError, SettingsError, EmbeddedServerError) as error:
-        # Read here and not from the settings, which may be what is wrong.
+        # Read from the environment and not from the settings, which may be what is wrong.
         if os.environ.get("SESSIONFLEET_LOG_LEVEL", "").upper() == "DEBUG":
             raise
         print_error(str(error))

@@ -1,4 +1,4 @@
-"""`sessionfleet memory`: what sessions and users are remembered to have said."""
+"""`sessionfleet memory`: memories of sessions and users."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sessions.cli.output import confirm, print_error, print_json, print_table, s
 from sessions.cli.store import running_store
 from sessions.errors import BadRequest
 
-app = typer.Typer(help="What sessions and users are remembered to have said.", no_args_is_help=True)
+app = typer.Typer(help="Manage memories of sessions and users.", no_args_is_help=True)
 
-InSession = Annotated[str | None, typer.Option("--session", help="The session's own memory.")]
-OfUser = Annotated[str | None, typer.Option("--user", help="The user's memory; with --session: whose session it is.")]
+InSession = Annotated[str | None, typer.Option("--session", help="A session's own memory.")]
+OfUser = Annotated[str | None, typer.Option("--user", help="The user's memory; with --session: the session's user.")]
 Kind = Annotated[str | None, typer.Option("--type", help="short or long; by default both.")]
-# A command that names a user and no session opens one of a made-up id, which shall not stay.
+# A command that names a user and no session opens one with a generated id, which must not be kept.
 _PASSING = 60.0
 
 
@@ -29,18 +29,18 @@ def list_memories(
     user: OfUser = None,
     memory_type: Kind = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Where the page before it ended.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="The cursor at the end of the previous page.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List memories, newest first."""
-    # With the address filled in: to look at what there is, no fleet is started.
+    # With the address filled in: looking at a fleet must not start one.
     target, scope = _target(session, user, running_store(load_settings()))
     page = target.list_memory(limit, memory_type=memory_type, scope=scope, cursor=cursor)
     if as_json:
         print_json({"memories": page.memories, "cursor": page.cursor})
         return
     if not page:
-        say("nothing is remembered; `sessionfleet memory add TEXT` does that")
+        say("no memories yet; use `sessionfleet memory add TEXT`")
         return
     rows = [(m["id"], m["type"], f"{m['created_at'].astimezone():%Y-%m-%d %H:%M}", m["text"]) for m in page]
     print_table(("memory", "type", "created", "text"), rows, spare=("type", "created"), cut="text")
@@ -57,7 +57,7 @@ def search(
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Find the memories that fit a query; with --session and --user, of both."""
+    """Find memories that match a query; with --session and --user, those of both."""
     target, scope = _target(session, user)
     found = target.search_memory(
         query, memory_type, limit=limit, scope=None if session is not None and user is not None else scope
@@ -78,19 +78,19 @@ def add(
     user: OfUser = None,
     memory_type: Annotated[str, typer.Option("--type", help="short or long.")] = "long",
 ) -> None:
-    """Remember a text; prints the memory's id."""
+    """Add a memory; prints its id."""
     target, scope = _target(session, user)
     say(target.add_memory(text, memory_type, scope=scope))
 
 
 @app.command()
 def delete(memory_id: str, session: InSession = None, user: OfUser = None) -> None:
-    """Forget one memory."""
+    """Delete one memory."""
     target, _ = _target(session, user)
     if not target.delete_memory(memory_id):
-        print_error(f"there is no memory {memory_id!r}; `sessionfleet memory list` shows those there are")
+        print_error(f"there is no memory {memory_id!r}; `sessionfleet memory list` lists the memories")
         raise typer.Exit(1)
-    say(f"memory {memory_id} forgotten")
+    say(f"memory {memory_id} deleted")
 
 
 @app.command()
@@ -98,15 +98,15 @@ def clear(
     session: InSession = None,
     user: OfUser = None,
     memory_type: Kind = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Forget all memories of a session, or of a user."""
+    """Delete all memories of a session or a user."""
     target, scope = _target(session, user)
     if not yes:
         whose = f"user {user!r}" if scope == "user" else f"session {session!r}"
-        confirm(f"Forget what is remembered of {whose}?")
+        confirm(f"Delete all memories of {whose}?")
     forgotten = target.clear_memory(memory_type, scope=scope)
-    say("1 memory forgotten" if forgotten == 1 else f"{forgotten} memories forgotten")
+    say("1 memory deleted" if forgotten == 1 else f"{forgotten} memories deleted")
 
 
 def _target(session: str | None, user: str | None, settings: Settings | None = None) -> tuple[Session, ScopeName]:
@@ -115,4 +115,4 @@ def _target(session: str | None, user: str | None, settings: Settings | None = N
         return Session(session, user_id=user, settings=settings), "session"
     if user is not None:
         return Session(user_id=user, ttl=_PASSING, settings=settings), "user"
-    raise BadRequest("whose memory? give --session ID or --user USER")
+    raise BadRequest("whose memory? use --session ID or --user USER")

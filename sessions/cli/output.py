@@ -1,7 +1,7 @@
-"""How commands speak: lines and tables for people, JSON for programs, errors in one line.
+"""The output of commands: lines and tables for people, JSON for programs, errors in one line.
 
 Every command prints through this module and nowhere else, because the texts of messages, answers, memories and
-documents come from strangers: what a terminal would obey is shown as an escape, and nothing is read as rich's markup.
+documents come from strangers: control sequences are shown as escapes, and nothing is interpreted as rich's markup.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from rich.text import Text
 from broker_config.printable import one_line, printable, printable_json
 
 _UNLIMITED = 100_000
-# A column's least width, with the space behind it, in a terminal that is too narrow for the ids.
+# The least width of a column, including the space after it, in a terminal that is too narrow for the ids.
 _LEAST = 9
-# A column of longer texts than this may be folded.
+# A column with longer texts than this may be folded.
 _FOLDED = 25
 
 
@@ -34,12 +34,12 @@ def terminal(*, stderr: bool = False) -> Console:
 
 
 def say(text: str = "", *, stderr: bool = False) -> None:
-    """A line, or several, without style."""
+    """One or more lines, without style."""
     print(printable(text), file=sys.stderr if stderr else sys.stdout, flush=True)
 
 
 def print_styled(*parts: str | tuple[str, str]) -> None:
-    """A line made of texts; one with a style of rich's is given as (text, style)."""
+    """A line made of texts; one with a rich style is passed as (text, style)."""
     terminal().print(Text.assemble(*(safe(part) if isinstance(part, str) else safe(*part) for part in parts)))
 
 
@@ -51,15 +51,17 @@ def print_json(value: Any) -> None:
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, spare: Sequence[str] = (), cut: str | None = None
 ) -> None:
-    """Rows under headings; what goes into a pipe or file is left whole.
+    """Rows under headings. Output to a pipe or file is not shortened.
 
     Args:
         columns: the first has ids, which people copy: it is never broken.
         rows: a cell for each column.
-        spare: where the terminal is too narrow these are left out, in this order; then the others are folded.
+        spare: if the terminal is too narrow, these are left out, in this order; then the others are folded.
         cut: a column that is shortened to one line instead.
     """
-    rows = [[printable(str(cell)) for cell in row] for row in rows]  # escapes are wider than what they stand for
+    rows = [
+        [printable(str(cell)) for cell in row] for row in rows
+    ]  # escapes are wider than the characters they stand for
     console, names = terminal(), list(columns)
     room = console.width if console.is_terminal else _UNLIMITED
     for name in spare:
@@ -80,7 +82,7 @@ def print_table(
 
 
 def _shortened(rows: Sequence[Sequence[object]], at: int, room: int) -> list[list[object]]:
-    """The rows with the text at this place on one line of at most `room` characters."""
+    """The rows with the text in this column on one line of at most `room` characters."""
     texts = [" ".join(str(row[at]).split()) for row in rows]
     texts = [text if len(text) <= room else text[: room - 1] + "…" for text in texts]
     return [[*row[:at], text, *row[at + 1 :]] for row, text in zip(rows, texts, strict=True)]
@@ -94,7 +96,7 @@ def _needed(columns: Sequence[str], rows: Sequence[Sequence[object]], names: Seq
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Names and values, one a line; what is None is left out, and what goes into a pipe or file is left whole."""
+    """Names and values, one per line. None is left out; output to a pipe or file is not shortened."""
     console = terminal()
     if not console.is_terminal:
         width = max(map(len, fields))
@@ -117,17 +119,17 @@ def print_error(message: str) -> None:
 
 
 def print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """The traceback of an error that is not ours: it may quote a text from elsewhere. For `sys.excepthook`."""
+    """The traceback of an unexpected error, which may quote a text from elsewhere. For `sys.excepthook`."""
     say("".join(traceback.format_exception(kind, error, trace)).rstrip(), stderr=True)
 
 
 def confirm(question: str) -> None:
-    """Ask a person; anything but a yes ends the command."""
+    """Ask a person; any answer but yes ends the command."""
     typer.confirm(printable(question), abort=True)
 
 
 def safe(text: str, style: str = "") -> Text:
-    """A text as rich may print it."""
+    """A text that is safe for rich to print."""
     return Text(printable(text), style=style)
 
 
@@ -137,7 +139,7 @@ def counted(number: int, what: str) -> str:
 
 
 def clock(milliseconds: int | None) -> str | None:
-    """A time of the store for people."""
+    """A time of the store, for people."""
     if milliseconds is None:
         return None
     return datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(" ", "milliseconds")

@@ -1,4 +1,4 @@
-"""The doctor's look at a server's replicas: what a failover would lose."""
+"""The check of a server's replicas: what a failover would lose."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from sessions.cli.verdicts import Check, Verdict
 
 
 def replication_check(info: dict[str, Any]) -> Check:
-    """Whether a server is a primary, and takes writes only while a replica gets them."""
+    """Whether a server is a primary, and accepts writes only while a replica receives them."""
     if info.get("role") == "slave":
         advice = "let REDIS_URL name the primary, by a name that follows failovers, or name its sentinels"
-        return Check("replication", Verdict.BROKEN, "this server is a replica: it takes no writes", advice)
+        return Check("replication", Verdict.BROKEN, "this server is a replica: it accepts no writes", advice)
     count = int(info.get("connected_slaves", 0))
     if not count:
         return Check("replication", Verdict.OK, "no replicas")
     says = f"{count} replica" + ("s" if count > 1 else "")
-    if "min_slaves_good_slaves" in info:  # INFO has it only where writes need a replica
+    if "min_slaves_good_slaves" in info:  # INFO has this field only if writes need a replica
         return Check("replication", Verdict.OK, f"{says}; writes need one")
     advice = (
-        "set `min-replicas-to-write 1` on all servers: a primary that is cut off, or that Sentinel has just replaced, "
-        "goes on to take writes, and they are lost"
+        "set `min-replicas-to-write 1` on all servers: otherwise a primary that is cut off, or that Sentinel has "
+        "just replaced, continues to accept writes, which are lost"
     )
-    return Check("replication", Verdict.WARNING, f"{says}, but the server takes writes without them", advice)
+    return Check("replication", Verdict.WARNING, f"{says}, but the server accepts writes without them", advice)

@@ -1,4 +1,4 @@
-"""The doctor's checks of memory and knowledge: who serves them, where the index is, which model embeds."""
+"""The checks of memory and knowledge: which workers serve them, where the index is, which model embeds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sessions.store.scripts import store_error
 
 _QDRANT_PORT: Final = 6333
 _OLDEST: Final = (1, 16)
-"""The first Qdrant that takes a constant for its fusion of ranks, which every search names."""
+"""The first Qdrant that accepts a constant for rank fusion, which every search sets."""
 _INSTALL: Final = "run `pip install 'sessionfleet[worker,documents]'`"
 
 
@@ -40,9 +40,11 @@ def _served(seen: Activity) -> Check:
     if serving:
         return Check("retrieval", Verdict.OK, f"served by {', '.join(serving)}")
     if not seen.workers:
-        return Check("retrieval", Verdict.WARNING, "nobody serves it", "it comes with the workers of `sessionfleet up`")
-    advice = "run `sessionfleet worker --role retrieval`; until then searches wait, and turns go on without memory"
-    return Check("retrieval", Verdict.WARNING, "nobody serves it: no search of memory, no documents", advice)
+        return Check(
+            "retrieval", Verdict.WARNING, "no worker serves it", "it comes with the workers of `sessionfleet up`"
+        )
+    advice = "run `sessionfleet worker --role retrieval`; until then searches wait, and turns continue without memory"
+    return Check("retrieval", Verdict.WARNING, "no worker serves it: no memory search, no documents", advice)
 
 
 async def _index(settings: Settings, seen: Activity) -> Check:
@@ -60,19 +62,19 @@ async def _index(settings: Settings, seen: Activity) -> Check:
 
 def _embedded(home: str | None, seen: Activity) -> Check:
     if home is None:
-        return Check("index", Verdict.OK, "embedded, nobody has opened it yet")
+        return Check("index", Verdict.OK, "embedded, not opened yet")
     says = f"embedded, home {home[:8]}"
     hosts = sorted({worker.host for worker in seen.workers})
     if len(hosts) > 1:
-        advice = "one process on one machine has all documents: set QDRANT_URL for the workers to share a server"
-        return Check("index", Verdict.WARNING, f"{says}, and workers run on {len(hosts)} machines", advice)
+        advice = "one process on one machine owns all documents: set QDRANT_URL so that the workers share a server"
+        return Check("index", Verdict.WARNING, f"{says}, but workers run on {len(hosts)} machines", advice)
     return Check("index", Verdict.OK, says)
 
 
 def _qdrant(url: str, key: str | None, timeout: float) -> Check:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return Check("index", Verdict.BROKEN, "QDRANT_URL is no address", "it looks like http://localhost:6333")
+        return Check("index", Verdict.BROKEN, "QDRANT_URL is not a URL", "it should look like http://localhost:6333")
     base = f"{parts.scheme}://{_host(parts.hostname)}:{parts.port or _QDRANT_PORT}{parts.path.rstrip('/')}"
     try:
         version = str(_get(f"{base}/", key, timeout).get("version", ""))
@@ -80,27 +82,30 @@ def _qdrant(url: str, key: str | None, timeout: float) -> Check:
     except urllib.error.HTTPError as error:
         return _refused(base, error.code, key)
     except (OSError, ValueError, AttributeError) as error:
-        advice = "look whether it runs and QDRANT_URL is right; searches of documents fail until then, memory goes on"
+        advice = (
+            "check that it is running and that QDRANT_URL is right; until it answers, document searches fail, while "
+            "memory works"
+        )
         return Check("index", Verdict.BROKEN, f"Qdrant at {base} does not answer: {error}", advice)
-    says = f"Qdrant {version} at {base}, " + ("key accepted" if key else "no key asked for")
+    says = f"Qdrant {version} at {base}, " + ("key accepted" if key else "no key required")
     if _numbers(version) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
         return Check("index", Verdict.BROKEN, says, f"searches need Qdrant {oldest} or newer")
     if key is not None and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        return Check("index", Verdict.WARNING, says, "the key crosses the network in the clear: use https")
+        return Check("index", Verdict.WARNING, says, "the key crosses the network unencrypted: use https")
     return Check("index", Verdict.OK, says)
 
 
 def _refused(base: str, status: int, key: str | None) -> Check:
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        says = "refuses the key" if key else "asks for a key"
+        says = "refuses the key" if key else "requires a key"
         return Check("index", Verdict.BROKEN, f"Qdrant at {base} {says}", "set QDRANT_API_KEY to the server's key")
-    return Check("index", Verdict.BROKEN, f"Qdrant at {base} answers {status}", "look at its log")
+    return Check("index", Verdict.BROKEN, f"Qdrant at {base} answers {status}", "see its log")
 
 
 def _get(url: str, key: str | None, timeout: float) -> dict[str, Any]:
     headers = {"api-key": key} if key else {}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme was looked at
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme was checked
     with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
         answer: dict[str, Any] = json.load(response)
     return answer
@@ -117,8 +122,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _embedding(settings: Settings) -> Check:
     name = settings.embedding_model
     if name is None or name == "minilm":
-        return Check("embedding", Verdict.OK, "minilm, which comes with the install")
-    says = f"{name}, as set here: the retrieval workers' SESSIONFLEET_EMBEDDING_MODEL counts"
+        return Check("embedding", Verdict.OK, "minilm, the built-in model")
+    says = f"{name}, as set here; the SESSIONFLEET_EMBEDDING_MODEL of the retrieval workers is what counts"
     key = PROVIDER_KEYS.get(name.partition(":")[0])
     if key is None or os.environ.get(key) or (key == "OPENAI_API_KEY" and os.environ.get("OPENAI_BASE_URL")):
         return Check("embedding", Verdict.OK, says)

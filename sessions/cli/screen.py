@@ -1,4 +1,4 @@
-"""A terminal with a conversation on it: texts as they come, notes between them, a sign that something is going on."""
+"""A terminal that shows a chat: streamed texts, notes between them, a sign that something is happening."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sessions.cli.output import safe, terminal
 
 
 class Screen:
-    """Writes a conversation, in a terminal or into a pipe. Whatever it writes is escaped."""
+    """Writes a chat to a terminal or a pipe. All output is escaped."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = terminal() if console is None else console
@@ -18,11 +18,11 @@ class Screen:
 
     @property
     def interactive(self) -> bool:
-        """Whether it is a terminal that can move its cursor."""
+        """Whether the output is a terminal that can move its cursor."""
         return self._console.is_terminal and not self._console.is_dumb_terminal
 
     def busy(self, doing: str) -> None:
-        """Show that something is going on, until the next text or note; in a terminal only."""
+        """Show that something is happening, until the next text or note; in a terminal only."""
         if not self.interactive:
             return
         if self._status is None:
@@ -33,26 +33,26 @@ class Screen:
             self._status.update(safe(doing, "dim"))
 
     def idle(self) -> None:
-        """Take that sign away."""
+        """Remove that sign."""
         if self._status is not None:
             self._status.stop()
             self._status = None
 
     def write(self, text: str) -> None:
-        """A piece of a text, behind the piece before it."""
+        """A piece of a text, after the previous piece."""
         if text:
             self.idle()
             self._console.print(safe(text), end="")
             self._in_line = not text.endswith("\n")
 
     def line(self, text: str, style: str = "") -> None:
-        """A line of its own."""
+        """A separate line."""
         self.idle()
         self.end_line()
         self._console.print(safe(text, style))
 
     def note(self, text: str) -> None:
-        """A line about the conversation, which is no part of it."""
+        """A line about the chat that is not part of it."""
         self.line(f"({text})", "dim")
 
     def end_line(self) -> None:

@@ -1,4 +1,4 @@
-"""The doctor's checks of the store's servers: of a cluster, every primary is asked."""
+"""The checks of the store's servers; in a cluster, every primary is checked."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def server_checks(settings: Settings) -> list[Check]:
 
 
 def worst(infos: Infos, examine: Callable[[dict[str, Any]], Check]) -> Check:
-    """The check of the server that is worst off, with its name where there are several."""
+    """The worst result of all servers, with the server's name if there are several."""
     fullest_first = sorted(infos.items(), key=lambda item: -memory_pressure(item[1]))
     checks = {name: examine(info) for name, info in fullest_first}
     name, check = min(checks.items(), key=lambda item: _SEVERITY.index(item[1].verdict))
@@ -74,12 +74,12 @@ def _persistence(info: dict[str, Any]) -> Check:
         if info.get("aof_last_write_status", "ok") == "ok":
             return Check("persistence", Verdict.OK, "append-only file")
         return Check("persistence", Verdict.BROKEN, "the last write of the append-only file failed",
-                     "look at the server's log; its disk may be full")  # fmt: skip
+                     "see the server's log; its disk may be full")  # fmt: skip
     advice = "run `CONFIG SET appendonly yes` and set it in the server's configuration file"
     return Check(
         "persistence",
         Verdict.WARNING,
-        "no append-only file: accepted turns can be lost with the server",
+        "no append-only file: accepted turns are lost if the server fails",
         advice,
     )
 
@@ -101,7 +101,7 @@ def _clock(skew: float) -> Check:
     says = f"the server's clock differs by {abs(skew):.1f} s"
     if abs(skew) <= SKEW_LIMIT:
         return Check("clock", Verdict.OK, says)
-    return Check("clock", Verdict.WARNING, says, "leases go by the server's clock alone; run NTP, so that logs agree")
+    return Check("clock", Verdict.WARNING, says, "leases only use the server's clock, but run NTP so that logs agree")
 
 
 def _partitions(born: int | None, settings: Settings) -> Check:

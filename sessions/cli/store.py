@@ -1,4 +1,4 @@
-"""The store as a command reaches it: looking at a fleet must not start one."""
+"""Access to the store for commands: looking at a fleet must not start one."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def running_store(settings: Settings) -> Settings:
     """The settings with the addresses filled in.
 
     Raises:
-        StoreUnavailable: there is no REDIS_URL, and no fleet runs in this home.
+        StoreUnavailable: there is no REDIS_URL, and no fleet is running in this home.
     """
     if settings.embedded and not EmbeddedServer(settings.home).is_running():
         raise StoreUnavailable(
-            f"no fleet runs in {str(settings.home)!r}: start one with `sessionfleet up`, "
-            "or set REDIS_URL (or SESSIONFLEET_HOME) to where yours is"
+            f"no fleet is running in {str(settings.home)!r}: start one with `sessionfleet up`, or set REDIS_URL (or "
+            "SESSIONFLEET_HOME) to the right one"
         )
     return resolved(settings)
 
 
 def with_store(settings: Settings, work: Callable[[Any], Awaitable[T]]) -> T:
-    """Run a piece of work with a client of the running store."""
+    """Run some work with a client of the running store."""
 
     async def connected() -> T:
         client = async_store(running_store(settings), name="sessionfleet-cli")

@@ -1,4 +1,4 @@
-"""`sessionfleet turns`: look at turns, cancel them, and answer the calls that they wait for."""
+"""`sessionfleet turns`: inspect and cancel turns, and answer the calls that they wait for."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.turns import TurnStore
 
-app = typer.Typer(help="Look at turns, cancel them, and answer the calls that they wait for.", no_args_is_help=True)
+app = typer.Typer(help="Inspect and cancel turns, and answer the calls that they wait for.", no_args_is_help=True)
 
 
 @app.command()
 def show(turn_id: str, as_json: AsJson = False) -> None:
-    """Show a turn: status, attempts, worker, times, answer or error; the journal of an open or dead one."""
+    """Show a turn: status, attempts, worker, times, answer or error; for an open or dead turn also its journal."""
     session_id, part = split_turn_id(turn_id)
 
     async def read(store: TurnStore, keys: SessionKeys) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def list_turns(session_id: str, as_json: AsJson = False) -> None:
         for part in await store.listed(keys):
             try:
                 found.append(await _shown(store, keys, part))
-            except TurnNotFound:  # it expired just now
+            except TurnNotFound:  # it has just expired
                 continue
         return found
 
@@ -80,7 +80,7 @@ def list_turns(session_id: str, as_json: AsJson = False) -> None:
 
 @app.command()
 def cancel(turn_id: str) -> None:
-    """Cancel a turn: one that waits ends at once, a running one is stopped at its worker."""
+    """Cancel a turn. A running one is stopped on its worker."""
     status = _turn(turn_id).cancel()
     say(f"turn {turn_id!r}: {status}" + ("" if status.final else ", its worker was told to stop"))
 
@@ -90,28 +90,28 @@ Args = Annotated[str | None, typer.Option(help="Other arguments for the tool, as
 
 @app.command()
 def approve(turn_id: str, call_id: str, args: Args = None) -> None:
-    """Let a call run that a turn waits for (`turns show ID` lists them)."""
+    """Approve a call that a turn waits for (`turns show ID` lists them)."""
     _turn(turn_id).approve(call_id, args=None if args is None else _json("--args", args))
     say(f"call {call_id!r} of turn {turn_id!r}: approved")
 
 
 @app.command()
 def deny(turn_id: str, call_id: str, reason: str = "") -> None:
-    """Refuse a call that a turn waits for; the model is told so, with the reason."""
+    """Deny a call that a turn waits for; the model is told, with the reason."""
     _turn(turn_id).deny(call_id, reason)
     say(f"call {call_id!r} of turn {turn_id!r}: denied")
 
 
 @app.command()
 def provide(turn_id: str, call_id: str, result: str) -> None:
-    """Bring the result of a call that a turn waits for, as JSON (a text needs its quotes)."""
+    """Provide the result of a call that a turn waits for, as JSON (a text needs its quotes)."""
     _turn(turn_id).provide(call_id, _json("the result", result))
     say(f"call {call_id!r} of turn {turn_id!r}: provided")
 
 
 def _turn(turn_id: str) -> Turn:
     session_id, part = split_turn_id(turn_id)
-    # With the address filled in: to say something to a turn, no fleet is started, nor started anew with our settings.
+    # With the address filled in: answering a turn must not start a fleet, nor restart one with our settings.
     settings = running_store(load_settings())
     return Turn(get_client(settings), SessionKeys.from_id(settings.tenant, session_id, settings.partitions), part)
 
@@ -120,7 +120,7 @@ def _json(what: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise BadRequest(f"{what} {text!r} is no JSON: {error}") from error
+        raise BadRequest(f"{what} {text!r} is not JSON: {error}") from error
 
 
 def _pending(session_id: str, part: str) -> list[PendingCall]:
@@ -164,7 +164,7 @@ async def _webhook(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, 
         return None
     delivery = await newest_delivery(store, keys, part)
     if delivery is None:
-        return {"delivery": None, "status": "not on its way yet"}
+        return {"delivery": None, "status": "not sent yet"}
     found, record = delivery
     shown = {"delivery": found, "status": str(record.status), "tries": record.retries + record.status.final}
     return shown if record.error is None else {**shown, "error": record.error.message}

@@ -1,4 +1,4 @@
-"""What a check of the doctor comes to."""
+"""The result of a check of `doctor`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROVIDER_KEYS: Final = {
 
 
 class Verdict(StrEnum):
-    """How a check came out."""
+    """The outcome of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the doctor."""
+    """One line of `doctor`."""
 
     name: str
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""`sessionfleet worker` and `flower`: Celery's own programs, with the settings of this fleet."""
+"""`sessionfleet worker` and `flower`: Celery's own programs, with this fleet's settings."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def worker(
         typer.Option(help="Run turns, search memory and knowledge, or both (default; with --queues: turns)."),
     ] = None,
     queues: Annotated[str | None, typer.Option(help="Queues to serve, comma separated: turns,vip")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, max=10_000, help="Turns at once.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of this worker; must be its own on this host.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, max=10_000, help="Turns at the same time.")] = None,
+    name: Annotated[str | None, typer.Option(help="The worker's name; must be unique on this host.")] = None,
     loglevel: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
 ) -> None:
-    """Run one worker in the foreground. What follows `--` goes to Celery's worker."""
+    """Run one worker in the foreground. Arguments after `--` go to Celery's worker."""
     need("pydantic_ai")
     settings = load_settings()
     if queues is not None:
@@ -58,9 +58,9 @@ def worker(
 
 
 def flower(context: typer.Context) -> None:
-    """Run Flower, Celery's web view of the fleet. What follows `--` goes to Flower."""
+    """Run Flower, Celery's web view of the fleet. Arguments after `--` go to Flower."""
     need("flower")
-    # Flower has no login of its own by default, so it is not for the network unless someone says so.
+    # By default Flower has no login, so it must not be on the network unless that is asked for.
     local = [] if any(arg.startswith("--address") for arg in context.args) else ["--address=127.0.0.1"]
     command = own_program("celery", "-A", "workers", "flower", *local, *context.args)
     _become(command, running_store(load_settings()))

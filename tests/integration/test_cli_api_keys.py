@@ -83,7 +83,7 @@ def test_a_key_is_listed_without_anything_that_opens(new_server: Server) -> None
 def test_a_key_is_revoked_by_its_id() -> None:
     """Once; and whoever gives the key itself is told that it has no place on a command line."""
     key = run("create").stdout.strip()
-    with pytest.raises(BadRequest, match="give the key's id") as refused:
+    with pytest.raises(BadRequest, match="pass the key's id") as refused:
         run("revoke", key)
     assert key not in str(refused.value)
     assert "revoked" in run("revoke", str(id_in(key))).stdout

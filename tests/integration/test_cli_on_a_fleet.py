@@ -125,14 +125,14 @@ def test_a_chat_asks_about_the_calls_of_its_tools(fleet: Fleet) -> None:
     command = [*CLI, "chat", "cli-asks", "--agent", "Clerk", "--tool", "refund"]
     terminal = Typist(command, environment(fleet.server.url), term="xterm")
     try:
-        terminal.sees("Clerk listens.")
+        terminal.sees("You are talking to Clerk.")
         terminal.type("SLEEP 1\n")
         terminal.sees("thinking")
         terminal.sees("you> ", count=2)
         terminal.type(f"{REFUND}\n")
         terminal.sees("allow it?")
         terminal.type("perhaps\n")
-        terminal.sees("'perhaps' is no answer")
+        terminal.sees("'perhaps' is not an answer")
         terminal.type('e {"amount": 60}\n')
         terminal.sees("ok: refunded 60")
         terminal.type("/help\n")
@@ -170,7 +170,7 @@ def test_a_chat_without_a_terminal_reads_answers_where_it_reads_messages(fleet: 
     assert statuses(fleet, "cli-piped") == ["succeeded", "waiting"]
     done = piped("/pending\ny\n")
     assert (done.returncode, "ok: refunded 90" in done.stdout) == (0, True), done
-    assert "/pending asks for it" in done.stdout, "a message behind it would wait without a word"
+    assert "/pending shows the question" in done.stdout, "a message behind it would wait without a word"
     assert "no command '/nope'" in piped("/nope\n").stderr
 
 

@@ -83,7 +83,7 @@ def test_programs_get_json(fleet: Fleet, papers: Path) -> None:
     found = json.loads(run(fleet, "knowledge", "search", "vacation", "--session", session, "--json").stdout)
     assert found[0]["metadata"] == {"year": 2024}
     wrong = run(fleet, "knowledge", "add", "rules.pdf", "--session", session, "--metadata", "[1]", cwd=papers)
-    assert wrong.stderr == "error: --metadata '[1]': give a JSON object\n"
+    assert wrong.stderr == "error: --metadata '[1]': use a JSON object\n"
     fleet.session(session).delete()
 
 
@@ -131,7 +131,7 @@ def test_ctrl_c_cancels_a_document_and_leaves_nothing_of_it(fleet: Fleet, papers
         said, errors = adding.communicate(timeout=60)
     assert adding.returncode == 130
     assert [line.split()[0] for line in said.splitlines()[1:]] == ["notes.md"]
-    assert errors == "error: cancelled; not taken in: 'book.pdf', 'rules.pdf'. What was written of them is removed\n"
+    assert errors == "error: cancelled; not added: 'book.pdf', 'rules.pdf'. Whatever was written of them is removed\n"
     assert [document["source"] for document in reader.list_knowledge()] == ["notes.md"]
     assert {passage["source"] for passage in reader.search_knowledge("matter word3x3", limit=50)} == {"notes.md"}
     assert reader.clear_knowledge() == 1
@@ -153,9 +153,9 @@ def test_memories_are_added_listed_searched_and_forgotten(fleet: Fleet) -> None:
     refused = run(fleet, "memory", "list", "--session", session, "--user", "mallory")
     assert (refused.returncode, refused.stderr.count("error: ")) == (1, 1)
 
-    assert run(fleet, "memory", "delete", prefers, "--user", user).stdout == f"memory {prefers} forgotten\n"
+    assert run(fleet, "memory", "delete", prefers, "--user", user).stdout == f"memory {prefers} deleted\n"
     assert run(fleet, "memory", "delete", prefers, "--user", user).returncode == 1
-    assert run(fleet, "memory", "clear", "--session", session, "--yes").stdout == "1 memory forgotten\n"
+    assert run(fleet, "memory", "clear", "--session", session, "--yes").stdout == "1 memory deleted\n"
     with fleet.server.client() as client:
         lasting = [
             key for key in client.scan_iter("sf:v1:*:meta", count=1000) if client.hget(key, "owner") == user.encode()
@@ -166,9 +166,9 @@ def test_memories_are_added_listed_searched_and_forgotten(fleet: Fleet) -> None:
 
 def test_whose_must_be_said(fleet: Fleet) -> None:
     """One line that lists the choices."""
-    assert run(fleet, "memory", "list").stderr == "error: whose memory? give --session ID or --user USER\n"
+    assert run(fleet, "memory", "list").stderr == "error: whose memory? use --session ID or --user USER\n"
     asked = run(fleet, "knowledge", "search", "x")
-    assert asked.stderr == "error: whose knowledge? give --session ID, --base NAME or --user USER\n"
+    assert asked.stderr == "error: whose knowledge? use --session ID, --base NAME or --user USER\n"
 
 
 def test_looking_at_documents_and_memories_starts_no_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,7 +227,7 @@ def _resealed(fleet: Fleet, session_id: str) -> None:
     command = [*CLI, "keys", "reseal", "--session", session_id]
     with_both = environment(fleet.server.url, **{KEYS: BOTH})
     done = subprocess.run(command, env=with_both, capture_output=True, text=True, check=True)
-    assert re.match(r"\d+ values are sealed anew, with the key 'new'", done.stdout)
+    assert re.match(r"re-encrypted \d+ values with the key 'new'", done.stdout)
     with seen_with(fleet, NEW, session_id) as new:
         assert next(m.text for m in new.history() if m.role == "user") == "first"
         assert new.restore_state(checkpoint=1) == {"n": 1}

@@ -226,7 +226,7 @@ def test_what_nobody_took_is_a_dead_letter_that_can_be_tried_again(
     before = len(receiver.at(path))
     receiver.paths[path].statuses.clear()
     said = cli(fleet, monkeypatch, "dead", "retry", delivery)
-    assert "on its way again" in said
+    assert "retrying webhook" in said
     assert len({one.id for one in receiver.got(path, before + 1)}) == 1
     assert delivery not in cli(fleet, monkeypatch, "dead", "list")
     wait_until(

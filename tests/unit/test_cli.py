@@ -91,14 +91,14 @@ def test_debugging_shows_the_traceback(home: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("command", [["workers"], ["dead", "list"], ["turns", "list", "s"], ["flower"]])
 def test_looking_starts_no_fleet(home: Path, command: list[str]) -> None:
     """Who asks what runs gets the answer that nothing does."""
-    with pytest.raises(SessionfleetError, match=r"no fleet runs in .* start one with `sessionfleet up`"):
+    with pytest.raises(SessionfleetError, match=r"no fleet is running in .* start one with `sessionfleet up`"):
         run(*command)
     assert not home.exists()
 
 
 def test_down_where_nothing_runs_is_no_error(home: Path) -> None:
     """Scripts may call it at any time."""
-    assert run("down") == (0, f"nothing runs in {str(home)!r}\n")
+    assert run("down") == (0, f"nothing is running in {str(home)!r}\n")
 
 
 def test_the_doctor_says_how_to_start(home: Path) -> None:
@@ -143,7 +143,7 @@ async def test_the_doctor_looks_for_the_imported_modules(home: Path, monkeypatch
         ([("shop_tools",), ("shop_tools",)], (), Verdict.OK, "the workers have shop_tools: 1 tool and 0 agents"),
         ([()], (), Verdict.OK, "the workers have none"),
         ([("shop_tools",), ()], (), Verdict.WARNING, "the workers differ: w0 has shop_tools; w1 has none"),
-        ([("shop_tools",)], ("more",), Verdict.WARNING, "this shell names more, too: start the workers again"),
+        ([("shop_tools",)], ("more",), Verdict.WARNING, "this shell also names more: restart the workers"),
         ([None], (), Verdict.OK, "none in this shell"),
     ],
 )
@@ -322,7 +322,7 @@ def test_the_doctor_asks_the_qdrant_server(home: Path) -> None:
         assert "key accepted" in good.says
         assert [headers["api-key"] for _, headers in web.asked] == ["secret", "secret"]
         web.answers["/collections"] = Answer(status=401)
-        assert "asks for a key" in qdrant(home, web.port).says
+        assert "requires a key" in qdrant(home, web.port).says
         refused = qdrant(home, web.port, key="wrong")
         assert "refuses the key" in refused.says
         assert "QDRANT_API_KEY" in refused.advice
@@ -340,7 +340,7 @@ async def test_the_doctor_looks_for_the_gateway(home: Path) -> None:
     with web_server() as web:
         settings = Settings(home=home, gateway_port=web.port)
         web.answers = {"/health": Answer(b"<html>a shop</html>")}
-        assert "some other program's" in (await gateway_check(settings)).says
+        assert "another program uses" in (await gateway_check(settings)).says
         web.answers = {"/health": Answer(b'{"server": "sessionfleet"}'), "/ready": Answer(b"{}", status=503)}
         assert (await gateway_check(settings)).verdict is Verdict.BROKEN
         web.answers["/ready"] = Answer(b"{}")
@@ -353,7 +353,7 @@ async def test_the_doctor_says_who_serves_retrieval(embedded: redis.Redis, monke
     """Nobody, the embedded index of a home, a paid embedding model without its key, a missing extra."""
     checks = {check.name: check for check in await examine(load_settings())}
     assert checks["retrieval"].verdict is Verdict.WARNING
-    assert checks["index"].says == "embedded, nobody has opened it yet"
+    assert checks["index"].says == "embedded, not opened yet"
     assert checks["embedding"].says.startswith("minilm")
     assert checks["documents"].verdict is Verdict.OK
 

@@ -198,7 +198,7 @@ def test_the_doctor_says_whether_webhooks_are_sent() -> None:
     assert "keys webhook --new" in webhook_check(seen(unsigned)).says
     assert webhook_check(seen(off)).verdict is Verdict.OK
     assert webhook_check(seen(public, unsigned)).verdict is Verdict.WARNING
-    assert "no worker" in webhook_check(seen(public, queues=("retrieval",))).says
+    assert "no running worker" in webhook_check(seen(public, queues=("retrieval",))).says
 
 
 def test_every_lane_s_turns_are_told_from_one_lane_of_its_home() -> None:
