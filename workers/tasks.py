@@ -9,7 +9,7 @@ from celery import Celery, Task
 from sessions.protocol.turn import TASK_NAME, TurnStatus
 from workers.process.step import turns_of
 from workers.process.wake_request import WakeRequest
-from workers.turns.runner import Drained
+from workers.turns.runner import SessionRun
 
 
 class TurnsFailed(Exception):
@@ -49,6 +49,6 @@ def run_session(self: Task, ref: str, accepted_ms: int) -> dict[str, Any]:
     return shown
 
 
-def _shown(ref: str, drained: Drained) -> dict[str, Any]:
-    ended = {status.value: number for status, number in drained.ended.items()}
-    return {"session": ref, "turns": drained.turns, **ended, "end": drained.why}
+def _shown(ref: str, run: SessionRun) -> dict[str, Any]:
+    ended = {status.value: number for status, number in run.ended.items()}
+    return {"session": ref, "turns": run.turns, **ended, "end": run.why}

@@ -206,7 +206,7 @@ def test_an_agent_can_be_the_manager(fleet: Fleet) -> None:
 def test_a_plan_with_an_unknown_agent_is_a_clear_error(fleet: Fleet) -> None:
     """Which names the agents there are. No task is begun."""
     run = managed(fleet, {"task_1": {"agent": "Nobody", "step": 1}, "task_2": {"agent": "B", "step": 1}}).submit()
-    with pytest.raises(OutputInvalid, match=r"the manager 'Manager' made no plan.*one of 'A', 'B'"):
+    with pytest.raises(OutputInvalid, match=r"the manager 'Manager' made no usable plan.*one of 'A', 'B'"):
         run.result(timeout=30)
     assert {e.data["name"] for e in run.events() if e.type is EventType.TASK_STARTED} == {"manager"}
 

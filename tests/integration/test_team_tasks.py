@@ -14,7 +14,7 @@ from sessions.protocol.agent import AgentConfig
 from sessions.protocol.team import MemberSpec
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
-from workers.teams.tasks import Seat, TaskTurns
+from workers.teams.tasks import TaskSlot, TaskTurns
 
 T = TypeVar("T")
 
@@ -29,8 +29,8 @@ def turns(fleet: Fleet) -> TaskTurns:
     return fleet.client.portal.call(make())
 
 
-def seat(member: MemberSpec, *, lane: bool = True, user_id: str | None = None) -> Seat:
-    return Seat(f"team-x~{uuid.uuid4().hex}", "0", "default", user_id, member, lane)
+def slot(member: MemberSpec, *, separate: bool = True, user_id: str | None = None) -> TaskSlot:
+    return TaskSlot(f"team-x~{uuid.uuid4().hex}", "0", "default", user_id, member, separate)
 
 
 ALONE = MemberSpec(config=AgentConfig(name="A"))
@@ -45,7 +45,7 @@ def call(fleet: Fleet, work: Callable[[], Awaitable[T]]) -> T:
 
 def test_a_task_submitted_again_is_the_same_turn(fleet: Fleet, turns: TaskTurns) -> None:
     """A worker that died before it journalled the task leaves nothing double behind, whatever the words are now."""
-    place, mark = seat(ALONE), f"SAY {uuid.uuid4().hex}"
+    place, mark = slot(ALONE), f"SAY {uuid.uuid4().hex}"
     first = call(fleet, lambda: turns.submit(place, mark, 30))
     again = call(fleet, lambda: turns.submit(place, mark, 20))
     other_words = call(fleet, lambda: turns.submit(place, "SAY other", 20))
@@ -56,7 +56,7 @@ def test_a_task_submitted_again_is_the_same_turn(fleet: Fleet, turns: TaskTurns)
 
 def test_a_task_that_was_accepted_and_not_journalled_is_cancelled_too(fleet: Fleet, turns: TaskTurns) -> None:
     """It is found by its key; one that was never accepted is nothing to cancel."""
-    place = seat(ALONE)
+    place = slot(ALONE)
     call(fleet, lambda: turns.cancel(place, None))
     first = call(fleet, lambda: turns.submit(place, "SLEEP 60", 30))
     call(fleet, lambda: turns.cancel(place, None))
@@ -68,7 +68,7 @@ def test_a_lane_is_a_copy_of_its_agents_session_made_once(fleet: Fleet, turns: T
     """What is said in that session afterwards is not part of it; another user's session is not copied at all."""
     session = fleet.session(uuid.uuid4().hex, user_id="ann")
     session.Agent("A").chat("SAY before")
-    place = seat(MemberSpec(config=AgentConfig(name="A"), session=session.session_id), user_id="ann")
+    place = slot(MemberSpec(config=AgentConfig(name="A"), session=session.session_id), user_id="ann")
     turn = call(fleet, lambda: turns.submit(place, "SAY mine", 30))
     lane = fleet.session(place.session_id, user_id="ann")
     assert lane.turn(turn).result(timeout=20) == "mine"
@@ -76,6 +76,6 @@ def test_a_lane_is_a_copy_of_its_agents_session_made_once(fleet: Fleet, turns: T
     assert call(fleet, lambda: turns.submit(place, "SAY mine", 30)) == turn
     assert [m.text for m in lane.history().messages if m.role == "assistant"] == ["before", "mine"]
 
-    stranger = seat(MemberSpec(config=AgentConfig(name="A"), session=session.session_id), user_id="bob")
+    stranger = slot(MemberSpec(config=AgentConfig(name="A"), session=session.session_id), user_id="bob")
     with pytest.raises(SessionOwnerError):
         call(fleet, lambda: turns.submit(stranger, "SAY mine", 30))

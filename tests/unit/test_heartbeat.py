@@ -88,7 +88,7 @@ async def test_a_turn_whose_end_is_being_written_has_not_lost_its_lease(
         await asyncio.to_thread(wait_until, lambda: store.calls >= often, description="the store said so")
         await asyncio.to_thread(heartbeat.close)  # what its thread saw is said to this loop before it ends
         await asyncio.sleep(0)
-        assert (held.stop is None) is concluding
+        assert (held.stop_reason is None) is concluding
         assert ("turn_stopped" in caplog.text) is not concluding
     finally:
         heartbeat.let_go(held)
@@ -118,6 +118,6 @@ async def test_an_outage_stops_no_tool_and_no_finished_step(
         await asyncio.to_thread(wait_until, lambda: store.calls > 0, description="it could not renew")
         await asyncio.to_thread(heartbeat.close)
         await asyncio.sleep(0)
-        assert (held.stop is None) is (tools_running + unwritten > 0)
+        assert (held.stop_reason is None) is (tools_running + unwritten > 0)
     finally:
         heartbeat.let_go(held)

@@ -88,8 +88,8 @@ def test_the_managers_plan_says_who_and_in_which_step() -> None:
     ("change", "said"),
     [
         ({"task_1": {"agent": "Bob", "step": 1}}, "'Bob', who is not in the team: it has 'A', 'Researcher', 'Writer'"),
-        ({"task_1": None}, "nothing usable of task 'task_1'"),
-        ({"task_2": {"agent": "A"}}, "nothing usable of task 'research'"),
+        ({"task_1": None}, "no agent and step for task 'task_1'"),
+        ({"task_2": {"agent": "A"}}, "no agent and step for task 'research'"),
     ],
 )
 def test_a_plan_that_cannot_be_used_says_why(change: dict[str, Any], said: str) -> None:

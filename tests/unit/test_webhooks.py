@@ -33,7 +33,7 @@ from sessions.store.leases import Ending
 from sessions.store.turns import _FIELDS, TurnStore
 from tests.support.servers import free_port
 from workers.engine.ports import LeaseLost
-from workers.lease.outcomes import Crowded, Later
+from workers.lease.outcomes import Postpone, Redeliver
 from workers.turns.webhook_delivery import NotDelivered, WebhookDelivery, _seconds
 
 SECRET = new_secret()
@@ -236,14 +236,14 @@ def delivery(**settings: Any) -> WebhookDelivery:
 def after(tried: int, age: float, retry_after: float = 0.0, **settings: Any) -> Any:
     """What becomes of a delivery whose try number `tried` + 1 failed, `age` seconds after its acceptance."""
     error = NotDelivered("no", retry_after)
-    return delivery(**settings)._later(cast(Any, _Held(tried, age)), Deliver(turn=f"s~{'0' * 32}"), error)
+    return delivery(**settings)._try_later(cast(Any, _Held(tried, age)), Deliver(turn=f"s~{'0' * 32}"), error)
 
 
 def test_pauses_grow_and_the_last_one_repeats() -> None:
     """Each a fifth shorter or longer at most, so that a receiver that comes back is not met by all at once."""
     for tried, pause in enumerate((5, 300, 1800, 7200, 18000, 36000, 36000)):
         later = after(tried, 10, webhook_period=1e6)
-        assert isinstance(later, Later)
+        assert isinstance(later, Redeliver)
         assert 0.8 * pause <= later.pause <= 1.2 * pause
 
 
@@ -289,7 +289,7 @@ async def test_an_outage_of_the_store_is_one_more_try(answers: int) -> None:
     held, store = _Held(50, 60), cast(Any, _Away(answers))
     settings = Settings(webhook_secrets=SECRET)  # type: ignore[arg-type]
     outcome = await WebhookDelivery(settings, TurnStore(store, store, settings)).deliver(cast(Any, held), spec)
-    assert isinstance(outcome, Later)
+    assert isinstance(outcome, Redeliver)
 
 
 class _Frozen(_Held):
@@ -309,7 +309,7 @@ async def test_nothing_is_sent_after_the_lease_has_ended(monkeypatch: pytest.Mon
 
     work = delivery(webhook_secrets=SECRET)
     monkeypatch.setattr(work, "_message", lambda *_: asyncio.sleep(0, (httpx.URL("http://127.0.0.1/"), b"{}")))
-    monkeypatch.setattr(work, "_posted", posted)
+    monkeypatch.setattr(work, "_post", posted)
     with pytest.raises(LeaseLost):
         await work.deliver(cast(Any, _Frozen(0, 0)), Deliver(turn=f"s~{'0' * 32}").spec())
     assert sent == []
@@ -327,7 +327,7 @@ async def test_a_connection_that_fails_says_of_what() -> None:
     """And nothing of the URL but where it leads."""
     url = httpx.URL(f"http://127.0.0.1:{free_port()}/secret?key=s3cret")
     with pytest.raises(NotDelivered, match=r"127.0.0.1:\d+' cannot be reached \(.+ .+\)") as caught:
-        await delivery(webhook_urls="any")._posted(url, {}, b"{}")
+        await delivery(webhook_urls="any")._post(url, {}, b"{}")
     assert "s3cret" not in str(caught.value)
     assert "/secret" not in str(caught.value)
 
@@ -336,7 +336,7 @@ async def test_receivers_take_a_quarter_of_the_slots_at_most() -> None:
     """The next delivery is given back, as no try: turns need slots, too."""
     busy = delivery(concurrency=8)
     busy._under_way.update({"a": 1, "b": 1})
-    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), cast(Any, None)), Crowded)
+    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), cast(Any, None)), Postpone)
     assert busy._under_way == {"a": 1, "b": 1}
 
 
@@ -344,11 +344,11 @@ async def test_one_tenants_receivers_leave_a_place_to_others() -> None:
     """Those of one may all hang for as long as they are let; what was under way counts no more when it is over."""
     busy, spec = delivery(concurrency=16), Deliver(turn=f"s~{'0' * 32}").spec()
     busy._under_way["t"] = 3
-    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), spec), Crowded)
+    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), spec), Postpone)
     other = _Held(0, 0)
     other.keys = SessionKeys.of("other", "s", 8).lane("webhooks")
-    assert isinstance(await busy.deliver(cast(Any, other), spec), Later), "no secret is set: another time"
+    assert isinstance(await busy.deliver(cast(Any, other), spec), Redeliver), "no secret is set: another time"
     assert busy._under_way == {"t": 3}
     busy._under_way["t"] = 2
-    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), spec), Later)
-    assert isinstance(await delivery(concurrency=8).deliver(cast(Any, _Held(0, 0)), spec), Later)
+    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), spec), Redeliver)
+    assert isinstance(await delivery(concurrency=8).deliver(cast(Any, _Held(0, 0)), spec), Redeliver)

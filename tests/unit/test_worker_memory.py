@@ -63,7 +63,7 @@ def test_a_turn_that_is_over_is_freed_at_once(no_collector: None) -> None:
     held.delegations = Delegations(settings, cast(TaskTurns, None), held, request, journal)
     held.state.delegates = held.delegations
     freed = weakref.ref(held)
-    held.over()
+    held.break_cycles()
     del held, journal
     assert freed() is None
 

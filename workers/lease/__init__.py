@@ -1,1 +1,1 @@
-"""What a worker does under a lease: heartbeat, journal, outcomes, and what follows its loss."""
+"""What a worker does under a lease: renew it, journal steps, and report its loss."""

@@ -1,9 +1,11 @@
 """Renews all leases of this process, from a thread of its own, so that a busy event loop does not look dead.
 
-A lease that the store says is lost stops its turn at once. A store that cannot be reached stops a turn at the end
-of its lease by this process's own clock, unless a tool runs or a finished step waits to be written: then the lease is
-taken back when the store is there again, if nobody else has had the session meanwhile. A loop that has not moved for
-`stall_limit` seconds is not kept alive, and neither is a turn past its deadline.
+A turn whose lease the store refuses to renew is stopped at once. If the store is unreachable, a turn is stopped when
+its lease expires by this process's clock. The exception is a turn that runs a tool or has a finished step to write: it
+runs on, and takes its lease back when the store answers again, unless another worker has had the session meanwhile.
+
+Leases are not renewed while the event loop has not moved for `stall_limit` seconds, nor for a turn that is long past
+its deadline.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
 from sessions.store.binding import ScriptCall
 from sessions.store.transitions.leases import Renewed, renew_lease
-from workers.lease.held_turn import LOSSES, HeldTurn, Stop
+from workers.lease.held_turn import LOSS_REASONS, HeldTurn, StopReason
 from workers.lease.lease_clock import lease_time
 
 _log = get_logger(__name__)
@@ -28,17 +30,16 @@ _DEADLINE_SLACK: Final = 30.0
 
 
 class Heartbeat:
-    """The leases of this process, and the thread that renews them."""
+    """The leases that this process holds, and the thread that renews them."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self._settings = settings
         self._loop = loop
         self._held: dict[str, HeldTurn] = {}
-        self.idle = asyncio.Event()  # set while no turn runs
-        self.idle.set()
-        self._ticked = time.monotonic()
+        self._loop_moved = time.monotonic()
         self._stopping = threading.Event()
-        # A store that accepts and never answers must not keep this thread from seeing that a lease ends.
+        # With a short timeout, a store that accepts connections but never answers does not keep this thread from
+        # noticing that leases expire.
         self._store: Any = sync_store(settings, name="sessionfleet-heartbeat", patience=max(0.3, settings.lease / 3))
         self._thread = threading.Thread(target=self._run, name="sessionfleet-heartbeat", daemon=True)
 
@@ -47,102 +48,104 @@ class Heartbeat:
         """The turns that run now."""
         return list(self._held.values())
 
-    def hold(self, turn: HeldTurn) -> None:
-        """Keep this lease alive."""
-        self._held[turn.nonce] = turn
-        self.idle.clear()
+    def hold(self, held: HeldTurn) -> None:
+        """Start renewing this lease."""
+        self._held[held.nonce] = held
 
-    def let_go(self, turn: HeldTurn) -> None:
-        """Leave this lease alone from now on."""
-        self._held.pop(turn.nonce, None)
-        if not self._held:
-            self.idle.set()
+    def let_go(self, held: HeldTurn) -> None:
+        """Stop renewing this lease."""
+        self._held.pop(held.nonce, None)
 
     def start(self) -> None:
-        """Begin to renew."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop renewing."""
+        """Stop the thread."""
         self._stopping.set()
         self._thread.join(timeout=5)
         self._store.close()
 
     def _run(self) -> None:
         while not self._stopping.wait(self._settings.lease / 3):
-            self._loop.call_soon_threadsafe(self._tick)
-            due = [turn for turn in self.held if self._deserves(turn)]
+            self._loop.call_soon_threadsafe(self._note_loop_moved)
+            due = [held for held in self.held if self._to_be_renewed(held)]
             try:
                 if due and not self._stalled():
                     self._renew(due)
-            except Exception as error:  # noqa: BLE001 - whatever it is, this thread must not end before its leases
+            except Exception as error:  # noqa: BLE001 - no error may end this thread while the process holds leases
                 _log.warning("leases_not_renewed", leases=len(due), error=repr(error))
-                for turn in due:
-                    turn.not_renewed()
+                for held in due:
+                    held.renewal_failed()
             self._stop_expired()
 
-    def _tick(self) -> None:
-        self._ticked = time.monotonic()
+    def _note_loop_moved(self) -> None:
+        self._loop_moved = time.monotonic()
 
     def _stalled(self) -> bool:
-        still = time.monotonic() - self._ticked
-        if still > self._settings.stall_limit:
+        seconds = time.monotonic() - self._loop_moved
+        if seconds > self._settings.stall_limit:
             _log.error(
                 "event_loop_stalled",
-                seconds=round(still, 1),
-                hint="a tool or hook blocks the loop; its turns go to other workers",
+                seconds=round(seconds, 1),
+                hint="a tool or hook blocks the event loop; other workers will take over its turns",
             )
             return True
         return False
 
-    def _deserves(self, turn: HeldTurn) -> bool:
-        """A turn that was given up does not; nor one far past its deadline, which does not stop when told to."""
-        return time.monotonic() < turn.deadline + _DEADLINE_SLACK and turn.stop not in LOSSES
+    def _to_be_renewed(self, held: HeldTurn) -> bool:
+        """Whether the turn still needs its lease. A turn that ignored its deadline must not keep it for ever."""
+        return time.monotonic() < held.deadline + _DEADLINE_SLACK and held.stop_reason not in LOSS_REASONS
 
     def _renew(self, due: list[HeldTurn]) -> None:
         sent = lease_time()
-        calls = [(turn, turn.turn.part, self._renewal(turn)) for turn in due]
+        calls = [(held, held.turn.part, self._renewal(held)) for held in due]
         pipe = self._store.pipeline(transaction=False)
-        for _, _, call in calls:  # by its name: a cluster's pipeline has EVALSHA, but refuses the method of that name
+        for _, _, call in calls:  # a cluster's pipeline refuses the method `evalsha`, but not the command
             pipe.execute_command(*call.command)
         replies = pipe.execute(raise_on_error=False)
-        for (turn, part, call), reply in zip(calls, replies, strict=True):
+        for (held, part, call), reply in zip(calls, replies, strict=True):
             unknown = isinstance(reply, NoScriptError)
             answer = self._store.execute_command(*call.command_with_text) if unknown else reply
-            self._heed(turn, part, answer if isinstance(answer, Exception) else call.read(answer), sent)
+            self._apply_reply(held, part, answer if isinstance(answer, Exception) else call.read(answer), sent)
 
-    def _renewal(self, turn: HeldTurn) -> ScriptCall[Renewed]:
+    def _renewal(self, held: HeldTurn) -> ScriptCall[Renewed]:
         lease_ms = int(self._settings.lease * 1000)
-        return renew_lease(turn.keys.pair, lease=turn.turn.lease, lease_ms=lease_ms, turn=turn.turn.part)
+        return renew_lease(held.keys.pair, lease=held.turn.lease, lease_ms=lease_ms, turn=held.turn.part)
 
-    def _heed(self, turn: HeldTurn, part: str, answer: Renewed | Exception, sent: float) -> None:
-        if isinstance(answer, Exception):
-            _log.warning("lease_not_renewed", turn=turn.turn_id, error=repr(answer))
-            turn.not_renewed()
-        elif answer is Renewed.LOST:
-            self._stop(turn, part, turn.lost)
+    def _apply_reply(self, held: HeldTurn, part: str, reply: Renewed | Exception, sent: float) -> None:
+        if isinstance(reply, Exception):
+            _log.warning("lease_not_renewed", turn=held.turn_id, error=repr(reply))
+            held.renewal_failed()
+        elif reply is Renewed.LOST:
+            self._stop(held, part, held.loss_reason)
         else:
-            turn.renewed(sent + self._settings.lease)
-            if answer is Renewed.CANCEL:
-                self._stop(turn, part, Stop.CANCELLED)
+            held.lease_renewed(sent + self._settings.lease)
+            if reply is Renewed.CANCEL:
+                self._stop(held, part, StopReason.CANCELLED)
 
     def _stop_expired(self) -> None:
-        for turn in self.held:
-            if turn.expired:
-                self._stop(turn, turn.turn.part, turn.lost, expired=True)
+        for held in self.held:
+            if held.expired:
+                self._stop(held, held.turn.part, held.loss_reason, expired=True)
 
-    def _stop(self, turn: HeldTurn, part: str, why: Stop, *, expired: bool = False) -> None:
+    def _stop(self, held: HeldTurn, part: str, reason: StopReason, *, expired: bool = False) -> None:
         def stop() -> None:
-            # Since the question the turn may have ended, the session's next one begun, or the lease been renewed.
-            current = self._held.get(turn.nonce) is turn and turn.turn.part == part and not turn.concluding
-            if not current or turn.stop is why or (expired and not turn.expired):
+            # Between the renewal and this call the turn may have ended, the session's next turn may have started, or
+            # the lease may have been renewed.
+            current = self._held.get(held.nonce) is held and held.turn.part == part and not held.concluding
+            if not current or held.stop_reason is reason or (expired and not held.expired):
                 return
-            if expired and why is Stop.UNREACHABLE and turn.outlasts_outage:
-                if not turn.kept:
-                    _log.warning("turn_kept_in_outage", turn=turn.turn_id, hint="it goes on if nobody else takes it")
-                turn.kept = True
+            if expired and reason is StopReason.STORE_UNREACHABLE and held.outlasts_outage:
+                self._keep(held)
             else:
-                _log.warning("turn_stopped", why=why.value, turn=turn.turn_id, attempt=turn.turn.attempt)
-                turn.abort(why)
+                _log.warning("turn_stopped", why=reason.value, turn=held.turn_id, attempt=held.turn.attempt)
+                held.stop(reason)
 
         self._loop.call_soon_threadsafe(stop)
+
+    def _keep(self, held: HeldTurn) -> None:
+        if not held.kept_in_outage:
+            hint = "it continues if no other worker takes the session"
+            _log.warning("turn_kept_in_outage", turn=held.turn_id, hint=hint)
+        held.kept_in_outage = True

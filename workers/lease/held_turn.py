@@ -1,4 +1,4 @@
-"""A turn that this process runs: its lease, the task that runs it, and why it must stop, if it must."""
+"""A turn that this process runs: its lease, the task that runs it, and why the turn has to stop, if it does."""
 
 from __future__ import annotations
 
@@ -23,143 +23,156 @@ T = TypeVar("T")
 
 
 class AskedAgents(Protocol):
-    """The agents that a turn asks, each in a turn of its own. `workers.teams.delegations.Delegations` is one."""
+    """The agents that a turn asks, each in a turn of its own. Implemented by `workers.teams.delegations`."""
 
     async def cancel(self) -> None:
-        """Cancel their turns that have not ended."""
+        """Cancel those of their turns that have not ended."""
         ...
 
     def pause(self) -> float:
-        """Seconds until the asking turn is looked at again, should the wake-up be lost."""
+        """Seconds until the asking turn runs again if the wake-up for it is lost."""
         ...
 
 
-class Stop(StrEnum):
+class StopReason(StrEnum):
     """Why a running turn is stopped from outside."""
 
-    LOST = "lost"  # another worker has, or may have, the lease: nothing can be written any more
-    UNREACHABLE = "unreachable"  # the lease ended because the store did not answer
-    CANCELLED = "cancelled"  # a client asked for it
+    LEASE_LOST = "lost"  # another worker holds, or may hold, the lease: no write is possible any more
+    STORE_UNREACHABLE = "unreachable"  # the lease expired because the store did not answer
+    CANCELLED = "cancelled"  # a client cancelled the turn
     DEADLINE = "deadline"
     HANDOVER = "handover"  # this worker shuts down
 
 
-LOSSES = (Stop.LOST, Stop.UNREACHABLE)
+LOSS_REASONS = (StopReason.LEASE_LOST, StopReason.STORE_UNREACHABLE)
 
 
 class HeldTurn:
-    """The turn under a lease. `turn` changes when the next turn of the session goes on under the same lease.
+    """A lease that this process holds, and the turn that runs under it.
 
-    All methods are called on the loop's thread; the heartbeat thread reads `expires` and `lost`, and calls `renewed`
-    and `not_renewed` only.
+    `turn` is replaced when the session's next turn starts under the same lease.
+
+    All methods are called on the event loop's thread. The heartbeat thread only reads `expires` and `loss_reason`, and
+    calls `lease_renewed` and `renewal_failed`.
     """
 
-    def __init__(self, keys: SessionKeys, begun: OpenTurn, nonce: str, expires: float, leases: LeaseStore) -> None:
+    def __init__(self, keys: SessionKeys, turn: OpenTurn, nonce: str, expires: float, leases: LeaseStore) -> None:
         self.keys = keys
         self._leases = leases
         self.nonce = nonce
-        self.expires = expires  # by `lease_time`: what the store promised at least
-        self._out_of_reach = False
-        self.kept = False  # its lease ended while the store was out of reach, and it was not stopped
+        self.expires = expires  # by `lease_time`: the lease lasts at least this long in the store
+        self._store_unreachable = False
+        self.kept_in_outage = False  # the lease expired in an outage of the store, and the turn was not stopped
         self.leased_since = time.monotonic()
-        self.served = 0
-        self.ended: Counter[TurnStatus] = Counter()  # the turns that ended under this lease
-        self.effects = False  # the last commit left effects to apply in other slots
-        self._start(begun)
+        self.served = 0  # turns that ran to their end under this lease
+        self.ended: Counter[TurnStatus] = Counter()  # the statuses that they ended with
+        self.effects_left = False  # the last commit left effects that must be applied in other slots
+        self._start(turn)
 
-    def _start(self, begun: OpenTurn) -> None:
-        self.turn = begun
+    def _start(self, turn: OpenTurn) -> None:
+        self.turn = turn
         self.attempt_started = time.monotonic()
         self.state = RunState()
-        self.steps = dict(begun.journal)  # with those of this attempt
-        self.stop: Stop | None = None
-        self.seq = begun.seq
-        self.parent: str | None = None  # the turn that waits for this one: a team's run, or one that asks its agent
-        self.delegations: AskedAgents | None = None  # the agents that this turn asks
-        self.operation: OperationSpec | None = None  # a piece of work for the retrieval role
+        self.steps = dict(turn.journal)  # includes the steps recorded by this attempt
+        self.stop_reason: StopReason | None = None
+        self.seq = turn.seq
+        self.parent: str | None = None  # the turn that waits for this one: a team's run, or the agent that asked
+        self.delegations: AskedAgents | None = None
+        self.operation: OperationSpec | None = None  # set when a retrieval worker runs an operation instead of an agent
         self.task: asyncio.Task[Any] | None = None
-        self.about: dict[str, Any] = {}  # its agent and model, for the log
-        # Its end is being written: whether the lease still holds is for that script to say, which gives it back.
+        self.log_fields: dict[str, Any] = {}  # the turn's agent and model
+        # The commit is being sent. It gives the lease back, so a renewal that is refused now means nothing.
         self.concluding = False
 
-    def over(self) -> None:
-        """Nothing of it runs any more: part with what refers back to it.
+    def break_cycles(self) -> None:
+        """Drop the references back to this object, once no code of the turn runs any more.
 
-        Such circles waited for the collector's long walk, which a busy worker takes every few thousand turns: after a
-        thousand turns they held 9 MB.
+        A busy worker's garbage collector finds such cycles only after thousands of turns: after a thousand turns they
+        held 9 MB.
         """
         self.delegations = self.state.delegates = self.task = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run the turn's work in a task of its own, which `abort` cancels."""
+        """Run the turn's work in a task of its own, which `stop` cancels."""
         task = asyncio.create_task(work)
         self.task = task
-        if self.stop is not None:  # it was stopped before it ran
+        if self.stop_reason is not None:  # it was stopped before this work started
             task.cancel()
         return task
 
-    def go_on_with(self, begun: OpenTurn, expires: float) -> None:
-        """The session's next turn, begun by the commit under the same lease."""
-        self.renewed(expires)
-        self._start(begun)
+    def stop(self, reason: StopReason) -> None:
+        """Stop the turn. The first reason stands, except that a lost lease overrules every other one."""
+        if self.stop_reason is None or (reason in LOSS_REASONS and self.stop_reason not in LOSS_REASONS):
+            self.stop_reason = reason
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+
+    def start_next(self, turn: OpenTurn, expires: float) -> None:
+        """Go on with the session's next turn, which the commit started under the same lease."""
+        self.lease_renewed(expires)
+        self._start(turn)
+
+    def resume_steered(self) -> None:
+        """Run the same attempt again, because a message steered it at its end.
+
+        The replay returns the recorded steps; then the model is asked once more.
+        """
+        self.concluding = False
+        self.state = RunState(draining=self.state.draining, steering_pending=True, session=self.state.session)
 
     async def renew(self) -> bool:
-        """Renew the lease, from the loop. True also where it had run out and nobody else has had the session since."""
+        """Renew the lease, from the loop. An expired lease is taken back if no other worker has had the session since.
+
+        Returns:
+            Whether this worker holds the lease.
+        """
         sent = lease_time()
-        if self.stop in LOSSES or not await self._leases.renew(self.keys, self.turn):
+        if self.stop_reason in LOSS_REASONS or not await self._leases.renew(self.keys, self.turn):
             return False
-        self.renewed(sent + self._leases.seconds)
+        self.lease_renewed(sent + self._leases.seconds)
         return True
 
-    def renewed(self, expires: float) -> None:
-        """The store renewed the lease."""
+    def lease_renewed(self, expires: float) -> None:
+        """Note that the store renewed the lease."""
         self.expires = expires
-        self._out_of_reach = self.kept = False
+        self._store_unreachable = self.kept_in_outage = False
+
+    def renewal_failed(self) -> None:
+        """Note that the store did not answer. If the lease expires now, the outage is the reason, not a crash."""
+        self._store_unreachable = True
 
     @property
     def expired(self) -> bool:
-        """Whether the lease has ended, by this process's clock."""
+        """Whether the lease has expired by this process's clock."""
         return lease_time() >= self.expires
 
-    def check_held(self) -> None:
-        """Called directly before what costs money or has effects elsewhere: somebody else may have done it.
+    @property
+    def loss_reason(self) -> StopReason:
+        """The reason for the loss of an expired or refused lease.
 
-        A process that was frozen (SIGSTOP, a paused VM) runs on where it stood, before its heartbeat has looked.
+        Only an outage of the store is no crash. A worker that was frozen, or whose event loop stood still, counts as
+        crashed, for nobody can tell the difference from outside.
+        """
+        return StopReason.STORE_UNREACHABLE if self._store_unreachable else StopReason.LEASE_LOST
+
+    def check_held(self) -> None:
+        """Check the lease directly before a call that costs money or has effects elsewhere.
+
+        A process that was frozen (SIGSTOP, a paused VM) continues where it stopped, before its heartbeat has run.
+        Another worker may have made the same call meanwhile.
 
         Raises:
-            LeaseLost: the lease has ended.
+            LeaseLost: the lease has expired.
         """
         if self.expired:
-            self.stop = self.lost
+            self.stop_reason = self.loss_reason
             raise LeaseLost
 
-    def not_renewed(self) -> None:
-        """The store did not answer: if the lease ends now, then for no fault of the turn's."""
-        self._out_of_reach = True
-
-    @property
-    def lost(self) -> Stop:
-        """Why a lease that has ended did so. An outage is no crash; being stopped or stalled looks like one (R8)."""
-        return Stop.UNREACHABLE if self._out_of_reach else Stop.LOST
-
-    def go_on_steered(self) -> None:
-        """The same turn runs on, for it was steered at its end: replayed up to there, then one more model call."""
-        self.concluding = False
-        session = self.state.session
-        self.state = RunState(draining=self.state.draining, steering_pending=True, session=session)
-
     def take_seq(self, count: int) -> int:
-        """Number the next events of this attempt; returns the first number."""
+        """Reserve the numbers of this attempt's next events; returns the first one."""
         first = self.seq + 1
         self.seq += count
         return first
-
-    def abort(self, why: Stop) -> None:
-        """Stop the turn; the first reason stands, except that a lost lease overrules everything."""
-        if self.stop is None or (why in LOSSES and self.stop not in LOSSES):
-            self.stop = why
-        if self.task is not None and not self.task.done():
-            self.task.cancel()
 
     @property
     def deadline(self) -> float:
@@ -167,11 +180,16 @@ class HeldTurn:
         return self.attempt_started + (self.turn.deadline_ms - self.turn.now_ms) / 1000
 
     @property
-    def outlasts_outage(self) -> bool:
-        """Whether an unreachable store does not stop it: a tool runs, or a finished step waits to be written.
+    def seconds_left(self) -> float:
+        """Seconds until the turn's deadline; negative once it has passed."""
+        return self.deadline - time.monotonic()
 
-        Stopping it would leave the tool's call in doubt, or have the model's response paid for again, though no worker
-        was lost. Nothing is at risk: no write gets through unless the lease can be taken back.
+    @property
+    def outlasts_outage(self) -> bool:
+        """Whether the turn keeps running while the store is unreachable: a tool runs, or a finished step is unwritten.
+
+        Stopping it would leave a tool call in doubt, or pay for a model response twice, though no worker crashed.
+        Keeping it is safe: nothing can be written unless this worker takes the lease back first.
         """
         return self.state.tools_running > 0 or self.state.unwritten_steps > 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
@@ -12,21 +11,20 @@ from sessions.errors import StoreUnavailable
 from sessions.protocol.event import EventType
 from sessions.store.leases import LeaseRefused, LeaseStore, StepReply
 from workers.engine.ports import EventDraft, LeaseLost
-from workers.lease.held_turn import HeldTurn, Stop
+from workers.lease.held_turn import HeldTurn, StopReason
 
 T = TypeVar("T")
 _PAUSE: Final = 0.1
 
 
 async def persist(held: HeldTurn, write: Callable[[], Awaitable[T]]) -> T:
-    """Do a write under the lease, again and again while the store is out of reach.
+    """Do a write under the lease, and repeat it while the store is unreachable, up to the turn's deadline.
 
-    So a finished step waits here for as long as the store refuses it, up to the turn's deadline. When the lease ran
-    out meanwhile, it is taken back, unless somebody else has had the session since. A turn that need not wait so long
-    is cancelled by the heartbeat at the end of its lease.
+    If the lease expired meanwhile, it is taken back, unless another worker has had the session since. A turn that
+    need not outlast an outage is cancelled by the heartbeat when its lease expires, and with it this write.
 
     Raises:
-        LeaseLost: the store said so, or the store was out of reach until the lease and the turn's time were over.
+        LeaseLost: the store refused the write, or was unreachable until both the lease and the deadline had passed.
     """
     renewed = False
     while True:
@@ -35,13 +33,13 @@ async def persist(held: HeldTurn, write: Callable[[], Awaitable[T]]) -> T:
                 return await write()
             except LeaseRefused:
                 if renewed or not await held.renew():
-                    held.stop = held.lost
+                    held.stop_reason = held.loss_reason
                     raise LeaseLost from None
                 renewed = True
         except StoreUnavailable:
-            held.not_renewed()
-            if held.expired and time.monotonic() >= held.deadline:
-                held.stop = Stop.UNREACHABLE
+            held.renewal_failed()
+            if held.expired and held.seconds_left <= 0:
+                held.stop_reason = StopReason.STORE_UNREACHABLE
                 raise LeaseLost from None
             await asyncio.sleep(_PAUSE)
 
@@ -53,9 +51,10 @@ class LeasedJournal:
         self._leases = leases
         self._held = held
         self._steps = held.steps
-        self._under_way: Callable[[], Awaitable[StepReply]] | None = None
-        # One write after the other: a later one that overtook a repeated one would make its events look written.
-        self._line = asyncio.Lock()
+        self._final_write: Callable[[], Awaitable[StepReply]] | None = None
+        # One write at a time. The script recognises a repeated write by the numbers of its events: if a later write
+        # overtook it, the repeated one would look as if its events were already there.
+        self._one_at_a_time = asyncio.Lock()
 
     def lookup(self, key: str) -> bytes | None:
         """The recorded value of a step."""
@@ -67,16 +66,16 @@ class LeasedJournal:
         self._steps[key] = value
 
     def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
-        """Start writing a step that nothing but the commit follows; `settle` waits for it."""
-        self._under_way = self._writer(key, value, events, at_once=True)
+        """Start writing a step after which only the commit follows. `settle` waits until it is written."""
+        self._final_write = self._writer(key, value, events, at_once=True)
         self._held.state.unwritten_steps += 1
         self._steps[key] = value
 
     def check_held(self) -> None:
-        """Whether the lease still holds, by this process's clock.
+        """Check that the lease has not expired by this process's clock.
 
         Raises:
-            LeaseLost: it does not.
+            LeaseLost: it has.
         """
         self._held.check_held()
 
@@ -85,23 +84,23 @@ class LeasedJournal:
         await self._write("", b"", events)
 
     async def settle(self) -> None:
-        """Wait for what `record_final` started."""
-        if self._under_way is not None:
-            write, self._under_way = self._under_way, None
+        """Wait until the step that `record_final` started is written."""
+        if self._final_write is not None:
+            write, self._final_write = self._final_write, None
             try:
-                self._heed(await persist(self._held, write))
+                self._apply_signal(await persist(self._held, write))
             finally:
                 self._held.state.unwritten_steps -= 1
 
     async def _write(self, key: str, value: bytes, events: Sequence[EventDraft]) -> None:
-        async with self._line:
+        async with self._one_at_a_time:
             await self.settle()
-            self._heed(await persist(self._held, self._writer(key, value, events)))
+            self._apply_signal(await persist(self._held, self._writer(key, value, events)))
 
     def _writer(
         self, key: str, value: bytes, events: Sequence[EventDraft], *, at_once: bool = False
     ) -> Callable[[], Awaitable[StepReply]]:
-        """A write that can be done again: the events keep their numbers, so that a repeat changes nothing."""
+        """A write that can be repeated: its events keep their numbers, so a repetition changes nothing."""
         turn, keys, seq = self._held.turn, self._held.keys, self._held.take_seq(len(events))
         drafts: list[tuple[EventType, bytes]] = [(e.type, json.dumps(e.data).encode()) for e in events]
         started = [self._leases.record(keys, turn, key, value, seq, drafts)] if at_once else []
@@ -114,7 +113,7 @@ class LeasedJournal:
 
     async def take_steering(self, key: str) -> bytes:
         """Journal the unread steering messages under this key, with their events; b"" when there are none."""
-        async with self._line:
+        async with self._one_at_a_time:
             await self.settle()
             held, seq = self._held, self._held.seq + 1
             taken, count = await persist(held, lambda: self._leases.take_steering(held.keys, held.turn, key, seq))
@@ -124,8 +123,9 @@ class LeasedJournal:
             self._steps[key] = taken
         return taken
 
-    def _heed(self, word: StepReply) -> None:
-        if word is StepReply.CANCEL:
-            self._held.abort(Stop.CANCELLED)
-        elif word is StepReply.STEER:
+    def _apply_signal(self, reply: StepReply) -> None:
+        """Do what a client has asked of the turn since its last write."""
+        if reply is StepReply.CANCEL:
+            self._held.stop(StopReason.CANCELLED)
+        elif reply is StepReply.STEER:
             self._held.state.steering_pending = True

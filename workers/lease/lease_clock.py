@@ -1,4 +1,4 @@
-"""The clock by which a worker knows how long its leases last."""
+"""The clock by which a worker measures how long its leases last."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import time
 if sys.platform == "linux":
 
     def lease_time() -> float:
-        """Seconds that only grow, also while the machine sleeps.
+        """Seconds on a clock that never goes back, and that counts while the machine sleeps.
 
-        `time.monotonic` stands still then, on Linux: a worker that wakes up would take a lease for its own that ended
-        long ago. No clock of a virtual machine counts a pause of its hypervisor: that one only the store can tell.
+        On Linux `time.monotonic` stops during sleep: a worker that wakes up would believe that it still holds leases
+        that expired long ago. No clock inside a virtual machine counts the time for which its hypervisor paused it.
+        Such a worker learns from the store that its leases expired.
         """
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 else:
 
     def lease_time() -> float:
-        """Seconds that only grow."""
+        """Seconds on a clock that never goes back."""
         return time.monotonic()

@@ -1,4 +1,4 @@
-"""What becomes of a turn: a closed set, made by `execution` and written down by `turn_runner`."""
+"""The outcomes of running a turn: a closed set. `turns.execution` decides on one, `turns.runner` writes it down."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sessions.errors import (
-    TurnFailed,
-)
+from sessions.errors import TurnFailed
 from sessions.protocol.call import Ask
 from sessions.protocol.turn import TurnError, TurnStatus
 from sessions.store.leases import Ending
@@ -17,57 +15,60 @@ from workers.engine.well_formed import well_formed, well_formed_values
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A passing model error: the turn runs again after a pause, in its place."""
+    """A temporary error: the turn stays at the head of its mailbox and runs again after the pause."""
 
     pause: float
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
-    """A delivery that came to nothing: it is tried again after a pause, and those behind it go on meanwhile."""
+class Redeliver:
+    """A webhook was not delivered. It is tried again after the pause; later deliveries do not wait for it."""
 
     pause: float
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Crowded:
-    """Not now: this worker has enough of its kind, or cannot reach the store. Any worker goes on with the turn later.
+class Postpone:
+    """This worker cannot run the turn now: it runs enough of its kind, or the store is unreachable.
 
-    That is no try, and no event.
+    Any worker may run it after the pause. That counts as neither an attempt nor a retry, and makes no event.
     """
 
     pause: float
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
-    """The turn waits for answers from outside."""
+class WaitForAnswers:
+    """The turn waits for people or outside results to answer its pending calls."""
 
     asks: Sequence[Ask]
 
 
-class Left(StrEnum):
-    """The turn is not ended by this worker."""
-
-    HANDED_OVER = "handed_over"
-    LOST = "lost"
-
-
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """The run waits for its tasks: it is looked at again when one ends, or after so many seconds."""
+class WaitForTurns:
+    """The turn waits for other turns: a team's tasks, or agents that it asked.
+
+    It runs again when one of them ends, and after this many seconds at the latest.
+    """
 
     seconds: float
 
 
-Outcome = Ending | Retry | Later | Crowded | Left | Pause | Parked
+class NotEnded(StrEnum):
+    """This worker stops running the turn without ending it."""
+
+    HANDED_OVER = "handed_over"
+    LEASE_LOST = "lost"
+
+
+Outcome = Ending | Retry | Redeliver | Postpone | WaitForAnswers | WaitForTurns | NotEnded
 
 
 def failed(error: TurnFailed) -> Ending:
     """The ending of a turn that failed."""
-    # What is quoted may be no Unicode, such as a file's name; the turn must end all the same.
+    # The error may quote text that is not valid Unicode, such as a file name; the turn must end all the same.
     detail = well_formed_values(error.detail)
     stored = TurnError(type=type(error).__name__, message=well_formed(str(error)), detail=detail)
     return Ending(TurnStatus.FAILED, error=stored.model_dump_json().encode())

@@ -1,15 +1,14 @@
-"""The agents that a turn asks: each in a turn of its own, as a team's tasks are.
+"""The agents that a turn asks. Each answers in a turn of its own, like a team's task.
 
-The asking turn waits meanwhile and holds no slot. It is looked at again when such a turn ends, for its worker says
-so, and after a pause, should that get lost. The journal says which turns there are before they are accepted, so that a
-cancel reaches them whatever crashes.
+The asking turn waits and holds no slot. It runs again when such a turn ends, because the worker that ended it
+publishes a wake-up, and after a pause in case that wake-up is lost. The journal names the turns before they are
+submitted, so that a cancel reaches them even after a crash.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
 from hashlib import blake2b
 from typing import Final
 
@@ -22,9 +21,9 @@ from sessions.store.turns import TurnRecord
 from workers.engine.ports import DelegateAnswer, DelegationRefused
 from workers.lease.held_turn import HeldTurn
 from workers.lease.journal import LeasedJournal, persist
-from workers.teams.tasks import Seat, TaskTurns
+from workers.teams.tasks import TaskSlot, TaskTurns
 
-TASKS_MARK: Final = "team"  # the journal field by which the scripts know that a turn has others working for it
+TASKS_MARK: Final = "team"  # the scripts look for this journal field: the turn has other turns working for it
 _LEAST_SECONDS: Final = 1.0
 _SHORTEST_PAUSE: Final = 2.0
 _LONGEST_PAUSE: Final = 10.0
@@ -32,7 +31,7 @@ _PAUSE_SHARE: Final = 1 / 8
 
 
 class Delegations:
-    """The `Delegates` of one turn, written under its lease."""
+    """The engine's `Delegates` for one turn, under its lease."""
 
     def __init__(
         self, settings: Settings, turns: TaskTurns, held: HeldTurn, request: TurnRequest, journal: LeasedJournal
@@ -45,10 +44,10 @@ class Delegations:
         self._marking = asyncio.Lock()
 
     async def start(self, key: str, delegate: Delegate, message: str) -> str:
-        """Have the turn of another agent accepted; for the same key it is the same turn. Returns its id.
+        """Submit another agent's turn; the same key returns the same turn. Returns the turn's id.
 
         Raises:
-            DelegationRefused: the model is told why. LeaseLost: as the journal raised it.
+            DelegationRefused: it was not submitted; the model gets the reason. LeaseLost: the lease was lost.
         """
         name, limit = delegate.config.name, self._settings.message_limit_bytes
         if self._depth > DELEGATION_DEPTH:
@@ -57,69 +56,67 @@ class Delegations:
             )
         if len(message.encode()) > limit:
             raise DelegationRefused(f"The agent {name!r} was not asked: the message is longer than {limit} bytes.")
-        lane = blake2b(key.encode(), digest_size=12).hexdigest()
-        await self._mark(lane)
+        slot_key = blake2b(key.encode(), digest_size=12).hexdigest()
+        await self._mark(slot_key)
         queue = delegate.queue or await persist(self._held, lambda: self._turns.queue(self._held.keys))
         member = MemberSpec(config=delegate.config, by_name=delegate.by_name, session=delegate.session, queue=queue)
-        seat = self._seat(lane, member)
+        slot = self._slot(slot_key, member)
         try:
-            return await persist(self._held, lambda: self._turns.submit(seat, message, self._seconds_left()))
+            return await persist(self._held, lambda: self._turns.submit(slot, message, self._seconds_left()))
         except (SessionBusy, SessionOwnerError, StoreFull) as error:
             raise DelegationRefused(f"The agent {name!r} was not asked: {error}") from error
 
     async def poll_answer(self, turn_id: str) -> DelegateAnswer | None:
-        """What came of a turn; None while it goes on."""
-        record = await persist(self._held, lambda: self._turns.ended(turn_id, self._held.keys.tenant))
+        """The result of a turn; None until it has ended."""
+        record = await persist(self._held, lambda: self._turns.ended_record(turn_id, self._held.keys.tenant))
         if record is None:
             return None
         if isinstance(record, TurnNotFound):
             return DelegateAnswer(False, reason=f"The agent did not answer: {record}")
-        return _said(record)
+        return _answer_of(record)
 
     async def cancel(self) -> None:
         """Cancel the turns that have not ended.
 
         Raises:
-            LeaseLost: the lease ended before all were told.
+            LeaseLost: the lease was lost before all of them were cancelled.
         """
-        for lane in self._lanes():
-            seat = self._seat(lane, MemberSpec(config=AgentConfig()))
-            await persist(self._held, lambda seat=seat: self._turns.cancel(seat, None))  # type: ignore[misc]
+        for slot_key in self._slot_keys():
+            slot = self._slot(slot_key, MemberSpec(config=AgentConfig()))
+            await persist(self._held, lambda slot=slot: self._turns.cancel(slot, None))  # type: ignore[misc]
 
     def pause(self) -> float:
-        """Seconds until the turn is looked at again though nobody told it to; the longer, the older it is."""
-        begun = self._held.turn
-        age = (begun.now_ms - begun.first_started_ms) / 1000
+        """Seconds until the turn runs again without a wake-up. The older the turn, the longer."""
+        turn = self._held.turn
+        age = (turn.now_ms - turn.first_started_ms) / 1000
         return min(max(_SHORTEST_PAUSE, age * _PAUSE_SHARE), _LONGEST_PAUSE, self._seconds_left())
 
-    async def _mark(self, lane: str) -> None:
+    async def _mark(self, slot_key: str) -> None:
         async with self._marking:
-            if lane not in (lanes := self._lanes()):
-                await self._journal.record(TASKS_MARK, json.dumps([*lanes, lane]).encode())
+            if slot_key not in (marked := self._slot_keys()):
+                await self._journal.record(TASKS_MARK, json.dumps([*marked, slot_key]).encode())
 
-    def _lanes(self) -> list[str]:
+    def _slot_keys(self) -> list[str]:
         marked = self._journal.lookup(TASKS_MARK)
         return list(json.loads(marked)) if marked else []
 
     def _seconds_left(self) -> float:
-        begun = self._held.turn
-        left = (begun.deadline_ms - begun.now_ms) / 1000 - (time.monotonic() - self._held.attempt_started)
-        return max(_LEAST_SECONDS, left)
+        return max(_LEAST_SECONDS, self._held.seconds_left)
 
-    def _seat(self, lane: str, member: MemberSpec) -> Seat:
-        return Seat(
+    def _slot(self, slot_key: str, member: MemberSpec) -> TaskSlot:
+        return TaskSlot(
             run=self._held.turn_id,
-            key=lane,
+            key=slot_key,
             tenant=self._held.keys.tenant,
             user_id=self._held.turn.user_id,
             member=member,
-            lane=True,
+            separate=True,
             depth=self._depth,
             kind="ask",
         )
 
 
-def _said(record: TurnRecord) -> DelegateAnswer:
+def _answer_of(record: TurnRecord) -> DelegateAnswer:
     usage = record.usage or Usage()
     if record.status is TurnStatus.SUCCEEDED and record.result is not None:
         return DelegateAnswer(True, output=json.loads(record.result)["output"], usage=usage)

@@ -1,4 +1,7 @@
-"""What a team does next, decided without I/O: who does what, what may begin, what never will, and what each is told."""
+"""What a team does next, decided without I/O.
+
+Which agent does which task, which tasks can start, which never will, and the prompt of each.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from sessions.errors import OutputInvalid
 from sessions.protocol.team import TaskSpec, TeamSpec
 from sessions.protocol.team_result import TaskResult
 
-MANAGER: Final = (
+MANAGER_PROMPT: Final = (
     "You lead a team. Give each task to the agent that fits it best, and say in which step it is done: "
     "the tasks of one step are done at the same time, each step is given the results of the step before it."
 )
@@ -21,12 +24,12 @@ _WORD: Final = re.compile(r"\w{4,}")
 
 
 class Plan(BaseModel):
-    """Who does what, after what.
+    """Which agent does each task, and in which order.
 
     Attributes:
-        agents: for each task the position of its agent.
-        needs: for each task the tasks that must succeed first; it is given their answers.
-        last: the task whose answer is the run's.
+        agents: for each task, the position of its agent in the team.
+        needs: for each task, the tasks that must succeed before it; its prompt has their answers.
+        last: the task whose answer is the run's answer.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,7 +40,7 @@ class Plan(BaseModel):
 
 
 def fixed_plan(team: TeamSpec) -> Plan:
-    """The plan of a team without a manager: its tasks say all there is to know."""
+    """The plan of a team without a manager, from its tasks alone."""
     return Plan(
         agents=tuple(task.agent or 0 for task in team.tasks),
         needs=tuple(task.context for task in team.tasks),
@@ -45,33 +48,37 @@ def fixed_plan(team: TeamSpec) -> Plan:
     )
 
 
-def ready(plan: Plan, begun: Mapping[int, TaskResult | None]) -> list[int]:
-    """The tasks that may begin now. `begun` has the result of each that was begun or skipped, None while it runs."""
+def ready(plan: Plan, started: Mapping[int, TaskResult | None]) -> list[int]:
+    """The tasks that can start now.
+
+    Args:
+        started: the result of each task that was started or skipped; None while it runs.
+    """
     return [
         task
         for task, needs in enumerate(plan.needs)
-        if task not in begun and all((result := begun.get(need)) is not None and result.ok for need in needs)
+        if task not in started and all((result := started.get(need)) is not None and result.ok for need in needs)
     ]
 
 
-def skipped(plan: Plan, begun: Mapping[int, TaskResult | None]) -> dict[int, int]:
-    """The tasks that can never begin, each with the one among its needs that has no answer."""
-    lost = {task for task, result in begun.items() if result is not None and not result.ok}
+def skipped(plan: Plan, started: Mapping[int, TaskResult | None]) -> dict[int, int]:
+    """The tasks that can never start, each with the first of its needs that has no answer."""
+    failed = {task for task, result in started.items() if result is not None and not result.ok}
     found: dict[int, int] = {}
     while True:
         more = {
-            task: next(need for need in needs if need in lost)
+            task: next(need for need in needs if need in failed)
             for task, needs in enumerate(plan.needs)
-            if task not in begun and task not in found and not lost.isdisjoint(needs)
+            if task not in started and task not in found and not failed.isdisjoint(needs)
         }
         if not more:
             return found
         found |= more
-        lost |= more.keys()
+        failed |= more.keys()
 
 
 def task_prompt(task: TaskSpec, answers: Sequence[TaskResult]) -> str:
-    """What the agent of a task is told: the task, and the answers that it builds on."""
+    """The prompt of a task: its description, and the answers of the tasks that it needs."""
     parts = [task.description]
     if task.expected_output:
         parts.append(f"Expected output: {task.expected_output}")
@@ -85,18 +92,18 @@ def task_prompt(task: TaskSpec, answers: Sequence[TaskResult]) -> str:
 
 
 def manager_prompt(team: TeamSpec) -> str:
-    """What the manager is asked."""
+    """The prompt of the manager."""
     agents = [f"- {member.config.name}: {member.config.instructions or 'no description'}" for member in team.members]
     tasks: list[str] = []
     for index, task in enumerate(team.tasks):
         after = ", ".join(_key(need) for need in task.context)
         about = f"- {_key(index)} ({task.name}): {task.description}"
         tasks.append(f"{about}\n  (needs the results of {after})" if after else about)
-    return "\n".join([MANAGER, "", "The agents of the team:", *agents, "", "The tasks:", *tasks])
+    return "\n".join([MANAGER_PROMPT, "", "The agents of the team:", *agents, "", "The tasks:", *tasks])
 
 
 def plan_schema(team: TeamSpec) -> dict[str, Any]:
-    """What the manager must answer: for each task its agent's name and its step, from 1 on."""
+    """The JSON schema of the manager's answer: for each task its agent's name and its step, from 1 on."""
     fields = {
         _key(index): {
             "type": "object",
@@ -112,32 +119,32 @@ def plan_schema(team: TeamSpec) -> dict[str, Any]:
 
 
 def managed_plan(team: TeamSpec, answer: Any) -> Plan:
-    """The plan that the manager's answer means. What tasks say themselves, agent and context, stands.
+    """The plan in the manager's answer. A task that names its own agent or context keeps them.
 
     Raises:
-        OutputInvalid: it leaves a task out, or names an agent that is not in the team.
+        OutputInvalid: the answer leaves a task out, or names an agent that is not in the team.
     """
     names = [member.config.name for member in team.members]
     agents: list[int] = []
     steps: list[int] = []
     for index, task in enumerate(team.tasks):
-        said = answer.get(_key(index)) if isinstance(answer, Mapping) else None
-        if not isinstance(said, Mapping) or not isinstance(said.get("step"), int):
-            raise OutputInvalid(f"the manager's plan says nothing usable of task {task.name!r}: {said!r}")
-        if task.agent is None and said.get("agent") not in names:
+        choice = answer.get(_key(index)) if isinstance(answer, Mapping) else None
+        if not isinstance(choice, Mapping) or not isinstance(choice.get("step"), int):
+            raise OutputInvalid(f"the manager's plan has no agent and step for task {task.name!r}: {choice!r}")
+        if task.agent is None and choice.get("agent") not in names:
             raise OutputInvalid(
-                f"the manager gave task {task.name!r} to {said.get('agent')!r}, who is not in the team: "
+                f"the manager gave task {task.name!r} to {choice.get('agent')!r}, who is not in the team: "
                 f"it has {', '.join(map(repr, names))}"
             )
-        agents.append(names.index(said["agent"]) if task.agent is None else task.agent)
-        steps.append(said["step"])
-    return _stepped(team, agents, steps)
+        agents.append(names.index(choice["agent"]) if task.agent is None else task.agent)
+        steps.append(choice["step"])
+    return _plan_by_steps(team, agents, steps)
 
 
-def _stepped(team: TeamSpec, agents: Sequence[int], steps: list[int]) -> Plan:
-    for (
-        _
-    ) in steps:  # a task comes behind its context, whatever the manager says; a chain is as long as the list at most
+def _plan_by_steps(team: TeamSpec, agents: Sequence[int], steps: list[int]) -> Plan:
+    # Each round moves tasks after their context, whatever the manager answered. A chain of contexts is at most as long
+    # as the list, so after that many rounds all are in order.
+    for _ in range(len(steps)):
         steps = [
             max([step, *(steps[c] + 1 for c in task.context)]) for task, step in zip(team.tasks, steps, strict=True)
         ]
@@ -152,7 +159,10 @@ def _stepped(team: TeamSpec, agents: Sequence[int], steps: list[int]) -> Plan:
 
 
 def _candidates(team: TeamSpec, task: TaskSpec) -> list[str]:
-    """Who may do a task, those first whose description shares most words with it: a model with no opinion takes one."""
+    """The names of agents that may do a task.
+
+    Those whose description shares most words with the task come first, because the offline model picks the first one.
+    """
     if task.agent is not None:
         return [team.members[task.agent].config.name]
     wanted = _words(f"{task.name} {task.description}")
@@ -162,7 +172,7 @@ def _candidates(team: TeamSpec, task: TaskSpec) -> list[str]:
 
 
 def _words(text: str) -> set[str]:
-    """Words by their beginnings, so that `research` meets `researcher`."""
+    """The first letters of each word, so that `research` matches `researcher`."""
     return {word[:6] for word in _WORD.findall(text.lower())}
 
 

@@ -1,4 +1,4 @@
-"""A team's task as a turn: where it runs, how it is submitted once, and what came of it."""
+"""The turns of tasks and of asked agents: where they run, how each is submitted exactly once, and its result."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ _ENDED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """Where a task is done: by which agent, in which session.
+class TaskSlot:
+    """Where a task runs: by which agent, and in which session.
 
     Attributes:
-        run: public id of the run; key: what tells the run's turns apart.
-        user_id: whose run it is; depth: how many agents asked one another until it came to this task.
-        kind: what its session and its idempotency key begin with.
-        lane: the task gets a session of its own, though its agent may belong to one.
+        run: public id of the turn that the task works for: a team's run, or the turn of the agent that asked.
+        key: the task's name within that turn.
+        user_id: the user of that turn.
+        separate: whether the task gets a session of its own even if its agent belongs to one.
+        depth: the number of agents that asked one another until this task.
+        kind: first word of the task's session id and idempotency key.
     """
 
     run: str
@@ -46,30 +48,30 @@ class Seat:
     tenant: str
     user_id: str | None
     member: MemberSpec
-    lane: bool
+    separate: bool
     depth: int = 0
     kind: str = "team"
 
     @property
     def own_session(self) -> bool:
-        """Whether nobody but this run uses the session."""
-        return self.lane or self.member.session is None
+        """Whether only this run uses the session."""
+        return self.separate or self.member.session is None
 
     @property
     def session_id(self) -> str:
-        """The session that the task is a turn of."""
-        if self.lane or self.member.session is None:
+        """The session in which the task is a turn."""
+        if self.separate or self.member.session is None:
             return f"{self.kind}-{split_turn_id(self.run)[1]}-{self.key}"
         return self.member.session
 
     @property
-    def idempotency(self) -> str:
-        """The same whenever this task is submitted, so that it is accepted once."""
+    def idempotency_key(self) -> str:
+        """The idempotency key: always the same for this task, so that it is accepted only once."""
         return hashlib.sha256(f"{self.kind}:{self.run}:{self.key}".encode()).hexdigest()
 
 
 class TaskTurns:
-    """Submits, reads and cancels the turns of tasks."""
+    """Submits, reads and cancels the turns of tasks. One per worker process."""
 
     def __init__(self, settings: Settings, scripts: ScriptRunner, client: Any, wake: Wake) -> None:
         self._settings = settings
@@ -78,35 +80,35 @@ class TaskTurns:
         self._records = SessionRecords(scripts, client, KeyRing.of(settings))
         self._wake = wake
 
-    async def submit(self, seat: Seat, message: str, seconds: float) -> str:
-        """Have a task's turn accepted; again, it is the same turn. Returns its id.
+    async def submit(self, slot: TaskSlot, message: str, seconds: float) -> str:
+        """Submit a task's turn; submitting it again returns the same turn. Returns the turn's id.
 
         Raises:
-            SessionBusy: the agent's session has no room now. SessionOwnerError: it is another user's.
-            StoreFull, StoreUnavailable: the store cannot take it now.
+            SessionBusy: the mailbox of the agent's session is full. SessionOwnerError: the session is another user's.
+            StoreFull, StoreUnavailable: the store cannot accept it now.
         """
-        keys = self._keys(seat)
-        if seat.lane and seat.member.session is not None:
-            await self._seed(seat, keys)
+        keys = self._keys(slot)
+        if slot.separate and slot.member.session is not None:
+            await self._seed(slot, keys)
         try:
-            accepted = await self._turns.accept(keys, self._new_turn(seat, message, seconds))
+            accepted = await self._turns.accept(keys, self._new_turn(slot, message, seconds))
         except IdempotencyConflict as error:
-            # The key is ours alone: an earlier version of this worker put it into other words.
+            # Only this code makes such a key, so it is the same task: another version worded its request differently.
             return str(error.detail["turn_id"])
         if accepted.wake:
             await self._wake(keys.ref, accepted.now_ms, accepted.queue)
         return keys.public_id(accepted.part)
 
-    def _new_turn(self, seat: Seat, message: str, seconds: float) -> NewTurn:
-        config = seat.member.config
-        stored = b"" if seat.member.by_name else config.model_dump_json().encode()
+    def _new_turn(self, slot: TaskSlot, message: str, seconds: float) -> NewTurn:
+        config = slot.member.config
+        stored = b"" if slot.member.by_name else config.model_dump_json().encode()
         request = TurnRequest(
             message=message,
             agent=config.name,
             recalls=config.recalls,
-            home=seat.member.session if seat.lane else None,
-            parent=seat.run,
-            depth=seat.depth,
+            home=slot.member.session if slot.separate else None,
+            parent=slot.run,
+            depth=slot.depth,
         )
         body = request.model_dump_json().encode()
         return NewTurn(
@@ -114,47 +116,47 @@ class TaskTurns:
             request=body,
             digest=hashlib.sha256(body + stored).hexdigest(),
             timeout=seconds,
-            queue=seat.member.queue,
-            user_id=seat.user_id,
-            idempotency=seat.idempotency,
-            # Nobody deletes a lane: it goes when its result does (P9).
-            session_ttl=self._settings.result_ttl if seat.own_session else seat.member.ttl,
+            queue=slot.member.queue,
+            user_id=slot.user_id,
+            idempotency=slot.idempotency_key,
+            # A session made for one task expires with the task's result, because no user will ever delete it.
+            session_ttl=self._settings.result_ttl if slot.own_session else slot.member.ttl,
             agent_name=config.name,
             agent_config=stored,
-            approval_timeout=seconds,  # nobody waits for an answer longer than for the run
+            approval_timeout=seconds,  # no longer than the run itself
         )
 
-    async def _seed(self, seat: Seat, lane: SessionKeys) -> None:
-        """Give a lane what its agent would know in its own session: transcript, agents and state, as they are now.
+    async def _seed(self, slot: TaskSlot, keys: SessionKeys) -> None:
+        """Copy the history, agents and state of the agent's own session into the task's session.
 
         Raises:
-            SessionOwnerError: that session belongs to another user than the run.
+            SessionOwnerError: the agent's session belongs to another user than the run.
         """
-        home = SessionKeys.of(seat.tenant, str(seat.member.session), self._settings.partitions)
+        home = SessionKeys.of(slot.tenant, str(slot.member.session), self._settings.partitions)
         with translated():
             owner = await self._client.hget(home.meta, "owner")
-        if owner is not None and seat.user_id is not None and owner.decode() != seat.user_id:
-            raise SessionOwnerError(f"session {home.session_id!r} belongs to another user than {seat.user_id!r}")
+        if owner is not None and slot.user_id is not None and owner.decode() != slot.user_id:
+            raise SessionOwnerError(f"session {home.session_id!r} belongs to another user than {slot.user_id!r}")
         history, state, agents = await self._records.raw_parts(home)
         if not (history or state or agents):
             return
-        seen = history[-self._settings.history_window :] if self._settings.history_window else []
+        window = history[-self._settings.history_window :] if self._settings.history_window else []
         try:
             await self._records.create(
-                lane,
-                seen,
-                user_id=seat.user_id or (owner.decode() if owner else None),
-                queue=seat.member.queue,
+                keys,
+                window,
+                user_id=slot.user_id or (owner.decode() if owner else None),
+                queue=slot.member.queue,
                 ttl=self._settings.result_ttl,
-                messages=sum(HistoryEntry.load(entry).count for entry in seen),
+                messages=sum(HistoryEntry.load(entry).count for entry in window),
                 state=state,
                 agents=agents,
                 origin=f"{home.session_id}@end",
             )
         except SessionExists:
-            return  # an earlier attempt of the run made it
+            return  # an earlier attempt of the run created it
 
-    async def ended(self, turn_id: str, tenant: str) -> TurnRecord | TurnNotFound | None:
+    async def ended_record(self, turn_id: str, tenant: str) -> TurnRecord | TurnNotFound | None:
         """The record of a task's turn once it has ended; None while it goes on."""
         keys, part = self._keys_of(turn_id, tenant)
         try:
@@ -163,29 +165,29 @@ class TaskTurns:
             return error
         return record if record.status.final else None
 
-    async def cancel(self, seat: Seat, turn_id: str | None) -> None:
-        """Cancel a task's turn, if it was accepted. The worker that runs it stops it with its next heartbeat."""
+    async def cancel(self, slot: TaskSlot, turn_id: str | None) -> None:
+        """Cancel a task's turn if it was accepted. The worker that runs it stops it at its next heartbeat."""
         if turn_id is not None:
-            keys, part = self._keys_of(turn_id, seat.tenant)
-        else:  # it may have been accepted by a worker that died before it could say so
-            keys = self._keys(seat)
-            found = await self._turns.by_key(keys, seat.idempotency)
+            keys, part = self._keys_of(turn_id, slot.tenant)
+        else:  # a worker may have submitted it and crashed before it could journal the id
+            keys = self._keys(slot)
+            found = await self._turns.by_key(keys, slot.idempotency_key)
             if found is None:
                 return
             part = found
         try:
             _, marked = await self._turns.cancel(keys, part)
         except TurnNotFound:
-            return  # its session was deleted: nothing is left to cancel
-        if marked is not None:  # it may itself wait for others, which a worker cancels first
+            return  # its session was deleted
+        if marked is not None:  # if it waits for turns of its own, a worker must cancel those first
             await self._wake_if_waiting(keys, part)
 
-    async def nudge(self, run_id: str, tenant: str) -> None:
-        """Have a run looked at now."""
-        await self._wake_if_waiting(*self._keys_of(run_id, tenant))
+    async def wake_parent(self, turn_id: str, tenant: str) -> None:
+        """Publish a wake-up for a turn that waits for others."""
+        await self._wake_if_waiting(*self._keys_of(turn_id, tenant))
 
     async def queue(self, keys: SessionKeys) -> str:
-        """The queue of a session."""
+        """The queue that a session's turns run on."""
         with translated():
             queue = await self._client.hget(keys.meta, "queue")
         return queue.decode() if queue else "turns"
@@ -194,8 +196,8 @@ class TaskTurns:
         if (wake := await self._turns.nudge(keys, part)) is not None:
             await self._wake(keys.ref, wake[1], wake[0])
 
-    def _keys(self, seat: Seat) -> SessionKeys:
-        return SessionKeys.of(seat.tenant, seat.session_id, self._settings.partitions)
+    def _keys(self, slot: TaskSlot) -> SessionKeys:
+        return SessionKeys.of(slot.tenant, slot.session_id, self._settings.partitions)
 
     def _keys_of(self, turn_id: str, tenant: str) -> tuple[SessionKeys, str]:
         session_id, part = split_turn_id(turn_id)
@@ -203,18 +205,18 @@ class TaskTurns:
 
 
 def task_result(index: int, name: str, agent: str, turn_id: str, record: TurnRecord | TurnNotFound) -> TaskResult:
-    """What came of a task, from the record of its turn."""
+    """A task's result, from the record of its turn."""
     if isinstance(record, TurnNotFound):
-        gone = TurnError(type="TurnNotFound", message=f"its session was deleted meanwhile ({record})")
+        gone = TurnError(type="TurnNotFound", message=f"its session was deleted ({record})")
         return TaskResult(index=index, name=name, agent=agent, status=TaskStatus.FAILED, turn=turn_id, error=gone)
-    said = json.loads(record.result) if record.result else {}
+    result = json.loads(record.result) if record.result else {}
     return TaskResult(
         index=index,
         name=name,
         agent=agent,
         status=_ENDED[record.status],
-        text=said.get("text", ""),
-        output=said.get("output"),
+        text=result.get("text", ""),
+        output=result.get("output"),
         error=record.error,
         turn=turn_id,
         attempts=record.attempt,

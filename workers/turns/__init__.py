@@ -1,1 +1,1 @@
-"""Running a turn: taking the lease, executing the attempt, and writing its outcome."""
+"""Turns: the runner, one turn's execution, and webhook deliveries."""

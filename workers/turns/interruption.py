@@ -1,7 +1,7 @@
-"""The end of a turn that did not complete: what it had finished stays in the history, in the step that ends it.
+"""The end of a turn that did not complete. The steps that it finished are kept in the history.
 
-A card that was charged stays charged when the model's provider fails afterwards. Were the history silent about it, the
-next turn's model would charge again.
+If a tool charged a card and the model's provider failed afterwards, the card stays charged. If the history did not
+show that, the model would charge again in the next turn.
 """
 
 from __future__ import annotations
@@ -48,21 +48,22 @@ _CLOSINGS: Final[dict[Closing, tuple[TurnStatus, type[TurnFailed], str]]] = {
 }
 
 
-def closed(why: Closing, crashes: int = 0) -> Ending:
-    """The ending of a turn that is not run any more."""
-    status, kind, message = _CLOSINGS[why]
+def ending_for(closing: Closing, crashes: int = 0) -> Ending:
+    """The ending of a turn that must not run any more."""
+    status, kind, message = _CLOSINGS[closing]
     error = TurnError(type=kind.__name__, message=message.format(crashes=crashes))
     return Ending(status, error=error.model_dump_json().encode())
 
 
 def with_finished_steps(held: HeldTurn, turn: TurnInput, ending: Ending, states: TurnStates) -> Ending:
-    """An ending without an answer, with what the turn had finished.
+    """The ending of a turn without an answer, with its finished steps as the entry in the history.
 
-    The changes of state that its tools made are for an interrupt alone: the commit takes them where the mark says so.
+    It also has the changes of state that the turn's tools made. The commit applies them only if the turn was
+    interrupted.
     """
     try:
         finished = finished_steps(turn, held.steps, held.state.partial_text)
-    except ValueError as error:  # a step that this worker cannot read must not keep the turn from ending
+    except ValueError as error:  # the turn must end even if this worker cannot read one of its steps
         _log.warning("finished_steps_not_kept", turn=held.turn_id, error=repr(error))
         return ending
     state = TurnState()

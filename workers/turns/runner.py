@@ -1,9 +1,9 @@
-"""Runs the turns of one session, one after the other, under one lease.
+"""Runs the turns of one session, one after another, under one lease.
 
-    begin -> execute (engine, journal, events) -> conclude (commit, or give back) -> next turn, or release
+    acquire the lease -> execute the turn -> conclude (commit, or give the turn back) -> next turn, or release
 
-This module takes turns up and writes down what became of them. What that is says `execution`; how a lease is kept is
-the heartbeat's business, what a step is the engine's, and what a transition writes the scripts'.
+This module starts turns and writes their outcomes to the store. What the outcome is, `execution` decides. The heartbeat
+keeps the lease, the engine does the steps, and each transition is a script.
 """
 
 from __future__ import annotations
@@ -12,40 +12,44 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import uuid_utils
 
-from broker_config.settings import Settings
-from sessions.errors import StoreUnavailable
+from broker_config.telemetry import get_logger
+from sessions.errors import BackendError, StoreUnavailable
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import TurnStatus, Usage, total
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import CancelFirst, Committed, Effects, Ending, LeaseStore, NothingToRun
+from sessions.store.leases import CancelFirst, Committed, Effects, Ending, NothingToRun
 from sessions.store.open_turn import OpenTurn
 from workers.engine.ports import LeaseLost
 from workers.engine.usage import usage_so_far
-from workers.lease.heartbeat import Heartbeat
 from workers.lease.held_turn import HeldTurn
 from workers.lease.journal import persist
 from workers.lease.lease_clock import lease_time
-from workers.lease.losses import Losses
-from workers.lease.outcomes import Crowded, Later, Left, Outcome, Parked, Pause, Retry
-from workers.teams.runner import TeamRunner
+from workers.lease.outcomes import NotEnded, Outcome, Postpone, Redeliver, Retry, WaitForAnswers, WaitForTurns
 from workers.turns.execution import Execution
-from workers.turns.states import TurnStates
-from workers.turns.turn_log import turn_ended, turn_left, turn_over, turn_started
+from workers.turns.parts import TurnParts
+from workers.turns.turn_log import attempt_started, nothing_runs, turn_ended, turn_left
 
-Wake = Callable[[str, int, str], Awaitable[bool]]
-_NEIGHBOUR_PAUSE: Final = 0.5
-_BEGIN_PATIENCE: Final = 60.0
+_log = get_logger(__name__)
+_SHORT_PAUSE: Final = 0.5
+_ACQUIRE_PATIENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Drained:
-    """What one wake-up came to."""
+class SessionRun:
+    """What one wake-up led to.
+
+    Attributes:
+        turns: how many turns ended.
+        why: one word for why the worker stopped there, such as `done` or `busy`.
+        ended: the turns that ended, by status.
+    """
 
     turns: int
     why: str
@@ -55,95 +59,93 @@ class Drained:
 class TurnRunner:
     """Runs turns. One per worker process; its coroutines run on the process's loop."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        leases: LeaseStore,
-        states: TurnStates,
-        teams: TeamRunner,
-        execution: Execution,
-        losses: Losses,
-        heartbeat: Heartbeat,
-        wake: Wake,
-        model_of: Callable[[str], str],
-    ) -> None:
-        self._settings = settings
-        self._leases = leases
-        self._states = states
-        self._teams = teams
-        self._execution = execution
-        self._losses = losses
-        self._heartbeat = heartbeat
-        self._wake = wake
-        self._model_of = model_of
-        self._last_attempt: str | None = None  # nonce of the one turn on its last attempt that runs here (R8)
-        self._afterwards: set[asyncio.Task[None]] = set()
+    def __init__(self, parts: TurnParts) -> None:
+        self._parts = parts
+        self._execution = Execution(parts)
+        self._last_attempt: str | None = None  # nonce of the lease whose turn is on its last attempt, if one runs here
+        self._background: set[asyncio.Task[None]] = set()
         self.draining = False
         self.turns_done = 0
 
-    # --- the way of a wake-up ---------------------------------------------------------------------------
+    def start_no_more(self) -> None:
+        """Start no turn from now on, because the worker shuts down."""
+        self.draining = True
 
-    async def drain(self, ref: str) -> Drained:
-        """Run the session's turns until its mailbox is empty, or others should come first."""
-        keys = SessionKeys.from_ref(ref, self._settings.partitions)
+    # --- from a wake-up to the outcomes -----------------------------------------------------------------
+
+    async def run_session(self, ref: str) -> SessionRun:
+        """Run the session's turns until its mailbox is empty, or until other sessions should come first."""
+        keys = SessionKeys.from_ref(ref, self._parts.settings.partitions)
         turns, ended = 0, Counter[TurnStatus]()
-        while not self.draining:
-            held = await self._begin(keys)
-            if isinstance(held, Effects):
-                await self._states.apply(keys, held.entries)
-                continue
-            if isinstance(held, NothingToRun):
-                return Drained(turns, held.value if turns == 0 else "done", ended)
-            self._heartbeat.hold(held)
-            try:
-                why = await self._run_all(held)
-            finally:
-                self._heartbeat.let_go(held)
-                held.over()
-                turn_over()
-                self._free_last_attempt(held)
-            turns += held.served
-            ended += held.ended
-            if not held.effects:
-                return Drained(turns, why, ended)
-        # The wake-up index has the session: another worker applies the effects.
-        return Drained(turns, "draining", ended)
+        try:
+            while not self.draining:
+                held = await self._acquire(keys)
+                if isinstance(held, NothingToRun):
+                    return SessionRun(turns, held.value if turns == 0 else "done", ended)
+                if isinstance(held, Effects):
+                    await self._parts.states.apply(keys, held.entries)
+                    continue
+                with self._kept_alive(held):
+                    why = await self._run_turns(held)
+                turns += held.served
+                ended += held.ended
+                if not held.effects_left:
+                    return SessionRun(turns, why, ended)
+        except BackendError as error:
+            _log.warning("session_left", session=ref, error=str(error), hint="a rescuer will find it again")
+            return SessionRun(0, "store unavailable")
+        return SessionRun(turns, "draining", ended)  # a rescuer of another worker will find the session
 
-    async def _run_all(self, held: HeldTurn) -> str:
-        while True:
-            if not self._may_run_last_attempt(held):
-                await self._give_back(
-                    held, "handover", _NEIGHBOUR_PAUSE, EventType.HANDED_OVER, {"why": "last attempt"}
-                )
-                return "last"
-            if not held.state.steering_pending:  # then the same attempt goes on
-                turn_started(held, self._model_of)
-            outcome = await self._execution.outcome(held)
-            following = await self._conclude(held, outcome)
-            held.served += isinstance(outcome, Ending) and not held.state.steering_pending
-            if following is None:
-                return _word(outcome)
-
-    async def _begin(self, keys: SessionKeys) -> HeldTurn | NothingToRun | Effects:
-        nonce, until = uuid_utils.uuid4().hex, time.monotonic() + _BEGIN_PATIENCE
+    async def _acquire(self, keys: SessionKeys) -> HeldTurn | NothingToRun | Effects:
+        """Take the session's lease, with the turn at the head of its mailbox."""
+        nonce, until = uuid_utils.uuid4().hex, time.monotonic() + _ACQUIRE_PATIENCE
         while True:
             sent = lease_time()
             try:
-                begun = await self._leases.acquire(keys, nonce, last_ok=self._last_attempt is None)
+                turn = await self._parts.leases.acquire(keys, nonce, last_ok=self._last_attempt is None)
             except StoreUnavailable:
-                # The lease may be ours, with only the reply lost: asking again under the same nonce finds out,
-                # and keeps an outage from looking like a crash (R8).
+                # Perhaps only the reply was lost and the lease is ours. Asking again with the same nonce finds out.
+                # Otherwise the lease would expire unused, which counts as a crash of the turn.
                 if time.monotonic() > until:
                     raise
-                await asyncio.sleep(_NEIGHBOUR_PAUSE)
+                await asyncio.sleep(_SHORT_PAUSE)
             else:
-                if isinstance(begun, OpenTurn):
-                    return HeldTurn(keys, begun, nonce, sent + self._settings.lease, self._leases)
-                return begun
+                if isinstance(turn, OpenTurn):
+                    return HeldTurn(keys, turn, nonce, sent + self._parts.settings.lease, self._parts.leases)
+                return turn
+
+    @contextmanager
+    def _kept_alive(self, held: HeldTurn) -> Iterator[None]:
+        """Have the heartbeat renew the lease while the block runs."""
+        self._parts.heartbeat.hold(held)
+        try:
+            yield
+        finally:
+            self._parts.heartbeat.let_go(held)
+            held.break_cycles()
+            nothing_runs()
+            self._free_last_attempt(held)
+
+    async def _run_turns(self, held: HeldTurn) -> str:
+        """Run the turn, and those that the commits start under the same lease; returns `SessionRun.why`."""
+        while True:
+            if not self._may_run_last_attempt(held):
+                await self._give_back(held, "handover", _SHORT_PAUSE, EventType.HANDED_OVER, {"why": "last attempt"})
+                return "last"
+            if not held.state.steering_pending:  # a steered turn continues its attempt
+                attempt_started(held, self._parts.model_of)
+            outcome = await self._execution.run(held)
+            goes_on = await self._conclude(held, outcome)
+            held.served += isinstance(outcome, Ending) and not held.state.steering_pending
+            if not goes_on:
+                return _word_for(outcome)
 
     def _may_run_last_attempt(self, held: HeldTurn) -> bool:
-        """At most one turn on its last attempt runs in a process, so that a poison turn takes no other along."""
+        """Whether this process may run the turn, if it is on its last attempt.
+
+        A process runs at most one such turn at a time. A turn that kills its worker then takes no other turn with it
+        into the dead letters.
+        """
         if not held.turn.last or self._last_attempt == held.nonce:
             return True
         if self._last_attempt is not None:
@@ -155,50 +157,33 @@ class TurnRunner:
         if self._last_attempt == held.nonce:
             self._last_attempt = None
 
-    # --- conclude: write it down ------------------------------------------------------------------------
+    # --- conclude: write the outcome --------------------------------------------------------------------
 
-    async def _conclude(self, held: HeldTurn, outcome: Outcome) -> HeldTurn | None:
-        """Write the outcome; the same held turn when the session's next turn was begun, else None."""
+    async def _conclude(self, held: HeldTurn, outcome: Outcome) -> bool:
+        """Write the outcome. Returns whether a turn goes on under the lease: the next one, or a steered one."""
         held.concluding = True
         match outcome:
             case Ending():
                 return await self._commit(held, outcome)
+            case WaitForAnswers():
+                return await self._wait_for_answers(held, outcome)
+            case WaitForTurns():
+                await self._give_back(held, "tasks", outcome.seconds, None, {})
             case Retry():
                 data = {"pause": outcome.pause, "why": outcome.why}
                 await self._give_back(held, "retry", outcome.pause, EventType.RETRYING, data)
-            case Later():
+            case Redeliver():
                 data = {"pause": outcome.pause, "why": outcome.why}
                 await self._give_back(held, "later", outcome.pause, EventType.RETRYING, data)
-            case Crowded():
+            case Postpone():
                 await self._give_back(held, "handover", outcome.pause, None, {})
-            case Left.HANDED_OVER:
+            case NotEnded.HANDED_OVER:
                 await self._give_back(held, "handover", 0.0, EventType.HANDED_OVER, {"why": "shutdown"})
-            case Pause():
-                await self._give_back(held, "tasks", outcome.seconds, None, {})
-            case Parked():
-                return await self._park(held, outcome)
-            case Left.LOST:
+            case NotEnded.LEASE_LOST:
                 pass
-        return None
+        return False
 
-    async def _park(self, held: HeldTurn, parked: Parked) -> HeldTurn | None:
-        placed = [ask.model_copy(update={"place": place}) for place, ask in enumerate(parked.asks)]
-        asks = {ask.key: ask.model_dump_json().encode() for ask in placed}
-        data = json.dumps({"calls": [ask.model_dump(mode="json", exclude={"v", "key", "place"}) for ask in placed]})
-        seq = held.take_seq(1)
-        try:
-            wake = await persist(held, lambda: self._leases.wait(held.keys, held.turn, asks, seq, data.encode()))
-        except CancelFirst:
-            return await self._commit(held, self._execution.cancelled(held))
-        except LeaseLost:
-            self._losses.lost(held)
-            return None
-        turn_left(held, TurnStatus.WAITING, "asks", tools=[ask.tool for ask in parked.asks])
-        if wake is not None:
-            await self._wake(held.keys.ref, wake[1], wake[0])
-        return None
-
-    async def _commit(self, held: HeldTurn, ending: Ending) -> HeldTurn | None:
+    async def _commit(self, held: HeldTurn, ending: Ending) -> bool:
         if ending.status is not TurnStatus.SUCCEEDED:
             usage = total([usage_so_far(held.steps), held.state.partial_usage or Usage()])
             ending = replace(ending, usage=usage.model_dump_json().encode())
@@ -209,63 +194,87 @@ class TurnRunner:
         async def commit() -> Committed:
             nonlocal sent
             sent, last_ok = lease_time(), self._last_attempt is None
-            return await self._leases.commit(held.keys, held.turn, ending, seq, go_on=go_on, last_ok=last_ok)
+            return await self._parts.leases.commit(held.keys, held.turn, ending, seq, go_on=go_on, last_ok=last_ok)
 
         try:
             done = await persist(held, commit)
         except LeaseLost:
-            self._losses.lost(held)
-            return None
+            self._parts.lost_leases.report(held)
+            return False
         if done.steered:
-            held.go_on_steered()
-            return held
+            held.resume_steered()
+            return True
         self.turns_done += 1
         held.ended[done.status] += 1
         turn_ended(held, done.status, ending)
-        self._tell_run(held)
-        if done.wake is not None:
-            await self._wake(held.keys.ref, done.wake[1], done.wake[0])
-        held.effects = done.effects
+        self._wake_parent(held)
+        await self._publish(held, done.wake)
+        held.effects_left = done.effects
         if done.next is None:
-            return None
-        held.go_on_with(done.next, sent + self._settings.lease)
-        return held
+            return False
+        held.start_next(done.next, sent + self._parts.settings.lease)
+        return True
 
-    def _tell_run(self, held: HeldTurn) -> None:
-        """Another turn waits for this one: have it looked at, without waiting for that."""
-        if held.parent is not None:
-            task = asyncio.create_task(self._teams.nudge(held.parent, held.keys.tenant))
-            self._afterwards.add(task)
-            task.add_done_callback(self._afterwards.discard)
-
-    def _may_go_on(self, held: HeldTurn) -> bool:
-        """Fairness: after so many turns or seconds other sessions come first. A stopping worker begins nothing."""
-        s = self._settings
-        long = held.served + 1 >= s.turns_per_lease or time.monotonic() - held.leased_since >= s.seconds_per_lease
-        return not (self.draining or long)
+    async def _wait_for_answers(self, held: HeldTurn, outcome: WaitForAnswers) -> bool:
+        placed = [ask.model_copy(update={"place": place}) for place, ask in enumerate(outcome.asks)]
+        asks = {ask.key: ask.model_dump_json().encode() for ask in placed}
+        data = json.dumps({"calls": [ask.model_dump(mode="json", exclude={"v", "key", "place"}) for ask in placed]})
+        seq = held.take_seq(1)
+        leases = self._parts.leases
+        try:
+            wake = await persist(held, lambda: leases.wait(held.keys, held.turn, asks, seq, data.encode()))
+        except CancelFirst:
+            return await self._commit(held, self._execution.cancelled(held))
+        except LeaseLost:
+            self._parts.lost_leases.report(held)
+            return False
+        turn_left(held, TurnStatus.WAITING, "asks", tools=[ask.tool for ask in outcome.asks])
+        await self._publish(held, wake)
+        return False
 
     async def _give_back(
         self, held: HeldTurn, why: str, pause: float, event: EventType | None, data: dict[str, Any]
     ) -> None:
-        seq = held.take_seq(1)
+        """Release the lease with the turn unfinished; `why` is the script's word for it."""
+        seq, leases = held.take_seq(1), self._parts.leases
         try:
-            wake = await persist(held, lambda: self._leases.release(held.keys, held.turn, why, pause, seq, event, data))
+            wake = await persist(held, lambda: leases.release(held.keys, held.turn, why, pause, seq, event, data))
         except LeaseLost:
-            self._losses.lost(held)
+            self._parts.lost_leases.report(held)
             return
         turn_left(held, TurnStatus.WAITING if why == "tasks" else TurnStatus.QUEUED, why, pause=pause)
+        await self._publish(held, wake)
+
+    async def _publish(self, held: HeldTurn, wake: tuple[str, int] | None) -> None:
         if wake is not None:
-            await self._wake(held.keys.ref, wake[1], wake[0])
+            await self._parts.wake(held.keys.ref, wake[1], wake[0])
+
+    def _wake_parent(self, held: HeldTurn) -> None:
+        """Wake the turn that waits for this one (a team's run, or the agent that asked), in the background."""
+        if held.parent is not None:
+            task = asyncio.create_task(self._parts.teams.wake_parent(held.parent, held.keys.tenant))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+    def _may_go_on(self, held: HeldTurn) -> bool:
+        """Whether the commit may start the session's next turn under this lease.
+
+        For fairness, other sessions come first after a number of turns or seconds. A worker that shuts down starts no
+        turn.
+        """
+        s = self._parts.settings
+        full = held.served + 1 >= s.turns_per_lease or time.monotonic() - held.leased_since >= s.seconds_per_lease
+        return not (self.draining or full)
 
 
-def _word(outcome: Outcome) -> str:
-    """What Flower shows of a wake-up whose last turn came to this."""
+def _word_for(outcome: Outcome) -> str:
+    """What Flower shows for a wake-up whose last turn had this outcome."""
     match outcome:
         case Ending():
             return "done"
-        case Left():
+        case NotEnded():
             return outcome.value
-        case Parked() | Pause():
+        case WaitForAnswers() | WaitForTurns():
             return TurnStatus.WAITING.value
-        case Retry() | Later() | Crowded():
+        case Retry() | Redeliver() | Postpone():
             return "later"

@@ -1,4 +1,4 @@
-"""State around a turn: what its tools see, what its commit changes, and what must still reach other slots."""
+"""State of a turn: what its tools read, what its commit changes, and the effects on keys in other cluster slots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = get_logger(__name__)
 
 
 class TurnStates:
-    """Loads state for turns, and takes their changes to where they belong."""
+    """Loads state for turns and writes their changes. One per worker process."""
 
     def __init__(
         self,
@@ -38,51 +38,51 @@ class TurnStates:
         self._facts = facts
         self._webhooks = webhooks
         self._scripts = scripts
-        self._ring = KeyRing.of(settings)
-        self._store = StateStore(scripts, client, self._ring)
+        self._keyring = KeyRing.of(settings)
+        self._store = StateStore(scripts, client, self._keyring)
 
-    async def load(self, keys: SessionKeys, begun: OpenTurn, agent: AgentConfig) -> TurnState:
-        """What the turn's tools see. An agent that has no tools reads nothing, so nothing is fetched for it.
+    async def load(self, keys: SessionKeys, turn: OpenTurn, agent: AgentConfig) -> TurnState:
+        """The state that the turn's tools read. For an agent without tools nothing is fetched.
 
         Raises:
-            CorruptRecord: the state is no JSON. SealError: it does not open.
+            CorruptRecord: the state is not JSON. SealError: it cannot be decrypted.
         """
         if not agent.tools and not agent.registered:
             return TurnState()
-        values = self._store.opened(session_scope(keys), begun.state)
-        for scope in self._wide(keys, begun.user_id).values():
+        values = self._store.opened(session_scope(keys), turn.state)
+        for scope in self._wide(keys, turn.user_id).values():
             values |= await self._store.read(scope)
         return TurnState(values)
 
-    def changes(self, keys: SessionKeys, begun: OpenTurn, state: TurnState) -> tuple[list[StateOp], list[bytes]]:
-        """The session's own changes, for the commit to make, and the effects in other slots, for its outbox."""
+    def changes(self, keys: SessionKeys, turn: OpenTurn, state: TurnState) -> tuple[list[StateOp], list[bytes]]:
+        """The changes to the session's own state, for the commit, and those to other slots, for its outbox."""
         own: list[StateOp] = []
         wide: dict[str, list[StateOp]] = {}
         for op in state.ops:
             prefix = next((p for p in (USER, APP) if op.field.startswith(p)), None)
             (own if prefix is None else wide.setdefault(prefix, [])).append(op)
-        scopes = self._wide(keys, begun.user_id)
+        scopes = self._wide(keys, turn.user_id)
         effects = [
-            Effect(f"{begun.part}:{prefix}", scopes[prefix], ops).dump()
+            Effect(f"{turn.part}:{prefix}", scopes[prefix], ops).dump()
             for prefix, ops in wide.items()
             if prefix in scopes
         ]
         return own, [effect.encode() for effect in effects]
 
     async def apply(self, keys: SessionKeys, entries: Sequence[bytes]) -> None:
-        """Apply the effects of committed turns in their own slots; doing it twice changes nothing (R7)."""
+        """Apply the effects of committed turns on other slots. Applying one twice changes nothing."""
         for entry in entries:
-            effect = json.loads(self._ring.open(keys.outbox, "", entry))
+            effect = json.loads(self._keyring.open(keys.outbox, "", entry))
             match effect.get("kind"):
                 case "extract":
                     await self._facts.submit(keys, effect)
                 case "webhook":
-                    await self._have_told(keys, effect)
+                    await self._accept_webhook(keys, effect)
                 case _:
                     await self._store.apply(effect)
             await ack_effect(self._scripts, keys, entry)
 
-    async def _have_told(self, keys: SessionKeys, effect: dict[str, Any]) -> None:
+    async def _accept_webhook(self, keys: SessionKeys, effect: dict[str, Any]) -> None:
         try:
             await self._webhooks.accept(keys, effect["turn"], effect["user"])
         except SessionBusy as error:

@@ -1,6 +1,6 @@
-"""What the log says of each turn: a line when an attempt begins, and one when it ends or leaves this worker.
+"""The log lines of each turn: one when an attempt starts, and one when the turn ends or leaves this worker.
 
-An attempt whose lease is lost has no line of an end here: the line `lease_lost` says so (`losses`).
+An attempt that loses its lease has no such line at its end; the line `lease_lost` stands for it (`lost_leases`).
 """
 
 from __future__ import annotations
@@ -23,47 +23,47 @@ _log = get_logger(__name__)
 _IDS = ("session", "turn", "attempt")
 
 
-def turn_started(held: HeldTurn, model_of: Callable[[str], str]) -> None:
-    """An attempt begins. All that is logged in its course, by other libraries too, names its turn.
+def attempt_started(held: HeldTurn, model_of: Callable[[str], str]) -> None:
+    """Log that an attempt starts. From here on, every log line in this context names the turn, other libraries' too.
 
     Args:
         model_of: the model of an agent whose configuration names none, by the agent's name.
     """
-    begun = held.turn
-    held.about = _about(begun, model_of)
-    bind_contextvars(session=held.keys.ref, turn=held.turn_id, attempt=begun.attempt)
-    say = _log.debug if "operation" in held.about else _log.info
-    say("turn_started", **held.about, queued_ms=begun.now_ms - begun.accepted_ms)
+    turn = held.turn
+    held.log_fields = _fields(turn, model_of)
+    bind_contextvars(session=held.keys.ref, turn=held.turn_id, attempt=turn.attempt)
+    log = _log.debug if "operation" in held.log_fields else _log.info
+    log("turn_started", **held.log_fields, queued_ms=turn.now_ms - turn.accepted_ms)
 
 
 def turn_ended(held: HeldTurn, status: TurnStatus, ending: Ending) -> None:
-    """The turn has its final status."""
-    cost = _cost(ending.usage)
+    """Log that the turn has its final status."""
+    usage = _usage(ending.usage)
     error = {"error": json.loads(ending.error)["type"]} if ending.error and status is TurnStatus.FAILED else {}
-    _log.info("turn_ended", **held.about, status=status.value, ms=_ms(held), **cost, **error)
+    _log.info("turn_ended", **held.log_fields, status=status.value, ms=_ms(held), **usage, **error)
 
 
-def turn_left(held: HeldTurn, status: TurnStatus, why: str, **what: Any) -> None:
-    """The turn goes on later, here or elsewhere."""
-    _log.info("turn_left", **held.about, status=status.value, why=why, ms=_ms(held), **what)
+def turn_left(held: HeldTurn, status: TurnStatus, why: str, **details: Any) -> None:
+    """Log that this worker stops running the turn, and the turn goes on later, here or elsewhere."""
+    _log.info("turn_left", **held.log_fields, status=status.value, why=why, ms=_ms(held), **details)
 
 
-def turn_over() -> None:
-    """Nothing of a turn runs in this context any more."""
+def nothing_runs() -> None:
+    """Stop naming the turn in the log lines of this context."""
     unbind_contextvars(*_IDS)
 
 
-def _about(begun: OpenTurn, model_of: Callable[[str], str]) -> dict[str, Any]:
-    """What the turn is: an agent's with its model, a team's run, or an operation of the retrieval role."""
-    if begun.unreadable is not None:
+def _fields(turn: OpenTurn, model_of: Callable[[str], str]) -> dict[str, Any]:
+    """What kind of turn it is: an agent's with its model, a team's run, or a retrieval operation."""
+    if turn.unreadable is not None:
         return {}
-    request: Mapping[str, Any] = json.loads(begun.request)
+    request: Mapping[str, Any] = json.loads(turn.request)
     if operation := request.get("operation"):
         return {"operation": operation.get("kind")}
     agent: str = request.get("agent", TurnRequest.model_fields["agent"].default)
     if request.get("team"):
         return {"agent": agent, "team": True}
-    return {"agent": agent, "model": _model(begun.agent) or model_of(agent)}
+    return {"agent": agent, "model": _model(turn.agent) or model_of(agent)}
 
 
 @lru_cache(maxsize=1024)
@@ -72,7 +72,7 @@ def _model(config: bytes) -> str | None:
     return model
 
 
-def _cost(usage: bytes) -> dict[str, Any]:
+def _usage(usage: bytes) -> dict[str, Any]:
     spent = json.loads(usage)
     names = ("requests", "input_tokens", "output_tokens", "tool_calls", "cost")
     return {name: spent[name] for name in names if name in spent}

@@ -1,9 +1,9 @@
-"""Tells the end of a turn to its webhook: one try, and what becomes of the delivery by it.
+"""Delivers a turn's webhook: one try, and what its result means for the delivery.
 
-2xx                          delivered
-410 Gone                     the receiver wants no more: failed
-an address that is refused   failed
-all else, or no answer       again later, by the pauses of the settings; when the time is up, a dead letter
+2xx                         delivered
+410 Gone                    failed: the receiver wants no more webhooks
+an address that is refused  failed
+any other answer, or none   tried again after the next pause in the settings; once the time is up, a dead letter
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.leases import Ending
 from sessions.store.turns import TurnRecord, TurnStore
 from workers.lease.held_turn import HeldTurn
-from workers.lease.outcomes import Crowded, Later, Outcome, failed
+from workers.lease.outcomes import Outcome, Postpone, Redeliver, failed
 from workers.outbound import AGENT, ONE_USE, pinned_answer
 
 _log = get_logger(__name__)
@@ -44,7 +44,7 @@ _SEVERAL: Final = 4
 
 
 class NotDelivered(Exception):
-    """This try came to nothing; another one may not. `retry_after`: the receiver's wish, in seconds."""
+    """This try failed; a later one may succeed. `retry_after`: seconds until then, as the receiver asked."""
 
     def __init__(self, why: str, retry_after: float = 0.0) -> None:
         super().__init__(why)
@@ -52,7 +52,7 @@ class NotDelivered(Exception):
 
 
 class WebhookDelivery:
-    """One per worker process; its coroutines run on the process's loop."""
+    """Delivers webhooks. One per worker process; its coroutines run on the process's loop."""
 
     def __init__(self, settings: Settings, turns: TurnStore) -> None:
         self._settings = settings
@@ -61,47 +61,48 @@ class WebhookDelivery:
             settings.webhook_urls == "any", frozenset(host.lower() for host in settings.allowed_hosts)
         )
         self._under_way: Counter[str] = Counter()  # by tenant
-        # Receivers that take their time must not take the slots that turns need.
-        self._most = max(1, settings.concurrency // 4)
+        # Slow receivers must not use up the slots that turns need.
+        self._limit = max(1, settings.concurrency // 4)
 
     async def deliver(self, held: HeldTurn, spec: OperationSpec) -> Outcome:
-        """Try once; what becomes of the delivery."""
+        """Try once; returns the outcome of the delivery's turn."""
         tenant = held.keys.tenant
         if self._crowded(tenant):
-            return Crowded(_CROWDED * random.uniform(1, 2))  # noqa: S311 - no secret
+            return Postpone(_CROWDED * random.uniform(1, 2))  # noqa: S311 - no secret
         self._under_way[tenant] += 1
         try:
-            return await self._tried(held, Deliver.model_validate(spec.body))
+            return await self._try(held, Deliver.model_validate(spec.body))
         finally:
             self._under_way[tenant] -= 1
-            self._under_way += Counter()  # forgets those that have none
+            self._under_way += Counter()  # drops the tenants with none
 
     def _crowded(self, tenant: str) -> bool:
-        """Whether there is no room. The last of several places is for a tenant that has none.
+        """Whether there is no room for another delivery of this tenant.
 
-        Receivers of one tenant may all hang for as long as they are let: others are told nevertheless.
+        The last of several places is kept for a tenant that has none. So other tenants' webhooks are delivered even
+        while all receivers of one tenant hang until their timeout.
         """
-        free = self._most - self._under_way.total()
-        return free <= 0 or (free == 1 and self._most >= _SEVERAL and tenant in self._under_way)
+        free = self._limit - self._under_way.total()
+        return free <= 0 or (free == 1 and self._limit >= _SEVERAL and tenant in self._under_way)
 
-    async def _tried(self, held: HeldTurn, request: Deliver) -> Outcome:
+    async def _try(self, held: HeldTurn, request: Deliver) -> Outcome:
         try:
-            status = await self._told(held, request)
+            status = await self._send(held, request)
         except (WebhookFailed, AddressRefused) as error:
             _log.warning("webhook_failed", turn=request.turn, error=str(error))
             return failed(WebhookFailed(str(error)))
         except NotDelivered as error:
-            return self._later(held, request, error)
+            return self._try_later(held, request, error)
         except StoreUnavailable as error:
-            # No turn's retry: those are few, and the tries that receivers refused are counted among them.
-            return self._later(held, request, NotDelivered(f"what there is to tell cannot be read now: {error}"))
+            # Not `Retry`: a turn has few retries, and the tries that receivers refused would count among them.
+            return self._try_later(held, request, NotDelivered(f"the turn cannot be read now: {error}"))
         tries = held.turn.retries + 1
         _log.info("webhook_delivered", turn=request.turn, status=status, tries=tries)
         result = json.dumps({"text": "", "output": {"status": status, "tries": tries}}).encode()
         return Ending(TurnStatus.SUCCEEDED, result=result)
 
-    def _later(self, held: HeldTurn, request: Deliver, error: NotDelivered) -> Outcome:
-        """Another try, at the latest when the time is up; or none, when it is up already."""
+    def _try_later(self, held: HeldTurn, request: Deliver, error: NotDelivered) -> Outcome:
+        """Another try after a pause, at the latest when the time is up. If it is up already, a dead letter."""
         pauses, tried = self._settings.webhook_pauses, held.turn.retries
         left = self._settings.webhook_period - _age(held)
         if left <= 0:
@@ -112,13 +113,14 @@ class WebhookDelivery:
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
         pause = min(left, max(pauses[min(tried, len(pauses) - 1)] * spread, error.retry_after))
         _log.warning("webhook_not_delivered", turn=request.turn, error=str(error), pause=pause, tried=tried + 1)
-        return Later(pause, str(error))
+        return Redeliver(pause, str(error))
 
-    async def _told(self, held: HeldTurn, request: Deliver) -> int:
-        """Send it; the receiver's status.
+    async def _send(self, held: HeldTurn, request: Deliver) -> int:
+        """Send the webhook; returns the receiver's status code, a 2xx.
 
         Raises:
-            WebhookFailed, AddressRefused: it never will be. NotDelivered, StoreUnavailable: not now.
+            WebhookFailed, AddressRefused: it can never be delivered.
+            NotDelivered, StoreUnavailable: it cannot be delivered now.
             LeaseLost: another worker may have sent it.
         """
         tenant = held.keys.tenant
@@ -128,7 +130,7 @@ class WebhookDelivery:
         url, body = await self._message(tenant, request)
         headers = signed_headers(secrets, request.message_id, body)
         held.check_held()
-        status, retry_after = await self._posted(url, headers, body)
+        status, retry_after = await self._post(url, headers, body)
         if 200 <= status < 300:
             return status
         if status == _GONE:
@@ -136,29 +138,29 @@ class WebhookDelivery:
         raise NotDelivered(f"the receiver at {_origin(url)!r} answered {status}", retry_after)
 
     async def _message(self, tenant: str, request: Deliver) -> tuple[httpx.URL, bytes]:
-        """Where it goes, and what it says: the same bytes at each try, for a turn that ended does not change."""
+        """The URL and the body. The body is the same at each try, because a turn that has ended does not change."""
         session_id, part = split_turn_id(request.turn)
         keys = SessionKeys.from_id(tenant, session_id, self._settings.partitions)
         try:
-            record, asked = await self._turns.read(keys, part), await self._turns.request(keys, part)
+            record, turn_request = await self._turns.read(keys, part), await self._turns.request(keys, part)
             url = await self._turns.webhook(keys, part)
         except TurnNotFound as error:
-            raise WebhookFailed("there is nothing to tell any more: the turn expired, or was deleted") from error
+            raise WebhookFailed("the turn has expired or was deleted") from error
         if url is None:
-            raise WebhookFailed("the turn does not say where its end is to be told")
+            raise WebhookFailed("the turn has no webhook URL")
         home = keys.home if keys.is_lane else keys
-        payload = _payload(request, home.session_id, record, asked)
+        payload = _payload(request, home.session_id, record, turn_request)
         try:
             return httpx.URL(url), json.dumps(payload).encode()
         except httpx.InvalidURL as error:
-            raise WebhookFailed("what the turn gives as webhook= is no URL") from error
+            raise WebhookFailed("the turn's webhook= is not a valid URL") from error
 
-    async def _posted(self, url: httpx.URL, headers: dict[str, str], body: bytes) -> tuple[int, float]:
-        """Status, and the pause that the receiver asks for. Its body is not read, and no redirect is followed."""
+    async def _post(self, url: httpx.URL, headers: dict[str, str], body: bytes) -> tuple[int, float]:
+        """The status code, and the pause that the receiver asked for. Reads no body and follows no redirect."""
         patience = self._settings.webhook_timeout
         headers = {**headers, "Content-Type": "application/json", "User-Agent": f"{AGENT}-webhooks"}
         try:
-            # A client for each: one that is shared would show one receiver the cookies of another at its address.
+            # A client per request: a shared one would send one receiver's cookies to another one at the same address.
             async with (
                 asyncio.timeout(patience),
                 httpx.AsyncClient(timeout=patience, trust_env=False, verify=self._tls, limits=ONE_USE) as client,
@@ -170,17 +172,17 @@ class WebhookDelivery:
         except (TimeoutError, httpx.TimeoutException) as error:
             raise NotDelivered(f"the receiver at {_origin(url)!r} did not answer within {patience:g} s") from error
         except (httpx.HTTPError, ssl.SSLError, OSError) as error:
-            # What a connection failed of, a certificate say, has nothing of the request in it; other errors may.
+            # A connection error's text (a bad certificate, for example) quotes nothing of the request; others may.
             why = str(error) if isinstance(error, httpx.ConnectError) else ""
-            said = f"the receiver at {_origin(url)!r} cannot be reached ({why or type(error).__name__})"
-            raise NotDelivered(said) from error
+            message = f"the receiver at {_origin(url)!r} cannot be reached ({why or type(error).__name__})"
+            raise NotDelivered(message) from error
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        return httpx.create_ssl_context()  # 20 ms, once; SSL_CERT_FILE names an authority of one's own
+        return httpx.create_ssl_context()  # takes 20 ms; respects SSL_CERT_FILE
 
 
-def _payload(request: Deliver, session_id: str, record: TurnRecord, asked: TurnRequest) -> dict[str, Any]:
+def _payload(request: Deliver, session_id: str, record: TurnRecord, turn_request: TurnRequest) -> dict[str, Any]:
     ended = datetime.fromtimestamp((record.ended_ms or record.accepted_ms) / 1000, UTC)
     return {
         "type": f"turn.{record.status}",
@@ -190,7 +192,7 @@ def _payload(request: Deliver, session_id: str, record: TurnRecord, asked: TurnR
             "turn_id": request.turn,
             "status": str(record.status),
             "user_id": request.user,
-            "agent": asked.agent if asked.operation is None else asked.operation.kind,
+            "agent": turn_request.agent if turn_request.operation is None else turn_request.operation.kind,
             "result": json.loads(record.result)["output"] if record.result else None,
             "error": None if record.error is None else record.error.model_dump(),
             "usage": None if record.usage is None else record.usage.model_dump(),
@@ -199,17 +201,17 @@ def _payload(request: Deliver, session_id: str, record: TurnRecord, asked: TurnR
 
 
 def _age(held: HeldTurn) -> float:
-    """Seconds since the delivery was accepted, by the store's clock and since its last word by ours."""
+    """Seconds since the delivery was accepted: by the store's clock until this attempt started, then by ours."""
     return (held.turn.now_ms - held.turn.accepted_ms) / 1000 + time.monotonic() - held.attempt_started
 
 
 def _origin(url: httpx.URL) -> str:
-    """What of a URL errors and logs may hold: paths and queries of webhooks often are secrets."""
+    """The part of a URL that errors and logs may show: paths and queries of webhooks are often secret."""
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def _seconds(retry_after: str) -> float:
-    """The header `Retry-After`, which is a number of seconds or a date; 0 where it is none of both."""
+    """The header `Retry-After`, a number of seconds or a date, as seconds from now; 0 if it is neither."""
     if retry_after.isascii() and retry_after.strip().isdigit():
         return float(retry_after)
     try:

@@ -1,0 +1,44 @@
+"""What running turns takes in a worker process. `workers.process.process` makes each part once, at start-up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from broker_config.settings import Settings
+from sessions.store.leases import LeaseStore
+from workers.engine import Engine
+from workers.lease.heartbeat import Heartbeat
+from workers.lease.lost_leases import LostLeases
+from workers.retrieval_role.extraction import FactExtraction
+from workers.retrieval_role.recall import Recaller
+from workers.retrieval_role.runner import RetrievalRunner
+from workers.teams.runner import TeamRunner
+from workers.turns.states import TurnStates
+from workers.turns.webhook_delivery import WebhookDelivery
+
+Wake = Callable[[str, int, str], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnParts:
+    """The parts that `TurnRunner` and `Execution` share.
+
+    Attributes:
+        wake: publishes a wake-up for a session; False if that failed.
+        model_of: the model of an agent whose configuration names none, by the agent's name.
+    """
+
+    settings: Settings
+    leases: LeaseStore
+    heartbeat: Heartbeat
+    lost_leases: LostLeases
+    engine: Engine
+    states: TurnStates
+    recaller: Recaller
+    facts: FactExtraction
+    teams: TeamRunner
+    retrieval: RetrievalRunner
+    webhooks: WebhookDelivery
+    wake: Wake
+    model_of: Callable[[str], str]

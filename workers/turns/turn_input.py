@@ -1,0 +1,66 @@
+"""What a turn is run with: its request, and from it the engine's input."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import lru_cache
+
+from pydantic import ValidationError
+
+from sessions.errors import TurnFailed
+from sessions.protocol.agent import AgentConfig
+from sessions.protocol.turn import TurnRequest
+from sessions.store.history import HistoryEntry
+from workers.engine.ports import PastTurn, TurnInput
+from workers.lease.held_turn import HeldTurn
+
+
+def request_of(held: HeldTurn) -> TurnRequest:
+    """The turn's request.
+
+    Raises:
+        SealError: it cannot be decrypted. TurnFailed: this worker cannot read it.
+    """
+    if held.turn.unreadable is not None:
+        raise held.turn.unreadable
+    with _readable():
+        return TurnRequest.model_validate_json(held.turn.request)
+
+
+def input_of(held: HeldTurn, request: TurnRequest, default_model: str) -> TurnInput:
+    """The engine's input for a turn of an agent. A replay gets the same input.
+
+    Raises:
+        TurnFailed: this worker cannot read the agent's configuration.
+    """
+    turn = held.turn
+    with _readable():
+        agent = _agent(turn.agent) if turn.agent else AgentConfig(name=request.agent)
+    if request.recalls.said:
+        agent = agent.model_copy(update={"recalls": agent.recalls.over(request.recalls)})
+    return TurnInput(
+        turn_id=held.turn_id,
+        session_id=held.keys.session_id,
+        user_id=turn.user_id,
+        attempt=turn.attempt,
+        message=request.message,
+        agent=agent,
+        history=[PastTurn(e.agent, e.messages, e.incomplete) for e in map(HistoryEntry.load, turn.history)],
+        stream=request.stream,
+        now_ms=turn.first_started_ms,
+        default_model=default_model,
+    )
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        raise TurnFailed(f"this worker cannot read the request; is it older than the client? {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def _agent(config: bytes) -> AgentConfig:
+    return AgentConfig.model_validate_json(config)
