@@ -1,6 +1,7 @@
-"""Requests to addresses that somebody named: to the very address that was checked, whatever the name resolves to then.
+"""HTTP requests to URLs that users gave (documents, webhooks), sent to exactly the address that was checked.
 
-Of documents by URL, and of webhooks. What may be called at all, `sessions.client.addresses` says.
+If the host name were resolved again for the request, it could point to another address, such as an internal one.
+`sessions.client.addresses` decides which addresses are allowed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import httpx
 from sessions.client.addresses import AddressPolicy, Resolver, checked_addresses
 
 AGENT: Final = "sessionfleet"
-# A connection belongs to the host whose certificate was checked, and the pool knows only addresses.
+# No reuse: a connection belongs to the host whose certificate was checked, but the pool finds it by its address alone.
 ONE_USE: Final = httpx.Limits(max_keepalive_connections=0)
 
 
@@ -29,10 +30,11 @@ async def pinned_answer(
     content: bytes | None = None,
     resolver: Resolver | None = None,
 ) -> AsyncIterator[httpx.Response]:
-    """The answer of the first of the host's addresses that can be connected to; each was checked. No body is read.
+    """The response from the first of the host's addresses that accepts a connection. Its body is not read.
 
     Raises:
-        AddressRefused, AddressUnknown: it may not be called, or cannot. httpx.HTTPError: it does not answer.
+        AddressRefused: one of the host's addresses is not allowed. AddressUnknown: the name does not resolve.
+        httpx.HTTPError: no address answers.
     """
     addresses = await checked_addresses(str(url), policy, resolver=resolver)
     requests = [pinned_request(client, url, a, method, headers=headers, content=content) for a in addresses]
@@ -41,7 +43,7 @@ async def pinned_answer(
             response = await client.send(request, stream=True)
             break
         except httpx.ConnectError:
-            continue  # the host may be reached by another of its addresses
+            continue  # another of the host's addresses may work
     else:
         response = await client.send(requests[-1], stream=True)
     try:
@@ -59,9 +61,9 @@ def pinned_request(
     headers: Mapping[str, str],
     content: bytes | None = None,
 ) -> httpx.Request:
-    """A request for a URL that goes to this address, whatever the name resolves to by now.
+    """A request for a URL that is sent to this address, whatever the host name resolves to by now.
 
-    The server and its certificate still see the URL's host.
+    The `Host` header and the check of the certificate still use the URL's host name.
     """
     return client.build_request(
         method,

@@ -12,8 +12,8 @@ _AGAIN: Final = 0.1
 async def end_all(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Cancel tasks until each has ended.
 
-    Once is not enough: `asyncio.wait_for` of Python 3.11, with which redis-py sends, swallows a cancellation that
-    comes in the moment in which it is done. The task would go on for ever, and the worker would never stop.
+    Cancelling once is not enough. In Python 3.11 `asyncio.wait_for`, which redis-py uses to send, swallows a
+    cancellation that arrives just as it completes. The task would run for ever, and the worker would never stop.
     """
     while left := [task for task in tasks if not task.done()]:
         for task in left:

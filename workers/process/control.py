@@ -1,4 +1,4 @@
-"""Remote control: what clients tell a running worker through Celery's own broadcast."""
+"""Remote control: the command that clients send to running workers through Celery's broadcast."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ __all__ = ["Panel", "cancel_turn"]
 
 @control_command(args=[("ref", str), ("part", str)], signature="<session> <turn>")  # type: ignore[untyped-decorator]
 def cancel_turn(state: Any, ref: str, part: str) -> dict[str, bool]:
-    """Look at a turn's cancel mark now instead of at the next heartbeat; the mark itself is in the store."""
+    """Stop a cancelled turn now instead of at the next heartbeat. The cancel itself is recorded in the store."""
     return {"running_here": turns_of(state.app).cancel(ref, part)}

@@ -1,7 +1,8 @@
-"""The latest moment at which a worker that was told to stop exits.
+"""The time limit for a worker's exit once it was told to stop.
 
-Whatever hangs (a thread that nobody can stop, a library's own shutdown), a rolling deploy must not wait for it for
-ever. What did not end by then is what a crash leaves: another worker takes it over when its lease has run out.
+A rolling deploy must not wait for ever for something that hangs, such as a thread that cannot be stopped or a
+library's own shutdown. Turns that have not ended by then are left as after a crash: other workers take them over when
+their leases expire.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ EXIT_STATUS: Final = 70
 
 
 class ExitDeadline:
-    """Ends the process after so many seconds, unless it has ended by itself before.
+    """Ends the process after a number of seconds, unless it has exited by itself.
 
     Args:
-        seconds: from now.
-        unfinished: what to log about the work that did not end.
+        seconds: counted from now.
+        unfinished: returns what to log about the work that did not end.
     """
 
     def __init__(self, seconds: float, unfinished: Callable[[], dict[str, Any]]) -> None:
         self._seconds = seconds
         self._unfinished = unfinished
         timer = threading.Timer(seconds, self._exit)
-        timer.daemon = True  # it must not be what the process waits for
+        timer.daemon = True  # the process must not wait for this thread
         timer.start()
 
     def _exit(self) -> None:
         try:
-            hint = "its turns go to other workers when their leases run out"
+            hint = "other workers take over its turns when their leases expire"
             _log.critical("worker_did_not_stop", seconds=self._seconds, hint=hint, **self._unfinished())
         finally:
             os._exit(EXIT_STATUS)

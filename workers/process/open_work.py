@@ -1,7 +1,7 @@
-"""The coroutines that serve sessions in this process, so that a stopping worker can wait for all of them.
+"""The coroutines that run sessions in this process, so that a stopping worker can wait for all of them.
 
-A slot is busy for longer than its turn holds a lease: it still applies the turn's effects and publishes wake-ups. A
-process that stopped its loop before that would leave the slot's thread waiting for ever.
+A slot is busy for longer than its turn holds the lease, because it still applies the turn's effects and publishes
+wake-ups. If the process stopped its event loop before that, the slot's thread would wait for ever.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class OpenWork:
-    """A set of coroutines, each counted from before it runs until it has ended. Used on the loop's thread."""
+    """A set of coroutines, each counted from its creation until it has ended. Used on the loop's thread."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -32,7 +32,7 @@ class OpenWork:
         return task
 
     async def ended_within(self, seconds: float) -> bool:
-        """Whether all coroutines ended, including those that began meanwhile."""
+        """Wait until all coroutines have ended, including those started meanwhile; False if the time runs out first."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while self._tasks and (left := until - loop.time()) > 0:
@@ -40,7 +40,7 @@ class OpenWork:
         return not self._tasks
 
     async def cancel(self, within: float) -> bool:
-        """Cancel what is left; whether it ended within so many seconds."""
+        """Cancel the coroutines that are left. Returns whether they ended within this number of seconds."""
         try:
             await asyncio.wait_for(end_all(tuple(self._tasks)), within)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""The slots of a worker: Celery's threads pool, which also tells the consumer when a full pool has room again."""
+"""The slots of a worker: Celery's threads pool, which also wakes the consumer when a full pool has room again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from broker_config.settings import SettingsError
 class SlotPool(TaskPool):  # type: ignore[misc]
     """Wakes the consumer's loop when a slot becomes free after all were taken.
 
-    With `worker_disable_prefetch` a consumer whose slots are all taken stops reading, and Celery lets it look again
-    when its loop next wakes by itself, up to a second later. Short turns would leave a busy worker idle meanwhile:
-    measured with 10 slots, 12 turns a second without this and 184 with it (docs/performance.md).
+    With `worker_disable_prefetch`, a consumer stops reading while all slots are taken. Celery reads again only when
+    the consumer's loop next wakes by itself, up to a second later. With short turns, a busy worker would be idle for
+    most of that time: with 10 slots we measured 12 turns per second without this class, and 184 with it
+    (docs/performance.md).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -26,7 +27,7 @@ class SlotPool(TaskPool):  # type: ignore[misc]
         self._hub: Any = None
 
     def register_with_event_loop(self, loop: Any) -> None:
-        """Remember the consumer's loop. kombu's `get_event_loop` forgets it when the broker's connection broke."""
+        """Remember the consumer's loop. kombu's `get_event_loop` forgets it when the broker's connection breaks."""
         self._hub = loop
 
     def on_apply(self, *args: Any, **kwargs: Any) -> ApplyResult:
@@ -34,7 +35,7 @@ class SlotPool(TaskPool):  # type: ignore[misc]
         with self._lock:
             self._taken += 1
         result = super().on_apply(*args, **kwargs)
-        # A future is done after its callbacks in Celery: the consumer then no longer counts the task.
+        # Called after Celery's own callbacks, so the consumer no longer counts the task when it is woken.
         result.f.add_done_callback(self._freed)
         return result
 
@@ -47,11 +48,11 @@ class SlotPool(TaskPool):  # type: ignore[misc]
 
 
 def slot_pool(chosen: type, *, autoscale: bool) -> type[SlotPool]:
-    """The pool of a worker for which somebody chose Celery's options `-P` and `--autoscale`.
+    """The pool class for a worker started with these values of Celery's options `-P` and `--autoscale`.
 
     Raises:
-        SettingsError: turns cannot run in the chosen pool. A child process has no event loop of ours, greenlets would
-            block it, and `solo` leaves nobody to hear cancels and signals while a turn runs.
+        SettingsError: turns cannot run in the chosen pool. A child process does not have our event loop, greenlets
+            would block it, and with `solo` no thread handles cancels and signals while a turn runs.
     """
     if issubclass(chosen, SlotPool):
         pool = chosen
@@ -66,4 +67,4 @@ def slot_pool(chosen: type, *, autoscale: bool) -> type[SlotPool]:
 
 
 def _look_again() -> None:
-    """Nothing to do: to be called wakes the loop, which looks for free slots before it sleeps again."""
+    """Does nothing. Calling it wakes the loop, which checks for free slots before it sleeps again."""

@@ -1,7 +1,8 @@
-"""Finds sessions that nobody works on though something is due: a dead worker's, a lost wake-up's, a pause that ended.
+"""Finds sessions with something due that no worker runs, and publishes wake-ups for them.
 
-Every worker looks once a second through the partitions that it has claimed for a short time. A claim saves work and
-guards nothing: the lease does.
+Their worker crashed, their wake-up was lost, or a turn's pause has ended. Every worker checks once a second, in the
+partitions that it has claimed for a few seconds. Claims only keep workers from doing the same work twice. If two
+workers have the same claim, nothing breaks, because the lease decides who runs a session.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ _GROUPS: Final = 16
 _TICK: Final = 1.0
 _AFTER_OUTAGE: Final = 1.0
 _LOOK_AT: Final = 500
-_ALIVE_MS: Final = 2_000  # workers speak once a second; the groups of one taken for dead are the others' at once
+_ALIVE_MS: Final = 2_000  # workers note once a second that they are alive; a dead one's groups go to the others
 
 
 class Rescuer:
-    """One worker's share of the rescue."""
+    """One worker's share of the rescue. One per worker process."""
 
     def __init__(
         self,
@@ -51,27 +52,29 @@ class Rescuer:
         self._worker_id = worker_id
         self._wake = wake
         self._run_here = run_here
-        # At most the lease less 2 s, so that a dead rescuer costs no more than a dead worker (R9).
+        # Shorter than the lease by 2 s where possible, so that a crash of a rescuer delays the rescue no longer than a
+        # crash of the worker that ran the session.
         self._claim_ms = int(max(1.0, min(3.0, settings.lease - 2.0)) * 1000)
         self._queues = {*settings.served, *(name + RESCUE_SUFFIX for name in settings.served)}
         self._rest = False
 
     async def run(self) -> None:
-        """Look once a second, for ever."""
+        """Check once a second, for ever."""
         while True:
             try:
                 await self.look()
             except BackendError as error:
                 _log.warning("rescue_paused", error=str(error))
-                # The store is coming back: let living workers say first which leases an outage ended (R8).
+                # The store may be coming back. Give the workers that are alive time to report which leases expired in
+                # the outage, so that those do not count as crashes.
                 await asyncio.sleep(_AFTER_OUTAGE)
-            except Exception:  # noqa: BLE001 - whatever it is, a worker without its rescuer loses turns in silence
+            except Exception:  # noqa: BLE001 - no error may end the rescue, because turns would be lost without notice
                 _log.exception("rescue_broke")
             await asyncio.sleep(_TICK)
 
     async def look(self) -> int:
-        """Look once; how many wake-ups were published."""
-        if self._rest:  # the last publish failed: leave the claim to a worker that reaches the broker
+        """Check once. Returns the number of sessions that were due."""
+        if self._rest:  # the last publish failed: let the claim go to a worker that reaches the broker
             self._rest = False
             return 0
         claim = claim_rescue(
@@ -92,13 +95,14 @@ class Rescuer:
         return sum([await self._publish(reply, full) for reply in replies])
 
     def _batches(self, partitions: list[str]) -> list[tuple[str, ...]]:
-        """All partitions in one call on a plain server; one call each on a cluster, where they live apart."""
+        """All partitions in one call on a single server; one call each on a cluster (different slots)."""
         return [(p,) for p in partitions] if self._settings.redis_cluster else [tuple(partitions)]
 
     async def _met(self, queues: set[str]) -> set[str]:
-        """Of the queues seen here for the first time, those with wake-ups in them: from the next look on they tell.
+        """Of these queues, which are new to this rescuer, those that have wake-ups in them.
 
-        Else each worker that starts would add one for every session of a queue that nobody serves.
+        Nothing is published to them this time. From the next check on, `_marks` shows how far they were read.
+        Otherwise each worker that starts would publish a wake-up for every session of a queue that no worker serves.
         """
         if not queues:
             return set()
@@ -113,15 +117,15 @@ class Rescuer:
             _log.info("rescued", session=ref, queue=queue)
             self._rest = self._rest or not await self._wake(ref, looked.now_ms, queue)
             if self._rest and not self._serve(ref, queue):
-                break  # the index has them again in two seconds
+                break  # the index lists the rest again in two seconds
         return len(looked.due)
 
     def _serve(self, ref: str, queue: str) -> bool:
-        """The broker takes no wake-up, because it is gone or full: run the session here; False when no slot is free."""
+        """Run the session here, because the broker is down or full and takes no wake-up. False when no slot is free."""
         return self._run_here(ref, queue.removesuffix(RESCUE_SUFFIX))
 
     async def _marks(self) -> dict[str, list[int]]:
-        """For each queue: how far it was read (acceptance time of the newest wake-up taken, ms), and how long it is."""
+        """For each queue: the acceptance time (ms) of the newest wake-up that was taken from it, and its length."""
         lengths = await asyncio.get_running_loop().run_in_executor(None, self._lengths)
         with translated():
             consumed = await self._store.hgetall(CONSUMED)  # type: ignore[attr-defined]
@@ -138,7 +142,7 @@ class Rescuer:
 
 
 def _length(channel: object, queue: str) -> int:
-    size: Callable[[str], int] | None = getattr(channel, "_size", None)  # kombu's virtual transports, Redis among them
+    size: Callable[[str], int] | None = getattr(channel, "_size", None)  # kombu's virtual transports, such as Redis
     if size is not None:
         return int(size(queue))
     return int(channel.queue_declare(queue=queue, passive=True).message_count)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What a worker says when it cannot start: one line that says what to do, as every command does."""
+"""What a worker prints when it cannot start: one line that says what to do, like every command."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sessions.own_packages import HiddenPackage
 
 
 @contextmanager
-def told_in_one_line(settings: Settings) -> Iterator[None]:
-    """End the worker with exit status 1 and our own error as one line; with log level DEBUG, with its traceback."""
+def errors_in_one_line(settings: Settings) -> Iterator[None]:
+    """On an error of ours, log it as one line and exit with status 1. With log level DEBUG, keep its traceback."""
     try:
         yield
     except (SessionfleetError, SettingsError, EmbeddedServerError, HiddenPackage) as error:
         if settings.log_level == "DEBUG":
             raise
         logging.getLogger(__name__).critical("the worker cannot start: %s", error)
-        raise SystemExit(1) from None  # Celery would log any other exception with its whole stack
+        raise SystemExit(1) from None  # Celery would log any other exception with its traceback

@@ -1,4 +1,4 @@
-"""How Celery starts and stops what runs turns: a step in the life of its worker."""
+"""Starts and stops the turn process with Celery's worker, as one of its bootsteps."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from sessions.own_packages import HiddenPackage, own_path
 from sessions.protocol.turn import TASK_NAME
 from workers.process.pool import slot_pool
 from workers.process.process import TurnProcess
-from workers.process.start_errors import told_in_one_line
+from workers.process.start_errors import errors_in_one_line
 
 
 class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Ties a `TurnProcess` to the life of a Celery worker: up before it consumes, drained before its pool ends."""
+    """Starts the `TurnProcess` before the worker consumes messages, and drains it before the worker's pool stops."""
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **_: Any) -> None:
         self._worker = worker
         worker.turns = None
-        with told_in_one_line(load_settings()):  # Celery makes the pool after this
+        with errors_in_one_line(load_settings()):  # Celery creates the pool after this
             worker.pool_cls = slot_pool(worker.pool_cls, autoscale=bool(worker.autoscale))
 
     def start(self, worker: Any) -> None:
-        """Start before the consumer does. An error here ends the worker, with its message."""
+        """Called before the consumer starts. An error here ends the worker with its message."""
         settings = load_settings()
-        with told_in_one_line(settings):
+        with errors_in_one_line(settings):
             self._start(worker, settings)
 
     def _start(self, worker: Any, settings: Settings) -> None:
@@ -48,7 +48,7 @@ class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self._consume(worker)
 
     def _consume(self, worker: Any) -> None:
-        """Take wake-ups of the queues that this process serves, and of others once it does."""
+        """Consume the queues that this process serves, and any queue that it begins to serve later."""
         queues = worker.app.amqp.queues
         unserved = [name for name in queues if name.removesuffix(RESCUE_SUFFIX) not in worker.turns.queues]
         queues.deselect(unserved)
@@ -60,17 +60,17 @@ class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         worker.turns.retrieval.on_queue = begin
 
     def close(self, worker: Any) -> None:
-        """The worker ends, for whatever reason. From here on its time is limited, whichever part of it hangs."""
+        """Called when the worker ends for any reason. From here on its time is limited, whichever part of it hangs."""
         if worker.turns is not None:
             worker.turns.begin_drain()
 
     def stop(self, worker: Any) -> None:
-        """Drain; the pool's threads are free afterwards."""
+        """Drain. Afterwards the pool's threads are free."""
         if worker.turns is not None:
             worker.turns.stop()
 
     def terminate(self, worker: Any) -> None:
-        """A cold shutdown: as `stop`, with whatever time the grace period leaves."""
+        """A cold shutdown. The same as `stop`, with the rest of the grace period."""
         self.stop(worker)
 
     def _shutting_down(self, **_: Any) -> None:
@@ -94,7 +94,7 @@ def refuse_without_task(app: Celery) -> None:
 
 @setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
 def _logging(**_: Any) -> None:
-    """Our log format instead of Celery's; it also keeps Celery from logging a task's arguments."""
+    """Use our log format instead of Celery's, which would also log each task's arguments."""
     configure_logging(load_settings())
 
 

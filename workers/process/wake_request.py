@@ -1,4 +1,4 @@
-"""How Celery's worker keeps a wake-up while its slot runs turns."""
+"""Celery's record of a wake-up, made smaller while its slot runs turns."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from celery.worker.request import Request
 
 
 class WakeRequest(Request):  # type: ignore[misc]
-    """Parts with what a wake-up that runs needs no more, 3 kB each: the broker's message and what would acknowledge it.
+    """Drops what a wake-up no longer needs once it runs: the broker's message and its acknowledgement, 3 kB each.
 
-    The names of its headers are made one with everyone's: JSON gives each message copies of its own.
+    The names of its headers are interned, because the JSON decoder makes new copies of them for each message.
     """
 
     def __init__(self, message: Any, **options: Any) -> None:
@@ -19,6 +19,6 @@ class WakeRequest(Request):  # type: ignore[misc]
         super().__init__(message, **options)
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """The slot begins. The wake-up was acknowledged before."""
+        """Called when a slot begins to run the wake-up, which was acknowledged before."""
         super().on_accepted(pid, time_accepted)
         self._message = self._on_ack = self._on_reject = None
