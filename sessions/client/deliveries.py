@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from broker_config.settings import Settings
@@ -21,19 +20,19 @@ from sessions.store.keys import SessionKeys
 from sessions.store.new_turn import NewTurn
 from sessions.store.scripts import translated
 from sessions.store.turns import TurnRecord, TurnStore
+from sessions.store.wake_up import Publish
 
-Wake = Callable[[str, int, str], Awaitable[bool]]
 _MOST_OPEN: Final = 10_000
 
 
 class Deliveries:
     """Has deliveries accepted: by the worker that finds the end of a turn untold, and by people."""
 
-    def __init__(self, settings: Settings, turns: TurnStore, client: Any, wake: Wake) -> None:
+    def __init__(self, settings: Settings, turns: TurnStore, client: Any, publish: Publish) -> None:
         self._settings = settings
         self._turns = turns
         self._client = client
-        self._wake = wake
+        self._publish = publish
 
     async def accept(self, keys: SessionKeys, part: str, user: str | None) -> None:
         """Have it accepted that the end of this turn is told; again, it is the same delivery.
@@ -85,8 +84,8 @@ class Deliveries:
             mailbox_limit=_MOST_OPEN,
         )
         accepted = await self._turns.accept(lane, turn)
-        if accepted.wake:
-            await self._wake(lane.ref, accepted.now_ms, accepted.queue)
+        if accepted.wake_up is not None:
+            await self._publish(accepted.wake_up)
 
 
 def delivery_lane(keys: SessionKeys) -> SessionKeys:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from broker_config.settings import RETRIEVAL
@@ -22,17 +21,16 @@ from sessions.store.events import Bell, wait_ring
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.new_turn import NewTurn
 from sessions.store.turns import TurnRecord, TurnStore
-
-Wake = Callable[[str, int, str], Awaitable[bool]]
+from sessions.store.wake_up import Publish
 
 
 class Operations:
     """Has operations accepted, and waits for them. Used by clients, and by workers for their turns."""
 
-    def __init__(self, turns: TurnStore, bell: Bell, wake: Wake) -> None:
+    def __init__(self, turns: TurnStore, bell: Bell, publish: Publish) -> None:
         self._turns = turns
         self._bell = bell
-        self._wake = wake
+        self._publish = publish
 
     async def submit(
         self,
@@ -75,8 +73,8 @@ class Operations:
             webhook=webhook,
         )
         accepted = await self._turns.accept(lane, turn)
-        if accepted.wake:
-            await self._wake(lane.ref, accepted.now_ms, accepted.queue)
+        if accepted.wake_up is not None:
+            await self._publish(accepted.wake_up)
         return accepted.part
 
     async def search(

@@ -110,10 +110,10 @@ class TurnClient(FleetConnection):
             webhook=order.webhook,
         )
         accepted = await self.turns.accept(keys, turn)
-        if accepted.tell is not None:
-            await self.dispatcher.tell_cancel(accepted.tell[0], keys.ref, accepted.tell[1])
-        if accepted.wake:
-            await self.dispatcher.wake(keys.ref, accepted.now_ms, accepted.queue)
+        if accepted.cancelled is not None:
+            await self.dispatcher.notify_cancel(accepted.cancelled.worker, keys.ref, accepted.cancelled.part)
+        if accepted.wake_up is not None:
+            await self.dispatcher.wake(accepted.wake_up)
         return accepted.part
 
     def check_message(self, message: str) -> None:
@@ -246,13 +246,13 @@ class TurnClient(FleetConnection):
         status, worker = await self.turns.cancel(keys, part)
         if worker is not None:
             if worker:
-                await self.dispatcher.tell_cancel(worker, keys.ref, part)
+                await self.dispatcher.notify_cancel(worker, keys.ref, part)
             await self._nudge(keys, part)  # should it wait for other turns, a worker cancels those now
         return status
 
     async def _nudge(self, keys: SessionKeys, part: str) -> None:
-        if (wake := await self.turns.nudge(keys, part)) is not None:
-            await self.dispatcher.wake(keys.ref, wake[1], wake[0])
+        if (wake_up := await self.turns.nudge(keys, part)) is not None:
+            await self.dispatcher.wake(wake_up)
 
     async def pending_calls(self, keys: SessionKeys, part: str) -> list[PendingCall]:
         """The calls that a turn waits for."""
@@ -270,5 +270,5 @@ class TurnClient(FleetConnection):
         if size > limit:
             raise BadRequest(f"the answer has {size} bytes, the limit is {limit} (SESSIONFLEET_RESULT_LIMIT_BYTES)")
         answered = await self.calls.answer(keys, part, call_id, answer)
-        if answered.wake is not None:
-            await self.dispatcher.wake(keys.ref, answered.wake[1], answered.wake[0])
+        if answered.wake_up is not None:
+            await self.dispatcher.wake(answered.wake_up)

@@ -17,14 +17,21 @@ from broker_config.celery_app import FleetApp
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
 from sessions.protocol.turn import TASK_NAME
+from sessions.store.wake_up import WakeUp
 
 _log = get_logger(__name__)
 
 
-def publish_wake(app: Celery, ref: str, now_ms: int, queue: str) -> None:
+def publish_wake(app: Celery, wake_up: WakeUp) -> None:
     """Publish one wake-up; blocks for a round trip to the broker."""
-    args = [ref, now_ms]
-    app.send_task(TASK_NAME, args=args, queue=queue, ignore_result=True, argsrepr=f"({ref!r},)", kwargsrepr="{}")
+    app.send_task(
+        TASK_NAME,
+        args=[wake_up.ref, wake_up.accepted_ms],
+        queue=wake_up.queue,
+        ignore_result=True,
+        argsrepr=f"({wake_up.ref!r},)",
+        kwargsrepr="{}",
+    )
 
 
 class Dispatcher:
@@ -37,12 +44,12 @@ class Dispatcher:
         self._app.conf.broker_transport_options |= {"socket_timeout": self._patience}
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="sessionfleet-wake")
 
-    async def wake(self, ref: str, now_ms: int, queue: str) -> bool:
-        """Publish a wake-up. False when that failed: the workers find the session by themselves, seconds later."""
-        return await self._send("wake_not_published", publish_wake, self._app, ref, now_ms, queue)
+    async def wake(self, wake_up: WakeUp) -> bool:
+        """Publish a wake-up. False if that failed: the rescue finds the session within seconds."""
+        return await self._send("wake_not_published", publish_wake, self._app, wake_up)
 
-    async def tell_cancel(self, worker: str, ref: str, part: str) -> bool:
-        """Tell the worker that runs a turn to look at its cancel mark now, instead of at its next heartbeat."""
+    async def notify_cancel(self, worker: str, ref: str, part: str) -> bool:
+        """Make the worker that runs a turn look at its cancel mark now, instead of at its next heartbeat."""
         return await self._send("cancel_not_told", self._control, worker, ref, part)
 
     def close(self) -> None:

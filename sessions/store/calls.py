@@ -17,6 +17,7 @@ from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
 from sessions.store.transitions import turns as transitions
 from sessions.store.transitions.shared import Missing
+from sessions.store.wake_up import WakeUp
 
 _ACTIONS: Final = {
     AskKind.APPROVAL: ("approve", "deny"),
@@ -45,9 +46,9 @@ class PendingCall:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer counts. `wake` is the wake-up to publish when the turn can go on: (queue, acceptance time in ms)."""
+    """An answer counts. `wake_up` is set when the turn can resume: publish it."""
 
-    wake: tuple[str, int] | None = None
+    wake_up: WakeUp | None = None
 
 
 class CallStore:
@@ -87,7 +88,7 @@ class CallStore:
             raise BadRequest(f"call {call_id!r} of {ask.tool!r} waits for {ask.kind.value!r}: use {allowed}")
         match await self._scripts.run(self._answering(keys, part, ask, answer)):
             case transitions.Answered(wake=wake, queue=queue, now_ms=now_ms):
-                return Answered((queue, now_ms) if wake else None)
+                return Answered(WakeUp.of(keys, queue, now_ms) if wake else None)
             case transitions.Same():
                 return Answered()
             case transitions.Other(answer=stored):

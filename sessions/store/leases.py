@@ -27,10 +27,9 @@ from sessions.store.steering import Steering
 from sessions.store.transitions import leases as transitions
 from sessions.store.transitions.leases import Effects, Forgiven, NothingToRun, StepReply
 from sessions.store.transitions.shared import Cancelled, Change, Lost
+from sessions.store.wake_up import WakeUp
 
 __all__ = ["CancelFirst", "Committed", "Effects", "Ending", "LeaseRefused", "LeaseStore", "NothingToRun", "StepReply"]
-
-_Wake = tuple[str, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,13 @@ class Committed:
     """A turn's end is written. `next` is the session's next turn, begun under the same lease.
 
     `effects` says that some wait to be applied in other slots; the lease was given back.
-    `wake` is set when turns wait and the lease was given back: (queue, acceptance time in ms) to publish.
+    `wake_up` is set when turns wait and the lease was given back: publish it.
     `steered`: nothing was written, for there is unread steering: the turn goes on.
     """
 
     status: TurnStatus
     next: OpenTurn | None = None
-    wake: tuple[str, int] | None = None
+    wake_up: WakeUp | None = None
     effects: bool = False
     steered: bool = False
 
@@ -175,7 +174,8 @@ class LeaseStore:
             case transitions.EffectsDue():
                 return Committed(reply.status, effects=True)
             case transitions.Committed():
-                return Committed(reply.status, wake=(reply.queue, reply.now_ms) if reply.queue else None)
+                wake_up = WakeUp.of(keys, reply.queue, reply.now_ms) if reply.queue else None
+                return Committed(reply.status, wake_up=wake_up)
             case Lost() | transitions.StateChanged():
                 raise LeaseRefused
 
@@ -188,7 +188,7 @@ class LeaseStore:
         seq: int,
         event: EventType | None,
         data: dict[str, Any],
-    ) -> tuple[str, int] | None:
+    ) -> WakeUp | None:
         """Give the turn back unfinished; returns the wake-up to publish when it may go on at once.
 
         Args:
@@ -212,7 +212,7 @@ class LeaseStore:
             raise LeaseRefused
         if isinstance(reply, Cancelled) or reply.pause_ms > 0:
             return None
-        return reply.queue, reply.now_ms
+        return WakeUp.of(keys, reply.queue, reply.now_ms)
 
     async def take_steering(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> tuple[bytes, int]:
         """Journal the unread steering under this field; the messages (JSON array of texts), and how many.
@@ -225,7 +225,9 @@ class LeaseStore:
             raise LeaseRefused
         return reply
 
-    async def wait(self, keys: SessionKeys, turn: OpenTurn, asks: Mapping[str, bytes], seq: int, data: bytes) -> _Wake:
+    async def wait(
+        self, keys: SessionKeys, turn: OpenTurn, asks: Mapping[str, bytes], seq: int, data: bytes
+    ) -> WakeUp | None:
         """Put the turn to waiting for these calls; returns the wake-up to publish when others can go on meanwhile.
 
         Raises:
@@ -245,7 +247,7 @@ class LeaseStore:
             raise LeaseRefused
         if isinstance(reply, transitions.Cancel):
             raise CancelFirst
-        return (reply.queue, reply.now_ms) if reply.wake else None
+        return WakeUp.of(keys, reply.queue, reply.now_ms) if reply.wake else None
 
     async def _changes(self, keys: SessionKeys, ops: Sequence[StateOp]) -> list[Change]:
         """A turn's changes of state for the script. Encrypted ones are decided on what is stored now."""

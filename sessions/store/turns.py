@@ -24,6 +24,7 @@ from sessions.store.sealing import KeyRing
 from sessions.store.transitions import records
 from sessions.store.transitions import turns as transitions
 from sessions.store.transitions.shared import Cancelled, Duplicate, Full, Missing, OtherOwner
+from sessions.store.wake_up import WakeUp
 
 _FIELDS = tuple(
     b"status attempt crashes retries accepted deadline started ended worker cancel result error usage finish".split()
@@ -31,18 +32,27 @@ _FIELDS = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """A turn is accepted. `wake` says whether a wake-up must be published, stamped with `now_ms`.
+class CancelledRun:
+    """A turn that is marked as cancelled while a worker runs it: the worker should be notified."""
 
-    `tell`: a worker that runs a turn which this one's policy cancelled, and that turn.
+    worker: str
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A turn is accepted.
+
+    Attributes:
+        part: of the turn's id. A duplicate has that of the first turn, a steering message that of the turn it joined.
+        wake_up: to be published; None when a worker will find the turn without it.
+        cancelled: the running turn that this one's policy cancelled.
     """
 
     part: str
-    duplicate: bool
-    wake: bool
-    now_ms: int
-    queue: str
-    tell: tuple[str, str] | None = None
+    duplicate: bool = False
+    wake_up: WakeUp | None = None
+    cancelled: CancelledRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +156,11 @@ class TurnStore:
     async def _accepted(self, keys: SessionKeys, turn: NewTurn, reply: transitions.AcceptReply) -> Accepted:
         match reply:
             case transitions.Accepted(worker=worker, marked=marked):
-                tell = (worker or "", marked) if marked else None
-                return Accepted(turn.part, False, reply.wake, reply.now_ms, reply.queue, tell)
+                wake_up = WakeUp.of(keys, reply.queue, reply.now_ms) if reply.wake else None
+                cancelled = CancelledRun(worker or "", marked) if marked else None
+                return Accepted(turn.part, wake_up=wake_up, cancelled=cancelled)
             case transitions.Steered(turn=joined):
-                return Accepted(joined, False, False, 0, turn.queue)
+                return Accepted(joined)
             case transitions.Open(count=count):
                 raise SessionBusy(
                     f"session {keys.session_id!r} has {count} open turns, and the policy is 'reject'; wait "
@@ -157,10 +168,10 @@ class TurnStore:
                     policy=str(turn.policy),
                 )
             case Duplicate(turn=first):
-                return Accepted(first, True, False, 0, turn.queue)
+                return Accepted(first, duplicate=True)
             case transitions.Conflict(turn=first):
                 if await self._asked_before(keys, turn):
-                    return Accepted(first, True, False, 0, turn.queue)
+                    return Accepted(first, duplicate=True)
                 first = keys.public_id(first)
                 raise IdempotencyConflict(f"{IdempotencyConflict.__doc__} It belongs to turn {first!r}.", turn_id=first)
             case OtherOwner():
@@ -248,10 +259,10 @@ class TurnStore:
             case Missing():
                 raise self._not_found(keys, part)
 
-    async def nudge(self, keys: SessionKeys, part: str) -> tuple[str, int] | None:
-        """Tell a run that one of its tasks ended; returns the wake-up to publish (queue, acceptance time in ms)."""
+    async def nudge(self, keys: SessionKeys, part: str) -> WakeUp | None:
+        """Notify a run that one of its tasks ended; returns the wake-up to publish, if any."""
         reply = await self._scripts.run(transitions.nudge_turn(keys.pair, turn=part))
-        return (reply.queue, reply.now_ms) if isinstance(reply, transitions.Woken) else None
+        return WakeUp.of(keys, reply.queue, reply.now_ms) if isinstance(reply, transitions.Woken) else None
 
     async def by_key(self, keys: SessionKeys, idempotency: str) -> str | None:
         """The turn that was accepted under a (hashed) idempotency key, if any."""

@@ -27,6 +27,7 @@ from sessions.protocol.lanes import KNOWLEDGE
 from sessions.store.events import Bell
 from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
+from sessions.store.wake_up import WakeUp
 from tests.support.documents import make_docx, make_encrypted_pdf, make_pdf
 from tests.support.fleet import Fleet, keys_without_ttl
 from tests.support.waiting import wait_until
@@ -274,8 +275,8 @@ async def test_an_expired_session_leaves_no_documents(fleet: Fleet) -> None:
     lane, store = session.keys.lane(KNOWLEDGE), async_store(fleet.settings)
     scripts = ScriptRunner(store)
 
-    async def wake(ref: str, now_ms: int, queue: str) -> bool:
-        return await fleet.client.portal.acall(fleet.client.dispatcher.wake(ref, now_ms, queue))
+    async def wake(wake_up: WakeUp) -> bool:
+        return await fleet.client.portal.acall(fleet.client.dispatcher.wake(wake_up))
 
     operations = Operations(TurnStore(scripts, store, fleet.settings), Bell(store, "janitor"), wake)
     janitor = LaneJanitor(fleet.settings, store, operations, lambda: True)

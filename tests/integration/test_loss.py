@@ -15,6 +15,7 @@ from sessions import Session, Turn, TurnStatus
 from sessions.client.wakeups import publish_wake
 from sessions.protocol.event import EventType
 from sessions.store.keys import SessionKeys
+from sessions.store.wake_up import WakeUp
 from tests.support.fleet import Fleet, keys_without_ttl
 from tests.support.servers import Server, free_port, running
 from tests.support.waiting import wait_until
@@ -66,10 +67,10 @@ def test_wakes_that_come_ten_times_run_a_turn_once(fleet: Fleet) -> None:
     app = fleet.client.dispatcher._app
     for _ in range(10):
         for agent, turn in zip(agents, turns, strict=True):
-            publish_wake(app, agent.session.keys.ref, turn.record().accepted_ms, "turns")
+            publish_wake(app, WakeUp(agent.session.keys.ref, "turns", turn.record().accepted_ms))
     assert [turn.result(timeout=30) for turn in turns] == [f"ok: charged {first + n}" for n in range(5)]
     for agent in agents:
-        publish_wake(app, agent.session.keys.ref, 0, "turns")
+        publish_wake(app, WakeUp(agent.session.keys.ref, "turns", 0))
     with fleet.server.client() as client:
         wait_until(lambda: client.llen(queue_key("turns")) == 0, description="all wake-ups are consumed")
     assert {n: c for n, c in charges(fleet).items() if first <= n < first + 5} == {first + n: 1 for n in range(5)}
@@ -80,7 +81,7 @@ def test_a_wake_for_a_session_that_is_not_there_is_harmless(fleet: Fleet) -> Non
     """A wake-up may outlive its session: it makes no key, and the worker goes on."""
     keys = SessionKeys.of("default", sid(), 256)
     fleet.client.portal.call(fleet.client.open())  # it may be the first use of a client that another test made anew
-    publish_wake(fleet.client.dispatcher._app, keys.ref, 0, "turns")
+    publish_wake(fleet.client.dispatcher._app, WakeUp(keys.ref, "turns", 0))
     assert fleet.session(sid()).Agent("A").chat("SAY on") == "on"
     with fleet.server.client() as client:
         wait_until(lambda: client.llen(queue_key("turns")) == 0, description="the wake-up is consumed")

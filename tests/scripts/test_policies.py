@@ -21,7 +21,8 @@ from sessions.store.open_turn import Closing, OpenTurn
 from sessions.store.sealing import KeyRing
 from sessions.store.transitions.fleet import rescue_partition
 from sessions.store.transitions.leases import NothingToRun, StepReply
-from sessions.store.turns import Accepted
+from sessions.store.turns import Accepted, CancelledRun
+from sessions.store.wake_up import WakeUp
 from tests.scripts.test_scripts import DONE, PLACES, Store, settings_for
 
 KEPT = Ending(TurnStatus.CANCELLED, history_entry=b'{"turn":"kept"}\n[]', messages=1)
@@ -73,8 +74,8 @@ class Line(Store):
         ending = replace(KEPT, status=status.get(why, TurnStatus.FAILED))
         return await self.leases.commit(self.keys, begun, ending, 1, go_on=False, last_ok=True)
 
-    async def answer(self, part: str, call_id: str, action: Any = "approve", **more: Any) -> tuple[str, int] | None:
-        return (await self.calls.answer(self.keys, part, call_id, Answer(action=action, **more))).wake
+    async def answer(self, part: str, call_id: str, action: Any = "approve", **more: Any) -> WakeUp | None:
+        return (await self.calls.answer(self.keys, part, call_id, Answer(action=action, **more))).wake_up
 
     async def kinds(self, part: str) -> list[str]:
         entries = await self.client.xrange(self.keys.events(part))
@@ -108,7 +109,7 @@ async def test_reject_takes_nothing_while_a_turn_is_open(line: Line) -> None:
         await line.send(Policy.REJECT)
     await line.turns.cancel(line.keys, first.part)
     await line.close(first.part, Closing.CANCELLED)
-    assert (await line.send(Policy.REJECT)).wake
+    assert (await line.send(Policy.REJECT)).wake_up
 
 
 async def test_an_interrupt_comes_next_and_cancels_those_before_it(line: Line) -> None:
@@ -116,8 +117,8 @@ async def test_an_interrupt_comes_next_and_cancels_those_before_it(line: Line) -
     first, second, third = [(await line.send()).part for _ in range(3)]
     begun = await line.begin()
     sent = await line.send(Policy.INTERRUPT)
-    assert sent.tell == ("w1@test", first)
-    assert not sent.wake
+    assert sent.cancelled == CancelledRun("w1@test", first)
+    assert not sent.wake_up
     assert await line.mailbox() == [first, sent.part]
     assert await line.statuses(first, second, third) == ["running", "cancelled", "cancelled"]
     assert await line.leases.record(line.keys, begun, "k", b"v", 2, []).done() is StepReply.CANCEL
@@ -206,7 +207,7 @@ async def test_an_interrupted_turn_without_a_worker_is_written_down_by_the_next(
     await line.begin()
     await line.lose_lease()
     sent = await line.send(Policy.INTERRUPT)
-    assert sent.wake
+    assert sent.wake_up
     begun = await line.begin("n2")
     assert (begun.part, begun.cancelled) == (first, True)
     done = await line.leases.commit(line.keys, begun, KEPT, 3, go_on=True, last_ok=True)
@@ -429,7 +430,7 @@ async def test_a_waiting_turn_can_be_cancelled_and_interrupted(line: Line) -> No
     begun = await line.begin()
     await line.park(begun, "c1")
     sent = await line.send(Policy.INTERRUPT)
-    assert sent.wake
+    assert sent.wake_up
     assert await line.statuses(first) == ["queued"]
     again = await line.begin("n2")
     assert (again.part, again.cancelled) == (first, True)

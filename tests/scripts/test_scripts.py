@@ -106,7 +106,7 @@ async def test_a_turn_from_acceptance_to_its_end(store: Store) -> None:
     assert await store.leases.record(store.keys, begun, "model:1", b"v", 2, events).done() is StepReply.OK
     assert await store.renew(begun.lease, part) is Renewed.OK
     committed = await store.commit(begun)
-    assert (committed.status, committed.next, committed.wake) == (TurnStatus.SUCCEEDED, None, None)
+    assert (committed.status, committed.next, committed.wake_up) == (TurnStatus.SUCCEEDED, None, None)
     record = await store.turns.read(store.keys, part)
     assert (record.status, record.attempt, record.crashes) == (TurnStatus.SUCCEEDED, 1, 0)
     kinds = [fields[b"type"] for _, fields in await store.client.xrange(store.keys.events(part))]
@@ -146,8 +146,8 @@ async def test_the_next_turn_is_begun_by_the_commit(store: Store) -> None:
     assert (following.part, following.lease) == (parts[1], begun.lease)
     ended = await store.commit(following, go_on=False)
     assert ended.next is None
-    assert ended.wake is not None
-    assert ended.wake[0] == "turns"
+    assert ended.wake_up is not None
+    assert (ended.wake_up.ref, ended.wake_up.queue) == (store.keys.ref, "turns")
     assert (await store.begin("n2")).part == parts[2]
 
 
@@ -156,12 +156,12 @@ async def test_a_commit_sent_again_says_again_what_is_left_to_do(store: Store) -
     parts = [await store.accept() for _ in range(2)]
     begun = await store.begin()
     first, again = [await store.commit(begun, go_on=False) for _ in range(2)]
-    assert again.wake is not None
-    assert first.wake is not None
-    assert again.wake[0] == first.wake[0] == "turns"
+    assert again.wake_up is not None
+    assert first.wake_up is not None
+    assert again.wake_up.queue == first.wake_up.queue == "turns"
     following = await store.begin("n2")
     assert following.part == parts[1]
-    assert (await store.commit(begun, go_on=False)).wake is None, "somebody has the session: there is nobody to wake"
+    assert (await store.commit(begun, go_on=False)).wake_up is None, "somebody has the session: there is nobody to wake"
     effect = dataclasses.replace(DONE, effects=[b"{}"])
     for _ in range(2):
         ended = await store.leases.commit(store.keys, following, effect, 9, go_on=True, last_ok=True)
@@ -285,7 +285,7 @@ async def test_a_turn_that_crashes_too_often_is_set_aside(store: Store) -> None:
     closing = await store.begin("last")
     assert (closing.part, closing.closing) == (poison, Closing.DEAD_LETTERED), "to write down what it finished"
     dead = Ending(TurnStatus.DEAD_LETTERED)
-    assert (await store.leases.commit(store.keys, closing, dead, 1, go_on=False, last_ok=True)).wake is not None
+    assert (await store.leases.commit(store.keys, closing, dead, 1, go_on=False, last_ok=True)).wake_up is not None
     assert (await store.begin("next")).part == following
     record = await store.turns.read(store.keys, poison)
     assert (record.status, record.crashes) == (TurnStatus.DEAD_LETTERED, store.settings.max_attempts)

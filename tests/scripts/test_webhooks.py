@@ -16,6 +16,7 @@ from sessions.store.state import ack_effect
 from sessions.store.transitions.fleet import rescue_partition
 from sessions.store.transitions.leases import Closing, Effects, NothingToRun
 from sessions.store.turns import TurnStore
+from sessions.store.wake_up import WakeUp
 from tests.scripts.test_policies import Line
 from tests.support.servers import Server
 
@@ -37,7 +38,7 @@ class Told(Line):
         await self.client.zadd(f"{self.keys.partition}:wakeups", {self.keys.ref: 1})
         return dict((await self.scripts.run(rescue_partition((self.keys.partition,), most=500, marks="{}"))).due)
 
-    async def later(self, begun: OpenTurn, pause: float) -> tuple[str, int] | None:
+    async def later(self, begun: OpenTurn, pause: float) -> WakeUp | None:
         return await self.leases.release(self.keys, begun, "later", pause, 2, EventType.RETRYING, {})
 
 

@@ -19,6 +19,7 @@ from sessions import Turn, TurnStatus
 from sessions.client.wakeups import publish_wake
 from sessions.errors import BackendError, SessionBusy
 from sessions.protocol.event import EventType
+from sessions.store.wake_up import WakeUp
 from tests.support.bad_messages import BAD_MESSAGES, remote_control
 from tests.support.fleet import Fleet, Worker, keys_without_ttl
 from tests.support.waiting import wait_until
@@ -259,7 +260,7 @@ class Campaign:
         for talk in self._random.sample(self._talks, len(self._talks) // 2):
             ref = self._fleet.session(talk.name).keys.ref
             for _ in range(3):
-                publish_wake(app, ref, self._random.randrange(0, 10**12), "turns")
+                publish_wake(app, WakeUp(ref, "turns", self._random.randrange(0, 10**12)))
 
     # --- what must hold ---------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from sessions.store.binding import ScriptCall
 from sessions.store.keys import FLEET
 from sessions.store.scripts import ScriptRunner
 from sessions.store.transitions.fleet import Claimed, Looked
+from sessions.store.wake_up import WakeUp
 from tests.support.servers import Server, free_port
 from workers.process.rescuer import Rescuer
 
@@ -70,8 +71,8 @@ async def test_what_the_broker_takes_no_wake_for_runs_here(queue: str, here: lis
     tried: list[str] = []
     ran: list[str] = []
 
-    async def wake(ref: str, *_: Any) -> bool:
-        tried.append(ref)
+    async def wake(wake_up: WakeUp) -> bool:
+        tried.append(wake_up.ref)
         return False
 
     def run_here(ref: str, of: str) -> bool:
@@ -93,8 +94,8 @@ async def test_a_queue_that_nobody_serves_is_not_filled_by_each_new_worker(serve
     """A worker that meets a queue with wake-ups in it looks there first, and publishes what is then missing."""
     woken: list[str] = []
 
-    async def wake(ref: str, *_: Any) -> bool:
-        woken.append(ref)
+    async def wake(wake_up: WakeUp) -> bool:
+        woken.append(wake_up.ref)
         return True
 
     class _Due(_Claims):

@@ -30,6 +30,7 @@ from sessions.store.deployment import check_deployment
 from sessions.store.leases import LeaseStore
 from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
+from sessions.store.wake_up import WakeUp
 from workers.engine import Engine
 from workers.engine.registry import Registry
 from workers.lease.heartbeat import Heartbeat
@@ -126,12 +127,12 @@ class TurnProcess:
         self._work.start(self._runner.run_session(ref))
         return True
 
-    async def _wake(self, ref: str, now_ms: int, queue: str) -> bool:
+    async def _publish(self, wake_up: WakeUp) -> bool:
         """Publish a wake-up. False if that failed: a rescuer finds the session in the wake-up index instead."""
         try:
-            await self._loop.run_in_executor(None, publish_wake, self._app, ref, now_ms, queue)
+            await self._loop.run_in_executor(None, publish_wake, self._app, wake_up)
         except Exception as error:  # noqa: BLE001 - whatever the broker's failure was, the session will be found
-            _log.warning("wake_not_published", session=ref, error=repr(error))
+            _log.warning("wake_not_published", session=wake_up.ref, error=repr(error))
             return False
         return True
 
@@ -169,32 +170,32 @@ class TurnProcess:
         self._scripts = ScriptRunner(self._store)
         self._leases = LeaseStore(self._scripts, s, self.name)
         self._heartbeat = Heartbeat(s, self._loop)
-        await self.retrieval.connect(self._store, self._scripts, self._leases, self._wake)
+        await self.retrieval.connect(self._store, self._scripts, self._leases, self._publish)
         self._runner = TurnRunner(self._turn_parts())
         self._shutdown = Shutdown(s, self._heartbeat, self._work, self._runner.start_no_more)
         self._presence = Presence(self._scripts, self._store, self._info)
         await self._presence.announce()
-        rescuer = Rescuer(s, self._scripts, self._store, self._app, self.name, self._wake, self._run_here)
+        rescuer = Rescuer(s, self._scripts, self._store, self._app, self.name, self._publish, self._run_here)
         for work in (self._presence.run(), rescuer.run(), *self.retrieval.background()):
             self._background.append(self._loop.create_task(work))
 
     def _turn_parts(self) -> TurnParts:
-        s, scripts, store, wake = self.settings, self._scripts, self._store, self._wake
+        s, scripts, store, publish = self.settings, self._scripts, self._store, self._publish
         turns = TurnStore(scripts, store, s)
-        facts = FactExtraction(s, turns, store, wake)
+        facts = FactExtraction(s, turns, store, publish)
         return TurnParts(
             settings=s,
             leases=self._leases,
             heartbeat=self._heartbeat,
             lost_leases=LostLeases(self._leases),
             engine=self._engine(),
-            states=TurnStates(s, scripts, store, facts, Deliveries(s, turns, store, wake)),
+            states=TurnStates(s, scripts, store, facts, Deliveries(s, turns, store, publish)),
             recaller=self.retrieval.recaller,
             facts=facts,
-            teams=TeamRunner(s, TaskTurns(s, scripts, store, wake)),
+            teams=TeamRunner(s, TaskTurns(s, scripts, store, publish)),
             retrieval=self.retrieval.runner,
             webhooks=WebhookDelivery(s, turns),
-            wake=wake,
+            publish=publish,
             model_of=lambda agent: self._registry.own_model(agent) or s.model or "offline",
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from celery import Celery
@@ -22,8 +22,8 @@ from sessions.errors import BackendError
 from sessions.store.keys import CONSUMED, FLEET, partition_key
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.transitions.fleet import Looked, claim_rescue, rescue_partition
+from sessions.store.wake_up import Publish, WakeUp
 
-Wake = Callable[[str, int, str], Awaitable[bool]]
 _log = get_logger(__name__)
 _GROUPS: Final = 16
 _TICK: Final = 1.0
@@ -42,7 +42,7 @@ class Rescuer:
         store: object,
         app: Celery,
         worker_id: str,
-        wake: Wake,
+        publish: Publish,
         run_here: Callable[[str, str], bool],
     ) -> None:
         self._settings = settings
@@ -50,7 +50,7 @@ class Rescuer:
         self._store = store
         self._app = app
         self._worker_id = worker_id
-        self._wake = wake
+        self._publish_wake = publish
         self._run_here = run_here
         # Shorter than the lease by 2 s where possible, so that a crash of a rescuer delays the rescue no longer than a
         # crash of the worker that ran the session.
@@ -115,7 +115,7 @@ class Rescuer:
             if queue in full:
                 continue
             _log.info("rescued", session=ref, queue=queue)
-            self._rest = self._rest or not await self._wake(ref, looked.now_ms, queue)
+            self._rest = self._rest or not await self._publish_wake(WakeUp(ref, queue, looked.now_ms))
             if self._rest and not self._serve(ref, queue):
                 break  # the index lists the rest again in two seconds
         return len(looked.due)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from broker_config.settings import Settings
@@ -23,9 +22,8 @@ from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.new_turn import NewTurn
 from sessions.store.scripts import translated
 from sessions.store.turns import TurnStore
+from sessions.store.wake_up import Publish
 from workers.engine.ports import TurnInput
-
-Wake = Callable[[str, int, str], Awaitable[bool]]
 
 KIND: Final = "extract"
 _log = get_logger(__name__)
@@ -47,11 +45,11 @@ _SCHEMA: Final[dict[str, Any]] = {
 class FactExtraction:
     """Has the turns accepted that ask for facts."""
 
-    def __init__(self, settings: Settings, turns: TurnStore, client: Any, wake: Wake) -> None:
+    def __init__(self, settings: Settings, turns: TurnStore, client: Any, publish: Publish) -> None:
         self._settings = settings
         self._turns = turns
         self._client = client
-        self._wake = wake
+        self._publish = publish
 
     def effect(self, turn: TurnInput, answer: str) -> bytes | None:
         """What the commit of a turn leaves in the outbox, if facts are to be taken from it."""
@@ -72,8 +70,8 @@ class FactExtraction:
         except (SessionBusy, StoreFull, IdempotencyConflict) as error:
             _log.warning("facts_not_taken", turn=effect["turn"], error=str(error))
             return
-        if accepted.wake:
-            await self._wake(lane.ref, accepted.now_ms, accepted.queue)
+        if accepted.wake_up is not None:
+            await self._publish(accepted.wake_up)
 
     def _new_turn(self, effect: dict[str, Any], queue: str) -> NewTurn:
         agent = AgentConfig(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import uuid_utils
@@ -18,13 +18,13 @@ from sessions.store.memory import MemoryStore
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.turns import TurnStore
+from sessions.store.wake_up import Publish
 from workers.retrieval.parts import RetrievalParts
 from workers.retrieval_role.index_claim import IndexClaim
 from workers.retrieval_role.lane_janitor import LaneJanitor
 from workers.retrieval_role.recall import Recaller
 from workers.retrieval_role.runner import RetrievalRunner
 
-Wake = Callable[[str, int, str], Awaitable[bool]]
 _log = get_logger(__name__)
 
 
@@ -49,7 +49,7 @@ class RetrievalRole:
         """
         self._claim.start()
 
-    async def connect(self, store: Any, scripts: ScriptRunner, leases: LeaseStore, wake: Wake) -> None:
+    async def connect(self, store: Any, scripts: ScriptRunner, leases: LeaseStore, publish: Publish) -> None:
         """Make what works over the process's connections.
 
         Raises:
@@ -59,7 +59,7 @@ class RetrievalRole:
         self._store = store
         await self._check_index()
         self._bell = Bell(store, uuid_utils.uuid4().hex)
-        operations = Operations(TurnStore(scripts, store, s), self._bell, wake)
+        operations = Operations(TurnStore(scripts, store, s), self._bell, publish)
         self.ring = KeyRing.of(s)
         memories = MemoryStore(scripts, store, most=s.memory_limit, seal=self.ring.seal, open=self.ring.open)
         self._parts = RetrievalParts(s, store, self.ring, memories, operations, lambda: self._claim.lock)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +19,8 @@ from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
 from sessions.store.session_records import SessionRecords
 from sessions.store.turns import TurnRecord, TurnStore
+from sessions.store.wake_up import Publish
 
-Wake = Callable[[str, int, str], Awaitable[bool]]
 _ENDED = {
     TurnStatus.SUCCEEDED: TaskStatus.SUCCEEDED,
     TurnStatus.CANCELLED: TaskStatus.CANCELLED,
@@ -73,12 +72,12 @@ class TaskSlot:
 class TaskTurns:
     """Submits, reads and cancels the turns of tasks. One per worker process."""
 
-    def __init__(self, settings: Settings, scripts: ScriptRunner, client: Any, wake: Wake) -> None:
+    def __init__(self, settings: Settings, scripts: ScriptRunner, client: Any, publish: Publish) -> None:
         self._settings = settings
         self._client = client
         self._turns = TurnStore(scripts, client, settings)
         self._records = SessionRecords(scripts, client, KeyRing.of(settings))
-        self._wake = wake
+        self._publish = publish
 
     async def submit(self, slot: TaskSlot, message: str, seconds: float) -> str:
         """Submit a task's turn; submitting it again returns the same turn. Returns the turn's id.
@@ -95,8 +94,8 @@ class TaskTurns:
         except IdempotencyConflict as error:
             # Only this code makes such a key, so it is the same task: another version worded its request differently.
             return str(error.detail["turn_id"])
-        if accepted.wake:
-            await self._wake(keys.ref, accepted.now_ms, accepted.queue)
+        if accepted.wake_up is not None:
+            await self._publish(accepted.wake_up)
         return keys.public_id(accepted.part)
 
     def _new_turn(self, slot: TaskSlot, message: str, seconds: float) -> NewTurn:
@@ -193,8 +192,8 @@ class TaskTurns:
         return queue.decode() if queue else "turns"
 
     async def _wake_if_waiting(self, keys: SessionKeys, part: str) -> None:
-        if (wake := await self._turns.nudge(keys, part)) is not None:
-            await self._wake(keys.ref, wake[1], wake[0])
+        if (wake_up := await self._turns.nudge(keys, part)) is not None:
+            await self._publish(wake_up)
 
     def _keys(self, slot: TaskSlot) -> SessionKeys:
         return SessionKeys.of(slot.tenant, slot.session_id, self._settings.partitions)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker_config.settings import Settings
 from sessions.store.leases import LeaseStore
+from sessions.store.wake_up import Publish
 from workers.engine import Engine
 from workers.lease.heartbeat import Heartbeat
 from workers.lease.lost_leases import LostLeases
@@ -17,15 +18,13 @@ from workers.teams.runner import TeamRunner
 from workers.turns.states import TurnStates
 from workers.turns.webhook_delivery import WebhookDelivery
 
-Wake = Callable[[str, int, str], Awaitable[bool]]
-
 
 @dataclass(frozen=True, slots=True)
 class TurnParts:
     """The parts that `TurnRunner` and `Execution` share.
 
     Attributes:
-        wake: publishes a wake-up for a session; False if that failed.
+        publish: publishes a wake-up; False if that failed.
         model_of: the model of an agent whose configuration names none, by the agent's name.
     """
 
@@ -40,5 +39,5 @@ class TurnParts:
     teams: TeamRunner
     retrieval: RetrievalRunner
     webhooks: WebhookDelivery
-    wake: Wake
+    publish: Publish
     model_of: Callable[[str], str]

@@ -26,6 +26,7 @@ from sessions.protocol.turn import TurnStatus, Usage, total
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import CancelFirst, Committed, Effects, Ending, NothingToRun
 from sessions.store.open_turn import OpenTurn
+from sessions.store.wake_up import WakeUp
 from workers.engine.ports import LeaseLost
 from workers.engine.usage import usage_so_far
 from workers.lease.held_turn import HeldTurn
@@ -208,7 +209,7 @@ class TurnRunner:
         held.ended[done.status] += 1
         turn_ended(held, done.status, ending)
         self._wake_parent(held)
-        await self._publish(held, done.wake)
+        await self._publish(done.wake_up)
         held.effects_left = done.effects
         if done.next is None:
             return False
@@ -222,14 +223,14 @@ class TurnRunner:
         seq = held.take_seq(1)
         leases = self._parts.leases
         try:
-            wake = await persist(held, lambda: leases.wait(held.keys, held.turn, asks, seq, data.encode()))
+            wake_up = await persist(held, lambda: leases.wait(held.keys, held.turn, asks, seq, data.encode()))
         except CancelFirst:
             return await self._commit(held, self._execution.cancelled(held))
         except LeaseLost:
             self._parts.lost_leases.report(held)
             return False
         turn_left(held, TurnStatus.WAITING, "asks", tools=[ask.tool for ask in outcome.asks])
-        await self._publish(held, wake)
+        await self._publish(wake_up)
         return False
 
     async def _give_back(
@@ -238,16 +239,16 @@ class TurnRunner:
         """Release the lease with the turn unfinished; `why` is the script's word for it."""
         seq, leases = held.take_seq(1), self._parts.leases
         try:
-            wake = await persist(held, lambda: leases.release(held.keys, held.turn, why, pause, seq, event, data))
+            wake_up = await persist(held, lambda: leases.release(held.keys, held.turn, why, pause, seq, event, data))
         except LeaseLost:
             self._parts.lost_leases.report(held)
             return
         turn_left(held, TurnStatus.WAITING if why == "tasks" else TurnStatus.QUEUED, why, pause=pause)
-        await self._publish(held, wake)
+        await self._publish(wake_up)
 
-    async def _publish(self, held: HeldTurn, wake: tuple[str, int] | None) -> None:
-        if wake is not None:
-            await self._parts.wake(held.keys.ref, wake[1], wake[0])
+    async def _publish(self, wake_up: WakeUp | None) -> None:
+        if wake_up is not None:
+            await self._parts.publish(wake_up)
 
     def _wake_parent(self, held: HeldTurn) -> None:
         """Wake the turn that waits for this one (a team's run, or the agent that asked), in the background."""
