@@ -20,7 +20,7 @@ ONE_USE: Final = httpx.Limits(max_keepalive_connections=0)
 
 
 @asynccontextmanager
-async def pinned_answer(
+async def pinned_response(
     client: httpx.AsyncClient,
     url: httpx.URL,
     policy: AddressPolicy,

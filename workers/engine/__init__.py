@@ -1,4 +1,4 @@
-"""The engine: pydantic-ai with a journal. It knows no broker and no store; see `ports`."""
+"""The engine: pydantic-ai with a journal. It uses no broker and no store; `ports` says what it needs instead."""
 
 from workers.engine.engine import Engine
 from workers.engine.ports import (

@@ -1,6 +1,7 @@
-"""From a turn's agent configuration to a pydantic-ai agent, built once and used by all turns that want the same.
+"""Builds pydantic-ai agents from agent configurations, and caches them.
 
-Building costs more than a turn does, so what is prepared here is kept; nothing of a turn hangs on it.
+Building an agent costs more than running a turn, so turns with the same configuration share one agent. It therefore
+holds no state of a turn.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sessions.protocol.agent import AgentConfig
 from sessions.protocol.finite import non_finite
 from sessions.tools.decorator import ToolContext, ToolSpec, spec_of
 from workers.engine.delegation import delegate_spec, delegate_tool
-from workers.engine.journal_capability import Journal
+from workers.engine.journal_capability import JournalCapability
 from workers.engine.models import ModelResolver
 from workers.engine.recall_tools import recall_specs, recall_tools
 from workers.engine.registry import RegisteredTool, Registry
@@ -35,16 +36,17 @@ if TYPE_CHECKING:
 CACHED_AGENTS = 256
 TOOL_RETRIES = 2
 OUTPUT_RETRIES = 2
-_ERRORS_TOLD = 5
+_MAX_SCHEMA_ERRORS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedAgent:
-    """An agent that is ready to run, and what the journal must know of it.
+    """An agent that is ready to run, and what the journal needs to know about it.
 
     Attributes:
-        options: what each run is given besides the turn's own input.
-        plain_text: any text ends the run.
+        options: arguments of each run, in addition to the turn's input.
+        specs: the specifications of its tools by name.
+        plain_text: whether any text response ends the run.
     """
 
     agent: Agent[Any, Any]
@@ -54,7 +56,7 @@ class PreparedAgent:
 
 
 class AgentCache:
-    """The agents of this process that were used last."""
+    """The most recently used agents of this process."""
 
     def __init__(self, registry: Registry, models: ModelResolver, size: int = CACHED_AGENTS) -> None:
         self._registry = registry
@@ -63,10 +65,10 @@ class AgentCache:
         self._prepared: OrderedDict[tuple[str, str], PreparedAgent] = OrderedDict()
 
     def prepare(self, config: AgentConfig, default_model: str) -> PreparedAgent:
-        """The agent of this configuration.
+        """Return the agent of this configuration, building it on first use.
 
         Raises:
-            TurnConfigurationError: this worker does not know its tools, model or name, or cannot build it.
+            TurnConfigurationError: its name, tools or model are unknown to this worker, or it cannot be built.
         """
         key = (config.model_dump_json(), default_model)
         prepared = self._prepared.get(key)
@@ -100,7 +102,7 @@ class AgentCache:
         return PreparedAgent(agent, {}, specs, plain_text=config.output_schema is None)
 
     def _registered(self, config: AgentConfig) -> PreparedAgent:
-        """A user's own agent: what the configuration says comes on top, for each run."""
+        """Prepare a user's registered agent; the configuration is added to it in each run."""
         agent = self._registry.agents.get(config.name)
         if agent is None:
             raise _unknown("agent", config.name, self._registry.agent_names)
@@ -115,7 +117,7 @@ class AgentCache:
         if config.output_schema is not None:
             options["output_type"] = _output_type(config)
         specs = {**_own_specs(agent), **_specs(config, tools)}
-        # Its output validators and hooks may ask the model again after any text.
+        # Not plain_text: its output validators and hooks may send another request after any text.
         return PreparedAgent(agent, options, specs, plain_text=False)
 
     def _tools(self, config: AgentConfig) -> list[RegisteredTool]:
@@ -127,25 +129,25 @@ class AgentCache:
 
 
 class OutputSchema(AbstractCapability[Any]):
-    """Holds answers to their JSON schema, which pydantic-ai's StructuredDict only tells the model."""
+    """Validates answers against their JSON schema. pydantic-ai's StructuredDict only sends the schema to the model."""
 
     def __init__(self, validator: Validator) -> None:
         self._validator = validator
 
     async def after_output_validate(self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any) -> Any:
-        """Ask the model again when its answer does not fit."""
+        """Ask the model again if its answer does not match the schema."""
         if (found := non_finite(output)) is not None:
-            raise ModelRetry(f"The output has a number that JSON does not have: {found}")
+            raise ModelRetry(f"The output contains a number that JSON cannot represent: {found}")
         errors = sorted(self._validator.iter_errors(output), key=lambda error: error.json_path)
         if errors:
-            told = "; ".join(f"{error.json_path}: {error.message}" for error in errors[:_ERRORS_TOLD])
-            raise ModelRetry(f"The output does not fit its schema: {told}")
+            listed = "; ".join(f"{error.json_path}: {error.message}" for error in errors[:_MAX_SCHEMA_ERRORS])
+            raise ModelRetry(f"The output does not match its schema: {listed}")
         return output
 
 
 def _capabilities(config: AgentConfig) -> list[AbstractCapability[Any]]:
     if config.output_schema is None:
-        return [Journal()]
+        return [JournalCapability()]
     from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - 2 MB that most workers never need
     from jsonschema.validators import validator_for  # noqa: PLC0415
 
@@ -154,15 +156,15 @@ def _capabilities(config: AgentConfig) -> list[AbstractCapability[Any]]:
         validator.check_schema(config.output_schema)
     except SchemaError as error:
         raise TurnConfigurationError(
-            f"the output type of agent {config.name!r} is no valid JSON schema: {error.message} at {error.json_path}"
+            f"the output type of agent {config.name!r} is not a valid JSON schema: {error.message} at {error.json_path}"
         ) from error
-    return [Journal(), OutputSchema(validator(config.output_schema))]
+    return [JournalCapability(), OutputSchema(validator(config.output_schema))]
 
 
 def _output_type(config: AgentConfig) -> Any:
     if config.output_schema is None:
         return None
-    # A copy: StructuredDict writes the title into what it is given.
+    # A copy, because StructuredDict writes the title into its argument.
     return StructuredDict(json.loads(json.dumps(config.output_schema)), name=config.output_name)
 
 
@@ -173,8 +175,8 @@ def _all_tools(config: AgentConfig, tools: Sequence[RegisteredTool]) -> list[Too
 
 def _specs(config: AgentConfig, tools: Sequence[RegisteredTool]) -> dict[str, ToolSpec]:
     own = [*(tool.spec for tool in tools), *(delegate_spec(delegate) for delegate in config.delegates)]
-    every = [*recall_specs(config), *own]
-    return {spec.name: spec for spec in every}
+    # The agent's own tools come last: they replace recall tools of the same name.
+    return {spec.name: spec for spec in (*recall_specs(config), *own)}
 
 
 def _as_tool(tool: RegisteredTool) -> Tool[Any]:
@@ -188,17 +190,17 @@ def _as_tool(tool: RegisteredTool) -> Tool[Any]:
     except (UserError, PydanticUserError, NameError, TypeError) as error:
         raise TurnConfigurationError(
             f"tool {tool.spec.name!r} ({tool.function.__module__}) cannot be described to a model: "
-            f"{str(error).partition(chr(10))[0]} Give each parameter a type that pydantic knows"
+            f"{str(error).partition(chr(10))[0]} Annotate each parameter with a type that pydantic supports"
         ) from error
 
 
 def _with_context(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function without its ToolContext parameter, which is filled in when it is called."""
+    """Wrap a function so that its ToolContext parameter is injected when it is called, and hidden from the model."""
     hints = get_type_hints(function, include_extras=True)
     name = next((name for name, hint in hints.items() if hint is ToolContext and name != "return"), None)
     if name is None:
         return function
-    call = _filling_in(function, name)
+    call = _injecting(function, name)
     signature = inspect.signature(function)
     kept = [parameter for parameter in signature.parameters.values() if parameter.name != name]
     call.__name__, call.__qualname__ = function.__name__, function.__qualname__
@@ -208,7 +210,7 @@ def _with_context(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _filling_in(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+def _injecting(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(function):
 
         async def call_async(*args: Any, **kwargs: Any) -> Any:
@@ -223,7 +225,7 @@ def _filling_in(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _own_specs(agent: Agent[Any, Any]) -> dict[str, ToolSpec]:
-    """Marks of `@tool` on functions that a user's own agent was given."""
+    """The specifications of those tools of a registered agent that are marked with `@tool`."""
     own = (
         (name, spec_of(tool.function))
         for toolset in agent.toolsets
@@ -236,6 +238,6 @@ def _own_specs(agent: Agent[Any, Any]) -> dict[str, ToolSpec]:
 def _unknown(kind: str, name: str, known: tuple[str, ...]) -> TurnConfigurationError:
     listed = ", ".join(map(repr, known)) or "none"
     return TurnConfigurationError(
-        f"this worker has no {kind} named {name!r} (it has {listed}); name the module that defines it in the "
+        f"this worker has no {kind} named {name!r} (it has {listed}); add the module that defines it to the "
         f"worker's SESSIONFLEET_IMPORTS and restart the worker"
     )

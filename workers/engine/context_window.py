@@ -1,8 +1,7 @@
-"""Making a request fit a model's context: the oldest turns of the history are left out, whole.
+"""Shortens a request that exceeds the model's context, by leaving out the oldest turns of the history.
 
-The limit is known only when a provider refuses a request. Without this every later message of a session would be
-refused, too, for the same window would be sent again. A cut at a user's message never parts a tool's return from its
-call.
+The limit is known only once a provider refuses a request. Without this, every later message of the session would be
+refused too, since it would send the same history. Whole turns are left out, so that no tool result loses its call.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from pydantic_ai.messages import (
 
 from workers.engine.transcript import QUOTED
 
-# What servers behind OpenAI's protocol say, where pydantic-ai knows no error of theirs.
+# Error messages of servers that speak OpenAI's protocol, for which pydantic-ai has no exception class.
 _TOO_LONG: Final = re.compile(
     r"context.?(length|window|size|limit)|maximum (context|prompt length)|too many (input )?tokens|prompt is too long"
     r"|input (is|was) too long|exceeds? (the )?(model'?s? )?(max|limit).{0,40}token|max_new_tokens.? must be"
@@ -34,13 +33,13 @@ _TOO_LONG: Final = re.compile(
     re.I,
 )
 _REFUSED: Final = (400, 422)
-# More tokens in one request than the account may send in a minute: no waiting mends that.
+# One request has more tokens than the account may send in a minute, so that waiting does not help.
 _LARGER_THAN_LIMIT: Final = re.compile(r"request too large|tokens must be reduced", re.I)
 
 
 def is_too_long(error: BaseException) -> bool:
-    """Whether a provider refused a request because of its length: that of the model's context, or of any request."""
-    if isinstance(error, FallbackExceptionGroup):  # one model of the chain might take a shorter request
+    """Whether a provider refused a request because it exceeds the model's context or the maximum request size."""
+    if isinstance(error, FallbackExceptionGroup):  # one model of the chain might accept a shorter request
         return any(is_too_long(each) for each in error.exceptions)
     if isinstance(error, ModelContextWindowExceededError):
         return True
@@ -52,11 +51,12 @@ def is_too_long(error: BaseException) -> bool:
 
 
 def shortened(messages: Sequence[ModelMessage], turn_id: str = "") -> list[ModelMessage] | None:
-    """The messages without the oldest turns, at most half as large; None when only the open turn is left.
+    """The messages without the oldest turns, at most half as large; None if only the open turn is left.
 
-    A system prompt that stood in what is left out goes to the front of what remains.
+    System prompts of the dropped messages are moved to the front of the remaining ones.
 
     Args:
+        messages: the request's messages.
         turn_id: the run id of the open turn's messages.
     """
     cuts = list(_cuts(messages, _open_turn(messages, turn_id)))
@@ -64,7 +64,7 @@ def shortened(messages: Sequence[ModelMessage], turn_id: str = "") -> list[Model
         return None
     sizes = [_size(message) for message in messages]
     half = sum(sizes) / 2
-    index, part = next((cut for cut in cuts if _size_behind(messages, sizes, cut) <= half), cuts[-1])
+    index, part = next((cut for cut in cuts if _size_after(messages, sizes, cut) <= half), cuts[-1])
     dropped = [*(part for message in messages[:index] for part in message.parts), *messages[index].parts[:part]]
     system = [part for part in dropped if isinstance(part, SystemPromptPart)]
     first = messages[index]
@@ -77,15 +77,16 @@ def _open_turn(messages: Sequence[ModelMessage], turn_id: str) -> int:
     """The index of the open turn's first message."""
     last = len(messages) - 1
     first = next((i for i, message in enumerate(messages) if turn_id and message.run_id == turn_id), last)
-    # A request that pydantic-ai has merged with the one before has no run id: then this is the response to it.
+    # pydantic-ai may have merged the turn's request with the one before it, which removes the run id. Then the first
+    # message with the id is the response to that request.
     return first if isinstance(messages[first], ModelRequest) else first - 1
 
 
 def _cuts(messages: Sequence[ModelMessage], open_turn: int) -> Iterator[tuple[int, int]]:
-    """Where a turn begins: the index of a message, and of a part in it.
+    """Where turns begin: the index of a message, and of a part in it.
 
-    Turns of other agents are quoted as the user's, so pydantic-ai merges them with one another and with the message
-    behind them. A message that joined a turn beside what tools returned begins none.
+    Turns of other agents are quoted as user prompts, so pydantic-ai merges them with each other and with the message
+    that follows. A steering message next to tool results does not begin a turn.
     """
     for index, message in enumerate(messages[: open_turn + 1]):
         if isinstance(message, ModelRequest) and _begins_turn(message):
@@ -104,7 +105,7 @@ def _size(message: ModelMessage) -> int:
     return len(ModelMessagesTypeAdapter.dump_json([message]))
 
 
-def _size_behind(messages: Sequence[ModelMessage], sizes: Sequence[int], cut: tuple[int, int]) -> int:
+def _size_after(messages: Sequence[ModelMessage], sizes: Sequence[int], cut: tuple[int, int]) -> int:
     index, part = cut
     first = messages[index]
     own = _size(replace(first, parts=first.parts[part:])) if part and isinstance(first, ModelRequest) else sizes[index]

@@ -1,4 +1,4 @@
-"""Agents as tools: a call of one is put off until the turn of the agent that it asks has ended."""
+"""Agents as tools. A call of such a tool is deferred until the other agent's turn has ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.engine.scope import TurnScope
 
 
 class AskAgent(CallDeferred):
-    """Raised by the tool that stands for an agent: what that one is to be asked."""
+    """Raised by an agent's tool, to defer the call until the agent has answered `message`."""
 
     def __init__(self, delegate: Delegate, message: str) -> None:
         super().__init__(metadata={"agent": delegate.config.name})
@@ -24,7 +24,7 @@ class AskAgent(CallDeferred):
 
 
 def delegate_tool(delegate: Delegate) -> Tool[Any]:
-    """The tool that stands for an agent."""
+    """The tool with which the model asks an agent."""
 
     async def ask(message: str) -> str:
         """Ask an agent.
@@ -38,12 +38,12 @@ def delegate_tool(delegate: Delegate) -> Tool[Any]:
 
 
 def delegate_spec(delegate: Delegate) -> ToolSpec:
-    """Asking again does no harm: it is the same turn that is asked for."""
+    """The tool's specification. Running it again is safe, since the same call always means the same turn."""
     return ToolSpec(delegate.tool, retry="safe")
 
 
-async def begin_asking(scope: TurnScope, key: str, asked: AskAgent, call_id: str) -> tuple[str, EventDraft | None]:
-    """Have the other agent's turn accepted, once for each call: its id and an event; or why not, and None."""
+async def start_delegation(scope: TurnScope, key: str, asked: AskAgent, call_id: str) -> tuple[str, EventDraft | None]:
+    """Submit the other agent's turn, once for each call. Returns its id and an event; if refused, a reason and None."""
     delegates = scope.state.delegates
     if delegates is None:
         return "No other agent can be asked here.", None
@@ -58,8 +58,8 @@ async def begin_asking(scope: TurnScope, key: str, asked: AskAgent, call_id: str
     return turn, EventDraft(EventType.TASK_STARTED, about)
 
 
-async def said_by(scope: TurnScope, turn_id: str) -> DelegateAnswer | None:
-    """What came of another agent's turn; None while it goes on."""
+async def poll_delegate(scope: TurnScope, turn_id: str) -> DelegateAnswer | None:
+    """The answer of another agent's turn; None while it is running."""
     delegates = scope.state.delegates
     if delegates is None:
         return DelegateAnswer(False, reason="No other agent can be heard here.")

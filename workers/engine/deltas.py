@@ -1,4 +1,4 @@
-"""Streamed text on its way to the turn's events: gathered for some milliseconds or characters, then sent."""
+"""Buffers streamed text for some milliseconds or characters, then sends it as an event of the turn."""
 
 from __future__ import annotations
 
@@ -19,88 +19,88 @@ from pydantic_ai.messages import (
 
 from sessions.protocol.event import EventType
 from workers.engine.ports import EventDraft, EventSink
-from workers.engine.stream_limits import within
+from workers.engine.stream_limits import with_token_timeout
 from workers.engine.well_formed import well_formed_texts
 
 
 class DeltaBuffer:
-    """Gathers deltas of one turn. Text never waits longer than `delta_ms`, even when the model pauses."""
+    """Buffers the deltas of one turn. No text waits longer than `delta_ms`, even when the model pauses."""
 
     def __init__(self, sink: EventSink, delta_ms: int, delta_chars: int, token_timeout: float = 60.0) -> None:
         self._sink = sink
         self._delay = delta_ms / 1000
         self._limit = delta_chars
         self._token_timeout = token_timeout
-        self._waiting: list[tuple[EventType, str]] = []
+        self._buffered: list[tuple[EventType, str]] = []
         self._size = 0
-        self._unfinished: list[str] = []
+        self._unrecorded: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._timed: asyncio.Task[None] | None = None
+        self._timed_flush: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     async def consume(self, _: RunContext[Any], events: AsyncIterable[AgentStreamEvent]) -> None:
-        """Take a run's events, as pydantic-ai's `event_stream_handler` gets them."""
-        async for kind, text in well_formed_texts(_texts(within(events, self._token_timeout))):
+        """Consume a run's events: pydantic-ai's `event_stream_handler`."""
+        async for kind, text in well_formed_texts(_texts(with_token_timeout(events, self._token_timeout))):
             await self._add(kind, text)
 
     @property
-    def unfinished(self) -> str:
-        """The text of the response that is not recorded yet."""
-        return "".join(self._unfinished)
+    def unrecorded_text(self) -> str:
+        """The text so far of a response that is not in the journal yet."""
+        return "".join(self._unrecorded)
 
-    def recorded(self) -> None:
-        """The response that the text belongs to is in the journal."""
-        self._unfinished.clear()
+    def mark_recorded(self) -> None:
+        """Note that the response is in the journal."""
+        self._unrecorded.clear()
 
     async def flush(self) -> None:
-        """Send what waits; returns when all text that was added before is with the sink."""
+        """Send the buffered text. Returns when the sink has all text that was added before this call."""
         self._stop_timer()
         async with self._lock:
             drafts = self._take()
             if drafts:
                 await self._sink.emit(drafts)
-        if self._timed is not None and self._timed.done():
-            self._timed.result()
+        if self._timed_flush is not None and self._timed_flush.done():
+            self._timed_flush.result()
 
     async def close(self) -> None:
-        """Drop what waits and end the timer; for runs that end without success."""
+        """Stop the timer and drop any buffered text, which only runs that failed still have."""
         self._stop_timer()
         self._take()
-        if self._timed is not None:
-            self._timed.cancel()
-            await asyncio.gather(self._timed, return_exceptions=True)
+        if self._timed_flush is not None:
+            self._timed_flush.cancel()
+            await asyncio.gather(self._timed_flush, return_exceptions=True)
 
     async def _add(self, kind: EventType, text: str) -> None:
-        self._waiting.append((kind, text))
+        self._buffered.append((kind, text))
         if kind is EventType.TEXT_DELTA:
-            self._unfinished.append(text)
+            self._unrecorded.append(text)
         self._size += len(text)
         if self._size >= self._limit or not self._delay:
             await self.flush()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._delay, self._due)
+            self._timer = asyncio.get_running_loop().call_later(self._delay, self._start_timed_flush)
 
-    def _due(self) -> None:
+    def _start_timed_flush(self) -> None:
         self._timer = None
-        if self._timed is None or self._timed.done():
-            self._timed = asyncio.ensure_future(self._flush_in_time(self._timed))
+        if self._timed_flush is None or self._timed_flush.done():
+            self._timed_flush = asyncio.ensure_future(self._flush_on_timer(self._timed_flush))
 
-    async def _flush_in_time(self, earlier: asyncio.Task[None] | None) -> None:
+    async def _flush_on_timer(self, earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None:
-            earlier.result()  # what the last one raised is not to be lost
+            earlier.result()  # re-raise the earlier flush's exception, which nobody awaited
         async with self._lock:
-            while drafts := self._take():  # again: what came meanwhile has found this task busy
+            while drafts := self._take():  # repeat: the timer starts no new flush while this one is running
                 await self._sink.emit(drafts)
 
     def _take(self) -> list[EventDraft]:
-        """One draft for each stretch of the same kind, in order."""
+        """Empty the buffer: one draft for each run of text of the same kind, in order."""
         drafts: list[EventDraft] = []
-        for kind, text in self._waiting:
+        for kind, text in self._buffered:
             if drafts and drafts[-1].type is kind:
                 drafts[-1].data["text"] += text
             else:
                 drafts.append(EventDraft(kind, {"text": text}))
-        self._waiting.clear()
+        self._buffered.clear()
         self._size = 0
         return drafts
 

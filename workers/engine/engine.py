@@ -1,4 +1,4 @@
-"""Runs one turn's agent with its journal: nothing finished is paid for twice, no side effect happens twice."""
+"""Runs one turn's agent with its journal: no completed step is paid for or takes effect twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sessions.errors import TurnFailed
 from workers.engine.agents import AgentCache, PreparedAgent
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.failures import classify
-from workers.engine.hooks import BEFORE_TURN, HookChain
+from workers.engine.hooks import BEFORE_TURN, HookChain, Hooks
 from workers.engine.models import OFFLINE, ModelResolver
 from workers.engine.pending_calls import stop_if_waiting
 from workers.engine.ports import EventSink, RunState, StepJournal, TurnInput, TurnOutput, Waiting
@@ -24,12 +24,12 @@ from workers.engine.registry import Registry
 from workers.engine.scope import TurnScope, current_recall, current_scope
 from workers.engine.transcript import input_digest, load_history, turn_output, with_output
 
-# A turn is bounded by its deadline; pydantic-ai's own bound of 50 requests would cut long ones short.
+# A turn is limited by its deadline; pydantic-ai's default limit of 50 requests would end long turns early.
 _NO_LIMIT = UsageLimits(request_limit=None)
 
 
 class Engine:
-    """One per worker process, on its one event loop; runs any number of turns at once."""
+    """Runs any number of turns concurrently, on the one event loop of a worker process."""
 
     def __init__(
         self,
@@ -44,18 +44,18 @@ class Engine:
         first_token_timeout: float = 120.0,
         token_timeout: float = 60.0,
     ) -> None:
-        """Make an engine; nothing is imported or connected before a turn needs it.
+        """Create an engine; nothing is imported or connected until a turn needs it.
 
         Args:
             registry: the tools, agents and models of this worker.
             default_model: for turns whose input names no default.
-            result_limit_bytes: of each step and each answer.
-            delta_ms: how long streamed text is gathered, in milliseconds.
-            delta_chars: after how many characters it is sent at once.
-            hooks: names of hooks for all turns of this worker.
-            first_token_timeout: seconds to the first token of a streamed answer.
-            token_timeout: seconds between two tokens of a streamed answer.
-            thread_limit: how many sync tools run at once; each takes a thread.
+            result_limit_bytes: the maximum size of a step and of an answer.
+            delta_ms: how long streamed text is buffered, in milliseconds.
+            delta_chars: how many characters are buffered before they are sent early.
+            thread_limit: how many sync tools run concurrently; each occupies a thread.
+            hooks: names of hooks that apply to all turns of this worker.
+            first_token_timeout: the maximum wait for the first token of a streamed answer, in seconds.
+            token_timeout: the maximum wait between two tokens of a streamed answer, in seconds.
         """
         self._default_model = default_model
         self._result_limit_bytes = result_limit_bytes
@@ -66,49 +66,49 @@ class Engine:
         self._token_timeout = token_timeout
         self._registry = registry
         self._hooks = tuple(hooks)
-        registry.chosen_hooks(self._hooks)  # a name that is wrong is found when the worker starts
+        registry.hooks_named(self._hooks)  # an unknown name must fail at start-up, not at the first turn
         self._agents = AgentCache(registry, ModelResolver(registry.models))
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def passed_hooks(self, turn: TurnInput, steps: Mapping[str, bytes]) -> bool:
-        """Whether the hooks that look at a turn's message have let it pass, as far as its journal says.
+        """Whether the journal shows that the turn's `before_turn` hooks have accepted its message.
 
-        What they refused, or have not seen yet, must not be kept.
+        A message that they refused or have not seen must not be kept in the history.
         """
         if BEFORE_TURN in steps:
             return True
         try:
-            return not any(h.before_turn for h in self._registry.chosen_hooks((*self._hooks, *turn.agent.hooks)))
-        except TurnFailed:  # this worker does not know one of them
+            return not any(hooks.before_turn for hooks in self._hooks_of(turn))
+        except TurnFailed:  # one of them is not registered on this worker
             return False
 
     async def run(self, turn: TurnInput, journal: StepJournal, events: EventSink, state: RunState) -> TurnOutput:
-        """Run a turn, or go on with one behind its last finished step.
+        """Run a turn, or resume one after its last completed step.
 
         Raises:
-            Waiting: it waits for answers from outside.
+            Waiting: the turn waits for answers to pending calls.
             TurnFailed: the turn cannot succeed; the subclass says why.
-            TransientModelError: the model could not answer now.
-            HandedOver: `state.draining` was set, and the next thing would have been a request to the model.
-            LeaseLost: as the journal or the sink raised it.
+            TransientModelError: the model cannot answer now; try again later.
+            HandedOver: `state.draining` was set before the next model request or tool call.
+            LeaseLost: the journal or the event sink raised it.
             CorruptRecord: the history cannot be read.
         """
         self._size_threads()
         prepared = self._agents.prepare(turn.agent, turn.default_model or self._default_model)
-        hooks = HookChain(self._registry.chosen_hooks((*self._hooks, *turn.agent.hooks)), turn)
+        hooks = HookChain(self._hooks_of(turn), turn)
         scope = self._scope(turn, journal, events, state, prepared, hooks)
         token = current_scope.set(scope)
         recall = current_recall.set(state.recall)
         try:
-            message = await hooks.message(turn.message, journal)
+            message = await hooks.before_turn(turn.message, journal)
             result = await self._run_agent(turn, message, prepared, scope.deltas)
             stop_if_waiting(scope)
             scope.check_open()
             if scope.deltas is not None:
                 await scope.deltas.flush()
-            output = turn_output(result, turn, scope.spent)
+            output = turn_output(result, turn, scope.delegate_usage)
             if not isinstance(output.output, str):
-                output = with_output(output, await hooks.answer(output.output))
+                output = with_output(output, await hooks.after_turn(output.output))
             scope.check_size("the answer", len(output.text.encode()))
             return output
         except Exception as error:
@@ -122,7 +122,7 @@ class Engine:
             current_scope.reset(token)
             current_recall.reset(recall)
             if scope.deltas is not None:
-                state.partial_text = scope.deltas.unfinished
+                state.partial_text = scope.deltas.unrecorded_text
                 await scope.deltas.close()
 
     async def _run_agent(
@@ -132,7 +132,7 @@ class Engine:
         if turn.recalled:
             own = options.get("instructions")
             options = {**options, "instructions": [own, turn.recalled] if own else turn.recalled}
-        # Keeps the spans of replayed steps out of the traces: they were reported when the steps ran.
+        # Keep replayed steps out of the traces: their spans were reported when the steps first ran.
         with replay_scope():
             return await prepared.agent.run(
                 message,
@@ -147,7 +147,7 @@ class Engine:
             )
 
     def _model_settings(self, prepared: PreparedAgent) -> ModelSettings:
-        """The limit of this worker, where a registered agent does not set its own."""
+        """This worker's first-token timeout, unless a registered agent sets its own."""
         own = prepared.agent.model_settings
         if isinstance(own, dict) and "first_event_timeout" in own:
             return ModelSettings()
@@ -162,7 +162,7 @@ class Engine:
         prepared: PreparedAgent,
         hooks: HookChain,
     ) -> TurnScope:
-        streamed = turn.stream and not hooks.change_answers
+        streamed = turn.stream and not hooks.rewrites_answers
         return TurnScope(
             turn=turn,
             journal=journal,
@@ -175,8 +175,11 @@ class Engine:
             hooks=hooks,
         )
 
+    def _hooks_of(self, turn: TurnInput) -> list[Hooks]:
+        return self._registry.hooks_named((*self._hooks, *turn.agent.hooks))
+
     def _size_threads(self) -> None:
-        """Sync tools run in the loop's worker threads, 40 of them unless told otherwise."""
+        """Raise the number of the loop's worker threads, in which sync tools run, from anyio's default of 40."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             current_default_thread_limiter().total_tokens = self._thread_limit

@@ -1,7 +1,7 @@
-"""Hooks of the people who run the fleet: redaction and policy, around turns, model requests and tools.
+"""Hooks with which operators redact or police turns, model requests and tool results.
 
-What a hook makes of a message, a result or an answer is what is journalled, shown and kept; so a replay sees the
-same, and nothing that was redacted reaches the store, except the caller's own request.
+The journal, the events and the history get a hook's output, not its input. A replay therefore sees the same, and
+redacted text never reaches the store, except in the caller's own request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BEFORE_TURN = "hook:before_turn"
 
 @dataclass(frozen=True, slots=True)
 class HookContext:
-    """Whose turn a hook is called for."""
+    """The turn for which a hook is called."""
 
     session_id: str
     user_id: str | None
@@ -42,7 +42,7 @@ AfterTurn = Callable[[HookContext, Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """A named set of hooks; make it with `register_hooks`."""
+    """A named set of hooks; create it with `register_hooks`."""
 
     name: str
     before_turn: BeforeTurn | None = None
@@ -61,17 +61,18 @@ def register_hooks(
 ) -> Hooks:
     """Name a set of hooks, for `Agent(hooks=[...])` or, for all turns of a worker, SESSIONFLEET_HOOKS.
 
-    Keep the result in a module attribute of one of SESSIONFLEET_IMPORTS, where the worker looks for it. Hooks are
-    plain or coroutine functions. What one returns replaces what it was given; None keeps it. One that raises
-    `sessions.errors.TurnRefused` ends the turn with that message; any other exception is a HookError.
+    Assign the result to a module attribute in one of SESSIONFLEET_IMPORTS, where the worker looks for it. Hooks are
+    functions or coroutine functions. A hook's return value replaces its input; None leaves it unchanged. A hook that
+    raises `sessions.errors.TurnRefused` ends the turn with that message; any other exception becomes a HookError.
 
     Args:
-        name: what agents and settings call it.
-        before_turn: `(context, message)`: the message that the turn will see.
-        before_model: `(context, messages)`: what this request to the model will hold; history keeps the original.
-        after_tool: `(context, tool, result)`: what the model, the journal, the events and the history will hold.
-        after_turn: `(context, answer)`: the answer; texts are changed before anything of them is journalled or shown,
-            and so are not streamed word by word. A typed answer is changed in the result; history keeps the model's.
+        name: the name by which agents and settings refer to the hooks.
+        before_turn: `(context, message)`: changes the message that the turn sees.
+        before_model: `(context, messages)`: changes a request to the model; the history keeps the original.
+        after_tool: `(context, tool, result)`: changes a result for the model, the journal, the events and the history.
+        after_turn: `(context, answer)`: changes the answer. A text answer is changed before any of it is journalled or
+            shown, and is therefore not streamed. A typed answer is changed in the result; the history keeps the
+            model's.
     """
     return Hooks(name, before_turn, before_model, after_tool, after_turn)
 
@@ -84,12 +85,12 @@ class HookChain:
         self._context = HookContext(turn.session_id, turn.user_id, turn.turn_id, turn.attempt, turn.agent.name)
 
     @property
-    def change_answers(self) -> bool:
-        """Whether an answer may be changed, and so must not be streamed before."""
+    def rewrites_answers(self) -> bool:
+        """Whether a hook may change the answer, so that it must not be streamed."""
         return any(hooks.after_turn for hooks in self._hooks)
 
-    async def message(self, message: str, journal: StepJournal, key: str = BEFORE_TURN) -> str:
-        """The message that the turn sees; journalled, so that a replay sees the same."""
+    async def before_turn(self, message: str, journal: StepJournal, key: str = BEFORE_TURN) -> str:
+        """Apply the hooks to a message. The result is journalled, so that a replay sees the same."""
         functions = [(h.name, h.before_turn) for h in self._hooks if h.before_turn]
         if not functions:
             return message
@@ -101,8 +102,8 @@ class HookChain:
         await journal.record(key, json.dumps(message).encode())
         return message
 
-    async def request(self, messages: list[ModelMessage]) -> list[ModelMessage]:
-        """What a request to the model holds."""
+    async def before_model(self, messages: list[ModelMessage]) -> list[ModelMessage]:
+        """Apply the hooks to the messages of a model request."""
         for hooks in self._hooks:
             if hooks.before_model:
                 given = list(messages)
@@ -110,24 +111,24 @@ class HookChain:
                 messages = well_formed_values(changed)
         return messages
 
-    async def result(self, tool: str, result: Any) -> Any:
-        """What a tool has returned."""
+    async def after_tool(self, tool: str, result: Any) -> Any:
+        """Apply the hooks to a tool's result."""
         for hooks in self._hooks:
             if hooks.after_tool:
                 result = await _call(hooks.name, "after_tool", hooks.after_tool, result, self._context, tool, result)
         return result
 
-    async def answer(self, answer: Any) -> Any:
-        """What the turn answers."""
+    async def after_turn(self, answer: Any) -> Any:
+        """Apply the hooks to the turn's answer."""
         for hooks in self._hooks:
             if hooks.after_turn:
                 answer = await _call(hooks.name, "after_turn", hooks.after_turn, answer, self._context, answer)
         return well_formed_values(answer)
 
-    async def response(self, response: ModelResponse) -> ModelResponse:
-        """The response that holds the turn's answer as text, with that text changed."""
+    async def after_turn_response(self, response: ModelResponse) -> ModelResponse:
+        """Apply the hooks to the text of the response that is the turn's answer."""
         text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
-        changed = await self.answer(text)
+        changed = await self.after_turn(text)
         if changed == text:
             return response
         rest = [part for part in response.parts if not isinstance(part, TextPart)]
@@ -142,6 +143,7 @@ async def _call(name: str, kind: str, function: Callable[..., Any], value: Any, 
     except TurnFailed:
         raise
     except Exception as error:
-        said = f"hook {name!r} ({kind}) raised {type(error).__name__}; the worker's log has its text"
-        raise HookError(said) from error
+        raise HookError(
+            f"hook {name!r} ({kind}) raised {type(error).__name__}; the worker's log has its text"
+        ) from error
     return value if changed is None else changed

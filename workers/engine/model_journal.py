@@ -1,7 +1,7 @@
 """The journal of model requests.
 
-A response is numbered by the responses before it, so that a request that failed leaves no gap, and carries a
-fingerprint of what the model was asked: a replay that takes another way is noticed before anything runs again.
+A response is recorded under its number among the run's responses, so that a failed request leaves no gap, together
+with a fingerprint of its request. A replay that diverges is therefore detected before anything runs twice.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from sessions.protocol.turn import Usage
 from workers.engine.context_window import is_too_long, shortened
 from workers.engine.pending_calls import call_arguments
 from workers.engine.ports import EventDraft, TransientModelError
-from workers.engine.response_repair import usable
+from workers.engine.response_repair import repaired
 from workers.engine.scope import TurnScope, current_scope
 
 
 @dataclass(slots=True)
 class ModelRecord:
-    """A model response as it stands in the journal."""
+    """A model response as it is stored in the journal."""
 
     fingerprint: str
     response: ModelResponse
@@ -55,13 +55,13 @@ class ModelRecord:
 
 _log = get_logger(__name__)
 BROKEN: Final = "broken:"
-"""The steps that hold what broken streams have cost."""
+"""The prefix of journal keys that record the usage of broken streams."""
 _RECORD = TypeAdapter(ModelRecord)
 _FINGERPRINTED = frozenset({"user-prompt", "tool-return", "retry-prompt", "retry-feedback"})
 
 
 class JournalModel(WrapperModel):
-    """Returns the recorded response where there is one, else asks the model and records what it says."""
+    """Returns the recorded response if there is one; otherwise asks the model and records its response."""
 
     async def request(
         self,
@@ -69,7 +69,7 @@ class JournalModel(WrapperModel):
         model_settings: ModelSettings | None,
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
-        """One request, paid for at most once."""
+        """Make a request, or return its recorded response."""
         scope = current_scope.get()
         if scope is None:
             return await self.wrapped.request(messages, model_settings, model_request_parameters)
@@ -77,7 +77,7 @@ class JournalModel(WrapperModel):
         if (recorded := step.recorded()) is not None:
             return recorded
         step.check_may_start()
-        sent = step.fitting(await scope.hooks.request(messages))
+        sent = step.fitting(await scope.hooks.before_model(messages))
         while True:
             scope.check_held()
             try:
@@ -95,7 +95,7 @@ class JournalModel(WrapperModel):
         model_request_parameters: ModelRequestParameters,
         run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
-        """One streamed request; a recorded response comes without events, for they have been sent."""
+        """Make a streamed request. A recorded response is returned without events, which were already sent."""
         scope = current_scope.get()
         if scope is None:
             live = self.wrapped.request_stream(messages, model_settings, model_request_parameters, run_context)
@@ -107,7 +107,7 @@ class JournalModel(WrapperModel):
             yield CompletedStreamedResponse(recorded, model_request_parameters=model_request_parameters)
             return
         step.check_may_start()
-        sent = step.fitting(await scope.hooks.request(messages))
+        sent = step.fitting(await scope.hooks.before_model(messages))
         async with AsyncExitStack() as opened:
             while True:
                 scope.check_held()
@@ -132,19 +132,19 @@ class JournalModel(WrapperModel):
 
 
 def _check_finished(response: ModelResponse) -> None:
-    """A connection that ends early looks like the end of the stream: half an answer must not count as the whole.
+    """Reject a response without a finish reason: a connection that broke looks the same as the end of a stream.
 
-    Models that are functions of this process give no reason, and name no provider.
+    Models that are functions in this process give no finish reason; they also name no provider.
 
     Raises:
-        TransientModelError: the provider did not say why it stopped.
+        TransientModelError: the provider gave no finish reason, so the answer may be incomplete.
     """
     if response.finish_reason is None and response.provider_name is not None and response.state == "complete":
         raise TransientModelError("the model's stream ended without a finish reason: the answer may be incomplete")
 
 
 def broken_usage(stream: StreamedResponse) -> Usage:
-    """What a stream that did not end has cost, as far as its provider has said it."""
+    """The usage of a stream that did not end, as far as its provider has reported it."""
     usage = stream.usage
     return Usage(requests=1, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
 
@@ -162,7 +162,7 @@ class _ModelStep:
             return None
         record = _RECORD.validate_json(raw)
         if record.fingerprint != self._fingerprint:
-            raise self._scope.diverged(f"asks the model something else at step {self._key!r} than it did")
+            raise self._scope.diverged(f"sends the model a different request at step {self._key!r} than it did")
         self._scope.requests += 1
         record_durable_unit(executed=False)
         return record.response
@@ -172,7 +172,7 @@ class _ModelStep:
         self._scope.hand_over_if_draining()
 
     def fitting(self, messages: list[ModelMessage]) -> list[ModelMessage]:
-        """The messages, as short as an earlier request of this run had to be."""
+        """Leave out as many old turns as earlier requests of this run had to."""
         for _ in range(self._scope.shortened):
             messages = shortened(messages, self._scope.turn.turn_id) or messages
         return messages
@@ -180,12 +180,12 @@ class _ModelStep:
     def shorter(
         self, messages: list[ModelMessage], error: ModelAPIError | FallbackExceptionGroup
     ) -> list[ModelMessage]:
-        """The messages for another try at once, where the model's context was too small for these.
+        """Shorten the messages for an immediate retry, after the provider refused a request that was too long.
 
-        The response is journalled under the fingerprint of the whole request: a replay needs no second refusal.
+        The response is recorded under the fingerprint of the full request, so that a replay is not refused again.
 
         Raises:
-            ModelAPIError, FallbackExceptionGroup: the error, which was another one, or nothing can be left out.
+            ModelAPIError, FallbackExceptionGroup: `error` has another cause, or nothing is left to leave out.
         """
         less = shortened(messages, self._scope.turn.turn_id) if is_too_long(error) else None
         if less is None:
@@ -195,14 +195,14 @@ class _ModelStep:
         return less
 
     async def record_broken(self, usage: Usage) -> None:
-        """Journal what a stream that broke has cost, as far as its provider said: it was paid for, too."""
+        """Record the reported usage of a broken stream, which was paid for too."""
         scope = self._scope
         if scope.aborted is None:
             number = next(n for n in count(1) if scope.journal.lookup(f"{BROKEN}{n}") is None)
             await scope.write(f"{BROKEN}{number}", usage.model_dump_json().encode())
 
     async def record(self, response: ModelResponse) -> ModelResponse:
-        """Journal a response; returns it as the worker's hooks want it."""
+        """Record a response and return it, changed by the worker's hooks."""
         self._scope.state.unwritten_steps += 1
         try:
             return await self._record(response)
@@ -211,12 +211,12 @@ class _ModelStep:
 
     async def _record(self, response: ModelResponse) -> ModelResponse:
         scope = self._scope
-        response = usable(response)
-        if scope.deltas is None and scope.hooks.change_answers and _ends_run(response):
-            response = await scope.hooks.response(response)
+        response = repaired(response)
+        if scope.deltas is None and scope.hooks.rewrites_answers and _ends_run(response):
+            response = await scope.hooks.after_turn_response(response)
         if scope.deltas is not None:
             await scope.deltas.flush()
-        if response.state != "complete":  # the provider goes on with it: no finished step yet
+        if response.state != "complete":  # the provider continues it in a further request: not a completed step yet
             return response
         value = _RECORD.dump_json(ModelRecord(self._fingerprint, response))
         scope.check_size("a model response", len(value))
@@ -227,7 +227,7 @@ class _ModelStep:
             await scope.write(self._key, value, events)
         scope.requests += 1
         if scope.deltas is not None:
-            scope.deltas.recorded()
+            scope.deltas.mark_recorded()
         record_durable_unit(executed=True)
         return response
 
@@ -242,13 +242,13 @@ class _ModelStep:
                 yield EventDraft(EventType.TOOL_CALL, data)
 
 
-def recorded_response(raw: bytes) -> ModelResponse:
-    """The response in a journal's entry."""
+def load_response(raw: bytes) -> ModelResponse:
+    """Parse a journal entry of a model request."""
     return _RECORD.validate_json(raw).response
 
 
 def _ends_run(response: ModelResponse) -> bool:
-    """Whether a plain text agent accepts this as its answer: it has text, and calls nothing."""
+    """Whether a plain text agent accepts this response as its answer: it has text and no tool calls."""
     parts = response.parts
     return not any(isinstance(part, ToolCallPart) for part in parts) and any(
         isinstance(part, TextPart) and part.content.strip() for part in parts
@@ -256,16 +256,17 @@ def _ends_run(response: ModelResponse) -> bool:
 
 
 def _fingerprint(scope: TurnScope, messages: Sequence[ModelMessage]) -> str:
-    """What must be the same on a replay: the turn's input, and what came back to the model since.
+    """A digest of everything that must be the same on a replay: the turn's input, and all that the model got since.
 
-    Responses come from the journal itself. Prompts of the system are left out: many agents put the time into them.
+    Responses are not included, since a replay reads them from the journal. Nor are system prompts, since many agents
+    put the current time into them.
     """
     digest = blake2b(scope.input_digest, digest_size=12)
     run_id = scope.turn.turn_id
-    begun = False
+    in_this_turn = False
     for message in messages:
-        begun = begun or message.run_id == run_id
-        if begun and isinstance(message, ModelRequest):
+        in_this_turn = in_this_turn or message.run_id == run_id
+        if in_this_turn and isinstance(message, ModelRequest):
             for part in message.parts:
                 if part.part_kind in _FINGERPRINTED:
                     _add_part(digest, part)

@@ -1,4 +1,4 @@
-"""From the name of a model to the model."""
+"""Resolves model names to pydantic-ai models."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from workers.engine.offline import offline_model
 
 OFFLINE = "offline"
 
-# The package that each provider's adapter needs; all others speak OpenAI's protocol. Looking for the package
-# instead of importing the adapters saves 85 MB and 3 s in a worker that uses one of them.
+# The package that each provider's adapter needs; all other providers use OpenAI's protocol. Checking for the package
+# instead of importing the adapter saves 85 MB and 3 s in a worker that uses only one of them.
 _PACKAGES = {
     "anthropic": "anthropic",
     "bedrock": "boto3",
@@ -49,9 +49,9 @@ def _installed(prefix: str) -> bool:
 
 
 class ModelResolver:
-    """Resolves names once, and keeps the models: each owns the connections to its provider.
+    """Resolves each name once and caches the model, which owns the connections to its provider.
 
-    A provider's client is bound to the event loop that used it first; a worker process has one loop.
+    A provider's client is bound to the event loop that first used it; a worker process has only one loop.
     """
 
     def __init__(self, registered: Mapping[str, Model]) -> None:
@@ -59,10 +59,10 @@ class ModelResolver:
         self._resolved: dict[str, Model] = {}
 
     def resolve(self, name: str) -> Model:
-        """The model of this name: `offline`, a registered one, or `provider:model`.
+        """The model with this name: `offline`, a registered name, or `provider:model`.
 
         Raises:
-            TurnConfigurationError: it is unknown, its package is not installed, or its API key is not set.
+            TurnConfigurationError: the name is unknown, the package is not installed, or the API key is not set.
         """
         model = self._registered.get(name) or self._resolved.get(name)
         if model is None:
@@ -71,7 +71,7 @@ class ModelResolver:
 
 
 def _without_retries(model: Model) -> None:
-    """Switch off the retries of the vendor's client: they would multiply ours, and hold the turn's slot in silence."""
+    """Disable the retries of the vendor's client: they would multiply ours and block the turn's slot unnoticed."""
     client = getattr(model, "client", None)
     if getattr(client, "max_retries", None) is not None:
         client.max_retries = 0  # type: ignore[union-attr]
@@ -82,17 +82,17 @@ def _infer(name: str, registered: Mapping[str, Model]) -> Model:
         known = ", ".join(sorted({*registered, OFFLINE}))
         raise TurnConfigurationError(
             f"model {name!r} is not known to this worker: use 'provider:model' such as 'openai:gpt-5', or one of its "
-            f"registered models ({known}); to register one, see register_model and SESSIONFLEET_IMPORTS"
+            f"registered models ({known}); register one with register_model in a module of SESSIONFLEET_IMPORTS"
         )
     try:
         model = infer_model(name)
-        # pydantic-ai takes a stream of OpenAI's protocol that ends without one for whole: half an answer would be kept.
+        # By default pydantic-ai accepts an OpenAI stream without a finish reason: half an answer would be kept.
         cast(dict[str, object], model.profile)["openai_chat_streaming_requires_finish_reason"] = True
         _without_retries(model)
         return model
     except Exception as error:
-        why = str(error).partition(" To try Pydantic AI")[0]  # how to play without a key is no help to a worker
+        why = str(error).partition(" To try Pydantic AI")[0]  # the rest is advice for trying it without a key
         raise TurnConfigurationError(
-            f"model {name!r} cannot be used on this worker: {why} - the packages and the "
-            f"environment are the worker's; another model is chosen with Agent(model=...) or SESSIONFLEET_MODEL"
+            f"model {name!r} cannot be used on this worker: {why} - packages and API keys must be set up for the "
+            f"worker; choose another model with Agent(model=...) or SESSIONFLEET_MODEL"
         ) from error

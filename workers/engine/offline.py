@@ -1,6 +1,6 @@
-"""The model that needs no key: it answers from what it was given, and says that it is no language model.
+"""The built-in `offline` model, which needs no API key. It quotes its input, and says that it is not a language model.
 
-It is deterministic and does no I/O, so that tests, demos and benchmarks can rely on what it answers.
+It is deterministic and does no I/O, so that tests, demos and benchmarks can rely on its answers.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def offline_model() -> FunctionModel:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """What the messages say of the turn that is open.
+    """The open turn, as read from the messages.
 
     Attributes:
-        step: how many responses it has had.
-        results: what its tools returned so far.
-        earlier: what the user said in past turns, latest first.
+        step: how many responses the turn has had.
+        results: the tool results so far.
+        earlier: the user's messages in past turns, latest first.
     """
 
     prompt: str
@@ -69,7 +69,7 @@ async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelRespons
     turn = _read(messages)
     part = _next_part(turn, info)
     text = part.content if isinstance(part, TextPart) else part.args_as_json_str()
-    # Given here, for FunctionModel would otherwise estimate it by walking through the whole history.
+    # Set here, because FunctionModel would otherwise estimate it by walking through the whole history.
     usage = RequestUsage(input_tokens=len(turn.prompt) // 4 + 1, output_tokens=len(text) // 4 + 1)
     return ModelResponse(parts=[part], usage=usage)
 
@@ -109,7 +109,7 @@ def _text(turn: _Turn, instructions: str | None) -> str:
 
 
 def _relevant(question: str, statements: Sequence[str]) -> list[str]:
-    """The statements that share the most words with the question, latest first among equals; questions say nothing."""
+    """The statements that share the most words with the question, latest first among equals; questions are skipped."""
     asked = _keywords(question)
     scored = [(len(asked & _keywords(text)), text) for text in dict.fromkeys(statements) if "?" not in text]
     best = sorted((item for item in scored if item[0]), key=lambda item: -item[0])
@@ -122,7 +122,7 @@ def _keywords(text: str) -> set[str]:
 
 
 def _calls(prompt: str) -> list[tuple[str, dict[str, Any]]]:
-    """The `CALL name({json})` of a message, in order; `CALL name()` passes no arguments."""
+    """The `CALL name({json})` commands in a message, in order; `CALL name()` passes no arguments."""
     return list(_each_call(prompt))
 
 
@@ -140,28 +140,28 @@ def _each_call(prompt: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _read(messages: Sequence[ModelMessage]) -> _Turn:
-    """Told apart by the run's id: a tool may add a prompt of its own, which is no new turn."""
+    """Find the open turn by its run id: a tool may add prompts, which do not start a new turn."""
     run_id = messages[-1].run_id
     start = len(messages) - 1
     if run_id is not None:
         start = next(i for i, message in enumerate(messages) if message.run_id == run_id)
     if start and isinstance(messages[start], ModelResponse):
-        start -= 1  # the turn's first request was merged with the one before it, and lost its id
+        start -= 1  # pydantic-ai merged the turn's first request with the one before it, which removed its run id
     opened, *earlier = _prompts(messages[start]) or [""]
     for message in reversed(messages[:start]):
         earlier.extend(_prompts(message))
-    behind = messages[start + 1 :]
+    rest = messages[start + 1 :]
     return _Turn(
         prompt=opened,
         run_id=run_id or f"{len(messages)}:{opened}",
-        step=sum(isinstance(message, ModelResponse) for message in behind),
-        results=tuple(part for message in behind for part in message.parts if isinstance(part, ToolReturnPart)),
+        step=sum(isinstance(message, ModelResponse) for message in rest),
+        results=tuple(part for message in rest for part in message.parts if isinstance(part, ToolReturnPart)),
         earlier=tuple(earlier),
     )
 
 
 def _prompts(message: ModelMessage) -> list[str]:
-    """What the user said in a message, latest first."""
+    """The user's prompts in a message, latest first."""
     contents = [part.content for part in message.parts if isinstance(part, UserPromptPart)]
     return [
         content if isinstance(content, str) else "\n".join(item for item in content if isinstance(item, str))
@@ -170,5 +170,5 @@ def _prompts(message: ModelMessage) -> list[str]:
 
 
 def _call_id(turn: _Turn) -> str:
-    """Differs between steps and turns, and is the same when a turn is replayed."""
+    """A call id that is unique to the turn and step, and the same on a replay."""
     return "call_" + blake2s(f"{turn.run_id}:{turn.step}".encode(), digest_size=8).hexdigest()

@@ -24,7 +24,7 @@ Schema = Mapping[str, Any]
 
 
 def example(schema: Schema, text: str) -> dict[str, Any]:
-    """An instance with the required properties, filled from `text` where it says `<property> is <value>`."""
+    """An instance with the required properties; phrases like `<property> is <value>` in `text` give their values."""
     value = _Example(schema, text).of(schema, "value", 0)
     return value if isinstance(value, dict) else {"value": value}
 
@@ -74,8 +74,8 @@ class _Example:
 
     def _number(self, schema: Schema, name: str, *, whole: bool) -> float:
         low, high = _bounds(schema, step=1 if whole else 1e-6)
-        said = self._said(name, r"-?\d+(?:\.\d+)?")
-        for found in ([said] if said else []) + _NUMBER.findall(self._text):
+        stated = self._stated(name, r"-?\d+(?:\.\d+)?")
+        for found in ([stated] if stated else []) + _NUMBER.findall(self._text):
             value = float(found)
             if low <= value <= high and (not whole or value.is_integer()):
                 return int(value) if whole else value
@@ -85,11 +85,11 @@ class _Example:
     def _string(self, schema: Schema, name: str) -> str:
         if schema.get("format") in _FORMATS:
             return _FORMATS[schema["format"]]
-        text = self._said(name, r"[\w@.+-]*\w") or self._text.partition("\n")[0].strip() or name
+        text = self._stated(name, r"[\w@.+-]*\w") or self._text.partition("\n")[0].strip() or name
         text = text[: schema.get("maxLength", 200)]
         return text.ljust(schema.get("minLength", 0), ".")
 
-    def _said(self, name: str, value: str) -> str | None:
+    def _stated(self, name: str, value: str) -> str | None:
         words = re.escape(name).replace("_", "[ _]")
         match = re.search(rf"\b{words}\b\W*(?:is|=|:|was)?\W*({value})", self._text, re.IGNORECASE)
         return match[1] if match else None

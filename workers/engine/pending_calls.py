@@ -1,8 +1,8 @@
-"""Calls that wait for somebody outside: an approval, a result that comes from elsewhere, a person's word on a doubt.
+"""Calls that wait for an answer from outside: an approval, an outside result, or a decision about a call in doubt.
 
-A question is a step of the journal, and so is its answer, which a client writes there. A run that meets a question
-without an answer goes on with the calls beside it, and then stops; the next run, begun when all are answered, comes
-to the same place and finds them.
+The question and the answer are both journal entries; a client writes the answer. A run that reaches an unanswered call
+continues with the other calls of the same response and then stops. The next run, which starts when all of them are
+answered, replays to the same place and finds the answers.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ DENIED = "The tool call was denied."
 
 
 def ask_key(scope: TurnScope, kind: AskKind, call_id: str, again: int = 0) -> str:
-    """The name of a question: by the model response that holds the call, for providers use a call id again."""
+    """The key of a pending call. It contains the number of the model response, since some providers reuse call ids."""
     return f"{scope.requests}:{kind}{again or ''}:{call_id}"
 
 
 def answer_to(scope: TurnScope, ask: Ask) -> Answer | None:
-    """The answer to a question; without one, it is noted that the turn must wait for it."""
+    """The answer to a pending call. If there is none, the call is added to those that the turn waits for."""
     raw = scope.journal.lookup(f"answer:{ask.key}")
     if raw is not None:
         return Answer.model_validate_json(raw)
@@ -34,18 +34,20 @@ def answer_to(scope: TurnScope, ask: Ask) -> Answer | None:
     return None
 
 
-def resolve(scope: TurnScope, requests: DeferredToolRequests, begun: Collection[str]) -> DeferredToolResults | None:
-    """The answers to the calls that the engine itself put off.
+def resolve_deferred(
+    scope: TurnScope, requests: DeferredToolRequests, already_run: Collection[str]
+) -> DeferredToolResults | None:
+    """The answers to the calls that pydantic-ai deferred.
 
     Args:
-        begun: the ids of calls that ran before their tool needed an approval. Nobody is asked about those again.
+        already_run: the ids of calls that ran before their tool needed approval; they need none now.
 
     Raises:
-        Waiting: one of them, or of those that tools put off, has no answer yet.
+        Waiting: one of them, or of the calls that tools deferred, has no answer yet.
     """
     results = DeferredToolResults()
     for call in requests.approvals:
-        if call.tool_call_id in begun:
+        if call.tool_call_id in already_run:
             results.approvals[call.tool_call_id] = ToolApproved()
             continue
         answer = answer_to(scope, _ask(scope, AskKind.APPROVAL, call, requests))
@@ -53,7 +55,7 @@ def resolve(scope: TurnScope, requests: DeferredToolRequests, begun: Collection[
             results.approvals[call.tool_call_id] = _approval(answer)
     for call in requests.calls:
         if any(ask.call_id == call.tool_call_id for ask in scope.pending.values()):
-            continue  # its tool has asked already
+            continue  # its tool deferred it, and is already in the list
         answer = answer_to(scope, _ask(scope, AskKind.RESULT, call, requests))
         if answer is not None:
             given = denial(answer) if answer.action == "deny" else answer.result
@@ -63,10 +65,10 @@ def resolve(scope: TurnScope, requests: DeferredToolRequests, begun: Collection[
 
 
 def stop_if_waiting(scope: TurnScope) -> None:
-    """Called when nothing else is left to do.
+    """Stop the run when nothing else is left to do.
 
     Raises:
-        Waiting: there are questions without an answer.
+        Waiting: there are unanswered calls.
     """
     if scope.pending:
         raise scope.abort(Waiting(list(scope.pending.values())))
@@ -85,11 +87,11 @@ def _ask(scope: TurnScope, kind: AskKind, call: ToolCallPart, requests: Deferred
 
 
 def call_arguments(call: ToolCallPart) -> Any:
-    """The arguments of a call as JSON, or as the text that is none."""
+    """The arguments of a call as a JSON object, or the original string if it is not one."""
     if isinstance(call.args, str):
         try:
             return call.args_as_dict(raise_if_invalid=True)
-        except (ValueError, AssertionError):  # the latter for JSON that is no object
+        except (ValueError, AssertionError):  # AssertionError: the JSON is not an object
             return call.args
     return call.args or {}
 
@@ -101,5 +103,5 @@ def _approval(answer: Answer) -> ToolApproved | ToolDenied:
 
 
 def denial(answer: Answer) -> str:
-    """What the model is told of a call that was denied."""
+    """The tool result that the model gets for a denied call."""
     return f"{DENIED} {answer.reason}".strip() if answer.reason else DENIED

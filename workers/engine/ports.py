@@ -1,7 +1,7 @@
-"""What the engine needs from the world, as protocols, and what it hands back.
+"""The protocols that the engine depends on, and the types it takes and returns.
 
-The engine knows pydantic-ai only: no Celery, no Redis, no Qdrant. The turn runner gives it a journal and an
-event sink; tests give it dictionaries and lists.
+The engine uses pydantic-ai only: no Celery, no Redis, no Qdrant. The turn runner passes it a journal and an
+event sink; tests pass it dictionaries and lists.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sessions.tools.turn_state import TurnState
 
 @dataclass(frozen=True, slots=True)
 class EventDraft:
-    """An event that has no id yet."""
+    """An event before the store has given it an id."""
 
     type: EventType
     data: dict[str, Any] = field(default_factory=dict)
@@ -30,8 +30,8 @@ class PastTurn:
     """A committed turn of the session.
 
     Attributes:
-        messages: one JSON array in pydantic-ai's own format.
-        incomplete: how it ended, if it did not complete; "" if it did.
+        messages: one JSON array in pydantic-ai's format.
+        incomplete: the turn's final status if it did not complete; "" if it did.
     """
 
     agent: str
@@ -41,14 +41,14 @@ class PastTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnInput:
-    """All that a turn sees. A replay gets the same input, and so takes the same way (R6).
+    """Everything that a turn's result depends on. A replay gets the same input, so that it takes the same path.
 
     Attributes:
-        turn_id: public id of the turn; also the run id of the engine.
+        turn_id: the turn's public id; also pydantic-ai's run id.
         history: the past turns of the session, oldest first, whichever agent answered them.
-        now_ms: the store's time when the turn first began, in milliseconds since the epoch.
-        recalled: memories and passages for the model's instructions, '' for none.
-        default_model: the model of agents that name none.
+        now_ms: the store's time when the turn was first started, in milliseconds since the epoch.
+        recalled: memories and passages to add to the model's instructions, '' for none.
+        default_model: the model for agents that name none.
     """
 
     turn_id: str
@@ -66,14 +66,14 @@ class TurnInput:
 
 @dataclass(frozen=True, slots=True)
 class TurnOutput:
-    """What a turn that succeeded leaves behind.
+    """The result of a turn that succeeded.
 
     Attributes:
         text: the answer as text; for an output type, its JSON.
-        output: the answer as a JSON-able value (a str for plain text).
+        output: the answer as a JSON-serializable value (a str for plain text).
         messages: this turn's new messages as one JSON array, for the history.
         message_count: how many of them a person would count: the user's message and the assistant's texts.
-        finish_reason: why the model stopped, as its last response says; "" where it does not.
+        finish_reason: why the model stopped, according to its last response; "" if unknown.
     """
 
     text: str
@@ -85,35 +85,35 @@ class TurnOutput:
 
 
 class StepJournal(Protocol):
-    """The finished steps of the open turn. `record` returns when the step is durable, or raises `LeaseLost`."""
+    """The completed steps of the open turn. `record` returns when the step is durable, or raises `LeaseLost`."""
 
     def lookup(self, key: str) -> bytes | None:
-        """The recorded value of a step, from what was loaded when the turn began and what was recorded since."""
+        """The recorded value of a step, or None. Sees the steps of earlier attempts and of this one."""
         ...
 
     async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
-        """Write a step and its events in one atomic step. Recording a key again replaces its value."""
+        """Write a step and its events atomically. Recording a key again replaces its value."""
         ...
 
     def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
-        """Start writing a model response after which nothing but the commit follows; the commit waits for it."""
+        """Start writing the last model response without waiting for it: the commit, which comes next, does."""
         ...
 
     def check_held(self) -> None:
-        """Called directly before a request or a tool call, which cost money or have effects.
+        """Check the lease immediately before a model request or a tool call, which cost money or have side effects.
 
         Raises:
-            LeaseLost: this worker stood still until its lease had ended. Another one may have done the step.
+            LeaseLost: the lease expired while this process was suspended. Another worker may have run the step.
         """
         ...
 
     async def take_steering(self, key: str) -> bytes:
-        """Record the unread steering messages (JSON array of texts) as a step, with their events; b"" for none."""
+        """Record the unread steering messages (a JSON array of texts) as a step, with their events; b"" if none."""
         ...
 
 
 class EventSink(Protocol):
-    """Takes events that belong to no step: the deltas of a streamed answer."""
+    """Receives events that belong to no step, such as the deltas of a streamed answer."""
 
     async def emit(self, events: Sequence[EventDraft]) -> None:
         """Append the events to the turn's stream."""
@@ -207,7 +207,7 @@ class RunState:
 
 
 class TransientModelError(Exception):
-    """A model error that may pass: 429, 5xx, a timeout or a broken connection. The turn is tried again later."""
+    """A model error that a later retry may get past: 429, 5xx, a timeout or a broken connection."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -215,7 +215,7 @@ class TransientModelError(Exception):
 
 
 class Waiting(Exception):
-    """The turn waits for answers from outside: nothing else is left to do, and its slot is free for others."""
+    """The turn has nothing left to do until its pending calls are answered; it gives up its slot."""
 
     def __init__(self, asks: Sequence[Ask]) -> None:
         super().__init__(f"waits for {', '.join(ask.tool for ask in asks)}")
@@ -223,8 +223,8 @@ class Waiting(Exception):
 
 
 class HandedOver(Exception):
-    """The turn stops here, between two steps, and goes on at another worker."""
+    """The turn stops between two steps, and another worker resumes it."""
 
 
 class LeaseLost(Exception):
-    """Another worker owns the session now: nothing more may be written, and the run ends at once."""
+    """Another worker may own the session now: nothing more may be written, and the run ends immediately."""

@@ -1,4 +1,4 @@
-"""What model responses cost in US dollars, as far as pydantic-ai's price list knows their models."""
+"""The cost of model responses in US dollars, for models in pydantic-ai's price list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic_ai.messages import ModelResponse
 
 
 def cost_of(responses: Iterable[ModelResponse]) -> float:
-    """The sum of the prices that are known; models without one (local ones, doubles) count as free."""
+    """The sum of the known prices. Models without a price (local ones, test doubles) count as free."""
     return sum(_price(response) for response in responses)
 
 
@@ -21,7 +21,7 @@ def _price(response: ModelResponse) -> float:
     try:
         return float(response.cost().total_price)
     except (LookupError, ValueError, AssertionError):
-        unknown.add(model)  # looking a price up in vain costs more than the rest of the bookkeeping
+        unknown.add(model)  # a failed lookup costs more than all other bookkeeping together
         return 0.0
 
 

@@ -1,4 +1,4 @@
-"""Tools that an agent with memory or knowledge has: to search, and to remember."""
+"""The tools of agents with memory or knowledge: to search, and to remember."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from workers.engine.ports import Recall, SearchUnavailable
 from workers.engine.scope import current_recall, current_tool
 
 NONE_FOUND = "Nothing was found."
-NOT_REMEMBERED = "It was not remembered: {}."
-NOT_SEARCHED = "It cannot be searched now: {}. Answer without it, and say so."
+NOT_REMEMBERED = "The fact was not stored: {}."
+NOT_SEARCHED = "The search is not available now: {}. Answer without it, and say so."
 
 
 async def remember(fact: str) -> str:
@@ -60,7 +60,7 @@ async def search_knowledge(query: str) -> str:
 
 
 def recall_tools(config: AgentConfig, taken: Sequence[str]) -> list[Tool[Any]]:
-    """The tools of an agent, as far as its own do not have their names."""
+    """The recall tools of an agent, without those whose names the agent's own tools have taken."""
     wanted = []
     if config.recalls.memory:
         wanted += [remember, search_memory]
@@ -70,12 +70,12 @@ def recall_tools(config: AgentConfig, taken: Sequence[str]) -> list[Tool[Any]]:
 
 
 def recall_specs(config: AgentConfig) -> list[ToolSpec]:
-    """Searching again does no harm, and a fact that is remembered again is kept once."""
+    """Their specifications. Repeating a search is safe, and a repeated fact is stored once."""
     return [ToolSpec(tool.name, retry="safe") for tool in recall_tools(config, config.tools)]
 
 
 def cite(item: dict[str, Any]) -> str:
-    """Where a passage stands: its document, and the page or heading."""
+    """Where a passage comes from: its document, and the page or heading."""
     parts = [str(item["source"])]
     if item.get("page") is not None:
         parts.append(f"page {item['page']}")
@@ -87,5 +87,5 @@ def cite(item: dict[str, Any]) -> str:
 def _recall() -> Recall:
     recall = current_recall.get()
     if recall is None:
-        raise RuntimeError("memory and knowledge are there within a turn only")
+        raise RuntimeError("memory and knowledge are available within a turn only")
     return recall

@@ -1,7 +1,7 @@
-"""What the journal and the answers of people say of a call, asked before its tool is.
+"""Looks a tool call up in the journal before the tool is consulted.
 
-A deploy may have changed the tool while the turn was open: its arguments, or whether it needs an approval. What has
-been done or decided stays so.
+A deployment may have changed the tool while the turn was open: its parameters, or whether it needs approval. What was
+already executed or decided under the old definition stays valid.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from sessions.protocol.call import Answer, AskKind
 from sessions.tools.decorator import ToolSpec
 from workers.engine.pending_calls import ask_key, denial
 from workers.engine.scope import TurnScope
-from workers.engine.tool_record import ToolRecord, recorded_call
+from workers.engine.tool_record import ToolRecord, load_call
 
 Arguments = str | dict[str, Any]
 
 
 def tool_key(scope: TurnScope, call_id: str, retry: int) -> str:
-    """The journal's key of a call.
+    """The journal key of a call.
 
-    The request's number guards against providers that use a call id again, the retry against repair rounds.
+    It contains the number of the model request, since some providers reuse call ids, and the retry, since the model
+    may repeat a call with corrected arguments.
     """
     return f"tool:{scope.requests}:{call_id}:{retry}"
 
 
-def begun_call(scope: TurnScope, call_id: str, retry: int) -> ToolRecord | None:
-    """What the journal has of a call."""
+def find_call(scope: TurnScope, call_id: str, retry: int) -> ToolRecord | None:
+    """The journal's record of a call, or None."""
     raw = scope.journal.lookup(tool_key(scope, call_id, retry))
-    return None if raw is None else recorded_call(raw)
+    return None if raw is None else load_call(raw)
 
 
 def must_run(record: ToolRecord | None, spec: ToolSpec) -> bool:
-    """Whether the tool has to run, or run again, for its call to have a result."""
+    """Whether the tool has to run, possibly again, to give the call a result."""
     if record is None:
         return True
     if record.status == "deferred":
@@ -47,32 +48,32 @@ def must_run(record: ToolRecord | None, spec: ToolSpec) -> bool:
     return record.status == "started" and spec.retry == "safe"
 
 
-async def arguments(
+async def validated_arguments(
     scope: TurnScope,
     ctx: RunContext[Any],
     call: ToolCallPart,
     tool: ToolDefinition,
     args: Arguments,
-    check: Callable[[Arguments], Awaitable[dict[str, Any]]],
+    validate: Callable[[Arguments], Awaitable[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """The arguments of a call, checked where its tool has to run.
+    """The arguments of a call, validated if its tool has to run.
 
     Raises:
-        ToolFailed: a person has denied the call, while its tool still needed an approval.
+        ToolFailed: a person denied the call when its tool still needed approval.
     """
-    spec = scope.specs.get(call.tool_name) or ToolSpec(call.tool_name)
-    record = begun_call(scope, call.tool_call_id, ctx.retry)
+    spec = scope.spec(call.tool_name)
+    record = find_call(scope, call.tool_call_id, ctx.retry)
     if record is not None and not must_run(record, spec):
-        if record.status == "started" and spec.in_doubt == "wait":  # a person may have it run again
+        if record.status == "started" and spec.in_doubt == "wait":  # a person may decide to run it again
             with suppress(ValidationError, ModelRetry, ToolFailed):
-                return await check(args)
+                return await validate(args)
         return call.args_as_dict()
     if record is None and tool.kind == "function" and not ctx.tool_call_approved:
-        args = _approved(scope, call.tool_call_id, args)
-    return await check(args)
+        args = _approved_arguments(scope, call.tool_call_id, args)
+    return await validate(args)
 
 
-def _approved(scope: TurnScope, call_id: str, args: Arguments) -> Arguments:
+def _approved_arguments(scope: TurnScope, call_id: str, args: Arguments) -> Arguments:
     raw = scope.journal.lookup(f"answer:{ask_key(scope, AskKind.APPROVAL, call_id)}")
     answer = None if raw is None else Answer.model_validate_json(raw)
     if answer is None:

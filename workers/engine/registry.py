@@ -1,6 +1,6 @@
-"""What a worker can run by name: the user's tools, agents and models.
+"""The tools, agents, models and hooks that a worker can run by name.
 
-Only the modules that the worker was started with are imported; nothing named in a message ever is.
+Only the modules that the worker was started with are imported; a name in a message never causes an import.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Registrable = TypeVar("Registrable")
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Under which name an object may be asked for."""
+    """The name under which turns can refer to an object."""
 
     kind: Kind
     name: str
@@ -38,25 +38,25 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredTool:
-    """A function marked `@tool`, found in one of the worker's modules."""
+    """A function marked with `@tool`, found in one of the worker's modules."""
 
     spec: ToolSpec
     function: Callable[..., Any]
 
 
 def register_agent(name: str, agent: Registrable) -> Registrable:
-    """Let clients ask for a ready pydantic-ai agent by name; returns the agent itself.
+    """Let clients use a pydantic-ai agent by name; returns the agent itself.
 
-    Call it in a module of `SESSIONFLEET_IMPORTS` and keep the result in a module attribute, where the worker
-    looks for it, so that there is no global list which an import could change:
+    Call it in a module of `SESSIONFLEET_IMPORTS` and assign the result to a module attribute. The worker searches
+    the module's attributes, so that there is no global list which an import could change:
 
         support = register_agent("support", pydantic_ai.Agent("openai:gpt-5", tools=[...]))
 
-    It runs as it is, with `deps=None`. Its tools are journalled, and none is repeated after a crash unless its
-    function is marked `@tool(retry="safe")`.
+    The agent runs unchanged, with `deps=None`. Its tool calls are journalled, and a tool is not run again after a
+    crash unless its function is marked `@tool(retry="safe")`.
 
     Raises:
-        InvalidImport: it is no pydantic-ai agent, or the name cannot be used.
+        InvalidImport: `agent` is not a pydantic-ai agent, or the name cannot be used.
     """
     if not isinstance(agent, Agent):
         raise InvalidImport(f"register_agent({name!r}, ...) takes a pydantic_ai.Agent, not {agent!r}")
@@ -64,17 +64,17 @@ def register_agent(name: str, agent: Registrable) -> Registrable:
 
 
 def register_model(name: str, model: Registrable) -> Registrable:
-    """Let agents name a ready pydantic-ai model; returns the model itself.
+    """Let agents use a pydantic-ai model by name; returns the model itself.
 
-    Used as `register_agent` is. The name has no colon: `provider:model` names are resolved by pydantic-ai.
+    Use it like `register_agent`. The name has no colon: `provider:model` names are resolved by pydantic-ai.
 
     Raises:
-        InvalidImport: it is no pydantic-ai model, or the name cannot be used.
+        InvalidImport: `model` is not a pydantic-ai model, or the name cannot be used.
     """
     if not isinstance(model, Model):
         raise InvalidImport(f"register_model({name!r}, ...) takes a pydantic_ai.models.Model, not {model!r}")
     if name == OFFLINE:
-        raise InvalidImport(f"the model name {OFFLINE!r} is taken by the built-in model; use another name")
+        raise InvalidImport(f"the name {OFFLINE!r} belongs to the built-in model; use another name")
     return _mark(Registration("model", name), model)
 
 
@@ -84,13 +84,15 @@ def _mark(registration: Registration, target: Registrable) -> Registrable:
         raise InvalidImport(f"{registration.kind} name {name!r}: use 1 to 64 letters, digits, '.', '_', '-' and spaces")
     earlier = vars(target).get(MARK)
     if earlier not in (None, registration):
-        raise InvalidImport(f"this {registration.kind} is registered as {earlier.name!r} already, now as {name!r}")
+        raise InvalidImport(
+            f"this {registration.kind} is already registered as {earlier.name!r}; it cannot also be named {name!r}"
+        )
     setattr(target, MARK, registration)
     return target
 
 
 class Registry:
-    """The tools, agents and models of one worker process."""
+    """The tools, agents, models and hooks of one worker process."""
 
     def __init__(self) -> None:
         self._tools: dict[str, RegisteredTool] = {}
@@ -99,26 +101,26 @@ class Registry:
         self._hooks: dict[str, Hooks] = {}
 
     def load(self, modules: Sequence[str]) -> None:
-        """Import these modules and take what is marked or registered in them.
+        """Import these modules and add everything that is marked or registered in them.
 
         Raises:
             InvalidImport: a module cannot be imported, or two things have the same name.
         """
         for module in modules:
             for attribute in _attributes(module):
-                self._take(attribute)
+                self._add_attribute(attribute)
 
     def own_model(self, agent: str) -> str | None:
-        """The model of a registered agent; None for other agents, and for one that has none of its own."""
+        """The model of a registered agent; None if it sets no model, and for other agents."""
         model = self._agents[agent].model if agent in self._agents else None
         return f"{model.system}:{model.model_name}" if isinstance(model, Model) else model
 
     def add_tool(self, function: Callable[..., Any]) -> None:
-        """Take a function marked `@tool`.
+        """Add a function marked with `@tool`.
 
         Raises:
-            InvalidTool: it is not marked.
-            InvalidImport: another function has this name.
+            InvalidTool: the function is not marked.
+            InvalidImport: another function has the same name.
         """
         spec = spec_of(function)
         if spec is None:
@@ -130,15 +132,15 @@ class Registry:
         self._tools[spec.name] = RegisteredTool(spec, function)
 
     def add_agent(self, name: str, agent: Agent[Any, Any]) -> None:
-        """Take an agent under this name; see `register_agent`."""
+        """Add an agent under this name; see `register_agent`."""
         _add("agent", self._agents, name, agent)
 
     def add_model(self, name: str, model: Model) -> None:
-        """Take a model under this name; see `register_model`."""
+        """Add a model under this name; see `register_model`."""
         _add("model", self._models, name, model)
 
     def add_hooks(self, hooks: Hooks) -> None:
-        """Take hooks; see `register_hooks`."""
+        """Add hooks; see `register_hooks`."""
         _add("hooks", self._hooks, hooks.name, hooks)
 
     @property
@@ -161,24 +163,24 @@ class Registry:
         """The registered models by name, without the built-in one."""
         return MappingProxyType(self._models)
 
-    def chosen_hooks(self, names: Sequence[str]) -> list[Hooks]:
-        """The hooks of these names, each once, in this order.
+    def hooks_named(self, names: Sequence[str]) -> list[Hooks]:
+        """The hooks with these names, in this order and without repetitions.
 
         Raises:
-            TurnConfigurationError: this worker has none of that name.
+            TurnConfigurationError: a name is not registered on this worker.
         """
         for name in names:
             if name not in self._hooks:
                 listed = ", ".join(map(repr, sorted(self._hooks))) or "none"
                 raise TurnConfigurationError(
-                    f"this worker has no hooks named {name!r} (it has {listed}); name the module that registers them "
-                    f"in the worker's SESSIONFLEET_IMPORTS and restart the worker"
+                    f"this worker has no hooks named {name!r} (it has {listed}); add the module that registers them "
+                    f"to the worker's SESSIONFLEET_IMPORTS and restart the worker"
                 )
         return [self._hooks[name] for name in dict.fromkeys(names)]
 
     @property
     def tool_names(self) -> tuple[str, ...]:
-        """The names that `Agent(tools=)` may hold."""
+        """The names that `Agent(tools=)` accepts."""
         return tuple(sorted(self._tools))
 
     @property
@@ -188,15 +190,15 @@ class Registry:
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """The names of the registered models, `offline` among them."""
+        """The names of the registered models, including `offline`."""
         return tuple(sorted({*self._models, OFFLINE}))
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """The prefixes of `provider:model` names that can be resolved with what is installed here."""
+        """The prefixes of `provider:model` names whose packages are installed on this worker."""
         return provider_prefixes()
 
-    def _take(self, attribute: object) -> None:
+    def _add_attribute(self, attribute: object) -> None:
         if callable(attribute) and spec_of(attribute) is not None:
             self.add_tool(attribute)
         elif isinstance(attribute, Hooks):

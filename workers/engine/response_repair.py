@@ -1,7 +1,7 @@
-"""Model responses that break the rules, made such that the journal, the tools and every provider take them.
+"""Repairs malformed model responses, so that the journal, the tools and every provider accept them.
 
-The answer has been paid for, so it is mended where that is possible, and always in the same way: what a replay reads
-in the journal is what the run went on with.
+The response was paid for, so it is repaired rather than rejected where possible. Repairs are deterministic: the run
+continues with exactly what a replay reads from the journal.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from workers.engine.well_formed import well_formed_json, well_formed_values
 _MAYBE_NON_FINITE: Final = re.compile(r"NaN|Infinity|[eE]\+?[1-9]\d\d|\d{309}")
 
 
-def usable(response: ModelResponse) -> ModelResponse:
-    """The response with well-formed text, an id of its own for each call, and no text that is nothing but spaces.
+def repaired(response: ModelResponse) -> ModelResponse:
+    """The response with well-formed text, a unique id for each call, and no whitespace-only text.
 
-    The same object if it is so already.
+    Returns the same object if nothing needs repair.
     """
     response = well_formed_values(response)
-    parts = list(_calls_apart(_without_blank_text(response.parts)))
+    parts = list(_with_unique_ids(_without_blank_text(response.parts)))
     same = all(old is new for old, new in zip(response.parts, parts, strict=True))
     return response if same else replace(response, parts=parts)
 
 
 def _without_blank_text(parts: Sequence[ModelResponsePart]) -> Sequence[ModelResponsePart]:
-    """An answer of spaces is none: the agent asks again for an empty one, and providers refuse spaces in a history.
+    """Empty the text parts if all their text is whitespace.
 
-    The part stays, for a provider may know it by its id.
+    pydantic-ai repeats the request after an empty answer, and providers refuse whitespace-only text in a history. The
+    parts themselves stay, since a provider may refer to them by id.
     """
     texts = [part.content for part in parts if isinstance(part, TextPart)]
     if not any(texts) or "".join(texts).strip():
@@ -45,8 +46,8 @@ def _without_blank_text(parts: Sequence[ModelResponsePart]) -> Sequence[ModelRes
     return [replace(part, content="") if isinstance(part, TextPart) else part for part in parts]
 
 
-def _calls_apart(parts: Sequence[ModelResponsePart]) -> Iterator[ModelResponsePart]:
-    """Results are matched with calls by their ids, by pydantic-ai, by providers and by the journal."""
+def _with_unique_ids(parts: Sequence[ModelResponsePart]) -> Iterator[ModelResponsePart]:
+    """Give each call a unique id: pydantic-ai, providers and the journal match results with calls by id."""
     given = {part.tool_call_id for part in parts if isinstance(part, ToolCallPart)}
     seen: set[str] = set()
     for part in parts:
@@ -64,9 +65,9 @@ def _calls_apart(parts: Sequence[ModelResponsePart]) -> Iterator[ModelResponsePa
 
 
 def _json_arguments(args: Any) -> Any:
-    """The same arguments as JSON that every provider takes back; the same object if they are so already.
+    """The arguments as strict JSON, which every provider accepts back; the same object if they already are.
 
-    NaN becomes a text: many libraries send what they read, and then refuse to write it.
+    NaN becomes a string: many libraries parse it from a response but refuse to write it into the next request.
     """
     if isinstance(args, dict):
         return args if non_finite(args) is None else spelled_out(args)
@@ -74,7 +75,7 @@ def _json_arguments(args: Any) -> Any:
         return args
     sound = well_formed_json(args)
     if _MAYBE_NON_FINITE.search(sound):
-        with contextlib.suppress(ValueError):  # broken JSON: the model is told
+        with contextlib.suppress(ValueError):  # invalid JSON: pydantic-ai reports it to the model
             read = from_json(sound)
             if non_finite(read) is not None:
                 return json.dumps(spelled_out(read))

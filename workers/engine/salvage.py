@@ -1,7 +1,7 @@
-"""What a turn that did not complete had finished, as history: read from its journal, without running anything.
+"""Builds the history of a turn that did not complete from its journal, without running anything.
 
-Complete model responses and what their tools returned. A call without a return gets one that says so, for no model
-takes a call that was never answered.
+The history contains the recorded model responses and tool results. A call without a result gets one that says so,
+since models reject a history with unanswered calls.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ from pydantic_ai.messages import (
 
 from sessions.protocol.call import AskKind
 from sessions.protocol.state_ops import StateOp
-from sessions.protocol.turn import Usage, total
 from workers.engine.hooks import BEFORE_TURN
-from workers.engine.model_journal import recorded_response
+from workers.engine.model_journal import load_response
 from workers.engine.ports import TurnInput
 from workers.engine.steering import steering_key
-from workers.engine.tool_record import ToolRecord, recorded_call
+from workers.engine.tool_record import ToolRecord, load_call
 from workers.engine.transcript import count_messages
-from workers.engine.usage import usage_of
 
 NOT_RUN = "The turn ended before this tool ran."
 NOT_ANSWERED = "The turn ended before this agent answered."
@@ -41,43 +39,47 @@ UNKNOWN = "The turn ended while this tool ran: it may or may not have taken effe
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """The finished steps of a turn: messages as one JSON array, how many a person would count, and their changes."""
+    """The completed steps of a turn.
+
+    Attributes:
+        messages: one JSON array in pydantic-ai's format.
+        message_count: how many of them a person would count.
+        state: the changes that tools made to the session's state.
+    """
 
     messages: bytes
     message_count: int
-    usage: Usage
     state: list[StateOp] = field(default_factory=list)
 
 
-def finished_steps(turn: TurnInput, steps: Mapping[str, bytes], unfinished: str = "") -> Salvaged:
-    """What a turn with this journal had finished.
+def completed_steps(turn: TurnInput, steps: Mapping[str, bytes], partial_text: str = "") -> Salvaged:
+    """The completed steps of a turn with this journal.
 
     Args:
-        unfinished: the text of an answer that was streamed and cut short: its reader has seen it.
+        turn: the turn's input.
+        steps: its journal.
+        partial_text: the text of a streamed answer that was cut short. It is kept because the user has seen it.
     """
-    said = json.loads(steps[BEFORE_TURN]) if BEFORE_TURN in steps else turn.message
-    messages: list[ModelMessage] = [_request(turn, [UserPromptPart(said), *_steering(steps, 1)])]
-    responses: list[ModelResponse] = []
+    message = json.loads(steps[BEFORE_TURN]) if BEFORE_TURN in steps else turn.message
+    messages: list[ModelMessage] = [_request(turn, [UserPromptPart(message), *_steering(steps, 1)])]
     changes: list[StateOp] = []
-    spent: list[Usage] = []
-    while (raw := steps.get(f"model:{len(responses) + 1}")) is not None:
-        response = recorded_response(raw)
-        responses.append(response)
+    number = 1
+    while (raw := steps.get(f"model:{number}")) is not None:
+        response = load_response(raw)
         messages.append(response)
         parts: list[ModelRequestPart] = []
-        for call, record in _calls(steps, len(responses), response):
+        for call, record in _calls(steps, number, response):
             changes += record.state if record else []
-            spent += [record.usage] if record and record.usage else []
             parts.append(_return(call, record))
-        parts += _steering(steps, len(responses) + 1)
+        number += 1
+        parts += _steering(steps, number)
         if parts:
             messages.append(_request(turn, parts))
-    if unfinished.strip():
-        messages.append(ModelResponse(parts=[TextPart(unfinished)], run_id=turn.turn_id))
+    if partial_text.strip():
+        messages.append(ModelResponse(parts=[TextPart(partial_text)], run_id=turn.turn_id))
     return Salvaged(
         messages=ModelMessagesTypeAdapter.dump_json(messages),
         message_count=count_messages(messages),
-        usage=total([usage_of(responses), *spent]),
         state=changes,
     )
 
@@ -100,7 +102,7 @@ def _calls(
         if isinstance(call, ToolCallPart):
             prefix = f"tool:{number}:{call.tool_call_id}:"
             raw = next((value for key, value in steps.items() if key.startswith(prefix)), None)
-            yield call, None if raw is None else recorded_call(raw)
+            yield call, None if raw is None else load_call(raw)
 
 
 def _return(call: ToolCallPart, record: ToolRecord | None) -> ToolReturnPart:

@@ -1,6 +1,6 @@
-"""What one run of the engine carries along: found by the journal's wrappers through a context variable.
+"""The state of one run of the engine, which the journal's wrappers find in a context variable.
 
-One cached agent serves many turns at once, so nothing of a turn may hang on the agent.
+One cached agent serves many turns concurrently, so the state of a turn cannot be kept on the agent.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class TurnScope:
     """The open turn, as the journal sees it.
 
     Attributes:
-        input_digest: of all that the turn was started with; part of each step's fingerprint.
-        deltas: takes streamed text; None when nobody asked for it.
-        specs: what is known of the tools by name; a tool that is not in it is never repeated.
+        input_digest: a digest of the turn's input; part of each step's fingerprint.
+        deltas: buffers streamed text; None if the turn is not streamed.
+        specs: the specifications of the tools by name. A tool without one is never run again after a crash.
         plain_text: any text ends the run, so its last response need not be durable before the commit.
-        hooks: of this worker and of the turn's agent.
-        requests: model responses so far, replayed ones included.
-        shortened: how often the oldest turns had to be left out of a request, because the model's context is too small.
-        steered: the model calls before which steering messages joined this run.
-        pending: questions of this run that have no answer yet, by their keys.
-        spent: what the turns of other agents cost that this one asked.
-        aborted: the error that ends this run, kept here because agents and tools may swallow what passes them.
+        hooks: those of this worker and of the turn's agent.
+        requests: the number of model responses so far, including replayed ones.
+        shortened: how often the oldest turns were left out of a request, because the model's context is too small.
+        steered: the numbers of the model calls to which this run has added steering messages.
+        pending: calls that wait for an answer, by their keys.
+        delegate_usage: the usage of other agents' turns that this one asked.
+        aborted: the error that ends this run. Agents and tools may swallow exceptions, so it is also kept here.
     """
 
     turn: TurnInput
@@ -52,48 +52,52 @@ class TurnScope:
     shortened: int = 0
     steered: set[int] = field(default_factory=set)
     pending: dict[str, Ask] = field(default_factory=dict)
-    spent: list[Usage] = field(default_factory=list)
+    delegate_usage: list[Usage] = field(default_factory=list)
     aborted: Exception | None = None
 
+    def spec(self, tool: str) -> ToolSpec:
+        """The specification of a tool; the strictest one if none is known."""
+        return self.specs.get(tool) or ToolSpec(tool)
+
     def abort(self, error: Raised) -> Raised:
-        """Remember the error that ends the run, for raising it; the first one counts."""
+        """Note the error that ends the run, unless there is one already, and return it to be raised."""
         if self.aborted is None:
             self.aborted = error
         return error
 
     def diverged(self, how: str) -> JournalDiverged:
-        """A replay does something else than its journal says: nothing more may run. For raising it.
+        """Abort a replay that differs from its journal; returns the error to be raised.
 
         Args:
-            how: what the turn does, up to "before its worker was lost".
+            how: what the turn does now and did not do, completed by "before its worker was lost".
         """
         return self.abort(
             JournalDiverged(
-                f"turn {self.turn.turn_id!r} {how} before its worker was lost; a tool, prompt or agent that changed "
-                f"meanwhile, or one that is not deterministic, does that. Nothing was run again. What it had finished "
-                f"is in the session's history: look there before you send the message again"
+                f"turn {self.turn.turn_id!r} {how} before its worker was lost: a tool, prompt or agent has changed "
+                f"since, or is not deterministic. Nothing was run again. The steps that the turn had completed are "
+                f"in the session's history: check them before you send the message again"
             )
         )
 
     def check_open(self) -> None:
-        """Called before anything new is started: a run that has ended starts nothing."""
+        """Raise the error that ended this run, if any. Called before anything new is started."""
         if self.aborted is not None:
             raise self.aborted
 
     def hand_over_if_draining(self) -> None:
-        """A stopping worker starts no model request, and no tool unless another one is running beside it.
+        """Keep a stopping worker from starting a model request or, unless another one is running, a tool.
 
         Raises:
             HandedOver: the worker is stopping.
         """
         if self.state.draining:
-            raise self.abort(HandedOver(f"turn {self.turn.turn_id} goes on at another worker"))
+            raise self.abort(HandedOver(f"turn {self.turn.turn_id} is resumed by another worker"))
 
     def check_held(self) -> None:
-        """Called directly before a model request or a tool runs.
+        """Check the lease immediately before a model request or a tool runs.
 
         Raises:
-            LeaseLost: the lease has ended, as far as this worker's clock knows.
+            LeaseLost: the lease has expired by this worker's clock.
         """
         try:
             self.journal.check_held()
@@ -102,7 +106,7 @@ class TurnScope:
             raise
 
     async def write(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
-        """Record a step; an error of the journal ends the run, whatever the agent makes of it."""
+        """Record a step. An error of the journal ends the run, even if the agent swallows it."""
         try:
             await self.journal.record(key, value, events)
         except Exception as error:
@@ -110,10 +114,10 @@ class TurnScope:
             raise
 
     def check_size(self, what: str, size: int) -> None:
-        """Keep one step from filling the store.
+        """Limit the size of a step, so that it cannot fill the store.
 
         Raises:
-            ResultTooLarge: it is over the limit.
+            ResultTooLarge: it exceeds the limit.
         """
         if size > self.result_limit_bytes:
             raise self.abort(
@@ -125,6 +129,6 @@ class TurnScope:
 
 
 current_scope: ContextVar[TurnScope | None] = ContextVar("sessionfleet_turn", default=None)
-# Apart from the scope, which tools do not see: what runs within one is no part of the turn's journal.
+# Not part of the scope, which is hidden while a tool runs: an agent within a tool must not write to the turn's journal.
 current_recall: ContextVar[Recall | None] = ContextVar("sessionfleet_recall", default=None)
 current_tool: ContextVar[ToolContext] = ContextVar("sessionfleet_tool")

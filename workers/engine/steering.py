@@ -1,4 +1,4 @@
-"""Steering: messages that join a turn while it runs, each before a certain model call, and there again on a replay."""
+"""Steering: messages that are added to a running turn before a model call, and on a replay before the same call."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from workers.engine.scope import TurnScope
 
 
 def steering_key(number: int) -> str:
-    """The journal's key for the messages that came before this model call."""
+    """The journal key of the messages that were added before this model call."""
     return f"steer:{number}"
 
 
 async def next_steering(scope: TurnScope) -> list[str]:
-    """The messages that join the turn before its next model call; each is given out once in a run.
+    """The messages to add before the turn's next model call. Each message is returned once per run.
 
-    A call whose response is recorded had what the journal says, and nothing that came later.
+    If the response to that call is already recorded, only the messages that it saw are returned.
     """
     number = scope.requests + 1
     if scope.aborted is not None or number in scope.steered:
@@ -29,7 +29,8 @@ async def next_steering(scope: TurnScope) -> list[str]:
     scope.steered.add(number)
     texts: list[str] = json.loads(raw)
     return [
-        await scope.hooks.message(text, scope.journal, key=f"hooks:{key}:{index}") for index, text in enumerate(texts)
+        await scope.hooks.before_turn(text, scope.journal, key=f"hooks:{key}:{index}")
+        for index, text in enumerate(texts)
     ]
 
 

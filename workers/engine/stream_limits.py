@@ -1,6 +1,6 @@
-"""How long a stream may be silent: a provider that stalls must not hold a turn until its deadline.
+"""A timeout between the tokens of a stream: a provider that stalls must not block a turn until its deadline.
 
-pydantic-ai's `first_event_timeout` covers the time to the first token; this module covers the time between two.
+pydantic-ai's `first_event_timeout` limits the time to the first token; this module limits the time between tokens.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from pydantic_ai.messages import AgentStreamEvent, FinalResultEvent, PartDeltaEv
 
 from workers.engine.ports import TransientModelError
 
-# What comes while a model streams. Tools have events, too, and may take as long as they like. After the end of the last
-# part the response is whole, and its step is written: an outage of the store is not the model's silence.
-_OF_A_MODEL: Final = (PartStartEvent, PartDeltaEvent, FinalResultEvent)
+# The events of a model that is streaming. The timeout does not apply to a tool's events. Nor does it apply after the
+# response is complete, when its step is written: an outage of the store must not count as the model's silence.
+_MODEL_EVENTS: Final = (PartStartEvent, PartDeltaEvent, FinalResultEvent)
 
 
-async def within(events: AsyncIterable[AgentStreamEvent], seconds: float) -> AsyncIterator[AgentStreamEvent]:
-    """The events of a run, as long as its model is not silent for longer than this between two of its own.
+async def with_token_timeout(
+    events: AsyncIterable[AgentStreamEvent], seconds: float
+) -> AsyncIterator[AgentStreamEvent]:
+    """Pass on the events of a run, with a timeout between two events of its model.
 
     Raises:
-        TransientModelError: it was.
+        TransientModelError: the model was silent for longer than `seconds`.
     """
     coming = aiter(events)
     limit: float | None = None
@@ -33,10 +35,10 @@ async def within(events: AsyncIterable[AgentStreamEvent], seconds: float) -> Asy
         except StopAsyncIteration:
             return
         except TimeoutError:
-            if not silence.expired():  # a limit of the model's client, of a tool or of a hook ran out
+            if not silence.expired():  # a timeout of the model's client, a tool or a hook
                 raise
             raise TransientModelError(
                 f"the model's stream was silent for {seconds:g} s (SESSIONFLEET_TOKEN_TIMEOUT)"
             ) from None
-        limit = seconds if isinstance(event, _OF_A_MODEL) else None
+        limit = seconds if isinstance(event, _MODEL_EVENTS) else None
         yield event

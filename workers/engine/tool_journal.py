@@ -1,8 +1,8 @@
-"""The journal of tool calls: a side effect happens once, or the model is told that nobody knows.
+"""The journal of tool calls: a side effect happens once, or the model is told that its outcome is unknown.
 
-nothing recorded -> (retry="never": record `started`) -> run -> record the result with its event
-`started` and no result, after a crash -> in doubt: what the tool's marks say
-a result -> returned as it was; the tool is not run
+journal has nothing             record `started` (unless retry="safe"), run the tool, record result and event
+journal has `started` only      a worker crashed while the tool ran: the call is in doubt, see `@tool(in_doubt=)`
+journal has a result            return it; do not run the tool
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from sessions.protocol.call import Answer, Ask, AskKind
 from sessions.protocol.event import EventType
 from sessions.tools.decorator import OutsideResult, ToolContext, ToolSpec
 from sessions.tools.turn_state import ToolState
-from workers.engine.delegation import AskAgent, begin_asking, said_by
+from workers.engine.delegation import AskAgent, poll_delegate, start_delegation
 from workers.engine.pending_calls import answer_to, ask_key, denial
 from workers.engine.ports import EventDraft
-from workers.engine.recorded_call import begun_call, must_run, tool_key
+from workers.engine.recorded_call import find_call, must_run, tool_key
 from workers.engine.scope import TurnScope, current_scope, current_tool
 from workers.engine.tool_record import (
     ToolRecord,
-    call_entry,
-    called_out,
+    deferred_call,
+    dump_call,
+    dump_call_or_failure,
+    event_result,
     failed_call,
-    recorded_call,
-    returned_call,
-    shown,
-    stored_call,
+    load_call,
+    successful_call,
 )
 
 _log = get_logger(__name__)
@@ -46,22 +46,23 @@ _log = get_logger(__name__)
 
 @dataclass
 class JournalToolset(WrapperToolset[Any]):
-    """Calls each tool at most once for each call of the model."""
+    """Runs a tool at most once for each call that the model makes."""
 
     async def call_tool(
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: ToolsetTool[Any]
     ) -> Any:
-        """Return the recorded result, or run the tool and record what comes of it."""
+        """Return the recorded result, or run the tool and record its outcome."""
         scope = current_scope.get()
         if scope is None:
             return await self.wrapped.call_tool(name, tool_args, ctx, tool)
         call_id = ctx.tool_call_id or name
-        spec = scope.specs.get(name) or ToolSpec(name)
-        record = begun_call(scope, call_id, ctx.retry)
+        spec = scope.spec(name)
+        record = find_call(scope, call_id, ctx.retry)
         if spec.approval and not ctx.tool_call_approved and must_run(record, spec):
             raise ApprovalRequired
         if record is None and scope.journal.lookup(f"model:{scope.requests + 1}") is not None:
-            # Its arguments were refused, and the model has gone on: an effect now would be one that it never hears of.
+            # The arguments were rejected in the earlier attempt and the model has continued without a result. If the
+            # tool ran now, the model would never learn of its effect.
             raise scope.diverged(f"calls tool {name!r}, which it did not do")
         key = tool_key(scope, call_id, ctx.retry)
         call = _ToolCall(scope, key, call_id, name, spec, tool_args, ctx.tool_call_approved)
@@ -97,13 +98,13 @@ class _ToolCall:
         state = self.scope.state
         self.scope.check_open()
         if not state.tools_running:
-            # Not beside a running tool: raising here would cancel that one half-way.
+            # Only while no other tool is running: raising here would cancel it half-way.
             self.scope.hand_over_if_draining()
-        # Counted until the result is written: a run that is cut short in between leaves the call in doubt.
+        # Counted until the result is written, since cancelling the run before that leaves the call in doubt.
         state.tools_running += 1
         try:
             if self.spec.retry == "never":
-                await self.scope.write(self.key, call_entry(ToolRecord("started", doubts=doubts)))
+                await self.scope.write(self.key, dump_call(ToolRecord("started", doubts=doubts)))
             self.scope.check_held()
             changes = ToolState(state.session)
             record = await self._execute(body, changes)
@@ -123,51 +124,51 @@ class _ToolCall:
         tool_token, scope_token = current_tool.set(context), current_scope.set(None)
         try:
             returned = await body()
-            return returned_call(await self.scope.hooks.result(self.name, returned))
+            return successful_call(await self.scope.hooks.after_tool(self.name, returned))
         except SkipToolExecution as skipped:
-            return returned_call(skipped.result)
+            return successful_call(skipped.result)
         except (ModelRetry, ValidationError) as error:
             return ToolRecord("retry", message=str(error))
         except (ToolFailed, RunCancelled) as error:
             return ToolRecord("failed", message=error.message)
         except (OutsideResult, CallDeferred) as asked:
             self.asked = asked if isinstance(asked, AskAgent) else None
-            return called_out(asked)
-        except ApprovalRequired as asked:  # it has done nothing yet, so there is nothing to doubt
+            return deferred_call(asked)
+        except ApprovalRequired as asked:  # the tool has done nothing yet, so the call is not in doubt
             return ToolRecord("deferred", ask=AskKind.APPROVAL, metadata=asked.metadata or {})
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # Nobody cancelled the run: something that the tool waits for was, and that is a failure of the tool.
+            # The run was not cancelled; something that the tool awaited was. That is a failure of the tool.
             return ToolRecord("error", message=f"tool {self.name!r} failed: what it waited for was cancelled")
-        except Exception as error:  # noqa: BLE001 - whatever else a tool raises ends the turn, as in pydantic-ai
-            return self._raised(error)
+        except Exception as error:  # noqa: BLE001 - any other exception of a tool ends the turn, as in pydantic-ai
+            return self._failure(error)
         finally:
             current_scope.reset(scope_token)
             current_tool.reset(tool_token)
 
-    def _raised(self, error: Exception) -> ToolRecord:
-        if isinstance(error, TurnFailed) and not isinstance(error, ToolError):  # what a hook decided, or could not
+    def _failure(self, error: Exception) -> ToolRecord:
+        if isinstance(error, TurnFailed) and not isinstance(error, ToolError):  # raised by a hook
             raise self.scope.abort(error) from error.__cause__
         self.cause = error
-        if isinstance(error, ToolError):  # the tool's author has put it into words for the caller
+        if isinstance(error, ToolError):  # its message was written for the caller
             return ToolRecord("error", message=str(error))
-        # Its text may hold a password or a path, and the record is read by callers, events by a page's visitors.
+        # Only the log gets the text: it may contain a password or a path, and callers and visitors read records.
         _log.warning("tool_raised", tool=self.name, call=self.call_id, error=repr(error))
-        said = f"tool {self.name!r} raised {type(error).__name__}; the worker's log has its text"
-        return ToolRecord("error", message=said)
+        message = f"tool {self.name!r} raised {type(error).__name__}; the worker's log has its text"
+        return ToolRecord("error", message=message)
 
     async def _defer(self, record: ToolRecord) -> ToolRecord:
-        """The tool has called out: journal that, and let the run come to its end without it."""
+        """Record that the tool deferred its result, and let the run continue without it."""
         events: list[EventDraft] = []
         if self.asked is not None:
-            record.waits_for, event = await begin_asking(self.scope, self.key, self.asked, self.call_id)
+            record.waits_for, event = await start_delegation(self.scope, self.key, self.asked, self.call_id)
             if event is None:
                 return await self._record(ToolRecord("failed", message=record.waits_for))
             events.append(event)
-        raw = stored_call(record, self.name)
-        record = recorded_call(raw)
+        raw = dump_call_or_failure(record, self.name)
+        record = load_call(raw)
         if record.status != "deferred":
             return await self._record(record)
         await self.scope.write(self.key, raw, events)
@@ -179,28 +180,28 @@ class _ToolCall:
                 return await self._run(body)
             raise ApprovalRequired(metadata=record.metadata)
         if record.ask is AskKind.TURN:
-            return await self._asked(record)
+            return await self._delegated(record)
         answer = self._answer(record.ask, record.metadata, waits_for=record.waits_for)
         if answer is None:
             raise CallDeferred(metadata=record.metadata)
         if answer.action == "deny":
             return await self._record(ToolRecord("failed", message=denial(answer), state=record.state))
-        return await self._record(replace(returned_call(answer.result), state=record.state))
+        return await self._record(replace(successful_call(answer.result), state=record.state))
 
-    async def _asked(self, record: ToolRecord) -> ToolRecord:
-        """What the agent said that this call asked, once it has."""
-        said = await said_by(self.scope, record.waits_for or "")
-        if said is None:
+    async def _delegated(self, record: ToolRecord) -> ToolRecord:
+        """Record the other agent's answer, or defer the call until there is one."""
+        answer = await poll_delegate(self.scope, record.waits_for or "")
+        if answer is None:
             self._answer(AskKind.TURN, record.metadata, waits_for=record.waits_for)
             raise CallDeferred(metadata=record.metadata)
-        record = replace(record, usage=said.usage)
-        if not said.ok:
-            return await self._record(replace(record, status="failed", message=said.reason))
+        record = replace(record, usage=answer.usage)
+        if not answer.ok:
+            return await self._record(replace(record, status="failed", message=answer.reason))
         try:
-            answer = await self.scope.hooks.result(self.name, said.output)
+            output = await self.scope.hooks.after_tool(self.name, answer.output)
         except TurnFailed as error:
             raise self.scope.abort(error) from error.__cause__
-        return await self._record(replace(record, status="ok", result=ToolReturn(return_value=answer)))
+        return await self._record(replace(record, status="ok", result=ToolReturn(return_value=output)))
 
     def _answer(self, kind: AskKind, metadata: dict[str, Any], again: int = 0, **more: Any) -> Answer | None:
         key = ask_key(self.scope, kind, self.call_id, again)
@@ -208,50 +209,50 @@ class _ToolCall:
         return answer_to(self.scope, asked)
 
     async def _ask_person(self, record: ToolRecord, body: Callable[[], Awaitable[Any]]) -> ToolRecord | None:
-        """What a person decided of a call in doubt; None: that nobody knows."""
+        """Carry out a person's decision about a call in doubt; None if it is that the outcome stays unknown."""
         answer = self._answer(AskKind.IN_DOUBT, {}, record.doubts)
         if answer is None:
             raise CallDeferred
         if answer.action == "approve":
-            return await self._run(body, record.doubts + 1)  # should it be in doubt again, that is another question
-        return await self._record(returned_call(answer.result)) if answer.action == "provide" else None
+            return await self._run(body, record.doubts + 1)  # if it gets in doubt again, a person is asked again
+        return await self._record(successful_call(answer.result)) if answer.action == "provide" else None
 
     async def _in_doubt(self, record: ToolRecord, body: Callable[[], Awaitable[Any]]) -> ToolRecord:
         if self.spec.in_doubt == "wait" and (decided := await self._ask_person(record, body)) is not None:
             return decided
-        said = f"the worker died while tool {self.name!r} ran (call {self.call_id!r})"
+        what = f"the worker died while tool {self.name!r} ran (call {self.call_id!r})"
         if self.spec.in_doubt == "fail":
             raise self.scope.abort(
-                ToolInDoubt(f"{said}; whether it took effect is unknown. Look there before you send the message again")
+                ToolInDoubt(f"{what}; whether it took effect is unknown. Check before you send the message again")
             )
-        text = f"Outcome unknown: {said}. It was not repeated, and may or may not have taken effect; assume neither."
+        text = f"Outcome unknown: {what}. It was not repeated, and may or may not have taken effect; assume neither."
         return await self._record(ToolRecord("unknown", ToolReturn(return_value=text)))
 
     async def _record(self, record: ToolRecord) -> ToolRecord:
-        """Write the call's end and its event in one step; returns it as a replay would see it."""
-        raw = stored_call(record, self.name)
+        """Write the call's outcome and its event in one step; returns the outcome as a replay would read it."""
+        raw = dump_call_or_failure(record, self.name)
         limit = self.scope.result_limit_bytes
         if len(raw) > limit:
             message = (
                 f"the result of tool {self.name!r} has {len(raw):,} bytes, more than the {limit:,} that "
                 f"SESSIONFLEET_RESULT_LIMIT_BYTES allows; return less, or raise the limit on the workers"
             )
-            raw = call_entry(failed_call(message, too_large=True))
-        record = recorded_call(raw)
+            raw = dump_call(failed_call(message, too_large=True))
+        record = load_call(raw)
         await self.scope.write(self.key, raw, [self._event(record)])
         return record
 
     def _event(self, record: ToolRecord) -> EventDraft:
         outcome = "failed" if record.status == "error" else record.status
         value = record.message if record.result is None else record.result.return_value
-        data = {"tool": self.name, "call_id": self.call_id, "result": shown(value), "outcome": outcome}
+        data = {"tool": self.name, "call_id": self.call_id, "result": event_result(value), "outcome": outcome}
         if record.ask is AskKind.TURN:
             data["turn"] = record.waits_for
         return EventDraft(EventType.TOOL_RESULT, data)
 
     def _settle(self, record: ToolRecord) -> Any:
         if record.usage is not None:
-            self.scope.spent.append(record.usage)
+            self.scope.delegate_usage.append(record.usage)
         if record.status == "retry":
             raise ModelRetry(record.message)
         if record.status == "failed":

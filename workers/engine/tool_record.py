@@ -1,4 +1,4 @@
-"""A tool call as it stands in the journal, and as its events show it."""
+"""A tool call as it is stored in the journal and shown in events."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ Status = Literal["started", "deferred", "ok", "retry", "failed", "unknown", "err
 
 @dataclass(slots=True)
 class ToolRecord:
-    """A tool call as it stands in the journal.
+    """A tool call as it is stored in the journal.
 
     Attributes:
-        result: of a call that is ok; `wrapped` says that the tool itself returned a ToolReturn.
-        message: what the tool said when it asked for another try, or failed.
-        too_large: for `error`: it is the result's size, else the tool itself failed.
-        state: the changes of state that the call made.
-        ask: for `deferred`, what it waits for, with the tool's `metadata` and `waits_for` (the id of an agent's turn).
-        usage: what the turn of the agent cost that this call asked.
-        doubts: for `started`, how often a person had it run again after a crash.
+        result: for `ok` and `unknown`, the result.
+        wrapped: whether the tool itself returned a ToolReturn.
+        message: for `retry`, `failed` and `error`, the tool's message.
+        too_large: for `error`, whether the result was too large; otherwise the tool failed.
+        state: the changes that the call made to the session's state.
+        ask: for `deferred`, what it waits for.
+        metadata: for `deferred`, the tool's metadata.
+        waits_for: for `deferred`, the id of the other agent's turn.
+        doubts: for `started`, how often a person decided to run the call again after a crash.
+        usage: the usage of the other agent's turn.
     """
 
     status: Status
@@ -54,36 +57,36 @@ class ToolRecord:
 _RECORD = TypeAdapter(ToolRecord)
 
 
-def recorded_call(raw: bytes) -> ToolRecord:
-    """The call in a journal's entry."""
+def load_call(raw: bytes) -> ToolRecord:
+    """Parse a journal entry of a tool call."""
     return _RECORD.validate_json(raw)
 
 
-def call_entry(record: ToolRecord) -> bytes:
-    """The journal's entry of a call.
+def dump_call(record: ToolRecord) -> bytes:
+    """Serialize a call for the journal.
 
     Raises:
-        PydanticSerializationError: the tool returned something that is not JSON.
+        PydanticSerializationError: the tool's result cannot be represented in JSON.
     """
     return _RECORD.dump_json(record, warnings=False)
 
 
-def stored_call(record: ToolRecord, tool: str) -> bytes:
-    """The journal's entry of a call; that of a failed one, if what the tool returned cannot be JSON."""
+def dump_call_or_failure(record: ToolRecord, tool: str) -> bytes:
+    """Serialize a call for the journal; as a failed one if its result cannot be represented in JSON."""
     try:
         try:
-            raw = call_entry(record)
+            raw = dump_call(record)
         except PydanticSerializationError:
             record = _well_formed(record)
-            raw = call_entry(record)
+            raw = dump_call(record)
     except (ValueError, TypeError, RecursionError) as error:
-        return call_entry(failed_call(well_formed(f"tool {tool!r} returned something that is not JSON: {error}")))
+        return dump_call(failed_call(well_formed(f"tool {tool!r} returned something that is not JSON: {error}")))
     found = non_finite(record.result and record.result.return_value) if raw.count(b"null") > _NULLS else None
     if found is None:
         return raw
-    # Stored, it would be a null, and the model would be told something else.
-    said = f"tool {tool!r} returned {found}, a number that JSON does not have; return None or a text instead"
-    return call_entry(failed_call(well_formed(said)))
+    # It would be stored as null, and the model would see another value than the tool returned.
+    message = f"tool {tool!r} returned {found}, a number that JSON cannot represent; return None or a string instead"
+    return dump_call(failed_call(well_formed(message)))
 
 
 def _well_formed(record: ToolRecord) -> ToolRecord:
@@ -95,30 +98,30 @@ def _well_formed(record: ToolRecord) -> ToolRecord:
     return replace(record, result=result, message=message, metadata=asked)
 
 
-def called_out(asked: OutsideResult | CallDeferred) -> ToolRecord:
-    """A call whose result comes from elsewhere."""
+def deferred_call(asked: OutsideResult | CallDeferred) -> ToolRecord:
+    """The record of a call whose result comes from outside."""
     kind = AskKind.TURN if isinstance(asked, AskAgent) else AskKind.RESULT
     waits_for = asked.waits_for if isinstance(asked, OutsideResult) else None
     return ToolRecord("deferred", ask=kind, metadata=asked.metadata or {}, waits_for=waits_for)
 
 
-def returned_call(value: Any) -> ToolRecord:
-    """A call that is ok."""
+def successful_call(value: Any) -> ToolRecord:
+    """The record of a call that returned."""
     if isinstance(value, ToolReturn):
         return ToolRecord("ok", value, wrapped=True)
     return ToolRecord("ok", ToolReturn(return_value=value))
 
 
-_NULLS: Final = call_entry(returned_call("")).count(b"null")  # of an entry whose result has none
+_NULLS: Final = dump_call(successful_call("")).count(b"null")  # in an entry whose result contains none
 
 
 def failed_call(message: str, *, too_large: bool = False) -> ToolRecord:
-    """A call that ends its turn."""
+    """The record of a call that fails its turn."""
     return ToolRecord("error", message=message[:_MESSAGE_CHARS], too_large=too_large)
 
 
-def shown(value: Any) -> Any:
-    """A result as an event shows it: JSON, or the beginning of its text."""
+def event_result(value: Any) -> Any:
+    """A result for an event: the JSON value if it is short, otherwise the beginning of its text."""
     if not isinstance(value, str):
         text = to_json(value, fallback=str).decode()
         if len(text) <= SHOWN_CHARS:

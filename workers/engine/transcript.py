@@ -1,4 +1,4 @@
-"""Between the engine's messages and the bytes of history: what goes into a run, and what it leaves."""
+"""Converts between pydantic-ai's messages and the stored history: a run's input, and its result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from workers.engine.ports import PastTurn, TurnInput, TurnOutput
 from workers.engine.prices import cost_of
 
 QUOTED: Final = "[The user to "
-"""What the quoted turns of the session's other agents begin with."""
+"""The start of a prompt that quotes a turn of another agent of the session."""
 _NOTES: Final = {
     "cancelled": "the user stopped it",
     "dead_lettered": "its worker was lost several times",
@@ -36,12 +36,12 @@ _NOTES: Final = {
 
 
 def load_history(turns: Sequence[PastTurn], agent: str) -> list[ModelMessage]:
-    """The messages of past turns, from the first user prompt on: never a tool's return without its call.
+    """The messages of past turns, starting with a user prompt, so that no tool result comes without its call.
 
-    An agent sees its own turns as its own. Those of the session's other agents it sees quoted, by name.
+    The turns of the session's other agents are quoted under their names, as part of user prompts.
 
     Raises:
-        CorruptRecord: they are no messages of this or an earlier version.
+        CorruptRecord: they are not messages of this or an earlier version.
     """
     messages: list[ModelMessage] = []
     for own, group in groupby(turns, key=lambda turn: turn.agent == agent):
@@ -54,7 +54,7 @@ def load_history(turns: Sequence[PastTurn], agent: str) -> list[ModelMessage]:
 
 
 def _messages(turns: Sequence[bytes]) -> list[ModelMessage]:
-    """The messages of several turns, read in one go."""
+    """The messages of several turns, parsed together."""
     arrays = [inner for turn in turns if (inner := turn.strip()[1:-1].strip())]
     if not arrays:
         return []
@@ -67,9 +67,9 @@ def _messages(turns: Sequence[bytes]) -> list[ModelMessage]:
 
 
 def _with_note(turn: PastTurn) -> list[bytes]:
-    """Its messages, and what the model must know of a turn that did not complete.
+    """The turn's messages, and a note for the model if the turn did not complete.
 
-    In the words of the assistant, so that a question is never left without an answer: not every provider takes that.
+    The note is a response of the assistant, since some providers reject a user message without one.
     """
     return [turn.messages, _note(turn.incomplete)] if turn.incomplete else [turn.messages]
 
@@ -103,7 +103,7 @@ def _prompt_text(part: UserPromptPart) -> str:
 
 
 def input_digest(turn: TurnInput) -> bytes:
-    """Of all that decides the way a turn takes; a replay with other input is noticed by it."""
+    """A digest of the turn's input, by which a replay with a different input is detected."""
     digest = blake2b(turn.agent.model_dump_json().encode(), digest_size=16)
     for part in (
         turn.message.encode(),
@@ -115,21 +115,26 @@ def input_digest(turn: TurnInput) -> bytes:
 
 
 def _past_parts(past: PastTurn) -> tuple[bytes, ...]:
-    # The mark only where there is one: a turn that is open during an upgrade has a digest without it.
+    # The mark is added only if there is one: turns that were open during an upgrade have digests without it.
     mark = (past.incomplete.encode(),) if past.incomplete else ()
     return (past.agent.encode(), past.messages, *mark)
 
 
-def turn_output(result: AgentRunResult[Any], turn: TurnInput, spent: Sequence[Usage] = ()) -> TurnOutput:
-    """What a run that succeeded leaves behind; `spent` is what the turns of agents that it asked cost.
+def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Sequence[Usage] = ()) -> TurnOutput:
+    """The result of a run that succeeded.
 
-    What the turn was reminded of stays out of its messages: it would be there once for each request, outlive the
-    memory or document that it came from, and stand in the history unsealed.
+    Recalled memories and passages are removed from the messages: they would be repeated in each request, outlive the
+    memory or document that they came from, and be stored unencrypted in the history.
+
+    Args:
+        result: the run's result.
+        turn: the turn's input.
+        delegate_usage: the usage of other agents' turns that this one asked.
 
     Raises:
-        TurnConfigurationError: the agent's output is not JSON.
+        TurnConfigurationError: the agent's output cannot be represented in JSON.
     """
-    text, output = _answer(result.output)
+    text, output = _serialized(result.output)
     new = result.new_messages()
     usage = result.usage
     own = Usage(
@@ -142,28 +147,28 @@ def turn_output(result: AgentRunResult[Any], turn: TurnInput, spent: Sequence[Us
     return TurnOutput(
         text=text,
         output=output,
-        messages=ModelMessagesTypeAdapter.dump_json([_unprompted(m) for m in new] if turn.recalled else new),
+        messages=ModelMessagesTypeAdapter.dump_json([_without_instructions(m) for m in new] if turn.recalled else new),
         message_count=count_messages(new, typed=not isinstance(result.output, str)),
-        usage=total([own, *spent]),
+        usage=total([own, *delegate_usage]),
         finish_reason=next((m.finish_reason or "" for m in reversed(new) if isinstance(m, ModelResponse)), ""),
     )
 
 
-def _unprompted(message: ModelMessage) -> ModelMessage:
+def _without_instructions(message: ModelMessage) -> ModelMessage:
     return replace(message, instructions=None) if isinstance(message, ModelRequest) else message
 
 
 def with_output(turn: TurnOutput, output: Any) -> TurnOutput:
-    """The same turn with another typed answer."""
-    text, value = _answer(output)
+    """The same result with a different typed answer."""
+    text, value = _serialized(output)
     return turn if value == turn.output else replace(turn, text=text, output=value)
 
 
-def _answer(output: Any) -> tuple[str, Any]:
+def _serialized(output: Any) -> tuple[str, Any]:
     if isinstance(output, str):
         return output, output
     if (found := non_finite(output)) is not None:
-        raise OutputInvalid(f"the answer has a number that JSON does not have: {found}")
+        raise OutputInvalid(f"the answer contains a number that JSON cannot represent: {found}")
     try:
         return to_json(output).decode(), to_jsonable_python(output)
     except PydanticSerializationError as error:
@@ -171,7 +176,7 @@ def _answer(output: Any) -> tuple[str, Any]:
 
 
 def count_messages(messages: Sequence[ModelMessage], *, typed: bool = False) -> int:
-    """The user's prompts and the assistant's texts; a typed answer counts as one."""
+    """Count the user's prompts and the assistant's texts; a typed answer counts as one."""
     count = int(typed)
     for message in messages:
         if isinstance(message, ModelRequest):

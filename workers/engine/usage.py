@@ -1,4 +1,4 @@
-"""What a turn has cost so far, read from its journal: a turn that fails was paid for all the same."""
+"""The usage of a turn so far, read from its journal: a turn that fails was paid for as well."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TypeVar
 from pydantic_ai.messages import ModelResponse
 
 from sessions.protocol.turn import Usage, total
-from workers.engine.model_journal import BROKEN, recorded_response
+from workers.engine.model_journal import BROKEN, load_response
 from workers.engine.prices import cost_of
-from workers.engine.tool_record import recorded_call
+from workers.engine.tool_record import load_call
 
 T = TypeVar("T")
 
 
 def usage_of(responses: Sequence[ModelResponse]) -> Usage:
-    """What these model responses cost."""
+    """The usage of these model responses."""
     return Usage(
         requests=len(responses),
         input_tokens=sum(response.usage.input_tokens for response in responses),
@@ -26,19 +26,19 @@ def usage_of(responses: Sequence[ModelResponse]) -> Usage:
 
 
 def usage_so_far(steps: Mapping[str, bytes]) -> Usage:
-    """The usage of all finished model requests and tool calls, those of agents that were asked included.
+    """The usage of all completed model requests and tool calls, including that of other agents' turns.
 
-    A step that this worker cannot read is left out: bookkeeping must not keep a failed turn from ending.
+    Steps that this worker cannot parse are skipped: bookkeeping must not keep a failed turn from ending.
     """
-    calls = list(_readable(steps, "tool:", recorded_call))
+    calls = list(_readable(steps, "tool:", load_call))
     asked = [call.usage for call in calls if call.usage is not None]
     tools = Usage(tool_calls=sum(call.status == "ok" for call in calls))
-    responses = usage_of(list(_readable(steps, "model:", recorded_response)))
+    responses = usage_of(list(_readable(steps, "model:", load_response)))
     return total([responses, tools, *asked, broken_stream_usage(steps)])
 
 
 def broken_stream_usage(steps: Mapping[str, bytes]) -> Usage:
-    """The usage of streams that broke and were asked for again, as far as their providers said it."""
+    """The usage of streams that broke and were requested again, as far as their providers reported it."""
     return total(list(_readable(steps, BROKEN, Usage.model_validate_json)))
 
 

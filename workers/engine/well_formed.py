@@ -1,7 +1,7 @@
-"""Text as Unicode has it: the halves of a surrogate pair are joined, and a half without its other one is replaced.
+"""Makes text valid Unicode: joins surrogate pairs, and replaces lone surrogates by U+FFFD.
 
-Providers cut an emoji between two chunks, file names come with bytes that are no UTF-8. Python keeps such halves in a
-`str`, but no encoding takes them: neither the journal nor a request to a provider can hold them.
+Providers split an emoji between two chunks, and file names contain bytes that are not UTF-8. Python allows surrogates
+in a `str` but cannot encode them, so neither the journal nor a request to a provider could contain the text.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pydantic_core import to_jsonable_python
 
 Kind = TypeVar("Kind")
 REPLACEMENT: Final = "\ufffd"
-# A pair in JSON's escapes; one half; any other escape, so that an escaped backslash before a `u` is not taken for one.
+# JSON escapes: a pair; a lone surrogate; any other escape, so that an escaped backslash before a `u` is not misread.
 _ESCAPES: Final = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)|\\.", re.DOTALL)
 
 
 def well_formed(text: str) -> str:
-    """The text with pairs joined and lone halves replaced by U+FFFD."""
+    """The text with pairs joined and lone surrogates replaced by U+FFFD."""
     if text.isascii():
         return text
     try:
@@ -33,12 +33,12 @@ def well_formed(text: str) -> str:
 
 
 def well_formed_json(text: str) -> str:
-    """JSON, whose texts may also hold halves as escapes."""
+    """The same for JSON, in which surrogates may also be written as escapes."""
     return _ESCAPES.sub(lambda found: REPLACEMENT if found[1] else found[0], well_formed(text))
 
 
 def well_formed_values(value: Any) -> Any:
-    """A value (dict, list, dataclass) with all its texts well-formed. The same object if they are already."""
+    """A value (dict, list, dataclass) with all its strings well-formed; the same object if they already are."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, dict):
@@ -58,11 +58,10 @@ def well_formed_values(value: Any) -> Any:
 
 
 def well_formed_result(value: Any) -> Any:
-    """What a tool returned, as JSON with all texts well-formed.
+    """A tool's result as a JSON value with all strings well-formed.
 
     Raises:
-        TypeError: it is not JSON.
-        ValueError: it is not JSON.
+        TypeError, ValueError: it cannot be represented in JSON.
     """
     return json.loads(well_formed_json(json.dumps(value, default=_plain)))
 
@@ -76,7 +75,7 @@ def _plain(value: Any) -> Any:
 
 
 async def well_formed_texts(texts: AsyncIterator[tuple[Kind, str]]) -> AsyncIterator[tuple[Kind, str]]:
-    """Pieces of text of several kinds; a half at the end of a piece waits for the next one of its kind."""
+    """Make a stream of text chunks well-formed; half a pair at the end of a chunk waits for the next of its kind."""
     held: tuple[Kind, str] | None = None
     async for kind, text in texts:
         if held is not None and held[0] != kind:

@@ -16,7 +16,7 @@ import httpx
 
 from sessions.client.addresses import AddressPolicy, Resolver
 from sessions.errors import AddressRefused, AddressUnknown, DocumentError, DocumentTooLarge
-from workers.outbound import ONE_USE, pinned_answer
+from workers.outbound import ONE_USE, pinned_response
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity"}
@@ -114,7 +114,7 @@ class _Fetch:
 
     async def run(self, url: httpx.URL) -> Fetched:
         for _ in range(self.limits.redirects + 1):
-            async with pinned_answer(
+            async with pinned_response(
                 self.client, url, self.policy, headers=_HEADERS, resolver=self.resolver
             ) as response:
                 if response.status_code in _REDIRECTS and "location" in response.headers:

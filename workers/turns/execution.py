@@ -36,7 +36,7 @@ from workers.engine.usage import broken_stream_usage
 from workers.lease.held_turn import HeldTurn, StopReason
 from workers.lease.journal import LeasedJournal
 from workers.lease.outcomes import NotEnded, Outcome, Postpone, Retry, WaitForAnswers, WaitForTurns, failed
-from workers.turns.interruption import ending_for, with_finished_steps
+from workers.turns.interruption import ending_for, with_completed_steps
 from workers.turns.parts import TurnParts
 from workers.turns.turn_input import input_of, request_of
 
@@ -61,12 +61,12 @@ class Execution:
                 await self._clean_up(held, journal)
             except LeaseLost:
                 return self._parts.lost_leases.report(held)
-            return self._with_finished_steps(held, outcome)
+            return self._with_completed_steps(held, outcome)
         return outcome
 
     def cancelled(self, held: HeldTurn) -> Ending:
         """The ending of a turn that a client cancelled, interrupted or rolled back."""
-        return self._with_finished_steps(held, ending_for(Closing.CANCELLED))
+        return self._with_completed_steps(held, ending_for(Closing.CANCELLED))
 
     async def _outcome(self, held: HeldTurn, journal: LeasedJournal) -> Outcome:
         """Run the turn. Whatever happens becomes one of the outcomes here, and only here."""
@@ -196,7 +196,7 @@ class Execution:
         if max(map(len, written)) > self._settings.result_limit_bytes:
             raise ResultTooLarge(f"the answer has {len(written[0])} bytes. {ResultTooLarge.__doc__}")
 
-    def _with_finished_steps(self, held: HeldTurn, ending: Ending) -> Ending:
+    def _with_completed_steps(self, held: HeldTurn, ending: Ending) -> Ending:
         """The ending with the steps that the turn finished. Only turns of agents have such steps."""
         try:
             request = request_of(held)
@@ -207,7 +207,7 @@ class Execution:
             return ending
         if not self._parts.engine.passed_hooks(turn, held.steps):
             return ending
-        return with_finished_steps(held, turn, ending, self._parts.states)
+        return with_completed_steps(held, turn, ending, self._parts.states)
 
     async def _clean_up(self, held: HeldTurn, journal: LeasedJournal) -> None:
         """Cancel the turns of agents that it asked, and remove the chunks of a document that was not completed."""

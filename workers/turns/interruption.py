@@ -23,7 +23,7 @@ from sessions.store.leases import Ending
 from sessions.store.open_turn import Closing
 from sessions.tools.turn_state import TurnState
 from workers.engine.ports import TurnInput
-from workers.engine.salvage import finished_steps
+from workers.engine.salvage import completed_steps
 from workers.lease.held_turn import HeldTurn
 from workers.turns.states import TurnStates
 
@@ -55,25 +55,24 @@ def ending_for(closing: Closing, crashes: int = 0) -> Ending:
     return Ending(status, error=error.model_dump_json().encode())
 
 
-def with_finished_steps(held: HeldTurn, turn: TurnInput, ending: Ending, states: TurnStates) -> Ending:
-    """The ending of a turn without an answer, with its finished steps as the entry in the history.
+def with_completed_steps(held: HeldTurn, turn: TurnInput, ending: Ending, states: TurnStates) -> Ending:
+    """The ending of a turn without an answer, with its completed steps as the entry in the history.
 
     It also has the changes of state that the turn's tools made. The commit applies them only if the turn was
     interrupted.
     """
     try:
-        finished = finished_steps(turn, held.steps, held.state.partial_text)
+        completed = completed_steps(turn, held.steps, held.state.partial_text)
     except ValueError as error:  # the turn must end even if this worker cannot read one of its steps
-        _log.warning("finished_steps_not_kept", turn=held.turn_id, error=repr(error))
+        _log.warning("completed_steps_not_kept", turn=held.turn_id, error=repr(error))
         return ending
     state = TurnState()
-    state.apply(finished.state)
+    state.apply(completed.state)
     own, effects = states.changes(held.keys, held.turn, state)
-    count, messages = finished.message_count, finished.messages
+    count, messages = completed.message_count, completed.messages
     entry = HistoryEntry(held.turn.part, turn.agent.name, turn.now_ms, count, messages, ending.status.value)
     return replace(
         ending,
-        usage=finished.usage.model_dump_json().encode(),
         history_entry=entry.dump(),
         messages=count,
         state_ops=own,

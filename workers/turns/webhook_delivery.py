@@ -34,7 +34,7 @@ from sessions.store.leases import Ending
 from sessions.store.turns import TurnRecord, TurnStore
 from workers.lease.held_turn import HeldTurn
 from workers.lease.outcomes import Outcome, Postpone, Redeliver, failed
-from workers.outbound import AGENT, ONE_USE, pinned_answer
+from workers.outbound import AGENT, ONE_USE, pinned_response
 
 _log = get_logger(__name__)
 _GONE: Final = 410
@@ -164,7 +164,7 @@ class WebhookDelivery:
             async with (
                 asyncio.timeout(patience),
                 httpx.AsyncClient(timeout=patience, trust_env=False, verify=self._tls, limits=ONE_USE) as client,
-                pinned_answer(client, url, self._policy, method="POST", headers=headers, content=body) as response,
+                pinned_response(client, url, self._policy, method="POST", headers=headers, content=body) as response,
             ):
                 return response.status_code, _seconds(response.headers.get("retry-after", ""))
         except AddressUnknown as error:

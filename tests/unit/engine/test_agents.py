@@ -63,7 +63,7 @@ async def test_a_typed_turn_resumes_behind_a_rejected_output(rig: Rig) -> None:
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
-        ({"type": "object", "properties": {"a": {"type": "nonsense"}}}, "no valid JSON schema.*'nonsense'"),
+        ({"type": "object", "properties": {"a": {"type": "nonsense"}}}, "not a valid JSON schema.*'nonsense'"),
         ({"type": "string"}, "cannot be built"),
     ],
 )

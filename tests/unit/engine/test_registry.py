@@ -90,7 +90,7 @@ def test_names_are_taken_once() -> None:
     [
         (register_agent, "a", object(), "takes a pydantic_ai.Agent"),
         (register_model, "m", "openai:gpt-5", "takes a pydantic_ai.models.Model"),
-        (register_model, "offline", offline_model(), "taken by the built-in model"),
+        (register_model, "offline", offline_model(), "belongs to the built-in model"),
         (register_model, "a:b", offline_model(), "model name 'a:b'"),
         (register_agent, "", Agent(offline_model()), "agent name ''"),
     ],
@@ -106,7 +106,7 @@ def test_registering_returns_the_object_itself() -> None:
     agent = Agent(offline_model())
     assert register_agent("support", agent) is agent
     assert register_agent("support", agent) is agent
-    with pytest.raises(InvalidImport, match="registered as 'support' already, now as 'sales'"):
+    with pytest.raises(InvalidImport, match="already registered as 'support'; it cannot also be named 'sales'"):
         register_agent("sales", agent)
 
 

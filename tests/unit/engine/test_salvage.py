@@ -12,8 +12,9 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from sessions import tool
 from workers.engine.ports import PastTurn
-from workers.engine.salvage import finished_steps
+from workers.engine.salvage import completed_steps
 from workers.engine.transcript import input_digest, load_history
+from workers.engine.usage import usage_so_far
 
 from .doubles import Crash, Rig, call
 
@@ -46,10 +47,10 @@ async def test_every_call_has_a_return_wherever_it_stops(rig: Rig, step: int, wh
     shop(rig)
     with pytest.raises(Crash):
         await rig.run(crash=(step, when))
-    kept = finished_steps(rig.turn(), rig.store)
+    kept = completed_steps(rig.turn(), rig.store)
     messages = load_history([PastTurn("Assistant", kept.messages)], "Assistant")
     assert not unanswered(messages)
-    assert kept.usage.requests == sum(key.startswith("model:") for key in rig.store)
+    assert usage_so_far(rig.store).requests == sum(key.startswith("model:") for key in rig.store)
     rig.store.clear()
     rig.script([TextPart("on")], name="next")
     output = await rig.run(rig.turn("next", number=2, model="next", history=[kept.messages]))
@@ -63,7 +64,7 @@ async def test_returns_say_how_far_their_call_came(rig: Rig) -> None:
         await rig.run(crash=(3, "before"))
 
     def returned() -> ToolReturnPart:
-        messages = load_history([PastTurn("Assistant", finished_steps(rig.turn(), rig.store).messages)], "Assistant")
+        messages = load_history([PastTurn("Assistant", completed_steps(rig.turn(), rig.store).messages)], "Assistant")
         return next(p for m in messages for p in m.parts if isinstance(p, ToolReturnPart) and p.tool_call_id == "c2")
 
     key = next(key for key in rig.store if key.startswith("tool:1:c2"))
@@ -81,7 +82,7 @@ async def test_an_undisturbed_turn_is_kept_whole(rig: Rig) -> None:
     """An interrupt that came a moment too late keeps what a commit would have kept."""
     shop(rig)
     output = await rig.run()
-    kept = finished_steps(rig.turn(), rig.store)
+    kept = completed_steps(rig.turn(), rig.store)
     assert kept.message_count == output.message_count
     own = load_history([PastTurn("Assistant", kept.messages)], "Assistant")
     theirs = load_history([PastTurn("Assistant", output.messages)], "Assistant")
@@ -104,7 +105,7 @@ async def test_text_that_a_reader_has_seen_is_kept(rig: Rig) -> None:
     await started.wait()
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
-    kept = finished_steps(turn, rig.store, rig.state.partial_text)
+    kept = completed_steps(turn, rig.store, rig.state.partial_text)
     texts = [p.content for m in load_history([PastTurn("Assistant", kept.messages)], "Assistant") for p in m.parts]  # type: ignore[union-attr]
     assert texts == ["tell a story", "Once upon a time"]
 
@@ -116,7 +117,7 @@ async def test_a_model_is_told_that_a_turn_did_not_complete(rig: Rig, incomplete
     shop(rig)
     with pytest.raises(Crash):
         await rig.run(crash=(3, "after"))
-    kept = finished_steps(rig.turn(), rig.store)
+    kept = completed_steps(rig.turn(), rig.store)
     messages = load_history([PastTurn("Assistant", kept.messages, incomplete)], agent)
     shown = str(messages[-1])
     assert "did not complete" in shown

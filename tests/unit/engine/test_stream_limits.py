@@ -14,7 +14,7 @@ from sessions.tools.decorator import tool
 from workers.engine import TransientModelError
 from workers.engine.failures import classify
 from workers.engine.models import ModelResolver
-from workers.engine.stream_limits import within
+from workers.engine.stream_limits import with_token_timeout
 
 from .doubles import Rig, call
 
@@ -64,7 +64,7 @@ async def test_another_timeout_is_not_called_silence() -> None:
 
     async with asyncio.timeout(30):
         with pytest.raises(TimeoutError, match="the provider's own limit"):
-            async for _ in within(events(), 3600):
+            async for _ in with_token_timeout(events(), 3600):
                 pass
 
 

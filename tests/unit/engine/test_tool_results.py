@@ -17,7 +17,7 @@ from pydantic_ai.messages import ModelRequest, ModelResponse, TextPart, ToolRetu
 from sessions.errors import ResultTooLarge, ToolError, TurnConfigurationError
 from sessions.protocol.event import EventType
 from sessions.tools.decorator import OutsideResult, ToolContext, tool
-from workers.engine.journal_capability import Journal
+from workers.engine.journal_capability import JournalCapability
 from workers.engine.ports import Waiting
 
 from .doubles import Rig, call
@@ -88,7 +88,7 @@ class Mean:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (float("nan"), "'get' returned nan, a number that JSON does not have"),
+        (float("nan"), "'get' returned nan, a number that JSON cannot represent"),
         ([1.0, float("-inf")], r"'get' returned -inf at \[1\]"),
         ({"a": Mean(float("inf")), "b": None}, r"'get' returned inf at a\.mean"),
         ({"\ud83d": float("nan")}, "'get' returned nan at \ufffd"),
@@ -248,7 +248,7 @@ async def test_a_tool_that_never_gets_along_with_the_model_is_named(rig: Rig) ->
 
     rig.tool(book)
     rig.script([call("book", "c1")], [call("book", "c2")], [call("book", "c3")], [call("book", "c4")])
-    with pytest.raises(ToolError, match=r"'book' exceeded max retries count of 2; it last said: full"):
+    with pytest.raises(ToolError, match=r"'book' exceeded max retries count of 2; its last message: full"):
         await rig.run()
 
 
@@ -389,7 +389,7 @@ async def test_a_tool_whose_types_cannot_be_described_is_a_configuration_error(r
     strange.__annotations__["value"] = Opaque
     rig.tool(tool(strange))
     rig.script([TextPart("Done.")])
-    with pytest.raises(TurnConfigurationError, match=r"tool 'strange'.*type that pydantic knows"):
+    with pytest.raises(TurnConfigurationError, match=r"tool 'strange'.*type that pydantic supports"):
         await rig.run()
 
 
@@ -397,7 +397,7 @@ async def test_an_agent_run_inside_a_tool_is_part_of_that_tools_step(rig: Rig) -
     """Its requests and tools get no numbers of their own, also when it has the journal's capability too."""
     inner_rig = Rig()
     inner_rig.script([call("inner_tool", "c1")], [TextPart("inner answer")], name="inner")
-    inner: Agent[None, str] = Agent(inner_rig.registry.models["inner"], capabilities=[Journal()])
+    inner: Agent[None, str] = Agent(inner_rig.registry.models["inner"], capabilities=[JournalCapability()])
 
     @inner.tool_plain
     async def inner_tool() -> str:

@@ -14,7 +14,7 @@ from pydantic_ai.usage import RequestUsage
 from sessions.errors import OutputInvalid
 from sessions.protocol.event import EventType
 from sessions.tools.decorator import tool
-from workers.engine.model_journal import recorded_response
+from workers.engine.model_journal import load_response
 
 from .doubles import Rig, call
 
@@ -126,7 +126,7 @@ async def test_an_answer_of_spaces_is_no_answer(rig: Rig, blank: str, stream: bo
     rig.script([ThinkingPart("hm"), TextPart(blank)], [TextPart("Here.")])
     output = await rig.run(rig.turn(stream=stream))
     assert output.text.strip() == "Here."
-    assert all(part.has_content() for part in recorded_response(rig.store["model:1"]).parts if part.part_kind != "text")
+    assert all(part.has_content() for part in load_response(rig.store["model:1"]).parts if part.part_kind != "text")
 
 
 async def test_a_model_that_answers_nothing_but_spaces_fails_the_turn(rig: Rig) -> None:
