@@ -1,4 +1,4 @@
-"""Whether callers must say who they are, and what that means for everything that stands before the routes."""
+"""Whether callers must authenticate, and what that means for the layers in front of the routes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CREATE: Final = "`sessionfleet keys api create`"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What `create_app` needs to know of it, and what to tell the person who starts the gateway."""
+    """What `create_app` needs to know about authentication, and what to tell the person who starts the gateway."""
 
     authenticator: Authenticator
     limits: Limits
@@ -36,13 +36,13 @@ class Access:
 
 
 async def access_for(settings: Settings, host: str, *, insecure: bool = False) -> Access:
-    """Decide for a gateway that is bound to this host. Decided once, at its start.
+    """Decide for a gateway that is bound to this host. The decision is made once, at start.
 
     Args:
-        insecure: serve without authentication even where others reach it.
+        insecure: serve without authentication even if other machines can reach it.
 
     Raises:
-        BadRequest: it would let in everybody, and nobody said that it may. BackendError: the store does not answer.
+        BadRequest: it would admit everybody, and that was not asked for. BackendError: the store does not answer.
     """
     if settings.gateway_auth == "on":
         return _on(settings)
@@ -51,40 +51,43 @@ async def access_for(settings: Settings, host: str, *, insecure: bool = False) -
     ):
         return _on(settings)
     if is_loopback(host):
-        said = f"off: whoever is on this machine may do everything. {_CREATE}, then start again, turns it on"
+        said = f"off: any local user has full access. To turn it on, run {_CREATE} and restart"
         hosts = ("*",) if insecure else (*LOOPBACK_NAMES, host)
         return Access(Everybody(settings.tenant), NoLimits(), hosts, said)
     if not insecure:
         raise BadRequest(_refusal(settings, host))
-    warning = f"--insecure: everybody who reaches {host!r} may read and change every session of this fleet"
+    warning = f"--insecure: everybody who can reach {host!r} may read and change every session of this fleet"
     return Access(Everybody(settings.tenant), NoLimits(), ("*",), "OFF", (warning,))
 
 
 def _refusal(settings: Settings, host: str) -> str:
-    reached = f"others than this machine reach {host!r}, and"
+    reached = f"other machines can reach {host!r}, and"
     if settings.gateway_auth == "off":
         return (
-            f"{reached} SESSIONFLEET_GATEWAY_AUTH is off: unset it and make a key with {_CREATE}, or let everybody in "
-            "with --insecure"
+            f"{reached} SESSIONFLEET_GATEWAY_AUTH is off: unset it and create a key with {_CREATE}, or admit "
+            "everybody with --insecure"
         )
     return (
-        f"{reached} there is no API key yet, and no SESSIONFLEET_GATEWAY_JWKS: make a key with {_CREATE}, or set "
-        "SESSIONFLEET_GATEWAY_AUTH=on to start without one and make it later, or let everybody in with --insecure"
+        f"{reached} there is no API key yet, and no SESSIONFLEET_GATEWAY_JWKS: create a key with {_CREATE}, or set "
+        "SESSIONFLEET_GATEWAY_AUTH=on to start without a key and create one later, or admit everybody with "
+        "--insecure"
     )
 
 
 def _on(settings: Settings) -> Access:
-    tokens, said, warnings = None, f"on: API keys; {_CREATE} makes one", []
+    tokens, said, warnings = None, f"on: API keys; {_CREATE} creates one", []
     if settings.gateway_jwks:
         tokens = Tokens(jwks_at(settings.gateway_jwks), settings)
-        said = f"on: API keys ({_CREATE} makes one), and tokens verified with {without_secrets(settings.gateway_jwks)}"
+        said = (
+            f"on: API keys ({_CREATE} creates one), and tokens verified with {without_secrets(settings.gateway_jwks)}"
+        )
         if settings.gateway_jwt_audience is None:
             warnings.append(
                 "SESSIONFLEET_GATEWAY_JWT_AUDIENCE is not set: tokens that this issuer made for other services are "
-                "taken here, too"
+                "accepted too"
             )
         if settings.gateway_jwt_issuer is None:
-            warnings.append("SESSIONFLEET_GATEWAY_JWT_ISSUER is not set: the `iss` of tokens is not looked at")
+            warnings.append("SESSIONFLEET_GATEWAY_JWT_ISSUER is not set: the `iss` of tokens is not checked")
     api_keys = ApiKeys(
         lambda key_id: _with_keys(settings, lambda store: store.find(key_id)),
         LastUse(lambda times_ms: _with_keys(settings, lambda store: store.note_used(times_ms))).note,
@@ -93,7 +96,7 @@ def _on(settings: Settings) -> Access:
 
 
 async def _with_keys(settings: Settings, work: Callable[[ApiKeyStore], Awaitable[T]]) -> T:
-    """Do something with the API keys in the store, through the client of this process."""
+    """Use the API keys in the store, through the client of this process."""
     client = get_client(settings)
 
     async def opened() -> T:

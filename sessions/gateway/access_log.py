@@ -1,4 +1,4 @@
-"""One line of the log for each request: who asked what, how it ended, how long it took. No query, no credential."""
+"""One log line per request: who asked for what, how it ended, how long it took. No query, no credential."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sessions.gateway.request_id import request_id_of
 
 _log = get_logger(__name__)
 _GONE: Final = 499
-"""What is noted where a client went before its answer began, as nginx does."""
+"""The status that is logged if a client disconnects before its response begins; nginx uses the same."""
 
 
 class AccessLog:
-    """Writes the line at the request's end: at that of a stream, for a stream. Health probes leave none."""
+    """Writes the line when the request ends, or when its stream ends. Health probes are not logged."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, and note it."""
+        """Serve a request, and log it."""
         if scope["type"] != "http" or public(scope):
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""Agents by name, of the tenant, a session, the workers, and the default one; and those a caller describes."""
+"""Agents by name: the tenant's, a session's, the workers' and the default one; and those that a caller defines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Base = Annotated[str, Field(json_schema_extra=BASE)]
 
 
 class AgentDefinition(Body):
-    """What an agent is like; saying it needs the right `configure`."""
+    """The definition of an agent; supplying one needs the right `configure`."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -41,11 +41,13 @@ class AgentDefinition(Body):
     tools: list[Annotated[str, Field(json_schema_extra=TOOL)]] = Field(
         [], description="Names of tools that the workers know."
     )
-    model: str | None = Field(None, description="`provider:model`, or a registered name; the workers' when absent.")
+    model: str | None = Field(
+        None, description="`provider:model`, or a registered name; by default the workers' model."
+    )
     hooks: list[str] = Field([], description="Names of hooks that the workers registered.")
-    memory: bool | None = Field(None, description="Absent: as the turn says.")
+    memory: bool | None = Field(None, description="By default as the turn says.")
     knowledge: bool | Base | list[Base] | None = Field(None, description="True, or names of knowledge bases.")
-    output_schema: dict[str, Any] | None = Field(None, description="JSON Schema (of an object) of its answers.")
+    output_schema: dict[str, Any] | None = Field(None, description="JSON Schema (of an object) for its answers.")
 
     def as_agent(self, name: str, session: Session) -> Agent:
         """The agent, in a session.
@@ -70,7 +72,7 @@ class AgentDefinition(Body):
 
     @classmethod
     def of(cls, config: AgentConfig) -> AgentDefinition:
-        """A configuration as it is said."""
+        """The configuration as the caller would write it."""
         knowledge = config.recalls.knowledge
         return cls(
             instructions=config.instructions,
@@ -84,7 +86,7 @@ class AgentDefinition(Body):
 
 
 class AgentSpec(AgentDefinition):
-    """An agent of the caller's own; giving more of it than its name needs the right `configure`."""
+    """An agent defined in the request; giving more than its name needs the right `configure`."""
 
     name: str = Field(_ASSISTANT_NAME, min_length=1, max_length=256)
 
@@ -103,19 +105,19 @@ def directory_of(caller: Caller) -> AgentDirectory:
 
 
 def canonical(name: str) -> str:
-    """The name that an agent is kept under: `assistant`, however it is written, is one."""
+    """The name that an agent is stored under: every spelling of `assistant` is one name."""
     return _ASSISTANT_NAME if name.lower() == ASSISTANT else name
 
 
 async def agent_of(caller: Caller, session: Session, wanted: str | AgentSpec | None) -> Agent:
-    """The agent that a request names or describes, in a session.
+    """The agent that a request names or defines, in a session.
 
     Raises:
-        NotFound: there is none of this name. Forbidden: it describes one, and may not. BadRequest: it cannot be used.
+        NotFound: there is no agent with this name. Forbidden: it defines one and may not. BadRequest: it is not valid.
     """
     if isinstance(wanted, AgentSpec):
         agent = wanted.agent(session)
-        if agent.by_name:  # nothing but a name: the tenant's, what the session knows by it, or a plain agent
+        if agent.by_name:  # a name only: the tenant's agent, the session's, or a plain one
             return await _defined(caller, session, agent.name) or agent
         caller.principal.need(Right.CONFIGURE)
         return agent
@@ -123,26 +125,26 @@ async def agent_of(caller: Caller, session: Session, wanted: str | AgentSpec | N
 
 
 async def named_agent(caller: Caller, session: Session, name: str) -> Agent:
-    """The agent of a name, in a session: as the tenant defines it now, else the session's, else the workers'.
+    """The agent with a name, in a session: the tenant's current definition, else the session's, else the workers'.
 
     Raises:
-        NotFound: there is none; says which there are.
+        NotFound: there is none; the message lists the known ones.
     """
     name = canonical(name)
     if (agent := await _defined(caller, session, name)) is not None:
         return agent
     if name == _ASSISTANT_NAME or name in await registered(caller) or name in await _of_session(session):
         return Agent(name, session=session)
-    workers = await _workers(caller, fresh=True)  # one may have come a moment ago
+    workers = await _workers(caller, fresh=True)  # one may have been registered a moment ago
     offered = {agent for worker in workers for agent in worker.agents}
     if name in offered:
         return Agent(name, session=session)
     if not any(set(worker.queues) - {RETRIEVAL} for worker in workers):
-        # Nobody is there to ask, and a turn that is accepted waits for workers: the one that takes it up fails it if
-        # it has no such agent. A caller that tries again while they start anew must find its turn, not 404.
+        # No worker is running to ask, and an accepted turn waits for workers: if the worker that runs it has no such
+        # agent, it fails the turn. A caller that retries while the workers restart must find its turn, not a 404.
         return Agent.of_config(Agent(name, registered=True, session=session).config, session, named=True)
     known = {ASSISTANT, *offered, *await directory_of(caller).alist()} - {_ASSISTANT_NAME}
-    raise NotFound(f"there is no agent {name!r} here; there are {', '.join(map(repr, sorted(known)))}")
+    raise NotFound(f"there is no agent {name!r} here; known agents are {', '.join(map(repr, sorted(known)))}")
 
 
 async def _defined(caller: Caller, session: Session, name: str) -> Agent | None:
@@ -151,7 +153,7 @@ async def _defined(caller: Caller, session: Session, name: str) -> Agent | None:
 
 
 async def registered(caller: Caller) -> set[str]:
-    """Those that are registered with the workers."""
+    """The agents that are registered with the workers."""
     return {agent for worker in await _workers(caller) for agent in worker.agents}
 
 

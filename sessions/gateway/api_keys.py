@@ -1,4 +1,4 @@
-"""API keys as the gateway checks them: looked up in the store by their id, and remembered for two seconds."""
+"""API keys as the gateway checks them: looked up in the store by id, and cached for two seconds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sessions.gateway.principal import Principal, Right
 from sessions.store.api_keys import ApiKeyRecord
 
 REMEMBERED: Final = 2.0
-"""Seconds that an answer of the store counts: so long does a revoked key open new requests."""
+"""Seconds for which an answer of the store is cached, and so for which a revoked key still opens requests."""
 MOST_REMEMBERED: Final = 4096
 STRANGERS_A_SECOND: Final = 100
-"""How often in a second the store is asked for ids that this process has not known as good."""
-_WRONG: Final = "this API key is unknown, or was revoked, or is past its time"
+"""How often per second the store is asked about ids that this process does not know to be valid."""
+_WRONG: Final = "this API key is unknown, revoked or expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class _Known:
 
 
 class ApiKeys:
-    """Tells whose an API key is. What it remembers is bounded, and so is what a flood of made-up keys costs the store.
+    """Identifies the owner of an API key. Its cache is limited, and so is the load that invalid keys put on the store.
 
     Args:
         look_up: the record of an id, from the store.
@@ -43,7 +43,7 @@ class ApiKeys:
     ) -> None:
         self._look_up = look_up
         self._used = used
-        # Apart, so that no flood of unknown ids drives out the good ones.
+        # Separate, so that a flood of unknown ids cannot displace the valid ones.
         self._good: OrderedDict[str, _Known] = OrderedDict()
         self._unknown: OrderedDict[str, _Known] = OrderedDict()
         self._asking: dict[str, asyncio.Task[ApiKeyRecord | None]] = {}
@@ -51,16 +51,16 @@ class ApiKeys:
         self._strangers = 0
 
     async def principal(self, key: str) -> Principal:
-        """Whose key it is.
+        """The owner of a key.
 
         Raises:
-            Unauthenticated: it is none, or no longer. StoreUnavailable: nobody can tell now.
-            TooManyRequests: too many unknown keys are tried at this moment.
+            Unauthenticated: it is not a valid key. StoreUnavailable: the store cannot be asked.
+            TooManyRequests: too many unknown keys are being tried at this moment.
         """
         key_id = id_in(key)
         record = None if key_id is None else await self._record(key_id)
         if not is_key(key, record) or record is None:
-            raise Unauthenticated(f"{_WRONG}; `sessionfleet keys api list` shows those there are")
+            raise Unauthenticated(f"{_WRONG}; `sessionfleet keys api list` lists the keys")
         self._used(record.id)
         return principal_of(record)
 
@@ -75,7 +75,7 @@ class ApiKeys:
             task = asyncio.get_running_loop().create_task(self._ask(key_id))
             self._asking[key_id] = task
             task.add_done_callback(lambda done: self._asked(key_id, done))
-        # Others wait for the same answer: who hangs up does not end the asking.
+        # Other requests wait for the same answer: a client that disconnects must not cancel the lookup.
         return await asyncio.shield(task)
 
     async def _ask(self, key_id: str) -> ApiKeyRecord | None:
@@ -92,7 +92,7 @@ class ApiKeys:
     def _asked(self, key_id: str, done: asyncio.Task[ApiKeyRecord | None]) -> None:
         self._asking.pop(key_id, None)
         if not done.cancelled():
-            done.exception()  # whoever still waits gets it; nobody need
+            done.exception()  # for the requests that still wait; there may be none
 
     def _count_stranger(self) -> None:
         second = int(monotonic())
@@ -100,11 +100,13 @@ class ApiKeys:
             self._second, self._strangers = second, 0
         self._strangers += 1
         if self._strangers > STRANGERS_A_SECOND:
-            raise TooManyRequests("too many unknown API keys are tried here now; come again", retry_after=1.0)
+            raise TooManyRequests(
+                "too many unknown API keys are being tried right now; try again later", retry_after=1.0
+            )
 
 
 def principal_of(record: ApiKeyRecord) -> Principal:
-    """Who a key makes one. Rights that this version does not know are none."""
+    """The principal that a key identifies. Rights that this version does not know are ignored."""
     user = None if record.acts_for_users else record.user or f"key:{record.id}"
     rights = frozenset(right for right in Right if right.value in record.rights)
     return Principal(

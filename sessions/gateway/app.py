@@ -1,4 +1,4 @@
-"""Puts the gateway together: `create_app(settings)` is an ASGI application that any server can serve."""
+"""Assembles the gateway: `create_app(settings)` is an ASGI application that any server can serve."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ from sessions.gateway.single_headers import SingleHeaders
 from sessions.gateway.strict_json import Json
 
 _ABOUT: Final = """\
-Conversations with agents that outlive any process. A message is accepted for good, its turn runs on any worker of the
-fleet, and any client follows it by its id. Errors are problem details (RFC 9457).
+Conversations with agents that outlive any process. A message is durably accepted, its turn runs on any worker of the
+fleet, and any client can follow the turn by its id. Errors are problem details (RFC 9457).
 """
 _ROUTERS: Final = (
     agent.router,
@@ -59,7 +59,7 @@ _ROUTERS: Final = (
     docs.router,
 )
 _ENVELOPE: Final = 64 * 1024
-"""Bytes that a body may have beside the message or document in it."""
+"""Bytes that a body may have in addition to the message or document in it."""
 
 
 def create_app(
@@ -72,12 +72,12 @@ def create_app(
     """The gateway as an application.
 
     Args:
-        settings: the fleet; that of the environment by default.
-        authenticator: tells who asks; by default everybody may do everything, so bind to loopback only. Pages of
-            other sites may then not, unless they are in SESSIONFLEET_GATEWAY_CORS.
-        limits: what one credential may ask for; none by default.
-        hosts: the names that it answers to. Without authentication, a page whose name is made to lead here
-            (DNS rebinding) must not be served.
+        settings: the fleet; by default that of the environment.
+        authenticator: identifies callers. By default everybody has full access, so bind to loopback only; pages of
+            other sites are refused then, unless they are in SESSIONFLEET_GATEWAY_CORS.
+        limits: the limits for each credential; none by default.
+        hosts: the host names that it answers to. Without authentication, a page whose name was made to resolve to this
+            machine (DNS rebinding) must not be served.
     """
     settings = settings or load_settings()
     app = FastAPI(
@@ -88,7 +88,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         default_response_class=Json,
-        redirect_slashes=False,  # a redirect names the host that a proxy has hidden
+        redirect_slashes=False,  # a redirect would name the host that a proxy hides
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.gateway = Gateway(settings)
@@ -104,7 +104,7 @@ def create_app(
 def _guard(
     app: FastAPI, settings: Settings, authenticator: Authenticator, limits: Limits, hosts: Sequence[str]
 ) -> None:
-    """What stands before the routes; the last one added is asked first."""
+    """The layers in front of the routes; the last one added is the first to see a request."""
     app.add_middleware(Head)
     # JSON may write one byte as six.
     body_limit = 6 * settings.message_limit_bytes + _ENVELOPE
@@ -115,7 +115,7 @@ def _guard(
     app.add_middleware(Gatekeeper, authenticator=authenticator, limits=limits)
     app.add_middleware(OwnPages, origins=settings.gateway_cors, basic_only=not isinstance(authenticator, Everybody))
     if settings.gateway_cors:
-        # Before the gatekeeper: browsers send no credential to ask whether they may, and must be able to read a 401.
+        # Before the gatekeeper: browsers send no credential with preflight requests, and must be able to read a 401.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.gateway_cors),

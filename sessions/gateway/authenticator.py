@@ -1,4 +1,4 @@
-"""From a request's credentials to who asks."""
+"""From a request's credentials to its caller."""
 
 from __future__ import annotations
 
@@ -15,45 +15,47 @@ from sessions.gateway.tokens import Tokens
 
 
 class Authenticator(Protocol):
-    """Tells who sends a request."""
+    """Identifies the sender of a request."""
 
     async def principal(self, headers: Headers) -> Principal:
-        """Who sends it, by its headers.
+        """The sender, by the request's headers.
 
         Raises:
-            Unauthenticated: no credential, or none that is good.
-            StoreUnavailable: nobody can tell now.
+            Unauthenticated: no credential, or no valid one.
+            StoreUnavailable: the store cannot be asked.
         """
         ...
 
 
 class Everybody:
-    """Authentication is off: credentials are ignored, and whoever asks may do everything within one tenant."""
+    """Authentication is off: credentials are ignored, and every caller has full access within one tenant."""
 
     def __init__(self, tenant: str) -> None:
         self._principal = Principal(tenant, acts_for_users=True)
 
     async def principal(self, headers: Headers) -> Principal:
-        """The same one for all."""
+        """The same principal for every request."""
         return self._principal
 
 
 class Credentials:
-    """Authentication is on: an API key, or a token where there are keys to verify one."""
+    """Authentication is on: an API key, or a token if there are keys to verify one."""
 
     def __init__(self, api_keys: ApiKeys, tokens: Tokens | None) -> None:
         self._api_keys = api_keys
         self._tokens = tokens
 
     async def principal(self, headers: Headers) -> Principal:
-        """Whose credential the request has.
+        """The owner of the request's credential.
 
         Raises:
-            Unauthenticated, StoreUnavailable: as above. TooManyRequests: unknown API keys pour in.
+            Unauthenticated, StoreUnavailable: as above. TooManyRequests: too many unknown API keys are being tried.
         """
         credential = credential_of(headers)
         if credential.startswith(PREFIX):
             return await self._api_keys.principal(credential)
         if self._tokens is None:
-            raise Unauthenticated(f"this is no API key (they begin with {PREFIX!r}), and tokens are not taken here")
+            raise Unauthenticated(
+                f"this is not an API key (they begin with {PREFIX!r}), and tokens are not accepted here"
+            )
         return await self._tokens.principal(credential)

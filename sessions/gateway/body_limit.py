@@ -1,6 +1,6 @@
-"""Bounds a request's body while it comes in, whatever its headers say.
+"""Limits a request's body while it arrives, whatever its headers say.
 
-FastAPI has a limit of its own (`max_body_size`), which answers in plain text; here every error is a problem.
+FastAPI has its own limit (`max_body_size`), which answers in plain text; here every error is a problem document.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from sessions.errors import RequestTooLarge
 from sessions.gateway.problems import problem_response
 
 IDLE: Final = 60.0
-"""Seconds in which something of a body must come."""
+"""Seconds within which some of a body must arrive."""
 _UPLOADS: Final = re.compile(r"/v1/sessions/[^/]+/knowledge\Z")
-"""Where documents go, which wait on disk; a value of state called `knowledge` is held in memory as others are."""
+"""The routes of documents, which are buffered on disk; a value of state named `knowledge` is kept in memory."""
 
 
 LINGER: Final = 5.0
-"""Seconds in which what comes of a refused body is thrown away."""
+"""Seconds for which the rest of a refused body is read and discarded."""
 
 
 def _lingering(receive: Receive, send: Send) -> Send:
-    """Answer at once, and end the connection when the body has come, or soon.
+    """Answer at once, and close the connection when the body has arrived, or soon.
 
-    Ended at once, it is reset by what still comes, and clients that write first and read then never see the answer.
+    If it were closed at once, the data still arriving would reset it, and clients that write first and read afterwards
+    would never see the answer.
     """
 
     async def unhurried(message: Message) -> None:
@@ -49,7 +50,7 @@ def _lingering(receive: Receive, send: Send) -> Send:
 
 
 class BodyLimit:
-    """Answers 413 where a body is larger than the limit (bytes); that of documents is another."""
+    """Answers 413 if a body is larger than the limit (bytes); documents have another limit."""
 
     def __init__(self, app: ASGIApp, limit: int, upload_limit: int) -> None:
         self._app = app
@@ -57,15 +58,15 @@ class BodyLimit:
         self._upload_limit = upload_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request as long as its body fits."""
+        """Serve a request for as long as its body fits."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         limit = self._upload_limit if _UPLOADS.match(scope["path"]) else self._limit
-        detail = f"the body is larger than {limit:,} bytes, the most that is taken here"
+        detail = f"the body is larger than {limit:,} bytes, the limit"
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdecimal() and int(length) > limit:
-            # The connection is of no use any more.
+            # The connection cannot be used any more.
             response = problem_response(
                 Request(scope), 413, detail, kind=RequestTooLarge.__name__, headers={"Connection": "close"}
             )
@@ -75,17 +76,17 @@ class BodyLimit:
 
         async def counted() -> Message:
             nonlocal seen, complete
-            if complete:  # whoever reads on waits for the client to go
+            if complete:  # whoever still reads waits for the client to disconnect
                 return await receive()
             try:
                 async with asyncio.timeout(IDLE):
                     message = await receive()
             except TimeoutError:
-                raise HTTPException(408, f"nothing of the body came for {IDLE:g} s", {"Connection": "close"}) from None
+                raise HTTPException(408, f"none of the body arrived for {IDLE:g} s", {"Connection": "close"}) from None
             complete = not message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > limit:
-                # No error of ours: FastAPI makes 400 of whatever else is raised while it reads a body.
+                # Not one of our errors: FastAPI turns any other error while reading a body into a 400.
                 raise HTTPException(413, detail, {"Connection": "close"})
             return message
 

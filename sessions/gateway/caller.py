@@ -1,4 +1,4 @@
-"""Who asks, as the routes see it: a dependency that checks rights and opens the caller's sessions."""
+"""The caller, as the routes see it: a dependency that checks rights and opens the caller's sessions."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Gateway:
 
     @property
     def client(self) -> FleetClient:
-        """The one client of this process: a few connections, whoever asks."""
+        """The one client of this process: a few connections for all callers."""
         return get_client(self.settings)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and for whom."""
+    """Who is calling, and for which user."""
 
     gateway: Gateway
     principal: Principal
@@ -48,25 +48,26 @@ class Caller:
         """A session as this caller sees it.
 
         Raises:
-            InvalidSessionId, BadRequest: an argument cannot be used.
+            InvalidSessionId, BadRequest: an argument is not valid.
         """
         return self.session_of(self.user, session_id, **options)
 
     def user_or(self, named: str | None) -> str | None:
-        """For whom it asks, where the body may say so, too.
+        """The user the request acts for, if the body may name one too.
 
         Raises:
-            Forbidden: it is not that user, or X-User-ID says another one. A proxy that sets the header knows who asks;
-                the body comes from whoever that is.
+            Forbidden: the caller may not act for that user, or X-User-ID names another one. A proxy that sets the
+                header
+                knows the user; a body comes from the client itself.
         """
         if named is None:
             return self.user
         if self.user not in (self.principal.user, named):
-            raise Forbidden(f"X-User-ID says {self.user!r}, the body {named!r}: send one of them")
+            raise Forbidden(f"X-User-ID says {self.user!r}, the body says {named!r}: send one of them")
         return self.principal.user_for(named)
 
     def may_use(self, queue: str) -> None:
-        """Refuse other workers than everybody's to those who may not choose them.
+        """Refuse special queues to callers who may not choose them.
 
         Raises:
             Forbidden: the right `configure` is missing.
@@ -75,7 +76,7 @@ class Caller:
             self.principal.need(Right.CONFIGURE)
 
     def session_of(self, user: str | None, session_id: str | None, **options: Any) -> Session:
-        """A session as a user sees it for whom this caller may ask (`principal.user_for`)."""
+        """A session as seen by a user that this caller may act for (`principal.user_for`)."""
         return Session(session_id, user, tenant=self.principal.tenant, settings=self.gateway.settings, **options)
 
 
@@ -85,14 +86,14 @@ async def gateway_of(request: Request) -> Gateway:
 
 
 class _Shown(SecurityBase):
-    """A way to say who one is, for OpenAPI; what a request has is read by the authenticator, in one place."""
+    """An authentication scheme, for OpenAPI only; the authenticator reads the credentials, in one place."""
 
     def __init__(self, name: str, model: openapi.SecurityBase) -> None:
         self.scheme_name = name
         self.model = model
 
     async def __call__(self) -> None:
-        """Look at nothing."""
+        """Check nothing."""
 
 
 _BEARER = _Shown("bearer", openapi.HTTPBearer(description="An API key, or a JWT."))
@@ -109,34 +110,34 @@ async def caller(
     _key: Annotated[object, Depends(_API_KEY)],
     x_user_id: Annotated[
         str | None,
-        Header(description="For whom you ask, where your credential acts for users; UTF-8.", max_length=256),
+        Header(description="The user you act for, if your credential acts for users; UTF-8.", max_length=256),
     ] = None,
 ) -> Caller:
-    """Who asks, as the gatekeeper found it, with the rights that the route needs.
+    """The caller that the gatekeeper identified, with the right that the route needs.
 
     Raises:
-        Forbidden: it may not do this. BadRequest: it says twice for whom it asks, and not the same.
+        Forbidden: the right is missing. BadRequest: the request names two different users.
     """
     principal = principal_in(request.scope)
-    if principal is None:  # no gatekeeper stands before this application
+    if principal is None:  # there is no gatekeeper in front of this application
         raise Unauthenticated
     for right in scopes.scopes:
         principal.need(Right(right))
     if len(set(request.headers.getlist("x-user-id"))) > 1:
-        raise BadRequest("X-User-ID stands in the request several times, and differs")
+        raise BadRequest("the request has several X-User-ID headers, and they differ")
     return Caller(gateway, principal, principal.user_for(_utf8(x_user_id)))
 
 
 def _utf8(header: str | None) -> str | None:
-    """A header as it was meant: users' names are sent as UTF-8, and frameworks read headers as Latin-1.
+    """A header as it was meant: user names are sent as UTF-8, and frameworks read headers as Latin-1.
 
     Raises:
-        BadRequest: it is no UTF-8.
+        BadRequest: it is not UTF-8.
     """
     try:
         return None if header is None else header.encode("latin-1").decode()
     except UnicodeDecodeError:
-        raise BadRequest("X-User-ID is no UTF-8") from None
+        raise BadRequest("X-User-ID is not UTF-8") from None
 
 
 Reader = Annotated[Caller, Security(caller, scopes=[Right.READ.value])]

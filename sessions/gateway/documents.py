@@ -1,4 +1,4 @@
-"""Documents that come in with a request: as JSON or as a form, held on disk until there is room to send them on."""
+"""Documents in a request: as JSON or as a form, buffered on disk until there is room to send them on."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ _OCTETS: Final = "application/octet-stream"
 
 
 class DocumentFields(Body):
-    """What a document may come with, in either form."""
+    """The fields that accompany a document, in either form."""
 
     name: str | None = Field(
-        None, min_length=1, max_length=512, description="What it is called from then on; the same name replaces it."
+        None, min_length=1, max_length=512, description="The document's name; adding the same name again replaces it."
     )
     metadata: dict[str, Any] | None = Field(None, description="For filters.")
     scope: str | None = Field(
         None,
-        description="Whose it will be: `session` (absent), `user`, or the name of a base that sessions share.",
+        description="Whose it is: `session` (default), `user`, or the name of a shared base.",
         json_schema_extra=BASE,
     )
-    content_type: str | None = Field(None, max_length=256, description="Where the name does not say it.")
+    content_type: str | None = Field(None, max_length=256, description="Needed if the name does not show it.")
     webhook: str | None = Field(None, **WEBHOOK)
 
 
 class NewDocument(DocumentFields):
-    """A text, or an address from which a worker fetches it."""
+    """A text, or a URL that a worker fetches."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -63,14 +63,14 @@ class NewDocument(DocumentFields):
         "",
         min_length=1,
         max_length=8192,
-        description="http or https, where workers may fetch.",
+        description="http or https, if workers may fetch URLs.",
         json_schema_extra={"pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\x00-\x20\x7f]+$"},
     )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if bool(self.text) == bool(self.url):
-            raise ValueError("send `text` or `url`, one of them")
+            raise ValueError("send either `text` or `url`")
         return self
 
 
@@ -84,7 +84,7 @@ FORM_SCHEMA: Final[dict[str, Any]] = {
             "minLength": 1,
             "description": "PDF, DOCX, HTML, Markdown, text, CSV, JSON.",
         },
-        "name": {"type": "string", "minLength": 1, "maxLength": 512, "description": "Absent: the file's name."},
+        "name": {"type": "string", "minLength": 1, "maxLength": 512, "description": "By default the file's name."},
         "metadata": {"type": "object", "description": "As JSON."},
         "scope": {"type": "string", **BASE},
         "content_type": {"type": "string", "maxLength": 256},
@@ -96,7 +96,7 @@ FORM_SCHEMA: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document as `asubmit_knowledge` takes it."""
+    """A document in the form that `asubmit_knowledge` takes."""
 
     content: bytes | Text | Address
     options: dict[str, Any] = field(default_factory=dict)
@@ -104,10 +104,10 @@ class Document:
 
 @asynccontextmanager
 async def received(request: Request, limit: int) -> AsyncIterator[_Form | _Body]:
-    """A document that came in whole; `read` it when there is room.
+    """A document that was received completely; `read` it when there is room.
 
     Raises:
-        BadRequest, RequestValidationError: it is none. DocumentTooLarge: more than `limit` bytes.
+        BadRequest, RequestValidationError: it is not valid. DocumentTooLarge: more than `limit` bytes.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -115,7 +115,7 @@ async def received(request: Request, limit: int) -> AsyncIterator[_Form | _Body]
             form = await request.form(max_files=1, max_fields=8, max_part_size=_FIELD_BYTES)
         except HTTPException as error:
             if error.status_code == 400:
-                raise BadRequest(f"the form cannot be read: {error.detail}") from error
+                raise BadRequest(f"the form cannot be parsed: {error.detail}") from error
             raise
         try:
             yield _Form(form, limit)
@@ -147,7 +147,7 @@ class _Body:
         try:
             value = parse_json(self._body.read())
         except ValueError as error:
-            raise BadRequest(f"the body is no JSON: {error}") from error
+            raise BadRequest(f"the body is not JSON: {error}") from error
         said = _checked(NewDocument, value)
         content = Address(said.url) if said.url else Text(said.text)
         return Document(content, said.model_dump(exclude={"text", "url"}))
@@ -159,7 +159,7 @@ class _Form:
     def __init__(self, form: FormData, limit: int) -> None:
         fields = dict(form.multi_items())
         if len(fields) != len(form.multi_items()):
-            raise BadRequest("the form has a field twice: send one document at a time")
+            raise BadRequest("the form has a duplicate field: send one document at a time")
         file = fields.pop("file", None)
         if not isinstance(file, UploadFile):
             raise BadRequest("the form has no `file`: send the document as that part, with a file name")
@@ -170,7 +170,7 @@ class _Form:
             try:
                 fields["metadata"] = parse_json(str(fields["metadata"]).encode())
             except ValueError as error:
-                raise BadRequest(f"the field `metadata` is no JSON: {error}") from error
+                raise BadRequest(f"the field `metadata` is not JSON: {error}") from error
         self._said = _checked(DocumentFields, fields)
 
     async def read(self) -> Document:

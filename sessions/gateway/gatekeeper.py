@@ -1,6 +1,6 @@
-"""Lets requests in: who asks is known, and within the limits, before a body is read or a route is looked for.
+"""Admits requests: the caller is identified and within its limits before a body is read or a route is looked up.
 
-It is the one place for that. A route that forgets to ask who calls is closed, not open.
+This is the only place for that. A route that forgets to ask for its caller is closed, not open.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from sessions.gateway.principal import Principal
 from sessions.gateway.problems import problem_of
 
 PUBLIC: Final = re.compile(r"/(?:health|ready|openapi\.json|agent/health|agent/[^/]+/health|docs(?:/[a-z.-]+)?)\Z")
-"""Paths that are answered to everybody, to GET and HEAD; they say nothing of any session."""
+"""Paths that are answered without a credential, for GET and HEAD; they reveal nothing about any session."""
 LOOK_AGAIN: Final = 10.0
-"""Seconds after which the credential of a stream is looked at again."""
+"""Seconds after which the credential of a stream is checked again."""
 _KEY: Final = "sessionfleet.principal"
 
 
 def public(scope: Scope) -> bool:
-    """Whether anybody may ask this."""
+    """Whether a request needs no credential."""
     return scope["method"] in ("GET", "HEAD") and PUBLIC.match(scope["path"]) is not None
 
 
 def principal_in(scope: Scope) -> Principal | None:
-    """Who sends the request that is served; None where nobody was asked."""
+    """The sender of the request that is being served; None if it needed no credential."""
     return cast(Principal | None, scope.get(_KEY))
 
 
 class Gatekeeper:
-    """Answers 401 where nobody says who asks, 429 where that one asks too much, 503 where neither can be told."""
+    """Answers 401 without a valid credential, 429 beyond a limit, and 503 if neither can be checked."""
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator, limits: Limits) -> None:
         self._app = app
@@ -45,8 +45,8 @@ class Gatekeeper:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request of somebody who may ask."""
-        if scope["type"] == "websocket":  # there are none; one that somebody adds shall not be open
+        """Serve an admitted request."""
+        if scope["type"] == "websocket":  # there are none; one that is added later must not be open
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] != "http" or public(scope):
@@ -65,7 +65,7 @@ class Gatekeeper:
             await problem_of(Request(scope), error)(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve, and end a stream whose credential is no longer good: its reader may come again with another one."""
+        """Serve a stream, and end it when its credential is no longer valid: its reader may reconnect with another."""
         looked, streaming, cut = time.monotonic(), False, False
 
         async def guarded(message: Message) -> None:
@@ -90,10 +90,13 @@ class Gatekeeper:
             await self._authenticator.principal(Headers(scope=scope))
         except Unauthenticated:
             return False
-        except (BackendError, TooManyRequests):  # nobody can tell now: the stream's own reads say so, if it lasts
+        except (
+            BackendError,
+            TooManyRequests,
+        ):  # it cannot be checked now; if that lasts, the stream's own reads report it
             return True
         return True
 
 
 class _StreamEndedError(Exception):
-    """The credential of a stream is no longer good."""
+    """The credential of a stream is no longer valid."""

@@ -1,4 +1,4 @@
-"""HEAD wherever there is GET: the same answer without its body."""
+"""HEAD wherever there is GET: the same response without its body."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Head:
-    """Serves HEAD as GET; the server leaves the body out. A stream of events has no end to wait for: not that one."""
+    """Serves HEAD as GET; the server omits the body. Not for event streams, which have no end to wait for."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The keys that tokens are verified with (a JWK set), from a file or an https URL, and kept up to date."""
+"""The keys that verify tokens (a JWK set), from a file or an https URL, kept up to date."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _log = get_logger(__name__)
 ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
-"""Asymmetric ones alone: with a shared secret, or none, whoever can verify a token can make one."""
+"""Asymmetric ones only: with a shared secret, or none, anyone who can verify a token can make one."""
 _KINDS: Final = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "key_ops"})
 
 LIFE: Final = 300.0
-"""Seconds after which the keys of a URL are fetched anew."""
+"""Seconds after which the keys of a URL are fetched again."""
 STALE: Final = 3600.0
-"""Seconds that they are used while they cannot be fetched."""
+"""Seconds for which they are used while they cannot be fetched."""
 PAUSE: Final = 60.0
-"""Seconds between two fetches for the sake of a key id that is not known."""
+"""Seconds between two fetches because of an unknown key id."""
 _RETRY: Final = 5.0
-# The people of the gateway choose the issuer, and many have theirs in a private network.
+# The operators of the gateway choose the issuer, and for many it is in a private network.
 _ISSUERS: Final = AddressPolicy(allow_private=True)
 _TIMEOUT: Final = 5.0
 _LARGEST: Final = 512 * 1024
@@ -44,7 +44,7 @@ class Jwks(Protocol):
     """A source of keys."""
 
     async def keys(self, missing: str | None = None) -> list[Mapping[str, Any]]:
-        """The keys; with the id of one that was not among them, fresher ones where that is possible.
+        """The keys; if one with this id is not among them, newer ones if possible.
 
         Raises:
             KeysUnavailable: there are none.
@@ -61,12 +61,14 @@ def jwks_at(place: str) -> Jwks:
     parts = urlsplit(place)
     if parts.scheme == "https" and parts.hostname and not parts.username:
         if _ISSUERS.refuses_url(place):
-            raise BadRequest("SESSIONFLEET_GATEWAY_JWKS is the address of a cloud's metadata server; name the issuer's")
+            raise BadRequest(
+                "SESSIONFLEET_GATEWAY_JWKS is the address of a cloud's metadata server; set the issuer's URL"
+            )
         return JwksUrl(place)
     if "://" in place:
         raise BadRequest(
-            "SESSIONFLEET_GATEWAY_JWKS is a file or an https URL without a password in it: whoever can change the keys "
-            "on their way can make tokens"
+            "SESSIONFLEET_GATEWAY_JWKS must be a file or an https URL without a password: anyone who can change the "
+            "keys in transit can make tokens"
         )
     return JwksFile(Path(place))
 
@@ -75,7 +77,7 @@ class JwksFile:
     """A file, read again when it has changed.
 
     Raises:
-        BadRequest: it cannot be read at the start.
+        BadRequest: it cannot be read at start.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,7 +92,7 @@ class JwksFile:
             ) from error
 
     async def keys(self, missing: str | None = None) -> list[Mapping[str, Any]]:
-        """Those of the file as it is now; while it cannot be read, as in the middle of a change, those before."""
+        """The keys in the file now; while it cannot be read, as in the middle of a change, the previous ones."""
         del missing
         try:
             self._look()
@@ -117,7 +119,7 @@ class JwksUrl:
         self._fetching: asyncio.Task[None] | None = None
 
     async def keys(self, missing: str | None = None) -> list[Mapping[str, Any]]:
-        """Those that were fetched last. Requests with a known key do not wait for a fetch that renews them.
+        """The keys that were fetched last. Requests with a known key do not wait for a fetch that renews them.
 
         Raises:
             KeysUnavailable: none could be fetched, or not for an hour.
@@ -137,7 +139,7 @@ class JwksUrl:
         return self._keys
 
     def _fetch(self) -> asyncio.Task[None]:
-        """The fetch that runs, or a new one."""
+        """The fetch in progress, or a new one."""
         if self._fetching is None:
             self._tried = monotonic()
             self._fetching = asyncio.get_running_loop().create_task(self._get())
@@ -157,19 +159,19 @@ class JwksUrl:
             _log.warning("jwks_not_fetched", host=urlsplit(self._url).hostname, error=repr(error))
 
     async def _body(self) -> bytes:
-        # No redirects: they would lead away from the place that the people of the gateway chose. The host's certificate
-        # is checked, so a name that resolves anew between check and connection leads nowhere.
+        # No redirects: they would lead away from the place that the operators chose. The host's certificate is checked,
+        # so a name that resolves differently between check and connection leads nowhere.
         async with (
             httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as client,
             client.stream("GET", self._url, headers={"Accept": "application/json"}) as response,
         ):
             if response.status_code != 200:
-                raise ValueError(f"the answer has the status {response.status_code}")
+                raise ValueError(f"the response has the status {response.status_code}")
             body = bytearray()
             async for part in response.aiter_bytes():
                 body += part
                 if len(body) > _LARGEST:
-                    raise ValueError(f"the answer has more than {_LARGEST:,} bytes")
+                    raise ValueError(f"the response has more than {_LARGEST:,} bytes")
             return bytes(body)
 
 
@@ -179,20 +181,20 @@ async def _check_address(url: str) -> None:
 
 
 def usable(text: bytes) -> list[Mapping[str, Any]]:
-    """The keys of a set that can verify signatures of ours.
+    """The keys of a set that can verify our signatures.
 
     Raises:
-        ValueError: this is no JWK set, or none of its keys can.
+        ValueError: this is not a JWK set, or none of its keys can.
     """
     try:
         whole = json.loads(text)
     except RecursionError:
-        raise ValueError("it has too many levels") from None
+        raise ValueError("it is nested too deeply") from None
     keys = whole.get("keys") if isinstance(whole, dict) else None
     if not isinstance(keys, list):
         raise ValueError('a JWK set is a JSON object, `{"keys": [...]}`')
     found: list[Mapping[str, Any]] = [
-        # Where somebody gave the whole keys of an issuer, what makes signatures is not for here.
+        # If the set contains an issuer's private keys, the part that makes signatures must not be kept here.
         {name: value for name, value in key.items() if name not in _PRIVATE}
         for key in keys
         if isinstance(key, dict) and _verifies(key)
@@ -211,7 +213,7 @@ def _verifies(key: Mapping[str, Any]) -> bool:
 
 
 def chosen(keys: list[Mapping[str, Any]], kid: str | None, algorithm: str) -> jwt.PyJWK | None:
-    """The key that a token says it was signed with; None where there is none. Without an id, the only one that fits.
+    """The key that a token says it was signed with; None if it is unknown. Without an id, the only one that fits.
 
     Raises:
         Unauthenticated: the key is not one for this algorithm.
@@ -225,7 +227,7 @@ def chosen(keys: list[Mapping[str, Any]], kid: str | None, algorithm: str) -> jw
     if found is None:
         return None
     if found["kty"] != kind or found.get("alg", algorithm) != algorithm:
-        raise Unauthenticated("this token's algorithm is not that of its key")
+        raise Unauthenticated("this token's algorithm does not match its key")
     try:
         return jwt.PyJWK(dict(found), algorithm)
     except jwt.PyJWTError:

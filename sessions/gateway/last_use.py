@@ -1,4 +1,4 @@
-"""When API keys were used last: noted here, written to the store now and then, never on a request's time."""
+"""When API keys were last used: collected here, written to the store periodically, never while a request waits."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Final
 from sessions.errors import BackendError
 
 EVERY: Final = 30.0
-"""Seconds between two writes; a gateway that is killed forgets the uses since the last one."""
+"""Seconds between two writes; a gateway that is killed loses the uses since the last one."""
 
 
 class LastUse:
-    """Gathers uses, and writes the newest of each key."""
+    """Collects uses, and writes the newest of each key."""
 
     def __init__(self, write: Callable[[dict[str, int]], Awaitable[None]], every: float = EVERY) -> None:
         self._write = write
@@ -32,5 +32,5 @@ class LastUse:
     async def _later(self) -> None:
         await asyncio.sleep(self._every)
         times_ms, self._times_ms = self._times_ms, {}
-        with contextlib.suppress(BackendError):  # it is for people to look at: the next use is written again
+        with contextlib.suppress(BackendError):  # it is only for people to look at, and the next use is written again
             await self._write(times_ms)

@@ -23,27 +23,27 @@ _RENEW: Final = RESERVATION / 3
 
 
 class Limits(Protocol):
-    """Bounds what one credential may ask for."""
+    """Limits what one credential may ask for."""
 
     def admit(self, principal: Principal) -> AbstractAsyncContextManager[None]:
         """Count a request while it is open.
 
         Raises:
-            TooManyRequests: the limit is reached; says when to come again.
+            TooManyRequests: the limit is reached; says when to try again.
         """
         ...
 
 
 class NoLimits:
-    """Whoever asks is let in."""
+    """No limits: every request is admitted."""
 
     def admit(self, principal: Principal) -> AbstractAsyncContextManager[None]:
-        """Let in."""
+        """Admit the request."""
         return nullcontext()
 
 
 class StoreLimits:
-    """The limits of the settings, and of keys that have their own."""
+    """The limits in the settings, and those of keys that have their own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -55,7 +55,8 @@ class StoreLimits:
         """Count a request while it is open. Without limits the store is not asked.
 
         Raises:
-            TooManyRequests: the limit is reached; says which, and when to come again. StoreUnavailable: nobody knows.
+            TooManyRequests: the limit is reached; says which, and when to try again. StoreUnavailable: it cannot be
+                asked.
         """
         rate = self._settings.gateway_rate if principal.rate is None else principal.rate
         most = self._settings.gateway_concurrency if principal.concurrency is None else principal.concurrency
@@ -75,8 +76,8 @@ class StoreLimits:
 
     async def _admit(self, client: FleetClient, base: str, request: str, rate: int, most: int) -> None:
         await client.open()
-        self._open[request] = base  # before the answer, which may be lost: what is not there is given back in vain
-        # A client's next request must not meet its last one, whose end is on its way on another connection.
+        self._open[request] = base  # before the reply, which may be lost: giving back what does not exist does no harm
+        # A client's next request must not count its previous one, whose end is still being sent on another connection.
         ended = tuple(self._ending.get(base, ()))
         refused = await LimitStore(client.scripts).admit(base, request, rate, most, ended=ended)
         if refused is None:
@@ -86,11 +87,11 @@ class StoreLimits:
         del self._open[request]
         if refused.limit == "rate":
             raise TooManyRequests(
-                f"more than {rate} requests a minute were sent with this credential; come again",
+                f"more than {rate} requests per minute were sent with this credential; try again later",
                 retry_after=refused.wait,
             )
         raise TooManyRequests(
-            f"{most} requests or streams of this credential are open, as many as may be; end one, or come again",
+            f"{most} requests or streams of this credential are open, which is the limit; end one, or try again later",
             retry_after=refused.wait,
         )
 
@@ -105,7 +106,7 @@ class StoreLimits:
             del self._ending[base]
 
     async def _renew(self, client: FleetClient) -> None:
-        """Renew what is open, as long as there is something."""
+        """Renew the open reservations, for as long as there are any."""
         while True:
             before = set(self._open)
             await asyncio.sleep(_RENEW)
@@ -116,5 +117,5 @@ class StoreLimits:
                 by_caller[self._open[request]].append(request)
             limits = LimitStore(client.scripts)
             renewals = [limits.renew(base, requests) for base, requests in by_caller.items()]
-            with contextlib.suppress(BackendError):  # those that are open then are not counted, and are served
+            with contextlib.suppress(BackendError):  # requests that are open then are served without being counted
                 await asyncio.gather(*renewals)

@@ -1,8 +1,8 @@
-"""What protects a gateway that trusts whoever reaches it from web pages that a browser there shows.
+"""Protects a gateway that trusts every local caller from web pages that a browser on the machine shows.
 
-A page of the internet cannot reach the machine, but its visitor's browser can. Two ways are closed here: a page whose
-own name is made to lead to the loopback address (DNS rebinding; the request's Host has that name), and a page that has
-the browser send requests elsewhere (the request's Origin has the page's name).
+A page on the internet cannot reach the machine, but its visitor's browser can. Two ways are closed here: a page whose
+own name was made to resolve to the loopback address (DNS rebinding; the request's Host has that name), and a page that
+makes the browser send requests to another site (the request's Origin has the page's name).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from sessions.gateway.problems import problem_response
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1", "*.localhost")
 _PORTS: Final = {"http": 80, "https": 443}
 _ELSEWHERE: Final = ("cross-site", "same-site")
-_HINT: Final = "make an API key with `sessionfleet keys api create`: with authentication on, any name will do"
+_HINT: Final = "create an API key with `sessionfleet keys api create`: with authentication on, any host name works"
 
 
 class TrustedHosts:
-    """Answers only where the request's Host is one of these names; `*.name` stands for all below it, `*` for all."""
+    """Answers only if the request's Host is one of these names; `*.name` means all names below it, `*` all names."""
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
         self._app = app
@@ -37,7 +37,7 @@ class TrustedHosts:
         if scope["type"] != "http" or self._any or self._trusts(Headers(scope=scope).getlist("host")):
             await self._app(scope, receive, send)
             return
-        detail = f"this gateway does not answer to the name in the request's Host; {_HINT}"
+        detail = f"this gateway does not answer to the host name in the request; {_HINT}"
         response = problem_response(Request(scope), 421, detail, kind="Forbidden")
         await response(scope, receive, send)
 
@@ -51,7 +51,7 @@ class TrustedHosts:
 class OwnPages:
     """Refuses what a browser sends on behalf of another site's page; `origins` are those that may.
 
-    With authentication on, that matters only for Basic (`basic_only`), which a browser remembers and sends by itself.
+    With authentication on, this matters only for Basic (`basic_only`), which a browser remembers and sends by itself.
     """
 
     def __init__(self, app: ASGIApp, origins: Sequence[str], *, basic_only: bool) -> None:
@@ -60,13 +60,13 @@ class OwnPages:
         self._basic_only = basic_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve what no page asks for, or one of our own, or one that is allowed."""
+        """Serve requests that come from no page, from our own, or from an allowed one."""
         if scope["type"] != "http" or public(scope) or self._allows(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
         detail = (
-            "a page of another site asks, and neither it nor its visitor said who they are: add its origin to "
-            "SESSIONFLEET_GATEWAY_CORS if it may"
+            "the request comes from a page of another site, without a credential: add its origin to "
+            "SESSIONFLEET_GATEWAY_CORS if it may call the gateway"
         )
         await problem_response(Request(scope), 403, detail, kind="Forbidden")(scope, receive, send)
 
@@ -74,19 +74,19 @@ class OwnPages:
         if self._basic_only and not any(v.lower().startswith("basic") for v in headers.getlist("authorization")):
             return True
         origins = headers.getlist("origin")
-        if not origins:  # no browser, an old one that only looks, or a page that loads this as an image
+        if not origins:  # not a browser, an old one that only reads, or a page that loads this as an image
             return headers.get("sec-fetch-site", "none").lower() not in _ELSEWHERE
         return all(origin in self._origins or _same(origin, headers.get("host", "")) for origin in origins)
 
 
 def _same(origin: str, host: str) -> bool:
-    """Whether an origin is the place that was asked."""
+    """Whether an origin is the host that was asked."""
     try:
         theirs = urlsplit(origin)
         ours = urlsplit(f"{theirs.scheme}://{host}")
         default = _PORTS[theirs.scheme]
         return theirs.hostname == ours.hostname and (theirs.port or default) == (ours.port or default)
-    except (KeyError, ValueError):  # 'null', or no web page
+    except (KeyError, ValueError):  # 'null', or not a web page
         return False
 
 

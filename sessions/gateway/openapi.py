@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI finds in the routes, and what holds for all of them."""
+"""The OpenAPI document: what FastAPI finds in the routes, plus what all of them have in common."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from sessions.gateway.request_id import HEADER
 
 _TAGS: Final = {
     "agent": "One message in, the answer out: for clients of remote agents.",
-    "sessions": "Conversations, kept in the store; any worker goes on with them.",
-    "turns": "A message is accepted, and its turn looked at, waited for, followed by server-sent events, cancelled.",
-    "approvals": "Calls of tools that wait for a person's decision, or for a result from elsewhere.",
-    "state": "Small JSON values beside a conversation, of the session, its user (`user:`) or the tenant (`app:`).",
-    "checkpoints": "A session's state as it was, to go back to.",
-    "memory": "What a session or its user was taught, found again by meaning and by words.",
+    "sessions": "Conversations, kept in the store; any worker can continue them.",
+    "turns": "Send a message; show, wait for, follow (server-sent events) or cancel its turn.",
+    "approvals": "Tool calls that wait for a person's decision, or for a result from elsewhere.",
+    "state": "Small JSON values stored with a conversation: the session's, its user's (`user:`) or the tenant's "
+    "(`app:`).",
+    "checkpoints": "Earlier states of a session that you can go back to.",
+    "memory": "What a session or its user was taught, found by meaning and by words.",
     "knowledge": "Documents that agents and callers search.",
-    "operations": "Documents on their way in.",
-    "agents": "Agents by name: those that the tenant defines, and those that the workers bring.",
-    "teams": "Several agents at work on tasks that depend on each other.",
+    "operations": "Documents that are being indexed.",
+    "agents": "Agents by name: those that the tenant defines, and those that the workers register.",
+    "teams": "Several agents that work on tasks that depend on each other.",
     "health": "For load balancers.",
 }
 _ANY: Final = (422, 500)
 _AUTHENTICATED: Final = (401, 403, 429, 503)
 _WITH_BODY: Final = (413,)
 _HEADERS: Final[dict[int, dict[str, Any]]] = {
-    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to say who you are."}},
-    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which to come again."}},
-    503: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which to come again."}},
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to authenticate."}},
+    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which to try again."}},
+    503: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which to try again."}},
 }
-_NAMED: Final = {HEADER: {"schema": {"type": "string"}, "description": "The request's name, yours or made up."}}
+_NAMED: Final = {HEADER: {"schema": {"type": "string"}, "description": "The request's id, yours or a generated one."}}
 
 
 def install(app: FastAPI) -> None:
-    """Have the application describe itself completely."""
+    """Let the application describe itself completely."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -66,7 +67,7 @@ def _operations(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _complete(operation: dict[str, Any]) -> None:
-    """Add the errors that any such operation may answer, each as a problem and as nothing else."""
+    """Add the errors that any such operation may answer, each as a problem document and nothing else."""
     answers: dict[str, Any] = operation["responses"]
     common = (
         *_ANY,
@@ -80,6 +81,6 @@ def _complete(operation: dict[str, Any]) -> None:
         if int(status) >= 400:
             answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         elif int(status) in (201, 202):
-            headers["Location"] = {"schema": {"type": "string"}, "description": "Where it is."}
+            headers["Location"] = {"schema": {"type": "string"}, "description": "Its location."}
         answer["headers"] = headers
     operation["responses"] = dict(sorted(answers.items()))

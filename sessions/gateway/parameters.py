@@ -1,4 +1,4 @@
-"""Parts of paths that several resources have, as OpenAPI shows them. Whether one can be used, the sessions say."""
+"""Path parameters that several resources have, as OpenAPI shows them. The sessions check whether they are valid."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ ID_RULE: Final = f"1 to {LONGEST_ID} characters: {RULE}"
 KEYS: Final[dict[str, Any]] = {"propertyNames": {"minLength": 1, "maxLength": 256}}
 QUEUE: Final[dict[str, Any]] = {"pattern": r"^[A-Za-z0-9._-]+$", "not": {"const": "retrieval"}}
 TEXT: Final[dict[str, Any]] = {"pattern": r"[^\s\x1c-\x1f\x85\xa0]"}
-"""It says something."""
+"""It is not blank."""
 WEBHOOK: Final[dict[str, Any]] = {
-    "description": "The URL that is told of its end, signed (docs/webhooks.md).",
+    "description": "The URL that is called when it ends, with a signature (docs/webhooks.md).",
     "max_length": 2048,
     "examples": ["https://shop.example.com/hooks/turns"],
     "json_schema_extra": {"pattern": r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,4})?([/?#][!-~]*)?$"},
 }
 TOOL: Final[dict[str, Any]] = {"pattern": r"^[A-Za-z0-9_-]{1,64}$"}
-"""Shown where the sessions check it themselves, so that their errors stay the same in all ways to them."""
+"""For documentation only: the sessions check the value themselves, so that errors are the same everywhere."""
 
 LONGEST_TTL: Final = 100 * 365 * 86400
 """Seconds."""
@@ -55,7 +55,7 @@ OperationId = Annotated[
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        description="The same key with the same request gives the same turn, for a day after its end.",
+        description="Repeating a key with the same request returns the same turn, until a day after its end.",
         min_length=1,
         max_length=256,
         examples=["3f1c9a52-6d7e-4b7e-9c53-0f6a1f0e7d11"],

@@ -1,4 +1,4 @@
-"""`Prefer: wait=N` (RFC 7240): how long a caller would wait for a turn's end, and the turn as it is then."""
+"""`Prefer: wait=N` (RFC 7240): how long a caller wants to wait for a turn's end, and the turn as it is then."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from sessions.gateway.resources import TurnResource
 T = TypeVar("T")
 LONGEST: Final = 300.0
 _LOOK: Final = 0.5
-"""Seconds after which somebody who waits looks whether the gateway is to end."""
+"""Seconds after which a waiting request checks whether the gateway is stopping."""
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)\"?\s*(?=$|[,;])", re.IGNORECASE | re.ASCII)
 
 
 def wait_of(prefer: str | None) -> float | None:
-    """Seconds to wait; None where the caller does not say. Other preferences are ignored, as the RFC wants."""
+    """Seconds to wait; None if the caller does not say. Other preferences are ignored, as the RFC requires."""
     found = _WAIT.search(prefer or "")
     return min(float(found[1]), LONGEST) if found else None
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long the caller of a request would wait, and where its turn is shown."""
+    """How long the caller of a request wants to wait, and where its turn is shown."""
 
     seconds: float | None
     request: Request
@@ -41,14 +41,14 @@ class Patience:
     async def show(
         self, turn: Turn, path: str, session_id: str, *, accepted: bool = False, approvals: bool = True
     ) -> TurnResource:
-        """The turn as it is now, or at its end where that comes in time.
+        """The turn as it is now, or at its end if that comes in time.
 
         Args:
-            accepted: the answer's status says that it is accepted, and 200 where it ended in time.
+            accepted: the response's status says that the turn was accepted, or 200 if it ended in time.
         """
         self.response.headers["Location" if accepted else "Content-Location"] = path
         if self.seconds is not None:
-            with suppress(GatewayStopping):  # the turn as it is now is a good answer
+            with suppress(GatewayStopping):  # the turn as it is now is a good response
                 await while_there(self.request, _ended_within(turn, self.seconds))
                 self.response.headers["Preference-Applied"] = f"wait={self.seconds:g}"
         record = await turn.arecord()
@@ -62,7 +62,7 @@ async def _patience(
     response: Response,
     prefer: Annotated[
         str | None,
-        Header(description="`wait=N`: wait so many seconds, at most 300, for its end.", examples=["wait=30"]),
+        Header(description="`wait=N`: wait up to N seconds, at most 300, for its end.", examples=["wait=30"]),
     ] = None,
 ) -> Patience:
     return Patience(wait_of(prefer), request, response)
@@ -72,7 +72,7 @@ Wait = Annotated[Patience, Depends(_patience)]
 
 
 async def _ended_within(turn: Turn, seconds: float) -> None:
-    """Wait for a turn's end, however it ends, at most so long."""
+    """Wait for a turn's end, whatever it is, for at most this long."""
     if seconds == 0:
         return
     try:
@@ -82,10 +82,10 @@ async def _ended_within(turn: Turn, seconds: float) -> None:
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Wait for something for as long as the client does, and the gateway.
+    """Wait for something for as long as the client is connected and the gateway is not stopping.
 
     Raises:
-        ClientDisconnect: it hung up; nothing waits any more. GatewayStopping: likewise.
+        ClientDisconnect: the client disconnected, and the wait has ended. GatewayStopping: likewise.
     """
     wanted, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
     try:

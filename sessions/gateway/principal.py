@@ -1,4 +1,4 @@
-"""Who asks: whose sessions a request may touch, and what it may do with them."""
+"""The caller of a request: which sessions it may touch, and what it may do with them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sessions.errors import Forbidden
 
 
 class Right(StrEnum):
-    """What a credential may be good for."""
+    """What a credential can allow."""
 
-    READ = "read"  # look at sessions and what they have
+    READ = "read"  # look at sessions and what they contain
     WRITE = "write"  # turns, state, memory, knowledge
-    APPROVE = "approve"  # answers to what agents ask leave for: not for those whom the agents serve
-    CONFIGURE = "configure"  # instructions, tools and models of one's own; agents, teams, what a tenant shares
+    APPROVE = "approve"  # decisions on tool calls: not for the people whom the agents serve
+    CONFIGURE = "configure"  # instructions, tools and models; agents, teams, whatever a tenant shares
     ADMIN = "admin"  # the API keys of the tenant
 
 
@@ -24,14 +24,14 @@ ALL_RIGHTS: Final = frozenset(Right)
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks.
+    """The caller.
 
     Attributes:
         tenant: whose sessions these are.
-        user: who it is; None: a backend of the tenant, which acts as whoever owns a session.
-        acts_for_users: whether it may say for which user it asks.
-        id: whom limits count: `key:<id>`, `token:<user>`, or None where there are none.
-        rate, concurrency: limits of its own; None: those of the settings.
+        user: the user; None: a backend of the tenant, which acts as the owner of a session.
+        acts_for_users: whether it may name the user it acts for.
+        id: whom limits count: `key:<id>`, `token:<user>`, or None without limits.
+        rate, concurrency: its own limits; None: those in the settings.
     """
 
     tenant: str
@@ -49,10 +49,10 @@ class Principal:
             Forbidden: the credential lacks this right.
         """
         if right not in self.rights:
-            raise Forbidden(f"this needs the right {right.value!r}, and your credential has not got it")
+            raise Forbidden(f"this needs the right {right.value!r}, which your credential does not have")
 
     def user_for(self, named: str | None) -> str | None:
-        """For whom it asks: the user that it names, where it may, else itself.
+        """The user it acts for: the one it names, if it may, otherwise itself.
 
         Raises:
             Forbidden: it names another user than itself.
@@ -61,7 +61,7 @@ class Principal:
             return self.user
         if not self.acts_for_users:
             raise Forbidden(
-                f"you are not {named!r}: leave the user out, or use an API key that acts for users "
-                "(`sessionfleet keys api create --act-for-users`)"
+                f"you are not {named!r}: omit the user, or use an API key that acts for users (`sessionfleet keys "
+                "api create --act-for-users`)"
             )
         return named

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): the class says the status, the message what to do; nothing inner gets out."""
+"""Errors as problem details (RFC 9457): the class gives the status, the message the advice; nothing internal leaks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ URN: Final = "urn:sessionfleet:error:"
 
 STATUS_OF: Final[dict[type[Exception], int]] = {
     errors.MessageTooLarge: 413,
-    errors.InvalidTurnId: 404,  # what is no id, or one of another session, is not there
+    errors.InvalidTurnId: 404,  # an invalid id, or one of another session, does not exist here
     errors.RequestTooLarge: 413,
     errors.BadRequest: 422,
     errors.Unauthenticated: 401,
@@ -59,17 +59,17 @@ STATUS_OF: Final[dict[type[Exception], int]] = {
     errors.TurnFailed: 502,
     errors.BackendError: 503,
 }
-"""The status of an error: that of the first of its classes which is listed."""
+"""The status of an error: that of the first of its classes that is listed."""
 
 _TURN: Final = re.compile(r"(?:\w+: )?(turn '[^']*': )")
 
 _RETRY_AFTER: Final = {429: 1.0, 503: 2.0}
 _CLIENT_LEFT: Final = 499
-"""The status of an answer that nobody reads, as proxies log it."""
+"""The status of a response that nobody reads, in the notation of proxies' logs."""
 _ROUTING: Final = {
-    400: "the request cannot be read: send JSON or form data, whole and well-formed",
-    404: "there is nothing at this path; GET /openapi.json lists what there is",
-    405: "this path does not take this method; the header Allow lists those it takes",
+    400: "the request cannot be parsed: send complete, well-formed JSON or form data",
+    404: "there is nothing at this path; GET /openapi.json lists the paths",
+    405: "this path does not support this method; the header Allow lists those it supports",
 }
 
 
@@ -96,13 +96,13 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str = Field(description="What happened and what to do, for people.")
-    instance: str = Field(description="The path that was asked for.")
-    request_id: str = Field(description="Say it when you ask for help: it stands in the gateway's log.")
+    instance: str = Field(description="The path of the request.")
+    request_id: str = Field(description="Mention it when you ask for help: it is in the gateway's log.")
     errors: list[dict[str, Any]] | None = Field(None, description="What is wrong where in the request.")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of these statuses; those that any route may answer, `openapi.py` adds."""
+    """What OpenAPI says about these statuses; `openapi.py` adds those that any route may answer."""
     return {
         status: {
             "description": http.HTTPStatus(status).phrase,
@@ -113,9 +113,9 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def status_of(error: SessionfleetError) -> int:
-    """The HTTP status that says what an error says."""
+    """The HTTP status that corresponds to an error."""
     if isinstance(error, errors.SessionBusy) and "policy" in error.detail:
-        return 409  # it was told not to wait: coming again later is no answer
+        return 409  # the caller asked not to wait, so "try again later" is no answer
     return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
 
 
@@ -128,7 +128,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     wrong: list[dict[str, Any]] | None = None,
 ) -> JSONResponse:
-    """A response that says what went wrong."""
+    """A response that describes an error."""
     problem = Problem(
         type="about:blank" if kind is None else URN + kind,
         title=http.HTTPStatus(status).phrase,
@@ -138,7 +138,7 @@ def problem_response(
         request_id=request_id_of(request.scope),
         errors=wrong,
     )
-    # As ASCII: what is wrong may be that a text has no other encoding.
+    # In ASCII, because the error may be that a text has no other encoding.
     return _Ascii(problem.model_dump(exclude_none=True), status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
@@ -148,13 +148,13 @@ class _Ascii(JSONResponse):
 
 
 def path_of(request: Request) -> str:
-    """The path as it was asked for, percent-encoded."""
+    """The path as it was requested, percent-encoded."""
     raw: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
     return raw.decode("ascii", "backslashreplace")
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of this application answered as a problem."""
+    """Have every error of this application answered as a problem document."""
     app.add_exception_handler(SessionfleetError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _routing)
@@ -163,12 +163,12 @@ def install(app: FastAPI) -> None:
 
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, SessionfleetError)  # noqa: S101 - registered for no other
+    assert isinstance(error, SessionfleetError)  # noqa: S101 - registered for this class only
     return problem_of(request, error)
 
 
 def problem_of(request: Request, error: SessionfleetError) -> JSONResponse:
-    """The response for an error of ours."""
+    """The response for one of our errors."""
     status = status_of(error)
     headers = {"WWW-Authenticate": 'Bearer realm="sessionfleet"'} if status == 401 else {}
     if status in _RETRY_AFTER:
@@ -176,11 +176,11 @@ def problem_of(request: Request, error: SessionfleetError) -> JSONResponse:
         headers["Retry-After"] = str(max(1, math.ceil(after)))
     detail = str(error)
     if isinstance(error, errors.BackendError) or status == 500:
-        # Addresses of servers behind the gateway, and what they said, are for its log.
+        # Addresses of servers behind the gateway, and what they said, belong in its log.
         _log.warning("request_failed", path=path_of(request), error=repr(error))
         detail = class_sentence(type(error))
     elif isinstance(error, errors.TurnFailed) and public_message(error) != detail:
-        # What a provider, an index, a tool or a hook said: whoever may read the turn finds it in its resource.
+        # What a provider, an index, a tool or a hook said: readers of the turn find it in its resource.
         _log.warning("request_failed", path=path_of(request), error=repr(error))
         turn = _TURN.match(detail)
         said = class_sentence(type(error))
@@ -189,12 +189,12 @@ def problem_of(request: Request, error: SessionfleetError) -> JSONResponse:
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for no other
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
     wrong = [{"in": ".".join(map(str, one["loc"])), "says": _says(one)} for one in error.errors()]
     shown = "; ".join(f"{one['in']}: {one['says']}" for one in wrong[:5])
     if [one["in"] for one in wrong] == ["body"] and "json" not in request.headers.get("content-type", ""):
-        shown += "; send JSON, and say so: `Content-Type: application/json`"
-    return problem_response(request, 422, shown or "the request cannot be read", kind="BadRequest", wrong=wrong)
+        shown += "; send JSON with the header `Content-Type: application/json`"
+    return problem_response(request, 422, shown or "the request cannot be parsed", kind="BadRequest", wrong=wrong)
 
 
 def _says(wrong: Mapping[str, Any]) -> str:
@@ -203,10 +203,10 @@ def _says(wrong: Mapping[str, Any]) -> str:
 
 
 async def _routing(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for no other
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     status, headers = error.status_code, dict(error.headers or {})
     if status == 405:
-        headers["Allow"] = ", ".join(_allowed(request))  # the router names those of the first route that fits
+        headers["Allow"] = ", ".join(_allowed(request))  # the router lists those of the first matching route
     plain = error.detail == http.HTTPStatus(status).phrase or status == 400
     return problem_response(request, status, _ROUTING[status] if plain else str(error.detail), headers=headers)
 
@@ -228,7 +228,8 @@ async def _unknown(request: Request, error: Exception) -> JSONResponse:
     return problem_response(
         request,
         500,
-        "The gateway failed; the people who run it find the cause in its log under the request id.",
-        # The server ends the connection behind it; a client that is not told so sends its next request into that.
+        "The gateway failed; its operators can find the cause in the log under the request id.",
+        # The server closes the connection after this response; a client that is not told would send its next request on
+        # it.
         headers={"Connection": "close"},
     )

@@ -1,4 +1,4 @@
-"""A name for each request: the caller's own, or one made up; in the response, in problems and in the log."""
+"""An id for each request: the caller's own, or a generated one; in the response, in problems and in the log."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 
 
 def request_id_of(scope: Scope) -> str:
-    """The name of the request that is served."""
+    """The id of the request that is being served."""
     return str(scope.get(_KEY, ""))
 
 
 class RequestId:
-    """Gives each request its name."""
+    """Gives each request its id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request under its name."""
+        """Serve a request under its id."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""What responses hold, as OpenAPI shows it."""
+"""The contents of responses, as OpenAPI shows them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TURN = f"/v1/sessions/chat-1/turns/{_TURN_ID}"
 
 
 class Links(BaseModel):
-    """Where to go on."""
+    """Where to continue."""
 
     self: str
     events: str
@@ -26,7 +26,7 @@ class Links(BaseModel):
 
 
 class TurnResource(BaseModel):
-    """A turn: one message and what came of it."""
+    """A turn: one message and its outcome."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -62,7 +62,7 @@ class TurnResource(BaseModel):
     error: TurnError | None = Field(None, description="Why it ended without an answer.")
     usage: Usage | None = None
     finish_reason: str | None = Field(
-        None, description="Why the model stopped: stop; length or content_filter for an answer that was cut."
+        None, description="Why the model stopped: stop; length or content_filter if the answer was cut off."
     )
     accepted_at: datetime
     started_at: datetime | None = None
@@ -96,17 +96,17 @@ class TurnResource(BaseModel):
 
 
 def turn_path(session_id: str, turn_id: str) -> str:
-    """Where a turn is."""
+    """The location of a turn."""
     return f"/v1/sessions/{segment(session_id)}/turns/{segment(turn_id)}"
 
 
 def operation_path(session_id: str, operation_id: str) -> str:
-    """Where an operation is."""
+    """The location of an operation."""
     return f"/v1/sessions/{segment(session_id)}/operations/{segment(operation_id)}"
 
 
 def team_path(run_id: str) -> str:
-    """Where a team's run is."""
+    """The location of a team's run."""
     return f"/v1/teams/{segment(run_id)}"
 
 

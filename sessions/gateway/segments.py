@@ -1,10 +1,10 @@
 """Names in paths: ids of sessions and turns, keys of state, ids of memories, names of documents and agents.
 
-They may hold any character, '/' too, which a client sends as '%2F'. A server decodes the path before the application
-sees it, and then `/v1/sessions/a%2Fturns` cannot be told from the turns of the session `a`. So the path is taken as it
-was sent, and '/' and '%' within a segment stay encoded until the route's convertor decodes them.
+They may contain any character, even '/', which a client sends as '%2F'. A server decodes the path before the
+application sees it, and then `/v1/sessions/a%2Fturns` cannot be told from the turns of the session `a`. So the path is
+read as it was sent, and '/' and '%' within a segment stay encoded until the route's convertor decodes them.
 
-Starlette's own `path` stops at a line break, and matches a name that ends in one without it.
+Starlette's own `path` convertor stops at a line break, and matches a name that ends in one without it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class _Segment(Convertor[str]):
 
 
 class _Anything(_Segment):
-    # Clients that send the slashes of a name as they are mean the same name.
+    # Clients that send the slashes of a name unencoded mean the same name.
     regex = r"[\s\S]+"
 
 
 class _Agent(_Anything):
-    # `/agent/health` and `/agent/{name}/health` are questions, not agents.
+    # `/agent/health` and `/agent/{name}/health` are health checks, not agents.
     regex = r"(?!(?:[\s\S]*/)?health$)[\s\S]+"
 
 
@@ -44,7 +44,7 @@ register_url_convertor("agent", _Agent())
 
 
 def segment(name: str) -> str:
-    """A name as a part of a path. Dots too: clients take `..` for the folder above."""
+    """A name as a path segment. Dots too, because clients resolve `..`."""
     return quote(name, safe="").replace(".", "%2E") if name.strip(".") == "" else quote(name, safe="")
 
 
@@ -53,9 +53,9 @@ def _kept_whole(name: str) -> str:
 
 
 class DecodedPath:
-    """Decodes paths segment by segment, and refuses those that are no UTF-8.
+    """Decodes paths segment by segment, and refuses those that are not UTF-8.
 
-    The latter would be taken for other names than were meant.
+    Otherwise those would be read as different names than the client meant.
     """
 
     def __init__(self, app: ASGIApp) -> None:

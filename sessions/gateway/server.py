@@ -1,4 +1,4 @@
-"""Binds and serves: the gateway runs on the very event loop of its client, so that no event changes threads."""
+"""Binds and serves: the gateway runs on its client's event loop, so that no event switches threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sessions.gateway.app import create_app
 from sessions.gateway.bounded_http import BoundedHttp
 
 _GRACE: Final = 5
-"""Seconds that a stopping gateway lets requests go on; streams are ended at once, for their readers come again."""
+"""Seconds for which requests continue while the gateway stops; streams end at once, because their readers reconnect."""
 
 
 class Server:
@@ -40,18 +40,18 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it is reached."""
+        """Its URL."""
         host, port = self._socket.getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def run(self, on_ready: Callable[[Access], None] = lambda _: None) -> None:
-        """Serve until a signal says to end. Call this on the main thread.
+        """Serve until a signal says to stop. Call this on the main thread.
 
         Args:
-            on_ready: is told who may ask.
+            on_ready: is told about authentication.
 
         Raises:
-            BackendError: the fleet cannot be used. BadRequest: it would let in everybody, unasked.
+            BackendError: the fleet cannot be used. BadRequest: it would admit everybody without being told to.
         """
         portal = get_client(self._settings).portal
         with self._signals():
@@ -60,7 +60,7 @@ class Server:
     async def _serve(self, on_ready: Callable[[Access], None]) -> None:
         AppStatus.should_exit = False
         await get_client(self._settings).open()
-        # By the address that is bound, too: a name may have led elsewhere in between.
+        # By the address that is bound, too: the name may have resolved to another one in between.
         host = self._host if is_loopback(self._socket.getsockname()[0]) else self._socket.getsockname()[0]
         access = await access_for(self._settings, host, insecure=self._insecure)
         self._server = uvicorn.Server(self._config(access))
@@ -82,14 +82,14 @@ class Server:
         )
 
     def stop(self) -> None:
-        """End: no new requests, streams are cut, the rest may go on for a moment. From any thread."""
+        """Stop: no new requests, streams are cut, other requests may continue for a moment. From any thread."""
         AppStatus.should_exit = self._stopping = True
         if self._server is not None:
             self._server.should_exit = True
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        # uvicorn takes signals only where it runs on the main thread.
+        # uvicorn handles signals only if it runs on the main thread.
         if threading.current_thread() is not threading.main_thread():
             yield
             return

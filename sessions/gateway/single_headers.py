@@ -1,7 +1,7 @@
-"""Refuses requests whose headers say two things, or do not say for whom they are.
+"""Refuses requests with ambiguous headers, or without a Host.
 
-What stands in front (a proxy, a firewall) and what stands behind may each take another one of two headers: the classic
-way past a check. A request of HTTP/1.1 has exactly one Host (RFC 9112, section 3.2).
+A component in front (a proxy, a firewall) and one behind may each read a different one of two headers: the classic way
+around a check. An HTTP/1.1 request has exactly one Host (RFC 9112, section 3.2).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _ONCE: Final = (b"host", b"content-type", b"content-length", b"idempotency-key",
 
 
 class SingleHeaders:
-    """Answers 400 to a request with such a header twice, and to one of HTTP/1.1 without a Host."""
+    """Answers 400 to a request with such a header twice, and to an HTTP/1.1 request without a Host."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request whose headers are clear."""
+        """Serve a request with unambiguous headers."""
         wrong = _wrong(scope) if scope["type"] == "http" else None
         if wrong is None:
             await self._app(scope, receive, send)
@@ -36,7 +36,7 @@ def _wrong(scope: Scope) -> str | None:
     counts = Counter(name.lower() for name, _ in scope["headers"])
     twice = next((name.decode() for name in _ONCE if counts[name] > 1), None)
     if twice is not None:
-        return f"the header {twice} stands {counts[twice.encode()]} times in the request: send it once"
+        return f"the request has {counts[twice.encode()]} headers {twice}: send it once"
     if not counts[b"host"] and scope.get("http_version") == "1.1":
-        return "the request has no header Host: name the gateway's address in it"
+        return "the request has no header Host: put the gateway's address into it"
     return None

@@ -1,4 +1,4 @@
-"""A connection whose other end takes nothing any more: given up, for closing it would wait for that end for ever."""
+"""A connection whose client no longer reads: aborted, because closing it would wait for the client for ever."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import asyncio
 from typing import Final
 
 PATIENCE: Final = 60.0
-"""Seconds in which the other end must take something of what waits for it."""
+"""Seconds within which the client must read some of the waiting data."""
 
 
 class Stall:
-    """Watches what waits to be sent over one connection, from the moment that something does.
+    """Watches the data that waits to be sent over one connection, from the moment that some does.
 
-    A slow end is waited for as long as it goes on: it would begin anew with each connection, and never be done.
+    A slow client is waited for as long as it makes progress: otherwise it would start again with each connection, and
+    never
+    finish.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -21,12 +23,12 @@ class Stall:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """Something waits."""
+        """Data is waiting."""
         self._unsent = self._transport.get_write_buffer_size()
         self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._look)
 
     def end(self) -> None:
-        """Nothing waits any more, or the connection has gone."""
+        """No data is waiting any more, or the connection is closed."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""A turn's events as server-sent events: cursors are `id:`, so that a browser goes on where it was by itself."""
+"""A turn's events as server-sent events: cursors are `id:`, so that a browser resumes by itself."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from sessions.protocol.event import Event, EventType
 
 KEEP_ALIVE: Final = 15
 _SEND_TIMEOUT: Final = 600.0
-"""Seconds that a reader may take for one event. Our server gives up one that takes nothing long before (stall.py)."""
+"""Seconds that a client may take for one event. Our server aborts one that reads nothing long before (stall.py)."""
 _TELLING: Final = 1.0
-"""Seconds in which what is wrong gets a status of its own; then the response begins, and keeps the line alive."""
+"""Seconds within which an error gets its own status; then the response begins, and keeps the connection alive."""
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _LINE_ENDS: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}
-"""No line ends for server-sent events, but for readers that split as Python's `splitlines` does (httpx, for one)."""
+"""Not line ends in server-sent events, but for readers that split as Python's `splitlines` does (such as httpx)."""
 _log = get_logger(__name__)
 
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Server-sent events, up to `ended`. Each has `id:` (the cursor), `event:` (its type) and "
-        "`data:` (JSON). A comment comes every 15 s. `interrupted` has no `id:`: come again with your last one.",
+        "`data:` "
+        "(JSON). A comment comes every 15 s. `interrupted` has no `id:`: reconnect with the last one you have.",
         "content": {
             "text/event-stream": {
                 "schema": {  # of one event
@@ -50,20 +51,21 @@ STREAM: Final[dict[int | str, dict[str, Any]]] = {
             }
         },
     },
-    204: {"description": "Nothing comes behind this cursor any more; EventSource stops here."},
+    204: {"description": "Nothing comes after this cursor any more; EventSource stops here."},
 }
-"""What OpenAPI says of a stream."""
+"""What OpenAPI says about a stream."""
 
 
 async def cursor_of(
     last_event_id: Annotated[
-        str | None, Header(description="Go on behind this event; browsers send it by themselves.", max_length=128)
+        str | None,
+        Header(description="Resume after this event; browsers send this header by themselves.", max_length=128),
     ] = None,
     after: Annotated[
         str | None, Query(description="The same, for clients that cannot send the header.", max_length=128)
     ] = None,
 ) -> str | None:
-    """The id of the last event that the reader has. The header wins: a browser that reconnects keeps its query."""
+    """The id of the reader's last event. The header takes precedence: a browser that reconnects keeps its query."""
     return last_event_id or after or None
 
 
@@ -71,10 +73,10 @@ Cursor = Annotated[str | None, Depends(cursor_of)]
 
 
 async def event_stream(turn: Turn, after: str | None) -> Response:
-    """The events behind a cursor, as they come. 204 when there are none and none will come: EventSource ends then.
+    """The events after a cursor, as they come. 204 if there are none and none will come: EventSource stops then.
 
     Raises:
-        StaleCursor, TurnNotFound, BackendError: as far as it is known at once; later the stream says `interrupted`.
+        StaleCursor, TurnNotFound, BackendError: if known at once; later the stream says `interrupted`.
     """
     events = _Ahead(turn.aevents(after))
     try:
@@ -88,14 +90,14 @@ async def event_stream(turn: Turn, after: str | None) -> Response:
 
 
 class _Ahead:
-    """Events, of which the first is waited for before somebody reads."""
+    """Events, the first of which is awaited before the response begins."""
 
     def __init__(self, events: AsyncIterator[Event]) -> None:
         self._events = events
         self.first: asyncio.Future[Event | None] = asyncio.ensure_future(_next(events))
 
     async def ready(self, seconds: float) -> bool:
-        """Whether the first one, or the end, or an error, came so soon."""
+        """Whether the first one, the end, or an error came within the time."""
         return bool((await asyncio.wait((self.first,), timeout=seconds))[0])
 
     async def __aiter__(self) -> AsyncIterator[Event]:
@@ -105,7 +107,7 @@ class _Ahead:
             event = await _next(self._events)
 
     async def aclose(self) -> None:
-        """Read no more; the store is told that we left."""
+        """Stop reading; the store is told that we left."""
         self.first.cancel()
         await asyncio.gather(self.first, return_exceptions=True)
         await self._events.aclose()  # type: ignore[attr-defined] # an async generator
@@ -116,7 +118,7 @@ async def _next(events: AsyncIterator[Event]) -> Event | None:
 
 
 class _Stream(EventSourceResponse):
-    """The response; whoever reads it may leave at any moment."""
+    """The response; its reader may leave at any moment."""
 
     def __init__(self, events: _Ahead, turn_id: str) -> None:
         super().__init__(
@@ -125,7 +127,7 @@ class _Stream(EventSourceResponse):
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them."""
+        """Send the events."""
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
@@ -138,11 +140,11 @@ async def _sent(events: _Ahead, turn_id: str) -> AsyncIterator[ServerSentEvent]:
     try:
         async for event in events:
             yield _message(event)
-    # An end without `ended`: the reader comes again with its cursor, and is told what is wrong by a status.
+    # An end without `ended`: the reader reconnects with its cursor, and then gets a status that says what is wrong.
     except SessionfleetError as error:
         _log.warning("stream_interrupted", turn=turn_id, error=repr(error))
         yield _interrupted(URN + type(error).__name__)
-    except Exception as error:  # noqa: BLE001 - whoever reads must hear that this is not the end
+    except Exception as error:  # noqa: BLE001 - the reader must learn that this is not the end
         _log.error("stream_broke", turn=turn_id, exc_info=error)
         yield _interrupted("about:blank")
 

@@ -1,4 +1,4 @@
-"""JSON as the gateway reads and writes it: nothing that is none, and nothing that it could not give back."""
+"""JSON as the gateway reads and writes it: only valid JSON, and only values that it could write again."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 DEEPEST: Final = 100
-"""Levels of lists and objects in a body: serializers have limits of their own, and fail there."""
+"""Levels of lists and objects in a body: serializers have their own limits, and fail there."""
 _TOO_DEEP: Final = f"more than {DEEPEST} levels of lists and objects"
 _LONGEST: Final = 4300
-"""Digits of a whole number; Python reads and writes no more."""
+"""Digits of an integer; Python parses and prints no more."""
 
 
 class Body(BaseModel):
-    """What a request holds: nothing that is not known, and no value taken for one of another type."""
+    """The contents of a request: no unknown fields, and no value accepted as another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -30,15 +30,15 @@ def _whole(value: object) -> object:
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
-"""A whole number; JSON does not tell 5.0 from 5."""
+"""An integer; JSON does not distinguish 5.0 from 5."""
 
 
 def parse_json(raw: bytes) -> Any:
     """The value of a body.
 
     Raises:
-        json.JSONDecodeError: it is no JSON (NaN and numbers that are too large for a float are none), an object has a
-            key twice, or it is too deep.
+        json.JSONDecodeError: it is not JSON (NaN and numbers that are too large for a float are not), an object has a
+            duplicate key, or it is nested too deeply.
     """
     try:
         value = json.loads(
@@ -50,7 +50,7 @@ def parse_json(raw: bytes) -> Any:
         raise json.JSONDecodeError("it is not UTF-8", "", 0) from None
     except RecursionError:
         raise json.JSONDecodeError(_TOO_DEEP, "", 0) from None
-    except ValueError as error:  # ours, of the four below
+    except ValueError as error:  # one of the four below
         raise json.JSONDecodeError(str(error), "", 0) from None
     if raw.count(b"[") + raw.count(b"{") > DEEPEST and _deeper(value, DEEPEST):
         raise json.JSONDecodeError(_TOO_DEEP, "", 0)
@@ -58,17 +58,17 @@ def parse_json(raw: bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Which of two values counts, readers do not agree on: a check in front of the gateway may have seen the other."""
+    """Readers disagree on which of two values counts: a check in front of the gateway may have seen the other."""
     read: dict[str, Any] = {}
     for key, value in pairs:
         if key in read:
-            raise ValueError(f"the key {key[:100]!r} stands twice in one object")
+            raise ValueError(f"the key {key[:100]!r} occurs twice in one object")
         read[key] = value
     return read
 
 
 def _refused(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _whole_number(text: str) -> int:
@@ -99,7 +99,7 @@ def _deeper(value: Any, levels: int) -> bool:
 
 
 class StrictRequest(Request):
-    """A request whose JSON is read by `parse_json`."""
+    """A request whose JSON is parsed by `parse_json`."""
 
     async def json(self) -> Any:
         """Its body."""
@@ -120,10 +120,11 @@ class StrictRoute(APIRoute):
 
 
 def written(content: Any) -> str:
-    """A value as JSON that every client reads.
+    """A value as JSON that every client can read.
 
-    Half of a surrogate pair, which UTF-8 has not got, is escaped. A number that is none (a model may have called a tool
-    with NaN) is null.
+    Half of a surrogate pair, which UTF-8 cannot encode, is escaped. NaN and infinity (a model may have called a tool
+    with
+    them) become null.
     """
     for ascii_only in (False, True):
         try:

@@ -1,4 +1,4 @@
-"""Bearer tokens (JWT) as the gateway checks them: signature, time, issuer and audience, and whom the claims name."""
+"""Bearer tokens (JWT) as the gateway checks them: signature, time, issuer and audience, and the user in the claims."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LEEWAY: Final = 10.0
 _SCOPE: Final = "sessionfleet:"
 _WITHOUT_SCOPE: Final = frozenset({Right.READ, Right.WRITE})
 _SAID: Final = {
-    jwt.ExpiredSignatureError: "this token is past its time (`exp`): get a new one",
-    jwt.ImmatureSignatureError: "this token is not good yet (`nbf`, `iat`)",
-    jwt.InvalidIssuerError: "this token is of another issuer (`iss`)",
+    jwt.ExpiredSignatureError: "this token has expired (`exp`): get a new one",
+    jwt.ImmatureSignatureError: "this token is not valid yet (`nbf`, `iat`)",
+    jwt.InvalidIssuerError: "this token is from another issuer (`iss`)",
     jwt.InvalidAudienceError: "this token is for another audience (`aud`)",
     jwt.MissingRequiredClaimError: "this token lacks one of the claims `exp` and `sub`, or `iss` or `aud`",
 }
 
 
 class Tokens:
-    """Tells whose a token is."""
+    """Identifies the owner of a token."""
 
     def __init__(self, jwks: Jwks, settings: Settings) -> None:
         self._jwks = jwks
@@ -37,10 +37,10 @@ class Tokens:
         self._tenant = settings.tenant
 
     async def principal(self, token: str) -> Principal:
-        """Whose token it is.
+        """The owner of a token.
 
         Raises:
-            Unauthenticated: it is none, or not for us. KeysUnavailable: nobody can tell now.
+            Unauthenticated: it is not a valid token, or not for us. KeysUnavailable: it cannot be verified now.
         """
         claims = self._verified(token, await self._key(token))
         user, tenant = _user(claims), self._tenant_of(claims)
@@ -53,14 +53,14 @@ class Tokens:
             raise Unauthenticated("this is neither an API key nor a token (JWT)") from None
         algorithm, kid = header.get("alg"), header.get("kid")
         if algorithm not in ALGORITHMS:
-            raise Unauthenticated(f"tokens are signed with one of {', '.join(ALGORITHMS)} here")
+            raise Unauthenticated(f"tokens must be signed with one of {', '.join(ALGORITHMS)} here")
         if not (kid is None or isinstance(kid, str)):
-            raise Unauthenticated("this token's key id (`kid`) is no text")
+            raise Unauthenticated("this token's key id (`kid`) is not a text")
         key = chosen(await self._jwks.keys(), kid, algorithm)
         if key is None:
             key = chosen(await self._jwks.keys(missing=kid or ""), kid, algorithm)
         if key is None:
-            raise Unauthenticated("the key that this token was signed with (`kid`) is not known here")
+            raise Unauthenticated("the key that this token was signed with (`kid`) is unknown here")
         return key
 
     def _verified(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
@@ -81,9 +81,9 @@ class Tokens:
             )
         except jwt.PyJWTError as error:
             said = next((text for kind, text in _SAID.items() if isinstance(error, kind)), None)
-            raise Unauthenticated(said or "this token's signature or form is not right") from None
+            raise Unauthenticated(said or "this token's signature or format is not valid") from None
         except (TypeError, ValueError, OverflowError, RecursionError):  # of claims that no issuer makes
-            raise Unauthenticated("this token's claims cannot be read") from None
+            raise Unauthenticated("this token's claims cannot be parsed") from None
 
     def _tenant_of(self, claims: dict[str, Any]) -> str:
         try:
@@ -96,15 +96,15 @@ def _user(claims: dict[str, Any]) -> str:
     try:
         user = short_text("sub", claims["sub"])
     except BadRequest:
-        raise Unauthenticated("this token's `sub` is no text of 1 to 256 bytes") from None
+        raise Unauthenticated("this token's `sub` is not a text of 1 to 256 bytes") from None
     if user.startswith("key:"):
-        # An issuer where people choose their names must not give somebody an API key's.
-        raise Unauthenticated("this token's `sub` begins with `key:`, which only the users of API keys do")
+        # An issuer whose users choose their own names must not be able to give one an API key's name.
+        raise Unauthenticated("this token's `sub` begins with `key:`, which is reserved for users of API keys")
     return user
 
 
 def _rights(claims: dict[str, Any]) -> frozenset[Right]:
-    """What the scopes allow. `read` and `write` may stand alone; the others mean too much elsewhere."""
+    """What the scopes allow. `read` and `write` may be plain; the others mean too much elsewhere."""
     if "scope" not in claims:
         return _WITHOUT_SCOPE
     scope = claims["scope"]

@@ -38,7 +38,7 @@ def test_more_than_its_rate_is_429(gateway: GatewayProcess, store: Server) -> No
     for _ in range(3):
         good(ask(gateway, "GET", path, key))
     refused = ask(gateway, "GET", path, key)
-    assert "3 requests a minute" in problem(refused, 429, "TooManyRequests")["detail"]
+    assert "3 requests per minute" in problem(refused, 429, "TooManyRequests")["detail"]
     assert 1 <= int(refused.headers["retry-after"]) <= 20
     good(ask(gateway, "GET", path, other))
 

@@ -44,7 +44,7 @@ def made_up() -> str:
 
 def test_the_start_says_that_authentication_is_on(gateway: GatewayProcess) -> None:
     """And how to make a key; what is only half set is a warning."""
-    assert "authentication  on: API keys (`sessionfleet keys api create` makes one), and tokens" in gateway.log
+    assert "authentication  on: API keys (`sessionfleet keys api create` creates one), and tokens" in gateway.log
     assert "WARNING: SESSIONFLEET_GATEWAY_JWT_ISSUER is not set" in gateway.log
 
 
@@ -209,7 +209,7 @@ def test_open_to_others_and_without_authentication_it_does_not_start(tmp_path: P
     insecure = ("--host", "0.0.0.0", "--insecure")
     with running_gateway(store, tmp_path, *insecure, SESSIONFLEET_GATEWAY_AUTH="off") as gateway:
         good(ask(gateway, "GET", "/v1/sessions/x/state", headers={"Host": "gateway.example"}))
-        assert "WARNING: --insecure: everybody who reaches '0.0.0.0' may read and change" in gateway.log
+        assert "WARNING: --insecure: everybody who can reach '0.0.0.0' may read and change" in gateway.log
 
 
 def test_the_log_has_a_line_for_each_request_and_no_secret(gateway: GatewayProcess, store: Server) -> None:

@@ -1,1 +1,1 @@
-"""The gateway's routes, one file for each resource."""
+"""The gateway's routes, one file per resource."""

@@ -1,4 +1,4 @@
-"""`POST /agent`, as the documents' server and PraisonAI's clients have it: one message in, the answer out."""
+"""`POST /agent`, in the dialects of PraisonAI's clients and of simple servers: one message in, the answer out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ router = APIRouter(route_class=StrictRoute)
 
 
 class AgentMessage(BaseModel):
-    """A message, in either dialect: `message` as in the documents, `query` as PraisonAI's clients send it."""
+    """A message, in either dialect: simple clients send `message`, PraisonAI's clients send `query`."""
 
     model_config = ConfigDict(
         extra="ignore",
@@ -37,7 +37,7 @@ class AgentMessage(BaseModel):
     message: str | None = None
     query: str | None = None
     session_id: str | None = Field(
-        None, description="Made up when absent, and in the answer.", json_schema_extra=SESSION_ID
+        None, description="Generated if absent; it is in the answer.", json_schema_extra=SESSION_ID
     )
     user_id: str | None = Field(None, min_length=1, max_length=256)
 
@@ -51,12 +51,12 @@ class AgentMessage(BaseModel):
 
     @property
     def text(self) -> str:
-        """What is said."""
+        """The message's text."""
         return self.message or self.query or ""
 
 
 class Metadata(BaseModel):
-    """What goes with an answer."""
+    """Data about an answer."""
 
     agent_name: str
     timestamp: datetime
@@ -74,7 +74,7 @@ class Reply(BaseModel):
 
 
 class Health(BaseModel):
-    """That the gateway answers; nothing is looked up for it."""
+    """The gateway answers; nothing is looked up for it."""
 
     status: Literal["ok"] = "ok"
     agent: str = ASSISTANT
@@ -84,20 +84,22 @@ class Health(BaseModel):
 
 
 _SLACK: Final = 5.0
-"""Seconds in which a turn that is past its deadline ends."""
+"""Seconds within which a turn ends that is past its deadline."""
 _FAILURES: Final = responses(404, 409, 502, 504)
 
 
-@router.get("/health", operation_id="health", summary="Is the gateway there?", tags=["health"])
-@router.get("/agent/health", operation_id="default_agent_health", summary="Is the default agent there?", tags=["agent"])
+@router.get("/health", operation_id="health", summary="Is the gateway running?", tags=["health"])
+@router.get(
+    "/agent/health", operation_id="default_agent_health", summary="Is the default agent available?", tags=["agent"]
+)
 async def health() -> Health:
-    """Alive; `/ready` says whether work can be done."""
+    """Liveness; `/ready` says whether turns can run."""
     return Health(version=package_version())
 
 
-@router.get("/agent/{name:anything}/health", summary="Is an agent there?", tags=["agent"])
+@router.get("/agent/{name:anything}/health", summary="Is an agent available?", tags=["agent"])
 async def agent_health(name: str) -> Health:
-    """Alive. Whether there is an agent of this name is looked up when it is asked."""
+    """Liveness. Whether the agent exists is checked when it is asked."""
     return Health(version=package_version(), agent=name)
 
 
@@ -106,7 +108,7 @@ async def agent_health(name: str) -> Health:
 async def ask_assistant(
     body: AgentMessage, caller: Writer, request: Request, idempotency_key: IdempotencyKey = None
 ) -> Reply:
-    """Waits for the answer. Who hangs up ends the waiting, never the turn."""
+    """Waits for the answer. Disconnecting stops the wait, not the turn."""
     return await ask_agent(ASSISTANT, body, caller, request, idempotency_key)
 
 
@@ -119,7 +121,7 @@ async def ask_agent(
     session = caller.session_of(user, body.session_id or _session_for(user, name, idempotency_key))
     agent = await named_agent(caller, session, name)
     turn = await agent.asubmit(body.text, idempotency_key=idempotency_key)
-    # Beyond its deadline only where it waits for an approval, or nobody serves its queue.
+    # Later than its deadline only if it waits for an approval, or if no worker serves its queue.
     patience = caller.gateway.settings.turn_timeout + _SLACK
     content = await while_there(request, turn.aresult(timeout=patience))
     metadata = Metadata(
@@ -129,7 +131,7 @@ async def ask_agent(
 
 
 def _session_for(user: str | None, agent: str, idempotency_key: str | None) -> str:
-    """A new session; for the same key the same one, since that is where its first use is known."""
+    """A new session; for the same key the same session, because that is where the key's first use is recorded."""
     if idempotency_key is None:
         return new_session_id()
     return keyed_session_id(user or "", canonical(agent), idempotency_key)

@@ -1,4 +1,4 @@
-"""Agents: those that the tenant defines by name, and those that the workers bring."""
+"""Agents: those that the tenant defines by name, and those that the workers register."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sessions.protocol.agent import AgentConfig
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=StrictRoute)
 AgentName = Annotated[
-    str, Path(description="`assistant` is one name, however it is written.", max_length=256, examples=["Travel desk"])
+    str, Path(description="Every spelling of `assistant` is one name.", max_length=256, examples=["Travel desk"])
 ]
 
 
@@ -40,10 +40,10 @@ class AgentResource(BaseModel):
 
     name: str
     source: Literal["default", "tenant", "workers"] = Field(
-        description="Who says what it is like: nobody, the tenant by PUT, or the workers' own code."
+        description="Where its definition comes from: nowhere, the tenant's PUT, or the workers' own code."
     )
     definition: AgentDefinition | None = Field(
-        None, description="What the tenant says; shown to those who have the right `configure`."
+        None, description="The tenant's definition; shown to callers with the right `configure`."
     )
 
 
@@ -55,17 +55,17 @@ class AgentList(BaseModel):
 
 @router.get("", summary="List the agents")
 async def list_agents(caller: Reader) -> AgentList:
-    """Of the tenant and of the living workers; `assistant` is always there."""
+    """Those of the tenant and of the running workers; `assistant` always exists."""
     return AgentList(agents=await _agents(caller))
 
 
-@router.get("/{name:anything}", summary="Look at an agent", responses=responses(404))
+@router.get("/{name:anything}", summary="Show an agent", responses=responses(404))
 async def get_agent(name: AgentName, caller: Reader) -> AgentResource:
-    """Those that only a session knows are not shown here."""
+    """Agents that only a session knows are not shown here."""
     for agent in await _agents(caller):
         if canonical(agent.name) == canonical(name):
             return agent
-    raise NotFound(f"there is no agent {name!r}; GET /v1/agents lists those there are")
+    raise NotFound(f"there is no agent {name!r}; GET /v1/agents lists the agents")
 
 
 @router.put(
@@ -74,7 +74,7 @@ async def get_agent(name: AgentName, caller: Reader) -> AgentResource:
     responses={201: {"model": AgentResource, "description": "It is new."}},
 )
 async def define_agent(name: AgentName, body: AgentDefinition, caller: Configurer, response: Response) -> AgentResource:
-    """For all sessions of the tenant, from the next turn on. It wins over one of this name that workers bring."""
+    """For all sessions of the tenant, from the next turn on. It overrides a registered agent of this name."""
     agent = body.as_agent(canonical(name), caller.session(None))
     if await directory_of(caller).aput(agent):
         response.status_code = status.HTTP_201_CREATED
@@ -85,13 +85,13 @@ async def define_agent(name: AgentName, body: AgentDefinition, caller: Configure
 @router.delete(
     "/{name:anything}",
     status_code=status.HTTP_204_NO_CONTENT,
-    summary="Forget an agent's definition",
+    summary="Delete an agent's definition",
     responses=responses(404),
 )
 async def delete_agent(name: AgentName, caller: Configurer) -> None:
-    """A session that it served goes on with it. `assistant` becomes again what it was."""
+    """Sessions that used the definition keep it. `assistant` becomes the default agent again."""
     if not await directory_of(caller).adelete(canonical(name)):
-        raise NotFound(f"the tenant defines no agent {name!r}; what workers bring is not deleted here")
+        raise NotFound(f"the tenant defines no agent {name!r}; agents that workers register cannot be deleted here")
 
 
 async def _agents(caller: Caller) -> list[AgentResource]:
@@ -104,7 +104,7 @@ async def _agents(caller: Caller) -> list[AgentResource]:
 
 
 def _defined(caller: Caller, config: AgentConfig) -> AgentResource:
-    """A definition, without the prompt for those who may only talk to it."""
+    """A definition, without the prompt for callers who may only talk to it."""
     open_to = Right.CONFIGURE in caller.principal.rights
     name = ASSISTANT if config.name == canonical(ASSISTANT) else config.name
     return AgentResource(name=name, source="tenant", definition=AgentDefinition.of(config) if open_to else None)

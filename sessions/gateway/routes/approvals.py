@@ -1,4 +1,4 @@
-"""Approvals: the calls of tools that a turn waits for, and what somebody decides of them."""
+"""Approvals: the tool calls that a turn waits for, and the decisions about them."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ class Call(BaseModel):
     args: Any
     kind: str = Field(
         description="`approval`: approve or deny it. `result`: provide it. `in_doubt`: a worker died while it ran; "
-        "approve runs it again, provide says what came of it, deny that nobody knows."
+        "approve "
+        "runs it again, provide supplies its result, deny says that the outcome is unknown."
     )
-    metadata: dict[str, Any] = Field(description="What the tool said of it.")
-    waits_for: str | None = Field(None, description="What is to bring the result, if the tool said so.")
+    metadata: dict[str, Any] = Field(description="What the tool says about it.")
+    waits_for: str | None = Field(None, description="What will bring the result, if the tool said so.")
 
 
 class Calls(BaseModel):
@@ -57,7 +58,7 @@ class Calls(BaseModel):
 
 
 class Decision(Body):
-    """What becomes of a call."""
+    """The decision about a call."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -70,14 +71,14 @@ class Decision(Body):
     )
 
     action: Literal["approve", "deny", "provide"]
-    args: dict[str, Any] | None = Field(None, description="To approve: other arguments than the model's.")
+    args: dict[str, Any] | None = Field(None, description="To approve: arguments that replace the model's.")
     reason: str = Field("", description="To deny: what the model is told.")
     result: Any = Field(None, description="To provide: what the model receives.")
 
 
-@router.get("", summary="List what a turn waits for")
+@router.get("", summary="List the calls that a turn waits for")
 async def list_approvals(session_id: SessionId, turn_id: TurnId, caller: Reader) -> Calls:
-    """None where it waits for nothing."""
+    """Empty if it waits for nothing."""
     turn = await turn_of(caller, session_id, turn_id)
     return Calls(approvals=[Call.model_validate(call) for call in await turn.aapprovals()])
 
@@ -85,13 +86,13 @@ async def list_approvals(session_id: SessionId, turn_id: TurnId, caller: Reader)
 @router.post(
     "/{call_id:anything}",
     status_code=status.HTTP_204_NO_CONTENT,
-    summary="Decide what a turn waits for",
+    summary="Decide about a call that a turn waits for",
     responses=responses(409),
 )
 async def answer_approval(
     session_id: SessionId, turn_id: TurnId, call_id: str, body: Decision, caller: Approver
 ) -> None:
-    """The turn goes on when all its calls are answered. The first answer counts; the same one again changes nothing."""
+    """The turn continues when all its calls are answered. The first answer counts; repeating it changes nothing."""
     turn = await turn_of(caller, session_id, turn_id)
     match body.action:
         case "approve":

@@ -1,4 +1,4 @@
-"""Checkpoints: a session's state as it was, numbered, to go back to."""
+"""Checkpoints: numbered copies of a session's state that you can go back to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = APIRouter(
 
 
 class NewCheckpoint(Body):
-    """What becomes of the state before it is written down."""
+    """What to do with the state before the checkpoint is written."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"values": {"step": 1}}]})
 
@@ -37,7 +37,7 @@ class CheckpointNumber(BaseModel):
 
 
 class Checkpoints(BaseModel):
-    """The checkpoints there are."""
+    """The session's checkpoints."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"checkpoints": [1, 2, 3]}]})
 
@@ -50,16 +50,16 @@ async def list_checkpoints(session_id: SessionId, caller: Reader) -> Checkpoints
     return Checkpoints(checkpoints=await caller.session(session_id).acheckpoints())
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, summary="Write a checkpoint")
+@router.post("", status_code=status.HTTP_201_CREATED, summary="Save a checkpoint")
 async def save_checkpoint(session_id: SessionId, caller: Writer, body: NewCheckpoint | None = None) -> CheckpointNumber:
-    """State, the agents' configurations, the position in the history."""
+    """The state, the agents' configurations, and the position in the history."""
     values = body.values if body else None
     return CheckpointNumber(checkpoint=await caller.session(session_id).asave_state(values))
 
 
-@router.post("/restore", summary="Attach to what was saved", responses=responses(404, 410))
+@router.post("/restore", summary="Attach to the saved state", responses=responses(404, 410))
 async def attach_session(session_id: SessionId, caller: Writer) -> State:
-    """Changes nothing; an error says that there is no checkpoint, or that the session expired."""
+    """Changes nothing; it is an error if there is no checkpoint, or if the session expired."""
     return State(state=await caller.session(session_id).arestore_state())
 
 

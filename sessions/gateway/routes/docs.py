@@ -1,6 +1,6 @@
 """`GET /docs`: the OpenAPI document in a browser.
 
-Swagger UI comes out of an installed package: nothing is loaded from elsewhere.
+Swagger UI comes from an installed package: nothing is loaded from other sites.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _START: Final = """\
 SwaggerUIBundle({url: "openapi.json", dom_id: "#operations", deepLinking: true, validatorUrl: null});
 """
 _FILES: Final = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
-# Swagger UI sets styles on its elements and has its icons as data; scripts come from here alone.
+# Swagger UI sets styles on its elements and has its icons as data; scripts are only loaded from here.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -54,7 +54,7 @@ async def docs_page() -> HTMLResponse:
 
 @router.get("/start.js")
 async def docs_start() -> Response:
-    """What begins it; inline, the policy would not let it run."""
+    """The script that starts it; the policy does not allow it inline."""
     return Response(_START, media_type="text/javascript", headers=_HEADERS)
 
 

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/sessions/{session_id:segment}/knowledge", tags=["
 Scope = Annotated[
     str | None,
     Query(
-        description="`session` (absent), `user`, or the name of a base that sessions share.",
+        description="`session` (default), `user`, or the name of a shared base.",
         max_length=128,
         examples=["handbook"],
         json_schema_extra=BASE,
@@ -40,7 +40,7 @@ _BODY: Final = {
 
 
 class DocumentResource(BaseModel):
-    """A document that was taken in."""
+    """A document that was added."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -60,7 +60,7 @@ class DocumentResource(BaseModel):
         },
     )
 
-    source: str = Field(description="What it is called.")
+    source: str = Field(description="The document's name.")
     kind: str
     bytes: int
     pages: int | None = None
@@ -77,7 +77,7 @@ class Documents(BaseModel):
 
 
 class Chunks(BaseModel):
-    """How many chunks were removed."""
+    """The number of chunks that were removed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"chunks": 40}]})
 
@@ -85,7 +85,7 @@ class Chunks(BaseModel):
 
 
 class KnowledgeSearch(Body):
-    """What to look for."""
+    """A search."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -98,13 +98,15 @@ class KnowledgeSearch(Body):
 
     query: str = Field(min_length=1, json_schema_extra=TEXT)
     limit: Whole = Field(5, ge=1, le=100)
-    filters: dict[str, Any] | None = Field(None, description="Values that the metadata has; a list means any of them.")
+    filters: dict[str, Any] | None = Field(None, description="Values of the metadata; a list means any of them.")
     sources: list[str] | None = Field(None, description="Only these documents.")
     scope: str | None = Field(
-        None, description="Only `session`, `user` or one base; absent: all, and `bases`.", json_schema_extra=BASE
+        None,
+        description="Only `session`, `user` or one base; by default all, including `bases`.",
+        json_schema_extra=BASE,
     )
     bases: list[Annotated[str, Field(json_schema_extra=BASE)]] | None = Field(
-        None, description="Named bases to search besides."
+        None, description="Named bases to search as well."
     )
 
 
@@ -135,7 +137,7 @@ class Passage(BaseModel):
     id: str
     text: str
     score: float = Field(description="Larger is better; comparable within one search.")
-    similarity: float | None = Field(None, description="Cosine; null where only words were compared.")
+    similarity: float | None = Field(None, description="Cosine similarity; null if only words were compared.")
     source: str
     chunk: int
     page: int | None = None
@@ -164,9 +166,9 @@ class Passages(BaseModel):
 async def add_knowledge(
     session_id: SessionId, caller: Writer, request: Request, wait: Wait, idempotency_key: IdempotencyKey = None
 ) -> TurnResource:
-    """Accepted for good: a worker reads it, and its operation says how far it is and what became of it.
+    """Durably accepted: a worker indexes it, and its operation shows the progress and the result.
 
-    A base that sessions share takes the right `configure`.
+    A shared base needs the right `configure`.
     """
     async with received(request, caller.gateway.settings.document_limit_bytes) as waiting, caller.gateway.documents:
         document = await waiting.read()
@@ -187,7 +189,7 @@ async def list_knowledge(session_id: SessionId, caller: Reader, scope: Scope = N
 
 @router.delete("", summary="Remove all documents", responses=responses(502, 504))
 async def clear_knowledge(session_id: SessionId, caller: Writer, scope: Scope = None) -> Chunks:
-    """Of one scope; what is on its way in is ended."""
+    """Of one scope; documents that are being indexed are cancelled."""
     return Chunks(chunks=await _changing(caller, session_id, scope).aclear_knowledge(scope=scope))
 
 
@@ -207,12 +209,12 @@ async def delete_knowledge(
     caller: Writer,
     scope: Scope = None,
 ) -> Chunks:
-    """0 chunks where there is none of this name."""
+    """0 chunks if there is none of this name."""
     return Chunks(chunks=await _changing(caller, session_id, scope).adelete_knowledge(source, scope=scope))
 
 
 def _changing(caller: Caller, session_id: str, scope: str | None) -> Session:
-    """The session, where the caller may change what is in this scope: a base is all the tenant's.
+    """The session, if the caller may change this scope: a base belongs to the whole tenant.
 
     Raises:
         Forbidden: it is a base, and the right `configure` is missing.

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/sessions/{session_id:segment}/memory", tags=["mem
 Kind = Literal["short", "long"]
 Scope = Literal["session", "user"]
 MemoryId = Annotated[str, Path(description="The `id` of a memory.", examples=["01a217ecd1db7245b13dde10f9743c85"])]
-_WHOSE = "Whose it is: the session's, or the user's in all sessions; absent: the user's where the session has one."
+_WHOSE = "Whose it is: the session's, or the user's in all sessions; by default the user's if the session has one."
 _MEMORY: Final[dict[str, Any]] = {
     "id": "01a217ecd1db7245b13dde10f9743c85",
     "text": "Ann prefers window seats",
@@ -32,7 +32,7 @@ _MEMORY: Final[dict[str, Any]] = {
 
 
 class NewMemory(Body):
-    """A text to be remembered."""
+    """A text to remember."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"text": "Ann prefers window seats", "metadata": {"topic": "travel"}}]},
@@ -47,7 +47,7 @@ class NewMemory(Body):
 
 
 class NewMemoryId(BaseModel):
-    """A memory that was kept."""
+    """A memory that was added."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": "01a217ecd1db7245b13dde10f9743c85"}]})
 
@@ -65,15 +65,17 @@ class MemoryResource(BaseModel):
     type: Kind
     scope: Scope
     created_at: datetime
-    score: float | None = Field(None, description="Of a search: 0 to 1; 1 is the first by meaning and by words.")
-    similarity: float | None = Field(None, description="Of a search: cosine; null where only words were compared.")
+    score: float | None = Field(None, description="In a search: 0 to 1; 1 is the first by meaning and by words.")
+    similarity: float | None = Field(
+        None, description="In a search: cosine similarity; null if only words were compared."
+    )
 
 
 class Memories(BaseModel):
     """A page of memories."""
 
     memories: list[MemoryResource]
-    cursor: str | None = Field(None, description="Where to go on; null at the end.")
+    cursor: str | None = Field(None, description="Where to continue; null at the end.")
 
 
 class FoundMemories(BaseModel):
@@ -83,7 +85,7 @@ class FoundMemories(BaseModel):
 
 
 class Forgotten(BaseModel):
-    """How many were forgotten."""
+    """The number of memories that were deleted."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"deleted": 3}]})
 
@@ -91,7 +93,7 @@ class Forgotten(BaseModel):
 
 
 class MemorySearch(Body):
-    """What to look for."""
+    """A search."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"query": "seat preferences", "filters": {"topic": "travel"}}]},
@@ -100,14 +102,14 @@ class MemorySearch(Body):
     query: str = Field(min_length=1, json_schema_extra=TEXT)
     limit: Whole = Field(5, ge=1, le=1000)
     type: Kind | None = None
-    filters: dict[str, Any] | None = Field(None, description="Values that the metadata has; a list means any of them.")
-    scope: Scope | None = Field(None, description="Absent: those of the user and of this session.")
+    filters: dict[str, Any] | None = Field(None, description="Values of the metadata; a list means any of them.")
+    scope: Scope | None = Field(None, description="By default those of the user and of this session.")
     min_score: float | None = Field(None, ge=0, le=1)
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, summary="Remember something")
+@router.post("", status_code=status.HTTP_201_CREATED, summary="Add a memory")
 async def add_memory(session_id: SessionId, body: NewMemory, caller: Writer, response: Response) -> NewMemoryId:
-    """Its vector is made by a worker, later; words find it at once."""
+    """A worker computes its vector later; it can be found by its words at once."""
     session = caller.session(session_id)
     made = await session.aadd_memory(body.text, body.type, metadata=body.metadata, scope=body.scope)
     response.headers["Location"] = f"/v1/sessions/{segment(session_id)}/memory/{segment(made)}"
@@ -121,21 +123,21 @@ async def list_memory(
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     type: Annotated[Kind | None, Query()] = None,  # noqa: A002 - the field's name
     scope: Annotated[Scope | None, Query(description=_WHOSE)] = None,
-    cursor: Annotated[str | None, Query(description="That of the page before.", max_length=256)] = None,
+    cursor: Annotated[str | None, Query(description="The cursor of the previous page.", max_length=256)] = None,
 ) -> Memories:
     """Of one scope, newest first."""
     page = await caller.session(session_id).alist_memory(limit, memory_type=type, scope=scope, cursor=cursor)
     return Memories(memories=[MemoryResource(**memory) for memory in page], cursor=page.cursor)
 
 
-@router.delete("", summary="Forget all memories")
+@router.delete("", summary="Delete all memories")
 async def clear_memory(
     session_id: SessionId,
     caller: Writer,
     type: Annotated[Kind | None, Query()] = None,  # noqa: A002
     scope: Annotated[Scope | None, Query(description=_WHOSE)] = None,
 ) -> Forgotten:
-    """Of one scope, and of no other."""
+    """Of one scope only."""
     return Forgotten(deleted=await caller.session(session_id).aclear_memory(type, scope=scope))
 
 
@@ -162,7 +164,7 @@ async def get_memory(session_id: SessionId, memory_id: MemoryId, caller: Reader)
 @router.delete(
     "/{memory_id:anything}",
     status_code=status.HTTP_204_NO_CONTENT,
-    summary="Forget a memory",
+    summary="Delete a memory",
     responses=responses(404),
 )
 async def delete_memory(session_id: SessionId, memory_id: MemoryId, caller: Writer) -> None:

@@ -1,4 +1,4 @@
-"""Operations: documents on their way in, looked at, waited for, followed and cancelled, as turns are."""
+"""Operations: documents that are being indexed; show, wait for, follow or cancel them, like turns."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ router = APIRouter(
 _OF_BASE: Final = re.compile(r"~base:([A-Za-z0-9._%-]+)~")
 
 
-@router.get("/{operation_id:segment}", summary="Look at an operation, or wait for its end")
+@router.get("/{operation_id:segment}", summary="Show an operation, or wait for its end")
 async def get_operation(session_id: SessionId, operation_id: OperationId, caller: Reader, wait: Wait) -> TurnResource:
-    """Its result says what became of the document."""
+    """Its result says what happened to the document."""
     operation = await _operation(caller, session_id, operation_id)
     return await wait.show(operation, operation_path(session_id, operation.id), session_id, approvals=False)
 
@@ -41,7 +41,7 @@ async def get_operation(session_id: SessionId, operation_id: OperationId, caller
     responses={**STREAM, **responses(409)},
 )
 async def follow_operation(session_id: SessionId, operation_id: OperationId, caller: Reader, after: Cursor) -> Response:
-    """`progress` events say how far it is: `stage`, `done`, `total`."""
+    """`progress` events show the progress: `stage`, `done`, `total`."""
     return await event_stream(await _operation(caller, session_id, operation_id), after)
 
 
@@ -54,7 +54,7 @@ async def follow_operation(session_id: SessionId, operation_id: OperationId, cal
 async def cancel_operation(
     session_id: SessionId, operation_id: OperationId, caller: Writer, wait: Wait
 ) -> TurnResource:
-    """A document that was not taken in whole leaves nothing."""
+    """A document that was not indexed completely leaves nothing behind."""
     operation = await _operation(caller, session_id, operation_id)
     if _OF_BASE.match(operation_id):
         caller.principal.need(Right.CONFIGURE)
@@ -64,6 +64,6 @@ async def cancel_operation(
 
 
 async def _operation(caller: Caller, session_id: str, operation_id: str) -> Operation:
-    """An operation of the session, its user, or a base, which any session of the tenant may be attached to."""
+    """An operation of the session, its user, or a base, which any session of the tenant may attach to."""
     base = _OF_BASE.match(operation_id)
     return await caller.session(session_id, knowledge=unquote(base[1]) if base else None).aoperation(operation_id)

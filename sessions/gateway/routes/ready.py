@@ -1,4 +1,4 @@
-"""`GET /ready`: whether work can be done, for load balancers."""
+"""`GET /ready`: whether turns can run, for load balancers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ router = APIRouter(tags=["health"])
 
 
 class Readiness(BaseModel):
-    """The store answers, and somebody works."""
+    """The store answers, and a worker is running."""
 
     status: str = "ready"
     workers: int
 
 
-@router.get("/ready", responses=responses(503), summary="Can work be done?")
+@router.get("/ready", responses=responses(503), summary="Can turns run?")
 async def readiness(request: Request) -> Readiness:
-    """503 where the store does not answer or refuses writes, or no worker lives."""
+    """503 if the store does not answer or refuses writes, or if no worker is running."""
     client = (await gateway_of(request)).client
 
     async def look() -> int:
@@ -32,5 +32,5 @@ async def readiness(request: Request) -> Readiness:
 
     workers = await client.portal.acall(look())
     if not workers:
-        raise NoWorkerAlive("no worker lives; turns are accepted, and wait for one")
+        raise NoWorkerAlive("no worker is running; turns are accepted, and wait for one")
     return Readiness(workers=workers)

@@ -1,4 +1,4 @@
-"""Sessions: made, looked at, read, copied and deleted."""
+"""Sessions: create, show, read, copy and delete them."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ _FAR = 2**53
 
 
 class NewSession(Body):
-    """A session to be made."""
+    """A session to create."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"session_id": "chat-1"}, {"ttl": 3600}]})
 
-    session_id: str | None = Field(None, description=f"{ID_RULE}. Made up when absent.", json_schema_extra=SESSION_ID)
+    session_id: str | None = Field(None, description=f"{ID_RULE}. Generated if absent.", json_schema_extra=SESSION_ID)
     ttl: float | None = Field(
-        None, gt=0, le=LONGEST_TTL, description="Seconds that it lives after its last use; absent: for ever."
+        None, gt=0, le=LONGEST_TTL, description="Seconds that it lives after its last use; by default for ever."
     )
     queue: str = Field(
         DEFAULT_QUEUE,
-        description="The workers that serve it; another than `turns` takes the right `configure`.",
+        description="The queue whose workers serve it; one other than `turns` needs the right `configure`.",
         json_schema_extra=QUEUE,
     )
 
 
 class Fork(Body):
-    """A copy to be made."""
+    """A copy to create."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"session_id": "chat-2"}]})
 
     session_id: str | None = Field(
-        None, description="Of the new session; made up when absent.", json_schema_extra=SESSION_ID
+        None, description="The id of the new session; generated if absent.", json_schema_extra=SESSION_ID
     )
     at: str | None = Field(
         None,
-        description="Id of the last turn that it keeps; absent: all that are committed.",
+        description="The id of the last turn to copy; by default all committed turns.",
         json_schema_extra=TURN_ID,
     )
 
 
 class SessionResource(BaseModel):
-    """What is known of a session."""
+    """A session and its counts."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -80,10 +80,10 @@ class SessionResource(BaseModel):
     user_id: str | None
     created_at: datetime
     message_count: int
-    turns: int = Field(description="How many are committed.")
+    turns: int = Field(description="The number of committed turns.")
     open_turns: int
-    agents: list[str] = Field(description="Those that it knows by name.")
-    requests: int = Field(description="Of models.")
+    agents: list[str] = Field(description="The agents that it knows by name.")
+    requests: int = Field(description="Requests to models.")
     input_tokens: int
     output_tokens: int
     cost: float = Field(description="US dollars, as far as prices are known.")
@@ -102,7 +102,7 @@ class Receipt(BaseModel):
 
     keys: int
     turns: int
-    open_turns: int = Field(description="Of the turns, those that had not ended.")
+    open_turns: int = Field(description="The turns among them that had not ended.")
     memories: int
     documents: int
     chunks: int
@@ -128,49 +128,49 @@ class MessageResource(BaseModel):
 
     role: Literal["user", "assistant", "tool"]
     text: str
-    agent: str = Field(description="Whose turn it was.")
+    agent: str = Field(description="The agent whose turn it was.")
     turn_id: str
     at: datetime = Field(description="When that turn began.")
     tool: str | None = Field(None, description="The tool that was called (assistant), or that returned (tool).")
     call_id: str | None = None
     args: Any = None
-    incomplete: str = Field("", description="How a turn ended that did not complete.")
+    incomplete: str = Field("", description="How the turn ended, if it did not complete.")
 
 
 class Messages(BaseModel):
     """A page of the transcript."""
 
     messages: list[MessageResource]
-    cursor: int | None = Field(description="Where to go on; null at the end.")
+    cursor: int | None = Field(description="Where to continue; null at the end.")
 
 
 async def found(session: Session) -> SessionResource:
-    """What is known of a session that is there.
+    """The session's details.
 
     Raises:
-        NotFound: it is not. SessionExpired: it was. SessionOwnerError.
+        NotFound: it does not exist. SessionExpired: it existed. SessionOwnerError.
     """
     context = await session.aget_context()
     if context["created_at"] is not None:
         return SessionResource(**context)
     if await session.ais_expired():
-        raise SessionExpired(f"session {session.session_id!r} expired; using it again begins a fresh one")
-    raise NotFound(f"there is no session {session.session_id!r}; its first turn makes it, or POST /v1/sessions")
+        raise SessionExpired(f"session {session.session_id!r} expired; using it again starts a new one")
+    raise NotFound(f"there is no session {session.session_id!r}; its first turn creates it, or POST /v1/sessions")
 
 
 def session_path(session_id: str) -> str:
-    """Where a session is."""
+    """The location of a session."""
     return f"/v1/sessions/{segment(session_id)}"
 
 
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    summary="Make a session",
-    responses={200: {"model": SessionResource, "description": "It was there already, as it is shown."}},
+    summary="Create a session",
+    responses={200: {"model": SessionResource, "description": "It exists already; this is its current state."}},
 )
 async def create_session(body: NewSession, caller: Writer, response: Response) -> SessionResource:
-    """Nobody has to: a session's first turn makes it, too."""
+    """Optional: a session's first turn also creates it."""
     caller.may_use(body.queue)
     session = caller.session(body.session_id, ttl=body.ttl, queue=body.queue)
     if not await session.acreate():
@@ -179,15 +179,15 @@ async def create_session(body: NewSession, caller: Writer, response: Response) -
     return await found(session)
 
 
-@router.get("/{session_id:segment}", summary="Look at a session", responses=responses(404, 410))
+@router.get("/{session_id:segment}", summary="Show a session", responses=responses(404, 410))
 async def get_session(session_id: SessionId, caller: Reader) -> SessionResource:
-    """What is known of it; looking makes none."""
+    """Its details; showing a session does not create it."""
     return await found(caller.session(session_id))
 
 
 @router.delete("/{session_id:segment}", summary="Delete a session", responses=responses(502, 504))
 async def delete_session(session_id: SessionId, caller: Writer) -> Receipt:
-    """With all it has: turns, open ones too, state, memories and documents. What is not there is no error."""
+    """With everything in it: turns (open ones too), state, memories and documents. No error if it does not exist."""
     return Receipt(**await caller.session(session_id).adelete())
 
 
@@ -195,11 +195,11 @@ async def delete_session(session_id: SessionId, caller: Writer) -> Receipt:
 async def list_messages(
     session_id: SessionId,
     caller: Reader,
-    limit: Annotated[int, Query(ge=1, le=1000, description="The messages of so many turns.")] = 50,
+    limit: Annotated[int, Query(ge=1, le=1000, description="The number of turns whose messages to return.")] = 50,
     order: Annotated[Literal["oldest", "newest"], Query(description="Which turns come first.")] = "oldest",
-    cursor: Annotated[int | None, Query(ge=0, le=_FAR, description="That of the page before.")] = None,
+    cursor: Annotated[int | None, Query(ge=0, le=_FAR, description="The cursor of the previous page.")] = None,
 ) -> Messages:
-    """A page of it. Within a page messages stand in the order in which they were written."""
+    """One page of it. Within a page, messages are in the order in which they were written."""
     page = await caller.session(session_id).ahistory(limit, order=order, cursor=cursor)
     return Messages(messages=[MessageResource.model_validate(message) for message in page], cursor=page.cursor)
 

@@ -1,4 +1,4 @@
-"""State: small JSON values beside the conversation."""
+"""State: small JSON values stored with the conversation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ router = APIRouter(prefix="/v1/sessions/{session_id:segment}/state", tags=["stat
 Key = Annotated[
     str,
     Path(
-        description="Percent-encoded. `user:` before it means the user's value in all sessions, `app:` the tenant's.",
+        description="Percent-encoded. With the prefix `user:` the user's value in all sessions, with `app:` the "
+        "tenant's.",
         min_length=1,
         max_length=256,
         examples=["step"],
@@ -38,7 +39,7 @@ class State(BaseModel):
 
 
 class Values(Body):
-    """Values to be set, all or none."""
+    """Values to set, all or none."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"values": {"step": 2}}]})
 
@@ -48,21 +49,21 @@ class Values(Body):
 
 
 class NewValue(Body):
-    """A value to be set."""
+    """A value to set."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"value": 2}, {"value": 3, "expected": 2}]})
 
     value: Any = Field(description="Any JSON.")
-    expected: Any = Field(None, description="Set it only if it is this now; null: only if there is none.")
+    expected: Any = Field(None, description="Set it only if this is its current value; null: only if it is not set.")
 
 
 class Amount(Body):
-    """What to add."""
+    """The number to add."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"amount": 5, "default": 100}]})
 
     amount: int | float = 1
-    default: int | float = Field(0, description="What a missing value counts as.")
+    default: int | float = Field(0, description="The value to start from if it is not set.")
 
 
 class Value(BaseModel):
@@ -82,7 +83,7 @@ async def get_state(session_id: SessionId, caller: Reader) -> State:
 
 @router.patch("", summary="Set several values")
 async def update_state(session_id: SessionId, body: Values, caller: Writer) -> State:
-    """All or none; others stay. Answers with all values of the session."""
+    """All or none; others stay. The response has all values of the session."""
     session = _changing(caller, session_id, *body.values)
     await session.aupdate_state(body.values)
     return State(state=await session.aget_state())
@@ -90,7 +91,7 @@ async def update_state(session_id: SessionId, body: Values, caller: Writer) -> S
 
 @router.get("/{key:anything}", summary="Read a value", responses=responses(404))
 async def get_state_value(session_id: SessionId, key: Key, caller: Reader) -> Value:
-    """404 where it is not set."""
+    """404 if it is not set."""
     value = await caller.session(session_id).aget_state(key, _MISSING)
     if value is _MISSING:
         raise NotFound(f"state {key!r} is not set")
@@ -99,7 +100,7 @@ async def get_state_value(session_id: SessionId, key: Key, caller: Reader) -> Va
 
 @router.put("/{key:anything}", summary="Set a value", responses=responses(409))
 async def set_state_value(session_id: SessionId, key: Key, body: NewValue, caller: Writer) -> Value:
-    """With `expected` only if it is still what you read: 409 where it is not."""
+    """With `expected`, only if it is still the value that you read; otherwise 409."""
     session = _changing(caller, session_id, key)
     if "expected" in body.model_fields_set:
         await session.acompare_and_set_state(key, body.expected, body.value)
@@ -110,23 +111,23 @@ async def set_state_value(session_id: SessionId, key: Key, body: NewValue, calle
 
 @router.delete("/{key:anything}", status_code=status.HTTP_204_NO_CONTENT, summary="Remove a value")
 async def delete_state_value(session_id: SessionId, key: Key, caller: Writer) -> None:
-    """What is not there is no error."""
+    """No error if it is not set."""
     await _changing(caller, session_id, key).adelete_state(key)
 
 
 @router.post("/{key:anything}/increment", summary="Add to a number")
 async def increment_state_value(session_id: SessionId, key: Key, caller: Writer, body: Amount | None = None) -> Value:
-    """In one step, whoever else adds at the same time; answers with the sum."""
+    """Atomically, whoever else adds at the same time; the response has the sum."""
     wanted = body or Amount()
     session = _changing(caller, session_id, key)
     return Value(key=key, value=await session.aincrement_state(key, wanted.amount, wanted.default))
 
 
 def _changing(caller: Caller, session_id: str, *keys: str) -> Session:
-    """The session, where the caller may change these values of it: what all of a tenant have takes more than one's own.
+    """The session, if the caller may change these values: those of a tenant need more rights than one's own.
 
     Raises:
-        Forbidden: one is the tenant's, and the right `configure` is missing.
+        Forbidden: one of them is the tenant's, and the right `configure` is missing.
     """
     if any(key.startswith(APP) for key in keys):
         caller.principal.need(Right.CONFIGURE)

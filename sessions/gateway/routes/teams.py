@@ -1,4 +1,4 @@
-"""Teams: several agents at work on tasks that depend on each other. A run is a turn whose tasks are turns besides."""
+"""Teams: several agents that work on tasks that depend on each other. A run is a turn, and so is each of its tasks."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ RunId = Annotated[
 
 
 class NewTask(Body):
-    """Something for an agent to do."""
+    """A task for an agent."""
 
     description: str = Field(min_length=1)
     expected_output: str | None = Field(None, min_length=1, description="What the answer should be like.")
-    agent: str | None = Field(None, description="Who does it; absent: the only agent, or whom the manager chooses.")
+    agent: str | None = Field(
+        None, description="Who does it; by default the only agent, or the one that the manager chooses."
+    )
     context: list[str] = Field([], description="Names of tasks that must end first; their answers are in the prompt.")
-    name: str | None = Field(None, min_length=1, max_length=256, description="`task_1`, `task_2`, ... when absent.")
+    name: str | None = Field(None, min_length=1, max_length=256, description="By default `task_1`, `task_2`, ...")
 
 
 class NewTeam(Body):
-    """A team, and what it is to do."""
+    """A team and its tasks."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -61,10 +63,12 @@ class NewTeam(Body):
         },
     )
 
-    agents: list[str | AgentSpec] = Field(min_length=1, max_length=100, description="Names, or agents of your own.")
+    agents: list[str | AgentSpec] = Field(
+        min_length=1, max_length=100, description="Names, or definitions of your own."
+    )
     tasks: list[NewTask] = Field(min_length=1, max_length=1000)
     process: Literal["sequential", "parallel", "hierarchical"] = "sequential"
-    manager_model: str | None = Field(None, description="Of a hierarchical team: who says who does what.")
+    manager_model: str | None = Field(None, description="In a hierarchical team: the agent that assigns the tasks.")
     timeout: float | None = Field(None, gt=0, le=7 * 86400, description="Seconds to the deadline of the whole run.")
     webhook: str | None = Field(None, **WEBHOOK)
 
@@ -72,7 +76,7 @@ class NewTeam(Body):
         """The team.
 
         Raises:
-            BadRequest: it cannot work.
+            BadRequest: it is not valid.
         """
         tasks = [Task(**{**task.model_dump(), "agent": task.agent and canonical(task.agent)}) for task in self.tasks]
         return AgentTeam(
@@ -98,8 +102,8 @@ class NewTeam(Body):
 async def run_team(
     body: NewTeam, caller: Configurer, wait: Wait, idempotency_key: IdempotencyKey = None
 ) -> TurnResource:
-    """Accepted for good. Its agents stand alone: each task has a session of its own."""
-    # Only where the agents' fleet and tenant are known; nothing is kept under it.
+    """Durably accepted. Its agents are stand-alone: each task has its own session."""
+    # Only to know the agents' fleet and tenant; nothing is stored under it.
     nowhere = caller.session(None)
     agents = [(await agent_of(caller, nowhere, wanted)).alone() for wanted in body.agents]
     run = await body.team(agents, caller).asubmit(
@@ -108,7 +112,7 @@ async def run_team(
     return await wait.show(run, team_path(run.id), _session(run.id), accepted=True, approvals=False)
 
 
-@router.get("/{run_id:segment}", summary="Look at a run, or wait for its end", responses=responses(404))
+@router.get("/{run_id:segment}", summary="Show a run, or wait for its end", responses=responses(404))
 async def get_team_run(run_id: RunId, caller: Reader, wait: Wait) -> TurnResource:
     """Its result says how each task ended."""
     run = await _run(caller, run_id)
@@ -122,7 +126,7 @@ async def get_team_run(run_id: RunId, caller: Reader, wait: Wait) -> TurnResourc
     responses={**STREAM, **responses(404, 409)},
 )
 async def follow_team_run(run_id: RunId, caller: Reader, after: Cursor) -> Response:
-    """`task_started` and `task_ended` among the run's own events."""
+    """`task_started` and `task_ended`, among the run's own events."""
     return await event_stream(await _run(caller, run_id), after)
 
 
@@ -133,7 +137,7 @@ async def follow_team_run(run_id: RunId, caller: Reader, after: Cursor) -> Respo
     responses={200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."}, **responses(404)},
 )
 async def cancel_team_run(run_id: RunId, caller: Writer, wait: Wait) -> TurnResource:
-    """Its tasks too."""
+    """Its tasks are cancelled too."""
     run = await _run(caller, run_id)
     await run.acancel()
     return await wait.show(run, team_path(run.id), _session(run.id), accepted=True, approvals=False)
@@ -143,14 +147,15 @@ async def _run(caller: Caller, run_id: str) -> TeamRun:
     """A run of the caller's.
 
     Raises:
-        InvalidTurnId: it is no id of a turn. TurnNotFound: it is of no run. SessionOwnerError: it is another user's.
+        InvalidTurnId: it is not the id of a turn. TurnNotFound: it is not a run. SessionOwnerError: it is another
+            user's.
     """
     session_id = _session(run_id)
-    if not session_id.startswith(_OF_RUNS) or "~" in session_id:  # of a lane beside one: no run either
-        raise TurnNotFound(f"{run_id!r} is no team's run; runs are in sessions `team-...`")
+    if not session_id.startswith(_OF_RUNS) or "~" in session_id:  # of a lane: not a run either
+        raise TurnNotFound(f"{run_id!r} is not a team's run; runs are in sessions `team-...`")
     if caller.user is not None:
         context = await caller.session_of(None, session_id).aget_context()
-        # A backend's run has no user: its id is not meant for users, and a session without one is anybody's.
+        # A backend's run has no user: its id is not meant for users, and a session without a user is open to everybody.
         if context["created_at"] is not None and context["user_id"] != caller.user:
             raise SessionOwnerError(f"run {run_id!r} belongs to another user than {caller.user!r}")
     tenant, settings = caller.principal.tenant, caller.gateway.settings

@@ -1,4 +1,4 @@
-"""Turns: a message is accepted, and its turn looked at, waited for, followed, cancelled and answered."""
+"""Turns: send a message; show, wait for, follow, cancel or answer its turn."""
 
 from __future__ import annotations
 
@@ -40,26 +40,32 @@ class NewTurn(Body):
     )
 
     message: str = Field(min_length=1, json_schema_extra=TEXT)
-    agent: str | AgentSpec = Field("assistant", description="An agent's name, or one of your own.")
-    stream: bool = Field(False, description="Whether the answer's text comes as deltas, else as one event.")
-    policy: Policy | None = Field(None, strict=False, description="What becomes of it when the session is busy.")
+    agent: str | AgentSpec = Field("assistant", description="An agent's name, or a definition of your own.")
+    stream: bool = Field(False, description="Whether the answer's text is streamed in deltas or arrives as one event.")
+    policy: Policy | None = Field(None, strict=False, description="What happens if the session is busy.")
     timeout: float | None = Field(None, gt=0, le=7 * 86400, description="Seconds to the turn's deadline.")
     waiting_blocks: bool | None = Field(None, description="Whether later turns wait while it waits for an approval.")
-    approval_timeout: float | None = Field(None, gt=0, le=90 * 86400, description="Seconds that it waits for one.")
+    approval_timeout: float | None = Field(
+        None, gt=0, le=90 * 86400, description="Seconds that it waits for an approval."
+    )
     webhook: str | None = Field(None, **WEBHOOK)
     session_ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds that the session lives after its last use."
     )
     queue: str = Field(
         DEFAULT_QUEUE,
-        description="The workers that serve the session; fixed by its first turn. Another takes the right `configure`.",
+        description="The queue whose workers serve the session; fixed by its first turn. One other than `turns` "
+        "needs the "
+        "right `configure`.",
         json_schema_extra=QUEUE,
     )
-    memory: bool | None = Field(None, description="Whether its agents use memory where they do not say themselves.")
-    knowledge: bool | Base | list[Base] | None = Field(None, description="Likewise for documents; names of bases.")
+    memory: bool | None = Field(
+        None, description="Whether the session's agents use memory, unless they say themselves."
+    )
+    knowledge: bool | Base | list[Base] | None = Field(None, description="The same for documents; names of bases.")
 
     def options(self) -> dict[str, Any]:
-        """Those of `submit`, as far as they are given."""
+        """The arguments of `submit`, as far as they are given."""
         names = ("policy", "timeout", "waiting_blocks", "approval_timeout", "webhook")
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
@@ -77,7 +83,7 @@ class NewTurn(Body):
 async def submit_turn(
     session_id: SessionId, body: NewTurn, caller: Writer, wait: Wait, idempotency_key: IdempotencyKey = None
 ) -> TurnResource:
-    """Accepted for good: from here on the turn ends in exactly one final status, whatever happens to this gateway."""
+    """Durably accepted: from here on the turn ends in exactly one final status, whatever happens to this gateway."""
     caller.may_use(body.queue)
     knowledge = {"bases": body.knowledge} if isinstance(body.knowledge, list) else body.knowledge
     session = caller.session(
@@ -88,9 +94,9 @@ async def submit_turn(
     return await wait.show(turn, turn_path(session_id, turn.id), session_id, accepted=True)
 
 
-@router.get("/{turn_id:segment}", summary="Look at a turn, or wait for its end")
+@router.get("/{turn_id:segment}", summary="Show a turn, or wait for its end")
 async def get_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, wait: Wait) -> TurnResource:
-    """Waits where `Prefer: wait=N` says so. The wait's end is not the turn's: ask again."""
+    """Waits if `Prefer: wait=N` says so. The end of the wait is not the end of the turn: ask again."""
     turn = await turn_of(caller, session_id, turn_id)
     return await wait.show(turn, turn_path(session_id, turn.id), session_id)
 
@@ -102,7 +108,7 @@ async def get_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, wait:
     responses={**STREAM, **responses(409)},
 )
 async def follow_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, after: Cursor) -> Response:
-    """Server-sent events from the start, or behind the last one that you have; `id:` is the cursor."""
+    """Server-sent events from the start, or after the last one that you have; `id:` is the cursor."""
     return await event_stream(await turn_of(caller, session_id, turn_id), after)
 
 
@@ -113,7 +119,7 @@ async def follow_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, af
     responses={200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."}},
 )
 async def cancel_turn(session_id: SessionId, turn_id: TurnId, caller: Writer, wait: Wait) -> TurnResource:
-    """A running turn is stopped at its worker, the model request included; `Prefer: wait=N` waits for that."""
+    """A running turn is stopped on its worker, including a model request; `Prefer: wait=N` waits for that."""
     turn = await turn_of(caller, session_id, turn_id)
     await turn.acancel()
     return await wait.show(turn, turn_path(session_id, turn.id), session_id, accepted=True)
@@ -123,6 +129,6 @@ async def turn_of(caller: Caller, session_id: str, turn_id: str) -> Turn:
     """A turn of one of the caller's sessions.
 
     Raises:
-        InvalidTurnId: it is none of this session. SessionOwnerError, TurnNotFound.
+        InvalidTurnId: it is not a turn of this session. SessionOwnerError, TurnNotFound.
     """
     return await caller.session(session_id).aturn(turn_id)

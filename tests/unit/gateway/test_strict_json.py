@@ -14,7 +14,7 @@ from sessions.gateway.strict_json import parse_json
     [
         (b'{"n": ' + b"9" * 4301 + b"}", "too large a number"),
         (b'{"n": 1e999}', "1e999 is too large a number"),
-        (b'{"n": NaN}', "NaN is no JSON number"),
+        (b'{"n": NaN}', "NaN is not a JSON number"),
         (b"[" * 101 + b"]" * 101, "more than 100 levels"),
         (b"[" * 100_000 + b"]" * 100_000, "more than 100 levels"),
         (b'"\x80"', "not UTF-8"),
