@@ -1,4 +1,4 @@
-"""Is anything going on in this deployment? For those who start, end and examine fleets, not for the turns."""
+"""Whether a deployment is active: for code that starts, ends and examines fleets, not for the turns."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sessions.store.scripts import store_error
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """One look at a deployment.
+    """The state of a deployment at one moment.
 
     Attributes:
-        last_seen: seconds since each worker last spoke, by its id.
-        open_sessions: sessions with a turn that has not ended, whoever is to run it.
+        last_seen: seconds since each worker's last report, by its id.
+        open_sessions: sessions with a turn that has not ended, whichever queue it is in.
     """
 
     workers: tuple[WorkerInfo, ...]
@@ -28,12 +28,12 @@ class Activity:
 
     @property
     def turns_done(self) -> int:
-        """Turns that the living workers have ended: short turns are seen by this alone."""
+        """Turns that the running workers have ended: only this shows short turns."""
         return sum(worker.turns_done for worker in self.workers)
 
 
 async def look(settings: Settings) -> Activity:
-    """Look at workers and open turns, by a connection of its own.
+    """Look at workers and open turns, on a separate connection.
 
     Raises:
         StoreUnavailable, BackendError: the store did not answer.

@@ -1,4 +1,4 @@
-"""A tenant's agents in the store: name -> configuration, one hash beside the tenant's state."""
+"""A tenant's agents in the store: name -> configuration, one hash next to the tenant's state."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
 
 MOST: Final = 1000
-"""Definitions of one tenant; all of them are read to list them."""
+"""How many definitions a tenant may have; listing reads all of them."""
 
 
 class AgentDefinitions:
-    """Reads and changes definitions. Each call is one command: a reader sees a definition whole, or not at all."""
+    """Reads and changes definitions. Each call is one command, so a reader sees a complete definition or none."""
 
     def __init__(self, scripts: ScriptRunner, client: Any, partitions: int, ring: KeyRing) -> None:
         self._scripts = scripts
@@ -26,10 +26,10 @@ class AgentDefinitions:
         self._ring = ring
 
     async def find(self, tenant: str, name: str) -> AgentConfig | None:
-        """The definition of a name; None where there is none.
+        """The definition of a name; None if there is none.
 
         Raises:
-            BackendError: the store did not answer, or what it has cannot be read.
+            BackendError: the store did not answer, or the definition cannot be read.
         """
         key = self._key(tenant)
         raw = await self._scripts.read("HGET", key, name)
@@ -44,20 +44,20 @@ class AgentDefinitions:
         return {name: _load(name, self._ring.open(key, name, found[name])) for name in sorted(found)}
 
     async def put(self, tenant: str, config: AgentConfig) -> bool:
-        """Define an agent, or define it anew; whether the name is new.
+        """Define or redefine an agent; whether the name is new.
 
         Raises:
-            BadRequest: there are too many. BackendError: the store did not take it.
+            BadRequest: there are too many. BackendError: the store refused it.
         """
         key = self._key(tenant)
         with translated():
             if await self._client.hlen(key) >= MOST and not await self._client.hexists(key, config.name):
-                raise BadRequest(f"the tenant has {MOST:,} agents, the most there may be: delete one first")
+                raise BadRequest(f"the tenant has {MOST:,} agents, which is the limit: delete one first")
             sealed = self._ring.seal(key, config.name, config.model_dump_json().encode())
             return bool(await self._client.hset(key, config.name, sealed))
 
     async def delete(self, tenant: str, name: str) -> bool:
-        """Forget a definition; whether there was one."""
+        """Delete a definition; whether there was one."""
         with translated():
             return bool(await self._client.hdel(self._key(tenant), name))
 

@@ -1,4 +1,4 @@
-"""The API keys of a deployment, as the store has them: what each is good for, and a digest of it, never the key."""
+"""The API keys of a deployment in the store: what each allows, and a digest of it, never the key itself."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sessions.store.scripts import translated
 
 
 class ApiKeyRecord(BaseModel):
-    """What is known of one API key.
+    """The record of one API key.
 
     Attributes:
-        user: whose key it is; None where it acts for users.
+        user: the user it acts for; None if it acts for the users that requests name.
         digest: SHA-256 of the whole key, in hex.
-        rate, concurrency: limits of its own; None: those of the gateway's settings.
+        rate, concurrency: its own limits; None: those of the gateway's settings.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -37,32 +37,32 @@ class ApiKeyRecord(BaseModel):
 
 
 class ApiKeyStore:
-    """API keys in the store. The hash is read by id; it is small, for people make keys by hand."""
+    """API keys in the store. The hash is read by id; it is small, because people create keys by hand."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     async def add(self, record: ApiKeyRecord) -> bool:
-        """Keep a new key; False where there is one of this id.
+        """Store a new key; False if the id exists already.
 
         Raises:
-            BackendError: the store did not take it.
+            BackendError: the store refused it.
         """
         with translated():
             return bool(await self._client.hsetnx(API_KEYS, record.id, record.model_dump_json(exclude_defaults=True)))
 
     async def find(self, key_id: str) -> ApiKeyRecord | None:
-        """What is known of a key.
+        """The record of a key.
 
         Raises:
-            BackendError: the store did not answer, or what it has cannot be read.
+            BackendError: the store did not answer, or the record cannot be read.
         """
         with translated():
             raw = await self._client.hget(API_KEYS, key_id)
         return None if raw is None else _read(raw)
 
     async def any(self) -> bool:
-        """Whether any was ever made. Revoking the last one must not open what asked for it."""
+        """Whether any key was ever created. Revoking the last one must not turn authentication off."""
         with translated():
             return bool(await self._client.exists(API_KEYS, API_KEYS_REVOKED))
 
@@ -75,7 +75,7 @@ class ApiKeyStore:
         return [(record, _number(used.get(record.id.encode()))) for record in records]
 
     async def remove(self, key_id: str) -> bool:
-        """Revoke a key; False where there is none of this id."""
+        """Revoke a key; False if there is none with this id."""
         with translated():
             if await self._client.hexists(API_KEYS, key_id):
                 await self._client.set(API_KEYS_REVOKED, 1)
@@ -84,7 +84,7 @@ class ApiKeyStore:
         return bool(removed)
 
     async def note_used(self, times_ms: dict[str, int]) -> None:
-        """Keep when keys were used last; one that was revoked meanwhile leaves nothing."""
+        """Record when keys were last used; a key that was revoked meanwhile leaves nothing."""
         ids = list(times_ms)
         with translated():
             there = await self._client.hmget(API_KEYS, ids)
@@ -98,7 +98,9 @@ def _read(raw: bytes) -> ApiKeyRecord:
         return ApiKeyRecord.model_validate_json(raw)
     except ValidationError as error:
         wrong = ", ".join(".".join(map(str, one["loc"])) or str(one["type"]) for one in error.errors())
-        raise CorruptRecord(f"the record of an API key cannot be read ({wrong}); revoke it and make another") from None
+        raise CorruptRecord(
+            f"the record of an API key cannot be read ({wrong}); revoke it and create another"
+        ) from None
 
 
 def _number(raw: bytes | None) -> int | None:

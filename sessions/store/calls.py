@@ -1,4 +1,4 @@
-"""The calls that a turn waits for, as a client sees them: list them, and answer them. The first answer counts."""
+"""The calls that a turn waits for, as a client sees them: list and answer them. The first answer counts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _ACTIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """A call of a tool that a turn waits for.
+    """A tool call that a turn waits for.
 
     Attributes:
         kind: `approval` (approve or deny it), `result` (provide it) or `in_doubt` (a worker died while it ran:
-            approve runs it again, provide says what came of it, deny that nobody knows).
-        metadata: what the tool said of it; waits_for: what is to bring the result, if the tool said so.
+            approve runs it again, provide supplies its result, deny says that the outcome is unknown).
+        metadata: what the tool says about it; waits_for: what will bring the result, if the tool said so.
     """
 
     call_id: str
@@ -73,11 +73,11 @@ class CallStore:
         ]
 
     async def answer(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> Answered:
-        """Answer a call; the same answer again changes nothing.
+        """Answer a call; repeating the same answer changes nothing.
 
         Raises:
             CallNotFound: the turn waits for no such call. CallAnswered: another answer came first.
-            BadRequest: this kind of call cannot be answered like that. TurnNotFound: there is no such turn.
+            BadRequest: this kind of call cannot be answered in this way. TurnNotFound: there is no such turn.
         """
         asks, answers = await self._read(keys, part)
         ask = _chosen([a for a in asks if a.call_id == call_id], answers)
@@ -146,9 +146,9 @@ def _answer_field(ask: Ask) -> str:
 
 
 def _chosen(asks: list[Ask], answers: set[str]) -> Ask | None:
-    """Of questions in the order in which they were made: the latest that is open, else the latest.
+    """Of questions in the order in which they were asked: the latest open one, else the latest.
 
-    Providers use call ids again.
+    Providers reuse call ids.
     """
     unanswered = [ask for ask in asks if ask.key not in answers]
     found = unanswered or asks
@@ -156,5 +156,5 @@ def _chosen(asks: list[Ask], answers: set[str]) -> Ask | None:
 
 
 def _made(ask: Ask) -> tuple[int, int]:
-    """Sorts calls by when they were made: by the model's request, whose number begins their keys, then by place."""
+    """Sorts calls by when they were made: by the model's request, whose number begins their keys, then by position."""
     return int(ask.key.partition(":")[0]), ask.place

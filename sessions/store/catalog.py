@@ -1,4 +1,4 @@
-"""Which workers live, and what they know: so that a client can refuse a tool that nobody has."""
+"""Which workers are running and what they know, so that a client can refuse a tool that no worker has."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.transitions import fleet as transitions
 
 ALIVE_MS: Final = 15_000
-"""A worker that said nothing for this long is taken for dead. (Its turns are rescued at their leases' ends.)"""
+"""A worker without a report for this long counts as dead. (Its turns are rescued when their leases end.)"""
 _REMEMBERED: Final = 5.0
 
 
 async def note_worker(scripts: ScriptRunner, info: WorkerInfo, consumed: dict[str, int]) -> None:
-    """Say that this worker lives, what it knows, and how far it has read its queues."""
+    """Report that this worker is running, what it knows, and how far it has read its queues."""
     await scripts.run(
         transitions.note_worker(
             (FLEET,), worker=info.id, info=info.model_dump_json(), alive_ms=ALIVE_MS, consumed=consumed
@@ -27,19 +27,19 @@ async def note_worker(scripts: ScriptRunner, info: WorkerInfo, consumed: dict[st
 
 
 async def forget_worker(scripts: ScriptRunner, worker_id: str) -> None:
-    """Say that this worker leaves."""
+    """Report that this worker leaves."""
     await scripts.run(transitions.note_worker((FLEET,), worker=worker_id, info="", alive_ms=ALIVE_MS, consumed={}))
 
 
 class Catalog:
-    """The living workers, remembered for a few seconds."""
+    """The running workers, cached for a few seconds."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._seen: tuple[float, list[WorkerInfo]] = (0.0, [])
 
     async def workers(self, *, fresh: bool = False) -> list[WorkerInfo]:
-        """The workers that live, as of a moment ago.
+        """The workers that were running a moment ago.
 
         Raises:
             StoreUnavailable, BackendError: the store did not answer.
@@ -52,12 +52,12 @@ class Catalog:
         return workers
 
     async def serves(self, queue: str) -> bool:
-        """Whether a living worker serves a queue."""
+        """Whether a running worker serves a queue."""
         return any(queue in worker.queues for worker in await self.workers())
 
 
 async def living_workers(client: Any) -> list[WorkerInfo]:
-    """The workers that have spoken lately; those of a version we cannot read are left out."""
+    """The workers that have reported recently; those with an unknown version of the report are left out."""
     ids = [raw.decode() for raw in await client.zrange(WORKERS, 0, -1)]
     found: list[WorkerInfo] = []
     for raw in await client.mget([worker_key(i) for i in ids]) if ids else ():

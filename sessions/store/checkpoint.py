@@ -1,4 +1,4 @@
-"""A checkpoint as its script writes it: JSON with the values in it as they are stored."""
+"""A checkpoint as its script writes it: JSON that contains the values as they are stored."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sessions.store.sealing import KeyRing
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A session's state in one moment.
+    """A session's state at one moment.
 
     Attributes:
         at_ms: the store's time, milliseconds since the epoch.
-        history: how many committed turns there were; messages: how many messages in them.
+        history: the number of committed turns; messages: the number of messages in them.
         agents: name -> configuration.
         knowledge: the session's own documents, each as `<collection>/<source>`, sorted.
-        memories: how many the session had; memory_version: the newest id of their log, None where there was none.
+        memories: the number of the session's memories; memory_version: the newest id of their log, None without one.
     """
 
     number: int
@@ -39,12 +39,12 @@ class Checkpoint:
         """A checkpoint from its stored form.
 
         Raises:
-            CorruptRecord: it cannot be read. SealError: a value in it does not open.
+            CorruptRecord: it cannot be read. SealError: a value in it cannot be decrypted.
         """
         try:
-            # Sealed values stand in it byte by byte, and those are no UTF-8.
+            # Encrypted values are in it byte by byte, and those are not UTF-8.
             stored = json.loads(raw.decode("latin-1"))
-            memory = stored.get("memory", {})  # absent in what older versions wrote
+            memory = stored.get("memory", {})  # absent in checkpoints of older versions
             # An empty Lua table is written as {}; each value is JSON within JSON.
             return cls(
                 number=int(stored["number"]),
@@ -62,7 +62,7 @@ class Checkpoint:
 
 
 def _values(ring: KeyRing, key: str, stored: Mapping[str, str]) -> dict[str, Any]:
-    """Values as the session has them, and sealed for that place: a restored one is the session's again."""
+    """Values as the session stores them, encrypted for that place: restoring moves them back there."""
     named = {_bytes(name).decode(): _bytes(value) for name, value in stored.items()}
     return {name: json.loads(ring.open(key, name, value)) for name, value in named.items()}
 

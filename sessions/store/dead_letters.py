@@ -1,4 +1,4 @@
-"""Turns that were set aside: they lost their worker too often, or their record was gone."""
+"""Turns that were set aside: their worker crashed too many times, or their record was lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sessions.store.scripts import store_error, translated
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A turn that nobody will run again. Its record and journal are kept for the result's lifetime."""
+    """A turn that is not run again. Its record and journal are kept for the lifetime of a result."""
 
     turn_id: str
     tenant: str
@@ -41,7 +41,7 @@ async def dead_letters(client: Any, partitions: int) -> list[DeadLetter]:
 
 
 async def forget_dead(client: Any, keys: SessionKeys, part: str) -> None:
-    """Take a turn off the list of dead letters; its record stays.
+    """Remove a turn from the list of dead letters; its record stays.
 
     Raises:
         StoreUnavailable, BackendError: the store did not answer.

@@ -1,4 +1,4 @@
-"""Is this a server that can keep the promises, and the deployment that these settings mean? Checked at connect."""
+"""Can this server keep the promises, and is this the deployment that the settings mean? Checked at connect."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PROBE_MS = 60_000
 
 
 async def check_deployment(client: Any, settings: Settings) -> None:
-    """Refuse a user without rights, a server that is too old or evicts keys, and a partition count that is not its own.
+    """Refuse a user without rights, a server that is too old or evicts keys, and a different partition count.
 
     Raises:
         StoreUnavailable: it does not answer.
         StoreUnsupported, PartitionMismatch: it answers, but must not be used like this.
     """
     try:
-        # Of its own, beside the client's: that one is for one attempt to connect, and there are several.
+        # A separate timeout: the client's own applies to one attempt to connect, and there are several.
         async with asyncio.timeout(settings.connect_timeout):
             with translated():
                 await check_rights(client)
@@ -33,18 +33,18 @@ async def check_deployment(client: Any, settings: Settings) -> None:
                 born = await _partition_count(client, settings.partitions)
     except TimeoutError:
         raise StoreUnavailable(
-            f"the store did not answer within {settings.connect_timeout:g} s; check REDIS_URL, "
-            "and that its server is up"
+            f"the store did not answer within {settings.connect_timeout:g} s; check REDIS_URL, and that its server "
+            "is running"
         ) from None
     if born != settings.partitions:
         raise PartitionMismatch(
-            f"this deployment was born with {born} partitions, the settings say {settings.partitions}: "
-            f"set SESSIONFLEET_PARTITIONS={born} (the count cannot be changed later)"
+            f"this deployment was created with {born} partitions, but the settings say {settings.partitions}: set "
+            f"SESSIONFLEET_PARTITIONS={born} (the count cannot be changed later)"
         )
 
 
 async def _partition_count(client: Any, wanted: int) -> int:
-    """The deployment's count; born with ours if it is new. Reads first: a full store refuses even a SET NX in vain."""
+    """The deployment's count; ours if the deployment is new. Reads first: a full store refuses even a SET NX."""
     if await client.get(PARTITION_COUNT) is None:
         await client.set(PARTITION_COUNT, wanted, nx=True)
     return int(await client.get(PARTITION_COUNT))
@@ -61,7 +61,7 @@ async def check_writable(client: Any) -> None:
 
 
 def check_server(server: dict[str, Any], memory: dict[str, Any]) -> None:
-    """Refuse a server that is too old, or whose eviction policy may drop sessions.
+    """Refuse a server that is too old, or whose eviction policy could drop sessions.
 
     Raises:
         StoreUnsupported: with what to do.
@@ -78,13 +78,13 @@ def check_server(server: dict[str, Any], memory: dict[str, Any]) -> None:
 
 
 def memory_pressure(memory: dict[str, Any]) -> float:
-    """The share of maxmemory in use, 0 without a limit."""
+    """The share of maxmemory in use; 0 without a limit."""
     limit = int(memory.get("maxmemory", 0))
     return int(memory.get("used_memory", 0)) / limit if limit else 0.0
 
 
 async def node_infos(client: Any, section: str | None = None) -> dict[str, dict[str, Any]]:
-    """What each server says of itself: of a cluster its primaries by name, of a plain server one, named ''."""
+    """INFO of each server: of a cluster's primaries by name, or of a plain server, named ''."""
     if not isinstance(client, RedisCluster):
         return {"": await client.info(section)}
     await client.initialize()  # finds the nodes
@@ -96,8 +96,8 @@ async def node_infos(client: Any, section: str | None = None) -> dict[str, dict[
 async def highest_pressure(client: Any) -> float:
     """The share of its maxmemory that the fullest server uses.
 
-    One full server of a cluster counts for all sessions: a turn also writes to others' partitions (the lanes of its
-    user, the sessions of a team's tasks).
+    One full server of a cluster counts for all sessions: a turn also writes to other partitions (the lanes of its user,
+    the sessions of a team's tasks).
     """
     return max(memory_pressure(info) for info in (await node_infos(client, "memory")).values())
 

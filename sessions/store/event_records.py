@@ -1,7 +1,7 @@
-"""An event as it is stored: each is sealed for its id in the stream of its turn.
+"""An event as it is stored: each is encrypted for its id in its turn's stream.
 
-Which id an answer's event gets is decided by its script, so those are sealed for their type. What the scripts say
-themselves (a turn started, ended) is in the clear.
+The script decides which id an answer's event gets, so those are encrypted for their type. Events that the scripts write
+themselves (a turn started, ended) are not encrypted.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ def read_event(ring: KeyRing, keys: SessionKeys, part: str, entry: tuple[bytes, 
     """An event as XRANGE returns it.
 
     Raises:
-        SealError: it does not open.
+        SealError: it cannot be decrypted.
     """
     eid, fields = entry[0].decode(), entry[1]
     kind = EventType(fields[b"type"].decode())
     place = kind.value if kind is EventType.ANSWERED else eid
     data = json.loads(ring.open(keys.events(part), place, fields[b"data"]))
-    if b"error" in fields:  # a sealed one cannot stand within the JSON that the script makes
+    if b"error" in fields:  # an encrypted one cannot be inside the JSON that the script makes
         data["error"] = json.loads(ring.open(keys.turn(part), ERROR, fields[b"error"]))
     return Event(eid, kind, data)

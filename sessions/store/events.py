@@ -1,7 +1,7 @@
-"""Reading a turn's events, and hearing of new ones: one subscription serves all readers of a process.
+"""Reading a turn's events, and learning of new ones: one subscription serves all readers of a process.
 
-The stream in the store is the truth and is read by cursor; the bell only says that looking is worth while. A bell
-that is lost (a broken connection) costs a poll interval, never an event (P5).
+The stream in the store is the source of truth and is read by cursor; the bell only says that there is something to
+read. Losing a bell message (a broken connection) costs a poll interval, never an event (P5).
 """
 
 from __future__ import annotations
@@ -27,16 +27,19 @@ POLL: Final = 1.0
 _LARGEST_PAGE: Final = 500
 _FIRST_PAGE: Final = 8
 _PAGE_BYTES: Final = 256 * 1024
-"""What a page should not be far above: it lies in memory for as long as its reader takes. One event may have 8 MB."""
+"""The size of a page: it is in memory for as long as its reader takes. One event may have 8 MB."""
 _LULL: Final = 0.01
 _CURSOR: Final = re.compile(r"(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})").fullmatch
-"""As the store writes them. `int` takes '+1', '1_0' and '٣', too, at which the store fails; at '07-1' it does not, and
-then never finds it to be the last event. The store counts in 64 bits; no event comes near their end."""
+"""The form in which the store writes cursors.
+
+`int` also accepts '+1', '1_0' and '٣', which the store refuses, and '07-1', which never equals the last event's id.
+The store counts in 64 bits; no event comes near that limit.
+"""
 _log = get_logger(__name__)
 
 
 class Bell:
-    """Rings the waiters of this process when the store says that something happened to their turn."""
+    """Wakes the waiters of this process when the store reports news of their turns."""
 
     def __init__(self, client: Any, nonce: str) -> None:
         self.nonce = nonce
@@ -44,11 +47,11 @@ class Bell:
         self._pubsub: Any = None
         self._partitions: set[str] = set()
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._listeners: dict[str, asyncio.Task[None]] = {}  # one; on a cluster one for each shard
+        self._listeners: dict[str, asyncio.Task[None]] = {}  # one; on a cluster one per shard
         self._lock = asyncio.Lock()
 
     async def hear(self, partition: str) -> None:
-        """Subscribe to a partition's bell, once."""
+        """Subscribe to the bell of a partition, once."""
         if partition not in self._partitions:
             await sheltered(self._subscribe(partition))
 
@@ -97,7 +100,7 @@ class Bell:
                 await self._listen_once(node)
             except asyncio.CancelledError:
                 raise
-            except Exception as error:  # noqa: BLE001 - readers poll meanwhile, and hear again afterwards
+            except Exception as error:  # noqa: BLE001 - readers poll meanwhile, and are notified again afterwards
                 _log.warning("bell_broken", error=repr(error))
                 await asyncio.sleep(POLL)
                 self._ring_all()
@@ -108,7 +111,9 @@ class Bell:
                 self._ring(message)
             return
         message = await self._pubsub.get_sharded_message(timeout=POLL, target_node=node)
-        if message is None:  # nothing came; or this shard has none of our partitions any more, and it came at once
+        if (
+            message is None
+        ):  # no message came; or this shard has none of our partitions any more, and the call returned at once
             await asyncio.sleep(_LULL)
         self._ring(message)
 
@@ -125,7 +130,7 @@ class Bell:
 
 
 async def wait_ring(ring: asyncio.Event, seconds: float = POLL) -> None:
-    """Wait for the bell, at most so long: a lost bell costs no more than that."""
+    """Wait for the bell, at most this long: a lost message costs no more than that."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await ring.wait()
@@ -133,7 +138,7 @@ async def wait_ring(ring: asyncio.Event, seconds: float = POLL) -> None:
 
 
 class _Pages:
-    """Reads a turn's events as they are stored: few at first, and more at a time where they are small."""
+    """Reads a turn's stored events: a few at first, and more at a time if they are small."""
 
     def __init__(self, scripts: ScriptRunner, key: str) -> None:
         self._scripts = scripts
@@ -141,7 +146,7 @@ class _Pages:
         self._count = _FIRST_PAGE
 
     async def read(self, after: str | None) -> list[Any]:
-        """The next ones behind a cursor, at most a page of them."""
+        """The next events after a cursor, at most one page of them."""
         start = f"({after}" if after else "-"
         entries: list[Any] = await self._scripts.read("XRANGE", self._key, start, "+", "COUNT", self._count) or []
         if sum(len(fields[b"data"]) for _, fields in entries) > _PAGE_BYTES:
@@ -152,10 +157,10 @@ class _Pages:
 
 
 async def check_cursor(scripts: ScriptRunner, keys: SessionKeys, part: str, after: str) -> None:
-    """Refuse a cursor that this stream never gave out: beyond its end is an error, not silence (R11).
+    """Refuse a cursor that this stream never issued: beyond its end is an error, not silence (R11).
 
     Raises:
-        StaleCursor: the cursor lies beyond the end, or has not the form of one.
+        StaleCursor: the cursor is beyond the end, or does not have the form of one.
     """
     if not (isinstance(after, str) and _CURSOR(after)):
         raise StaleCursor(f"cursor {after!r} is not the id of an event; use `event.id`")
@@ -165,16 +170,16 @@ async def check_cursor(scripts: ScriptRunner, keys: SessionKeys, part: str, afte
     last = tuple(int(n) for n in newest[0][0].decode().split("-")) if newest else (0, 0)
     if wanted > last:
         raise StaleCursor(
-            f"cursor {after!r} lies beyond the end of the stream ({last[0]}-{last[1]}); read with after=None"
+            f"cursor {after!r} is beyond the end of the stream ({last[0]}-{last[1]}); read with after=None"
         )
 
 
 async def follow(
     scripts: ScriptRunner, ring: KeyRing, bell: Bell, keys: SessionKeys, part: str, after: str | None
 ) -> AsyncIterator[Event]:
-    """All events behind the cursor, as they come, up to the last one. The caller has the bell told of the turn.
+    """All events after the cursor, as they come, up to the last one. The caller has subscribed to the turn.
 
-    What many readers ask for in one tick of the loop travels in one pipeline: they need no connection each.
+    The reads that many readers make in one tick of the loop share one pipeline, so readers need no connection each.
 
     Raises:
         TurnNotFound: the turn is gone before its last event was read.
@@ -199,7 +204,7 @@ async def follow(
 
 
 async def stands_on_last(scripts: ScriptRunner, keys: SessionKeys, part: str, cursor: str) -> bool:
-    """Whether the cursor is that of the last event of a turn that ended: then nothing more comes."""
+    """Whether the cursor is that of the last event of an ended turn: then nothing more comes."""
     newest = await _newest(scripts, keys, part)
     return bool(newest) and newest[0][0].decode() == cursor and newest[0][1][b"type"] == b"ended"
 

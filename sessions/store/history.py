@@ -1,7 +1,7 @@
-"""The committed transcript: one entry for each turn, so that a window never cuts a tool call from its return.
+"""The committed transcript: one entry per turn, so that a window never separates a tool call from its result.
 
-An entry is a header (JSON, one line) and behind it the turn's messages as one JSON array. The engine reads the
-messages, everybody else the header; neither parses the other's part.
+An entry is a header (one line of JSON) followed by the turn's messages as one JSON array. The engine reads the
+messages, all other code reads the header; neither parses the other's part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class HistoryEntry:
     """One committed turn.
 
     Attributes:
-        count: how many messages a person would count.
+        count: the number of messages, as a person would count them.
         messages: a JSON array in pydantic-ai's format.
         incomplete: how the turn ended, if it did not complete (`failed`, `cancelled`, `dead_lettered`); "" if it did.
     """

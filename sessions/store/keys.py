@@ -1,7 +1,7 @@
 """Every key in the store is named here and nowhere else (`docs/keys.md` lists them with type and lifetime).
 
-The keys of a session and the wake-up index of its partition carry the same hash tag, so that they share a Redis
-Cluster slot and one script changes both atomically. Names of sessions and tenants are percent-encoded, so that keys
+The keys of a session and the wake-up index of its partition have the same hash tag, so that they share a Redis
+Cluster slot and one script can change both atomically. Names of sessions and tenants are percent-encoded, so that keys
 are ASCII, and no two names, and no name and a suffix, can make the same key.
 """
 
@@ -39,12 +39,12 @@ _TURN_PART = re.compile(r"[0-9a-f]{32}\Z")
 
 
 def worker_key(worker_id: str) -> str:
-    """What a living worker says of itself."""
+    """What a running worker reports about itself."""
     return f"{FLEET}:worker:{worker_id}"
 
 
 def limit_key(tenant: str, caller: str) -> str:
-    """What the keys of one caller's limits begin with: a slot of its own, so that limits spread over a cluster."""
+    """The prefix of the keys of one caller's limits: a separate slot, so that limits spread over a cluster."""
     digest = blake2b(f"{tenant}\0{caller}".encode(), digest_size=16).hexdigest()
     return f"{ROOT}:{{limit-{digest}}}"
 
@@ -81,12 +81,12 @@ def new_session_id() -> str:
 
 
 def keyed_session_id(*parts: str) -> str:
-    """An id for a session that is found again by these: whoever asks twice under one idempotency key means the same."""
+    """A session id derived from these parts: using an idempotency key again means the same session."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def new_turn_part() -> str:
-    """The part of a turn id behind the session: a UUIDv7, so that ids sort by time."""
+    """The part of a turn id after the session: a UUIDv7, so that ids sort by time."""
     return str(uuid_utils.uuid7().hex)
 
 
@@ -111,7 +111,7 @@ def _is_session_or_lane(name: str) -> bool:
 
 
 def wide_name(kind: str, name: str) -> str:
-    """What belongs to no session: `~user:<user>`, `~base:<name>`. No session id has a '~', and no two names meet."""
+    """The name of something outside sessions, `~user:<user>` or `~base:<name>`; it collides with no session id."""
     return f"~{kind}:{quote(name, safe='').replace('~', '%7E')}"
 
 
@@ -121,13 +121,13 @@ def escaped(name: str) -> str:
 
 
 def partition_of(tenant: str, session_id: str, partitions: int) -> int:
-    """The partition that a session lives in; the same on every machine and in every version."""
+    """The partition of a session; the same on every machine and in every version."""
     digest = blake2b(f"{tenant}\0{session_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % partitions
 
 
 def partition_key(partition: int) -> str:
-    """What all keys of a partition begin with."""
+    """The prefix of all keys of a partition."""
     return f"{ROOT}:{{{partition}}}"
 
 
@@ -149,17 +149,18 @@ class SessionKeys:
 
     @classmethod
     def wide(cls, tenant: str, name: str, partitions: int) -> SessionKeys:
-        """The keys of what a user (`wide_name`) or the tenant (`WIDE_APP`) has, in the partition of that name."""
+        """The keys of a user's (`wide_name`) or the tenant's (`WIDE_APP`) records, in the partition of that name."""
         partition = partition_key(partition_of(tenant, name, partitions))
         ref = f"{escaped(tenant)}:{name}"
         return cls(session_id=name, ref=ref, base=f"{partition}:{ref}", partition=partition)
 
     @classmethod
     def from_ref(cls, ref: str, partitions: int) -> SessionKeys:
-        """The keys for what a wake-up carries: `<escaped tenant>:<escaped session id>`, or that of a lane.
+        """The keys for the content of a wake-up: `<escaped tenant>:<escaped session id>`, or that of a lane.
 
         Raises:
-            InvalidSessionId: no session has it. Another spelling of an escaped name would be a second mailbox of the
+            InvalidSessionId: no session has this key. Another spelling of an escaped name would be a second mailbox of
+                the
                 same session.
         """
         tenant, _, name = ref.partition(":")
@@ -169,7 +170,7 @@ class SessionKeys:
             owner, mark, lane = name.partition("~")
             keys = cls.from_id(unquote(tenant), f"{unquote(owner)}{mark}{lane}", partitions)
         if keys.ref != ref:
-            raise InvalidSessionId(f"{ref!r} is not written as the key of a session is")
+            raise InvalidSessionId(f"{ref!r} is not in the form of a session's key")
         return keys
 
     @classmethod
@@ -177,7 +178,7 @@ class SessionKeys:
         """The keys for the session's part of a turn id, which may name a lane.
 
         Raises:
-            InvalidSessionId: it is no session id, and none with the name of a lane.
+            InvalidSessionId: it is neither a session id nor one with the name of a lane.
         """
         owner, _, lane = session_id.removeprefix("~").partition("~")
         wide = session_id.startswith("~")
@@ -187,7 +188,7 @@ class SessionKeys:
         return keys.lane(lane) if lane else keys
 
     def lane(self, name: str) -> SessionKeys:
-        """A lane beside the session: a mailbox and a lease of its own in the same slot, so that neither waits (R16)."""
+        """A lane of the session: its own mailbox and lease in the same slot, so that neither waits for the other."""
         return replace(
             self, session_id=f"{self.session_id}~{name}", ref=f"{self.ref}~{name}", base=f"{self.base}~{name}"
         )
@@ -199,7 +200,7 @@ class SessionKeys:
 
     @property
     def home(self) -> SessionKeys:
-        """The session, or what else, that a lane stands beside."""
+        """The session, or other owner, that a lane belongs to."""
         return replace(
             self,
             session_id=self.session_id.rpartition("~")[0],
@@ -214,7 +215,7 @@ class SessionKeys:
 
     @property
     def tenant(self) -> str:
-        """Whose session it is."""
+        """The tenant of the session."""
         return unquote(self.ref.partition(":")[0])
 
     @property
@@ -229,7 +230,7 @@ class SessionKeys:
 
     @property
     def history(self) -> str:
-        """List: one entry for each committed turn."""
+        """List: one entry per committed turn."""
         return f"{self.base}:history"
 
     @property
@@ -261,33 +262,33 @@ class SessionKeys:
         return f"{self.base}:turn:{part}:events"
 
     def journal(self, part: str) -> str:
-        """Hash: the finished steps of an open turn."""
+        """Hash: the completed steps of an open turn."""
         return f"{self.base}:turn:{part}:journal"
 
     def inbox(self, part: str) -> str:
-        """List: the messages that join an open turn, as far as it has not read them."""
+        """List: messages that joined an open turn and that it has not read yet."""
         return f"{self.base}:turn:{part}:inbox"
 
     def upload(self, part: str) -> str:
-        """String: the document that comes with a turn."""
+        """String: the document that belongs to a turn."""
         return f"{self.base}:turn:{part}:upload"
 
     @property
     def sources(self) -> str:
-        """Hash: what is known of each document of a lane's knowledge."""
+        """Hash: details of each document in a lane's knowledge."""
         return f"{self.base}:sources"
 
     @property
     def texts(self) -> str:
-        """Hash: texts of chunks, where the index holds none."""
+        """Hash: texts of chunks, if the index does not store them."""
         return f"{self.base}:texts"
 
     def idempotency(self, key: str) -> str:
-        """Hash: the turn that was accepted under this (hashed) key of a client's."""
+        """Hash: the turn that was accepted under this (hashed) idempotency key."""
         return f"{self.base}:idem:{key}"
 
     def public_id(self, part: str) -> str:
-        """The turn id that users see; it holds its session, so that its partition can be found (R16)."""
+        """The turn id that users see; it contains its session, so that its partition can be found (R16)."""
         return f"{self.session_id}~{part}"
 
 
@@ -297,5 +298,5 @@ def lanes_key(partition: str) -> str:
 
 
 def bell_channel(partition: str, client: str) -> str:
-    """The sharded channel on which one client hears of its turns in one partition."""
+    """The sharded channel on which one client is notified of its turns in one partition."""
     return f"{partition}:bell:{client}"

@@ -1,4 +1,4 @@
-"""What callers of the gateway may ask for, counted in the store, so that all gateways count together."""
+"""The requests of the gateway's callers, counted in the store, so that all gateways count together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sessions.store.scripts import ScriptRunner
 from sessions.store.transitions import fleet as transitions
 
 RESERVATION: Final = 30.0
-"""Seconds that an open request counts without being renewed."""
+"""Seconds for which an open request counts without being renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Refused:
 
 
 class LimitStore:
-    """Rates and reservations, one base key (`limit_key`) for each caller."""
+    """Rates and reservations, with one base key (`limit_key`) per caller."""
 
     def __init__(self, scripts: ScriptRunner, reservation: float = RESERVATION) -> None:
         self._scripts = scripts
@@ -32,11 +32,11 @@ class LimitStore:
     async def admit(
         self, base: str, request: str, rate: int, concurrency: int, *, ended: Iterable[str] = ()
     ) -> Refused | None:
-        """Count a request, in one round trip; None where it may go on.
+        """Count a request, in one round trip; None if it is admitted.
 
         Args:
-            request: an id of its own.
-            rate: requests a minute; 0: no limit.
+            request: its id.
+            rate: requests per minute; 0: no limit.
             concurrency: open requests; 0: no limit.
             ended: requests whose reservations are being given back.
 
@@ -60,7 +60,7 @@ class LimitStore:
                 return Refused("concurrency", wait_ms / 1000)
 
     async def renew(self, base: str, requests: Sequence[str]) -> None:
-        """Keep reservations of open requests.
+        """Renew the reservations of open requests.
 
         Raises:
             BackendError: the store did not answer.

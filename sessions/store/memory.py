@@ -1,7 +1,7 @@
 """Memories in the store: what a session or a user was taught, each a text with its kind and metadata.
 
-A scope has three keys beside each other: the memories, a short log of their changes, and their vectors. A memory is
-opaque to the scripts, so that it can be sealed (encrypted) on its way in and opened on its way out.
+A scope has three keys: the memories, a short log of their changes, and their vectors. A memory is opaque to the
+scripts, so that it can be encrypted on its way in and decrypted on its way out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sessions.store.transitions import records as transitions
 from sessions.store.transitions.shared import Full, OtherOwner
 
 MemoryScope = StateScope
-"""Memories stand beside the state of the same session or user."""
+"""Memories are stored next to the state of the same session or user."""
 
 MOST_MEMORIES: Final = 20_000
 _REMEMBERED_MS: Final = 60_000
@@ -28,7 +28,7 @@ _PAGE: Final = 200
 _REMOVED_AT_ONCE: Final = 500
 
 Seal = Callable[[str, str, bytes], bytes]
-"""From key, field and value to what is stored there, or back: a value sealed for one place cannot be put in another."""
+"""From key, field and value to the stored bytes, or back: a value encrypted for one place cannot be used in another."""
 
 
 def _as_it_is(_key: str, _field: str, value: bytes) -> bytes:
@@ -45,13 +45,13 @@ class MemoryStore:
         *,
         most: int = MOST_MEMORIES,
         seal: Seal = _as_it_is,
-        open: Seal = _as_it_is,  # noqa: A002 - the pair is called so
+        open: Seal = _as_it_is,  # noqa: A002 - the pair has this name
     ) -> None:
         """Over a client of the store.
 
         Args:
             most: memories that a scope may have.
-            seal: what makes of a memory, or a vector, the bytes that are stored; open: the way back.
+            seal: encrypts a memory or vector for the place where it is stored; open: decrypts it.
         """
         self._scripts = scripts
         self._client = client
@@ -71,10 +71,10 @@ class MemoryStore:
         operation: str | None = None,
         remembered_ms: int = _REMEMBERED_MS,
     ) -> None:
-        """Add a memory, or replace the one of its id.
+        """Add a memory, or replace the one with its id.
 
         Args:
-            operation: names this change, so that making it again changes nothing; remembered_ms: for how long.
+            operation: identifies this change, so that repeating it changes nothing; remembered_ms: for how long.
 
         Raises:
             BadRequest: the scope has no room. SessionOwnerError: the session belongs to another user. StoreFull.
@@ -95,12 +95,12 @@ class MemoryStore:
                 raise SessionOwnerError(f"the session belongs to another user than {user_id!r}")
             case Full(count=count):
                 raise BadRequest(
-                    f"there are {count} memories, and no more than {self._most} can be kept "
-                    "(SESSIONFLEET_MEMORY_LIMIT): remove some with delete_memory() or clear_memory()"
+                    f"there are {count} memories, and the limit is {self._most} (SESSIONFLEET_MEMORY_LIMIT): remove "
+                    "some with delete_memory() or clear_memory()"
                 )
 
     async def remove(self, scope: MemoryScope, ids: Sequence[str], *, user_id: str | None = None) -> int:
-        """Remove memories; how many of them there were.
+        """Remove memories; returns how many of them existed.
 
         Raises:
             SessionOwnerError: the session belongs to another user.
@@ -109,7 +109,7 @@ class MemoryStore:
         return sum([await self._remove(scope, page, user_id) for page in pages])
 
     async def clear(self, scope: MemoryScope, *, user_id: str | None = None) -> int:
-        """Remove all memories of a scope, in one step; how many there were.
+        """Remove all memories of a scope, in one step; returns how many there were.
 
         Raises:
             SessionOwnerError: the session belongs to another user.
@@ -131,7 +131,7 @@ class MemoryStore:
         return reply.count
 
     async def note_vectors(self, scope: MemoryScope, tag: str, vectors: Sequence[tuple[StoredMemory, bytes]]) -> int:
-        """Keep vectors of memories that were not replaced or removed since they were read; how many that were.
+        """Store vectors of memories that were not replaced or removed since they were read; returns how many.
 
         Args:
             tag: of the model that made them, without ':'.
@@ -160,7 +160,7 @@ class MemoryStore:
         return found[memory_id].memory if found else None
 
     async def read(self, scope: MemoryScope, ids: Sequence[str], *, tag: str | None = None) -> dict[str, StoredMemory]:
-        """Those of these memories that there are; with a model's tag, with the vectors that it made.
+        """The existing ones among these memories; with a model's tag, including the vectors that it made.
 
         Raises:
             CorruptRecord: one of them cannot be read.
@@ -192,13 +192,13 @@ class MemoryStore:
     # --- following the changes --------------------------------------------------------------------------
 
     async def mark(self, scope: MemoryScope) -> LogMark | None:
-        """The newest place in the log: the version of the scope. None where nothing is remembered."""
+        """The newest position in the log: the version of the scope. None without memories."""
         with translated():
             newest = await self._client.xrevrange(_log(scope), count=1)
         return LogMark.of(newest[0]) if newest else None
 
     async def changes(self, scope: MemoryScope, mark: LogMark | None) -> Changes | None:
-        """What changed behind a mark; None when the log does not reach back to it, and all must be read anew."""
+        """What changed after a mark; None if the log does not reach back that far, and all must be read again."""
         if mark is None:
             return Changes() if await self.mark(scope) is None else None
         with translated():
@@ -211,10 +211,10 @@ class MemoryStore:
     # --- copies -----------------------------------------------------------------------------------------
 
     async def copy(self, scope: MemoryScope, to: MemoryScope, copy: str, within: int) -> None:
-        """Bring a session's memories and vectors beside a session that `create_session` is about to make of them.
+        """Store a session's memories and vectors for a session that `create_session` is about to create from them.
 
         Args:
-            copy: names this copy; within: seconds after which it is dropped if nothing took it.
+            copy: identifies this copy; within: seconds after which it is dropped if it was not used.
         """
         ids = await self.ids(scope)
         for start in range(0, len(ids), _PAGE):
@@ -232,7 +232,7 @@ class MemoryStore:
             await self._client.expire(f"{to}:copy:{copy}", within)
 
     def _moved(self, source: str, to: str, memory_id: str, value: bytes) -> bytes:
-        """Sealed anew, for a seal may hold the place that it was made for."""
+        """Encrypted again, because the encryption may depend on the place."""
         tag, mark, sealed = value.partition(b":") if source.endswith(_VECTORS) else (b"", b"", value)
         return tag + mark + self._seal(to, memory_id, self._open(source, memory_id, sealed))
 

@@ -1,4 +1,4 @@
-"""A memory as it is kept: a text with its kind and metadata, and the place in the log that tells what changed."""
+"""A memory as it is stored: a text with its kind and metadata, and the position in the log that shows what changed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Memory:
     """One memory.
 
     Attributes:
-        id: a UUIDv7, so that ids sort by the time at which they were made.
-        created_ms: by the clock of whoever added it, milliseconds since the epoch.
+        id: a UUIDv7, so that ids sort by creation time.
+        created_ms: by the clock of the process that added it, milliseconds since the epoch.
     """
 
     id: str
@@ -31,7 +31,7 @@ class Memory:
     created_ms: int
 
     def dump(self) -> bytes:
-        """The memory as it is stored, unsealed."""
+        """The memory in its stored form, unencrypted."""
         stored = {
             "v": 1,
             "id": self.id,
@@ -43,7 +43,7 @@ class Memory:
         return json.dumps(stored, separators=(",", ":")).encode()
 
     def shown(self, scope: str) -> dict[str, Any]:
-        """The memory as it is told to others: JSON, with the scope that it was found in."""
+        """The memory in its public form: JSON, with the scope in which it was found."""
         return {
             "id": self.id,
             "text": self.text,
@@ -72,8 +72,8 @@ class StoredMemory:
     """A memory as it was read.
 
     Attributes:
-        digest: SHA-1 of the stored bytes (hex): tells whether it was replaced since.
-        vector: as it was noted for the model that was asked for; None where there is none.
+        digest: SHA-1 of the stored bytes (hex): shows whether it was replaced since.
+        vector: the vector from the requested model; None if there is none.
     """
 
     memory: Memory
@@ -83,21 +83,21 @@ class StoredMemory:
 
 @dataclass(frozen=True, slots=True)
 class LogMark:
-    """A place in a scope's log. Two logs of one name, the second after a deletion, do not share a mark."""
+    """A position in a scope's log. Two logs of one name, the second after a deletion, do not share a mark."""
 
     entry: bytes
     change: tuple[bytes, bytes]
 
     @classmethod
     def of(cls, entry: tuple[bytes, Mapping[bytes, bytes]]) -> LogMark:
-        """The mark of an entry as the client gives it: its id, and one field."""
+        """The mark of an entry in the client's form: its id, and one field."""
         entry_id, fields = entry
         return cls(entry_id, next(iter(fields.items())))
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What happened behind a mark: the ids of memories that were added, replaced or removed, and the new mark."""
+    """What happened after a mark: the ids of memories that were added, replaced or removed, and the new mark."""
 
     ids: Sequence[str] = ()
     mark: LogMark | None = None

@@ -1,4 +1,4 @@
-"""A new turn as it is stored: what of it is sealed, and for which place."""
+"""A new turn as it is stored: which parts are encrypted, and for which place."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ WEBHOOK: Final = "webhook"
 
 @dataclass(frozen=True, slots=True)
 class SealedTurn:
-    """What of a turn is sealed. Without keys it is as it was.
+    """The encrypted parts of a turn. Without keys they are unchanged.
 
     Attributes:
-        message: what joins a running turn. Which one that is its script decides, so it has a place of its own, as has
+        message: the text that joins a running turn. Its script decides which turn, so it has a place of its own, as has
             the webhook.
-        joins: whose messages may join this turn, which the script cannot read in its request then.
+        joins: which agent's messages may join this turn, because the script cannot read that in an encrypted request.
     """
 
     request: bytes
@@ -34,7 +34,7 @@ class SealedTurn:
 
 
 def seal_turn(ring: KeyRing, keys: SessionKeys, turn: NewTurn) -> SealedTurn:
-    """The turn for its places in this session."""
+    """The turn, encrypted for its places in this session."""
     if not ring.ids:
         return SealedTurn(turn.request, turn.agent_config, turn.message, turn.webhook.encode())
     record = keys.turn(turn.part)
@@ -48,7 +48,7 @@ def seal_turn(ring: KeyRing, keys: SessionKeys, turn: NewTurn) -> SealedTurn:
 
 
 def digests(ring: KeyRing, turn: NewTurn) -> tuple[str, ...]:
-    """What its digest is, and what else it may have been; a plain one would tell a guessed text from a wrong guess."""
+    """Its digest, and what else it may have been. A plain digest would let anyone test guesses of the text."""
     if not ring.ids:
         return (turn.digest,)
     return (*ring.digests(turn.digest.encode()), turn.digest)
@@ -56,19 +56,19 @@ def digests(ring: KeyRing, turn: NewTurn) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
-    """What `accept` writes down.
+    """What `accept` writes.
 
     Attributes:
         request: the request's JSON; digest: what an idempotent repeat must equal; timeout: seconds to the deadline.
-        watcher: nonce of the client that wants to hear of the turn, with what it wants to hear.
-        session_ttl: seconds the session lives after its last turn; None leaves what it has.
+        watcher: nonce of the client that is notified of the turn, with what it is notified of.
+        session_ttl: seconds the session lives after its last turn; None keeps its current ttl.
         agent_config: the agent's configuration (JSON); empty for the one that the session knows under this name.
-        policy: what becomes of it when the session is busy; message: the text that joins a running turn.
+        policy: what happens if the session is busy; message: the text that joins a running turn.
         steerable: whether messages may join it while it runs.
         waiting_blocks: whether later turns wait while it waits for an answer; approval_timeout: for how long (s).
-        result_ttl: seconds its record outlives it; None: SESSIONFLEET_RESULT_TTL.
-        webhook: where its end is to be told.
-        mailbox_limit: most turns that may be open besides; None: SESSIONFLEET_MAILBOX_LIMIT.
+        result_ttl: seconds for which its record is kept after it ends; None: SESSIONFLEET_RESULT_TTL.
+        webhook: the URL to call when it ends.
+        mailbox_limit: the largest number of other open turns; None: SESSIONFLEET_MAILBOX_LIMIT.
     """
 
     part: str

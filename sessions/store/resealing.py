@@ -1,7 +1,8 @@
-"""Sealing anew, with the first key, what an older one sealed, or what was stored before there were any.
+"""Re-encrypting, with the first key, what was encrypted with an older key or stored before there were any keys.
 
-A value is replaced where it is still the one that was read, so this may run beside clients and workers, and again. What
-passes by itself is left as it is: events, messages on their way into a turn, effects, and turns that are in the clear.
+A value is replaced only if it is still the one that was read, so this may run next to clients and workers, and may be
+repeated. Whatever expires by itself is left as it is: events, messages that are about to join a turn, effects, and
+unencrypted turns.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _PAGE: Final = 50
 
 _Kind = Literal["hash", "list", "string"]
 Anew = Callable[[str, str, bytes], bytes]
-"""A value for its place (key, field), sealed with the first key."""
+"""A value for its place (key, field), encrypted with the first key."""
 
 
 @dataclass(slots=True)
 class Resealed:
-    """What became of it: values sealed anew, and why some were not, by key."""
+    """The result: how many values were re-encrypted, and, by key, why some were not."""
 
     values: int = 0
     closed: dict[str, str] = field(default_factory=dict)
@@ -40,7 +41,7 @@ class Resealed:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A key of the store: whose it is, and what stands behind their base."""
+    """A key of the store: its owner, and what follows the owner's base."""
 
     keys: SessionKeys
     rest: str
@@ -60,7 +61,7 @@ class Resealing:
         self._partitions = partitions
 
     async def run(self, session: SessionKeys | None = None) -> Resealed:
-        """Seal all anew that the first key did not seal.
+        """Re-encrypt everything that is not encrypted with the first key.
 
         Raises:
             StoreUnavailable, StoreFull, BackendError: the store did not answer; what was done stays.
@@ -128,7 +129,7 @@ class Resealing:
         return await self._swap(place, "string", iter([("", value, self._field(place.key, "", value))]))
 
     async def _record(self, place: _Place) -> int:
-        """A turn's own fields; one in the clear stays so, for scripts read in the request of an open turn."""
+        """A turn's own fields. Unencrypted ones stay so, because scripts read the request of an open turn."""
         fields = (REQUEST, RESULT, ERROR, WEBHOOK, "agent")
         with translated():
             stored = await self._client.hmget(place.key, fields)
@@ -158,7 +159,7 @@ class Resealing:
         return tag + mark + self._field(key, field, sealed)
 
     def _checkpoint(self, keys: SessionKeys, value: bytes) -> bytes:
-        """The values in it have the seals of the session's own; as its script does, they stand in it byte by byte."""
+        """Its values are encrypted as the session's own are, and are in it byte by byte, as its script writes them."""
         stored, changed = json.loads(value.decode("latin-1")), False
         for part, key in (("state", keys.state), ("agents", keys.agents)):
             for name, text in stored[part].items():

@@ -1,7 +1,7 @@
-"""Which commands the store's user lacks, where Redis has access control lists: asked once, at connect.
+"""Which commands the store's user lacks, if Redis has access control lists: checked once, at connect.
 
 A script without a right fails half-way, so all commands are tried first. Each is queued in a MULTI that
-is never executed: the server looks at a command's rights when it is queued.
+is never executed: the server checks a command's rights when it is queued.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from sessions.errors import StoreUnsupported
 from sessions.store.keys import PROBE
 
-# A call of each command that clients, workers and scripts use, as a server takes it; K stands for a key of ours.
+# A call of each command that clients, workers and scripts use, in a form that a server accepts; K is one of our keys.
 _CALLS: Final = tuple(
     tuple(call.split())
     for call in """
@@ -42,7 +42,7 @@ async def check_rights(client: Any) -> None:
     lacking: list[str] = []
     if isinstance(client, RedisCluster):
         await client.initialize()
-        for node in client.get_primaries():  # each has users of its own
+        for node in client.get_primaries():  # each has its own users
             connection = node.acquire_connection()
             lacking += await _lacking(connection)
             node.release(connection)
@@ -51,14 +51,14 @@ async def check_rights(client: Any) -> None:
     if lacking:
         names = list(dict.fromkeys(lacking))
         raise StoreUnsupported(
-            f"the store's user may not run {', '.join(name.upper() for name in names)} on keys that begin with 'sf:'. "
-            f"Give it the rights: ACL SETUSER <user> ~sf:* &sf:* {' '.join(f'+{name}' for name in names)}. "
+            f"the store's user may not run {', '.join(name.upper() for name in names)} on keys that begin with "
+            f"'sf:'. Grant the rights: ACL SETUSER <user> ~sf:* &sf:* {' '.join(f'+{name}' for name in names)}. "
             "docs/security.md has all that are needed"
         )
 
 
 async def _lacking(connection: Any) -> list[str]:
-    """The commands that the connection's user may not run; none where that cannot be found out."""
+    """The commands that the connection's user may not run; none if that cannot be found out."""
     calls = [[PROBE if part == "K" else part for part in call] for call in _CALLS]
     lacking = []
     try:
@@ -71,9 +71,9 @@ async def _lacking(connection: Any) -> list[str]:
                 await connection.read_response()
             except NoPermissionError:
                 lacking.append(name)
-            except ResponseError:  # full, or a command that this server does not have: other checks tell
+            except ResponseError:  # full, or a command that this server does not have: other checks report that
                 continue
-    except (NoPermissionError, RedisConnectionError):  # of MULTI; or writes are refused for now, or it is gone
+    except (NoPermissionError, RedisConnectionError):  # of MULTI; or writes are refused for now, or the server is gone
         return []
     finally:
         await connection.disconnect()  # which discards what was queued

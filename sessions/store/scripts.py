@@ -1,4 +1,4 @@
-"""Runs the Lua scripts. All calls of one tick of the event loop travel in one round trip."""
+"""Runs the Lua scripts. All calls in one tick of the event loop share one round trip."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class _Call:
-    """A command on its way. `script` is None for a plain read."""
+    """A pending command. `script` is None for a plain read."""
 
     command: tuple[Arg, ...]
     script: ScriptCall[Any] | None
@@ -44,7 +44,7 @@ def store_error(error: BaseException) -> BackendError:
         return StoreUnavailable(f"the store refuses commands for now; {hint} ({error})")
     if isinstance(error, AuthenticationError):
         return StoreUnavailable(
-            f"the store refuses the user name or the password of REDIS_URL, whose special characters must be "
+            "the store refuses the user name or password in REDIS_URL, whose special characters must be "
             f"percent-encoded ({error})"
         )
     if isinstance(error, NoPermissionError):
@@ -56,7 +56,7 @@ def store_error(error: BaseException) -> BackendError:
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Raise our errors for redis-py's, for a plain read within the block.
+    """Raise our errors for redis-py's, for plain reads in the block.
 
     Raises:
         StoreUnavailable, StoreFull, BackendError: the store did not answer as it should.
@@ -70,11 +70,12 @@ def translated() -> Iterator[None]:
 
 
 class ScriptRunner:
-    """Runs scripts, and plain reads, on the store; gathers calls into few pipelines.
+    """Runs scripts, and plain reads, on the store; collects calls into few pipelines.
 
-    Calls of one tick of the loop share a pipeline and keep their order. While `_FLIGHTS` pipelines are on their way,
-    the next calls wait until one of them returns: the busier a process, the larger its pipelines. Most of a call's cost
-    here is what redis-py does once for each pipeline.
+    Calls in one tick of the loop share a pipeline and keep their order. While `_FLIGHTS` pipelines are in flight, the
+    next
+    calls wait until one of them returns: the busier a process, the larger its pipelines. Most of the cost of a call is
+    what redis-py does once per pipeline.
     """
 
     def __init__(self, client: AsyncStore) -> None:
@@ -163,7 +164,7 @@ class ScriptRunner:
             return error
 
     async def _execute_with_text(self, calls: list[_Call], replies: list[Any]) -> list[Any]:
-        """Send the scripts with their text that the server does not know, for it is new or was restarted."""
+        """Send the text of scripts that the server does not know, because they are new or it was restarted."""
         done = list(replies)
         for index, (call, reply) in enumerate(zip(calls, replies, strict=True)):
             if isinstance(reply, NoScriptError) and call.script is not None:

@@ -1,7 +1,7 @@
-"""Changes of sealed state. A script cannot read it, so what a change comes to is decided here.
+"""Changes of encrypted state. A script cannot read it, so the result of a change is decided here.
 
-Who adds to a number, or swaps a value, has looked at it: the script swaps in what was decided where the stored bytes
-are still those; else nothing is done, and it is decided anew. Numbers add up as `HINCRBY` and `HINCRBYFLOAT` add them.
+A change that adds to a number, or swaps a value, has read it: the script writes the result only if the stored bytes
+are still those; otherwise nothing is done, and it is decided again. Numbers add up as in `HINCRBY` and `HINCRBYFLOAT`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PLACES: Final = Decimal("1e-17")
 
 
 class Refused(Exception):
-    """A change is impossible: `why` as write_state.lua says it; `value` is what the field has (None: nothing)."""
+    """A change is impossible: `why` as in write_state.lua; `value` is the field's value (None: not set)."""
 
     def __init__(self, why: Refusal, field: str, value: str | None) -> None:
         super().__init__(why, field)
@@ -43,7 +43,7 @@ class Decided:
 
 
 def looked_at(ops: Iterable[StateOp]) -> list[str]:
-    """The fields whose values must be known to decide: changed by what they are before they are set anew."""
+    """The fields whose values must be known: those that are changed relative to their value before they are set."""
     seen: dict[str, bool] = {}
     for op in ops:
         seen.setdefault(op.field, op.kind in ("increment", "swap"))
@@ -53,13 +53,13 @@ def looked_at(ops: Iterable[StateOp]) -> list[str]:
 def decide(
     ring: KeyRing, key: str, ops: Sequence[StateOp], stored: Mapping[str, bytes | None], *, leave_out: bool = False
 ) -> Decided:
-    """What the ops come to, one after the other, for what is stored in the fields that they look at.
+    """The result of the ops, one after the other, on the stored values of the fields that they read.
 
     Args:
-        leave_out: an op that cannot be done is left out, instead of raising.
+        leave_out: an op that is impossible is left out, instead of raising.
 
     Raises:
-        Refused: one cannot be done. SealError: what is stored does not open.
+        Refused: one is impossible. SealError: a stored value cannot be decrypted.
     """
     now = {field: None if raw is None else ring.open(key, field, raw).decode() for field, raw in stored.items()}
     changed: dict[str, None] = {}
@@ -119,7 +119,7 @@ def _small(*texts: str) -> bool:
 
 
 def _same(one: str, other: str) -> bool:
-    """5 and 5.0 are the same. Two whole numbers are compared as texts: as fractions, long ones would run together."""
+    """5 and 5.0 are equal. Two integers are compared as texts, because long ones would be equal as floats."""
     if one == other:
         return True
     if _WHOLE.match(one) and _WHOLE.match(other):

@@ -1,10 +1,10 @@
-"""Sealing: what is stored is encrypted for the place it is stored in, with the keys of SESSIONFLEET_ENCRYPTION_KEYS.
+"""Sealing: a value is encrypted for the place where it is stored, with the keys in SESSIONFLEET_ENCRYPTION_KEYS.
 
     mark (3) | version (1) | length of the key's id (1) | key's id | nonce (12) | AES-256-GCM ciphertext and tag
 
-The header, the store's key and the field are authenticated with it, so that a value which was changed, or moved to
-another place, does not open. Without keys values stay as they are, and a value that was stored before there were any
-is read as it is. `docs/security.md` says what is sealed.
+The header, the store's key and the field are authenticated with it, so that a value that was changed, or moved to
+another place, cannot be decrypted. Without keys values stay as they are, and a value that was stored before there were
+any is read as it is. `docs/security.md` lists what is encrypted.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sessions.errors import SealError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-# No UTF-8 has a byte FF, so no JSON and no text begins so; nor does a vector of length 1, whose first number this
-# would make 16,376.
+# UTF-8 has no byte FF, so no JSON and no text begins with it; nor does a vector of length 1, whose first number would
+# be 16,376.
 _MARK: Final = b"\xffsf"
 _VERSION: Final = 1
 _NONCE_BYTES: Final = 12
@@ -33,7 +33,7 @@ _SETTING: Final = "SESSIONFLEET_ENCRYPTION_KEYS"
 
 
 class KeyRing:
-    """Seals with the first of its keys, and opens what any of them sealed. Threads may share it."""
+    """Encrypts with the first of its keys, and decrypts what any of them encrypted. Threads may share it."""
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         self._keys = dict(keys)
@@ -42,7 +42,7 @@ class KeyRing:
 
     @classmethod
     def of(cls, settings: Settings) -> KeyRing:
-        """The keys of a deployment; none are set: a ring that leaves everything as it is."""
+        """The keys of a deployment; without keys, a keyring that leaves everything as it is."""
         secret = settings.encryption_keys
         return cls({} if secret is None else parse_keys(secret.get_secret_value()))
 
@@ -51,11 +51,11 @@ class KeyRing:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids of its keys, the one that seals first."""
+        """The ids of its keys, the one that encrypts first."""
         return tuple(self._keys)
 
     def seal(self, key: str, field: str, value: bytes) -> bytes:
-        """What is stored at this key of the store, in this field ('' where it has none)."""
+        """The bytes to store at this key of the store, in this field ('' if it has none)."""
         if self._first is None:
             return value
         name = self._first.encode()
@@ -64,10 +64,10 @@ class KeyRing:
         return header + nonce + self._cipher(self._first).encrypt(nonce, value, _place(header, key, field))
 
     def open(self, key: str, field: str, value: bytes) -> bytes:
-        """What was sealed for this place.
+        """The value that was encrypted for this place.
 
         Raises:
-            SealError: it was sealed with another key, or for another place, or was changed since.
+            SealError: it was encrypted with another key, or for another place, or was changed since.
         """
         if not value.startswith(_MARK):
             return value
@@ -75,8 +75,8 @@ class KeyRing:
         if name not in self._keys:
             has = f"it has {', '.join(self._keys)}" if self._keys else "it is not set"
             raise SealError(
-                f"{key!r} holds what was sealed with the key {name!r}, which {_SETTING} does not have here ({has}): "
-                "set it as it is elsewhere in the deployment"
+                f"{key!r} was encrypted with the key {name!r}, which {_SETTING} does not have here ({has}): set it "
+                "as in the rest of the deployment"
             )
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - heavy
 
@@ -84,32 +84,32 @@ class KeyRing:
             return self._cipher(name).decrypt(nonce, sealed, _place(header, key, field))
         except InvalidTag as error:
             raise SealError(
-                f"what {key!r} holds does not open with the key {name!r}: {_SETTING} has another key under this id "
-                "than the one that sealed it, or it was changed or moved since; compare the setting with that of the "
-                "rest of the deployment"
+                f"{key!r} cannot be decrypted with the key {name!r}: either {_SETTING} has another key under this id "
+                "than the one that encrypted it, or the value was changed or moved since; compare the setting with "
+                "that of the rest of the deployment"
             ) from error
 
     @staticmethod
     def sealed(value: bytes) -> bool:
-        """Whether it is what a ring with keys stores."""
+        """Whether it is a value that a keyring with keys stores."""
         return value.startswith(_MARK)
 
     def current(self, value: bytes) -> bool:
-        """Whether the key sealed it that seals now."""
+        """Whether it is encrypted with the key that encrypts now."""
         name = (self._first or "").encode()
         return value.startswith(_MARK + bytes((_VERSION, len(name))) + name)
 
     @staticmethod
     def sealed_within(value: bytes) -> bool:
-        """Whether something that is sealed stands in it."""
+        """Whether it contains an encrypted value."""
         return _MARK in value
 
     def digest(self, value: bytes) -> str:
-        """Names a content, hex: with keys nobody else can tell from it which content that is."""
+        """A hex digest that identifies a content; with keys, nobody else can tell from it which content it is."""
         return self.digests(value)[0]
 
     def digests(self, value: bytes) -> tuple[str, ...]:
-        """The names that a content may have, one for each key; what was named without a key is not known by it."""
+        """The digests that a content may have, one per key; those from before there were keys are not included."""
         if not self._keys:
             return (hashlib.sha256(value).hexdigest(),)
         keys = (hmac.digest(key, _DIGEST_KEY, "sha256") for key in self._keys.values())
@@ -128,16 +128,16 @@ def _parts(key: str, value: bytes) -> tuple[bytes, str, bytes, bytes]:
     """Header, key's id, nonce and ciphertext."""
     start = len(_MARK)
     if value[start : start + 1] not in (b"", bytes((_VERSION,))):
-        raise SealError(f"{key!r} holds what a newer version of Sessionfleet sealed: upgrade this process")
+        raise SealError(f"{key!r} was encrypted by a newer version of Sessionfleet: upgrade this process")
     behind = start + 2
     end = behind + (value[behind - 1] if len(value) >= behind else 0)
     if len(value) < end + _NONCE_BYTES + _TAG_BYTES:
-        raise SealError(f"what {key!r} holds was sealed, and is cut short: it cannot be read any more")
+        raise SealError(f"{key!r} was encrypted, and is truncated: it cannot be read any more")
     name = value[behind:end].decode("utf-8", "backslashreplace")
     return value[:end], name, value[end : end + _NONCE_BYTES], value[end + _NONCE_BYTES :]
 
 
 def _place(header: bytes, key: str, field: str) -> bytes:
-    """What is authenticated beside the value; lengths keep two places from looking like one."""
+    """What is authenticated with the value; the lengths keep two places from looking the same."""
     place = key.encode()
     return header + len(place).to_bytes(4, "big") + place + field.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""What a session has beside its turns: who owns it, its checkpoints, its transcript, and how to copy it."""
+"""What a session has in addition to turns: its owner, checkpoints and transcript, and how to copy it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BROUGHT: Final = ("history", "memory", "memory:vectors")
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """What is known of a session without reading its turns. Times in milliseconds since the epoch."""
+    """The details of a session, without reading its turns. Times in milliseconds since the epoch."""
 
     owner: str | None
     created_ms: int | None
@@ -54,7 +54,7 @@ class SessionInfo:
 
 
 class SessionRecords:
-    """Reads and writes what a session has beside its turns."""
+    """Reads and writes what a session has in addition to turns."""
 
     def __init__(self, scripts: ScriptRunner, client: Any, ring: KeyRing) -> None:
         self._scripts = scripts
@@ -62,7 +62,7 @@ class SessionRecords:
         self._ring = ring
 
     async def info(self, keys: SessionKeys) -> SessionInfo:
-        """What is known of the session; a session that is not there has `exists == False`."""
+        """The details of the session; one that does not exist has `exists == False`."""
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.hgetall(keys.meta)
@@ -107,7 +107,7 @@ class SessionRecords:
         return reply.number
 
     async def checkpoint(self, keys: SessionKeys, number: int | None = None) -> Checkpoint:
-        """The newest checkpoint, or the one of this number; reads nothing else.
+        """The newest checkpoint, or the one with this number; reads nothing else.
 
         Raises:
             StateNotFoundError, SessionExpired: there is none. CorruptRecord: it cannot be read.
@@ -134,7 +134,7 @@ class SessionRecords:
         return Checkpoint.load(reply.checkpoint, self._ring, keys)
 
     async def checkpoints(self, keys: SessionKeys) -> list[int]:
-        """The numbers of the checkpoints there are, oldest first."""
+        """The numbers of the existing checkpoints, oldest first."""
         with translated():
             return sorted(int(number) for number in await self._client.hkeys(f"{keys.base}:checkpoints"))
 
@@ -160,7 +160,7 @@ class SessionRecords:
             raise CorruptRecord(f"the history of session {keys.session_id!r} cannot be read: {error!r}") from error
 
     async def length(self, keys: SessionKeys) -> int:
-        """How many turns are committed."""
+        """The number of committed turns."""
         with translated():
             return int(await self._client.llen(keys.history))
 
@@ -180,13 +180,13 @@ class SessionRecords:
         origin: str,
         copy: str | None = None,
     ) -> None:
-        """Make a session out of copied records, all at once; half a copy is never seen.
+        """Create a session from copied records, in one step; nobody ever sees half a copy.
 
         Args:
-            copy: names the copy: the memories that were brought under this name become the session's too.
+            copy: identifies the copy: the memories that were stored under this name become the session's too.
 
         Raises:
-            SessionExists: there is one of this id.
+            SessionExists: the id exists already.
         """
         copy = copy or uuid_utils.uuid4().hex
         history = f"{keys.history}:copy:{copy}"
@@ -213,7 +213,7 @@ class SessionRecords:
             raise SessionExists(f"session {keys.session_id!r}: {SessionExists.__doc__}")
 
     async def raw_parts(self, keys: SessionKeys) -> tuple[list[bytes], dict[str, bytes], dict[str, bytes]]:
-        """History entries, state and agents, read in one step, and opened: what is sealed is so for its place."""
+        """History entries, state and agents, read in one step and decrypted, as they are encrypted for their place."""
         found = await self._scripts.run(transitions.read_session((keys.base,)))
         return (
             [self._ring.open(keys.history, "", entry) for entry in found.history],

@@ -1,4 +1,4 @@
-"""What must not be cancelled half-way runs in a task of its own."""
+"""Work that must not be cancelled half-way runs in a separate task."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ T = TypeVar("T")
 
 
 async def sheltered(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for work that goes on when its caller is cancelled: others wait for it, too.
+    """Wait for work that continues if its caller is cancelled, because others wait for it too.
 
-    The caller's cancel is then never lost, either. On Python 3.11 `asyncio.wait_for`, in which redis-py sends, swallows
-    one that comes in the moment that all was sent: a reader that had left went on reading until its turn's end.
+    The caller's cancel is never lost either. On Python 3.11 `asyncio.wait_for`, which redis-py uses for sending,
+    swallows
+    a cancel that arrives in the moment when everything was sent: a reader that had left kept reading until its turn
+    ended.
     """
     return await asyncio.shield(asyncio.ensure_future(work))

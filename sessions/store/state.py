@@ -1,7 +1,8 @@
-"""State in the store: one hash for a session, a user or a tenant; fields hold JSON.
+"""State in the store: one hash per session, user or tenant; fields contain JSON.
 
-A field's prefix says whose it is: none the session's, `user:` the user's in all sessions, `app:` the tenant's.
-All changes of one call to one of these are atomic; between two of them, which live in different slots, nothing is.
+A field's prefix says whose it is: none the session's, `user:` the user's in all sessions, `app:` the tenant's. All
+changes that one call makes to one of these are atomic; nothing is atomic across two of them, which are in different
+slots.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from sessions.store.transitions.shared import Change, OtherOwner, Refusal
 
 @dataclass(frozen=True, slots=True)
 class StateScope:
-    """Whose state: the base of its keys, and its partition's."""
+    """Whose state it is: the base of its keys, and of its partition."""
 
     kind: Literal["session", "wide"]
     base: str
@@ -65,9 +66,9 @@ _EFFECT_REMEMBERED_MS: Final = 30 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """A committed turn's changes to a user's or tenant's state, on their way into that slot.
+    """A committed turn's changes to a user's or tenant's state, before they are applied in that slot.
 
-    Its id is remembered there far longer than the way can take, so that applying it twice changes nothing.
+    Its id is remembered there for far longer than that can take, so that applying it twice changes nothing.
     """
 
     id: str
@@ -75,7 +76,7 @@ class Effect:
     ops: Sequence[StateOp]
 
     def dump(self) -> str:
-        """The entry as it stands in the session's outbox."""
+        """The entry as it is in the session's outbox."""
         ops = [part for op in self.ops for part in (op.kind, op.field, op.a, op.b)]
         return json.dumps({"id": self.id, "base": self.scope.base, "partition": self.scope.partition, "ops": ops})
 
@@ -107,15 +108,15 @@ class StateStore:
         return self.opened(scope, {field.decode(): value for field, value in raw.items()})
 
     def opened(self, scope: StateScope, stored: Mapping[str, bytes]) -> dict[str, Any]:
-        """Fields that were read as they are stored.
+        """The values of fields in their stored form.
 
         Raises:
-            CorruptRecord: one is no JSON. SealError: one does not open.
+            CorruptRecord: one is not JSON. SealError: one cannot be decrypted.
         """
         return {field: self._load(scope, field, value) for field, value in stored.items()}
 
     async def get(self, scope: StateScope, field: str, default: Any) -> Any:
-        """One field, or the default where there is none."""
+        """One field, or the default if it is not set."""
         try:
             raw = await self._client.hget(scope.key, field)
         except Exception as error:
@@ -128,7 +129,7 @@ class StateStore:
         """Change fields, all or none; returns each field's value afterwards.
 
         Raises:
-            StateConflict: a swap found another value, or, of sealed state, others kept changing it.
+            StateConflict: a swap found another value, or other writers kept changing encrypted state.
             InvalidState: an increment found no number. SessionOwnerError: the session belongs to another user.
         """
         ttl_ms = None if ttl is None else int(ttl * 1000)
@@ -145,9 +146,9 @@ class StateStore:
         raise _refusal(reply.why, reply.field, found or None)
 
     async def apply(self, effect: Mapping[str, Any]) -> None:
-        """Apply an effect, as its entry in an outbox says; doing it twice changes nothing.
+        """Apply an effect from an outbox; applying it twice changes nothing.
 
-        An operation that cannot be done (somebody put a text where a number was) drops the effect: it is not due to us.
+        An impossible operation (the field has a text instead of a number) is dropped: the turn is already committed.
         """
         scope, flat = StateScope("wide", effect["base"], effect["partition"]), effect["ops"]
         ops = [StateOp(*flat[i : i + 4]) for i in range(0, len(flat), 4)]
@@ -160,7 +161,7 @@ class StateStore:
         except InvalidState:
             return
         except StateConflict as error:
-            raise StoreUnavailable(f"an effect waits, and is tried again: {error}") from error
+            raise StoreUnavailable(f"an effect is waiting and will be retried: {error}") from error
 
     async def _write_encrypted(self, scope: StateScope, ops: Sequence[StateOp], operation: _Operation) -> list[Any]:
         for tried in range(_TRIES):
@@ -177,10 +178,10 @@ class StateStore:
                 raise _not_yours(operation.user)
             await pause_between(tried)  # another writer was faster
         fields = ", ".join(repr(field) for field in looked_at(ops))
-        raise StateConflict(f"state {fields} was changed by others each of {_TRIES} times; try again")
+        raise StateConflict(f"state {fields} was changed by other writers during all {_TRIES} tries; try again")
 
     async def _stored(self, scope: StateScope, fields: Sequence[str], user: str | None) -> dict[str, bytes | None]:
-        """What is in these fields; whose state it is comes first, for a refusal may say what stands there.
+        """The values of these fields. The owner is checked first, because a refusal may quote a value.
 
         Raises:
             SessionOwnerError: it is another user's.
@@ -212,7 +213,7 @@ class StateStore:
 
 
 async def pause_between(tried: int) -> None:
-    """Wait before what others were faster with is decided anew: the longer the more often, and no two alike."""
+    """Wait before deciding again after another writer was faster: longer after each try, and with jitter."""
     await asyncio.sleep(random.uniform(0, _PAUSES[min(tried, len(_PAUSES) - 1)]))  # noqa: S311 - no secret
 
 
@@ -225,7 +226,7 @@ def _parsed(field: str, raw: bytes | str) -> Any:
     try:
         return json.loads(raw)
     except ValueError as error:
-        raise CorruptRecord(f"state {field!r} holds no JSON") from error
+        raise CorruptRecord(f"state {field!r} is not JSON") from error
 
 
 def _as_changes(ops: Iterable[StateOp]) -> list[Change]:
@@ -237,9 +238,9 @@ def _refusal(why: Refusal, field: str, value: str | None) -> Exception:
         case "mismatch":
             return StateConflict(f"state {field!r} is {value or 'not set'}, not what was expected")
         case "type":
-            return InvalidState(f"state {field!r} is {value}, no number to increment")
+            return InvalidState(f"state {field!r} is {value}, not a number")
         case "range":
-            return InvalidState(f"state {field!r} would become larger than a number can be")
+            return InvalidState(f"state {field!r} would become too large for a number")
 
 
 def _not_yours(user_id: str | None) -> SessionOwnerError:

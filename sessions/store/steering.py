@@ -1,4 +1,4 @@
-"""Messages that join a running turn: from its inbox into its journal, with their events."""
+"""Messages that join a running turn: from its inbox to its journal, with their events."""
 
 from __future__ import annotations
 
@@ -15,18 +15,14 @@ from sessions.store.transitions.shared import Lost
 
 
 class Steering:
-    """Takes what is in the inbox of a turn, under its lease."""
+    """Takes the messages in a turn's inbox, under its lease."""
 
     def __init__(self, scripts: ScriptRunner, ring: KeyRing) -> None:
         self._scripts = scripts
         self._ring = ring
 
     async def take(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> tuple[bytes, int] | None:
-        """Journal the unread messages under this field; these (JSON array of texts), and how many. None: lost.
-
-        Raises:
-            SealError: one does not open.
-        """
+        """Journal the unread messages under this field; returns them (JSON array of texts) and how many. None: lost."""
         encrypted, events = await self._encrypted(keys, turn, field, seq) if self._ring.ids else (b"", [])
         call = transitions.take_steering(
             keys.pair,
@@ -44,7 +40,7 @@ class Steering:
             return b"", 0
         if not self._ring.ids and KeyRing.sealed_within(reply.texts):
             raise SealError(
-                "a message that joins this turn is sealed, and SESSIONFLEET_ENCRYPTION_KEYS is not set here"
+                "a message that joins this turn is encrypted, and SESSIONFLEET_ENCRYPTION_KEYS is not set here"
             )
         said = self._ring.open(keys.journal(turn.part), field, reply.texts)
         return said, len(json.loads(said))
@@ -61,6 +57,6 @@ class Steering:
         return self._ring.seal(keys.journal(turn.part), field, json.dumps(texts).encode()), events
 
     def _text(self, keys: SessionKeys, entry: bytes) -> str:
-        # The script's JSON has the bytes of a sealed text as they are, which are no UTF-8.
+        # The script's JSON contains the bytes of an encrypted text as they are, which are not UTF-8.
         stored = json.loads(entry.decode("latin-1"))
         return self._ring.open(keys.turn(stored["id"]), MESSAGE, stored["text"].encode("latin-1")).decode()

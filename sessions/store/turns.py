@@ -1,4 +1,4 @@
-"""The client's side of a turn: accept, read, watch, cancel, and delete its session."""
+"""The client's side of a turn: accept, read, watch and cancel it, and delete its session."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class TurnRecord:
 
 
 class TurnStore:
-    """Turns in the store, as a client sees them. What is written is sealed here, and what is read opened."""
+    """Turns in the store, as a client sees them. Values are encrypted and decrypted here."""
 
     def __init__(self, scripts: ScriptRunner, client: Any, settings: Settings) -> None:
         self._scripts = scripts
@@ -117,11 +117,11 @@ class TurnStore:
         self._ring = KeyRing.of(settings)
 
     async def accept(self, keys: SessionKeys, turn: NewTurn) -> Accepted:
-        """Accept a turn. When this returns, the turn ends in exactly one final status.
+        """Accept a turn. Once this returns, the turn ends in exactly one final status.
 
         Raises:
             SessionOwnerError, SessionBusy, IdempotencyConflict: nothing was changed.
-            StoreFull, StoreUnavailable: the store could not take it.
+            StoreFull, StoreUnavailable: the store could not accept it.
         """
         s = self._settings
         result_ttl = s.result_ttl if turn.result_ttl is None else turn.result_ttl
@@ -180,25 +180,25 @@ class TurnStore:
                 )
             case Full(count=count):
                 raise SessionBusy(
-                    f"session {keys.session_id!r} has {count} turns waiting, the most it takes "
+                    f"session {keys.session_id!r} has {count} turns waiting, which is the limit "
                     "(SESSIONFLEET_MAILBOX_LIMIT); wait for some to end, then try again"
                 )
 
     async def _asked_before(self, keys: SessionKeys, turn: NewTurn) -> bool:
-        """Whether its key stands for this very request, with a digest of another key or of before there were any."""
+        """Whether its key was used for this same request, even if the digest is by another key or by none."""
         with translated():
             raw = await self._client.hget(keys.idempotency(turn.idempotency), "digest")
         return raw is not None and raw.decode() in digests(self._ring, turn)
 
     async def ahead_of(self, keys: SessionKeys, part: str) -> int:
-        """How many turns of its session come before it; 0 for one that is next, runs, or has ended."""
+        """How many turns of its session are before it; 0 for one that is next, runs, or has ended."""
         return int(await self._scripts.read("LPOS", keys.mailbox, part) or 0)
 
     async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
         """The record of a turn.
 
         Raises:
-            TurnNotFound: there is none. SealError: it does not open.
+            TurnNotFound: there is none. SealError: it cannot be decrypted.
         """
         values = await self._scripts.read("HMGET", keys.turn(part), *_FIELDS)
         raw = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
@@ -211,10 +211,11 @@ class TurnStore:
         return TurnRecord.read(part, raw)
 
     async def request(self, keys: SessionKeys, part: str) -> TurnRequest:
-        """What was asked for.
+        """The turn's request.
 
         Raises:
-            TurnNotFound: there is no such turn. SealError: it does not open. BackendError: the store did not answer.
+            TurnNotFound: there is no such turn. SealError: it cannot be decrypted. BackendError: the store did not
+                answer.
         """
         with translated():
             raw = await self._client.hget(keys.turn(part), REQUEST)
@@ -223,18 +224,18 @@ class TurnStore:
         return TurnRequest.model_validate_json(self._ring.open(keys.turn(part), REQUEST, raw))
 
     async def webhook(self, keys: SessionKeys, part: str) -> str | None:
-        """Where the end of a turn is to be told, if anywhere."""
+        """The URL to call when a turn ends, if any."""
         with translated():
             raw = await self._client.hget(keys.turn(part), WEBHOOK)
         return None if raw is None else self._ring.open(keys.base, WEBHOOK, raw).decode()
 
     async def user(self, keys: SessionKeys, part: str) -> str | None:
-        """Whose the turn's session was when it was accepted; None: nobody's, or there is no such turn."""
+        """The owner of the turn's session when it was accepted; None: no owner, or no such turn."""
         raw = await self._scripts.read("HGET", keys.turn(part), "user")
         return None if raw is None else raw.decode()
 
     async def watch(self, keys: SessionKeys, part: str, nonce: str, watch: Watch, *, on: bool = True) -> TurnStatus:
-        """Have this client told of a turn, or no longer; returns the turn's status."""
+        """Subscribe this client to a turn, or unsubscribe it; returns the turn's status."""
         reply = await self._scripts.run(transitions.watch_turn(keys.pair, turn=part, nonce=nonce, watch=watch, on=on))
         if isinstance(reply, Missing):
             raise self._not_found(keys, part)
@@ -244,8 +245,9 @@ class TurnStore:
         """Cancel a turn.
 
         Returns:
-            Its status now: QUEUED when a worker first writes down what it had finished. And the worker that runs it
-            and must be told; "" when none runs it.
+            Its status now: QUEUED if a worker first records what it had completed. And the worker that runs it and must
+            be
+            notified; "" if none runs it.
         """
         match await self._scripts.run(transitions.cancel_turn(keys.pair, turn=part)):
             case Cancelled():
@@ -271,7 +273,7 @@ class TurnStore:
         return None if part is None else part.decode()
 
     async def delete_session(self, keys: SessionKeys, user_id: str | None = None) -> dict[str, int]:
-        """Remove a session with all it has; a running turn of it can write nothing any more."""
+        """Delete a session with everything in it; a running turn of it can no longer write."""
         reply = await self._scripts.run(records.delete_session(keys.pair, user=user_id))
         if isinstance(reply, OtherOwner):
             raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
@@ -282,7 +284,7 @@ class TurnStore:
         return sorted(part.decode() for part in await self._client.zrange(keys.turns, 0, -1))
 
     async def journal(self, keys: SessionKeys, part: str) -> dict[str, Any]:
-        """The journal of a turn that is open or a dead letter, for people to look at."""
+        """The journal of an open turn or a dead letter, for people to look at."""
         key = keys.journal(part)
         steps = {field.decode(): value for field, value in (await self._client.hgetall(key)).items()}
         return {field: _shown(self._ring.open(key, field, value)) for field, value in steps.items()}

@@ -170,7 +170,7 @@ def test_limits_are_those_of_the_settings(new_server: Server, tmp_path: Path) ->
     with pytest.raises(BadRequest, match=r"12 bytes, the limit is 10.*SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES"):
         session.add_memory("ä" * 6)
     session.add_memory("ä" * 5)
-    with pytest.raises(BadRequest, match="no more than 1 can be kept"):
+    with pytest.raises(BadRequest, match="the limit is 1 "):
         session.add_memory("another")
 
 

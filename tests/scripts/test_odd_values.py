@@ -58,7 +58,7 @@ async def test_whole_numbers_are_exact_as_far_as_the_server_is(store: Store) -> 
         2**62 + 2**61 + 1,
     ]
     assert (await states.write(scope, [increment_op("n", 2**62, 0)]))[0] == pytest.approx(2**63 + 2**61)
-    with pytest.raises(InvalidState, match="larger than a number can be"):
+    with pytest.raises(InvalidState, match="too large for a number"):
         await states.write(scope, [set_op("m", 1), set_op("f", 1e308), increment_op("f", 1e308, 0)])
     assert set(await states.read(scope)) == {"n"}
 
