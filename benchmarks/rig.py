@@ -155,7 +155,7 @@ class Rig:
 
         async def look() -> list[WorkerInfo]:
             await self.client.open()
-            return await self.client.workers(fresh=True)
+            return await self.client.connection.workers(fresh=True)
 
         return any(info.pid == process.pid for info in self.client.portal.call(look()))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from pydantic_core import PydanticSerializationError
 
@@ -13,7 +13,10 @@ from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
 from sessions.client.arguments.retrieval import knowledge_at, knowledge_config, memory_config
 from sessions.client.arguments.values import flag, message_text, policy_named, seconds, short_text, webhook_url
+from sessions.client.blocking import blocking, iterating
 from sessions.client.output_type import OutputType
+from sessions.client.portal import Portal
+from sessions.client.ports import AgentHome
 from sessions.client.result import answer
 from sessions.client.submission import Order
 from sessions.errors import BadRequest
@@ -21,9 +24,7 @@ from sessions.protocol.agent import AgentConfig, Recalls
 from sessions.protocol.event import Event
 from sessions.protocol.text import encodes
 from sessions.protocol.turn import TurnRequest
-
-if TYPE_CHECKING:
-    from sessions.api.session import Session
+from sessions.store.turns import TurnRecord
 
 
 class Agent:
@@ -52,6 +53,9 @@ class Agent:
         BadRequest: an argument cannot be used; InvalidTool and InvalidSessionId are kinds of it.
     """
 
+    open_session: ClassVar[Callable[..., AgentHome]]
+    """How a stand-alone agent opens its session; `sessions.api.session`, which imports this module, sets it."""
+
     def __init__(
         self,
         name: str = "Assistant",
@@ -64,7 +68,7 @@ class Agent:
         registered: bool = False,
         memory: Mapping[str, Any] | bool | None = None,
         knowledge: object = None,
-        session: Session | None = None,
+        session: AgentHome | None = None,
     ) -> None:
         if not isinstance(name, str) or not name.strip() or not encodes(name):
             raise BadRequest(f"agent name {name!r}: give it a name that is a text")
@@ -97,7 +101,7 @@ class Agent:
         self._named = False
 
     @classmethod
-    def of_config(cls, config: AgentConfig, session: Session, *, named: bool = False) -> Agent:
+    def of_config(cls, config: AgentConfig, session: AgentHome, *, named: bool = False) -> Agent:
         """An agent as it is configured, which need not have come from this process; answers are plain JSON.
 
         Args:
@@ -109,6 +113,11 @@ class Agent:
         agent._stored = _as_json(config)
         agent._named = named
         return agent
+
+    @property
+    def portal(self) -> Portal:
+        """The loop of this process."""
+        return self.session.portal
 
     def alone(self) -> Agent:
         """This agent without its session, of which only fleet and tenant count: a team gives its tasks their own."""
@@ -153,17 +162,23 @@ class Agent:
         Raises:
             TurnFailed, SessionBusy, BackendError, BadRequest: see `sessions.errors`.
         """
-        session, order = self._order(message, session_id, stream=False, **options)
-        record = await session.client.portal.acall(session.client.ask(session.keys, order))
-        response = answer(record, session.keys.public_id(record.part), self._output)
+        session = self._session(session_id)
+        work = session.client.turns.ask(session.keys, self.order(session, message, **options))
+        response = self._response(session, await self.portal.acall(work))
         return await apply(session.middleware, message, response)
 
     def chat(self, message: str, *, session_id: str | None = None, **options: Any) -> Any:
-        """Send a message and wait for the answer; see `achat`."""
-        session, order = self._order(message, session_id, stream=False, **options)
-        record = session.client.portal.call(session.client.ask(session.keys, order))
-        response = answer(record, session.keys.public_id(record.part), self._output)
+        """Send a message and wait for the answer; see `achat`. Middleware runs outside the client's event loop."""
+        session = self._session(session_id)
+        work = session.client.turns.ask(session.keys, self.order(session, message, **options))
+        response = self._response(session, self.portal.call(work))
         return apply_blocking(session.middleware, message, response)
+
+    def _session(self, session_id: str | None) -> AgentHome:
+        return self.session if session_id is None else self.session.sibling(session_id)
+
+    def _response(self, session: AgentHome, record: TurnRecord) -> Any:
+        return answer(record, session.keys.public_id(record.part), self._output)
 
     async def astart(self, message: str, **options: Any) -> str:
         """`achat` under PraisonAI's name; always a text."""
@@ -175,20 +190,18 @@ class Agent:
 
     # --- ask and stream ---------------------------------------------------------------------------------
 
-    async def astream(self, message: str, **options: Any) -> AsyncIterator[Event]:
+    async def astream(self, /, message: str, **options: Any) -> AsyncIterator[Event]:
         """Send a message and iterate the turn's events; `event.text` is the text of a delta, else ''."""
         turn = await self.asubmit(message, stream=True, **options)
         async for event in turn.aevents():
             yield event
 
-    def stream(self, message: str, **options: Any) -> Iterator[Event]:
-        """Send a message and iterate the turn's events; see `astream`."""
-        yield from self.submit(message, stream=True, **options).events()
+    stream = iterating(astream)
 
     # --- ask and go -------------------------------------------------------------------------------------
 
     async def asubmit(
-        self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Any
+        self, /, message: str, *, stream: bool = False, session_id: str | None = None, **options: Any
     ) -> Turn:
         """Send a message and return at once; the turn is accepted and will end, whatever happens to this process.
 
@@ -207,34 +220,34 @@ class Agent:
             IdempotencyConflict: the key was used for another request.
             SessionBusy, SessionOwnerError, BadRequest, BackendError: nothing was accepted.
         """
-        session, order = self._order(message, session_id, stream=stream, **options)
-        part = await session.client.portal.acall(session.client.submit(session.keys, order))
-        return Turn(session.client, session.keys, part, self._output)
+        session = self._session(session_id)
+        client, order = session.client, self.order(session, message, stream=stream, **options)
+        part = await self.portal.acall(client.turns.submit(session.keys, order))
+        return Turn(client, session.keys, part, self._output)
 
-    def submit(self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Any) -> Turn:
-        """Send a message and return at once; see `asubmit`."""
-        session, order = self._order(message, session_id, stream=stream, **options)
-        part = session.client.portal.call(session.client.submit(session.keys, order))
-        return Turn(session.client, session.keys, part, self._output)
+    submit = blocking(asubmit)
 
-    def _order(
+    def order(
         self,
+        session: AgentHome,
         message: str,
-        session_id: str | None,
         *,
-        stream: bool,
+        stream: bool = False,
         timeout: float | None = None,
         idempotency_key: str | None = None,
         policy: str | None = None,
         waiting_blocks: bool | None = None,
         approval_timeout: float | None = None,
         webhook: str | None = None,
-    ) -> tuple[Session, Order]:
-        message_text(message)
-        session = self.session if session_id is None else self.session.sibling(session_id)
-        session.client.check_message(message)
-        settings = session.client.settings
-        return session, Order(
+    ) -> Order:
+        """What is sent for a message of this session; options as `asubmit`.
+
+        Raises:
+            BadRequest: an argument cannot be used.
+        """
+        client, settings = session.client, session.client.settings
+        client.turns.check_message(message_text(message))
+        return Order(
             request=TurnRequest(message=message, agent=self.name, stream=stream, recalls=session.recalls),
             agent=self.config,
             config=self._stored,
@@ -272,7 +285,7 @@ def _hook_names(hooks: Sequence[str]) -> tuple[str, ...]:
     return tuple(hooks)
 
 
-def _recalls(memory: object, knowledge: object, session: Session) -> Recalls:
+def _recalls(memory: object, knowledge: object, session: AgentHome) -> Recalls:
     """What the agent itself says of memory and knowledge; a bare `session_id` only names its session."""
     options = dict(memory) if isinstance(memory, Mapping) else memory
     if isinstance(options, dict):
@@ -285,11 +298,9 @@ def _recalls(memory: object, knowledge: object, session: Session) -> Recalls:
     )
 
 
-def _own_session(memory: Mapping[str, Any] | bool | None) -> Session:
-    from sessions.api.session import Session  # noqa: PLC0415 - a session makes agents, a stand-alone agent its session
-
+def _own_session(memory: Mapping[str, Any] | bool | None) -> AgentHome:
     if isinstance(memory, Mapping):
-        return Session(memory.get("session_id"), user_id=memory.get("user_id"))
+        return Agent.open_session(memory.get("session_id"), user_id=memory.get("user_id"))
     if memory is None or isinstance(memory, bool):
-        return Session()
+        return Agent.open_session()
     raise BadRequest(f'memory={memory!r}: give {{"session_id": ...}}, True or False')

@@ -5,19 +5,36 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from sessions.client.arguments.values import message_text
+from sessions.client.ports import AgentHome
 from sessions.errors import BadRequest, InvalidTool
 from sessions.protocol.agent import DELEGATION_DEPTH, AgentConfig, Delegate
 from sessions.tools.decorator import check_name, tool_names
 
-if TYPE_CHECKING:
-    from sessions.api.agent import Agent
-
 _STRANGE: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _NAME_CHARS: Final = 64
 _SHOWN_CHARS: Final = 300
+
+
+class ToolAgent(Protocol):
+    """An agent that is to be a tool of another one. `sessions.Agent` is one."""
+
+    name: str
+    config: AgentConfig
+    session: AgentHome
+    stand_alone: bool
+
+    @property
+    def own_config(self) -> AgentConfig:
+        """Its configuration for turns outside of its session."""
+        ...
+
+    @property
+    def by_name(self) -> bool:
+        """Whether it was given by its name alone."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +45,7 @@ class AgentTool:
         name: what the asking model calls it; description: what it is told of it.
     """
 
-    agent: Agent
+    agent: ToolAgent
     name: str
     description: str
 
@@ -36,7 +53,7 @@ class AgentTool:
 AnyTool = str | Callable[..., Any] | AgentTool
 
 
-def agent_tool(agent: Agent, name: str | None, description: str | None) -> AgentTool:
+def agent_tool(agent: ToolAgent, name: str | None, description: str | None) -> AgentTool:
     """An agent as a tool.
 
     Raises:
@@ -120,7 +137,7 @@ def _tool_name(name: str) -> str:
     return f"ask_{made}"[:_NAME_CHARS]
 
 
-def _description(agent: Agent) -> str:
+def _description(agent: ToolAgent) -> str:
     told = f"Ask the agent {agent.name!r}, and get its answer."
     if agent.stand_alone:
         told += " It knows nothing of this conversation."

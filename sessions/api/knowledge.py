@@ -7,39 +7,33 @@ of the tenant may attach to. No search leaves its scopes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from sessions.api.operation import Operation, Progress
 from sessions.client.arguments.documents import source_name
-from sessions.client.ports import HasPortal, KnowledgeCalls
+from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
+from sessions.client.blocking import blocking
+from sessions.client.ports import BackedSession
 from sessions.errors import SessionfleetError
-from sessions.local import knowledge as local_knowledge
 
-Told = Callable[[Progress], Any]
+ProgressCallback = Callable[[Progress], Any]
 
 
-class _Session(Protocol):
-    """What of a session these methods need."""
+class _Adding(BackedSession, Protocol):
+    """What adding documents needs of a session."""
 
-    _knowledge_calls: ClassVar[KnowledgeCalls]
+    async def asubmit_knowledge(self, /, source: object, **options: Any) -> Operation: ...
 
-    @property
-    def client(self) -> HasPortal: ...
-
-    async def asubmit_knowledge(self, source: object, **options: Any) -> Operation: ...
-
-    def submit_knowledge(self, source: object, **options: Any) -> Operation: ...
+    def submit_knowledge(self, /, source: object, **options: Any) -> Operation: ...
 
 
 class KnowledgeMethods:
-    """The knowledge methods of `Session`, each with its async twin."""
-
-    _knowledge_calls: ClassVar[KnowledgeCalls] = local_knowledge
+    """The knowledge methods of `Session`, each with its async form."""
 
     # --- add --------------------------------------------------------------------------------------------
 
     async def aadd_knowledge(
-        self: _Session, source: object, *, progress: Told | None = None, **options: Any
+        self: _Adding, /, source: object, *, progress: ProgressCallback | None = None, **options: Any
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Take in a document, or several, and wait until they can be found.
 
@@ -59,45 +53,44 @@ class KnowledgeMethods:
             DocumentError: the document cannot be read; FileNotFoundError, BadRequest, ResultTimeout, BackendError.
         """
         if isinstance(source, list | tuple):
-            return [await received(self, one, progress, options) for one in source]
-        return await add(self, source, progress, options)
+            return [await _add_of_several(self, one, progress, options) for one in source]
+        return await _add(self, source, progress, options)
 
     def add_knowledge(
-        self: _Session, source: object, *, progress: Told | None = None, **options: Any
+        self: _Adding, /, source: object, *, progress: ProgressCallback | None = None, **options: Any
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Take in a document, or several; see `aadd_knowledge`."""
         if isinstance(source, list | tuple):
-            return [received_blocking(self, one, progress, options) for one in source]
-        return add_blocking(self, source, progress, options)
+            return [_add_of_several_blocking(self, one, progress, options) for one in source]
+        return _add_blocking(self, source, progress, options)
 
-    async def asubmit_knowledge(self: _Session, source: object, **options: Any) -> Operation:
+    async def asubmit_knowledge(self: BackedSession, /, source: object, **options: Any) -> Operation:
         """Have one document accepted and return at once; it will be taken in, whatever happens to this process.
 
         Args:
             options: as `aadd_knowledge`, and `idempotency_key`, and `webhook`: the URL that is told of its end.
         """
-        return await self.client.portal.acall(self._knowledge_calls.submit(self, source, **options))
+        document = NewDocument.of(source, **options)
+        accepted = await self.portal.acall(self.backend.knowledge.submit(self, document))
+        return Operation(self.backend.client(self), *accepted)
 
-    def submit_knowledge(self: _Session, source: object, **options: Any) -> Operation:
-        """Have one document accepted and return at once; see `asubmit_knowledge`."""
-        return self.client.portal.call(self._knowledge_calls.submit(self, source, **options))
+    submit_knowledge = blocking(asubmit_knowledge)
 
-    async def aoperation(self: _Session, operation_id: str) -> Operation:
+    async def aoperation(self: BackedSession, operation_id: str) -> Operation:
         """A document on its way in, by the id of its operation, from any process.
 
         Raises:
             InvalidTurnId: it is none, or of a scope that this session is not attached to. SessionOwnerError.
         """
-        return await self.client.portal.acall(self._knowledge_calls.operation_of(self, operation_id))
+        found = await self.portal.acall(self.backend.knowledge.operation_of(self, operation_id))
+        return Operation(self.backend.client(self), *found)
 
-    def operation(self: _Session, operation_id: str) -> Operation:
-        """A document on its way in, by the id of its operation; see `aoperation`."""
-        return self.client.portal.call(self._knowledge_calls.operation_of(self, operation_id))
+    operation = blocking(aoperation)
 
     # --- find -------------------------------------------------------------------------------------------
 
     async def asearch_knowledge(
-        self: _Session,
+        self: BackedSession,
         query: str,
         limit: int = 5,
         filters: Mapping[str, Any] | None = None,
@@ -122,100 +115,76 @@ class KnowledgeMethods:
         Raises:
             BadRequest, ResultTimeout (NoWorkerAlive), TurnFailed, BackendError.
         """
-        return await self.client.portal.acall(
-            self._knowledge_calls.search(self, query, limit, filters, sources, scope, timeout)
-        )
+        wanted = KnowledgeQuery.of(query, limit, filters, sources, scope, timeout)
+        return await self.portal.acall(self.backend.knowledge.search(self, wanted))
 
-    def search_knowledge(
-        self: _Session,
-        query: str,
-        limit: int = 5,
-        filters: Mapping[str, Any] | None = None,
-        *,
-        sources: Sequence[str] | None = None,
-        scope: str | None = None,
-        timeout: float | None = None,
-    ) -> list[dict[str, Any]]:
-        """The passages that answer a query best; see `asearch_knowledge`."""
-        return self.client.portal.call(
-            self._knowledge_calls.search(self, query, limit, filters, sources, scope, timeout)
-        )
+    search_knowledge = blocking(asearch_knowledge)
 
-    async def alist_knowledge(self: _Session, *, scope: str | None = None) -> list[dict[str, Any]]:
+    async def alist_knowledge(self: BackedSession, *, scope: str | None = None) -> list[dict[str, Any]]:
         """The documents of a scope (default: where `add_knowledge` puts them), by name; needs no worker.
 
         Returns:
             Dicts with `source`, `kind`, `bytes`, `pages`, `chunks`, `collection`, `metadata`, `added_ms`.
         """
-        return await self.client.portal.acall(self._knowledge_calls.list_sources(self, scope))
+        return await self.portal.acall(self.backend.knowledge.list_sources(self, scope))
 
-    def list_knowledge(self: _Session, *, scope: str | None = None) -> list[dict[str, Any]]:
-        """The documents of a scope; see `alist_knowledge`."""
-        return self.client.portal.call(self._knowledge_calls.list_sources(self, scope))
+    list_knowledge = blocking(alist_knowledge)
 
     # --- remove -----------------------------------------------------------------------------------------
 
-    async def adelete_knowledge(self: _Session, source: str, *, scope: str | None = None) -> int:
+    async def adelete_knowledge(self: BackedSession, source: str, *, scope: str | None = None) -> int:
         """Remove a document by its name; how many chunks it had, 0 where there is none."""
-        return await self.client.portal.acall(self._knowledge_calls.remove(self, source_name(source), scope))
+        return await self.portal.acall(self.backend.knowledge.remove(self, source_name(source), scope))
 
-    def delete_knowledge(self: _Session, source: str, *, scope: str | None = None) -> int:
-        """Remove a document; see `adelete_knowledge`."""
-        return self.client.portal.call(self._knowledge_calls.remove(self, source_name(source), scope))
+    delete_knowledge = blocking(adelete_knowledge)
 
-    async def aclear_knowledge(self: _Session, *, scope: str | None = None) -> int:
+    async def aclear_knowledge(self: BackedSession, *, scope: str | None = None) -> int:
         """Remove all documents of a scope; how many chunks they had."""
-        return await self.client.portal.acall(self._knowledge_calls.clear(self, scope))
+        return await self.portal.acall(self.backend.knowledge.clear(self, scope))
 
-    def clear_knowledge(self: _Session, *, scope: str | None = None) -> int:
-        """Remove all documents of a scope; see `aclear_knowledge`."""
-        return self.client.portal.call(self._knowledge_calls.clear(self, scope))
+    clear_knowledge = blocking(aclear_knowledge)
 
 
-class Adding(Protocol):
-    """What of a session this needs."""
-
-    async def asubmit_knowledge(self, source: object, **options: Any) -> Operation:
-        """Have one document accepted."""
-        ...
-
-    def submit_knowledge(self, source: object, **options: Any) -> Operation:
-        """Have one document accepted."""
-        ...
-
-
-async def add(session: Adding, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Take one document in; see `KnowledgeMethods.aadd_knowledge`."""
+async def _add(
+    session: _Adding, given: object, report: ProgressCallback | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Add one document, and wait for its receipt."""
     operation = await session.asubmit_knowledge(given, **options)
-    if told is not None:
+    if report is not None:
         async for progress in operation.aprogress():
-            told(progress)
-    result: dict[str, Any] = await operation.aresult(options.get("timeout"))
-    return result
+            report(progress)
+    receipt: dict[str, Any] = await operation.aresult(options.get("timeout"))
+    return receipt
 
 
-def add_blocking(session: Adding, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """As `add`; its own, so that `told` is called on the caller's thread."""
+def _add_blocking(
+    session: _Adding, given: object, report: ProgressCallback | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """As `_add`; written by hand, so that `report` is called on the caller's thread."""
     operation = session.submit_knowledge(given, **options)
-    if told is not None:
+    if report is not None:
         for progress in operation.progress():
-            told(progress)
-    result: dict[str, Any] = operation.result(options.get("timeout"))
-    return result
+            report(progress)
+    receipt: dict[str, Any] = operation.result(options.get("timeout"))
+    return receipt
 
 
-async def received(session: Adding, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What became of one of several: its error is said, and the others go on."""
+async def _add_of_several(
+    session: _Adding, given: object, report: ProgressCallback | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The receipt of one document of a list: an error is part of it, and the others go on."""
     try:
-        return await add(session, given, told, options)
+        return await _add(session, given, report, options)
     except (SessionfleetError, OSError) as error:
         return _failure(given, error)
 
 
-def received_blocking(session: Adding, given: object, told: Told | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """As `received`, with `told` called on the caller's thread."""
+def _add_of_several_blocking(
+    session: _Adding, given: object, report: ProgressCallback | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """As `_add_of_several`, with `report` called on the caller's thread."""
     try:
-        return add_blocking(session, given, told, options)
+        return _add_blocking(session, given, report, options)
     except (SessionfleetError, OSError) as error:
         return _failure(given, error)
 

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Mapping
+from typing import Any
 
-from sessions.client.ports import HasPortal, RecordCalls
-from sessions.client.transcript import Order, Page
-from sessions.local import lifecycle as local_lifecycle
-
-if TYPE_CHECKING:
-    from sessions.api.session import Session
+from sessions.client.blocking import blocking
+from sessions.client.ports import BackedSession
+from sessions.client.transcript import Page, SortOrder
+from sessions.errors import BadRequest
 
 
-class _Session(Protocol):
-    """What of a session these methods need."""
+class LifecycleMethods:
+    """The methods of `Session` about its own records, each with its async form."""
 
-    _record_calls: ClassVar[RecordCalls]
-
-    @property
-    def client(self) -> HasPortal: ...
-
-
-class RecordMethods:
-    """The methods of `Session` over what is kept of it, each with its async twin."""
-
-    _record_calls: ClassVar[RecordCalls] = local_lifecycle
-
-    async def acreate(self: _Session) -> bool:
+    async def acreate(self: BackedSession) -> bool:
         """Make the session, empty, if there is none yet. Nobody has to: its first turn or state makes it too.
 
         Returns:
@@ -36,15 +23,13 @@ class RecordMethods:
         Raises:
             SessionOwnerError: it belongs to another user.
         """
-        return await self.client.portal.acall(self._record_calls.create(self))
+        return await self.portal.acall(self.backend.lifecycle.create(self))
 
-    def create(self: _Session) -> bool:
-        """Make the session, empty, if there is none yet; see `acreate`."""
-        return self.client.portal.call(self._record_calls.create(self))
+    create = blocking(acreate)
 
     # --- checkpoints ------------------------------------------------------------------------------------
 
-    async def asave_state(self: _Session, values: Mapping[str, Any] | None = None) -> int:
+    async def asave_state(self: BackedSession, values: Mapping[str, Any] | None = None) -> int:
         """Write a numbered checkpoint: state, agents' configurations, position in history; returns its number.
 
         Turns and state are kept without it, by their own commits. A checkpoint is what one can go back to; the
@@ -53,21 +38,17 @@ class RecordMethods:
         Args:
             values: merged into the state first, in the same atomic step.
         """
-        return await self.client.portal.acall(self._record_calls.save(self, values))
+        return await self.portal.acall(self.backend.lifecycle.save(self, _values(values)))
 
-    def save_state(self: _Session, values: Mapping[str, Any] | None = None) -> int:
-        """Write a numbered checkpoint; see `asave_state`."""
-        return self.client.portal.call(self._record_calls.save(self, values))
+    save_state = blocking(asave_state)
 
-    async def acheckpoints(self: _Session) -> list[int]:
+    async def acheckpoints(self: BackedSession) -> list[int]:
         """The numbers of the checkpoints that `restore_state` can go back to, oldest first."""
-        return await self.client.portal.acall(self._record_calls.checkpoints(self))
+        return await self.portal.acall(self.backend.lifecycle.checkpoints(self))
 
-    def checkpoints(self: _Session) -> list[int]:
-        """The numbers of the checkpoints; see `acheckpoints`."""
-        return self.client.portal.call(self._record_calls.checkpoints(self))
+    checkpoints = blocking(acheckpoints)
 
-    async def arestore_state(self: _Session, checkpoint: int | None = None) -> dict[str, Any]:
+    async def arestore_state(self: BackedSession, checkpoint: int | None = None) -> dict[str, Any]:
         """Attach to a session that was saved; returns its state.
 
         Without a number nothing changes: later turns and later state stay. With one, the state goes back to that
@@ -77,81 +58,61 @@ class RecordMethods:
             StateNotFoundError: there is no (such) checkpoint. SessionExpired: there was, until the ttl ran out.
             CorruptRecord, StoreUnavailable: it cannot be read, now or at all.
         """
-        return await self.client.portal.acall(self._record_calls.restore(self, checkpoint))
+        return await self.portal.acall(self.backend.lifecycle.restore(self, checkpoint))
 
-    def restore_state(self: _Session, checkpoint: int | None = None) -> dict[str, Any]:
-        """Attach to a session that was saved; see `arestore_state`."""
-        return self.client.portal.call(self._record_calls.restore(self, checkpoint))
+    restore_state = blocking(arestore_state)
 
     # --- context ----------------------------------------------------------------------------------------
 
-    async def aget_context(self: _Session, query: str | None = None, *, max_items: int = 3) -> Any:
+    async def aget_context(self: BackedSession, query: str | None = None, *, max_items: int = 3) -> Any:
         """What is known of the session, as a dict; or, for a query, prompt text from what was said about it.
 
         The dict has session_id, user_id, created_at (datetime, None before the first turn), message_count, turns,
         open_turns, agents, requests, input_tokens, output_tokens, cost (US dollars, as far as prices are known), queue
         and expires_in (seconds, None for never).
         """
-        work = _context(self, query, max_items)
-        return await self.client.portal.acall(work)
+        calls = self.backend.lifecycle
+        work = calls.context(self) if query is None else calls.context_for(self, query, max_items)
+        return await self.portal.acall(work)
 
-    def get_context(self: _Session, query: str | None = None, *, max_items: int = 3) -> Any:
-        """What is known of the session; see `aget_context`."""
-        work = _context(self, query, max_items)
-        return self.client.portal.call(work)
+    get_context = blocking(aget_context)
 
-    async def ahistory(self: _Session, limit: int = 50, *, order: Order = "oldest", cursor: int | None = None) -> Page:
+    async def ahistory(
+        self: BackedSession, limit: int = 50, *, order: SortOrder = "oldest", cursor: int | None = None
+    ) -> Page:
         """A page of the transcript: the messages of so many turns, oldest or newest turns first.
 
         Within a page messages always stand in the order in which they were written.
         """
-        return await self.client.portal.acall(self._record_calls.history(self, limit, order, cursor))
+        _check_page(limit, order)
+        return await self.portal.acall(self.backend.lifecycle.history(self, limit, order, cursor))
 
-    def history(self: _Session, limit: int = 50, *, order: Order = "oldest", cursor: int | None = None) -> Page:
-        """A page of the transcript; see `ahistory`."""
-        return self.client.portal.call(self._record_calls.history(self, limit, order, cursor))
-
-    # --- copies -----------------------------------------------------------------------------------------
-
-    async def afork(self: _Session, session_id: str | None = None, *, at: str | None = None) -> Session:
-        """A new session with this one's history up to a turn, its state, memories and agents; they share nothing.
-
-        Args:
-            session_id: of the new session; made up when None.
-            at: id of the last turn it keeps; None keeps all committed turns.
-
-        Raises:
-            TurnNotFound: `at` is no committed turn of this session. SessionExists: the id is taken.
-            ResultTimeout, NoWorkerAlive: its documents could not be copied; the new session is there without them.
-        """
-        return await self.client.portal.acall(self._record_calls.fork(self, session_id, at))
-
-    def fork(self: _Session, session_id: str | None = None, *, at: str | None = None) -> Session:
-        """A new session with this one's history up to a turn; see `afork`."""
-        return self.client.portal.call(self._record_calls.fork(self, session_id, at))
+    history = blocking(ahistory)
 
     # --- expiry -----------------------------------------------------------------------------------------
 
-    async def ais_expired(self: _Session) -> bool:
+    async def ais_expired(self: BackedSession) -> bool:
         """Whether the session was there and its ttl ran out. Using it again begins a fresh one."""
-        return (await self.client.portal.acall(self._record_calls.lifetime(self)))[0]
+        return (await self.portal.acall(self.backend.lifecycle.lifetime(self)))[0]
 
-    def is_expired(self: _Session) -> bool:
-        """Whether its ttl ran out; see `ais_expired`."""
-        return self.client.portal.call(self._record_calls.lifetime(self))[0]
+    is_expired = blocking(ais_expired)
 
-    async def atime_to_expiry(self: _Session) -> float | None:
+    async def atime_to_expiry(self: BackedSession) -> float | None:
         """Seconds until the session expires; None when it never does, or a turn is open."""
-        return (await self.client.portal.acall(self._record_calls.lifetime(self)))[1]
+        return (await self.portal.acall(self.backend.lifecycle.lifetime(self)))[1]
 
-    def time_to_expiry(self: _Session) -> float | None:
-        """Seconds until the session expires; see `atime_to_expiry`."""
-        return self.client.portal.call(self._record_calls.lifetime(self))[1]
+    time_to_expiry = blocking(atime_to_expiry)
 
-    def close(self: _Session) -> None:
+    def close(self: BackedSession) -> None:
         """Nothing has to be closed: all is saved, and connections belong to the process. For `with` and PraisonAI."""
 
 
-def _context(session: _Session, query: str | None, max_items: int) -> Coroutine[Any, Any, Any]:
-    calls = session._record_calls  # noqa: SLF001 - these methods are the session's own
-    return calls.context(session) if query is None else calls.context_for(session, query, max_items)
+def _values(values: object) -> Mapping[str, Any]:
+    if values is not None and not isinstance(values, Mapping):
+        raise BadRequest(f"save_state({values!r}): give a dict to merge into the state, or nothing")
+    return values or {}
+
+
+def _check_page(limit: object, order: object) -> None:
+    if not isinstance(limit, int) or limit < 1 or order not in ("oldest", "newest"):
+        raise BadRequest(f'history(limit={limit!r}, order={order!r}): a limit of 1 or more, "oldest" or "newest"')

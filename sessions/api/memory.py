@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
-from sessions.client.ports import HasPortal, MemoryCalls, MemoryPage
-from sessions.local import memory as local_memory
+from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory, scope_name
+from sessions.client.blocking import blocking
+from sessions.client.ports import BackedSession, MemoryPage
 from sessions.protocol.memory_requests import ScopeName
 
 __all__ = ["MemoryMethods", "MemoryPage", "ScopeName"]
 
 
-class _Session(Protocol):
-    """What of a session these methods need."""
-
-    _memory_calls: ClassVar[MemoryCalls]
-
-    @property
-    def client(self) -> HasPortal: ...
-
-
 class MemoryMethods:
-    """The memory methods of `Session`, each with its async twin.
+    """The memory methods of `Session`, each with its async form.
 
     A memory belongs to a user, who has it in all sessions, or to one session. `scope=` says which ("user" or
     "session"); without it, it is the user's where the session has one, else the session's. Kinds are "long" and
@@ -32,12 +24,11 @@ class MemoryMethods:
     the similarity of its meaning (cosine, None where only words were compared).
     """
 
-    _memory_calls: ClassVar[MemoryCalls] = local_memory
-
     # --- change -----------------------------------------------------------------------------------------
 
     async def aadd_memory(
-        self: _Session,
+        self: BackedSession,
+        /,
         text: str,
         memory_type: str = "long",
         *,
@@ -54,48 +45,36 @@ class MemoryMethods:
             BadRequest: text, kind, metadata or scope cannot be used, or there is no room for more memories.
             SessionOwnerError: the session belongs to another user. StoreFull: the store has no room.
         """
-        return await self.client.portal.acall(self._memory_calls.add(self, text, memory_type, metadata, more, scope))
+        return await self.portal.acall(
+            self.backend.memory.add(self, NewMemory.of(text, memory_type, metadata, more, scope))
+        )
 
-    def add_memory(
-        self: _Session,
-        text: str,
-        memory_type: str = "long",
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        scope: ScopeName | None = None,
-        **more: Any,
-    ) -> str:
-        """Remember a text; see `aadd_memory`."""
-        return self.client.portal.call(self._memory_calls.add(self, text, memory_type, metadata, more, scope))
+    add_memory = blocking(aadd_memory)
 
-    async def adelete_memory(self: _Session, memory_id: str) -> bool:
+    async def adelete_memory(self: BackedSession, memory_id: str) -> bool:
         """Forget one memory, of the session or its user; False where there is none of this id."""
-        return await self.client.portal.acall(self._memory_calls.delete(self, memory_id))
+        return await self.portal.acall(self.backend.memory.delete(self, memory_id))
 
-    def delete_memory(self: _Session, memory_id: str) -> bool:
-        """Forget one memory; see `adelete_memory`."""
-        return self.client.portal.call(self._memory_calls.delete(self, memory_id))
+    delete_memory = blocking(adelete_memory)
 
-    async def aclear_memory(self: _Session, memory_type: str | None = None, *, scope: ScopeName | None = None) -> int:
+    async def aclear_memory(
+        self: BackedSession, memory_type: str | None = None, *, scope: ScopeName | None = None
+    ) -> int:
         """Forget all memories (of a kind) of one scope, and of no other; says how many there were."""
-        return await self.client.portal.acall(self._memory_calls.clear(self, memory_type, scope))
+        return await self.portal.acall(self.backend.memory.clear(self, memory_type, scope_name(scope)))
 
-    def clear_memory(self: _Session, memory_type: str | None = None, *, scope: ScopeName | None = None) -> int:
-        """Forget all memories of one scope; see `aclear_memory`."""
-        return self.client.portal.call(self._memory_calls.clear(self, memory_type, scope))
+    clear_memory = blocking(aclear_memory)
 
     # --- read -------------------------------------------------------------------------------------------
 
-    async def aget_memory(self: _Session, memory_id: str) -> dict[str, Any] | None:
+    async def aget_memory(self: BackedSession, memory_id: str) -> dict[str, Any] | None:
         """One memory, of the session or its user; None where there is none of this id."""
-        return await self.client.portal.acall(self._memory_calls.get(self, memory_id))
+        return await self.portal.acall(self.backend.memory.get(self, memory_id))
 
-    def get_memory(self: _Session, memory_id: str) -> dict[str, Any] | None:
-        """One memory; see `aget_memory`."""
-        return self.client.portal.call(self._memory_calls.get(self, memory_id))
+    get_memory = blocking(aget_memory)
 
     async def alist_memory(
-        self: _Session,
+        self: BackedSession,
         limit: int = 50,
         *,
         memory_type: str | None = None,
@@ -103,23 +82,16 @@ class MemoryMethods:
         cursor: str | None = None,
     ) -> MemoryPage:
         """A page of the memories of one scope, newest first."""
-        return await self.client.portal.acall(self._memory_calls.list_page(self, limit, memory_type, scope, cursor))
+        return await self.portal.acall(
+            self.backend.memory.list_page(self, MemoryListing.of(limit, memory_type, scope, cursor))
+        )
 
-    def list_memory(
-        self: _Session,
-        limit: int = 50,
-        *,
-        memory_type: str | None = None,
-        scope: ScopeName | None = None,
-        cursor: str | None = None,
-    ) -> MemoryPage:
-        """A page of the memories of one scope; see `alist_memory`."""
-        return self.client.portal.call(self._memory_calls.list_page(self, limit, memory_type, scope, cursor))
+    list_memory = blocking(alist_memory)
 
     # --- search -----------------------------------------------------------------------------------------
 
     async def asearch_memory(
-        self: _Session,
+        self: BackedSession,
         query: str,
         memory_type: str | None = None,
         *,
@@ -139,20 +111,7 @@ class MemoryMethods:
         Raises:
             BadRequest, SessionOwnerError: as `aadd_memory`.
         """
-        work = self._memory_calls.search(self, query, memory_type, limit, filters, scope, min_score, timeout)
-        return await self.client.portal.acall(work)
+        wanted = MemoryQuery.of(query, memory_type, limit, filters, scope, min_score, timeout)
+        return await self.portal.acall(self.backend.memory.search(self, wanted))
 
-    def search_memory(
-        self: _Session,
-        query: str,
-        memory_type: str | None = None,
-        *,
-        limit: int = 5,
-        filters: Mapping[str, Any] | None = None,
-        scope: ScopeName | None = None,
-        min_score: float | None = None,
-        timeout: float | None = None,
-    ) -> list[dict[str, Any]]:
-        """The memories that fit a query; see `asearch_memory`."""
-        work = self._memory_calls.search(self, query, memory_type, limit, filters, scope, min_score, timeout)
-        return self.client.portal.call(work)
+    search_memory = blocking(asearch_memory)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from sessions.api.turn import Turn
+from sessions.client.blocking import iterating
 from sessions.protocol.event import Event, EventType
 
 
@@ -45,8 +46,4 @@ class Operation(Turn):
             if (progress := Progress.of(event)) is not None:
                 yield progress
 
-    def progress(self) -> Iterator[Progress]:
-        """Iterate how far it is, up to its end."""
-        for event in self.events():
-            if (progress := Progress.of(event)) is not None:
-                yield progress
+    progress = iterating(aprogress)

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from copy import copy
+from functools import partial
+from typing import Any, Self
 
 from broker_config.settings import RETRIEVAL, Settings, SettingsError, queue_name
 from sessions.api.agent import Agent
 from sessions.api.delegation import AgentTool
 from sessions.api.knowledge import KnowledgeMethods
-from sessions.api.lifecycle import RecordMethods
+from sessions.api.lifecycle import LifecycleMethods
 from sessions.api.memory import MemoryMethods
-from sessions.api.middleware import Middleware, checked
+from sessions.api.middleware import Middleware, apply, apply_blocking, checked
 from sessions.api.state import StateMethods
 from sessions.api.turn import Turn
 from sessions.client.arguments.retrieval import knowledge_at
 from sessions.client.arguments.retrieval import knowledge_config as knowledge_of
 from sessions.client.arguments.retrieval import memory_config as memory_of
-from sessions.client.arguments.values import flag, policy_named, seconds, short_text
-from sessions.client.fleet_client import FleetClient
-from sessions.client.per_process import get_client
+from sessions.client.arguments.values import flag, message_text, policy_named, seconds, short_text
+from sessions.client.blocking import blocking
+from sessions.client.portal import Portal
+from sessions.client.ports import Backend, SessionClient
 from sessions.errors import BadRequest, InvalidTurnId
+from sessions.local.backend import LocalBackend
 from sessions.protocol.agent import Recalls
 from sessions.store.keys import new_session_id, split_turn_id, valid_session_id, valid_tenant
 
 
-class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
+class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
     """A conversation. Its turns run one at a time, in the order of acceptance, on any worker of the fleet.
 
     Opening one does no I/O; the first turn creates it.
@@ -50,21 +54,16 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
         knowledge: likewise for documents: True, the name of a knowledge base that sessions share (or a list of
             names), or a dict such as `{"vector_store": {"provider": "qdrant", "config": {"collection_name": ...}}}`.
             `knowledge_config` is the same under PraisonAI's name.
-        agent_url: of an agent behind a server, as "http://host:8000/agent": the session is a RemoteSession, with the
-            same methods over HTTP. timeout: seconds for one call of it, 30 by default; headers: sent with each request.
+        agent_url: of an agent behind a server, as "http://host:8000/agent" or "https://host/agent/clerk": the session
+            has the same methods, over HTTP. On a Sessionfleet gateway it has all that a local one has; any other agent
+            server answers `chat` only, and all else raises RemoteUnsupported.
+        timeout: seconds for one call of a remote session, with all its tries; 30 by default.
+        headers: sent with each request of a remote session, as `{"Authorization": "Bearer ..."}`.
         settings: another fleet than the environment's.
 
     Raises:
         InvalidSessionId, BadRequest: an argument cannot be used.
     """
-
-    def __new__(cls, *_: Any, agent_url: str | None = None, **__: Any) -> Session:
-        """With agent_url, a session behind a server. HTTP is loaded for these alone."""
-        if agent_url is None or cls is not Session:
-            return super().__new__(cls)
-        from sessions.remote import RemoteSession  # noqa: PLC0415 - most sessions are not remote
-
-        return super().__new__(RemoteSession)
 
     def __init__(
         self,
@@ -87,10 +86,7 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
         tenant: str | None = None,
         settings: Settings | None = None,
     ) -> None:
-        if agent_url is not None:  # where one is given, `__new__` has made a RemoteSession, but not of a subclass
-            raise BadRequest(f"{type(self).__name__}(agent_url=...): subclass sessions.remote.RemoteSession for that")
-        if timeout is not None or headers is not None:
-            raise BadRequest("timeout= and headers= are for remote sessions: give agent_url=, too")
+        self.backend = _backend(agent_url, timeout, headers, tenant, settings)
         self.session_id = new_session_id() if session_id is None else valid_session_id(session_id)
         self.user_id = None if user_id is None else short_text("user_id", user_id)
         self.queue = _queue(queue)
@@ -101,41 +97,48 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
         self.waiting_blocks = flag("waiting_blocks", waiting_blocks)
         self.memory = memory_of(memory_config if memory is None else memory)
         self.knowledge = knowledge_of(knowledge_config if knowledge is None else knowledge)
-        self._settings = settings
         self.keys = self.client.keys(self.session_id, None if tenant is None else valid_tenant(tenant))
 
     def __repr__(self) -> str:
-        return f"Session({self.session_id!r})"
+        server = "" if self.agent_url is None else f", agent_url={self.agent_url!r}"
+        return f"{type(self).__name__}({self.session_id!r}{server})"
 
     @property
-    def client(self) -> FleetClient:
-        """This process's client: looked up at each use, so that a forked child gets its own."""
-        return get_client(self._settings)
+    def client(self) -> SessionClient:
+        """What sends its requests: looked up at each use, so that a forked child gets its own."""
+        return self.backend.client(self)
+
+    @property
+    def portal(self) -> Portal:
+        """The loop of this process, on which all I/O runs."""
+        return self.client.portal
 
     @property
     def settings(self) -> Settings | None:
         """The fleet that it was opened on; None for the environment's."""
-        return self._settings
+        return self.backend.settings
 
     @property
     def is_remote(self) -> bool:
         """Whether it is behind a server (`agent_url=`)."""
-        return False
+        return self.backend.agent_url is not None
 
-    def sibling(self, session_id: str) -> Session:
-        """Another session of the same kind: same tenant, queue, ttl and fleet, and no user."""
-        return Session(
-            session_id,
-            queue=self.queue,
-            ttl=self.ttl,
-            middleware=self.middleware,
-            policy=self.policy,
-            waiting_blocks=self.waiting_blocks,
-            memory=self.memory,
-            knowledge=self.knowledge,
-            tenant=self.keys.tenant,
-            settings=self._settings,
-        )
+    @property
+    def agent_url(self) -> str | None:
+        """The server's address, without credentials; None for a local session."""
+        return self.backend.agent_url
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds for one call of a remote session; None for a local one."""
+        return self.backend.timeout
+
+    def sibling(self, session_id: str) -> Self:
+        """Another session of the same kind: same back end, tenant, queue and options, and no user."""
+        other = copy(self)
+        other.session_id, other.user_id = valid_session_id(session_id), None
+        other.keys = other.client.keys(session_id, self.keys.tenant)
+        return other
 
     @property
     def recalls(self) -> Recalls:
@@ -173,13 +176,26 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
     async def achat(self, message: str, **options: Any) -> Any:
         """Send a message to the session's default agent, and wait for the answer; options as `Agent.achat`.
 
-        In a remote session that is the agent at agent_url; see `sessions.remote.RemoteSession.achat`.
+        In a remote session that is the agent at agent_url. There, `timeout` is for this call, instead of the session's
+        (at a gateway it ends the wait, not the turn), and a server that is no gateway gets the other options as fields
+        of the body.
+
+        Raises:
+            As `Agent.achat`. RemoteTimeout: a remote session's answer did not come in time; at a gateway the turn goes
+            on, and `turn_id` names it. RemoteError: see `sessions.errors`.
         """
-        return await self.Agent().achat(message, **options)
+        response = await self.portal.acall(self._converse(message, options))
+        return await apply(self.middleware, message, response)
 
     def chat(self, message: str, **options: Any) -> Any:
-        """Send a message to the session's default agent; see `achat`."""
-        return self.Agent().chat(message, **options)
+        """Send a message to the session's default agent; see `achat`. Middleware runs outside the client's loop."""
+        response = self.portal.call(self._converse(message, options))
+        return apply_blocking(self.middleware, message, response)
+
+    def _converse(self, message: str, options: Mapping[str, Any]) -> Coroutine[Any, Any, Any]:
+        name = self.backend.agent_name
+        agent = self.Agent() if name is None else self.Agent(name, registered=True)
+        return self.backend.converse(self, message_text(message), partial(agent.order, self), options)
 
     async def asend_message(self, message: str, **options: Any) -> Any:
         """`achat` under PraisonAI's name."""
@@ -197,22 +213,39 @@ class Session(StateMethods, RecordMethods, MemoryMethods, KnowledgeMethods):
             SessionOwnerError: the session belongs to another user, or did when the turn was accepted.
         """
         part = self._part(turn_id)
-        await self.client.portal.acall(self.client.check_turn(self.keys, part, self.user_id))
+        await self.portal.acall(self.backend.lifecycle.check_turn(self, part))
         return Turn(self.client, self.keys, part)
 
-    def turn(self, turn_id: str) -> Turn:
-        """A turn of this session by its id; see `aturn`."""
-        part = self._part(turn_id)
-        self.client.portal.call(self.client.check_turn(self.keys, part, self.user_id))
-        return Turn(self.client, self.keys, part)
+    turn = blocking(aturn)
+
+    async def afork(self, session_id: str | None = None, *, at: str | None = None) -> Self:
+        """A new session with this one's history up to a turn, its state, memories and agents; they share nothing.
+
+        Args:
+            session_id: of the new session; made up when None.
+            at: id of the last turn it keeps; None keeps all committed turns.
+
+        Raises:
+            TurnNotFound: `at` is no committed turn of this session. SessionExists: the id is taken.
+            ResultTimeout, NoWorkerAlive: its documents could not be copied; the new session exists without them.
+        """
+        new_id = new_session_id() if session_id is None else valid_session_id(session_id)
+        made = await self.portal.acall(self.backend.lifecycle.fork(self, new_id, at))
+        forked = self.sibling(made.session_id)
+        forked.user_id = made.user_id
+        return forked
+
+    fork = blocking(afork)
 
     async def adelete(self) -> dict[str, int]:
-        """Remove the session with all it has; says how many keys and turns that were."""
-        return await self.client.portal.acall(self.client.delete_session(self.keys, self.user_id))
+        """Remove the session with all it has; returns how many keys, turns and documents that were.
 
-    def delete(self) -> dict[str, int]:
-        """Remove the session; see `adelete`."""
-        return self.client.portal.call(self.client.delete_session(self.keys, self.user_id))
+        Raises:
+            SessionOwnerError: it is another user's. ResultTimeout, NoWorkerAlive: its documents could not be removed.
+        """
+        return await self.portal.acall(self.backend.lifecycle.delete(self))
+
+    delete = blocking(adelete)
 
     def _part(self, turn_id: str) -> str:
         session_id, part = split_turn_id(turn_id)
@@ -230,3 +263,25 @@ def _queue(queue: object) -> str:
         return queue_name(queue)
     except SettingsError as error:
         raise BadRequest(str(error)) from error
+
+
+def _backend(
+    agent_url: str | None,
+    timeout: float | None,
+    headers: Mapping[str, str] | None,
+    tenant: str | None,
+    settings: Settings | None,
+) -> Backend:
+    if agent_url is None:
+        if timeout is not None or headers is not None:
+            raise BadRequest("timeout= and headers= are for remote sessions: give agent_url=, too")
+        return LocalBackend(settings)
+    for name, value in (("settings", settings), ("tenant", tenant)):
+        if value is not None:
+            raise BadRequest(f"{name}= is for sessions of this process's own fleet; agent_url= names a server")
+    from sessions.remote.backend import RemoteBackend  # noqa: PLC0415 - it loads HTTP, which most sessions do not need
+
+    return RemoteBackend(agent_url, timeout, headers)
+
+
+Agent.open_session = Session

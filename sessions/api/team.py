@@ -8,8 +8,11 @@ from typing import Literal
 from broker_config.settings import Settings
 from sessions.api.agent import Agent
 from sessions.api.session import Session
-from sessions.api.team_run import Members, TeamRun, astart_run, start_run
+from sessions.api.team_run import Members, TeamRun, astart_run
 from sessions.client.arguments.values import message_text, short_text
+from sessions.client.blocking import blocking
+from sessions.client.per_process import get_client
+from sessions.client.portal import Portal
 from sessions.errors import BadRequest, UnknownAgent
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.team import MemberSpec, TaskSpec, TeamSpec
@@ -109,6 +112,11 @@ class AgentTeam:
         )
         _refuse_cycles(self.spec)
 
+    @property
+    def portal(self) -> Portal:
+        """The loop of this process."""
+        return get_client(self._settings).portal
+
     def __repr__(self) -> str:
         return f"AgentTeam({len(self.agents)} agents, {len(self.tasks)} tasks, {self.process!r})"
 
@@ -128,9 +136,7 @@ class AgentTeam:
         run = await self.asubmit(timeout=timeout, idempotency_key=idempotency_key)
         return await run.aresult()
 
-    def start(self, *, timeout: float | None = None, idempotency_key: str | None = None) -> TeamResult:
-        """Run the team and wait for its end; see `astart`."""
-        return self.submit(timeout=timeout, idempotency_key=idempotency_key).result()
+    start = blocking(astart)
 
     async def asubmit(
         self, *, timeout: float | None = None, idempotency_key: str | None = None, webhook: str | None = None
@@ -142,11 +148,7 @@ class AgentTeam:
         """
         return await astart_run(self._run_of(), timeout, idempotency_key, webhook)
 
-    def submit(
-        self, *, timeout: float | None = None, idempotency_key: str | None = None, webhook: str | None = None
-    ) -> TeamRun:
-        """Hand the run to the fleet and return at once; see `asubmit`."""
-        return start_run(self._run_of(), timeout, idempotency_key, webhook)
+    submit = blocking(asubmit)
 
     def _run_of(self) -> Members:
         return Members(self.spec, self.user_id, self._tenant, self._settings)

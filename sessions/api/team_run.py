@@ -99,7 +99,7 @@ class _Asked:
         self._key = None if idempotency_key is None else short_text("idempotency_key", idempotency_key)
         self._webhook = "" if webhook is None else webhook_url(webhook)
         self.client = get_client(team.settings)
-        self.client.check_message(team.spec.model_dump_json())
+        self.client.turns.check_message(team.spec.model_dump_json())
 
     async def submit(self) -> TeamRun:
         """Have the run accepted.
@@ -116,7 +116,7 @@ class _Asked:
             tenant=self._team.tenant,
             settings=self._team.settings,
         )
-        part = await self.client.submit(session.keys, self._order(user_id))
+        part = await self.client.turns.submit(session.keys, self._order(user_id))
         return TeamRun(self.client, session.keys, part, OutputType.of(TeamResult))
 
     async def _user(self) -> str | None:
@@ -124,8 +124,8 @@ class _Asked:
         user_id = self._team.user_id
         for session_id in sorted({member.session for member in self._team.spec.members if member.session}):
             keys = self.client.keys(session_id, self._team.tenant)
-            await self.client.check_owner(keys, user_id)
-            user_id = user_id or await self.client.owner(keys)
+            await self.client.ownership.check(keys, user_id)
+            user_id = user_id or await self.client.ownership.owner(keys)
         return user_id
 
     def _order(self, user_id: str | None) -> Order:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
+from sessions.client.blocking import blocking, iterating
 from sessions.client.output_type import OutputType
-from sessions.client.ports import TurnCalls
+from sessions.client.portal import Portal
+from sessions.client.ports import SessionClient, TurnCalls
 from sessions.client.result import answer
 from sessions.errors import BadRequest
 from sessions.protocol.call import Answer
@@ -23,107 +25,14 @@ from sessions.store.keys import SessionKeys
 from sessions.store.turns import TurnRecord
 
 
-class _OneTurn(Protocol):
-    """What of a turn these methods need."""
-
-    _client: TurnCalls
-    _keys: SessionKeys
-    _part: str
-
-
-class ApprovalMethods:
-    """The methods of `Turn` for its pending calls, each with its async twin. Any process may answer, once."""
-
-    async def aapprovals(self: _OneTurn) -> list[PendingCall]:
-        """The calls that the turn waits for now."""
-        return await self._client.portal.acall(self._client.pending_calls(self._keys, self._part))
-
-    def approvals(self: _OneTurn) -> list[PendingCall]:
-        """The calls that the turn waits for now."""
-        return self._client.portal.call(self._client.pending_calls(self._keys, self._part))
-
-    async def aapprove(self: _OneTurn, call_id: str, *, args: Mapping[str, Any] | None = None) -> None:
-        """Let a call run, with other arguments if you like. The turn goes on when all its calls are answered.
-
-        Raises:
-            CallNotFound: the turn does not wait for this call. CallAnswered: it was answered differently before.
-            BadRequest: the call waits for something else, or the arguments are no JSON object.
-        """
-        await self._client.portal.acall(self._client.answer_call(*_of(self, call_id), _approval(args)))
-
-    def approve(self: _OneTurn, call_id: str, *, args: Mapping[str, Any] | None = None) -> None:
-        """Let a call run; see `aapprove`."""
-        self._client.portal.call(self._client.answer_call(*_of(self, call_id), _approval(args)))
-
-    async def adeny(self: _OneTurn, call_id: str, reason: str = "") -> None:
-        """Refuse a call; the model is told so, with the reason.
-
-        Raises:
-            As `aapprove`.
-        """
-        await self._client.portal.acall(self._client.answer_call(*_of(self, call_id), _denial(reason)))
-
-    def deny(self: _OneTurn, call_id: str, reason: str = "") -> None:
-        """Refuse a call; see `adeny`."""
-        self._client.portal.call(self._client.answer_call(*_of(self, call_id), _denial(reason)))
-
-    async def aprovide(self: _OneTurn, call_id: str, result: Any) -> None:
-        """Bring the result of a call; the model receives it as if the tool had returned it.
-
-        Raises:
-            As `aapprove`; BadRequest also when the result is no JSON.
-        """
-        await self._client.portal.acall(self._client.answer_call(*_of(self, call_id), _result(result)))
-
-    def provide(self: _OneTurn, call_id: str, result: Any) -> None:
-        """Bring the result of a call; see `aprovide`."""
-        self._client.portal.call(self._client.answer_call(*_of(self, call_id), _result(result)))
-
-
-class SseMethods:
-    """The methods of `Turn` for web backends."""
-
-    async def asse(
-        self: _OneTurn, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
-    ) -> AsyncIterator[str] | None:
-        """The turn's events as pieces of an SSE response; None when there are no more behind `after`: answer 204.
-
-        An `EventSource` reads them, and names the last one in the header `Last-Event-ID` when it connects again. Each
-        has the event's id and type, and its data as JSON. Send them as `sse.MEDIA_TYPE`, with `sse.HEADERS`.
-
-        Args:
-            after: id of the last event that the browser has seen.
-            keep_alive: seconds of silence after which a comment is sent. It keeps proxies from closing the
-                connection, and shows the server that a browser has gone.
-            full_errors: for developers: errors as the turn's record has them, with what providers and servers said.
-                By default they are those of `public_message`.
-
-        Raises:
-            TurnNotFound, StaleCursor, BackendError: before anything was sent.
-        """
-        client, keys, part = self._client, self._keys, self._part
-        if not await client.portal.acall(client.has_events(keys, part, after)):
-            return None
-        return client.portal.aiterate(pieces(client.follow(keys, part, after), keep_alive, full_errors=full_errors))
-
-    def sse(
-        self: _OneTurn, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
-    ) -> Iterator[str] | None:
-        """The turn's events as pieces of an SSE response; see `asse`. Each reader holds a thread meanwhile."""
-        client, keys, part = self._client, self._keys, self._part
-        if not client.portal.call(client.has_events(keys, part, after)):
-            return None
-        return client.portal.iterate(pieces(client.follow(keys, part, after), keep_alive, full_errors=full_errors))
-
-
-class Turn(ApprovalMethods, SseMethods):
+class Turn:
     """One accepted request of a session.
 
     Attributes:
         id: `<session>~<uuid>`; hand it to another process, which goes on with `Session(session).turn(id)`.
     """
 
-    def __init__(self, client: TurnCalls, keys: SessionKeys, part: str, output: OutputType | None = None) -> None:
+    def __init__(self, client: SessionClient, keys: SessionKeys, part: str, output: OutputType | None = None) -> None:
         self._client = client
         self._keys = keys
         self._part = part
@@ -133,6 +42,16 @@ class Turn(ApprovalMethods, SseMethods):
     def __repr__(self) -> str:
         return f"Turn({self.id!r})"
 
+    @property
+    def portal(self) -> Portal:
+        """The loop of this process."""
+        return self._client.portal
+
+    @property
+    def _turns(self) -> TurnCalls:
+        """What sends the requests about it."""
+        return self._client.turns
+
     # --- what it is now ---------------------------------------------------------------------------------
 
     async def arecord(self) -> TurnRecord:
@@ -141,11 +60,9 @@ class Turn(ApprovalMethods, SseMethods):
         Raises:
             TurnNotFound: it expired or was deleted.
         """
-        return await self._client.portal.acall(self._client.read(self._keys, self._part))
+        return await self.portal.acall(self._turns.read(self._keys, self._part))
 
-    def record(self) -> TurnRecord:
-        """The stored record; see `arecord`."""
-        return self._client.portal.call(self._client.read(self._keys, self._part))
+    record = blocking(arecord)
 
     @property
     def status(self) -> TurnStatus:
@@ -170,13 +87,10 @@ class Turn(ApprovalMethods, SseMethods):
             TurnFailed: it ended without an answer; the subclass says how.
             TurnNotFound: it expired or was deleted.
         """
-        work = self._client.wait(self._keys, self._part, timeout)
-        return answer(await self._client.portal.acall(work), self.id, self._output)
+        work = self._turns.wait(self._keys, self._part, timeout)
+        return answer(await self.portal.acall(work), self.id, self._output)
 
-    def result(self, timeout: float | None = None) -> Any:
-        """Wait for the answer; see `aresult`."""
-        work = self._client.wait(self._keys, self._part, timeout)
-        return answer(self._client.portal.call(work), self.id, self._output)
+    result = blocking(aresult)
 
     # --- its stream -------------------------------------------------------------------------------------
 
@@ -186,27 +100,94 @@ class Turn(ApprovalMethods, SseMethods):
         Raises:
             StaleCursor: `after` lies beyond the end of the stream.
         """
-        return self._client.portal.aiterate(self._client.follow(self._keys, self._part, after))
+        return self.portal.aiterate(self._turns.follow(self._keys, self._part, after))
 
-    def events(self, after: str | None = None) -> Iterator[Event]:
-        """Iterate the turn's events; see `aevents`."""
-        return self._client.portal.iterate(self._client.follow(self._keys, self._part, after))
+    events = iterating(aevents)
+
+    async def asse(
+        self, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
+    ) -> AsyncIterator[str] | None:
+        """The turn's events as pieces of an SSE response; None when there are no more behind `after`: answer 204.
+
+        An `EventSource` reads them, and names the last one in the header `Last-Event-ID` when it connects again. Each
+        has the event's id and type, and its data as JSON. Send them as `sse.MEDIA_TYPE`, with `sse.HEADERS`.
+
+        Args:
+            after: id of the last event that the browser has seen.
+            keep_alive: seconds of silence after which a comment is sent. It keeps proxies from closing the
+                connection, and shows the server that a browser has gone.
+            full_errors: for developers: errors as the turn's record has them, with what providers and servers said.
+                By default they are those of `public_message`.
+
+        Raises:
+            TurnNotFound, StaleCursor, BackendError: before anything was sent.
+        """
+        turns, keys, part = self._turns, self._keys, self._part
+        if not await self.portal.acall(turns.has_events(keys, part, after)):
+            return None
+        return self.portal.aiterate(pieces(turns.follow(keys, part, after), keep_alive, full_errors=full_errors))
+
+    def sse(
+        self, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
+    ) -> Iterator[str] | None:
+        """The turn's events as pieces of an SSE response; see `asse`. Each reader holds a thread meanwhile."""
+        turns, keys, part = self._turns, self._keys, self._part
+        if not self.portal.call(turns.has_events(keys, part, after)):
+            return None
+        return self.portal.iterate(pieces(turns.follow(keys, part, after), keep_alive, full_errors=full_errors))
+
+    # --- the calls that it waits for: any process may answer, once ---------------------------------------
+
+    async def aapprovals(self) -> list[PendingCall]:
+        """The calls that the turn waits for now."""
+        return await self.portal.acall(self._turns.pending_calls(self._keys, self._part))
+
+    approvals = blocking(aapprovals)
+
+    async def aapprove(self, call_id: str, *, args: Mapping[str, Any] | None = None) -> None:
+        """Let a call run, with other arguments if you like. The turn goes on when all its calls are answered.
+
+        Raises:
+            CallNotFound: the turn does not wait for this call. CallAnswered: it was answered differently before.
+            BadRequest: the call waits for something else, or the arguments are no JSON object.
+        """
+        await self.portal.acall(self._turns.answer_call(self._keys, self._part, _call_id(call_id), _approval(args)))
+
+    approve = blocking(aapprove)
+
+    async def adeny(self, call_id: str, reason: str = "") -> None:
+        """Refuse a call; the model is told so, with the reason.
+
+        Raises:
+            As `aapprove`.
+        """
+        await self.portal.acall(self._turns.answer_call(self._keys, self._part, _call_id(call_id), _denial(reason)))
+
+    deny = blocking(adeny)
+
+    async def aprovide(self, call_id: str, result: Any) -> None:
+        """Bring the result of a call; the model receives it as if the tool had returned it.
+
+        Raises:
+            As `aapprove`; BadRequest also when the result is no JSON.
+        """
+        await self.portal.acall(self._turns.answer_call(self._keys, self._part, _call_id(call_id), _result(result)))
+
+    provide = blocking(aprovide)
 
     # --- its end ----------------------------------------------------------------------------------------
 
     async def acancel(self) -> TurnStatus:
         """Ask for the turn's end. A running one is stopped at its worker, model request included."""
-        return await self._client.portal.acall(self._client.cancel(self._keys, self._part))
+        return await self.portal.acall(self._turns.cancel(self._keys, self._part))
 
-    def cancel(self) -> TurnStatus:
-        """Ask for the turn's end; see `acancel`."""
-        return self._client.portal.call(self._client.cancel(self._keys, self._part))
+    cancel = blocking(acancel)
 
 
-def _of(turn: _OneTurn, call_id: object) -> tuple[SessionKeys, str, str]:
+def _call_id(call_id: object) -> str:
     if not isinstance(call_id, str):
         raise BadRequest(f"call_id {call_id!r}: give the `call_id` of one of turn.approvals()")
-    return turn._keys, turn._part, call_id  # noqa: SLF001 - these methods are the turn's own
+    return call_id
 
 
 def _approval(args: Mapping[str, Any] | None) -> Answer:

@@ -32,10 +32,11 @@ def chat(
 
     Calls that need an approval are shown and asked about. Without a terminal, messages and answers are lines of stdin.
     """
-    partner = Session(session, user_id=user).Agent(
+    conversation = Session(session, user_id=user)
+    partner = conversation.Agent(
         agent, instructions=instructions, model=model, tools=tool or (), memory=memory, knowledge=base or knowledge
     )
     lines: Lines = TypedLines() if sys.stdin.isatty() else PipedLines()
     if message is not None:
         lines = OneMessage(message, lines)
-    raise typer.Exit(Conversation(partner, Screen(), lines).run())
+    raise typer.Exit(Conversation(conversation, partner, Screen(), lines).run())

@@ -11,6 +11,7 @@ from sessions.api.turn import Turn
 from sessions.cli.chat_answers import settle
 from sessions.cli.chat_lines import Lines
 from sessions.cli.screen import Screen
+from sessions.client.per_process import get_client
 from sessions.client.transcript import Message
 from sessions.errors import BadRequest, TurnNotFound
 from sessions.protocol.turn import TurnStatus
@@ -69,24 +70,24 @@ class Commands:
 
     def open_turns(self) -> list[Turn]:
         """The session's open turns, oldest first."""
-        return [turn for turn, _ in self._session.client.portal.call(self._open())]
+        return [turn for turn, _ in self._session.portal.call(self._open())]
 
     def waiting(self) -> list[Turn]:
         """The turns that wait for an answer."""
-        found = self._session.client.portal.call(self._open())
+        found = self._session.portal.call(self._open())
         return [turn for turn, status in found if status is TurnStatus.WAITING]
 
     async def _open(self) -> list[tuple[Turn, TurnStatus]]:
-        client, keys = self._session.client, self._session.keys
+        client, keys = get_client(self._session.settings), self._session.keys
         await client.open()
-        parts = (await client.turns.listed(keys))[-_LOOKED_AT:]
+        parts = (await client.stores.turns.listed(keys))[-_LOOKED_AT:]
         statuses = await asyncio.gather(*(self._status(part) for part in parts))
         found = zip(parts, statuses, strict=True)
         return [(Turn(client, keys, part), status) for part, status in found if not status.final]
 
     async def _status(self, part: str) -> TurnStatus:
         try:
-            return (await self._session.client.read(self._session.keys, part)).status
+            return (await self._session.client.turns.read(self._session.keys, part)).status
         except TurnNotFound:  # it has just expired
             return TurnStatus.CANCELLED
 

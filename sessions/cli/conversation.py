@@ -7,6 +7,7 @@ import json
 from typing import Final
 
 from sessions.api.agent import Agent
+from sessions.api.session import Session
 from sessions.api.turn import Turn
 from sessions.cli.chat_answers import settle
 from sessions.cli.chat_commands import RECENT_CHARS, RECENT_TURNS, Commands
@@ -14,6 +15,7 @@ from sessions.cli.chat_lines import Lines
 from sessions.cli.interrupts import INTERRUPTED, heed_interrupts, interrupt_later
 from sessions.cli.output import print_error
 from sessions.cli.screen import Screen
+from sessions.client.per_process import get_client
 from sessions.errors import BadRequest, SessionBusy, SessionfleetError, TurnFailed
 from sessions.protocol.event import Event, EventType
 from sessions.protocol.turn import TurnStatus
@@ -25,11 +27,11 @@ _UNANSWERED: Final = 1
 class Conversation:
     """Reads messages from `lines`, sends them, and writes to the screen what happens."""
 
-    def __init__(self, agent: Agent, screen: Screen, lines: Lines) -> None:
+    def __init__(self, session: Session, agent: Agent, screen: Screen, lines: Lines) -> None:
         self._agent = agent
         self._screen = screen
         self._lines = lines
-        self._commands = Commands(agent.session, screen, lines)
+        self._commands = Commands(session, screen, lines)
 
     def run(self) -> int:
         """Chat until the lines end; returns the exit status.
@@ -86,11 +88,9 @@ class Conversation:
 
     def _accepted(self, message: str) -> tuple[Turn, bool]:
         """The message's turn, and whether Ctrl-C was pressed while it was being accepted."""
-        client = self._agent.session.client
+        client = get_client(self._agent.session.settings)
         client.portal.call(client.open())  # this may take a while, and may be interrupted
-        with (
-            interrupt_later() as interrupted
-        ):  # a turn that was accepted without our knowing its id could not be cancelled
+        with interrupt_later() as interrupted:  # a turn accepted without our knowing its id could not be cancelled
             turn = self._agent.submit(message, stream=True)
         return turn, bool(interrupted)
 

@@ -12,6 +12,7 @@ from broker_config.settings import load_settings
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, print_json, print_table, say
 from sessions.cli.store import running_store, with_store
+from sessions.client.fleet_client import FleetClient
 from sessions.client.per_process import get_client
 from sessions.protocol.turn import TurnStatus
 from sessions.store.dead_letters import dead_letters
@@ -47,10 +48,15 @@ def retry(
     client = get_client(running_store(load_settings()))
     whose = client.settings.tenant if tenant is None else valid_tenant(tenant)
     lane = SessionKeys.from_id(whose, session_id, client.settings.partitions)
-    delivery, status = client.portal.call(client.deliver_again(lane, part))
+    delivery, status = client.portal.call(_deliver_again(client, lane, part))
     if status is TurnStatus.SUCCEEDED:
         say(f"webhook {delivery!r} has already been delivered")
     elif status.final:
         say(f"retrying webhook {delivery!r}; `sessionfleet turns show {delivery}` shows its status")
     else:
         say(f"webhook {delivery!r} is still being delivered ({status})")
+
+
+async def _deliver_again(client: FleetClient, lane: SessionKeys, part: str) -> tuple[str, TurnStatus]:
+    deliveries = await client.deliveries()
+    return await deliveries.again(lane, part)

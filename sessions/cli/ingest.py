@@ -16,6 +16,7 @@ from sessions.api.session import Session
 from sessions.cli.interrupts import interrupt_later
 from sessions.cli.output import counted, terminal
 from sessions.client.arguments.documents import read_source
+from sessions.client.per_process import get_client
 from sessions.errors import SessionfleetError
 
 _SHOWN_NAME = 40
@@ -94,10 +95,11 @@ def take_in(target: Session, given: str, metadata: Mapping[str, Any], shown: Pro
 
 
 def _submitted(target: Session, given: str, metadata: Mapping[str, Any]) -> Operation:
+    client = get_client(target.settings)
     read_source(
-        given, None, target.client.settings.document_limit_bytes
+        given, None, client.settings.document_limit_bytes
     )  # before a fleet is started because of a typing error
-    target.client.portal.call(target.client.open())  # this may take a while, and may be interrupted
+    client.portal.call(client.open())  # this may take a while, and may be interrupted
     with interrupt_later() as interrupted:
         operation = target.submit_knowledge(given, metadata=metadata)
     if interrupted:

@@ -1,28 +1,26 @@
-"""A process's connection to a fleet: opened when first used, given back at the process's end."""
+"""A process's connection to a fleet: opened on first use, closed when the process ends."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import time
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import uuid_utils
 
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
-from sessions.client.admission import refuse_unknown, refuse_webhook, webhooks_of
 from sessions.client.operations import Operations
 from sessions.client.portal import Portal
 from sessions.client.wakeups import Dispatcher
-from sessions.errors import BadRequest, StoreFull, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
 from sessions.fleet.autostart import ensure_fleet, resolved
-from sessions.protocol.agent import AgentConfig
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.calls import CallStore
 from sessions.store.catalog import Catalog
-from sessions.store.deployment import check_deployment, highest_pressure
+from sessions.store.deployment import check_deployment
 from sessions.store.events import Bell
 from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
@@ -33,13 +31,57 @@ from sessions.store.shelter import sheltered
 from sessions.store.state import StateStore
 from sessions.store.turns import TurnStore
 
-_PRESSURE_SECONDS: Final = 1.0
 _FLEET_CHECK_SECONDS: Final = 2.0
 _EXIT_SECONDS: Final = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The fleet's store, one object for each kind of record.
+
+    Attributes:
+        redis: the connection pool itself, for single commands.
+    """
+
+    redis: Any
+    scripts: ScriptRunner
+    turns: TurnStore
+    state: StateStore
+    records: SessionRecords
+    memory: MemoryStore
+    calls: CallStore
+    definitions: AgentDefinitions
+    catalog: Catalog
+
+    @classmethod
+    def on(cls, redis: Any, settings: Settings, ring: KeyRing) -> Stores:
+        """The stores on one connection pool."""
+        scripts = ScriptRunner(redis)
+        return cls(
+            redis=redis,
+            scripts=scripts,
+            turns=TurnStore(scripts, redis, settings),
+            state=StateStore(scripts, redis, ring),
+            records=SessionRecords(scripts, redis, ring),
+            memory=MemoryStore(scripts, redis, most=settings.memory_limit, seal=ring.seal, open=ring.open),
+            calls=CallStore(scripts, redis, ring),
+            definitions=AgentDefinitions(scripts, redis, settings.partitions, ring),
+            catalog=Catalog(redis),
+        )
+
+
 class FleetConnection:
-    """The store, the bell and the dispatcher of one fleet, and what the fleet can run."""
+    """The stores, the bell and the dispatcher of one fleet. Everything but `settings` and `ring` needs `open` first.
+
+    Attributes:
+        stores: the records; bell: wakes what waits for a turn here; dispatcher: publishes wake-ups.
+        operations: has operations accepted.
+    """
+
+    stores: Stores
+    bell: Bell
+    dispatcher: Dispatcher
+    operations: Operations
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -48,7 +90,6 @@ class FleetConnection:
         self._opening = asyncio.Lock()
         self._opened = False
         self._fleet_checked = 0.0
-        self._pressure_checked = 0.0
         atexit.register(self.portal.close, self.aclose, _EXIT_SECONDS)
 
     async def open(self) -> None:
@@ -73,100 +114,32 @@ class FleetConnection:
         return self.settings.embedded and time.monotonic() - self._fleet_checked > _FLEET_CHECK_SECONDS
 
     async def _connect(self, settings: Settings) -> None:
-        store = async_store(settings, name="sessionfleet-client")
+        redis = async_store(settings, name="sessionfleet-client")
         try:
-            await check_deployment(store, settings)
+            await check_deployment(redis, settings)
         except BaseException:
-            await store.aclose()
+            await redis.aclose()
             raise
-        self.store = store
-        self.scripts = ScriptRunner(store)
-        self.turns = TurnStore(self.scripts, store, settings)
-        self.state = StateStore(self.scripts, store, self.ring)
-        self.records = SessionRecords(self.scripts, store, self.ring)
-        self.memory = MemoryStore(
-            self.scripts, store, most=settings.memory_limit, seal=self.ring.seal, open=self.ring.open
-        )
-        self.calls = CallStore(self.scripts, store, self.ring)
-        self.definitions = AgentDefinitions(self.scripts, store, settings.partitions, self.ring)
-        self.catalog = Catalog(store)
-        self.bell = Bell(store, uuid_utils.uuid4().hex)
+        self.stores = Stores.on(redis, settings, self.ring)
+        self.bell = Bell(redis, uuid_utils.uuid4().hex)
         self.dispatcher = Dispatcher(settings)
-        self.operations = Operations(self.turns, self.bell, self.dispatcher.wake)
+        self.operations = Operations(self.stores.turns, self.bell, self.dispatcher.wake)
 
     async def aclose(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         if self._opened:
             self._opened = False
             await self.bell.close()
             self.dispatcher.close()
-            await self.store.aclose()
-
-    def keys(self, session_id: str, tenant: str | None = None) -> SessionKeys:
-        """The keys of a session, of the settings' tenant if of no other."""
-        return SessionKeys.of(tenant or self.settings.tenant, session_id, self.settings.partitions)
-
-    async def refuse_when_full(self) -> None:
-        """New turns stop below maxmemory, so that those accepted have room to end (R10).
-
-        Raises:
-            StoreFull: it is reached.
-        """
-        if time.monotonic() - self._pressure_checked < _PRESSURE_SECONDS:
-            return
-        self._pressure_checked = time.monotonic()  # before the answer: a crowd asks once
-        try:
-            with translated():
-                share = await highest_pressure(self.store)
-            if share >= self.settings.memory_high_water:
-                raise StoreFull(f"the store uses {share:.0%} of its maxmemory. {StoreFull.__doc__}")
-        except BaseException:
-            self._pressure_checked = 0.0
-            raise
+            await self.stores.redis.aclose()
 
     async def workers(self, *, fresh: bool = False) -> list[WorkerInfo]:
-        """The living workers, remembered for a few seconds."""
-        return await self.catalog.workers(fresh=fresh)
-
-    async def refuse_unknown(self, agent: AgentConfig, queue: str) -> None:
-        """Refuse an agent that none of the living workers of the queue can run; with none alive, nothing is refused.
-
-        Raises:
-            UnknownTool, UnknownAgent, UnknownModel, UnknownHooks: with what they do know.
-        """
-        if not (agent.tools or agent.model or agent.registered or agent.hooks):
-            return
-        for fresh in (False, True):
-            serving = [w for w in await self.workers(fresh=fresh) if queue in w.queues]
-            if not serving:
-                return  # nobody to ask: a worker that comes later fails the turn if it does not know better
-            try:
-                refuse_unknown(agent, serving, queue)
-            except (UnknownTool, UnknownAgent, UnknownModel, UnknownHooks):
-                if fresh:
-                    raise
-            else:
-                return
-
-    async def refuse_webhook(self, url: str, queue: str) -> None:
-        """Refuse a webhook that no worker of the queue would send; with none alive, they will be set as we are.
-
-        Raises:
-            BadRequest: with what to set.
-        """
-        for fresh in (False, True):
-            offers = [w.webhooks for w in await self.workers(fresh=fresh) if queue in w.queues]
-            try:
-                refuse_webhook(url, offers or [webhooks_of(self.settings)], queue)
-            except BadRequest:
-                if fresh:
-                    raise
-            else:
-                return
+        """The workers that are running, remembered for a few seconds."""
+        return await self.stores.catalog.workers(fresh=fresh)
 
     async def serving(self, keys: SessionKeys) -> tuple[str, list[WorkerInfo]]:
-        """The session's queue, and the living workers that serve it."""
+        """The session's queue, and the running workers that serve it."""
         with translated():
-            raw = await self.store.hget(keys.meta, "queue")
+            raw = await self.stores.redis.hget(keys.meta, "queue")
         queue = raw.decode() if raw else "turns"
         return queue, [w for w in await self.workers(fresh=True) if queue in w.queues]

@@ -52,6 +52,6 @@ def fleet_info(settings: Settings | None = None) -> dict[str, Any]:
 
     async def look() -> list[WorkerInfo]:
         await client.open()
-        return await client.workers(fresh=True)
+        return await client.connection.workers(fresh=True)
 
     return {worker.id: worker for worker in client.portal.call(look())}

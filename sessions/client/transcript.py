@@ -12,7 +12,7 @@ from sessions.errors import CorruptRecord
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 
-Order = Literal["oldest", "newest"]
+SortOrder = Literal["oldest", "newest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Page:
         return len(self.messages)
 
 
-def bounds(length: int, limit: int, order: Order, cursor: int | None) -> tuple[int, int, int | None]:
+def bounds(length: int, limit: int, order: SortOrder, cursor: int | None) -> tuple[int, int, int | None]:
     """First and last position of a page of so many turns, and the cursor behind it."""
     if order == "oldest":
         start = cursor or 0

@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Final
 
-from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
-from sessions.client.admission import start_hint
+from sessions.client.admission import Admission
+from sessions.client.admission_checks import start_hint
 from sessions.client.connection import FleetConnection
 from sessions.client.late_turn import lateness
 from sessions.client.submission import Order
@@ -39,11 +39,12 @@ _DEADLINE_SLACK: Final = 15.0
 _log = get_logger(__name__)
 
 
-class TurnClient(FleetConnection):
+class Turns:
     """Turns, from a request to its answer. Its coroutines run on the portal's loop and nowhere else."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, connection: FleetConnection, admission: Admission) -> None:
+        self._connection = connection
+        self._admission = admission
         self._readers: Counter[str] = Counter()
 
     # --- a request's way into the store -----------------------------------------------------------------
@@ -54,7 +55,7 @@ class TurnClient(FleetConnection):
         Raises:
             BadRequest: the request cannot run; SessionBusy, IdempotencyConflict, SessionOwnerError, BackendError.
         """
-        await self._admit(order)
+        await self._admission.admit(order)
         return await self._accept(keys, order, new_turn_part(), watcher="")
 
     async def ask(self, keys: SessionKeys, order: Order) -> TurnRecord:
@@ -63,29 +64,21 @@ class TurnClient(FleetConnection):
         Raises:
             As `submit` and `wait`.
         """
-        await self._admit(order)
-        await self.bell.hear(keys.partition)
+        await self._admission.admit(order)
+        bell = self._connection.bell
+        await bell.hear(keys.partition)
         accepted = part = new_turn_part()
         patience = order.timeout + _DEADLINE_SLACK
         try:
             async with asyncio.timeout(patience) as limit:
-                with self.bell.waiting(part) as ring:
-                    accepted = await self._accept(keys, order, part, watcher=self.bell.nonce)
+                with bell.waiting(part) as ring:
+                    accepted = await self._accept(keys, order, part, watcher=bell.nonce)
                     if accepted == part:
                         return await self._wait(keys, part, ring, watched=True, limit=(limit, patience))
-                with self.bell.waiting(accepted) as ring:  # the turn that it joined, or of an earlier request
+                with bell.waiting(accepted) as ring:  # the turn that it joined, or that of an earlier request
                     return await self._wait(keys, accepted, ring, watched=False, limit=(limit, patience))
         except TimeoutError:
-            raise await self._too_late(keys, accepted, patience) from None
-
-    async def _admit(self, order: Order) -> None:
-        await self.open()
-        for first, its_queue in ((order.agent, order.queue), *order.colleagues):
-            for agent, queue in first.reached(its_queue):
-                await self.refuse_unknown(agent, queue)
-        if order.webhook:
-            await self.refuse_webhook(order.webhook, order.queue)
-        await self.refuse_when_full()
+            raise await self.too_late(keys, accepted, patience) from None
 
     async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:
         body = order.request.model_dump_json().encode()
@@ -109,11 +102,13 @@ class TurnClient(FleetConnection):
             approval_timeout=order.approval_timeout,
             webhook=order.webhook,
         )
-        accepted = await self.turns.accept(keys, turn)
+        accepted = await self._connection.stores.turns.accept(keys, turn)
         if accepted.cancelled is not None:
-            await self.dispatcher.notify_cancel(accepted.cancelled.worker, keys.ref, accepted.cancelled.part)
+            await self._connection.dispatcher.notify_cancel(
+                accepted.cancelled.worker, keys.ref, accepted.cancelled.part
+            )
         if accepted.wake_up is not None:
-            await self.dispatcher.wake(accepted.wake_up)
+            await self._connection.dispatcher.wake(accepted.wake_up)
         return accepted.part
 
     def check_message(self, message: str) -> None:
@@ -122,7 +117,7 @@ class TurnClient(FleetConnection):
         Raises:
             MessageTooLarge: with its size and the limit.
         """
-        size, limit = len(message.encode()), self.settings.message_limit_bytes
+        size, limit = len(message.encode()), self._connection.settings.message_limit_bytes
         if size > limit:
             raise MessageTooLarge(
                 f"the message has {size} bytes, the limit is {limit}: "
@@ -137,14 +132,14 @@ class TurnClient(FleetConnection):
         Raises:
             ResultTimeout: it did not end in time; the turn goes on. NoWorkerAlive when none serves its queue.
         """
-        await self.open()
-        await self.bell.hear(keys.partition)
+        await self._connection.open()
+        await self._connection.bell.hear(keys.partition)
         try:
             async with asyncio.timeout(timeout):
-                with self.bell.waiting(part) as ring:
+                with self._connection.bell.waiting(part) as ring:
                     return await self._wait(keys, part, ring, watched=False)
         except TimeoutError:
-            raise await self._too_late(keys, part, timeout) from None
+            raise await self.too_late(keys, part, timeout) from None
 
     async def _wait(
         self,
@@ -156,12 +151,12 @@ class TurnClient(FleetConnection):
         limit: tuple[asyncio.Timeout, float] | None = None,
     ) -> TurnRecord:
         if not watched:
-            await self.turns.watch(keys, part, self.bell.nonce, "waiters")
+            await self._connection.stores.turns.watch(keys, part, self._connection.bell.nonce, "waiters")
             ring.set()  # it may have ended before we were listed: look once before waiting
         began, warned = time.monotonic(), False
         while True:
             await wait_ring(ring)
-            record = await self.turns.read(keys, part)
+            record = await self._connection.stores.turns.read(keys, part)
             if record.status.final:
                 return record
             if limit is not None and record.status is TurnStatus.WAITING:  # its own clock stands still meanwhile
@@ -171,20 +166,21 @@ class TurnClient(FleetConnection):
                 await self._warn_without_worker(keys)
 
     async def _warn_without_worker(self, keys: SessionKeys) -> None:
-        queue, serving = await self.serving(keys)
+        queue, serving = await self._connection.serving(keys)
         if not serving:
             _log.warning("no_worker_alive", queue=queue, hint=start_hint(queue))
 
-    async def _too_late(self, keys: SessionKeys, part: str, timeout: float | None) -> ResultTimeout:
-        queue, serving = await self.serving(keys)
+    async def too_late(self, keys: SessionKeys, part: str, timeout: float | None) -> ResultTimeout:
+        """The error for a turn that did not end in time: it says what the turn is doing, or that no worker runs."""
+        queue, serving = await self._connection.serving(keys)
         turn = keys.public_id(part)
         if not serving:
             said = f"no worker serves the queue {queue!r}, so turn {turn!r} waits: {start_hint(queue)}"
             return NoWorkerAlive(said, turn_id=turn)
         record, ahead = None, 0
         with suppress(TurnNotFound, BackendError):
-            record = await self.turns.read(keys, part)
-            ahead = await self.turns.ahead_of(keys, part)
+            record = await self._connection.stores.turns.read(keys, part)
+            ahead = await self._connection.stores.turns.ahead_of(keys, part)
         return ResultTimeout(lateness(turn, timeout or 0.0, record, ahead=ahead, serving=serving), turn_id=turn)
 
     async def has_events(self, keys: SessionKeys, part: str, after: str | None) -> bool:
@@ -193,25 +189,27 @@ class TurnClient(FleetConnection):
         Raises:
             TurnNotFound: there is no such turn. StaleCursor: the cursor lies beyond the end.
         """
-        await self.open()
-        await self.turns.read(keys, part)
+        await self._connection.open()
+        await self._connection.stores.turns.read(keys, part)
         if after is None:
             return True
-        await check_cursor(self.scripts, keys, part, after)
-        return not await stands_on_last(self.scripts, keys, part, after)
+        await check_cursor(self._connection.stores.scripts, keys, part, after)
+        return not await stands_on_last(self._connection.stores.scripts, keys, part, after)
 
     async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncGenerator[Event]:
-        """All events of a turn behind a cursor, as they come, up to the last one."""
-        await self.open()
-        await self.bell.hear(keys.partition)
+        """All events of a turn after a cursor, as they come, up to the last one."""
+        connection = self._connection
+        await connection.open()
+        scripts, bell = connection.stores.scripts, connection.bell
+        await bell.hear(keys.partition)
         ended = False
         self._readers[part] += 1
-        listing = asyncio.ensure_future(self.turns.watch(keys, part, self.bell.nonce, "readers"))
+        listing = asyncio.ensure_future(connection.stores.turns.watch(keys, part, bell.nonce, "readers"))
         try:
             ended = (await asyncio.shield(listing)).final
             if after is not None:
-                await check_cursor(self.scripts, keys, part, after)
-            async for event in follow(self.scripts, self.ring, self.bell, keys, part, after):
+                await check_cursor(scripts, keys, part, after)
+            async for event in follow(scripts, connection.ring, bell, keys, part, after):
                 ended = ended or event.final
                 yield event
         finally:
@@ -224,16 +222,16 @@ class TurnClient(FleetConnection):
     async def _stop_watching(self, keys: SessionKeys, part: str, listing: asyncio.Future[TurnStatus]) -> None:
         await asyncio.wait({listing})  # one that left at once: this must not overtake that
         try:
-            await self.turns.watch(keys, part, self.bell.nonce, "readers", on=False)
+            await self._connection.stores.turns.watch(keys, part, self._connection.bell.nonce, "readers", on=False)
             if self._readers[part]:  # one came meanwhile, and what it said may have overtaken this
-                await self.turns.watch(keys, part, self.bell.nonce, "readers")
+                await self._connection.stores.turns.watch(keys, part, self._connection.bell.nonce, "readers")
         except (TurnNotFound, ConnectionError):
             return  # it is gone, or will be: watchers are dropped with the record
 
     async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
         """The record of a turn."""
-        await self.open()
-        return await self.turns.read(keys, part)
+        await self._connection.open()
+        return await self._connection.stores.turns.read(keys, part)
 
     async def cancel(self, keys: SessionKeys, part: str) -> TurnStatus:
         """Cancel a turn.
@@ -242,22 +240,22 @@ class TurnClient(FleetConnection):
             The status now: cancelled; still running (its worker was told) or queued (a worker writes down what it had
             finished, and ends it); or how it had ended.
         """
-        await self.open()
-        status, worker = await self.turns.cancel(keys, part)
+        await self._connection.open()
+        status, worker = await self._connection.stores.turns.cancel(keys, part)
         if worker is not None:
             if worker:
-                await self.dispatcher.notify_cancel(worker, keys.ref, part)
+                await self._connection.dispatcher.notify_cancel(worker, keys.ref, part)
             await self._nudge(keys, part)  # should it wait for other turns, a worker cancels those now
         return status
 
     async def _nudge(self, keys: SessionKeys, part: str) -> None:
-        if (wake_up := await self.turns.nudge(keys, part)) is not None:
-            await self.dispatcher.wake(wake_up)
+        if (wake_up := await self._connection.stores.turns.nudge(keys, part)) is not None:
+            await self._connection.dispatcher.wake(wake_up)
 
     async def pending_calls(self, keys: SessionKeys, part: str) -> list[PendingCall]:
         """The calls that a turn waits for."""
-        await self.open()
-        return await self.calls.pending(keys, part)
+        await self._connection.open()
+        return await self._connection.stores.calls.pending(keys, part)
 
     async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> None:
         """Answer a call that a turn waits for, and wake the turn when it was the last.
@@ -265,10 +263,10 @@ class TurnClient(FleetConnection):
         Raises:
             CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `Turn.aapprove`.
         """
-        await self.open()
-        size, limit = len(answer.model_dump_json()), self.settings.result_limit_bytes
+        await self._connection.open()
+        size, limit = len(answer.model_dump_json()), self._connection.settings.result_limit_bytes
         if size > limit:
             raise BadRequest(f"the answer has {size} bytes, the limit is {limit} (SESSIONFLEET_RESULT_LIMIT_BYTES)")
-        answered = await self.calls.answer(keys, part, call_id, answer)
+        answered = await self._connection.stores.calls.answer(keys, part, call_id, answer)
         if answered.wake_up is not None:
-            await self.dispatcher.wake(answered.wake_up)
+            await self._connection.dispatcher.wake(answered.wake_up)

@@ -101,6 +101,6 @@ async def _with_keys(settings: Settings, work: Callable[[ApiKeyStore], Awaitable
 
     async def opened() -> T:
         await client.open()
-        return await work(ApiKeyStore(client.store))
+        return await work(ApiKeyStore(client.stores.redis))
 
     return await client.portal.acall(opened())

@@ -164,7 +164,7 @@ async def _workers(caller: Caller, *, fresh: bool = False) -> list[WorkerInfo]:
 
 async def _living(client: FleetClient, fresh: bool) -> list[WorkerInfo]:
     await client.open()
-    return await client.workers(fresh=fresh)
+    return await client.connection.workers(fresh=fresh)
 
 
 async def _of_session(session: Session) -> list[str]:

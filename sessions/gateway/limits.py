@@ -79,7 +79,7 @@ class StoreLimits:
         self._open[request] = base  # before the reply, which may be lost: giving back what does not exist does no harm
         # A client's next request must not count its previous one, whose end is still being sent on another connection.
         ended = tuple(self._ending.get(base, ()))
-        refused = await LimitStore(client.scripts).admit(base, request, rate, most, ended=ended)
+        refused = await LimitStore(client.stores.scripts).admit(base, request, rate, most, ended=ended)
         if refused is None:
             if self._renewing is None or self._renewing.done():
                 self._renewing = asyncio.get_running_loop().create_task(self._renew(client))
@@ -98,7 +98,7 @@ class StoreLimits:
     async def _end(self, client: FleetClient, base: str, request: str) -> None:
         if self._open.pop(request, None) is not None:
             self._ending[base].add(request)
-            LimitStore(client.scripts).end(base, request).add_done_callback(lambda _: self._ended(base, request))
+            LimitStore(client.stores.scripts).end(base, request).add_done_callback(lambda _: self._ended(base, request))
 
     def _ended(self, base: str, request: str) -> None:
         self._ending[base].discard(request)
@@ -115,7 +115,7 @@ class StoreLimits:
             by_caller: dict[str, list[str]] = defaultdict(list)
             for request in before & self._open.keys():
                 by_caller[self._open[request]].append(request)
-            limits = LimitStore(client.scripts)
+            limits = LimitStore(client.stores.scripts)
             renewals = [limits.renew(base, requests) for base, requests in by_caller.items()]
             with contextlib.suppress(BackendError):  # requests that are open then are served without being counted
                 await asyncio.gather(*renewals)

@@ -1,1 +1,1 @@
-"""A session's back end in this deployment: its records in Redis, its searches and documents through workers."""
+"""The back end of a session in this deployment: its records in Redis, its searches and documents through workers."""

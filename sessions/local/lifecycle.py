@@ -1,178 +1,175 @@
-"""What the methods of `RecordMethods` do, as coroutines for the portal's loop."""
+"""A session's records in the fleet's store: checkpoints, context, history, copies, expiry, removal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import uuid_utils
 
 from sessions.client.fleet_client import FleetClient
-from sessions.client.transcript import CONTEXT_TURNS, Order, Page, best_lines, bounds, messages_of
-from sessions.errors import BadRequest, InvalidState, SessionExists, TurnNotFound
+from sessions.client.ports import Fork, SessionRef
+from sessions.client.scopes import session_name
+from sessions.client.transcript import CONTEXT_TURNS, Page, SortOrder, best_lines, bounds, messages_of
+from sessions.errors import InvalidState, SessionExists, TurnNotFound
+from sessions.protocol.lanes import KNOWLEDGE, LANES
 from sessions.protocol.state_ops import APP, TEMP, USER, check_field, dump
 from sessions.store.history import HistoryEntry
-from sessions.store.keys import SessionKeys, new_session_id, split_turn_id
+from sessions.store.keys import split_turn_id
 from sessions.store.session_records import COPY_SECONDS, SessionInfo
 from sessions.store.state import session_scope
 
-if TYPE_CHECKING:
-    from sessions.api.session import Session
 
+class LocalLifecycle:
+    """`LifecycleCalls` over the fleet's store."""
 
-class Kept(Protocol):
-    """What of a session these need."""
+    def __init__(self, fleet: Callable[[], FleetClient]) -> None:
+        self._fleet = fleet
 
-    session_id: str
-    user_id: str | None
-    ttl: float | None
-    queue: str
-    keys: SessionKeys
+    async def _own(self, session: SessionRef) -> FleetClient:
+        """The client, once it is connected and the session is known to be the caller's.
 
-    @property
-    def client(self) -> FleetClient:
-        """The client of this process."""
-        ...
+        Raises:
+            SessionOwnerError: it belongs to another user.
+        """
+        fleet = self._fleet()
+        await fleet.ownership.check(session.keys, session.user_id)
+        return fleet
 
-    def sibling(self, session_id: str) -> Session:
-        """Another session of the same kind."""
-        ...
+    async def lifetime(self, session: SessionRef) -> tuple[bool, float | None]:
+        """Whether its ttl ran out, and the seconds until it does; see `LifecycleMethods.ais_expired`."""
+        fleet = await self._own(session)
+        info = await fleet.stores.records.info(session.keys)
+        return not info.exists and info.expired_ms is not None, _left(info)
 
+    async def create(self, session: SessionRef) -> bool:
+        """Create the session if it does not exist; see `LifecycleMethods.acreate`."""
+        fleet = await self._own(session)
+        try:
+            await fleet.stores.records.create(
+                session.keys,
+                (),
+                user_id=session.user_id,
+                queue=session.queue,
+                ttl=session.ttl,
+                messages=0,
+                state={},
+                agents={},
+                origin="",
+            )
+        except SessionExists:
+            await self._own(session)  # another user may have created it since the first check
+            return False
+        return True
 
-async def _info(session: Kept) -> SessionInfo:
-    await session.client.check_owner(session.keys, session.user_id)
-    return await session.client.records.info(session.keys)
+    async def checkpoints(self, session: SessionRef) -> list[int]:
+        """The numbers of the checkpoints there are; see `LifecycleMethods.acheckpoints`."""
+        fleet = await self._own(session)
+        return await fleet.stores.records.checkpoints(session.keys)
+
+    async def save(self, session: SessionRef, values: Mapping[str, Any]) -> int:
+        """Write a checkpoint; see `LifecycleMethods.asave_state`."""
+        merge = {check_field(field): dump(value) for field, value in values.items()}
+        if wide := [field for field in merge if field.startswith((USER, APP, TEMP))]:
+            raise InvalidState(f"save_state merges the session's own state; set {wide[0]!r} with set_state")
+        fleet = self._fleet()
+        await fleet.open()
+        return await fleet.stores.records.save_checkpoint(session.keys, merge, session.user_id, session.ttl)
+
+    async def restore(self, session: SessionRef, number: int | None) -> dict[str, Any]:
+        """Attach to what was saved; see `LifecycleMethods.arestore_state`."""
+        fleet, keys = await self._own(session), session.keys
+        if number is not None:
+            return (await fleet.stores.records.restore_checkpoint(keys, number, session.user_id)).state
+        await fleet.stores.records.checkpoint(keys)
+        return await fleet.stores.state.read(session_scope(keys))
+
+    async def context(self, session: SessionRef) -> dict[str, Any]:
+        """What is known of the session; see `LifecycleMethods.aget_context`."""
+        fleet = await self._own(session)
+        info = await fleet.stores.records.info(session.keys)
+        created = None if info.created_ms is None else datetime.fromtimestamp(info.created_ms / 1000, UTC)
+        return {
+            "session_id": session.session_id,
+            "user_id": session.user_id or info.owner,
+            "created_at": created,
+            "message_count": info.messages,
+            "turns": info.turns,
+            "open_turns": info.open_turns,
+            "agents": list(info.agents),
+            "requests": info.requests,
+            "input_tokens": info.input_tokens,
+            "output_tokens": info.output_tokens,
+            "cost": info.cost,
+            "queue": info.queue,
+            "expires_in": _left(info),
+        }
+
+    async def context_for(self, session: SessionRef, query: str, max_items: int) -> str:
+        """Prompt text from what was said about a query; see `LifecycleMethods.aget_context`."""
+        fleet = await self._own(session)
+        entries = await fleet.stores.records.entries(session.keys, -CONTEXT_TURNS, -1)
+        return best_lines([m for entry in entries for m in messages_of(entry, session.keys)], query, max_items)
+
+    async def history(self, session: SessionRef, limit: int, order: SortOrder, cursor: int | None) -> Page:
+        """A page of the transcript; see `LifecycleMethods.ahistory`."""
+        fleet, keys = await self._own(session), session.keys
+        records = fleet.stores.records
+        start, stop, further = bounds(await records.length(keys), limit, order, cursor)
+        entries = await records.entries(keys, start, stop) if stop >= start else []
+        return Page([message for entry in entries for message in messages_of(entry, keys)], further)
+
+    async def fork(self, session: SessionRef, session_id: str, at: str | None) -> Fork:
+        """Create a session with this one's history; see `Session.afork`."""
+        fleet, keys = await self._own(session), session.keys
+        raw, state, agents = await fleet.stores.records.raw_parts(keys)
+        parsed = [HistoryEntry.load(entry) for entry in raw]
+        if at is not None:
+            keep = _position(parsed, at, session) + 1
+            raw, parsed = raw[:keep], parsed[:keep]
+        target = fleet.keys(session_id, keys.tenant)
+        user_id = session.user_id or await fleet.ownership.owner(keys)
+        copy = uuid_utils.uuid4().hex
+        await fleet.stores.memory.copy(session_scope(keys), session_scope(target), copy, COPY_SECONDS)
+        await fleet.stores.records.create(
+            target,
+            raw,
+            user_id=user_id,
+            queue=session.queue,
+            ttl=session.ttl,
+            messages=sum(entry.count for entry in parsed),
+            state=state,
+            agents=agents,
+            origin=f"{session.session_id}@{at or 'end'}",
+            copy=copy,
+        )
+        await fleet.retrieval.copy_documents(keys, target)
+        return Fork(session_id, user_id)
+
+    async def check_turn(self, session: SessionRef, part: str) -> None:
+        """Refuse a user to whom the session, or its turn, does not belong; see `Session.aturn`."""
+        await self._fleet().ownership.check_turn(session.keys, part, session.user_id)
+
+    async def delete(self, session: SessionRef) -> dict[str, int]:
+        """Remove the session with all it has; see `Session.adelete`.
+
+        Its documents go first: were this process to die in between, the session would still be there to delete again.
+        """
+        fleet, keys = await self._own(session), session.keys
+        removed = await fleet.retrieval.forget_documents(keys.lane(KNOWLEDGE), session_name(keys.session_id))
+        receipt = await fleet.stores.turns.delete_session(keys, session.user_id)
+        for name in LANES:
+            receipt["keys"] += (await fleet.stores.turns.delete_session(keys.lane(name)))["keys"]
+        return {**receipt, **removed}
 
 
 def _left(info: SessionInfo) -> float | None:
+    """Seconds until the session expires."""
     return None if info.left_ms is None else info.left_ms / 1000
 
 
-async def lifetime(session: Kept) -> tuple[bool, float | None]:
-    """Whether its ttl ran out, and the seconds until it does; see `RecordMethods.ais_expired`."""
-    info = await _info(session)
-    return not info.exists and info.expired_ms is not None, _left(info)
-
-
-async def create(session: Kept) -> bool:
-    """Make the session, where there is none; see `RecordMethods.acreate`."""
-    client, keys = session.client, session.keys
-    await client.check_owner(keys, session.user_id)
-    try:
-        await client.records.create(
-            keys,
-            (),
-            user_id=session.user_id,
-            queue=session.queue,
-            ttl=session.ttl,
-            messages=0,
-            state={},
-            agents={},
-            origin="",
-        )
-    except SessionExists:
-        await client.check_owner(keys, session.user_id)  # somebody may have made it meanwhile
-        return False
-    return True
-
-
-async def checkpoints(session: Kept) -> list[int]:
-    """The numbers of the checkpoints there are; see `RecordMethods.acheckpoints`."""
-    await session.client.check_owner(session.keys, session.user_id)
-    return await session.client.records.checkpoints(session.keys)
-
-
-async def save(session: Kept, values: Mapping[str, Any] | None) -> int:
-    """Write a checkpoint; see `RecordMethods.asave_state`."""
-    if values is not None and not isinstance(values, Mapping):
-        raise BadRequest(f"save_state({values!r}): give a dict to merge into the state, or nothing")
-    merge = {check_field(field): dump(value) for field, value in (values or {}).items()}
-    if wide := [field for field in merge if field.startswith((USER, APP, TEMP))]:
-        raise InvalidState(f"save_state merges the session's own state; set {wide[0]!r} with set_state")
-    await session.client.open()
-    return await session.client.records.save_checkpoint(session.keys, merge, session.user_id, session.ttl)
-
-
-async def restore(session: Kept, number: int | None) -> dict[str, Any]:
-    """Attach to what was saved; see `RecordMethods.arestore_state`."""
-    client, keys = session.client, session.keys
-    await client.check_owner(keys, session.user_id)
-    if number is not None:
-        return (await client.records.restore_checkpoint(keys, number, session.user_id)).state
-    await client.records.checkpoint(keys)
-    return await client.state.read(session_scope(keys))
-
-
-async def context(session: Kept) -> dict[str, Any]:
-    """What is known of the session; see `RecordMethods.aget_context`."""
-    info = await _info(session)
-    created = None if info.created_ms is None else datetime.fromtimestamp(info.created_ms / 1000, UTC)
-    return {
-        "session_id": session.session_id,
-        "user_id": session.user_id or info.owner,
-        "created_at": created,
-        "message_count": info.messages,
-        "turns": info.turns,
-        "open_turns": info.open_turns,
-        "agents": list(info.agents),
-        "requests": info.requests,
-        "input_tokens": info.input_tokens,
-        "output_tokens": info.output_tokens,
-        "cost": info.cost,
-        "queue": info.queue,
-        "expires_in": _left(info),
-    }
-
-
-async def context_for(session: Kept, query: str, max_items: int) -> str:
-    """Prompt text from what was said about a query; see `RecordMethods.aget_context`."""
-    await session.client.check_owner(session.keys, session.user_id)
-    entries = await session.client.records.entries(session.keys, -CONTEXT_TURNS, -1)
-    return best_lines([m for entry in entries for m in messages_of(entry, session.keys)], query, max_items)
-
-
-async def history(session: Kept, limit: int, order: Order, cursor: int | None) -> Page:
-    """A page of the transcript; see `RecordMethods.ahistory`."""
-    if limit < 1 or order not in ("oldest", "newest"):
-        raise BadRequest(f'history(limit={limit!r}, order={order!r}): a limit of 1 or more, "oldest" or "newest"')
-    client, keys = session.client, session.keys
-    await client.check_owner(keys, session.user_id)
-    start, stop, further = bounds(await client.records.length(keys), limit, order, cursor)
-    entries = await client.records.entries(keys, start, stop) if stop >= start else []
-    return Page([message for entry in entries for message in messages_of(entry, keys)], further)
-
-
-async def fork(session: Kept, session_id: str | None, at: str | None) -> Session:
-    """A new session with this one's history; see `RecordMethods.afork`."""
-    client, keys = session.client, session.keys
-    await client.check_owner(keys, session.user_id)
-    raw, state, agents = await client.records.raw_parts(keys)
-    parsed = [HistoryEntry.load(entry) for entry in raw]
-    if at is not None:
-        keep = _position(parsed, at, session) + 1
-        raw, parsed = raw[:keep], parsed[:keep]
-    forked = session.sibling(new_session_id() if session_id is None else session_id)
-    forked.user_id = session.user_id or await client.owner(keys)
-    copy = uuid_utils.uuid4().hex
-    await client.memory.copy(session_scope(keys), session_scope(forked.keys), copy, COPY_SECONDS)
-    await client.records.create(
-        forked.keys,
-        raw,
-        user_id=forked.user_id,
-        queue=session.queue,
-        ttl=session.ttl,
-        messages=sum(entry.count for entry in parsed),
-        state=state,
-        agents=agents,
-        origin=f"{session.session_id}@{at or 'end'}",
-        copy=copy,
-    )
-    await client.copy_documents(keys, forked.keys)
-    return forked
-
-
-def _position(entries: list[HistoryEntry], turn_id: str, session: Kept) -> int:
+def _position(entries: list[HistoryEntry], turn_id: str, session: SessionRef) -> int:
     session_id, part = split_turn_id(turn_id)
     for position, entry in enumerate(entries):
         if session_id == session.session_id and entry.turn == part:

@@ -1,63 +1,57 @@
-"""What the methods of `StateMethods` do, as coroutines for the portal's loop."""
+"""State in the fleet's store: of sessions, of users, of a whole tenant."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from sessions.client.fleet_client import FleetClient
+from sessions.client.ports import SessionRef
 from sessions.errors import BadRequest, InvalidState
 from sessions.protocol.state_ops import APP, TEMP, USER, StateOp, check_field
-from sessions.store.keys import SessionKeys
 from sessions.store.state import StateScope, session_scope, wide_scope
 
 
-class Stateful(Protocol):
-    """What of a session its state needs."""
+class LocalState:
+    """`StateCalls` over the fleet's store."""
 
-    user_id: str | None
-    ttl: float | None
-    keys: SessionKeys
+    def __init__(self, fleet: Callable[[], FleetClient]) -> None:
+        self._fleet = fleet
 
-    @property
-    def client(self) -> FleetClient:
-        """The client of this process."""
-        ...
+    async def get(self, session: SessionRef, key: str | None, default: Any) -> Any:
+        """One value, or all; see `StateMethods.aget_state`."""
+        fleet = self._fleet()
+        await fleet.open()
+        if session.user_id is not None:
+            await fleet.ownership.check(session.keys, session.user_id)
+        if key is None:
+            return await fleet.stores.state.read(session_scope(session.keys))
+        return await fleet.stores.state.get(await _scope(fleet, session, check_field(key)), key, default)
 
-
-async def get(session: Stateful, key: str | None, default: Any) -> Any:
-    """One value, or all; see `StateMethods.aget_state`."""
-    await session.client.open()
-    if session.user_id is not None:
-        await session.client.check_owner(session.keys, session.user_id)
-    if key is None:
-        return await session.client.state.read(session_scope(session.keys))
-    return await session.client.state.get(await _scope(session, check_field(key)), key, default)
-
-
-async def write(session: Stateful, ops: list[StateOp]) -> list[Any]:
-    """Carry out changes, all or none; what each left behind."""
-    if not ops:
-        return []
-    await session.client.open()
-    scopes = {await _scope(session, op.field) for op in ops}
-    if len(scopes) > 1:
-        fields = [op.field for op in ops]
-        raise InvalidState(
-            f"state keys {fields!r} are of several scopes, which cannot change in one step; set them apart"
-        )
-    return await session.client.state.write(scopes.pop(), ops, user_id=session.user_id, ttl=session.ttl)
+    async def write(self, session: SessionRef, ops: list[StateOp]) -> list[Any]:
+        """Carry out changes, all or none; what each left behind."""
+        if not ops:
+            return []
+        fleet = self._fleet()
+        await fleet.open()
+        scopes = {await _scope(fleet, session, op.field) for op in ops}
+        if len(scopes) > 1:
+            fields = [op.field for op in ops]
+            raise InvalidState(
+                f"state keys {fields!r} are of several scopes, which cannot change in one step; set them apart"
+            )
+        return await fleet.stores.state.write(scopes.pop(), ops, user_id=session.user_id, ttl=session.ttl)
 
 
-async def _scope(session: Stateful, key: str) -> StateScope:
+async def _scope(fleet: FleetClient, session: SessionRef, key: str) -> StateScope:
     if key.startswith(TEMP):
         raise InvalidState(f"state key {key!r}: `temp:` lives within one turn, where tools see it in their context")
-    client = session.client
-    tenant, partitions = session.keys.tenant, client.settings.partitions
+    tenant, partitions = session.keys.tenant, fleet.settings.partitions
     if key.startswith(APP):
         return wide_scope(tenant, None, partitions)
     if not key.startswith(USER):
         return session_scope(session.keys)
-    user_id = session.user_id or await client.owner(session.keys)
+    user_id = session.user_id or await fleet.ownership.owner(session.keys)
     if user_id is None:
         raise BadRequest(
             f"state {key!r} belongs to a user, and session {session.keys.session_id!r} has none: give user_id="

@@ -1,11 +1,7 @@
-"""Sessions of another process: `Session(agent_url=...)` over HTTP.
+"""Sessions of another process: the back end of `Session(agent_url=...)`, over HTTP.
 
-backend.py   the session                  client.py    turns of a gateway       network.py   loop and connections
-address.py   where it is, credentials     server.py    what kind of server      exchange.py  one call with its tries
-stream.py, sse.py  a turn's events        wire.py      orders and turns as JSON problems.py  answers that are errors
-state.py, lifecycle.py, memory.py, knowledge.py   what the session's methods stand on, by a gateway's REST API
+backend.py: the back end; state.py, lifecycle.py, memory.py, knowledge.py: its parts, by a gateway's REST API
+client.py: one session's requests and turns; wire.py: requests and turns as JSON; problems.py: error responses
+address.py: where a server is, credentials; server.py: what kind of server it is
+exchange.py: one call with its tries; network.py: loop and connections; stream.py, sse.py: a turn's events
 """
-
-from sessions.remote.backend import RemoteSession
-
-__all__ = ["RemoteSession"]

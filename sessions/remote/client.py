@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -15,8 +15,9 @@ import httpx
 
 from sessions.client.late_turn import lateness
 from sessions.client.portal import Portal
+from sessions.client.ports import TurnDefaults
 from sessions.client.submission import Order
-from sessions.errors import RemoteError, RemoteTimeout, ResultTimeout, SessionExpired, SessionfleetError
+from sessions.errors import RemoteError, RemoteTimeout, ResultTimeout, SessionfleetError
 from sessions.protocol.call import Answer
 from sessions.protocol.event import Event
 from sessions.protocol.turn import TurnStatus
@@ -45,24 +46,93 @@ class _Defaults:
 class RemoteClient:
     """One session's side of a gateway. Its coroutines run on the portal's loop and nowhere else."""
 
-    settings: ClassVar[_Defaults] = _Defaults()
+    settings: ClassVar[TurnDefaults] = _Defaults()
 
     def __init__(self, server: RemoteServer, session_id: str, user_id: str | None) -> None:
         self.server = server
-        self.session_id = session_id
-        self.user_id = user_id
+        self._session_id = session_id
+        self._user_id = user_id
 
     @property
     def portal(self) -> Portal:
         """The loop of this process."""
         return self.server.network.portal
 
+    @property
+    def turns(self) -> RemoteTurns:
+        """The session's turns."""
+        return RemoteTurns(self)
+
     def keys(self, session_id: str, tenant: str | None = None) -> SessionKeys:
-        """The name of a session, or of a lane; in which store and partition it lives, the gateway knows."""
+        """The name of a session, or of a lane. The gateway knows in which store and partition it is."""
         return SessionKeys.from_id(tenant or "remote", session_id, 1)
 
+    async def need_gateway(self) -> None:
+        """Make sure that it is one.
+
+        Raises:
+            RemoteUnsupported: it is none.
+        """
+        await self.server.need_gateway(self.server.timeout)
+
+    async def create(self, body: dict[str, Any]) -> bool:
+        """Create the session; False where it existed already."""
+        response = await self.server.api("POST", "/sessions", user=self._user_id, json=body)
+        return response.status_code == HTTPStatus.CREATED
+
+    async def api(self, method: str, path: str = "", **options: Any) -> Any:
+        """A request about this session; its JSON answer, None where that has no body.
+
+        Args:
+            path: after the session's own.
+            options: of `RemoteServer.api`.
+
+        Raises:
+            RemoteError, or what the gateway's problem names.
+        """
+        response = await self.server.api(method, f"{self.home}{path}", user=self._user_id, **options)
+        if not response.content:
+            return None
+        with reading("answer"):
+            return response.json()
+
+    async def api_or_none(self, method: str, path: str = "", **options: Any) -> Any:
+        """As `api`, and None where there is nothing of this name."""
+        return await self._or(None, method, path, **options)
+
+    async def api_if_there(self, method: str, path: str) -> bool:
+        """As `api`; whether there was something of this name."""
+        gone = object()
+        return await self._or(gone, method, path) is not gone
+
+    async def _or(self, otherwise: Any, method: str, path: str, **options: Any) -> Any:
+        try:
+            return await self.api(method, path, **options)
+        except SessionfleetError as error:
+            # A RemoteError is a 404 that names no class of ours: there is no such path, at a proxy that knows
+            # nothing of /v1 for instance. That is no answer about what was asked for.
+            if error.detail.get("status") != HTTPStatus.NOT_FOUND or isinstance(error, RemoteError):
+                raise
+            return otherwise
+
+    @property
+    def home(self) -> str:
+        """The session's path, after `/v1`."""
+        return f"/sessions/{segment(self._session_id)}"
+
+    def headers(self) -> httpx.Headers:
+        """Those of a request that `RemoteServer.api` does not send."""
+        return self.server.sent(x_user_id=self._user_id)
+
+
+class RemoteTurns:
+    """The turns of a session behind a gateway: `TurnCalls` over HTTP."""
+
+    def __init__(self, client: RemoteClient) -> None:
+        self._client = client
+
     def check_message(self, message: str) -> None:
-        """How large one may be, the gateway says."""
+        """The gateway decides how large one may be."""
 
     # --- a message's way in -----------------------------------------------------------------------------
 
@@ -101,7 +171,7 @@ class RemoteClient:
     async def _accept(self, order: Order, wait: float, within: float | None = None) -> TurnRecord:
         patience = None if within is None else within - wait
         body, key = turn_body(order), order.idempotency_key
-        return _record(await self.api("POST", "/turns", json=body, key=key, wait=wait, within=patience))
+        return _record(await self._client.api("POST", "/turns", json=body, key=key, wait=wait, within=patience))
 
     # --- a turn's way back ------------------------------------------------------------------------------
 
@@ -111,7 +181,7 @@ class RemoteClient:
         Raises:
             TurnNotFound: it expired or was deleted.
         """
-        return _record(await self.api("GET", _path(keys, part)))
+        return _record(await self._client.api("GET", _path(keys, part)))
 
     async def wait(
         self, keys: SessionKeys, part: str, timeout: float | None, *, waiting_counts: bool = True
@@ -144,43 +214,47 @@ class RemoteClient:
     async def _look(self, path: str, left: float) -> TurnRecord:
         """Wait for a turn's end as long as one request may; no longer than what is left."""
         whole = math.floor(min(left, _LONGEST_WAIT))
-        record = _record(await self.api("GET", path, wait=whole, within=min(self.server.timeout, left - whole)))
+        record = _record(
+            await self._client.api("GET", path, wait=whole, within=min(self._client.server.timeout, left - whole))
+        )
         if not whole and not record.status.final:
             await asyncio.sleep(_POLL)  # `Prefer: wait` knows whole seconds only
         return record
 
     async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncGenerator[Event]:
-        """All events of a turn behind a cursor, as they come, up to the last one.
+        """All events of a turn after a cursor, as they come, up to the last one.
 
         Raises:
             StaleCursor, TurnNotFound; RemoteError when it cannot be taken up again within `timeout`.
         """
-        await self.need_gateway()
+        await self._client.need_gateway()
         async with aclosing(self._stream(keys, part, after).events()) as events:
             async for event in events:
                 yield event
 
     async def has_events(self, keys: SessionKeys, part: str, after: str | None) -> bool:
-        """Whether there are events behind a cursor, or will be.
+        """Whether there are events after a cursor, or will be.
 
         Raises:
             TurnNotFound, StaleCursor, RemoteError.
         """
-        await self.need_gateway()
+        await self._client.need_gateway()
         return await self._stream(keys, part, after).any()
 
     def _stream(self, keys: SessionKeys, part: str, after: str | None) -> EventStream:
         path = _path(keys, part)
-        url = self.server.address.api(f"{self._home}{path}/events")
-        return EventStream(self.server, url, self._headers, after, alive=lambda: self.api("GET", path))
+        url = self._client.server.address.api(f"{self._client.home}{path}/events")
+        return EventStream(
+            self._client.server, url, self._client.headers, after, alive=lambda: self._client.api("GET", path)
+        )
 
     async def cancel(self, keys: SessionKeys, part: str) -> TurnStatus:
         """Cancel a turn; the status now."""
-        return _record(await self.api("POST", f"{_path(keys, part)}/cancel")).status
+        return _record(await self._client.api("POST", f"{_path(keys, part)}/cancel")).status
 
     async def pending_calls(self, keys: SessionKeys, part: str) -> list[PendingCall]:
         """The calls that a turn waits for."""
-        told = await self.api("GET", f"{_path(keys, part)}/approvals")
+        told = await self._client.api("GET", f"{_path(keys, part)}/approvals")
         with reading("pending calls"):
             return [PendingCall(**call) for call in told["approvals"]]
 
@@ -191,88 +265,7 @@ class RemoteClient:
             CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `Turn.aapprove`.
         """
         path = f"{_path(keys, part)}/approvals/{segment(call_id)}"
-        await self.api("POST", path, json=answer.model_dump(mode="json", exclude={"v"}, exclude_defaults=True))
-
-    # --- the session as a whole -------------------------------------------------------------------------
-
-    async def need_gateway(self) -> None:
-        """Make sure that it is one.
-
-        Raises:
-            RemoteUnsupported: it is none.
-        """
-        await self.server.need_gateway(self.server.timeout)
-
-    async def check_owner(self, keys: SessionKeys, user_id: str | None) -> None:
-        """Refuse a user who is not the session's owner; a session that is not there yet is anybody's.
-
-        Raises:
-            SessionOwnerError: the session belongs to another user.
-        """
-        with suppress(SessionExpired):
-            await self.api_or_none("GET")
-
-    async def check_turn(self, keys: SessionKeys, part: str, user_id: str | None) -> None:
-        """Refuse a user who is not the session's owner; whose the turn is, the gateway looks when it is asked for it.
-
-        Raises:
-            SessionOwnerError: the session belongs to another user.
-        """
-        await self.check_owner(keys, user_id)
-
-    async def create(self, body: dict[str, Any]) -> bool:
-        """Make the session; False where it was there already."""
-        response = await self.server.api("POST", "/sessions", user=self.user_id, json=body)
-        return response.status_code == HTTPStatus.CREATED
-
-    async def delete_session(self, keys: SessionKeys, user_id: str | None) -> dict[str, int]:
-        """Remove a session with its documents; says what was removed."""
-        receipt: dict[str, int] = await self.api("DELETE")
-        return receipt
-
-    # --- requests ---------------------------------------------------------------------------------------
-
-    async def api(self, method: str, path: str = "", **options: Any) -> Any:
-        """A request about this session; its JSON answer, None where that has no body.
-
-        Args:
-            path: behind the session's own.
-            options: of `RemoteServer.api`.
-
-        Raises:
-            RemoteError, or what the gateway's problem names.
-        """
-        response = await self.server.api(method, f"{self._home}{path}", user=self.user_id, **options)
-        if not response.content:
-            return None
-        with reading("answer"):
-            return response.json()
-
-    async def api_or_none(self, method: str, path: str = "", **options: Any) -> Any:
-        """As `api`, and None where there is nothing of this name."""
-        return await self._or(None, method, path, **options)
-
-    async def api_if_there(self, method: str, path: str) -> bool:
-        """As `api`; whether there was something of this name."""
-        gone = object()
-        return await self._or(gone, method, path) is not gone
-
-    async def _or(self, otherwise: Any, method: str, path: str, **options: Any) -> Any:
-        try:
-            return await self.api(method, path, **options)
-        except SessionfleetError as error:
-            # A RemoteError is a 404 that names no class of ours: there is no such path, at a proxy that knows
-            # nothing of /v1 for instance. That is no answer about what was asked for.
-            if error.detail.get("status") != HTTPStatus.NOT_FOUND or isinstance(error, RemoteError):
-                raise
-            return otherwise
-
-    @property
-    def _home(self) -> str:
-        return f"/sessions/{segment(self.session_id)}"
-
-    def _headers(self) -> httpx.Headers:
-        return self.server.sent(x_user_id=self.user_id)
+        await self._client.api("POST", path, json=answer.model_dump(mode="json", exclude={"v"}, exclude_defaults=True))
 
 
 def _path(keys: SessionKeys, part: str) -> str:

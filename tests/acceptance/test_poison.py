@@ -52,6 +52,6 @@ def test_a_poison_turn_becomes_a_dead_letter_and_its_neighbours_do_not(
 
 def _dead(fleet: Fleet) -> list[str]:
     async def look() -> list[str]:
-        return [letter.turn_id for letter in await dead_letters(fleet.client.store, fleet.settings.partitions)]
+        return [letter.turn_id for letter in await dead_letters(fleet.client.stores.redis, fleet.settings.partitions)]
 
     return fleet.client.portal.call(look())

@@ -73,7 +73,7 @@ def test_an_outside_result_is_waited_for(fleet: Fleet) -> None:
 
 async def _first_turn(session: Session) -> str | None:
     await session.client.open()
-    listed = await session.client.turns.listed(session.keys)
+    listed = await session.client.stores.turns.listed(session.keys)
     return listed[0] if listed else None
 
 

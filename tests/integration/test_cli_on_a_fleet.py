@@ -35,7 +35,7 @@ def statuses(fleet: Fleet, session_id: str) -> list[str]:
 
     async def listed() -> list[str]:
         await session.client.open()  # this may be the first test that uses this process's client
-        return await session.client.turns.listed(session.keys)
+        return await session.client.stores.turns.listed(session.keys)
 
     parts = session.client.portal.call(listed())
     return [session.turn(session.keys.public_id(part)).status for part in parts]

@@ -129,7 +129,7 @@ from sessions import Session
 from sessions.client import get_client
 session = Session(sys.argv[1])
 session.set_state("k", 1)
-connection = lambda: get_client().portal.call(get_client().store.client_id())
+connection = lambda: get_client().portal.call(get_client().stores.redis.client_id())
 before = connection()
 child = os.fork()
 if not child:
@@ -238,7 +238,7 @@ def test_a_stand_alone_agent_names_its_session(fleet: Fleet, monkeypatch: pytest
         assert agent.start("SAY hello") == "hello"
         assert agent.chat("SAY other", session_id=name) == "other"
         assert Session(name).session_id == agent.session.session_id
-        assert len(Session(name).client.portal.call(Session(name).client.turns.listed(agent.session.keys))) == 2
+        assert len(Session(name).client.portal.call(Session(name).client.stores.turns.listed(agent.session.keys))) == 2
     finally:
         load_settings.cache_clear()
 

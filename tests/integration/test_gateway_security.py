@@ -191,7 +191,7 @@ async def test_revoking_the_last_key_opens_nothing(new_server: Server) -> None:
 
     async def revoked() -> bool:
         await client.open()
-        return await ApiKeyStore(client.store).remove(key_id)
+        return await ApiKeyStore(client.stores.redis).remove(key_id)
 
     try:
         assert await client.portal.acall(revoked())

@@ -56,7 +56,7 @@ def test_the_same_key_with_another_body_is_a_conflict(fleet: Fleet) -> None:
             agent.submit(message, idempotency_key="k")
         assert caught.value.detail["turn_id"] == turn.id
     assert turn.result(timeout=20) == "one"
-    assert session.client.portal.call(session.client.turns.listed(session.keys)) == [turn.id.partition("~")[2]]
+    assert session.client.portal.call(session.client.stores.turns.listed(session.keys)) == [turn.id.partition("~")[2]]
 
 
 def test_a_timeout_names_the_turn_that_the_key_has(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -276,7 +276,7 @@ async def test_an_expired_session_leaves_no_documents(fleet: Fleet) -> None:
     scripts = ScriptRunner(store)
 
     async def wake(wake_up: WakeUp) -> bool:
-        return await fleet.client.portal.acall(fleet.client.dispatcher.wake(wake_up))
+        return await fleet.client.portal.acall(fleet.client.connection.dispatcher.wake(wake_up))
 
     operations = Operations(TurnStore(scripts, store, fleet.settings), Bell(store, "janitor"), wake)
     janitor = LaneJanitor(fleet.settings, store, operations, lambda: True)

@@ -64,7 +64,7 @@ def test_wakes_that_come_ten_times_run_a_turn_once(fleet: Fleet) -> None:
     first = 10**6
     agents = [fleet.session(sid()).Agent("A", tools=["charge"]) for _ in range(5)]
     turns = [agent.submit(f'CALL charge({{"amount": {first + n}}})') for n, agent in enumerate(agents)]
-    app = fleet.client.dispatcher._app
+    app = fleet.client.connection.dispatcher._app
     for _ in range(10):
         for agent, turn in zip(agents, turns, strict=True):
             publish_wake(app, WakeUp(agent.session.keys.ref, "turns", turn.record().accepted_ms))
@@ -81,7 +81,7 @@ def test_a_wake_for_a_session_that_is_not_there_is_harmless(fleet: Fleet) -> Non
     """A wake-up may outlive its session: it makes no key, and the worker goes on."""
     keys = SessionKeys.of("default", sid(), 256)
     fleet.client.portal.call(fleet.client.open())  # it may be the first use of a client that another test made anew
-    publish_wake(fleet.client.dispatcher._app, WakeUp(keys.ref, "turns", 0))
+    publish_wake(fleet.client.connection.dispatcher._app, WakeUp(keys.ref, "turns", 0))
     assert fleet.session(sid()).Agent("A").chat("SAY on") == "on"
     with fleet.server.client() as client:
         wait_until(lambda: client.llen(queue_key("turns")) == 0, description="the wake-up is consumed")

@@ -25,7 +25,7 @@ def test_another_application_does_not_reach_our_workers(fleet: Fleet, shop: Cele
 def test_another_application_hears_none_of_our_events(fleet: Fleet) -> None:
     """Flower of another application lists our workers if it hears their events or their answers."""
     fleet.client.portal.call(fleet.client.open())
-    ours = fleet.client.dispatcher._app
+    ours = fleet.client.connection.dispatcher._app
     with fleet.server.client() as client, client.pubsub(ignore_subscribe_messages=True) as theirs:
         theirs.psubscribe("/0.*")  # kombu's channels of all applications on database 0
         theirs.get_message(timeout=5)

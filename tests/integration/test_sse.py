@@ -103,7 +103,7 @@ async def test_a_reader_that_comes_as_another_goes_is_told(new_server: Server, m
     settings = Settings(redis_url=new_server.url)
     turn = Session("s", settings=settings).Agent("A").submit("hello")
     client, keys, part = get_client(settings), turn._keys, turn._part
-    gate, watch = asyncio.Event(), client.turns.watch
+    gate, watch = asyncio.Event(), client.stores.turns.watch
 
     async def late(*args: Any, on: bool = True) -> Any:
         if not on:
@@ -111,16 +111,16 @@ async def test_a_reader_that_comes_as_another_goes_is_told(new_server: Server, m
         return await watch(*args, on=on)
 
     async def listed() -> bool:
-        return bool(await client.store.hget(keys.turn(part), "readers"))
+        return bool(await client.stores.redis.hget(keys.turn(part), "readers"))
 
     async def waits() -> bool:
-        return part in client.bell._waiters
+        return part in client.connection.bell._waiters
 
     async def nobody_waits() -> bool:
         return not await waits()
 
     async def read() -> None:
-        async for _ in client.follow(keys, part, None):
+        async for _ in client.turns.follow(keys, part, None):
             pass
 
     async def come_and_go() -> bool:
@@ -137,7 +137,7 @@ async def test_a_reader_that_comes_as_another_goes_is_told(new_server: Server, m
         await asyncio.wait({second})
         return found and not await listed()
 
-    monkeypatch.setattr(client.turns, "watch", late)
+    monkeypatch.setattr(client.stores.turns, "watch", late)
     assert await asyncio.to_thread(client.portal.call, come_and_go())
     await asyncio.to_thread(client.portal.call, client.aclose())
 
@@ -153,7 +153,7 @@ def test_a_forgotten_stream_is_closed_wherever_it_is_found(fleet: Fleet) -> None
         events.close()  # type: ignore[attr-defined]
 
     client.portal.call(found())
-    wait_until(lambda: part not in client._readers, description="it is closed")
+    wait_until(lambda: part not in client.turns._readers, description="it is closed")
     turn.cancel()
 
 
@@ -162,7 +162,7 @@ async def test_a_reader_that_goes_at_once_is_not_listed(new_server: Server, monk
     settings = Settings(redis_url=new_server.url)
     turn = Session("s", settings=settings).Agent("A").submit("hello")
     client, keys, part = get_client(settings), turn._keys, turn._part
-    coming, gate, watch = asyncio.Event(), asyncio.Event(), client.turns.watch
+    coming, gate, watch = asyncio.Event(), asyncio.Event(), client.stores.turns.watch
 
     async def late(*args: Any, on: bool = True) -> Any:
         if on:
@@ -175,15 +175,15 @@ async def test_a_reader_that_goes_at_once_is_not_listed(new_server: Server, monk
         return await watch(*args, on=on)
 
     async def come_and_go() -> bool:
-        reader = asyncio.create_task(anext(client.follow(keys, part, None)))  # type: ignore[arg-type]
+        reader = asyncio.create_task(anext(client.turns.follow(keys, part, None)))  # type: ignore[arg-type]
         await coming.wait()
         reader.cancel()
         asyncio.get_running_loop().call_later(0.2, gate.set)
         await asyncio.wait({reader})
         await gate.wait()
-        return bool(await client.store.hget(keys.turn(part), "readers"))
+        return bool(await client.stores.redis.hget(keys.turn(part), "readers"))
 
-    monkeypatch.setattr(client.turns, "watch", late)
+    monkeypatch.setattr(client.stores.turns, "watch", late)
     assert await asyncio.to_thread(client.portal.call, come_and_go()) is False
     await asyncio.to_thread(client.portal.call, client.aclose())
 
@@ -199,8 +199,8 @@ async def test_a_browser_that_goes_leaves_nothing(fleet: Fleet, while_waiting: b
     reading = asyncio.Event()
 
     async def listed() -> bool:
-        readers = await client.portal.acall(client.store.hget(turn._keys.turn(part), "readers"))
-        return bool(readers) or part in client._readers or part in client.bell._waiters
+        readers = await client.portal.acall(client.stores.redis.hget(turn._keys.turn(part), "readers"))
+        return bool(readers) or part in client.turns._readers or part in client.connection.bell._waiters
 
     async def serve(pieces: AsyncIterator[str]) -> None:
         async with aclosing(pieces):  # type: ignore[type-var]

@@ -24,7 +24,7 @@ def turns(fleet: Fleet) -> TaskTurns:
     async def make() -> TaskTurns:
         client = fleet.client
         await client.open()
-        return TaskTurns(client.settings, client.scripts, client.store, client.dispatcher.wake)
+        return TaskTurns(client.settings, client.stores.scripts, client.stores.redis, client.connection.dispatcher.wake)
 
     return fleet.client.portal.call(make())
 

@@ -242,7 +242,14 @@ def test_only_webhooks_are_tried_again(fleet: Fleet, session: Session) -> None:
     turn = session.Agent().submit("SAY hello")
     turn.result()
     with pytest.raises(BadRequest, match="has no webhook"):
-        fleet.client.portal.call(fleet.client.deliver_again(turn._keys, turn._part))
+        _deliver_again(fleet, turn)
+
+
+def _deliver_again(fleet: Fleet, turn: Turn) -> None:
+    async def again() -> None:
+        await (await fleet.client.deliveries()).again(turn._keys, turn._part)
+
+    fleet.client.portal.call(again())
 
 
 def cli(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *args: str) -> str:

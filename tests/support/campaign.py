@@ -256,7 +256,7 @@ class Campaign:
             self._accepted(lambda: (chosen.turn.cancel(), chosen.turn)[1])
 
     def _wake_again(self) -> None:
-        app = self._fleet.client.dispatcher._app
+        app = self._fleet.client.connection.dispatcher._app
         for talk in self._random.sample(self._talks, len(self._talks) // 2):
             ref = self._fleet.session(talk.name).keys.ref
             for _ in range(3):

@@ -132,7 +132,7 @@ class Fleet:
 
         async def look() -> list[WorkerInfo]:
             await self.client.open()
-            return await self.client.workers(fresh=True)
+            return await self.client.connection.workers(fresh=True)
 
         return self.client.portal.call(look())
 

@@ -18,11 +18,11 @@ def search_here(settings: Settings) -> None:
     client = get_client(settings)
     searches: list[MemorySearch] = []
 
-    async def retrieve(keys: SessionKeys, request: OperationRequest, *, timeout: float | None = None) -> Any:
+    async def search(keys: SessionKeys, request: OperationRequest, *, timeout: float | None = None) -> Any:
         assert isinstance(request, SearchMemory)
         if not searches:
-            searches.append(MemorySearch(client.memory, WordEmbedding(), WordLexical()))
+            searches.append(MemorySearch(client.stores.memory, WordEmbedding(), WordLexical()))
         sent = SearchMemory.model_validate_json(request.model_dump_json())  # as over the wire
         return (await searches[0].search(scopes_of(sent, keys, settings.partitions), sent)).memories
 
-    client.retrieve = retrieve  # type: ignore[attr-defined,method-assign,unused-ignore]
+    client.retrieval.search = search  # type: ignore[method-assign]

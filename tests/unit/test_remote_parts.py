@@ -45,7 +45,7 @@ def test_the_sample_programs_open_remote_sessions() -> None:
     assert (scope["session"].agent_url, scope["session"].timeout) == ("http://192.168.1.10:8000/agent", 30)
     exec((samples / "remote_options.txt").read_text(), scope)
     assert (scope["session"].agent_url, scope["session"].timeout) == ("https://api.example.com/agent", 60)
-    sent = scope["session"].server.sent()
+    sent = scope["session"].client.server.sent()
     assert (sent["authorization"], sent["x-api-key"]) == ("Bearer token", "api_key")
 
 
@@ -60,7 +60,7 @@ def test_what_stands_before_the_at_is_shown_nowhere() -> None:
 
 
 def test_what_would_run_elsewhere_is_refused() -> None:
-    """A remote agent in a team or as a tool would be one of this process's own fleet; so would a subclass's session."""
+    """A remote agent in a team or as a tool would be one of this process's own fleet."""
     agent = Session("s", agent_url="http://host/agent").Agent("Far", instructions="x")
     assert agent.session.is_remote
     with pytest.raises(errors.BadRequest, match="behind a server, and a team runs on one fleet"):
@@ -68,11 +68,16 @@ def test_what_would_run_elsewhere_is_refused() -> None:
     with pytest.raises(errors.BadRequest, match="agents as tools do not go through"):
         Session("s").Agent("Near", tools=[agent])
 
+
+def test_a_subclass_of_session_may_be_remote() -> None:
+    """Its session has another back end, and its own class; so has a sibling."""
+
     class Own(Session):
         pass
 
-    with pytest.raises(errors.BadRequest, match=r"Own\(agent_url=...\): subclass sessions.remote.RemoteSession"):
-        Own("s", agent_url="http://host/agent")
+    own = Own("s", agent_url="http://host/agent")
+    assert (own.is_remote, own.agent_url, own.timeout) == (True, "http://host/agent", 30.0)
+    assert repr(own.sibling("t")) == "Own('t', agent_url='http://host/agent')"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +114,7 @@ def test_what_is_sent_is_what_the_gateway_takes(said: dict[str, dict[str, object
     """Each option of session, agent and call has its place in the body; none that it does not know."""
     session = Session("s", agent_url="http://host/agent", **said.get("session", {}))
     agent = session.Agent("A", **said.get("agent", {}))
-    _, order = agent._order("hello", None, stream=True, **said.get("options", {}))
+    order = agent.order(session, "hello", stream=True, **said.get("options", {}))
     body = turn_body(order)
     taken = NewTurn.model_validate(body)
     assert (taken.message, taken.stream) == ("hello", True)

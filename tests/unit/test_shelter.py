@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from broker_config.settings import Settings
-from sessions.client.fleet_client import FleetClient
+from sessions.client.connection import FleetConnection
 from sessions.store.events import Bell
 
 
@@ -68,7 +68,7 @@ async def test_a_reader_may_leave_while_it_subscribes() -> None:
 
 def test_a_reader_may_leave_while_its_client_connects(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one finds the client open."""
-    client = FleetClient(Settings(redis_url="redis://127.0.0.1:1"))
+    client = FleetConnection(Settings(redis_url="redis://127.0.0.1:1"))
 
     async def twice() -> bool:
         sending = Sending()

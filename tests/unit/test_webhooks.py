@@ -19,7 +19,7 @@ from broker_config.webhook_secrets import new_secret, parse_secret, parse_secret
 from sessions import verify_webhook
 from sessions.cli.verdicts import Verdict
 from sessions.cli.webhook_check import webhook_check
-from sessions.client.admission import refuse_webhook, webhooks_of
+from sessions.client.admission_checks import refuse_webhook, webhooks_of
 from sessions.client.deliveries import delivery_lane
 from sessions.errors import AddressRefused, BadRequest, InvalidWebhook, StoreUnavailable
 from sessions.fleet.home import fingerprint, settings_environment

@@ -21,7 +21,7 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
 from broker_config.version import package_version
-from sessions.client.admission import webhooks_of
+from sessions.client.admission_checks import webhooks_of
 from sessions.client.deliveries import Deliveries
 from sessions.client.wakeups import publish_wake
 from sessions.own_packages import add_working_directory

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from broker_config.settings import RETRIEVAL, Settings
 from broker_config.telemetry import get_logger
-from sessions.client.admission import start_hint
+from sessions.client.admission_checks import start_hint
 from sessions.client.arguments.memory import memory_text
 from sessions.client.operations import Operations, output_of
 from sessions.client.scopes import session_name, user_name

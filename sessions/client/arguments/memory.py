@@ -1,13 +1,15 @@
-"""Checks of what callers say about memories, each with an error that names the argument and what to give instead."""
+"""What callers may ask of memory: each request is checked once, here, whichever back end carries it out."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 from sessions.client.arguments.values import CUT
 from sessions.errors import BadRequest
+from sessions.protocol.memory_requests import ScopeName
 from sessions.protocol.text import cut_character, encodes
 from sessions.store.memory_record import KINDS, MemoryKind
 
@@ -17,17 +19,123 @@ _MOST_RESULTS: Final = 1000
 _PRAISONAI: Final = {"short_term": "short", "long_term": "long"}
 
 
-def memory_text(value: object, limit: int | None) -> str:
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """A text to remember.
+
+    Attributes:
+        scope: whose memory it becomes; None for the user's where the session has one, else the session's.
+    """
+
+    text: str
+    kind: MemoryKind
+    metadata: dict[str, Any]
+    scope: ScopeName | None
+
+    @classmethod
+    def of(
+        cls, text: object, memory_type: object, metadata: object, more: Mapping[str, Any], scope: ScopeName | None
+    ) -> Self:
+        """The request of `add_memory`. How long a text may be depends on the back end's settings.
+
+        Raises:
+            BadRequest: an argument cannot be used.
+        """
+        merged = {**json_dict("metadata", metadata), **more}
+        return cls(_text("text", text), memory_kind(memory_type), json_dict("metadata", merged), scope_name(scope))
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryListing:
+    """A page of one scope's memories, newest first.
+
+    Attributes:
+        limit: how many at most; kinds: only these; cursor: that of the page before, None for the first page.
+    """
+
+    limit: int
+    kinds: tuple[MemoryKind, ...]
+    scope: ScopeName | None
+    cursor: str | None
+
+    @classmethod
+    def of(cls, limit: object, memory_type: object, scope: ScopeName | None, cursor: str | None) -> Self:
+        """The request of `list_memory`.
+
+        Raises:
+            BadRequest: an argument cannot be used.
+        """
+        return cls(results_limit(limit), memory_kinds(memory_type), scope_name(scope), cursor)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryQuery:
+    """A search among memories.
+
+    Attributes:
+        filters: only memories whose metadata has these values; scope: None for all that the session reaches.
+        min_score: only memories with this score or a better one (0 to 1); timeout: seconds to wait for a worker.
+    """
+
+    query: str
+    kinds: tuple[MemoryKind, ...]
+    limit: int
+    filters: dict[str, Any]
+    scope: ScopeName | None
+    min_score: float | None
+    timeout: float | None
+
+    @classmethod
+    def of(
+        cls,
+        query: object,
+        memory_type: object,
+        limit: object,
+        filters: object,
+        scope: ScopeName | None,
+        min_score: object,
+        timeout: float | None,
+    ) -> Self:
+        """The request of `search_memory`.
+
+        Raises:
+            BadRequest: an argument cannot be used.
+        """
+        return cls(
+            query=memory_query(query),
+            kinds=memory_kinds(memory_type),
+            limit=results_limit(limit),
+            filters=json_dict("filters", filters),
+            scope=scope_name(scope),
+            min_score=score_bound(min_score),
+            timeout=timeout,
+        )
+
+
+def scope_name(value: object) -> ScopeName | None:
+    """`user`, `session`, or None for the back end's choice.
+
+    Raises:
+        BadRequest: it is none of these.
+    """
+    match value:
+        case None | "session" | "user":
+            return value
+        case _:
+            raise BadRequest(f"scope {value!r}: use 'user', 'session', or None for the user's where there is one")
+
+
+def memory_text(value: object, limit: int) -> str:
     """What can be the text of a memory.
 
     Args:
-        limit: the most bytes (SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES); None where another process checks that.
+        limit: the most bytes (SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES).
 
     Raises:
         BadRequest: it cannot.
     """
     text = _text("text", value)
-    if limit is not None and (size := len(text.encode())) > limit:
+    if (size := len(text.encode())) > limit:
         raise BadRequest(
             f"text has {size} bytes, the limit is {limit}: keep what matters of it, add a long text as knowledge, or "
             "set SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES"

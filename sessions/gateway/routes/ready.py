@@ -27,8 +27,8 @@ async def readiness(request: Request) -> Readiness:
 
     async def look() -> int:
         await client.open()
-        await check_writable(client.store)
-        return len(await client.workers(fresh=True))
+        await check_writable(client.stores.redis)
+        return len(await client.connection.workers(fresh=True))
 
     workers = await client.portal.acall(look())
     if not workers:

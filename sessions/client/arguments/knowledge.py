@@ -1,0 +1,111 @@
+"""What callers may ask of knowledge: each request is checked once, here, whichever back end carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from sessions.client.arguments.values import json_object, seconds, short_text, webhook_url
+from sessions.errors import BadRequest
+from sessions.protocol.text import encodes
+
+_MOST_FOUND: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A document to add.
+
+    Attributes:
+        given: a path, a text, bytes or an address, as the caller gave it; the back end reads it.
+        name: what the document is called; None for the file's name.
+        scope: "session", "user" or the name of a base; None for the session's default.
+        timeout: seconds until the operation must have ended, None for the settings' limit.
+        idempotency_key: a repeat with the same key is the same operation.
+        webhook: the URL to notify of the end; '' for none.
+    """
+
+    given: object
+    name: str | None
+    metadata: dict[str, Any]
+    scope: str | None
+    content_type: str | None
+    timeout: float | None
+    idempotency_key: str | None
+    webhook: str
+
+    @classmethod
+    def of(
+        cls,
+        given: object,
+        *,
+        name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        scope: str | None = None,
+        content_type: str | None = None,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        webhook: str | None = None,
+    ) -> Self:
+        """The request of `submit_knowledge`.
+
+        Raises:
+            BadRequest: an argument cannot be used.
+        """
+        return cls(
+            given=given,
+            name=name,
+            metadata=json_object("metadata", metadata),
+            scope=scope,
+            content_type=content_type,
+            timeout=None if timeout is None else seconds("timeout", timeout),
+            idempotency_key=None if idempotency_key is None else short_text("idempotency_key", idempotency_key),
+            webhook="" if webhook is None else webhook_url(webhook),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeQuery:
+    """A search among passages.
+
+    Attributes:
+        filters: only what was added with this metadata; sources: only these documents, None for all.
+        scope: "session", "user" or one base; None for all that the session is attached to.
+        timeout: seconds to wait for a worker.
+    """
+
+    query: str
+    limit: int
+    filters: dict[str, Any]
+    sources: tuple[str, ...] | None
+    scope: str | None
+    timeout: float | None
+
+    @classmethod
+    def of(
+        cls,
+        query: object,
+        limit: object,
+        filters: object,
+        sources: Sequence[str] | None,
+        scope: str | None,
+        timeout: float | None,
+    ) -> Self:
+        """The request of `search_knowledge`.
+
+        Raises:
+            BadRequest: an argument cannot be used.
+        """
+        if not isinstance(query, str) or not query.strip():
+            raise BadRequest(f"query {query!r}: give a text that is not empty")
+        if not isinstance(limit, int) or not 1 <= limit <= _MOST_FOUND:
+            raise BadRequest(f"limit {limit!r}: give a number from 1 to {_MOST_FOUND}")
+        names = None if sources is None else _names(sources)
+        return cls(query, limit, json_object("filters", filters), names, scope, timeout)
+
+
+def _names(sources: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(sources, str) or not all(isinstance(name, str) and encodes(name) for name in sources):
+        raise BadRequest(f"sources {sources!r}: give a list of the names of documents")
+    return tuple(sources)

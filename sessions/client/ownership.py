@@ -1,0 +1,55 @@
+"""Whose a session is: checked before anything of it is read or written."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sessions.client.connection import FleetConnection
+from sessions.errors import SessionOwnerError
+from sessions.store.keys import SessionKeys
+
+
+class Ownership:
+    """Compares callers with the owners of sessions. The first user of a session owns it."""
+
+    def __init__(self, connection: FleetConnection) -> None:
+        self._connection = connection
+
+    async def owner(self, keys: SessionKeys) -> str | None:
+        """The user that the session belongs to, if any; connects first."""
+        await self._connection.open()
+        owner = await self._connection.stores.scripts.read("HGET", keys.meta, "owner")
+        return None if owner is None else owner.decode()
+
+    async def owner_for(self, keys: SessionKeys, user_id: str | None) -> str | None:
+        """The user for whom this caller acts: the one it names, else the stored owner.
+
+        Raises:
+            SessionOwnerError: the session belongs to another user.
+        """
+        owner = await self.owner(keys)
+        if user_id is not None and owner not in (None, user_id):
+            raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
+        return user_id or owner
+
+    async def check(self, keys: SessionKeys, user_id: str | None) -> None:
+        """Refuse a user who is not the session's owner.
+
+        Raises:
+            SessionOwnerError: the session belongs to another user.
+        """
+        await self.owner_for(keys, user_id)
+
+    async def check_turn(self, keys: SessionKeys, part: str, user_id: str | None) -> None:
+        """Refuse a user who owns neither the session nor the turn: a turn's record may outlive its session.
+
+        Raises:
+            SessionOwnerError: the session, or an expired one of the same id, belongs to another user.
+        """
+        if user_id is None:
+            await self.check(keys, None)
+            return
+        await self._connection.open()  # then both reads travel in one pipeline
+        _, whose = await asyncio.gather(self.check(keys, user_id), self._connection.stores.turns.user(keys, part))
+        if whose not in (None, user_id):
+            raise SessionOwnerError(f"turn {keys.public_id(part)!r} belongs to another user than {user_id!r}")

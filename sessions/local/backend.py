@@ -1,0 +1,46 @@
+"""The back end of a session in this deployment: its records are in the fleet's store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from broker_config.settings import Settings
+from sessions.client.fleet_client import FleetClient
+from sessions.client.per_process import get_client
+from sessions.client.ports import SessionRef, SubmissionOf
+from sessions.client.result import answer
+from sessions.local.knowledge import LocalKnowledge
+from sessions.local.lifecycle import LocalLifecycle
+from sessions.local.memory import LocalMemory
+from sessions.local.state import LocalState
+
+
+class LocalBackend:
+    """A `Backend` over the fleet of these settings; None for the environment's."""
+
+    agent_url = None
+    timeout = None
+    agent_name = None
+
+    def __init__(self, settings: Settings | None) -> None:
+        self.settings = settings
+        self.state = LocalState(self.fleet)
+        self.lifecycle = LocalLifecycle(self.fleet)
+        self.memory = LocalMemory(self.fleet)
+        self.knowledge = LocalKnowledge(self.fleet)
+
+    def fleet(self) -> FleetClient:
+        """This process's client: looked up at each use, so that a forked child gets its own."""
+        return get_client(self.settings)
+
+    def client(self, session: SessionRef) -> FleetClient:
+        """What sends the session's requests."""
+        return self.fleet()
+
+    async def converse(
+        self, session: SessionRef, message: str, submission_of: SubmissionOf, options: Mapping[str, Any]
+    ) -> Any:
+        """Send a message to the session's default agent, and wait for the answer; see `Session.achat`."""
+        record = await self.fleet().turns.ask(session.keys, submission_of(message, **options))
+        return answer(record, session.keys.public_id(record.part), None)

@@ -1,0 +1,23 @@
+"""Calls that mypy must refuse: `make check` reads this file, and an ignored error that is none is an error itself.
+
+Derived sync methods (`sessions.client.blocking`) keep the types of their async forms.
+"""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from sessions import Event, Operation, Session, Turn
+
+
+def wrong(session: Session, turn: Turn) -> None:
+    """Never called."""
+    session.get_state(1)  # type: ignore[arg-type]
+    session.get_state("key", defalt=1)  # type: ignore[call-arg]
+    session.add_memory()  # type: ignore[call-arg]
+    turn.result("soon")  # type: ignore[arg-type]
+    assert_type(session.checkpoints(), list[int])
+    assert_type(session.submit_knowledge("text"), Operation)
+    assert_type(session.fork(), Session)
+    for event in turn.events():
+        assert_type(event, Event)
