@@ -1,8 +1,9 @@
-"""Facts worth remembering, taken by a model from a turn that has ended, in the background.
+"""Extracts facts worth remembering from a turn that has ended, with a model, in the background.
 
-    commit (outbox) -> a turn of the lane `facts` asks the model -> an operation keeps what was not known yet
+    commit (outbox) -> a turn in the lane `facts` asks the model -> an operation stores the facts that are new
 
-Each step is accepted before the one before it is forgotten, so that a worker's death loses and doubles nothing.
+Each step is accepted before the entry of the step before is removed, and accepting it twice changes nothing. So a
+crash of a worker neither loses nor repeats an extraction.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _SCHEMA: Final[dict[str, Any]] = {
 
 
 class FactExtraction:
-    """Has the turns accepted that ask for facts."""
+    """Submits the turns that extract facts. One per worker process."""
 
     def __init__(self, settings: Settings, turns: TurnStore, client: Any, publish: Publish) -> None:
         self._settings = settings
@@ -52,16 +53,16 @@ class FactExtraction:
         self._publish = publish
 
     def effect(self, turn: TurnInput, answer: str) -> bytes | None:
-        """What the commit of a turn leaves in the outbox, if facts are to be taken from it."""
+        """The outbox entry for the commit of a turn, if facts are to be extracted from it."""
         recalls, model = turn.agent.recalls, turn.agent.model or turn.default_model
-        if not (recalls.memory and recalls.extract) or model == "offline":  # that one makes examples, no facts
+        if not (recalls.memory and recalls.extract) or model == "offline":  # it only echoes, so there are no facts
             return None
         exchange = f"User:\n{turn.message[:_MOST_CHARS]}\n\nAssistant:\n{answer[:_MOST_CHARS]}"
         effect = {"kind": KIND, "turn": turn.turn_id, "model": turn.agent.model, "user": turn.user_id}
         return json.dumps({**effect, "exchange": exchange}).encode()
 
     async def submit(self, keys: SessionKeys, effect: dict[str, Any]) -> None:
-        """Have the turn accepted that an outbox entry asks for; again, it is the same turn."""
+        """Submit the turn for an outbox entry. Submitting it again returns the same turn."""
         lane = keys.lane(FACTS)
         with translated():
             queue = await self._client.hget(keys.meta, "queue")

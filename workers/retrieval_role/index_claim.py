@@ -1,8 +1,9 @@
-"""Whether this process serves the queue `retrieval`: the embedded index has one owner on its machine.
+"""Decides whether this process serves the queue `retrieval`, because an embedded index can have only one owner.
 
-With QDRANT_URL every worker of the role serves. Without it the index is embedded, and belongs to the one process that
-holds the lock of its folder; a worker of role `all` that does not get it runs turns, and takes over when the owner is
-gone. The folder's id is noted in the store, so that two machines do not keep one half of the knowledge each.
+With QDRANT_URL, every worker with the role serves it. Without, the index is embedded, and the process that holds the
+lock of its folder owns it. A worker with the role `all` that does not get the lock runs turns only, and takes the index
+over when its owner is gone. The store has the id of the folder, so that two machines do not each keep half of the
+knowledge.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ EXTRA_HINT: Final = "run `pip install 'sessionfleet[worker,documents]'`"
 
 
 class IndexClaim:
-    """This process's claim to the embedded index, or its right to use the one on a server."""
+    """This process's claim to the embedded index; with QDRANT_URL there is nothing to claim."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -33,27 +34,27 @@ class IndexClaim:
         self.lock: IndexLock | None = None
 
     def start(self) -> None:
-        """Claim the index, if the role wants it.
+        """Claim the index, if the role includes retrieval.
 
         Raises:
             MissingExtra, IndexLocked: the role is `retrieval`, and this process cannot serve it.
         """
         if not self._wanted:
             return
-        alone = self._settings.role == RETRIEVAL
+        required = self._settings.role == RETRIEVAL
         if (missing := missing_for_retrieval()) is not None:
-            if alone:
+            if required:
                 raise MissingExtra(f"{missing} is not installed, and the retrieval role needs it: {EXTRA_HINT}")
             _log.info("retrieval_not_served", why=f"{missing} is not installed", hint=EXTRA_HINT)
             self._wanted = False
         elif not self.take():
-            if alone:
-                self.lock = claim(self._folder)  # says whose it is
+            if required:
+                self.lock = claim(self._folder)  # raises IndexLocked with its owner
             _log.info("retrieval_elsewhere", hint="one process of a machine owns the embedded index; see QDRANT_URL")
 
     @property
     def waiting(self) -> bool:
-        """Whether the index is another process's now, and this one would take it over."""
+        """Whether another process owns the index and this one is ready to take it over."""
         return self._wanted and not self._served
 
     @property
@@ -66,16 +67,16 @@ class IndexClaim:
         return tuple(name for name in self._settings.served if name != RETRIEVAL or self._served)
 
     def take(self) -> bool:
-        """Try to get the index; whether it is ours."""
+        """Try to get the index. Returns whether this process serves retrieval."""
         if self._settings.qdrant_url is None and self.lock is None:
             self.lock = try_claim(self._folder)
         return self._served
 
     async def check(self, store: Any) -> None:
-        """Hold this machine's index against the one that has the deployment's documents, if there are any.
+        """Check that the claimed index is the one with the deployment's documents, if there are any.
 
         Raises:
-            IndexLocked: that one is elsewhere.
+            IndexLocked: they are in the index of another home.
         """
         if self.lock is not None:
             try:
@@ -85,10 +86,10 @@ class IndexClaim:
                 raise
 
     async def take_over(self, store: Any, serve: Callable[[str], None], *, pause: float = 1.0) -> None:
-        """Wait until the owner of the index is gone, and own it then; `serve` is told. Returns when that is settled."""
+        """Wait until the owner of the index is gone, then take it and call `serve`. Returns when settled."""
         while self.waiting:
             await asyncio.sleep(pause)
-            lock = try_claim(self._folder)  # not ours to serve before it is known for the right one
+            lock = try_claim(self._folder)  # kept aside until it is known to be the right index
             if lock is None:
                 continue
             try:
@@ -109,13 +110,13 @@ class IndexClaim:
         own = home_id(self._folder)
         with translated():
             await store.set(INDEX, own, nx=True)
-            first = (await store.get(INDEX)).decode()
-            if first != own and not await self._any_documents(store):
+            known = (await store.get(INDEX)).decode()
+            if known != own and not await self._any_documents(store):
                 await store.set(INDEX, own)
                 return
-        if first != own:
+        if known != own:
             raise IndexLocked(
-                f"the knowledge of this deployment is in the embedded index of another home ({first}), not in "
+                f"the knowledge of this deployment is in the embedded index of another home ({known}), not in "
                 f"{str(self._folder)!r} ({own}): serve retrieval there, or move it to a server: "
                 "`sessionfleet knowledge export` there, then set QDRANT_URL for all workers and import"
             )
@@ -127,12 +128,12 @@ class IndexClaim:
             return any(await pipe.execute())
 
     def give_up(self) -> None:
-        """Serve turns only, from now on."""
+        """Serve only turns from now on."""
         self._wanted = False
         self.release()
 
     def release(self) -> None:
-        """Let another process have the index."""
+        """Release the index for another process."""
         if self.lock is not None:
             self.lock.release()
             self.lock = None

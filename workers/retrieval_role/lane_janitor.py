@@ -1,4 +1,4 @@
-"""Removes the documents of sessions that expired: Redis forgets a session by itself, the knowledge index does not."""
+"""Removes the documents of expired sessions. Redis drops a session's keys by itself; the document index does not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAUSE: Final = 30.0
 
 
 class LaneJanitor:
-    """Looks now and then for lanes whose session is gone. Runs where retrieval is served; two do no harm."""
+    """Looks for lanes whose session has expired. Runs in every worker that serves retrieval; several do no harm."""
 
     def __init__(self, settings: Settings, store: Any, operations: Operations, serves: Callable[[], bool]) -> None:
         self._settings = settings
@@ -29,7 +29,7 @@ class LaneJanitor:
         self._serves = serves
 
     async def run(self) -> None:
-        """Look every half minute, for ever."""
+        """Look every 30 seconds, for ever."""
         while True:
             await asyncio.sleep(_PAUSE)
             try:
@@ -39,7 +39,7 @@ class LaneJanitor:
                 _log.warning("lanes_not_looked_through", error=str(error))
 
     async def look(self) -> int:
-        """Look once; of how many sessions something was left."""
+        """Look once. Returns the number of expired sessions that had documents."""
         found = 0
         for partition in range(self._settings.partitions):
             with translated():
@@ -51,9 +51,9 @@ class LaneJanitor:
     async def _clear_up(self, lane: SessionKeys) -> bool:
         if not await outlived(self._store, lane):
             return False
-        # Whether they are is looked at again when its turn comes: a new session may have begun to add documents.
+        # The operation checks this again when it runs: by then, a new session with this id may have added documents.
         request = RemoveKnowledge(scope=session_name(lane.home.session_id), outlived=True)
-        key = "expired"  # one at a time, whoever else looks
+        key = "expired"  # the same key for all workers, so that one operation at a time is accepted
         await self._operations.submit(
             lane, request, timeout=self._settings.retrieval_timeout, idempotency_key=key, passing=True
         )

@@ -1,8 +1,8 @@
-"""Memory and knowledge for a turn: what reaches its prompt, and what its tools ask for.
+"""Memory and knowledge for a turn: what is added to its prompt, and what its tools search and store.
 
-A turn's worker has no embedding model. It sends a search into the lane of its session's searches, and waits for it as
-a client does. What it got is journalled at once: a replay sees the same (R6). A search that cannot be had does not
-fail the turn; its stream says so.
+The worker that runs a turn has no embedding model. It submits a search to the session's lane for searches and waits
+for the result like a client. The result is journalled at once, so that a replay of the turn sees the same. A search
+that is not possible does not fail the turn; the turn's event stream shows it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _KNOWLEDGE_HEAD: Final = (
 )
 
 
-class Steps(Protocol):
-    """What of a turn's journal is used here."""
+class RecordedSteps(Protocol):
+    """The part of a turn's journal that is used here."""
 
     def lookup(self, key: str) -> bytes | None:
         """The recorded value of a step."""
@@ -60,7 +60,7 @@ class Steps(Protocol):
 
 
 class Recaller:
-    """Makes what turns recall with. One per worker process."""
+    """Makes the `TurnRecall` of each turn. One per worker process."""
 
     def __init__(self, settings: Settings, operations: Operations, memories: MemoryStore, catalog: Catalog) -> None:
         self.settings = settings
@@ -69,14 +69,14 @@ class Recaller:
         self.catalog = catalog
 
     def of(self, keys: SessionKeys, user_id: str | None, recalls: Recalls) -> TurnRecall:
-        """For a turn of this session, or on its behalf."""
+        """For a turn of this session, or for one that runs on its behalf."""
         return TurnRecall(self, keys, user_id, recalls)
 
     async def keep_facts(self, keys: SessionKeys, wanted: Extraction, facts: Sequence[str]) -> None:
-        """Have facts remembered, as far as they are not known yet; for one turn only once.
+        """Submit an operation that stores those facts that are not known yet. Repeating it for a turn changes nothing.
 
         Raises:
-            StoreFull, StoreUnavailable, SessionBusy: that was not accepted.
+            StoreFull, StoreUnavailable, SessionBusy: the operation was not accepted.
         """
         request = KeepFacts(facts=tuple(facts), turn=wanted.turn, user=wanted.user)
         lane, key = keys.lane(MEMORY), f"facts:{wanted.turn}"
@@ -86,7 +86,7 @@ class Recaller:
 
 
 class TurnRecall:
-    """Memory and knowledge of one turn: `Recall` for its tools, and the text for its prompt."""
+    """Memory and knowledge of one turn: the engine's `Recall` for its tools, and the text for its prompt."""
 
     def __init__(self, recaller: Recaller, keys: SessionKeys, user_id: str | None, recalls: Recalls) -> None:
         self._settings = recaller.settings
@@ -97,11 +97,13 @@ class TurnRecall:
         self._user_id = user_id
         self._recalls = recalls
 
-    async def before_turn(self, message: str, journal: Steps) -> str:
-        """What the prompt is given for this message; journalled with its event.
+    async def before_turn(self, message: str, journal: RecordedSteps) -> str:
+        """The memories and passages for the turn's prompt, searched with its message; '' if there are none.
+
+        They are journalled together with the event `retrieved`.
 
         Raises:
-            LeaseLost: as the journal raised it.
+            LeaseLost: the lease was lost.
         """
         if not (self._recalls.memory or self._recalls.knowledge):
             return ""
@@ -115,51 +117,51 @@ class TurnRecall:
             found, why = {}, str(error)
         memories = self._within([f"- {item['text']}" for item in found.get("memories", ())])
         passages = self._within([f"[{cite(item)}]\n{item['text']}" for item in found.get("passages", ())])
-        told = {"memories": len(memories), "chunks": len(passages), **({"why": why} if why else {})}
+        shown = {"memories": len(memories), "chunks": len(passages), **({"why": why} if why else {})}
         text = _prompt(memories, passages)
-        await journal.record(_KEY, json.dumps({"text": text}).encode(), [EventDraft(EventType.RETRIEVED, told)])
+        await journal.record(_KEY, json.dumps({"text": text}).encode(), [EventDraft(EventType.RETRIEVED, shown)])
         return text
 
     async def search_memory(self, query: str) -> list[dict[str, Any]]:
-        """Memories of the session and its user.
+        """Search the memories of the session and its user.
 
         Raises:
-            SearchUnavailable: they cannot be.
+            SearchUnavailable: the search is not possible now.
         """
         found: list[dict[str, Any]] = (await self._ask(Recall(memory=self._for_memory(query))))["memories"]
         return found
 
     async def search_knowledge(self, query: str) -> list[dict[str, Any]]:
-        """Passages of the session's, its user's and the named documents.
+        """Search the documents of the session, of its user, and of the bases that the agent names.
 
         Raises:
-            SearchUnavailable: they cannot be.
+            SearchUnavailable: the search is not possible now.
         """
         found: list[dict[str, Any]] = (await self._ask(Recall(knowledge=self._for_knowledge(query))))["passages"]
         return found
 
     async def remember(self, key: str, text: str) -> None:
-        """Keep a text: for the user where the session has one, else for the session; once for each key.
+        """Store a text as a memory of the user, or of the session if it has no user. The same key stores it once.
 
-        What a memory says already is not kept again, as far as that can be told now.
+        A text that an existing memory already says is not stored again, if a retrieval worker can compare them now.
 
         Raises:
-            BadRequest: it is too long, or there is no room for more. BackendError: the store did not take it.
+            BadRequest: the text is too long, or there are too many memories. BackendError: the store did not take it.
         """
         memory_text(text, self._settings.memory_text_limit_bytes)
         if await self._catalog.serves(RETRIEVAL):
             request, lane = KeepFacts(facts=(text,), turn=key, user=self._user_id), self._keys.lane(MEMORY)
-            with contextlib.suppress(ResultTimeout):  # it was accepted, and will be done
+            with contextlib.suppress(ResultTimeout):  # it was accepted and will be carried out
                 output_of(await self._operations.search(lane, request, self._settings.retrieval_timeout), lane)
             return
         partitions = self._settings.partitions
         scope = session_scope(self._keys)
         if self._user_id is not None:
             scope = wide_scope(self._keys.tenant, self._user_id, partitions)
-        made_of = uuid.uuid5(uuid.NAMESPACE_URL, key).hex
+        operation = uuid.uuid5(uuid.NAMESPACE_URL, key).hex
         now_ms = time.time_ns() // 1_000_000
         memory = Memory(id=new_memory_id(), text=text, kind="long", metadata={}, created_ms=now_ms)
-        await self._memories.add(scope, memory, operation=made_of, remembered_ms=_REMEMBERED_MS)
+        await self._memories.add(scope, memory, operation=operation, remembered_ms=_REMEMBERED_MS)
 
     async def _found(self, message: str) -> dict[str, Any]:
         wanted = Recall(
@@ -198,7 +200,7 @@ class TurnRecall:
         return found
 
     def _within(self, lines: list[str]) -> list[str]:
-        """The first of these that fit the budget."""
+        """The first lines, as many as fit into the budget."""
         left, kept = self._settings.retrieval_tokens * _CHARS_PER_TOKEN, []
         for line in lines:
             left -= len(line)

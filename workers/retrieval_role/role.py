@@ -1,4 +1,4 @@
-"""Retrieval in a worker process: as one that may serve it, and as one whose turns ask for it."""
+"""Retrieval in a worker process: serving operations if its role says so, and searching on behalf of its turns."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _log = get_logger(__name__)
 
 
 class RetrievalRole:
-    """One per process: the claim to the index, what runs operations, and what turns are reminded by."""
+    """One per process: its claim to the index, the runner of operations, and the recall for turns."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._claim = IndexClaim(settings)
-        self.on_queue: Callable[[str], None] = lambda _: None  # told of a queue that this process begins to serve
+        self.on_queue: Callable[[str], None] = lambda _: None  # called with a queue that this process begins to serve
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues that this process serves now, those of turns included."""
+        """The queues that this process serves now, including those of turns."""
         return self._claim.queues
 
     def claim(self) -> None:
-        """Claim the embedded index, if the role wants it.
+        """Claim the embedded index, if this process's role includes retrieval.
 
         Raises:
             MissingExtra, IndexLocked: the role is `retrieval`, and this process cannot serve it.
@@ -50,29 +50,29 @@ class RetrievalRole:
         self._claim.start()
 
     async def connect(self, store: Any, scripts: ScriptRunner, leases: LeaseStore, publish: Publish) -> None:
-        """Make what works over the process's connections.
+        """Make the parts that use the process's connections.
 
         Raises:
-            IndexLocked: the role is `retrieval`, and another home has the deployment's documents.
+            IndexLocked: the role is `retrieval`, but the deployment's documents are in another home.
         """
         s = self._settings
         self._store = store
         await self._check_index()
         self._bell = Bell(store, uuid_utils.uuid4().hex)
         operations = Operations(TurnStore(scripts, store, s), self._bell, publish)
-        self.ring = KeyRing.of(s)
-        memories = MemoryStore(scripts, store, most=s.memory_limit, seal=self.ring.seal, open=self.ring.open)
-        self._parts = RetrievalParts(s, store, self.ring, memories, operations, lambda: self._claim.lock)
-        self.runner = RetrievalRunner(s, leases, self.ring, self._parts)
+        self._keyring = KeyRing.of(s)
+        memories = MemoryStore(scripts, store, most=s.memory_limit, seal=self._keyring.seal, open=self._keyring.open)
+        self._parts = RetrievalParts(s, store, self._keyring, memories, operations, lambda: self._claim.lock)
+        self.runner = RetrievalRunner(s, leases, self._keyring, self._parts)
         self.recaller = Recaller(s, operations, memories, Catalog(store))
         self._janitor = LaneJanitor(s, store, operations, lambda: RETRIEVAL in self.queues)
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
-        """What goes on beside turns and operations, for as long as the process lives."""
+        """The coroutines that run in the background for as long as the process does."""
         return [self._claim.take_over(self._store, self._serve), self._janitor.run()]
 
     async def close(self) -> None:
-        """Write everything down, and let another process have the index."""
+        """Write what is pending, and release the index for another process."""
         await self._bell.close()
         await self._parts.close()
         self._claim.release()
@@ -81,7 +81,7 @@ class RetrievalRole:
         self.on_queue(queue)
 
     async def _check_index(self) -> None:
-        """A worker that can run turns does so all the same when it may not serve retrieval."""
+        """Check the claimed index. If it is the wrong one, a worker that also runs turns goes on without retrieval."""
         try:
             await self._claim.check(self._store)
         except IndexLocked as error:

@@ -1,7 +1,7 @@
-"""Runs operations of the retrieval role: from a held turn of a lane to what it came to.
+"""Runs operations of the retrieval role: from the held turn of a lane to the operation's result.
 
-What is done is in `workers.retrieval`; this says which of it an operation means, and gives it its lease's journal,
-its events and its fields. A process that does not serve the queue `retrieval` makes none of the heavy parts.
+`workers.retrieval` does the work. This module chooses the method for an operation and gives it the journal, events and
+fields that it writes under the lease. A process that does not serve the queue `retrieval` loads no model and no index.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _REQUESTS: dict[str, type[OperationRequest]] = {
 
 
 class LeasedFields:
-    """FencedFields of documents, sealed, and written under the lease."""
+    """The `FencedFields` of a lane, encrypted and written under the lease."""
 
-    def __init__(self, leases: LeaseStore, ring: KeyRing, held: HeldTurn) -> None:
+    def __init__(self, leases: LeaseStore, keyring: KeyRing, held: HeldTurn) -> None:
         self._leases = leases
-        self._ring = ring
+        self._keyring = keyring
         self._held = held
 
     async def write(self, kind: Literal["sources", "texts"], values: Mapping[str, str]) -> None:
@@ -45,37 +45,39 @@ class LeasedFields:
         """
         held = self._held
         key = held.keys.texts if kind == "texts" else held.keys.sources
-        sealed = {
-            field: self._ring.seal(key, field, value.encode()) if value else b"" for field, value in values.items()
+        encrypted = {
+            field: self._keyring.seal(key, field, value.encode()) if value else b"" for field, value in values.items()
         }
-        await persist(held, lambda: self._leases.note(held.keys, held.turn, kind, sealed))
+        await persist(held, lambda: self._leases.note(held.keys, held.turn, kind, encrypted))
 
     def check_held(self) -> None:
-        """Refuse to go on once the lease is over by our clock, as after SIGSTOP: others may be at work.
+        """Check that the lease has not expired by this process's clock. After a SIGSTOP, another worker may be at work.
 
         Raises:
-            LeaseLost: it is.
+            LeaseLost: it has.
         """
         self._held.check_held()
 
 
 class RetrievalRunner:
-    """One per worker process."""
+    """Runs operations. One per worker process."""
 
-    def __init__(self, settings: Settings, leases: LeaseStore, ring: KeyRing, parts: RetrievalParts) -> None:
+    def __init__(self, settings: Settings, leases: LeaseStore, keyring: KeyRing, parts: RetrievalParts) -> None:
         self._settings = settings
         self._leases = leases
-        self._ring = ring
+        self._keyring = keyring
         self._parts = parts
 
     async def run(self, held: HeldTurn, spec: OperationSpec, journal: LeasedJournal) -> Any:
-        """Do what an operation asks; returns its result, JSON.
+        """Run an operation; returns its result as a JSON value.
 
         Raises:
-            TurnFailed: it cannot be done. IndexUnavailable, EmbeddingUnavailable: not now. LeaseLost.
+            TurnFailed: it cannot be done.
+            IndexUnavailable, EmbeddingUnavailable: it cannot be done now.
+            LeaseLost: the lease was lost.
         """
         request = _read(spec)
-        op = self._operating(held, journal)
+        op = self._context(held, journal)
         match request:
             case Recall():
                 return await self._recall(op, request)
@@ -97,10 +99,10 @@ class RetrievalRunner:
                 raise AssertionError(request.kind)
 
     async def undo(self, held: HeldTurn, spec: OperationSpec, journal: LeasedJournal) -> None:
-        """Remove what an operation left behind that ended without success."""
+        """Remove what an unsuccessful operation has left in the index."""
         request = _read(spec)
         if isinstance(request, AddKnowledge | CopyKnowledge):
-            await (await self._parts.knowledge()).undo(self._operating(held, journal), request)
+            await (await self._parts.knowledge()).undo(self._context(held, journal), request)
 
     async def _recall(self, op: OperationContext, request: Recall) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -110,15 +112,15 @@ class RetrievalRunner:
             found["passages"] = await (await self._parts.knowledge()).search(op, request.knowledge)
         return found
 
-    def _operating(self, held: HeldTurn, journal: LeasedJournal) -> OperationContext:
-        fields = LeasedFields(self._leases, self._ring, held)
+    def _context(self, held: HeldTurn, journal: LeasedJournal) -> OperationContext:
+        fields = LeasedFields(self._leases, self._keyring, held)
         return OperationContext(held.keys, held.turn.part, journal, journal, fields, held.turn.first_started_ms)
 
 
 def _read(spec: OperationSpec) -> OperationRequest:
     known = _REQUESTS.get(spec.kind)
     if known is None:
-        raise TurnConfigurationError(f"this worker knows no operation {spec.kind!r}; is it older than the client?")
+        raise TurnConfigurationError(f"this worker has no operation {spec.kind!r}; is it older than the client?")
     try:
         return known.model_validate(spec.body)
     except ValidationError as error:
