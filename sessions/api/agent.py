@@ -17,7 +17,7 @@ from sessions.client.blocking import blocking, iterating
 from sessions.client.output_type import OutputType
 from sessions.client.portal import Portal
 from sessions.client.ports import AgentHome
-from sessions.client.result import answer
+from sessions.client.result import result_of
 from sessions.client.submission import Order
 from sessions.errors import BadRequest
 from sessions.protocol.agent import AgentConfig, Recalls
@@ -178,7 +178,7 @@ class Agent:
         return self.session if session_id is None else self.session.sibling(session_id)
 
     def _response(self, session: AgentHome, record: TurnRecord) -> Any:
-        return answer(record, session.keys.public_id(record.part), self._output)
+        return result_of(record, session.keys.public_id(record.part), self._output)
 
     async def astart(self, message: str, **options: Any) -> str:
         """`achat` under PraisonAI's name; always a text."""

@@ -12,9 +12,9 @@ from sessions.client.blocking import blocking, iterating
 from sessions.client.output_type import OutputType
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient, TurnCalls
-from sessions.client.result import answer
+from sessions.client.result import result_of
 from sessions.errors import BadRequest
-from sessions.protocol.call import Answer
+from sessions.protocol.call import CallAnswer
 from sessions.protocol.event import Event
 from sessions.protocol.finite import non_finite
 from sessions.protocol.text import encodes
@@ -88,7 +88,7 @@ class Turn:
             TurnNotFound: it expired or was deleted.
         """
         work = self._turns.wait(self._keys, self._part, timeout)
-        return answer(await self.portal.acall(work), self.id, self._output)
+        return result_of(await self.portal.acall(work), self.id, self._output)
 
     result = blocking(aresult)
 
@@ -190,27 +190,27 @@ def _call_id(call_id: object) -> str:
     return call_id
 
 
-def _approval(args: Mapping[str, Any] | None) -> Answer:
+def _approval(args: Mapping[str, Any] | None) -> CallAnswer:
     if args is not None and not isinstance(args, Mapping):
         raise BadRequest(f"args {args!r}: give the tool's arguments as a dict, or None for those of the model")
-    return _checked(Answer.model_construct(action="approve", args=None if args is None else dict(args)))
+    return _checked(CallAnswer.model_construct(action="approve", args=None if args is None else dict(args)))
 
 
-def _denial(reason: object) -> Answer:
+def _denial(reason: object) -> CallAnswer:
     if not isinstance(reason, str) or not encodes(reason):
         raise BadRequest(f"reason {reason!r}: give a text")
-    return Answer(action="deny", reason=reason)
+    return CallAnswer(action="deny", reason=reason)
 
 
-def _result(result: Any) -> Answer:
-    return _checked(Answer.model_construct(action="provide", result=result))
+def _result(result: Any) -> CallAnswer:
+    return _checked(CallAnswer.model_construct(action="provide", result=result))
 
 
-def _checked(answer: Answer) -> Answer:
+def _checked(answer: CallAnswer) -> CallAnswer:
     """The answer as JSON keeps it; what it is made of comes back as plain values."""
     if (found := non_finite(answer.args) or non_finite(answer.result)) is not None:
         raise BadRequest(f"an answer is stored as JSON, which does not have such a number: {found}")
     try:
-        return Answer.model_validate_json(answer.model_dump_json(warnings=False))
+        return CallAnswer.model_validate_json(answer.model_dump_json(warnings=False))
     except (PydanticSerializationError, ValidationError) as error:
         raise BadRequest(f"an answer is stored as JSON, and this is none: {error}") from error

@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from broker_config.settings import RETRIEVAL
-from sessions.client.result import answer
+from sessions.client.result import result_of
 from sessions.errors import ResultTimeout
 from sessions.protocol.lanes import LANE_TTL, SEARCH_TTL
 from sessions.protocol.operation import OperationRequest
@@ -100,4 +100,4 @@ class Operations:
 
 def output_of(record: TurnRecord, lane: SessionKeys) -> Any:
     """What an operation came to, or the exception that says why it came to nothing."""
-    return answer(record, lane.public_id(record.part), None)
+    return result_of(record, lane.public_id(record.part), None)

@@ -18,7 +18,7 @@ from sessions.client.portal import Portal
 from sessions.client.submission import Order
 from sessions.client.transcript import Page, SortOrder
 from sessions.protocol.agent import Recalls
-from sessions.protocol.call import Answer
+from sessions.protocol.call import CallAnswer
 from sessions.protocol.event import Event
 from sessions.protocol.memory_requests import ScopeName
 from sessions.protocol.state_ops import StateOp
@@ -134,8 +134,8 @@ class TurnCalls(Protocol):
         """The calls that a turn waits for."""
         ...
 
-    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> None:
-        """Answer a call that a turn waits for."""
+    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> None:
+        """CallAnswer a call that a turn waits for."""
         ...
 
 

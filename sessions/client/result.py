@@ -1,4 +1,4 @@
-"""From the record of a turn that ended to its answer, or to the exception that says why there is none."""
+"""From the record of a turn that ended to its result, or to the exception that says why there is none."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sessions.protocol.turn import TurnStatus
 from sessions.store.turns import TurnRecord
 
 
-def answer(record: TurnRecord, turn_id: str, output: OutputType | None) -> Any:
-    """The answer in a record of a turn that ended, or the exception that says why there is none."""
+def result_of(record: TurnRecord, turn_id: str, output: OutputType | None) -> Any:
+    """The result in a record of a turn that ended, or the exception that says why there is none."""
     if record.status is TurnStatus.SUCCEEDED:
         if record.result is None:
             raise CorruptRecord(f"turn {turn_id!r} succeeded, but its result is missing")

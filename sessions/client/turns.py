@@ -24,7 +24,7 @@ from sessions.errors import (
     ResultTimeout,
     TurnNotFound,
 )
-from sessions.protocol.call import Answer
+from sessions.protocol.call import CallAnswer
 from sessions.protocol.event import Event
 from sessions.protocol.turn import TurnStatus
 from sessions.store.calls import PendingCall
@@ -257,8 +257,8 @@ class Turns:
         await self._connection.open()
         return await self._connection.stores.calls.pending(keys, part)
 
-    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> None:
-        """Answer a call that a turn waits for, and wake the turn when it was the last.
+    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> None:
+        """CallAnswer a call that a turn waits for, and wake the turn when it was the last.
 
         Raises:
             CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `Turn.aapprove`.

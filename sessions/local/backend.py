@@ -9,7 +9,7 @@ from broker_config.settings import Settings
 from sessions.client.fleet_client import FleetClient
 from sessions.client.per_process import get_client
 from sessions.client.ports import SessionRef, SubmissionOf
-from sessions.client.result import answer
+from sessions.client.result import result_of
 from sessions.local.knowledge import LocalKnowledge
 from sessions.local.lifecycle import LocalLifecycle
 from sessions.local.memory import LocalMemory
@@ -43,4 +43,4 @@ class LocalBackend:
     ) -> Any:
         """Send a message to the session's default agent, and wait for the answer; see `Session.achat`."""
         record = await self.fleet().turns.ask(session.keys, submission_of(message, **options))
-        return answer(record, session.keys.public_id(record.part), None)
+        return result_of(record, session.keys.public_id(record.part), None)

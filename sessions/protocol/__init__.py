@@ -1,7 +1,7 @@
 """The words that cross the wire: statuses, events, requests and results, one file for each thing."""
 
 from sessions.protocol.agent import DELEGATION_DEPTH, AgentConfig, Delegate, KnowledgeAt, Recalls
-from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.call import Ask, AskKind, CallAnswer
 from sessions.protocol.event import Event, EventType
 from sessions.protocol.operation import Extraction, OperationSpec
 from sessions.protocol.team import MemberSpec, TaskSpec, TeamSpec
@@ -23,9 +23,9 @@ __all__ = [
     "TRANSITIONS",
     "WIRE_VERSION",
     "AgentConfig",
-    "Answer",
     "Ask",
     "AskKind",
+    "CallAnswer",
     "Delegate",
     "Event",
     "EventType",

@@ -38,7 +38,7 @@ class Ask(BaseModel):
     place: int = 0
 
 
-class Answer(BaseModel):
+class CallAnswer(BaseModel):
     """What somebody decided of an `Ask`."""
 
     model_config = ConfigDict(frozen=True)

@@ -10,7 +10,7 @@ import uuid_utils
 
 from sessions.client.arguments.values import seconds, short_text
 from sessions.client.ports import SessionRef, SubmissionOf
-from sessions.client.result import answer
+from sessions.client.result import result_of
 from sessions.client.submission import Order
 from sessions.errors import RemoteTimeout, ResultTimeout
 from sessions.remote.address import Address, checked_headers
@@ -98,4 +98,4 @@ class RemoteBackend:
                 f"{error}, or session.turn({turn_id!r}).result() from elsewhere",
                 turn_id=turn_id,
             ) from error
-        return answer(record, session.keys.public_id(record.part), None)
+        return result_of(record, session.keys.public_id(record.part), None)

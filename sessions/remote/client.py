@@ -18,7 +18,7 @@ from sessions.client.portal import Portal
 from sessions.client.ports import TurnDefaults
 from sessions.client.submission import Order
 from sessions.errors import RemoteError, RemoteTimeout, ResultTimeout, SessionfleetError
-from sessions.protocol.call import Answer
+from sessions.protocol.call import CallAnswer
 from sessions.protocol.event import Event
 from sessions.protocol.turn import TurnStatus
 from sessions.remote.address import segment
@@ -258,8 +258,8 @@ class RemoteTurns:
         with reading("pending calls"):
             return [PendingCall(**call) for call in told["approvals"]]
 
-    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> None:
-        """Answer a call that a turn waits for. The same answer again changes nothing.
+    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> None:
+        """CallAnswer a call that a turn waits for. The same answer again changes nothing.
 
         Raises:
             CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `Turn.aapprove`.

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, CorruptRecord, TurnNotFound
-from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.call import Ask, AskKind, CallAnswer
 from sessions.protocol.event import EventType
 from sessions.store.binding import ScriptCall
 from sessions.store.keys import SessionKeys
@@ -72,8 +72,8 @@ class CallStore:
             if a.key not in answers
         ]
 
-    async def answer(self, keys: SessionKeys, part: str, call_id: str, answer: Answer) -> Answered:
-        """Answer a call; repeating the same answer changes nothing.
+    async def answer(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> Answered:
+        """CallAnswer a call; repeating the same answer changes nothing.
 
         Raises:
             CallNotFound: the turn waits for no such call. CallAnswered: another answer came first.
@@ -92,7 +92,7 @@ class CallStore:
             case transitions.Same():
                 return Answered()
             case transitions.Other(answer=stored):
-                first = Answer.model_validate_json(self._ring.open(keys.journal(part), _answer_field(ask), stored))
+                first = CallAnswer.model_validate_json(self._ring.open(keys.journal(part), _answer_field(ask), stored))
                 if first == answer:  # the same answer encrypted twice differs for the script
                     return Answered()
                 raise CallAnswered(
@@ -103,7 +103,9 @@ class CallStore:
             case transitions.Unknown() | transitions.Ended():
                 raise self._unknown(keys, part, call_id, [])
 
-    def _answering(self, keys: SessionKeys, part: str, ask: Ask, answer: Answer) -> ScriptCall[transitions.AnswerReply]:
+    def _answering(
+        self, keys: SessionKeys, part: str, ask: Ask, answer: CallAnswer
+    ) -> ScriptCall[transitions.AnswerReply]:
         said = {"call_id": ask.call_id, "tool": ask.tool, "action": answer.action, "reason": answer.reason}
         stored = answer.model_dump_json().encode()
         return transitions.answer_call(

@@ -11,7 +11,7 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, IdempotencyConflict, SessionBusy, TurnNotFound
-from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.call import Ask, AskKind, CallAnswer
 from sessions.protocol.turn import Policy, TurnError, TurnStatus
 from sessions.store.calls import CallStore
 from sessions.store.keys import new_turn_part
@@ -75,7 +75,7 @@ class Line(Store):
         return await self.leases.commit(self.keys, begun, ending, 1, go_on=False, last_ok=True)
 
     async def answer(self, part: str, call_id: str, action: Any = "approve", **more: Any) -> WakeUp | None:
-        return (await self.calls.answer(self.keys, part, call_id, Answer(action=action, **more))).wake_up
+        return (await self.calls.answer(self.keys, part, call_id, CallAnswer(action=action, **more))).wake_up
 
     async def kinds(self, part: str) -> list[str]:
         entries = await self.client.xrange(self.keys.events(part))

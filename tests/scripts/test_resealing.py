@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessions.errors import SealError
-from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.call import Ask, AskKind, CallAnswer
 from sessions.protocol.state_ops import set_op
 from sessions.protocol.turn import TurnStatus
 from sessions.store.keys import SessionKeys
@@ -22,7 +22,7 @@ from tests.scripts.test_scripts import OLD
 from tests.scripts.test_sealed_turns import BOTH, CONFIG, ENDING, NEW, REQUEST, SECRET, Seen
 from tests.support.servers import Server, running
 
-ANSWER = Answer(action="approve")
+ANSWER = CallAnswer(action="approve")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["standalone", "cluster"])

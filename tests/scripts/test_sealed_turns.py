@@ -13,7 +13,7 @@ import pytest
 from broker_config.settings import Settings
 from sessions.errors import IdempotencyConflict, SealError
 from sessions.protocol.agent import AgentConfig
-from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.call import Ask, AskKind, CallAnswer
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import Policy, TurnStatus
 from sessions.store.agent_definitions import AgentDefinitions
@@ -105,14 +105,14 @@ async def test_nothing_that_is_said_is_stored_in_the_clear(store: Seen) -> None:
     asks = {ask.key: ask.model_dump_json().encode()}
     await store.leases.wait(store.keys, begun, asks, 4, json.dumps({"calls": [SECRET]}).encode())
     assert [call.args for call in await store.calls.pending(store.keys, part)] == [{"a": SECRET}]
-    answer = Answer(action="deny", reason=SECRET)
+    answer = CallAnswer(action="deny", reason=SECRET)
     await store.calls.answer(store.keys, part, "c", answer)
     assert SECRET.encode() not in await store.read_by_all()
 
     again = await store.begin("n2")
     assert again.journal["model:1"] == SECRET.encode()
     assert json.loads(again.journal["steer:2"]) == [SECRET]
-    assert Answer.model_validate_json(again.journal[f"answer:{ask.key}"]) == answer
+    assert CallAnswer.model_validate_json(again.journal[f"answer:{ask.key}"]) == answer
     assert (await store.leases.commit(store.keys, again, ENDING, 9, go_on=False, last_ok=True)).effects
     assert SECRET.encode() not in await store.read_by_all()
     assert (await store.turns.read(store.keys, part)).result == ENDING.result

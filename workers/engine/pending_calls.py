@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_ai.messages import ToolCallPart, ToolReturn
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 
-from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.call import Ask, AskKind, CallAnswer
 from workers.engine.ports import Waiting
 from workers.engine.scope import TurnScope
 
@@ -25,11 +25,11 @@ def ask_key(scope: TurnScope, kind: AskKind, call_id: str, again: int = 0) -> st
     return f"{scope.requests}:{kind}{again or ''}:{call_id}"
 
 
-def answer_to(scope: TurnScope, ask: Ask) -> Answer | None:
+def answer_to(scope: TurnScope, ask: Ask) -> CallAnswer | None:
     """The answer to a pending call. If there is none, the call is added to those that the turn waits for."""
     raw = scope.journal.lookup(f"answer:{ask.key}")
     if raw is not None:
-        return Answer.model_validate_json(raw)
+        return CallAnswer.model_validate_json(raw)
     scope.pending[ask.key] = ask
     return None
 
@@ -96,12 +96,12 @@ def call_arguments(call: ToolCallPart) -> Any:
     return call.args or {}
 
 
-def _approval(answer: Answer) -> ToolApproved | ToolDenied:
+def _approval(answer: CallAnswer) -> ToolApproved | ToolDenied:
     if answer.action == "deny":
         return ToolDenied(denial(answer))
     return ToolApproved(override_args=answer.args)
 
 
-def denial(answer: Answer) -> str:
+def denial(answer: CallAnswer) -> str:
     """The tool result that the model gets for a denied call."""
     return f"{DENIED} {answer.reason}".strip() if answer.reason else DENIED

@@ -15,7 +15,7 @@ from pydantic_ai import ModelRetry, ToolFailed
 from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.tools import RunContext, ToolDefinition
 
-from sessions.protocol.call import Answer, AskKind
+from sessions.protocol.call import AskKind, CallAnswer
 from sessions.tools.decorator import ToolSpec
 from workers.engine.pending_calls import ask_key, denial
 from workers.engine.scope import TurnScope
@@ -75,7 +75,7 @@ async def validated_arguments(
 
 def _approved_arguments(scope: TurnScope, call_id: str, args: Arguments) -> Arguments:
     raw = scope.journal.lookup(f"answer:{ask_key(scope, AskKind.APPROVAL, call_id)}")
-    answer = None if raw is None else Answer.model_validate_json(raw)
+    answer = None if raw is None else CallAnswer.model_validate_json(raw)
     if answer is None:
         return args
     if answer.action == "deny":

@@ -21,7 +21,7 @@ from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
 
 from broker_config.telemetry import get_logger
 from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt, TurnFailed
-from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.call import Ask, AskKind, CallAnswer
 from sessions.protocol.event import EventType
 from sessions.tools.decorator import OutsideResult, ToolContext, ToolSpec
 from sessions.tools.turn_state import ToolState
@@ -203,7 +203,7 @@ class _ToolCall:
             raise self.scope.abort(error) from error.__cause__
         return await self._record(replace(record, status="ok", result=ToolReturn(return_value=output)))
 
-    def _answer(self, kind: AskKind, metadata: dict[str, Any], again: int = 0, **more: Any) -> Answer | None:
+    def _answer(self, kind: AskKind, metadata: dict[str, Any], again: int = 0, **more: Any) -> CallAnswer | None:
         key = ask_key(self.scope, kind, self.call_id, again)
         asked = Ask(key=key, call_id=self.call_id, tool=self.name, args=self.args, kind=kind, metadata=metadata, **more)
         return answer_to(self.scope, asked)

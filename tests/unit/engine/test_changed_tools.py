@@ -11,7 +11,7 @@ from pydantic_ai.messages import TextPart, ToolReturnPart
 
 from sessions import OutsideResult, tool
 from sessions.errors import JournalDiverged
-from sessions.protocol.call import Answer, Ask
+from sessions.protocol.call import Ask, CallAnswer
 from workers.engine import Registry
 from workers.engine.ports import Waiting
 
@@ -57,7 +57,7 @@ async def waiting(rig: Rig, attempt: int = 1) -> Ask:
 
 
 def answered(rig: Rig, ask: Ask, action: Any, **more: Any) -> None:
-    rig.store[f"answer:{ask.key}"] = Answer(action=action, **more).model_dump_json().encode()
+    rig.store[f"answer:{ask.key}"] = CallAnswer(action=action, **more).model_dump_json().encode()
 
 
 @pytest.mark.parametrize("marks", [{}, {"approval": True}, {"retry": "safe"}], ids=["args", "approval", "safe"])

@@ -11,7 +11,7 @@ from pydantic_ai.exceptions import ApprovalRequired, CallDeferred
 from pydantic_ai.messages import TextPart
 
 from sessions import OutsideResult, tool
-from sessions.protocol.call import Answer, Ask, AskKind
+from sessions.protocol.call import Ask, AskKind, CallAnswer
 from sessions.protocol.event import EventType
 from workers.engine.ports import Waiting
 
@@ -26,7 +26,7 @@ async def asked(rig: Rig, **options: Any) -> list[Ask]:
 
 def answer(rig: Rig, ask: Ask, action: str, **more: Any) -> None:
     """As `turn.approve(...)` and its like write it."""
-    rig.store[f"answer:{ask.key}"] = Answer(action=action, **more).model_dump_json().encode()  # type: ignore[arg-type]
+    rig.store[f"answer:{ask.key}"] = CallAnswer(action=action, **more).model_dump_json().encode()  # type: ignore[arg-type]
 
 
 def shop(rig: Rig) -> None:
