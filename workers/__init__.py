@@ -1,8 +1,11 @@
 """Sessionfleet's workers: `celery -A workers worker`, and what users register in their modules."""
 
-from workers.own_sessions import require_own_sessions
+import runpy
+from pathlib import Path
 
-require_own_sessions()  # before the next lines import it
+# The check is run by its path: `sessions`, which the next lines import, may be the user's.
+_check = runpy.run_path(str(Path(__file__).parents[1] / "sessions" / "own_packages.py"))
+_check["require_own"]("sessions", "broker_config")
 
 from workers.engine.hooks import HookContext, register_hooks
 from workers.engine.registry import register_agent, register_model

@@ -19,5 +19,6 @@ def names_check() -> Check:
             "`sessionfleet worker`"
         )
     if clients := [f"`{name}`" for name in found if name != "workers"]:
-        advice.append(f"scripts in this directory cannot `import sessions`: rename {' and '.join(clients)}")
+        cannot = "scripts in this directory cannot `import sessions`, and `celery -A workers` fails"
+        advice.append(f"{cannot}: rename {' and '.join(clients)}")
     return Check("names", Verdict.WARNING, says, "; ".join(advice))

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ class Project:
             path.parent.mkdir(exist_ok=True)
             path.write_text(TASK if "tasks" in name else "")
         hook = folder / "install"
-        hook.mkdir()
+        _declare_entry_points(hook)
         if install == "wheel":
             (hook / "sitecustomize.py").write_text(AS_A_WHEEL.format(root=str(ROOT)))
         elif not EDITABLE:
@@ -107,6 +108,16 @@ class Project:
         """Whether one line of a text names the project's module and our package; a traceback names many files."""
         theirs = self.folder / name if (self.folder / name).is_dir() else self.folder / f"{name}.py"
         return any(repr(str(theirs)) in line and repr(str(ROOT / name)) in line for line in text.splitlines())
+
+
+def _declare_entry_points(folder: Path) -> None:
+    """Write pyproject.toml's entry points as an installer does: this environment may be older than they are."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()) for group, entries in groups.items()]
+    metadata = folder / "sessionfleet-0.1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: sessionfleet\nVersion: 0.1.0\n")
+    (metadata / "entry_points.txt").write_text("".join(lines))
 
 
 @pytest.fixture
@@ -190,6 +201,30 @@ def test_celery_next_to_a_package_with_our_name_fails_and_names_both(
     assert done.returncode != 0
     assert project.names_both(done.stdout, own), done.stdout
     assert "sessionfleet worker" in done.stdout
+
+
+@pytest.mark.parametrize("files", [["workers.py"], ["workers/__init__.py", "workers/tasks.py"]])
+def test_celery_that_runs_none_of_our_code_fails_and_names_both(
+    tmp_path: Path, store: dict[str, str], files: list[str]
+) -> None:
+    """If the user's `workers` contains no application, Celery fails, and our entry point explains why."""
+    project = Project(tmp_path, "wheel", *files)
+    done = project.run("-m", "celery", "-A", "workers", "worker", **store)
+    assert done.returncode == 2
+    assert "Unable to load celery application" in done.stdout
+    assert project.names_both(done.stdout, "workers"), done.stdout
+
+
+def test_an_application_of_the_user_is_left_alone(tmp_path: Path, store: dict[str, str]) -> None:
+    """A `workers` that is a Celery application is used, and nothing is printed about it."""
+    project = Project(tmp_path, "wheel", "workers.py")
+    (project.folder / "workers.py").write_text(
+        "from celery import Celery\n\napp = Celery('shop', broker='memory://')\n"
+    )
+    done = project.run("-m", "celery", "-A", "workers", "report", **store)
+    assert done.returncode == 0
+    assert "shop" in done.stdout or "memory" in done.stdout, done.stdout
+    assert "Sessionfleet" not in done.stdout
 
 
 @pytest.mark.parametrize("own", ["sessions", "broker_config"])
