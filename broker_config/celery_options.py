@@ -45,11 +45,6 @@ def _address(settings: Settings) -> str:
     return url
 
 
-def queue_key(queue: str) -> str:
-    """The Redis key of a queue's list."""
-    return BROKER_PREFIX + queue
-
-
 def queues(settings: Settings) -> list[Queue]:
     """The queues that a worker serves. Each has its own rescue queue, and those are read first (R9)."""
     names = [*(name + RESCUE_SUFFIX for name in settings.served), *settings.served]

@@ -16,6 +16,8 @@ from urllib.parse import ParseResult, parse_qsl, quote, urlencode, urlparse
 
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
 
+from broker_config.url_parts import host_part, userinfo_part
+
 _SCHEMES: Final = ("redis", "rediss", "unix")
 _SOCKET: Final = "redis+socket://"  # kombu's name for unix://
 _ENCODE: Final = (
@@ -91,13 +93,10 @@ class RedisUrl:
 
     def for_kombu(self, *, password: bool) -> str:
         """The URL in kombu's and Flower's spelling, with or without the password."""
-        secret = (quote(self.password, safe="") if password else "**") if self.password is not None else ""
-        user = quote(self.username or "", safe="")
-        who = f"{user}:{secret}@" if self.password is not None else f"{user}@" if user else ""
+        who = userinfo_part(self.username, self.password, show_password=password)
         if self.path:
             return f"{_SOCKET}{who}{quote(self.path)}?{urlencode({'virtual_host': self.db})}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{who}{host}:{self.port}/{self.db}"
+        return f"{self.scheme}://{who}{host_part(self.host, self.port)}/{self.db}"
 
 
 def check_readable(url: str) -> ParseResult:

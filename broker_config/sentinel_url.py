@@ -14,7 +14,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, unquote
+
+from broker_config.url_parts import host_part, userinfo_part
 
 _SCHEMES: Final = ("sentinel", "redis+sentinel", "rediss+sentinel")
 _PORT: Final = 26379
@@ -86,11 +88,8 @@ class SentinelUrl:
 
     def for_kombu(self, *, password: bool) -> str:
         """The URLs in kombu's and Flower's spelling, with or without the password."""
-        secret = (quote(self.password, safe="") if password else "**") if self.password is not None else ""
-        user = quote(self.username or "", safe="")
-        who = f"{user}:{secret}@" if self.password is not None else f"{user}@" if user else ""
-        hosts = ((f"[{host}]" if ":" in host else host, port) for host, port in self.sentinels)
-        return ";".join(f"sentinel://{who}{host}:{port}/{self.db}" for host, port in hosts)
+        who = userinfo_part(self.username, self.password, show_password=password)
+        return ";".join(f"sentinel://{who}{host_part(host, port)}/{self.db}" for host, port in self.sentinels)
 
 
 def is_sentinel(url: str) -> bool:

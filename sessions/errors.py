@@ -41,7 +41,7 @@
     ├── FleetRunning                     `sessionfleet up` where a fleet runs already
     ├── MissingExtra                     a part of the package that is not installed
     └── BackendError(ConnectionError)
-        ├── StoreUnavailable · BrokerUnavailable · StoreFull
+        ├── StoreUnavailable · StoreFull
         ├── StoreUnsupported             too old, evicting, without rights for us, or not a Redis at all
         ├── PartitionMismatch · CorruptRecord · SealError
         ├── IndexUnavailable · IndexLocked · EmbeddingUnavailable
@@ -363,10 +363,6 @@ class BackendError(SessionfleetError, ConnectionError):
 
 class StoreUnavailable(BackendError):
     """The store does not answer; check REDIS_URL, or start a fleet with `sessionfleet up`."""
-
-
-class BrokerUnavailable(BackendError):
-    """The broker does not answer; check SESSIONFLEET_BROKER_URL."""
 
 
 class StoreFull(BackendError):

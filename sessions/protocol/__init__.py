@@ -8,7 +8,6 @@ from sessions.protocol.team import MemberSpec, TaskSpec, TeamSpec
 from sessions.protocol.turn import (
     TASK_NAME,
     TRANSITIONS,
-    WIRE_VERSION,
     Policy,
     TurnError,
     TurnRequest,
@@ -16,6 +15,7 @@ from sessions.protocol.turn import (
     Usage,
     total,
 )
+from sessions.protocol.version import WIRE_VERSION
 
 __all__ = [
     "DELEGATION_DEPTH",

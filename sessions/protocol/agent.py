@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sessions.protocol.version import WIRE_VERSION, WireVersion
+
 DELEGATION_DEPTH = 5
 
 
@@ -88,7 +90,7 @@ class Delegate(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    v: Literal[1] = 1
+    v: WireVersion = WIRE_VERSION
     tool: str
     description: str
     config: AgentConfig

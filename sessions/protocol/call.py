@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sessions.protocol.version import WIRE_VERSION, WireVersion
+
 
 class AskKind(StrEnum):
     """What a call waits for."""
@@ -27,7 +29,7 @@ class Ask(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    v: Literal[1] = 1
+    v: WireVersion = WIRE_VERSION
     key: str
     call_id: str
     tool: str
@@ -43,7 +45,7 @@ class CallAnswer(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    v: Literal[1] = 1
+    v: WireVersion = WIRE_VERSION
     action: Literal["approve", "deny", "provide"]
     args: dict[str, Any] | None = None
     reason: str = ""

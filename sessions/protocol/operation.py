@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from sessions.protocol.version import WIRE_VERSION, WireVersion
 
 
 class OperationSpec(BaseModel):
@@ -12,7 +14,7 @@ class OperationSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    v: Literal[1] = 1
+    v: WireVersion = WIRE_VERSION
     kind: str
     body: dict[str, Any] = Field(default_factory=dict)
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.protocol.agent import Recalls
 from sessions.protocol.operation import Extraction, OperationSpec
 from sessions.protocol.team import TeamSpec
+from sessions.protocol.version import WIRE_VERSION, WireVersion
 
-WIRE_VERSION = 1
 TASK_NAME = "sessionfleet.run_session"
 
 
@@ -75,7 +75,7 @@ class TurnRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    v: Literal[1] = 1
+    v: WireVersion = WIRE_VERSION
     message: str
     agent: str = "Assistant"
     stream: bool = False

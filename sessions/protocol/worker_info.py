@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sessions.protocol.version import WIRE_VERSION, WireVersion
+
 
 class WebhookOffer(BaseModel):
     """What a worker does about webhooks.
@@ -26,7 +28,7 @@ class WorkerInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    v: Literal[1] = 1
+    v: WireVersion = WIRE_VERSION
     id: str
     host: str
     pid: int

@@ -55,11 +55,6 @@ class OpenTurn:
     unreadable: SealError | None = None
 
     @property
-    def cancelled(self) -> bool:
-        """Whether a client cancelled it."""
-        return self.closing is Closing.CANCELLED
-
-    @property
     def token(self) -> str:
         """The fencing token: the first part of the ids of its events."""
         return self.lease.partition(":")[0]

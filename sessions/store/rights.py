@@ -44,8 +44,10 @@ async def check_rights(client: Any) -> None:
         await client.initialize()
         for node in client.get_primaries():  # each has its own users
             connection = node.acquire_connection()
-            lacking += await _lacking(connection)
-            node.release(connection)
+            try:
+                lacking += await _lacking(connection)
+            finally:
+                node.release(connection)
     else:
         lacking = await _lacking(client.connection_pool.make_connection())
     if lacking:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from broker_config.celery_options import queue_key
 from sessions import Turn
+from tests.support.broker import queue_key
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from broker_config.celery_options import queue_key
 from broker_config.settings import Settings
 from sessions import Session, Turn, TurnStatus
 from sessions.client.wakeups import publish_wake
 from sessions.protocol.event import EventType
 from sessions.store.keys import SessionKeys
 from sessions.store.wake_up import WakeUp
+from tests.support.broker import queue_key
 from tests.support.fleet import Fleet, keys_without_ttl
 from tests.support.servers import Server, free_port, running
 from tests.support.waiting import wait_until

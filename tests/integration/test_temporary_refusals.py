@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from broker_config.celery_options import queue_key
 from sessions.errors import StoreUnavailable
 from tests.support.bad_messages import BAD_MESSAGES, remote_control
+from tests.support.broker import queue_key
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from broker_config.celery_options import queue_key
 from sessions import Session
 from sessions.errors import TurnFailed
+from tests.support.broker import queue_key
 from tests.support.fleet import ROOT, Fleet
 from tests.support.servers import Server, free_port, running
 from tests.support.waiting import wait_until

@@ -209,11 +209,11 @@ async def test_an_interrupted_turn_without_a_worker_is_written_down_by_the_next(
     sent = await line.send(Policy.INTERRUPT)
     assert sent.wake_up
     begun = await line.begin("n2")
-    assert (begun.part, begun.cancelled) == (first, True)
+    assert (begun.part, begun.closing) == (first, Closing.CANCELLED)
     done = await line.leases.commit(line.keys, begun, KEPT, 3, go_on=True, last_ok=True)
     assert (done.status, done.next is not None and done.next.part) == (TurnStatus.CANCELLED, sent.part)
     assert done.next is not None
-    assert not done.next.cancelled
+    assert done.next.closing is None
 
 
 async def test_a_rollback_ends_a_crashed_turn_at_once(line: Line) -> None:
@@ -433,7 +433,7 @@ async def test_a_waiting_turn_can_be_cancelled_and_interrupted(line: Line) -> No
     assert sent.wake_up
     assert await line.statuses(first) == ["queued"]
     again = await line.begin("n2")
-    assert (again.part, again.cancelled) == (first, True)
+    assert (again.part, again.closing) == (first, Closing.CANCELLED)
     done = await line.leases.commit(line.keys, again, KEPT, 3, go_on=True, last_ok=True)
     assert done.next is not None
     await line.park(done.next, "c1")

@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from broker_config.celery_options import BROKER_PREFIX, queue_key
+from broker_config.celery_options import BROKER_PREFIX
 from sessions import Turn, TurnStatus
 from sessions.client.wakeups import publish_wake
 from sessions.errors import BackendError, SessionBusy
 from sessions.protocol.event import EventType
 from sessions.store.wake_up import WakeUp
 from tests.support.bad_messages import BAD_MESSAGES, remote_control
+from tests.support.broker import queue_key
 from tests.support.fleet import Fleet, Worker, keys_without_ttl
 from tests.support.waiting import wait_until
 
