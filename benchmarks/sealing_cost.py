@@ -23,20 +23,20 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.protocol.event import EventType
 from sessions.protocol.state_ops import increment_op
-from sessions.protocol.turn import TurnStatus
-from sessions.store.keys import SessionKeys, new_turn_part
+from sessions.protocol.turn import TurnRequest, TurnStatus
+from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending, LeaseStore
-from sessions.store.new_turn import NewTurn
 from sessions.store.open_turn import OpenTurn
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
+from sessions.store.submission import Submission
 from sessions.store.turns import TurnStore
 
 KEYS = f"k1:{base64.b64encode(bytes(32)).decode()}"
 _TURNS = 200
 _STEPS = 3
 _PLACE = "sf:v1:{208}:default:s-184abe147360:turn:01a218012cdc72f2ab51a0ef0caf2a31:journal"
-_REQUEST = json.dumps({"message": "hello " * 20, "agent": "A"}).encode()
+_REQUEST = TurnRequest(message="hello " * 20, agent="A")
 _CONFIG = json.dumps({"name": "A", "instructions": "x" * 300}).encode()
 _ENTRY = b'{"v":1}\n' + b"z" * 1500
 _EVENT = (EventType.TEXT, b'{"text":"' + b"t" * 200 + b'"}')
@@ -72,7 +72,7 @@ async def turn_calls(settings: Settings, *, adds: bool) -> float:
     took = []
     for _ in range(_TURNS):
         began = time.perf_counter()
-        turn = NewTurn(new_turn_part(), _REQUEST, "digest", 900.0, "turns", agent_name="A", agent_config=_CONFIG)
+        turn = Submission(_REQUEST, queue="turns", timeout=900.0, config=_CONFIG)
         await turns.accept(keys, turn)
         begun = await leases.acquire(keys, uuid.uuid4().hex, last_ok=True)
         assert isinstance(begun, OpenTurn)

@@ -18,12 +18,12 @@ from sessions.client.output_type import OutputType
 from sessions.client.portal import Portal
 from sessions.client.ports import AgentHome
 from sessions.client.result import result_of
-from sessions.client.submission import Order
 from sessions.errors import BadRequest
 from sessions.protocol.agent import AgentConfig, Recalls
 from sessions.protocol.event import Event
 from sessions.protocol.text import encodes
 from sessions.protocol.turn import TurnRequest
+from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
 
 
@@ -163,14 +163,14 @@ class Agent:
             TurnFailed, SessionBusy, BackendError, BadRequest: see `sessions.errors`.
         """
         session = self._session(session_id)
-        work = session.client.turns.ask(session.keys, self.order(session, message, **options))
+        work = session.client.turns.ask(session.keys, self.submission(session, message, **options))
         response = self._response(session, await self.portal.acall(work))
         return await apply(session.middleware, message, response)
 
     def chat(self, message: str, *, session_id: str | None = None, **options: Any) -> Any:
         """Send a message and wait for the answer; see `achat`. Middleware runs outside the client's event loop."""
         session = self._session(session_id)
-        work = session.client.turns.ask(session.keys, self.order(session, message, **options))
+        work = session.client.turns.ask(session.keys, self.submission(session, message, **options))
         response = self._response(session, self.portal.call(work))
         return apply_blocking(session.middleware, message, response)
 
@@ -221,13 +221,13 @@ class Agent:
             SessionBusy, SessionOwnerError, BadRequest, BackendError: nothing was accepted.
         """
         session = self._session(session_id)
-        client, order = session.client, self.order(session, message, stream=stream, **options)
-        part = await self.portal.acall(client.turns.submit(session.keys, order))
+        client, submission = session.client, self.submission(session, message, stream=stream, **options)
+        part = await self.portal.acall(client.turns.submit(session.keys, submission))
         return Turn(client, session.keys, part, self._output)
 
     submit = blocking(asubmit)
 
-    def order(
+    def submission(
         self,
         session: AgentHome,
         message: str,
@@ -239,7 +239,7 @@ class Agent:
         waiting_blocks: bool | None = None,
         approval_timeout: float | None = None,
         webhook: str | None = None,
-    ) -> Order:
+    ) -> Submission:
         """What is sent for a message of this session; options as `asubmit`.
 
         Raises:
@@ -247,7 +247,7 @@ class Agent:
         """
         client, settings = session.client, session.client.settings
         client.turns.check_message(message_text(message))
-        return Order(
+        return Submission(
             request=TurnRequest(message=message, agent=self.name, stream=stream, recalls=session.recalls),
             agent=self.config,
             config=self._stored,

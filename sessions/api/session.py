@@ -195,7 +195,7 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
     def _converse(self, message: str, options: Mapping[str, Any]) -> Coroutine[Any, Any, Any]:
         name = self.backend.agent_name
         agent = self.Agent() if name is None else self.Agent(name, registered=True)
-        return self.backend.converse(self, message_text(message), partial(agent.order, self), options)
+        return self.backend.converse(self, message_text(message), partial(agent.submission, self), options)
 
     async def asend_message(self, message: str, **options: Any) -> Any:
         """`achat` under PraisonAI's name."""

@@ -11,12 +11,12 @@ from sessions.api.turn import Turn
 from sessions.client.arguments.values import seconds, short_text, webhook_url
 from sessions.client.output_type import OutputType
 from sessions.client.per_process import get_client
-from sessions.client.submission import Order
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.team_result import TeamResult
 from sessions.protocol.turn import TurnRequest
 from sessions.store.keys import keyed_session_id, new_session_id, split_turn_id
+from sessions.store.submission import Submission
 
 
 class TeamRun(Turn):
@@ -116,7 +116,7 @@ class _Asked:
             tenant=self._team.tenant,
             settings=self._team.settings,
         )
-        part = await self.client.turns.submit(session.keys, self._order(user_id))
+        part = await self.client.turns.submit(session.keys, self._submission(user_id))
         return TeamRun(self.client, session.keys, part, OutputType.of(TeamResult))
 
     async def _user(self) -> str | None:
@@ -128,10 +128,10 @@ class _Asked:
             user_id = user_id or await self.client.ownership.owner(keys)
         return user_id
 
-    def _order(self, user_id: str | None) -> Order:
+    def _submission(self, user_id: str | None) -> Submission:
         spec, settings = self._team.spec, self.client.settings
         manager = () if spec.manager is None else ((spec.manager, spec.queue),)
-        return Order(
+        return Submission(
             request=TurnRequest(message=f"{len(spec.tasks)} tasks, {spec.process}", agent="Team", team=spec),
             agent=AgentConfig(name="Team"),
             config=b"",

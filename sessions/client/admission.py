@@ -7,11 +7,11 @@ from typing import Final
 
 from sessions.client.admission_checks import refuse_unknown, refuse_webhook, webhooks_of
 from sessions.client.connection import FleetConnection
-from sessions.client.submission import Order
 from sessions.errors import BadRequest, StoreFull, UnknownAgent, UnknownHooks, UnknownModel, UnknownTool
 from sessions.protocol.agent import AgentConfig
 from sessions.store.deployment import highest_pressure
 from sessions.store.scripts import translated
+from sessions.store.submission import Submission
 
 _PRESSURE_SECONDS: Final = 1.0
 
@@ -23,7 +23,7 @@ class Admission:
         self._connection = connection
         self._pressure_checked = 0.0
 
-    async def admit(self, order: Order) -> None:
+    async def admit(self, submission: Submission) -> None:
         """Connect, and refuse a request that cannot run.
 
         Raises:
@@ -31,11 +31,11 @@ class Admission:
             StoreFull, StoreUnavailable.
         """
         await self._connection.open()
-        for first, its_queue in ((order.agent, order.queue), *order.colleagues):
+        for first, its_queue in submission.agents:
             for agent, queue in first.reached(its_queue):
                 await self.refuse_unknown(agent, queue)
-        if order.webhook:
-            await self.refuse_webhook(order.webhook, order.queue)
+        if submission.webhook:
+            await self.refuse_webhook(submission.webhook, submission.queue)
         await self.refuse_when_full()
 
     async def refuse_when_full(self) -> None:

@@ -17,8 +17,8 @@ from sessions.protocol.lanes import LANE_TTL, WEBHOOKS
 from sessions.protocol.turn import TurnRequest, TurnStatus
 from sessions.store.dead_letters import forget_dead
 from sessions.store.keys import SessionKeys
-from sessions.store.new_turn import NewTurn
 from sessions.store.scripts import translated
+from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord, TurnStore
 from sessions.store.wake_up import Publish
 
@@ -73,17 +73,15 @@ class Deliveries:
     async def _submit(self, lane: SessionKeys, part: str, request: Deliver) -> None:
         with translated():
             queue = await self._client.hget(lane.home.meta, "queue")
-        body = TurnRequest(message="", agent="", operation=request.spec()).model_dump_json().encode()
-        turn = NewTurn(
+        submission = Submission(
+            TurnRequest(message="", agent="", operation=request.spec()),
             part=part,
-            request=body,
-            digest=hashlib.sha256(body).hexdigest(),
             timeout=self._settings.result_ttl,  # of what there is to tell: afterwards there is nothing
             queue=queue.decode() if queue else "turns",
             session_ttl=LANE_TTL,
             mailbox_limit=_MOST_OPEN,
         )
-        accepted = await self._turns.accept(lane, turn)
+        accepted = await self._turns.accept(lane, submission)
         if accepted.wake_up is not None:
             await self._publish(accepted.wake_up)
 

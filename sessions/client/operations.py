@@ -7,7 +7,6 @@ the session, and no turn waits for it.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import Any
 
@@ -19,7 +18,7 @@ from sessions.protocol.operation import OperationRequest
 from sessions.protocol.turn import Policy, TurnRequest
 from sessions.store.events import Bell, wait_ring
 from sessions.store.keys import SessionKeys, new_turn_part
-from sessions.store.new_turn import NewTurn
+from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord, TurnStore
 from sessions.store.wake_up import Publish
 
@@ -58,21 +57,18 @@ class Operations:
         Raises:
             SessionBusy, IdempotencyConflict, StoreFull, StoreUnavailable: nothing was accepted.
         """
-        body = TurnRequest(message="", agent="", operation=request.spec()).model_dump_json().encode()
-        turn = NewTurn(
+        submission = Submission(
+            TurnRequest(message="", agent="", operation=request.spec()),
             part=part or new_turn_part(),
-            request=body,
-            digest=hashlib.sha256(body + webhook.encode()).hexdigest(),
             timeout=timeout,
             queue=RETRIEVAL,
-            idempotency=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
-            watcher=watcher,
+            idempotency_key=idempotency_key,
             session_ttl=LANE_TTL if passing else 0.0,  # what clears a lane up may have let it expire
             policy=policy,
             result_ttl=SEARCH_TTL if passing else None,
             webhook=webhook,
         )
-        accepted = await self._turns.accept(lane, turn)
+        accepted = await self._turns.accept(lane, submission, watcher=watcher)
         if accepted.wake_up is not None:
             await self._publish(accepted.wake_up)
         return accepted.part

@@ -15,7 +15,6 @@ from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory
 from sessions.client.arguments.retrieval import KnowledgeConfig
 from sessions.client.portal import Portal
-from sessions.client.submission import Order
 from sessions.client.transcript import Page, SortOrder
 from sessions.protocol.agent import Recalls
 from sessions.protocol.call import CallAnswer
@@ -25,6 +24,7 @@ from sessions.protocol.state_ops import StateOp
 from sessions.protocol.turn import Policy, TurnStatus
 from sessions.store.calls import PendingCall
 from sessions.store.keys import SessionKeys
+from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
 
 # --- a session as the others see it ---------------------------------------------------------------------
@@ -102,11 +102,11 @@ class TurnCalls(Protocol):
         """Refuse a message over the limit."""
         ...
 
-    async def submit(self, keys: SessionKeys, order: Order) -> str:
+    async def submit(self, keys: SessionKeys, submission: Submission) -> str:
         """Have a turn accepted; its id within the session."""
         ...
 
-    async def ask(self, keys: SessionKeys, order: Order) -> TurnRecord:
+    async def ask(self, keys: SessionKeys, submission: Submission) -> TurnRecord:
         """Have a turn accepted and wait for its end."""
         ...
 
@@ -323,7 +323,7 @@ class KnowledgeCalls(Protocol):
         ...
 
 
-SubmissionOf = Callable[..., Order]
+SubmissionOf = Callable[..., Submission]
 """Makes the submission of a message to a session's default agent, from the options of `Agent.chat`."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -15,7 +14,6 @@ from sessions.client.admission import Admission
 from sessions.client.admission_checks import start_hint
 from sessions.client.connection import FleetConnection
 from sessions.client.late_turn import lateness
-from sessions.client.submission import Order
 from sessions.errors import (
     BackendError,
     BadRequest,
@@ -29,9 +27,9 @@ from sessions.protocol.event import Event
 from sessions.protocol.turn import TurnStatus
 from sessions.store.calls import PendingCall
 from sessions.store.events import check_cursor, follow, stands_on_last, wait_ring
-from sessions.store.keys import SessionKeys, new_turn_part
-from sessions.store.new_turn import NewTurn
+from sessions.store.keys import SessionKeys
 from sessions.store.shelter import sheltered
+from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
 
 _NO_WORKER_WARNING: Final = 5.0
@@ -49,30 +47,30 @@ class Turns:
 
     # --- a request's way into the store -----------------------------------------------------------------
 
-    async def submit(self, keys: SessionKeys, order: Order) -> str:
+    async def submit(self, keys: SessionKeys, submission: Submission) -> str:
         """Accept a turn, publish its wake-up, and return its id (the first one's for a repeated idempotency key).
 
         Raises:
             BadRequest: the request cannot run; SessionBusy, IdempotencyConflict, SessionOwnerError, BackendError.
         """
-        await self._admission.admit(order)
-        return await self._accept(keys, order, new_turn_part(), watcher="")
+        await self._admission.admit(submission)
+        return await self._accept(keys, submission)
 
-    async def ask(self, keys: SessionKeys, order: Order) -> TurnRecord:
+    async def ask(self, keys: SessionKeys, submission: Submission) -> TurnRecord:
         """Submit a turn and wait for its end: the bell is asked for on the way in, so that nothing is read twice.
 
         Raises:
             As `submit` and `wait`.
         """
-        await self._admission.admit(order)
+        await self._admission.admit(submission)
         bell = self._connection.bell
         await bell.hear(keys.partition)
-        accepted = part = new_turn_part()
-        patience = order.timeout + _DEADLINE_SLACK
+        accepted = part = submission.part
+        patience = submission.timeout + _DEADLINE_SLACK
         try:
             async with asyncio.timeout(patience) as limit:
                 with bell.waiting(part) as ring:
-                    accepted = await self._accept(keys, order, part, watcher=bell.nonce)
+                    accepted = await self._accept(keys, submission, watcher=bell.nonce)
                     if accepted == part:
                         return await self._wait(keys, part, ring, watched=True, limit=(limit, patience))
                 with bell.waiting(accepted) as ring:  # the turn that it joined, or that of an earlier request
@@ -80,29 +78,8 @@ class Turns:
         except TimeoutError:
             raise await self.too_late(keys, accepted, patience) from None
 
-    async def _accept(self, keys: SessionKeys, order: Order, part: str, watcher: str) -> str:
-        body = order.request.model_dump_json().encode()
-        key = order.idempotency_key
-        turn = NewTurn(
-            part=part,
-            request=body,
-            digest=hashlib.sha256(body + order.said + order.webhook.encode()).hexdigest(),
-            timeout=order.timeout,
-            queue=order.queue,
-            user_id=order.user_id,
-            idempotency=hashlib.sha256(key.encode()).hexdigest() if key else "",
-            watcher=watcher,
-            session_ttl=order.session_ttl,
-            agent_name=order.agent.name,
-            agent_config=order.config,
-            policy=order.policy,
-            message=order.request.message,
-            steerable=order.request.team is None,
-            waiting_blocks=order.waiting_blocks,
-            approval_timeout=order.approval_timeout,
-            webhook=order.webhook,
-        )
-        accepted = await self._connection.stores.turns.accept(keys, turn)
+    async def _accept(self, keys: SessionKeys, submission: Submission, watcher: str = "") -> str:
+        accepted = await self._connection.stores.turns.accept(keys, submission, watcher=watcher)
         if accepted.cancelled is not None:
             await self._connection.dispatcher.notify_cancel(
                 accepted.cancelled.worker, keys.ref, accepted.cancelled.part

@@ -11,7 +11,6 @@ import uuid_utils
 from sessions.client.arguments.values import seconds, short_text
 from sessions.client.ports import SessionRef, SubmissionOf
 from sessions.client.result import result_of
-from sessions.client.submission import Order
 from sessions.errors import RemoteTimeout, ResultTimeout
 from sessions.remote.address import Address, checked_headers
 from sessions.remote.client import RemoteClient
@@ -20,6 +19,7 @@ from sessions.remote.lifecycle import RemoteLifecycle
 from sessions.remote.memory import RemoteMemory
 from sessions.remote.server import RemoteServer
 from sessions.remote.state import RemoteState
+from sessions.store.submission import Submission
 
 _CALL_SECONDS: Final = 30.0
 
@@ -79,8 +79,8 @@ class RemoteBackend:
         key = uuid_utils.uuid4().hex if key is None else short_text("idempotency_key", key)
         try:
             if await self._server.is_gateway(patience):
-                order = submission_of(message, idempotency_key=key, **given)
-                return await self._ask(session, order, until - time.monotonic())
+                submission = submission_of(message, idempotency_key=key, **given)
+                return await self._ask(session, submission, until - time.monotonic())
             user = {} if session.user_id is None else {"user_id": session.user_id}
             fields = {**given, "session_id": session.session_id, **user}
             return await self._server.tell(message, fields, key, max(0.001, until - time.monotonic()))
@@ -88,10 +88,10 @@ class RemoteBackend:
             error.detail.setdefault("idempotency_key", key)
             raise
 
-    async def _ask(self, session: SessionRef, order: Order, left: float) -> Any:
+    async def _ask(self, session: SessionRef, submission: Submission, left: float) -> Any:
         """Send a message to a gateway's agent. A turn that outlasts the call goes on, and the error names it."""
         try:
-            record = await self.client(session).turns.ask_within(session.keys, order, left)
+            record = await self.client(session).turns.ask_within(session.keys, submission, left)
         except ResultTimeout as error:
             turn_id = error.detail["turn_id"]
             raise RemoteTimeout(

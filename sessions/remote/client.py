@@ -16,7 +16,6 @@ import httpx
 from sessions.client.late_turn import lateness
 from sessions.client.portal import Portal
 from sessions.client.ports import TurnDefaults
-from sessions.client.submission import Order
 from sessions.errors import RemoteError, RemoteTimeout, ResultTimeout, SessionfleetError
 from sessions.protocol.call import CallAnswer
 from sessions.protocol.event import Event
@@ -27,6 +26,7 @@ from sessions.remote.stream import EventStream
 from sessions.remote.wire import GATEWAYS_CHOICE, reading, turn_body, turn_record
 from sessions.store.calls import PendingCall
 from sessions.store.keys import SessionKeys, split_turn_id
+from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
 
 _LONGEST_WAIT: Final = 20.0
@@ -136,41 +136,41 @@ class RemoteTurns:
 
     # --- a message's way in -----------------------------------------------------------------------------
 
-    async def submit(self, keys: SessionKeys, order: Order) -> str:
+    async def submit(self, keys: SessionKeys, submission: Submission) -> str:
         """Have a turn accepted; its id within the session. All tries have one key, so that it is accepted once.
 
         Raises:
             BadRequest, IdempotencyConflict, SessionBusy, SessionOwnerError, BackendError: nothing was accepted.
         """
-        return (await self._accept(order, 0.0)).part
+        return (await self._accept(submission, 0.0)).part
 
-    async def ask(self, keys: SessionKeys, order: Order) -> TurnRecord:
+    async def ask(self, keys: SessionKeys, submission: Submission) -> TurnRecord:
         """Have a turn accepted and wait for its end, as long as its deadline allows.
 
         Raises:
             As `submit` and `wait`.
         """
-        record = await self._accept(order, _LONGEST_WAIT)
+        record = await self._accept(submission, _LONGEST_WAIT)
         if record.status.final:
             return record
-        patience = None if order.timeout == GATEWAYS_CHOICE else order.timeout + _SLACK
+        patience = None if submission.timeout == GATEWAYS_CHOICE else submission.timeout + _SLACK
         return await self.wait(keys, record.part, patience, waiting_counts=False)
 
-    async def ask_within(self, keys: SessionKeys, order: Order, seconds: float) -> TurnRecord:
+    async def ask_within(self, keys: SessionKeys, submission: Submission, seconds: float) -> TurnRecord:
         """Have a turn accepted and wait for its end, no longer than that.
 
         Raises:
             ResultTimeout: it goes on. RemoteTimeout: nobody knows whether it was accepted.
         """
         until = time.monotonic() + seconds
-        record = await self._accept(order, min(_LONGEST_WAIT, max(0.0, math.floor(seconds - 1))), within=seconds)
+        record = await self._accept(submission, min(_LONGEST_WAIT, max(0.0, math.floor(seconds - 1))), within=seconds)
         if record.status.final:
             return record
         return await self.wait(keys, record.part, until - time.monotonic())
 
-    async def _accept(self, order: Order, wait: float, within: float | None = None) -> TurnRecord:
+    async def _accept(self, submission: Submission, wait: float, within: float | None = None) -> TurnRecord:
         patience = None if within is None else within - wait
-        body, key = turn_body(order), order.idempotency_key
+        body, key = turn_body(submission), submission.idempotency_key
         return _record(await self._client.api("POST", "/turns", json=body, key=key, wait=wait, within=patience))
 
     # --- a turn's way back ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Orders as a gateway takes them, and its turns as records: what `Agent` and `Turn` work with."""
+"""Submissions as a gateway accepts them, and its turns as records: what `Agent` and `Turn` work with."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
-from sessions.client.submission import Order
 from sessions.errors import BadRequest, InvalidTurnId, RemoteFailed, SessionfleetError
 from sessions.protocol.agent import AgentConfig, KnowledgeAt, Recalls
 from sessions.protocol.turn import Policy, TurnError, TurnStatus, Usage
+from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
 
 COLLECTION: Final = "a collection of one's own does not go through a gateway yet"
@@ -25,42 +25,42 @@ def only_given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def turn_body(order: Order) -> dict[str, Any]:
-    """An order as the body of `POST /v1/sessions/{session}/turns`; what is not said is left out.
+def turn_body(submission: Submission) -> dict[str, Any]:
+    """A submission as the body of `POST /v1/sessions/{session}/turns`; what is not said is left out.
 
     Raises:
         BadRequest: it has parts that do not travel.
     """
-    body: dict[str, Any] = {"message": order.request.message, "agent": _agent(order)}
-    body |= _recalls(order.request.recalls)
-    body |= {name: value for name, value in _times(order).items() if value not in (None, GATEWAYS_CHOICE)}
-    if order.request.stream:
+    body: dict[str, Any] = {"message": submission.request.message, "agent": _agent(submission)}
+    body |= _recalls(submission.request.recalls)
+    body |= {name: value for name, value in _times(submission).items() if value not in (None, GATEWAYS_CHOICE)}
+    if submission.request.stream:
         body["stream"] = True
-    if order.policy is not Policy.ENQUEUE:
-        body["policy"] = order.policy.value
-    if not order.waiting_blocks:
+    if submission.policy is not Policy.ENQUEUE:
+        body["policy"] = submission.policy.value
+    if not submission.waiting_blocks:
         body["waiting_blocks"] = False
-    if order.webhook:
-        body["webhook"] = order.webhook
-    if order.queue != "turns":
-        body["queue"] = order.queue
+    if submission.webhook:
+        body["webhook"] = submission.webhook
+    if submission.queue != "turns":
+        body["queue"] = submission.queue
     return body
 
 
-def _times(order: Order) -> dict[str, float | None]:
+def _times(submission: Submission) -> dict[str, float | None]:
     return {
-        "timeout": order.timeout,
-        "approval_timeout": order.approval_timeout,
-        "session_ttl": order.session_ttl,
+        "timeout": submission.timeout,
+        "approval_timeout": submission.approval_timeout,
+        "session_ttl": submission.session_ttl,
     }
 
 
-def _agent(order: Order) -> str | dict[str, Any]:
+def _agent(submission: Submission) -> str | dict[str, Any]:
     """A name alone asks for an agent that is known there; a spec that has nothing but a name is a plain agent else."""
-    agent = order.agent
+    agent = submission.agent or AgentConfig(name=submission.request.agent)
     if agent.registered:
         return agent.name
-    if not order.config:
+    if not submission.config:
         return {"name": agent.name}
     if agent.delegates:
         asked = ", ".join(repr(delegate.config.name) for delegate in agent.delegates)

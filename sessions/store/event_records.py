@@ -10,8 +10,8 @@ import json
 
 from sessions.protocol.event import Event, EventType
 from sessions.store.keys import SessionKeys
-from sessions.store.new_turn import ERROR
 from sessions.store.sealing import KeyRing
+from sessions.store.turn_fields import ERROR
 
 
 def read_event(ring: KeyRing, keys: SessionKeys, part: str, entry: tuple[bytes, dict[bytes, bytes]]) -> Event:

@@ -17,7 +17,6 @@ from sessions.protocol.event import EventType
 from sessions.protocol.state_ops import StateOp
 from sessions.protocol.turn import TurnStatus
 from sessions.store.keys import SessionKeys
-from sessions.store.new_turn import ERROR, RESULT
 from sessions.store.open_turn import OpenTurn, read_open_turn
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealed_state import decide, looked_at
@@ -27,6 +26,7 @@ from sessions.store.steering import Steering
 from sessions.store.transitions import leases as transitions
 from sessions.store.transitions.leases import Effects, Forgiven, NothingToRun, StepReply
 from sessions.store.transitions.shared import Cancelled, Change, Lost
+from sessions.store.turn_fields import ERROR, RESULT
 from sessions.store.wake_up import WakeUp
 
 __all__ = ["CancelFirst", "Committed", "Effects", "Ending", "LeaseRefused", "LeaseStore", "NothingToRun", "StepReply"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sessions.errors import SealError
 from sessions.protocol.turn import TurnRequest
 from sessions.store.keys import SessionKeys
-from sessions.store.new_turn import REQUEST
 from sessions.store.sealing import KeyRing
 from sessions.store.transitions.leases import Closing, Run
+from sessions.store.turn_fields import REQUEST
 
 __all__ = ["Closing", "OpenTurn", "agent_name", "open_agent", "read_open_turn"]
 

@@ -15,11 +15,11 @@ from typing import Any, Final, Literal
 
 from sessions.errors import SealError
 from sessions.store.keys import ROOT, SessionKeys
-from sessions.store.new_turn import ERROR, REQUEST, RESULT, WEBHOOK
 from sessions.store.open_turn import agent_name
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
 from sessions.store.transitions import records as transitions
+from sessions.store.turn_fields import ERROR, REQUEST, RESULT, WEBHOOK
 
 _KEY: Final = re.compile(r"(?P<partition>sf:v1:\{\d+\}):(?P<ref>[^:]+:(?:~[a-z]+:)?[^:]+):(?P<rest>.+)\Z")
 _TURN: Final = re.compile(r"turn:(?P<part>[0-9a-f]{32})(?P<of>:journal|:upload)?\Z")

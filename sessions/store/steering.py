@@ -6,12 +6,12 @@ import json
 
 from sessions.errors import SealError
 from sessions.store.keys import SessionKeys
-from sessions.store.new_turn import MESSAGE
 from sessions.store.open_turn import OpenTurn
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.transitions import leases as transitions
 from sessions.store.transitions.shared import Lost
+from sessions.store.turn_fields import MESSAGE
 
 
 class Steering:

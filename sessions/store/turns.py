@@ -16,14 +16,16 @@ from sessions.errors import (
     SessionOwnerError,
     TurnNotFound,
 )
-from sessions.protocol.turn import TurnError, TurnRequest, TurnStatus, Usage
+from sessions.protocol.turn import Policy, TurnError, TurnRequest, TurnStatus, Usage
 from sessions.store.keys import SessionKeys
-from sessions.store.new_turn import ERROR, REQUEST, RESULT, WEBHOOK, NewTurn, Watch, digests, seal_turn
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
+from sessions.store.submission import Submission, idempotency_hash
 from sessions.store.transitions import records
 from sessions.store.transitions import turns as transitions
 from sessions.store.transitions.shared import Cancelled, Duplicate, Full, Missing, OtherOwner
+from sessions.store.transitions.turns import Watch
+from sessions.store.turn_fields import ERROR, MESSAGE, REQUEST, RESULT, WEBHOOK
 from sessions.store.wake_up import WakeUp
 
 _FIELDS = tuple(
@@ -116,67 +118,73 @@ class TurnStore:
         self._settings = settings
         self._ring = KeyRing.of(settings)
 
-    async def accept(self, keys: SessionKeys, turn: NewTurn) -> Accepted:
+    async def accept(self, keys: SessionKeys, submission: Submission, *, watcher: str = "") -> Accepted:
         """Accept a turn. Once this returns, the turn ends in exactly one final status.
+
+        Args:
+            watcher: nonce of the client to notify when the turn ends.
 
         Raises:
             SessionOwnerError, SessionBusy, IdempotencyConflict: nothing was changed.
             StoreFull, StoreUnavailable: the store could not accept it.
         """
-        s = self._settings
-        result_ttl = s.result_ttl if turn.result_ttl is None else turn.result_ttl
-        sealed = seal_turn(self._ring, keys, turn)
+        s, ring, record = self._settings, self._ring, keys.turn(submission.part)
+        result_ttl = s.result_ttl if submission.result_ttl is None else submission.result_ttl
+        request, agent = submission.request.model_dump_json().encode(), submission.request.agent
+        steers, webhook = submission.policy is Policy.STEER, submission.webhook
         call = transitions.accept_turn(
             keys.pair,
-            turn=turn.part,
-            request=sealed.request,
-            digest=digests(self._ring, turn)[0],
-            idempotency=turn.idempotency,
-            user=turn.user_id,
-            timeout_ms=int(turn.timeout * 1000),
-            mailbox_limit=turn.mailbox_limit or s.mailbox_limit,
-            queue=turn.queue,
-            watcher=turn.watcher,
-            watch=turn.watch,
+            turn=submission.part,
+            request=ring.seal(record, REQUEST, request),
+            digest=_digests(ring, submission, request)[0],
+            idempotency=idempotency_hash(submission.idempotency_key),
+            user=submission.user_id,
+            timeout_ms=int(submission.timeout * 1000),
+            mailbox_limit=submission.mailbox_limit or s.mailbox_limit,
+            queue=submission.queue,
+            watcher=watcher,
+            watch="waiters",
             result_ttl_ms=int(result_ttl * 1000),
             idempotency_ttl_ms=int(min(s.idempotency_ttl, result_ttl) * 1000),
             max_attempts=s.max_attempts,
-            session_ttl_ms=None if turn.session_ttl is None else int(turn.session_ttl * 1000),
-            agent=turn.agent_name,
-            agent_config=sealed.config,
-            policy=turn.policy,
-            waiting_blocks=turn.waiting_blocks,
-            approval_ms=int(turn.approval_timeout * 1000),
-            message=sealed.message,
-            webhook=sealed.webhook,
-            joins=sealed.joins,
+            session_ttl_ms=None if submission.session_ttl is None else int(submission.session_ttl * 1000),
+            agent=agent,
+            agent_config=submission.config and ring.seal(keys.agents, agent, submission.config),
+            policy=submission.policy,
+            waiting_blocks=submission.waiting_blocks,
+            approval_ms=int(submission.approval_timeout * 1000),
+            # The script decides which turn a message joins, so it is encrypted for a place of its own.
+            message=ring.seal(record, MESSAGE, submission.request.message.encode()) if steers else b"",
+            webhook=ring.seal(keys.base, WEBHOOK, webhook.encode()) if webhook else b"",
+            joins=_joins(submission) if ring.ids else "",
         )
-        return await self._accepted(keys, turn, await self._scripts.run(call))
+        return await self._accepted(keys, submission, await self._scripts.run(call))
 
-    async def _accepted(self, keys: SessionKeys, turn: NewTurn, reply: transitions.AcceptReply) -> Accepted:
+    async def _accepted(self, keys: SessionKeys, submission: Submission, reply: transitions.AcceptReply) -> Accepted:
         match reply:
             case transitions.Accepted(worker=worker, marked=marked):
                 wake_up = WakeUp.of(keys, reply.queue, reply.now_ms) if reply.wake else None
                 cancelled = CancelledRun(worker or "", marked) if marked else None
-                return Accepted(turn.part, wake_up=wake_up, cancelled=cancelled)
+                return Accepted(submission.part, wake_up=wake_up, cancelled=cancelled)
             case transitions.Steered(turn=joined):
                 return Accepted(joined)
             case transitions.Open(count=count):
                 raise SessionBusy(
                     f"session {keys.session_id!r} has {count} open turns, and the policy is 'reject'; wait "
                     "for them to end, or send it with another policy",
-                    policy=str(turn.policy),
+                    policy=str(submission.policy),
                 )
             case Duplicate(turn=first):
                 return Accepted(first, duplicate=True)
             case transitions.Conflict(turn=first):
-                if await self._asked_before(keys, turn):
+                if await self._asked_before(keys, submission):
                     return Accepted(first, duplicate=True)
                 first = keys.public_id(first)
                 raise IdempotencyConflict(f"{IdempotencyConflict.__doc__} It belongs to turn {first!r}.", turn_id=first)
             case OtherOwner():
                 raise SessionOwnerError(
-                    f"session {keys.session_id!r} belongs to another user than {turn.user_id!r}; open it as its owner"
+                    f"session {keys.session_id!r} belongs to another user than {submission.user_id!r}; "
+                    "open it as its owner"
                 )
             case Full(count=count):
                 raise SessionBusy(
@@ -184,11 +192,13 @@ class TurnStore:
                     "(SESSIONFLEET_MAILBOX_LIMIT); wait for some to end, then try again"
                 )
 
-    async def _asked_before(self, keys: SessionKeys, turn: NewTurn) -> bool:
+    async def _asked_before(self, keys: SessionKeys, submission: Submission) -> bool:
         """Whether its key was used for this same request, even if the digest is by another key or by none."""
+        key = keys.idempotency(idempotency_hash(submission.idempotency_key))
         with translated():
-            raw = await self._client.hget(keys.idempotency(turn.idempotency), "digest")
-        return raw is not None and raw.decode() in digests(self._ring, turn)
+            raw = await self._client.hget(key, "digest")
+        request = submission.request.model_dump_json().encode()
+        return raw is not None and raw.decode() in _digests(self._ring, submission, request)
 
     async def ahead_of(self, keys: SessionKeys, part: str) -> int:
         """How many turns of its session are before it; 0 for one that is next, runs, or has ended."""
@@ -266,10 +276,10 @@ class TurnStore:
         reply = await self._scripts.run(transitions.nudge_turn(keys.pair, turn=part))
         return WakeUp.of(keys, reply.queue, reply.now_ms) if isinstance(reply, transitions.Woken) else None
 
-    async def by_key(self, keys: SessionKeys, idempotency: str) -> str | None:
-        """The turn that was accepted under a (hashed) idempotency key, if any."""
+    async def by_key(self, keys: SessionKeys, idempotency_key: str) -> str | None:
+        """The turn that was accepted under an idempotency key, if any."""
         with translated():
-            part = await self._client.hget(keys.idempotency(idempotency), "turn")
+            part = await self._client.hget(keys.idempotency(idempotency_hash(idempotency_key)), "turn")
         return None if part is None else part.decode()
 
     async def delete_session(self, keys: SessionKeys, user_id: str | None = None) -> dict[str, int]:
@@ -292,6 +302,20 @@ class TurnStore:
     @staticmethod
     def _not_found(keys: SessionKeys, part: str) -> TurnNotFound:
         return TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
+
+
+def _digests(ring: KeyRing, submission: Submission, request: bytes) -> tuple[str, ...]:
+    """The request's digest, and the ones that it may have been stored under before.
+
+    With encryption it is keyed: a plain digest would confirm a correctly guessed message.
+    """
+    plain = submission.digest(request)
+    return (*ring.digests(plain.encode()), plain) if ring.ids else (plain,)
+
+
+def _joins(submission: Submission) -> str:
+    """Whose messages may join the turn, for the script, which cannot read an encrypted request."""
+    return f"agent:{submission.request.agent}" if submission.steerable else "none"
 
 
 def _shown(value: bytes) -> Any:

@@ -25,6 +25,7 @@ from sessions.store.events import Bell
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
+from sessions.store.wake_up import WakeUp
 from tests.support.documents import make_pdf
 from tests.support.fleet import Fleet, keys_without_ttl, running_fleet
 from tests.support.servers import Server, running
@@ -257,7 +258,7 @@ async def test_an_operation_is_known_again_under_another_key(own_server: Server)
         client.zrem(f"{lane.partition}:wakeups", lane.ref)
 
 
-async def _not_woken(ref: str, now_ms: int, queue: str) -> bool:
+async def _not_woken(_wake_up: WakeUp) -> bool:
     return True
 
 

@@ -233,8 +233,8 @@ def test_what_nobody_took_is_a_dead_letter_that_can_be_tried_again(
         lambda: '"status": "succeeded"' in cli(fleet, monkeypatch, "turns", "show", turn.id).partition("webhook")[2],
         description="the turn shows that it was told",
     )
-    assert "delivered already" in cli(fleet, monkeypatch, "dead", "retry", delivery)
-    assert "delivered already" in cli(fleet, monkeypatch, "dead", "retry", turn.id)
+    assert "has already been delivered" in cli(fleet, monkeypatch, "dead", "retry", delivery)
+    assert "has already been delivered" in cli(fleet, monkeypatch, "dead", "retry", turn.id)
 
 
 def test_only_webhooks_are_tried_again(fleet: Fleet, session: Session) -> None:

@@ -12,17 +12,17 @@ from broker_config.celery_app import FleetApp
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, SessionOwnerError, StoreFull
-from sessions.protocol.turn import TurnStatus
-from sessions.store.keys import SessionKeys, new_turn_part
+from sessions.protocol.turn import TurnRequest, TurnStatus
+from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending, LeaseStore
 from sessions.store.memory import MemoryScope, MemoryStore
 from sessions.store.memory_record import Memory, new_memory_id
-from sessions.store.new_turn import NewTurn
 from sessions.store.open_turn import OpenTurn
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.session_records import SessionRecords
 from sessions.store.state import session_scope, wide_scope
+from sessions.store.submission import Submission
 from sessions.store.transitions.records import Removed, remove_memory, write_memory
 from sessions.store.turns import TurnStore
 from tests.support.servers import Server
@@ -228,8 +228,7 @@ async def test_memories_expire_with_their_session(store: Store) -> None:
 async def test_nothing_expires_while_a_turn_is_open(store: Store) -> None:
     """Neither memories that were there nor those added meanwhile; the turn's end sets one expiry on all (R3)."""
     await store.memory.add(store.session, memory("before"), ttl=1_000.0)
-    turn = NewTurn(new_turn_part(), b'{"message":"hi"}', "digest", 900.0, "turns")
-    await store.turns.accept(store.keys, turn)
+    await store.turns.accept(store.keys, Submission(TurnRequest(message="hi"), queue="turns", timeout=900.0))
     one = memory("meanwhile")
     await store.memory.add(store.session, one)
     await store.note(store.session, one)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -12,13 +11,13 @@ import pytest
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, IdempotencyConflict, SessionBusy, TurnNotFound
 from sessions.protocol.call import Ask, AskKind, CallAnswer
-from sessions.protocol.turn import Policy, TurnError, TurnStatus
+from sessions.protocol.turn import Policy, TurnError, TurnRequest, TurnStatus
 from sessions.store.calls import CallStore
 from sessions.store.keys import new_turn_part
 from sessions.store.leases import CancelFirst, Committed, Ending
-from sessions.store.new_turn import NewTurn
 from sessions.store.open_turn import Closing, OpenTurn
 from sessions.store.sealing import KeyRing
+from sessions.store.submission import Submission, idempotency_hash
 from sessions.store.transitions.fleet import rescue_partition
 from sessions.store.transitions.leases import NothingToRun, StepReply
 from sessions.store.turns import Accepted, CancelledRun
@@ -36,21 +35,10 @@ class Line(Store):
         self.calls = CallStore(self.scripts, self.client, KeyRing.of(settings))
 
     async def send(self, policy: Policy = Policy.ENQUEUE, agent: str = "A", **options: Any) -> Accepted:
-        request = json.dumps({"message": "hi", "agent": agent}).encode()
-        options.setdefault("part", new_turn_part())
-        options.setdefault("idempotency", "")
-        turn = NewTurn(
-            request=request,
-            digest="digest",
-            timeout=900.0,
-            queue="turns",
-            agent_name=agent,
-            agent_config=b"{}",
-            policy=policy,
-            message="hi",
-            **options,
+        submission = Submission(
+            TurnRequest(message="hi", agent=agent), queue="turns", timeout=900.0, config=b"{}", policy=policy, **options
         )
-        return await self.turns.accept(self.keys, turn)
+        return await self.turns.accept(self.keys, submission)
 
     async def statuses(self, *parts: str) -> list[TurnStatus]:
         return [(await self.turns.read(self.keys, part)).status for part in parts]
@@ -284,15 +272,15 @@ async def test_a_repeated_steering_message_is_not_doubled(line: Line) -> None:
     begun = await line.begin()
     part = new_turn_part()
     for _ in range(2):
-        assert (await line.send(Policy.STEER, part=part, idempotency="k")).part == first
-    again = await line.send(Policy.STEER, idempotency="k")
+        assert (await line.send(Policy.STEER, part=part, idempotency_key="k")).part == first
+    again = await line.send(Policy.STEER, idempotency_key="k")
     assert (again.part, again.duplicate) == (first, True)
     assert await line.leases.take_steering(line.keys, begun, "steer:2", 3) == (b'["hi"]', 1)
     await line.commit(begun)
-    assert await line.client.pttl(f"{line.keys.base}:idem:k") > 0
-    turn = NewTurn(new_turn_part(), b'{"message":"other"}', "other", 900.0, "turns", idempotency="k")
+    assert await line.client.pttl(line.keys.idempotency(idempotency_hash("k"))) > 0
+    other = Submission(TurnRequest(message="other"), queue="turns", timeout=900.0, idempotency_key="k")
     with pytest.raises(IdempotencyConflict):
-        await line.turns.accept(line.keys, turn)
+        await line.turns.accept(line.keys, other)
 
 
 # --- waiting --------------------------------------------------------------------------------------------------

@@ -15,22 +15,23 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import SessionOwnerError
 from sessions.protocol.event import EventType
-from sessions.protocol.turn import TurnStatus
+from sessions.protocol.turn import TurnRequest, TurnStatus
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.binding import Transition
 from sessions.store.catalog import forget_worker, living_workers, note_worker
-from sessions.store.keys import FLEET, SessionKeys, new_turn_part
+from sessions.store.keys import FLEET, SessionKeys
 from sessions.store.leases import Committed, Ending, LeaseRefused, LeaseStore
-from sessions.store.new_turn import NewTurn
 from sessions.store.open_turn import OpenTurn
 from sessions.store.script_files import script, script_names
 from sessions.store.scripts import ScriptRunner
+from sessions.store.submission import Submission
 from sessions.store.transitions.fleet import claim_rescue, rescue_partition
 from sessions.store.transitions.leases import Closing, NothingToRun, Renewed, StepReply, renew_lease
 from sessions.store.turns import TurnStore
 from tests.support.servers import Server
 
 OLD = f"old:{base64.b64encode(bytes(range(32))).decode()}"
+HI = TurnRequest(message="hi")
 DONE = Ending(TurnStatus.SUCCEEDED, result=b'{"text":"x"}', history_entry=b"{}\n[]", messages=2)
 
 
@@ -46,8 +47,9 @@ class Store:
         self.keys = SessionKeys.of("default", uuid.uuid4().hex, settings.partitions)
 
     async def accept(self, **options: Any) -> str:
-        turn = NewTurn(new_turn_part(), b'{"message":"hi"}', "digest", 900.0, "turns", **options)
-        return (await self.turns.accept(self.keys, turn)).part
+        watcher = options.pop("watcher", "")
+        submission = Submission(HI, queue="turns", timeout=900.0, **options)
+        return (await self.turns.accept(self.keys, submission, watcher=watcher)).part
 
     async def begin(self, nonce: str = "n1") -> OpenTurn:
         begun = await self.leases.acquire(self.keys, nonce, last_ok=True)
@@ -101,7 +103,7 @@ async def test_a_turn_from_acceptance_to_its_end(store: Store) -> None:
     part = await store.accept(watcher="nonce")
     assert await store.turns.watch(store.keys, part, "other", "readers") is TurnStatus.QUEUED
     begun = await store.begin()
-    assert (begun.part, begun.attempt, begun.request, begun.last) == (part, 1, b'{"message":"hi"}', False)
+    assert (begun.part, begun.attempt, begun.request, begun.last) == (part, 1, HI.model_dump_json().encode(), False)
     events = [(EventType.TEXT, b'{"text":"x"}')]
     assert await store.leases.record(store.keys, begun, "model:1", b"v", 2, events).done() is StepReply.OK
     assert await store.renew(begun.lease, part) is Renewed.OK
@@ -117,7 +119,7 @@ async def test_a_turn_from_acceptance_to_its_end(store: Store) -> None:
 
 async def test_each_script_may_be_sent_again(store: Store) -> None:
     """A reply that was lost: accept, begin, record, commit and release answer as they did, and change nothing."""
-    turn = NewTurn(new_turn_part(), b"{}", "d", 900.0, "turns")
+    turn = Submission(HI, queue="turns", timeout=900.0)
     first, again = [await store.turns.accept(store.keys, turn) for _ in range(2)]
     assert (first.part, again.part, again.duplicate) == (turn.part, turn.part, False)
     assert await store.client.llen(store.keys.mailbox) == 1
@@ -307,7 +309,7 @@ async def test_cancel_wins_over_a_later_commit(store: Store) -> None:
 
 async def test_a_deleted_session_leaves_nothing(store: Store) -> None:
     """Not a key, also when its worker goes on writing; only its owner may; the fencing counter goes on."""
-    part = await store.accept(user_id="alice", idempotency="k")
+    part = await store.accept(user_id="alice", idempotency_key="k")
     begun = await store.begin()
     with pytest.raises(SessionOwnerError):
         await store.turns.delete_session(store.keys, "bob")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -15,16 +16,17 @@ from sessions.errors import IdempotencyConflict, SealError
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.call import Ask, AskKind, CallAnswer
 from sessions.protocol.event import EventType
-from sessions.protocol.turn import Policy, TurnStatus
+from sessions.protocol.team import TeamSpec
+from sessions.protocol.turn import Policy, TurnRequest, TurnStatus
 from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.calls import CallStore
 from sessions.store.event_records import read_event
-from sessions.store.keys import WIDE_APP, SessionKeys, new_turn_part
+from sessions.store.keys import WIDE_APP, SessionKeys
 from sessions.store.leases import Ending
-from sessions.store.new_turn import NewTurn
 from sessions.store.open_turn import OpenTurn
 from sessions.store.sealing import KeyRing
 from sessions.store.session_records import SessionRecords
+from sessions.store.submission import Submission, idempotency_hash
 from sessions.store.turns import Accepted
 from tests.scripts.test_scripts import OLD, Store
 from tests.support.servers import Server
@@ -32,7 +34,7 @@ from tests.support.servers import Server
 NEW = f"new:{base64.b64encode(bytes(range(32, 64))).decode()}"
 BOTH = f"{NEW},{OLD}"
 SECRET = "Quetzalcoatlus"
-REQUEST = json.dumps({"message": SECRET, "agent": "A"}).encode()
+REQUEST = TurnRequest(message=SECRET, agent="A").model_dump_json().encode()
 CONFIG = json.dumps({"name": "A", "instructions": SECRET}).encode()
 ENDING = Ending(
     TurnStatus.SUCCEEDED,
@@ -54,11 +56,11 @@ class Seen(Store):
         self.keys = session or self.keys
 
     async def send(self, policy: Policy = Policy.ENQUEUE, *, agent: str = "A", **options: Any) -> Accepted:
-        turn = NewTurn(
-            new_turn_part(), REQUEST, "digest", 900.0, "turns", agent_name=agent, policy=policy, message=SECRET,
-            **{"agent_config": CONFIG, **options},
+        submission = Submission(
+            TurnRequest(message=SECRET, agent=agent, team=options.pop("team", None)),
+            queue="turns", timeout=900.0, policy=policy, **{"config": CONFIG, **options},
         )  # fmt: skip
-        return await self.turns.accept(self.keys, turn)
+        return await self.turns.accept(self.keys, submission)
 
     async def events(self, part: str) -> list[tuple[EventType, dict[str, Any]]]:
         entries = await self.scripts.read("XRANGE", self.keys.events(part), "-", "+")
@@ -164,7 +166,7 @@ async def test_steering_joins_the_right_turn(store: Seen) -> None:
 
 async def test_nobody_steers_a_team_s_run(store: Seen) -> None:
     """As it is without keys."""
-    run = (await store.send(steerable=False)).part
+    run = (await store.send(team=TeamSpec(process="parallel", members=(), tasks=()))).part
     await store.begin()
     assert (await store.send(Policy.STEER)).part != run
 
@@ -191,17 +193,18 @@ async def test_a_message_that_comes_while_others_are_read_stays(store: Seen) -> 
 async def test_a_request_is_known_again(store: Seen, seen: Any) -> None:
     """Under its idempotency key: before there were keys, with keys, with others; another request is a conflict."""
     bare, both, key = seen(None), seen(BOTH), uuid.uuid4().hex
-    first = (await bare.send(idempotency=key)).part
-    other = (await store.send(idempotency=f"{key}2")).part
+    first = (await bare.send(idempotency_key=key)).part
+    other = (await store.send(idempotency_key=f"{key}2")).part
     for sees in (store, both):
-        assert (await sees.send(idempotency=key)).part == first
-        assert (await sees.send(idempotency=f"{key}2")).part == other
-        changed = NewTurn(new_turn_part(), REQUEST, "another digest", 900.0, "turns", idempotency=f"{key}2")
+        assert (await sees.send(idempotency_key=key)).part == first
+        assert (await sees.send(idempotency_key=f"{key}2")).part == other
         with pytest.raises(IdempotencyConflict):
-            await sees.turns.accept(sees.keys, changed)
-    digests = [await store.client.hget(store.keys.idempotency(name), "digest") for name in (key, f"{key}2")]
-    assert digests[0] == b"digest"
-    assert digests[1] != b"digest", "with keys, nobody can try out what was asked"
+            await sees.send(idempotency_key=f"{key}2", webhook="https://example.org/another")
+    names = [store.keys.idempotency(idempotency_hash(name)) for name in (key, f"{key}2")]
+    digests = [await store.client.hget(name, "digest") for name in names]
+    plain = hashlib.sha256(REQUEST + CONFIG).hexdigest().encode()
+    assert digests[0] == plain
+    assert digests[1] != plain, "with keys, nobody can try out what was asked"
 
 
 async def test_a_worker_without_the_key_can_end_the_turn(store: Seen, seen: Any) -> None:
@@ -240,7 +243,7 @@ async def test_what_was_accepted_before_there_were_keys_is_run(store: Seen, seen
     steps = (await store.begin("n3")).journal
     assert (steps["model:1"], steps["model:2"]) == (b"1", b"2")
     await store.turns.cancel(store.keys, part)
-    second = (await store.send(agent_config=b"")).part
+    second = (await store.send(config=b"")).part
     await store.client.delete(f"{store.keys.base}:lease", store.keys.mailbox)
     await store.client.rpush(store.keys.mailbox, second)
     assert (await store.begin("n4")).agent == CONFIG

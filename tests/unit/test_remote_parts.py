@@ -114,8 +114,8 @@ def test_what_is_sent_is_what_the_gateway_takes(said: dict[str, dict[str, object
     """Each option of session, agent and call has its place in the body; none that it does not know."""
     session = Session("s", agent_url="http://host/agent", **said.get("session", {}))
     agent = session.Agent("A", **said.get("agent", {}))
-    order = agent.order(session, "hello", stream=True, **said.get("options", {}))
-    body = turn_body(order)
+    submission = agent.submission(session, "hello", stream=True, **said.get("options", {}))
+    body = turn_body(submission)
     taken = NewTurn.model_validate(body)
     assert (taken.message, taken.stream) == ("hello", True)
     assert set(said.get("options", {})) <= set(body)

@@ -8,7 +8,6 @@ crash of a worker neither loses nor repeats an extraction.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any, Final
 
@@ -19,9 +18,9 @@ from sessions.protocol.agent import AgentConfig
 from sessions.protocol.lanes import FACTS, LANE_TTL
 from sessions.protocol.operation import Extraction
 from sessions.protocol.turn import TurnRequest
-from sessions.store.keys import SessionKeys, new_turn_part
-from sessions.store.new_turn import NewTurn
+from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
+from sessions.store.submission import Submission
 from sessions.store.turns import TurnStore
 from sessions.store.wake_up import Publish
 from workers.engine.ports import TurnInput
@@ -67,28 +66,26 @@ class FactExtraction:
         with translated():
             queue = await self._client.hget(keys.meta, "queue")
         try:
-            accepted = await self._turns.accept(lane, self._new_turn(effect, queue.decode() if queue else "turns"))
+            accepted = await self._turns.accept(lane, self._submission(effect, queue.decode() if queue else "turns"))
         except (SessionBusy, StoreFull, IdempotencyConflict) as error:
             _log.warning("facts_not_taken", turn=effect["turn"], error=str(error))
             return
         if accepted.wake_up is not None:
             await self._publish(accepted.wake_up)
 
-    def _new_turn(self, effect: dict[str, Any], queue: str) -> NewTurn:
+    def _submission(self, effect: dict[str, Any], queue: str) -> Submission:
         agent = AgentConfig(
             name="Memory", instructions=_INSTRUCTIONS, model=effect["model"], output_schema=_SCHEMA, output_name="Facts"
         )
         extraction = Extraction(turn=effect["turn"], user=effect["user"])
-        body = TurnRequest(message=effect["exchange"], agent=agent.name, extraction=extraction).model_dump_json()
-        return NewTurn(
-            part=new_turn_part(),
-            request=body.encode(),
-            digest=hashlib.sha256(body.encode()).hexdigest(),
+        return Submission(
+            TurnRequest(message=effect["exchange"], agent=agent.name, extraction=extraction),
+            agent=agent,
+            config=agent.model_dump_json().encode(),
+            named=True,  # a worker of another version may submit it again, with other instructions
             timeout=self._settings.turn_timeout,
             queue=queue,
-            idempotency=hashlib.sha256(f"{KIND}:{effect['turn']}".encode()).hexdigest(),
+            idempotency_key=f"{KIND}:{effect['turn']}",
             session_ttl=LANE_TTL,
-            agent_name=agent.name,
-            agent_config=agent.model_dump_json().encode(),
             result_ttl=LANE_TTL,
         )

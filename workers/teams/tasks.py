@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +12,11 @@ from sessions.protocol.team import MemberSpec
 from sessions.protocol.team_result import TaskResult, TaskStatus
 from sessions.protocol.turn import TurnError, TurnRequest, TurnStatus, Usage
 from sessions.store.history import HistoryEntry
-from sessions.store.keys import SessionKeys, new_turn_part, split_turn_id
-from sessions.store.new_turn import NewTurn
+from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
 from sessions.store.session_records import SessionRecords
+from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord, TurnStore
 from sessions.store.wake_up import Publish
 
@@ -66,7 +65,7 @@ class TaskSlot:
     @property
     def idempotency_key(self) -> str:
         """The idempotency key: always the same for this task, so that it is accepted only once."""
-        return hashlib.sha256(f"{self.kind}:{self.run}:{self.key}".encode()).hexdigest()
+        return f"{self.kind}:{self.run}:{self.key}"
 
 
 class TaskTurns:
@@ -90,7 +89,7 @@ class TaskTurns:
         if slot.separate and slot.member.session is not None:
             await self._seed(slot, keys)
         try:
-            accepted = await self._turns.accept(keys, self._new_turn(slot, message, seconds))
+            accepted = await self._turns.accept(keys, self._submission(slot, message, seconds))
         except IdempotencyConflict as error:
             # Only this code makes such a key, so it is the same task: another version worded its request differently.
             return str(error.detail["turn_id"])
@@ -98,7 +97,7 @@ class TaskTurns:
             await self._publish(accepted.wake_up)
         return keys.public_id(accepted.part)
 
-    def _new_turn(self, slot: TaskSlot, message: str, seconds: float) -> NewTurn:
+    def _submission(self, slot: TaskSlot, message: str, seconds: float) -> Submission:
         config = slot.member.config
         stored = b"" if slot.member.by_name else config.model_dump_json().encode()
         request = TurnRequest(
@@ -109,19 +108,16 @@ class TaskTurns:
             parent=slot.run,
             depth=slot.depth,
         )
-        body = request.model_dump_json().encode()
-        return NewTurn(
-            part=new_turn_part(),
-            request=body,
-            digest=hashlib.sha256(body + stored).hexdigest(),
+        return Submission(
+            request,
+            agent=config,
+            config=stored,
             timeout=seconds,
             queue=slot.member.queue,
             user_id=slot.user_id,
-            idempotency=slot.idempotency_key,
+            idempotency_key=slot.idempotency_key,
             # A session made for one task expires with the task's result, because no user will ever delete it.
             session_ttl=self._settings.result_ttl if slot.own_session else slot.member.ttl,
-            agent_name=config.name,
-            agent_config=stored,
             approval_timeout=seconds,  # no longer than the run itself
         )
 

@@ -1,0 +1,74 @@
+"""A turn to be accepted: one value, from the API or a worker that makes it to the script that accepts it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from sessions.protocol.agent import AgentConfig
+from sessions.protocol.turn import Policy, TurnRequest
+from sessions.store.keys import new_turn_part
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A turn to be accepted. Accepting the same submission twice is one turn.
+
+    Attributes:
+        queue: the Celery queue of the session, if this turn creates it.
+        timeout: seconds to the turn's deadline.
+        agent: what the workers must be able to run; None for an operation, which has no agent.
+        config: the agent's configuration as JSON; empty for the one that the session has under the agent's name.
+        named: the caller only named the agent, so its configuration is not part of the request's digest.
+        colleagues: further agents that workers must be able to run, of a team, each with its queue.
+        session_ttl: seconds that the session is kept after its last turn; None leaves what is set.
+        result_ttl: seconds that the turn's record is kept after its end; None for SESSIONFLEET_RESULT_TTL.
+        policy: what happens to the turn when the session is busy.
+        waiting_blocks: whether later turns wait while this one waits for an answer.
+        approval_timeout: seconds that it waits for an answer, at most.
+        webhook: the URL to notify when the turn ends; empty for none.
+        mailbox_limit: most turns of the session that may be open; None for SESSIONFLEET_MAILBOX_LIMIT.
+        part: the turn's part of its id.
+    """
+
+    request: TurnRequest
+    queue: str
+    timeout: float
+    agent: AgentConfig | None = None
+    config: bytes = b""
+    named: bool = False
+    colleagues: tuple[tuple[AgentConfig, str], ...] = ()
+    user_id: str | None = None
+    idempotency_key: str | None = None
+    session_ttl: float | None = None
+    result_ttl: float | None = None
+    policy: Policy = Policy.ENQUEUE
+    waiting_blocks: bool = True
+    approval_timeout: float = 86400.0
+    webhook: str = ""
+    mailbox_limit: int | None = None
+    part: str = field(default_factory=new_turn_part)
+
+    @property
+    def agents(self) -> tuple[tuple[AgentConfig, str], ...]:
+        """All agents that workers must be able to run, each with its queue."""
+        return self.colleagues if self.agent is None else ((self.agent, self.queue), *self.colleagues)
+
+    @property
+    def steerable(self) -> bool:
+        """Whether messages may join the turn while it runs."""
+        return self.request.team is None
+
+    def digest(self, request: bytes) -> str:
+        """What a repeat under the same idempotency key must equal; `request` is the request's JSON.
+
+        It does not contain the configuration of an agent that was only named, so redefining the agent does not turn a
+        retry into a conflict.
+        """
+        config = b"" if self.named else self.config
+        return hashlib.sha256(request + config + self.webhook.encode()).hexdigest()
+
+
+def idempotency_hash(key: str | None) -> str:
+    """The name under which an idempotency key is stored; empty for none."""
+    return hashlib.sha256(key.encode()).hexdigest() if key else ""
