@@ -5,13 +5,13 @@
     │   ├── InvalidSessionId · InvalidTurnId · InvalidMessage · MessageTooLarge
     │   ├── UnknownTool · UnknownAgent · UnknownModel · UnknownHooks
     │   ├── InvalidTool · InvalidState
-    │   ├── AddressRefused               a URL leads where workers may not call
-    │   ├── InvalidWebhook               a request that is no webhook of this fleet
-    │   └── InvalidImport                a module of SESSIONFLEET_IMPORTS cannot be used
+    │   ├── AddressRefused               a URL leads to an address that workers may not call
+    │   ├── InvalidWebhook               a request that is not a webhook of this fleet
+    │   └── InvalidImport                a module in SESSIONFLEET_IMPORTS cannot be used
     ├── Unauthenticated(PermissionError) · Forbidden(PermissionError)   at the gateway
-    ├── TooManyRequests                  a limit of the gateway; `retry_after` says when to come again
+    ├── TooManyRequests                  a limit of the gateway; `retry_after` says when to try again
     ├── RequestTooLarge                  a request's body, at the gateway
-    ├── NotFound(LookupError)            what a request to the gateway names is not there
+    ├── NotFound(LookupError)            something that a request to the gateway names does not exist
     ├── IdempotencyConflict
     ├── SessionBusy                      the mailbox is full, or policy="reject"
     ├── SessionOwnerError(PermissionError)
@@ -22,42 +22,42 @@
     │   └── SessionExpired               there was, until its ttl ran out
     ├── SessionExists                    a fork or import would overwrite a session
     ├── MiddlewareError                  a middleware raised; the turn stays committed
-    ├── ResultTimeout(TimeoutError)      the waiting ended, the turn did not
+    ├── ResultTimeout(TimeoutError)      the wait ended, the turn did not
     │   └── NoWorkerAlive
     ├── TurnFailed                       the turn ended without an answer
     │   ├── TurnCancelled · TurnDeadlineExceeded · TurnDeadLettered · ApprovalTimeout
-    │   ├── ModelError                   the provider refused for good
+    │   ├── ModelError                   the provider refused permanently
     │   │   └── ContextTooLong · ContentFiltered · ModelAccessDenied · ModelQuotaExhausted
     │   ├── ModelUnavailable · ToolError · ToolInDoubt
     │   ├── OutputInvalid · JournalDiverged · ResultTooLarge
     │   ├── TurnRefused · HookError      what the worker's hooks decided, or could not
-    │   ├── RetrievalUnavailable         index or embedding model could not answer, and all tries are used up
-    │   ├── EmbeddingFailed              the embedding model refused a text for good
-    │   ├── DocumentError                a document cannot be taken in; others go on
+    │   ├── RetrievalUnavailable         index or embedding model did not answer in any of the tries
+    │   ├── EmbeddingFailed              the embedding model refused a text permanently
+    │   ├── DocumentError                a document cannot be indexed; others continue
     │   │   └── DocumentUnsupported · DocumentEmpty · DocumentCorrupt · DocumentEncrypted · DocumentTooLarge
-    │   ├── IndexMismatch                the collection holds another embedding model's vectors
-    │   ├── WebhookFailed                the end of another turn could not be told
+    │   ├── IndexMismatch                the collection has another embedding model's vectors
+    │   ├── WebhookFailed                the webhook of another turn could not be delivered
     │   └── TurnConfigurationError       the worker does not know a tool, agent or model of this turn
-    ├── FleetRunning                     `sessionfleet up` where a fleet runs already
+    ├── FleetRunning                     `sessionfleet up` in a home whose fleet is running
     ├── MissingExtra                     a part of the package that is not installed
     └── BackendError(ConnectionError)
         ├── StoreUnavailable · StoreFull
-        ├── StoreUnsupported             too old, evicting, without rights for us, or not a Redis at all
+        ├── StoreUnsupported             too old, evicting, without the rights we need, or not a Redis at all
         ├── PartitionMismatch · CorruptRecord · SealError
         ├── IndexUnavailable · IndexLocked · EmbeddingUnavailable
         ├── AddressUnknown               a host's name cannot be resolved
-        ├── GatewayStopping              a gateway that ends waits no longer; the turn goes on
-        ├── KeysUnavailable              the gateway cannot get the keys of bearer tokens
+        ├── GatewayStopping              a gateway that is stopping ends its waits; the turn continues
+        ├── KeysUnavailable              the gateway cannot fetch the keys of bearer tokens
         ├── RemoteError                  the server behind `Session(agent_url=...)`
         │   ├── RemoteUnavailable        it cannot be reached, or the connection broke
         │   │   └── RemoteUntrusted      its certificate cannot be verified
-        │   ├── RemoteTimeout(TimeoutError)          no answer in time; the turn, if there is one, goes on
-        │   ├── RemoteAuthError(PermissionError)     it does not know us, or does not allow this
+        │   ├── RemoteTimeout(TimeoutError)          no response in time; the turn, if there is one, continues
+        │   ├── RemoteAuthError(PermissionError)     it refuses our credentials, or does not allow this
         │   ├── RemoteRefused · RemoteFailed         it answered 4xx (or a redirect), or 5xx
-        │   └── RemoteUnsupported        it is no Sessionfleet gateway
+        │   └── RemoteUnsupported        it is not a Sessionfleet gateway
         └── EmbeddedServerError          also the class of that name in `broker_config.embedded`
 
-`SettingsError` lives in `broker_config.settings`, below this package, and is a ValueError.
+`SettingsError` is in `broker_config.settings`, below this package, and is a ValueError.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ class SessionfleetError(Exception):
         self.detail = detail
 
 
-# --- what the caller sent ---------------------------------------------------------------------------------
+# --- the request ------------------------------------------------------------------------------------------
 
 
 class BadRequest(SessionfleetError, ValueError):
-    """The call cannot be carried out as it is."""
+    """The request is not valid."""
 
 
 class InvalidSessionId(BadRequest):
@@ -91,7 +91,7 @@ class InvalidTurnId(BadRequest):
 
 
 class InvalidMessage(BadRequest):
-    """A message is a text that is not empty."""
+    """A message must be a text that is not empty."""
 
 
 class MessageTooLarge(BadRequest):
@@ -99,31 +99,31 @@ class MessageTooLarge(BadRequest):
 
 
 class InvalidTool(BadRequest):
-    """A tool is a function marked `@tool` in a module that the workers import."""
+    """A tool must be a function marked `@tool`, in a module that the workers import."""
 
 
 class InvalidImport(BadRequest):
-    """A module of SESSIONFLEET_IMPORTS cannot be used by this worker."""
+    """A module in SESSIONFLEET_IMPORTS cannot be used by this worker."""
 
 
 class UnknownTool(BadRequest):
-    """No living worker knows this tool."""
+    """No running worker knows this tool."""
 
 
 class UnknownAgent(BadRequest):
-    """No living worker has an agent registered under this name."""
+    """No running worker has registered an agent with this name."""
 
 
 class UnknownModel(BadRequest):
-    """No living worker can resolve this model."""
+    """No running worker can resolve this model."""
 
 
 class UnknownHooks(BadRequest):
-    """No living worker has hooks of this name."""
+    """No running worker has hooks with this name."""
 
 
 class InvalidWebhook(BadRequest):
-    """The request is no webhook of this fleet, or was changed on its way."""
+    """The request is not a webhook of this fleet, or was changed in transit."""
 
 
 class InvalidState(BadRequest):
@@ -131,14 +131,14 @@ class InvalidState(BadRequest):
 
 
 class AddressRefused(BadRequest):
-    """Workers may not call this address; they call https and http hosts of the open internet, and those allowed."""
+    """Workers may not call this address; they call public https and http hosts, and those that are allowed."""
 
 
 # --- the state of things ----------------------------------------------------------------------------------
 
 
 class Unauthenticated(SessionfleetError, PermissionError):
-    """Say who you are: send an API key (`sessionfleet keys api create`) or a bearer token."""
+    """Authentication is required: send an API key (`sessionfleet keys api create`) or a bearer token."""
 
 
 class Forbidden(SessionfleetError, PermissionError):
@@ -146,7 +146,7 @@ class Forbidden(SessionfleetError, PermissionError):
 
 
 class TooManyRequests(SessionfleetError):
-    """This API key or user sends more than it may; come again later."""
+    """This API key or user has reached its limit; try again later."""
 
     @property
     def retry_after(self) -> float:
@@ -155,19 +155,19 @@ class TooManyRequests(SessionfleetError):
 
 
 class RequestTooLarge(SessionfleetError):
-    """The request's body is larger than the gateway takes."""
+    """The request's body is larger than the gateway's limit."""
 
 
 class NotFound(SessionfleetError, LookupError):
-    """There is nothing of this name."""
+    """There is nothing with this name."""
 
 
 class IdempotencyConflict(SessionfleetError):
-    """This idempotency key was used with another request; use a new key for a new request."""
+    """This idempotency key was used with a different request; use a new key for a new request."""
 
 
 class SessionBusy(SessionfleetError):
-    """The session takes no further turn now: its mailbox is full, or the policy is `reject` and one is open."""
+    """The session accepts no turn now: its mailbox is full, or the policy is `reject` and a turn is open."""
 
 
 class SessionOwnerError(SessionfleetError, PermissionError):
@@ -179,7 +179,7 @@ class StateConflict(SessionfleetError):
 
 
 class TurnNotFound(SessionfleetError, LookupError):
-    """There is no such turn: it expired, its session was deleted, or it never was."""
+    """There is no such turn: it expired, its session was deleted, or it never existed."""
 
 
 class CallNotFound(SessionfleetError, LookupError):
@@ -187,7 +187,7 @@ class CallNotFound(SessionfleetError, LookupError):
 
 
 class CallAnswered(SessionfleetError):
-    """This call was answered already, and differently; the first answer counts."""
+    """This call was already answered differently; the first answer counts."""
 
 
 class StateNotFoundError(SessionfleetError, LookupError):
@@ -195,11 +195,11 @@ class StateNotFoundError(SessionfleetError, LookupError):
 
 
 class SessionExpired(StateNotFoundError):
-    """The session's ttl ran out, and with it what there was to restore."""
+    """The session expired, and with it what there was to restore."""
 
 
 class SessionExists(SessionfleetError):
-    """A session of this id exists already; choose another id, or delete it first."""
+    """A session with this id exists already; choose another id, or delete it first."""
 
 
 class MiddlewareError(SessionfleetError):
@@ -207,15 +207,15 @@ class MiddlewareError(SessionfleetError):
 
 
 class StaleCursor(SessionfleetError, LookupError):
-    """The cursor lies beyond the end of the stream; read from the start with `after=None`."""
+    """The cursor is beyond the end of the stream; read from the start with `after=None`."""
 
 
 class ResultTimeout(SessionfleetError, TimeoutError):
-    """The turn did not end within the time you waited; it stays accepted. Ask again with `result()`."""
+    """The turn did not end within the time you waited; it is still accepted. Ask again with `result()`."""
 
     @property
     def turn_id(self) -> str | None:
-        """The turn that was waited for."""
+        """The turn that the caller waited for."""
         turn: str | None = self.detail.get("turn_id")
         return turn
 
@@ -240,19 +240,19 @@ class TurnDeadlineExceeded(TurnFailed):
 
 
 class TurnDeadLettered(TurnFailed):
-    """The turn lost its worker too often; see `sessionfleet turns show ID`."""
+    """The turn's worker crashed too many times; see `sessionfleet turns show ID`."""
 
 
 class ApprovalTimeout(TurnFailed):
-    """Nobody answered the turn's pending calls in time; allow more with `approval_timeout=`."""
+    """The turn's pending calls were not answered in time; allow more with `approval_timeout=`."""
 
 
 class ModelError(TurnFailed):
-    """The model's provider refused the request for good."""
+    """The model's provider refused the request permanently."""
 
 
 class ContextTooLong(ModelError):
-    """The turn alone does not fit the model's context; send less, have tools return less, or use another model."""
+    """The turn alone does not fit the model's context; send less, let tools return less, or use another model."""
 
 
 class ContentFiltered(ModelError):
@@ -268,19 +268,19 @@ class ModelQuotaExhausted(ModelError):
 
 
 class ModelUnavailable(TurnFailed):
-    """The model's provider could not answer, and all tries are used up."""
+    """The model's provider did not answer, and all retries are used up."""
 
 
 class ToolError(TurnFailed):
-    """A tool failed in a way that the model cannot mend."""
+    """A tool failed in a way that the model cannot correct."""
 
 
 class ToolInDoubt(TurnFailed):
-    """A worker died while a tool ran; whether it took effect is unknown, and it says `in_doubt="fail"`."""
+    """A worker died while a tool ran, so its outcome is unknown, and the tool says `in_doubt="fail"`."""
 
 
 class TurnRefused(TurnFailed):
-    """A policy of the people who run the fleet refused the turn."""
+    """A policy of the fleet's operators refused the turn."""
 
 
 class HookError(TurnFailed):
@@ -288,11 +288,11 @@ class HookError(TurnFailed):
 
 
 class OutputInvalid(TurnFailed):
-    """The model gave no output of the wanted type."""
+    """The model gave no output of the requested type."""
 
 
 class JournalDiverged(TurnFailed):
-    """After a crash the turn did not take the same way as its journal; nothing was run again."""
+    """After a crash the turn took a different path from its journal; nothing was run again."""
 
 
 class ResultTooLarge(TurnFailed):
@@ -304,15 +304,15 @@ class TurnConfigurationError(TurnFailed):
 
 
 class RetrievalUnavailable(TurnFailed):
-    """The knowledge index or the embedding model could not answer, and all tries are used up."""
+    """The knowledge index or the embedding model did not answer, and all retries are used up."""
 
 
 class EmbeddingFailed(TurnFailed):
-    """The embedding model refused a text for good."""
+    """The embedding model refused a text permanently."""
 
 
 class DocumentError(TurnFailed):
-    """A document cannot be taken in."""
+    """A document cannot be indexed."""
 
 
 class DocumentUnsupported(DocumentError):
@@ -324,7 +324,7 @@ class DocumentEmpty(DocumentError):
 
 
 class DocumentCorrupt(DocumentError):
-    """The document is damaged or cut short; open it in a program of its kind and save it anew."""
+    """The document is damaged or truncated; open it in a program of its kind and save it again."""
 
 
 class DocumentEncrypted(DocumentError):
@@ -332,15 +332,15 @@ class DocumentEncrypted(DocumentError):
 
 
 class DocumentTooLarge(DocumentError):
-    """The document is larger than SESSIONFLEET_DOCUMENT_LIMIT_BYTES, packed or unpacked."""
+    """The document is larger than SESSIONFLEET_DOCUMENT_LIMIT_BYTES, before or after unpacking."""
 
 
 class WebhookFailed(TurnFailed):
-    """A webhook could not be delivered; `sessionfleet dead retry ID` tries it again."""
+    """A webhook could not be delivered; `sessionfleet dead retry ID` retries it."""
 
 
 class IndexMismatch(TurnFailed):
-    """The collection holds vectors of another embedding model; use that model, or another collection."""
+    """The collection has vectors of another embedding model; use that model, or another collection."""
 
 
 # --- the fleet of this machine ---------------------------------------------------------------------------
@@ -351,10 +351,10 @@ class MissingExtra(SessionfleetError):
 
 
 class FleetRunning(SessionfleetError):
-    """A fleet of this home runs already; `sessionfleet down` stops it."""
+    """A fleet of this home is already running; `sessionfleet down` stops it."""
 
 
-# --- the servers behind ---------------------------------------------------------------------------------
+# --- the servers behind the fleet -------------------------------------------------------------------------
 
 
 class BackendError(SessionfleetError, ConnectionError):
@@ -374,7 +374,7 @@ class StoreUnsupported(BackendError):
 
 
 class PartitionMismatch(BackendError):
-    """This deployment was born with another partition count; set SESSIONFLEET_PARTITIONS to it."""
+    """This deployment was created with another partition count; set SESSIONFLEET_PARTITIONS to it."""
 
 
 class CorruptRecord(BackendError):
@@ -382,7 +382,7 @@ class CorruptRecord(BackendError):
 
 
 class SealError(BackendError):
-    """An encrypted value does not open with the keys of SESSIONFLEET_ENCRYPTION_KEYS."""
+    """An encrypted value cannot be decrypted with the keys in SESSIONFLEET_ENCRYPTION_KEYS."""
 
 
 class IndexUnavailable(BackendError):
@@ -390,42 +390,42 @@ class IndexUnavailable(BackendError):
 
 
 class IndexLocked(BackendError):
-    """Another process of this machine owns the embedded knowledge index; one may."""
+    """Another process on this machine owns the embedded knowledge index; only one may."""
 
 
 class EmbeddingUnavailable(BackendError):
-    """The embedding model's provider could not answer."""
+    """The embedding model's provider did not answer."""
 
 
 class AddressUnknown(BackendError):
-    """The host's name cannot be resolved; check how it is spelled."""
+    """The host's name cannot be resolved; check its spelling."""
 
 
 class KeysUnavailable(BackendError):
-    """The keys of bearer tokens cannot be had now; check SESSIONFLEET_GATEWAY_JWKS of the gateway."""
+    """The keys of bearer tokens cannot be fetched now; check SESSIONFLEET_GATEWAY_JWKS of the gateway."""
 
 
 class RemoteError(BackendError):
     """The server behind an agent_url cannot be used.
 
     Attributes:
-        status: the HTTP status that it answered with, if it answered; problem: its problem details, if it sent any.
+        status: the HTTP status of its response, if it responded; problem: its problem details, if it sent any.
     """
 
     @property
     def status(self) -> int | None:
-        """The HTTP status of its answer; None where there was none."""
+        """The HTTP status of its response; None without one."""
         status: int | None = self.detail.get("status")
         return status
 
     @property
     def problem(self) -> dict[str, Any]:
-        """Its problem details (RFC 9457); empty where it sent none."""
+        """Its problem details (RFC 9457); empty if it sent none."""
         return dict(self.detail.get("problem") or {})
 
 
 class RemoteUnavailable(RemoteError):
-    """The server behind the agent_url cannot be reached; check the address, and whether it runs."""
+    """The server behind the agent_url cannot be reached; check the URL, and that the server is running."""
 
 
 class RemoteUntrusted(RemoteUnavailable):
@@ -433,16 +433,16 @@ class RemoteUntrusted(RemoteUnavailable):
 
 
 class RemoteTimeout(RemoteError, TimeoutError):
-    """The server behind the agent_url did not answer in time; give it more with `timeout=`.
+    """The server behind the agent_url did not respond in time; allow more with `timeout=`.
 
     Attributes:
-        turn_id: the turn that was accepted and goes on, where the server is a gateway and said so.
-        idempotency_key: the key of the call; the same call with this key finds the turn.
+        turn_id: the turn that was accepted and continues, if the server is a gateway and said so.
+        idempotency_key: the key of the call; repeating the call with this key finds the turn.
     """
 
     @property
     def turn_id(self) -> str | None:
-        """The turn that goes on: `session.turn(error.turn_id).result()` waits for it."""
+        """The turn that continues: `session.turn(error.turn_id).result()` waits for it."""
         turn_id: str | None = self.detail.get("turn_id")
         return turn_id
 
@@ -454,7 +454,7 @@ class RemoteTimeout(RemoteError, TimeoutError):
 
 
 class RemoteAuthError(RemoteError, PermissionError):
-    """The server behind the agent_url wants other credentials; give them with `headers=`."""
+    """The server behind the agent_url requires other credentials; pass them with `headers=`."""
 
 
 class RemoteRefused(RemoteError):
@@ -466,11 +466,11 @@ class RemoteFailed(RemoteError):
 
 
 class RemoteUnsupported(RemoteError):
-    """This server is no Sessionfleet gateway: it takes messages by `chat()`, and nothing else."""
+    """This server is not a Sessionfleet gateway: it only accepts messages, by `chat()`."""
 
 
 class GatewayStopping(BackendError):
-    """The gateway is stopping: the turn goes on, so ask another gateway, or this one when it is back."""
+    """The gateway is stopping: the turn continues, so ask another gateway, or this one when it is back."""
 
 
 class EmbeddedServerError(BackendError, broker_config.embedded.EmbeddedServerError):

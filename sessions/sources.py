@@ -1,4 +1,4 @@
-"""What a document may be given as, where it should not be guessed: `Address` and `Text`."""
+"""Explicit types for documents, if it should not be guessed what they are: `Address` and `Text`."""
 
 from sessions.client.arguments.documents import Address, Text
 

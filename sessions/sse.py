@@ -1,8 +1,8 @@
 """A turn's events as server-sent events: the body that a web backend sends to a browser's `EventSource`.
 
 It owns the format and what keeps such a connection healthy, not the response: status and headers are the framework's.
-The body ends behind the turn's last event. It also ends when the store cannot be read, for a response that has begun
-has no status left to say so with: the browser comes back with its cursor, and the next response can.
+The body ends after the turn's last event. It also ends when the store cannot be read, because a response that has begun
+has no status left to report that: the browser reconnects with its cursor, and the next response can.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sessions.protocol.event import Event
 from sessions.protocol.public_errors import public_data
 
 MEDIA_TYPE: Final = "text/event-stream"
-# Caches must not keep it, and nginx must not gather it into large pieces.
+# Caches must not store it, and nginx must not buffer it.
 HEADERS: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 KEEP_ALIVE: Final = 15.0
 _RETRY_MS: Final = 1000
@@ -27,7 +27,7 @@ _log = get_logger(__name__)
 
 async def pieces(events: AsyncGenerator[Event], keep_alive: float, *, full_errors: bool = False) -> AsyncIterator[str]:
     """The pieces of an SSE response: each event as it comes, and a comment after `keep_alive` seconds of silence."""
-    yield f"retry: {_RETRY_MS}\n\n"  # at once: headers travel with the first piece
+    yield f"retry: {_RETRY_MS}\n\n"  # at once: the headers are sent with the first piece
     coming: asyncio.Task[Event | None] | None = None
     try:
         while True:
@@ -51,10 +51,10 @@ async def pieces(events: AsyncGenerator[Event], keep_alive: float, *, full_error
 
 
 def _json(data: Any) -> str:
-    """In ASCII, so that nothing in it ends a line. A number that is none is null: browsers read no NaN."""
+    """In ASCII, so that nothing in it ends a line. NaN becomes null: browsers cannot parse it."""
     try:
         return json.dumps(data, allow_nan=False)
-    except ValueError:  # a model may call a tool with one
+    except ValueError:  # a model may call a tool with NaN
         return json.dumps(json.loads(json.dumps(data), parse_constant=lambda _: None))
 
 

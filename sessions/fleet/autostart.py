@@ -1,6 +1,6 @@
-"""The fleet of a plain script: found, started in the background, or started anew when it would not fit.
+"""The fleet of a plain script: found, started in the background, or restarted if its settings differ.
 
-`sessionfleet up` starts a fleet by hand, in the foreground; a script uses it as it is.
+`sessionfleet up` starts a fleet by hand, in the foreground; a script uses that one as it is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sessions.own_packages import own_program
 __all__ = ["FleetInfo", "ensure_fleet", "resolved", "stop_fleet"]
 
 WORKERS = 2
-# How long a fleet may take to have its first worker; a script's imports may be slow.
+# How long a fleet may take until its first worker is ready; a script's imports may be slow.
 START_LIMIT = 60.0
 
 
@@ -58,8 +58,9 @@ class FleetInfo:
 def ensure_fleet(settings: Settings) -> FleetInfo:
     """Find the embedded fleet of these settings, or start it in the background; wait for a first worker.
 
-    Call it before each use: when the fleet runs this costs microseconds, and one that ended for being idle is
-    started again.
+    Call it before each use: if the fleet is running this costs microseconds, and a fleet that stopped because it was
+    idle
+    is started again.
 
     Raises:
         StoreUnavailable: there is no REDIS_URL, and SESSIONFLEET_AUTOSTART is off.
@@ -67,7 +68,9 @@ def ensure_fleet(settings: Settings) -> FleetInfo:
         MissingExtra: workers are not installed here.
     """
     if not settings.autostart:
-        raise StoreUnavailable("REDIS_URL is not set, and SESSIONFLEET_AUTOSTART=0 starts no fleet: set REDIS_URL")
+        raise StoreUnavailable(
+            "REDIS_URL is not set, and SESSIONFLEET_AUTOSTART=0 prevents starting a fleet: set REDIS_URL"
+        )
     home = FleetHome(settings.home)
     known_as = _fingerprint_here(settings, Path.cwd())
     record = home.living()
@@ -105,8 +108,8 @@ def stop_fleet(home_path: Path) -> list[str]:
 def _info(home: FleetHome, record: FleetRecord, settings: Settings, *, started: bool) -> FleetInfo:
     if not record.embedded:
         raise EmbeddedServerError(
-            f"the fleet of {str(home.path)!r} (process {record.pid}) was started with a REDIS_URL: "
-            "set the same REDIS_URL here, or type `sessionfleet down`"
+            f"the fleet of {str(home.path)!r} (process {record.pid}) was started with a REDIS_URL: set the same "
+            "REDIS_URL here, or run `sessionfleet down`"
         )
     return FleetInfo(home.path, record.pid, record.workers, record.autostarted, started, resolved(settings))
 
@@ -118,17 +121,17 @@ def _fits(record: FleetRecord, known_as: Fingerprint) -> bool:
     if not record.autostarted:
         _say_once(
             f"this script differs from the fleet of `sessionfleet up` (process {record.pid}) in: "
-            f"{differences(record.fingerprint, known_as)}; that fleet is used as it is"
+            f"{differences(record.fingerprint, known_as)}; the fleet is used as it is"
         )
         return True
     return False
 
 
 def _settled(home: FleetHome, known_as: Fingerprint) -> FleetRecord | None:
-    """The fleet that runs and fits, once it is ready; None when one must be started."""
+    """The running fleet that fits, once it is ready; None if one must be started."""
     limit = time.monotonic() + START_LIMIT
     while (record := home.living()) is not None:
-        # One that is stopping is waited for: it ends within bounds of its own, or goes on for a turn that came in.
+        # One that is stopping is waited for: it ends within its own limits, or continues for a turn that came in.
         if record.state != "stopping":
             if not _fits(record, known_as):
                 _replace(home, record, known_as)
@@ -140,7 +143,7 @@ def _settled(home: FleetHome, known_as: Fingerprint) -> FleetRecord | None:
 
 def _replace(home: FleetHome, record: FleetRecord, known_as: Fingerprint) -> None:
     what = differences(record.fingerprint, known_as)
-    _say(f"the fleet in the background is drained and started anew, for these differ: {what}")
+    _say(f"restarting the background fleet: {what} changed")
     psutil.Process(record.pid).send_signal(REPLACE)
     if not _await_end(record):
         end_processes([psutil.Process(record.pid)], 1.0)
@@ -149,7 +152,7 @@ def _replace(home: FleetHome, record: FleetRecord, known_as: Fingerprint) -> Non
 def _start(home: FleetHome, settings: Settings, known_as: Fingerprint) -> FleetRecord:
     need("pydantic_ai")
     _say(
-        f"starting a fleet in the background ({WORKERS} workers, home {str(home.path)!r}); it ends after "
+        f"starting a local fleet in the background ({WORKERS} workers, home {str(home.path)!r}); it stops after "
         f"{settings.idle_shutdown:g} idle seconds, or with `sessionfleet down`"
     )
     pid = _launch(home, settings, known_as)
@@ -160,7 +163,7 @@ def _start(home: FleetHome, settings: Settings, known_as: Fingerprint) -> FleetR
             return record
         if record is None and not alive(pid):
             log = _log(home)
-            raise EmbeddedServerError(f"the background fleet ended at once; {str(log)!r} says:\n{_tail(log)}")
+            raise EmbeddedServerError(f"the background fleet exited at once; {str(log)!r} says:\n{_tail(log)}")
         if record is not None and time.monotonic() > limit:
             _say(f"no worker is ready after {START_LIMIT:g} s; see {str(home.logs)!r}")
             return record
@@ -182,7 +185,7 @@ def _launch(home: FleetHome, settings: Settings, known_as: Fingerprint) -> int:
 
 
 def _await_end(record: FleetRecord) -> bool:
-    """Wait for the process itself: it gives the home free a moment before it is gone."""
+    """Wait for the process itself: it releases the home a moment before it is gone."""
     limit = time.monotonic() + record.stop_within + 20.0
     while alive(record.pid):
         if time.monotonic() > limit:

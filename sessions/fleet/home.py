@@ -1,8 +1,7 @@
-"""What a home knows of its fleet: whether one runs, since when, and with which settings it was started.
+"""What a home knows about its fleet: whether one is running, since when, and with which settings it was started.
 
-`fleet.lock` is held by the supervisor for as long as it lives, so that a fleet that was killed never looks
-alive, whatever became of its process id. `fleet.json` says the rest. `start.lock` lets one script at a time
-start a fleet.
+The supervisor holds `fleet.lock` for as long as it runs, so that a fleet that was killed never looks alive, whatever
+happened to its process id. `fleet.json` has the details. `start.lock` lets one script at a time start a fleet.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from broker_config.version import package_version
 from sessions.errors import EmbeddedServerError, FleetRunning
 
 _PROVIDER = re.compile(r"(_API_KEY|_API_TOKEN|_BASE_URL|_ENDPOINT)$|^(AWS|AZURE|GOOGLE|VERTEX)_")
-# The fleet's own business (`home`), of no consequence to a fleet that runs, or a part of its own (`imports`).
+# Settings of the fleet itself (`home`), without effect on a running fleet, or covered separately (`imports`).
 _NOT_COMPARED = {"home", "autostart", "imports"}
 _NOT_COMPARED |= {name for name in Settings.model_fields if name.startswith("gateway_")}  # workers read none of these
 
@@ -38,12 +37,12 @@ Fingerprint = dict[str, str]
 
 
 class FleetRecord(BaseModel):
-    """What a running fleet says of itself in `fleet.json`.
+    """What a running fleet records about itself in `fleet.json`.
 
     Attributes:
-        autostarted: a script started it, and may start it anew with other settings.
+        autostarted: a script started it, and a script may restart it with other settings.
         embedded: it uses the home's own server, not a REDIS_URL.
-        stop_within: seconds in which it ends after a SIGTERM.
+        stop_within: seconds within which it stops after a SIGTERM.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,10 +66,10 @@ class FleetHome:
         self.tag = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:8]
 
     def prepare(self) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Raises:
-            EmbeddedServerError: it cannot be made, or holds other things.
+            EmbeddedServerError: it cannot be created, or contains other files.
         """
         try:
             prepare_home(self.path)
@@ -78,7 +77,7 @@ class FleetHome:
             raise EmbeddedServerError(str(error)) from error
 
     def living(self) -> FleetRecord | None:
-        """The record of the fleet that runs; None when none does. Costs a few system calls."""
+        """The record of the running fleet; None if none is running. Costs a few system calls."""
         try:
             with (self.path / "fleet.lock").open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -90,10 +89,10 @@ class FleetHome:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Be the supervisor of this home.
+        """Become the supervisor of this home.
 
         Raises:
-            FleetRunning: there is one already.
+            FleetRunning: it has one already.
         """
         with (self.path / "fleet.lock").open("a") as lock:
             self._take(lock)
@@ -104,19 +103,19 @@ class FleetHome:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """Be the only one who starts or replaces this home's fleet."""
+        """Become the only process that starts or replaces this home's fleet."""
         with (self.path / "start.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def write(self, record: FleetRecord) -> None:
-        """Say what runs; readers see the old or the new record, never half of one."""
+        """Write the record; readers see the old or the new one, never half of one."""
         new = self.path / "fleet.json.new"
         new.write_text(record.model_dump_json(indent=1) + "\n")
         new.replace(self.path / "fleet.json")
 
     def worker_name(self, name: str) -> str:
-        """The node name of a worker of this home; its tag lets `down` find the process whatever happened."""
+        """The node name of a worker of this home; its tag lets `down` find the process in any case."""
         return f"{name}.{self.tag}@%h"
 
     def worker_processes(self, name: str = r"[\w-]+") -> list[psutil.Process]:
@@ -130,7 +129,7 @@ class FleetHome:
         return [process for process in found if alive(process.pid)]
 
     def _take(self, lock: IO[str]) -> None:
-        # Someone who only looks (`living`) holds the lock for some microseconds.
+        # A process that only looks (`living`) holds the lock for some microseconds.
         for _ in range(20):
             with suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,20 +138,20 @@ class FleetHome:
         record = self._record()
         pid = f" (process {record.pid})" if record else ""
         raise FleetRunning(
-            f"a fleet of {str(self.path)!r} runs already{pid}; type `sessionfleet down` to stop it, "
-            "or set SESSIONFLEET_HOME to run another one"
+            f"a fleet of {str(self.path)!r} is already running{pid}; run `sessionfleet down` to stop it, or set "
+            "SESSIONFLEET_HOME to start another one"
         )
 
     def _record(self) -> FleetRecord | None:
         try:
             record = FleetRecord.model_validate_json((self.path / "fleet.json").read_text())
-        except (FileNotFoundError, ValidationError):  # it is just starting or ending
+        except (FileNotFoundError, ValidationError):  # it is starting or stopping right now
             return None
         return record if alive(record.pid) else None
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs. A zombie does not: in a container the first process may never reap it."""
+    """Whether a process is running. A zombie is not: in a container the first process may never reap it."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
@@ -173,7 +172,7 @@ def end_processes(processes: list[psutil.Process], within: float) -> None:
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
-    """The environment that makes a process read these very settings."""
+    """The environment that makes a process read these same settings."""
     environment = {}
     for name in settings.model_fields_set:
         value = getattr(settings, name)
@@ -193,7 +192,7 @@ def _said(value: object) -> str:
 
 
 def fingerprint(settings: Settings) -> Fingerprint:
-    """What a worker's behaviour depends on, part by part, as digests: keys are secrets, the file is not."""
+    """Everything that a worker's behaviour depends on, part by part, as digests: keys are secret, the file is not."""
     keys = {name: value for name, value in os.environ.items() if _PROVIDER.search(name)}
     parts = {
         "encryption keys": _told(settings.encryption_keys),
@@ -219,7 +218,7 @@ def differences(one: Fingerprint, other: Fingerprint) -> str:
 
 
 def _module_stamp(name: str) -> float:
-    """When the module's file last changed: a worker keeps the code that it once imported."""
+    """When the module's file last changed: a worker keeps the code that it imported."""
     relative = Path(*name.split("."))
     for folder in ("", *sys.path):
         for candidate in (relative.with_suffix(".py"), relative / "__init__.py"):

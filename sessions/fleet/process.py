@@ -1,4 +1,4 @@
-"""One process that a supervisor keeps, a worker or the gateway: its command, its environment, its output."""
+"""A process that a supervisor keeps running, a worker or the gateway: its command, its environment, its output."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ LONGEST_PAUSE = 30.0
 SETTLED = 60.0
 
 Say = Callable[[str, str], None]
-"""Takes a line of output and who says it: `fleet`, `worker-1`."""
+"""Takes a line of output and its source: `fleet`, `worker-1`."""
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """The environment of a child that is to have exactly these settings, whatever ours is."""
-    # Not CELERY_BROKER_URL: tools may use another application's, and the child is told ours by its own name.
+    """The environment of a child that must have exactly these settings, whatever ours is."""
+    # Not CELERY_BROKER_URL: tools may use another application's broker, and the child gets ours by its own variable.
     ours = {"REDIS_URL", "QDRANT_URL", "QDRANT_API_KEY"}
     kept = {name: value for name, value in os.environ.items() if name not in ours and not name.startswith(PREFIX)}
     return {**kept, **settings_environment(settings)}
@@ -42,19 +42,19 @@ def child_environment(settings: Settings) -> dict[str, str]:
 
 def celery_worker(node: str, log_level: str) -> list[str]:
     """The command of a worker. Pool, slots and queues come from the application's own configuration."""
-    # The workers need nothing of each other that Celery could tell them: mingling costs a second.
+    # The workers need nothing from each other that Celery could tell them: mingling costs a second.
     options = ["--loglevel", log_level.lower(), "--without-mingle", "--without-gossip"]
     return own_program("workers", "-n", node, *options)
 
 
 def gateway_command(node: str, settings: Settings) -> list[str]:
-    """The command of the gateway; the name is for `sessionfleet down`, which finds it whatever happened."""
+    """The command of the gateway; the name lets `sessionfleet down` find it in any case."""
     address = ["--host", settings.gateway_host, "--port", str(settings.gateway_port)]
     return own_program("sessions.cli.main", "gateway", *address, "--node", node)
 
 
 def need(module: str) -> None:
-    """Say what to install where a worker could only die of its imports: a web backend needs no engine.
+    """Say what to install if a worker could only fail to import: a web backend needs no engine.
 
     Raises:
         MissingExtra: the package was installed without its `worker` extra.
@@ -74,21 +74,21 @@ def missing_for_gateway() -> str | None:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """A log to append to; one that has grown large becomes `.1` first, so that logs stay bounded."""
+    """A log file to append to; a large one is renamed to `.1` first, so that logs do not grow without limit."""
     if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
         path.replace(path.with_name(path.name + ".1"))
     return path.open("ab")
 
 
 class FleetProcess:
-    """A process that is started again when it dies, with growing pauses.
+    """A process that is restarted when it dies, after growing pauses.
 
     Args:
-        name: what it is called in this home.
+        name: its name in this home.
         command: what it runs.
         settings: with both addresses filled in, and its role; its environment.
         say: takes the lines of its output; None sends them to its log file.
-        runs_turns: whether sessions' turns are run there.
+        runs_turns: whether it runs turns of sessions.
     """
 
     def __init__(
@@ -114,14 +114,14 @@ class FleetProcess:
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it runs."""
+        """Its process id while it is running."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start it. Call this on the main thread: the process is tied to the thread that made it."""
+        """Start it. Call this on the main thread: the process is tied to the thread that created it."""
         command = [sys.executable, "-S", SPAWN, "tie", str(os.getpid()), *self._command]
         environment = child_environment(self._settings)
-        # In a session of its own, so that a Ctrl-C in the terminal reaches the supervisor only.
+        # In its own process group, so that a Ctrl-C in the terminal reaches the supervisor only.
         if self._say is None:
             with open_log(self.log) as log:
                 self._process = subprocess.Popen(
@@ -141,7 +141,7 @@ class FleetProcess:
         self._started, self._start_at = time.monotonic(), None
 
     def check(self) -> int | None:
-        """Its exit status when it has just died; then it is due again after a pause."""
+        """Its exit status if it has just died; then it is due again after a pause."""
         status = self._process.poll() if self._process else None
         if status is None:
             return None
@@ -162,7 +162,7 @@ class FleetProcess:
         return self._start_at is not None and time.monotonic() >= self._start_at
 
     def signal(self, number: int) -> None:
-        """Send it a signal, if it runs."""
+        """Send it a signal, if it is running."""
         if self._process is not None:
             self._process.send_signal(number)
 

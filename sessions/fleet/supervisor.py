@@ -1,7 +1,7 @@
-"""`sessionfleet up`: keeps the server, the workers and the gateway of one home running, and ends them in order.
+"""`sessionfleet up`: keeps the server, the workers and the gateway of one home running, and stops them in order.
 
-It runs no turn and holds no state that matters: when it is killed, the kernel tells its workers to end, the
-server keeps the data, and the next `up` cleans up.
+It runs no turn and holds no state that matters: if it is killed, the kernel tells its workers to stop, the server keeps
+the data, and the next `up` cleans up.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from sessions.fleet.process import FleetProcess, Say, celery_worker, gateway_com
 from sessions.store.activity import Activity, look
 
 TICK = 0.1
-# Beyond what a worker promises to need for its turns and tools: the time Celery takes to end.
+# In addition to the time that a worker gives its turns and tools: the time Celery takes to stop.
 STOP_MARGIN = 5.0
 REPLACE = signal.SIGUSR1
-"""Asks a fleet to end its workers and leave the server to the fleet that comes next."""
+"""Tells a fleet to stop its workers and leave the server to the next fleet."""
 
 
 class Idleness:
-    """Whether a deployment has had no turn for some time, as far as looks at it tell."""
+    """Whether a deployment has had no turn for some time, as far as the observations show."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
@@ -41,14 +41,14 @@ class Idleness:
         self._last: Activity | None = None
 
     def note(self, seen: Activity | None) -> None:
-        """Take down what a look showed; None: the store did not answer, which is no idleness."""
+        """Record an observation; None: the store did not answer, which does not count as idle."""
         last, self._last = self._last, seen
         if seen is None or last is None or seen.open_sessions or seen.turns_done != last.turns_done:
             self._active = time.monotonic()
 
     @property
     def long_enough(self) -> bool:
-        """Whether the fleet may end."""
+        """Whether the fleet may stop."""
         return self._last is not None and time.monotonic() - self._active > self._limit
 
 
@@ -56,9 +56,9 @@ class Supervisor:
     """The foreground process of a fleet.
 
     Args:
-        say: takes one line of output and who says it.
-        autostarted: a script started this fleet: it ends when idle, and gives up when no worker comes up.
-        gateway: whether the gateway runs, too.
+        say: takes one line of output and its source.
+        autostarted: a script started this fleet: it stops when idle, and gives up if no worker starts.
+        gateway: whether the gateway runs too.
         known_as: the fingerprint of the script that started it.
     """
 
@@ -91,7 +91,7 @@ class Supervisor:
         self.on_ready: Callable[[], None] = lambda: None
 
     def run(self) -> int:
-        """Run the fleet until it is told to end; returns the exit status.
+        """Run the fleet until it is told to stop; returns the exit status.
 
         Raises:
             FleetRunning: this home has a fleet already.
@@ -114,7 +114,7 @@ class Supervisor:
         return 1 if self._failed else 0
 
     def running(self) -> dict[str, int]:
-        """The workers that run, with their process ids."""
+        """The running workers, with their process ids."""
         return {worker.name: worker.pid for worker in self._workers if worker.pid is not None}
 
     @property
@@ -133,7 +133,7 @@ class Supervisor:
     def _start_processes(self) -> None:
         for process in self._processes:
             process.start()
-            self._say("fleet", f"{process.name} starts (pid {process.pid})")
+            self._say("fleet", f"{process.name} is starting (pid {process.pid})")
 
     def _start_server(self) -> None:
         if self._server is None:
@@ -143,7 +143,7 @@ class Supervisor:
             started = self._server.ensure_started()
         except ServerError as error:
             raise EmbeddedServerError(str(error)) from error
-        word = "started" if started else "runs already"
+        word = "started" if started else "is already running"
         self._say("fleet", f"server {word} (pid {self._server.pid()}): {self._server.redis_url}")
 
     def _watch(self) -> None:
@@ -161,14 +161,14 @@ class Supervisor:
                     self._idle.note(self._look())
 
     def _called_back(self) -> bool:
-        """End the workers of an idle fleet; but go on when a turn was accepted while they were ending."""
-        self._say("fleet", f"no turn for {self._settings.idle_shutdown:g} s: the fleet ends")
+        """Stop the workers of an idle fleet, but continue if a turn was accepted while they were stopping."""
+        self._say("fleet", f"no turn for {self._settings.idle_shutdown:g} s: stopping the fleet")
         self._record("stopping")
         self._end_workers()
         seen = self._look()
         if self._stop.is_set() or seen is None or not seen.open_sessions:
             return False
-        self._say("fleet", "a turn came in: the fleet goes on")
+        self._say("fleet", "a turn came in: the fleet continues")
         self._ready = False
         self._record("starting")
         self._start_processes()
@@ -181,17 +181,17 @@ class Supervisor:
                 self._say("fleet", f"{process.name} did not start ({_cause(status)}):\n{process.last_words()}")
                 self._failed = True
             elif status is not None:
-                self._say("fleet", f"{process.name} died ({_cause(status)}); it starts again in {process.pause:g} s")
+                self._say("fleet", f"{process.name} died ({_cause(status)}); restarting it in {process.pause:g} s")
             if process.due:
                 process.start()
-                self._say("fleet", f"{process.name} starts again (pid {process.pid})")
+                self._say("fleet", f"{process.name} restarted (pid {process.pid})")
 
     def _revive_server(self) -> None:
         if self._server is not None and self._server.pid() is None:
-            self._say("fleet", "the server died; it starts again with its data")
+            self._say("fleet", "the server died; restarting it with its data")
             try:
                 self._server.ensure_started()
-            except ServerError as error:  # the next look tries again
+            except ServerError as error:  # the next round tries again
                 self._say("fleet", str(error))
 
     def _check_ready(self) -> None:
@@ -212,21 +212,21 @@ class Supervisor:
     def _end_workers(self) -> None:
         running = [process for process in self._processes if not process.ended]
         if workers := sum(process not in self._gateway for process in running):
-            self._say("fleet", f"stopping {workers} workers: they end their turns or hand them over")
+            self._say("fleet", f"stopping {workers} workers: they finish their turns or hand them over")
         for worker in running:
             worker.signal(signal.SIGTERM)
         limit = time.monotonic() + self._grace
         heard = len(self._signals)
         while any(not worker.ended for worker in running):
             if time.monotonic() > limit or len(self._signals) > heard:
-                self._say("fleet", "the workers are killed; their turns go on when workers come back")
+                self._say("fleet", "the workers were killed; their turns continue when workers are back")
                 for worker in running:
                     worker.signal(signal.SIGKILL)
                 limit, heard = float("inf"), len(self._signals)
             time.sleep(0.02)
 
     def _end_server(self) -> None:
-        # Last, so that the append-only file has everything the workers wrote.
+        # Last, so that the append-only file has everything that the workers wrote.
         if self._server is not None and REPLACE not in self._signals and self._server.stop():
             self._say("fleet", "server stopped; the data stays")
 

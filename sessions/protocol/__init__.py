@@ -1,4 +1,4 @@
-"""The words that cross the wire: statuses, events, requests and results, one file for each thing."""
+"""What goes over the wire: statuses, events, requests and results, one file for each."""
 
 from sessions.protocol.agent import DELEGATION_DEPTH, AgentConfig, Delegate, KnowledgeAt, Recalls
 from sessions.protocol.call import Ask, AskKind, CallAnswer

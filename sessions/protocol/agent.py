@@ -1,4 +1,4 @@
-"""What a turn is run with: an agent's configuration, what it recalls, and whom it may ask."""
+"""What a turn is run with: an agent's configuration, what it recalls, and which agents it may ask."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DELEGATION_DEPTH = 5
 
 
 class KnowledgeAt(BaseModel):
-    """Which knowledge a turn searches beside its session's and its user's: named bases, in one collection."""
+    """The knowledge that a turn searches besides its session's and its user's: named bases, in one collection."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,11 +22,11 @@ class KnowledgeAt(BaseModel):
 
 
 class Recalls(BaseModel):
-    """What is looked up for a turn, and put before the model; None: not said.
+    """What is recalled for a turn and shown to the model; None: not specified.
 
     Attributes:
-        memory: memories of the session and its user; extract: facts are taken from the turn afterwards.
-        knowledge: passages; None leaves it to others to say.
+        memory: memories of the session and its user; extract: facts are extracted from the turn afterwards.
+        knowledge: passages; None leaves the choice to the session.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,11 +37,11 @@ class Recalls(BaseModel):
 
     @property
     def said(self) -> bool:
-        """Whether it says anything."""
+        """Whether it specifies anything."""
         return (self.memory, self.extract, self.knowledge) != (None, None, None)
 
     def over(self, other: Recalls) -> Recalls:
-        """This, and where it says nothing, the other."""
+        """This, and where it specifies nothing, the other."""
         return Recalls(
             memory=other.memory if self.memory is None else self.memory,
             extract=other.extract if self.extract is None else self.extract,
@@ -63,16 +63,18 @@ class AgentConfig(BaseModel):
     hooks: tuple[str, ...] = ()
     registered: bool = Field(False, description="`name` is a pydantic-ai agent registered by the worker's imports.")
     delegates: tuple[Delegate, ...] = Field((), description="Agents that this one may ask, as tools.")
-    recalls: Recalls = Field(Recalls(), description="Its memory and knowledge; what it leaves open, its session says.")
+    recalls: Recalls = Field(
+        Recalls(), description="Its memory and knowledge; the session specifies what this leaves open."
+    )
 
     @property
     def plain(self) -> bool:
-        """Whether it says nothing but a name: then what the session or the workers know by that name is meant."""
+        """Whether it has only a name: then it means what the session or the workers know by that name."""
         own = self.instructions or self.tools or self.model or self.output_schema or self.registered or self.hooks
         return not (own or self.delegates or self.recalls.said)
 
     def reached(self, queue: str) -> Iterator[tuple[AgentConfig, str]]:
-        """This agent and all that it may ask, by itself or through others; each with the queue that it runs on."""
+        """This agent and all that it may ask, directly or through others; each with the queue that it runs on."""
         yield self, queue
         for delegate in self.delegates:
             yield from delegate.config.reached(delegate.queue or queue)
@@ -82,10 +84,10 @@ class Delegate(BaseModel):
     """An agent that another one may ask, as a tool.
 
     Attributes:
-        tool: what the model calls it; description: what the model is told of it.
-        by_name: the configuration that its session knows by this name is meant, where there is one.
-        session: the session that the agent belongs to, of which it is given a copy; None for a stand-alone agent.
-        queue: the workers that serve it; None: those of the agent that asks.
+        tool: its name for the model; description: what the model is told about it.
+        by_name: use the configuration that its session knows by this name, if there is one.
+        session: the session that the agent belongs to, of which it gets a copy; None for a stand-alone agent.
+        queue: its queue; None: that of the agent that asks.
     """
 
     model_config = ConfigDict(frozen=True)

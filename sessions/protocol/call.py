@@ -1,4 +1,4 @@
-"""Tool calls that a turn waits for, and what was decided of them."""
+"""Tool calls that a turn waits for, and the decisions about them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sessions.protocol.version import WIRE_VERSION, WireVersion
 class AskKind(StrEnum):
     """What a call waits for."""
 
-    APPROVAL = "approval"  # somebody's leave to run it
+    APPROVAL = "approval"  # permission to run it
     RESULT = "result"  # a result that comes from elsewhere
-    IN_DOUBT = "in_doubt"  # a person's word on whether it took effect, for its worker died while it ran
+    IN_DOUBT = "in_doubt"  # a person's decision whether it took effect, because its worker died while it ran
     TURN = "turn"  # the answer of another agent, in a turn of its own; nobody else can give it
 
 
 class Ask(BaseModel):
-    """A call of a tool that its turn waits for, as it is stored.
+    """A tool call that its turn waits for, as it is stored.
 
     Attributes:
-        place: among the calls that the turn was put to waiting for; the journal, a hash, keeps no order.
-        waits_for: may name what is to bring the result.
+        place: its position among the calls that the turn waits for; the journal, a hash, keeps no order.
+        waits_for: may name what will bring the result.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +41,7 @@ class Ask(BaseModel):
 
 
 class CallAnswer(BaseModel):
-    """What somebody decided of an `Ask`."""
+    """The decision about an `Ask`."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -8,7 +8,7 @@ from sessions.protocol.operation import OperationRequest
 
 
 class Deliver(OperationRequest):
-    """Tell the end of a turn to where its record says.
+    """Send the end of a turn to the URL in its record.
 
     Attributes:
         turn: its public id; user: the session's owner at that time.
@@ -21,5 +21,5 @@ class Deliver(OperationRequest):
 
     @property
     def message_id(self) -> str:
-        """The webhook's id: the same at each try, and when it is sent once more."""
+        """The webhook's id: the same for every try, including a retry by a person."""
         return f"msg_{self.turn.rpartition('~')[2]}"

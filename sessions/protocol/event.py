@@ -8,7 +8,7 @@ from typing import Any
 
 
 class EventType(StrEnum):
-    """What an event of a turn's stream says."""
+    """The type of an event in a turn's stream."""
 
     STARTED = "started"
     ATTEMPT_RESET = "attempt_reset"
@@ -36,16 +36,16 @@ class Event:
 
     Attributes:
         id: the cursor, `<fencing token>-<sequence>`; grows within a turn, over all its attempts.
-        type: what it says.
+        type: its type.
         data: its content: `text` for deltas and texts; `tool`, `call_id`, `args` for a call; `tool`, `call_id`,
             `result`, `outcome` for a result; `attempt`, `worker` for started; `attempt`, `valid_through` (the last
-            event id that stays valid, or None when nothing does) for attempt_reset; `index`, `name`, `agent`, `turn`
-            for task_started of a team's run, and `status`, `text` (its beginning) besides for task_ended; `tool`,
+            event id that stays valid, or None if none does) for attempt_reset; `index`, `name`, `agent`, `turn`
+            for task_started of a team's run, and also `status`, `text` (its beginning) for task_ended; `tool`,
             `call_id`, `agent`, `turn` for task_started of an agent that another one asks (and `turn` in the result);
             `stage`, `done`, `total`, `pages`, `chunks` for progress of a document; `memories`, `chunks` (how many
             reached the prompt), `why` (what could not be searched, and why) for retrieved;
             `text` for steered; `calls` for waiting; `call_id`, `action` for answered; `status`, `error`,
-            `finish_reason` (why the model stopped, where it says so) for ended.
+            `finish_reason` (why the model stopped, if known) for ended.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Event:
 
     @property
     def text(self) -> str:
-        """The text of a delta, else ''. Joining the texts of all events gives the streamed answer."""
+        """The text of a delta, otherwise ''. Joining the texts of all events gives the streamed answer."""
         return str(self.data.get("text", "")) if self.type is EventType.TEXT_DELTA else ""
 
     @property

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 
 def non_finite(value: Any, at: str = "") -> str | None:
-    """Which number in a value JSON does not have, and where, as `nan at mean[2]`; None if there is none."""
+    """The number in a value that JSON does not have, and where, as `nan at mean[2]`; None if there is none."""
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{value} at {at}" if at else str(value)
     return next((found for item, place in _inner(value, at) if (found := non_finite(item, place))), None)

@@ -1,4 +1,4 @@
-"""What is asked of the retrieval role about knowledge, as it crosses the wire."""
+"""Requests to the retrieval role about knowledge, as they go over the wire."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from sessions.protocol.operation import OperationRequest
 
 
 class AddKnowledge(OperationRequest):
-    """Take in one document.
+    """Index one document.
 
     Attributes:
-        scope: whose it will be: `session:<id>`, `user:<id>` or `base:<name>`.
-        collection: of the index; None for the one of the worker's embedding model.
-        source: what the document is called.
-        origin: where its content is: sent beside the request, in `text`, or at `url`.
-        digest: of what is sent beside the request, where it has an idempotency key: a repeat must have the same.
-        metadata: kept with each chunk, for filters.
+        scope: whose it is: `session:<id>`, `user:<id>` or `base:<name>`.
+        collection: of the index; None for that of the worker's embedding model.
+        source: the document's name.
+        origin: where its content is: sent with the request, in `text`, or at `url`.
+        digest: of what is sent with the request, if it has an idempotency key: a repeat must have the same.
+        metadata: stored with each chunk, for filters.
     """
 
     kind: ClassVar[str] = "add_knowledge"
@@ -39,7 +39,7 @@ class SearchKnowledge(OperationRequest):
     """Find the chunks that answer a query.
 
     Attributes:
-        scopes: where to look; nothing else is seen.
+        scopes: where to search; nothing else is seen.
         sources: only these documents; filters: only chunks whose metadata has these values (a list: any of them).
     """
 
@@ -54,7 +54,7 @@ class SearchKnowledge(OperationRequest):
 
 
 class Recall(OperationRequest):
-    """What a turn is to be reminded of: memories and passages, found in one go.
+    """What a turn recalls: memories and passages, found in one operation.
 
     The result is a dict with `memories` and `passages`, as far as they were asked for.
     """
@@ -66,10 +66,10 @@ class Recall(OperationRequest):
 
 
 class RemoveKnowledge(OperationRequest):
-    """Remove one document of a scope, or (None) all it has, in every collection.
+    """Remove one document of a scope, or (None) all of them, in every collection.
 
     Attributes:
-        outlived: only if they are those of an earlier session, which expired.
+        outlived: only if they belong to an earlier session of this id, which expired.
     """
 
     kind: ClassVar[str] = "remove_knowledge"
@@ -80,7 +80,7 @@ class RemoveKnowledge(OperationRequest):
 
 
 class CopyKnowledge(OperationRequest):
-    """Give a scope a copy of another one's documents: what a fork does."""
+    """Give a scope a copy of another one's documents, for a fork."""
 
     kind: ClassVar[str] = "copy_knowledge"
 

@@ -1,11 +1,11 @@
-"""The lanes that stand next to a session's turns, and how long what is in them lives."""
+"""The lanes of a session, and how long their contents are kept."""
 
 from __future__ import annotations
 
 from typing import Final
 
 KNOWLEDGE: Final = "knowledge"
-"""The lane in which a scope's documents are taken in and removed, one after the other."""
+"""The lane in which a scope's documents are indexed and removed, one after the other."""
 
 
 SEARCH: Final = "search"
@@ -13,21 +13,21 @@ SEARCH: Final = "search"
 
 
 MEMORY: Final = "memory"
-"""The lane in which vectors are made for a scope's memories."""
+"""The lane in which vectors are computed for a scope's memories."""
 
 
 FACTS: Final = "facts"
-"""The lane in which a model takes facts from turns that have ended."""
+"""The lane in which a model extracts facts from ended turns."""
 
 
 WEBHOOKS: Final = "webhooks"
-"""The lane from which the ends of turns are told."""
+"""The lane that delivers the webhooks of ended turns."""
 
 
 LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS, WEBHOOKS)
 
 
-# What a search found is read at once, and holds people's texts: it does not stay for a week.
+# The result of a search is read at once, and contains people's texts, so it is not kept for a week.
 SEARCH_TTL: Final = 60.0
 
 

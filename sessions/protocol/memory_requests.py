@@ -1,4 +1,4 @@
-"""What the retrieval workers are asked for: each request is a model of its own, which crosses the wire as JSON."""
+"""Requests to the retrieval workers about memory: each is its own model, which goes over the wire as JSON."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ ScopeName = Literal["session", "user"]
 
 
 class SearchMemory(OperationRequest):
-    """Find memories by meaning and by words; the answer is a list of dicts, the best first.
+    """Find memories by meaning and by words; the result is a list of dicts, the best first.
 
     Attributes:
-        query: what is looked for.
-        limit: how many at most.
+        query: the text to search for.
+        limit: the largest number of results.
         types: `short`, `long`, or both.
         filters: only memories whose metadata has these values; a list means any of them, and a list in the metadata
             has each of its values.
-        scopes: where to look: in the session, the user's memories, or both.
-        user: whose memories those are; it is written down here, so that a repetition looks where the first one did.
+        scopes: where to search: in the session, the user's memories, or both.
+        user: whose memories those are; recorded here, so that a repeat searches where the first one did.
         min_score: only memories with this score or a better one (0 to 1).
     """
 
@@ -37,16 +37,16 @@ class SearchMemory(OperationRequest):
 
 
 class EmbedMemory(OperationRequest):
-    """Make the vectors that the memories of the lane's session or user lack."""
+    """Compute the vectors that the memories of the lane's session or user lack."""
 
     kind: ClassVar[str] = "embed_memory"
 
 
 class KeepFacts(OperationRequest):
-    """Remember facts, as far as they are not known yet.
+    """Remember facts that are not known yet.
 
     Attributes:
-        turn: what they were taken from; user: whose memory they go to, None for the session's.
+        turn: the turn they were extracted from; user: whose memory they are for, None for the session's.
     """
 
     kind: ClassVar[str] = "keep_facts"

@@ -1,4 +1,4 @@
-"""Operations: the work of the retrieval role, as it crosses the wire."""
+"""Operations: the work of the retrieval role, as it goes over the wire."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sessions.protocol.version import WIRE_VERSION, WireVersion
 
 
 class OperationSpec(BaseModel):
-    """A search, or another piece of work for the retrieval role: `kind` says what its body holds."""
+    """A search, or other work for the retrieval role: `kind` says what its body contains."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -20,7 +20,7 @@ class OperationSpec(BaseModel):
 
 
 class Extraction(BaseModel):
-    """Whose memory the facts are for that a turn takes from another turn's exchange; no user: the session's."""
+    """Whose memory the facts are for that a turn extracts from another turn; no user: the session's."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,13 +29,13 @@ class Extraction(BaseModel):
 
 
 class OperationRequest(BaseModel):
-    """What an operation is to do. `kind` names it on the wire."""
+    """What an operation does. `kind` names it on the wire."""
 
-    # A request that cannot be read is told of in errors and logs, without the query or text that is in it.
+    # A request that cannot be read is reported in errors and logs without its query or text.
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     kind: ClassVar[str]
 
     def spec(self) -> OperationSpec:
-        """As it crosses the wire."""
+        """The form that goes over the wire."""
         return OperationSpec(kind=self.kind, body=self.model_dump(mode="json"))

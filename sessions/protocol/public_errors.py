@@ -1,7 +1,7 @@
-"""What of an error may be shown to people who neither run the fleet nor wrote the application: its end users.
+"""The part of an error that may be shown to end users, who neither run the fleet nor wrote the application.
 
-A provider, an index, a hook or a server says things of its own in errors: addresses, paths, parts of a prompt. Those
-are for the log, and for the developer who reads the turn's record. End users are told what our own classes say.
+Errors contain text from providers, indexes, hooks and servers: addresses, paths, parts of a prompt. That belongs in the
+log, and in the turn's record for developers. End users get what our own classes say.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _OUR_WORDS: Final = (
     errors.ResultTooLarge,
     errors.DocumentError,
 )
-"""Ends of turns that we, or the application, put into words ourselves, without those of others."""
+"""Ends of turns that we, or the application, describe ourselves, without text from elsewhere."""
 _INTERNAL: Final = (errors.BackendError, errors.MissingExtra)
 
 
 def public_message(error: errors.SessionfleetError) -> str:
-    """The text of an error, or its class's own sentence where the text may hold what others said."""
+    """The text of an error, or its class's own sentence if the text may contain what others said."""
     hidden = isinstance(error, errors.TurnFailed) and not isinstance(error, _OUR_WORDS)
     return class_sentence(type(error)) if hidden or isinstance(error, _INTERNAL) else str(error)
 
 
 def class_sentence(kind: type[Exception]) -> str:
-    """The class's own sentence, as far as it is for callers: what to set is for those who run the fleet."""
+    """The class's own sentence, as far as it is meant for callers: which setting to change is for operators."""
     return re.split(r"[;:]", (kind.__doc__ or "It failed.").strip(), maxsplit=1)[0].rstrip(".") + "."
 
 

@@ -1,4 +1,4 @@
-"""Changes of state as values: what a key and a value may be, and the four things one can do with them."""
+"""Changes of state as values: what a key and a value may be, and the four operations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_FIELD: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class StateOp:
-    """One change. `a` and `b` are JSON texts, as `write_state.lua` wants them."""
+    """One change. `a` and `b` are JSON texts, in the form that `write_state.lua` expects."""
 
     kind: Literal["set", "delete", "increment", "swap"]
     field: str
@@ -26,7 +26,7 @@ class StateOp:
 
 
 def dump(value: Any) -> str:
-    """A value as it is stored: JSON, with sorted keys, so that equal values are equal texts.
+    """A value in its stored form: JSON, with sorted keys, so that equal values are equal texts.
 
     Raises:
         InvalidState: it is not JSON.
@@ -38,13 +38,13 @@ def dump(value: Any) -> str:
 
 
 def check_field(field: object) -> str:
-    """Refuse a key that cannot be one.
+    """Refuse an invalid key.
 
     Raises:
-        InvalidState: it is no text of 1 to 256 characters.
+        InvalidState: it is not a text of 1 to 256 characters.
     """
     if not isinstance(field, str) or not 0 < len(field) <= MAX_FIELD or not encodes(field):
-        raise InvalidState(f"state key {field!r}: give a text of 1 to {MAX_FIELD} characters")
+        raise InvalidState(f"state key {field!r}: use a text of 1 to {MAX_FIELD} characters")
     return field
 
 
@@ -62,7 +62,7 @@ def increment_op(field: str, amount: float, default: float) -> StateOp:
     """Add to a number.
 
     Raises:
-        InvalidState: amount or default is no number.
+        InvalidState: amount or default is not a number.
     """
     for number in (amount, default):
         if isinstance(number, bool) or not isinstance(number, int | float):

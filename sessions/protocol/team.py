@@ -1,4 +1,4 @@
-"""What a team is to do: its members and its tasks."""
+"""A team: its members and its tasks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class MemberSpec(BaseModel):
     """One agent of a team.
 
     Attributes:
-        by_name: the configuration that its session knows by this name is meant, where there is one.
+        by_name: use the configuration that its session knows by this name, if there is one.
         session: the session that the agent belongs to; None for a stand-alone agent.
-        ttl: seconds that session lives after its last use; None leaves what it has.
+        ttl: seconds for which that session lives after its last use; None keeps its ttl.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,7 +40,7 @@ class TaskSpec(BaseModel):
 
 
 class TeamSpec(BaseModel):
-    """What a team is to do: the body of a run."""
+    """The body of a run: a team and its tasks."""
 
     model_config = ConfigDict(frozen=True)
 

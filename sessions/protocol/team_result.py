@@ -1,4 +1,4 @@
-"""What a team's run leaves: how each of its tasks ended."""
+"""The result of a team's run: how each of its tasks ended."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class TaskResult(BaseModel):
     """How one task ended.
 
     Attributes:
-        index: its place in the team's list of tasks.
-        text: its answer; '' when it has none.
-        output: the answer as a JSON value; that of an agent with an output type is its object's JSON.
+        index: its position in the team's list of tasks.
+        text: its answer; '' if it has none.
+        output: the answer as a JSON value; for an agent with an output type, its object's JSON.
         error: why it failed, was cancelled, or was skipped.
-        turn: id of the turn that did it; None when it was skipped.
+        turn: id of the turn that did it; None if it was skipped.
         attempts: how often that turn was begun; above 1 a worker was lost, or the model failed for a while.
-        worker: who did it.
+        worker: the worker that did it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,11 +58,11 @@ class TaskResult(BaseModel):
 
 
 class TeamResult(BaseModel):
-    """How a team's run ended: `str()` of it is the last task's text.
+    """How a team's run ended: its `str()` is the last task's text.
 
     Attributes:
         tasks: one result for each task, in the order of the team's list.
-        last: place of the task that is the run's answer: the last in the list, or the last in the manager's plan.
+        last: index of the task that is the run's answer: the last in the list, or the last in the manager's plan.
         usage: of all tasks, and of the manager.
     """
 
@@ -84,15 +84,15 @@ class TeamResult(BaseModel):
 
     @property
     def text(self) -> str:
-        """The last task's text, or what became of it."""
+        """The last task's text, or its error."""
         return str(self.tasks[self.last])
 
     def __str__(self) -> str:
         return self.text
 
     def __getitem__(self, name: str) -> TaskResult:
-        """The result of the task of this name."""
+        """The result of the task with this name."""
         for task in self.tasks:
             if task.name == name:
                 return task
-        raise KeyError(f"no task named {name!r}; there are {', '.join(task.name for task in self.tasks)}")
+        raise KeyError(f"no task named {name!r}; the tasks are {', '.join(task.name for task in self.tasks)}")

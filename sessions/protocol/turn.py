@@ -1,6 +1,6 @@
-"""The words that cross the wire: statuses, events, requests and results, and the turn's state machine.
+"""What goes over the wire about a turn: statuses, requests, results, and the turn's state machine.
 
-The Lua scripts in `store/lua/` speak these words; a test compares them with `TRANSITIONS`.
+The Lua scripts in `store/lua/` use the same words; a test compares them with `TRANSITIONS`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TASK_NAME = "sessionfleet.run_session"
 
 
 class TurnStatus(StrEnum):
-    """Where a turn is. The last four are final: a turn gets exactly one of them, once."""
+    """The status of a turn. The last four are final: a turn gets exactly one of them, once."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -37,9 +37,9 @@ class TurnStatus(StrEnum):
 
 
 TRANSITIONS: dict[TurnStatus, frozenset[TurnStatus]] = {
-    # A queued turn ends without running when it is cancelled, or when its deadline passed before a worker came.
+    # A queued turn ends without running if it is cancelled, or if its deadline passed before a worker took it.
     TurnStatus.QUEUED: frozenset({TurnStatus.RUNNING, TurnStatus.CANCELLED, TurnStatus.FAILED}),
-    # Back to queued: backoff after a passing model error, or handed over by a worker that shuts down.
+    # Back to queued: backoff after a transient model error, or handed over by a worker that shuts down.
     TurnStatus.RUNNING: frozenset(
         {
             TurnStatus.RUNNING,
@@ -51,7 +51,7 @@ TRANSITIONS: dict[TurnStatus, frozenset[TurnStatus]] = {
             TurnStatus.DEAD_LETTERED,
         }
     ),
-    # Back to queued: every pending call is answered, or an interrupt wants what it finished written down.
+    # Back to queued: every pending call is answered, or an interrupt needs what it completed to be recorded.
     TurnStatus.WAITING: frozenset({TurnStatus.QUEUED, TurnStatus.RUNNING, TurnStatus.CANCELLED, TurnStatus.FAILED}),
     TurnStatus.SUCCEEDED: frozenset(),
     TurnStatus.FAILED: frozenset(),
@@ -61,17 +61,17 @@ TRANSITIONS: dict[TurnStatus, frozenset[TurnStatus]] = {
 
 
 class Policy(StrEnum):
-    """What becomes of a new message when its session is busy."""
+    """What happens to a new message if its session is busy."""
 
-    ENQUEUE = "enqueue"  # it waits for its turn
+    ENQUEUE = "enqueue"  # it waits for its place
     REJECT = "reject"  # SessionBusy
-    INTERRUPT = "interrupt"  # the running turn ends; what it finished stays in the history
-    ROLLBACK = "rollback"  # the running turn ends, and leaves nothing
-    STEER = "steer"  # it joins the running turn before that one's next model call
+    INTERRUPT = "interrupt"  # the running turn is cancelled; what it completed stays in the history
+    ROLLBACK = "rollback"  # the running turn is cancelled, and leaves nothing
+    STEER = "steer"  # it joins the running turn before that turn's next model request
 
 
 class TurnRequest(BaseModel):
-    """What a client asks for: the body of a turn, as it is stored. The agent's configuration stands apart."""
+    """A client's request: the body of a turn, as it is stored. The agent's configuration is stored separately."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -80,16 +80,20 @@ class TurnRequest(BaseModel):
     agent: str = "Assistant"
     stream: bool = False
     team: TeamSpec | None = Field(None, description="A team's run: its tasks are turns of their own.")
-    recalls: Recalls = Field(Recalls(), description="Memory and knowledge of its session, where the agent says none.")
+    recalls: Recalls = Field(
+        Recalls(), description="Memory and knowledge of its session, used if the agent specifies none."
+    )
     home: str | None = Field(None, description="The session whose memory and knowledge it uses; None: its own.")
     operation: OperationSpec | None = Field(None, description="Work for the retrieval role instead of an agent's.")
-    extraction: Extraction | None = Field(None, description="Takes facts from a turn; leaves nothing in a history.")
-    parent: str | None = Field(None, description="Id of the turn that waits for this one: a team's run, or an asker.")
-    depth: int = Field(0, description="How many agents asked one another until it came to this turn.")
+    extraction: Extraction | None = Field(None, description="Extracts facts from a turn; leaves nothing in a history.")
+    parent: str | None = Field(
+        None, description="Id of the turn that waits for this one: a team's run, or an asking agent's turn."
+    )
+    depth: int = Field(0, description="How many agents asked one another before this turn.")
 
 
 class Usage(BaseModel):
-    """What a turn cost: in requests and tokens, and in US dollars as far as the model's price is known."""
+    """The cost of a turn: requests and tokens, and US dollars as far as the model's price is known."""
 
     model_config = ConfigDict(frozen=True)
 

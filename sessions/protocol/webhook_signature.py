@@ -1,11 +1,11 @@
-"""Signatures of webhooks, as Standard Webhooks (v1, symmetric) has them: made by workers, checked by receivers.
+"""Signatures of webhooks, as in Standard Webhooks (v1, symmetric): made by workers, verified by receivers.
 
-    webhook-id          names the message; the same at each try, so that a receiver tells a repetition
+    webhook-id          identifies the message; the same for every try, so that a receiver recognises repeats
     webhook-timestamp   when this try was made, in seconds
     webhook-signature   `v1,<base64 of HMAC-SHA256 over "id.timestamp.body">`, one for each secret
 
-Each tenant has secrets of its own, derived from those of SESSIONFLEET_WEBHOOK_SECRETS: who may check one tenant's
-webhooks cannot forge another's.
+Each tenant has its own secrets, derived from those in SESSIONFLEET_WEBHOOK_SECRETS: a receiver that can verify one
+tenant's webhooks cannot forge another's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _VERSION: Final = "v1"
 
 
 def tenant_secrets(settings: Settings, tenant: str) -> tuple[bytes, ...]:
-    """The secrets that a tenant's webhooks are signed with, one for each of the deployment's; none are set: none."""
+    """The secrets that sign a tenant's webhooks, one for each of the deployment's; empty if none are set."""
     if settings.webhook_secrets is None:
         return ()
     secrets = parse_secrets(settings.webhook_secrets.get_secret_value())
@@ -38,7 +38,7 @@ def signed_headers(secrets: Sequence[bytes], message_id: str, body: bytes, *, at
     """The three headers of a webhook.
 
     Args:
-        secrets: of which each signs, so that a receiver may have any of them while they are changed.
+        secrets: all of them sign, so that a receiver may have any of them while they are changed.
         message_id: without a '.', which separates it from what follows.
         at: the time of this try in seconds; now when None.
     """
@@ -50,22 +50,22 @@ def signed_headers(secrets: Sequence[bytes], message_id: str, body: bytes, *, at
 def verify_webhook(
     secret: str, headers: Mapping[str, str], body: bytes | str, *, tolerance: float = 300.0
 ) -> dict[str, Any]:
-    """Check that a request is a webhook of this fleet, meant for this tenant, and of now; returns what it says.
+    """Verify that a request is a webhook of this fleet for this tenant, and recent; returns its payload.
 
-    Deliveries may be repeated: remember `webhook-id`, and take each once. Answer with any 2xx status.
+    Deliveries may be repeated: remember `webhook-id`, and process each once. Answer with any 2xx status.
 
     Example:
         payload = verify_webhook(os.environ["WEBHOOK_SECRET"], request.headers, await request.body())
 
     Args:
         secret: what `sessionfleet keys webhook` prints, `whsec_...`.
-        headers: of the request, in any spelling of upper and lower case.
-        body: of the request, exactly as it came: JSON that was read and written again has other bytes.
-        tolerance: seconds that the sender's clock and yours may differ, the way included.
+        headers: of the request, in any capitalisation.
+        body: of the request, exactly as it arrived: JSON that was parsed and written again has other bytes.
+        tolerance: seconds by which the sender's clock and yours may differ, including the time in transit.
 
     Raises:
-        InvalidWebhook: it is none, or was changed, or is too old: answer 400, and do nothing of what it says.
-        BadRequest: the secret is none.
+        InvalidWebhook: it is not a webhook, or was changed, or is too old: answer 400, and ignore its contents.
+        BadRequest: the secret is not valid.
     """
     try:
         key = parse_secret(secret)
@@ -78,8 +78,8 @@ def verify_webhook(
     offered = [signature.partition(",") for signature in signatures.split()]
     if not any(version == _VERSION and hmac.compare_digest(wanted, one.encode()) for version, _, one in offered):
         raise InvalidWebhook(
-            "no signature of this webhook was made with this secret over this body: compare the secret with what "
-            "`sessionfleet keys webhook` prints for the tenant, and pass the body as it came"
+            "none of this webhook's signatures was made with this secret over this body: compare the secret with "
+            "what `sessionfleet keys webhook` prints for the tenant, and pass the body as it arrived"
         )
     return _payload(data)
 
@@ -97,10 +97,10 @@ def _check_time(stamp: str, tolerance: float) -> None:
         age = time.time() - float(stamp)
     except ValueError:
         age = math.nan
-    if not abs(age) <= tolerance:  # NaN is as wrong as what is old
+    if not abs(age) <= tolerance:  # NaN is as wrong as an old time
         raise InvalidWebhook(
-            f"the webhook's timestamp is not within {tolerance:g} s of this machine's clock: it is an old one sent "
-            "again, or one of the clocks is wrong"
+            f"the webhook's timestamp is not within {tolerance:g} s of this machine's clock: it is an old webhook "
+            "sent again, or one of the clocks is wrong"
         )
 
 
@@ -108,9 +108,9 @@ def _payload(data: bytes) -> dict[str, Any]:
     try:
         payload = json.loads(data)
     except ValueError as error:
-        raise InvalidWebhook("the webhook's body is no JSON") from error
+        raise InvalidWebhook("the webhook's body is not JSON") from error
     if not isinstance(payload, dict):
-        raise InvalidWebhook("the webhook's body is no JSON object")
+        raise InvalidWebhook("the webhook's body is not a JSON object")
     return payload
 
 

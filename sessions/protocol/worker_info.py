@@ -1,4 +1,4 @@
-"""What a living worker says of itself, in the store's catalog of workers."""
+"""What a running worker reports about itself, in the store's catalog of workers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sessions.protocol.version import WIRE_VERSION, WireVersion
 
 
 class WebhookOffer(BaseModel):
-    """What a worker does about webhooks.
+    """A worker's settings for webhooks.
 
     Attributes:
-        to: the addresses that it sends to, or why it sends none: `unsigned` is one that has no secret to sign with.
-        hosts: to which it sends though their addresses are private.
+        to: the addresses that it sends to, or why it sends none: `unsigned` has no secret to sign with.
+        hosts: hosts to which it sends although their addresses are private.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -24,7 +24,7 @@ class WebhookOffer(BaseModel):
 
 
 class WorkerInfo(BaseModel):
-    """What a living worker says of itself, so that clients can refuse what no worker knows."""
+    """What a running worker reports about itself, so that clients can refuse what no worker knows."""
 
     model_config = ConfigDict(frozen=True)
 

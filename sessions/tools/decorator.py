@@ -1,7 +1,7 @@
 """Marking functions as tools, and naming them in a request.
 
-A client sends the names of its tools, never their code: workers import the modules of `SESSIONFLEET_IMPORTS`
-and find the marked functions there. Nothing here runs a tool; that is `workers.engine`.
+A client sends the names of its tools, never their code: workers import the modules in `SESSIONFLEET_IMPORTS` and find
+the marked functions there. Nothing here runs a tool; `workers.engine` does.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """What `@tool` says of a function.
+    """The options of `@tool` for a function.
 
     Attributes:
-        name: what the model and `Agent(tools=)` call it.
-        retry: `safe` when running it twice does no harm; a call that a crash cut short is then simply repeated.
-        in_doubt: what becomes of a `never` call that a crash cut short: `unknown` tells the model so and goes on,
-            `fail` ends the turn with `ToolInDoubt`, `wait` has the turn wait for a person's word.
+        name: its name for the model and for `Agent(tools=)`.
+        retry: `safe` if running it twice does no harm; a call that a crash interrupted is then simply repeated.
+        in_doubt: what happens to a `never` call that a crash interrupted: `unknown` tells the model so and continues,
+            `fail` ends the turn with `ToolInDoubt`, `wait` lets the turn wait for a person's decision.
         approval: each call waits until somebody approves it.
         description: what the model is told; None: the function's docstring.
     """
@@ -47,8 +47,8 @@ class OutsideResult(Exception):
     """Raised by a tool whose result comes from elsewhere: its turn waits for `turn.provide(call_id, result)`.
 
     Args:
-        metadata: what whoever brings the result should know; JSON.
-        waits_for: names what is to bring it, such as a job's or a turn's id.
+        metadata: JSON for the one who provides the result.
+        waits_for: what will bring the result, such as the id of a job or a turn.
     """
 
     def __init__(self, metadata: Mapping[str, Any] | None = None, *, waits_for: str | None = None) -> None:
@@ -59,10 +59,10 @@ class OutsideResult(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """Given to a tool that has a parameter annotated `ToolContext`; the model never sees that parameter.
+    """Passed to a tool that has a parameter annotated `ToolContext`; the model never sees that parameter.
 
     Attributes:
-        attempt: 1-based attempt of the turn; above 1 a worker was lost before.
+        attempt: 1-based attempt of the turn; above 1 a worker was lost before, or the model failed for a while.
         state: the session's state as this turn sees it; changes take effect when the turn commits.
     """
 
@@ -76,7 +76,7 @@ class ToolContext:
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt of this call; hand it to services that take such a key."""
+        """The same for every attempt of this call; pass it to services that accept such a key."""
         return f"{self.turn_id}:{self.call_id}"
 
 
@@ -105,18 +105,18 @@ def tool(
     name: str | None = None,
     description: str | None = None,
 ) -> Any:
-    """Mark a function as a tool that agents may call. The function itself stays as it is.
+    """Mark a function as a tool that agents may call. The function itself is unchanged.
 
     Args:
-        function: the function, sync or async; its parameters' types and its docstring are what the model sees.
+        function: the function, sync or async; the model sees its parameters' types and its docstring.
         retry: `safe` if it may run twice for one call (it only reads, or uses `ToolContext.idempotency_key`).
         in_doubt: for `retry="never"`, what to do with a call that was running when its worker died.
-        approval: have each call wait until somebody approves it: `turn.approve(call_id)` or `turn.deny(call_id)`.
-        name: another name than the function's.
-        description: another description than the docstring.
+        approval: let each call wait until somebody approves it: `turn.approve(call_id)` or `turn.deny(call_id)`.
+        name: a name other than the function's.
+        description: a description other than the docstring.
 
     Raises:
-        InvalidTool: it is no named function, or an option or the name cannot be used.
+        InvalidTool: it is not a named function, or an option or the name is not valid.
     """
     _check_choice("retry", retry, ("safe", "never"))
     _check_choice("in_doubt", in_doubt, ("unknown", "fail", "wait"))
@@ -127,7 +127,9 @@ def tool(
         if not inspect.isfunction(marked):
             raise InvalidTool(f"@tool marks functions made with def, not {marked!r}; wrap it in a function")
         if marked.__name__ == "<lambda>" and name is None:
-            raise InvalidTool("a lambda has no name to call it by; write a function with def, or give @tool(name=...)")
+            raise InvalidTool(
+                "a lambda has no name to call it by; write a function with def, or set one with @tool(name=...)"
+            )
         spec = ToolSpec(check_name(name or marked.__name__), retry, in_doubt, description, approval)
         setattr(marked, MARK, spec)
         return marked
@@ -136,13 +138,13 @@ def tool(
 
 
 def spec_of(function: object) -> ToolSpec | None:
-    """What `@tool` said of this function, or None if it is not marked."""
+    """The options that `@tool` set for this function, or None if it is not marked."""
     spec = getattr(function, MARK, None)
     return spec if isinstance(spec, ToolSpec) else None
 
 
 def check_name(name: object) -> str:
-    """A tool's name, if model providers take it.
+    """A tool's name, if model providers accept it.
 
     Raises:
         InvalidTool: it has other characters, or is too long or empty.
@@ -172,7 +174,7 @@ def tool_names(tools: Sequence[str | Callable[..., Any]]) -> tuple[str, ...]:
 
 def _name_of(item: object) -> str:
     if not callable(item):
-        raise InvalidTool(f"a tool is a function marked @tool, or its name, not {item!r} ({type(item).__name__})")
+        raise InvalidTool(f"a tool must be a function marked @tool, or its name, not {item!r} ({type(item).__name__})")
     name = getattr(item, "__name__", type(item).__name__)
     if name == "<lambda>":
         raise InvalidTool("a lambda cannot be a tool: workers find tools by name; write a function with def and @tool")
@@ -188,11 +190,9 @@ def _name_of(item: object) -> str:
 
 def _main_message(name: str) -> str:
     return (
-        f"{name!r} is defined in the script itself, which workers cannot import. Put it in a module, e.g. tools.py:\n\n"
-        f"    from sessions import tool\n\n    @tool\n    def {name}(...): ...\n\n"
-        f"import it from there, and have the workers import it too:\n\n"
-        f"    from tools import {name}\n\n"
-        f"    export SESSIONFLEET_IMPORTS=tools"
+        f"{name!r} is defined in the script itself, which workers cannot import. Put it in a module, such as "
+        f"tools.py:\n\n    from sessions import tool\n\n    @tool\n    def {name}(...): ...\n\nimport it from there, "
+        f"and let the workers import it too:\n\n    from tools import {name}\n\n    export SESSIONFLEET_IMPORTS=tools"
     )
 
 

@@ -1,7 +1,7 @@
-"""State within a turn: tools read what was there when the attempt began, and their own turn's changes.
+"""State within a turn: tools read the values at the beginning of the attempt, and their own turn's changes.
 
-Changes are journalled with the step of the tool that made them, and take effect with the turn's one commit; a turn
-that does not succeed changes nothing. `temp:` keys live until the turn ends.
+Changes are journalled with the step of the tool that made them, and take effect in the turn's commit; a turn that does
+not succeed changes nothing. `temp:` keys live until the turn ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sessions.protocol.state_ops import TEMP, StateOp, delete_op, increment_op, 
 
 
 class TurnState:
-    """All state that a turn sees, and what it has changed so far. Safe for tools that run side by side."""
+    """All state that a turn sees, and its changes so far. Safe for tools that run at the same time."""
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self._values: dict[str, Any] = dict(values or {})
@@ -34,7 +34,7 @@ class TurnState:
             return dict(self._values)
 
     def apply(self, ops: Iterable[StateOp]) -> None:
-        """Make changes that a journal remembers, without asking whether they are allowed."""
+        """Apply recorded changes from a journal, without checking whether they are allowed."""
         with self._lock:
             for op in ops:
                 self._apply(op)
@@ -48,7 +48,7 @@ class TurnState:
         with self._lock:
             value = self._values.get(op.field)
             if op.kind == "increment" and value is not None and not _number(value):
-                raise InvalidState(f"state {op.field!r} is {value!r}, no number to increment")
+                raise InvalidState(f"state {op.field!r} is {value!r}, not a number")
             self._apply(op)
             return self._values.get(op.field)
 
@@ -88,7 +88,7 @@ class ToolState:
             self.set(key, value)
 
     def increment(self, key: str, amount: float = 1, default: float = 0) -> Any:
-        """Add to a number; returns what this turn sees then. At commit it is added to what is there by then."""
+        """Add to a number; returns what this turn sees then. The commit adds the amount to the value at that time."""
         return self._change(increment_op(key, amount, default))
 
     def delete(self, key: str) -> None:

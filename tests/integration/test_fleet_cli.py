@@ -158,7 +158,7 @@ def test_a_healthy_fleet_passes_the_doctor(shared: Place) -> None:
         description="two workers, and one for retrieval",
     )
     done = shared.cli("doctor")
-    assert "3 alive" in done.stdout
+    assert "3 running" in done.stdout
     assert "SESSIONFLEET_MODEL" in done.stdout
     assert f"answers at http://127.0.0.1:{shared.port}" in done.stdout
 
@@ -247,7 +247,7 @@ def test_down_leaves_nothing(place: Place) -> None:
     assert not any(alive(pid) for pid in running)
     assert place.up is not None
     assert place.up.wait(10) == 0
-    assert "nothing runs" in place.cli("down").stdout
+    assert "nothing is running" in place.cli("down").stdout
 
 
 def test_a_fleet_that_was_killed_leaves_no_worker_and_does_not_hinder_the_next(place: Place) -> None:
@@ -278,11 +278,11 @@ def test_scripts_share_a_fleet_in_the_background(place: Place) -> None:
     assert "Dave" in again.stdout
     replaced = place.chat("What is my name?", SESSIONFLEET_LEASE="4", SESSIONFLEET_IDLE_SHUTDOWN="2")
     assert "Dave" in replaced.stdout
-    assert "started anew, for these differ: settings" in replaced.stderr
+    assert "restarting the background fleet: settings changed" in replaced.stderr
     second = place.home.living()
     assert second is None or second.pid != first.pid
     wait_until(lambda: not place.processes(), description="the idle fleet has ended", timeout=30)
-    assert "the fleet ends" in (place.home.logs / "fleet.log").read_text()
+    assert "stopping the fleet" in (place.home.logs / "fleet.log").read_text()
 
 
 def test_a_fleet_that_cannot_start_says_why(place: Place) -> None:

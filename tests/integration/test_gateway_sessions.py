@@ -272,7 +272,7 @@ def test_what_a_provider_said_stays_with_the_turn(http: httpx.Client) -> None:
     failed = http.post("/agent", json={"message": "FAIL 400 9", "session_id": "refused"})
     said = problem(failed, 502, "ModelError")["detail"]
     turn = said.split("'")[1]
-    assert said == f"turn {turn!r}: The model's provider refused the request for good. Its resource says why."
+    assert said == f"turn {turn!r}: The model's provider refused the request permanently. Its resource says why."
     assert "400" in good(http.get(f"/v1/sessions/refused/turns/{turn}"))["error"]["message"]
 
 

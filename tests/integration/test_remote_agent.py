@@ -252,7 +252,7 @@ def test_everything_but_chat_says_that_this_is_no_gateway(agent: AgentServer) ->
         lambda: list(session.Agent("A").stream("x")),
         lambda: session.turn(f"{session.session_id}~{'0' * 32}"),
     ):
-        with pytest.raises(RemoteUnsupported, match="is no Sessionfleet gateway: it takes messages by `chat"):
+        with pytest.raises(RemoteUnsupported, match="is not a Sessionfleet gateway: it only accepts messages"):
             call()
     assert agent.told() == []
 

@@ -15,8 +15,8 @@ INNER = "cannot connect to postgres://shop:hunter2@10.0.0.5"
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (errors.ToolError(INNER), "A tool failed in a way that the model cannot mend."),
-        (errors.ModelUnavailable(INNER), "The model's provider could not answer, and all tries are used up."),
+        (errors.ToolError(INNER), "A tool failed in a way that the model cannot correct."),
+        (errors.ModelUnavailable(INNER), "The model's provider did not answer, and all retries are used up."),
         (errors.turn_error("OfANewerWorker", INNER), "The turn failed."),
         (errors.StoreUnavailable(INNER), "The store does not answer."),
         (errors.TurnRefused("no refunds on Sundays"), "no refunds on Sundays"),
@@ -37,7 +37,7 @@ def test_end_users_read_our_words(error: errors.SessionfleetError, said: str) ->
             {"status": "failed", "error": {"type": "ToolError", "message": INNER, "detail": {"x": INNER}}},
             {
                 "status": "failed",
-                "error": {"type": "ToolError", "message": "A tool failed in a way that the model cannot mend."},
+                "error": {"type": "ToolError", "message": "A tool failed in a way that the model cannot correct."},
             },
         ),
         (EventType.ENDED, {"status": "succeeded"}, {"status": "succeeded"}),

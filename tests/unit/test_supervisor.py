@@ -31,7 +31,7 @@ def test_a_turn_that_comes_while_an_idle_fleet_ends_keeps_it(server: EmbeddedSer
     with redis.Redis.from_url(server.redis_url) as client:
         client.zadd("sf:v1:{7}:wakeups", {"default:late": 1})
     assert supervisor._called_back()
-    assert said[-1] == "a turn came in: the fleet goes on"
+    assert said[-1] == "a turn came in: the fleet continues"
 
 
 def test_open_and_finished_turns_are_activity() -> None:
