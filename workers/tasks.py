@@ -7,15 +7,16 @@ from typing import Any
 from celery import Celery, Task
 
 from sessions.protocol.turn import TASK_NAME, TurnStatus
-from workers.process.step import turns_of
+from workers.process.step import turn_process_of
 from workers.process.wake_request import WakeRequest
 from workers.turns.runner import SessionRun
 
 
 class TurnsFailed(Exception):
-    """Turns of a wake-up failed. Nothing is done about it: they have ended, and their callers have the errors.
+    """At least one turn of a wake-up failed.
 
-    It is raised for Celery's sake, whose events, and so Flower, would call the task a success otherwise.
+    It is raised only to make Celery's events, and so Flower, show the task as failed. The turns have ended, and their
+    callers have the errors.
     """
 
 
@@ -26,24 +27,25 @@ def register_tasks(app: Celery) -> None:
         name=TASK_NAME,
         bind=True,
         ignore_result=True,
-        throws=(TurnsFailed,),  # expected: our own log has said it, Celery's need not
+        throws=(TurnsFailed,),  # expected: our own log has the failure already, so Celery need not log a traceback
         Request=WakeRequest,
         lazy=False,
     )
 
 
 def run_session(self: Task, ref: str, accepted_ms: int) -> dict[str, Any]:
-    """Run the turns of a session that are due; holds the slot meanwhile.
+    """Run the turns of a session that are due. Holds a slot until they have ended.
 
-    What it returns or raises is what Flower shows: how many turns ran and how they ended, never a message's text.
+    Flower shows what this function returns or raises: how many turns ran and how they ended, never the text of a
+    message.
 
     Raises:
-        TurnsFailed: of the turns that ended, at least one failed.
+        TurnsFailed: at least one of the turns that ended has failed.
     """
     if not isinstance(ref, str) or not isinstance(accepted_ms, int):
         raise TypeError(f"a wake-up is a session's key and a time in ms, not {ref!r:.100} and {accepted_ms!r:.100}")
     queue = (self.request.delivery_info or {}).get("routing_key") or "turns"
-    shown = _shown(ref, turns_of(self.app).run_session(ref, accepted_ms, queue))
+    shown = _shown(ref, turn_process_of(self.app).run_session(ref, accepted_ms, queue))
     if TurnStatus.FAILED.value in shown:
         raise TurnsFailed(shown)
     return shown

@@ -61,6 +61,7 @@ class HeldTurn:
         self._leases = leases
         self.nonce = nonce
         self.expires = expires  # by `lease_time`: the lease lasts at least this long in the store
+        self.write_sent = 0.0  # by `lease_time`: when the last write was sent; a lease that it renewed lasts from then
         self._store_unreachable = False
         self.kept_in_outage = False  # the lease expired in an outage of the store, and the turn was not stopped
         self.leased_since = time.monotonic()

@@ -12,6 +12,7 @@ from sessions.protocol.event import EventType
 from sessions.store.leases import LeaseRefused, LeaseStore, StepReply
 from workers.engine.ports import EventDraft, LeaseLost
 from workers.lease.held_turn import HeldTurn, StopReason
+from workers.lease.lease_clock import lease_time
 
 T = TypeVar("T")
 _PAUSE: Final = 0.1
@@ -30,6 +31,7 @@ async def persist(held: HeldTurn, write: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             try:
+                held.write_sent = lease_time()
                 return await write()
             except LeaseRefused:
                 if renewed or not await held.renew():

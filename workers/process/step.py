@@ -26,7 +26,7 @@ class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def __init__(self, worker: Any, **_: Any) -> None:
         self._worker = worker
-        worker.turns = None
+        worker.turn_process = None
         with errors_in_one_line(load_settings()):  # Celery creates the pool after this
             worker.pool_cls = slot_pool(worker.pool_cls, autoscale=bool(worker.autoscale))
 
@@ -41,41 +41,41 @@ class TurnsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         if settings.embedded:
             EmbeddedServer(settings.home).ensure_started()
         settings = resolved(settings).model_copy(update={"concurrency": worker.concurrency})
-        worker.turns = TurnProcess(settings, worker.app, worker.hostname)
-        worker.app.turns = worker.turns
+        worker.turn_process = TurnProcess(settings, worker.app, worker.hostname)
+        worker.app.turn_process = worker.turn_process
         worker_shutting_down.connect(self._shutting_down, weak=False)
-        worker.turns.start()
+        worker.turn_process.start()
         self._consume(worker)
 
     def _consume(self, worker: Any) -> None:
         """Consume the queues that this process serves, and any queue that it begins to serve later."""
         queues = worker.app.amqp.queues
-        unserved = [name for name in queues if name.removesuffix(RESCUE_SUFFIX) not in worker.turns.queues]
+        unserved = [name for name in queues if name.removesuffix(RESCUE_SUFFIX) not in worker.turn_process.queues]
         queues.deselect(unserved)
 
         def begin(queue: str) -> None:
             for name in (queue + RESCUE_SUFFIX, queue):
                 worker.consumer.call_soon(worker.consumer.add_task_queue, name)
 
-        worker.turns.retrieval.on_queue = begin
+        worker.turn_process.retrieval.on_queue_served = begin
 
     def close(self, worker: Any) -> None:
         """Called when the worker ends for any reason. From here on its time is limited, whichever part of it hangs."""
-        if worker.turns is not None:
-            worker.turns.begin_drain()
+        if worker.turn_process is not None:
+            worker.turn_process.begin_drain()
 
     def stop(self, worker: Any) -> None:
         """Drain. Afterwards the pool's threads are free."""
-        if worker.turns is not None:
-            worker.turns.stop()
+        if worker.turn_process is not None:
+            worker.turn_process.stop()
 
     def terminate(self, worker: Any) -> None:
         """A cold shutdown. The same as `stop`, with the rest of the grace period."""
         self.stop(worker)
 
     def _shutting_down(self, **_: Any) -> None:
-        if self._worker.turns is not None:
-            self._worker.turns.begin_drain()
+        if self._worker.turn_process is not None:
+            self._worker.turn_process.begin_drain()
 
 
 def refuse_without_task(app: Celery) -> None:
@@ -98,6 +98,6 @@ def _logging(**_: Any) -> None:
     configure_logging(load_settings())
 
 
-def turns_of(app: Celery) -> TurnProcess:
+def turn_process_of(app: Celery) -> TurnProcess:
     """The turn process of the worker that this application runs in."""
-    return cast(TurnProcess, app.turns)
+    return cast(TurnProcess, app.turn_process)

@@ -34,7 +34,7 @@ class RetrievalRole:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._claim = IndexClaim(settings)
-        self.on_queue: Callable[[str], None] = lambda _: None  # called with a queue that this process begins to serve
+        self.on_queue_served: Callable[[str], None] = lambda _: None
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ class RetrievalRole:
         self._claim.release()
 
     def _serve(self, queue: str) -> None:
-        self.on_queue(queue)
+        self.on_queue_served(queue)
 
     async def _check_index(self) -> None:
         """Check the claimed index. If it is the wrong one, a worker that also runs turns goes on without retrieval."""

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import uuid_utils
@@ -24,7 +25,7 @@ from sessions.errors import BackendError, StoreUnavailable
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import TurnStatus, Usage, total
 from sessions.store.keys import SessionKeys
-from sessions.store.leases import CancelFirst, Committed, Effects, Ending, NothingToRun
+from sessions.store.leases import CancelFirst, Effects, Ending, NothingToRun
 from sessions.store.open_turn import OpenTurn
 from sessions.store.wake_up import WakeUp
 from workers.engine.ports import LeaseLost
@@ -188,15 +189,16 @@ class TurnRunner:
         if ending.status is not TurnStatus.SUCCEEDED:
             usage = total([usage_so_far(held.steps), held.state.partial_usage or Usage()])
             ending = replace(ending, usage=usage.model_dump_json().encode())
-        go_on = self._may_go_on(held)
-        seq, sent = held.take_seq(1), 0.0
         self._free_last_attempt(held)
-
-        async def commit() -> Committed:
-            nonlocal sent
-            sent, last_ok = lease_time(), self._last_attempt is None
-            return await self._parts.leases.commit(held.keys, held.turn, ending, seq, go_on=go_on, last_ok=last_ok)
-
+        commit = partial(
+            self._parts.leases.commit,
+            held.keys,
+            held.turn,
+            ending,
+            held.take_seq(1),
+            go_on=self._may_go_on(held),
+            last_ok=self._last_attempt is None,
+        )
         try:
             done = await persist(held, commit)
         except LeaseLost:
@@ -213,7 +215,7 @@ class TurnRunner:
         held.effects_left = done.effects
         if done.next is None:
             return False
-        held.start_next(done.next, sent + self._parts.settings.lease)
+        held.start_next(done.next, held.write_sent + self._parts.settings.lease)
         return True
 
     async def _wait_for_answers(self, held: HeldTurn, outcome: WaitForAnswers) -> bool:
