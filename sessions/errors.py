@@ -19,19 +19,19 @@
     ├── TurnNotFound(LookupError) · StaleCursor(LookupError)
     ├── CallNotFound(LookupError) · CallAnswered
     ├── StateNotFoundError(LookupError)  there is nothing to restore
-    │   └── SessionExpired               there was, until its ttl ran out
+    │   └── SessionExpired               because the session's ttl ran out
     ├── SessionExists                    a fork or import would overwrite a session
     ├── MiddlewareError                  a middleware raised; the turn stays committed
     ├── ResultTimeout(TimeoutError)      the wait ended, the turn did not
     │   └── NoWorkerAlive
-    ├── TurnFailed                       the turn ended without an answer
+    ├── TurnFailed                       the turn ended without a result
     │   ├── TurnCancelled · TurnDeadlineExceeded · TurnDeadLettered · ApprovalTimeout
     │   ├── ModelError                   the provider refused permanently
     │   │   └── ContextTooLong · ContentFiltered · ModelAccessDenied · ModelQuotaExhausted
     │   ├── ModelUnavailable · ToolError · ToolInDoubt
     │   ├── OutputInvalid · JournalDiverged · ResultTooLarge
-    │   ├── TurnRefused · HookError      what the worker's hooks decided, or could not
-    │   ├── RetrievalUnavailable         index or embedding model did not answer in any of the tries
+    │   ├── TurnRefused · HookError      a hook of the worker refused the turn, or raised
+    │   ├── RetrievalUnavailable         the index or the embedding model did not answer, retries included
     │   ├── EmbeddingFailed              the embedding model refused a text permanently
     │   ├── DocumentError                a document cannot be indexed; others continue
     │   │   └── DocumentUnsupported · DocumentEmpty · DocumentCorrupt · DocumentEncrypted · DocumentTooLarge
@@ -39,7 +39,7 @@
     │   ├── WebhookFailed                the webhook of another turn could not be delivered
     │   └── TurnConfigurationError       the worker does not know a tool, agent or model of this turn
     ├── FleetRunning                     `sessionfleet up` in a home whose fleet is running
-    ├── MissingExtra                     a part of the package that is not installed
+    ├── MissingExtra                     an optional part of the package is not installed
     └── BackendError(ConnectionError)
         ├── StoreUnavailable · StoreFull
         ├── StoreUnsupported             too old, evicting, without the rights we need, or not a Redis at all
@@ -83,7 +83,7 @@ class BadRequest(SessionfleetError, ValueError):
 
 
 class InvalidSessionId(BadRequest):
-    """A session id has 1 to 256 visible characters, without spaces and `~`; percent-encode those."""
+    """A session id has 1 to 256 visible characters, without spaces or `~`; percent-encode those."""
 
 
 class InvalidTurnId(BadRequest):
@@ -91,7 +91,7 @@ class InvalidTurnId(BadRequest):
 
 
 class InvalidMessage(BadRequest):
-    """A message must be a text that is not empty."""
+    """A message must be a non-empty string."""
 
 
 class MessageTooLarge(BadRequest):
@@ -127,14 +127,14 @@ class InvalidWebhook(BadRequest):
 
 
 class InvalidState(BadRequest):
-    """State has texts as keys and JSON as values; only numbers can be incremented."""
+    """State has string keys and JSON values; only numbers can be incremented."""
 
 
 class AddressRefused(BadRequest):
     """Workers may not call this address; they call public https and http hosts, and those that are allowed."""
 
 
-# --- the state of things ----------------------------------------------------------------------------------
+# --- access, limits, conflicts, missing records ------------------------------------------------------------
 
 
 class Unauthenticated(SessionfleetError, PermissionError):
@@ -175,7 +175,7 @@ class SessionOwnerError(SessionfleetError, PermissionError):
 
 
 class StateConflict(SessionfleetError):
-    """The state is not what the compare-and-set expected; read it and try again."""
+    """The value is not the one that the compare-and-set expected; read it and try again."""
 
 
 class TurnNotFound(SessionfleetError, LookupError):
@@ -183,7 +183,7 @@ class TurnNotFound(SessionfleetError, LookupError):
 
 
 class CallNotFound(SessionfleetError, LookupError):
-    """The turn waits for no such call; `turn.approvals()` lists those it waits for."""
+    """The turn is not waiting for this call; `turn.approvals()` lists the calls it waits for."""
 
 
 class CallAnswered(SessionfleetError):
@@ -224,7 +224,7 @@ class NoWorkerAlive(ResultTimeout):
     """No worker serves this session's queue; start one with `sessionfleet worker`. The turn waits for it."""
 
 
-# --- how a turn can end without an answer -------------------------------------------------------------------
+# --- how a turn can end without a result --------------------------------------------------------------------
 
 
 class TurnFailed(SessionfleetError):
@@ -276,7 +276,7 @@ class ToolError(TurnFailed):
 
 
 class ToolInDoubt(TurnFailed):
-    """A worker died while a tool ran, so its outcome is unknown, and the tool says `in_doubt="fail"`."""
+    """A worker died while a tool ran, its outcome is unknown, and the tool says `in_doubt="fail"`."""
 
 
 class TurnRefused(TurnFailed):
@@ -288,11 +288,11 @@ class HookError(TurnFailed):
 
 
 class OutputInvalid(TurnFailed):
-    """The model gave no output of the requested type."""
+    """The model's output does not match the requested type."""
 
 
 class JournalDiverged(TurnFailed):
-    """After a crash the turn took a different path from its journal; nothing was run again."""
+    """After a crash the turn took another path than its journal records; nothing was run again."""
 
 
 class ResultTooLarge(TurnFailed):
@@ -347,18 +347,18 @@ class IndexMismatch(TurnFailed):
 
 
 class MissingExtra(SessionfleetError):
-    """This needs a part of Sessionfleet that is not installed; `pip install 'sessionfleet[worker]'`."""
+    """This needs an optional part of Sessionfleet that is not installed; `pip install 'sessionfleet[worker]'`."""
 
 
 class FleetRunning(SessionfleetError):
     """A fleet of this home is already running; `sessionfleet down` stops it."""
 
 
-# --- the servers behind the fleet -------------------------------------------------------------------------
+# --- servers that cannot be used --------------------------------------------------------------------------
 
 
 class BackendError(SessionfleetError, ConnectionError):
-    """A server behind the fleet cannot be used."""
+    """A server that Sessionfleet needs cannot be used."""
 
 
 class StoreUnavailable(BackendError):
@@ -370,7 +370,7 @@ class StoreFull(BackendError):
 
 
 class StoreUnsupported(BackendError):
-    """The store's server cannot keep the promises; the message says which setting is wrong."""
+    """The store's server does not meet Sessionfleet's requirements; the message says which one."""
 
 
 class PartitionMismatch(BackendError):

@@ -1,4 +1,4 @@
-"""Explicit types for documents, if it should not be guessed what they are: `Address` and `Text`."""
+"""`Address` and `Text`: tell `add_knowledge` what a string is, instead of letting it guess."""
 
 from sessions.client.arguments.documents import Address, Text
 

@@ -1,8 +1,8 @@
 """A turn's events as server-sent events: the body that a web backend sends to a browser's `EventSource`.
 
-It owns the format and what keeps such a connection healthy, not the response: status and headers are the framework's.
-The body ends after the turn's last event. It also ends when the store cannot be read, because a response that has begun
-has no status left to report that: the browser reconnects with its cursor, and the next response can.
+It owns the format and the keep-alive, not the response: status and headers are the framework's.
+The body ends after the turn's last event. It also ends if the store cannot be read, because the response's status was
+already sent: the browser reconnects with its cursor, and the next response reports the error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _log = get_logger(__name__)
 
 async def pieces(events: AsyncGenerator[Event], keep_alive: float, *, full_errors: bool = False) -> AsyncIterator[str]:
     """The pieces of an SSE response: each event as it comes, and a comment after `keep_alive` seconds of silence."""
-    yield f"retry: {_RETRY_MS}\n\n"  # at once: the headers are sent with the first piece
+    yield f"retry: {_RETRY_MS}\n\n"  # at once, because frameworks send the headers with the first piece
     coming: asyncio.Task[Event | None] | None = None
     try:
         while True:

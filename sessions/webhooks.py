@@ -1,4 +1,4 @@
-"""What receivers of webhooks import: `verify_webhook`."""
+"""What a receiver of webhooks imports: `verify_webhook`."""
 
 from sessions.protocol.webhook_signature import verify_webhook
 

@@ -22,11 +22,11 @@ class KnowledgeAt(BaseModel):
 
 
 class Recalls(BaseModel):
-    """What is recalled for a turn and shown to the model; None: not specified.
+    """What is recalled for a turn and added to its prompt; None: not specified here.
 
     Attributes:
         memory: memories of the session and its user; extract: facts are extracted from the turn afterwards.
-        knowledge: passages; None leaves the choice to the session.
+        knowledge: passages; False for none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +41,7 @@ class Recalls(BaseModel):
         return (self.memory, self.extract, self.knowledge) != (None, None, None)
 
     def over(self, other: Recalls) -> Recalls:
-        """This, and where it specifies nothing, the other."""
+        """These settings; those of `other` where these specify nothing."""
         return Recalls(
             memory=other.memory if self.memory is None else self.memory,
             extract=other.extract if self.extract is None else self.extract,
@@ -64,12 +64,12 @@ class AgentConfig(BaseModel):
     registered: bool = Field(False, description="`name` is a pydantic-ai agent registered by the worker's imports.")
     delegates: tuple[Delegate, ...] = Field((), description="Agents that this one may ask, as tools.")
     recalls: Recalls = Field(
-        Recalls(), description="Its memory and knowledge; the session specifies what this leaves open."
+        Recalls(), description="Its memory and knowledge; the session's apply where it specifies none."
     )
 
     @property
     def plain(self) -> bool:
-        """Whether it has only a name: then it means what the session or the workers know by that name."""
+        """Whether it has only a name, and so stands for the agent that the session or the workers know by it."""
         own = self.instructions or self.tools or self.model or self.output_schema or self.registered or self.hooks
         return not (own or self.delegates or self.recalls.said)
 
@@ -85,7 +85,7 @@ class Delegate(BaseModel):
 
     Attributes:
         tool: its name for the model; description: what the model is told about it.
-        by_name: use the configuration that its session knows by this name, if there is one.
+        by_name: prefer the configuration that its session has stored under this name.
         session: the session that the agent belongs to, of which it gets a copy; None for a stand-alone agent.
         queue: its queue; None: that of the agent that asks.
     """

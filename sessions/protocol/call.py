@@ -15,8 +15,8 @@ class AskKind(StrEnum):
 
     APPROVAL = "approval"  # permission to run it
     RESULT = "result"  # a result that comes from elsewhere
-    IN_DOUBT = "in_doubt"  # a person's decision whether it took effect, because its worker died while it ran
-    TURN = "turn"  # the answer of another agent, in a turn of its own; nobody else can give it
+    IN_DOUBT = "in_doubt"  # a person's decision: its worker died while it ran, so nobody knows its outcome
+    TURN = "turn"  # the answer of another agent, which runs in its own turn; no caller can provide it
 
 
 class Ask(BaseModel):

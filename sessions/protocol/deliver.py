@@ -8,10 +8,10 @@ from sessions.protocol.operation import OperationRequest
 
 
 class Deliver(OperationRequest):
-    """Send the end of a turn to the URL in its record.
+    """Send the webhook of a turn that ended to the URL in its record.
 
     Attributes:
-        turn: its public id; user: the session's owner at that time.
+        turn: the turn's public id; user: the session's owner when the turn ended.
     """
 
     kind: ClassVar[str] = "webhook"
@@ -21,5 +21,5 @@ class Deliver(OperationRequest):
 
     @property
     def message_id(self) -> str:
-        """The webhook's id: the same for every try, including a retry by a person."""
+        """The webhook's id: the same for every try, including those that a person asks for."""
         return f"msg_{self.turn.rpartition('~')[2]}"

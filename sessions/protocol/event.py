@@ -36,8 +36,8 @@ class Event:
 
     Attributes:
         id: the cursor, `<fencing token>-<sequence>`; grows within a turn, over all its attempts.
-        type: its type.
-        data: its content: `text` for deltas and texts; `tool`, `call_id`, `args` for a call; `tool`, `call_id`,
+        type: decides what `data` contains.
+        data: `text` for deltas and texts; `tool`, `call_id`, `args` for a call; `tool`, `call_id`,
             `result`, `outcome` for a result; `attempt`, `worker` for started; `attempt`, `valid_through` (the last
             event id that stays valid, or None if none does) for attempt_reset; `index`, `name`, `agent`, `turn`
             for task_started of a team's run, and also `status`, `text` (its beginning) for task_ended; `tool`,

@@ -1,4 +1,4 @@
-"""Numbers that JSON does not have: NaN and the infinities."""
+"""Numbers that JSON cannot represent: NaN and the infinities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 
 def non_finite(value: Any, at: str = "") -> str | None:
-    """The number in a value that JSON does not have, and where, as `nan at mean[2]`; None if there is none."""
+    """The first number in a value that JSON cannot represent, as `nan at mean[2]`; None if there is none."""
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{value} at {at}" if at else str(value)
     return next((found for item, place in _inner(value, at) if (found := non_finite(item, place))), None)
@@ -29,7 +29,7 @@ def _inner(value: Any, at: str) -> Iterator[tuple[Any, str]]:
 
 
 def spelled_out(value: Any) -> Any:
-    """A JSON value with such numbers as texts (`NaN`, `Infinity`, `-Infinity`), which pydantic reads as numbers."""
+    """A JSON value with such numbers as strings (`NaN`, `Infinity`, `-Infinity`), which pydantic reads as numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):

@@ -17,8 +17,8 @@ class AddKnowledge(OperationRequest):
         scope: whose it is: `session:<id>`, `user:<id>` or `base:<name>`.
         collection: of the index; None for that of the worker's embedding model.
         source: the document's name.
-        origin: where its content is: sent with the request, in `text`, or at `url`.
-        digest: of what is sent with the request, if it has an idempotency key: a repeat must have the same.
+        origin: where its content is: uploaded with the request, in `text`, or at `url`.
+        digest: of the uploaded bytes, if there is an idempotency key: a repeat must upload the same.
         metadata: stored with each chunk, for filters.
     """
 
@@ -39,7 +39,7 @@ class SearchKnowledge(OperationRequest):
     """Find the chunks that answer a query.
 
     Attributes:
-        scopes: where to search; nothing else is seen.
+        scopes: where to search; nothing outside of them is found.
         sources: only these documents; filters: only chunks whose metadata has these values (a list: any of them).
     """
 
@@ -54,7 +54,7 @@ class SearchKnowledge(OperationRequest):
 
 
 class Recall(OperationRequest):
-    """What a turn recalls: memories and passages, found in one operation.
+    """Find the memories and passages that a turn recalls, in one operation.
 
     The result is a dict with `memories` and `passages`, as far as they were asked for.
     """
@@ -66,10 +66,10 @@ class Recall(OperationRequest):
 
 
 class RemoveKnowledge(OperationRequest):
-    """Remove one document of a scope, or (None) all of them, in every collection.
+    """Remove one document of a scope (None: all of them) from every collection.
 
     Attributes:
-        outlived: only if they belong to an earlier session of this id, which expired.
+        outlived: only if they belong to an expired session of the same id.
     """
 
     kind: ClassVar[str] = "remove_knowledge"
@@ -80,7 +80,7 @@ class RemoveKnowledge(OperationRequest):
 
 
 class CopyKnowledge(OperationRequest):
-    """Give a scope a copy of another one's documents, for a fork."""
+    """Copy the documents of one scope to another, for a fork."""
 
     kind: ClassVar[str] = "copy_knowledge"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 KNOWLEDGE: Final = "knowledge"
-"""The lane in which a scope's documents are indexed and removed, one after the other."""
+"""The lane in which a scope's documents are added and removed, one after the other."""
 
 
 SEARCH: Final = "search"
-"""The lane of a session's searches: none waits behind a document."""
+"""The lane of a session's searches: a search never waits for a document."""
 
 
 MEMORY: Final = "memory"

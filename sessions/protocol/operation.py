@@ -20,7 +20,7 @@ class OperationSpec(BaseModel):
 
 
 class Extraction(BaseModel):
-    """Whose memory the facts are for that a turn extracts from another turn; no user: the session's."""
+    """The turn that facts are extracted from, and the user whose memory they are for (None: the session's)."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,7 +1,7 @@
 """The part of an error that may be shown to end users, who neither run the fleet nor wrote the application.
 
-Errors contain text from providers, indexes, hooks and servers: addresses, paths, parts of a prompt. That belongs in the
-log, and in the turn's record for developers. End users get what our own classes say.
+Errors may quote providers, indexes, hooks and servers: addresses, paths, parts of a prompt. That belongs in the log,
+and in the turn's record for developers. End users get the sentences of our own error classes.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ _OUR_WORDS: Final = (
     errors.ResultTooLarge,
     errors.DocumentError,
 )
-"""Ends of turns that we, or the application, describe ourselves, without text from elsewhere."""
+"""Errors whose text is written by us or by the application, so it can be shown."""
 _INTERNAL: Final = (errors.BackendError, errors.MissingExtra)
 
 
 def public_message(error: errors.SessionfleetError) -> str:
-    """The text of an error, or its class's own sentence if the text may contain what others said."""
+    """The text of an error, or its class's own sentence if the text may quote others."""
     hidden = isinstance(error, errors.TurnFailed) and not isinstance(error, _OUR_WORDS)
     return class_sentence(type(error)) if hidden or isinstance(error, _INTERNAL) else str(error)
 
 
 def class_sentence(kind: type[Exception]) -> str:
-    """The class's own sentence, as far as it is meant for callers: which setting to change is for operators."""
+    """The class's own sentence without what follows the first `;` or `:`, which is advice for operators."""
     return re.split(r"[;:]", (kind.__doc__ or "It failed.").strip(), maxsplit=1)[0].rstrip(".") + "."
 
 
 def public_data(event: Event) -> dict[str, Any]:
-    """An event's data without what others said in errors."""
+    """An event's data without errors that may quote others."""
     if event.type in (EventType.RETRYING, EventType.RETRIEVED):
         return {name: value for name, value in event.data.items() if name not in ("why", "reason")}
     error = event.data.get("error") if event.type is EventType.ENDED else None

@@ -1,4 +1,4 @@
-"""Changes of state as values: what a key and a value may be, and the four operations."""
+"""Changes of state: what keys and values may be, and the four operations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_FIELD: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class StateOp:
-    """One change. `a` and `b` are JSON texts, in the form that `write_state.lua` expects."""
+    """One change. `a` and `b` are JSON, in the form that `write_state.lua` expects."""
 
     kind: Literal["set", "delete", "increment", "swap"]
     field: str
@@ -26,7 +26,7 @@ class StateOp:
 
 
 def dump(value: Any) -> str:
-    """A value in its stored form: JSON, with sorted keys, so that equal values are equal texts.
+    """A value in its stored form: JSON, with sorted keys, so that equal values are equal strings.
 
     Raises:
         InvalidState: it is not JSON.
@@ -34,17 +34,17 @@ def dump(value: Any) -> str:
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise InvalidState(f"state value {value!r} is not JSON ({error}); use numbers, texts, lists, dicts") from None
+        raise InvalidState(f"state value {value!r} is not JSON ({error}); use numbers, strings, lists, dicts") from None
 
 
 def check_field(field: object) -> str:
     """Refuse an invalid key.
 
     Raises:
-        InvalidState: it is not a text of 1 to 256 characters.
+        InvalidState: it is not a string of 1 to 256 characters.
     """
     if not isinstance(field, str) or not 0 < len(field) <= MAX_FIELD or not encodes(field):
-        raise InvalidState(f"state key {field!r}: use a text of 1 to {MAX_FIELD} characters")
+        raise InvalidState(f"state key {field!r}: use a string of 1 to {MAX_FIELD} characters")
     return field
 
 

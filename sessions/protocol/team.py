@@ -1,4 +1,4 @@
-"""A team: its members and its tasks."""
+"""A team as it goes over the wire: its members and its tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class MemberSpec(BaseModel):
     """One agent of a team.
 
     Attributes:
-        by_name: use the configuration that its session knows by this name, if there is one.
+        by_name: prefer the configuration that its session has stored under this name.
         session: the session that the agent belongs to; None for a stand-alone agent.
         ttl: seconds for which that session lives after its last use; None keeps its ttl.
     """
@@ -40,7 +40,7 @@ class TaskSpec(BaseModel):
 
 
 class TeamSpec(BaseModel):
-    """The body of a run: a team and its tasks."""
+    """A team's run: the body of its turn's request."""
 
     model_config = ConfigDict(frozen=True)
 

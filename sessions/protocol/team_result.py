@@ -28,7 +28,7 @@ class TaskResult(BaseModel):
         output: the answer as a JSON value; for an agent with an output type, its object's JSON.
         error: why it failed, was cancelled, or was skipped.
         turn: id of the turn that did it; None if it was skipped.
-        attempts: how often that turn was begun; above 1 a worker was lost, or the model failed for a while.
+        attempts: how often that turn was begun; more than 1 after a crash or a retry.
         worker: the worker that did it.
     """
 

@@ -1,15 +1,15 @@
-"""Texts that JSON, Redis and Lua can hold."""
+"""Which strings can be encoded, and so stored in JSON and Redis."""
 
 from __future__ import annotations
 
 
 def encodes(text: str) -> bool:
-    """Half of a surrogate pair is a `str` that no encoding accepts."""
+    """Whether a string can be encoded: one with half of a surrogate pair cannot."""
     return cut_character(text) is None
 
 
 def cut_character(text: str) -> int | None:
-    """The position of half of a surrogate pair, such as an emoji that a browser has cut; None if there is none."""
+    """The position of half of a surrogate pair (an emoji that was cut in two); None if there is none."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

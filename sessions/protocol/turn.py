@@ -1,4 +1,4 @@
-"""What goes over the wire about a turn: statuses, requests, results, and the turn's state machine.
+"""A turn as it goes over the wire: its statuses and their transitions, its request, usage and error.
 
 The Lua scripts in `store/lua/` use the same words; a test compares them with `TRANSITIONS`.
 """
@@ -51,7 +51,7 @@ TRANSITIONS: dict[TurnStatus, frozenset[TurnStatus]] = {
             TurnStatus.DEAD_LETTERED,
         }
     ),
-    # Back to queued: every pending call is answered, or an interrupt needs what it completed to be recorded.
+    # Back to queued: every pending call is answered, or after an interrupt a worker records what it completed.
     TurnStatus.WAITING: frozenset({TurnStatus.QUEUED, TurnStatus.RUNNING, TurnStatus.CANCELLED, TurnStatus.FAILED}),
     TurnStatus.SUCCEEDED: frozenset(),
     TurnStatus.FAILED: frozenset(),
@@ -61,13 +61,13 @@ TRANSITIONS: dict[TurnStatus, frozenset[TurnStatus]] = {
 
 
 class Policy(StrEnum):
-    """What happens to a new message if its session is busy."""
+    """What to do with a new message if its session is busy."""
 
-    ENQUEUE = "enqueue"  # it waits for its place
+    ENQUEUE = "enqueue"  # it waits in the mailbox
     REJECT = "reject"  # SessionBusy
     INTERRUPT = "interrupt"  # the running turn is cancelled; what it completed stays in the history
     ROLLBACK = "rollback"  # the running turn is cancelled, and leaves nothing
-    STEER = "steer"  # it joins the running turn before that turn's next model request
+    STEER = "steer"  # it joins the running turn before its next model request
 
 
 class TurnRequest(BaseModel):
@@ -105,7 +105,7 @@ class Usage(BaseModel):
 
 
 def total(spent: Iterable[Usage]) -> Usage:
-    """Usages added up."""
+    """The sum of several usages."""
     every = list(spent)
     return Usage(**{field: sum(getattr(usage, field) for usage in every) for field in Usage.model_fields})
 

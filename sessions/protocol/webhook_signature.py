@@ -38,7 +38,7 @@ def signed_headers(secrets: Sequence[bytes], message_id: str, body: bytes, *, at
     """The three headers of a webhook.
 
     Args:
-        secrets: all of them sign, so that a receiver may have any of them while they are changed.
+        secrets: all of them sign, so that a receiver may have any of them while secrets are rotated.
         message_id: without a '.', which separates it from what follows.
         at: the time of this try in seconds; now when None.
     """
@@ -50,7 +50,7 @@ def signed_headers(secrets: Sequence[bytes], message_id: str, body: bytes, *, at
 def verify_webhook(
     secret: str, headers: Mapping[str, str], body: bytes | str, *, tolerance: float = 300.0
 ) -> dict[str, Any]:
-    """Verify that a request is a webhook of this fleet for this tenant, and recent; returns its payload.
+    """Verify that a request is a recent webhook of this fleet for this tenant; returns its payload.
 
     Deliveries may be repeated: remember `webhook-id`, and process each once. Answer with any 2xx status.
 
@@ -97,7 +97,7 @@ def _check_time(stamp: str, tolerance: float) -> None:
         age = time.time() - float(stamp)
     except ValueError:
         age = math.nan
-    if not abs(age) <= tolerance:  # NaN is as wrong as an old time
+    if not abs(age) <= tolerance:  # `not ... <=` also refuses NaN
         raise InvalidWebhook(
             f"the webhook's timestamp is not within {tolerance:g} s of this machine's clock: it is an old webhook "
             "sent again, or one of the clocks is wrong"

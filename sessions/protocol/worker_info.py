@@ -13,7 +13,7 @@ class WebhookOffer(BaseModel):
     """A worker's settings for webhooks.
 
     Attributes:
-        to: the addresses that it sends to, or why it sends none: `unsigned` has no secret to sign with.
+        to: which addresses it sends to, or why it sends none: `unsigned` means that it has no secret to sign with.
         hosts: hosts to which it sends although their addresses are private.
     """
 
@@ -42,7 +42,7 @@ class WorkerInfo(BaseModel):
     models: tuple[str, ...] = Field((), description="Models registered by name, `offline` among them.")
     providers: tuple[str, ...] = Field((), description="Prefixes of `provider:model` names this worker can resolve.")
     hooks: tuple[str, ...] = ()
-    imports: tuple[str, ...] | None = Field(None, description="SESSIONFLEET_IMPORTS; None of workers before 0.1.0.")
+    imports: tuple[str, ...] | None = Field(None, description="SESSIONFLEET_IMPORTS; None from workers before 0.1.0.")
     default_model: str = "offline"
     version: str = ""
     webhooks: WebhookOffer = WebhookOffer()

@@ -160,7 +160,7 @@ def test_calls_are_answered_on_the_command_line(fleet: Fleet) -> None:
     pending = json.loads(turns("show", turn.id, "--json").stdout)["pending"]
     assert [(c["tool"], c["waits_for"]) for c in pending] == [("long_job", "job-3")]
     wrong = turns("provide", turn.id, "call2", "no json")
-    assert (wrong.returncode, "is no JSON" in wrong.stderr) == (1, True)
+    assert (wrong.returncode, "is not JSON" in wrong.stderr) == (1, True)
     assert turns("provide", turn.id, "call2", "[1]").returncode == 0
     assert turn.result(timeout=30) == "ok: [1]"
     late = turns("deny", turn.id, "call2")

@@ -85,7 +85,7 @@ def test_the_names_that_people_have_are_taken(good: str) -> None:
 @pytest.mark.parametrize("bad", ["", "  \n", None, 5, b"bytes", ["hi"], "\ud800"], ids=ascii)
 def test_a_message_is_a_text_that_is_not_empty(bad: Any) -> None:
     """Anything else is InvalidMessage."""
-    with pytest.raises(InvalidMessage, match="surrogate pair" if bad == "\ud800" else "not empty"):
+    with pytest.raises(InvalidMessage, match="surrogate pair" if bad == "\ud800" else "non-empty"):
         session().Agent("A").submit(bad)
 
 

@@ -114,5 +114,5 @@ def test_a_result_reads_as_its_last_task() -> None:
     lost = TeamResult(tasks=(done(0, text="a"), done(1, TaskStatus.SKIPPED)), last=1)
     assert str(lost) == "(task 't1' skipped: no reason was given)"
     assert (lost.ok, [task.name for task in lost.failed]) == (False, ["t1"])
-    with pytest.raises(KeyError, match="there are t0, t1"):
+    with pytest.raises(KeyError, match="the tasks are t0, t1"):
         result["t9"]
