@@ -23,7 +23,7 @@ from benchmarks.scenarios import SCENARIOS
 
 
 def main() -> int:
-    """Run the scenarios, show the table. Exit code 1 when a target was missed (never with --quick)."""
+    """Run the scenarios, show the table. Exits with 1 if a target was missed (never with --quick)."""
     options = _options()
     scale = QUICK if options.quick else Scale()
     console = Console(stderr=True)
@@ -40,11 +40,11 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute instead of some; too short to judge by")
+    parser.add_argument("--quick", action="store_true", help="one minute instead of several; too short to judge by")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="figures as JSON on stdout")
-    form.add_argument("--markdown", action="store_true", help="the tables as docs/performance.md has them")
-    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), help="these scenarios only")
+    form.add_argument("--markdown", action="store_true", help="the tables in the form of docs/performance.md")
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), help="only these scenarios")
     return parser.parse_args()
 
 
@@ -52,7 +52,8 @@ def _run(folder: Path, scale: Scale, options: argparse.Namespace, console: Conso
     rig = Rig(folder)
     report = Report(rig.server_name, options.quick)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    # The engine is imported here for the bare run only; a web backend would not carry it, nor its collector walk it.
+    # The engine is imported here for the bare run only: a web backend would not load it, nor would its garbage
+    # collector scan it.
     gc.collect()
     gc.freeze()
     try:

@@ -26,7 +26,7 @@ _WRITERS = 8
 
 
 def claims(rig: Rig, scale: Scale, say: Say) -> list[Row]:
-    """1,000 messages one by one; 8 processes that write into one session; 2 processes that count."""
+    """1,000 messages one by one; 8 processes that write to one session; 2 processes that count."""
     worker = rig.worker("claims")
     try:
         return [_one_by_one(rig, scale, say), _writers(rig, scale, say), _counters(rig, say)]
@@ -49,7 +49,7 @@ def _one_by_one(rig: Rig, scale: Scale, say: Say) -> Row:
 
 def _writers(rig: Rig, scale: Scale, say: Say) -> Row:
     each = 2 * (scale.appends * 3 // 20)
-    say(f"{_WRITERS} processes x {each} messages into one session")
+    say(f"{_WRITERS} processes x {each} messages to one session")
     session = Session(uuid.uuid4().hex, settings=rig.settings)
     _run([(_write, (rig.settings.model_dump(), session.session_id, each // 2))] * _WRITERS)
     kept = session.get_context()["message_count"]

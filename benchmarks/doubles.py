@@ -1,8 +1,8 @@
 """The models of the benchmark's workers: they answer at once, after a pause, or in many deltas, as the message says.
 
-SLEEP 3            the answer takes so many seconds
+SLEEP 3            the answer takes 3 seconds
 DELTAS 100 8 0.01  the answer streams as 100 deltas of 8 characters, 0.01 s apart
-PEAK               answers with the most model calls that were in flight at once, and forgets it
+PEAK               answers with the largest number of model calls in flight at once, and resets it
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _words(messages: list[ModelMessage]) -> list[str]:
 
 
 async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-    """What the recipe's agent runs, too: nothing here depends on how it is called."""
+    """The recipe's agent runs it too: nothing here depends on who calls it."""
     match _words(messages):
         case ["SLEEP", seconds]:
             with _in_flight:

@@ -1,4 +1,4 @@
-"""What the HTTP edge costs: beside the same calls made in one's own process, and as streams that a core carries."""
+"""The cost of the HTTP edge: compared with the same calls in one's own process, and as streams per core."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _numbers = itertools.count()
 
 
 def http_edge(rig: Rig, scale: Scale, say: Say) -> list[Row]:
-    """Blocking requests and first tokens, ours and the gateway's in turns; then many paced streams on one gateway."""
+    """Blocking requests and first tokens, ours and the gateway's, alternating; then paced streams on one gateway."""
     worker = rig.worker("edge", concurrency=max(100, scale.streams))
     gateway, port = rig.gateway("gateway")
     chat_all(rig, [_HELLO] * 50)
@@ -59,7 +59,7 @@ def _stream_rows(streams: int, wall: float, cpu: float, seen: list[_Seen], rss: 
         Row(f"gateway, {streams} streams at once, wall, s", wall, ratio=f"{wall / 2:.2f} x model"),
         Row("... first text after, p50, ms", quantile(sorted(one.first for one in seen), 0.5) * 1000),
         Row("... CPU per event, gateway, ms", cpu / events * 1000),
-        # The share of a core that so many streams took while the model spoke, which is two seconds each.
+        # The share of a core that these streams took while the model was answering, two seconds for each.
         Row("... such streams that a core carries", streams * 2.0 / cpu),
         Row("... gateway RSS, MB", rss),
     ]
@@ -67,7 +67,7 @@ def _stream_rows(streams: int, wall: float, cpu: float, seen: list[_Seen], rss: 
 
 @dataclass(frozen=True)
 class _Seen:
-    """One stream: seconds from the request to its first text, and how many events came."""
+    """One stream: seconds from the request to its first text, and the number of events."""
 
     first: float
     events: int
@@ -104,7 +104,7 @@ async def _streams(port: int, streams: int, message: str) -> list[_Seen]:
 
 
 async def _stream(port: int, message: str) -> _Seen:
-    """Submit and follow, on one connection, with no more of a client than that needs."""
+    """Submit and follow, on one connection, with the minimal client for it."""
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = json.dumps({"message": message, "stream": True}).encode()

@@ -1,7 +1,7 @@
-"""The index alone, with 50 scopes: searches of one of them, alone and beside a writer that never rests.
+"""The index alone, with 50 scopes: searches of one of them, alone and next to a writer that never rests.
 
 `python -m benchmarks.index_search [CHUNKS ...]`; a row of `make bench` searches one scope that has all chunks
-(`knowledge_alone`). Each engine and size is measured in a process of its own, so that its memory holds nothing else.
+(`knowledge_alone`). Each engine and size is measured in a separate process, so that its memory contains nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MODEL = MadeUp.info
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one engine at one size: milliseconds and bytes."""
+    """For one engine at one size: milliseconds and bytes."""
 
     alone: list[float]
     written_to: list[float]
@@ -49,7 +49,7 @@ class Figures:
 
 
 def index_search(scale: Scale, say: Say) -> list[Row]:
-    """p50 and p99 of searches, how long the event loop stood still, and memory, at each size."""
+    """p50 and p99 of searches, how long the event loop was blocked, and memory, at each size."""
     rows = []
     for points in scale.points:
         say(f"{points:,} chunks, embedded")
@@ -93,7 +93,7 @@ async def _measure(engine: str, folder: Path, points: int, searches: int) -> Fig
     index = _open(engine, folder)
     for scope in _SCOPES:
         await fill(index, _COLLECTION, _MODEL, scope, points // len(_SCOPES))
-    if engine == "embedded":  # its memory as it is after a start, without what filling left behind
+    if engine == "embedded":  # memory as after a start, without what filling left behind
         await index.close()
         index = _open(engine, folder)
     process = psutil.Process()
@@ -137,7 +137,7 @@ async def _timed(index: KnowledgeIndex, queries: list[IndexQuery]) -> list[float
 
 @contextlib.asynccontextmanager
 async def _writer(index: KnowledgeIndex) -> AsyncIterator[None]:
-    """Meanwhile, documents come and go, as fast as they can: no model has to be waited for."""
+    """Meanwhile, documents come and go as fast as possible: there is no model to wait for."""
     scope = Scope("writer", "base:new")
     documents = [document async for document in chunks(scope, 2_000)]
     writing = asyncio.create_task(_write(index, scope, documents))
@@ -160,7 +160,7 @@ async def _write(index: KnowledgeIndex, scope: Scope, documents: list[list[Index
 
 @contextlib.asynccontextmanager
 async def _pauses() -> AsyncIterator[list[float]]:
-    """How long the event loop stood still, each time, in milliseconds."""
+    """How long the event loop was blocked, each time, in milliseconds."""
     pauses = [0.0]
 
     async def tick() -> None:

@@ -1,6 +1,6 @@
 """What a retrieval worker does with documents, in this process: no queue, no lease, no other process.
 
-Searches run as the worker's do, from the query's text to the passages, on the embedded index and, beside it, on
+Searches run as in the worker, from the query's text to the passages, on the embedded index and, for comparison, on
 qdrant-client's local mode.
 """
 
@@ -39,7 +39,7 @@ from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import EmbeddingModel, KnowledgeIndex, Scope
 
 BASE = "bench"
-"""The knowledge base that all chunks are in: its searches leave none of them out."""
+"""The knowledge base that all chunks are in, so that its searches cover all of them."""
 _SCOPE = f"base:{BASE}"
 _LOCAL_SEARCHES = 9  # they take long
 
@@ -60,7 +60,7 @@ def knowledge_alone(rig: Rig, scale: Scale, say: Say) -> list[Row]:
 
 
 async def timed(work: Callable[[], Awaitable[object]], times: int) -> list[float]:
-    """Seconds that each of so many calls took, one after the other, sorted."""
+    """Seconds of each of this many calls, one after the other, sorted."""
     taken = []
     for _ in range(times):
         began = time.perf_counter()
@@ -76,7 +76,7 @@ async def _measured(rig: Rig, scale: Scale, say: Say) -> list[Row]:
     rows = await _embedding(model, scale)
     async with _alone(rig, model) as (knowledge, index, store):
         for points in scale.points:
-            say(f"{points:,} chunks: written straight to the index")
+            say(f"{points:,} chunks: written directly to the index")
             began = time.perf_counter()
             await fill(index, collection_of(points), model.info, Scope("default", _SCOPE), points)
             filled = time.perf_counter() - began
@@ -148,16 +148,16 @@ def _search(knowledge: Knowledge, texts: Texts, collection: str) -> Callable[[],
 
 @contextlib.asynccontextmanager
 async def _ingesting(knowledge: Knowledge, store: Any, book: bytes, collection: str) -> AsyncIterator[None]:
-    """Meanwhile, a document is taken in that never ends."""
+    """Meanwhile, a document is indexed that never ends."""
     name = uuid.uuid4().hex
     request = AddKnowledge(scope=_SCOPE, collection=collection, source=name, origin="text", text=book.decode())
     op = _operating(store)
     adding = asyncio.create_task(knowledge.add(op, request))
-    while not any(key.startswith("batch") for key in op.journal.steps):  # it reads and cuts first
+    while not any(key.startswith("batch") for key in op.journal.steps):  # it first reads and cuts
         await asyncio.sleep(0.01)
         assert not adding.done(), adding.result()
     yield
-    assert not adding.done(), "the book came to its end while searches were measured: it must be longer"
+    assert not adding.done(), "the book ended while searches were measured: it must be longer"
     adding.cancel()
     await asyncio.gather(adding, return_exceptions=True)
     await knowledge.undo(op, request)
@@ -169,7 +169,7 @@ def _operating(store: Any = None) -> OperationContext:
 
 
 async def _local(model: EmbeddingModel, points: int) -> float:
-    """Seconds of the same search, at the median, on qdrant-client's local mode."""
+    """Median seconds of the same search on qdrant-client's local mode."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it has no payload indexes
         index = ServerIndex(AsyncQdrantClient(":memory:"), Requests("in-memory"))

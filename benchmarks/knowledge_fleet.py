@@ -1,4 +1,4 @@
-"""Documents through the whole fleet: from the client's call over queue and retrieval worker to the result."""
+"""Documents through the whole fleet: from the client's call through queue and retrieval worker to the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _names = itertools.count()
 
 
 def reader(rig: Rig, points: int, user_id: str | None = None) -> Session:
-    """A session that has the collection of this size for its knowledge."""
+    """A session that has the collection of this size as its knowledge."""
     at = {"provider": "qdrant", "config": {"collection_name": collection_of(points)}}
     knowledge = {"bases": [BASE], "vector_store": at}
     return Session(f"reader-{next(_names)}", user_id, knowledge=knowledge, settings=rig.settings)
@@ -28,17 +28,17 @@ def reader(rig: Rig, points: int, user_id: str | None = None) -> Session:
 
 @contextlib.contextmanager
 def ingesting(session: Session, chunks: int) -> Iterator[None]:
-    """Meanwhile, the fleet takes a document in that never ends."""
+    """Meanwhile, the fleet indexes a document that never ends."""
     book = session.submit_knowledge(Texts().book(chunks), name=f"{uuid.uuid4().hex}.txt")
     next(each for each in book.progress() if each.stage == "embedding")  # it is read and cut first
     yield
     if book.status.final:
-        raise RuntimeError(f"the book came to its end ({book.status}) while others were measured: it must be longer")
+        raise RuntimeError(f"the book ended ({book.status}) while others were measured: it must be longer")
     book.cancel()
 
 
 def ingest(rig: Rig, scale: Scale, worker: Process, say: Say) -> list[Row]:
-    """A PDF of many pages, taken in by `add_knowledge`."""
+    """A PDF with many pages, indexed by `add_knowledge`."""
     session = Session(settings=rig.settings)
     session.add_knowledge("Something short, so that model and index are loaded.")
     say(f"a PDF of {scale.pages} pages")

@@ -1,4 +1,4 @@
-"""What is searched: texts, vectors and chunks that cost little to make, and the same in every run."""
+"""The data to search: texts, vectors and chunks that are cheap to make, and the same in every run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.documents import make_pdf
 from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Scope
 
-CHUNK_WORDS = 130  # about 800 characters, as a chunk has
+CHUNK_WORDS = 130  # about 800 characters, like a chunk
 _DOCUMENT_CHUNKS = 500
 _PAGE_LINES = 50
 _LINE_CHARS = 90
@@ -23,7 +23,7 @@ _seeds = itertools.count()
 
 
 class MadeUp:
-    """Vectors of the default model's dimension at no cost: what is left is the search itself."""
+    """Vectors of the default model's dimension, at no cost: what is left is the search itself."""
 
     info = EmbeddingInfo("made-up", 384)
 
@@ -40,9 +40,9 @@ class MadeUp:
 
 
 class Texts:
-    """Sentences of the words of Python's reference, as often as they are in it: no model ever saw made-up ones.
+    """Sentences of words from Python's reference, with their frequencies, because no model ever saw made-up words.
 
-    No two have the same ones: a worker remembers what was asked last.
+    No two sentences are the same: a worker caches recent queries.
     """
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class Texts:
         return " ".join(self._dice.choices(self._words, k=words))
 
     def book(self, chunks: int) -> bytes:
-        """A text file that is cut into about so many chunks."""
+        """A text file that is cut into about this many chunks."""
         return "\n\n".join(self.sentence(CHUNK_WORDS) + "." for _ in range(chunks)).encode()
 
 
 async def chunks(scope: Scope, count: int) -> AsyncIterator[list[IndexPoint]]:
-    """So many chunks with made-up vectors, document by document."""
+    """This many chunks with made-up vectors, document by document."""
     texts, vectors, lexical = Texts(), MadeUp(), Bm25Model()
     for first in range(0, count, _DOCUMENT_CHUNKS):
         numbers = range(first, min(first + _DOCUMENT_CHUNKS, count))
@@ -78,20 +78,20 @@ async def chunks(scope: Scope, count: int) -> AsyncIterator[list[IndexPoint]]:
 
 
 async def fill(index: KnowledgeIndex, collection: str, model: EmbeddingInfo, scope: Scope, count: int) -> None:
-    """Write so many chunks straight into a collection, as those of a model, and publish them."""
+    """Write this many chunks directly to a collection, as if a model had embedded them, and publish them."""
     async for document in chunks(scope, count):
         await index.write(collection, model, document)
         await index.publish(collection, scope, document[0].source, document[0].revision)
 
 
 def prose(pages: int) -> bytes:
-    """A PDF with so many full pages of Python's reference."""
+    """A PDF with this many full pages of Python's reference."""
     words = itertools.cycle(_reference().split())
     return make_pdf([_page(words) for _ in range(pages)])
 
 
 def _reference() -> str:
-    """Prose that every Python has with it."""
+    """Prose that is part of every Python installation."""
     return "\n".join(topics.values())
 
 

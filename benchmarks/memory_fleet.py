@@ -25,7 +25,7 @@ def memory_fleet(rig: Rig, scale: Scale, user: str, say: Say) -> list[Row]:
     rows = asyncio.run(_in_the_worker(rig, scale, session, say))
 
     def search(_: int) -> None:
-        session.search_memory(texts.sentence(6))  # it may find none: six words that say nothing are like nothing
+        session.search_memory(texts.sentence(6))  # it may find none: six arbitrary words resemble nothing
 
     say(f"{scale.memories:,} memories: searched through the fleet")
     cold = latencies(1, search)[0]
@@ -39,7 +39,7 @@ def memory_fleet(rig: Rig, scale: Scale, user: str, say: Say) -> list[Row]:
 
 
 async def _in_the_worker(rig: Rig, scale: Scale, session: Session, say: Say) -> list[Row]:
-    """Added by the client, then searched in this process; vectors are made up, for 10,000 take minutes."""
+    """Added by the client, then searched in this process; vectors are made up, as 10,000 real ones take minutes."""
     client, texts, topics = async_store(rig.settings), Texts(), itertools.count()
     store, model = MemoryStore(ScriptRunner(client), client), resolve_embedding_model(None, threads=1)
     scope = wide_scope(session.keys.tenant, str(session.user_id), rig.settings.partitions)

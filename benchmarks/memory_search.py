@@ -1,6 +1,6 @@
-"""Searching one user's 10,000 memories in a retrieval worker, and what is found of a small set of real sentences.
+"""Searching one user's 10,000 memories in a retrieval worker, and what is found in a small set of real sentences.
 
-`python -m benchmarks.memory_search` runs this alone.
+`python -m benchmarks.memory_search` runs only this.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NO_WORDS = SparseVector((), ())
 
 
 async def memory_search(rig: Rig, count: int, looks: int, say: Say) -> list[Row]:
-    """Adding, loading and searching so many memories; then what is found."""
+    """Adding, loading and searching this many memories; then what is found."""
     client = async_store(rig.settings)
     store = MemoryStore(ScriptRunner(client), client)
     scope = wide_scope("default", uuid.uuid4().hex, rig.settings.partitions)
@@ -75,7 +75,7 @@ def _adder(store: MemoryStore, scope: MemoryScope, texts: Texts) -> Callable[[],
 
 
 async def adding(add: Callable[[], Awaitable[object]], count: int, looks: int) -> list[Row]:
-    """Add so many memories: the first and the last ones one by one, those between many at once."""
+    """Add this many memories: the first and last ones one by one, those in between many at a time."""
     first = await timed(add, looks)
     began = time.perf_counter()
     for start in range(looks, count - looks, 500):
@@ -91,7 +91,7 @@ async def adding(add: Callable[[], Awaitable[object]], count: int, looks: int) -
 
 
 async def note_vectors(store: MemoryStore, scope: MemoryScope, maker: EmbeddingModel, model: EmbeddingModel) -> None:
-    """Made-up vectors under a model's name: to embed 10,000 texts takes minutes, and searching them costs the same."""
+    """Made-up vectors under a model's name: embedding 10,000 texts takes minutes, and searching them costs the same."""
     await model.embed_query("hello")
     ids = await store.ids(scope)
     for start in range(0, len(ids), 500):
@@ -133,7 +133,7 @@ async def searching(
 
 
 async def _found(model: EmbeddingModel) -> list[Row]:
-    """How often the memory that answers is among the first five, by each half and by both."""
+    """How often the answering memory is among the first five, by each half and by both."""
     lexical = Bm25Model(average_length=16.0)
     index = ScopeIndex(lexical)
     for number, vector in enumerate(await model.embed_documents(MEMORIES)):

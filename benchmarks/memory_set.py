@@ -1,4 +1,4 @@
-"""A small set to choose by: what a person might have told an assistant, and what might be asked about it later."""
+"""A small set for choosing parameters: what a person might tell an assistant, and later questions about it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ MEMORIES = (
     "His blood type is 0 negative",
 )
 
-# What is asked, and which memory answers it.
+# The questions, and which memory answers each.
 QUESTIONS = (
     ("How does the user like their coffee?", 0),
     ("preferences for hot drinks", 0),
@@ -119,7 +119,7 @@ QUESTIONS = (
     ("Where should I reserve a room in Berlin?", 57),
 )
 
-# What none of them answers.
+# Questions that none of them answers.
 UNRELATED = (
     "How tall is Mount Kilimanjaro?",
     "Explain the rules of cricket",

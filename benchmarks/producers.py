@@ -1,4 +1,4 @@
-"""How the one producer process sends turns: ours from asyncio, as an async web backend would; Celery's from threads.
+"""How the one producer process sends turns: ours from asyncio, like an async web backend; Celery's from threads.
 
 Celery has no asyncio API, so eight threads publish and one collects the results; that is its fastest way here.
 """
@@ -37,7 +37,7 @@ async def _chat_all(rig: Rig, messages: Sequence[str], at_once: int) -> None:
 
 
 def chat_all(rig: Rig, messages: Sequence[str], at_once: int = 400) -> None:
-    """One session and one `achat` for each message, so many at once, from one event loop."""
+    """One session and one `achat` for each message, this many at a time, from one event loop."""
     asyncio.run(_chat_all(rig, messages, at_once))
 
 
@@ -49,7 +49,7 @@ def celery_all(calls: Sequence[tuple[Any, tuple[Any, ...]]]) -> None:
 
 
 def latencies(count: int, call: Callable[[int], object]) -> list[float]:
-    """Seconds that each of so many calls took, one after the other."""
+    """Seconds of each of this many calls, one after the other."""
     taken = []
     for number in range(count):
         began = time.perf_counter()

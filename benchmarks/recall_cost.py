@@ -1,4 +1,4 @@
-"""What memory and knowledge cost a turn: its own lookups, and those of others."""
+"""The cost of memory and knowledge for a turn: its own lookups, and those of others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _names = itertools.count()
 
 
 def recalls(rig: Rig, scale: Scale, user: str, say: Say) -> list[Row]:
-    """Blocking turns of agents with and without memory and knowledge, in turns, so that noise meets them all."""
+    """Blocking turns of agents with and without memory and knowledge, alternating, so that noise affects all."""
     points, texts = scale.points[min(1, len(scale.points) - 1)], Texts()
     kinds = {"neither": (False, False), "memory": (True, False), "knowledge": (False, True), "both": (True, True)}
     agents = {name: _agent(rig, points, user, *kind) for name, kind in kinds.items()}
@@ -42,7 +42,7 @@ def recalls(rig: Rig, scale: Scale, user: str, say: Say) -> list[Row]:
 
 
 def neighbours(rig: Rig, scale: Scale, say: Say) -> list[Row]:
-    """Blocking turns of a session that looks nothing up, while others search and documents are taken in."""
+    """Blocking turns of a session without lookups, while others search and documents are indexed."""
     points = scale.points[min(1, len(scale.points) - 1)]
     one = agent(rig)
     one.chat("hello")

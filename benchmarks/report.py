@@ -1,4 +1,4 @@
-"""The tables of a run: what was measured, beside what, and whether the target was met."""
+"""The tables of a run: what was measured, what it is compared with, and whether the target was met."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS = {"ratio": "ratio", "target": "target", "means": "what it means"}
 
 @dataclass(frozen=True)
 class Row:
-    """One line. `met` is None without a target; `means` says what the figure is of, where its name does not."""
+    """One line. `met` is None without a target; `means` explains the figure, if its name does not."""
 
     what: str
     ours: float
@@ -94,7 +94,7 @@ class Report:
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    """Ours, and what some row has beside it."""
+    """Ours, and the columns that some row has."""
     known = [*_FIGURES, *_WORDS]
     return [name for name in known if name == "ours" or any(getattr(row, name) not in (None, "") for row in rows)]
 

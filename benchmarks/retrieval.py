@@ -1,6 +1,6 @@
-"""How well search finds, by dense vectors, by words, and by both: `python -m benchmarks.retrieval`.
+"""How well search works, by dense vectors, by words, and by both: `python -m benchmarks.retrieval`.
 
-The ranks are computed here, exactly, so that the figures are of the models and the cutting; `--index` asks an index.
+The ranks are computed here, exactly, so that the figures measure the models and the chunking; `--index` asks an index.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.ports import EmbeddingModel, IndexPoint, IndexQuery, Scope
 
 SIZES = (400, 600, 800, 1000, 1200)
-# What an agent's prompt has room for, in characters: longer passages find more in five, and take more room.
+# The room in an agent's prompt, in characters: longer passages find more within five, and take more room.
 ROOM = 3_000
 CANDIDATES = 50
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one way to search: shares of the questions, and the mean of 1 / rank of the first answer."""
+    """For one way to search: shares of the questions, and the mean of 1 / rank of the first answer."""
 
     way: str
     recall_at_5: float
@@ -50,11 +50,11 @@ class Figures:
 
 @dataclass(frozen=True)
 class Searched:
-    """A cut of the corpus with the scores of every passage (a column) for every question (a row).
+    """One chunking of the corpus, with the scores of every passage (a column) for every question (a row).
 
     Attributes:
         size, overlap: of passages, in characters.
-        headed: whether the headings above a passage went into the models with it.
+        headed: whether the headings above a passage were input to the models.
     """
 
     size: int
@@ -78,7 +78,7 @@ async def search(
     headed: bool = True,
     own: bool = False,
 ) -> Searched:
-    """Score every passage of a cut for every question."""
+    """Score every passage of a chunking for every question."""
     passages = cut(size, overlap, own=own)
     texts = [passage.text(headed=headed) for passage in passages]
     asked = [question for question in questions() if not own or question.kind != PYTHON]
@@ -133,7 +133,7 @@ def _share(found: Any) -> float:
 
 
 def _lexical(texts: Sequence[str], asked: Sequence[Question]) -> np.ndarray:
-    """BM25 with the inverse document frequencies that Qdrant multiplies in."""
+    """BM25 with the inverse document frequencies that Qdrant multiplies by."""
     model = Bm25Model()
     documents = [model.document(text) for text in texts]
     holding = Counter(term for document in documents for term in document.indices)
@@ -161,7 +161,7 @@ def fusions(searched: Searched) -> list[Figures]:
 
 
 async def through_the_index(model: EmbeddingModel) -> list[Figures]:
-    """The usual cut, asked of the embedded index, with its own k and with the one that others use."""
+    """The default chunking in the embedded index, with its own k and with the usual one."""
     scope, lexical = Scope("bench", "base:bench"), Bm25Model()
     searched = await search(model)
     texts = [passage.text(headed=True) for passage in searched.passages]
@@ -189,7 +189,7 @@ async def through_the_index(model: EmbeddingModel) -> list[Figures]:
 
 
 async def rate(model: EmbeddingModel, most: int = 100) -> dict[str, float]:
-    """Texts a second, on one thread: short ones of some 60 characters, `most` long ones of 800, and single queries."""
+    """Texts per second, on one thread: short ones of 60 characters, `most` long ones of 800, and single queries."""
     long = [text for passage in cut(800, 0) if len(text := passage.text(headed=False)) > 600][:most]
     short = [text[:60] for text in long] * 4
     return {
@@ -245,7 +245,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", description=__doc__)
     parser.add_argument("--model", help="another embedding model, such as openai:text-embedding-3-small")
-    parser.add_argument("--quick", action="store_true", help="one cut only: 800 characters, with headings")
+    parser.add_argument("--quick", action="store_true", help="one chunking only: 800 characters, with headings")
     parser.add_argument("--index", action="store_true", help="ask the embedded index too, not only exact ranks")
     parser.add_argument("--json", action="store_true", help="figures as JSON on stdout")
     options = parser.parse_args()
@@ -256,8 +256,8 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 150)
     counted = Counter(question.kind for question in questions())
     console.print(f"{len(questions())} questions: {', '.join(f'{n} {kind}' for kind, n in counted.items())}")
-    console.print(_table("Cutting (fused: k=2, 1:1)", told["cuts"]))
-    console.print(_table(f"Fusing, at {MAX_CHARS} +{OVERLAP_CHARS}, headings (dense:lexical)", told["fusions"]))
+    console.print(_table("Chunking (fused: k=2, 1:1)", told["cuts"]))
+    console.print(_table(f"Fusion, at {MAX_CHARS} +{OVERLAP_CHARS}, headings (dense:lexical)", told["fusions"]))
     if options.index:
         console.print(_table("Through the embedded index", told["index"]))
     for what, figure in told["rate"].items():

@@ -1,4 +1,4 @@
-"""What the retrieval benchmark searches, and what it asks: pages of our own, Python's reference, and questions."""
+"""The corpus and the questions of the retrieval benchmark: our own pages, Python's reference, and questions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOPIC_CHARS = range(500, 21_000)
 
 @dataclass(frozen=True)
 class Page:
-    """A document, and what it is called."""
+    """A document, and its name."""
 
     name: str
     document: Document
@@ -35,7 +35,7 @@ class Passage:
     chunk: Chunk
 
     def text(self, *, headed: bool) -> str:
-        """As it goes into the models: below its headings, or alone."""
+        """The input for the models: under its headings, or alone."""
         return embedded_text(self.chunk, self.page.name) if headed else self.chunk.text
 
 
@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked; a passage that has most of one of the answers is what should be found."""
+    """A question; a passage that contains most of one of its answers should be found."""
 
     kind: str
     text: str
@@ -72,9 +72,9 @@ def pages() -> tuple[Page, ...]:
 
 
 def cut(size: int, overlap: int, *, own: bool = False) -> list[Passage]:
-    """All pages in passages, or our own alone.
+    """All pages in passages, or only our own.
 
-    They are shuffled, always alike: equal scores are ranked by place, and no page may stand before the others.
+    They are shuffled, always in the same way: equal scores are ranked by position, and no page may precede the others.
     """
     passages = [
         Passage(page, chunk)
@@ -87,10 +87,10 @@ def cut(size: int, overlap: int, *, own: bool = False) -> list[Passage]:
 
 @lru_cache
 def questions() -> tuple[Question, ...]:
-    """All that have an answer: another Python may word its reference differently.
+    """All questions that have an answer: another Python may word its reference differently.
 
     Raises:
-        LookupError: a page of our own does not have the answer that `questions.txt` says.
+        LookupError: one of our pages does not have the answer that `questions.txt` says.
     """
     lines = (SET / "questions.txt").read_text().splitlines()
     asked = [_question(line) for line in lines if line and not line.startswith("#")]
@@ -125,7 +125,7 @@ def _question(line: str) -> Question:
 
 
 def _answers(phrase: str, name: str) -> list[Answer]:
-    """On the page of this name, else wherever it stands."""
+    """On the page of this name, otherwise wherever it is."""
     pattern = re.compile(r"\s+".join(map(re.escape, phrase.split())))
     found = [Answer(page, *hit.span()) for page in pages() for hit in pattern.finditer(document_text(page.document))]
     return [answer for answer in found if answer.page.name == name] or found

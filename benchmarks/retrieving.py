@@ -1,4 +1,4 @@
-"""The rows of memory and knowledge: one worker of each role, and an index that is there before they start."""
+"""The rows of memory and knowledge: one worker of each role, and an index that exists before they start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.scale import Say, Scale
 
 
 def retrieving(rig: Rig, scale: Scale, say: Say) -> list[Row]:
-    """All of it; the index belongs to this process first, then to the retrieval worker."""
+    """All of it; the index belongs first to this process, then to the retrieval worker."""
     rows = knowledge_alone(rig, scale, say)
     turns = rig.worker("turns", SESSIONFLEET_ROLE="turns")
     retrieval = rig.worker("retrieval", SESSIONFLEET_ROLE="retrieval")

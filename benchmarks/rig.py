@@ -1,4 +1,4 @@
-"""What a benchmark stands on: a server of its own, worker processes, and meters for time, CPU and memory."""
+"""The basis of a benchmark: its own server, worker processes, and meters for time, CPU and memory."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Process:
         return int(self._seen.memory_info().rss)
 
     def end(self, number: int = signal.SIGTERM, patience: float = 20.0) -> None:
-        """Send a signal and wait; kill -9 for those that do not go."""
+        """Send a signal and wait; kill -9 those that do not exit."""
         if self.alive:
             self._popen.send_signal(number)
         try:
@@ -99,7 +99,7 @@ class Rig:
         return get_client(self.settings)
 
     def worker(self, name: str, concurrency: int = 100, **env: str) -> Process:
-        """One of ours as `sessionfleet worker` starts it: default settings, the benchmark's models, ready to serve."""
+        """One of our workers as `sessionfleet worker` starts it: default settings, the benchmark's models, ready."""
         ours = {
             "SESSIONFLEET_IMPORTS": "benchmarks.doubles",
             "SESSIONFLEET_MODEL": "instant",
@@ -131,7 +131,7 @@ class Rig:
         return process, port
 
     def close(self) -> None:
-        """End everything."""
+        """Stop everything."""
         with contextlib.suppress(Exception):
             self.client.portal.call(self.client.aclose(), timeout=5)
         self.redis.close()
@@ -173,7 +173,7 @@ def _listens(port: int) -> bool:
 
 @dataclass
 class Meter:
-    """What a stretch of work took: wall seconds, and CPU seconds of this process, the worker and the server."""
+    """The cost of a stretch of work: wall seconds, and CPU seconds of this process, the worker and the server."""
 
     wall: float = 0.0
     client: float = 0.0
@@ -200,7 +200,7 @@ def metered(rig: Rig, worker: Process | None) -> Iterator[Meter]:
 
 @dataclass
 class PeakMemory:
-    """The most resident memory that a process had while the block ran, bytes."""
+    """The largest resident memory of a process while the block ran, bytes."""
 
     process: Process
     peak: int = 0

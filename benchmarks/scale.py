@@ -1,4 +1,4 @@
-"""How much is done, and how a scenario says what it does."""
+"""The amounts of work, and how a scenario reports its progress."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done.
+    """The amounts of work.
 
     Attributes:
-        points: sizes of collections that are searched, in chunks; the largest is not asked of qdrant-client's local
-            mode: `local_most` is the most it is given.
-        memories: of one user; searches: for each figure; pages: of the PDF that is taken in.
-        book: chunks of the document that is taken in while something else is measured; it must not come to its end.
+        points: sizes of collections that are searched, in chunks; qdrant-client's local mode is asked only up to
+            `local_most`.
+        memories: of one user; searches: for each figure; pages: of the PDF that is indexed.
+        book: chunks of the document that is indexed while something else is measured; it must not end before that.
     """
 
     turns: int = 2000

@@ -1,4 +1,4 @@
-"""What is measured. Each scenario starts the workers it needs, ends them, and returns its rows."""
+"""The scenarios. Each starts the workers it needs, stops them, and returns its rows."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _HELLO = "Hello, who are you?"
 _numbers = count()
 
 
-# --- a model that takes no time: turns a second, CPU, latency --------------------------------------------
+# --- a model that takes no time: turns per second, CPU, latency ------------------------------------------
 
 
 def main_path(rig: Rig, scale: Scale, say: Say) -> list[Row]:
-    """Ours, the recipe and the bare Celery no-op in turns, so that a noisy moment meets them all."""
+    """Ours, the recipe and the bare Celery no-op, alternating, so that a noisy moment affects all of them."""
     usual_recipe.app.conf.update(broker_url=rig.url, result_backend=rig.url)
     meters = {"ours": Meter(), "usual": Meter(), "celery": Meter()}
     waits: dict[str, list[float]] = {"ours": [], "usual": [], "celery": []}
@@ -73,7 +73,7 @@ def _one(rig: Rig, name: str) -> None:
 
 
 def _bare(scale: Scale, say: Say) -> tuple[float, float]:
-    """Milliseconds of CPU, and seconds at the median, of pydantic-ai alone, in this process."""
+    """Milliseconds of CPU, and median seconds, of pydantic-ai alone, in this process."""
     say(f"{scale.bare} bare agent.run")
     engine = EngineAgent(instant, instructions=INSTRUCTIONS)
 
@@ -127,7 +127,7 @@ def _main_rows(
 
 
 def slow_models(rig: Rig, scale: Scale, say: Say) -> list[Row]:
-    """Turns that wait for a model, a thousand at once in one worker process."""
+    """Turns that wait for a model, a thousand at a time in one worker process."""
     rows = []
     worker = rig.worker("slow", concurrency=max(scale.slow, 100))
     chat_all(rig, [_HELLO] * 50)
@@ -154,11 +154,11 @@ def slow_models(rig: Rig, scale: Scale, say: Say) -> list[Row]:
 
 
 def streams(rig: Rig, scale: Scale, say: Say) -> list[Row]:
-    """Streams of 100 deltas, all at once: as fast as they go, and at a model's pace."""
+    """Streams of 100 deltas, all at the same time: as fast as they go, and at a model's pace."""
     worker = rig.worker("streams", concurrency=max(100, scale.streams))
     chat_all(rig, [_HELLO] * 50)
     say(f"{scale.streams} streams of 100 deltas, as fast as they go")
-    # A delta of 256 characters is an event of its own; smaller ones are gathered for 30 ms.
+    # A delta of 256 characters is an event of its own; smaller ones are collected for 30 ms.
     with metered(rig, worker) as fast:
         events, _ = asyncio.run(_streams(rig, scale.streams, "DELTAS 100 256 0"))
     say(f"{scale.streams} streams of 100 deltas, 20 ms apart")
@@ -176,7 +176,7 @@ def streams(rig: Rig, scale: Scale, say: Say) -> list[Row]:
 
 
 async def _streams(rig: Rig, streams: int, message: str) -> tuple[int, list[float]]:
-    """How many events came, and the sorted seconds to the first text of each stream."""
+    """The number of events, and the sorted seconds to the first text of each stream."""
 
     async def one() -> tuple[int, float]:
         began, first, events = time.perf_counter(), 0.0, 0
@@ -194,7 +194,7 @@ async def _streams(rig: Rig, streams: int, message: str) -> tuple[int, list[floa
 
 
 def long_history(rig: Rig, scale: Scale, say: Say) -> list[Row]:
-    """Turns of sessions with 10 messages, with as many as a window holds, and with 10,000, in turns (P7)."""
+    """Turns of sessions with 10 messages, with a full window, and with 10,000, alternating (P7)."""
     worker = rig.worker("history")
     sizes = {"short": 10, "window": 2 * rig.settings.history_window, "long": scale.history}
     say(f"sessions of {', '.join(f'{n:,}' for n in sizes.values())} messages")
@@ -204,7 +204,7 @@ def long_history(rig: Rig, scale: Scale, say: Say) -> list[Row]:
     for block in range(10):
         for name, messages in sizes.items():
             looks = scale.looks // 10
-            # A turn makes a session longer, so a short one serves for one turn only.
+            # A turn makes a session longer, so a short one is used for one turn only.
             fresh = (
                 [long[block % 2]] * looks if name == "long" else [_with_history(rig, messages) for _ in range(looks)]
             )
@@ -226,7 +226,7 @@ def long_history(rig: Rig, scale: Scale, say: Say) -> list[Row]:
 
 
 def _with_history(rig: Rig, messages: int) -> str:
-    """A session with so many messages: one real turn's entry, written again and again."""
+    """A session with this many messages: the entry of one real turn, written repeatedly."""
     session = f"aged-{next(_numbers)}"
     owner = agent(rig, session)
     owner.chat(_HELLO)
@@ -243,7 +243,7 @@ def _with_history(rig: Rig, messages: int) -> str:
 
 
 def recovery(rig: Rig, scale: Scale, say: Say) -> list[Row]:
-    """Seconds from kill -9, with default settings, to all its turns running again at another worker."""
+    """Seconds from kill -9, with default settings, until all its turns are running again on another worker."""
     say(f"kill -9 with {scale.in_flight} turns in flight")
     first = rig.worker("doomed")
     turns = [agent(rig).submit("SLEEP 30") for _ in range(scale.in_flight)]
@@ -268,7 +268,7 @@ def _started(turn: Turn) -> float:
 
 
 def retrieval(rig: Rig, scale: Scale, say: Say) -> list[Row]:
-    """Ingest, searches and what they cost turns; numpy, models and the index are loaded for these rows only."""
+    """Ingest, searches and their cost for turns; numpy, models and the index are loaded for these rows only."""
     from benchmarks.retrieving import retrieving
 
     return retrieving(rig, scale, say)

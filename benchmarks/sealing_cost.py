@@ -1,4 +1,4 @@
-"""What sealing costs: a value by itself, and the calls to the store that a turn makes, with keys and without, in turns.
+"""The cost of encryption: for one value, and for the store calls of a turn, with and without keys, alternating.
 
 python -m benchmarks.sealing_cost [rounds]
 """
@@ -62,7 +62,7 @@ def values() -> None:
 
 
 async def turn_calls(settings: Settings, *, adds: bool) -> float:
-    """Milliseconds, the median of so many turns of a session: accept, lease, three steps, commit, read the answer."""
+    """Milliseconds, the median of this many turns of a session: accept, lease, three steps, commit, read the answer."""
     client = async_store(settings)
     scripts = ScriptRunner(client)
     turns, leases = TurnStore(scripts, client, settings), LeaseStore(scripts, settings, "bench")
@@ -97,7 +97,7 @@ def main(rounds: int) -> None:
                     settings = rig.settings.model_copy(
                         update={"encryption_keys": Settings(encryption_keys=encryption_keys).encryption_keys}  # type: ignore[arg-type]
                     )
-                    for what, adds in (("", False), (", adding to a number of the state", True)):
+                    for what, adds in (("", False), (", incrementing a number in the state", True)):
                         found = asyncio.run(turn_calls(settings, adds=adds))
                         taken.setdefault(f"a turn's calls{what}, {name}", []).append(found)
         finally:

@@ -26,7 +26,7 @@ class DictJournal:
 
 
 class NoEvents:
-    """Takes events to nowhere."""
+    """Discards events."""
 
     async def emit(self, events: Sequence[EventDraft]) -> None:
         return

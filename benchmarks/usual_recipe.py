@@ -1,4 +1,4 @@
-"""The usual recipe, as it is found in many a backend, to compare with: it promises none of P1 to P6.
+"""The usual recipe, as many backends have it, for comparison: it promises none of P1 to P6.
 
 A plain Celery task in the threads pool, a redis-py lock for each session, the history as JSON in one Redis key, the
 answer through Celery's result backend, and `agent.run_sync`. Celery's options are its defaults.
@@ -20,7 +20,7 @@ URL = os.environ.get("USUAL_RECIPE_URL", "redis://127.0.0.1:6379/0")
 app = Celery("usual", broker=URL, backend=URL)
 app.conf.update(
     task_default_queue="usual",
-    # The default of 10 would make the producer's threads wait for one another.
+    # With the default of 10, the producer's threads would wait for one another.
     broker_pool_limit=32,
 )
 agent = Agent(instant, instructions=INSTRUCTIONS)
@@ -29,7 +29,7 @@ store = redis.Redis.from_url(URL)
 
 @app.task
 def noop() -> str:
-    """Nothing: what Celery itself costs."""
+    """Nothing: the cost of Celery itself."""
     return "ok"
 
 

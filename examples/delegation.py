@@ -2,8 +2,8 @@
 
 python examples/delegation.py
 
-The offline model calls the tools that a message spells out; a language model decides that by itself, and gets the
-part before it.
+The offline model calls the tools that a message spells out; a language model decides for itself, and gets the part
+before it.
 """
 
 import json
@@ -21,7 +21,7 @@ def spelled_out(tool: str, message: str) -> str:
 
 
 def main() -> None:
-    """Ask a writer, who asks a researcher, who asks a librarian; and a critic besides."""
+    """Ask a writer, who asks a researcher, who asks a librarian; the writer also asks a critic."""
     session = Session()
     writer = session.Agent(
         name="Writer",

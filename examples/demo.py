@@ -1,8 +1,8 @@
-"""`make demo`: a worker is killed in the middle of a turn, twice, and the conversation goes on.
+"""`make demo`: a worker is killed in the middle of a turn, twice, and the conversation continues.
 
     python examples/demo.py [--model provider:model]
 
-Exit status 0 only if everything held that is printed with a check mark.
+Exits with 0 only if every line with a check mark held.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ToolNotCalled(Exception):
 
 @dataclass
 class Story:
-    """One turn: what was asked, who worked on it, what came out."""
+    """One turn: the message, the workers that ran it, the answer."""
 
     title: str
     message: str
@@ -53,7 +53,7 @@ class Story:
 
 
 class Demo:
-    """The conversation and what is checked about it."""
+    """The conversation, and the checks on it."""
 
     def __init__(self, model: str, fleet: DemoFleet, console: Console) -> None:
         self.offline = model == "offline"
@@ -70,12 +70,14 @@ class Demo:
         self._turn("told its name", NAME)
 
         self._tell("2", "A turn charges a card. When the charge is done, its worker is killed with SIGKILL.")
-        story, turn = self._killed("killed behind the tool", 12, self._behind_the_tool)
+        story, turn = self._killed("killed after the tool", 12, self._behind_the_tool)
         self._check_killed(story, turn, euros=12)
 
         self._fleet.start_worker("worker-3")
         self._fleet.await_workers()
-        self._tell("3", "Another charge (a third worker took the dead one's place). Now the kill hits the tool itself.")
+        self._tell(
+            "3", "Another charge (a third worker has taken the dead one's place). Now the kill hits the tool itself."
+        )
         story, turn = self._killed("killed inside the tool", 30, self._inside_the_tool)
         self._check_killed(story, turn, euros=30)
         results = [e for e in turn.events() if e.type is EventType.TOOL_RESULT]
@@ -98,8 +100,8 @@ class Demo:
                 return self._turn(title, message, kill)
             except ToolNotCalled as error:
                 self.stories.pop()
-                self._say(f"the model did not call the tool, it is asked again; it said: {str(error)!r}")
-        raise DemoFailed("the model never called the tool charge_card; try a model that is better with tools")
+                self._say(f"the model did not call the tool, so it is asked again; it said: {str(error)!r}")
+        raise DemoFailed("the model never called the tool charge_card; try a model that is better at using tools")
 
     def _turn(self, title: str, message: str, kill: Callable[[Turn], None] | None = None) -> tuple[Story, Turn]:
         story = Story(title, message)
@@ -114,7 +116,7 @@ class Demo:
                 killed_at = self._kill_worker_of(turn)
             if event.type is EventType.ATTEMPT_RESET and killed_at and story.resumed_after is None:
                 story.resumed_after = time.monotonic() - killed_at
-                self._say(f"{story.workers[-1]} goes on with the same turn, {story.resumed_after:.1f} s after the kill")
+                self._say(f"{story.workers[-1]} resumes the turn, {story.resumed_after:.1f} s after the kill")
         story.answer = str(turn.result(timeout=10)).partition("\n\n(This is the offline model")[0]
         self._say(f"{story.workers[-1]} answers: {story.answer}")
         return story, turn
@@ -131,7 +133,7 @@ class Demo:
         self._await_line(turn, "asked", step=2)
 
     def _inside_the_tool(self, turn: Turn) -> None:
-        """Wait until the tool has had its effect, and has not returned."""
+        """Wait until the tool has taken effect but has not returned."""
         self._await_line(turn, "charged")
 
     def _await_line(self, turn: Turn, kind: str, **what: Any) -> None:
@@ -154,7 +156,7 @@ class Demo:
             f"the tool ran once: {len(charges)} charge of {euros} euros in the ledger",
         )
         if len(times) > 1:
-            self._say(f"the model itself asked for {len(times)} charges, each was made once")
+            self._say(f"the model itself asked for {len(times)} charges, and each was made once")
         self._check(not self._repeated(turn.id), "no finished model request was repeated: " + self._requests(turn))
 
     def _requests(self, turn: Turn) -> str:
@@ -163,11 +165,11 @@ class Demo:
         usage = turn.record().usage
         counted = f"the turn's usage says {usage.requests if usage else 0} requests"
         return f"{counted}, {len(answered)} answered" + (
-            f", {cut} cut short by the kill and asked again" if cut else ""
+            f", {cut} interrupted by the kill and sent again" if cut else ""
         )
 
     def _repeated(self, turn_id: str | None = None) -> list[Line]:
-        """Requests that went to the model although the same one had been answered."""
+        """Requests that were sent to the model although the same one had been answered."""
         answered, repeated = set(), []
         for line in self._ledger():
             if turn_id in (None, line["turn"]) and line["kind"] in ("asked", "answered"):
@@ -179,7 +181,7 @@ class Demo:
         return repeated
 
     def _requests_to_charge(self, euros: int) -> list[str]:
-        """The offline model calls a tool when it is told to in these words; a real one understands the sentence."""
+        """The offline model calls a tool when a message says so in these words; a real one understands the sentence."""
         sentence = f"Please charge {euros} euros to my card."
         if self.offline:
             return [f'{sentence} CALL charge_card({{"euros": {euros}}})']
@@ -202,7 +204,7 @@ class Demo:
         self._console.print(f"\n[bold]{number}[/]  {shown(line)}")
 
     def print_table(self) -> None:
-        """Which worker answered what."""
+        """Which worker answered which message."""
         table = Table(title="\nOne session, four turns, three workers, two kills", title_justify="left")
         for column in ("turn", "message", "began at", "answered by", "kill to resumption", "answer"):
             table.add_column(column, overflow="fold")
@@ -215,7 +217,7 @@ class Demo:
 
 
 def shown(text: str) -> str:
-    """A text as rich may print it, for a real model may answer with anything: no markup, no control sequences."""
+    """A text that is safe for rich to print, since a real model may answer anything: no markup, no control codes."""
     return escape(printable(text))
 
 
@@ -225,9 +227,9 @@ def shortened(text: str) -> str:
 
 
 def main() -> int:
-    """Run the demo; the exit status."""
+    """Run the demo; returns the exit status."""
     parser = argparse.ArgumentParser(description="Kill workers in the middle of turns, and see the turns end.")
-    parser.add_argument("--model", default="offline", help="provider:model; by default one that needs no key")
+    parser.add_argument("--model", default="offline", help="provider:model; by default a model that needs no key")
     model = parser.parse_args().model
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     console.print(f"[bold]Sessionfleet demo[/]: a server and two workers in a temporary home, model {shown(model)}")

@@ -28,7 +28,7 @@ class DemoFailed(Exception):
 
 
 def wait_for(look: Callable[[], T | None], what: str, seconds: float) -> T:
-    """Look again and again until there is something to see."""
+    """Poll until there is something to see."""
     until = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > until:
@@ -38,7 +38,7 @@ def wait_for(look: Callable[[], T | None], what: str, seconds: float) -> T:
 
 
 class DemoFleet:
-    """A server and workers. `close` ends all of them and removes the home."""
+    """A server and workers. `close` stops all of them and removes the home."""
 
     def __init__(self, imports: str, environment: dict[str, str]) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="sessionfleet-demo-"))
@@ -68,12 +68,12 @@ class DemoFleet:
             )
 
     def await_workers(self) -> dict[str, Any]:
-        """Wait until every worker that runs is in the fleet's registry; name -> what it says of itself."""
+        """Wait until every running worker is in the fleet's registry; name -> its report."""
 
         def look() -> dict[str, Any] | None:
             for name, process in self._workers.items():
                 if process.poll() is not None and process.returncode >= 0:
-                    raise DemoFailed(f"{name} ended at its start; its log says:\n{self._log_end(name)}")
+                    raise DemoFailed(f"{name} exited at start; its log says:\n{self._log_end(name)}")
             alive = {name for name, process in self._workers.items() if process.poll() is None}
             known = {worker_id.partition("@")[0]: info for worker_id, info in fleet_info(self.settings).items()}
             return known if alive <= known.keys() else None
@@ -81,20 +81,20 @@ class DemoFleet:
         return wait_for(look, "all workers are ready", READY_SECONDS)
 
     def pid_of(self, worker_id: str) -> int:
-        """The process id that the registry of workers gives for a worker."""
+        """The process id of a worker in the registry."""
         return int(fleet_info(self.settings)[worker_id].pid)
 
     def kill(self, pid: int) -> None:
-        """kill -9 of a worker of this demo, and of nothing else."""
+        """kill -9 a worker of this demo, and nothing else."""
         for process in self._workers.values():
             if process.pid == pid:
                 process.kill()
                 process.wait()
                 return
-        raise DemoFailed(f"process {pid} is no worker of this demo")
+        raise DemoFailed(f"process {pid} is not a worker of this demo")
 
     def close(self) -> list[int]:
-        """End what is left; returns the processes that outlived it, which should be none."""
+        """Stop what is left; returns the processes that survived, which should be none."""
         started = [process.pid for process in self._workers.values()]
         server = self._server.pid()
         for process in self._workers.values():

@@ -1,7 +1,7 @@
 """What the demo's workers import: a tool that charges a card, and a model that counts its requests.
 
-Both write lines to a ledger, a file that outlives any kill -9. So the demo's proof does not rest on what
-Sessionfleet says of itself: the ledger is written where the effect happens.
+Both write lines to a ledger, a file that survives any kill -9. So the demo's proof does not depend on what
+Sessionfleet reports: the ledger is written where the effect happens.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from workers.engine.models import ModelResolver
 LEDGER = "DEMO_LEDGER"
 MODEL = "DEMO_MODEL"
 TOOL_SECONDS = 2.0
-# A request behind a tool is held for so long, to have time to kill: the offline model answers in no time.
+# A request after a tool is delayed for this long, so that there is time to kill: the offline model answers at once.
 THINKING_SECONDS = 2.0
 
 
@@ -45,7 +45,7 @@ def charge_card(ctx: ToolContext, euros: int) -> str:
 
 
 class CountingModel(WrapperModel):
-    """Notes each request that really goes to the model, and each answer that really comes back.
+    """Records each request that is really sent to the model, and each answer that really comes back.
 
     Counts requests that are not streamed; the demo streams none.
     """
@@ -67,7 +67,7 @@ class CountingModel(WrapperModel):
 
 
 def _step(messages: list[ModelMessage]) -> int:
-    """Which request of its turn this is: 1 for the first."""
+    """The number of the request within its turn: 1 for the first."""
     step = 1
     for message in messages:
         if isinstance(message, ModelResponse):

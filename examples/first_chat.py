@@ -1,4 +1,4 @@
-"""A first conversation. Run it twice: the second process knows what the first one was told.
+"""A first conversation. Run it twice: the second process knows what you told the first one.
 
 python examples/first_chat.py "My name is Alice"
 python examples/first_chat.py "What is my name?"

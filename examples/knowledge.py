@@ -18,7 +18,7 @@ def show(progress: Progress) -> None:
 
 
 def fill(files: list[Path]) -> None:
-    """Whoever maintains the base does this; the same content again changes nothing."""
+    """Run by whoever maintains the base; adding the same content again changes nothing."""
     editor = Session(session_id="workshop_editor", knowledge="workshop")
     for file in files:
         try:
@@ -31,7 +31,7 @@ def fill(files: list[Path]) -> None:
 
 
 def work_together() -> None:
-    """Two people in one session: it searches the base, and what they add belongs to their project alone."""
+    """Two people in one session: it searches the base, and what they add belongs to their project only."""
     project = Session(session_id="project_boat", knowledge=["workshop"])
     project.add_knowledge(
         "Important finding: the hull needs three sheets of plywood of four millimetres", scope="session"

@@ -2,7 +2,7 @@
 
 python examples/memory.py tell      # a first ticket: facts are remembered
 python examples/memory.py ask       # another ticket, another process
-python examples/memory.py forget    # all of it
+python examples/memory.py forget    # delete everything
 """
 
 import sys
@@ -13,19 +13,19 @@ CUSTOMER = "customer-7"
 
 
 def tell() -> None:
-    """Memories of a session with a user are the user's; one may be kept to the session."""
+    """Memories of a session with a user belong to the user; one can be kept to the session."""
     ticket = Session(session_id="support_1001", user_id=CUSTOMER, memory=True)
     ticket.add_memory("Prefers technical explanations", metadata={"topic": "style"})
     ticket.add_memory("Owns a coffee machine of the type Aroma 3", metadata={"topic": "product"})
     ticket.add_memory("The courier comes on Friday", memory_type="short", scope="session")
 
-    # Agents with memory have a tool for it. A real model calls it when it learns something that lasts.
+    # Agents with memory have a tool for it. A real model calls it when it learns something lasting.
     agent = ticket.Agent(name="Support", instructions="You help customers.")
     print(agent.chat('CALL remember({"fact": "The kitchen has hard water"})'))
 
 
 def ask() -> None:
-    """What fits the message is in the prompt; the user's memories come along into a new session."""
+    """Relevant memories are in the prompt; the user's memories are available in the new session."""
     ticket = Session(session_id="support_1002", user_id=CUSTOMER, memory=True)
     for memory in ticket.search_memory("which device does the customer have?", limit=2):
         print(f"{memory['score']:.2f} {memory['text']} {memory['metadata']}")
@@ -43,7 +43,7 @@ def ask() -> None:
 
 
 def forget() -> None:
-    """Deleting a session forgets what was the session's; what is the user's is forgotten by name."""
+    """Deleting a session deletes the session's memories; the user's are deleted explicitly."""
     for session_id in ("support_1001", "support_1002"):
         Session(session_id=session_id, user_id=CUSTOMER).delete()
     left = Session(user_id=CUSTOMER)

@@ -1,4 +1,4 @@
-"""An assistant with memory, documents and a conversation that goes on: run it twice.
+"""An assistant with memory, documents and a conversation that continues: run it twice.
 
 python examples/personal_assistant.py
 """

@@ -1,4 +1,4 @@
-"""A session behind a server: with all that sessions have where that is a Sessionfleet gateway, else by messages alone.
+"""A session behind a server: with all features if that is a Sessionfleet gateway, otherwise with messages only.
 
 sessionfleet up                                            in one terminal: a fleet with its gateway
 python remote_session.py                                   in another one
@@ -15,13 +15,13 @@ from sessions.errors import RemoteError, RemoteTimeout, RemoteUnsupported
 
 
 def ask(session: Session, message: str) -> str:
-    """Ask the agent at the address. What goes wrong on the way is a ConnectionError, and each kind is told apart."""
+    """Ask the agent at the URL. Network failures are ConnectionErrors, and each kind has its own class."""
     try:
         return str(session.chat(message, timeout=20))
     except RemoteTimeout as error:
-        if error.turn_id is None:  # a server that knows no turns: nobody can say whether it did it
+        if error.turn_id is None:  # a server without turns: it is unknown whether the message was processed
             raise
-        print("it takes longer; the turn goes on:", error.turn_id)
+        print("it takes longer; the turn continues:", error.turn_id)
         return str(session.turn(error.turn_id).result())
 
 
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def more_than_messages(session: Session) -> None:
-    """Written as for a session of this process's own fleet."""
+    """The same code works for a session of this process's own fleet."""
     session.set_state("step", 1)
     memory = session.add_memory("Alice prefers window seats")
     print("remembered:", session.search_memory("seat preferences")[0]["text"])

@@ -1,4 +1,4 @@
-"""A team: agents that do tasks together, on as many workers as there are.
+"""A team: agents that work on tasks together, on as many workers as there are.
 
 python examples/team.py            # runs three teams
 python examples/team.py RUN        # the result of a run that another process submitted
@@ -30,7 +30,7 @@ def one_after_the_other() -> None:
 
 
 def at_the_same_time() -> str:
-    """Tasks that do not need each other run on different workers; progress comes as events."""
+    """Tasks that do not depend on each other run on different workers; progress comes as events."""
     analyst = Agent(name="Analyst", instructions="You look at one city at a time.")
     cities = [Task(f"What is {city} known for?", agent=analyst, name=city) for city in ("Oslo", "Lima", "Kyoto")]
     summary = Task("Compare the cities", agent=analyst, context=cities, name="summary")
@@ -44,7 +44,7 @@ def at_the_same_time() -> str:
 
 
 def as_the_manager_says() -> None:
-    """Tasks without an agent: a manager model gives them to the agents that fit."""
+    """Tasks without an agent: a manager model assigns them to the agents that fit."""
     agents = [
         Agent(name="Writer", instructions="You write articles."),
         Agent(name="Researcher", instructions="You research topics."),

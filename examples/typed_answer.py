@@ -1,4 +1,4 @@
-"""An answer that is an object: validated by the worker, asked for again when it does not fit, validated here."""
+"""An answer that is an object: validated by the worker, asked for again if it does not fit, validated here."""
 
 from pydantic import BaseModel
 
@@ -6,7 +6,7 @@ from sessions import Session
 
 
 class Order(BaseModel):
-    """What somebody wants to have."""
+    """An order."""
 
     article: str
     pieces: int

@@ -14,5 +14,5 @@ def price_of(article: str) -> str:
 @tool
 def charge_card(ctx: ToolContext, euros: int) -> str:
     """Charge an amount to the customer's card."""
-    # A payment service takes such a key and makes the payment once, however often it is asked.
+    # A payment service that accepts such a key makes the payment once, however often it is asked.
     return f"charged {euros} euros, reference {ctx.idempotency_key}"

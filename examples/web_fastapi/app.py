@@ -1,9 +1,9 @@
-"""A chat as a FastAPI application, asynchronous throughout.
+"""A chat as a FastAPI application, async throughout.
 
     SECRET_KEY=$(openssl rand -hex 32) uvicorn app:app               # from this folder; then open http://127.0.0.1:8000
     SECRET_KEY=... gunicorn -c gunicorn.conf.py app:app              # several processes
 
-The process holds nothing of a conversation: the next request may reach another one. docs/web-backends.md says more.
+The process keeps nothing of a conversation: the next request may reach another one. See docs/web-backends.md.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from sessions import Agent, Session, SessionfleetError, Turn, errors, public_mes
 PAGE = Path(__file__).parents[1] / "web_page"
 TOOLS = os.environ.get("CHAT_TOOLS", "").split()  # names of tools that the workers know
 LOG = logging.getLogger("uvicorn.error")
-WEBHOOK_URL = os.environ.get("WEBHOOK_URL")  # where workers reach `/webhooks` of this site; None: they tell nobody
+WEBHOOK_URL = os.environ.get("WEBHOOK_URL")  # where workers reach `/webhooks` of this site; None: no webhooks
 WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "")  # what `sessionfleet keys webhook` prints
-LARGEST_BODY = 10 << 20  # a webhook has the whole answer
+LARGEST_BODY = 10 << 20  # a webhook contains the complete answer
 
-STATUS_OF: dict[type[Exception], int] = {  # the first that fits
+STATUS_OF: dict[type[Exception], int] = {  # the first match counts
     errors.MessageTooLarge: 413,
     errors.InvalidWebhook: 400,
     errors.BadRequest: 422,
@@ -45,7 +45,7 @@ STATUS_OF: dict[type[Exception], int] = {  # the first that fits
 
 
 class BodyLimit:
-    """Ends a request whose body is too large: Starlette would gather all of it in memory, from whoever sends it."""
+    """Ends a request whose body is too large: Starlette would collect all of it in memory, whoever sends it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -68,26 +68,26 @@ app = FastAPI(title="Chat")
 app.add_middleware(BodyLimit)
 app.add_middleware(
     SessionMiddleware,
-    secret_key=os.environ["SECRET_KEY"],  # one for all processes, or they do not know each other's visitors
+    secret_key=os.environ["SECRET_KEY"],  # the same for all processes, or they do not recognise each other's visitors
     same_site="lax",  # other sites' pages cannot post in a visitor's name
-    https_only="SECURE_COOKIES" in os.environ,  # set it where the browser speaks https
+    https_only="SECURE_COOKIES" in os.environ,  # set it if the browser uses https
 )
 app.mount("/page", StaticFiles(directory=PAGE))
 
 
 @app.exception_handler(SessionfleetError)
 async def refuse(_: Request, error: SessionfleetError) -> JSONResponse:
-    """What a request is told that could not be done."""
+    """The response to a request that cannot be carried out."""
     status = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
     text = str(error)
-    if status >= 500:  # who runs the site reads why, visitors need not
+    if status >= 500:  # the operators read the reason, visitors need not
         LOG.error("request failed: %s", error)
         text = "not possible now; try again shortly"
     return JSONResponse({"error": text}, status, {"Retry-After": "2"} if status in (429, 503) else None)
 
 
 def visitor(request: Request) -> str:
-    """Who asks, from the signed cookie and from nowhere else. Your login puts the user's id there instead."""
+    """The user, from the signed cookie and from nowhere else. Your login puts the user's id there instead."""
     return str(request.session.setdefault("user", f"guest-{uuid.uuid4().hex}"))
 
 
@@ -95,7 +95,7 @@ Visitor = Annotated[str, Depends(visitor)]
 
 
 class NewMessage(BaseModel):
-    """What the page posts."""
+    """The body that the page posts."""
 
     message: str
 
@@ -114,7 +114,7 @@ async def post_message(
     response: Response,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> dict[str, str]:
-    """Take a message. Sent twice with the same key, by a double click or a retry, it is one turn."""
+    """Accept a message. Sent twice with the same key, by a double click or a retry, it is one turn."""
     turn = await assistant(chat, user).asubmit(
         body.message, stream=True, idempotency_key=idempotency_key, webhook=WEBHOOK_URL
     )
@@ -124,7 +124,7 @@ async def post_message(
 
 @app.get("/chats/{chat}/messages")
 async def messages(chat: str, user: Visitor) -> list[dict[str, str]]:
-    """What was said, for a page that is loaded again."""
+    """The conversation so far, for a page that is reloaded."""
     page = await Session(chat, user_id=user).ahistory(order="newest")
     return [{"role": m.role, "text": m.text, "turn": m.turn_id} for m in page if m.text and m.role != "tool"]
 
@@ -151,7 +151,7 @@ async def events(
     after: str | None = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The turn as it happens, behind the last event that the browser has seen."""
+    """The turn as it happens, after the last event that the browser has seen."""
     turn = await turn_of(chat, turn_id, user)
     pieces = await turn.asse(after=last_event_id or after)
     if pieces is None:
@@ -161,31 +161,32 @@ async def events(
 
 @app.post("/chats/{chat}/turns/{turn_id}/cancel", status_code=202)
 async def cancel(chat: str, turn_id: str, user: Visitor) -> dict[str, str]:
-    """Stop a turn at its worker."""
+    """Stop a turn on its worker."""
     return {"status": await (await turn_of(chat, turn_id, user)).acancel()}
 
 
 @app.post("/webhooks", status_code=204)
-async def told(request: Request) -> None:
-    """A turn has ended, and a worker says so, at least once: only the first time counts."""
+async def receive_webhook(request: Request) -> None:
+    """A worker reports that a turn has ended, at least once: only the first report counts."""
     payload = verify_webhook(WEBHOOK_SECRET, request.headers, await request.body())
     ended = {"turn": payload["data"]["turn_id"], "type": payload["type"]}
-    # For whom it was, as the signature vouches: the chat may be gone meanwhile, and its name anybody's.
+    # The user comes from the payload, which the signature authenticates: the chat may have been deleted meanwhile, and
+    # its name used by another visitor.
     session = Session(payload["data"]["session_id"], user_id=payload["data"]["user_id"])
-    # Noted before, or another's by now. In earnest this is a unique column of your database.
+    # Recorded before, or another user's by now. In production this is a unique column of your database.
     with suppress(errors.StateConflict, errors.SessionOwnerError):
-        await session.acompare_and_set_state(f"told:{request.headers['webhook-id']}", None, ended)
+        await session.acompare_and_set_state(f"webhook:{request.headers['webhook-id']}", None, ended)
 
 
-@app.get("/chats/{chat}/told")
-async def what_was_told(chat: str, user: Visitor) -> list[dict[str, str]]:
-    """What workers have told of a chat."""
+@app.get("/chats/{chat}/webhooks")
+async def webhook_log(chat: str, user: Visitor) -> list[dict[str, str]]:
+    """What workers have reported about a chat."""
     state = await Session(chat, user_id=user).aget_state()
-    return [value for key, value in state.items() if key.startswith("told:")]
+    return [value for key, value in state.items() if key.startswith("webhook:")]
 
 
 def assistant(chat: str, user: str) -> Agent:
-    """The agent of a visitor's chat: whoever used a chat first owns it, others get SessionOwnerError."""
+    """The agent of a visitor's chat: the first user of a chat owns it, others get SessionOwnerError."""
     return Session(chat, user_id=user).Agent("Assistant", instructions="You are helpful.", tools=TOOLS)
 
 

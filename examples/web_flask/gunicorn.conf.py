@@ -3,6 +3,6 @@
 bind = "127.0.0.1:8000"
 workers = 2
 worker_class = "gthread"
-threads = 40  # in each process: the most readers it serves, and some for short requests
-preload_app = True  # the application is loaded once, then forked; each process makes its own client
-graceful_timeout = 10  # open streams are cut then; browsers come back behind their last event
+threads = 40  # per process: the largest number of readers, plus some threads for short requests
+preload_app = True  # the application is loaded once, then forked; each process creates its own client
+graceful_timeout = 10  # open streams are closed then; browsers reconnect and resume after their last event

@@ -1,4 +1,4 @@
-// What is shown of one turn: a list of parts, each with the id of its event, so that a new attempt can take some back.
+// The display of one turn: a list of parts, each with the id of its event, so that a new attempt can remove some.
 
 function behind(id, other) {
   const [token, number] = id.split("-").map(Number);
@@ -24,7 +24,7 @@ export class Answer {
       case "tool_result":
         this.parts.push({ id, kind: "result", call: data.call_id, text: shown(data.result) });
         break;
-      case "attempt_reset": // a worker was lost: what it began and did not finish comes again
+      case "attempt_reset": // a worker was lost: what it had not completed comes again
         this.parts = data.valid_through ? this.parts.filter((part) => !behind(part.id, data.valid_through)) : [];
         this.parts.push({ id, kind: "note", text: "(begun again by another worker)" });
         break;
@@ -42,7 +42,7 @@ export class Answer {
     this.show();
   }
 
-  // The whole answer at once, where the stream could not be read.
+  // The complete answer at once, if the stream could not be read.
   replace(text) {
     this.parts = [{ id: "0-0", kind: "text", text }];
     this.show();

@@ -1,4 +1,4 @@
-// A chat: posts a message, follows its turn, and goes on where it was after a lost connection or a reload.
+// A chat: posts a message, follows its turn, and resumes after a lost connection or a reload.
 
 import { Answer } from "./answer.js";
 import { follow } from "./follow.js";
@@ -28,7 +28,7 @@ function bubble(role, text = "") {
   return article;
 }
 
-// --- what is on its way outlives a reload ------------------------------------------------------------------
+// --- a pending message survives a reload -------------------------------------------------------------------
 
 const pending = {
   get: () => JSON.parse(localStorage.getItem(`pending:${chat}`)),
@@ -47,7 +47,7 @@ async function pause(seconds) {
   await new Promise((done) => setTimeout(done, seconds * 1000));
 }
 
-// Sends a message until somebody has taken it. The key makes all of these one turn.
+// Sends a message until it is accepted. The key makes all tries one turn.
 async function post({ key, text }) {
   for (let wait = 1; ; wait = Math.min(2 * wait, LONGEST_PAUSE)) {
     try {
@@ -104,7 +104,7 @@ async function cancel() {
 // --- the page ------------------------------------------------------------------------------------------------
 
 async function load() {
-  // The id of the session: whoever uses it first owns it. Links may have anything there, also another path.
+  // The session's id: its first user owns it. Links may contain anything there, even another path.
   if (!/^#[0-9a-f]{32}$/.test(location.hash)) history.replaceState(null, "", `#${random()}`);
   chat = location.hash.slice(1);
   const response = await fetch(`/chats/${chat}/messages`);

@@ -4,7 +4,7 @@ const TYPES = ["started", "text_delta", "tool_call", "tool_result", "attempt_res
 const SAID = { started: "answering", retrying: "the model is busy; it is asked again", waiting: "waiting for an approval" };
 const LONGEST_PAUSE = 15;
 
-// One connection. An EventSource that was cut off connects again by itself, with its last event's id; one that was
+// One connection. An EventSource that was cut off reconnects by itself, with its last event's id; one that was
 // refused (503, or 204: no more events) gives up. Resolves with whether the turn's end was seen.
 function connect(turn, seen, answer, say) {
   return new Promise((done) => {
@@ -30,7 +30,7 @@ function connect(turn, seen, answer, say) {
   });
 }
 
-// Whether the turn ended without us; takes the answer if so.
+// Whether the turn ended without us; shows the answer if so.
 async function over(turn, seen, answer) {
   let response;
   try {
@@ -38,7 +38,7 @@ async function over(turn, seen, answer) {
   } catch {
     return false; // no connection yet
   }
-  if (response.status === 202) seen.refusals += 1; // it is there, and yet its stream was refused
+  if (response.status === 202) seen.refusals += 1; // the turn exists, but its stream was refused
   if (response.status === 202 || response.status === 429 || response.status >= 500) return false;
   const { error, answer: text } = await response.json().catch(() => ({}));
   if (text === undefined) throw new Error(error || `refused (${response.status})`);
@@ -53,7 +53,7 @@ export async function follow(turn, answer, say) {
     seen.news = false;
     if ((await connect(turn, seen, answer, say)) || (await over(turn, seen, answer))) return;
     if (seen.refusals > 2) {
-      seen.id = ""; // the store may have lost what the cursor named; to read it all again is always right
+      seen.id = ""; // the store may have lost the event that the cursor names; reading everything again is always correct
       answer.clear();
     }
     await new Promise((done) => setTimeout(done, pause * 1000));

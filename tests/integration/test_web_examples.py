@@ -224,7 +224,7 @@ def test_a_site_is_told_of_the_end_of_each_turn(shop: Fleet, site: Site) -> None
     """A worker posts to `/webhooks`; what comes twice counts once, and what nobody signed not at all."""
     visitor, chat = Visitor(site), cid()
     turn = visitor.say(chat, "SAY hello").rpartition("/")[2]
-    notes = wait_until(lambda: visitor.get(f"/chats/{chat}/told").json(), description="the site was told")
+    notes = wait_until(lambda: visitor.get(f"/chats/{chat}/webhooks").json(), description="the site was notified")
     assert notes == [{"turn": turn, "type": "turn.succeeded"}]
 
     gone = cid()  # a chat that was deleted before the webhook came
@@ -238,11 +238,11 @@ def test_a_site_is_told_of_the_end_of_each_turn(shop: Fleet, site: Site) -> None
     assert [tell("msg_1", secret_of(shop)) for _ in range(2)] == [204, 204]
     assert tell("msg_2", new_secret()) == 400
     assert httpx.post(f"{site.url}/webhooks", json={}).status_code == 400
-    told = visitor.get(f"/chats/{chat}/told").json()
-    assert sorted(note["type"] for note in told) == ["turn.again", "turn.succeeded"]
-    assert Visitor(site).get(f"/chats/{chat}/told").status_code == 403
+    notes = visitor.get(f"/chats/{chat}/webhooks").json()
+    assert sorted(note["type"] for note in notes) == ["turn.again", "turn.succeeded"]
+    assert Visitor(site).get(f"/chats/{chat}/webhooks").status_code == 403
     assert tell("msg_3", secret_of(shop), "whose it was") == 204
-    assert visitor.get(f"/chats/{gone}/told").status_code == 403, "it is nobody else's"
+    assert visitor.get(f"/chats/{gone}/webhooks").status_code == 403, "it is nobody else's"
 
 
 def test_a_webhook_may_be_large_and_has_an_end(shop: Fleet, site: Site) -> None:

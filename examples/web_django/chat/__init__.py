@@ -1,1 +1,1 @@
-"""A chat as a Django project; docs/web-backends.md says more."""
+"""A chat as a Django project; see docs/web-backends.md."""

@@ -1,4 +1,4 @@
-"""Settings under ASGI, where the stream is another view: Django would read a sync one to its end before it sent any."""
+"""Settings under ASGI, where the stream has another view: Django would read a sync one to its end before sending."""
 
 from chat.settings import *  # noqa: F403
 

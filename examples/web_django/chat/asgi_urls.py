@@ -1,4 +1,4 @@
-"""Which address is whose under ASGI: the stream is async, all others are views in threads as before."""
+"""The URLs under ASGI: the stream is async, all other views run in threads as before."""
 
 from django.urls import path
 

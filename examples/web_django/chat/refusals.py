@@ -1,4 +1,4 @@
-"""What a request is told that could not be done."""
+"""The responses to requests that cannot be carried out."""
 
 import logging
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from sessions import SessionfleetError, errors
 
 LOG = logging.getLogger("django.request")
-STATUS_OF: dict[type[Exception], int] = {  # the first that fits
+STATUS_OF: dict[type[Exception], int] = {  # the first match counts
     errors.MessageTooLarge: 413,
     errors.InvalidWebhook: 400,
     errors.BadRequest: 422,
@@ -22,7 +22,7 @@ STATUS_OF: dict[type[Exception], int] = {  # the first that fits
 
 
 class RefusalMiddleware:
-    """Makes responses of Sessionfleet's errors."""
+    """Turns Sessionfleet's errors into responses."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -31,12 +31,12 @@ class RefusalMiddleware:
         return self.get_response(request)
 
     def process_exception(self, _: HttpRequest, error: Exception) -> HttpResponse | None:
-        """The response to an error of a view; None leaves others to Django."""
+        """The response to an error of a view; None leaves other errors to Django."""
         if not isinstance(error, SessionfleetError):
             return None
         status = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
         text = str(error)
-        if status >= 500:  # who runs the site reads why, visitors need not
+        if status >= 500:  # the operators read the reason, visitors need not
             LOG.error("request failed: %s", error)
             text = "not possible now; try again shortly"
         headers = {"Retry-After": "2"} if status in (429, 503) else {}

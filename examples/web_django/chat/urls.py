@@ -1,4 +1,4 @@
-"""Which address is whose."""
+"""The URLs."""
 
 from django.conf import settings
 from django.urls import path
@@ -13,6 +13,6 @@ urlpatterns = [
     path("chats/<chat>/turns/<turn_id>", views.answer),
     path("chats/<chat>/turns/<turn_id>/events", views.events),
     path("chats/<chat>/turns/<turn_id>/cancel", views.cancel),
-    path("chats/<chat>/told", views.what_was_told),
-    path("webhooks", views.told),
+    path("chats/<chat>/webhooks", views.webhook_log),
+    path("webhooks", views.receive_webhook),
 ]

@@ -1,4 +1,4 @@
-"""The views, synchronous as most of Django is. An open stream holds its thread.
+"""The views, sync like most of Django. An open stream holds its thread.
 
 SECRET_KEY=$(openssl rand -hex 32) python manage.py runserver    # then open http://127.0.0.1:8000
 SECRET_KEY=... gunicorn -c gunicorn.conf.py chat.wsgi            # several processes
@@ -29,7 +29,7 @@ def page(request: HttpRequest) -> FileResponse:
 
 @require_http_methods(["GET", "POST"])
 def messages(request: HttpRequest, chat: str) -> HttpResponse:
-    """GET: what was said, for a page that is loaded again. POST: take a message."""
+    """GET: the conversation so far, for a page that is reloaded. POST: accept a message."""
     if request.method == "POST":
         return _post_message(request, chat)
     page = Session(chat, user_id=visitor(request)).history(order="newest")
@@ -38,7 +38,7 @@ def messages(request: HttpRequest, chat: str) -> HttpResponse:
 
 
 def _post_message(request: HttpRequest, chat: str) -> HttpResponse:
-    """Sent twice with the same key, by a double click or a retry, a message is one turn."""
+    """A message that is sent twice with the same key, by a double click or a retry, is one turn."""
     key = request.headers.get("Idempotency-Key")
     turn = assistant(request, chat).submit(
         message_in(request), stream=True, idempotency_key=key, webhook=settings.WEBHOOK_URL
@@ -61,7 +61,7 @@ def answer(request: HttpRequest, chat: str, turn_id: str) -> HttpResponse:
 
 @require_GET
 def events(request: HttpRequest, chat: str, turn_id: str) -> HttpResponse | StreamingHttpResponse:
-    """The turn as it happens, behind the last event that the browser has seen."""
+    """The turn as it happens, after the last event that the browser has seen."""
     after = request.headers.get("Last-Event-ID") or request.GET.get("after")
     pieces = turn_of(request, chat, turn_id).sse(after=after)
     if pieces is None:
@@ -82,33 +82,34 @@ async def events_async(request: HttpRequest, chat: str, turn_id: str) -> HttpRes
 
 @require_POST
 def cancel(request: HttpRequest, chat: str, turn_id: str) -> HttpResponse:
-    """Stop a turn at its worker."""
+    """Stop a turn on its worker."""
     return JsonResponse({"status": turn_of(request, chat, turn_id).cancel()}, status=202)
 
 
-@csrf_exempt  # a worker has no token; the signature says who asks
+@csrf_exempt  # a worker has no token; the signature authenticates the request
 @require_POST
-def told(request: HttpRequest) -> HttpResponse:
-    """A turn has ended, and a worker says so, at least once: only the first time counts."""
+def receive_webhook(request: HttpRequest) -> HttpResponse:
+    """A worker reports that a turn has ended, at least once: only the first report counts."""
     payload = verify_webhook(settings.WEBHOOK_SECRET, request.headers, request.body)
     ended = {"turn": payload["data"]["turn_id"], "type": payload["type"]}
-    # For whom it was, as the signature vouches: the chat may be gone meanwhile, and its name anybody's.
+    # The user comes from the payload, which the signature authenticates: the chat may have been deleted meanwhile, and
+    # its name used by another visitor.
     session = Session(payload["data"]["session_id"], user_id=payload["data"]["user_id"])
-    # Noted before, or another's by now. In earnest this is a unique column of your database.
+    # Recorded before, or another user's by now. In production this is a unique column of your database.
     with suppress(errors.StateConflict, errors.SessionOwnerError):
-        session.compare_and_set_state(f"told:{request.headers['webhook-id']}", None, ended)
+        session.compare_and_set_state(f"webhook:{request.headers['webhook-id']}", None, ended)
     return HttpResponse(status=204)
 
 
 @require_GET
-def what_was_told(request: HttpRequest, chat: str) -> HttpResponse:
-    """What workers have told of a chat."""
+def webhook_log(request: HttpRequest, chat: str) -> HttpResponse:
+    """What workers have reported about a chat."""
     state = Session(chat, user_id=visitor(request)).get_state()
-    return JsonResponse([value for key, value in state.items() if key.startswith("told:")], safe=False)
+    return JsonResponse([value for key, value in state.items() if key.startswith("webhook:")], safe=False)
 
 
 def visitor(request: HttpRequest) -> str:
-    """Who asks, from the signed cookie and from nowhere else. With a login: `str(request.user.pk)`."""
+    """The user, from the signed cookie and from nowhere else. With a login: `str(request.user.pk)`."""
     return str(request.session.setdefault("user", f"guest-{uuid.uuid4().hex}"))
 
 
@@ -117,12 +118,12 @@ def message_in(request: HttpRequest) -> Any:
     try:
         body = json.loads(request.body)
     except ValueError:
-        raise errors.BadRequest("the body is no JSON") from None
+        raise errors.BadRequest("the body is not JSON") from None
     return body.get("message") if isinstance(body, dict) else None
 
 
 def assistant(request: HttpRequest, chat: str) -> Agent:
-    """The agent of a visitor's chat: whoever used a chat first owns it, others get SessionOwnerError."""
+    """The agent of a visitor's chat: the first user of a chat owns it, others get SessionOwnerError."""
     session = Session(chat, user_id=visitor(request))
     return session.Agent("Assistant", instructions="You are helpful.", tools=settings.CHAT_TOOLS)
 
