@@ -45,7 +45,7 @@ def http_edge(rig: Rig, scale: Scale, say: Say) -> list[Row]:
 
 def _rows(blocking: dict[str, list[float]], first: dict[str, list[float]]) -> list[Row]:
     rows = []
-    for name, taken in (("POST /agent beside chat()", blocking), ("first text, POST + GET events", first)):
+    for name, taken in (("POST /agent and chat()", blocking), ("first text, POST + GET events", first)):
         for share in (0.5, 0.99):
             alone, gateway = (quantile(sorted(taken[who]), share) * 1000 for who in ("alone", "gateway"))
             more = f"{gateway / alone:.2f} x without, {gateway - alone:+.1f} ms"

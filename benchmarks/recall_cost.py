@@ -57,7 +57,7 @@ def neighbours(rig: Rig, scale: Scale, say: Say) -> list[Row]:
         with ingesting(reader(rig, points), scale.book):
             both = turns()
     p50, p99 = (quantile(alone, share) * 1000 for share in (0.5, 0.99))
-    rows = [Row("chat() while nobody searches, p50, ms", p50), Row("... p99, ms", p99)]
+    rows = [Row("chat() without searches, p50, ms", p50), Row("... p99, ms", p99)]
     for name, taken in ((f"{_SEARCHERS} clients search", searched), ("they search and a book is ingested", both)):
         now50, now99 = (quantile(taken, share) * 1000 for share in (0.5, 0.99))
         rows += [
