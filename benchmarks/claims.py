@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from benchmarks.scale import Say, Scale
 
 _THEIR_SECONDS = 16.0  # for 1,000 messages, one by one
-_WRITERS = 8
 
 
 def claims(rig: Rig, scale: Scale, say: Say) -> list[Row]:
@@ -49,12 +48,12 @@ def _one_by_one(rig: Rig, scale: Scale, say: Say) -> Row:
 
 def _writers(rig: Rig, scale: Scale, say: Say) -> Row:
     each = 2 * (scale.appends * 3 // 20)
-    say(f"{_WRITERS} processes x {each} messages to one session")
+    say(f"{scale.writers} processes x {each} messages to one session")
     session = Session(uuid.uuid4().hex, settings=rig.settings)
-    _run([(_write, (rig.settings.model_dump(), session.session_id, each // 2))] * _WRITERS)
+    _run([(_write, (rig.settings.model_dump(), session.session_id, each // 2))] * scale.writers)
     kept = session.get_context()["message_count"]
-    return Row(f"{_WRITERS} writers x {each} messages, kept", kept, ratio="PraisonAI: 2,368 of 2,400",
-               target=f"all {_WRITERS * each:,}", met=kept == _WRITERS * each)  # fmt: skip
+    return Row(f"{scale.writers} writers x {each} messages, kept", kept, ratio="PraisonAI: 2,368 of 2,400",
+               target=f"all {scale.writers * each:,}", met=kept == scale.writers * each)  # fmt: skip
 
 
 def _counters(rig: Rig, say: Say) -> Row:

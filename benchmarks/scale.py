@@ -29,6 +29,7 @@ class Scale:
     looks: int = 200
     in_flight: int = 20
     appends: int = 1_000
+    writers: int = 8
     points: tuple[int, ...] = (1_000, 10_000, 100_000)
     local_most: int = 10_000
     memories: int = 10_000
@@ -39,6 +40,6 @@ class Scale:
 
 QUICK = Scale(
     turns=60, rounds=1, blocking=20, bare=20, slow=50, streams=10, history=200, looks=10, in_flight=5, appends=40,
-    points=(50, 200), local_most=50, memories=100, searches=10, pages=2,
+    writers=2, points=(50, 200), local_most=50, memories=100, searches=10, pages=2,
     book=400,
 )  # fmt: skip
