@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 
 BACKLOG = 5_000
 PLACE = 500
-AT_ONCE = 250
+AT_ONCE = 50
 
 
 async def _submit_all(fleet: Fleet) -> dict[str, Turn]:

