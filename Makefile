@@ -8,14 +8,20 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile pyproject.toml --extra fleet --group build --universal --python-version 3.11 \
 	--no-header --no-emit-index-url --no-annotate --quiet
 MODEL ?=
+# Tests start hundreds of Python processes, which would all compile the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
 # The tests of all scripts, and those of servers that are full, refuse writes, form a cluster, or are shared with others.
+VERSIONS := $(shell sed -n 's/.*:: Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.toml)
+# Most of a test's time is waiting: for a worker to start, for a lease to expire, for a model that answers slowly.
+PROCESSES ?= 6
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 ON_REDIS := tests/scripts $(addprefix tests/integration/,test_memory_search.py test_memory_store.py test_bad_servers.py \
 	test_cluster.py test_cluster_nodes.py test_shared_server.py test_store_users.py test_state.py) tests/acceptance/test_full_store.py
 
-.PHONY: help install check test test-redis demo bench chaos fuzz browser format lock clean
+.PHONY: help install check test test-versions test-redis demo bench chaos fuzz browser format lock clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 install: $(READY)  ## create .venv with the runtime dependencies, exactly as in requirements.lock
 
@@ -39,12 +45,24 @@ check: $(DEVELOPS)  ## run ruff, mypy --strict and import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(DEVELOPS)  ## run all tests, on real servers and real workers
-	$(BIN)/python -m pytest
+test: $(DEVELOPS)  ## run all tests, on real servers and real workers, in several processes (PROCESSES=6)
+	$(PYTEST)
+
+test-versions:  ## run all tests on each Python that pyproject.toml promises, as far as PATH or pyenv has it
+	@status=0; missing=; for version in $(VERSIONS); do \
+		found=; for python in python$$version $(HOME)/.pyenv/versions/$$version.*/bin/python; do \
+			if "$$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2>/dev/null; \
+			then found=$$python; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then missing="$$missing $$version"; continue; fi; \
+		echo "Python $$version: $$found"; \
+		$(MAKE) test VENV=.venv-$$version PYTHON="$$found" || { status=1; echo "FAILED on Python $$version" >&2; }; \
+	done; \
+	[ -z "$$missing" ] || echo "NOT FOUND, so not tested: Python$$missing" >&2; exit $$status
 
 test-redis: $(DEVELOPS)  ## run what depends on the server's version on redis-server (Debian: apt-get install redis-server)
 	@command -v redis-server >/dev/null || { echo "redis-server not found: install Debian's package of that name" >&2; exit 1; }
-	SF_TEST_SERVER=redis-server $(BIN)/python -m pytest $(ON_REDIS)
+	SF_TEST_SERVER=redis-server $(PYTEST) $(ON_REDIS)
 
 demo: $(READY)  ## kill a worker in the middle of a turn and watch it recover (MODEL=provider:model for a real model)
 	@$(BIN)/python examples/demo.py $(if $(MODEL),--model $(MODEL))
@@ -71,4 +89,4 @@ lock: $(DEVELOPS)  ## update the lock files within what pyproject.toml allows
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-3.* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,7 +13,32 @@ from broker_config.settings import load_settings
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.gateway import ALLOWED_PAGE, GatewayProcess, running_gateway
 from tests.support.servers import Server, running
+from tests.support.side_by_side import arrange, end_run, mark_run
 from tests.support.tokens import jwk_set, public_jwk
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Mark a run that is spread over processes."""
+    if _spreads(config):
+        mark_run()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing running."""
+    if _spreads(config):
+        end_run()
+
+
+def _spreads(config: pytest.Config) -> bool:
+    return bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Arrange the tests where they are spread over processes."""
+    if hasattr(config, "workerinput"):
+        arrange(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -52,7 +52,6 @@ def store_connections(fleet: Fleet) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_every_reader_sees_its_turn_end_though_a_worker_dies(edge: tuple[Fleet, GatewayProcess]) -> None:
     """200 readers on one gateway process, a worker killed on the way: no gap, no repeat, one end each (P5).
 
@@ -99,7 +98,6 @@ def all_of_the_stream_was_seen(fleet: Fleet, turns: list[str], readers: list[Rea
             assert [item.id for item in reader.items] == [entry[0].decode() for entry in stored]
 
 
-@pytest.mark.timeout(120)
 async def test_a_reader_that_is_gone_costs_nothing_that_stays(edge: tuple[Fleet, GatewayProcess]) -> None:
     """Connections that break off in the middle of a turn: the gateway forgets them while the turn goes on."""
     fleet, gateway = edge
@@ -124,7 +122,6 @@ async def test_a_reader_that_is_gone_costs_nothing_that_stays(edge: tuple[Fleet,
         await client.post(f"{url}/cancel", headers={"Prefer": "wait=20"})
 
 
-@pytest.mark.timeout(120)
 async def test_a_stopping_gateway_ends_its_streams_and_another_one_goes_on(
     edge: tuple[Fleet, GatewayProcess], tmp_path: Path
 ) -> None:
