@@ -51,12 +51,12 @@ def _each(times: int, work: Callable[[], object]) -> float:
 
 def values() -> None:
     """Microseconds for one value of several sizes."""
-    ring, bare = KeyRing.of(Settings(encryption_keys=KEYS)), KeyRing({})  # type: ignore[arg-type]
+    keyring, bare = KeyRing.of(Settings(encryption_keys=KEYS)), KeyRing({})  # type: ignore[arg-type]
     for size in (200, 2_000, 20_000, 1_000_000):
         value, times = os.urandom(size), 20_000 if size < 100_000 else 200
-        sealed = ring.seal(_PLACE, "model:1", value)
-        took = _each(times, partial(ring.seal, _PLACE, "model:1", value))
-        opened = _each(times, partial(ring.open, _PLACE, "model:1", sealed))
+        sealed = keyring.seal(_PLACE, "model:1", value)
+        took = _each(times, partial(keyring.seal, _PLACE, "model:1", value))
+        opened = _each(times, partial(keyring.open, _PLACE, "model:1", sealed))
         plain = _each(times, partial(bare.seal, _PLACE, "model:1", value))
         print(f"{size:>9,} bytes: seal {took:6.1f}, open {opened:6.1f}, without keys {plain:.2f} us")
 

@@ -69,15 +69,15 @@ def reseal(
     It may run while the fleet works, and may be repeated. Events stay as they are: they expire.
     """
     settings = load_settings()
-    ring = KeyRing.of(settings)
-    if not ring.ids:
+    keyring = KeyRing.of(settings)
+    if not keyring.ids:
         raise BadRequest("there is no key to encrypt with: set SESSIONFLEET_ENCRYPTION_KEYS as it is set for the fleet")
     whose = settings.tenant if tenant is None else valid_tenant(tenant)
     keys = None if session is None else SessionKeys.of(whose, valid_session_id(session), settings.partitions)
     done = with_store(
-        settings, lambda client: Resealing(ScriptRunner(client), client, ring, settings.partitions).run(keys)
+        settings, lambda client: Resealing(ScriptRunner(client), client, keyring, settings.partitions).run(keys)
     )
-    say(f"re-encrypted {done.values} values with the key {ring.ids[0]!r}")
+    say(f"re-encrypted {done.values} values with the key {keyring.ids[0]!r}")
     for _, why in sorted(done.closed.items()):
         say(f"left unchanged: {why}", stderr=True)
     if done.closed:

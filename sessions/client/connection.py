@@ -54,24 +54,24 @@ class Stores:
     catalog: Catalog
 
     @classmethod
-    def on(cls, redis: Any, settings: Settings, ring: KeyRing) -> Stores:
+    def on(cls, redis: Any, settings: Settings, keyring: KeyRing) -> Stores:
         """The stores on one connection pool."""
         scripts = ScriptRunner(redis)
         return cls(
             redis=redis,
             scripts=scripts,
             turns=TurnStore(scripts, redis, settings),
-            state=StateStore(scripts, redis, ring),
-            records=SessionRecords(scripts, redis, ring),
-            memory=MemoryStore(scripts, redis, most=settings.memory_limit, seal=ring.seal, open=ring.open),
-            calls=CallStore(scripts, redis, ring),
-            definitions=AgentDefinitions(scripts, redis, settings.partitions, ring),
+            state=StateStore(scripts, redis, keyring),
+            records=SessionRecords(scripts, redis, keyring),
+            memory=MemoryStore(scripts, redis, most=settings.memory_limit, seal=keyring.seal, open=keyring.open),
+            calls=CallStore(scripts, redis, keyring),
+            definitions=AgentDefinitions(scripts, redis, settings.partitions, keyring),
             catalog=Catalog(redis),
         )
 
 
 class FleetConnection:
-    """The stores, the bell and the dispatcher of one fleet. Everything but `settings` and `ring` needs `open` first.
+    """The stores, the bell and the dispatcher of one fleet. Everything but `settings` and `keyring` needs `open` first.
 
     Attributes:
         stores: the records; bell: wakes what waits for a turn here; dispatcher: publishes wake-ups.
@@ -85,7 +85,7 @@ class FleetConnection:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.ring = KeyRing.of(settings)
+        self.keyring = KeyRing.of(settings)
         self.portal = Portal()
         self._opening = asyncio.Lock()
         self._opened = False
@@ -120,7 +120,7 @@ class FleetConnection:
         except BaseException:
             await redis.aclose()
             raise
-        self.stores = Stores.on(redis, settings, self.ring)
+        self.stores = Stores.on(redis, settings, self.keyring)
         self.bell = Bell(redis, uuid_utils.uuid4().hex)
         self.dispatcher = Dispatcher(settings)
         self.operations = Operations(self.stores.turns, self.bell, self.dispatcher.wake)

@@ -45,9 +45,9 @@ class FleetClient:
         return self.connection.portal
 
     @property
-    def ring(self) -> KeyRing:
+    def keyring(self) -> KeyRing:
         """The encryption keys."""
-        return self.connection.ring
+        return self.connection.keyring
 
     @property
     def stores(self) -> Stores:

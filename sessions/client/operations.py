@@ -16,7 +16,7 @@ from sessions.errors import ResultTimeout
 from sessions.protocol.lanes import LANE_TTL, SEARCH_TTL
 from sessions.protocol.operation import OperationRequest
 from sessions.protocol.turn import Policy, TurnRequest
-from sessions.store.events import Bell, wait_ring
+from sessions.store.events import Bell, wait_changed
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord, TurnStore
@@ -83,10 +83,10 @@ class Operations:
         """
         await self._bell.hear(lane.partition)
         part, until = part or new_turn_part(), time.monotonic() + timeout
-        with self._bell.waiting(part) as ring:
+        with self._bell.waiting(part) as changed:
             await self.submit(lane, request, timeout=timeout, part=part, watcher=self._bell.nonce, passing=True)
             while True:
-                await wait_ring(ring)
+                await wait_changed(changed)
                 record = await self._turns.read(lane, part)
                 if record.status.final:
                     return record

@@ -26,7 +26,7 @@ from sessions.protocol.call import CallAnswer
 from sessions.protocol.event import Event
 from sessions.protocol.turn import TurnStatus
 from sessions.store.calls import PendingCall
-from sessions.store.events import check_cursor, follow, stands_on_last, wait_ring
+from sessions.store.events import check_cursor, follow, stands_on_last, wait_changed
 from sessions.store.keys import SessionKeys
 from sessions.store.shelter import sheltered
 from sessions.store.submission import Submission
@@ -69,12 +69,12 @@ class Turns:
         patience = submission.timeout + _DEADLINE_SLACK
         try:
             async with asyncio.timeout(patience) as limit:
-                with bell.waiting(part) as ring:
+                with bell.waiting(part) as changed:
                     accepted = await self._accept(keys, submission, watcher=bell.nonce)
                     if accepted == part:
-                        return await self._wait(keys, part, ring, watched=True, limit=(limit, patience))
-                with bell.waiting(accepted) as ring:  # the turn that it joined, or that of an earlier request
-                    return await self._wait(keys, accepted, ring, watched=False, limit=(limit, patience))
+                        return await self._wait(keys, part, changed, watched=True, limit=(limit, patience))
+                with bell.waiting(accepted) as changed:  # the turn that it joined, or that of an earlier request
+                    return await self._wait(keys, accepted, changed, watched=False, limit=(limit, patience))
         except TimeoutError:
             raise await self.too_late(keys, accepted, patience) from None
 
@@ -113,8 +113,8 @@ class Turns:
         await self._connection.bell.hear(keys.partition)
         try:
             async with asyncio.timeout(timeout):
-                with self._connection.bell.waiting(part) as ring:
-                    return await self._wait(keys, part, ring, watched=False)
+                with self._connection.bell.waiting(part) as changed:
+                    return await self._wait(keys, part, changed, watched=False)
         except TimeoutError:
             raise await self.too_late(keys, part, timeout) from None
 
@@ -122,17 +122,17 @@ class Turns:
         self,
         keys: SessionKeys,
         part: str,
-        ring: asyncio.Event,
+        changed: asyncio.Event,
         *,
         watched: bool,
         limit: tuple[asyncio.Timeout, float] | None = None,
     ) -> TurnRecord:
         if not watched:
             await self._connection.stores.turns.watch(keys, part, self._connection.bell.nonce, "waiters")
-            ring.set()  # it may have ended before we were listed: look once before waiting
+            changed.set()  # it may have ended before we were listed: look once before waiting
         began, warned = time.monotonic(), False
         while True:
-            await wait_ring(ring)
+            await wait_changed(changed)
             record = await self._connection.stores.turns.read(keys, part)
             if record.status.final:
                 return record
@@ -186,7 +186,7 @@ class Turns:
             ended = (await asyncio.shield(listing)).final
             if after is not None:
                 await check_cursor(scripts, keys, part, after)
-            async for event in follow(scripts, connection.ring, bell, keys, part, after):
+            async for event in follow(scripts, connection.keyring, bell, keys, part, after):
                 ended = ended or event.final
                 yield event
         finally:

@@ -31,7 +31,7 @@ class LocalKnowledge:
     async def submit(self, session: SessionRef, document: NewDocument) -> AcceptedOperation:
         """Have one document accepted; see `KnowledgeMethods.asubmit_knowledge`."""
         fleet = self._fleet()
-        limit, digest = fleet.settings.document_limit_bytes, fleet.ring.digest
+        limit, digest = fleet.settings.document_limit_bytes, fleet.keyring.digest
         source = read_source(document.given, document.name, limit, digest)
         scope = await _scope(fleet, session, document.scope)
         of_session = scope == session_name(session.session_id)
@@ -101,7 +101,7 @@ class LocalKnowledge:
         with translated():
             raw = await redis.hgetall(lane.sources)
         stored = {field.decode(): value for field, value in raw.items() if not field.startswith(b"#")}
-        opened = [fleet.ring.open(lane.sources, field, value) for field, value in stored.items()]
+        opened = [fleet.keyring.open(lane.sources, field, value) for field, value in stored.items()]
         try:
             entries = [json.loads(value) for value in opened]
             return sorted(entries, key=lambda entry: str(entry["source"]))
@@ -159,6 +159,6 @@ async def _upload(fleet: FleetClient, lane: SessionKeys, part: str, source: Sour
     if source.origin == "upload":
         await fleet.admission.refuse_when_full()
         key = lane.upload(part)
-        encrypted = await asyncio.to_thread(fleet.ring.seal, key, "", source.data)  # 32 MiB take 0.15 s
+        encrypted = await asyncio.to_thread(fleet.keyring.seal, key, "", source.data)  # 32 MiB take 0.15 s
         with translated():
             await fleet.stores.redis.set(key, encrypted, px=int((patience + _UPLOAD_SLACK) * 1000))

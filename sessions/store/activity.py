@@ -57,6 +57,6 @@ async def look(settings: Settings) -> Activity:
 
 async def store_time(client: Any) -> float:
     """The store's clock, in seconds since the epoch."""
-    told = await client.time()
-    seconds, micros = next(iter(told.values())) if isinstance(told, dict) else told
+    time = await client.time()
+    seconds, micros = next(iter(time.values())) if isinstance(time, dict) else time
     return int(seconds) + int(micros) / 1_000_000

@@ -19,11 +19,11 @@ MOST: Final = 1000
 class AgentDefinitions:
     """Reads and changes definitions. Each call is one command, so a reader sees a complete definition or none."""
 
-    def __init__(self, scripts: ScriptRunner, client: Any, partitions: int, ring: KeyRing) -> None:
+    def __init__(self, scripts: ScriptRunner, client: Any, partitions: int, keyring: KeyRing) -> None:
         self._scripts = scripts
         self._client = client
         self._partitions = partitions
-        self._ring = ring
+        self._keyring = keyring
 
     async def find(self, tenant: str, name: str) -> AgentConfig | None:
         """The definition of a name; None if there is none.
@@ -33,7 +33,7 @@ class AgentDefinitions:
         """
         key = self._key(tenant)
         raw = await self._scripts.read("HGET", key, name)
-        return None if raw is None else _load(name, self._ring.open(key, name, raw))
+        return None if raw is None else _load(name, self._keyring.open(key, name, raw))
 
     async def all(self, tenant: str) -> dict[str, AgentConfig]:
         """All definitions, by name."""
@@ -41,7 +41,7 @@ class AgentDefinitions:
         with translated():
             raw = await self._client.hgetall(key)
         found = {name.decode(): value for name, value in raw.items()}
-        return {name: _load(name, self._ring.open(key, name, found[name])) for name in sorted(found)}
+        return {name: _load(name, self._keyring.open(key, name, found[name])) for name in sorted(found)}
 
     async def put(self, tenant: str, config: AgentConfig) -> bool:
         """Define or redefine an agent; whether the name is new.
@@ -53,7 +53,7 @@ class AgentDefinitions:
         with translated():
             if await self._client.hlen(key) >= MOST and not await self._client.hexists(key, config.name):
                 raise BadRequest(f"the tenant has {MOST:,} agents, which is the limit: delete one first")
-            sealed = self._ring.seal(key, config.name, config.model_dump_json().encode())
+            sealed = self._keyring.seal(key, config.name, config.model_dump_json().encode())
             return bool(await self._client.hset(key, config.name, sealed))
 
     async def delete(self, tenant: str, name: str) -> bool:

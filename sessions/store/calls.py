@@ -54,10 +54,10 @@ class Answered:
 class CallStore:
     """Pending calls in the store."""
 
-    def __init__(self, scripts: ScriptRunner, client: Any, ring: KeyRing) -> None:
+    def __init__(self, scripts: ScriptRunner, client: Any, keyring: KeyRing) -> None:
         self._scripts = scripts
         self._client = client
-        self._ring = ring
+        self._keyring = keyring
 
     async def pending(self, keys: SessionKeys, part: str) -> list[PendingCall]:
         """The calls without an answer, in the order in which they were made.
@@ -92,7 +92,9 @@ class CallStore:
             case transitions.Same():
                 return Answered()
             case transitions.Other(answer=stored):
-                first = CallAnswer.model_validate_json(self._ring.open(keys.journal(part), _answer_field(ask), stored))
+                first = CallAnswer.model_validate_json(
+                    self._keyring.open(keys.journal(part), _answer_field(ask), stored)
+                )
                 if first == answer:  # the same answer encrypted twice differs for the script
                     return Answered()
                 raise CallAnswered(
@@ -112,8 +114,8 @@ class CallStore:
             keys.pair,
             turn=part,
             call=ask.key,
-            answer=self._ring.seal(keys.journal(part), _answer_field(ask), stored),
-            event=self._ring.seal(keys.events(part), EventType.ANSWERED, json.dumps(said).encode()),
+            answer=self._keyring.seal(keys.journal(part), _answer_field(ask), stored),
+            event=self._keyring.seal(keys.events(part), EventType.ANSWERED, json.dumps(said).encode()),
         )
 
     async def _read(self, keys: SessionKeys, part: str) -> tuple[list[Ask], set[str]]:
@@ -123,7 +125,7 @@ class CallStore:
                 raise self._no_turn(keys, part)
         try:
             opened = [
-                self._ring.open(keys.journal(part), field.decode(), value)
+                self._keyring.open(keys.journal(part), field.decode(), value)
                 for field, value in journal.items()
                 if field.startswith(b"ask:")
             ]

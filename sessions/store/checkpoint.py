@@ -35,7 +35,7 @@ class Checkpoint:
     memory_version: str | None = None
 
     @classmethod
-    def load(cls, raw: bytes, ring: KeyRing, keys: SessionKeys) -> Checkpoint:
+    def load(cls, raw: bytes, keyring: KeyRing, keys: SessionKeys) -> Checkpoint:
         """A checkpoint from its stored form.
 
         Raises:
@@ -49,8 +49,8 @@ class Checkpoint:
             return cls(
                 number=int(stored["number"]),
                 at_ms=int(stored["at"]),
-                state=_values(ring, keys.state, stored["state"]),
-                agents=_values(ring, keys.agents, stored["agents"]),
+                state=_values(keyring, keys.state, stored["state"]),
+                agents=_values(keyring, keys.agents, stored["agents"]),
                 history=int(stored["history"]),
                 messages=int(stored["messages"]),
                 knowledge=tuple(sorted(_bytes(name).decode() for name in stored.get("knowledge") or ())),
@@ -61,10 +61,10 @@ class Checkpoint:
             raise CorruptRecord(f"a checkpoint cannot be read: {error!r}; earlier ones may be intact") from error
 
 
-def _values(ring: KeyRing, key: str, stored: Mapping[str, str]) -> dict[str, Any]:
+def _values(keyring: KeyRing, key: str, stored: Mapping[str, str]) -> dict[str, Any]:
     """Values as the session stores them, encrypted for that place: restoring moves them back there."""
     named = {_bytes(name).decode(): _bytes(value) for name, value in stored.items()}
-    return {name: json.loads(ring.open(key, name, value)) for name, value in named.items()}
+    return {name: json.loads(keyring.open(key, name, value)) for name, value in named.items()}
 
 
 def _bytes(text: str) -> bytes:

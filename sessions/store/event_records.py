@@ -14,7 +14,7 @@ from sessions.store.sealing import KeyRing
 from sessions.store.turn_fields import ERROR
 
 
-def read_event(ring: KeyRing, keys: SessionKeys, part: str, entry: tuple[bytes, dict[bytes, bytes]]) -> Event:
+def read_event(keyring: KeyRing, keys: SessionKeys, part: str, entry: tuple[bytes, dict[bytes, bytes]]) -> Event:
     """An event as XRANGE returns it.
 
     Raises:
@@ -23,7 +23,7 @@ def read_event(ring: KeyRing, keys: SessionKeys, part: str, entry: tuple[bytes, 
     eid, fields = entry[0].decode(), entry[1]
     kind = EventType(fields[b"type"].decode())
     place = kind.value if kind is EventType.ANSWERED else eid
-    data = json.loads(ring.open(keys.events(part), place, fields[b"data"]))
+    data = json.loads(keyring.open(keys.events(part), place, fields[b"data"]))
     if b"error" in fields:  # an encrypted one cannot be inside the JSON that the script makes
-        data["error"] = json.loads(ring.open(keys.turn(part), ERROR, fields[b"error"]))
+        data["error"] = json.loads(keyring.open(keys.turn(part), ERROR, fields[b"error"]))
     return Event(eid, kind, data)

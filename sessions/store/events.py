@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 from broker_config.redis_clients import PASSING
@@ -27,7 +27,7 @@ POLL: Final = 1.0
 _LARGEST_PAGE: Final = 500
 _FIRST_PAGE: Final = 8
 _PAGE_BYTES: Final = 256 * 1024
-"""The size of a page: it is in memory for as long as its reader takes. One event may have 8 MB."""
+"""The size of a page: it stays in memory until its reader is done. One event may have 8 MB."""
 _LULL: Final = 0.01
 _CURSOR: Final = re.compile(r"(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})").fullmatch
 """The form in which the store writes cursors.
@@ -75,14 +75,14 @@ class Bell:
             self._listeners[shard] = asyncio.get_running_loop().create_task(self._listen(node))
 
     @contextlib.contextmanager
-    def waiting(self, part: str) -> Any:
+    def waiting(self, part: str) -> Iterator[asyncio.Event]:
         """An asyncio.Event that is set whenever the turn's bell rings."""
-        ring = asyncio.Event()
-        self._waiters[part].add(ring)
+        changed = asyncio.Event()
+        self._waiters[part].add(changed)
         try:
-            yield ring
+            yield changed
         finally:
-            self._waiters[part].discard(ring)
+            self._waiters[part].discard(changed)
             if not self._waiters[part]:
                 del self._waiters[part]
 
@@ -103,38 +103,38 @@ class Bell:
             except Exception as error:  # noqa: BLE001 - readers poll meanwhile, and are notified again afterwards
                 _log.warning("bell_broken", error=repr(error))
                 await asyncio.sleep(POLL)
-                self._ring_all()
+                self._notify_all()
 
     async def _listen_once(self, node: Any) -> None:
         if node is None:
             async for message in self._pubsub.listen():
-                self._ring(message)
+                self._notify(message)
             return
         message = await self._pubsub.get_sharded_message(timeout=POLL, target_node=node)
         if (
             message is None
         ):  # no message came; or this shard has none of our partitions any more, and the call returned at once
             await asyncio.sleep(_LULL)
-        self._ring(message)
+        self._notify(message)
 
-    def _ring(self, message: dict[str, Any] | None) -> None:
+    def _notify(self, message: dict[str, Any] | None) -> None:
         if message is None or message["type"] != "smessage":
             return
         for waiter in self._waiters.get(message["data"].decode(), ()):
             waiter.set()
 
-    def _ring_all(self) -> None:
+    def _notify_all(self) -> None:
         for waiters in self._waiters.values():
             for waiter in waiters:
                 waiter.set()
 
 
-async def wait_ring(ring: asyncio.Event, seconds: float = POLL) -> None:
+async def wait_changed(changed: asyncio.Event, seconds: float = POLL) -> None:
     """Wait for the bell, at most this long: a lost message costs no more than that."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await ring.wait()
-    ring.clear()
+            await changed.wait()
+    changed.clear()
 
 
 class _Pages:
@@ -175,7 +175,7 @@ async def check_cursor(scripts: ScriptRunner, keys: SessionKeys, part: str, afte
 
 
 async def follow(
-    scripts: ScriptRunner, ring: KeyRing, bell: Bell, keys: SessionKeys, part: str, after: str | None
+    scripts: ScriptRunner, keyring: KeyRing, bell: Bell, keys: SessionKeys, part: str, after: str | None
 ) -> AsyncIterator[Event]:
     """All events after the cursor, as they come, up to the last one. The caller has subscribed to the turn.
 
@@ -185,11 +185,11 @@ async def follow(
         TurnNotFound: the turn is gone before its last event was read.
     """
     cursor, pages = after, _Pages(scripts, keys.events(part))
-    with bell.waiting(part) as rung:
+    with bell.waiting(part) as changed:
         while True:
             entries = await pages.read(cursor)
             for entry in entries:
-                event = read_event(ring, keys, part, entry)
+                event = read_event(keyring, keys, part, entry)
                 yield event
                 if event.final:
                     return
@@ -200,7 +200,7 @@ async def follow(
                 raise TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
             if cursor and await stands_on_last(scripts, keys, part, cursor):
                 return
-            await wait_ring(rung)
+            await wait_changed(changed)
 
 
 async def stands_on_last(scripts: ScriptRunner, keys: SessionKeys, part: str, cursor: str) -> bool:

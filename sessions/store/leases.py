@@ -38,7 +38,7 @@ class Committed:
 
     `effects` says that some wait to be applied in other slots; the lease was given back.
     `wake_up` is set when turns wait and the lease was given back: publish it.
-    `steered`: nothing was written, for there is unread steering: the turn goes on.
+    `steered`: nothing was written, for the model has not read all messages that joined the turn: it continues.
     """
 
     status: TurnStatus
@@ -72,15 +72,15 @@ class Ending:
 
 
 class LeaseStore:
-    """Leases and what may be written under them. What is written is sealed here, and what is read opened."""
+    """Leases, and what may be written under them. Values are encrypted and decrypted here."""
 
     def __init__(self, scripts: ScriptRunner, settings: Settings, worker: str) -> None:
         self._scripts = scripts
         self._worker = worker
         self.seconds = settings.lease
         self._lease_ms = int(settings.lease * 1000)
-        self._ring = KeyRing.of(settings)
-        self._steering = Steering(scripts, self._ring)
+        self._keyring = KeyRing.of(settings)
+        self._steering = Steering(scripts, self._keyring)
         self._window = f"{settings.history_window}:{settings.history_window_bytes}"
 
     async def acquire(self, keys: SessionKeys, nonce: str, *, last_ok: bool) -> OpenTurn | NothingToRun | Effects:
@@ -94,7 +94,7 @@ class LeaseStore:
             last_ok=last_ok,
         )
         reply = await self._scripts.run(call)
-        return read_open_turn(self._ring, keys, reply) if isinstance(reply, transitions.Run) else reply
+        return read_open_turn(self._keyring, keys, reply) if isinstance(reply, transitions.Run) else reply
 
     def record(
         self,
@@ -111,7 +111,7 @@ class LeaseStore:
             turn=turn.part,
             lease=turn.lease,
             field=field,
-            value=self._ring.seal(keys.journal(turn.part), field, value) if field else value,
+            value=self._keyring.seal(keys.journal(turn.part), field, value) if field else value,
             first_seq=seq,
             events=[(kind, self._event(keys, turn, number, data)) for number, (kind, data) in enumerate(events, seq)],
         )
@@ -170,7 +170,7 @@ class LeaseStore:
             case transitions.Steered():
                 return Committed(TurnStatus.RUNNING, steered=True)
             case transitions.NextRun():
-                return Committed(reply.status, next=read_open_turn(self._ring, keys, reply))
+                return Committed(reply.status, next=read_open_turn(self._keyring, keys, reply))
             case transitions.EffectsDue():
                 return Committed(reply.status, effects=True)
             case transitions.Committed():
@@ -240,7 +240,7 @@ class LeaseStore:
             lease=turn.lease,
             seq=seq,
             event=self._event(keys, turn, seq, data),
-            calls={key: self._ring.seal(journal, f"ask:{key}", ask) for key, ask in asks.items()},
+            calls={key: self._keyring.seal(journal, f"ask:{key}", ask) for key, ask in asks.items()},
         )
         reply = await self._scripts.run(call)
         if isinstance(reply, Lost):
@@ -251,17 +251,17 @@ class LeaseStore:
 
     async def _changes(self, keys: SessionKeys, ops: Sequence[StateOp]) -> list[Change]:
         """A turn's changes of state for the script. Encrypted ones are decided on what is stored now."""
-        if not self._ring.ids:
+        if not self._keyring.ids:
             return [(op.kind, op.field, op.a, op.b) for op in ops]
         fields = looked_at(ops)
         stored = await self._scripts.read("HMGET", keys.state, *fields) if fields else ()
-        return decide(self._ring, keys.state, ops, dict(zip(fields, stored, strict=True)), leave_out=True).changes
+        return decide(self._keyring, keys.state, ops, dict(zip(fields, stored, strict=True)), leave_out=True).changes
 
     def _sealed(self, key: str, field: str, value: bytes) -> bytes:
-        return self._ring.seal(key, field, value) if value else value
+        return self._keyring.seal(key, field, value) if value else value
 
     def _event(self, keys: SessionKeys, turn: OpenTurn, seq: int, data: bytes) -> bytes:
-        return self._ring.seal(keys.events(turn.part), f"{turn.token}-{seq}", data)
+        return self._keyring.seal(keys.events(turn.part), f"{turn.token}-{seq}", data)
 
     async def renew(self, keys: SessionKeys, turn: OpenTurn) -> bool:
         """Renew the lease, or take it back if it ran out and no other worker has had the session since."""

@@ -60,15 +60,15 @@ class OpenTurn:
         return self.lease.partition(":")[0]
 
 
-def read_open_turn(ring: KeyRing, keys: SessionKeys, run: Run) -> OpenTurn:
+def read_open_turn(keyring: KeyRing, keys: SessionKeys, run: Run) -> OpenTurn:
     """The turn in a script's reply. One that cannot be decrypted is returned, too: a worker has to end it."""
     steps, unreadable = run.journal, None
     first_started_ms = int(steps["inputs"].rpartition(b":")[2])
     try:
-        request = ring.open(keys.turn(run.turn), REQUEST, run.request)
-        steps = {field: ring.open(keys.journal(run.turn), field, value) for field, value in steps.items()}
-        history = [ring.open(keys.history, "", entry) for entry in run.history]
-        agent = open_agent(ring, keys, request, run.agent_config)
+        request = keyring.open(keys.turn(run.turn), REQUEST, run.request)
+        steps = {field: keyring.open(keys.journal(run.turn), field, value) for field, value in steps.items()}
+        history = [keyring.open(keys.history, "", entry) for entry in run.history]
+        agent = open_agent(keyring, keys, request, run.agent_config)
     except SealError as error:
         request, steps, history, agent, unreadable = b"", {}, [], b"", error
     return OpenTurn(
@@ -94,9 +94,9 @@ def read_open_turn(ring: KeyRing, keys: SessionKeys, run: Run) -> OpenTurn:
     )
 
 
-def open_agent(ring: KeyRing, keys: SessionKeys, request: bytes, config: bytes) -> bytes:
+def open_agent(keyring: KeyRing, keys: SessionKeys, request: bytes, config: bytes) -> bytes:
     """The configuration in a turn's record: accept_turn may have copied it from the session's, so it has that place."""
-    return ring.open(keys.agents, agent_name(request), config) if ring.sealed(config) else config
+    return keyring.open(keys.agents, agent_name(request), config) if keyring.sealed(config) else config
 
 
 def agent_name(request: bytes) -> str:

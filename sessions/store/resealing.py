@@ -27,7 +27,7 @@ _HASHES: Final = ("agents", "state", "memory", "sources", "texts")
 _PAGE: Final = 50
 
 _Kind = Literal["hash", "list", "string"]
-Anew = Callable[[str, str, bytes], bytes]
+Reencrypt = Callable[[str, str, bytes], bytes]
 """A value for its place (key, field), encrypted with the first key."""
 
 
@@ -54,10 +54,10 @@ class _Place:
 class Resealing:
     """Goes through a deployment, or through one session with its lanes."""
 
-    def __init__(self, scripts: ScriptRunner, client: Any, ring: KeyRing, partitions: int) -> None:
+    def __init__(self, scripts: ScriptRunner, client: Any, keyring: KeyRing, partitions: int) -> None:
         self._scripts = scripts
         self._client = client
-        self._ring = ring
+        self._keyring = keyring
         self._partitions = partitions
 
     async def run(self, session: SessionKeys | None = None) -> Resealed:
@@ -104,12 +104,12 @@ class Resealing:
 
     # --- the kinds of keys ------------------------------------------------------------------------------
 
-    async def _hash(self, place: _Place, anew: Anew) -> int:
+    async def _hash(self, place: _Place, reencrypt: Reencrypt) -> int:
         done = 0
         with translated():
             async for page in _pages(self._client.hscan_iter(place.key, count=_PAGE)):
                 fields = [(raw.decode(), value) for raw, value in page]
-                done += await self._swap(place, "hash", ((f, v, anew(place.key, f, v)) for f, v in fields))
+                done += await self._swap(place, "hash", ((f, v, reencrypt(place.key, f, v)) for f, v in fields))
         return done
 
     async def _history(self, place: _Place) -> int:
@@ -134,14 +134,14 @@ class Resealing:
         with translated():
             stored = await self._client.hmget(place.key, fields)
         found = {name: value for name, value in zip(fields, stored, strict=True) if value is not None}
-        anew = ((n, v, self._turn_field(place, found, n)) for n, v in found.items() if self._ring.sealed(v))
-        return await self._swap(place, "hash", anew)
+        values = ((n, v, self._turn_field(place, found, n)) for n, v in found.items() if self._keyring.sealed(v))
+        return await self._swap(place, "hash", values)
 
     def _turn_field(self, place: _Place, found: dict[str, bytes], name: str) -> bytes:
         value, keys = found[name], place.keys
         match name:
             case "agent":
-                request = self._ring.open(place.key, REQUEST, found[REQUEST])
+                request = self._keyring.open(place.key, REQUEST, found[REQUEST])
                 return self._field(keys.agents, agent_name(request), value)
             case "webhook":
                 return self._field(keys.base, name, value)
@@ -150,9 +150,9 @@ class Resealing:
     # --- values -----------------------------------------------------------------------------------------
 
     def _field(self, key: str, field: str, value: bytes) -> bytes:
-        if self._ring.current(value) or (key.endswith(":journal") and not self._ring.sealed(value)):
+        if self._keyring.current(value) or (key.endswith(":journal") and not self._keyring.sealed(value)):
             return value
-        return self._ring.seal(key, field, self._ring.open(key, field, value))
+        return self._keyring.seal(key, field, self._keyring.open(key, field, value))
 
     def _vector(self, key: str, field: str, value: bytes) -> bytes:
         tag, mark, sealed = value.partition(b":")
@@ -164,9 +164,9 @@ class Resealing:
         for part, key in (("state", keys.state), ("agents", keys.agents)):
             for name, text in stored[part].items():
                 raw, field = text.encode("latin-1"), name.encode("latin-1").decode()
-                anew = self._field(key, field, raw)
-                changed = changed or anew != raw
-                stored[part][name] = anew.decode("latin-1")
+                new = self._field(key, field, raw)
+                changed = changed or new != raw
+                stored[part][name] = new.decode("latin-1")
         return json.dumps(stored, ensure_ascii=False).encode("latin-1") if changed else value
 
     async def _swap(self, place: _Place, kind: _Kind, values: Iterator[tuple[str, bytes, bytes]]) -> int:

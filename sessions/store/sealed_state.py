@@ -51,7 +51,7 @@ def looked_at(ops: Iterable[StateOp]) -> list[str]:
 
 
 def decide(
-    ring: KeyRing, key: str, ops: Sequence[StateOp], stored: Mapping[str, bytes | None], *, leave_out: bool = False
+    keyring: KeyRing, key: str, ops: Sequence[StateOp], stored: Mapping[str, bytes | None], *, leave_out: bool = False
 ) -> Decided:
     """The result of the ops, one after the other, on the stored values of the fields that they read.
 
@@ -61,7 +61,7 @@ def decide(
     Raises:
         Refused: one is impossible. SealError: a stored value cannot be decrypted.
     """
-    now = {field: None if raw is None else ring.open(key, field, raw).decode() for field, raw in stored.items()}
+    now = {field: None if raw is None else keyring.open(key, field, raw).decode() for field, raw in stored.items()}
     changed: dict[str, None] = {}
     values: list[str | None] = []
     for op in ops:
@@ -73,14 +73,14 @@ def decide(
         else:
             changed[op.field] = None
         values.append(now.get(op.field))
-    changes = [change for field in changed for change in _changes(ring, key, field, now[field], stored)]
+    changes = [change for field in changed for change in _changes(keyring, key, field, now[field], stored)]
     return Decided(changes, values)
 
 
 def _changes(
-    ring: KeyRing, key: str, field: str, value: str | None, stored: Mapping[str, bytes | None]
+    keyring: KeyRing, key: str, field: str, value: str | None, stored: Mapping[str, bytes | None]
 ) -> list[Change]:
-    encrypted = ring.seal(key, field, (value or "null").encode())
+    encrypted = keyring.seal(key, field, (value or "null").encode())
     changes: list[Change] = [("swap", field, stored[field] or b"", encrypted)] if field in stored else []
     if value is None:
         return [*changes, ("delete", field, b"", b"")]

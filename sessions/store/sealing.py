@@ -129,11 +129,11 @@ def _parts(key: str, value: bytes) -> tuple[bytes, str, bytes, bytes]:
     start = len(_MARK)
     if value[start : start + 1] not in (b"", bytes((_VERSION,))):
         raise SealError(f"{key!r} was encrypted by a newer version of Sessionfleet: upgrade this process")
-    behind = start + 2
-    end = behind + (value[behind - 1] if len(value) >= behind else 0)
+    id_start = start + 2
+    end = id_start + (value[id_start - 1] if len(value) >= id_start else 0)
     if len(value) < end + _NONCE_BYTES + _TAG_BYTES:
         raise SealError(f"{key!r} was encrypted, and is truncated: it cannot be read any more")
-    name = value[behind:end].decode("utf-8", "backslashreplace")
+    name = value[id_start:end].decode("utf-8", "backslashreplace")
     return value[:end], name, value[end : end + _NONCE_BYTES], value[end + _NONCE_BYTES :]
 
 

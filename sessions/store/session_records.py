@@ -56,10 +56,10 @@ class SessionInfo:
 class SessionRecords:
     """Reads and writes what a session has in addition to turns."""
 
-    def __init__(self, scripts: ScriptRunner, client: Any, ring: KeyRing) -> None:
+    def __init__(self, scripts: ScriptRunner, client: Any, keyring: KeyRing) -> None:
         self._scripts = scripts
         self._client = client
-        self._ring = ring
+        self._keyring = keyring
 
     async def info(self, keys: SessionKeys) -> SessionInfo:
         """The details of the session; one that does not exist has `exists == False`."""
@@ -99,7 +99,7 @@ class SessionRecords:
             user=user_id,
             kept=KEPT_CHECKPOINTS,
             session_ttl_ms=None if ttl is None else int(ttl * 1000),
-            merge={field: self._ring.seal(keys.state, field, value.encode()) for field, value in merge.items()},
+            merge={field: self._keyring.seal(keys.state, field, value.encode()) for field, value in merge.items()},
         )
         reply = await self._scripts.run(call)
         if isinstance(reply, OtherOwner):
@@ -117,7 +117,7 @@ class SessionRecords:
             raw = await self._client.hget(f"{keys.base}:checkpoints", wanted) if wanted is not None else None
         if raw is None:
             await self._nothing_to_restore(keys, number)
-        return Checkpoint.load(raw, self._ring, keys)
+        return Checkpoint.load(raw, self._keyring, keys)
 
     async def restore_checkpoint(self, keys: SessionKeys, number: int, user_id: str | None) -> Checkpoint:
         """Rewind the state to a checkpoint.
@@ -131,7 +131,7 @@ class SessionRecords:
             raise _not_yours(keys, user_id)
         if isinstance(reply, Missing):
             await self._nothing_to_restore(keys, number)
-        return Checkpoint.load(reply.checkpoint, self._ring, keys)
+        return Checkpoint.load(reply.checkpoint, self._keyring, keys)
 
     async def checkpoints(self, keys: SessionKeys) -> list[int]:
         """The numbers of the existing checkpoints, oldest first."""
@@ -155,7 +155,7 @@ class SessionRecords:
         with translated():
             raw = await self._client.lrange(keys.history, start, stop)
         try:
-            return [HistoryEntry.load(self._ring.open(keys.history, "", entry)) for entry in raw]
+            return [HistoryEntry.load(self._keyring.open(keys.history, "", entry)) for entry in raw]
         except (ValueError, KeyError) as error:
             raise CorruptRecord(f"the history of session {keys.session_id!r} cannot be read: {error!r}") from error
 
@@ -180,7 +180,7 @@ class SessionRecords:
         origin: str,
         copy: str | None = None,
     ) -> None:
-        """Create a session from copied records, in one step; nobody ever sees half a copy.
+        """Create a session from copied records, in one step; half a copy is never visible.
 
         Args:
             copy: identifies the copy: the memories that were stored under this name become the session's too.
@@ -192,7 +192,7 @@ class SessionRecords:
         history = f"{keys.history}:copy:{copy}"
         with translated():
             for start in range(0, len(entries), _COPY_PAGE):
-                page = [self._ring.seal(keys.history, "", entry) for entry in entries[start : start + _COPY_PAGE]]
+                page = [self._keyring.seal(keys.history, "", entry) for entry in entries[start : start + _COPY_PAGE]]
                 await self._client.rpush(history, *page)
                 await self._client.expire(history, COPY_SECONDS)
         call = transitions.create_session(
@@ -204,8 +204,8 @@ class SessionRecords:
             messages=messages,
             turns=len(entries),
             origin=origin,
-            state={name: self._ring.seal(keys.state, name, value) for name, value in state.items()},
-            agents={name: self._ring.seal(keys.agents, name, value) for name, value in agents.items()},
+            state={name: self._keyring.seal(keys.state, name, value) for name, value in state.items()},
+            agents={name: self._keyring.seal(keys.agents, name, value) for name, value in agents.items()},
         )
         if isinstance(await self._scripts.run(call), transitions.Exists):
             with translated():
@@ -216,9 +216,9 @@ class SessionRecords:
         """History entries, state and agents, read in one step and decrypted, as they are encrypted for their place."""
         found = await self._scripts.run(transitions.read_session((keys.base,)))
         return (
-            [self._ring.open(keys.history, "", entry) for entry in found.history],
-            {name: self._ring.open(keys.state, name, value) for name, value in found.state.items()},
-            {name: self._ring.open(keys.agents, name, value) for name, value in found.agents.items()},
+            [self._keyring.open(keys.history, "", entry) for entry in found.history],
+            {name: self._keyring.open(keys.state, name, value) for name, value in found.state.items()},
+            {name: self._keyring.open(keys.agents, name, value) for name, value in found.agents.items()},
         )
 
 

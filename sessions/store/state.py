@@ -94,10 +94,10 @@ class _Operation:
 class StateStore:
     """Reads and changes state."""
 
-    def __init__(self, scripts: ScriptRunner, client: Any, ring: KeyRing) -> None:
+    def __init__(self, scripts: ScriptRunner, client: Any, keyring: KeyRing) -> None:
         self._scripts = scripts
         self._client = client
-        self._ring = ring
+        self._keyring = keyring
 
     async def read(self, scope: StateScope) -> dict[str, Any]:
         """All fields."""
@@ -134,7 +134,7 @@ class StateStore:
         """
         ttl_ms = None if ttl is None else int(ttl * 1000)
         operation = _Operation(uuid_utils.uuid4().hex, _REMEMBERED_MS, user_id, ttl_ms)
-        if self._ring.ids:
+        if self._keyring.ids:
             return await self._write_encrypted(scope, ops, operation)
         reply = await self._run(scope, operation, _as_changes(ops))
         if isinstance(reply, transitions.Ok):
@@ -142,7 +142,8 @@ class StateStore:
             return [self._load(scope, op.field, value) if value else None for op, value in pairs]
         if isinstance(reply, OtherOwner):
             raise _not_yours(user_id)
-        found = self._ring.open(scope.key, reply.field, reply.value).decode()  # raises for a client that lacks the keys
+        # Raises for a client that lacks the keys.
+        found = self._keyring.open(scope.key, reply.field, reply.value).decode()
         raise _refusal(reply.why, reply.field, found or None)
 
     async def apply(self, effect: Mapping[str, Any]) -> None:
@@ -153,7 +154,7 @@ class StateStore:
         scope, flat = StateScope("wide", effect["base"], effect["partition"]), effect["ops"]
         ops = [StateOp(*flat[i : i + 4]) for i in range(0, len(flat), 4)]
         operation = _Operation(effect["id"], _EFFECT_REMEMBERED_MS)
-        if not self._ring.ids:
+        if not self._keyring.ids:
             await self._run(scope, operation, _as_changes(ops))
             return
         try:
@@ -167,7 +168,7 @@ class StateStore:
         for tried in range(_TRIES):
             stored = await self._stored(scope, looked_at(ops), operation.user)
             try:
-                decided = decide(self._ring, scope.key, ops, stored)
+                decided = decide(self._keyring, scope.key, ops, stored)
             except Refused as refused:
                 raise _refusal(refused.why, refused.field, refused.value) from None
             reply = await self._run(scope, operation, decided.changes)
@@ -209,7 +210,7 @@ class StateStore:
         return await self._scripts.run(call)
 
     def _load(self, scope: StateScope, field: str, raw: bytes) -> Any:
-        return _parsed(field, self._ring.open(scope.key, field, raw))
+        return _parsed(field, self._keyring.open(scope.key, field, raw))
 
 
 async def pause_between(tried: int) -> None:

@@ -17,13 +17,13 @@ from sessions.store.turn_fields import MESSAGE
 class Steering:
     """Takes the messages in a turn's inbox, under its lease."""
 
-    def __init__(self, scripts: ScriptRunner, ring: KeyRing) -> None:
+    def __init__(self, scripts: ScriptRunner, keyring: KeyRing) -> None:
         self._scripts = scripts
-        self._ring = ring
+        self._keyring = keyring
 
     async def take(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> tuple[bytes, int] | None:
         """Journal the unread messages under this field; returns them (JSON array of texts) and how many. None: lost."""
-        encrypted, events = await self._encrypted(keys, turn, field, seq) if self._ring.ids else (b"", [])
+        encrypted, events = await self._encrypted(keys, turn, field, seq) if self._keyring.ids else (b"", [])
         call = transitions.take_steering(
             keys.pair,
             turn=turn.part,
@@ -38,11 +38,11 @@ class Steering:
             return None
         if isinstance(reply, transitions.Nothing):
             return b"", 0
-        if not self._ring.ids and KeyRing.sealed_within(reply.texts):
+        if not self._keyring.ids and KeyRing.sealed_within(reply.texts):
             raise SealError(
                 "a message that joins this turn is encrypted, and SESSIONFLEET_ENCRYPTION_KEYS is not set here"
             )
-        said = self._ring.open(keys.journal(turn.part), field, reply.texts)
+        said = self._keyring.open(keys.journal(turn.part), field, reply.texts)
         return said, len(json.loads(said))
 
     async def _encrypted(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> tuple[bytes, list[bytes]]:
@@ -51,12 +51,12 @@ class Steering:
         texts = [self._text(keys, entry) for entry in entries]
         stream = keys.events(turn.part)
         events = [
-            self._ring.seal(stream, f"{turn.token}-{number}", json.dumps({"text": text}).encode())
+            self._keyring.seal(stream, f"{turn.token}-{number}", json.dumps({"text": text}).encode())
             for number, text in enumerate(texts, seq)
         ]
-        return self._ring.seal(keys.journal(turn.part), field, json.dumps(texts).encode()), events
+        return self._keyring.seal(keys.journal(turn.part), field, json.dumps(texts).encode()), events
 
     def _text(self, keys: SessionKeys, entry: bytes) -> str:
         # The script's JSON contains the bytes of an encrypted text as they are, which are not UTF-8.
         stored = json.loads(entry.decode("latin-1"))
-        return self._ring.open(keys.turn(stored["id"]), MESSAGE, stored["text"].encode("latin-1")).decode()
+        return self._keyring.open(keys.turn(stored["id"]), MESSAGE, stored["text"].encode("latin-1")).decode()

@@ -116,7 +116,7 @@ class TurnStore:
         self._scripts = scripts
         self._client = client
         self._settings = settings
-        self._ring = KeyRing.of(settings)
+        self._keyring = KeyRing.of(settings)
 
     async def accept(self, keys: SessionKeys, submission: Submission, *, watcher: str = "") -> Accepted:
         """Accept a turn. Once this returns, the turn ends in exactly one final status.
@@ -128,15 +128,15 @@ class TurnStore:
             SessionOwnerError, SessionBusy, IdempotencyConflict: nothing was changed.
             StoreFull, StoreUnavailable: the store could not accept it.
         """
-        s, ring, record = self._settings, self._ring, keys.turn(submission.part)
+        s, keyring, record = self._settings, self._keyring, keys.turn(submission.part)
         result_ttl = s.result_ttl if submission.result_ttl is None else submission.result_ttl
         request, agent = submission.request.model_dump_json().encode(), submission.request.agent
         steers, webhook = submission.policy is Policy.STEER, submission.webhook
         call = transitions.accept_turn(
             keys.pair,
             turn=submission.part,
-            request=ring.seal(record, REQUEST, request),
-            digest=_digests(ring, submission, request)[0],
+            request=keyring.seal(record, REQUEST, request),
+            digest=_digests(keyring, submission, request)[0],
             idempotency=idempotency_hash(submission.idempotency_key),
             user=submission.user_id,
             timeout_ms=int(submission.timeout * 1000),
@@ -149,14 +149,14 @@ class TurnStore:
             max_attempts=s.max_attempts,
             session_ttl_ms=None if submission.session_ttl is None else int(submission.session_ttl * 1000),
             agent=agent,
-            agent_config=submission.config and ring.seal(keys.agents, agent, submission.config),
+            agent_config=submission.config and keyring.seal(keys.agents, agent, submission.config),
             policy=submission.policy,
             waiting_blocks=submission.waiting_blocks,
             approval_ms=int(submission.approval_timeout * 1000),
             # The script decides which turn a message joins, so it is encrypted for a place of its own.
-            message=ring.seal(record, MESSAGE, submission.request.message.encode()) if steers else b"",
-            webhook=ring.seal(keys.base, WEBHOOK, webhook.encode()) if webhook else b"",
-            joins=_joins(submission) if ring.ids else "",
+            message=keyring.seal(record, MESSAGE, submission.request.message.encode()) if steers else b"",
+            webhook=keyring.seal(keys.base, WEBHOOK, webhook.encode()) if webhook else b"",
+            joins=_joins(submission) if keyring.ids else "",
         )
         return await self._accepted(keys, submission, await self._scripts.run(call))
 
@@ -198,7 +198,7 @@ class TurnStore:
         with translated():
             raw = await self._client.hget(key, "digest")
         request = submission.request.model_dump_json().encode()
-        return raw is not None and raw.decode() in _digests(self._ring, submission, request)
+        return raw is not None and raw.decode() in _digests(self._keyring, submission, request)
 
     async def ahead_of(self, keys: SessionKeys, part: str) -> int:
         """How many turns of its session are before it; 0 for one that is next, runs, or has ended."""
@@ -215,9 +215,9 @@ class TurnStore:
         if not raw:
             raise self._not_found(keys, part)
         if b"result" in raw:
-            raw[b"result"] = self._ring.open(keys.turn(part), RESULT, raw[b"result"])
+            raw[b"result"] = self._keyring.open(keys.turn(part), RESULT, raw[b"result"])
         if b"error" in raw:
-            raw[b"error"] = self._ring.open(keys.turn(part), ERROR, raw[b"error"])
+            raw[b"error"] = self._keyring.open(keys.turn(part), ERROR, raw[b"error"])
         return TurnRecord.read(part, raw)
 
     async def request(self, keys: SessionKeys, part: str) -> TurnRequest:
@@ -231,13 +231,13 @@ class TurnStore:
             raw = await self._client.hget(keys.turn(part), REQUEST)
         if raw is None:
             raise self._not_found(keys, part)
-        return TurnRequest.model_validate_json(self._ring.open(keys.turn(part), REQUEST, raw))
+        return TurnRequest.model_validate_json(self._keyring.open(keys.turn(part), REQUEST, raw))
 
     async def webhook(self, keys: SessionKeys, part: str) -> str | None:
         """The URL to call when a turn ends, if any."""
         with translated():
             raw = await self._client.hget(keys.turn(part), WEBHOOK)
-        return None if raw is None else self._ring.open(keys.base, WEBHOOK, raw).decode()
+        return None if raw is None else self._keyring.open(keys.base, WEBHOOK, raw).decode()
 
     async def user(self, keys: SessionKeys, part: str) -> str | None:
         """The owner of the turn's session when it was accepted; None: no owner, or no such turn."""
@@ -297,20 +297,20 @@ class TurnStore:
         """The journal of an open turn or a dead letter, for people to look at."""
         key = keys.journal(part)
         steps = {field.decode(): value for field, value in (await self._client.hgetall(key)).items()}
-        return {field: _shown(self._ring.open(key, field, value)) for field, value in steps.items()}
+        return {field: _shown(self._keyring.open(key, field, value)) for field, value in steps.items()}
 
     @staticmethod
     def _not_found(keys: SessionKeys, part: str) -> TurnNotFound:
         return TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
 
 
-def _digests(ring: KeyRing, submission: Submission, request: bytes) -> tuple[str, ...]:
+def _digests(keyring: KeyRing, submission: Submission, request: bytes) -> tuple[str, ...]:
     """The request's digest, and the ones that it may have been stored under before.
 
     With encryption it is keyed: a plain digest would confirm a correctly guessed message.
     """
     plain = submission.digest(request)
-    return (*ring.digests(plain.encode()), plain) if ring.ids else (plain,)
+    return (*keyring.digests(plain.encode()), plain) if keyring.ids else (plain,)
 
 
 def _joins(submission: Submission) -> str:

@@ -18,7 +18,7 @@ from sessions.errors import SessionBusy
 from sessions.protocol.turn import Policy, TurnStatus
 from sessions.store.keys import new_turn_part
 from sessions.store.leases import Ending
-from sessions.store.open_turn import OpenTurn
+from sessions.store.open_turn import Closing, OpenTurn
 from tests.scripts.test_policies import Line
 from tests.support.servers import Server
 
@@ -124,7 +124,7 @@ class PolicyMachine(RuleBasedStateMachine):
             return
         assert isinstance(got, OpenTurn)
         assert got.part == self.mailbox[0].part, "the head, and nobody else"
-        assert got.cancelled == self.mailbox[0].cancelled
+        assert (got.closing is Closing.CANCELLED) == self.mailbox[0].cancelled
         self.mailbox[0].begun = True
         self.held = got
 

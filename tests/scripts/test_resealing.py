@@ -59,16 +59,16 @@ def user(store: Seen) -> Any:
 
 
 def memories(store: Seen) -> MemoryStore:
-    return MemoryStore(store.scripts, store.client, seal=store.ring.seal, open=store.ring.open)
+    return MemoryStore(store.scripts, store.client, seal=store.keyring.seal, open=store.keyring.open)
 
 
 async def reseal(store: Seen, session: SessionKeys | None) -> Resealed:
-    return await Resealing(store.scripts, store.client, store.ring, store.settings.partitions).run(session)
+    return await Resealing(store.scripts, store.client, store.keyring, store.settings.partitions).run(session)
 
 
 async def fill(store: Seen) -> tuple[str, str]:
     """A session with something of everything: one turn that ended, and one that waits."""
-    scope, states = session_scope(store.keys), StateStore(store.scripts, store.client, store.ring)
+    scope, states = session_scope(store.keys), StateStore(store.scripts, store.client, store.keyring)
     await states.write(scope, [set_op("bird", SECRET), set_op("größe", 3)])
     await states.write(user(store), [set_op("user:bird", SECRET)])
     ended = (await store.send(webhook="https://example.org/hook")).part
@@ -82,19 +82,19 @@ async def fill(store: Seen) -> tuple[str, str]:
         assert await memories(store).note_vectors(whose, "tag", [(stored, b"\x01\x02")]) == 1
     lane = store.keys.lane("knowledge")
     for key in (lane.sources, lane.texts):
-        await store.client.hset(key, "c/a.txt", store.ring.seal(key, "c/a.txt", SECRET.encode()))
+        await store.client.hset(key, "c/a.txt", store.keyring.seal(key, "c/a.txt", SECRET.encode()))
     waits = (await store.send()).part
     ask = Ask(key="1:approval:c", call_id="c", tool="t", args={"a": SECRET}, kind=AskKind.APPROVAL)
     begun = await store.begin("n2")
     await store.leases.record(store.keys, begun, "model:1", b"1", 2, []).done()
     await store.leases.wait(store.keys, begun, {ask.key: ask.model_dump_json().encode()}, 2, b"{}")
-    await store.client.set(store.keys.upload(waits), store.ring.seal(store.keys.upload(waits), "", b"document"))
+    await store.client.set(store.keys.upload(waits), store.keyring.seal(store.keys.upload(waits), "", b"document"))
     return ended, waits
 
 
 async def check(store: Seen, ended: str, waits: str) -> None:
     """All of that is read with the keys that this one has."""
-    scope, states = session_scope(store.keys), StateStore(store.scripts, store.client, store.ring)
+    scope, states = session_scope(store.keys), StateStore(store.scripts, store.client, store.keyring)
     assert await states.read(scope) == {"bird": SECRET, "größe": 3, "saved": SECRET}
     assert await states.read(user(store)) == {"user:bird": SECRET}
     record = await store.turns.read(store.keys, ended)
@@ -109,10 +109,10 @@ async def check(store: Seen, ended: str, waits: str) -> None:
         assert (memory.memory.text, memory.vector) == (SECRET, b"\x01\x02")
     lane = store.keys.lane("knowledge")
     for key in (lane.sources, lane.texts):
-        assert store.ring.open(key, "c/a.txt", await store.client.hget(key, "c/a.txt")) == SECRET.encode()
+        assert store.keyring.open(key, "c/a.txt", await store.client.hget(key, "c/a.txt")) == SECRET.encode()
     assert [call.args for call in await store.calls.pending(store.keys, waits)] == [{"a": SECRET}]
     upload = store.keys.upload(waits)
-    assert store.ring.open(upload, "", await store.client.get(upload)) == b"document"
+    assert store.keyring.open(upload, "", await store.client.get(upload)) == b"document"
 
 
 async def test_afterwards_the_old_key_is_not_needed(old: Seen, look: Any) -> None:
@@ -154,7 +154,7 @@ async def test_what_was_stored_before_there_were_keys_is_sealed(old: Seen, look:
 async def test_what_changed_meanwhile_stays(old: Seen, look: Any) -> None:
     """Somebody set a value between the look and the swap: theirs counts."""
     both = look(BOTH)
-    scope, states = session_scope(old.keys), StateStore(old.scripts, old.client, old.ring)
+    scope, states = session_scope(old.keys), StateStore(old.scripts, old.client, old.keyring)
     await states.write(scope, [set_op("a", 1), set_op("b", 1)])
     run = both.scripts.run
 
@@ -164,14 +164,14 @@ async def test_what_changed_meanwhile_stays(old: Seen, look: Any) -> None:
 
     both.scripts.run = overtaken
     assert (await reseal(both, old.keys)).values == 1
-    assert await StateStore(both.scripts, both.client, both.ring).read(scope) == {"a": 2, "b": 1}
+    assert await StateStore(both.scripts, both.client, both.keyring).read(scope) == {"a": 2, "b": 1}
 
 
 async def test_what_does_not_open_is_named(old: Seen, look: Any) -> None:
     """The rest is done."""
     await fill(old)
     new = look(NEW)
-    await new.client.hset(new.keys.state, "new", new.ring.seal(new.keys.state, "new", b"1"))
+    await new.client.hset(new.keys.state, "new", new.keyring.seal(new.keys.state, "new", b"1"))
     done = await reseal(new, old.keys)
     assert done.values == 0
     assert {old.keys.history, old.keys.state, old.keys.agents} <= done.closed.keys()

@@ -56,8 +56,8 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
 
 
 def states_of(store: Store, keys: str | None = OLD) -> StateStore:
-    ring = KeyRing.of(store.settings.model_copy(update={"encryption_keys": with_keys_only(keys)}))
-    return StateStore(store.scripts, store.client, ring)
+    keyring = KeyRing.of(store.settings.model_copy(update={"encryption_keys": with_keys_only(keys)}))
+    return StateStore(store.scripts, store.client, keyring)
 
 
 def with_keys_only(keys: str | None) -> Any:

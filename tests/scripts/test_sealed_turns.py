@@ -50,9 +50,9 @@ class Seen(Store):
 
     def __init__(self, server: Server, keys: str | None, session: SessionKeys | None = None) -> None:
         super().__init__(Settings(redis_url=server.url, redis_cluster=server.cluster, encryption_keys=keys))  # type: ignore[arg-type]
-        self.ring = KeyRing.of(self.settings)
-        self.calls = CallStore(self.scripts, self.client, self.ring)
-        self.records = SessionRecords(self.scripts, self.client, self.ring)
+        self.keyring = KeyRing.of(self.settings)
+        self.calls = CallStore(self.scripts, self.client, self.keyring)
+        self.records = SessionRecords(self.scripts, self.client, self.keyring)
         self.keys = session or self.keys
 
     async def send(self, policy: Policy = Policy.ENQUEUE, *, agent: str = "A", **options: Any) -> Accepted:
@@ -64,7 +64,7 @@ class Seen(Store):
 
     async def events(self, part: str) -> list[tuple[EventType, dict[str, Any]]]:
         entries = await self.scripts.read("XRANGE", self.keys.events(part), "-", "+")
-        events = [read_event(self.ring, self.keys, part, entry) for entry in entries]
+        events = [read_event(self.keyring, self.keys, part, entry) for entry in entries]
         return [(event.type, event.data) for event in events]
 
     async def read_by_all(self) -> bytes:
@@ -283,7 +283,7 @@ async def test_a_value_that_was_moved_is_refused(store: Seen, what: str) -> None
 async def test_what_a_tenant_defines_is_sealed(store: Seen) -> None:
     """An agent's instructions, for its name: another name's do not open."""
     tenant, config = uuid.uuid4().hex, AgentConfig(name="A", instructions=SECRET)
-    definitions = AgentDefinitions(store.scripts, store.client, store.settings.partitions, store.ring)
+    definitions = AgentDefinitions(store.scripts, store.client, store.settings.partitions, store.keyring)
     key = SessionKeys.wide(tenant, WIDE_APP, store.settings.partitions).agents
     assert await definitions.put(tenant, config)
     assert (await definitions.find(tenant, "A"), await definitions.all(tenant)) == (config, {"A": config})

@@ -67,9 +67,9 @@ def test_a_value_that_was_cut_short_does_not_open() -> None:
 def test_a_missing_key_is_named_with_what_to_do() -> None:
     """The message has the id, the setting, and the ids that are there; never a key."""
     sealed = RING.seal("k", "f", b"tea")
-    for ring, has in ((KeyRing({"b": B}), "it has b"), (KeyRing({}), "it is not set")):
+    for keyring, has in ((KeyRing({"b": B}), "it has b"), (KeyRing({}), "it is not set")):
         with pytest.raises(SealError, match=f"'a'.*SESSIONFLEET_ENCRYPTION_KEYS.*{has}"):
-            ring.open("k", "f", sealed)
+            keyring.open("k", "f", sealed)
 
 
 def test_a_wrong_key_under_the_right_id_is_told() -> None:
@@ -87,14 +87,14 @@ def test_a_newer_form_is_told_from_damage() -> None:
 
 
 def test_keys_rotate() -> None:
-    """The first key seals, all open; a ring without the old one opens what the new one sealed, and nothing else."""
+    """The first key seals, all open; a keyring without the old one opens what the new one sealed, and nothing else."""
     old, both, new = RING, KeyRing({"b": B, "a": A}), KeyRing({"b": B})
     before, after = old.seal("k", "f", b"1"), both.seal("k", "f", b"2")
     assert (both.open("k", "f", before), both.open("k", "f", after)) == (b"1", b"2")
     assert new.open("k", "f", after) == b"2"
-    for ring, sealed in ((new, before), (old, after)):
+    for keyring, sealed in ((new, before), (old, after)):
         with pytest.raises(SealError):
-            ring.open("k", "f", sealed)
+            keyring.open("k", "f", sealed)
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b'{"v":1}', "ÿsf".encode(), b"\x00:\x01", b"PK\x03\x04", b"\xff\xd8"])
@@ -155,10 +155,10 @@ def test_a_setting_that_cannot_be_used_says_what_is_wrong(
 def test_keys_are_not_shown() -> None:
     """Not in a repr, nor in JSON, nor in the fingerprint that a fleet writes down; that tells one key from another."""
     settings = Settings(encryption_keys=KEYS)  # type: ignore[arg-type]
-    ring = KeyRing.of(settings)
-    assert ring.ids == ("a",)
+    keyring = KeyRing.of(settings)
+    assert keyring.ids == ("a",)
     other = fingerprint(Settings(encryption_keys=f"a:{base64.b64encode(B).decode()}"))  # type: ignore[arg-type]
-    shown = f"{settings!r} {settings} {settings.model_dump_json()} {ring!r} {ring} {vars(settings)} {other}"
+    shown = f"{settings!r} {settings} {settings.model_dump_json()} {keyring!r} {keyring} {vars(settings)} {other}"
     shown += str(fingerprint(settings))
     assert SECRET not in shown
     assert repr(A) not in shown

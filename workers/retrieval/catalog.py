@@ -118,9 +118,9 @@ class Unfinished:
 class SourceCatalog:
     """Reads the lists of scopes; writes them under an operation's lease, whose `fields` encrypt them."""
 
-    def __init__(self, store: Any, ring: KeyRing) -> None:
+    def __init__(self, store: Any, keyring: KeyRing) -> None:
         self._store = store
-        self._ring = ring
+        self._keyring = keyring
 
     async def entry(self, lane: SessionKeys, collection: str, source: str) -> Entry | None:
         """What is known of a document."""
@@ -136,7 +136,7 @@ class SourceCatalog:
             found = await self._store.hmget(lane.sources, names)
         for name, raw in zip(names, found, strict=True):
             if raw is not None:
-                return await self.entry(lane, collection, self._ring.open(lane.sources, name, raw).decode())
+                return await self.entry(lane, collection, self._keyring.open(lane.sources, name, raw).decode())
         return None
 
     async def entries(self, lane: SessionKeys, source: str | None = None) -> AsyncIterator[Entry]:
@@ -157,7 +157,7 @@ class SourceCatalog:
         """What an operation of this lane has begun and not ended."""
         with translated():
             raw = await self._store.hget(lane.sources, _UNFINISHED)
-        return None if raw is None else Unfinished.load(self._ring.open(lane.sources, _UNFINISHED, raw))
+        return None if raw is None else Unfinished.load(self._keyring.open(lane.sources, _UNFINISHED, raw))
 
     async def begin(self, fields: FencedFields, unfinished: Unfinished) -> None:
         """Note what is about to be done to the index."""
@@ -168,7 +168,7 @@ class SourceCatalog:
         await fields.write("sources", {_UNFINISHED: ""})
 
     def _loaded(self, lane: SessionKeys, name: str, raw: bytes) -> Entry:
-        return Entry.load(self._ring.open(lane.sources, name, raw))
+        return Entry.load(self._keyring.open(lane.sources, name, raw))
 
     async def put(self, fields: FencedFields, entry: Entry, before: Entry | None) -> None:
         """Note a document that was published, in the place of an earlier revision. Nothing is unfinished then."""

@@ -27,9 +27,9 @@ Place = tuple[SessionKeys, str, int]
 class ChunkTexts:
     """Reads the texts of lanes; writes them under an operation's lease, whose `fields` encrypt them."""
 
-    def __init__(self, store: Any, ring: KeyRing) -> None:
+    def __init__(self, store: Any, keyring: KeyRing) -> None:
         self._store = store
-        self._ring = ring
+        self._keyring = keyring
 
     async def keep(self, op: OperationContext, revision: str, points: Sequence[IndexPoint]) -> None:
         """Keep what these chunks say.
@@ -75,7 +75,7 @@ class ChunkTexts:
     def _loaded(self, key: str, field: str, raw: bytes | None) -> dict[str, Any] | None:
         if raw is None:
             return None
-        opened = self._ring.open(key, field, raw)
+        opened = self._keyring.open(key, field, raw)
         try:
             return dict(zip(_SAID, json.loads(opened), strict=True))
         except (ValueError, TypeError) as error:

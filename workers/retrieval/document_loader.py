@@ -53,10 +53,10 @@ class _Pages:
 class Contents:
     """Gets and reads documents, a few at a time: each takes a process."""
 
-    def __init__(self, settings: Settings, store: Any, ring: KeyRing) -> None:
+    def __init__(self, settings: Settings, store: Any, keyring: KeyRing) -> None:
         self._settings = settings
         self._store = store
-        self._ring = ring
+        self._keyring = keyring
         self._reading = FairPlaces()
 
     async def of(self, op: OperationContext, request: AddKnowledge) -> Content:
@@ -73,7 +73,7 @@ class Contents:
             data = await self._store.get(op.keys.upload(op.part))
         if data is None:
             raise DocumentCorrupt(f"the content of {request.source!r} is gone from the store; send it again")
-        opened = await asyncio.to_thread(self._ring.open, op.keys.upload(op.part), "", data)  # 32 MiB take 0.15 s
+        opened = await asyncio.to_thread(self._keyring.open, op.keys.upload(op.part), "", data)  # 32 MiB take 0.15 s
         return Content(opened, request.source, request.content_type)
 
     async def _fetched(self, request: AddKnowledge) -> Content:

@@ -55,21 +55,21 @@ class Knowledge:
         self,
         settings: Settings,
         store: Any,
-        ring: KeyRing,
+        keyring: KeyRing,
         index: KnowledgeIndex,
         embedding: EmbeddingModel,
         lexical: LexicalModel,
     ) -> None:
         self._settings = settings
         self._store = store
-        self._ring = ring
+        self._keyring = keyring
         self._index = index
         self._embedding = embedding
         self._lexical = lexical
-        self._catalog = SourceCatalog(store, ring)
-        self._texts = ChunkTexts(store, ring)
+        self._catalog = SourceCatalog(store, keyring)
+        self._texts = ChunkTexts(store, keyring)
         self._shelf = Shelf(index, self._catalog, self._texts, texts_in_store=settings.texts_in_store)
-        self._contents = Contents(settings, store, ring)
+        self._contents = Contents(settings, store, keyring)
 
     # --- take in ----------------------------------------------------------------------------------------
 
@@ -88,7 +88,7 @@ class Knowledge:
         before = await self._catalog.entry(op.keys, collection, request.source)
         if before is not None and before.revision == entry.revision:
             return before.receipt("unchanged")
-        twin = await self._catalog.same_content(op.keys, collection, self._ring.digests(content.data))
+        twin = await self._catalog.same_content(op.keys, collection, self._keyring.digests(content.data))
         if before is None and twin is not None:
             return twin.receipt("duplicate")
         document = await self._contents.read(op, content)
@@ -104,7 +104,7 @@ class Knowledge:
 
     def _entry(self, request: AddKnowledge, collection: str, content: Content, op: OperationContext) -> Entry:
         """What is known of a document before it is read. Its revision changes with all that its chunks depend on."""
-        digest = self._ring.digest(content.data)
+        digest = self._keyring.digest(content.data)
         model = self._embedding.info.id
         made_of = json.dumps([digest, collection, request.source, _CHUNKING, model, request.metadata], sort_keys=True)
         return Entry(

@@ -30,14 +30,14 @@ class RetrievalParts:
         self,
         settings: Settings,
         store: Any,
-        ring: KeyRing,
+        keyring: KeyRing,
         memories: MemoryStore,
         operations: Operations,
         lock: Callable[[], IndexLock | None],
     ) -> None:
         self._settings = settings
         self._store = store
-        self._ring = ring
+        self._keyring = keyring
         self._memories = memories
         self._operations = operations
         self._lock = lock
@@ -59,7 +59,7 @@ class RetrievalParts:
 
                 embedding, lexical = await self._made_models()
                 self._index = self._open_index()
-                self._knowledge = Knowledge(self._settings, self._store, self._ring, self._index, embedding, lexical)
+                self._knowledge = Knowledge(self._settings, self._store, self._keyring, self._index, embedding, lexical)
             return self._knowledge
 
     async def memory(self) -> MemoryOperations:

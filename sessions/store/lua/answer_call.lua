@@ -37,7 +37,7 @@ local newest = redis.call('XREVRANGE', t .. ':events', '+', '-', 'COUNT', 1)[1][
 local token, seq = string.match(newest, '^(%d+)-(%d+)$')
 local eid = add_event(turn, token, seq + 1, 'answered', event)
 redis.call('HSET', t, 'valid', eid)
-ring(turn, false)
+notify(turn, false)
 local queue, wake = redis.call('HGET', meta, 'queue') or '', '0'
 if redis.call('HINCRBY', t, 'pending', -1) > 0 then return { 'answered', wake, queue, now } end
 

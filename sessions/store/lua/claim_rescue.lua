@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Divides the work of rescuing among the living workers: each claims some groups of partitions for a short time.
+-- Divides the work of rescuing among the running workers: each claims some groups of partitions for a short time.
 -- A claim only saves work and protects nothing: two rescuers of one group merely publish a wake-up twice.
 -- KEYS
 --   F: base of the fleet (writes :claim:<group> strings; reads :workers zset)

@@ -21,7 +21,7 @@ end
 for _, id in ipairs(redis.call('ZRANGE', S .. ':turns', 0, -1)) do ids[id] = true end
 for id in pairs(ids) do
   local t = turn_key(id)
-  ring(id, true)
+  notify(id, true)
   local idems = redis.call('HMGET', t, 'idem', 'steer_idem')
   for idem in string.gmatch((idems[1] or '') .. ' ' .. (idems[2] or ''), '%S+') do
     removed = removed + redis.call('UNLINK', S .. ':idem:' .. idem)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- A living worker reports that it gave a turn up because the store was unreachable until its lease had ended. That is no
+-- A worker reports that it stopped a turn because the store was unreachable until its lease had ended. That is no
 -- crash of the turn, so it does not count towards max_attempts.
 -- KEYS
 --   S: base of the session (writes :turn:<id> hash, :meta hash, :lease string; reads :mailbox list)

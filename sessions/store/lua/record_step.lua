@@ -29,7 +29,7 @@ for i = 1, #events, 2 do
 end
 if last then
   redis.call('HSET', t, 'seq', seq - 1)
-  ring(turn, false)
+  notify(turn, false)
 end
 -- Every event up to a finished step stays valid after a crash, for the replay of the step does not send them again.
 if field ~= '' then redis.call('HSET', t, 'valid', last or (token .. '-' .. r[4])) end

@@ -56,5 +56,5 @@ else
   redis.call('HSET', meta, 'wake', now, 'wake_queue', queue)
 end
 reindex(now)
-ring(turn, false)
+notify(turn, false)
 return { 'released', queue, now, pause }

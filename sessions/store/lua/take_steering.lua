@@ -38,5 +38,5 @@ for i, data in ipairs(events) do last = add_event(turn, token, seq + i - 1, 'ste
 redis.call('HSET', t .. ':journal', field, said)
 redis.call('LTRIM', t .. ':inbox', count, -1) -- another message may have arrived since they were read
 redis.call('HSET', t, 'seq', seq + count - 1, 'valid', last)
-ring(turn, false)
+notify(turn, false)
 return { 'taken', said }

@@ -43,5 +43,5 @@ if r[5] == '0' then -- later turns need not wait for the answer
   end
 end
 reindex(now)
-ring(turn, false)
+notify(turn, false)
 return { 'waiting', wake, queue, now }

@@ -61,7 +61,7 @@ local function start(id, value, lease_ms, worker, window, now, last, closing)
       cjson.encode({ attempt = attempt, worker = worker, valid_through = valid or cjson.null }))
   end
   reindex(now)
-  ring(id, false)
+  notify(id, false)
   return run_reply(id, value, now, last)
 end
 

@@ -21,7 +21,7 @@ local function ref()
 end
 
 -- Notifies the clients that watch this turn: readers of every event, waiters of its end.
-local function ring(id, ended)
+local function notify(id, ended)
   local w = redis.call('HMGET', turn_key(id), 'readers', 'waiters')
   for nonce in string.gmatch(w[1] or '', '%S+') do
     redis.call('SPUBLISH', P .. ':bell:' .. nonce, id)
@@ -151,7 +151,7 @@ local function end_turn(id, status, now, token, seq, fields)
     local user = redis.call('HGET', S .. ':meta', 'owner') or cjson.null
     redis.call('RPUSH', S .. ':outbox', cjson.encode({ kind = 'webhook', turn = id, user = user }))
   end
-  ring(id, true)
+  notify(id, true)
 end
 
 -- A mailbox entry whose record is gone cannot run. It becomes a dead letter, else every look at the session would fail.
