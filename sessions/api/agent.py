@@ -1,4 +1,4 @@
-"""An agent within a session: what a web backend talks to."""
+"""`Agent`: an agent in a session, and the methods that send it messages."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ from sessions.store.turns import TurnRecord
 
 
 class Agent:
-    """An agent, in a session of its own or (by `session.Agent(...)`) in one that exists.
+    """An agent, with its own session or (made by `session.Agent(...)`) in an existing one.
 
     Example:
         agent = Agent(name="Assistant", instructions="You are helpful", memory={"session_id": "chat-1"})
         agent.chat("My name is Alice")     # later, in any process: agent.chat("What's my name?")
 
     Args:
-        name: how the agent is called. Given alone, it means the agent that this session knows by that name, or a
-            pydantic-ai agent that the workers registered under it.
+        name: the agent's name. With no other argument it refers to the agent that this session has stored under this
+            name, or to a pydantic-ai agent that the workers registered under it.
         instructions: the system prompt.
-        tools: functions marked `@tool`, names of tools that the workers know, or agents, which it may ask.
+        tools: functions marked `@tool`, names of tools that the workers know, or agents that it may ask.
         model: `provider:model`, a registered name, or None for the worker's SESSIONFLEET_MODEL.
-        output_type: a pydantic model (or any type pydantic validates): answers are objects of it.
-        hooks: names of hooks that the workers registered (`workers.register_hooks`), beside those of the worker.
-        registered: run the workers' own pydantic-ai agent of this name, as it is.
-        memory: True: what the session and its user are remembered to have said reaches the prompt, and the agent may
-            search it and remember more. `{"session_id": ...}` names the session of a stand-alone agent. None: as the
-            session says.
-        knowledge: True: passages of the session's documents reach the prompt, and the agent may search them; the name
-            of a knowledge base: those of that base, too. None: as the session says.
+        output_type: a pydantic model, or any type that pydantic validates; answers are objects of this type.
+        hooks: names of hooks that the workers registered (`workers.register_hooks`); they run in addition to the
+            worker's own.
+        registered: run the pydantic-ai agent that the workers registered under this name, unchanged.
+        memory: True adds relevant memories of the session and its user to the prompt, and gives the agent tools to
+            search and add memories. `{"session_id": ...}` names the session of a stand-alone agent. None: the
+            session's setting.
+        knowledge: True adds relevant passages of the session's documents to the prompt, and gives the agent a tool to
+            search them; the name of a knowledge base includes that base. None: the session's setting.
 
     Raises:
         BadRequest: an argument cannot be used; InvalidTool and InvalidSessionId are kinds of it.
@@ -71,16 +72,17 @@ class Agent:
         session: AgentHome | None = None,
     ) -> None:
         if not isinstance(name, str) or not name.strip() or not encodes(name):
-            raise BadRequest(f"agent name {name!r}: give it a name that is a text")
+            raise BadRequest(f"agent name {name!r}: use a non-empty string of valid UTF-8")
         if instructions is not None and not isinstance(instructions, str):
-            raise BadRequest(f"instructions of {name!r} must be a text, not {type(instructions).__name__}")
+            raise BadRequest(f"instructions of {name!r} must be a string, not {type(instructions).__name__}")
         if model is not None and not isinstance(model, str):
             raise BadRequest(
-                f"model of {name!r} must be a name, not {type(model).__name__}: register it with the workers"
+                f"model of {name!r} must be a string, not {type(model).__name__}: register the model object with the "
+                "workers, and pass the name that it is registered under"
             )
         self.name = name
         self._output = OutputType.of(output_type)
-        # Nothing ties it to a session that others know: a team gives its tasks sessions of their own.
+        # The caller named no session, so a team may run the agent in a session of its own.
         self.stand_alone = session is None and not (isinstance(memory, Mapping) and memory.get("session_id"))
         self.session = session or _own_session(memory)
         functions, agents = split_tools(_with_agents(tools))
@@ -96,17 +98,17 @@ class Agent:
             delegates=delegates_of(name, self.session.user_id, agents),
             recalls=_recalls(memory, knowledge, self.session),
         )
-        # Given by name only, the agent means the session's stored configuration of that name.
+        # Empty for a name without configuration: the session's stored configuration of that name is used.
         self._stored = b"" if self.config.plain and instructions is None else _as_json(self.config)
         self._named = False
 
     @classmethod
     def of_config(cls, config: AgentConfig, session: AgentHome, *, named: bool = False) -> Agent:
-        """An agent as it is configured, which need not have come from this process; answers are plain JSON.
+        """An agent with this configuration, which may come from another process; answers are plain JSON.
 
         Args:
-            named: whether callers know its name alone: the same idempotency key means the same turn, then, although
-                somebody configured the agent anew in between.
+            named: whether callers only know its name. Then a repeat under the same idempotency key is the same turn
+                even if the agent was redefined in between.
         """
         agent = cls(config.name, session=session)
         agent.config = config
@@ -120,7 +122,7 @@ class Agent:
         return self.session.portal
 
     def alone(self) -> Agent:
-        """This agent without its session, of which only fleet and tenant count: a team gives its tasks their own."""
+        """A copy that a team may run in sessions of its own; of its session only the fleet and the tenant count."""
         agent = copy(self)
         agent.stand_alone = True
         return agent
@@ -130,34 +132,34 @@ class Agent:
 
     @property
     def own_config(self) -> AgentConfig:
-        """Its configuration with what its session says of memory and knowledge: for turns outside of that session."""
+        """Its configuration with the session's settings for memory and knowledge, for turns outside that session."""
         return self.config.model_copy(update={"recalls": self.config.recalls.over(self.session.recalls)})
 
     @property
     def by_name(self) -> bool:
-        """Whether it was given by its name alone: its session's configuration of that name is meant."""
+        """Whether it has only a name, and so stands for the configuration that its session has stored under it."""
         return not self._stored
 
     def as_tool(self, name: str | None = None, description: str | None = None) -> AgentTool:
-        """This agent as a tool of another one, under another name or description than its own.
+        """This agent as a tool of another agent, optionally with another name or description.
 
         Args:
-            name: what the asking model calls it; `ask_<its name>` by default.
-            description: what the asking model is told of it; by default its name and instructions.
+            name: the tool's name for the asking model; `ask_<its name>` by default.
+            description: the tool's description for the asking model; by default the agent's name and instructions.
 
         Raises:
-            InvalidTool: model providers take no tool of this name.
+            InvalidTool: model providers do not accept this name for a tool.
         """
         return agent_tool(self, name, description)
 
-    # --- ask and wait -----------------------------------------------------------------------------------
+    # --- send and wait -----------------------------------------------------------------------------------
 
     async def achat(self, message: str, *, session_id: str | None = None, **options: Any) -> Any:
-        """Send a message and wait for the answer: a text, or an object of the output type.
+        """Send a message and wait for the answer: a string, or an object of the output type.
 
         Args:
             session_id: the session, for a stand-alone agent that serves many.
-            options: `timeout` (seconds to the turn's deadline), `policy` and others, as `asubmit`.
+            options: `timeout` (seconds to the turn's deadline), `policy` and the other options of `asubmit`.
 
         Raises:
             TurnFailed, SessionBusy, BackendError, BadRequest: see `sessions.errors`.
@@ -181,43 +183,45 @@ class Agent:
         return result_of(record, session.keys.public_id(record.part), self._output)
 
     async def astart(self, message: str, **options: Any) -> str:
-        """`achat` under PraisonAI's name; always a text."""
+        """`achat` under PraisonAI's name; always returns a string."""
         return str(await self.achat(message, **options))
 
     def start(self, message: str, **options: Any) -> str:
-        """`chat` under PraisonAI's name; always a text."""
+        """`chat` under PraisonAI's name; always returns a string."""
         return str(self.chat(message, **options))
 
-    # --- ask and stream ---------------------------------------------------------------------------------
+    # --- send and stream ---------------------------------------------------------------------------------
 
     async def astream(self, /, message: str, **options: Any) -> AsyncIterator[Event]:
-        """Send a message and iterate the turn's events; `event.text` is the text of a delta, else ''."""
+        """Send a message and iterate over the turn's events; `event.text` is the text of a delta, otherwise ''."""
         turn = await self.asubmit(message, stream=True, **options)
         async for event in turn.aevents():
             yield event
 
     stream = iterating(astream)
 
-    # --- ask and go -------------------------------------------------------------------------------------
+    # --- send without waiting -------------------------------------------------------------------------------------
 
     async def asubmit(
         self, /, message: str, *, stream: bool = False, session_id: str | None = None, **options: Any
     ) -> Turn:
-        """Send a message and return at once; the turn is accepted and will end, whatever happens to this process.
+        """Send a message and return once its turn is accepted; the turn will end, whatever happens to this process.
 
         Args:
-            stream: whether the answer's text comes as deltas (else as one event).
+            stream: whether the answer's text arrives as deltas (otherwise as one event).
             session_id: the session, for a stand-alone agent that serves many.
             options: `timeout`: seconds to the turn's deadline (SESSIONFLEET_TURN_TIMEOUT by default);
-                `idempotency_key`: the same key with the same message gives the same turn, for a day after its end;
-                `policy`: what becomes of the message when the session is busy, `enqueue`, `reject`, `interrupt`,
-                `rollback` or `steer` (which returns the turn that it joined); the session's by default;
+                `idempotency_key`: the same key with the same message returns the same turn, until a day after its end;
+                `policy`: what to do with the message if the session is busy, `enqueue`, `reject`, `interrupt`,
+                `rollback` or `steer` (which returns the turn that it joined); by default the session's;
                 `waiting_blocks`: whether later turns wait while this one waits for an answer to a call;
-                `approval_timeout`: seconds until it fails when nobody answers (SESSIONFLEET_APPROVAL_TIMEOUT);
-                `webhook`: the URL that is told of the turn's end, signed, until it says 2xx (docs/webhooks.md).
+                `approval_timeout`: seconds after which it fails if its calls are not answered
+                (SESSIONFLEET_APPROVAL_TIMEOUT by default);
+                `webhook`: a URL that gets a signed request when the turn ends, repeated until it answers 2xx
+                (docs/webhooks.md).
 
         Raises:
-            IdempotencyConflict: the key was used for another request.
+            IdempotencyConflict: the key was used with a different request.
             SessionBusy, SessionOwnerError, BadRequest, BackendError: nothing was accepted.
         """
         session = self._session(session_id)
@@ -240,7 +244,7 @@ class Agent:
         approval_timeout: float | None = None,
         webhook: str | None = None,
     ) -> Submission:
-        """What is sent for a message of this session; options as `asubmit`.
+        """The submission of a message to this agent in this session; options as for `asubmit`.
 
         Raises:
             BadRequest: an argument cannot be used.
@@ -270,7 +274,7 @@ def _as_json(config: AgentConfig) -> bytes:
     try:
         return config.model_dump_json().encode()
     except PydanticSerializationError as error:
-        raise BadRequest(f"agent {config.name!r} has a text that is no UTF-8: {error}") from error
+        raise BadRequest(f"agent {config.name!r} cannot be encoded as UTF-8: {error}") from error
 
 
 def _with_agents(tools: Sequence[Any]) -> Sequence[Any]:
@@ -281,12 +285,12 @@ def _with_agents(tools: Sequence[Any]) -> Sequence[Any]:
 
 def _hook_names(hooks: Sequence[str]) -> tuple[str, ...]:
     if isinstance(hooks, str) or not all(isinstance(name, str) for name in hooks):
-        raise BadRequest(f"hooks={hooks!r}: give a list of the names under which the workers registered them")
+        raise BadRequest(f"hooks={hooks!r}: use a list of the names under which the workers registered them")
     return tuple(hooks)
 
 
 def _recalls(memory: object, knowledge: object, session: AgentHome) -> Recalls:
-    """What the agent itself says of memory and knowledge; a bare `session_id` only names its session."""
+    """The agent's own settings; `session_id` and `user_id` only name its session."""
     options = dict(memory) if isinstance(memory, Mapping) else memory
     if isinstance(options, dict):
         options = {key: value for key, value in options.items() if key not in ("session_id", "user_id")} or None
@@ -303,4 +307,4 @@ def _own_session(memory: Mapping[str, Any] | bool | None) -> AgentHome:
         return Agent.open_session(memory.get("session_id"), user_id=memory.get("user_id"))
     if memory is None or isinstance(memory, bool):
         return Agent.open_session()
-    raise BadRequest(f'memory={memory!r}: give {{"session_id": ...}}, True or False')
+    raise BadRequest(f'memory={memory!r}: use {{"session_id": ...}}, True or False')

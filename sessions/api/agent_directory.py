@@ -1,4 +1,4 @@
-"""The agents that a tenant defines by name, once, for all its sessions. The gateway looks them up here."""
+"""`AgentDirectory`: agents that a tenant defines once, by name, for all its sessions. The gateway uses them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sessions.store.keys import valid_tenant
 
 
 class AgentDirectory:
-    """A tenant's agents by name, kept in the store until they are deleted. Each method has its async form.
+    """A tenant's agents by name, kept in the store until they are deleted. Each method has an async form.
 
-    Callers of the gateway name them: `POST /agent/Writer`, or `{"agent": "Writer"}` of a turn. In Python,
-    `Agent.of_config(directory.get("Writer"), session)` is the same agent.
+    Callers of the gateway use the name: `POST /agent/Writer`, or `{"agent": "Writer"}` in the body of a turn. In
+    Python, `Agent.of_config(directory.get("Writer"), session)` is the same agent.
 
     Args:
-        tenant: whose; SESSIONFLEET_TENANT when None.
-        settings: another fleet than the environment's.
+        tenant: None for SESSIONFLEET_TENANT.
+        settings: of another fleet than the environment's.
 
     Raises:
         BadRequest: an argument cannot be used.
@@ -41,32 +41,33 @@ class AgentDirectory:
         return get_client(self._settings)
 
     async def aget(self, name: str) -> AgentConfig | None:
-        """The configuration that a name stands for; None where it is not defined."""
+        """The configuration defined under a name; None if there is none."""
         return await self.portal.acall(self._get(short_text("name", name)))
 
     get = blocking(aget)
 
     async def alist(self) -> dict[str, AgentConfig]:
-        """All that are defined, by name."""
+        """All definitions, by name."""
         return await self.portal.acall(self._list())
 
     list = blocking(alist)
 
     async def aput(self, agent: Agent) -> bool:
-        """Define an agent under its name, or define it anew: turns that are accepted from now on have it like that.
+        """Define an agent under its name, or redefine it; this applies to turns that are accepted from now on.
 
         Returns:
             Whether the name is new.
 
         Raises:
-            BadRequest: its name is too long, or there are 1,000 already. MessageTooLarge: it is as large as no message.
+            BadRequest: its name is too long, or there are already 1,000 agents. MessageTooLarge: its configuration is
+                larger than SESSIONFLEET_MESSAGE_LIMIT_BYTES.
         """
         return await self.portal.acall(self._put(agent))
 
     put = blocking(aput)
 
     async def adelete(self, name: str) -> bool:
-        """Forget a definition; False where there is none. A session that was served by it goes on with it."""
+        """Delete a definition; False if there is none. Sessions that already used it keep their stored copy."""
         return await self.portal.acall(self._delete(short_text("name", name)))
 
     delete = blocking(adelete)

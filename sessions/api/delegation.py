@@ -13,13 +13,13 @@ from sessions.errors import BadRequest, InvalidTool
 from sessions.protocol.agent import DELEGATION_DEPTH, AgentConfig, Delegate
 from sessions.tools.decorator import check_name, tool_names
 
-_STRANGE: Final = re.compile(r"[^A-Za-z0-9_-]+")
+_NOT_ALLOWED: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _NAME_CHARS: Final = 64
 _SHOWN_CHARS: Final = 300
 
 
 class ToolAgent(Protocol):
-    """An agent that is to be a tool of another one. `sessions.Agent` is one."""
+    """An agent that can become a tool of another one; `sessions.Agent` implements it."""
 
     name: str
     config: AgentConfig
@@ -28,12 +28,12 @@ class ToolAgent(Protocol):
 
     @property
     def own_config(self) -> AgentConfig:
-        """Its configuration for turns outside of its session."""
+        """Its configuration for turns outside its session."""
         ...
 
     @property
     def by_name(self) -> bool:
-        """Whether it was given by its name alone."""
+        """Whether it has only a name."""
         ...
 
 
@@ -42,7 +42,7 @@ class AgentTool:
     """An agent as a tool of another agent: `Agent(tools=[researcher.as_tool(name="research")])`.
 
     Attributes:
-        name: what the asking model calls it; description: what it is told of it.
+        name, description: what the asking model sees of the tool.
     """
 
     agent: ToolAgent
@@ -57,10 +57,11 @@ def agent_tool(agent: ToolAgent, name: str | None, description: str | None) -> A
     """An agent as a tool.
 
     Raises:
-        InvalidTool: the name cannot be used, or none can be made of the agent's. BadRequest: no description.
+        InvalidTool: the name cannot be used, or none can be derived from the agent's name. BadRequest: the description
+            is not a non-empty string.
     """
-    told = _description(agent) if description is None else message_text(description)
-    return AgentTool(agent, _tool_name(agent.name) if name is None else check_name(name), told)
+    text = _description(agent) if description is None else message_text(description)
+    return AgentTool(agent, _tool_name(agent.name) if name is None else check_name(name), text)
 
 
 def split_tools(tools: Sequence[AnyTool]) -> tuple[tuple[str, ...], list[AgentTool]]:
@@ -70,7 +71,7 @@ def split_tools(tools: Sequence[AnyTool]) -> tuple[tuple[str, ...], list[AgentTo
         InvalidTool: one of them cannot be used, or two have the same name.
     """
     if isinstance(tools, str) or not isinstance(tools, Sequence):
-        return tool_names(tools), []  # it says what is wrong
+        return tool_names(tools), []  # raises the error that says what is wrong
     agents = [item for item in tools if isinstance(item, AgentTool)]
     names = tool_names([item for item in tools if not isinstance(item, AgentTool)])
     every = [*names, *(item.name for item in agents)]
@@ -83,10 +84,10 @@ def split_tools(tools: Sequence[AnyTool]) -> tuple[tuple[str, ...], list[AgentTo
 
 
 def delegates_of(asker: str, user_id: str | None, agents: Sequence[AgentTool]) -> tuple[Delegate, ...]:
-    """The agents that an agent may ask, as they are sent.
+    """The agents that an agent may ask, as they go over the wire.
 
     Raises:
-        BadRequest: an agent would be asked by itself, the chain is too long, or it belongs to another user.
+        BadRequest: an agent would ask itself, the chain is too long, or an agent belongs to another user.
     """
     found = tuple(_delegate(item, user_id) for item in agents)
     for delegate in found:
@@ -100,11 +101,11 @@ def _delegate(item: AgentTool, user_id: str | None) -> Delegate:
         return Delegate(tool=item.name, description=item.description, config=agent.own_config)
     session = agent.session
     if session.is_remote:
-        raise BadRequest(f"{agent!r} is behind a server: agents as tools do not go through one yet")
+        raise BadRequest(f"{agent!r} is in a remote session: agents as tools are not supported there yet")
     if None not in (user_id, session.user_id) and user_id != session.user_id:
         raise BadRequest(
-            f"agent {agent.name!r} belongs to a session of user {session.user_id!r}, and would be asked for "
-            f"{user_id!r}: what one of them said would reach the other; give each user agents of their own"
+            f"agent {agent.name!r} belongs to a session of user {session.user_id!r} and would be asked for user "
+            f"{user_id!r}, so one of them would see what the other said: create the agents for each user separately"
         )
     return Delegate(
         tool=item.name,
@@ -121,7 +122,7 @@ def _refuse_cycles(asking: tuple[str, ...], config: AgentConfig) -> None:
     shown = " -> ".join(map(repr, chain))
     if config.name in asking:
         raise BadRequest(
-            f"agents ask one another in a circle: {shown}. Take one out of another's tools=, or, if they are "
+            f"agents ask one another in a cycle: {shown}. Remove one from the other's tools=, or, if they are "
             f"different agents, give them different names"
         )
     if len(asking) > DELEGATION_DEPTH:
@@ -131,18 +132,20 @@ def _refuse_cycles(asking: tuple[str, ...], config: AgentConfig) -> None:
 
 
 def _tool_name(name: str) -> str:
-    made = _STRANGE.sub("_", name.strip()).strip("_")
-    if not made:
-        raise InvalidTool(f"no tool can be named after the agent {name!r}: name it with agent.as_tool(name=...)")
-    return f"ask_{made}"[:_NAME_CHARS]
+    derived = _NOT_ALLOWED.sub("_", name.strip()).strip("_")
+    if not derived:
+        raise InvalidTool(
+            f"no tool name can be derived from the agent name {name!r}: name the tool with agent.as_tool(name=...)"
+        )
+    return f"ask_{derived}"[:_NAME_CHARS]
 
 
 def _description(agent: ToolAgent) -> str:
-    told = f"Ask the agent {agent.name!r}, and get its answer."
+    ask = f"Ask the agent {agent.name!r} and get its answer."
     if agent.stand_alone:
-        told += " It knows nothing of this conversation."
+        ask += " It knows nothing of this conversation."
     if not agent.config.instructions:
-        return told
+        return ask
     text = " ".join(agent.config.instructions.split())
     shown = text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
-    return f"{told} Its instructions: {shown}"
+    return f"{ask} Its instructions: {shown}"

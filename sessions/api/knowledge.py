@@ -1,7 +1,7 @@
-"""A session's knowledge: documents that its agents and callers search. They live in Qdrant, the list of them in Redis.
+"""A session's knowledge: documents that its agents and callers search. Qdrant has the documents, Redis a list of them.
 
-Whose a document is, its scope says: this session's, a user's in all sessions, or a named base's, which every session
-of the tenant may attach to. No search leaves its scopes.
+A document's scope says whose it is: this session's, a user's (in all sessions), or that of a named base, which every
+session of the tenant may use. A search never leaves its scopes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ProgressCallback = Callable[[Progress], Any]
 
 
 class _Adding(BackedSession, Protocol):
-    """What adding documents needs of a session."""
+    """The session, as adding documents needs it."""
 
     async def asubmit_knowledge(self, /, source: object, **options: Any) -> Operation: ...
 
@@ -28,26 +28,26 @@ class _Adding(BackedSession, Protocol):
 
 
 class KnowledgeMethods:
-    """The knowledge methods of `Session`, each with its async form."""
+    """The knowledge methods of `Session`, each with an async form."""
 
     # --- add --------------------------------------------------------------------------------------------
 
     async def aadd_knowledge(
         self: _Adding, /, source: object, *, progress: ProgressCallback | None = None, **options: Any
     ) -> dict[str, Any] | list[dict[str, Any]]:
-        """Take in a document, or several, and wait until they can be found.
+        """Add a document, or several, and wait until they can be found.
 
         Args:
-            source: a path, a text, bytes, an address (where the workers may fetch), or a list of these. What looks
-                like a file and is none is FileNotFoundError. A document of the same name replaces the older one.
-            progress: called with a `Progress` as it goes on.
-            options: `name` (what the document is called; the file's name by default), `metadata` (a dict, for
-                filters), `scope` ("session", "user" or the name of a base), `content_type`, `timeout` (seconds).
+            source: a path, text, bytes, a URL (if the workers may fetch it), or a list of these. A string that looks
+                like a path raises FileNotFoundError if there is no such file. A document of the same name is replaced.
+            progress: called with a `Progress` while the document is processed.
+            options: `name` (of the document; the file's name by default), `metadata` (a dict, for filters), `scope`
+                ("session", "user" or the name of a base), `content_type`, `timeout` (seconds).
 
         Returns:
-            What became of it: `source`, `status` (`added`, `replaced`, `unchanged`, or `duplicate`: another document
-            of this scope, named in `source`, has the same content), `kind`, `bytes`, `pages`, `chunks`. For a list, a
-            list of these; one that could not be taken in has `error` instead, and the others go on.
+            A receipt: `source`, `status` (`added`, `replaced`, `unchanged`, or `duplicate`: another document of this
+            scope, named in `source`, has the same content), `kind`, `bytes`, `pages`, `chunks`. For a list, a list of
+            receipts; a document that could not be added has `error` instead, and the others are still added.
 
         Raises:
             DocumentError: the document cannot be read; FileNotFoundError, BadRequest, ResultTimeout, BackendError.
@@ -59,16 +59,16 @@ class KnowledgeMethods:
     def add_knowledge(
         self: _Adding, /, source: object, *, progress: ProgressCallback | None = None, **options: Any
     ) -> dict[str, Any] | list[dict[str, Any]]:
-        """Take in a document, or several; see `aadd_knowledge`."""
+        """Add a document, or several; see `aadd_knowledge`."""
         if isinstance(source, list | tuple):
             return [_add_of_several_blocking(self, one, progress, options) for one in source]
         return _add_blocking(self, source, progress, options)
 
     async def asubmit_knowledge(self: BackedSession, /, source: object, **options: Any) -> Operation:
-        """Have one document accepted and return at once; it will be taken in, whatever happens to this process.
+        """Return once one document is accepted; it will be added, whatever happens to this process.
 
         Args:
-            options: as `aadd_knowledge`, and `idempotency_key`, and `webhook`: the URL that is told of its end.
+            options: as for `aadd_knowledge`, and `idempotency_key`, and `webhook`: a URL to notify when it has ended.
         """
         document = NewDocument.of(source, **options)
         accepted = await self.portal.acall(self.backend.knowledge.submit(self, document))
@@ -77,10 +77,10 @@ class KnowledgeMethods:
     submit_knowledge = blocking(asubmit_knowledge)
 
     async def aoperation(self: BackedSession, operation_id: str) -> Operation:
-        """A document on its way in, by the id of its operation, from any process.
+        """A document being added, by the id of its operation, from any process.
 
         Raises:
-            InvalidTurnId: it is none, or of a scope that this session is not attached to. SessionOwnerError.
+            InvalidTurnId: it is not the id of an operation in one of this session's scopes. SessionOwnerError.
         """
         found = await self.portal.acall(self.backend.knowledge.operation_of(self, operation_id))
         return Operation(self.backend.client(self), *found)
@@ -99,18 +99,18 @@ class KnowledgeMethods:
         scope: str | None = None,
         timeout: float | None = None,
     ) -> list[dict[str, Any]]:
-        """The passages that answer a query best, by meaning and by words.
+        """The passages that match a query best, by meaning and by words.
 
         Args:
-            limit: at most so many, 100 at most.
-            filters: only what was added with this metadata; a list means any of its values.
+            limit: the largest number of passages, at most 100.
+            filters: only passages with this metadata; a list means any of its values.
             sources: only these documents.
-            scope: only "session", "user" or one base; None: all that this session is attached to.
+            scope: only "session", "user" or one base; None for all scopes of this session.
 
         Returns:
             Dicts with `text`, `score` (larger is better, comparable within one search), `similarity` (cosine, or
             None), `source`, `chunk` (its number), `page`, `heading`, `start`, `end` (characters), `metadata`, `id`.
-            Empty where nothing was added.
+            Empty if no document was added.
 
         Raises:
             BadRequest, ResultTimeout (NoWorkerAlive), TurnFailed, BackendError.
@@ -121,7 +121,7 @@ class KnowledgeMethods:
     search_knowledge = blocking(asearch_knowledge)
 
     async def alist_knowledge(self: BackedSession, *, scope: str | None = None) -> list[dict[str, Any]]:
-        """The documents of a scope (default: where `add_knowledge` puts them), by name; needs no worker.
+        """The documents of a scope (by default the one that `add_knowledge` uses), by name; needs no worker.
 
         Returns:
             Dicts with `source`, `kind`, `bytes`, `pages`, `chunks`, `collection`, `metadata`, `added_ms`.
@@ -133,23 +133,23 @@ class KnowledgeMethods:
     # --- remove -----------------------------------------------------------------------------------------
 
     async def adelete_knowledge(self: BackedSession, source: str, *, scope: str | None = None) -> int:
-        """Remove a document by its name; how many chunks it had, 0 where there is none."""
+        """Remove a document by its name; returns the number of its chunks, 0 if there is no such document."""
         return await self.portal.acall(self.backend.knowledge.remove(self, source_name(source), scope))
 
     delete_knowledge = blocking(adelete_knowledge)
 
     async def aclear_knowledge(self: BackedSession, *, scope: str | None = None) -> int:
-        """Remove all documents of a scope; how many chunks they had."""
+        """Remove all documents of a scope; returns the number of their chunks."""
         return await self.portal.acall(self.backend.knowledge.clear(self, scope))
 
     clear_knowledge = blocking(aclear_knowledge)
 
 
 async def _add(
-    session: _Adding, given: object, report: ProgressCallback | None, options: Mapping[str, Any]
+    session: _Adding, source: object, report: ProgressCallback | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Add one document, and wait for its receipt."""
-    operation = await session.asubmit_knowledge(given, **options)
+    """Add one document and wait for its receipt."""
+    operation = await session.asubmit_knowledge(source, **options)
     if report is not None:
         async for progress in operation.aprogress():
             report(progress)
@@ -158,10 +158,10 @@ async def _add(
 
 
 def _add_blocking(
-    session: _Adding, given: object, report: ProgressCallback | None, options: Mapping[str, Any]
+    session: _Adding, source: object, report: ProgressCallback | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """As `_add`; written by hand, so that `report` is called on the caller's thread."""
-    operation = session.submit_knowledge(given, **options)
+    """Like `_add`, but calls `report` on the caller's thread, which a derived sync function would not."""
+    operation = session.submit_knowledge(source, **options)
     if report is not None:
         for progress in operation.progress():
             report(progress)
@@ -170,25 +170,25 @@ def _add_blocking(
 
 
 async def _add_of_several(
-    session: _Adding, given: object, report: ProgressCallback | None, options: Mapping[str, Any]
+    session: _Adding, source: object, report: ProgressCallback | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The receipt of one document of a list: an error is part of it, and the others go on."""
+    """The receipt of one document of a list. An error becomes part of it, so that the others are still added."""
     try:
-        return await _add(session, given, report, options)
+        return await _add(session, source, report, options)
     except (SessionfleetError, OSError) as error:
-        return _failure(given, error)
+        return _failure(source, error)
 
 
 def _add_of_several_blocking(
-    session: _Adding, given: object, report: ProgressCallback | None, options: Mapping[str, Any]
+    session: _Adding, source: object, report: ProgressCallback | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """As `_add_of_several`, with `report` called on the caller's thread."""
+    """Like `_add_of_several`, but calls `report` on the caller's thread."""
     try:
-        return _add_blocking(session, given, report, options)
+        return _add_blocking(session, source, report, options)
     except (SessionfleetError, OSError) as error:
-        return _failure(given, error)
+        return _failure(source, error)
 
 
-def _failure(given: object, error: Exception) -> dict[str, Any]:
-    shown = given if isinstance(given, str) else getattr(given, "name", type(given).__name__)
-    return {"source": str(shown)[:200], "status": "failed", "error": str(error), "type": type(error).__name__}
+def _failure(source: object, error: Exception) -> dict[str, Any]:
+    name = source if isinstance(source, str) else getattr(source, "name", type(source).__name__)
+    return {"source": str(name)[:200], "status": "failed", "error": str(error), "type": type(error).__name__}

@@ -1,4 +1,4 @@
-"""What a session says of itself, and how to go back: checkpoints, context, history, forks, expiry."""
+"""The methods of `Session` about its own records: creation, checkpoints, context, history, expiry."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sessions.errors import BadRequest
 
 
 class LifecycleMethods:
-    """The methods of `Session` about its own records, each with its async form."""
+    """The methods of `Session` about its own records, each with an async form."""
 
     async def acreate(self: BackedSession) -> bool:
-        """Make the session, empty, if there is none yet. Nobody has to: its first turn or state makes it too.
+        """Create the session, empty, if it does not exist. Optional: its first turn or state creates it too.
 
         Returns:
-            Whether it was made; False where it was there already, as it is then.
+            Whether it was created; an existing session is left unchanged.
 
         Raises:
             SessionOwnerError: it belongs to another user.
@@ -30,33 +30,33 @@ class LifecycleMethods:
     # --- checkpoints ------------------------------------------------------------------------------------
 
     async def asave_state(self: BackedSession, values: Mapping[str, Any] | None = None) -> int:
-        """Write a numbered checkpoint: state, agents' configurations, position in history; returns its number.
+        """Save a numbered checkpoint of state, agents' configurations and position in the history; returns its number.
 
-        Turns and state are kept without it, by their own commits. A checkpoint is what one can go back to; the
-        newest 100 are kept.
+        Turns and state are durable without it. A checkpoint is a point to return to with `restore_state`; the newest
+        100 are kept.
 
         Args:
-            values: merged into the state first, in the same atomic step.
+            values: merged into the state first, in the same transaction.
         """
         return await self.portal.acall(self.backend.lifecycle.save(self, _values(values)))
 
     save_state = blocking(asave_state)
 
     async def acheckpoints(self: BackedSession) -> list[int]:
-        """The numbers of the checkpoints that `restore_state` can go back to, oldest first."""
+        """The numbers of the checkpoints that `restore_state` can restore, oldest first."""
         return await self.portal.acall(self.backend.lifecycle.checkpoints(self))
 
     checkpoints = blocking(acheckpoints)
 
     async def arestore_state(self: BackedSession, checkpoint: int | None = None) -> dict[str, Any]:
-        """Attach to a session that was saved; returns its state.
+        """Restore a checkpoint, or check that there is one; returns the session's state.
 
-        Without a number nothing changes: later turns and later state stay. With one, the state goes back to that
-        checkpoint; history is never cut (`fork` makes a session from an earlier turn).
+        Without a number nothing changes. With a number, the state is set back to that checkpoint. The history is never
+        shortened (`fork` creates a session from an earlier turn).
 
         Raises:
-            StateNotFoundError: there is no (such) checkpoint. SessionExpired: there was, until the ttl ran out.
-            CorruptRecord, StoreUnavailable: it cannot be read, now or at all.
+            StateNotFoundError: there is no (such) checkpoint. SessionExpired: the session's ttl ran out.
+            CorruptRecord, StoreUnavailable: it cannot be read.
         """
         return await self.portal.acall(self.backend.lifecycle.restore(self, checkpoint))
 
@@ -65,7 +65,7 @@ class LifecycleMethods:
     # --- context ----------------------------------------------------------------------------------------
 
     async def aget_context(self: BackedSession, query: str | None = None, *, max_items: int = 3) -> Any:
-        """What is known of the session, as a dict; or, for a query, prompt text from what was said about it.
+        """Facts about the session, as a dict; or, with a query, the transcript's best matching lines as prompt text.
 
         The dict has session_id, user_id, created_at (datetime, None before the first turn), message_count, turns,
         open_turns, agents, requests, input_tokens, output_tokens, cost (US dollars, as far as prices are known), queue
@@ -80,9 +80,9 @@ class LifecycleMethods:
     async def ahistory(
         self: BackedSession, limit: int = 50, *, order: SortOrder = "oldest", cursor: int | None = None
     ) -> Page:
-        """A page of the transcript: the messages of so many turns, oldest or newest turns first.
+        """A page of the transcript: the messages of up to `limit` turns, the oldest or the newest turns first.
 
-        Within a page messages always stand in the order in which they were written.
+        Within a page, messages are always in the order in which they were written.
         """
         _check_page(limit, order)
         return await self.portal.acall(self.backend.lifecycle.history(self, limit, order, cursor))
@@ -92,27 +92,29 @@ class LifecycleMethods:
     # --- expiry -----------------------------------------------------------------------------------------
 
     async def ais_expired(self: BackedSession) -> bool:
-        """Whether the session was there and its ttl ran out. Using it again begins a fresh one."""
+        """Whether the session existed and its ttl ran out. Using it again starts a new, empty one."""
         return (await self.portal.acall(self.backend.lifecycle.lifetime(self)))[0]
 
     is_expired = blocking(ais_expired)
 
     async def atime_to_expiry(self: BackedSession) -> float | None:
-        """Seconds until the session expires; None when it never does, or a turn is open."""
+        """Seconds until the session expires; None if it never does, or while a turn is open."""
         return (await self.portal.acall(self.backend.lifecycle.lifetime(self)))[1]
 
     time_to_expiry = blocking(atime_to_expiry)
 
     def close(self: BackedSession) -> None:
-        """Nothing has to be closed: all is saved, and connections belong to the process. For `with` and PraisonAI."""
+        """Does nothing: everything is saved, and connections belong to the process. For code written for PraisonAI."""
 
 
 def _values(values: object) -> Mapping[str, Any]:
     if values is not None and not isinstance(values, Mapping):
-        raise BadRequest(f"save_state({values!r}): give a dict to merge into the state, or nothing")
+        raise BadRequest(f"save_state({values!r}): pass a dict to merge into the state, or nothing")
     return values or {}
 
 
 def _check_page(limit: object, order: object) -> None:
     if not isinstance(limit, int) or limit < 1 or order not in ("oldest", "newest"):
-        raise BadRequest(f'history(limit={limit!r}, order={order!r}): a limit of 1 or more, "oldest" or "newest"')
+        raise BadRequest(
+            f'history(limit={limit!r}, order={order!r}): use a limit of 1 or more, and "oldest" or "newest"'
+        )

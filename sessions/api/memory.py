@@ -1,4 +1,4 @@
-"""A session's memory: what it, or its user, was taught; found again by meaning and by words."""
+"""A session's memory: short texts about the session or its user, found again by meaning and by words."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["MemoryMethods", "MemoryPage", "ScopeName"]
 
 
 class MemoryMethods:
-    """The memory methods of `Session`, each with its async form.
+    """The memory methods of `Session`, each with an async form.
 
-    A memory belongs to a user, who has it in all sessions, or to one session. `scope=` says which ("user" or
-    "session"); without it, it is the user's where the session has one, else the session's. Kinds are "long" and
-    "short"; they differ in nothing but what you take them for.
+    A memory belongs to a user (in all sessions) or to one session. `scope=` says which, "user" or "session"; the
+    default is the user's if the session has one, otherwise the session's. Types are "long" and "short": a label for
+    your own use, without any difference in how a memory is kept.
 
-    A memory is a dict: id, text, metadata, type, scope, created_at (datetime); what was searched for has a score, and
-    the similarity of its meaning (cosine, None where only words were compared).
+    A memory is a dict: id, text, metadata, type, scope, created_at (datetime); search results also have a score, and a
+    similarity (cosine, None if only words were compared).
     """
 
     # --- change -----------------------------------------------------------------------------------------
@@ -39,10 +39,10 @@ class MemoryMethods:
         """Remember a text; returns the memory's id.
 
         Args:
-            metadata: JSON that goes with it; `more` is added to it, which is how PraisonAI passes it.
+            metadata: JSON that is stored with it, together with `more` (PraisonAI passes metadata as keywords).
 
         Raises:
-            BadRequest: text, kind, metadata or scope cannot be used, or there is no room for more memories.
+            BadRequest: an argument cannot be used, or the scope has SESSIONFLEET_MEMORY_LIMIT memories.
             SessionOwnerError: the session belongs to another user. StoreFull: the store has no room.
         """
         return await self.portal.acall(
@@ -52,7 +52,7 @@ class MemoryMethods:
     add_memory = blocking(aadd_memory)
 
     async def adelete_memory(self: BackedSession, memory_id: str) -> bool:
-        """Forget one memory, of the session or its user; False where there is none of this id."""
+        """Delete one memory of the session or its user; False if there is none with this id."""
         return await self.portal.acall(self.backend.memory.delete(self, memory_id))
 
     delete_memory = blocking(adelete_memory)
@@ -60,7 +60,7 @@ class MemoryMethods:
     async def aclear_memory(
         self: BackedSession, memory_type: str | None = None, *, scope: ScopeName | None = None
     ) -> int:
-        """Forget all memories (of a kind) of one scope, and of no other; says how many there were."""
+        """Delete all memories of one scope, or those of one type; returns how many there were."""
         return await self.portal.acall(self.backend.memory.clear(self, memory_type, scope_name(scope)))
 
     clear_memory = blocking(aclear_memory)
@@ -68,7 +68,7 @@ class MemoryMethods:
     # --- read -------------------------------------------------------------------------------------------
 
     async def aget_memory(self: BackedSession, memory_id: str) -> dict[str, Any] | None:
-        """One memory, of the session or its user; None where there is none of this id."""
+        """One memory of the session or its user; None if there is none with this id."""
         return await self.portal.acall(self.backend.memory.get(self, memory_id))
 
     get_memory = blocking(aget_memory)
@@ -101,15 +101,15 @@ class MemoryMethods:
         min_score: float | None = None,
         timeout: float | None = None,
     ) -> list[dict[str, Any]]:
-        """The memories that fit a query, best first: of the user and of this session, unless `scope` names one.
+        """The memories that match a query, best first: of the user and of this session, unless `scope` names one.
 
         Args:
             filters: only memories whose metadata has these values; a list means any of them.
-            min_score: 0 to 1; 1 is the first by meaning as well as by words.
+            min_score: 0 to 1; 1 is the best match by meaning as well as by words.
             timeout: seconds to wait for a retrieval worker.
 
         Raises:
-            BadRequest, SessionOwnerError: as `aadd_memory`.
+            BadRequest, SessionOwnerError: as for `aadd_memory`.
         """
         wanted = MemoryQuery.of(query, memory_type, limit, filters, scope, min_score, timeout)
         return await self.portal.acall(self.backend.memory.search(self, wanted))

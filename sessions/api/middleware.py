@@ -1,4 +1,4 @@
-"""Functions that see each message and its answer, in the client, after the turn is committed."""
+"""Middleware: functions that the client calls with each message and its answer, after the turn is committed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Middleware = Callable[[str, Any], Any]
 
 
 def checked(middleware: Sequence[Middleware] | None) -> tuple[Middleware, ...]:
-    """The middleware as given.
+    """The middleware as a tuple.
 
     Raises:
-        BadRequest: it is no sequence of functions.
+        BadRequest: it is not a sequence of functions.
     """
     functions = tuple(middleware or ())
     for function in functions:
         if not callable(function):
-            raise BadRequest(f"middleware {function!r}: give functions that take (message, response)")
+            raise BadRequest(f"middleware {function!r}: pass functions that accept (message, response)")
     return functions
 
 
 async def apply(middleware: Sequence[Middleware], message: str, response: Any) -> Any:
-    """Run them in order; what one returns replaces the response for the next, None keeps it.
+    """Run the functions in order; what one returns replaces the response for the next, None keeps it.
 
     Raises:
-        MiddlewareError: one raised. The turn itself stays committed.
+        MiddlewareError: a function raised. The turn itself stays committed.
     """
     for function in middleware:
         try:
@@ -45,7 +45,7 @@ async def apply(middleware: Sequence[Middleware], message: str, response: Any) -
 
 
 def apply_blocking(middleware: Sequence[Middleware], message: str, response: Any) -> Any:
-    """`apply` from a plain call: coroutine functions get a loop of their own, in a thread of their own.
+    """`apply` for sync callers: in a thread with its own event loop, because middleware may be coroutine functions.
 
     Raises:
         MiddlewareError: as `apply`.

@@ -1,4 +1,4 @@
-"""A document on its way in, as its caller sees it: follow it, wait for it, cancel it; from any process, by its id."""
+"""`Operation`: a document that is being added. Follow it, wait for it or cancel it, from any process, by its id."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sessions.protocol.event import Event, EventType
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an operation is.
+    """How far an operation has come.
 
     Attributes:
         stage: `reading`, `embedding` or `writing`.
-        done, total: pages of the document while it is read, then its chunks; total is 0 while it is not known.
-        pages: of the document, where it has pages and they are counted.
+        done, total: pages of the document while it is read, then its chunks; total is 0 until it is known.
+        pages: number of pages, if the document has pages and they were counted.
     """
 
     stage: str
@@ -27,7 +27,7 @@ class Progress:
 
     @classmethod
     def of(cls, event: Event) -> Progress | None:
-        """What an event says of the progress, if it says anything."""
+        """The progress in an event; None for events of other types."""
         if event.type is not EventType.PROGRESS:
             return None
         data = event.data
@@ -35,13 +35,13 @@ class Progress:
 
 
 class Operation(Turn):
-    """A piece of work of the retrieval role; it has all that a turn has, and its result is a dict."""
+    """Work for the retrieval role: like a turn in every respect, with a dict as its result."""
 
     def __repr__(self) -> str:
         return f"Operation({self.id!r})"
 
     async def aprogress(self) -> AsyncIterator[Progress]:
-        """Iterate how far it is, up to its end."""
+        """Iterate over the operation's progress, up to its end."""
         async for event in self.aevents():
             if (progress := Progress.of(event)) is not None:
                 yield progress

@@ -1,4 +1,4 @@
-"""A session: one conversation, kept in the store, that any process can go on with."""
+"""`Session`: one conversation, kept in the store, that any process can continue."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ from sessions.store.keys import new_session_id, split_turn_id, valid_session_id,
 class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
     """A conversation. Its turns run one at a time, in the order of acceptance, on any worker of the fleet.
 
-    Opening one does no I/O; the first turn creates it.
+    Opening a session does no I/O; its first turn creates it.
 
     Args:
-        session_id: 1 to 256 visible characters of any alphabet, without spaces and `~`; made up when None.
-        tenant: whose sessions these are, where one process serves several; SESSIONFLEET_TENANT when None. What one
-            tenant has, no other one sees.
-        user_id: who uses it. The first user owns the session, another one gets SessionOwnerError. None claims no
-            identity: a trusted backend acts as whoever owns it.
-        queue: the workers that serve it: "vip" means those of `turns.vip`. Fixed by the session's first turn.
-        ttl: seconds the session lives after its last use; None keeps it until it is deleted. `session_ttl` is the
-            same under PraisonAI's name.
+        session_id: 1 to 256 visible characters of any alphabet, without spaces or `~`; generated if None.
+        tenant: for a process that serves several tenants; None for SESSIONFLEET_TENANT. A tenant never sees the
+            records of another one.
+        user_id: who uses it. The first user owns the session, any other gets SessionOwnerError. None claims no
+            identity: a trusted backend acts as the owner.
+        queue: which workers serve it: "vip" means those of `turns.vip`. Fixed by the session's first turn.
+        ttl: seconds for which the session is kept after its last use; None keeps it until it is deleted.
+            `session_ttl` is the same under PraisonAI's name.
         middleware: functions `fn(message, response)`, run in order after each `chat`; what one returns replaces the
             response, None keeps it.
-        policy: what becomes of a message when the session is busy: `enqueue` (wait), `reject` (SessionBusy),
-            `interrupt` (end the running turn and keep what it finished), `rollback` (end and forget it) or `steer`
-            (join the running turn before its next model call).
+        policy: what to do with a message if the session is busy: `enqueue` (wait), `reject` (SessionBusy), `interrupt`
+            (cancel the running turn, keep what it completed), `rollback` (cancel the running turn, keep nothing) or
+            `steer` (join the running turn before its next model request).
         waiting_blocks: whether later turns wait while a turn waits for an approval or an outside result.
-        memory: whether its agents use memory where they do not say themselves: True, False, or a dict such as
+        memory: whether agents use memory, unless they set it themselves: True, False, or a dict such as
             `{"provider": "rag", "extract": True}`. `memory_config` is the same under PraisonAI's name.
-        knowledge: likewise for documents: True, the name of a knowledge base that sessions share (or a list of
+        knowledge: the same for documents: True, the name of a knowledge base that sessions share (or a list of
             names), or a dict such as `{"vector_store": {"provider": "qdrant", "config": {"collection_name": ...}}}`.
             `knowledge_config` is the same under PraisonAI's name.
-        agent_url: of an agent behind a server, as "http://host:8000/agent" or "https://host/agent/clerk": the session
-            has the same methods, over HTTP. On a Sessionfleet gateway it has all that a local one has; any other agent
-            server answers `chat` only, and all else raises RemoteUnsupported.
-        timeout: seconds for one call of a remote session, with all its tries; 30 by default.
-        headers: sent with each request of a remote session, as `{"Authorization": "Bearer ..."}`.
-        settings: another fleet than the environment's.
+        agent_url: the URL of an agent on a server, such as "http://host:8000/agent" or "https://host/agent/clerk": the
+            session has the same methods, over HTTP. With a Sessionfleet gateway all of them work; with any other agent
+            server only `chat` does, and the rest raises RemoteUnsupported.
+        timeout: seconds for one call of a remote session, retries included; 30 by default.
+        headers: sent with each request of a remote session, such as `{"Authorization": "Bearer ..."}`.
+        settings: of another fleet than the environment's.
 
     Raises:
         InvalidSessionId, BadRequest: an argument cannot be used.
@@ -105,22 +105,22 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
 
     @property
     def client(self) -> SessionClient:
-        """What sends its requests: looked up at each use, so that a forked child gets its own."""
+        """The client that sends its requests; looked up at each use, because a forked child needs its own."""
         return self.backend.client(self)
 
     @property
     def portal(self) -> Portal:
-        """The loop of this process, on which all I/O runs."""
+        """The event loop of this process, on which all I/O runs."""
         return self.client.portal
 
     @property
     def settings(self) -> Settings | None:
-        """The fleet that it was opened on; None for the environment's."""
+        """The settings that it was opened with; None for the environment's."""
         return self.backend.settings
 
     @property
     def is_remote(self) -> bool:
-        """Whether it is behind a server (`agent_url=`)."""
+        """Whether it is a remote session (`agent_url=`)."""
         return self.backend.agent_url is not None
 
     @property
@@ -134,7 +134,7 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
         return self.backend.timeout
 
     def sibling(self, session_id: str) -> Self:
-        """Another session of the same kind: same back end, tenant, queue and options, and no user."""
+        """Another session with the same back end, tenant, queue and options, and without a user."""
         other = copy(self)
         other.session_id, other.user_id = valid_session_id(session_id), None
         other.keys = other.client.keys(session_id, self.keys.tenant)
@@ -142,7 +142,7 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
 
     @property
     def recalls(self) -> Recalls:
-        """What its agents look up where they do not say themselves."""
+        """What its agents recall, unless they set it themselves."""
         knowledge = knowledge_at(self.knowledge, self.knowledge) if self.knowledge.on else None
         return Recalls(memory=self.memory.on or None, extract=self.memory.extract or None, knowledge=knowledge)
 
@@ -159,7 +159,7 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
         memory: Mapping[str, Any] | bool | None = None,
         knowledge: object = None,
     ) -> Agent:
-        """An agent within this session; see `sessions.Agent` for the arguments."""
+        """An agent in this session; see `sessions.Agent` for the arguments."""
         return Agent(
             name,
             instructions=instructions,
@@ -174,15 +174,15 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
         )
 
     async def achat(self, message: str, **options: Any) -> Any:
-        """Send a message to the session's default agent, and wait for the answer; options as `Agent.achat`.
+        """Send a message to the session's default agent and wait for the answer; options as for `Agent.achat`.
 
-        In a remote session that is the agent at agent_url. There, `timeout` is for this call, instead of the session's
-        (at a gateway it ends the wait, not the turn), and a server that is no gateway gets the other options as fields
-        of the body.
+        In a remote session that is the agent at agent_url, and `timeout` replaces the session's for this call (with a
+        gateway it ends the wait, not the turn). A server that is not a gateway gets the other options as fields of the
+        body.
 
         Raises:
-            As `Agent.achat`. RemoteTimeout: a remote session's answer did not come in time; at a gateway the turn goes
-            on, and `turn_id` names it. RemoteError: see `sessions.errors`.
+            As `Agent.achat`. RemoteTimeout: a remote session got no answer in time; with a gateway the turn continues,
+            and `turn_id` names it. RemoteError: see `sessions.errors`.
         """
         response = await self.portal.acall(self._converse(message, options))
         return await apply(self.middleware, message, response)
@@ -209,8 +209,8 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
         """A turn of this session by its id, from any process.
 
         Raises:
-            InvalidTurnId: it is no turn id, or one of another session.
-            SessionOwnerError: the session belongs to another user, or did when the turn was accepted.
+            InvalidTurnId: it is not a turn id, or it is one of another session.
+            SessionOwnerError: the session belongs to another user, or did so when the turn was accepted.
         """
         part = self._part(turn_id)
         await self.portal.acall(self.backend.lifecycle.check_turn(self, part))
@@ -219,14 +219,14 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
     turn = blocking(aturn)
 
     async def afork(self, session_id: str | None = None, *, at: str | None = None) -> Self:
-        """A new session with this one's history up to a turn, its state, memories and agents; they share nothing.
+        """A new session with a copy of this one's history up to a turn, state, memories, documents and agents.
 
         Args:
-            session_id: of the new session; made up when None.
-            at: id of the last turn it keeps; None keeps all committed turns.
+            session_id: of the new session; generated if None.
+            at: id of the last turn to copy; None for all committed turns.
 
         Raises:
-            TurnNotFound: `at` is no committed turn of this session. SessionExists: the id is taken.
+            TurnNotFound: `at` is not a committed turn of this session. SessionExists: the id is taken.
             ResultTimeout, NoWorkerAlive: its documents could not be copied; the new session exists without them.
         """
         new_id = new_session_id() if session_id is None else valid_session_id(session_id)
@@ -238,10 +238,11 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
     fork = blocking(afork)
 
     async def adelete(self) -> dict[str, int]:
-        """Remove the session with all it has; returns how many keys, turns and documents that were.
+        """Delete the session and all its records; returns the number of keys, turns and documents.
 
         Raises:
-            SessionOwnerError: it is another user's. ResultTimeout, NoWorkerAlive: its documents could not be removed.
+            SessionOwnerError: it belongs to another user. ResultTimeout, NoWorkerAlive: its documents could not be
+                removed.
         """
         return await self.portal.acall(self.backend.lifecycle.delete(self))
 
@@ -256,9 +257,11 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
 
 def _queue(queue: object) -> str:
     if not isinstance(queue, str):
-        raise BadRequest(f"queue {queue!r}: give its name as a text")
+        raise BadRequest(f"queue {queue!r}: use its name, a string")
     if queue == RETRIEVAL:
-        raise BadRequest(f"queue {queue!r} is that of searches and documents, whose workers run no agents: use another")
+        raise BadRequest(
+            f"queue {queue!r} is for searches and documents, and its workers run no agents: use another one"
+        )
     try:
         return queue_name(queue)
     except SettingsError as error:
@@ -274,12 +277,14 @@ def _backend(
 ) -> Backend:
     if agent_url is None:
         if timeout is not None or headers is not None:
-            raise BadRequest("timeout= and headers= are for remote sessions: give agent_url=, too")
+            raise BadRequest("timeout= and headers= are for remote sessions: pass agent_url= as well")
         return LocalBackend(settings)
     for name, value in (("settings", settings), ("tenant", tenant)):
         if value is not None:
-            raise BadRequest(f"{name}= is for sessions of this process's own fleet; agent_url= names a server")
-    from sessions.remote.backend import RemoteBackend  # noqa: PLC0415 - it loads HTTP, which most sessions do not need
+            raise BadRequest(
+                f"{name}= is for local sessions, and agent_url= makes it a remote one: pass only one of them"
+            )
+    from sessions.remote.backend import RemoteBackend  # noqa: PLC0415 - loads httpx, which local sessions do not need
 
     return RemoteBackend(agent_url, timeout, headers)
 

@@ -1,4 +1,4 @@
-"""A team: tasks, who does them, and a run that any worker goes on with."""
+"""`AgentTeam` and `Task`: tasks, and the agents that do them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from broker_config.settings import Settings
 from sessions.api.agent import Agent
 from sessions.api.session import Session
-from sessions.api.team_run import Members, TeamRun, astart_run
+from sessions.api.team_run import RunRequest, TeamRun, TeamSettings
 from sessions.client.arguments.values import message_text, short_text
 from sessions.client.blocking import blocking
 from sessions.client.per_process import get_client
@@ -24,14 +24,14 @@ _PROCESSES = ("sequential", "parallel", "hierarchical")
 
 
 class Task:
-    """Something for an agent to do.
+    """A task for an agent.
 
     Args:
         description: what to do.
-        expected_output: what the answer should be like.
-        agent: who does it: an agent of the team, or its name. None: the team's only agent, or whom the manager chooses.
+        expected_output: a description of the answer.
+        agent: an agent of the team, or its name. None: the team's only agent, or the one that the manager chooses.
         context: tasks that must end first; their answers are part of this task's prompt.
-        name: what results and events call it; `task_1`, `task_2`, ... when None.
+        name: its name in results and events; `task_1`, `task_2`, ... if None.
 
     Raises:
         BadRequest: an argument cannot be used.
@@ -48,7 +48,7 @@ class Task:
         self.description = message_text(description)
         self.expected_output = None if expected_output is None else message_text(expected_output)
         if agent is not None and not isinstance(agent, Agent | str):
-            raise BadRequest(f"agent={agent!r}: give an Agent of the team, or its name")
+            raise BadRequest(f"agent={agent!r}: use an Agent of the team, or its name")
         self.agent = agent
         self.context = _task_list("context", context or ())
         self.name = None if name is None else short_text("name", name)
@@ -65,20 +65,20 @@ class AgentTeam:
         print(team.start())     # the last task's text
 
     Args:
-        agents: who there is; their names differ. Stand-alone agents and agents of sessions can be mixed.
-        tasks: what there is to do.
-        process: `sequential`: one after the other, each is given the answer of the one before. `parallel`: all at the
+        agents: with different names. Stand-alone agents and agents of sessions can be mixed.
+        tasks: in the order in which a sequential team does them.
+        process: `sequential`: one after the other; each task gets the answer of the one before. `parallel`: all at the
             same time, on different workers, except that a task waits for those in its `context`. `hierarchical`: a
-            manager model says who does what in which order.
+            manager model assigns the tasks to agents and decides their order.
         manager_model: the model of the manager; None for the workers' default.
-        manager: an agent to be the manager, instead of `manager_model`.
-        user_id: whose run it is; by default the user of the agents' sessions.
-        tenant: likewise; the tenant of the agents' sessions, or of the settings.
-        queue: the workers that serve the run, and the tasks of stand-alone agents.
-        settings: another fleet than the environment's.
+        manager: an agent that is the manager, instead of `manager_model`.
+        user_id: the run's owner; by default the user of the agents' sessions.
+        tenant: by default that of the agents' sessions, or SESSIONFLEET_TENANT.
+        queue: which workers serve the run, and the tasks of stand-alone agents.
+        settings: of another fleet than the environment's.
 
     Raises:
-        BadRequest: the team cannot work; the message says why. UnknownAgent is a kind of it.
+        BadRequest: an argument cannot be used. UnknownAgent: a task is for an agent that is not in the team.
     """
 
     def __init__(
@@ -102,19 +102,19 @@ class AgentTeam:
         self._settings = settings or _settings(self.agents)
         self._tenant = _tenant(self.agents) if tenant is None else valid_tenant(tenant)
         self._queue = Session(queue=queue, settings=self._settings).queue
-        boss = _manager(process, manager_model, manager)
+        manager_config = _manager(process, manager_model, manager)
         self.spec = TeamSpec(
             process=process,
             members=tuple(_member(agent, self._queue) for agent in self.agents),
             tasks=tuple(self._task(index) for index in range(len(self.tasks))),
-            manager=boss,
+            manager=manager_config,
             queue=self._queue,
         )
         _refuse_cycles(self.spec)
 
     @property
     def portal(self) -> Portal:
-        """The loop of this process."""
+        """The event loop of this process."""
         return get_client(self._settings).portal
 
     def __repr__(self) -> str:
@@ -123,14 +123,14 @@ class AgentTeam:
     # --- run it -----------------------------------------------------------------------------------------
 
     async def astart(self, *, timeout: float | None = None, idempotency_key: str | None = None) -> TeamResult:
-        """Run the team and wait for its end. A task that fails raises nothing: the result says so.
+        """Run the team and wait for its end. A failed task does not raise; it is part of the result.
 
         Args:
             timeout: seconds to the deadline of the run and of all its tasks (SESSIONFLEET_TURN_TIMEOUT by default).
-            idempotency_key: the same key with the same team gives the same run, for a day after its end.
+            idempotency_key: the same key with the same team returns the same run, until a day after its end.
 
         Raises:
-            TurnFailed: the run itself was cancelled, or not done by its deadline, or the manager made no usable plan.
+            TurnFailed: the run itself was cancelled, missed its deadline, or the manager made no usable plan.
             BadRequest, BackendError: see `sessions.errors`.
         """
         run = await self.asubmit(timeout=timeout, idempotency_key=idempotency_key)
@@ -141,17 +141,16 @@ class AgentTeam:
     async def asubmit(
         self, *, timeout: float | None = None, idempotency_key: str | None = None, webhook: str | None = None
     ) -> TeamRun:
-        """Hand the run to the fleet and return at once; it goes on whatever happens to this process.
+        """Return once the run is accepted; it continues, whatever happens to this process.
 
         Args:
-            webhook: the URL that is told of the run's end.
+            webhook: a URL to notify when the run has ended.
         """
-        return await astart_run(self._run_of(), timeout, idempotency_key, webhook)
+        team = TeamSettings(self.user_id, self._tenant, self._settings)
+        request = RunRequest(self.spec, team, timeout=timeout, idempotency_key=idempotency_key, webhook=webhook)
+        return await self.portal.acall(request.submit())
 
     submit = blocking(asubmit)
-
-    def _run_of(self) -> Members:
-        return Members(self.spec, self.user_id, self._tenant, self._settings)
 
     # --- what is sent -----------------------------------------------------------------------------------
 
@@ -163,8 +162,8 @@ class AgentTeam:
         later = [i for i in context if i >= index]
         if self.process == "sequential" and later:
             raise BadRequest(
-                f"{task!r} has {self.tasks[later[0]]!r} in its context, which does not come before it: "
-                'a sequential team works in the order of its list; reorder tasks=, or use process="parallel"'
+                f"{task!r} has {self.tasks[later[0]]!r} in its context, which comes later in the list: a sequential "
+                'team works in the order of its list; reorder tasks=, or use process="parallel"'
             )
         return TaskSpec(
             name=self._name(index),
@@ -182,7 +181,7 @@ class AgentTeam:
             if known is other or (isinstance(other, str) and self._name(index) == other):
                 return index
         raise BadRequest(
-            f"{task!r} has {other!r} in its context, which is not among the team's tasks: add it to tasks="
+            f"{task!r} has {other!r} in its context, which is not one of the team's tasks: add it to tasks="
         )
 
     def _agent_of(self, task: Task) -> int | None:
@@ -191,13 +190,13 @@ class AgentTeam:
                 return 0
             if self.process == "hierarchical":
                 return None
-            raise BadRequest(f'{task!r} has no agent: give it agent=, or let a manager choose (process="hierarchical")')
+            raise BadRequest(f'{task!r} has no agent: set agent=, or let a manager choose (process="hierarchical")')
         for index, agent in enumerate(self.agents):
             if agent is task.agent or agent.name == task.agent:
                 return index
         name = task.agent if isinstance(task.agent, str) else task.agent.name
         known = ", ".join(repr(agent.name) for agent in self.agents)
-        raise UnknownAgent(f"{task!r} is for the agent {name!r}, who is not in the team ({known}): add it to agents=")
+        raise UnknownAgent(f"{task!r} is for the agent {name!r}, which is not in the team ({known}): add it to agents=")
 
 
 Agents = AgentTeam
@@ -205,40 +204,42 @@ Agents = AgentTeam
 
 def _members(agents: Sequence[Agent]) -> tuple[Agent, ...]:
     if isinstance(agents, str) or not isinstance(agents, Sequence) or not agents:
-        raise BadRequest(f"agents={agents!r}: give a list of at least one Agent")
+        raise BadRequest(f"agents={agents!r}: pass a list of at least one Agent")
     for agent in agents:
         if not isinstance(agent, Agent):
-            raise BadRequest(f"agents= has {agent!r} in it: give Agents, from `Agent(...)` or `session.Agent(...)`")
+            raise BadRequest(f"agents= contains {agent!r}: use Agents, from `Agent(...)` or `session.Agent(...)`")
         if agent.session.is_remote:
-            raise BadRequest(f"{agent!r} is behind a server, and a team runs on one fleet: use POST /v1/teams there")
+            raise BadRequest(
+                f"{agent!r} is in a remote session, and a team runs on one fleet: use POST /v1/teams there"
+            )
     names = [agent.name for agent in agents]
     for name in names:
         if names.count(name) > 1:
-            raise BadRequest(f"two agents of the team are named {name!r}: results and managers know them by name")
+            raise BadRequest(f"two agents of the team are named {name!r}: results and managers tell them apart by name")
     return tuple(agents)
 
 
 def _tasks(tasks: Sequence[Task]) -> tuple[Task, ...]:
     if isinstance(tasks, str) or not isinstance(tasks, Sequence) or not tasks:
-        raise BadRequest(f"tasks={tasks!r}: give a list of at least one Task")
+        raise BadRequest(f"tasks={tasks!r}: pass a list of at least one Task")
     for place, task in enumerate(tasks):
         if not isinstance(task, Task):
-            raise BadRequest(f"tasks= has {task!r} in it: give Tasks, as in Task(description=..., agent=...)")
+            raise BadRequest(f"tasks= contains {task!r}: use Tasks, such as Task(description=..., agent=...)")
         if any(task is other for other in tasks[:place]):
-            raise BadRequest(f"{task!r} is in tasks= twice: make a Task for each time that it is to be done")
+            raise BadRequest(f"{task!r} is in tasks= twice: create a Task for each time that it is to be done")
     names = [task.name or f"task_{place + 1}" for place, task in enumerate(tasks)]
     for name in names:
         if names.count(name) > 1:
-            raise BadRequest(f"two tasks of the team are named {name!r}: give them names that differ")
+            raise BadRequest(f"two tasks of the team are named {name!r}: give them different names")
     return tuple(tasks)
 
 
 def _task_list(argument: str, tasks: Sequence[Task | str]) -> tuple[Task | str, ...]:
     if isinstance(tasks, str) or not isinstance(tasks, Sequence):
-        raise BadRequest(f"{argument}={tasks!r}: give a list of Tasks")
+        raise BadRequest(f"{argument}={tasks!r}: pass a list of Tasks")
     for task in tasks:
         if not isinstance(task, Task | str):
-            raise BadRequest(f"{argument}= has {task!r} in it: give Tasks, or their names")
+            raise BadRequest(f"{argument}= contains {task!r}: use Tasks, or their names")
     return tuple(tasks)
 
 
@@ -260,7 +261,7 @@ def _user(agents: Sequence[Agent]) -> str | None:
     if len(users) > 1:
         raise BadRequest(
             f"the agents' sessions belong to different users ({', '.join(sorted(map(repr, users)))}): "
-            "what one of them said would reach the other's session; make a team for each user"
+            "one of them would see what the other said; create a team for each user"
         )
     return next(iter(users), None)
 
@@ -279,14 +280,14 @@ def _settings(agents: Sequence[Agent]) -> Settings | None:
 def _manager(process: str, model: str | None, manager: Agent | None) -> AgentConfig | None:
     if process != "hierarchical":
         if model is not None or manager is not None:
-            raise BadRequest(f'a {process} team has no manager: use process="hierarchical", or leave the manager out')
+            raise BadRequest(f'a {process} team has no manager: use process="hierarchical", or remove the manager')
         return None
     if manager is None:
         return Agent("Manager", model=model).config
     if model is not None:
-        raise BadRequest("give manager_model= or manager=, not both: an Agent has its own model")
+        raise BadRequest("pass manager_model= or manager=, not both: an Agent has its own model")
     if not isinstance(manager, Agent):
-        raise BadRequest(f"manager={manager!r}: give an Agent, or the name of a model as manager_model=")
+        raise BadRequest(f"manager={manager!r}: use an Agent, or pass the name of a model as manager_model=")
     return manager.config
 
 
@@ -296,5 +297,7 @@ def _refuse_cycles(team: TeamSpec) -> None:
         free = [i for i in left if done.issuperset(team.tasks[i].context)]
         if not free:
             names = ", ".join(repr(team.tasks[i].name) for i in left)
-            raise BadRequest(f"the tasks {names} wait for each other in a circle: take one out of another's context=")
+            raise BadRequest(
+                f"the tasks {names} wait for each other in a cycle: remove one from the context= of another"
+            )
         done.update(free)

@@ -1,4 +1,4 @@
-"""A team's run as its caller sees it: a turn whose answer is a `TeamResult`."""
+"""`TeamRun`: one run of a team, a turn whose result is a `TeamResult`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from sessions.store.submission import Submission
 
 
 class TeamRun(Turn):
-    """One run of a team: a turn like any other, in a session of its own. Its tasks are turns besides.
+    """One run of a team: a turn in a session of its own. Each of its tasks is another turn.
 
-    `result()` gives a `TeamResult`; `events()` are `task_started` and `task_ended` among the turn's own; `cancel()`
-    cancels the tasks too.
+    `result()` returns a `TeamResult`; `events()` also contain `task_started` and `task_ended`; `cancel()` cancels the
+    tasks too.
 
     Attributes:
-        id: hand it to another process, which goes on with `TeamRun.attach(id)`.
+        id: any other process can continue with `TeamRun.attach(id)`.
     """
 
     @classmethod
@@ -36,7 +36,7 @@ class TeamRun(Turn):
         """A run by its id, from any process.
 
         Raises:
-            InvalidTurnId: it is no id of a run.
+            InvalidTurnId: it is not the id of a run.
             SessionOwnerError: the run belongs to another user.
         """
         return cls._of(_session_of(run_id, user_id, tenant, settings).turn(run_id))
@@ -53,11 +53,11 @@ class TeamRun(Turn):
         return cls(turn._client, turn._keys, turn._part, OutputType.of(TeamResult))  # noqa: SLF001 - it is one
 
     async def aresult(self, timeout: float | None = None) -> TeamResult:
-        """Wait for the run's end: what came of its tasks. A task that failed raises nothing.
+        """Wait for the run's end. A failed task does not raise; it is part of the result.
 
         Raises:
             ResultTimeout: it did not end in time.
-            TurnFailed: the run itself was cancelled or not done by its deadline, or the manager made no usable plan.
+            TurnFailed: the run itself was cancelled, missed its deadline, or the manager made no usable plan.
         """
         found: TeamResult = await super().aresult(timeout)
         return found
@@ -69,67 +69,67 @@ class TeamRun(Turn):
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
-    """A team as it is sent."""
+class TeamSettings:
+    """Where a team runs.
 
-    spec: TeamSpec
+    Attributes:
+        user_id: the run's owner; None for the owner of the agents' sessions.
+        settings: of the fleet; None for the environment's.
+    """
+
     user_id: str | None
     tenant: str | None
     settings: Settings | None
 
 
-def start_run(team: Members, timeout: float | None, idempotency_key: str | None, webhook: str | None) -> TeamRun:
-    """Have a run accepted."""
-    checked = _Asked(team, timeout, idempotency_key, webhook)
-    return checked.client.portal.call(checked.submit())
+class RunRequest:
+    """A request to run a team; its arguments are checked when it is made."""
 
-
-async def astart_run(team: Members, timeout: float | None, idempotency_key: str | None, webhook: str | None) -> TeamRun:
-    """Have a run accepted."""
-    checked = _Asked(team, timeout, idempotency_key, webhook)
-    return await checked.client.portal.acall(checked.submit())
-
-
-class _Asked:
-    """A run that was asked for; what its caller gave is checked when this is made."""
-
-    def __init__(self, team: Members, timeout: float | None, idempotency_key: str | None, webhook: str | None) -> None:
+    def __init__(
+        self,
+        spec: TeamSpec,
+        team: TeamSettings,
+        *,
+        timeout: float | None,
+        idempotency_key: str | None,
+        webhook: str | None,
+    ) -> None:
+        self._spec = spec
         self._team = team
         self._timeout = None if timeout is None else seconds("timeout", timeout)
         self._key = None if idempotency_key is None else short_text("idempotency_key", idempotency_key)
         self._webhook = "" if webhook is None else webhook_url(webhook)
-        self.client = get_client(team.settings)
-        self.client.turns.check_message(team.spec.model_dump_json())
+        self._client = get_client(team.settings)
+        self._client.turns.check_message(spec.model_dump_json())
 
     async def submit(self) -> TeamRun:
-        """Have the run accepted.
+        """Submit the run. Runs on the portal's event loop.
 
         Raises:
             SessionOwnerError: an agent's session belongs to another user than the run.
         """
-        user_id = await self._user()
-        spec = self._team.spec
+        user_id = await self._owner()
         session = Session(
             _session_id(user_id, self._key),
             user_id,
-            queue=spec.queue,
+            queue=self._spec.queue,
             tenant=self._team.tenant,
             settings=self._team.settings,
         )
-        part = await self.client.turns.submit(session.keys, self._submission(user_id))
-        return TeamRun(self.client, session.keys, part, OutputType.of(TeamResult))
+        part = await self._client.turns.submit(session.keys, self._submission(user_id))
+        return TeamRun(self._client, session.keys, part, OutputType.of(TeamResult))
 
-    async def _user(self) -> str | None:
-        """Whose run it is: who says so, else whoever owns the agents' sessions."""
+    async def _owner(self) -> str | None:
+        """The run's owner: the user of the team, otherwise the owner of the agents' sessions."""
         user_id = self._team.user_id
-        for session_id in sorted({member.session for member in self._team.spec.members if member.session}):
-            keys = self.client.keys(session_id, self._team.tenant)
-            await self.client.ownership.check(keys, user_id)
-            user_id = user_id or await self.client.ownership.owner(keys)
+        for session_id in sorted({member.session for member in self._spec.members if member.session}):
+            keys = self._client.keys(session_id, self._team.tenant)
+            await self._client.ownership.check(keys, user_id)
+            user_id = user_id or await self._client.ownership.owner(keys)
         return user_id
 
     def _submission(self, user_id: str | None) -> Submission:
-        spec, settings = self._team.spec, self.client.settings
+        spec, settings = self._spec, self._client.settings
         manager = () if spec.manager is None else ((spec.manager, spec.queue),)
         return Submission(
             request=TurnRequest(message=f"{len(spec.tasks)} tasks, {spec.process}", agent="Team", team=spec),
@@ -140,14 +140,14 @@ class _Asked:
             timeout=settings.turn_timeout if self._timeout is None else self._timeout,
             idempotency_key=self._key,
             webhook=self._webhook,
-            # Nobody deletes a run's session: it goes when its result does (P9).
+            # Nothing else deletes the session of a run, so it expires with the run's result.
             session_ttl=settings.result_ttl,
             colleagues=(*manager, *((member.config, member.queue) for member in spec.members)),
         )
 
 
 def _session_id(user_id: str | None, idempotency_key: str | None) -> str:
-    """A new session for each run; for the same key the same one, since that is where its first use is known."""
+    """A new session for each run. The same for the same idempotency key, because keys are recorded per session."""
     if idempotency_key is None:
         return f"team-{new_session_id()}"
     return f"team-{keyed_session_id(user_id or '', idempotency_key)}"

@@ -1,4 +1,4 @@
-"""A turn as its caller sees it: wait for it, follow its events, cancel it; from any process, by its id."""
+"""`Turn`: wait for a turn, follow its events, answer its calls or cancel it, from any process, by its id."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Turn:
     """One accepted request of a session.
 
     Attributes:
-        id: `<session>~<uuid>`; hand it to another process, which goes on with `Session(session).turn(id)`.
+        id: `<session>~<uuid>`; any other process can continue with `Session(session).turn(id)`.
     """
 
     def __init__(self, client: SessionClient, keys: SessionKeys, part: str, output: OutputType | None = None) -> None:
@@ -44,15 +44,15 @@ class Turn:
 
     @property
     def portal(self) -> Portal:
-        """The loop of this process."""
+        """The event loop of this process."""
         return self._client.portal
 
     @property
     def _turns(self) -> TurnCalls:
-        """What sends the requests about it."""
+        """The part of the client that sends requests about turns."""
         return self._client.turns
 
-    # --- what it is now ---------------------------------------------------------------------------------
+    # --- its record -------------------------------------------------------------------------------------
 
     async def arecord(self) -> TurnRecord:
         """The stored record: status, attempt, times, worker, usage.
@@ -66,25 +66,25 @@ class Turn:
 
     @property
     def status(self) -> TurnStatus:
-        """The status now; asks the store each time."""
+        """The current status; reads the store each time."""
         return self.record().status
 
     @property
     def attempt(self) -> int:
-        """How often the turn was begun: 0 while it is queued, 2 after one crash or retry; asks the store."""
+        """How often the turn was begun: 0 while it is queued, 2 after one crash or retry; reads the store each time."""
         return self.record().attempt
 
-    # --- its answer -------------------------------------------------------------------------------------
+    # --- its result -------------------------------------------------------------------------------------
 
     async def aresult(self, timeout: float | None = None) -> Any:
-        """Wait for the answer: a text, or an object of the agent's output type.
+        """Wait for the answer: a string, or an object of the agent's output type.
 
         Args:
-            timeout: seconds to wait. It ends the waiting, never the turn.
+            timeout: seconds to wait. It ends the wait, never the turn.
 
         Raises:
-            ResultTimeout: it did not end in time (NoWorkerAlive: and nobody could run it).
-            TurnFailed: it ended without an answer; the subclass says how.
+            ResultTimeout: it did not end in time (NoWorkerAlive: no worker serves its queue).
+            TurnFailed: it ended without a result; the subclass says how.
             TurnNotFound: it expired or was deleted.
         """
         work = self._turns.wait(self._keys, self._part, timeout)
@@ -95,10 +95,10 @@ class Turn:
     # --- its stream -------------------------------------------------------------------------------------
 
     def aevents(self, after: str | None = None) -> AsyncIterator[Event]:
-        """Iterate the turn's events from the start, or behind the id of the last one seen.
+        """Iterate over the turn's events, from the start or after the event with this id.
 
         Raises:
-            StaleCursor: `after` lies beyond the end of the stream.
+            StaleCursor: `after` is beyond the end of the stream.
         """
         return self.portal.aiterate(self._turns.follow(self._keys, self._part, after))
 
@@ -107,20 +107,20 @@ class Turn:
     async def asse(
         self, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
     ) -> AsyncIterator[str] | None:
-        """The turn's events as pieces of an SSE response; None when there are no more behind `after`: answer 204.
+        """The turn's events as pieces of an SSE response; None if there are none after `after`: respond with 204.
 
-        An `EventSource` reads them, and names the last one in the header `Last-Event-ID` when it connects again. Each
-        has the event's id and type, and its data as JSON. Send them as `sse.MEDIA_TYPE`, with `sse.HEADERS`.
+        A browser's `EventSource` reads them, and sends the last id as `Last-Event-ID` when it reconnects. Each piece
+        has an event's id and type, and its data as JSON. Send them as `sse.MEDIA_TYPE`, with `sse.HEADERS`.
 
         Args:
             after: id of the last event that the browser has seen.
             keep_alive: seconds of silence after which a comment is sent. It keeps proxies from closing the
-                connection, and shows the server that a browser has gone.
-            full_errors: for developers: errors as the turn's record has them, with what providers and servers said.
-                By default they are those of `public_message`.
+                connection, and lets the server notice that the browser has disconnected.
+            full_errors: for developers: errors as in the turn's record, which may quote providers and servers. By
+                default they are those of `public_message`.
 
         Raises:
-            TurnNotFound, StaleCursor, BackendError: before anything was sent.
+            TurnNotFound, StaleCursor, BackendError: all of them before the first piece.
         """
         turns, keys, part = self._turns, self._keys, self._part
         if not await self.portal.acall(turns.has_events(keys, part, after)):
@@ -130,33 +130,33 @@ class Turn:
     def sse(
         self, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
     ) -> Iterator[str] | None:
-        """The turn's events as pieces of an SSE response; see `asse`. Each reader holds a thread meanwhile."""
+        """The turn's events as pieces of an SSE response; see `asse`. Each reader occupies a thread."""
         turns, keys, part = self._turns, self._keys, self._part
         if not self.portal.call(turns.has_events(keys, part, after)):
             return None
         return self.portal.iterate(pieces(turns.follow(keys, part, after), keep_alive, full_errors=full_errors))
 
-    # --- the calls that it waits for: any process may answer, once ---------------------------------------
+    # --- its pending calls: any process may answer them, once ----------------------------------------------
 
     async def aapprovals(self) -> list[PendingCall]:
-        """The calls that the turn waits for now."""
+        """The calls that the turn is waiting for."""
         return await self.portal.acall(self._turns.pending_calls(self._keys, self._part))
 
     approvals = blocking(aapprovals)
 
     async def aapprove(self, call_id: str, *, args: Mapping[str, Any] | None = None) -> None:
-        """Let a call run, with other arguments if you like. The turn goes on when all its calls are answered.
+        """Approve a call, optionally with other arguments. The turn continues when all its calls are answered.
 
         Raises:
-            CallNotFound: the turn does not wait for this call. CallAnswered: it was answered differently before.
-            BadRequest: the call waits for something else, or the arguments are no JSON object.
+            CallNotFound: the turn is not waiting for this call. CallAnswered: it was already answered differently.
+            BadRequest: this kind of call cannot be answered in this way, or the arguments are not a JSON object.
         """
         await self.portal.acall(self._turns.answer_call(self._keys, self._part, _call_id(call_id), _approval(args)))
 
     approve = blocking(aapprove)
 
     async def adeny(self, call_id: str, reason: str = "") -> None:
-        """Refuse a call; the model is told so, with the reason.
+        """Deny a call; the model receives the denial and the reason.
 
         Raises:
             As `aapprove`.
@@ -166,10 +166,10 @@ class Turn:
     deny = blocking(adeny)
 
     async def aprovide(self, call_id: str, result: Any) -> None:
-        """Bring the result of a call; the model receives it as if the tool had returned it.
+        """Provide the result of a call; the model receives it as if the tool had returned it.
 
         Raises:
-            As `aapprove`; BadRequest also when the result is no JSON.
+            As `aapprove`; BadRequest also if the result is not JSON.
         """
         await self.portal.acall(self._turns.answer_call(self._keys, self._part, _call_id(call_id), _result(result)))
 
@@ -178,7 +178,7 @@ class Turn:
     # --- its end ----------------------------------------------------------------------------------------
 
     async def acancel(self) -> TurnStatus:
-        """Ask for the turn's end. A running one is stopped at its worker, model request included."""
+        """Request cancellation; returns the status. A running turn is stopped at its worker, model request included."""
         return await self.portal.acall(self._turns.cancel(self._keys, self._part))
 
     cancel = blocking(acancel)
@@ -186,19 +186,19 @@ class Turn:
 
 def _call_id(call_id: object) -> str:
     if not isinstance(call_id, str):
-        raise BadRequest(f"call_id {call_id!r}: give the `call_id` of one of turn.approvals()")
+        raise BadRequest(f"call_id {call_id!r}: use the `call_id` of one of turn.approvals()")
     return call_id
 
 
 def _approval(args: Mapping[str, Any] | None) -> CallAnswer:
     if args is not None and not isinstance(args, Mapping):
-        raise BadRequest(f"args {args!r}: give the tool's arguments as a dict, or None for those of the model")
+        raise BadRequest(f"args {args!r}: use a dict of the tool's arguments, or None for those of the model")
     return _checked(CallAnswer.model_construct(action="approve", args=None if args is None else dict(args)))
 
 
 def _denial(reason: object) -> CallAnswer:
     if not isinstance(reason, str) or not encodes(reason):
-        raise BadRequest(f"reason {reason!r}: give a text")
+        raise BadRequest(f"reason {reason!r}: use a string")
     return CallAnswer(action="deny", reason=reason)
 
 
@@ -207,10 +207,10 @@ def _result(result: Any) -> CallAnswer:
 
 
 def _checked(answer: CallAnswer) -> CallAnswer:
-    """The answer as JSON keeps it; what it is made of comes back as plain values."""
+    """The answer after a round trip through JSON, so that it contains plain values only."""
     if (found := non_finite(answer.args) or non_finite(answer.result)) is not None:
-        raise BadRequest(f"an answer is stored as JSON, which does not have such a number: {found}")
+        raise BadRequest(f"an answer is stored as JSON, which cannot represent {found}")
     try:
         return CallAnswer.model_validate_json(answer.model_dump_json(warnings=False))
     except (PydanticSerializationError, ValidationError) as error:
-        raise BadRequest(f"an answer is stored as JSON, and this is none: {error}") from error
+        raise BadRequest(f"an answer is stored as JSON, and this one is not JSON: {error}") from error

@@ -268,7 +268,7 @@ def test_everything_but_chat_says_that_this_is_no_gateway(agent: AgentServer) ->
         ({"agent_url": "host/agent", "headers": ["x"]}, "headers must be a dict"),
         ({"agent_url": "host/agent", "headers": {"a b": "x"}}, "header name 'a b'"),
         ({"agent_url": "host/agent", "headers": {"a": "x\nevil: 1"}}, "the value of header 'a' must be"),
-        ({"agent_url": "host/agent", "tenant": "t"}, "tenant= is for sessions of this process's own fleet"),
+        ({"agent_url": "host/agent", "tenant": "t"}, "tenant= is for local sessions"),
         ({"timeout": 3}, "timeout= and headers= are for remote sessions"),
     ],
 )

@@ -57,8 +57,8 @@ def test_names_become_names_that_model_providers_take(name: str, tool: str) -> N
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Agent("A", tools=[Agent("A")]), "in a circle: 'A' -> 'A'"),
-        (lambda: Agent("A", tools=[Agent("B", tools=[Agent("A")])]), "in a circle: 'A' -> 'B' -> 'A'"),
+        (lambda: Agent("A", tools=[Agent("A")]), "in a cycle: 'A' -> 'A'"),
+        (lambda: Agent("A", tools=[Agent("B", tools=[Agent("A")])]), "in a cycle: 'A' -> 'B' -> 'A'"),
         (lambda: Agent("A", tools=[Agent("B"), Agent("B")]), "'ask_B' is listed twice"),
         (lambda: Agent("A", tools=["ask_B", Agent("B")]), "'ask_B' is listed twice"),
         (lambda: Agent("A", tools=[Agent("研究")]), r"as_tool\(name=\.\.\.\)"),

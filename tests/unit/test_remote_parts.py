@@ -63,9 +63,9 @@ def test_what_would_run_elsewhere_is_refused() -> None:
     """A remote agent in a team or as a tool would be one of this process's own fleet."""
     agent = Session("s", agent_url="http://host/agent").Agent("Far", instructions="x")
     assert agent.session.is_remote
-    with pytest.raises(errors.BadRequest, match="behind a server, and a team runs on one fleet"):
+    with pytest.raises(errors.BadRequest, match="in a remote session, and a team runs on one fleet"):
         AgentTeam(agents=[agent], tasks=[Task(description="x")])
-    with pytest.raises(errors.BadRequest, match="agents as tools do not go through"):
+    with pytest.raises(errors.BadRequest, match="agents as tools are not supported there"):
         Session("s").Agent("Near", tools=[agent])
 
 

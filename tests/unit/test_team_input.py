@@ -30,19 +30,19 @@ ONE = Task("one", agent=A)
         ([], [ONE], {}, "at least one Agent"),
         ([A], [], {}, "at least one Task"),
         ([A], ["one"], {}, r"Task\(description=\.\.\., agent=\.\.\.\)"),
-        ([A, "B"], [ONE], {}, "give Agents"),
+        ([A, "B"], [ONE], {}, "use Agents"),
         ([A, Agent("A")], [ONE], {}, "two agents of the team are named 'A'"),
         ([A], [ONE, ONE], {}, "in tasks= twice"),
         ([A], [Task("1", name="x"), Task("2", name="x")], {}, "two tasks of the team are named 'x'"),
         ([A, B], [Task("one")], {}, "has no agent"),
-        ([A], [Task("one", context=[ONE])], {}, "not among the team's tasks"),
+        ([A], [Task("one", context=[ONE])], {}, "not one of the team's tasks"),
         ([A], [Task("one", context=["nobody"])], {}, "'nobody' in its context"),
-        ([A], [Task("two", context=["later"]), Task("one", name="later")], {}, "does not come before it"),
-        ([A], circle(), {"process": "parallel"}, "'first', 'second' wait for each other in a circle"),
+        ([A], [Task("two", context=["later"]), Task("one", name="later")], {}, "comes later in the list"),
+        ([A], circle(), {"process": "parallel"}, "'first', 'second' wait for each other in a cycle"),
         ([A], [ONE], {"process": "swarm"}, "'sequential', 'parallel', 'hierarchical'"),
         ([A], [ONE], {"manager_model": "x"}, 'use process="hierarchical"'),
         ([A], [ONE], {"process": "hierarchical", "manager_model": "x", "manager": B}, "not both"),
-        ([A], [ONE], {"process": "hierarchical", "manager": "x"}, "give an Agent"),
+        ([A], [ONE], {"process": "hierarchical", "manager": "x"}, "use an Agent"),
         ([A], [ONE], {"queue": "a b"}, "queue 'a b'"),
         ([A], [ONE], {"user_id": ""}, "user_id"),
     ],
@@ -56,7 +56,7 @@ def test_a_team_that_cannot_work_is_refused(agents: Any, tasks: Any, options: di
 @pytest.mark.parametrize("agent", [B, "B"])
 def test_a_task_for_somebody_outside_the_team_is_refused(agent: Any) -> None:
     """UnknownAgent, which says who is in the team."""
-    with pytest.raises(UnknownAgent, match=r"'B', who is not in the team \('A'\)"):
+    with pytest.raises(UnknownAgent, match=r"'B', which is not in the team \('A'\)"):
         AgentTeam([A], [Task("one", agent=agent)])
 
 
