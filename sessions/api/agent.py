@@ -249,7 +249,8 @@ class Agent:
         Raises:
             BadRequest: an argument cannot be used.
         """
-        client, settings = session.client, session.client.settings
+        client = session.client
+        settings = client.settings
         client.turns.check_message(message_text(message))
         return Submission(
             request=TurnRequest(message=message, agent=self.name, stream=stream, recalls=session.recalls),

@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import chain
+from operator import itemgetter
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -43,21 +44,21 @@ class HeaderMismatch(TypeError):
 
 @dataclass(frozen=True, slots=True)
 class ScriptCall(Generic[R_co]):
-    """A script with its keys and arguments, ready to be sent; `read` makes the typed reply of the server's."""
+    """A script with its keys and arguments, ready to be sent.
+
+    Attributes:
+        command: for a server that knows the script.
+        read: makes the typed reply of the server's.
+    """
 
     script: Script
-    operands: tuple[Arg, ...]
+    command: tuple[Arg, ...]
     read: Callable[[Any], R_co]
 
     @property
-    def command(self) -> tuple[Arg, ...]:
-        """The command for a server that knows the script."""
-        return ("EVALSHA", self.script.sha, *self.operands)
-
-    @property
     def command_with_text(self) -> tuple[Arg, ...]:
-        """The command for a server that does not."""
-        return ("EVAL", self.script.text, *self.operands)
+        """The command for a server that does not know the script."""
+        return ("EVAL", self.script.text, *self.command[2:])
 
 
 class Transition(Generic[P, R]):
@@ -70,8 +71,7 @@ class Transition(Generic[P, R]):
 
     def __call__(self, keys: Sequence[str], /, *args: P.args, **kwargs: P.kwargs) -> ScriptCall[R]:
         """The call with these arguments; `args` is empty, for a transition has only named parameters."""
-        bound = self.bound
-        return ScriptCall(bound.script, (*bound.keys(keys), *bound.arguments(kwargs)), bound.read)
+        return self.bound.call(keys, kwargs)
 
     @cached_property
     def bound(self) -> _Binding:
@@ -91,29 +91,27 @@ def transition(declaration: Callable[P, R]) -> Transition[P, R]:
 @dataclass(frozen=True, slots=True)
 class _Binding:
     script: Script
-    single: tuple[tuple[str, Encoder | None], ...]
+    pick: Callable[[Mapping[str, Any]], Iterable[Any]]
+    encoders: tuple[tuple[int, Encoder], ...]
     lists: tuple[Parameter, ...]
     names: frozenset[str]
     replies: Mapping[bytes, Decoder]
 
-    def keys(self, keys: Sequence[str]) -> tuple[Arg, ...]:
-        """The number of keys, and the keys."""
-        named = self.script.header.keys
-        if len(keys) != len(named) and not named[0].is_list:
-            raise HeaderMismatch(f"{self.script.name} has the keys {_listed(named)}, not {keys!r}")
-        return (len(keys), *keys)
-
-    def arguments(self, named: Mapping[str, Any]) -> list[Arg]:
-        """The arguments in the order of the header."""
+    def call(self, keys: Sequence[str], named: Mapping[str, Any]) -> ScriptCall[Any]:
+        """The call with these keys and arguments, in the order of the header."""
+        if len(keys) != len(self.script.header.keys) and not self.script.header.keys[0].is_list:
+            raise HeaderMismatch(f"{self.script.name} has the keys {_listed(self.script.header.keys)}, not {keys!r}")
         if named.keys() != self.names:
             raise HeaderMismatch(f"{self.script.name} takes {sorted(self.names)}, not {sorted(named)}")
-        argv = [named[name] if encode is None else encode(named[name]) for name, encode in self.single]
+        argv = list(self.pick(named))
+        for at, encode in self.encoders:
+            argv[at] = encode(argv[at])
         for each in self.lists:
             values = _flat(named[each.name], len(each.group))
             if each is not self.lists[-1]:
                 argv.append(len(values) // len(each.group))
             argv += values
-        return argv
+        return ScriptCall(self.script, ("EVALSHA", self.script.sha, len(keys), *keys, *argv), self.read)
 
     def read(self, reply: Any) -> Any:
         """The typed reply."""
@@ -129,9 +127,11 @@ def _bind(declaration: Callable[..., Any]) -> _Binding:
     header = loaded.header
     if declared != tuple(parameter.name for parameter in header.arguments):
         raise HeaderMismatch(f"{loaded.name}.lua takes {_listed(header.arguments)}; declared: {', '.join(declared)}")
+    single = [each.name for each in header.arguments if not each.is_list]
     return _Binding(
         script=loaded,
-        single=tuple((each.name, _encoder(hints[each.name])) for each in header.arguments if not each.is_list),
+        pick=_picker(single),
+        encoders=tuple((at, encode) for at, name in enumerate(single) if (encode := _encoder(hints[name]))),
         lists=tuple(each for each in header.arguments if each.is_list),
         names=frozenset(declared),
         replies=_replies(loaded, hints["return"]),
@@ -139,6 +139,13 @@ def _bind(declaration: Callable[..., Any]) -> _Binding:
 
 
 # --- arguments --------------------------------------------------------------------------------------------
+
+
+def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Iterable[Any]]:
+    """What takes the values of these names; `itemgetter` does it in C, but makes no tuple of one."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda named: [named[name] for name in names]
 
 
 def _encoder(hint: Any) -> Encoder | None:

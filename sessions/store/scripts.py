@@ -94,7 +94,8 @@ class ScriptRunner:
         Raises:
             StoreUnavailable, StoreFull, BackendError: the store did not run it, or its reply was lost.
         """
-        return await self.start(call)
+        reply: R = await self._queue(call.command, call)
+        return reply
 
     async def read(self, *command: Arg) -> Any:
         """Run a plain command that only reads, with the scripts of this tick.

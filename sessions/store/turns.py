@@ -16,7 +16,8 @@ from sessions.errors import (
     SessionOwnerError,
     TurnNotFound,
 )
-from sessions.protocol.turn import Policy, TurnError, TurnRequest, TurnStatus, Usage
+from sessions.protocol.turn import TurnError, TurnRequest, TurnStatus, Usage
+from sessions.store.acceptance import Accepted, CancelledRun, acceptance, digests
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
@@ -25,36 +26,12 @@ from sessions.store.transitions import records
 from sessions.store.transitions import turns as transitions
 from sessions.store.transitions.shared import Cancelled, Duplicate, Full, Missing, OtherOwner
 from sessions.store.transitions.turns import Watch
-from sessions.store.turn_fields import ERROR, MESSAGE, REQUEST, RESULT, WEBHOOK
+from sessions.store.turn_fields import ERROR, REQUEST, RESULT, WEBHOOK
 from sessions.store.wake_up import WakeUp
 
 _FIELDS = tuple(
     b"status attempt crashes retries accepted deadline started ended worker cancel result error usage finish".split()
 )
-
-
-@dataclass(frozen=True, slots=True)
-class CancelledRun:
-    """A turn that is marked as cancelled while a worker runs it: the worker should be notified."""
-
-    worker: str
-    part: str
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A turn is accepted.
-
-    Attributes:
-        part: of the turn's id. A duplicate has that of the first turn, a steering message that of the turn it joined.
-        wake_up: to be published; None when a worker will find the turn without it.
-        cancelled: the running turn that this one's policy cancelled.
-    """
-
-    part: str
-    duplicate: bool = False
-    wake_up: WakeUp | None = None
-    cancelled: CancelledRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,36 +105,7 @@ class TurnStore:
             SessionOwnerError, SessionBusy, IdempotencyConflict: nothing was changed.
             StoreFull, StoreUnavailable: the store could not accept it.
         """
-        s, keyring, record = self._settings, self._keyring, keys.turn(submission.part)
-        result_ttl = s.result_ttl if submission.result_ttl is None else submission.result_ttl
-        request, agent = submission.request.model_dump_json().encode(), submission.request.agent
-        steers, webhook = submission.policy is Policy.STEER, submission.webhook
-        call = transitions.accept_turn(
-            keys.pair,
-            turn=submission.part,
-            request=keyring.seal(record, REQUEST, request),
-            digest=_digests(keyring, submission, request)[0],
-            idempotency=idempotency_hash(submission.idempotency_key),
-            user=submission.user_id,
-            timeout_ms=int(submission.timeout * 1000),
-            mailbox_limit=submission.mailbox_limit or s.mailbox_limit,
-            queue=submission.queue,
-            watcher=watcher,
-            watch="waiters",
-            result_ttl_ms=int(result_ttl * 1000),
-            idempotency_ttl_ms=int(min(s.idempotency_ttl, result_ttl) * 1000),
-            max_attempts=s.max_attempts,
-            session_ttl_ms=None if submission.session_ttl is None else int(submission.session_ttl * 1000),
-            agent=agent,
-            agent_config=submission.config and keyring.seal(keys.agents, agent, submission.config),
-            policy=submission.policy,
-            waiting_blocks=submission.waiting_blocks,
-            approval_ms=int(submission.approval_timeout * 1000),
-            # The script decides which turn a message joins, so it is encrypted for a place of its own.
-            message=keyring.seal(record, MESSAGE, submission.request.message.encode()) if steers else b"",
-            webhook=keyring.seal(keys.base, WEBHOOK, webhook.encode()) if webhook else b"",
-            joins=_joins(submission) if keyring.ids else "",
-        )
+        call = acceptance(self._settings, self._keyring, keys, submission, watcher)
         return await self._accepted(keys, submission, await self._scripts.run(call))
 
     async def _accepted(self, keys: SessionKeys, submission: Submission, reply: transitions.AcceptReply) -> Accepted:
@@ -198,7 +146,7 @@ class TurnStore:
         with translated():
             raw = await self._client.hget(key, "digest")
         request = submission.request.model_dump_json().encode()
-        return raw is not None and raw.decode() in _digests(self._keyring, submission, request)
+        return raw is not None and raw.decode() in digests(self._keyring, submission, request)
 
     async def ahead_of(self, keys: SessionKeys, part: str) -> int:
         """How many turns of its session are before it; 0 for one that is next, runs, or has ended."""
@@ -302,20 +250,6 @@ class TurnStore:
     @staticmethod
     def _not_found(keys: SessionKeys, part: str) -> TurnNotFound:
         return TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
-
-
-def _digests(keyring: KeyRing, submission: Submission, request: bytes) -> tuple[str, ...]:
-    """The request's digest, and the ones that it may have been stored under before.
-
-    With encryption it is keyed: a plain digest would confirm a correctly guessed message.
-    """
-    plain = submission.digest(request)
-    return (*keyring.digests(plain.encode()), plain) if keyring.ids else (plain,)
-
-
-def _joins(submission: Submission) -> str:
-    """Whose messages may join the turn, for the script, which cannot read an encrypted request."""
-    return f"agent:{submission.request.agent}" if submission.steerable else "none"
 
 
 def _shown(value: bytes) -> Any:

@@ -12,6 +12,7 @@ from broker_config.settings import Settings
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, IdempotencyConflict, SessionBusy, TurnNotFound
 from sessions.protocol.call import Ask, AskKind, CallAnswer
 from sessions.protocol.turn import Policy, TurnError, TurnRequest, TurnStatus
+from sessions.store.acceptance import Accepted, CancelledRun
 from sessions.store.calls import CallStore
 from sessions.store.keys import new_turn_part
 from sessions.store.leases import CancelFirst, Committed, Ending
@@ -20,7 +21,6 @@ from sessions.store.sealing import KeyRing
 from sessions.store.submission import Submission, idempotency_hash
 from sessions.store.transitions.fleet import rescue_partition
 from sessions.store.transitions.leases import NothingToRun, StepReply
-from sessions.store.turns import Accepted, CancelledRun
 from sessions.store.wake_up import WakeUp
 from tests.scripts.test_scripts import DONE, PLACES, Store, settings_for
 

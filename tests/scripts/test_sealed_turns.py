@@ -18,6 +18,7 @@ from sessions.protocol.call import Ask, AskKind, CallAnswer
 from sessions.protocol.event import EventType
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.turn import Policy, TurnRequest, TurnStatus
+from sessions.store.acceptance import Accepted
 from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.calls import CallStore
 from sessions.store.event_records import read_event
@@ -27,7 +28,6 @@ from sessions.store.open_turn import OpenTurn
 from sessions.store.sealing import KeyRing
 from sessions.store.session_records import SessionRecords
 from sessions.store.submission import Submission, idempotency_hash
-from sessions.store.turns import Accepted
 from tests.scripts.test_scripts import OLD, Store
 from tests.support.servers import Server
 

@@ -145,8 +145,8 @@ async def test_the_share_of_a_dead_worker_is_taken_before_its_leases_end(server:
         async def run(self, call: ScriptCall[Any]) -> Any:
             if call.script.name != "claim_rescue":
                 return Looked(0, ())
-            count, _, *args = call.operands
-            looks.append(await super().run(dataclasses.replace(call, operands=(count, base, *args))))
+            name, sha, count, _, *args = call.command
+            looks.append(await super().run(dataclasses.replace(call, command=(name, sha, count, base, *args))))
             return looks[-1]
 
     seconds, micros = await client.time()

@@ -1,0 +1,88 @@
+"""The acceptance of a turn: a submission, encrypted for its places and bound to `accept_turn.lua`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broker_config.settings import Settings
+from sessions.protocol.turn import Policy
+from sessions.store.binding import ScriptCall
+from sessions.store.keys import SessionKeys
+from sessions.store.sealing import KeyRing
+from sessions.store.submission import Submission, idempotency_hash
+from sessions.store.transitions.turns import AcceptReply, accept_turn
+from sessions.store.turn_fields import MESSAGE, REQUEST, WEBHOOK
+from sessions.store.wake_up import WakeUp
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledRun:
+    """A turn that is marked as cancelled while a worker runs it: the worker should be notified."""
+
+    worker: str
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A turn is accepted.
+
+    Attributes:
+        part: of the turn's id. A duplicate has that of the first turn, a steering message that of the turn it joined.
+        wake_up: to be published; None when a worker will find the turn without it.
+        cancelled: the running turn that this one's policy cancelled.
+    """
+
+    part: str
+    duplicate: bool = False
+    wake_up: WakeUp | None = None
+    cancelled: CancelledRun | None = None
+
+
+def acceptance(
+    settings: Settings, keyring: KeyRing, keys: SessionKeys, submission: Submission, watcher: str
+) -> ScriptCall[AcceptReply]:
+    """The call that accepts a turn. Each value is encrypted for the place in which the script stores it."""
+    record, agent, webhook = keys.turn(submission.part), submission.request.agent, submission.webhook
+    request, steers = submission.request.model_dump_json().encode(), submission.policy is Policy.STEER
+    result_ttl = settings.result_ttl if submission.result_ttl is None else submission.result_ttl
+    return accept_turn(
+        keys.pair,
+        turn=submission.part,
+        request=keyring.seal(record, REQUEST, request),
+        digest=digests(keyring, submission, request)[0],
+        idempotency=idempotency_hash(submission.idempotency_key),
+        user=submission.user_id,
+        timeout_ms=int(submission.timeout * 1000),
+        mailbox_limit=submission.mailbox_limit or settings.mailbox_limit,
+        queue=submission.queue,
+        watcher=watcher,
+        watch="waiters",
+        result_ttl_ms=int(result_ttl * 1000),
+        idempotency_ttl_ms=int(min(settings.idempotency_ttl, result_ttl) * 1000),
+        max_attempts=settings.max_attempts,
+        session_ttl_ms=None if submission.session_ttl is None else int(submission.session_ttl * 1000),
+        agent=agent,
+        agent_config=submission.config and keyring.seal(keys.agents, agent, submission.config),
+        policy=submission.policy,
+        waiting_blocks=submission.waiting_blocks,
+        approval_ms=int(submission.approval_timeout * 1000),
+        # The script decides which turn a message joins, so the message is encrypted for a place of its own.
+        message=keyring.seal(record, MESSAGE, submission.request.message.encode()) if steers else b"",
+        webhook=keyring.seal(keys.base, WEBHOOK, webhook.encode()) if webhook else b"",
+        joins=_joins(submission) if keyring.ids else "",
+    )
+
+
+def digests(keyring: KeyRing, submission: Submission, request: bytes) -> tuple[str, ...]:
+    """The request's digest, and the ones that it may have been stored under before.
+
+    With encryption it is keyed: a plain digest would confirm a correctly guessed message.
+    """
+    plain = submission.digest(request)
+    return (*keyring.digests(plain.encode()), plain) if keyring.ids else (plain,)
+
+
+def _joins(submission: Submission) -> str:
+    """Whose messages may join the turn, for the script, which cannot read an encrypted request."""
+    return f"agent:{submission.request.agent}" if submission.steerable else "none"
