@@ -12,7 +12,7 @@ from sessions.api.delegation import AgentTool, agent_tool, delegates_of, split_t
 from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
 from sessions.client.arguments.retrieval import knowledge_at, knowledge_config, memory_config
-from sessions.client.arguments.values import flag, message_text, policy_named, seconds, short_text, webhook_url
+from sessions.client.arguments.values import boolean, message_text, policy_named, seconds, short_string, webhook_url
 from sessions.client.blocking import blocking, iterating
 from sessions.client.output_type import OutputType
 from sessions.client.portal import Portal
@@ -259,10 +259,12 @@ class Agent:
             user_id=session.user_id,
             queue=session.queue,
             timeout=settings.turn_timeout if timeout is None else seconds("timeout", timeout),
-            idempotency_key=None if idempotency_key is None else short_text("idempotency_key", idempotency_key),
+            idempotency_key=None if idempotency_key is None else short_string("idempotency_key", idempotency_key),
             session_ttl=session.ttl,
             policy=session.policy if policy is None else policy_named(policy),
-            waiting_blocks=session.waiting_blocks if waiting_blocks is None else flag("waiting_blocks", waiting_blocks),
+            waiting_blocks=session.waiting_blocks
+            if waiting_blocks is None
+            else boolean("waiting_blocks", waiting_blocks),
             approval_timeout=(
                 settings.approval_timeout if approval_timeout is None else seconds("approval_timeout", approval_timeout)
             ),

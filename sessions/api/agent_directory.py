@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker_config.settings import Settings
 from sessions.api.agent import Agent
-from sessions.client.arguments.values import short_text
+from sessions.client.arguments.values import short_string
 from sessions.client.blocking import blocking
 from sessions.client.fleet_client import FleetClient
 from sessions.client.per_process import get_client
@@ -42,7 +42,7 @@ class AgentDirectory:
 
     async def aget(self, name: str) -> AgentConfig | None:
         """The configuration defined under a name; None if there is none."""
-        return await self.portal.acall(self._get(short_text("name", name)))
+        return await self.portal.acall(self._get(short_string("name", name)))
 
     get = blocking(aget)
 
@@ -68,7 +68,7 @@ class AgentDirectory:
 
     async def adelete(self, name: str) -> bool:
         """Delete a definition; False if there is none. Sessions that already used it keep their stored copy."""
-        return await self.portal.acall(self._delete(short_text("name", name)))
+        return await self.portal.acall(self._delete(short_string("name", name)))
 
     delete = blocking(adelete)
 
@@ -81,7 +81,7 @@ class AgentDirectory:
         return await self._client.stores.definitions.all(self._tenant)
 
     async def _put(self, agent: Agent) -> bool:
-        short_text("name", agent.name)
+        short_string("name", agent.name)
         self._client.turns.check_message(agent.config.model_dump_json())
         await self._client.open()
         await self._client.admission.refuse_when_full()

@@ -19,7 +19,7 @@ from sessions.api.turn import Turn
 from sessions.client.arguments.retrieval import knowledge_at
 from sessions.client.arguments.retrieval import knowledge_config as knowledge_of
 from sessions.client.arguments.retrieval import memory_config as memory_of
-from sessions.client.arguments.values import flag, message_text, policy_named, seconds, short_text
+from sessions.client.arguments.values import boolean, message_text, policy_named, seconds, short_string
 from sessions.client.blocking import blocking
 from sessions.client.portal import Portal
 from sessions.client.ports import Backend, SessionClient
@@ -88,13 +88,13 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
     ) -> None:
         self.backend = _backend(agent_url, timeout, headers, tenant, settings)
         self.session_id = new_session_id() if session_id is None else valid_session_id(session_id)
-        self.user_id = None if user_id is None else short_text("user_id", user_id)
+        self.user_id = None if user_id is None else short_string("user_id", user_id)
         self.queue = _queue(queue)
         lifetime = session_ttl if ttl is None else ttl
         self.ttl = None if lifetime is None else seconds("ttl", lifetime)
         self.middleware = checked(middleware)
         self.policy = policy_named(policy)
-        self.waiting_blocks = flag("waiting_blocks", waiting_blocks)
+        self.waiting_blocks = boolean("waiting_blocks", waiting_blocks)
         self.memory = memory_of(memory_config if memory is None else memory)
         self.knowledge = knowledge_of(knowledge_config if knowledge is None else knowledge)
         self.keys = self.client.keys(self.session_id, None if tenant is None else valid_tenant(tenant))

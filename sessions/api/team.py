@@ -9,7 +9,7 @@ from broker_config.settings import Settings
 from sessions.api.agent import Agent
 from sessions.api.session import Session
 from sessions.api.team_run import RunRequest, TeamRun, TeamSettings
-from sessions.client.arguments.values import message_text, short_text
+from sessions.client.arguments.values import message_text, short_string
 from sessions.client.blocking import blocking
 from sessions.client.per_process import get_client
 from sessions.client.portal import Portal
@@ -51,7 +51,7 @@ class Task:
             raise BadRequest(f"agent={agent!r}: use an Agent of the team, or its name")
         self.agent = agent
         self.context = _task_list("context", context or ())
-        self.name = None if name is None else short_text("name", name)
+        self.name = None if name is None else short_string("name", name)
 
     def __repr__(self) -> str:
         return f"Task({self.name or self.description[:40]!r})"
@@ -98,7 +98,7 @@ class AgentTeam:
             raise BadRequest(f"process={process!r}: use one of {', '.join(map(repr, _PROCESSES))}")
         self.agents, self.tasks = _members(agents), _tasks(tasks)
         self.process = process
-        self.user_id = _user(self.agents) if user_id is None else short_text("user_id", user_id)
+        self.user_id = _user(self.agents) if user_id is None else short_string("user_id", user_id)
         self._settings = settings or _settings(self.agents)
         self._tenant = _tenant(self.agents) if tenant is None else valid_tenant(tenant)
         self._queue = Session(queue=queue, settings=self._settings).queue

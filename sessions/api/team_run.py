@@ -8,7 +8,7 @@ from typing import Self
 from broker_config.settings import Settings
 from sessions.api.session import Session
 from sessions.api.turn import Turn
-from sessions.client.arguments.values import seconds, short_text, webhook_url
+from sessions.client.arguments.values import seconds, short_string, webhook_url
 from sessions.client.output_type import OutputType
 from sessions.client.per_process import get_client
 from sessions.protocol.agent import AgentConfig
@@ -97,7 +97,7 @@ class RunRequest:
         self._spec = spec
         self._team = team
         self._timeout = None if timeout is None else seconds("timeout", timeout)
-        self._key = None if idempotency_key is None else short_text("idempotency_key", idempotency_key)
+        self._key = None if idempotency_key is None else short_string("idempotency_key", idempotency_key)
         self._webhook = "" if webhook is None else webhook_url(webhook)
         self._client = get_client(team.settings)
         self._client.turns.check_message(spec.model_dump_json())

@@ -13,7 +13,7 @@ from broker_config.settings import load_settings
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, print_error, print_json, print_table, say
 from sessions.cli.store import with_store
-from sessions.client.arguments.values import short_text
+from sessions.client.arguments.values import short_string
 from sessions.errors import BadRequest
 from sessions.gateway.api_key import digest_of, expired, new_key
 from sessions.gateway.principal import Right
@@ -61,7 +61,7 @@ def create(
     options: dict[str, Any] = {
         "name": _name(name),
         "tenant": valid_tenant(load_settings().tenant if tenant is None else tenant),
-        "user": None if user is None else short_text("--user", user),
+        "user": None if user is None else short_string("--user", user),
         "acts_for_users": acts_for_users,
         "rights": tuple(dict.fromkeys(right or (Right.READ, Right.WRITE))),
         "created_ms": now_ms,

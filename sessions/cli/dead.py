@@ -59,4 +59,4 @@ def retry(
 
 async def _deliver_again(client: FleetClient, lane: SessionKeys, part: str) -> tuple[str, TurnStatus]:
     deliveries = await client.deliveries()
-    return await deliveries.again(lane, part)
+    return await deliveries.retry(lane, part)

@@ -15,7 +15,7 @@ from sessions.api.turn import Turn
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, clock, print_fields, print_json, print_table, say
 from sessions.cli.store import running_store, with_store
-from sessions.client.deliveries import newest_delivery
+from sessions.client.deliveries import latest_delivery
 from sessions.client.per_process import get_client
 from sessions.errors import BadRequest, TurnNotFound
 from sessions.protocol.turn import TurnRequest
@@ -162,7 +162,7 @@ async def _shown(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, An
 async def _webhook(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, Any] | None:
     if await store.webhook(keys, part) is None:
         return None
-    delivery = await newest_delivery(store, keys, part)
+    delivery = await latest_delivery(store, keys, part)
     if delivery is None:
         return {"delivery": None, "status": "not sent yet"}
     found, record = delivery

@@ -1,8 +1,8 @@
-"""Which addresses a worker may call on somebody's behalf: those of the open internet, unless its people say more.
+"""Which addresses a worker may call for a user: public ones, and those that its operators allow.
 
-A URL that a user names must not lead into the network behind the worker (cloud metadata, databases, admin pages).
-What a name resolves to is therefore checked, and the caller connects to the very address that was checked: a name
-that resolves anew may resolve to something else.
+A URL from a user must not reach the worker's own network (cloud metadata, databases, admin pages). So the addresses
+that a host name resolves to are checked, and the caller connects to a checked address: resolving the name again could
+return another one (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ _LOOKUPS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """What may be called besides the open internet.
+    """Which addresses may be called in addition to public ones.
 
     Attributes:
-        allow_private: private addresses too, but not a cloud's metadata servers: they give the machine's credentials
-            to whoever asks from it, and no document or receiver of webhooks is there.
-        allowed_hosts: these hosts, as they stand in a URL ('wiki.internal') or with their port ('wiki.internal:8080').
+        allow_private: private addresses too, except a cloud's metadata servers, which hand out the machine's
+            credentials and never have documents or webhook receivers.
+        allowed_hosts: these hosts, as written in URLs ('wiki.internal'), or with a port ('wiki.internal:8080').
     """
 
     allow_private: bool = False
     allowed_hosts: frozenset[str] = frozenset()
 
     def refuses_url(self, url: str) -> bool:
-        """Whether a URL itself shows, without a resolver, that it must not be called.
+        """Whether the URL alone, without resolving its host, shows that it must not be called.
 
         Raises:
-            AddressRefused: it is no URL.
+            AddressRefused: it is not a URL.
         """
         host, port = _host_and_port(url)
-        if self._names(host, port):
+        if self._allows_host(host, port):
             return False
         literal = _literal_address(host)
         if literal is None:
@@ -55,28 +55,28 @@ class AddressPolicy:
         return self.problem(host, port, literal) is not None
 
     def problem(self, host: str, port: int, address: str) -> str | None:
-        """Why this address of a host must not be called; None if it may be."""
-        if self._names(host, port):
+        """Why this address of a host must not be called; None if it may be called."""
+        if self._allows_host(host, port):
             return None
         if metadata_host(host):
             return "a cloud's metadata server"
         return cloud_internal(address) if self.allow_private else private(address)
 
-    def _names(self, host: str, port: int) -> bool:
+    def _allows_host(self, host: str, port: int) -> bool:
         host = host.lower().rstrip(".")
         return not self.allowed_hosts.isdisjoint((host, f"{host}:{port}"))
 
 
 async def checked_addresses(url: str, policy: AddressPolicy, *, resolver: Resolver | None = None) -> list[str]:
-    """The addresses of a URL's host, all of them fit to be called; connect to one of these, not to the name.
+    """The addresses of a URL's host, all of them allowed. Connect to one of these, not to the name.
 
     Args:
-        url: with the scheme http or https.
-        policy: what is allowed besides the open internet.
-        resolver: host and port to addresses; the system's by default.
+        url: http or https.
+        policy: which addresses are allowed in addition to public ones.
+        resolver: from host and port to addresses; the system's by default.
 
     Raises:
-        AddressRefused: another scheme, no host, or one that resolves to a private address, even besides others.
+        AddressRefused: another scheme, no host, or one of the host's addresses is not allowed.
         AddressUnknown: the host has no address.
     """
     host, port = _host_and_port(url)
@@ -86,14 +86,14 @@ async def checked_addresses(url: str, policy: AddressPolicy, *, resolver: Resolv
     for address in addresses:
         if problem := policy.problem(host, port, address):
             raise AddressRefused(
-                f"the host {host!r} has the address {address}, which is {problem}; the people who run the workers"
-                " can allow this host (SESSIONFLEET_ALLOWED_HOSTS)"
+                f"the host {host!r} has the address {address}, which is {problem}; the operator of the workers can "
+                "allow this host with SESSIONFLEET_ALLOWED_HOSTS"
             )
     return list(addresses)
 
 
 async def system_resolver(host: str, port: int) -> Sequence[str]:
-    """What the system's resolver says, in the order in which it would be tried.
+    """The host's addresses according to the system's resolver, in the order in which they should be tried.
 
     Raises:
         AddressUnknown: the name cannot be resolved.
@@ -108,15 +108,15 @@ async def system_resolver(host: str, port: int) -> Sequence[str]:
 
 @cache
 def _threads(_process: int) -> ThreadPoolExecutor:
-    # Of their own: whoever gives the name may own its name server, and let it take its time, which nothing can end. In
-    # the loop's few threads the models' names are looked up.
+    # Not the event loop's own threads, which resolve the names of model providers: a user who controls a name server
+    # can delay its replies, and a lookup cannot be cancelled.
     return ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="resolver")
 
 
 def private(address: str) -> str | None:
-    """Why an address is not of the open internet; None if it is."""
+    """Why an address is not public; None if it is."""
     use = special_use(address)
-    return use and f"not of the open internet ({use})"
+    return use and f"not public ({use})"
 
 
 def _is_localhost(host: str) -> bool:
@@ -124,7 +124,7 @@ def _is_localhost(host: str) -> bool:
 
 
 def _literal_address(host: str) -> str | None:
-    """The address that a host is, in any form that the system's resolver understands (`127.1`, `0x7f000001`)."""
+    """The address, if the host is written as one, in any form that the resolver accepts (`127.1`, `0x7f000001`)."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
@@ -140,9 +140,9 @@ def _host_and_port(url: str) -> tuple[str, int]:
         parts: SplitResult = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise AddressRefused("this is no URL; it looks like https://example.org/page") from error
+        raise AddressRefused("this is not a URL such as https://example.org/page") from error
     if parts.scheme not in _PORTS:
         raise AddressRefused(f"the scheme {parts.scheme!r} is not allowed; use https or http")
     if not host:
-        raise AddressRefused("the URL names no host; it looks like https://example.org/page")
+        raise AddressRefused("the URL has no host; use one such as https://example.org/page")
     return host, port or _PORTS[parts.scheme]

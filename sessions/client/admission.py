@@ -28,7 +28,7 @@ class Admission:
 
         Raises:
             BadRequest: no running worker knows its agent, tools, model or hooks, or would send its webhook.
-            StoreFull, StoreUnavailable.
+            StoreFull: see `refuse_when_full`. StoreUnavailable.
         """
         await self._connection.open()
         for first, its_queue in submission.agents:
@@ -46,7 +46,7 @@ class Admission:
         """
         if time.monotonic() - self._pressure_checked < _PRESSURE_SECONDS:
             return
-        self._pressure_checked = time.monotonic()  # before the answer: concurrent callers ask once
+        self._pressure_checked = time.monotonic()  # before the reply, so that concurrent callers ask once
         try:
             with translated():
                 share = await highest_pressure(self._connection.stores.redis)

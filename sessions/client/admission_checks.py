@@ -1,4 +1,4 @@
-"""Whether a fleet can run what is asked for: told to the caller at once, not to a turn minutes later."""
+"""Whether a fleet can run a request. Checked on submission, so that the caller gets the error, not a later turn."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from sessions.protocol.worker_info import WebhookOffer, WorkerInfo
 
 
 def refuse_unknown(agent: AgentConfig, serving: list[WorkerInfo], queue: str) -> None:
-    """Refuse what none of the workers that serve the queue knows.
+    """Refuse an agent if none of the workers that serve the queue can run it.
 
     Raises:
-        UnknownTool, UnknownAgent, UnknownModel: with what they do know.
+        UnknownTool, UnknownAgent, UnknownModel, UnknownHooks: the message lists what the workers know.
     """
     known = {name for w in serving for name in w.tools}
     missing = [name for name in agent.tools if name not in known]
     if missing:
         raise UnknownTool(
             f"no worker of the queue {queue!r} knows the tool {missing[0]!r} (known: {_listed(known)}): "
-            "name its module in SESSIONFLEET_IMPORTS of the workers and start them anew; a script without REDIS_URL, "
-            "whose fleet starts by itself, sets it for itself"
+            "add its module to SESSIONFLEET_IMPORTS and restart the workers (with the auto-started fleet, set it in "
+            "this script's environment)"
         )
-    if strange := [name for name in agent.hooks if not any(name in w.hooks for w in serving)]:
+    if unknown := [name for name in agent.hooks if not any(name in w.hooks for w in serving)]:
         known = {name for w in serving for name in w.hooks}
-        raise UnknownHooks(f"no worker of the queue {queue!r} has hooks named {strange[0]!r} (known: {_listed(known)})")
+        raise UnknownHooks(f"no worker of the queue {queue!r} has hooks named {unknown[0]!r} (known: {_listed(known)})")
     if agent.registered and agent.name not in {name for w in serving for name in w.agents}:
         raise UnknownAgent(f"no worker of the queue {queue!r} has an agent registered as {agent.name!r}")
     if agent.model and not any(_resolves(worker, agent.model) for worker in serving):
@@ -61,36 +61,36 @@ def _listed(names: set[str]) -> str:
 
 
 def webhooks_of(settings: Settings) -> WebhookOffer:
-    """What a worker with these settings does about webhooks."""
+    """Which webhooks a worker with these settings sends."""
     hosts = tuple(host.lower() for host in settings.allowed_hosts)
     signed = settings.webhook_secrets is not None or settings.webhook_urls == "off"
     return WebhookOffer(to=settings.webhook_urls if signed else "unsigned", hosts=hosts)
 
 
 def refuse_webhook(url: str, offers: Sequence[WebhookOffer], queue: str) -> None:
-    """Refuse a webhook that no worker of the queue would send, as far as that is seen without a resolver.
+    """Refuse a webhook that no worker of the queue would send, as far as the URL shows without resolving its host.
 
     Raises:
-        BadRequest: with what to set.
+        BadRequest: the message says what to set.
     """
     sending = [offer for offer in offers if offer.to in ("public", "any")]
     if sending:
         policies = [AddressPolicy(offer.to == "any", frozenset(offer.hosts)) for offer in sending]
         if all(policy.refuses_url(url) for policy in policies):
             raise AddressRefused(
-                f"webhook: its address is not of the open internet, and the workers of the queue {queue!r} send "
-                "nothing there; name its host in SESSIONFLEET_ALLOWED_HOSTS of the workers, and start them anew"
+                f"webhook: its address is not public, and the workers of the queue {queue!r} do not send there; add "
+                "its host to SESSIONFLEET_ALLOWED_HOSTS and restart the workers"
             )
         return
     if any(offer.to == "off" for offer in offers):
         raise BadRequest(
-            f"the workers of the queue {queue!r} send no webhooks: SESSIONFLEET_WEBHOOK_URLS is `off` there; "
-            "unset it, and start them anew"
+            f"the workers of the queue {queue!r} send no webhooks, because SESSIONFLEET_WEBHOOK_URLS is `off`: "
+            "unset it and restart the workers"
         )
     raise BadRequest(
         f"no worker of the queue {queue!r} has a secret to sign webhooks with: `sessionfleet keys webhook --new` "
-        "prints one; set it as SESSIONFLEET_WEBHOOK_SECRETS for the workers and start them anew (a script without "
-        "REDIS_URL, whose fleet starts by itself, sets it for itself)"
+        "prints one; set it as SESSIONFLEET_WEBHOOK_SECRETS and restart the workers (with the auto-started fleet, set "
+        "it in this script's environment)"
     )
 
 

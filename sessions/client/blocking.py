@@ -1,4 +1,4 @@
-"""Sync methods made of async ones: each exists once, as a coroutine, and its sync form is derived from it.
+"""Sync methods derived from async ones: each method is written once, as a coroutine.
 
     class StateMethods:
         async def aget_state(self, key: str) -> Any: ...
@@ -20,11 +20,11 @@ from sessions.client.portal import Portal
 
 
 class HasPortal(Protocol):
-    """What has a loop to run its coroutines on."""
+    """An object with an event loop to run its coroutines on."""
 
     @property
     def portal(self) -> Portal:
-        """The loop of this process."""
+        """The event loop of this process."""
         ...
 
 
@@ -37,7 +37,7 @@ def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> Cal
     """The sync form of an async method: it runs on the portal's loop while the caller waits.
 
     Raises:
-        RuntimeError: it was called on the portal's own loop, which it would block.
+        RuntimeError: it was called on the portal's own event loop, which it would block.
     """
 
     @functools.wraps(method)
@@ -64,10 +64,10 @@ def _named_sync(derived: F, method: Callable[..., Any]) -> F:
     """Name it as it is called (`get_state`, not `aget_state`), for tracebacks, `help()` and `inspect.signature`."""
     signature = inspect.signature(method)
     returns = signature.return_annotation
-    if isinstance(returns, str):  # of a method that returns an async iterator
+    if isinstance(returns, str):  # an async generator: `AsyncIterator[...]` becomes `Iterator[...]`
         signature = signature.replace(return_annotation=returns.removeprefix("Async"))
     before, _, name = method.__qualname__.rpartition(".")
     derived.__name__ = name.removeprefix("a")
     derived.__qualname__ = f"{before}.{derived.__name__}"
-    derived.__signature__ = signature  # type: ignore[attr-defined] # what `inspect.signature` looks at first
+    derived.__signature__ = signature  # type: ignore[attr-defined] # `inspect.signature` reads it first
     return derived

@@ -74,8 +74,8 @@ class FleetConnection:
     """The stores, the bell and the dispatcher of one fleet. Everything but `settings` and `keyring` needs `open` first.
 
     Attributes:
-        stores: the records; bell: wakes what waits for a turn here; dispatcher: publishes wake-ups.
-        operations: has operations accepted.
+        stores: the records; bell: wakes the waiters of this process; dispatcher: publishes wake-ups.
+        operations: submits operations.
     """
 
     stores: Stores
@@ -93,10 +93,10 @@ class FleetConnection:
         atexit.register(self.portal.close, self.aclose, _EXIT_SECONDS)
 
     async def open(self) -> None:
-        """Connect on first use; start the embedded fleet where that is wanted.
+        """Connect on first use; start the embedded fleet if the settings call for it.
 
         Raises:
-            BackendError: the store cannot be reached or must not be used; the message says what to do.
+            BackendError: the store cannot be reached or cannot be used; the message says what to do.
         """
         if not self._opened or self._fleet_check_due():
             await sheltered(self._open())
@@ -134,7 +134,7 @@ class FleetConnection:
             await self.stores.redis.aclose()
 
     async def workers(self, *, fresh: bool = False) -> list[WorkerInfo]:
-        """The workers that are running, remembered for a few seconds."""
+        """The running workers, cached for a few seconds."""
         return await self.stores.catalog.workers(fresh=fresh)
 
     async def serving(self, keys: SessionKeys) -> tuple[str, list[WorkerInfo]]:

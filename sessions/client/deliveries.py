@@ -1,7 +1,7 @@
-"""Deliveries of webhooks: each is a turn of the lane `webhooks`, which tells the end of another turn.
+"""Deliveries of webhooks: each is a turn in the lane `webhooks`, which sends the end of another turn to a URL.
 
-The delivery has the part of the turn that it tells of, so that it is accepted once, however often it is asked for. One
-that a person asks for once more, after it came to nothing, has a part made of that one's.
+A delivery has the part of the turn that it reports, so it is accepted once, however often it is submitted. When a
+person retries a failed delivery, the retry's part is derived from the failed one's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_OPEN: Final = 10_000
 
 
 class Deliveries:
-    """Has deliveries accepted: by the worker that finds the end of a turn untold, and by people."""
+    """Submits deliveries: for workers, when a turn has ended, and for people who retry one."""
 
     def __init__(self, settings: Settings, turns: TurnStore, client: Any, publish: Publish) -> None:
         self._settings = settings
@@ -35,40 +35,40 @@ class Deliveries:
         self._publish = publish
 
     async def accept(self, keys: SessionKeys, part: str, user: str | None) -> None:
-        """Have it accepted that the end of this turn is told; again, it is the same delivery.
+        """Submit the delivery of a turn's webhook. Submitting it again has no effect.
 
         Raises:
-            SessionBusy: too many are on their way from this session. StoreFull, StoreUnavailable.
+            SessionBusy: too many deliveries of this session are open. StoreFull, StoreUnavailable.
         """
         await self._submit(delivery_lane(keys), part, Deliver(turn=keys.public_id(part), user=user))
 
-    async def again(self, lane: SessionKeys, part: str) -> tuple[str, TurnStatus]:
-        """Try a delivery once more that came to nothing; its id now, and the status it had until now.
+    async def retry(self, lane: SessionKeys, part: str) -> tuple[str, TurnStatus]:
+        """Retry a delivery that failed; returns the id of the retry, and the status of the delivery before it.
 
         Args:
-            lane: of the delivery, or the session of the turn that it tells of, whose part it has.
+            lane: of the delivery, or the session of the turn that it reports, which has the same part.
 
         Raises:
-            BadRequest: there is none to be tried. TurnNotFound: it expired. SessionBusy, BackendError.
+            BadRequest: the turn has no webhook. TurnNotFound: the delivery expired. SessionBusy, BackendError.
         """
         if not lane.session_id.endswith(f"~{WEBHOOKS}"):
             if await self._turns.webhook(lane, part) is None:
                 turn = lane.public_id(part)
-                raise BadRequest(f"turn {turn!r} has no webhook, and a turn is not run twice: send its message anew")
+                raise BadRequest(f"turn {turn!r} has no webhook, and a turn is not run twice: send its message again")
             lane = delivery_lane(lane)
-        record = await _newest(self._turns, lane, part)
+        record = await _latest(self._turns, lane, part)
         if record.status.final and record.status is not TurnStatus.SUCCEEDED:
-            again = _next_part(record.part)
-            await self._submit(lane, again, await self._request(lane, record.part))
+            retry = _retry_part(record.part)
+            await self._submit(lane, retry, await self._request(lane, record.part))
             await forget_dead(self._client, lane, record.part)
-            return lane.public_id(again), record.status
+            return lane.public_id(retry), record.status
         return lane.public_id(record.part), record.status
 
     async def _request(self, lane: SessionKeys, part: str) -> Deliver:
-        asked = await self._turns.request(lane, part)
-        if asked.operation is None:
-            raise CorruptRecord(f"turn {lane.public_id(part)!r} is in a lane for webhooks, and delivers none")
-        return Deliver.model_validate(asked.operation.body)
+        request = await self._turns.request(lane, part)
+        if request.operation is None:
+            raise CorruptRecord(f"turn {lane.public_id(part)!r} is in a lane for webhooks, but delivers none")
+        return Deliver.model_validate(request.operation.body)
 
     async def _submit(self, lane: SessionKeys, part: str, request: Deliver) -> None:
         with translated():
@@ -76,7 +76,7 @@ class Deliveries:
         submission = Submission(
             TurnRequest(message="", agent="", operation=request.spec()),
             part=part,
-            timeout=self._settings.result_ttl,  # of what there is to tell: afterwards there is nothing
+            timeout=self._settings.result_ttl,  # the turn's record, which a delivery reads, expires then
             queue=queue.decode() if queue else "turns",
             session_ttl=LANE_TTL,
             mailbox_limit=_MOST_OPEN,
@@ -87,22 +87,22 @@ class Deliveries:
 
 
 def delivery_lane(keys: SessionKeys) -> SessionKeys:
-    """The lane that tells the ends of a session's turns, and of those of its other lanes."""
+    """The lane that delivers the webhooks of a session's turns, and of the turns in its other lanes."""
     return (keys.home if keys.is_lane else keys).lane(WEBHOOKS)
 
 
-async def newest_delivery(turns: TurnStore, keys: SessionKeys, part: str) -> tuple[str, TurnRecord] | None:
-    """What tells of this turn, id and record, the last one where it was tried once more; None: nothing does yet."""
+async def latest_delivery(turns: TurnStore, keys: SessionKeys, part: str) -> tuple[str, TurnRecord] | None:
+    """Id and record of the delivery of a turn's webhook, the latest if it was retried; None if there is none yet."""
     lane = delivery_lane(keys)
     try:
-        record = await _newest(turns, lane, part)
+        record = await _latest(turns, lane, part)
     except TurnNotFound:
         return None
     return lane.public_id(record.part), record
 
 
-async def _newest(turns: TurnStore, lane: SessionKeys, part: str) -> TurnRecord:
-    """The delivery that a person asked for last, of those that began with this one.
+async def _latest(turns: TurnStore, lane: SessionKeys, part: str) -> TurnRecord:
+    """The last one in a chain of retries that begins with this delivery.
 
     Raises:
         TurnNotFound: there is none.
@@ -110,9 +110,9 @@ async def _newest(turns: TurnStore, lane: SessionKeys, part: str) -> TurnRecord:
     record = await turns.read(lane, part)
     with contextlib.suppress(TurnNotFound):
         while True:
-            record = await turns.read(lane, _next_part(record.part))
+            record = await turns.read(lane, _retry_part(record.part))
     return record
 
 
-def _next_part(part: str) -> str:
+def _retry_part(part: str) -> str:
     return hashlib.sha256(f"again {part}".encode()).hexdigest()[:32]

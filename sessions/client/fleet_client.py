@@ -1,7 +1,7 @@
-"""What a process says to a fleet, composed of one part for each concern.
+"""A process's client of a fleet, composed of one part for each concern.
 
-`sessions.client.get_client()` gives the one client of this process and these settings. The coroutines of its parts run
-on the portal's loop; `Session`, `Agent` and `Turn` are the façade over it.
+`sessions.client.get_client()` returns the client of this process and these settings. The coroutines of its parts run on
+the portal's event loop; `Session`, `Agent` and `Turn` are the public API on top of it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sessions.store.sealing import KeyRing
 
 
 class FleetClient:
-    """One fleet, as a process of the application sees it.
+    """The client of one fleet.
 
     Attributes:
-        connection: the stores, and the ways to and from the workers.
-        admission: whether the fleet can run a request; ownership: whose a session is.
+        connection: the stores, and the channels to and from the workers.
+        admission: whether the fleet can run a request; ownership: who owns a session.
         turns: turns, from their request to their result; retrieval: searches and documents.
     """
 
@@ -41,7 +41,7 @@ class FleetClient:
 
     @property
     def portal(self) -> Portal:
-        """The loop of this process."""
+        """The event loop of this process."""
         return self.connection.portal
 
     @property
@@ -63,11 +63,11 @@ class FleetClient:
         await self.connection.aclose()
 
     def keys(self, session_id: str, tenant: str | None = None) -> SessionKeys:
-        """The keys of a session, of the settings' tenant if of no other."""
+        """The keys of a session; the settings' tenant if none is given."""
         return SessionKeys.of(tenant or self.settings.tenant, session_id, self.settings.partitions)
 
     async def deliveries(self) -> Deliveries:
-        """The deliveries of webhooks; connects first."""
+        """Submits deliveries of webhooks; connects first."""
         await self.open()
         connection = self.connection
         return Deliveries(self.settings, self.stores.turns, self.stores.redis, connection.dispatcher.wake)

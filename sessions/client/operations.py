@@ -1,8 +1,8 @@
-"""Operations: searches and documents on their way in, run by workers of the retrieval role.
+"""Operations: searches, and documents to add or remove, run by workers of the retrieval role.
 
-An operation is a turn of a lane, in the queue `retrieval`: it has a mailbox and a lease of its own beside the
-session's, and all that turns have: order, deadline, events, journal, cancel, rescue. So it never waits for a turn of
-the session, and no turn waits for it.
+An operation is a turn in a lane, on the queue `retrieval`. It has everything that turns have (order, deadline, events,
+journal, cancel, rescue), but the lane has its own mailbox and lease: an operation never waits for a turn of the
+session, and no turn waits for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sessions.store.wake_up import Publish
 
 
 class Operations:
-    """Has operations accepted, and waits for them. Used by clients, and by workers for their turns."""
+    """Submits operations and waits for them. Used by clients, and by workers for their turns."""
 
     def __init__(self, turns: TurnStore, bell: Bell, publish: Publish) -> None:
         self._turns = turns
@@ -40,19 +40,19 @@ class Operations:
         part: str | None = None,
         idempotency_key: str | None = None,
         watcher: str = "",
-        passing: bool = False,
+        short_lived: bool = False,
         policy: Policy = Policy.ENQUEUE,
         webhook: str = "",
     ) -> str:
-        """Have an operation accepted; returns its id within the lane (the first one's for a repeated key).
+        """Submit an operation; returns its id within the lane (for a repeated idempotency key, the first one's).
 
         Args:
             timeout: seconds to its deadline.
-            part: its id, where something was stored under it before.
+            part: its id, if something was already stored under it.
             watcher: nonce of the bell that rings at its end.
-            passing: neither the lane nor the result is needed for long.
-            policy: `ROLLBACK` ends what runs and waits in the lane first.
-            webhook: where its end is to be told.
+            short_lived: neither the lane nor the result is needed for long.
+            policy: `ROLLBACK` cancels everything that is running or waiting in the lane.
+            webhook: a URL to notify when it has ended.
 
         Raises:
             SessionBusy, IdempotencyConflict, StoreFull, StoreUnavailable: nothing was accepted.
@@ -63,9 +63,9 @@ class Operations:
             timeout=timeout,
             queue=RETRIEVAL,
             idempotency_key=idempotency_key,
-            session_ttl=LANE_TTL if passing else 0.0,  # what clears a lane up may have let it expire
+            session_ttl=LANE_TTL if short_lived else 0.0,  # 0 also removes an expiry that a cleanup of the lane has set
             policy=policy,
-            result_ttl=SEARCH_TTL if passing else None,
+            result_ttl=SEARCH_TTL if short_lived else None,
             webhook=webhook,
         )
         accepted = await self._turns.accept(lane, submission, watcher=watcher)
@@ -84,7 +84,7 @@ class Operations:
         await self._bell.hear(lane.partition)
         part, until = part or new_turn_part(), time.monotonic() + timeout
         with self._bell.waiting(part) as changed:
-            await self.submit(lane, request, timeout=timeout, part=part, watcher=self._bell.nonce, passing=True)
+            await self.submit(lane, request, timeout=timeout, part=part, watcher=self._bell.nonce, short_lived=True)
             while True:
                 await wait_changed(changed)
                 record = await self._turns.read(lane, part)
@@ -94,6 +94,6 @@ class Operations:
                     raise ResultTimeout(f"search {lane.public_id(part)!r} did not end within {timeout:g} s")
 
 
-def output_of(record: TurnRecord, lane: SessionKeys) -> Any:
-    """What an operation came to, or the exception that says why it came to nothing."""
+def operation_result(record: TurnRecord, lane: SessionKeys) -> Any:
+    """The result of an operation, or the exception that says why it has none."""
     return result_of(record, lane.public_id(record.part), None)

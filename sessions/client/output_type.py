@@ -1,4 +1,4 @@
-"""Answers of a type: from any type that pydantic validates to the schema the model is given, and back to an object."""
+"""Output types: from any type that pydantic validates to the model's JSON schema, and from an answer to an object."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _FIELD: Final = "result"
 
 
 class OutputType:
-    """What answers must be.
+    """The type of an agent's answers.
 
-    Models are asked for JSON objects; another type (a list, a number, a union) travels in the field `result` of one.
+    Models return JSON objects, so a value of another type (a list, a number, a union) is wrapped in an object with the
+    field `result`.
     """
 
     def __init__(self, output_type: Any) -> None:
@@ -24,7 +25,7 @@ class OutputType:
             schema = self._adapter.json_schema()
         except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema) as error:
             raise BadRequest(
-                f"output_type {output_type!r} is no type that pydantic can put into JSON: {error}"
+                f"output_type {output_type!r} is not a type that pydantic can represent in JSON: {error}"
             ) from error
         self._wrapped = schema.get("type") != "object"
         self.schema: dict[str, Any] = _wrap(schema) if self._wrapped else schema
@@ -32,19 +33,19 @@ class OutputType:
 
     @classmethod
     def of(cls, output_type: Any) -> OutputType | None:
-        """None for plain text."""
+        """The output type; None for plain text."""
         return None if output_type is None or output_type is str else cls(output_type)
 
     def load(self, value: Any, turn_id: str) -> Any:
-        """The object for a stored answer.
+        """The object in a stored answer.
 
         Raises:
-            OutputInvalid: it does not fit, as when the type has changed since.
+            OutputInvalid: it does not match the type, for instance because the type has changed since.
         """
         try:
             return self._adapter.validate_python(value[_FIELD] if self._wrapped else value)
         except (ValueError, KeyError, TypeError) as error:
-            raise OutputInvalid(f"turn {turn_id!r} answered, but not with the output type: {error}") from error
+            raise OutputInvalid(f"the answer of turn {turn_id!r} does not match the output type: {error}") from error
 
 
 def _wrap(schema: dict[str, Any]) -> dict[str, Any]:

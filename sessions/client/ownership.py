@@ -1,4 +1,4 @@
-"""Whose a session is: checked before anything of it is read or written."""
+"""Who owns a session: checked before its records are read or written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Ownership:
         return None if owner is None else owner.decode()
 
     async def owner_for(self, keys: SessionKeys, user_id: str | None) -> str | None:
-        """The user for whom this caller acts: the one it names, else the stored owner.
+        """The user that a caller acts for: the one it names, otherwise the session's owner.
 
         Raises:
             SessionOwnerError: the session belongs to another user.
@@ -49,7 +49,7 @@ class Ownership:
         if user_id is None:
             await self.check(keys, None)
             return
-        await self._connection.open()  # then both reads travel in one pipeline
-        _, whose = await asyncio.gather(self.check(keys, user_id), self._connection.stores.turns.user(keys, part))
-        if whose not in (None, user_id):
+        await self._connection.open()  # so that both reads share one pipeline
+        _, owner = await asyncio.gather(self.check(keys, user_id), self._connection.stores.turns.user(keys, part))
+        if owner not in (None, user_id):
             raise SessionOwnerError(f"turn {keys.public_id(part)!r} belongs to another user than {user_id!r}")

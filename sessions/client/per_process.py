@@ -1,4 +1,4 @@
-"""The clients of this process: one for each fleet it talks to, shared by all threads and loops."""
+"""The clients of this process: one for each fleet, shared by all threads and event loops."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def _client_of(settings: Settings, generation: int) -> FleetClient:
 
 
 class _Generations:
-    """Counts up when the cached clients became unusable: after a fork."""
+    """A number that grows when the cached clients become unusable, which is after a fork."""
 
     def __init__(self) -> None:
         self.current = 0
-        # One client for all threads: `lru_cache` alone makes one for each thread that asks at the same time.
+        # `lru_cache` alone would create a client for each thread that asks at the same time.
         self.lock = threading.RLock()
         os.register_at_fork(
             before=self.lock.acquire, after_in_parent=self.lock.release, after_in_child=self.lock.release
@@ -36,7 +36,7 @@ _generations: Final = _Generations()
 
 
 def get_client(settings: Settings | None = None) -> FleetClient:
-    """The client of this process for these settings (those of the environment by default)."""
+    """The client of this process for these settings (by default those of the environment)."""
     wanted = settings or load_settings()
     with _generations.lock:
         client = _client_of(wanted, _generations.current)
@@ -47,11 +47,11 @@ def get_client(settings: Settings | None = None) -> FleetClient:
 
 
 def fleet_info(settings: Settings | None = None) -> dict[str, Any]:
-    """The living workers by id, for command line tools."""
+    """The running workers by id."""
     client = get_client(settings)
 
-    async def look() -> list[WorkerInfo]:
+    async def running() -> list[WorkerInfo]:
         await client.open()
         return await client.connection.workers(fresh=True)
 
-    return {worker.id: worker for worker in client.portal.call(look())}
+    return {worker.id: worker for worker in client.portal.call(running())}

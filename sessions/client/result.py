@@ -1,4 +1,4 @@
-"""From the record of a turn that ended to its result, or to the exception that says why there is none."""
+"""The result in the record of an ended turn, or the exception that says why there is none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from sessions.store.turns import TurnRecord
 
 
 def result_of(record: TurnRecord, turn_id: str, output: OutputType | None) -> Any:
-    """The result in a record of a turn that ended, or the exception that says why there is none."""
+    """Return the result of a turn that has ended, as an object of its output type.
+
+    Raises:
+        TurnFailed: it has no result; the subclass says why. CorruptRecord: the result is missing.
+    """
     if record.status is TurnStatus.SUCCEEDED:
         if record.result is None:
             raise CorruptRecord(f"turn {turn_id!r} succeeded, but its result is missing")

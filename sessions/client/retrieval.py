@@ -1,4 +1,4 @@
-"""Searches and documents: requests to the retrieval workers, in lanes next to a session's turns."""
+"""Searches and documents: requests to the retrieval workers, in lanes of a session, user or base."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from sessions.client.admission import Admission
 from sessions.client.admission_checks import start_hint
 from sessions.client.connection import FleetConnection
-from sessions.client.operations import output_of
+from sessions.client.operations import operation_result
 from sessions.client.scopes import session_name
 from sessions.client.turns import Turns
 from sessions.errors import NoWorkerAlive, ResultTimeout
@@ -20,11 +20,11 @@ from sessions.protocol.turn import Policy
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.scripts import translated
 
-_LOOK_AGAIN: Final = 0.25
+_POLL_SECONDS: Final = 0.25
 
 
 class Retrieval:
-    """Has searches run and documents added or removed. Its coroutines run on the portal's loop and nowhere else."""
+    """Runs searches, adds and removes documents. Its coroutines run on the portal's event loop only."""
 
     def __init__(self, connection: FleetConnection, admission: Admission, turns: Turns) -> None:
         self._connection = connection
@@ -32,13 +32,13 @@ class Retrieval:
         self._turns = turns
 
     async def search(self, keys: SessionKeys, request: OperationRequest, *, timeout: float | None = None) -> Any:
-        """Run a search in the session's search lane, and wait for what it finds.
+        """Run a search in the session's search lane and wait for its result.
 
         Args:
-            timeout: seconds; SESSIONFLEET_RETRIEVAL_TIMEOUT when None.
+            timeout: seconds; None for SESSIONFLEET_RETRIEVAL_TIMEOUT.
 
         Raises:
-            ResultTimeout: it took too long (NoWorkerAlive: no worker could run it). TurnFailed: it cannot be done.
+            ResultTimeout: it did not end in time (NoWorkerAlive: no worker serves its queue). TurnFailed: it failed.
         """
         await self._connection.open()
         await self._admission.refuse_when_full()
@@ -47,8 +47,8 @@ class Retrieval:
         try:
             record = await self._connection.operations.search(lane, request, patience, part=part)
         except ResultTimeout:
-            raise await self._turns.too_late(lane, part, patience) from None
-        return output_of(record, lane)
+            raise await self._turns.timeout_error(lane, part, patience) from None
+        return operation_result(record, lane)
 
     async def submit(
         self,
@@ -60,7 +60,7 @@ class Retrieval:
         idempotency_key: str | None = None,
         webhook: str = "",
     ) -> str:
-        """Have an operation accepted that may take long; returns its id within the lane.
+        """Submit an operation and return at once; returns its id within the lane.
 
         Raises:
             SessionBusy, IdempotencyConflict, BackendError: nothing was accepted.
@@ -72,25 +72,26 @@ class Retrieval:
         )
 
     async def run(self, lane: SessionKeys, request: OperationRequest, timeout: float) -> Any:
-        """Have an operation accepted and wait for what it returns.
+        """Submit an operation and wait for its result.
 
         Raises:
-            As `submit`. ResultTimeout: it did not end in time. TurnFailed: it could not be done.
+            As `submit`. ResultTimeout: it did not end in time. TurnFailed: it failed.
         """
         part = await self.submit(lane, request, timeout=timeout)
-        return output_of(await self._turns.wait(lane, part, timeout), lane)
+        return operation_result(await self._turns.wait(lane, part, timeout), lane)
 
     async def has_documents(self, lane: SessionKeys) -> bool:
-        """Whether anything was ever added in this lane: if not, no worker is needed to say so."""
+        """Whether any document was ever added in this lane. If not, callers need no worker."""
         await self._connection.open()
         with translated():
             return bool(await self._connection.stores.redis.exists(lane.meta))
 
     async def forget_documents(self, lane: SessionKeys, scope: str) -> dict[str, int]:
-        """Remove all documents of a scope, and end what is being added to it; how many, with how many chunks.
+        """Remove all documents of a scope, and cancel those being added; returns the number of documents and chunks.
 
         Raises:
-            NoWorkerAlive: no worker could, and nothing was changed. ResultTimeout, TurnFailed: they were not removed.
+            NoWorkerAlive: no worker serves the queue, and nothing was changed. ResultTimeout, TurnFailed: they were not
+                removed.
         """
         if not await self.has_documents(lane):
             return {"documents": 0, "chunks": 0}
@@ -98,11 +99,11 @@ class Retrieval:
         await self._await_worker(lane, patience)
         request = RemoveKnowledge(scope=scope)
         part = await self._connection.operations.submit(lane, request, timeout=patience, policy=Policy.ROLLBACK)
-        removed = output_of(await self._turns.wait(lane, part, patience), lane)
+        removed = operation_result(await self._turns.wait(lane, part, patience), lane)
         return {"documents": removed["sources"], "chunks": removed["chunks"]}
 
     async def _await_worker(self, lane: SessionKeys, patience: float) -> None:
-        """Wait until a worker serves the lane (it may be starting), before anything is ended for its sake."""
+        """Wait until a worker serves the lane (it may be starting), before anything in the lane is cancelled."""
         until = time.monotonic() + patience
         while True:
             queue, serving = await self._connection.serving(lane)
@@ -110,11 +111,11 @@ class Retrieval:
                 return
             if time.monotonic() > until:
                 hint = f"nothing was changed; {start_hint(queue)}"
-                raise NoWorkerAlive(f"no worker serves the queue {queue!r}, so no document can be removed: {hint}")
-            await asyncio.sleep(_LOOK_AGAIN)
+                raise NoWorkerAlive(f"no worker serves the queue {queue!r}, so documents cannot be removed: {hint}")
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def copy_documents(self, keys: SessionKeys, to: SessionKeys) -> None:
-        """Give a session a copy of another session's own documents, if it has any.
+        """Copy a session's own documents, if it has any, to another session.
 
         Raises:
             ResultTimeout, NoWorkerAlive, TurnFailed: they could not be copied.
@@ -126,4 +127,4 @@ class Retrieval:
         request = CopyKnowledge(scope=session_name(to.session_id), origin=session_name(keys.session_id))
         lane = to.lane(KNOWLEDGE)
         part = await self._connection.operations.submit(lane, request, timeout=settings.ingest_timeout)
-        output_of(await self._turns.wait(lane, part, settings.retrieval_timeout), lane)
+        operation_result(await self._turns.wait(lane, part, settings.retrieval_timeout), lane)

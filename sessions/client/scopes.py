@@ -1,4 +1,4 @@
-"""The names of scopes, `session:<id>`, `user:<id>` and `base:<name>`, and where each keeps its list of documents."""
+"""The names of scopes (`session:<id>`, `user:<id>`, `base:<name>`) and their lanes for documents."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ def session_name(session_id: str) -> str:
 
 
 def user_name(user_id: str) -> str:
-    """The scope of one user in all sessions."""
+    """The scope of one user, in all sessions."""
     return f"user:{user_id}"
 
 
 def lane_of(tenant: str, scope: str, partitions: int) -> SessionKeys:
-    """The lane in which a scope's documents are taken in."""
+    """The lane in which a scope's documents are added and removed."""
     kind, _, name = scope.partition(":")
     if kind == "session":
         return SessionKeys.of(tenant, name, partitions).lane(KNOWLEDGE)
     return SessionKeys.wide(tenant, wide_name(kind, name), partitions).lane(KNOWLEDGE)
 
 
-async def outlived(store: Any, lane: SessionKeys) -> bool:
-    """Whether a lane's documents are those of an earlier session of its id, which expired: nobody sees them any more.
+async def orphaned(store: Any, lane: SessionKeys) -> bool:
+    """Whether a lane's documents belong to an expired session of the same id: they must not be shown any more.
 
     Raises:
         StoreUnavailable, BackendError: the store did not answer.
     """
     home = lane.home
     if home.session_id.startswith("~"):
-        return False  # a user's or a base's: those do not expire
+        return False  # users and bases do not expire
     with translated():
         async with store.pipeline(transaction=False) as pipe:
             pipe.hget(lane.meta, "of")

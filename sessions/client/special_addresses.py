@@ -1,10 +1,10 @@
-"""The address ranges and host names that are not the open internet, and why.
+"""The address ranges and host names that are not public, and why.
 
-The list is our own, because what `ipaddress.is_global` says depends on the Python version: the same worker would call
-a cloud's metadata server after one upgrade and not after the next. It holds the special-purpose registries of IANA
-(IPv4 and IPv6), multicast, reserved and retired ranges, and the addresses that clouds keep for their machines. It is
-stricter than the registries in one respect: ranges that are reachable but serve a protocol (AS112, AMT, 6to4 relays,
-192.0.0.0/24) are listed too, since no document and no webhook receiver is there.
+The list is our own, because the result of `ipaddress.is_global` depends on the Python version: an upgrade of Python
+could make a worker call a cloud's metadata server. It contains the special-purpose registries of IANA (IPv4 and IPv6),
+multicast, reserved and retired ranges, and the addresses that clouds reserve for their machines. It is stricter than
+the registries in one respect: ranges that are reachable but serve a protocol (AS112, AMT, 6to4 relays, 192.0.0.0/24)
+are listed too, because no document and no webhook receiver is there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _networks(*ranges: tuple[str, str]) -> tuple[tuple[_Network, str], ...]:
     return tuple((ipaddress.ip_network(text), why) for text, why in ranges)
 
 
-# What hands out credentials and settings to the machine that asks: refused even where private addresses are allowed.
+# They hand out credentials to any process on the machine, so they are refused even if private addresses are allowed.
 _CLOUD: Final = _networks(
     ("169.254.0.0/16", "link-local, where clouds have their metadata servers"),
     ("168.63.129.16/32", "the wire server of Azure"),
@@ -63,13 +63,13 @@ _SPECIAL: Final = _networks(
     ("3ffe::/16", "the retired 6bone"),
     ("3fff::/20", "documentation"),
 )
-# Only this part of IPv6 is allocated; the rest is special, reserved, or another form of IPv4 (`::/96`).
+# Only this part of IPv6 is allocated; the rest is special, reserved, or a form of IPv4 (`::/96`).
 _IPV6_IN_USE: Final = ipaddress.IPv6Network("2000::/3")
 
-# IPv6 ranges whose addresses lead to an IPv4 address, and how many bits stand behind that one.
+# IPv6 ranges whose addresses contain an IPv4 address, and the number of bits after it.
 _IPV4_INSIDE: Final = (
-    (ipaddress.IPv6Network("::ffff:0:0/96"), 0),  # IPv4-mapped: the kernel calls the IPv4 address
-    (ipaddress.IPv6Network("64:ff9b::/96"), 0),  # NAT64: so the whole IPv4 internet looks where there is only IPv6
+    (ipaddress.IPv6Network("::ffff:0:0/96"), 0),  # IPv4-mapped: the kernel connects to the IPv4 address
+    (ipaddress.IPv6Network("64:ff9b::/96"), 0),  # NAT64: how IPv6-only networks reach all of IPv4
     (ipaddress.IPv6Network("2002::/16"), 80),  # 6to4
 )
 
@@ -83,20 +83,20 @@ _METADATA_HOSTS: Final = frozenset(
         "metadata.azure.internal",
         "metadata.oraclecloud.com",
         "metadata.tencentyun.com",
-        "metadata.packet.net",  # these two have public addresses
+        "metadata.packet.net",  # this one and the next have public addresses
         "metadata.platformequinix.com",
     }
 )
 
 
 def special_use(address: str) -> str | None:
-    """What an address is for, if it is not one of the open internet; None if it is."""
+    """The special use of an address; None if it is a public one."""
     try:
         ip: IPAddress = ipaddress.ip_address(address)
     except ValueError:
-        return "no address"
+        return "not an address"
     if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id:
-        return "of one network interface"
+        return "local to one network interface"
     ip = _effective(ip)
     if why := _first(ip, (*_CLOUD, *_SPECIAL)):
         return why
@@ -106,7 +106,7 @@ def special_use(address: str) -> str | None:
 
 
 def cloud_internal(address: str) -> str | None:
-    """Which of a cloud's servers for its own machines has this address; None if it is not one."""
+    """Which internal server of a cloud has this address; None if none has it."""
     try:
         ip: IPAddress = ipaddress.ip_address(address)
     except ValueError:
@@ -120,13 +120,13 @@ def metadata_host(host: str) -> bool:
 
 
 def _effective(ip: IPAddress) -> IPAddress:
-    """The IPv4 address that a gateway or the kernel would call for an IPv6 address; without a zone (`%eth0`)."""
+    """The IPv4 address that the kernel or a NAT would connect to, if there is one; without a zone (`%eth0`)."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     bare = ipaddress.IPv6Address(int(ip))
-    for network, behind in _IPV4_INSIDE:
+    for network, shift in _IPV4_INSIDE:
         if bare in network:
-            return ipaddress.IPv4Address(int(bare) >> behind & 0xFFFFFFFF)
+            return ipaddress.IPv4Address(int(bare) >> shift & 0xFFFFFFFF)
     return bare
 
 

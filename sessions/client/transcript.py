@@ -1,4 +1,4 @@
-"""The conversation as people read it: messages out of the committed turns, by pages."""
+"""The transcript: the messages of committed turns, in pages."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Message:
 
     Attributes:
         role: `user`, `assistant`, or `tool` for a tool's return.
-        agent: whose turn it was; turn_id: which one; at: when that turn began.
-        tool: name of the tool that was called (assistant) or that returned (tool); args: what it was called with.
+        agent, turn_id: of the turn that the message belongs to; at: when that turn began.
+        tool: name of the tool that was called (assistant) or that returned (tool); args: of the call.
         incomplete: how the turn ended, if it did not complete: `failed`, `cancelled` or `dead_lettered`; "" if it did.
     """
 
@@ -39,7 +39,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some turns' messages, and where to go on: `session.history(cursor=page.cursor)`; None at the end."""
+    """The messages of some turns, and the cursor of the next page (`session.history(cursor=...)`); None at the end."""
 
     messages: list[Message] = field(default_factory=list)
     cursor: int | None = None
@@ -52,7 +52,7 @@ class Page:
 
 
 def bounds(length: int, limit: int, order: SortOrder, cursor: int | None) -> tuple[int, int, int | None]:
-    """First and last position of a page of so many turns, and the cursor behind it."""
+    """First and last position of a page of `limit` turns, and the cursor of the next page."""
     if order == "oldest":
         start = cursor or 0
         stop = min(start + limit, length) - 1
@@ -72,14 +72,14 @@ def messages_of(entry: HistoryEntry, keys: SessionKeys) -> list[Message]:
     turn_id = keys.public_id(entry.turn)
     try:
         parts = [part for message in json.loads(entry.messages) for part in message["parts"]]
-        read = [_read(part) for part in parts]
+        found = [_fields(part) for part in parts]
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptRecord(f"the messages of turn {turn_id!r} cannot be read: {error!r}") from error
     common: dict[str, Any] = {"agent": entry.agent, "turn_id": turn_id, "at": at, "incomplete": entry.incomplete}
-    return [Message(**common, **fields) for fields in read if fields is not None]
+    return [Message(**common, **fields) for fields in found if fields is not None]
 
 
-def _read(part: dict[str, Any]) -> dict[str, Any] | None:
+def _fields(part: dict[str, Any]) -> dict[str, Any] | None:
     match part["part_kind"]:
         case "user-prompt":
             return {"role": "user", "text": _text(part["content"])}
@@ -91,7 +91,7 @@ def _read(part: dict[str, Any]) -> dict[str, Any] | None:
         case "tool-return":
             returned = {"tool": part["tool_name"], "call_id": part["tool_call_id"]}
             return {"role": "tool", "text": _text(part["content"]), **returned}
-        case _:  # thinking, system prompts, retries: nothing that was said
+        case _:  # thinking, system prompts, retries: not part of the transcript
             return None
 
 
@@ -113,20 +113,20 @@ def _args(args: Any) -> Any:
 
 
 CONTEXT_TURNS: Final = 200
-"""Of so many turns, the newest, `get_context(query)` reads what was said."""
+"""How many of the newest turns `get_context(query)` searches."""
 
 
 def best_lines(messages: Sequence[Message], query: str, max_items: int) -> str:
-    """The messages that share most words with the query, newest first among equals."""
-    said = [message for message in messages if message.text and message.role != "tool"]
+    """The messages that share most words with the query, in the order of the transcript; newer ones win ties."""
+    candidates = [message for message in messages if message.text and message.role != "tool"]
     wanted = _words(query)
-    ranked = sorted(enumerate(said), key=lambda item: (len(wanted & _words(item[1].text)), item[0]), reverse=True)
+    ranked = sorted(enumerate(candidates), key=lambda item: (len(wanted & _words(item[1].text)), item[0]), reverse=True)
     best = [(i, m) for i, m in ranked[:max_items] if wanted & _words(m.text)]
     return "\n".join(_line(message) for _, message in sorted(best, key=lambda item: item[0]))
 
 
 def _words(text: str) -> set[str]:
-    """Words by their beginnings, so that `preferences` meets `prefers`."""
+    """The first letters of each word, so that `preferences` matches `prefers`."""
     return {word[:6] for word in "".join(c.lower() if c.isalnum() else " " for c in text).split() if len(word) > 2}
 
 

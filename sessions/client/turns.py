@@ -1,4 +1,4 @@
-"""What a process says to a fleet about turns: the way of a request into the store, and the way of its turn back."""
+"""A fleet's turns, as a client sees them: submit, wait, follow, cancel, answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from broker_config.telemetry import get_logger
 from sessions.client.admission import Admission
 from sessions.client.admission_checks import start_hint
 from sessions.client.connection import FleetConnection
-from sessions.client.late_turn import lateness
+from sessions.client.timeout_message import timeout_message
 from sessions.errors import (
     BackendError,
     BadRequest,
@@ -38,17 +38,17 @@ _log = get_logger(__name__)
 
 
 class Turns:
-    """Turns, from a request to its answer. Its coroutines run on the portal's loop and nowhere else."""
+    """Submits turns and waits for them. Its coroutines run on the portal's event loop only."""
 
     def __init__(self, connection: FleetConnection, admission: Admission) -> None:
         self._connection = connection
         self._admission = admission
         self._readers: Counter[str] = Counter()
 
-    # --- a request's way into the store -----------------------------------------------------------------
+    # --- submit ---------------------------------------------------------------------------------------------
 
     async def submit(self, keys: SessionKeys, submission: Submission) -> str:
-        """Accept a turn, publish its wake-up, and return its id (the first one's for a repeated idempotency key).
+        """Submit a turn and return its id within the session (for a repeated idempotency key, the first one's).
 
         Raises:
             BadRequest: the request cannot run; SessionBusy, IdempotencyConflict, SessionOwnerError, BackendError.
@@ -57,7 +57,7 @@ class Turns:
         return await self._accept(keys, submission)
 
     async def ask(self, keys: SessionKeys, submission: Submission) -> TurnRecord:
-        """Submit a turn and wait for its end: the bell is asked for on the way in, so that nothing is read twice.
+        """Submit a turn and wait for its end. Its acceptance also subscribes this client, which saves a round trip.
 
         Raises:
             As `submit` and `wait`.
@@ -66,17 +66,19 @@ class Turns:
         bell = self._connection.bell
         await bell.hear(keys.partition)
         accepted = part = submission.part
-        patience = submission.timeout + _DEADLINE_SLACK
+        timeout = submission.timeout + _DEADLINE_SLACK
         try:
-            async with asyncio.timeout(patience) as limit:
+            async with asyncio.timeout(timeout) as limit:
                 with bell.waiting(part) as changed:
                     accepted = await self._accept(keys, submission, watcher=bell.nonce)
                     if accepted == part:
-                        return await self._wait(keys, part, changed, watched=True, limit=(limit, patience))
-                with bell.waiting(accepted) as changed:  # the turn that it joined, or that of an earlier request
-                    return await self._wait(keys, accepted, changed, watched=False, limit=(limit, patience))
+                        return await self._wait(keys, part, changed, watched=True, limit=(limit, timeout))
+                with bell.waiting(
+                    accepted
+                ) as changed:  # a turn that it joined, or that was accepted earlier under its key
+                    return await self._wait(keys, accepted, changed, watched=False, limit=(limit, timeout))
         except TimeoutError:
-            raise await self.too_late(keys, accepted, patience) from None
+            raise await self.timeout_error(keys, accepted, timeout) from None
 
     async def _accept(self, keys: SessionKeys, submission: Submission, watcher: str = "") -> str:
         accepted = await self._connection.stores.turns.accept(keys, submission, watcher=watcher)
@@ -89,10 +91,10 @@ class Turns:
         return accepted.part
 
     def check_message(self, message: str) -> None:
-        """Refuse a message over the limit.
+        """Refuse a message that is too large.
 
         Raises:
-            MessageTooLarge: with its size and the limit.
+            MessageTooLarge: it is larger than SESSIONFLEET_MESSAGE_LIMIT_BYTES.
         """
         size, limit = len(message.encode()), self._connection.settings.message_limit_bytes
         if size > limit:
@@ -101,13 +103,13 @@ class Turns:
                 "shorten it, or set SESSIONFLEET_MESSAGE_LIMIT_BYTES"
             )
 
-    # --- a turn's way back ------------------------------------------------------------------------------
+    # --- wait and read --------------------------------------------------------------------------------------
 
     async def wait(self, keys: SessionKeys, part: str, timeout: float | None) -> TurnRecord:
         """Wait for a turn's end.
 
         Raises:
-            ResultTimeout: it did not end in time; the turn goes on. NoWorkerAlive when none serves its queue.
+            ResultTimeout: it did not end in time; the turn continues. NoWorkerAlive: no worker serves its queue.
         """
         await self._connection.open()
         await self._connection.bell.hear(keys.partition)
@@ -116,7 +118,7 @@ class Turns:
                 with self._connection.bell.waiting(part) as changed:
                     return await self._wait(keys, part, changed, watched=False)
         except TimeoutError:
-            raise await self.too_late(keys, part, timeout) from None
+            raise await self.timeout_error(keys, part, timeout) from None
 
     async def _wait(
         self,
@@ -129,16 +131,18 @@ class Turns:
     ) -> TurnRecord:
         if not watched:
             await self._connection.stores.turns.watch(keys, part, self._connection.bell.nonce, "waiters")
-            changed.set()  # it may have ended before we were listed: look once before waiting
-        began, warned = time.monotonic(), False
+            changed.set()  # it may have ended before we subscribed: read once before waiting
+        started, warned = time.monotonic(), False
         while True:
             await wait_changed(changed)
             record = await self._connection.stores.turns.read(keys, part)
             if record.status.final:
                 return record
-            if limit is not None and record.status is TurnStatus.WAITING:  # its own clock stands still meanwhile
+            if (
+                limit is not None and record.status is TurnStatus.WAITING
+            ):  # its deadline does not advance while it waits for people
                 limit[0].reschedule(asyncio.get_running_loop().time() + limit[1])
-            if not warned and time.monotonic() - began > _NO_WORKER_WARNING:
+            if not warned and time.monotonic() - started > _NO_WORKER_WARNING:
                 warned = True
                 await self._warn_without_worker(keys)
 
@@ -147,24 +151,24 @@ class Turns:
         if not serving:
             _log.warning("no_worker_alive", queue=queue, hint=start_hint(queue))
 
-    async def too_late(self, keys: SessionKeys, part: str, timeout: float | None) -> ResultTimeout:
-        """The error for a turn that did not end in time: it says what the turn is doing, or that no worker runs."""
+    async def timeout_error(self, keys: SessionKeys, part: str, timeout: float | None) -> ResultTimeout:
+        """The error for a turn that did not end in time; says what the turn is doing, or that no worker serves it."""
         queue, serving = await self._connection.serving(keys)
         turn = keys.public_id(part)
         if not serving:
-            said = f"no worker serves the queue {queue!r}, so turn {turn!r} waits: {start_hint(queue)}"
-            return NoWorkerAlive(said, turn_id=turn)
+            message = f"no worker serves the queue {queue!r}, so turn {turn!r} waits: {start_hint(queue)}"
+            return NoWorkerAlive(message, turn_id=turn)
         record, ahead = None, 0
         with suppress(TurnNotFound, BackendError):
             record = await self._connection.stores.turns.read(keys, part)
             ahead = await self._connection.stores.turns.ahead_of(keys, part)
-        return ResultTimeout(lateness(turn, timeout or 0.0, record, ahead=ahead, serving=serving), turn_id=turn)
+        return ResultTimeout(timeout_message(turn, timeout or 0.0, record, ahead=ahead, serving=serving), turn_id=turn)
 
     async def has_events(self, keys: SessionKeys, part: str, after: str | None) -> bool:
-        """Whether there are events behind a cursor, or will be.
+        """Whether there are events after a cursor, or will be.
 
         Raises:
-            TurnNotFound: there is no such turn. StaleCursor: the cursor lies beyond the end.
+            TurnNotFound: there is no such turn. StaleCursor: the cursor is beyond the end.
         """
         await self._connection.open()
         await self._connection.stores.turns.read(keys, part)
@@ -181,9 +185,9 @@ class Turns:
         await bell.hear(keys.partition)
         ended = False
         self._readers[part] += 1
-        listing = asyncio.ensure_future(connection.stores.turns.watch(keys, part, bell.nonce, "readers"))
+        subscribing = asyncio.ensure_future(connection.stores.turns.watch(keys, part, bell.nonce, "readers"))
         try:
-            ended = (await asyncio.shield(listing)).final
+            ended = (await asyncio.shield(subscribing)).final
             if after is not None:
                 await check_cursor(scripts, keys, part, after)
             async for event in follow(scripts, connection.keyring, bell, keys, part, after):
@@ -191,19 +195,19 @@ class Turns:
                 yield event
         finally:
             self._readers[part] -= 1
-            if not self._readers[part]:  # the store knows this process, not each of its readers
+            if not self._readers[part]:  # the store has one subscription per process, not per reader
                 del self._readers[part]
                 if not ended:
-                    await sheltered(self._stop_watching(keys, part, listing))
+                    await sheltered(self._unsubscribe(keys, part, subscribing))
 
-    async def _stop_watching(self, keys: SessionKeys, part: str, listing: asyncio.Future[TurnStatus]) -> None:
-        await asyncio.wait({listing})  # one that left at once: this must not overtake that
+    async def _unsubscribe(self, keys: SessionKeys, part: str, subscribing: asyncio.Future[TurnStatus]) -> None:
+        await asyncio.wait({subscribing})  # if the reader left at once: this must not arrive before the subscription
         try:
             await self._connection.stores.turns.watch(keys, part, self._connection.bell.nonce, "readers", on=False)
-            if self._readers[part]:  # one came meanwhile, and what it said may have overtaken this
+            if self._readers[part]:  # a new reader's subscription may have arrived before this
                 await self._connection.stores.turns.watch(keys, part, self._connection.bell.nonce, "readers")
         except (TurnNotFound, ConnectionError):
-            return  # it is gone, or will be: watchers are dropped with the record
+            return  # subscriptions are dropped with the turn's record
 
     async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
         """The record of a turn."""
@@ -214,15 +218,15 @@ class Turns:
         """Cancel a turn.
 
         Returns:
-            The status now: cancelled; still running (its worker was told) or queued (a worker writes down what it had
-            finished, and ends it); or how it had ended.
+            The status now: cancelled; running (its worker was notified); queued (a worker records what it completed,
+            then ends it); or how it had already ended.
         """
         await self._connection.open()
         status, worker = await self._connection.stores.turns.cancel(keys, part)
         if worker is not None:
             if worker:
                 await self._connection.dispatcher.notify_cancel(worker, keys.ref, part)
-            await self._nudge(keys, part)  # should it wait for other turns, a worker cancels those now
+            await self._nudge(keys, part)  # if it waits for other turns, a worker now cancels those
         return status
 
     async def _nudge(self, keys: SessionKeys, part: str) -> None:
@@ -235,7 +239,7 @@ class Turns:
         return await self._connection.stores.calls.pending(keys, part)
 
     async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> None:
-        """CallAnswer a call that a turn waits for, and wake the turn when it was the last.
+        """Answer a call that a turn waits for; wake the turn if it was the last one.
 
         Raises:
             CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `Turn.aapprove`.

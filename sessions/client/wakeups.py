@@ -1,8 +1,8 @@
-"""Publishing wake-ups: the one thing a client says to Celery.
+"""Publishing wake-ups: the only messages that a client sends to Celery.
 
 A wake-up carries the session's key and the time of acceptance, nothing else. It may be lost, late or duplicated: the
-records in the store say which sessions are due, and every worker looks for them (R9 in docs/protocol.md). So a failed
-publish is a line in the log and not an error to the caller, whose turn is already accepted.
+store records which sessions are due, and every worker looks for them (R9 in docs/protocol.md). So a failed publish is
+logged and is not an error for the caller, whose turn is already accepted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = get_logger(__name__)
 
 
 def publish_wake(app: Celery, wake_up: WakeUp) -> None:
-    """Publish one wake-up; blocks for a round trip to the broker."""
+    """Publish one wake-up; blocks for one round trip to the broker."""
     app.send_task(
         TASK_NAME,
         args=[wake_up.ref, wake_up.accepted_ms],
@@ -35,13 +35,13 @@ def publish_wake(app: Celery, wake_up: WakeUp) -> None:
 
 
 class Dispatcher:
-    """A Celery application that only sends, and threads of its own to send with."""
+    """A Celery application that only sends, with its own threads, because kombu blocks."""
 
     def __init__(self, settings: Settings) -> None:
         self._app = FleetApp("sessionfleet-client", settings, set_as_current=False)
-        self._patience = max(2.0, settings.connect_timeout)
-        # A worker waits long for the next wake-up. Nobody waits long for a broker that does not answer a publish.
-        self._app.conf.broker_transport_options |= {"socket_timeout": self._patience}
+        self._timeout = max(2.0, settings.connect_timeout)
+        # The default is long, because workers wait for the next wake-up. A publish should fail soon.
+        self._app.conf.broker_transport_options |= {"socket_timeout": self._timeout}
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="sessionfleet-wake")
 
     async def wake(self, wake_up: WakeUp) -> bool:
@@ -49,11 +49,11 @@ class Dispatcher:
         return await self._send("wake_not_published", publish_wake, self._app, wake_up)
 
     async def notify_cancel(self, worker: str, ref: str, part: str) -> bool:
-        """Make the worker that runs a turn look at its cancel mark now, instead of at its next heartbeat."""
-        return await self._send("cancel_not_told", self._control, worker, ref, part)
+        """Make the worker that runs a turn read its cancel mark now, instead of at its next heartbeat."""
+        return await self._send("cancel_not_published", self._control, worker, ref, part)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._threads.shutdown(wait=False)
         self._app.close()
 
@@ -62,9 +62,9 @@ class Dispatcher:
 
     async def _send(self, event: str, work: Any, *args: Any) -> bool:
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
-        except Exception as error:  # noqa: BLE001 - any broker failure: the accepted turn is found without it
+        except Exception as error:  # noqa: BLE001 - whatever failed, the rescue finds the accepted turn
             _log.warning(event, error=repr(error), hint="the workers find the session within seconds")
             return False
         return True

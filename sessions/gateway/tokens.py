@@ -7,7 +7,7 @@ from typing import Any, Final
 import jwt
 
 from broker_config.settings import Settings
-from sessions.client.arguments.values import short_text
+from sessions.client.arguments.values import short_string
 from sessions.errors import BadRequest, Unauthenticated
 from sessions.gateway.jwks import ALGORITHMS, Jwks, chosen
 from sessions.gateway.principal import Principal, Right
@@ -94,7 +94,7 @@ class Tokens:
 
 def _user(claims: dict[str, Any]) -> str:
     try:
-        user = short_text("sub", claims["sub"])
+        user = short_string("sub", claims["sub"])
     except BadRequest:
         raise Unauthenticated("this token's `sub` is not a text of 1 to 256 bytes") from None
     if user.startswith("key:"):

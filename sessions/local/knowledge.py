@@ -12,7 +12,7 @@ from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.retrieval import base_name
 from sessions.client.fleet_client import FleetClient
 from sessions.client.ports import AcceptedOperation, SessionRef
-from sessions.client.scopes import lane_of, outlived, session_name, user_name
+from sessions.client.scopes import lane_of, orphaned, session_name, user_name
 from sessions.errors import BadRequest, CorruptRecord, InvalidTurnId
 from sessions.protocol.knowledge_requests import AddKnowledge, RemoveKnowledge, SearchKnowledge
 from sessions.store.keys import SessionKeys, new_turn_part, split_turn_id
@@ -32,7 +32,7 @@ class LocalKnowledge:
         """Have one document accepted; see `KnowledgeMethods.asubmit_knowledge`."""
         fleet = self._fleet()
         limit, digest = fleet.settings.document_limit_bytes, fleet.keyring.digest
-        source = read_source(document.given, document.name, limit, digest)
+        source = read_source(document.source, document.name, limit, digest)
         scope = await _scope(fleet, session, document.scope)
         of_session = scope == session_name(session.session_id)
         await fleet.open()
@@ -96,7 +96,7 @@ class LocalKnowledge:
         fleet = self._fleet()
         lane = _lane(fleet, session, await _scope(fleet, session, scope))
         redis = fleet.stores.redis
-        if await outlived(redis, lane):
+        if await orphaned(redis, lane):
             return []
         with translated():
             raw = await redis.hgetall(lane.sources)

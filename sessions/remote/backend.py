@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import uuid_utils
 
-from sessions.client.arguments.values import seconds, short_text
+from sessions.client.arguments.values import seconds, short_string
 from sessions.client.ports import SessionRef, SubmissionOf
 from sessions.client.result import result_of
 from sessions.errors import RemoteTimeout, ResultTimeout
@@ -76,7 +76,7 @@ class RemoteBackend:
         timeout, key = given.pop("timeout", None), given.pop("idempotency_key", None)
         patience = self.timeout if timeout is None else seconds("timeout", timeout)
         until = time.monotonic() + patience
-        key = uuid_utils.uuid4().hex if key is None else short_text("idempotency_key", key)
+        key = uuid_utils.uuid4().hex if key is None else short_string("idempotency_key", key)
         try:
             if await self._server.is_gateway(patience):
                 submission = submission_of(message, idempotency_key=key, **given)

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Final
 
 import httpx
 
-from sessions.client.late_turn import lateness
 from sessions.client.portal import Portal
 from sessions.client.ports import TurnDefaults
+from sessions.client.timeout_message import timeout_message
 from sessions.errors import RemoteError, RemoteTimeout, ResultTimeout, SessionfleetError
 from sessions.protocol.call import CallAnswer
 from sessions.protocol.event import Event
@@ -209,7 +209,7 @@ class RemoteTurns:
             if record.status is TurnStatus.WAITING and not waiting_counts and timeout is not None:
                 until = time.monotonic() + timeout
         turn = keys.public_id(part)
-        raise ResultTimeout(lateness(turn, timeout or 0.0, record), turn_id=turn)
+        raise ResultTimeout(timeout_message(turn, timeout or 0.0, record), turn_id=turn)
 
     async def _look(self, path: str, left: float) -> TurnRecord:
         """Wait for a turn's end as long as one request may; no longer than what is left."""

@@ -28,7 +28,7 @@ class RemoteKnowledge:
 
         `timeout` limits the wait for its end only: how long an operation may take, the gateway's settings say.
         """
-        source = read_source(document.given, document.name, _largest())
+        source = read_source(document.source, document.name, _largest())
         fields = only_given(
             name=source.name,
             metadata=document.metadata or None,

@@ -67,7 +67,7 @@ def test_a_timeout_names_the_turn_that_the_key_has(fleet: Fleet, monkeypatch: py
     with pytest.raises(ResultTimeout, match=turn.id) as caught:
         agent.chat("SLEEP 20", idempotency_key="k", timeout=0.1)
     assert caught.value.turn_id == turn.id
-    with pytest.raises(ResultTimeout, match=r"no worker has taken it yet.*1 comes before it") as caught:
+    with pytest.raises(ResultTimeout, match=r"no worker has started it yet.*1 is before it") as caught:
         second.result(timeout=0.1)
     assert caught.value.turn_id == second.id
     turn.cancel()

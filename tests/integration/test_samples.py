@@ -74,7 +74,7 @@ def test_a_session_knows_documents(offline: Fleet) -> None:
         'print("40%" in agent.chat("By how much does AI improve efficiency?"))',
     )  # fmt: skip
     assert seen == ["Important finding: AI improves efficiency by 40%", "['research_paper.pdf', 'text']", "True"]
-    assert "UserWarning: knowledge provider 'chroma': Qdrant serves it" in warning
+    assert "UserWarning: knowledge provider 'chroma': documents are stored in Qdrant" in warning
 
 
 def test_all_options_of_a_session_at_once(offline: Fleet) -> None:

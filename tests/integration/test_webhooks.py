@@ -194,7 +194,7 @@ def test_a_name_of_a_private_address_is_refused_by_the_worker(
     assert delivery.status is TurnStatus.FAILED
     assert delivery.error is not None
     assert delivery.error.type == "WebhookFailed"
-    assert "not of the open internet" in delivery.error.message
+    assert "not public" in delivery.error.message
     assert receiver.at(path) == []
 
 
@@ -247,7 +247,7 @@ def test_only_webhooks_are_tried_again(fleet: Fleet, session: Session) -> None:
 
 def _deliver_again(fleet: Fleet, turn: Turn) -> None:
     async def again() -> None:
-        await (await fleet.client.deliveries()).again(turn._keys, turn._part)
+        await (await fleet.client.deliveries()).retry(turn._keys, turn._part)
 
     fleet.client.portal.call(again())
 

@@ -168,8 +168,8 @@ async def test_addresses_in_disguise_are_resolved_as_they_would_be(host: str) ->
         ("gopher://good.example/", "'gopher' is not allowed"),
         ("//good.example/", "'' is not allowed"),
         ("http:///path", "no host"),
-        ("http://[::1", "no URL"),
-        ("http://good.example:99999/", "no URL"),
+        ("http://[::1", "not a URL"),
+        ("http://good.example:99999/", "not a URL"),
     ],
 )
 async def test_what_is_no_web_address_is_refused(url: str, says: str) -> None:

@@ -107,9 +107,9 @@ def test_a_message_over_the_limit_is_refused() -> None:
 @pytest.mark.parametrize("bad", [0, -1, "soon", math.nan, math.inf, True, [1]], ids=repr)
 def test_times_are_positive_numbers(bad: Any) -> None:
     """A deadline or a lifetime that is no time is BadRequest, which names the argument."""
-    with pytest.raises(BadRequest, match=r"timeout .*give seconds"):
+    with pytest.raises(BadRequest, match=r"timeout .*use a number of seconds"):
         session().Agent("A").submit("hi", timeout=bad)
-    with pytest.raises(BadRequest, match=r"ttl .*give seconds"):
+    with pytest.raises(BadRequest, match=r"ttl .*use a number of seconds"):
         session(ttl=bad)
 
 

@@ -15,9 +15,9 @@ LIMIT = 1000
 
 
 def test_the_documents_knowledge_configuration_names_a_collection() -> None:
-    """The provider chroma is accepted, with one warning that Qdrant serves it; its path is ignored."""
+    """The provider chroma is accepted, with one warning that documents are stored in Qdrant; its path is ignored."""
     given = {"vector_store": {"provider": "chroma", "config": {"collection_name": "docs", "path": ".sessions/k"}}}
-    with pytest.warns(UserWarning, match="Qdrant serves it") as caught:
+    with pytest.warns(UserWarning, match="documents are stored in Qdrant") as caught:
         config = knowledge_config(given)
     assert len(caught) == 1
     assert config == KnowledgeConfig(on=True, collection="docs")
@@ -44,7 +44,7 @@ def test_ways_to_say_which_knowledge(given: object, expected: KnowledgeConfig) -
     ("given", "says"),
     [
         ({"vector_store": {"provider": "pinecone"}}, "'qdrant', 'chroma'"),
-        ({"vektor_store": {}}, "it takes 'bases', 'scope', 'vector_store'"),
+        ({"vektor_store": {}}, "use 'bases', 'scope', 'vector_store'"),
         ({"vector_store": {"config": {"collection_name": "a/b"}}}, "letters, digits"),
         ({"vector_store": {"config": {"collection_name": "../x"}}}, "letters, digits"),
         ("../x", "as folders"),
@@ -84,7 +84,7 @@ def test_a_path_is_read_here(tmp_path: Path) -> None:
 def test_what_looks_like_a_file_and_is_none_is_an_error(name: str, tmp_path: Path, monkeypatch: Any) -> None:
     """Storing the file name as a text would be a silent mistake."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="as a text"):
+    with pytest.raises(FileNotFoundError, match="as text"):
         read_source(name, None, LIMIT)
 
 

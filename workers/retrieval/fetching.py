@@ -70,7 +70,7 @@ async def fetch_url(
     Args:
         url: of the document.
         limits: what it may cost.
-        allow_private: also from addresses that are not of the open internet.
+        allow_private: also from addresses that are not public.
         allowed_hosts: also from these hosts, whatever their addresses: 'wiki.internal' or 'wiki.internal:8080'.
         resolver: host and port to addresses; the system's by default.
         tls: which certificates count; those of public authorities by default.

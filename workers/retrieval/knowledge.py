@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
-from sessions.client.scopes import lane_of, outlived
+from sessions.client.scopes import lane_of, orphaned
 from sessions.errors import IndexUnavailable
 from sessions.protocol.knowledge_requests import AddKnowledge, CopyKnowledge, RemoveKnowledge, SearchKnowledge
 from sessions.store.keys import SessionKeys
@@ -83,7 +83,7 @@ class Knowledge:
         collection = await self._collection(request.collection)
         entry = self._entry(request, collection, content, op)
         scope = Scope(op.keys.tenant, request.scope)
-        await self._forget_outlived(op, scope)
+        await self._forget_orphaned(op, scope)
         await self._shelf.settle(op, scope, going_on_with=entry.revision)
         before = await self._catalog.entry(op.keys, collection, request.source)
         if before is not None and before.revision == entry.revision:
@@ -196,7 +196,7 @@ class Knowledge:
     async def remove(self, op: OperationContext, request: RemoveKnowledge) -> dict[str, int]:
         """Remove a document, or all of a scope; how many documents and chunks there were."""
         scope = Scope(op.keys.tenant, request.scope)
-        if await self._forget_outlived(op, scope) or request.outlived:
+        if await self._forget_orphaned(op, scope) or request.outlived:
             return {"sources": 0, "chunks": 0}
         return await self._shelf.remove(op, scope, request.source)
 
@@ -204,7 +204,7 @@ class Knowledge:
         """Give this scope a copy of another one's documents, vectors included: nothing is embedded again."""
         origin = lane_of(op.keys.tenant, request.origin, self._settings.partitions)
         scope = Scope(op.keys.tenant, request.scope)
-        await self._forget_outlived(op, scope)
+        await self._forget_orphaned(op, scope)
         await self._shelf.settle(op, scope)
         copied = 0
         if not await self._visible(op.keys.tenant, request.origin):
@@ -238,11 +238,11 @@ class Knowledge:
     # --- whose ------------------------------------------------------------------------------------------
 
     async def _visible(self, tenant: str, scope: str) -> bool:
-        return not await outlived(self._store, lane_of(tenant, scope, self._settings.partitions))
+        return not await orphaned(self._store, lane_of(tenant, scope, self._settings.partitions))
 
-    async def _forget_outlived(self, op: OperationContext, scope: Scope) -> bool:
+    async def _forget_orphaned(self, op: OperationContext, scope: Scope) -> bool:
         """Remove what an earlier session of this id has left, before anything is done for this one."""
-        if not await outlived(self._store, op.keys):
+        if not await orphaned(self._store, op.keys):
             return False
         await self._shelf.remove(op, scope, None)
         return True

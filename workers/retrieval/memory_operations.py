@@ -70,7 +70,7 @@ class MemoryOperations:
         """Queue it beside the scope, unless somebody has."""
         lane, timeout = keys.lane(MEMORY), self._settings.ingest_timeout
         try:
-            await self._operations.submit(lane, EmbedMemory(), timeout=timeout, passing=True, policy=Policy.REJECT)
+            await self._operations.submit(lane, EmbedMemory(), timeout=timeout, short_lived=True, policy=Policy.REJECT)
         except SessionBusy:
             return
         except BackendError as error:  # the next search finds them missing again

@@ -9,7 +9,7 @@ from typing import Any, Final
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
 from sessions.client.operations import Operations
-from sessions.client.scopes import outlived, session_name
+from sessions.client.scopes import orphaned, session_name
 from sessions.errors import BackendError, SessionBusy
 from sessions.protocol.knowledge_requests import RemoveKnowledge
 from sessions.store.keys import SessionKeys, lanes_key, partition_key
@@ -49,13 +49,13 @@ class LaneJanitor:
         return found
 
     async def _clear_up(self, lane: SessionKeys) -> bool:
-        if not await outlived(self._store, lane):
+        if not await orphaned(self._store, lane):
             return False
         # The operation checks this again when it runs: by then, a new session with this id may have added documents.
         request = RemoveKnowledge(scope=session_name(lane.home.session_id), outlived=True)
         key = "expired"  # the same key for all workers, so that one operation at a time is accepted
         await self._operations.submit(
-            lane, request, timeout=self._settings.retrieval_timeout, idempotency_key=key, passing=True
+            lane, request, timeout=self._settings.retrieval_timeout, idempotency_key=key, short_lived=True
         )
         _log.info("documents_of_expired_session", session=lane.home.ref)
         return True

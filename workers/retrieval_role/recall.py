@@ -18,7 +18,7 @@ from broker_config.settings import RETRIEVAL, Settings
 from broker_config.telemetry import get_logger
 from sessions.client.admission_checks import start_hint
 from sessions.client.arguments.memory import memory_text
-from sessions.client.operations import Operations, output_of
+from sessions.client.operations import Operations, operation_result
 from sessions.client.scopes import session_name, user_name
 from sessions.errors import BackendError, NoWorkerAlive, ResultTimeout, SessionBusy, TurnFailed
 from sessions.protocol.agent import Recalls
@@ -82,7 +82,7 @@ class Recaller:
         lane, key = keys.lane(MEMORY), f"facts:{wanted.turn}"
         if facts:
             timeout = self.settings.ingest_timeout
-            await self.operations.submit(lane, request, timeout=timeout, idempotency_key=key, passing=True)
+            await self.operations.submit(lane, request, timeout=timeout, idempotency_key=key, short_lived=True)
 
 
 class TurnRecall:
@@ -152,7 +152,7 @@ class TurnRecall:
         if await self._catalog.serves(RETRIEVAL):
             request, lane = KeepFacts(facts=(text,), turn=key, user=self._user_id), self._keys.lane(MEMORY)
             with contextlib.suppress(ResultTimeout):  # it was accepted and will be carried out
-                output_of(await self._operations.search(lane, request, self._settings.retrieval_timeout), lane)
+                operation_result(await self._operations.search(lane, request, self._settings.retrieval_timeout), lane)
             return
         partitions = self._settings.partitions
         scope = session_scope(self._keys)
@@ -196,7 +196,7 @@ class TurnRecall:
             raise NoWorkerAlive(f"no worker serves the queue {RETRIEVAL!r}: {start_hint(RETRIEVAL)}")
         lane = self._keys.lane(SEARCH)
         record = await self._operations.search(lane, request, self._settings.retrieval_timeout)
-        found: dict[str, Any] = output_of(record, lane)
+        found: dict[str, Any] = operation_result(record, lane)
         return found
 
     def _within(self, lines: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
-"""What `add_knowledge` was given: a file, bytes, an address or a text; told apart here, and files are read here.
+"""Classifies the source of `add_knowledge` (a file, bytes, a URL or text) and reads files.
 
-The worker is on another machine, so a path never travels: its bytes do.
+Files are read here because the worker may be on another machine: it gets the bytes, never a path.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _LONGEST_ADDRESS: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words to add as they are, though they may look like a path or an address."""
+    """Text to add as it is, even if it looks like a path or a URL."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a worker is to fetch a document; never a path."""
+    """A URL from which a worker fetches a document; never a path."""
 
     url: str
 
@@ -61,8 +61,8 @@ class Source:
     """A document before it is sent.
 
     Attributes:
-        name: what it is called from then on; the same name again replaces it.
-        data: its bytes, of a file or as given; text, url: likewise, where it is one of those.
+        name: of the document; adding another document under the same name replaces it.
+        data, text, url: one of them has the content; which one, `origin` says (`data` for "upload").
     """
 
     name: str
@@ -73,13 +73,13 @@ class Source:
 
 
 def source_name(value: object) -> str:
-    """What a document can be called: by its sender, or after its address.
+    """Check the name of a document, which may be a URL.
 
     Raises:
-        BadRequest: it cannot.
+        BadRequest: it is not a string of 1 to 8192 characters.
     """
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ADDRESS or not encodes(value):
-        raise BadRequest(f"source {value!r}: give the name of a document, as list_knowledge() has it")
+        raise BadRequest(f"source {value!r}: use the name of a document, as in list_knowledge()")
     return value
 
 
@@ -87,51 +87,51 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_source(given: object, name: str | None, limit: int, digest: Digest = _sha256) -> Source:
-    """Tell what was given, and read it if it is a file.
+def read_source(source: object, name: str | None, limit: int, digest: Digest = _sha256) -> Source:
+    """Classify a source, and read it if it is a file.
 
     Args:
-        digest: makes the name of what has none.
+        digest: derives a name for text and bytes without one.
 
     Raises:
-        FileNotFoundError: it looks like a file, and there is none. DocumentTooLarge, DocumentEmpty, BadRequest.
+        FileNotFoundError: it looks like a path, and there is no such file. DocumentTooLarge, DocumentEmpty, BadRequest.
     """
     if name is not None and (
         not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME or not encodes(name)
     ):
-        raise BadRequest(f"name {name!r}: give the document a name of 1 to {_LONGEST_NAME} characters")
-    if isinstance(given, bytes | bytearray | memoryview):
-        return _upload(name or f"document-{digest(bytes(given))[:12]}", bytes(given), limit)
-    if isinstance(given, Path):
-        return _file(given, name, limit)
-    if isinstance(given, Text | Address):
-        return _said(given, name, limit, digest)
-    if not isinstance(given, str) or not encodes(given):
-        raise BadRequest(f"add_knowledge({type(given).__name__}): give a path, a text, bytes or an address")
-    if _ADDRESS.match(given):
-        return Source(name or given, "url", url=given)
-    if _may_be_path(given) and Path(given).exists():
-        return _file(Path(given), name, limit)
-    if _looks_like_file(given):
-        hint = "to add these words as a text, give them as bytes with name='….txt'"
-        raise FileNotFoundError(f"{_missing(given)}; {hint}")
-    return _text(given, name, limit, digest)
+        raise BadRequest(f"name {name!r}: use a name of 1 to {_LONGEST_NAME} characters")
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _upload(name or f"document-{digest(bytes(source))[:12]}", bytes(source), limit)
+    if isinstance(source, Path):
+        return _file(source, name, limit)
+    if isinstance(source, Text | Address):
+        return _explicit(source, name, limit, digest)
+    if not isinstance(source, str) or not encodes(source):
+        raise BadRequest(f"add_knowledge({type(source).__name__}): pass a path, text, bytes or a URL")
+    if _ADDRESS.match(source):
+        return Source(name or source, "url", url=source)
+    if _may_be_path(source) and Path(source).exists():
+        return _file(Path(source), name, limit)
+    if _looks_like_file(source):
+        hint = "to add this string as text, pass sessions.sources.Text(...)"
+        raise FileNotFoundError(f"{_missing(source)}; {hint}")
+    return _text(source, name, limit, digest)
 
 
-def _said(given: Text | Address, name: str | None, limit: int, digest: Digest) -> Source:
-    """What says itself what it is; no file is looked for."""
-    if isinstance(given, Text):
-        if not encodes(given.text):
-            raise BadRequest("the text has half of a surrogate pair in it, which no encoding takes")
-        return _text(given.text, name, limit, digest)
-    if not _ADDRESS.match(given.url) or not encodes(given.url):
-        raise BadRequest(f"address {given.url[:200]!r}: give one that begins with https:// or http://")
-    return Source(name or given.url, "url", url=given.url)
+def _explicit(source: Text | Address, name: str | None, limit: int, digest: Digest) -> Source:
+    """A source whose type the caller chose; never a file."""
+    if isinstance(source, Text):
+        if not encodes(source.text):
+            raise BadRequest("the text contains half of a surrogate pair, which cannot be encoded")
+        return _text(source.text, name, limit, digest)
+    if not _ADDRESS.match(source.url) or not encodes(source.url):
+        raise BadRequest(f"URL {source.url[:200]!r}: use one that begins with https:// or http://")
+    return Source(name or source.url, "url", url=source.url)
 
 
 def _file(path: Path, name: str | None, limit: int) -> Source:
     if path.is_dir():
-        raise BadRequest(f"{str(path)!r} is a folder: add its files one by one, or as a list")
+        raise BadRequest(f"{str(path)!r} is a folder: add its files, one by one or as a list")
     if not path.exists():
         raise FileNotFoundError(_missing(path))
     if path.stat().st_size > limit:  # before it is read
@@ -161,7 +161,7 @@ def _missing(path: str | Path) -> str:
 
 
 def _too_large(name: str, size: int, limit: int) -> str:
-    hint = "send it in parts, or set SESSIONFLEET_DOCUMENT_LIMIT_BYTES"
+    hint = "split it, or raise SESSIONFLEET_DOCUMENT_LIMIT_BYTES"
     return f"{name!r} has {size:,} bytes, the limit is {limit:,}: {hint}"
 
 
@@ -175,5 +175,5 @@ def _may_be_path(text: str) -> bool:
 
 
 def _looks_like_file(text: str) -> bool:
-    """One line that ends as the names of documents do."""
+    """One line with the suffix of a document's file name."""
     return _may_be_path(text) and Path(text.strip()).suffix.lower() in SUFFIXES

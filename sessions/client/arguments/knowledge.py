@@ -1,4 +1,4 @@
-"""What callers may ask of knowledge: each request is checked once, here, whichever back end carries it out."""
+"""Requests about knowledge. Their arguments are checked here, once, for both back ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from sessions.client.arguments.values import json_object, seconds, short_text, webhook_url
+from sessions.client.arguments.values import json_object, seconds, short_string, webhook_url
 from sessions.errors import BadRequest
 from sessions.protocol.text import encodes
 
@@ -18,15 +18,15 @@ class NewDocument:
     """A document to add.
 
     Attributes:
-        given: a path, a text, bytes or an address, as the caller gave it; the back end reads it.
-        name: what the document is called; None for the file's name.
+        source: a path, text, bytes or a URL, as the caller passed it; the back end reads it.
+        name: of the document; None for the file's name.
         scope: "session", "user" or the name of a base; None for the session's default.
-        timeout: seconds until the operation must have ended, None for the settings' limit.
+        timeout: seconds to the operation's deadline; None for the settings' limit.
         idempotency_key: a repeat with the same key is the same operation.
-        webhook: the URL to notify of the end; '' for none.
+        webhook: the URL to notify when it has ended; '' for none.
     """
 
-    given: object
+    source: object
     name: str | None
     metadata: dict[str, Any]
     scope: str | None
@@ -38,7 +38,7 @@ class NewDocument:
     @classmethod
     def of(
         cls,
-        given: object,
+        source: object,
         *,
         name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -54,13 +54,13 @@ class NewDocument:
             BadRequest: an argument cannot be used.
         """
         return cls(
-            given=given,
+            source=source,
             name=name,
             metadata=json_object("metadata", metadata),
             scope=scope,
             content_type=content_type,
             timeout=None if timeout is None else seconds("timeout", timeout),
-            idempotency_key=None if idempotency_key is None else short_text("idempotency_key", idempotency_key),
+            idempotency_key=None if idempotency_key is None else short_string("idempotency_key", idempotency_key),
             webhook="" if webhook is None else webhook_url(webhook),
         )
 
@@ -70,8 +70,8 @@ class KnowledgeQuery:
     """A search among passages.
 
     Attributes:
-        filters: only what was added with this metadata; sources: only these documents, None for all.
-        scope: "session", "user" or one base; None for all that the session is attached to.
+        filters: only passages with this metadata; sources: only these documents, None for all.
+        scope: "session", "user" or one base; None for all scopes of the session.
         timeout: seconds to wait for a worker.
     """
 
@@ -98,14 +98,14 @@ class KnowledgeQuery:
             BadRequest: an argument cannot be used.
         """
         if not isinstance(query, str) or not query.strip():
-            raise BadRequest(f"query {query!r}: give a text that is not empty")
+            raise BadRequest(f"query {query!r}: use a non-empty string")
         if not isinstance(limit, int) or not 1 <= limit <= _MOST_FOUND:
-            raise BadRequest(f"limit {limit!r}: give a number from 1 to {_MOST_FOUND}")
+            raise BadRequest(f"limit {limit!r}: use a number from 1 to {_MOST_FOUND}")
         names = None if sources is None else _names(sources)
         return cls(query, limit, json_object("filters", filters), names, scope, timeout)
 
 
 def _names(sources: Sequence[str]) -> tuple[str, ...]:
     if isinstance(sources, str) or not all(isinstance(name, str) and encodes(name) for name in sources):
-        raise BadRequest(f"sources {sources!r}: give a list of the names of documents")
+        raise BadRequest(f"sources {sources!r}: use a list of names of documents")
     return tuple(sources)

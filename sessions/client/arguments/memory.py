@@ -1,4 +1,4 @@
-"""What callers may ask of memory: each request is checked once, here, whichever back end carries it out."""
+"""Requests about memory. Their arguments are checked here, once, for both back ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from sessions.client.arguments.values import CUT
+from sessions.client.arguments.values import LONE_SURROGATE
 from sessions.errors import BadRequest
 from sessions.protocol.memory_requests import ScopeName
 from sessions.protocol.text import cut_character, encodes
@@ -24,7 +24,7 @@ class NewMemory:
     """A text to remember.
 
     Attributes:
-        scope: whose memory it becomes; None for the user's where the session has one, else the session's.
+        scope: whose memory it is; None for the user's if the session has one, otherwise the session's.
     """
 
     text: str
@@ -36,7 +36,7 @@ class NewMemory:
     def of(
         cls, text: object, memory_type: object, metadata: object, more: Mapping[str, Any], scope: ScopeName | None
     ) -> Self:
-        """The request of `add_memory`. How long a text may be depends on the back end's settings.
+        """The request of `add_memory`. The back end checks the length of the text, because its settings limit it.
 
         Raises:
             BadRequest: an argument cannot be used.
@@ -50,7 +50,7 @@ class MemoryListing:
     """A page of one scope's memories, newest first.
 
     Attributes:
-        limit: how many at most; kinds: only these; cursor: that of the page before, None for the first page.
+        limit: the largest number; kinds: only these; cursor: from the page before, None for the first page.
     """
 
     limit: int
@@ -73,7 +73,7 @@ class MemoryQuery:
     """A search among memories.
 
     Attributes:
-        filters: only memories whose metadata has these values; scope: None for all that the session reaches.
+        filters: only memories whose metadata has these values; scope: None for all scopes of the session.
         min_score: only memories with this score or a better one (0 to 1); timeout: seconds to wait for a worker.
     """
 
@@ -107,13 +107,13 @@ class MemoryQuery:
             limit=results_limit(limit),
             filters=json_dict("filters", filters),
             scope=scope_name(scope),
-            min_score=score_bound(min_score),
+            min_score=minimum_score(min_score),
             timeout=timeout,
         )
 
 
 def scope_name(value: object) -> ScopeName | None:
-    """`user`, `session`, or None for the back end's choice.
+    """Check a scope: `user`, `session`, or None for the default.
 
     Raises:
         BadRequest: it is none of these.
@@ -122,55 +122,55 @@ def scope_name(value: object) -> ScopeName | None:
         case None | "session" | "user":
             return value
         case _:
-            raise BadRequest(f"scope {value!r}: use 'user', 'session', or None for the user's where there is one")
+            raise BadRequest(f"scope {value!r}: use 'user', 'session', or None for the user's if there is one")
 
 
 def memory_text(value: object, limit: int) -> str:
-    """What can be the text of a memory.
+    """Check the text of a memory.
 
     Args:
-        limit: the most bytes (SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES).
+        limit: in bytes (SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES).
 
     Raises:
-        BadRequest: it cannot.
+        BadRequest: it is not a non-empty string of at most this size.
     """
     text = _text("text", value)
     if (size := len(text.encode())) > limit:
         raise BadRequest(
-            f"text has {size} bytes, the limit is {limit}: keep what matters of it, add a long text as knowledge, or "
-            "set SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES"
+            f"text has {size} bytes, the limit is {limit}: shorten it, add it as a document (add_knowledge), or raise "
+            "SESSIONFLEET_MEMORY_TEXT_LIMIT_BYTES"
         )
     return text
 
 
 def memory_query(value: object) -> str:
-    """What memories can be searched for.
+    """Check the query of a search.
 
     Raises:
-        BadRequest: it is no text, an empty one, or one of more than 32 KiB.
+        BadRequest: it is not a non-empty string of at most 32 KiB.
     """
     text = _text("query", value)
     if (size := len(text.encode())) > _QUERY_LIMIT:
-        raise BadRequest(f"query has {size} bytes, the limit is {_QUERY_LIMIT}: search for what matters of it")
+        raise BadRequest(f"query has {size} bytes, the limit is {_QUERY_LIMIT}: shorten it")
     return text
 
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise BadRequest(f"{name} {repr(value)[:100]}: give a text that is not empty")
+        raise BadRequest(f"{name} {repr(value)[:100]}: use a non-empty string")
     if (place := cut_character(value)) is not None:
-        raise BadRequest(f"{name}: {CUT.format(place)}")
+        raise BadRequest(f"{name}: {LONE_SURROGATE.format(place)}")
     return value
 
 
 def memory_id_text(value: object) -> str:
-    """What can be the id of a memory.
+    """Check the id of a memory.
 
     Raises:
-        BadRequest: it cannot.
+        BadRequest: it cannot be one.
     """
     if not isinstance(value, str) or not value or not encodes(value):
-        raise BadRequest(f"memory id {value!r}: give the id that add_memory() returned")
+        raise BadRequest(f"memory id {value!r}: use the id that add_memory() returned")
     return value
 
 
@@ -188,7 +188,7 @@ def memory_kind(value: object) -> MemoryKind:
 
 
 def memory_kinds(value: object) -> tuple[MemoryKind, ...]:
-    """The kinds that are meant: one, or all for None and `all`.
+    """The kinds that `memory_type` selects: one, or all for None and `all`.
 
     Raises:
         BadRequest: there is no such kind.
@@ -202,19 +202,19 @@ def memory_kinds(value: object) -> tuple[MemoryKind, ...]:
 
 
 def json_dict(name: str, value: object) -> dict[str, Any]:
-    """A dict with texts as keys and JSON as values; nothing for None.
+    """Check a dict with string keys and JSON values; empty for None.
 
     Raises:
-        BadRequest: it is none, or one of more than METADATA_LIMIT bytes.
+        BadRequest: it is not one, or it is larger than METADATA_LIMIT bytes.
     """
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise BadRequest(f"{name} {value!r}: give a dict with texts as keys")
+        raise BadRequest(f"{name} {value!r}: use a dict with string keys")
     try:
         raw = json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
-        raise BadRequest(f"{name} {value!r} is not JSON ({error}); use numbers, texts, lists, dicts") from None
+        raise BadRequest(f"{name} {value!r} is not JSON ({error}); use numbers, strings, lists, dicts") from None
     if len(raw) > METADATA_LIMIT:
         raise BadRequest(f"{name} has {len(raw)} bytes as JSON, the limit is {METADATA_LIMIT}")
     loaded: dict[str, Any] = json.loads(raw)
@@ -222,24 +222,24 @@ def json_dict(name: str, value: object) -> dict[str, Any]:
 
 
 def results_limit(value: object) -> int:
-    """How many are wanted.
+    """Check the number of results.
 
     Raises:
-        BadRequest: it is no whole number from 1 to 1,000.
+        BadRequest: it is not an integer from 1 to 1,000.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_RESULTS:
-        raise BadRequest(f"limit {value!r}: give a whole number from 1 to {_MOST_RESULTS}")
+        raise BadRequest(f"limit {value!r}: use an integer from 1 to {_MOST_RESULTS}")
     return value
 
 
-def score_bound(value: object) -> float | None:
-    """The least score that is good enough; None for any.
+def minimum_score(value: object) -> float | None:
+    """Check the minimum score; None for any score.
 
     Raises:
-        BadRequest: it is no number from 0 to 1.
+        BadRequest: it is not a number from 0 to 1.
     """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise BadRequest(f"min_score {value!r}: give a number from 0 to 1")
+        raise BadRequest(f"min_score {value!r}: use a number from 0 to 1")
     return float(value)

@@ -1,4 +1,4 @@
-"""What `Session(memory=...)` and `Session(knowledge=...)` may be given, as the documents and PraisonAI spell it."""
+"""What `Session(memory=...)` and `Session(knowledge=...)` accept, in our own form and in PraisonAI's."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _COLLECTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MEMORY_PROVIDERS: Final = ("rag", "redis")
 _KNOWLEDGE_PROVIDERS: Final = ("qdrant", "chroma")
 _MEMORY_KEYS: Final = {"provider", "use_embedding", "extract", "session_id", "user_id"}
-# What PraisonAI's configurations hold besides; how Sessionfleet embeds is the workers' setting.
+# Other keys of PraisonAI's configurations. How texts are embedded is a setting of the workers.
 _IGNORED: Final = {"embedder", "config", "rag_db_path", "short_db", "long_db", "embedding_model", "quality_scoring"}
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryConfig:
-    """Whether agents use the session's memory, and whether facts are taken from what is said."""
+    """Whether agents use the session's memory, and whether facts are extracted from its turns."""
 
     on: bool = False
     extract: bool = False
@@ -30,12 +30,12 @@ class MemoryConfig:
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeConfig:
-    """Which knowledge a session has beside its own.
+    """The knowledge that a session uses, besides its own documents.
 
     Attributes:
-        bases: named knowledge bases that it searches, too; the first one takes what is added.
-        scope: whose what is added will be, where no base is named.
-        collection: of the index; None for the one of the workers' embedding model.
+        bases: named knowledge bases that it searches too; documents are added to the first one.
+        scope: the scope that documents are added to if there is no base.
+        collection: of the index; None for that of the workers' embedding model.
     """
 
     on: bool = False
@@ -45,34 +45,34 @@ class KnowledgeConfig:
 
 
 def memory_config(value: object) -> MemoryConfig:
-    """The memory that was asked for.
+    """Check the argument `memory`.
 
     Raises:
-        BadRequest: it is nothing that memory can be, or names an unknown provider.
+        BadRequest: it has the wrong type, or an unknown key or provider.
     """
     if isinstance(value, MemoryConfig):
         return value
     if value is None or isinstance(value, bool):
         return MemoryConfig(on=bool(value))
     if not isinstance(value, Mapping):
-        raise BadRequest(f'memory={value!r}: give True, False or a dict such as {{"provider": "rag"}}')
-    _known_keys("memory", value, _MEMORY_KEYS)
+        raise BadRequest(f'memory={value!r}: use True, False or a dict such as {{"provider": "rag"}}')
+    _check_keys("memory", value, _MEMORY_KEYS)
     provider = value.get("provider", "rag")
     if provider not in _MEMORY_PROVIDERS:
         raise BadRequest(
-            f"memory provider {provider!r}: use one of {_listed(_MEMORY_PROVIDERS)} (in Redis all the same)"
+            f"memory provider {provider!r}: use one of {_listed(_MEMORY_PROVIDERS)} (both store memories in Redis)"
         )
     extract = value.get("extract", False)
     if not isinstance(extract, bool):
-        raise BadRequest(f"memory extract={extract!r}: give True or False")
+        raise BadRequest(f"memory extract={extract!r}: use True or False")
     return MemoryConfig(on=True, extract=extract)
 
 
 def knowledge_config(value: object) -> KnowledgeConfig:
-    """The knowledge that was asked for.
+    """Check the argument `knowledge`.
 
     Raises:
-        BadRequest: it is nothing that knowledge can be, or names an unknown provider.
+        BadRequest: it has the wrong type, or an unknown key or provider.
     """
     if isinstance(value, KnowledgeConfig):
         return value
@@ -83,8 +83,8 @@ def knowledge_config(value: object) -> KnowledgeConfig:
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return KnowledgeConfig(on=True, bases=tuple(base_name(name) for name in value))
     if not isinstance(value, Mapping):
-        raise BadRequest(f"knowledge={value!r}: give True, the name of a knowledge base, or a dict")
-    _known_keys("knowledge", value, {"vector_store", "bases", "scope"})
+        raise BadRequest(f"knowledge={value!r}: use True, the name of a knowledge base, or a dict")
+    _check_keys("knowledge", value, {"vector_store", "bases", "scope"})
     scope = value.get("scope", "session")
     if scope not in ("session", "user"):
         raise BadRequest(f'knowledge scope {scope!r}: use "session" or "user"')
@@ -98,7 +98,7 @@ def knowledge_config(value: object) -> KnowledgeConfig:
 
 
 def knowledge_at(config: KnowledgeConfig, session: KnowledgeConfig) -> KnowledgeAt | Literal[False]:
-    """Where an agent of this configuration looks: what its session is attached to, and what it names itself."""
+    """Where an agent searches: in the bases of its session, and in its own. False if it does not search."""
     if not config.on:
         return False
     bases = tuple(dict.fromkeys((*session.bases, *config.bases)))
@@ -106,10 +106,10 @@ def knowledge_at(config: KnowledgeConfig, session: KnowledgeConfig) -> Knowledge
 
 
 def base_name(name: object) -> str:
-    """The name of a knowledge base.
+    """Check the name of a knowledge base.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: it cannot be one.
     """
     if problem := name_problem(name, LONGEST_BASE):
         raise BadRequest(f"knowledge base {name!r}: {problem}")
@@ -120,32 +120,32 @@ def _collection(store: object) -> str | None:
     if store is None:
         return None
     if not isinstance(store, Mapping):
-        raise BadRequest(f"vector_store={store!r}: give a dict with `provider` and `config`")
-    _known_keys("vector_store", store, {"provider", "config"})
+        raise BadRequest(f"vector_store={store!r}: use a dict with `provider` and `config`")
+    _check_keys("vector_store", store, {"provider", "config"})
     provider, config = store.get("provider", "qdrant"), store.get("config") or {}
     if provider not in _KNOWLEDGE_PROVIDERS:
         raise BadRequest(f"knowledge provider {provider!r}: use one of {_listed(_KNOWLEDGE_PROVIDERS)}")
     if not isinstance(config, Mapping):
-        raise BadRequest(f"config={config!r} of the vector store: give a dict with `collection_name`")
+        raise BadRequest(f"config={config!r} of the vector store: use a dict with `collection_name`")
     if provider != "qdrant" or "path" in config:
-        _warn(f"knowledge provider {provider!r}: Qdrant serves it, where QDRANT_URL says; `path` is ignored")
+        _warn(f"knowledge provider {provider!r}: documents are stored in Qdrant, at QDRANT_URL; `path` is ignored")
     name = config.get("collection_name")
     return None if name is None else _collection_name(name)
 
 
 def _collection_name(name: object) -> str:
-    # It names a folder of the embedded engine, too: less is allowed than for a base, which stands in keys alone.
+    # Stricter than for a base, because it is also the name of a folder of the embedded index.
     if isinstance(name, str) and _COLLECTION.fullmatch(name):
         return name
     raise BadRequest(f"collection_name {name!r}: use 1 to 128 letters, digits and '._-', the first a letter or digit")
 
 
-def _known_keys(what: str, given: Mapping[str, Any], known: set[str]) -> None:
-    for key in given:
+def _check_keys(what: str, config: Mapping[str, Any], known: set[str]) -> None:
+    for key in config:
         if key in _IGNORED and key not in known:
-            _warn(f"{what} key {key!r} is ignored: how texts are embedded is set for the workers")
+            _warn(f"{what} key {key!r} is ignored: how texts are embedded is a setting of the workers")
         elif key not in known:
-            raise BadRequest(f"{what} has the key {key!r}: it takes {_listed(sorted(known))}")
+            raise BadRequest(f"{what} has the unknown key {key!r}: use {_listed(sorted(known))}")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Checks of what callers pass, each with an error that names the argument, its value and what to give instead."""
+"""Checks of arguments, each with an error that names the argument, its value and what to use instead."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from sessions.protocol.turn import Policy
 _LONGEST_SECONDS: Final = 100 * 365 * 86400.0
 _TEXT_LIMIT: Final = 256
 _LONGEST_URL: Final = 2048
-CUT: Final = (
-    "character {} is half of a surrogate pair, as of an emoji that was cut in two; cut between whole characters, or "
-    "have JavaScript replace halves by toWellFormed()"
+LONE_SURROGATE: Final = (
+    "character {} is half of a surrogate pair, for instance of an emoji that was cut in two; split strings between "
+    "whole characters, or call toWellFormed() in JavaScript"
 )
-_WEBHOOK: Final = "give a URL like 'https://example.org/hook'"
+_WEBHOOK: Final = "use a URL such as 'https://example.org/hook'"
 
 
 def seconds(name: str, value: object) -> float:
-    """A time that is more than 0 and not for ever.
+    """Check a duration in seconds.
 
     Raises:
-        BadRequest: it is not a number like that.
+        BadRequest: it is not a number of more than 0 and at most 100 years.
     """
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not 0 < value <= _LONGEST_SECONDS:  # type: ignore[arg-type,operator]
-        raise BadRequest(f"{name} {value!r}: give seconds as a number, more than 0")
+        raise BadRequest(f"{name} {value!r}: use a number of seconds, more than 0")
     return float(value)  # type: ignore[arg-type]
 
 
-def short_text(name: str, value: object) -> str:
-    """A text of 1 to 256 bytes.
+def short_string(name: str, value: object) -> str:
+    """Check a string of 1 to 256 bytes.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: it is not one.
     """
     if not isinstance(value, str) or not 0 < len(value.encode(errors="replace")) <= _TEXT_LIMIT or not encodes(value):
-        raise BadRequest(f"{name} {value!r}: give a text of 1 to {_TEXT_LIMIT} bytes, or None")
+        raise BadRequest(f"{name} {value!r}: use a string of 1 to {_TEXT_LIMIT} bytes, or None")
     return value
 
 
 def policy_named(value: object) -> Policy:
-    """What becomes of a message when its session is busy.
+    """Check a policy: what to do with a message if its session is busy.
 
     Raises:
         BadRequest: there is no such policy.
@@ -57,35 +57,35 @@ def policy_named(value: object) -> Policy:
         raise BadRequest(f"policy {value!r}: use one of {', '.join(repr(p.value) for p in Policy)}") from None
 
 
-def flag(name: str, value: object) -> bool:
-    """True or False.
+def boolean(name: str, value: object) -> bool:
+    """Check that a value is True or False.
 
     Raises:
         BadRequest: it is neither.
     """
     if not isinstance(value, bool):
-        raise BadRequest(f"{name} {value!r}: give True or False")
+        raise BadRequest(f"{name} {value!r}: use True or False")
     return value
 
 
 def message_text(value: object) -> str:
-    """A message: a text that is not empty.
+    """Check a message.
 
     Raises:
-        InvalidMessage: it is none.
+        InvalidMessage: it is not a non-empty string.
     """
     if not isinstance(value, str) or not value.strip():
         raise InvalidMessage(f"message {repr(value)[:100]}: {InvalidMessage.__doc__}")
     if (place := cut_character(value)) is not None:
-        raise InvalidMessage(f"message: {CUT.format(place)}")
+        raise InvalidMessage(f"message: {LONE_SURROGATE.format(place)}")
     return value
 
 
 def webhook_url(value: object) -> str:
-    """The address of a webhook: https or http, a host, and no password in it.
+    """Check the URL of a webhook: https or http, with a host, without a password.
 
     Raises:
-        BadRequest: it is none. The message has no part of it: an address may hold a secret.
+        BadRequest: it cannot be one. The message does not quote the URL, which may contain a secret.
     """
     if (
         not isinstance(value, str)
@@ -98,22 +98,22 @@ def webhook_url(value: object) -> str:
         parts = urlsplit(value)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise BadRequest(f"webhook: this is no URL; {_WEBHOOK}") from error
+        raise BadRequest(f"webhook: this is not a URL; {_WEBHOOK}") from error
     if parts.scheme not in ("https", "http") or not host or any(not 32 < ord(char) < 127 for char in value):
         raise BadRequest(f"webhook: {_WEBHOOK}")
     if parts.username is not None or parts.password is not None:
         raise BadRequest(
-            "webhook: the URL has a user name or password in it, which is not sent; webhooks are signed, and the "
-            "receiver checks that with verify_webhook()"
+            "webhook: the URL contains a user name or password, which would not be sent; webhooks are signed instead, "
+            "and the receiver calls verify_webhook()"
         )
     return value
 
 
 def json_object(name: str, value: object) -> dict[str, Any]:
-    """A dict of JSON values, as JSON keeps it; an empty one for None.
+    """Check a dict of JSON values; returns it after a round trip through JSON, and an empty one for None.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: it is not one.
     """
     try:
         if value is not None and not isinstance(value, Mapping):

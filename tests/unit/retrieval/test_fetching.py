@@ -269,7 +269,7 @@ async def test_hosts_that_are_allowed_are_fetched_from(web: Web) -> None:
     for hosts, found in ((("127.0.0.1",), b"text"), ((f"127.0.0.1:{web.port}",), b"text"), (("localhost",), None)):
         contents = Contents(Settings(knowledge_urls="public", allowed_hosts=hosts), cast(Any, None), KeyRing({}))
         if found is None:
-            with pytest.raises(DocumentError, match="not of the open internet"):
+            with pytest.raises(DocumentError, match="not public"):
                 await contents.of(cast(Any, None), request)
         else:
             assert (await contents.of(cast(Any, None), request)).data == found

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sessions.client.late_turn import lateness
+from sessions.client.timeout_message import timeout_message
 from sessions.protocol.turn import TurnStatus
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.turns import TurnRecord
@@ -39,22 +39,22 @@ def worker(running: int) -> WorkerInfo:
 @pytest.mark.parametrize(
     ("record", "more", "said"),
     [
-        (QUEUED, {"ahead": 1, "serving": [worker(1)]}, "no worker has taken it yet.* 1 comes before it. It stays"),
-        (QUEUED, {"ahead": 3, "serving": [worker(1)]}, "no worker has taken it yet.* 3 come before it"),
-        (QUEUED, {"serving": [worker(4), worker(4)]}, "no worker has taken it yet, for all 8 slots.*start more"),
-        (QUEUED, {"serving": [worker(1)]}, "no worker has taken it yet, although 3 of the workers' 4 slots.*doctor"),
-        (QUEUED, {}, "no worker has taken it yet"),
-        (TAKEN, {}, "it pauses after attempt 1"),
-        (replace(TAKEN, status=TurnStatus.RUNNING), {}, r"it goes on \(attempt 1\), ask again"),
-        (replace(TAKEN, status=TurnStatus.WAITING), {}, r"waits for answers.*turn\.approvals"),
-        (replace(TAKEN, status=TurnStatus.FAILED), {}, "but has ended since; ask again"),
-        (None, {}, "how it stands could not be read"),
+        (QUEUED, {"ahead": 1, "serving": [worker(1)]}, "no worker has started it yet.* 1 is before it. It is still"),
+        (QUEUED, {"ahead": 3, "serving": [worker(1)]}, "no worker has started it yet.* 3 are before it"),
+        (QUEUED, {"serving": [worker(4), worker(4)]}, "no worker has started it yet, because all 8 slots.*start more"),
+        (QUEUED, {"serving": [worker(1)]}, "no worker has started it yet, although 3 of the workers' 4 slots.*doctor"),
+        (QUEUED, {}, "no worker has started it yet"),
+        (TAKEN, {}, "it is pausing after attempt 1"),
+        (replace(TAKEN, status=TurnStatus.RUNNING), {}, r"it is still running \(attempt 1\), wait again"),
+        (replace(TAKEN, status=TurnStatus.WAITING), {}, r"is waiting for answers.*turn\.approvals"),
+        (replace(TAKEN, status=TurnStatus.FAILED), {}, "but it has ended since; wait again"),
+        (None, {}, "its record could not be read"),
     ],
 )
 def test_it_is_said_what_the_turn_does(record: TurnRecord | None, more: dict[str, Any], said: str) -> None:
-    """That it "goes on" is said of none that no worker took."""
-    text = lateness("s~1", 2.5, record, **more)
+    """Only a turn that a worker has started is "still running"."""
+    text = timeout_message("s~1", 2.5, record, **more)
     assert text.startswith("turn 's~1' did not end within 2.5 s")
     assert re.search(said, text), text
     if record is None or record.started_ms is None:
-        assert "goes on" not in text
+        assert "still running" not in text
