@@ -1,4 +1,4 @@
-"""Knowledge: documents are kept by the retrieval workers, the list of them in the fleet's store."""
+"""Knowledge: the retrieval workers hold the documents, the fleet's store holds the list of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LocalKnowledge:
         self._fleet = fleet
 
     async def submit(self, session: SessionRef, document: NewDocument) -> AcceptedOperation:
-        """Have one document accepted; see `KnowledgeMethods.asubmit_knowledge`."""
+        """Submit one document; see `KnowledgeMethods.asubmit_knowledge`."""
         fleet = self._fleet()
         limit, digest = fleet.settings.document_limit_bytes, fleet.keyring.digest
         source = read_source(document.source, document.name, limit, digest)
@@ -50,7 +50,7 @@ class LocalKnowledge:
             content_type=document.content_type,
             metadata=document.metadata,
         )
-        if document.idempotency_key and source.data:  # the same key with another file of this name is no repeat
+        if document.idempotency_key and source.data:  # the same key with another file of this name is not a repeat
             request = request.model_copy(update={"digest": await asyncio.to_thread(digest, source.data)})
         lane, part = _lane(fleet, session, scope), new_turn_part()
         patience = fleet.settings.ingest_timeout if document.timeout is None else document.timeout
@@ -74,7 +74,7 @@ class LocalKnowledge:
             if lane.session_id == lane_id:
                 return AcceptedOperation(lane, part)
         raise InvalidTurnId(
-            f"operation {operation_id!r} is of no scope that session {session.session_id!r} is attached to"
+            f"operation {operation_id!r} belongs to no scope that session {session.session_id!r} is attached to"
         )
 
     async def search(self, session: SessionRef, query: KnowledgeQuery) -> list[dict[str, Any]]:
@@ -127,7 +127,7 @@ class LocalKnowledge:
 
 
 async def _scope(fleet: FleetClient, session: SessionRef, scope: str | None) -> str:
-    """The scope that is meant, by its name on the wire. Connects, and checks that the session is the caller's."""
+    """The scope in question, by its name on the wire. Connects, and checks that the session is the caller's."""
     config = session.knowledge
     owner = await fleet.ownership.owner_for(session.keys, session.user_id)
     if scope is None:
@@ -155,7 +155,7 @@ def _lane(fleet: FleetClient, session: SessionRef, scope: str) -> SessionKeys:
 
 
 async def _upload(fleet: FleetClient, lane: SessionKeys, part: str, source: Source, patience: float) -> None:
-    """Put a file's bytes next to the operation that will read them."""
+    """Store a file's bytes for the operation that will read them."""
     if source.origin == "upload":
         await fleet.admission.refuse_when_full()
         key = lane.upload(part)

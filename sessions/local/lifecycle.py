@@ -28,7 +28,7 @@ class LocalLifecycle:
         self._fleet = fleet
 
     async def _own(self, session: SessionRef) -> FleetClient:
-        """The client, once it is connected and the session is known to be the caller's.
+        """The client, once it is connected and has checked that the session is the caller's.
 
         Raises:
             SessionOwnerError: it belongs to another user.
@@ -64,7 +64,7 @@ class LocalLifecycle:
         return True
 
     async def checkpoints(self, session: SessionRef) -> list[int]:
-        """The numbers of the checkpoints there are; see `LifecycleMethods.acheckpoints`."""
+        """The numbers of the existing checkpoints; see `LifecycleMethods.acheckpoints`."""
         fleet = await self._own(session)
         return await fleet.stores.records.checkpoints(session.keys)
 
@@ -72,13 +72,13 @@ class LocalLifecycle:
         """Write a checkpoint; see `LifecycleMethods.asave_state`."""
         merge = {check_field(field): dump(value) for field, value in values.items()}
         if wide := [field for field in merge if field.startswith((USER, APP, TEMP))]:
-            raise InvalidState(f"save_state merges the session's own state; set {wide[0]!r} with set_state")
+            raise InvalidState(f"save_state merges only the session's own state; set {wide[0]!r} with set_state")
         fleet = self._fleet()
         await fleet.open()
         return await fleet.stores.records.save_checkpoint(session.keys, merge, session.user_id, session.ttl)
 
     async def restore(self, session: SessionRef, number: int | None) -> dict[str, Any]:
-        """Attach to what was saved; see `LifecycleMethods.arestore_state`."""
+        """Attach to a saved session; see `LifecycleMethods.arestore_state`."""
         fleet, keys = await self._own(session), session.keys
         if number is not None:
             return (await fleet.stores.records.restore_checkpoint(keys, number, session.user_id)).state
@@ -86,7 +86,7 @@ class LocalLifecycle:
         return await fleet.stores.state.read(session_scope(keys))
 
     async def context(self, session: SessionRef) -> dict[str, Any]:
-        """What is known of the session; see `LifecycleMethods.aget_context`."""
+        """The session's details; see `LifecycleMethods.aget_context`."""
         fleet = await self._own(session)
         info = await fleet.stores.records.info(session.keys)
         created = None if info.created_ms is None else datetime.fromtimestamp(info.created_ms / 1000, UTC)
@@ -107,7 +107,7 @@ class LocalLifecycle:
         }
 
     async def context_for(self, session: SessionRef, query: str, max_items: int) -> str:
-        """Prompt text from what was said about a query; see `LifecycleMethods.aget_context`."""
+        """Text for a prompt from what was said about a query; see `LifecycleMethods.aget_context`."""
         fleet = await self._own(session)
         entries = await fleet.stores.records.entries(session.keys, -CONTEXT_TURNS, -1)
         return best_lines([m for entry in entries for m in messages_of(entry, session.keys)], query, max_items)
@@ -152,9 +152,10 @@ class LocalLifecycle:
         await self._fleet().ownership.check_turn(session.keys, part, session.user_id)
 
     async def delete(self, session: SessionRef) -> dict[str, int]:
-        """Remove the session with all it has; see `Session.adelete`.
+        """Delete the session with everything in it; see `Session.adelete`.
 
-        Its documents go first: were this process to die in between, the session would still be there to delete again.
+        Its documents go first: if this process died in between, the session would still exist and could be deleted
+        again.
         """
         fleet, keys = await self._own(session), session.keys
         removed = await fleet.retrieval.forget_documents(keys.lane(KNOWLEDGE), session_name(keys.session_id))
@@ -174,4 +175,4 @@ def _position(entries: list[HistoryEntry], turn_id: str, session: SessionRef) ->
     for position, entry in enumerate(entries):
         if session_id == session.session_id and entry.turn == part:
             return position
-    raise TurnNotFound(f"turn {turn_id!r} is no committed turn of session {session.session_id!r}")
+    raise TurnNotFound(f"turn {turn_id!r} is not a committed turn of session {session.session_id!r}")

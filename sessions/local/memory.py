@@ -1,4 +1,4 @@
-"""Memory in the fleet's store; what is searched for, a retrieval worker finds."""
+"""Memory in the fleet's store; retrieval workers run its searches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LocalMemory:
         self._fleet = fleet
 
     async def add(self, session: SessionRef, memory: NewMemory) -> str:
-        """Remember a text; see `MemoryMethods.aadd_memory`."""
+        """Add a memory; see `MemoryMethods.aadd_memory`."""
         fleet = self._fleet()
         stored = Memory(
             id=new_memory_id(),
@@ -44,13 +44,13 @@ class LocalMemory:
         )
         reach = await _Reach.of(fleet, session)
         name = reach.chosen(memory.scope)
-        if name == "user":  # a user's memories live in another slot: that the session is this user's is written here
+        if name == "user":  # a user's memories are in another slot: this records that the session is this user's
             await fleet.stores.state.write(session_scope(session.keys), (), user_id=session.user_id, ttl=session.ttl)
         await fleet.stores.memory.add(reach.place(name), stored, user_id=session.user_id, ttl=session.ttl)
         return stored.id
 
     async def delete(self, session: SessionRef, memory_id: str) -> bool:
-        """Forget one memory; see `MemoryMethods.adelete_memory`."""
+        """Delete one memory; see `MemoryMethods.adelete_memory`."""
         ids, fleet = [memory_id_text(memory_id)], self._fleet()
         reach = await _Reach.of(fleet, session)
         for name in reach.names:
@@ -59,7 +59,7 @@ class LocalMemory:
         return False
 
     async def clear(self, session: SessionRef, memory_type: str | None, scope: ScopeName | None) -> int:
-        """Forget a scope's memories; see `MemoryMethods.aclear_memory`."""
+        """Delete a scope's memories; see `MemoryMethods.aclear_memory`."""
         kinds, fleet = memory_kinds(memory_type), self._fleet()
         reach = await _Reach.of(fleet, session)
         place, store = reach.place(reach.chosen(scope)), fleet.stores.memory
@@ -112,7 +112,7 @@ class LocalMemory:
 
 
 class _Reach:
-    """Whose memories a session reaches: its own, and those of its user."""
+    """The memories that a session reaches: its own, and those of its user."""
 
     def __init__(self, fleet: FleetClient, session: SessionRef, user: str | None) -> None:
         self._fleet = fleet
@@ -121,7 +121,7 @@ class _Reach:
 
     @classmethod
     async def of(cls, fleet: FleetClient, session: SessionRef) -> _Reach:
-        """With no user named, the memories of the user who owns the session. Connects first.
+        """If no user was named, the memories of the session's owner. Connects first.
 
         Raises:
             SessionOwnerError: it belongs to another user than the one named.
@@ -134,7 +134,7 @@ class _Reach:
         return ("session",) if self.user is None else ("user", "session")
 
     def chosen(self, scope: ScopeName | None) -> ScopeName:
-        """The scope that is meant.
+        """The scope in question.
 
         Raises:
             BadRequest: it is the user's, and the session has no user.
@@ -143,7 +143,7 @@ class _Reach:
             return self.names[0]
         if scope == "user" and self.user is None:
             session_id = self._session.keys.session_id
-            raise BadRequest(f"session {session_id!r} has no user whose memory it could be: give user_id=")
+            raise BadRequest(f"session {session_id!r} has no user whose memory this could be: open it with user_id=")
         return scope
 
     def place(self, name: ScopeName) -> MemoryScope:
@@ -159,7 +159,7 @@ def _shown(memory: Memory, scope: ScopeName) -> dict[str, Any]:
 
 
 def _dated(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """A memory as it crosses the wire, with its time as a datetime."""
+    """A memory in its wire form, with its time as a datetime."""
     dated = dict(shown)
     dated["created_at"] = datetime.fromtimestamp(dated.pop("created_ms") / 1000, UTC)
     return dated

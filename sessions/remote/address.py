@@ -1,4 +1,4 @@
-"""Where a remote agent is, and what is sent along: an agent_url and headers, checked before anything is sent."""
+"""The address of a remote agent and what is sent with each request: agent_url and headers, checked before sending."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Address:
     """A remote agent's address.
 
     Attributes:
-        url: of the agent, without credentials: it is shown.
-        base: what a gateway's `/v1` stands behind; agent: whom a gateway asks there.
-        credentials: the Authorization header for what stood before the '@', if anything did.
+        url: of the agent, without credentials, so that it may be shown.
+        base: the prefix of a gateway's `/v1`; agent: the agent's name at a gateway.
+        credentials: the Authorization header for the part before the '@', if there is one.
     """
 
     url: httpx.URL
@@ -38,10 +38,10 @@ class Address:
 
     @classmethod
     def of(cls, agent_url: object) -> Address:
-        """The address that was given; http where it says no scheme.
+        """Parse an agent_url; http if it has no scheme.
 
         Raises:
-            BadRequest: it is none.
+            BadRequest: it is not valid.
         """
         url = _parsed(agent_url)
         plain = url.copy_with(username=None, password=None)
@@ -64,7 +64,7 @@ class Address:
 
     @property
     def health(self) -> httpx.URL:
-        """Where it says whether it is there."""
+        """The URL of its health check."""
         query = f"?{self.url.query.decode()}" if self.url.query else ""
         return self.url.copy_with(raw_path=f"{_raw(self.url).rstrip('/')}/health{query}".encode())
 
@@ -80,32 +80,33 @@ def _raw(url: httpx.URL) -> str:
 
 def _parsed(agent_url: object) -> httpx.URL:
     if not isinstance(agent_url, str) or not agent_url.strip():
-        raise BadRequest(f"agent_url {agent_url!r}: give the address of an agent, as 'http://host:8000/agent'")
+        raise BadRequest(f"agent_url {agent_url!r}: use the URL of an agent, such as 'http://host:8000/agent'")
     text = agent_url.strip()
-    shown = text.rpartition("@")[2]  # what stands before it may be a key
+    shown = text.rpartition("@")[2]  # the part before it may be a key
     try:
         url = httpx.URL(text if _SCHEME.match(text) else f"http://{text}")
     except (httpx.InvalidURL, ValueError) as error:
-        raise BadRequest(f"agent_url {shown!r} is no address: {error}") from None
+        raise BadRequest(f"agent_url {shown!r} is not a URL: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise BadRequest(f"agent_url {shown!r}: give an http or https address with a host")
+        raise BadRequest(f"agent_url {shown!r}: use an http or https URL with a host")
     return url.copy_with(fragment=None)
 
 
 def segment(name: str) -> str:
-    """A name as a part of a path.
+    """A name as a path segment.
 
     Raises:
-        BadRequest: it cannot be one. Clients and proxies take `..` for the folder above, percent-encoded or not: to
-            delete the value of that name would be to delete its session.
+        BadRequest: it cannot be one. Clients and proxies resolve `..`, percent-encoded or not: deleting the value of
+            that
+            name would delete its session.
     """
     if name in ("", ".", "..") or not encodes(name):
-        raise BadRequest(f"{name!r} cannot stand in an address; behind a gateway, choose another name")
+        raise BadRequest(f"{name!r} cannot be part of a URL; with a gateway, choose another name")
     return quote(name, safe="~")
 
 
 def checked_headers(headers: object) -> dict[str, str]:
-    """Headers for every request. What they hold is shown in no error: it may be a key.
+    """Headers for every request. Errors do not quote their values, which may be keys.
 
     Raises:
         BadRequest: one of them cannot be sent.
@@ -118,5 +119,5 @@ def checked_headers(headers: object) -> dict[str, str]:
         if not isinstance(name, str) or not _HEADER_NAME.match(name):
             raise BadRequest(f"header name {name!r}: use letters, digits and '-'")
         if not isinstance(value, str) or not _HEADER_VALUE.match(value) or not value.isascii():
-            raise BadRequest(f"the value of header {name!r} must be a text of ASCII without line breaks")
+            raise BadRequest(f"the value of header {name!r} must be ASCII text without line breaks")
     return dict(headers)

@@ -25,18 +25,19 @@ _CALL_SECONDS: Final = 30.0
 
 
 class RemoteBackend:
-    """A `Backend` over HTTP. Making one does no I/O.
+    """A `Backend` over HTTP. Creating one does no I/O.
 
-    On a Sessionfleet gateway a session has all that a local one has. Any other agent server answers `chat` only; all
-    else raises RemoteUnsupported.
+    On a Sessionfleet gateway a session has everything that a local one has. Any other agent server only answers `chat`;
+    everything else raises RemoteUnsupported.
 
     Args:
-        agent_url: of the agent, as `http://host:8000/agent` or `https://host/agent/clerk`; http if it names no scheme.
-        timeout: seconds for one call, with all its tries; 30 when None.
-        headers: sent with every request, as `{"Authorization": "Bearer ..."}`.
+        agent_url: the agent's URL, such as `http://host:8000/agent` or `https://host/agent/clerk`; http without a
+            scheme.
+        timeout: seconds for one call, including its retries; 30 when None.
+        headers: sent with every request, such as `{"Authorization": "Bearer ..."}`.
 
     Raises:
-        BadRequest: an argument cannot be used.
+        BadRequest: an argument is not valid.
     """
 
     settings = None
@@ -61,7 +62,7 @@ class RemoteBackend:
 
     @property
     def agent_name(self) -> str:
-        """The agent that the address names."""
+        """The agent that the URL names."""
         return self._server.address.agent
 
     def client(self, session: SessionRef) -> RemoteClient:
@@ -89,13 +90,13 @@ class RemoteBackend:
             raise
 
     async def _ask(self, session: SessionRef, submission: Submission, left: float) -> Any:
-        """Send a message to a gateway's agent. A turn that outlasts the call goes on, and the error names it."""
+        """Send a message to a gateway's agent. A turn that outlasts the call continues, and the error names it."""
         try:
             record = await self.client(session).turns.ask_within(session.keys, submission, left)
         except ResultTimeout as error:
             turn_id = error.detail["turn_id"]
             raise RemoteTimeout(
-                f"{error}, or session.turn({turn_id!r}).result() from elsewhere",
+                f"{error}, or session.turn({turn_id!r}).result() in another process",
                 turn_id=turn_id,
             ) from error
         return result_of(record, session.keys.public_id(record.part), None)

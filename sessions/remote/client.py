@@ -1,4 +1,4 @@
-"""What `Agent` and `Turn` ask of a gateway: turns over HTTP, with the methods that the fleet's client has for them."""
+"""What `Agent` and `Turn` use of a gateway: turns over HTTP, with the same methods as the fleet's client."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
 
 _LONGEST_WAIT: Final = 20.0
-"""Seconds that one request waits for a turn's end: proxies cut long ones, and a gateway that died is noticed."""
+"""Seconds that one request waits for a turn's end: proxies cut longer ones, and a dead gateway must be noticed."""
 _SLACK: Final = 15.0
 _POLL: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class _Defaults:
-    """What `Agent` reads of a fleet's settings."""
+    """The settings of a fleet that `Agent` reads."""
 
     turn_timeout: float = GATEWAYS_CHOICE
     approval_timeout: float = GATEWAYS_CHOICE
@@ -64,14 +64,14 @@ class RemoteClient:
         return RemoteTurns(self)
 
     def keys(self, session_id: str, tenant: str | None = None) -> SessionKeys:
-        """The name of a session, or of a lane. The gateway knows in which store and partition it is."""
+        """The name of a session or lane. The gateway knows its store and partition."""
         return SessionKeys.from_id(tenant or "remote", session_id, 1)
 
     async def need_gateway(self) -> None:
-        """Make sure that it is one.
+        """Check that the server is a gateway.
 
         Raises:
-            RemoteUnsupported: it is none.
+            RemoteUnsupported: it is not.
         """
         await self.server.need_gateway(self.server.timeout)
 
@@ -81,14 +81,14 @@ class RemoteClient:
         return response.status_code == HTTPStatus.CREATED
 
     async def api(self, method: str, path: str = "", **options: Any) -> Any:
-        """A request about this session; its JSON answer, None where that has no body.
+        """A request about this session; returns its JSON response, None if that has no body.
 
         Args:
             path: after the session's own.
             options: of `RemoteServer.api`.
 
         Raises:
-            RemoteError, or what the gateway's problem names.
+            RemoteError, or the error that the gateway's problem names.
         """
         response = await self.server.api(method, f"{self.home}{path}", user=self._user_id, **options)
         if not response.content:
@@ -97,11 +97,11 @@ class RemoteClient:
             return response.json()
 
     async def api_or_none(self, method: str, path: str = "", **options: Any) -> Any:
-        """As `api`, and None where there is nothing of this name."""
+        """Like `api`, but None if there is nothing with this name."""
         return await self._or(None, method, path, **options)
 
     async def api_if_there(self, method: str, path: str) -> bool:
-        """As `api`; whether there was something of this name."""
+        """Like `api`; returns whether there was something with this name."""
         gone = object()
         return await self._or(gone, method, path) is not gone
 
@@ -109,8 +109,8 @@ class RemoteClient:
         try:
             return await self.api(method, path, **options)
         except SessionfleetError as error:
-            # A RemoteError is a 404 that names no class of ours: there is no such path, at a proxy that knows
-            # nothing of /v1 for instance. That is no answer about what was asked for.
+            # A RemoteError is a 404 that names none of our classes: there is no such path, for instance at a proxy that
+            # does not know /v1. That says nothing about what was requested.
             if error.detail.get("status") != HTTPStatus.NOT_FOUND or isinstance(error, RemoteError):
                 raise
             return otherwise
@@ -121,7 +121,7 @@ class RemoteClient:
         return f"/sessions/{segment(self._session_id)}"
 
     def headers(self) -> httpx.Headers:
-        """Those of a request that `RemoteServer.api` does not send."""
+        """The options of a request that `RemoteServer.api` does not send."""
         return self.server.sent(x_user_id=self._user_id)
 
 
@@ -134,10 +134,10 @@ class RemoteTurns:
     def check_message(self, message: str) -> None:
         """The gateway decides how large one may be."""
 
-    # --- a message's way in -----------------------------------------------------------------------------
+    # --- sending a message ------------------------------------------------------------------------------
 
     async def submit(self, keys: SessionKeys, submission: Submission) -> str:
-        """Have a turn accepted; its id within the session. All tries have one key, so that it is accepted once.
+        """Submit a turn; returns its id within the session. All tries have one key, so that it is accepted once.
 
         Raises:
             BadRequest, IdempotencyConflict, SessionBusy, SessionOwnerError, BackendError: nothing was accepted.
@@ -145,7 +145,7 @@ class RemoteTurns:
         return (await self._accept(submission, 0.0)).part
 
     async def ask(self, keys: SessionKeys, submission: Submission) -> TurnRecord:
-        """Have a turn accepted and wait for its end, as long as its deadline allows.
+        """Submit a turn and wait for its end, for as long as its deadline allows.
 
         Raises:
             As `submit` and `wait`.
@@ -157,10 +157,10 @@ class RemoteTurns:
         return await self.wait(keys, record.part, patience, waiting_counts=False)
 
     async def ask_within(self, keys: SessionKeys, submission: Submission, seconds: float) -> TurnRecord:
-        """Have a turn accepted and wait for its end, no longer than that.
+        """Submit a turn and wait for its end, no longer than that.
 
         Raises:
-            ResultTimeout: it goes on. RemoteTimeout: nobody knows whether it was accepted.
+            ResultTimeout: it continues. RemoteTimeout: it is unknown whether it was accepted.
         """
         until = time.monotonic() + seconds
         record = await self._accept(submission, min(_LONGEST_WAIT, max(0.0, math.floor(seconds - 1))), within=seconds)
@@ -173,7 +173,7 @@ class RemoteTurns:
         body, key = turn_body(submission), submission.idempotency_key
         return _record(await self._client.api("POST", "/turns", json=body, key=key, wait=wait, within=patience))
 
-    # --- a turn's way back ------------------------------------------------------------------------------
+    # --- receiving its result ---------------------------------------------------------------------------
 
     async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
         """The turn as it is now.
@@ -189,11 +189,11 @@ class RemoteTurns:
         """Wait for a turn's end.
 
         Args:
-            timeout: seconds; None: as long as it takes.
-            waiting_counts: whether the time counts in which it waits for somebody's answer.
+            timeout: seconds; None: without a limit.
+            waiting_counts: whether the time counts during which it waits for somebody's answer.
 
         Raises:
-            ResultTimeout: it did not end in time; it goes on.
+            ResultTimeout: it did not end in time, and continues.
         """
         record: TurnRecord | None = None
         until = math.inf if timeout is None else time.monotonic() + timeout
@@ -201,7 +201,7 @@ class RemoteTurns:
             try:
                 record = await self._look(_path(keys, part), left)
             except RemoteTimeout:
-                if time.monotonic() < until:  # the server's fault; else the caller's own time is over
+                if time.monotonic() < until:  # the server's fault; otherwise the caller's own time is over
                     raise
                 break
             if record.status.final:
@@ -212,20 +212,20 @@ class RemoteTurns:
         raise ResultTimeout(timeout_message(turn, timeout or 0.0, record), turn_id=turn)
 
     async def _look(self, path: str, left: float) -> TurnRecord:
-        """Wait for a turn's end as long as one request may; no longer than what is left."""
+        """Wait for a turn's end for as long as one request may, but no longer than the time left."""
         whole = math.floor(min(left, _LONGEST_WAIT))
         record = _record(
             await self._client.api("GET", path, wait=whole, within=min(self._client.server.timeout, left - whole))
         )
         if not whole and not record.status.final:
-            await asyncio.sleep(_POLL)  # `Prefer: wait` knows whole seconds only
+            await asyncio.sleep(_POLL)  # `Prefer: wait` only supports whole seconds
         return record
 
     async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncGenerator[Event]:
         """All events of a turn after a cursor, as they come, up to the last one.
 
         Raises:
-            StaleCursor, TurnNotFound; RemoteError when it cannot be taken up again within `timeout`.
+            StaleCursor, TurnNotFound; RemoteError if the stream cannot be resumed within `timeout`.
         """
         await self._client.need_gateway()
         async with aclosing(self._stream(keys, part, after).events()) as events:
@@ -259,7 +259,7 @@ class RemoteTurns:
             return [PendingCall(**call) for call in told["approvals"]]
 
     async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> None:
-        """CallAnswer a call that a turn waits for. The same answer again changes nothing.
+        """Answer a call that a turn waits for. Repeating the same answer changes nothing.
 
         Raises:
             CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `Turn.aapprove`.
@@ -269,7 +269,7 @@ class RemoteTurns:
 
 
 def _path(keys: SessionKeys, part: str) -> str:
-    """Where a turn is, behind its session: turns of lanes are operations."""
+    """The path of a turn, after its session's: turns of lanes are operations."""
     return f"/{'operations' if keys.is_lane else 'turns'}/{segment(keys.public_id(part))}"
 
 

@@ -1,4 +1,4 @@
-"""One call to a remote server with all its tries, within one time; what goes wrong is an error of our tree."""
+"""One call to a remote server including its retries, within one time limit; failures are errors of our tree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sessions.errors import (
 from sessions.remote.problems import error_of, retry_after
 
 CONNECT_SECONDS: Final = 5.0
-"""A connection that takes longer is given up, and tried again."""
+"""A connection that takes longer is given up and retried."""
 _PAUSES: Final = wait_random_exponential(multiplier=0.2, max=5.0)
 _JSON: Final = (b"Content-Type", b"application/json")
 _AGAIN: Final = frozenset({429, 502, 503, 504})
@@ -40,8 +40,9 @@ class Call:
     """A request.
 
     Attributes:
-        repeatable: whether the server takes a second try for the first one, so that nothing is done twice. Otherwise
-            only what surely never reached it is sent again.
+        repeatable: whether the server recognises a second try, so that nothing is done twice. Otherwise a request is
+            only
+            sent again if it certainly never arrived.
         files: of a multipart body: name, bytes and content type; data: its other fields.
     """
 
@@ -56,7 +57,7 @@ class Call:
 
 
 def _json(body: Any) -> bytes:
-    """A body as text of UTF-8. Half of a surrogate pair, which state may hold, has no such form: it is escaped."""
+    """A body as UTF-8. Half of a surrogate pair, which state may contain, cannot be encoded: it is escaped."""
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
@@ -64,7 +65,7 @@ def _json(body: Any) -> bytes:
 
 
 class _Passing(Exception):
-    """A try that failed, and may be followed by another one."""
+    """A try that failed and may be followed by another one."""
 
     def __init__(self, error: SessionfleetError, pause: float = 0.0) -> None:
         super().__init__(str(error))
@@ -75,10 +76,10 @@ class _Passing(Exception):
 async def exchange(
     http: httpx.AsyncClient, call: Call, shown: str, within: float, *, trying: float | None = None
 ) -> httpx.Response:
-    """The answer to a call; the tries end when it is there, or no other can help, or the time is over.
+    """The response to a call; tries end when there is one, when another cannot help, or when the time is over.
 
     Args:
-        shown: the server's address, as it may be shown.
+        shown: the server's URL, as it may be shown.
         within: seconds for all tries together.
         trying: seconds after which no further try is begun; `within` when None.
 
@@ -97,7 +98,7 @@ async def exchange(
 
 
 def _pause(state: RetryCallState) -> float:
-    """Growing and random, and no shorter than the server wants it."""
+    """Growing, with jitter, and no shorter than the server asks for."""
     failed = state.outcome.exception() if state.outcome else None
     asked = failed.pause if isinstance(failed, _Passing) else 0.0
     return max(asked, _PAUSES(state))
@@ -122,17 +123,17 @@ async def _once(http: httpx.AsyncClient, call: Call, shown: str, until: float, w
     if response.is_success:
         return response
     refused = error_of(response, shown)
-    # Not SessionBusy and its like: those are answers, and the caller's to act on, as locally.
+    # Not SessionBusy and similar errors: those are answers for the caller to act on, as locally.
     if response.status_code in _AGAIN and call.repeatable and isinstance(refused, BackendError):
         raise _Passing(refused, retry_after(response))
     raise refused
 
 
 def raise_for(error: Exception, shown: str, within: float, *, repeatable: bool) -> NoReturn:
-    """Raise what a failure of the connection means.
+    """Raise the error for a failure of the connection.
 
     Raises:
-        RemoteError: no other try can help, or may be made. _Passing: it can.
+        RemoteError: another try cannot help, or must not be made. _Passing: another try may help.
     """
     if (tls := _cause(error, ssl.SSLError)) is not None:
         raise _tls_error(tls, shown) from error
@@ -140,25 +141,26 @@ def raise_for(error: Exception, shown: str, within: float, *, repeatable: bool) 
         case httpx.ConnectError():
             raise _Passing(RemoteUnavailable(f"{shown} cannot be reached ({_reason(error)}): {_CHECK}")) from error
         case httpx.ConnectTimeout() | httpx.PoolTimeout():
-            raise _Passing(RemoteTimeout(f"no connection to {shown} came about: {_CHECK}")) from error
+            raise _Passing(RemoteTimeout(f"could not connect to {shown}: {_CHECK}")) from error
         case httpx.TimeoutException() | TimeoutError():
             raise RemoteTimeout(
-                f"{shown} did not answer within {round(within, 1):g} s; whether it has done it is unknown"
+                f"{shown} did not answer within {round(within, 1):g} s; it is unknown whether the request was "
+                "carried out"
             ) from error
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
-            raise RemoteRefused(f"{shown} cannot be asked: {error}") from error
+            raise RemoteRefused(f"{shown} cannot be called: {error}") from error
         case httpx.TransportError():
             broken = RemoteUnavailable(
-                f"the connection to {shown} broke ({_named(error)}); whether it has done what it was asked is unknown"
+                f"the connection to {shown} broke ({_named(error)}); it is unknown whether the request was carried out"
             )
             if repeatable:
                 raise _Passing(broken) from error
             raise broken from error
         case _:
-            raise RemoteFailed(f"the answer of {shown} cannot be read: {_named(error)}") from error
+            raise RemoteFailed(f"the response of {shown} cannot be parsed: {_named(error)}") from error
 
 
-_CHECK: Final = "check agent_url, and that the server runs"
+_CHECK: Final = "check agent_url, and that the server is running"
 _TRUST: Final = "SSL_CERT_FILE names a file with the authority to trust"
 
 
@@ -167,22 +169,22 @@ def _named(error: Exception) -> str:
 
 
 def _tls_error(error: ssl.SSLError, shown: str) -> RemoteUnavailable:
-    """No try of the next seconds would find another certificate, or TLS where there is none."""
+    """A try within the next seconds would not find another certificate, or TLS where there is none."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return RemoteUntrusted(f"the certificate of {shown} cannot be verified: {error.verify_message}. {_TRUST}")
-    return RemoteUnavailable(f"no TLS connection to {shown} came about ({error.reason or error}): is it http there?")
+    return RemoteUnavailable(f"could not open a TLS connection to {shown} ({error.reason or error}): does it use http?")
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said; httpx says that all attempts failed."""
+    """The system's message; httpx only says that all attempts failed."""
     said = _cause(error, OSError, lambda cause: cause.errno is not None)
     if said is None or said.errno is None:
         return str(error)
-    return os.strerror(said.errno) if said.errno > 0 else str(said.strerror)  # a resolver's numbers are below 0
+    return os.strerror(said.errno) if said.errno > 0 else str(said.strerror)  # a resolver's error numbers are below 0
 
 
 def _cause(error: BaseException, kind: type[Cause], fits: Callable[[Cause], bool] = lambda _: True) -> Cause | None:
-    """The first of such a kind among an exception and what it came from."""
+    """The first exception of a kind, among an exception and its causes."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, kind) and fits(cause):

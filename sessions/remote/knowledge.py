@@ -1,4 +1,4 @@
-"""What `KnowledgeMethods` stands on, by a gateway: files are read here, and their bytes uploaded."""
+"""Knowledge of a session behind a gateway: files are read here, and their bytes uploaded."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class RemoteKnowledge:
         self._client = client
 
     async def submit(self, session: SessionRef, document: NewDocument) -> AcceptedOperation:
-        """Have one document accepted; see `KnowledgeMethods.asubmit_knowledge`.
+        """Submit one document; see `KnowledgeMethods.asubmit_knowledge`.
 
-        `timeout` limits the wait for its end only: how long an operation may take, the gateway's settings say.
+        `timeout` only limits the wait for its end; the gateway's settings limit the operation.
         """
         source = read_source(document.source, document.name, _largest())
         fields = only_given(
@@ -46,7 +46,7 @@ class RemoteKnowledge:
         answer = await self._client(session).api_or_none("GET", f"/operations/{segment(operation_id)}")
         if answer is None:
             raise InvalidTurnId(
-                f"operation {operation_id!r} is of no scope that session {session.session_id!r} is attached to"
+                f"operation {operation_id!r} belongs to no scope that session {session.session_id!r} is attached to"
             )
         return _operation(self._client(session), answer)
 
@@ -103,7 +103,7 @@ def _operation(client: RemoteClient, resource: Mapping[str, Any]) -> AcceptedOpe
 
 
 def _scope(session: SessionRef, scope: str | None) -> str | None:
-    """The scope that is meant; None for the gateway's default, which is the session's own."""
+    """The scope in question; None for the gateway's default, which is the session's own."""
     config = session.knowledge
     if scope is not None:
         return scope
@@ -112,10 +112,10 @@ def _scope(session: SessionRef, scope: str | None) -> str | None:
 
 def _refuse_own_collection(session: SessionRef) -> None:
     if session.knowledge.collection is not None:
-        raise BadRequest(f"{COLLECTION}: leave the vector_store out")
+        raise BadRequest(f"{COLLECTION}: omit the vector_store")
 
 
 def _largest() -> int:
-    """Bytes; larger files are not read. The gateway may take less."""
+    """Bytes; larger files are not read. The gateway's limit may be lower."""
     limit: int = Settings.model_fields["document_limit_bytes"].default
     return limit

@@ -1,4 +1,4 @@
-"""What `LifecycleMethods` stands on for a session behind a gateway."""
+"""The records of a session behind a gateway: checkpoints, context, history, copies, expiry, deletion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sessions.remote.client import RemoteClient
 from sessions.remote.wire import moment, reading
 
 _LARGEST_PAGE: Final = 1000
-"""Turns; a gateway gives no more at once."""
+"""Turns; a gateway returns no more at a time."""
 _NOTHING_YET = {
     "created_at": None,
     "message_count": 0,
@@ -43,13 +43,13 @@ class RemoteLifecycle:
         return False, None if answer is None else answer.get("expires_in")
 
     async def create(self, session: SessionRef) -> bool:
-        """Make the session, where there is none; see `LifecycleMethods.acreate`."""
+        """Create the session, if it does not exist; see `LifecycleMethods.acreate`."""
         ttl = {} if session.ttl is None else {"ttl": session.ttl}
         queue = {} if session.queue == "turns" else {"queue": session.queue}
         return await self._client(session).create({"session_id": session.session_id, **ttl, **queue})
 
     async def checkpoints(self, session: SessionRef) -> list[int]:
-        """The numbers of the checkpoints there are; see `LifecycleMethods.acheckpoints`."""
+        """The numbers of the existing checkpoints; see `LifecycleMethods.acheckpoints`."""
         answer = await self._client(session).api("GET", "/checkpoints")
         with reading("checkpoints"):
             return list(answer["checkpoints"])
@@ -62,7 +62,7 @@ class RemoteLifecycle:
             return int(answer["checkpoint"])
 
     async def restore(self, session: SessionRef, number: int | None) -> dict[str, Any]:
-        """Attach to what was saved; see `LifecycleMethods.arestore_state`."""
+        """Attach to a saved session; see `LifecycleMethods.arestore_state`."""
         if number is not None and (not isinstance(number, int) or number < 1):
             raise StateNotFoundError(
                 f"session {session.session_id!r} has no checkpoint {number!r} to restore; they are numbered from 1"
@@ -73,7 +73,7 @@ class RemoteLifecycle:
             return dict(answer["state"])
 
     async def context(self, session: SessionRef) -> dict[str, Any]:
-        """What is known of the session; see `LifecycleMethods.aget_context`. One that is not there yet has nothing."""
+        """The session's details; see `LifecycleMethods.aget_context`. A session that does not exist has none."""
         try:
             answer = await self._client(session).api_or_none("GET")
         except SessionExpired:
@@ -90,7 +90,7 @@ class RemoteLifecycle:
             return {**answer, "created_at": moment(answer["created_at"])}
 
     async def context_for(self, session: SessionRef, query: str, max_items: int) -> str:
-        """Prompt text from what was said about a query; see `LifecycleMethods.aget_context`."""
+        """Text for a prompt from what was said about a query; see `LifecycleMethods.aget_context`."""
         page = await self.history(session, CONTEXT_TURNS, "newest", None)
         return best_lines(page.messages, query, max_items)
 
@@ -103,7 +103,7 @@ class RemoteLifecycle:
             answer = await self._client(session).api("GET", "/messages", params=wanted)
             with reading("transcript"):
                 more = [Message(**{**said, "at": datetime.fromisoformat(said["at"])}) for said in answer["messages"]]
-                # Within a page messages stand in the order in which they were written, whichever turns come first.
+                # Within a page, messages are in the order in which they were written, whichever turns come first.
                 found = found + more if order == "oldest" else more + found
                 limit, cursor = limit - now, answer["cursor"]
             if limit <= 0 or cursor is None:
@@ -116,14 +116,14 @@ class RemoteLifecycle:
         return Fork(session_id, session.user_id)
 
     async def check_turn(self, session: SessionRef, part: str) -> None:
-        """Refuse a user who does not own the session; the gateway checks the turn when it is asked for it.
+        """Refuse a user who does not own the session; the gateway checks the turn when it is requested.
 
-        A session that does not exist yet belongs to nobody.
+        A session that does not exist yet has no owner.
         """
         with suppress(SessionExpired):
             await self._client(session).api_or_none("GET")
 
     async def delete(self, session: SessionRef) -> dict[str, int]:
-        """Remove the session with all it has; see `Session.adelete`."""
+        """Delete the session with everything in it; see `Session.adelete`."""
         receipt: dict[str, int] = await self._client(session).api("DELETE")
         return receipt

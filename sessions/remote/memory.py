@@ -1,4 +1,4 @@
-"""What `MemoryMethods` stands on for a session behind a gateway."""
+"""Memory of a session behind a gateway."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RemoteMemory:
         self._client = client
 
     async def add(self, session: SessionRef, memory: NewMemory) -> str:
-        """Remember a text; see `MemoryMethods.aadd_memory`. The gateway's settings limit its length."""
+        """Add a memory; see `MemoryMethods.aadd_memory`. The gateway's settings limit its length."""
         body = {
             "text": memory.text,
             "type": memory.kind,
@@ -34,11 +34,11 @@ class RemoteMemory:
             return str(stored["id"])
 
     async def delete(self, session: SessionRef, memory_id: str) -> bool:
-        """Forget one memory; see `MemoryMethods.adelete_memory`."""
+        """Delete one memory; see `MemoryMethods.adelete_memory`."""
         return await self._client(session).api_if_there("DELETE", _path(memory_id))
 
     async def clear(self, session: SessionRef, memory_type: str | None, scope: ScopeName | None) -> int:
-        """Forget a scope's memories; see `MemoryMethods.aclear_memory`."""
+        """Delete a scope's memories; see `MemoryMethods.aclear_memory`."""
         given = only_given(type=_kind(memory_kinds(memory_type)), scope=scope)
         receipt = await self._client(session).api("DELETE", "/memory", params=given)
         with reading("receipt"):

@@ -1,4 +1,4 @@
-"""The loop and the connections of this process to remote servers: made when first needed, and anew after a fork."""
+"""This process's loop and connections to remote servers: created when first needed, and again after a fork."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from sessions.client.portal import Portal
 from sessions.errors import RemoteUnavailable, RemoteUntrusted
 
 _EXIT_SECONDS: Final = 1.0
-# Below the five seconds after which uvicorn closes an idle connection: a request must not meet one that is closing.
+# Below the five seconds after which uvicorn closes an idle connection: a request must not use one that is closing.
 _IDLE_SECONDS: Final = 4.0
 _LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=_IDLE_SECONDS)
 
 
 class Network:
-    """One loop for all remote sessions of a process, and a pool of connections for each server."""
+    """One loop for all remote sessions of a process, and a connection pool for each server."""
 
     def __init__(self) -> None:
         self.portal = Portal()
         self.gateways: dict[str, bool] = {}
-        """Of the addresses that were looked at: whether a gateway is there."""
+        """Whether there is a gateway, by address, for the addresses that were checked."""
         self._clients: dict[str, httpx.AsyncClient] = {}
         self._making = asyncio.Lock()
         atexit.register(self.portal.close, self._aclose, _EXIT_SECONDS)
@@ -39,11 +39,13 @@ class Network:
         """
         async with self._making:
             if origin not in self._clients:
-                # In a thread: reading the certificates to trust takes a moment, in which the loop could do nothing.
+                # In a thread: reading the trusted certificates takes a moment, during which the loop would be blocked.
                 try:
                     self._clients[origin] = await asyncio.to_thread(_connections)
-                except RuntimeError as error:  # no thread begins any more, and no host's name can be resolved
-                    raise RemoteUnavailable("this process is ending: a remote server can no longer be asked") from error
+                except RuntimeError as error:  # no thread can be started any more, and no host name resolved
+                    raise RemoteUnavailable(
+                        "this process is ending: a remote server can no longer be called"
+                    ) from error
             return self._clients[origin]
 
     async def _aclose(self) -> None:
@@ -53,7 +55,7 @@ class Network:
 
 def _connections() -> httpx.AsyncClient:
     try:
-        # Each request has a timeout of its own.
+        # Each request has its own timeout.
         return httpx.AsyncClient(limits=_LIMITS, follow_redirects=False, timeout=None)  # noqa: S113
     except OSError as error:
         message = f"the certificates to trust cannot be read ({error}); see SSL_CERT_FILE"
@@ -78,7 +80,7 @@ _process: Final = _Process()
 
 
 def network() -> Network:
-    """The network of this process; a forked child gets one of its own."""
+    """The network of this process; a forked child gets its own."""
     with _process.lock:
         if _process.network is None or not _process.network.portal.usable:
             _process.network = Network()

@@ -1,4 +1,4 @@
-"""From what a server answered to the exception that says so."""
+"""From a server's response to the exception that it means."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from sessions.errors import RemoteAuthError, RemoteFailed, RemoteRefused, Sessio
 
 _URN: Final = "urn:sessionfleet:error:"
 _SHOWN: Final = 300
-# What only a gateway says: to whoever calls it, these are troubles of the connection.
+# Errors of a gateway only: for its callers they are failures of the connection.
 _AT_THE_GATEWAY: Final = (errors.Unauthenticated, errors.Forbidden, errors.TooManyRequests, errors.RequestTooLarge)
 
 
 def error_of(response: httpx.Response, shown: str) -> SessionfleetError:
-    """The exception for an answer that is no success: the very class that a gateway names, else one by its status.
+    """The exception for an unsuccessful response: the class that a gateway names, otherwise one by its status.
 
     Args:
-        response: read already.
-        shown: the address, as it may be shown.
+        response: already read.
+        shown: the URL, as it may be shown.
     """
     problem = _problem(response)
     detail: dict[str, Any] = {"status": response.status_code, "problem": problem}
@@ -33,21 +33,21 @@ def error_of(response: httpx.Response, shown: str) -> SessionfleetError:
     status = f"{response.status_code} {response.reason_phrase}".rstrip()
     if response.is_redirect:
         return RemoteRefused(
-            f"{shown} redirects to {response.headers.get('location', '?')!r}, which is not followed: "
-            "give the address where it is as agent_url",
+            f"{shown} redirects to {response.headers.get('location', '?')!r}, which is not followed: use the final "
+            "URL as agent_url",
             **detail,
         )
     message = f"{shown} answered {status}{f': {said}' if said else ''}"
     if request := problem.get("request_id"):
         message += f" (request {request})"
     if response.status_code in (401, 403):
-        hint = "give credentials with headers=" if response.status_code == 401 else "they do not allow this"
+        hint = "pass credentials with headers=" if response.status_code == 401 else "they do not allow this"
         return RemoteAuthError(f"{message}: {hint}", **detail)
     return (RemoteFailed if response.status_code >= 500 else RemoteRefused)(message, **detail)
 
 
 def retry_after(response: httpx.Response) -> float:
-    """Seconds that a server wants us to wait; 0 where it does not say."""
+    """Seconds that a server asks us to wait; 0 if it does not say."""
     value = response.headers.get("retry-after", "")
     if value.isascii() and value.isdigit():
         return float(value)
@@ -75,7 +75,7 @@ def _named(kind: str) -> type[SessionfleetError] | None:
 
 
 def _said(response: httpx.Response) -> str:
-    """What another server wrote, as far as a line has room for it."""
+    """What another server wrote, shortened to one line."""
     try:
         body = response.json()
     except ValueError:

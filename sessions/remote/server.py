@@ -1,4 +1,4 @@
-"""A remote server as a session talks to it: what kind it is, a message to a plain one, a request to a gateway."""
+"""A remote server as a session uses it: what kind it is, messages to a plain one, requests to a gateway."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sessions.remote.exchange import Call, exchange
 from sessions.remote.network import Network, network
 
 _FIRST_SECONDS: Final = 5.0
-"""A server that nobody has met is tried no longer than this: the address may be wrong."""
+"""A server that was never reached is tried no longer than this: the URL may be wrong."""
 _SERVER: Final = "sessionfleet"
 
 
@@ -34,7 +34,7 @@ class RemoteServer:
     """The server behind an agent_url.
 
     Attributes:
-        headers: go along with every request; timeout: seconds for one call with all its tries.
+        headers: sent with every request; timeout: seconds for one call, including its retries.
     """
 
     address: Address
@@ -43,7 +43,7 @@ class RemoteServer:
 
     @property
     def network(self) -> Network:
-        """This process's: looked up at each use, so that a forked child gets its own."""
+        """This process's network: looked up at each use, so that a forked child gets its own."""
         return network()
 
     async def http(self) -> httpx.AsyncClient:
@@ -57,7 +57,7 @@ class RemoteServer:
             "authorization": self.address.credentials,
             **more,
         }
-        # Bytes, for a user's id may be any text.
+        # Bytes, because a user id may be any text.
         named = [
             (name.replace("_", "-").title().encode(), value.encode())
             for name, value in ours.items()
@@ -68,7 +68,7 @@ class RemoteServer:
         return headers
 
     async def exchange(self, call: Call, within: float, *, trying: float | None = None) -> httpx.Response:
-        """One call; see `sessions.remote.exchange`. What kind of server it is, is asked again once it was away."""
+        """One call; see `sessions.remote.exchange`. After a failure, what kind of server it is is checked again."""
         try:
             http = await self.http()
             return await exchange(http, call, str(self.address), within, trying=trying)
@@ -93,16 +93,16 @@ class RemoteServer:
         return bool(found)
 
     async def need_gateway(self, within: float) -> None:
-        """Make sure that it is one.
+        """Check that it is a gateway.
 
         Raises:
-            RemoteUnsupported: it is none. RemoteError: as `is_gateway`.
+            RemoteUnsupported: it is not. RemoteError: as `is_gateway`.
         """
         if not await self.is_gateway(within):
             raise RemoteUnsupported(f"{self.address}: {RemoteUnsupported.__doc__}")
 
     async def _look(self, within: float) -> bool | None:
-        """Whether a gateway is there; None where its health page failed, and only a message can be tried."""
+        """Whether it is a gateway; None if its health check failed, and only a message can be tried."""
         until = time.monotonic() + within
         headers = self.sent(accept="application/json")
         try:
@@ -116,7 +116,7 @@ class RemoteServer:
         return isinstance(told, dict) and told.get("server") == _SERVER
 
     async def _knock(self, within: float) -> None:
-        """A server without a health page is there if it knows the agent's own address: 405 is what Flask says."""
+        """A server without a health check exists if it knows the agent's own URL: Flask answers 405."""
         call = Call("HEAD", self.address.url, self.sent())
         try:
             await self.exchange(call, max(0.001, within), trying=_FIRST_SECONDS)
@@ -124,17 +124,17 @@ class RemoteServer:
             if error.status != 405:
                 raise
 
-    # --- what it is asked -------------------------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------------------------------
 
     async def tell(self, message: str, fields: Mapping[str, Any], key: str, within: float) -> str:
-        """Say something to a server that is no gateway, in both dialects. Nothing that may have arrived is repeated."""
+        """Send a message to a server that is not a gateway, in both dialects; never again what may have arrived."""
         body = {**fields, "message": message, "query": message}
         call = Call("POST", self.address.url, self.sent(idempotency_key=key), json=body, repeatable=False)
         response = await self.exchange(call, within, trying=_FIRST_SECONDS)
         answer = _answer(response)
         if answer is None:
             status = response.status_code
-            raise RemoteFailed(f"{self.address} answered {status}, but has no answer; see its log", status=status)
+            raise RemoteFailed(f"{self.address} answered {status}, but without an answer; see its log", status=status)
         return answer
 
     async def api(
@@ -152,13 +152,13 @@ class RemoteServer:
         """A request to a gateway's REST API.
 
         Args:
-            path: behind `/v1`, quoted.
-            within: seconds for all tries, `timeout` when None; beside those that the gateway is asked to wait.
+            path: after `/v1`, quoted.
+            within: seconds for all tries, `timeout` when None; in addition to those that the gateway is asked to wait.
             wait: seconds that it may wait for something to end.
             body: `json`, or `data` and `files`; `params` of the query.
 
         Raises:
-            RemoteUnsupported: it is no gateway. RemoteError, or what the gateway's problem names.
+            RemoteUnsupported: it is not a gateway. RemoteError, or the error that the gateway's problem names.
         """
         patience = self.timeout if within is None else within
         until = time.monotonic() + patience
@@ -172,7 +172,7 @@ class RemoteServer:
         call = Call(method, self.address.api(path), headers, repeatable=repeatable, **body)
         left = until - time.monotonic() + (wait or 0.0)
         if left <= 0:
-            raise RemoteTimeout(f"{self.address} did not answer within {patience:g} s; it was not asked")
+            raise RemoteTimeout(f"{self.address} did not answer within {patience:g} s; the request was not sent")
         return await self.exchange(call, left)
 
 
@@ -184,9 +184,9 @@ def _json(response: httpx.Response) -> Any:
 
 
 def _answer(response: httpx.Response) -> str | None:
-    """PraisonAI's servers say `response`, the documents' one `content`; else it is the text itself.
+    """PraisonAI's servers send `response`, other agent servers `content`; otherwise it is the text itself.
 
-    None is what PraisonAI's say when their model fails.
+    PraisonAI's servers send None if their model fails.
     """
     told = _json(response)
     if isinstance(told, dict):

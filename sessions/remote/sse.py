@@ -1,4 +1,4 @@
-"""Server-sent events as the WHATWG has them: bytes in any pieces become messages."""
+"""Server-sent events by the WHATWG standard: bytes in any pieces become messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ServerSent:
-    """One message. `id` is the last one that the stream named; `retry` the pause before connecting again (ms)."""
+    """One message. `id` is the last one that the stream named; `retry` the pause before reconnecting (ms)."""
 
     event: str
     data: str
@@ -39,7 +39,7 @@ class _Message:
                 self.last_id = value
             case "retry" if value.isascii() and value.isdigit():
                 self.retry = int(value)
-            case _:  # a comment (the name is empty), or a field that is not known
+            case _:  # a comment (the name is empty), or an unknown field
                 pass
         return None
 
@@ -50,7 +50,7 @@ class _Message:
 
 
 async def messages(chunks: AsyncIterator[bytes]) -> AsyncIterator[ServerSent]:
-    """The messages of a stream. One that is cut short by its end is dropped, as the standard says."""
+    """The messages of a stream. One that is truncated by the end is dropped, as the standard says."""
     message = _Message()
     async for line in _lines(chunks):
         if (done := message.take(line)) is not None:

@@ -1,4 +1,4 @@
-"""What `StateMethods` stands on for a session behind a gateway."""
+"""State of a session behind a gateway."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RemoteState:
         return default if found is None else found.get("value", default)
 
     async def write(self, session: SessionRef, ops: list[StateOp]) -> list[Any]:
-        """Carry out changes; see `StateMethods.aupdate_state`. Several changes at once are all sets."""
+        """Make changes; see `StateMethods.aupdate_state`. Several changes at a time must all be sets."""
         if not ops:
             return []
         if all(op.kind == "set" for op in ops):
@@ -39,11 +39,11 @@ class RemoteState:
             )
             return []
         if len(ops) > 1:
-            raise BadRequest("several changes of state at once are sets: use update_state")
+            raise BadRequest("several changes of state at a time must all be sets: use update_state")
         return [await self._one(session, ops[0])]
 
     async def _one(self, session: SessionRef, op: StateOp) -> Any:
-        """A change that is no set. Only a deletion is sent again after a lost reply: repeating it changes nothing."""
+        """A change that is not a set. Only a deletion is retried after a lost reply: repeating it changes nothing."""
         client = self._client(session)
         match op.kind:
             case "delete":

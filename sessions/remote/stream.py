@@ -1,4 +1,4 @@
-"""A turn's events over HTTP: one stream for the reader, however many connections it takes."""
+"""A turn's events over HTTP: one stream for the reader, over as many connections as it takes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from sessions.remote.sse import ServerSent, messages
 from sessions.remote.wire import reading
 
 _SILENCE: Final = 45.0
-"""A gateway sends something every 15 seconds: a connection that brings nothing for so long is dead."""
+"""A gateway sends something every 15 seconds: a connection that is silent for this long is dead."""
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 3.0
 _AGAIN: Final = frozenset({429, 502, 503, 504})
 
 
 class EventStream:
-    """Reads the events behind a cursor; connects again behind the last one when a connection breaks.
+    """Reads the events after a cursor; reconnects after the last one when a connection breaks.
 
     Args:
         path: of the events, as a URL; headers: of each request.
-        alive: asks for the turn itself, with the tries and the patience of any call: raises where it is gone, or the
-            gateway is.
+        alive: requests the turn itself, with the retries and timeout of any call: raises if it, or the gateway, is
+            gone.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class EventStream:
         self._broken_since = 0.0
 
     async def events(self) -> AsyncGenerator[Event]:
-        """All events behind the cursor, up to the last one.
+        """All events after the cursor, up to the last one.
 
         Raises:
             StaleCursor, TurnNotFound and others that the gateway names; RemoteError.
@@ -77,7 +77,7 @@ class EventStream:
             await self._recover(why, pause)
 
     async def any(self) -> bool:
-        """Whether there are events behind the cursor, or will be.
+        """Whether there are events after the cursor, or will be.
 
         Raises:
             As `events`.
@@ -123,7 +123,7 @@ class EventStream:
             raise error
 
     def _event(self, message: ServerSent) -> Event | None:
-        """An event of ours; what a newer gateway says besides only moves the cursor."""
+        """One of our events; an unknown type from a newer gateway only moves the cursor."""
         self._failures = 0
         if message.id:
             self._cursor = message.id
@@ -135,11 +135,11 @@ class EventStream:
             return Event(message.id, kind, json.loads(message.data))
 
     async def _recover(self, why: Exception | None, asked: float = 0.0) -> None:
-        """Wait a little, longer each time; give up when nothing came for as long as a call may take."""
+        """Wait a little, longer each time; give up if nothing arrived for as long as a call may take."""
         if not self._failures:
             self._broken_since = time.monotonic()
         self._failures += 1
-        if isinstance(why, httpx.ReadTimeout):  # nothing happened, or nobody is there
+        if isinstance(why, httpx.ReadTimeout):  # nothing happened, or the server is gone
             await self._alive()
             self._broken_since = time.monotonic()
         longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
@@ -155,17 +155,17 @@ class EventStream:
         shown = str(self._server.address)
         kind = RemoteTimeout if isinstance(why, httpx.TimeoutException) else RemoteUnavailable
         return kind(
-            f"the stream from {shown} broke, and could not be taken up within {patience:g} s ({why!r}); "
-            f"the turn goes on: follow it again with events(after={self._cursor!r})"
+            f"the stream from {shown} broke, and could not be resumed within {patience:g} s ({why!r}); the turn "
+            f"continues: follow it again with events(after={self._cursor!r})"
         )
 
 
 class _Over(Exception):
-    """Nothing comes behind the cursor any more."""
+    """Nothing comes after the cursor any more."""
 
 
 class _Refused(Exception):
-    """The gateway is there, and does not serve just now."""
+    """The gateway answers, but cannot serve now."""
 
     def __init__(self, error: SessionfleetError, pause: float) -> None:
         super().__init__(str(error))

@@ -15,21 +15,21 @@ from sessions.protocol.turn import Policy, TurnError, TurnStatus, Usage
 from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
 
-COLLECTION: Final = "a collection of one's own does not go through a gateway yet"
+COLLECTION: Final = "a collection of your own is not supported through a gateway yet"
 GATEWAYS_CHOICE: Final = math.inf
-"""A time that the caller does not name: the gateway's settings say it."""
+"""A time that the caller does not set: the gateway's settings do."""
 
 
 def only_given(**values: Any) -> dict[str, Any]:
-    """What is said of these: the gateway knows its own defaults."""
+    """What to omit of these: the gateway knows its own defaults."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def turn_body(submission: Submission) -> dict[str, Any]:
-    """A submission as the body of `POST /v1/sessions/{session}/turns`; what is not said is left out.
+    """A submission as the body of `POST /v1/sessions/{session}/turns`; parts that are not set are omitted.
 
     Raises:
-        BadRequest: it has parts that do not travel.
+        BadRequest: it has parts that a gateway does not support.
     """
     body: dict[str, Any] = {"message": submission.request.message, "agent": _agent(submission)}
     body |= _recalls(submission.request.recalls)
@@ -56,7 +56,7 @@ def _times(submission: Submission) -> dict[str, float | None]:
 
 
 def _agent(submission: Submission) -> str | dict[str, Any]:
-    """A name alone asks for an agent that is known there; a spec that has nothing but a name is a plain agent else."""
+    """A name only means an agent that is known there; otherwise a spec with nothing but a name is a plain agent."""
     agent = submission.agent or AgentConfig(name=submission.request.agent)
     if agent.registered:
         return agent.name
@@ -64,7 +64,9 @@ def _agent(submission: Submission) -> str | dict[str, Any]:
         return {"name": agent.name}
     if agent.delegates:
         asked = ", ".join(repr(delegate.config.name) for delegate in agent.delegates)
-        raise BadRequest(f"agent {agent.name!r} has agents as tools ({asked}): that does not go through a gateway yet")
+        raise BadRequest(
+            f"agent {agent.name!r} has agents as tools ({asked}), which is not supported through a gateway yet"
+        )
     return {"name": agent.name, **_spec(agent)}
 
 
@@ -83,7 +85,7 @@ def _recalls(recalls: Recalls) -> dict[str, Any]:
     said: dict[str, Any] = {}
     if recalls.memory is not None:
         if recalls.extract:
-            raise BadRequest('memory={"extract": True} does not go through a gateway yet: give memory=True')
+            raise BadRequest('memory={"extract": True} is not supported through a gateway yet: use memory=True')
         said["memory"] = recalls.memory
     if recalls.knowledge is not None:
         said["knowledge"] = _knowledge(recalls.knowledge) if isinstance(recalls.knowledge, KnowledgeAt) else False
@@ -92,12 +94,12 @@ def _recalls(recalls: Recalls) -> dict[str, Any]:
 
 def _knowledge(at: KnowledgeAt) -> Any:
     if at.collection is not None:
-        raise BadRequest(f"{COLLECTION}: leave the vector_store out")
+        raise BadRequest(f"{COLLECTION}: omit the vector_store")
     return True if not at.bases else at.bases[0] if len(at.bases) == 1 else list(at.bases)
 
 
 def turn_record(part: str, resource: Mapping[str, Any]) -> TurnRecord:
-    """A turn resource as a record; what a gateway does not tell is 0 or None. Read it within `reading`."""
+    """A turn resource as a record; what a gateway does not send is 0 or None. Call it within `reading`."""
     status = TurnStatus(resource["status"])
     succeeded, error, usage = status is TurnStatus.SUCCEEDED, resource.get("error"), resource.get("usage")
     return TurnRecord(
@@ -120,7 +122,7 @@ def turn_record(part: str, resource: Mapping[str, Any]) -> TurnRecord:
 
 
 def moment(text: str | None) -> datetime | None:
-    """A time of the gateway's."""
+    """A time sent by the gateway."""
     return None if text is None else datetime.fromisoformat(text)
 
 
@@ -131,10 +133,10 @@ def _ms(text: str | None) -> int | None:
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """What a gateway sent is read here.
+    """Contains the parsing of what a gateway sent.
 
     Raises:
-        RemoteFailed: it, or something before it, sent what this version does not know.
+        RemoteFailed: it, or something in front of it, sent something that this version does not know.
     """
     try:
         yield
@@ -142,5 +144,5 @@ def reading(what: str) -> Iterator[None]:
         if isinstance(error, SessionfleetError) and not isinstance(error, InvalidTurnId):
             raise
         raise RemoteFailed(
-            f"the gateway's {what} cannot be read ({error!r}); is it of another version, or a proxy's?"
+            f"the gateway's {what} cannot be parsed ({error!r}); is it another version, or a proxy's response?"
         ) from error

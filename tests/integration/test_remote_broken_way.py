@@ -84,7 +84,7 @@ def test_what_is_not_the_same_twice_is_not_sent_twice(way: BrokenWay, fleet: Fle
         lambda: session.compare_and_set_state("other", 1, 2),
     ):
         way.faults = [("P", "lose")]
-        with pytest.raises(RemoteUnavailable, match="whether it has done what it was asked is unknown"):
+        with pytest.raises(RemoteUnavailable, match="it is unknown whether the request was carried out"):
             call()
     local = fleet.session(session.session_id, user_id=session.user_id)
     assert local.get_state() == {"n": 1, "other": 2}

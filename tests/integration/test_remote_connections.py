@@ -71,7 +71,7 @@ def test_an_environment_that_cannot_be_used_is_told(name: str, value: str, says:
 
 def test_http_where_https_was_meant_is_told(agent: AgentServer) -> None:
     """At once: trying again would find no TLS either."""
-    with pytest.raises(RemoteUnavailable, match=r"no TLS connection to https://.* came about .*: is it http there\?"):
+    with pytest.raises(RemoteUnavailable, match=r"could not open a TLS connection to https://.*: does it use http\?"):
         Session(agent_url=agent.url.replace("http:", "https:")).chat("hi")
 
 
@@ -120,7 +120,7 @@ def test_who_asks_when_the_process_has_ended_is_told_so(agent: AgentServer) -> N
     command = [sys.executable, "-W", "error", "-c", AT_THE_END, agent.url]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert (done.stdout, done.stderr) == (
-        "RemoteUnavailable this process is ending: a remote server can no longer be asked\n",
+        "RemoteUnavailable this process is ending: a remote server can no longer be called\n",
         "",
     )
 

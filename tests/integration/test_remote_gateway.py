@@ -218,7 +218,7 @@ def test_a_gateway_that_asks_who_one_is(new_server: Server, tmp_path: Path) -> N
     with running_gateway(new_server, tmp_path, SESSIONFLEET_GATEWAY_AUTH="on") as gateway:
         url = f"{gateway.url}/agent"
         for headers in ({}, {"Authorization": "Bearer nonsense"}):
-            with pytest.raises(RemoteAuthError, match=r"401 Unauthorized: .*give credentials with headers=") as caught:
+            with pytest.raises(RemoteAuthError, match=r"401 Unauthorized: .*pass credentials with headers=") as caught:
                 Session(agent_url=url, headers=headers).set_state("k", 1)
             assert isinstance(caught.value, PermissionError)
             assert caught.value.problem["type"] == "urn:sessionfleet:error:Unauthenticated"
