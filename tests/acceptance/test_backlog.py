@@ -21,7 +21,7 @@ AT_ONCE = 50
 
 
 async def _submit_all(fleet: Fleet) -> dict[str, Turn]:
-    """A turn in each of thousands of sessions, by their references, while nobody works."""
+    """A turn in each of thousands of sessions, by their references, while no worker is running."""
     turns: dict[str, Turn] = {}
     for start in range(0, BACKLOG, AT_ONCE):
         sessions = [fleet.session(f"s{number:04}") for number in range(start, start + AT_ONCE)]
@@ -31,7 +31,7 @@ async def _submit_all(fleet: Fleet) -> dict[str, Turn]:
 
 
 def _lose_wake(fleet: Fleet, place: int) -> str:
-    """Take one wake-up out of the broker's list, counted from the end that is read; whose it was."""
+    """Remove one wake-up from the broker's list, counted from the end that is read; returns whose it was."""
     with fleet.server.client() as client:
         assert client.llen(queue_key("turns")) == BACKLOG
         message = client.lindex(queue_key("turns"), -1 - place)

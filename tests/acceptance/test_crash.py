@@ -1,4 +1,4 @@
-"""kill -9 of a worker in the middle of its turns: they go on elsewhere, behind their last finished step."""
+"""kill -9 of a worker in the middle of its turns: they continue on another one, after their last completed step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TURNS = 20
 
 
 def _submit(fleet: Fleet, number: int) -> Turn:
-    """A turn with a paid model call and a side effect behind it when it hangs: in a tool, or in the model."""
+    """A turn that has paid for a model call and had a side effect when it hangs: in a tool, or in the model."""
     charge = f'CALL charge({{"amount": {number}}})\n'
     hang = "HANG 1 60" if number % 2 else 'CALL linger({"seconds": 60})'
     return fleet.session(f"crash-{number}").Agent("A", tools=["charge", "linger"]).submit(charge + hang)

@@ -1,4 +1,4 @@
-"""A store at its maxmemory: what is new is refused, what was accepted ends, and with room it goes on."""
+"""A store at its maxmemory: new work is refused, accepted work ends, and with room everything continues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 
 def _fill(fleet: Fleet, *, full: bool) -> None:
-    """Set the limit of the store's memory below what it uses, or take it away."""
+    """Set the limit of the store's memory below its current use, or remove it."""
     with fleet.server.client() as client:
         used = client.info("memory")["used_memory"]
         client.config_set("maxmemory", used // 2 if full else 0)
@@ -59,11 +59,11 @@ def test_a_full_store_refuses_new_turns_ends_those_it_has_and_goes_on_with_room(
 
 
 def test_a_full_store_can_be_read_by_a_client_that_comes_only_now(new_fleet: Callable[..., Fleet]) -> None:
-    """A new process reads results, and cancels, though nothing can be written that takes room."""
+    """A new process reads results, and cancels, although nothing that needs room can be written."""
     fleet = new_fleet()
     session = fleet.session("waits")
     turn = session.Agent("A").submit("SAY never")
-    fleet.client.portal.call(fleet.client.aclose())  # the next use connects anew, as a new process does
+    fleet.client.portal.call(fleet.client.aclose())  # the next use reconnects, as a new process would
     _fill(fleet, full=True)
     assert fleet.session("waits").turn(turn.id).status is TurnStatus.QUEUED
     assert turn.cancel() is TurnStatus.CANCELLED

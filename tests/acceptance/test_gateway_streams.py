@@ -32,7 +32,7 @@ def edge(new_fleet: Callable[..., Fleet], tmp_path: Path) -> Iterator[tuple[Flee
 
 
 async def submitted(client: httpx.AsyncClient, number: int, message: str) -> str:
-    """Where a new turn is, each in a session of its own."""
+    """The URL of a new turn, each in its own session."""
     body = {"message": message, "stream": True}
     answer = await client.post(f"/v1/sessions/reader-{number}/turns", json=body)
     assert answer.status_code == 202, answer.text
@@ -53,9 +53,9 @@ def store_connections(fleet: Fleet) -> int:
 
 @pytest.mark.slow
 async def test_every_reader_sees_its_turn_end_though_a_worker_dies(edge: tuple[Fleet, GatewayProcess]) -> None:
-    """200 readers on one gateway process, a worker killed on the way: no gap, no repeat, one end each (P5).
+    """200 readers on one gateway process, and a worker is killed: no gap, no repeat, one end each (P5).
 
-    A tenth of them hangs up again and again and goes on behind its last event; another tenth reads slowly.
+    A tenth of them disconnects repeatedly and resumes after its last event; another tenth reads slowly.
     """
     fleet, gateway = edge
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
@@ -70,7 +70,7 @@ async def test_every_reader_sees_its_turn_end_though_a_worker_dies(edge: tuple[F
             for n, url in enumerate(turns)
         ]
         tasks = [asyncio.create_task(reader.run()) for reader in readers]
-        # Killed where it matters: while most of them have seen a part of their answers.
+        # Killed at the worst moment: while most of them have seen a part of their answers.
         while sum(len(reader.items) > 3 for reader in readers) < READERS * 0.6:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         connections = await asyncio.to_thread(store_connections, fleet)
@@ -99,7 +99,7 @@ def all_of_the_stream_was_seen(fleet: Fleet, turns: list[str], readers: list[Rea
 
 
 async def test_a_reader_that_is_gone_costs_nothing_that_stays(edge: tuple[Fleet, GatewayProcess]) -> None:
-    """Connections that break off in the middle of a turn: the gateway forgets them while the turn goes on."""
+    """Connections that break in the middle of a turn: the gateway forgets them while the turn continues."""
     fleet, gateway = edge
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60, trust_env=False) as client:
         url = await submitted(client, 0, f"PACE 1.0\nSAY {WORDS}")
@@ -125,7 +125,7 @@ async def test_a_reader_that_is_gone_costs_nothing_that_stays(edge: tuple[Fleet,
 async def test_a_stopping_gateway_ends_its_streams_and_another_one_goes_on(
     edge: tuple[Fleet, GatewayProcess], tmp_path: Path
 ) -> None:
-    """A deploy: the stream breaks off at once, and its reader goes on at the next gateway without a gap."""
+    """A deploy: the stream breaks at once, and its reader resumes at the next gateway without a gap."""
     fleet, gateway = edge
     limits = httpx.Limits(max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=60, limits=limits, trust_env=False) as client:

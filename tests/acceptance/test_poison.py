@@ -1,4 +1,4 @@
-"""A turn that kills its worker, again and again: it is set aside, and nobody else pays for it."""
+"""A turn that kills its worker every time: it is set aside, and no other turn is affected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_ATTEMPTS = 3
 def test_a_poison_turn_becomes_a_dead_letter_and_its_neighbours_do_not(
     new_fleet: Callable[..., Fleet], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After `max_attempts` dead workers the turn is a dead letter; its session goes on, its neighbours all end."""
+    """After `max_attempts` dead workers the turn is a dead letter; its session continues, its neighbours all end."""
     fleet = new_fleet(SESSIONFLEET_LEASE="2", SESSIONFLEET_MAX_ATTEMPTS=str(MAX_ATTEMPTS))
     fleet.start("worker0")
     fleet.ready()

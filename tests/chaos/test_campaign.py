@@ -1,6 +1,6 @@
-"""Many turns on several workers while everything that may fail does, at random; a seed repeats a run.
+"""Many turns on several workers while everything that can fail does, at random; a seed repeats a run.
 
-SF_CHAOS_SECONDS says for how long faults happen, SF_CHAOS_SEED which ones; `make chaos` takes the long form.
+SF_CHAOS_SECONDS says how long faults happen, SF_CHAOS_SEED which ones; `make chaos` runs the long form.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SEED = int(os.environ.get("SF_CHAOS_SEED", "0")) or time.time_ns() % 1_000_000 +
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """A fleet whose server keeps all that it acknowledged, also when it is killed."""
+    """A fleet whose server keeps everything that it acknowledged, even when it is killed."""
     with running(Server(tmp_path / "server", options=("--appendfsync", "always"))) as server:
         fleet = Fleet(tmp_path / "fleet", server, ENVIRONMENT)
         try:

@@ -45,9 +45,9 @@ def test_planned_failovers_lose_none_of_a_hundred_turns(tmp_path: Path, round_: 
 
 
 def test_a_failover_by_sentinel_loses_no_turn_where_writes_need_a_replica(tmp_path: Path) -> None:
-    """The old primary takes no write once its replica is promoted; that is longer than a lease, and costs nothing.
+    """The old primary accepts no write once its replica is promoted; that takes longer than a lease, and loses nothing.
 
-    Without `min-replicas-to-write` both servers take writes for ten seconds, and those of the old one are lost.
+    Without `min-replicas-to-write` both servers accept writes for ten seconds, and those of the old one are lost.
     """
     with (
         pair(tmp_path, "--min-replicas-to-write", "1") as servers,

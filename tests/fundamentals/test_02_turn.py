@@ -1,4 +1,4 @@
-"""A turn is one message and all that comes of it. Once it is accepted it will end, whoever waits for it."""
+"""A turn is one message and everything that follows from it. Once it is accepted it will end, watched or not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_turn_is_sent_now_and_read_later(fleet: Fleet) -> None:
 
 
 def test_to_stop_waiting_does_not_stop_the_turn(fleet: Fleet) -> None:
-    """The timeout of `result` is the caller's own; `chat` is `submit` and `result` in one."""
+    """The timeout of `result` limits the wait; `chat` is `submit` and `result` in one."""
     turn = fleet.session().Agent().submit("SLEEP 0.5\nSAY late")
     with pytest.raises(ResultTimeout):
         turn.result(timeout=0.05)

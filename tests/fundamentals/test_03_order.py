@@ -9,7 +9,7 @@ from tests.support.waiting import wait_until
 
 
 def test_turns_of_one_session_never_overlap(fleet: Fleet) -> None:
-    """Though two workers are there, each turn begins when the one before it has ended."""
+    """Even with two workers, each turn begins when the one before it has ended."""
     agent = fleet.session().Agent()
     turns = [agent.submit(f"SAY {number}") for number in range(5)]
     assert [turn.result(timeout=20) for turn in turns] == ["0", "1", "2", "3", "4"]
@@ -19,7 +19,7 @@ def test_turns_of_one_session_never_overlap(fleet: Fleet) -> None:
 
 
 def test_turns_of_different_sessions_run_side_by_side(fleet: Fleet) -> None:
-    """Nobody waits for the conversation of somebody else."""
+    """One conversation never waits for another."""
     slow = [fleet.session().Agent().submit("SLEEP 30") for _ in range(3)]
     wait_until(lambda: all(turn.attempt == 1 for turn in slow), description="all three run at once")
     assert fleet.session().Agent().chat("SAY me first") == "me first"

@@ -1,4 +1,4 @@
-"""An idempotency key makes it safe to ask again: for clients that crash, time out, or click twice."""
+"""An idempotency key makes retries safe: for clients that crash, time out, or click twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.fleet import Fleet
 
 
 def test_the_same_key_is_the_same_turn(fleet: Fleet) -> None:
-    """Asked twice, answered once: the second caller gets the turn of the first."""
+    """Asked twice, answered once: the second caller gets the first one's turn."""
     agent = fleet.session().Agent()
     first = agent.submit("SAY thank you", idempotency_key="order-7")
     again = agent.submit("SAY thank you", idempotency_key="order-7")

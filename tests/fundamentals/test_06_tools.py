@@ -1,4 +1,4 @@
-"""A tool is a function that the model may call. Workers have it; a session names it."""
+"""A tool is a function that the model may call. The workers have it; a session names it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def test_a_tool_runs_on_the_worker(fleet: Fleet) -> None:
 
 
 def test_a_tool_that_no_worker_has_is_refused_at_once(fleet: Fleet) -> None:
-    """Nothing is accepted, and the error says what there is."""
+    """Nothing is accepted, and the error lists the known tools."""
     with pytest.raises(UnknownTool, match="look_up"):
         fleet.session().Agent(tools=["lok_up"]).submit("SAY hello")

@@ -1,4 +1,4 @@
-"""Cancel ends a turn, whether it runs or still waits. The session goes on."""
+"""Cancel ends a turn, whether it is running or still queued. The session continues."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.waiting import wait_until
 
 
 def test_a_cancelled_turn_ends_and_its_question_stays(fleet: Fleet) -> None:
-    """Its worker stops the request to the model. What was asked stays; a turn that never began leaves nothing."""
+    """Its worker stops the model request. The user's message stays; a turn that never began leaves nothing."""
     session = fleet.session()
     running = session.Agent().submit("SLEEP 30")
     queued = session.Agent().submit("SAY never mind")

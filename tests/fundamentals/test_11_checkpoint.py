@@ -1,4 +1,4 @@
-"""A checkpoint is a numbered picture of the state. A fork is a session that goes on from this one's past."""
+"""A checkpoint is a numbered copy of the state. A fork is a session that continues from this one's past."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.support.fleet import Fleet
 
 
 def test_a_checkpoint_brings_the_state_back(fleet: Fleet) -> None:
-    """The conversation stays whole: what was said was said."""
+    """The conversation stays whole: the history is never rewound."""
     session = fleet.session()
     first = session.save_state({"step": "draft"})
     session.Agent().chat("SAY published")
@@ -17,7 +17,7 @@ def test_a_checkpoint_brings_the_state_back(fleet: Fleet) -> None:
 
 
 def test_a_fork_shares_the_past_and_nothing_else(fleet: Fleet) -> None:
-    """Both go on from the same conversation, each on its own."""
+    """Both continue the same conversation, independently."""
     session = fleet.session()
     session.Agent().chat("SAY once upon a time")
     other = session.fork()

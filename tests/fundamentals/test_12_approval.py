@@ -1,4 +1,4 @@
-"""A turn can wait for a person. It holds no worker meanwhile, for days if need be."""
+"""A turn can wait for a person, for days if need be, without occupying a worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.waiting import wait_until
 
 
 def test_a_person_decides_whether_a_tool_runs(fleet: Fleet) -> None:
-    """`refund` is marked `@tool(approval=True)`. Any client may answer, and may change what it is called with."""
+    """`refund` is marked `@tool(approval=True)`. Any client may answer, and may change the call's arguments."""
     session = fleet.session()
     turn = session.Agent(tools=["refund"]).submit('CALL refund({"amount": 90})')
     wait_until(lambda: turn.status is TurnStatus.WAITING, description="the turn waits for approval")

@@ -1,4 +1,4 @@
-"""A team is agents with tasks. Each task is a turn, so it has all that turns have: order, recovery, cancel."""
+"""A team is agents with tasks. Each task is a turn, so it has everything that turns have: order, recovery, cancel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.fleet import Fleet
 
 
 def test_a_team_passes_each_answer_on(fleet: Fleet) -> None:
-    """One task after the other; the second agent is told what the first one found."""
+    """One task after the other; the second agent gets the first one's answer."""
     researcher, writer = Agent("Researcher"), Agent("Writer")
     mark = uuid.uuid4().hex
     tasks = [

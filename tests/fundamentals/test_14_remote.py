@@ -1,4 +1,4 @@
-"""A session can be behind a server. What is written for a local one runs with `agent_url=` added."""
+"""A session can be behind a server. Code written for a local one runs when `agent_url=` is added."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.gateway import GatewayProcess
 
 
 def test_a_conversation_goes_on_from_another_machine(fleet: Fleet, gateway_process: GatewayProcess) -> None:
-    """The gateway serves the fleet over HTTP; a process that has nothing but its address has the whole session."""
+    """The gateway serves the fleet over HTTP; a process that only has its URL can do everything with the session."""
     local = fleet.session()
     local.Agent(instructions="You are helpful").chat("SAY hello")
 

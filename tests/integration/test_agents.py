@@ -82,7 +82,7 @@ def test_a_failed_turn_says_why_and_the_session_goes_on(fleet: Fleet) -> None:
 
 
 def test_a_session_with_a_lifetime_expires_after_its_last_turn(fleet: Fleet) -> None:
-    """While a turn is open nothing of it expires; its end gives every key an expiry, which the next one takes away."""
+    """While a turn is open nothing of it expires; its end sets an expiry on every key, which the next turn removes."""
     session = fleet.session(sid(), ttl=3600)
     with fleet.server.client() as client:
         session.Agent("A").chat("SAY x")
@@ -109,7 +109,7 @@ def test_a_session_whose_lifetime_is_over_is_gone(fleet: Fleet) -> None:
 
 
 def test_a_session_can_be_deleted_while_its_turn_runs(fleet: Fleet) -> None:
-    """Who waits hears that the turn is gone; the worker writes nothing more; the id can be used anew at once."""
+    """Waiters learn that the turn is gone; the worker writes nothing more; the id can be used again at once."""
     session = fleet.session(sid())
     turn = session.Agent("A").submit("SLEEP 1.5\nSAY old", stream=True)
     wait_until(lambda: turn.status is TurnStatus.RUNNING, description="the turn runs")

@@ -31,7 +31,7 @@ def ask(session: Session, message: str, **options: object) -> Turn:
 
 
 def test_an_approval_is_waited_for_and_given(fleet: Fleet) -> None:
-    """Any client sees what is asked and answers it; the turn goes on, with other arguments if those were given."""
+    """Any client sees the question and answers it; the turn continues, with other arguments if those were given."""
     session = fleet.session()
     turn = waiting(ask(session, REFUND))
     (call,) = fleet.session(session.session_id).turn(turn.id).approvals()
@@ -78,7 +78,7 @@ async def _first_turn(session: Session) -> str | None:
 
 
 def test_only_the_first_answer_counts(fleet: Fleet) -> None:
-    """Two clients answer at the same time: one of them is told so, and the tool runs at most once."""
+    """Two clients answer at the same time: one of them gets an error, and the tool runs at most once."""
     turn = waiting(ask(fleet.session(), REFUND))
     call_id = turn.approvals()[0].call_id
     before = len(fleet.ledger("refund"))
@@ -118,7 +118,7 @@ def test_a_waiting_turn_blocks_its_session_unless_told_otherwise(fleet: Fleet) -
 
 
 def test_nobody_answers(fleet: Fleet) -> None:
-    """The wait has an end of its own, with an error of its own."""
+    """The wait has its own time limit, and its own error."""
     session = fleet.session()
     turn = ask(session, REFUND, approval_timeout=1.0)
     with pytest.raises(ApprovalTimeout):
@@ -127,7 +127,7 @@ def test_nobody_answers(fleet: Fleet) -> None:
 
 
 def test_a_waiting_turn_is_cancelled_or_interrupted(fleet: Fleet) -> None:
-    """Both keep what it finished."""
+    """Both keep what it completed."""
     session = fleet.session()
     first = waiting(ask(session, REFUND))
     assert first.cancel() is TurnStatus.QUEUED
@@ -170,7 +170,7 @@ def test_calls_are_answered_on_the_command_line(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("when", ["while it waits", "right behind the answer"])
 def test_a_worker_may_die(new_fleet: Callable[..., Fleet], when: str) -> None:
-    """kill -9 of the worker that asked, or of the one that went on: finished steps are not repeated."""
+    """kill -9 of the worker that asked, or of the one that continued: completed steps are not repeated."""
     fleet = new_fleet(SESSIONFLEET_LEASE="1")
     workers = {name: fleet.start(name) for name in ("one", "two")}
     fleet.ready()

@@ -49,7 +49,7 @@ def silent_port() -> Iterator[int]:
 
 
 def test_a_closed_port_is_told_at_once() -> None:
-    """Nobody listens: StoreUnavailable within about two seconds, with the setting to check."""
+    """There is no server: StoreUnavailable within about two seconds, with the setting to check."""
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match="REDIS_URL"):
         session_at(f"redis://127.0.0.1:{free_port()}/0").Agent("A").chat("hi")
@@ -90,7 +90,7 @@ def test_another_partition_count_is_refused(server: Server) -> None:
 
 
 def test_a_store_that_is_nearly_full_refuses_new_turns(new_server: Server) -> None:
-    """Beyond the high-water mark: StoreFull, and what is there stays as it is."""
+    """Beyond the high-water mark: StoreFull, and existing data stays as it is."""
     with new_server.client() as client:
         client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.05))
     session = session_at(new_server.url)
@@ -166,7 +166,7 @@ def test_a_session_belongs_to_its_first_user(fleet: Fleet) -> None:
 
 
 def test_a_session_without_owner_is_claimed_by_its_first_named_user(fleet: Fleet) -> None:
-    """Opened without a user it is nobody's; the first that names itself has it from then on."""
+    """Opened without a user it has no owner; the first user that names itself owns it from then on."""
     name = sid()
     fleet.session(name).Agent("A").chat("SAY 1")
     fleet.session(name, user_id="bob").Agent("A").chat("SAY 2")

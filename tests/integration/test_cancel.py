@@ -52,7 +52,7 @@ def test_the_provider_answers(session: Session) -> None:
 def test_cancelling_a_running_turn_stops_the_request_to_the_model(
     session: Session, provider: OpenAIServer, capsys: pytest.CaptureFixture[str], stream: bool
 ) -> None:
-    """The connection to the provider closes, so that nothing more is paid for; the session goes on."""
+    """The connection to the provider closes, so that nothing more is paid for; the session continues."""
     message = f"SLOW {uuid.uuid4().hex}"
     turn = session.Agent("A", model=SLOW_MODEL).submit(message, stream=stream)
     following = session.Agent("B", model="double").submit("SAY on we go")
@@ -71,7 +71,7 @@ def test_cancelling_a_running_turn_stops_the_request_to_the_model(
 
 
 def test_cancelling_a_queued_turn_ends_it_before_it_runs(workers: Fleet, session: Session) -> None:
-    """It never asks the model, and those before and behind it are not touched."""
+    """It never asks the model, and the turns before and after it are not affected."""
     agent, tag = session.Agent("A"), session.session_id
     running = agent.submit(f"{tag}\nSLEEP 3\nSAY before")
     queued = agent.submit(f"{tag}\nSAY cancelled")
@@ -86,7 +86,7 @@ def test_cancelling_a_queued_turn_ends_it_before_it_runs(workers: Fleet, session
 
 
 def test_cancelling_a_turn_that_ended_says_how_it_ended(session: Session) -> None:
-    """Too late is no error, and changes nothing."""
+    """Too late is not an error, and changes nothing."""
     turn = session.Agent("A").submit("SAY done")
     assert turn.result(timeout=20) == "done"
     assert turn.cancel() is TurnStatus.SUCCEEDED
@@ -106,7 +106,7 @@ def test_cancelling_a_turn_that_pauses_ends_it_and_the_session_goes_on(session: 
 
 
 def test_a_running_turn_ends_at_its_deadline(session: Session, provider: OpenAIServer) -> None:
-    """A model that never answers costs the deadline and no more: its connection is closed, the session goes on."""
+    """A model that never answers costs the deadline and no more: its connection is closed, the session continues."""
     message = f"SLOW {uuid.uuid4().hex}"
     turn = session.Agent("A", model=SLOW_MODEL).submit(message, timeout=3)
     with pytest.raises(errors.TurnDeadlineExceeded):
@@ -117,7 +117,7 @@ def test_a_running_turn_ends_at_its_deadline(session: Session, provider: OpenAIS
 
 
 def test_a_queued_turn_past_its_deadline_ends_without_running(workers: Fleet, session: Session) -> None:
-    """What nobody waits for any more is not begun."""
+    """A turn whose deadline has passed is not begun."""
     agent, tag = session.Agent("A"), session.session_id
     running = agent.submit(f"{tag}\nSLEEP 1.5\nSAY before")
     late = agent.submit(f"{tag}\nSAY too late", timeout=0.5)

@@ -35,7 +35,7 @@ def run(*arguments: str) -> Result:
 
 
 def run_in_thread(*arguments: str) -> Result:
-    """For tests that have an event loop of their own, as commands do."""
+    """For tests that have their own event loop, as commands do."""
     with ThreadPoolExecutor(1) as threads:
         return threads.submit(run, *arguments).result()
 
@@ -81,7 +81,7 @@ def test_a_key_is_listed_without_anything_that_opens(new_server: Server) -> None
 
 
 def test_a_key_is_revoked_by_its_id() -> None:
-    """Once; and whoever gives the key itself is told that it has no place on a command line."""
+    """Once; and passing the key itself is an error that says that it has no place on a command line."""
     key = run("create").stdout.strip()
     with pytest.raises(BadRequest, match="pass the key's id") as refused:
         run("revoke", key)
@@ -105,7 +105,7 @@ def test_what_makes_no_key_is_an_error(arguments: tuple[str, ...]) -> None:
 
 
 async def test_the_last_use_is_listed_and_goes_with_the_key(new_server: Server) -> None:
-    """What a gateway writes of a key that was revoked meanwhile stays nowhere."""
+    """What a gateway writes about a key that was revoked meanwhile leaves nothing behind."""
     kept, revoked = (str(id_in(run_in_thread("create").stdout.strip())) for _ in range(2))
     client = async_store(Settings(redis_url=new_server.url))  # type: ignore[call-arg]
     try:
@@ -120,7 +120,7 @@ async def test_the_last_use_is_listed_and_goes_with_the_key(new_server: Server) 
 
 
 def test_no_two_keys_have_one_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where chance gives an id that there is, another one is taken, and the first key stays as it was."""
+    """If chance produces an id that exists, another one is chosen, and the first key stays as it was."""
     first = new_key()
     made = iter([first, (first[0], first[1][:-1] + "x"), new_key()])
     monkeypatch.setattr("sessions.cli.api_keys.new_key", lambda: next(made))

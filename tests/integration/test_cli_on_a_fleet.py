@@ -42,7 +42,7 @@ def statuses(fleet: Fleet, session_id: str) -> list[str]:
 
 
 def test_ctrl_c_cancels_the_running_turn(fleet: Fleet) -> None:
-    """At its worker too; the command ends with the status of an interrupted program."""
+    """On its worker too; the command exits with the status of an interrupted program."""
     message = "SLEEP 60\nSAY cli-cancel"
     command = [*CLI, "chat", "cli-cancel", "--message", message]
     with subprocess.Popen(command, env=environment(fleet.server.url), stdout=subprocess.PIPE, text=True) as chat:
@@ -197,7 +197,7 @@ def test_one_more_worker_joins_and_leaves(new_fleet: Callable[..., Fleet]) -> No
 
 
 def test_up_with_an_address_runs_workers_only(new_server: Server, tmp_path: Path) -> None:
-    """The store is the one at REDIS_URL; a script of this home without that address is told, not misled."""
+    """The store is the one at REDIS_URL; a script of this home without that URL gets an error that says so."""
     home = FleetHome(tmp_path / "home")
     with (tmp_path / "up.log").open("wb") as log:
         up = subprocess.Popen(

@@ -110,7 +110,7 @@ def written(fleet: Fleet, base: str) -> bool:
 
 
 def test_ctrl_c_cancels_a_document_and_leaves_nothing_of_it(fleet: Fleet, papers: Path) -> None:
-    """What was taken in before stays and is shown; the command ends when the rest is cleared away."""
+    """Documents that were already added stay and are shown; the command ends when the rest is removed."""
     base = name("cancelled")
     pages = [f"Page {n}. " + " ".join(f"word{n}x{i} about matter {i}" for i in range(150)) for n in range(120)]
     (papers / "book.pdf").write_bytes(make_pdf(pages))
@@ -211,7 +211,7 @@ def test_the_index_moves_to_another_home(new_fleet: Callable[..., Fleet], papers
 
 
 def test_what_is_no_export_is_refused(fleet: Fleet, papers: Path) -> None:
-    """With the line; a home without an index, and a file that is not there, likewise."""
+    """With the line; the same for a home without an index, and for a missing file."""
     (papers / "bad.jsonl").write_text('{"kind": "chunk"}\n')
     bad = run(fleet, "knowledge", "import", "bad.jsonl", cwd=papers, SESSIONFLEET_HOME=str(papers / "home"))
     assert (bad.returncode, bad.stderr.count("error: record 1 is no record of an export")) == (1, 1)

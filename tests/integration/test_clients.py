@@ -65,7 +65,7 @@ def test_event_loops_may_come_and_go(fleet: Fleet) -> None:
 
 
 async def test_a_blocking_call_works_inside_a_running_loop(fleet: Fleet) -> None:
-    """As in a notebook, whose cells run on a loop: `chat` answers there too."""
+    """As in a notebook, whose cells run on a loop: `chat` works there too."""
     agent = fleet.session(sid()).Agent("A")
     assert agent.chat("SAY from a cell") == "from a cell"
     assert [e.text for e in agent.stream("SAY word") if e.text] == ["word"]
@@ -88,7 +88,7 @@ async def test_every_call_has_an_async_twin(fleet: Fleet) -> None:
 
 
 async def test_waiting_can_be_cancelled_without_harm_to_the_turn(fleet: Fleet) -> None:
-    """A caller's task that is cancelled stops waiting; the turn goes on."""
+    """A caller's task that is cancelled stops waiting; the turn continues."""
     turn = await fleet.session(sid()).Agent("A").asubmit("SLEEP 0.5\nSAY on")
     waiting = asyncio.create_task(turn.aresult())
     await asyncio.wait([waiting], timeout=0.05)
@@ -114,7 +114,7 @@ print(who, len(answers), flush=True)
 
 
 def test_a_forked_child_has_a_client_of_its_own(fleet: Fleet) -> None:
-    """As in a web server that loads the application first: parent and child both go on, at the same time."""
+    """As in a web server that loads the application first: parent and child both continue, at the same time."""
     assert sorted(quiet(run_script(fleet, FORK, sid(), warnings="ignore")).split("\n")) == [
         "",
         "child 10",
@@ -140,7 +140,7 @@ print(session.get_state("k"), connection() == before)
 
 
 def test_a_forked_child_may_end_as_programs_do(fleet: Fleet) -> None:
-    """What it drops at its end is the parent's: the parent goes on over the connection that it has, at once."""
+    """What the child drops at its end is the parent's: the parent continues on its connection, at once."""
     assert quiet(run_script(fleet, ENDING_CHILD, sid(), warnings="ignore")) == "1 True\n"
 
 
@@ -227,7 +227,7 @@ def test_a_program_ends_though_the_store_is_gone(new_server: object, new_fleet: 
 
 
 def test_a_stand_alone_agent_names_its_session(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Agent(memory={"session_id": ...})` works on the environment's fleet, and goes on with that session."""
+    """`Agent(memory={"session_id": ...})` works on the environment's fleet, and continues that session."""
     from broker_config.settings import load_settings
 
     monkeypatch.setenv("REDIS_URL", fleet.server.url)
@@ -244,7 +244,7 @@ def test_a_stand_alone_agent_names_its_session(fleet: Fleet, monkeypatch: pytest
 
 
 def test_processes_start_in_a_folder_of_their_own(fleet: Fleet, tmp_path: Path) -> None:
-    """A client needs nothing but its address: it writes no file where it is started."""
+    """A client needs nothing but the URL: it writes no file where it is started."""
     env = {**os.environ, "REDIS_URL": fleet.server.url, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", CHAT, sid()], env=env, cwd=tmp_path, check=True, timeout=40)
     assert list(tmp_path.iterdir()) == []

@@ -65,7 +65,7 @@ def test_cancel_delete_and_owners_on_a_cluster(clustered: Fleet) -> None:
 
 
 def test_a_killed_worker_is_replaced_on_a_cluster(clustered: Fleet, tmp_path: Path) -> None:
-    """Leases, rescue and journal: after kill -9 the other worker goes on, and the tool ran once."""
+    """Leases, rescue and journal: after kill -9 the other worker continues, and the tool ran once."""
     prompt = 'CALL look_up({"query": "crash"})\nSLEEP 1'
     turn = clustered.session(sid()).Agent("A", tools=["look_up"]).submit(prompt)
     # The model is asked again only when the tool's result is in the journal: before that a kill may repeat the tool.
@@ -77,7 +77,7 @@ def test_a_killed_worker_is_replaced_on_a_cluster(clustered: Fleet, tmp_path: Pa
 
 
 def test_a_team_on_a_cluster(clustered: Fleet) -> None:
-    """Its run and its tasks live in slots of their own; a session's transcript is copied to where its tasks run."""
+    """Its run and its tasks are in their own slots; a session's transcript is copied to where its tasks run."""
     session = clustered.session(sid())
     helper = session.Agent("Helper", instructions="help")
     helper.chat("SAY hello")

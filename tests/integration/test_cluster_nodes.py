@@ -75,7 +75,7 @@ async def test_a_cluster_with_one_server_that_evicts_is_refused(settings: Settin
 
 
 def test_new_turns_stop_when_one_server_is_nearly_full(settings: Settings, ill: Server) -> None:
-    """Whichever it is: a turn writes to other partitions than its own, too."""
+    """Whichever it is: a turn also writes to partitions other than its own."""
     with ill.client() as client:
         client.config_set("maxmemory", client.info("memory")["used_memory"] + 100_000)
     session = Session("waits", settings=settings.model_copy(update={"memory_high_water": 0.5}))

@@ -29,7 +29,7 @@ def boss(fleet: Fleet, *tools: Agent, **options: Any) -> Agent:
 
 
 def children(turn: Turn, count: int = 1) -> list[str]:
-    """The turns of the agents that were asked, once there are so many."""
+    """The turns of the agents that were asked, once there are this many."""
     found: list[str] = []
     for event in turn.events():
         if event.type is EventType.TASK_STARTED:
@@ -70,7 +70,7 @@ def test_an_agent_asks_another_one(fleet: Fleet) -> None:
 
 
 def test_an_asker_streams(fleet: Fleet) -> None:
-    """What it says comes as deltas, once, though it waited in between."""
+    """Its text arrives in deltas, once, although it waited in between."""
     events = list(boss(fleet).stream(asking("B", "SAY one two three")))
     assert "".join(event.text for event in events) == "ok: one two three"
     assert [e.data["result"] for e in events if e.type is EventType.TOOL_RESULT] == ["one two three"]
@@ -108,7 +108,7 @@ def test_several_are_asked_at_the_same_time(pair: Fleet) -> None:
 
 
 def test_an_agent_that_fails_is_a_result_that_says_so(fleet: Fleet) -> None:
-    """The asker goes on, and knows why."""
+    """The asker continues, and learns why."""
     turn = boss(fleet).submit("\n".join([asking("B", "FAIL 400 1"), asking("C", "SAY fine")]))
     assert turn.result(timeout=30) == "ok: fine"
     failed, _ = [e for e in turn.events() if e.type is EventType.TOOL_RESULT]
@@ -169,7 +169,7 @@ def test_the_deadline_is_one_for_all(fleet: Fleet) -> None:
 
 
 def test_an_asker_that_fails_leaves_nobody_at_work(fleet: Fleet) -> None:
-    """A tool beside the question fails the turn: the agent that was asked is cancelled."""
+    """Another tool fails the turn: the agent that was asked is cancelled."""
     agent = fleet.session(uuid.uuid4().hex).Agent("A", tools=[C, "divide"])
     turn = agent.submit("\n".join(["TOGETHER", asking("C", "SLEEP 60"), 'CALL divide({"number": 1, "by": 0})']))
     with pytest.raises(TurnFailed):
@@ -180,7 +180,7 @@ def test_an_asker_that_fails_leaves_nobody_at_work(fleet: Fleet) -> None:
 
 
 def test_people_are_asked_after_agents(fleet: Fleet) -> None:
-    """An approval beside a question to an agent: first the agent answers, then the person is asked."""
+    """An approval together with a question to an agent: first the agent answers, then the person is asked."""
     agent = fleet.session(uuid.uuid4().hex).Agent("A", tools=[C, "refund"])
     message = "\n".join(["TOGETHER", 'CALL refund({"amount": 4})', asking("C", "SAY fine")])
     turn = agent.submit(message)
@@ -215,7 +215,7 @@ def test_an_end_that_nobody_told_of_is_found(fleet: Fleet) -> None:
 
 
 def test_a_sessions_agent_knows_what_was_said_there(fleet: Fleet) -> None:
-    """It is given a copy of its session; what it says stays there."""
+    """It gets a copy of its session; what it says stays there."""
     session: Session = fleet.session(uuid.uuid4().hex, user_id="ann")
     session.Agent("Writer", instructions="write").chat("SAY hello")
     turn = session.Agent("A", tools=[session.Agent("Writer")]).submit(asking("Writer", "SAY bye"))
@@ -241,7 +241,7 @@ def test_what_an_agent_needs_is_known_before_it_is_asked(fleet: Fleet) -> None:
 
 
 def test_a_circle_through_a_session_ends(fleet: Fleet) -> None:
-    """A session's agent that is known by its name may have come to ask the asker: the chain has an end."""
+    """A session's agent that is known by its name may have been changed to ask the asker: the chain has a limit."""
     session = fleet.session(uuid.uuid4().hex)
     session.Agent("One", tools=[session.Agent("Two")], instructions="one").chat("SAY known")
     session.Agent("Two", tools=[session.Agent("One")], instructions="two").chat("SAY known")
@@ -253,7 +253,7 @@ def test_a_circle_through_a_session_ends(fleet: Fleet) -> None:
 
 
 def test_what_was_asked_expires(new_fleet: Callable[..., Fleet]) -> None:
-    """Nobody has to delete the sessions of agents that were asked."""
+    """The sessions of agents that were asked need not be deleted by anyone."""
     fleet = new_fleet(SESSIONFLEET_RESULT_TTL="3", SESSIONFLEET_IDEMPOTENCY_TTL="3")
     fleet.start("only")
     fleet.ready()
@@ -270,7 +270,7 @@ def counted(fleet: Fleet) -> list[int]:
 
 @pytest.mark.parametrize("victim", ["who asked", "who was asked"])
 def test_a_worker_may_die_while_an_agent_answers(new_fleet: Callable[..., Fleet], victim: str) -> None:
-    """kill -9 of the worker that had the asker, or of the one that answers: nobody is asked twice, nothing is lost."""
+    """kill -9 of the asker's worker, or of the answering one: no agent is asked twice, nothing is lost."""
     fleet = new_fleet(SESSIONFLEET_LEASE="1")
     workers = {name: fleet.start(name) for name in ("one", "two")}
     fleet.ready()
@@ -289,7 +289,7 @@ def test_a_worker_may_die_while_an_agent_answers(new_fleet: Callable[..., Fleet]
 
 
 def test_an_asker_whose_worker_died_in_the_middle_asks_nobody_twice(new_fleet: Callable[..., Fleet]) -> None:
-    """kill -9 while a tool runs beside the question: the next attempt takes up the turn that was asked for."""
+    """kill -9 while another tool runs: the next attempt attaches to the turn that was submitted."""
     fleet = new_fleet(SESSIONFLEET_LEASE="1")
     for name in ("one", "two"):
         fleet.start(name)

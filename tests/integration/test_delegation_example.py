@@ -10,7 +10,7 @@ __all__ = ["offline"]
 
 
 def test_the_example_of_delegation(offline: Fleet) -> None:
-    """A writer asks a researcher, who asks a librarian, and a critic; the usage is that of all."""
+    """A writer asks a researcher, who asks a librarian, and a critic; the usage includes all of them."""
     said = run(offline, EXAMPLES / "delegation.py")
     assert "asks Researcher\nask_Researcher said: ask_Librarian: " in said
     assert "asks Critic\nask_for_advice said: " in said

@@ -1,4 +1,4 @@
-"""The examples, and the code on the pages, as a reader runs them: each script in a process of its own."""
+"""The examples, and the code in the documentation, as a reader runs them: each script in a separate process."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_second_process_knows_what_the_first_was_told(shop: Fleet) -> None:
 
 
 def test_a_turn_is_followed_from_other_processes(shop: Fleet) -> None:
-    """`examples/reattach.py`: submitted in one process, followed in a second, behind a cursor in a third."""
+    """`examples/reattach.py`: submitted in one process, followed in a second, resumed after a cursor in a third."""
     script = EXAMPLES / "reattach.py"
     turn = run(shop, script, "submit", "The sea is blue").strip()
     assert "The sea is blue" in run(shop, script, "result", turn)
@@ -122,7 +122,7 @@ def test_what_a_customer_said_is_known_in_the_next_session(shop: Fleet) -> None:
 
 
 def test_documents_are_searched_by_sessions_that_share_a_base(shop: Fleet) -> None:
-    """`examples/knowledge.py`, twice: what is there already is taken in once."""
+    """`examples/knowledge.py`, twice: a document that exists is not added again."""
     script = EXAMPLES / "knowledge.py"
     said = run(shop, script)
     assert "handbook.md: added" in said
@@ -151,7 +151,7 @@ def test_an_assistant_goes_on_where_it_was(shop: Fleet) -> None:
 
 
 def test_a_session_behind_a_server(shop: Fleet, gateway: GatewayProcess) -> None:
-    """`examples/remote_session.py`, against the gateway; and what it says where nobody is."""
+    """`examples/remote_session.py`, with the gateway; and its error where there is no server."""
     script = EXAMPLES / "remote_session.py"
     said = run(shop, script, f"{gateway.url}/agent")
     assert "Alice" in said

@@ -66,7 +66,7 @@ async def test_a_refused_command_is_tried_again_at_the_new_primary(servers: Pair
 
 
 def test_a_fleet_follows_its_sentinel(servers: Pair, fleet: Fleet, tmp_path: Path) -> None:
-    """Store and broker by a Sentinel URL: all go on at whichever server the sentinel names."""
+    """Store and broker by a Sentinel URL: everything continues on whichever server the sentinel names."""
     with sentinel(tmp_path / "sentinel", servers) as guard:
         fleet.reach(guard.url)
 

@@ -176,7 +176,7 @@ def test_a_message_is_answered_and_can_be_looked_at(shared: Place) -> None:
 
 
 def test_lines_from_a_pipe_are_one_conversation(shared: Place) -> None:
-    """What is no terminal gets no prompt, and each line is a turn."""
+    """Without a terminal there is no prompt, and each line is a turn."""
     with subprocess.Popen(
         [sys.executable, "-m", "sessions.cli.main", "chat", "pipe"],
         cwd=shared.folder,
@@ -193,7 +193,7 @@ def test_lines_from_a_pipe_are_one_conversation(shared: Place) -> None:
 
 
 def test_a_script_uses_a_fleet_that_was_started_by_hand(shared: Place) -> None:
-    """As it is, though the script has other settings; a line says so."""
+    """Used as it is, although the script has other settings; a line on stderr says so."""
     done = shared.chat("hello", SESSIONFLEET_MAX_ATTEMPTS="2")
     record = shared.home.living()
     assert record is not None
@@ -238,7 +238,7 @@ def test_a_server_that_dies_is_started_again_with_its_data(shared: Place) -> Non
 
 
 def test_down_leaves_nothing(place: Place) -> None:
-    """Supervisor, workers and server end; saying it again is no error."""
+    """Supervisor, workers and server stop; running it again is not an error."""
     place.start("--workers", "1")
     running = place.processes()
     assert len(running) == 5, "supervisor, server, gateway, one worker for turns, one for retrieval"

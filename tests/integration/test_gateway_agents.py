@@ -31,12 +31,12 @@ def http(gateway_process: GatewayProcess) -> Iterator[httpx.Client]:
 
 
 def listed(http: httpx.Client) -> dict[str, str]:
-    """The agents there are, and who says what they are like."""
+    """The agents, and where their definitions come from."""
     return {agent["name"]: agent["source"] for agent in good(http.get("/v1/agents"))["agents"]}
 
 
 def test_an_agent_is_defined_used_and_forgotten(http: httpx.Client, fleet: Fleet) -> None:
-    """201, then 200; turns and /agent name it; a session that it served goes on with it, others have none."""
+    """201, then 200; turns and /agent name it; a session that used it keeps it, others do not have it."""
     path = "/v1/agents/Travel%20desk%2F2"
     body = {"instructions": "You book trains.", "tools": ["refund"], "memory": True, "knowledge": ["handbook"]}
     assert http.put(path, json={}).status_code == 201
@@ -92,7 +92,7 @@ def test_the_assistant_is_redefined_and_never_missing(http: httpx.Client) -> Non
 
 
 def test_a_repeat_is_known_although_its_agent_changed_meanwhile(http: httpx.Client) -> None:
-    """Whoever asks by name cannot know that it came to stand for another agent, or for none: the same turn."""
+    """A caller that asks by name cannot know that the name was redefined, or deleted: the same turn."""
     key = {"Idempotency-Key": "defined-anew"}
     asked = {"message": "SAY once", "session_id": "defined-anew"}
     good(http.put("/v1/agents/Changing", json={"instructions": "One."}), 201)
@@ -110,7 +110,7 @@ def test_a_repeat_is_known_although_its_agent_changed_meanwhile(http: httpx.Clie
 def test_an_agent_of_workers_that_are_away_is_waited_for(
     secured_gateway: GatewayProcess, secured_store: Server
 ) -> None:
-    """While none lives, nobody knows whether there is one: the turn is accepted, as for the default agent."""
+    """While no worker runs, it is unknown whether it exists: the turn is accepted, as for the default agent."""
     key = made_key(secured_store)
     with secured_gateway.client(key) as http:
         turns = "/v1/sessions/away/turns"
@@ -137,7 +137,7 @@ def test_definitions_that_cannot_be(http: httpx.Client) -> None:
 
 
 def test_only_who_may_configure_sees_a_prompt() -> None:
-    """Who may but talk to an agent sees that it is there."""
+    """A caller that may only talk to an agent sees that it exists."""
     from sessions.gateway.routes.agents import _defined
 
     class Asking:
@@ -194,7 +194,7 @@ def test_a_team_runs_and_is_followed(http: httpx.Client) -> None:
 
 
 def test_a_run_is_its_users(http: httpx.Client) -> None:
-    """Another user is 403; so is a user who asks for a backend's run, which has none; what is no run is 404."""
+    """Another user gets 403; so does a user who asks for a backend's run, which has no user; anything else is 404."""
     anns = http.post("/v1/teams", json=TEAM, headers={"X-User-ID": "ann", **WAIT}).headers["location"]
     backends = http.post("/v1/teams", json=TEAM, headers=WAIT).headers["location"]
     for path in (anns, backends):

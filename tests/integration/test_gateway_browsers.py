@@ -59,7 +59,7 @@ def test_a_page_of_another_site_can_read_nothing(gateway: GatewayProcess, store:
 
 @pytest.fixture(scope="module")
 def open_gateway(secured_store: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """A gateway on loopback that asks nobody who they are."""
+    """A gateway on loopback without authentication."""
     with running_gateway(secured_store, tmp_path_factory.mktemp("open"), SESSIONFLEET_GATEWAY_AUTH="off") as started:
         yield started
 
@@ -81,7 +81,7 @@ def test_without_authentication_credentials_are_ignored(open_gateway: GatewayPro
      ("[::1", False)],
 )  # fmt: skip
 def test_only_names_of_this_machine_are_answered_to(open_gateway: GatewayProcess, host: str, served: bool) -> None:
-    """A page whose name is made to lead to loopback (DNS rebinding) is of the same origin, but not of ours."""
+    """A page whose name was made to resolve to loopback (DNS rebinding) has the same origin, but not ours."""
     said = ask(open_gateway, "GET", "/v1/sessions/x/state", headers={"Host": host.format(port=open_gateway.port)})
     assert said.status_code == (200 if served else 421)
 

@@ -1,4 +1,4 @@
-"""Connections that are open for long, or too long: streams whose credential ends, slow heads and bodies."""
+"""Connections that are open for long, or too long: streams whose credential expires, slow heads and bodies."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def served(server: Server, **settings: Any) -> Iterator[str]:
 
 
 def waiting_turn(client: httpx.Client, session: str) -> str:
-    """A turn that nobody runs: its stream stays open."""
+    """A turn that no worker runs: its stream stays open."""
     made = client.post(f"/v1/sessions/{session}/turns", json={"message": "hi", "stream": True})
     good(made, 202)
     return str(made.headers["location"])
@@ -72,7 +72,7 @@ def client_for(url: str, key: str) -> httpx.Client:
 
 
 def test_a_stream_ends_when_its_key_is_revoked(new_server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """Properly, without `ended`: its reader comes again, and is told 401. Others' streams go on."""
+    """Properly, without `ended`: its reader reconnects, and gets 401. Others' streams continue."""
     revoked, kept = made_key(new_server, user="alice"), made_key(new_server, user="alice")
     with served(new_server) as url, client_for(url, revoked) as client, client_for(url, kept) as other:
         turn = waiting_turn(client, "revoked")
@@ -138,7 +138,7 @@ def test_a_head_that_does_not_come_ends_the_connection(new_server: Server, sent:
     ],
 )
 def test_what_comes_behind_an_answer_keeps_no_connection(new_server: Server, first: bytes, more: bytes) -> None:
-    """An empty line, or a piece of a body that nobody reads any more: no credential is needed to send these."""
+    """An empty line, or a piece of a body that is not read any more: sending these needs no credential."""
     with served(new_server) as url, socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), 10) as connection:
         connection.sendall(first)
         assert connection.recv(65536).startswith(b"HTTP/1.1 ")
@@ -148,7 +148,7 @@ def test_what_comes_behind_an_answer_keeps_no_connection(new_server: Server, fir
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_body_is_never_taken_for_a_request(new_server: Server, at_once: bool) -> None:
-    """With `Upgrade` the parser skips it: on a proxy's connection its answer would go to somebody else."""
+    """With `Upgrade` the parser skips it: on a proxy's connection its answer would go to another client."""
     hidden = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
     head = b"POST /agent HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n"
     head %= len(hidden)
@@ -198,7 +198,7 @@ def test_a_connection_that_is_kept_serves_request_after_request(new_server: Serv
 
 
 def test_a_reader_that_takes_nothing_is_given_up(new_server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """With its connection and what waited for it there; that is no error of the gateway."""
+    """With its connection and the data waiting there; that is not an error of the gateway."""
     key = made_key(new_server)
     with served(new_server) as url, client_for(url, key) as client, new_server.client() as store:
         turn = waiting_turn(client, "stalled")

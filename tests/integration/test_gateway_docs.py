@@ -13,7 +13,7 @@ from tests.support.http import problem
 
 
 def test_the_page_names_files_of_the_gateway_only(gateway_process: GatewayProcess) -> None:
-    """Each is there, and the policy lets nothing else be loaded."""
+    """All files exist, and the policy lets nothing else be loaded."""
     with gateway_process.client() as http:
         page = http.get("/docs")
         assert page.status_code == 200

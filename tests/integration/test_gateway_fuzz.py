@@ -1,4 +1,4 @@
-"""Schemathesis reads the OpenAPI document, and tries what it says, and what it does not, on a real gateway.
+"""Schemathesis reads the OpenAPI document, and tries what it allows, and what it does not, on a real gateway.
 
 `make fuzz` is the long version.
 """
@@ -46,8 +46,9 @@ def key_for(server: Server) -> str:
 
 
 def within_reach(document: dict[str, Any]) -> dict[str, Any]:
-    """The document for what this fleet has: a queue with workers (a stream of a turn that nobody runs does not end),
-    and no webhooks, for they would go out into the world."""
+    """The document for what this fleet has: a queue with workers (a stream of a turn that never runs does not end),
+    and no webhooks, because they would be sent to real hosts.
+    """
     schemas = document["components"]["schemas"]
     forms = document["paths"]["/v1/sessions/{session_id}/knowledge"]["post"]["requestBody"]["content"]
     for body in (schemas["NewTurn"], schemas["NewTeam"], *(form["schema"] for form in forms.values())):
@@ -74,7 +75,7 @@ def test_the_gateway_keeps_what_its_document_says(new_server: Server, tmp_path: 
                     str(Path(sys.executable).with_name("schemathesis")),
                     *("--config-file", str(ROOT / "tests" / "schemathesis.toml"), "run", str(document)),
                     *("--url", gateway.url, "--header", f"Authorization: Bearer {key_for(new_server)}"),
-                    # One user: what is the user's has somebody whose it is.
+                    # One user, so that values of a user have an owner.
                     *("--header", "X-User-ID: fuzz", "--continue-on-failure", "--no-shrink", "--warnings", "off"),
                     *(LONG if SECONDS else SHORT),
                 ],

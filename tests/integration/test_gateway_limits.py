@@ -89,7 +89,7 @@ def test_while_the_store_is_down_nobody_is_let_in(tmp_path: Path) -> None:
 
 
 def test_one_request_after_the_other_is_never_two_at_once(gateway: GatewayProcess, store: Server) -> None:
-    """Where one may be open: the end of each is known before its client can come again."""
+    """If one request may be open: its end is recorded before its client can send the next one."""
     key = made_key(store, concurrency=1, rate=0)
     path = f"/v1/sessions/{a_session()}/state"
     with gateway.client(key) as client:

@@ -1,4 +1,4 @@
-"""What goes wrong behind the gateway, and before it: servers that are away, workers that die, clients that hang up."""
+"""Failures behind the gateway, and in front of it: servers that are down, workers that die, clients that disconnect."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_store_that_refuses_writes_is_not_ready(
 def test_a_store_that_is_down_is_503_until_it_is_back(
     gateway: GatewayProcess, new_server: Server, new_fleet: Callable[..., Fleet]
 ) -> None:
-    """With Retry-After, and without a word of where the store is; then all goes on, without a restart."""
+    """With Retry-After, and without revealing where the store is; then everything continues, without a restart."""
     fleet = new_fleet()
     fleet.start("one")
     fleet.ready()
@@ -80,7 +80,7 @@ def test_a_store_that_is_down_is_503_until_it_is_back(
 
 
 def test_a_reader_hears_that_a_worker_died(gateway: GatewayProcess, new_fleet: Callable[..., Fleet]) -> None:
-    """`attempt_reset` names the last event that stays valid, and the turn goes on to its end."""
+    """`attempt_reset` names the last event that stays valid, and the turn continues to its end."""
     fleet = new_fleet(SESSIONFLEET_LEASE="2")
     fleet.start("one")
     fleet.start("two")
@@ -104,7 +104,7 @@ def test_a_reader_hears_that_a_worker_died(gateway: GatewayProcess, new_fleet: C
 def test_who_hangs_up_ends_the_waiting_and_nothing_else(
     gateway: GatewayProcess, new_fleet: Callable[..., Fleet]
 ) -> None:
-    """For a turn's end, an answer, or events that do not come: the request ends at once, the turn goes on."""
+    """For a turn's end, an answer, or events that do not come: the request ends at once, the turn continues."""
     fleet = new_fleet()
     fleet.start("one")
     fleet.ready()
@@ -130,7 +130,7 @@ def test_who_hangs_up_ends_the_waiting_and_nothing_else(
 
 
 def test_a_gateway_that_is_stopped_answers_who_waits(gateway: GatewayProcess, new_fleet: Callable[..., Fleet]) -> None:
-    """With the turn as it is, or 503 where an answer was wanted; another gateway goes on with both."""
+    """With the turn as it is, or 503 for a request that wanted an answer; another gateway continues both."""
     fleet = new_fleet()
     fleet.start("one")
     fleet.ready()

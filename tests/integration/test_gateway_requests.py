@@ -1,4 +1,4 @@
-"""Requests that are too large, lie about their length, or are spelled in ways that may get past a check."""
+"""Requests that are too large, lie about their length, or are spelled so as to get past a check."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def store(secured_store: Server) -> Server:
 
 
 def test_a_body_that_is_too_large_is_refused_whatever_its_headers_say(gateway: GatewayProcess, store: Server) -> None:
-    """By its length before it is read, and by what comes where it says none."""
+    """By its length before it is read, or by the bytes that arrive if it has no length."""
     key = made_key(store)
     path = f"/v1/sessions/{a_session()}/turns"
     big = json.dumps({"message": "x" * 200_000}).encode()
@@ -59,7 +59,7 @@ async def test_who_sends_first_and_reads_then_sees_the_refusal(gateway: GatewayP
     ],
 )
 def test_lengths_that_lie_are_refused(gateway: GatewayProcess, store: Server, headers: str) -> None:
-    """A proxy in front may read another one of two; what could be taken for two requests is taken for none."""
+    """A proxy in front may read a different one of two; what could be read as two requests is refused."""
     key = made_key(store)
     request = (
         f"POST /agent HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n{headers}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
@@ -91,7 +91,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("part", ENDLESS)
 def test_what_is_no_body_must_come_to_an_end(gateway: GatewayProcess, part: str) -> None:
-    """Behind 64 KiB the connection ends: it would be kept in memory, and a parser takes any."""
+    """After 64 KiB the connection is closed: the rest would be kept in memory, and the parser has no limit."""
     begin, more = ENDLESS[part]
     with socket.create_connection(("127.0.0.1", gateway.port), 10) as connection:
         rest = b"".join(more.replace(b"%d", b"%d" % n) for n in range(100_000))
@@ -101,7 +101,7 @@ def test_what_is_no_body_must_come_to_an_end(gateway: GatewayProcess, part: str)
 
 
 def test_a_head_that_is_too_large_is_told_so(gateway: GatewayProcess) -> None:
-    """431, where it comes before we close."""
+    """431, if it arrives before we close."""
     head = b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000
     assert answer_to(gateway, head).startswith(b"HTTP/1.1 431")
 

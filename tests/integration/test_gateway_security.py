@@ -1,4 +1,4 @@
-"""Who may do what on a real gateway: keys, tokens, rights, when they are asked for, and what the log says."""
+"""Access on a real gateway: keys, tokens, rights, when they are required, and what the log says."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_start_says_that_authentication_is_on(gateway: GatewayProcess) -> No
 
 
 def test_every_route_but_the_probes_asks_who_calls(gateway: GatewayProcess) -> None:
-    """All that OpenAPI lists, and what it does not list: a route that forgets to ask is closed."""
+    """All routes in OpenAPI, and those that are not: a route that forgets to check is closed."""
     paths = good(ask(gateway, "GET", "/openapi.json"))["paths"]
     for path in ("/health", "/agent/health", "/agent/x/health"):
         assert ask(gateway, "GET", path).status_code == 200
@@ -70,7 +70,7 @@ def test_every_route_but_the_probes_asks_who_calls(gateway: GatewayProcess) -> N
 
 
 def test_a_bad_credential_is_none(gateway: GatewayProcess, store: Server) -> None:
-    """Wherever it stands; and no answer tells an unknown id from a wrong secret."""
+    """In any header; and no answer distinguishes an unknown id from a wrong secret."""
     key = made_key(store)
     path = f"/v1/sessions/{a_session()}/state"
     assert ask(gateway, "GET", path, key).status_code == 200
@@ -129,7 +129,7 @@ def test_workers_of_ones_own_choice_take_the_right_to_configure(gateway: Gateway
 
 
 def test_a_key_says_for_whom_it_asks_only_where_it_may(gateway: GatewayProcess, store: Server) -> None:
-    """`X-User-ID`, and `user_id` of `/agent`; twice and not the same is nobody."""
+    """`X-User-ID`, and `user_id` of `/agent`; two different users are refused."""
     own, backend = made_key(store, user="alice"), made_key(store, acts_for_users=True)
     path = f"/v1/sessions/{a_session()}/state"
     good(ask(gateway, "GET", path, own, headers={"X-User-ID": "alice"}))
@@ -168,7 +168,7 @@ def test_a_revoked_key_is_refused(gateway: GatewayProcess, store: Server) -> Non
 async def test_when_authentication_is_on(
     new_server: Server, host: str, settings: dict[str, str], key: bool, on: bool | None
 ) -> None:
-    """Off only on loopback; where others would be let in unasked, it does not start unless somebody says so."""
+    """Off only on loopback; where others could reach it without authentication, it does not start unless told to."""
     if key:
         made_key(new_server)
     wanted = Settings(redis_url=new_server.url, **settings)  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ async def test_when_authentication_is_on(
 
 
 async def test_revoking_the_last_key_opens_nothing(new_server: Server) -> None:
-    """As when a key that leaked was the only one: at the next start callers are still asked who they are."""
+    """As when the only key has leaked: at the next start callers must still authenticate."""
     key_id = str(id_in(made_key(new_server)))
     wanted = Settings(redis_url=new_server.url)
     client = get_client(wanted)
@@ -213,7 +213,7 @@ def test_open_to_others_and_without_authentication_it_does_not_start(tmp_path: P
 
 
 def test_the_log_has_a_line_for_each_request_and_no_secret(gateway: GatewayProcess, store: Server) -> None:
-    """Who, what, how it ended, how long, under the request's name; no query, no credential, nothing for probes."""
+    """Who, what, how it ended, how long, under the request's id; no query, no credential, nothing for probes."""
     key, name = made_key(store), uuid.uuid4().hex
     alice = token({"aud": "sessionfleet"})
     path = f"/v1/sessions/{name}/state?token=in-the-query"

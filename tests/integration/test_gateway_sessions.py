@@ -58,7 +58,7 @@ def test_looking_makes_no_session(http: httpx.Client, fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("anew", [False, True])
 def test_a_turn_stays_its_users_when_its_session_expired(http: httpx.Client, anew: bool) -> None:
-    """Its record is there for days: not for others, nor for whoever has a session of that id now."""
+    """Its record exists for days: not for others, nor for a new owner of a session with that id."""
     session, bob = f"short-{anew}".lower(), {"X-User-ID": "bob"}
     body = {"message": "SAY secret", "session_ttl": 0.2}
     turn = http.post(f"/v1/sessions/{session}/turns", json=body, headers={**ALICE, "Prefer": "wait=30"})
@@ -171,7 +171,7 @@ def test_state_is_set_read_and_removed(http: httpx.Client) -> None:
 def test_a_session_id_may_have_any_visible_character(
     http: httpx.Client, gateway_process: GatewayProcess, fleet: Fleet, session_id: str
 ) -> None:
-    """Over HTTP, with a remote session and beside the workers it is the same session, and its turns are found."""
+    """Over HTTP, with a remote session and locally it is the same session, and its turns are found."""
     body = {"message": "SAY hello", "session_id": session_id}
     assert good(http.post("/agent", json=body))["session_id"] == session_id
     path = f"/v1/sessions/{quote(session_id, safe='')}"
@@ -190,7 +190,7 @@ def test_a_session_id_may_have_any_visible_character(
 
 
 def test_what_is_no_json_is_refused(http: httpx.Client) -> None:
-    """NaN, what a float cannot hold, and what is too deep to be written again."""
+    """NaN, what a float cannot hold, and what is nested too deeply to be written again."""
     json_type = {"Content-Type": "application/json"}
     for value in ("NaN", "-Infinity", "1e999", "[" * 200 + "]" * 200, "1" * 5000, '"\udcff"'):
         raw = f'{{"value": {value}}}'.encode("utf-8", "surrogateescape")
@@ -214,7 +214,7 @@ def test_state_goes_back_to_a_checkpoint(http: httpx.Client) -> None:
 
 
 def test_a_call_waits_for_a_decision(http: httpx.Client) -> None:
-    """It is listed and answered, and the turn goes on; what it does not wait for is 404."""
+    """It is listed and answered, and the turn continues; what it does not wait for is 404."""
     agent = {"name": "Cashier", "tools": ["refund"]}
     sent = http.post("/v1/sessions/shop/turns", json={"message": 'CALL refund({"amount": 3})', "agent": agent})
     path = sent.headers["location"]
@@ -231,7 +231,7 @@ def test_a_call_waits_for_a_decision(http: httpx.Client) -> None:
 
 
 def test_a_turn_is_followed_and_taken_up_again(http: httpx.Client) -> None:
-    """`id:` is the cursor for Last-Event-ID; behind the last one comes 204, beyond the end 409."""
+    """`id:` is the cursor for Last-Event-ID; after the last one comes 204, beyond the end 409."""
     sent = http.post("/v1/sessions/told/turns", json={"message": "SAY a b c", "stream": True})
     assert sent.status_code == 202
     events = f"{sent.headers['location']}/events"
@@ -268,7 +268,7 @@ def test_the_same_key_is_the_same_turn(http: httpx.Client, fleet: Fleet) -> None
 
 
 def test_what_a_provider_said_stays_with_the_turn(http: httpx.Client) -> None:
-    """502 names the class and the turn; whoever may read the turn finds the rest there."""
+    """502 names the class and the turn; callers that may read the turn find the rest there."""
     failed = http.post("/agent", json={"message": "FAIL 400 9", "session_id": "refused"})
     said = problem(failed, 502, "ModelError")["detail"]
     turn = said.split("'")[1]
@@ -303,7 +303,7 @@ def test_half_a_surrogate_pair_is_no_text(http: httpx.Client, path: str, body: d
 
 
 def test_head_and_methods_that_are_not_there(http: httpx.Client) -> None:
-    """HEAD answers as GET without a body; 405 lists what a path takes."""
+    """HEAD answers like GET without a body; 405 lists the methods of a path."""
     head = http.head("/v1/sessions/none/state")
     assert (head.status_code, head.content) == (200, b"")
     refused = http.patch("/v1/sessions/none/state/key", json={})

@@ -26,7 +26,7 @@ def test_what_is_redacted_is_nowhere_but_in_the_request(fleet: Fleet) -> None:
 
 
 def test_a_policy_refuses_a_turn(fleet: Fleet) -> None:
-    """The turn fails with the policy's words; the model is not asked; the session goes on."""
+    """The turn fails with the policy's words; the model is not asked; the session continues."""
     agent = fleet.session(uuid.uuid4().hex).Agent("Clerk2", hooks=["policy"])
     with pytest.raises(TurnRefused, match="not allowed for Clerk2"):
         agent.chat("something forbidden")

@@ -60,7 +60,7 @@ def test_the_same_key_with_another_body_is_a_conflict(fleet: Fleet) -> None:
 
 
 def test_a_timeout_names_the_turn_that_the_key_has(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not one that never was; and of a turn that waits in line it is not said that it goes on."""
+    """Not one that never existed; and of a queued turn the error does not say that it "goes on"."""
     monkeypatch.setattr("sessions.client.turns._DEADLINE_SLACK", 0.2)
     agent = fleet.session(uuid.uuid4().hex).Agent("A")
     turn, second = agent.submit("SLEEP 20", idempotency_key="k"), agent.submit("SAY next")

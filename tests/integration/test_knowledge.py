@@ -48,7 +48,7 @@ def texts(found: list[dict[str, Any]]) -> str:
 
 @pytest.fixture
 def session(fleet: Fleet) -> Iterator[Session]:
-    """A session of its own, which leaves nothing behind."""
+    """A separate session, which leaves nothing behind."""
     session = fleet.session(sid())
     yield session
     session.delete()
@@ -297,9 +297,9 @@ async def test_an_expired_session_leaves_no_documents(fleet: Fleet) -> None:
 
 
 async def until_gone(exists: Callable[[], Awaitable[int]]) -> None:
-    """Wait until a key is no more."""
+    """Wait until a key is gone."""
     async with asyncio.timeout(20):
-        while await exists():  # noqa: ASYNC110 - Redis tells nobody
+        while await exists():  # noqa: ASYNC110 - Redis notifies nobody
             await asyncio.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""An operation on knowledge is killed behind each of its steps in turn, and goes on, or never does."""
+"""An operation on knowledge is killed after each of its steps, one by one, and resumes, or never does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 
 
 def document(word: str, parts: int = 5) -> str:
-    """A text of so many chunks."""
+    """A text of this many chunks."""
     return "\n\n".join(f"{word} part {n}: " + " ".join(f"{word}{n}w{i}" for i in range(25)) for n in range(parts))
 
 
@@ -53,7 +53,7 @@ async def index(tmp_path: Path) -> AsyncIterator[KnowledgeIndex]:
 async def new_bench(
     server: Server, index: KnowledgeIndex, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[[], Bench]]:
-    """Makes scopes of their own; batches of two chunks, texts in the store, so that there is much to go wrong."""
+    """Creates separate scopes; batches of two chunks, texts in the store, so that there is much to go wrong."""
     monkeypatch.setattr(document_loader, "read_document", _read)
     monkeypatch.setattr(knowledge, "_BATCH", 2)
     settings = Settings(redis_url=server.url, knowledge_texts="store")
@@ -83,7 +83,7 @@ async def expect_whole(bench: Bench) -> None:
 
 @pytest.mark.parametrize("before", ["", OLD], ids=["new", "replaced"])
 async def test_a_document_is_whole_after_a_crash_at_any_step(new_bench: Callable[[], Bench], before: str) -> None:
-    """It goes on behind its last batch, which alone may be embedded twice; nothing of it was visible before."""
+    """It resumes after its last batch, which alone may be embedded twice; nothing of it was visible before."""
     for fatal in range(MOST_STEPS):
         bench = new_bench()
         if before:
@@ -115,7 +115,7 @@ async def test_a_document_is_whole_after_a_crash_at_any_step(new_bench: Callable
 async def test_a_document_that_never_goes_on_leaves_nothing_behind(
     new_bench: Callable[[], Bench], before: str, then: str
 ) -> None:
-    """Cancelled while nobody ran it, past its deadline, or a dead letter: what follows in the lane clears up."""
+    """Cancelled while no worker ran it, past its deadline, or a dead letter: the lane's next operation cleans up."""
     for fatal in range(MOST_STEPS):
         bench = new_bench()
         if before:
@@ -143,7 +143,7 @@ async def test_a_document_that_never_goes_on_leaves_nothing_behind(
 
 @pytest.mark.parametrize("goes_on", [True, False], ids=["goes on", "never goes on"])
 async def test_a_removal_is_whole_after_a_crash_at_any_step(new_bench: Callable[[], Bench], goes_on: bool) -> None:
-    """It tells what there was, and the same content can be taken in again."""
+    """It tells what existed, and the same content can be added again."""
     for fatal in range(MOST_STEPS):
         bench = new_bench()
         await bench.add(OLD)
@@ -168,7 +168,7 @@ async def test_a_removal_is_whole_after_a_crash_at_any_step(new_bench: Callable[
 
 @pytest.mark.parametrize("goes_on", [True, False], ids=["goes on", "never goes on"])
 async def test_a_copy_is_whole_after_a_crash_at_any_step(new_bench: Callable[[], Bench], goes_on: bool) -> None:
-    """What was copied stays, what was begun is finished or taken back, and nothing is embedded again."""
+    """What was copied stays, what was begun is completed or undone, and nothing is embedded again."""
     origin = new_bench()
     await origin.add(OLD)
     await origin.add(OTHER, "other.txt")
@@ -192,7 +192,7 @@ async def test_a_copy_is_whole_after_a_crash_at_any_step(new_bench: Callable[[],
 
 
 async def test_what_the_index_lost_while_it_was_written_is_written_again(new_bench: Callable[[], Bench]) -> None:
-    """Somebody restored an older Qdrant: the journal knows batches that the index does not."""
+    """An older Qdrant was restored: the journal knows batches that the index does not have."""
     bench = new_bench()
     bench.fate.fatal = 8
     op, journal, _ = bench.operation()

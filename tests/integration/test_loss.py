@@ -33,7 +33,7 @@ def charges(fleet: Fleet) -> Counter[int]:
 
 
 def submit_charges(fleet: Fleet, sessions: int, turns: int) -> list[Turn]:
-    """Turns that each charge an amount of their own, several for each session."""
+    """Turns that each charge a different amount, several per session."""
     agents = [fleet.session(sid()).Agent("A", tools=["charge"]) for _ in range(sessions)]
     amounts = range(sessions * turns)
     return [agents[n % sessions].submit(f'CALL charge({{"amount": {n}}})') for n in amounts]
@@ -78,9 +78,9 @@ def test_wakes_that_come_ten_times_run_a_turn_once(fleet: Fleet) -> None:
 
 
 def test_a_wake_for_a_session_that_is_not_there_is_harmless(fleet: Fleet) -> None:
-    """A wake-up may outlive its session: it makes no key, and the worker goes on."""
+    """A wake-up may outlive its session: it creates no key, and the worker continues."""
     keys = SessionKeys.of("default", sid(), 256)
-    fleet.client.portal.call(fleet.client.open())  # it may be the first use of a client that another test made anew
+    fleet.client.portal.call(fleet.client.open())  # it may be the first use of a client that another test created again
     publish_wake(fleet.client.connection.dispatcher._app, WakeUp(keys.ref, "turns", 0))
     assert fleet.session(sid()).Agent("A").chat("SAY on") == "on"
     with fleet.server.client() as client:
@@ -104,7 +104,7 @@ def test_a_publish_that_fails_after_acceptance_delays_the_turn_only(new_server: 
 def test_a_broker_that_comes_back_finds_its_workers(
     tmp_path_factory: pytest.TempPathFactory, new_fleet: MakeFleet
 ) -> None:
-    """The broker, a server of its own, is killed and started empty: turns accepted meanwhile run."""
+    """The broker, a separate server, is killed and started empty: turns accepted meanwhile run."""
     with running(Server(tmp_path_factory.mktemp("broker"))) as broker:
         fleet = new_fleet(SESSIONFLEET_BROKER_URL=broker.url)
         fleet.start("w1")
@@ -119,7 +119,7 @@ def test_a_broker_that_comes_back_finds_its_workers(
 
 @pytest.fixture
 def durable_server(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """A server that writes its AOF before it answers: what it acknowledged outlives kill -9 for certain (R17)."""
+    """A server that writes its AOF before it answers: what it acknowledged survives kill -9 for certain (R17)."""
     with running(Server(tmp_path_factory.mktemp("durable"), options=("--appendfsync", "always"))) as server:
         yield server
 
@@ -157,7 +157,7 @@ def test_a_store_that_is_killed_loses_nothing(durable_server: Server, new_fleet:
 
 
 def test_after_a_whole_run_every_key_expires_or_is_permanent(new_server: Server, new_fleet: MakeFleet) -> None:
-    """Chats, streams, failures, cancels, retries, idempotency and deletion leave no key behind that lives for ever."""
+    """Chats, streams, failures, cancels, retries, idempotency and deletion leave no key behind that never expires."""
     fleet = new_fleet(SESSIONFLEET_MODEL_BACKOFF="0.2")
     fleet.start("w1")
     fleet.ready()

@@ -1,4 +1,4 @@
-"""Memory as agents have it: in their prompt, by their tools, and taken from what is said."""
+"""Memory of agents: in their prompt, through their tools, and extracted from turns."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_session_with_memory_gives_it_to_its_agents(fleet: Fleet) -> None:
 
 
 def test_agents_remember_and_search(fleet: Fleet) -> None:
-    """By tools of their own; what one remembers, every session of the user finds."""
+    """Through tools; what one agent remembers, every session of the user finds."""
     user = sid()
     session = fleet.session(sid(), user_id=user)
     agent = session.Agent("A", memory=True)
@@ -59,7 +59,7 @@ def test_agents_remember_and_search(fleet: Fleet) -> None:
 
 
 def test_facts_are_taken_from_what_is_said(fleet: Fleet) -> None:
-    """`extract`: once, after the turn, and not again what is known; the extraction is no part of the history."""
+    """`extract`: once, after the turn, and not what is already known; the extraction is not part of the history."""
     session = fleet.session(sid(), user_id=sid(), memory={"extract": True})
     plan = json.dumps({"facts": ["The user's name is Alice", "The user lives in Rome"]})
     assert session.Agent("A").chat(f"My name is Alice and I live in Rome\nSAY hello\nPLAN {plan}") == "hello"
@@ -73,7 +73,7 @@ def test_facts_are_taken_from_what_is_said(fleet: Fleet) -> None:
 
 
 def test_a_fork_has_memories_and_documents_of_its_own(fleet: Fleet) -> None:
-    """They begin alike and share nothing: what is added to one, or removed, the other does not see."""
+    """They begin equal and share nothing: additions and removals in one are not visible in the other."""
     session = fleet.session(sid())
     session.add_memory("Project Zephyr starts in May")
     session.add_knowledge(b"The budget of Zephyr is 40,000 euros.", name="budget.txt")

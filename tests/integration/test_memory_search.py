@@ -65,7 +65,7 @@ async def rig(server: Server) -> AsyncIterator[Rig]:
 
 
 async def test_a_search_sees_every_change_before_it(rig: Rig) -> None:
-    """Additions, replacements and removals by others, without reading anew what stayed."""
+    """Additions, replacements and removals by others, without reading the rest again."""
     worker = rig.worker()
     assert await rig.find(worker, "tea") == []
     first = await rig.add("green tea")
@@ -102,7 +102,7 @@ async def test_a_copy_reads_what_changed_and_nothing_else(rig: Rig, monkeypatch:
 
 
 async def test_a_deleted_scope_is_empty_in_every_copy(rig: Rig) -> None:
-    """Also when another user takes its name and adds as many memories before the copy is used again."""
+    """Also if another user takes its name and adds as many memories before the copy is used again."""
     worker = rig.worker()
     await rig.add("ann likes tea", rig.session)
     assert await rig.find(worker, "tea", rig.session) == ["ann likes tea"]
@@ -128,7 +128,7 @@ async def test_a_vector_is_made_once_for_all_workers(rig: Rig) -> None:
 
 
 async def test_a_search_embeds_the_newest_and_says_what_is_left(rig: Rig) -> None:
-    """The rest is found by words until somebody has embedded it in the background."""
+    """The rest is found by words until it has been embedded in the background."""
     for n in range(10):
         await rig.add(f"car number{n}")
     worker = rig.worker(embedded_at_search=4)
@@ -144,7 +144,7 @@ async def test_a_search_embeds_the_newest_and_says_what_is_left(rig: Rig) -> Non
 
 
 async def test_a_text_that_cannot_be_embedded_keeps_no_other_back(rig: Rig) -> None:
-    """It is found by its words, and nobody tries again."""
+    """It is found by its words, and embedding it is not retried."""
     await rig.add("REFUSE this car")
     await rig.add("has a car")
     worker = rig.worker()
@@ -155,7 +155,7 @@ async def test_a_text_that_cannot_be_embedded_keeps_no_other_back(rig: Rig) -> N
 
 
 async def test_without_its_model_a_search_goes_by_words(rig: Rig) -> None:
-    """And says so; embedding in the background fails instead, so that it is tried again."""
+    """And says so; embedding in the background fails instead, so that it is retried."""
     worker = rig.worker()
     await rig.add("has a car")
     rig.embedding.down = True
@@ -216,7 +216,7 @@ async def test_searches_and_changes_at_once_agree_in_the_end(rig: Rig) -> None:
 
 
 async def test_what_is_alike_is_found(rig: Rig) -> None:
-    """For whoever wants to add only what is new."""
+    """For callers that want to add only what is new."""
     await rig.add("Likes  tea")
     await rig.add("has a car")
     worker = rig.worker()
@@ -226,7 +226,7 @@ async def test_what_is_alike_is_found(rig: Rig) -> None:
 
 
 def test_a_request_means_its_session_s_scopes() -> None:
-    """The user's only where there is one, and of the session's tenant."""
+    """The user's only if there is one, and of the session's tenant."""
     keys = SessionKeys.of("acme", "s1", 256)
     assert scopes_of(SearchMemory(query="x"), keys, 256) == {"session": session_scope(keys)}
     both = scopes_of(SearchMemory(query="x", user="ann"), keys, 256)

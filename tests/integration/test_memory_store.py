@@ -116,7 +116,7 @@ def test_clearing_reaches_one_scope(open_session: Any) -> None:
 
 
 def test_one_memory_is_forgotten_by_its_id(open_session: Any) -> None:
-    """Whichever scope it is in; what is not there is told by False."""
+    """Whichever scope it is in; False if it does not exist."""
     session = open_session(user_id="ann")
     ids = [session.add_memory("tea"), session.add_memory("tea", scope="session")]
     assert [session.delete_memory(memory_id) for memory_id in (*ids, ids[0], "no such id")] == [

@@ -23,7 +23,7 @@ def said(session: Session) -> list[tuple[str, str]]:
 
 
 def noted(fleet: Fleet, kind: str, mark: str, count: int = 1) -> None:
-    """Wait until models or tools noted so many lines with this mark."""
+    """Wait until models or tools have logged this many lines with this mark."""
 
     def look() -> bool:
         return sum(mark in str(line) for line in fleet.ledger(kind)) >= count
@@ -65,7 +65,7 @@ def test_a_rollback_leaves_nothing(fleet: Fleet) -> None:
 
 
 def test_reject_refuses_at_once(fleet: Fleet) -> None:
-    """A busy session is an error for who wants it to be one."""
+    """A busy session is an error only for callers that ask for one."""
     session, mark = fleet.session(), tag()
     agent = session.Agent("A")
     running = agent.submit(f"SLEEP 30\nSAY {mark}")
@@ -93,7 +93,7 @@ def test_steering_joins_a_turn_at_work(fleet: Fleet) -> None:
 
 
 def test_steering_at_the_last_step_brings_one_more(fleet: Fleet) -> None:
-    """The model was writing its answer when the message came: it is asked once more, with both before it."""
+    """The model was writing its answer when the message came: it is asked again, with both before it."""
     session, mark = fleet.session(), tag()
     agent = session.Agent("A")
     running = agent.submit(f"SLEEP 2\nSAY first {mark}")

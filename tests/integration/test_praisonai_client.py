@@ -15,12 +15,12 @@ from tests.support.openai_server import OpenAIServer
 from tests.support.praisonai import documents_server, praisonai_python, praisonai_server, run_praisonai
 from tests.support.servers import Server, running
 
-pytestmark = pytest.mark.timeout(300)  # PraisonAI is installed first, where nobody has done so yet
+pytestmark = pytest.mark.timeout(300)  # PraisonAI is installed first, if it is not yet
 
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A worker with the offline model, which quotes what it was told."""
+    """A worker with the offline model, which quotes its input."""
     folder = tmp_path_factory.mktemp("offline")
     env = {"SESSIONFLEET_MODEL": "offline", "SESSIONFLEET_IMPORTS": ""}
     with running(Server(folder / "server")) as server, running_fleet(folder, server, env) as fleet:
@@ -109,7 +109,7 @@ def test_praisonais_client_and_the_documents_server_do_not_meet(flask: str, tmp_
 
 
 def test_a_remote_session_and_the_documents_server(flask: str, offline: Fleet) -> None:
-    """As written in the documents; the agent's sessions are the fleet's, so that a local one goes on with them."""
+    """The sample server unchanged; the agent's sessions are the fleet's, so that a local one can continue them."""
     session = Session("flask-1", agent_url=flask)
     session.chat("My name is Alice")
     assert "Alice" in session.chat("What is my name?")
@@ -131,7 +131,7 @@ def test_a_remote_session_and_praisonais_server(praison: str) -> None:
 
 
 def test_an_answer_of_praisonais_server_that_is_none(praison: str, model: OpenAIServer) -> None:
-    """Where its model fails, it says 200 and `"response": null`: that is no answer."""
+    """If its model fails, it sends 200 and `"response": null`: that is not an answer."""
     model.down = True
     session = Session(agent_url=praison, timeout=60, headers={"Authorization": "Bearer s3cret"})
     with pytest.raises(RemoteFailed, match="without an answer"):
@@ -141,5 +141,5 @@ def test_an_answer_of_praisonais_server_that_is_none(praison: str, model: OpenAI
 
 @pytest.fixture(scope="module", autouse=True)
 def _installed() -> None:
-    """Before anything else, so that nobody waits for a registry within a test."""
+    """Before anything else, so that no test waits for a registry."""
     praisonai_python()

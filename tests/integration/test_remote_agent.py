@@ -1,4 +1,4 @@
-"""Remote sessions on servers that are no gateway: both dialects, the probe, errors, and nothing sent twice."""
+"""Remote sessions on servers that are not gateways: both dialects, the probe, errors, and nothing sent twice."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_probe_asks_health_then_the_agent_itself(agent: AgentServer) -> None
 
 
 def test_a_health_page_is_enough(agent: AgentServer) -> None:
-    """PraisonAI's has no `server` in it, so this is no gateway."""
+    """PraisonAI's response has no `server`, so this is not a gateway."""
     agent.replies["GET /agent/health"] = Reply({"status": "ok", "endpoints": ["/agent"]})
     Session(agent_url=agent.url).chat("hi")
     assert [a.method for a in agent.asked] == ["GET", "POST"]
@@ -118,7 +118,7 @@ def test_an_address_without_an_agent_is_told_apart(agent: AgentServer) -> None:
 
 
 def test_headers_go_along_with_every_request(agent: AgentServer) -> None:
-    """The probe's, too; and what stands before the '@' is a credential, shown nowhere."""
+    """The probe's, too; and the part before the '@' is a credential, shown nowhere."""
     session = Session(agent_url=agent.url, headers={"Authorization": "Bearer t0ken", "X-API-Key": "k"})
     session.chat("hi")
     assert {a.headers["authorization"] for a in agent.asked} == {"Bearer t0ken"}

@@ -92,7 +92,7 @@ print(session.chat("parent again"))
 
 
 def test_a_forked_child_has_connections_of_its_own(agent: AgentServer) -> None:
-    """As gunicorn forks; the parent's go on, and nothing is left open with a warning at the end."""
+    """As gunicorn forks; the parent's connections continue, and nothing is left open with a warning at the end."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORK, agent.url],
         capture_output=True, text=True, check=True, timeout=60,

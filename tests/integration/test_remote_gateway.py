@@ -57,7 +57,7 @@ def remote(gateway_process: GatewayProcess, fleet: Fleet) -> Open:
 
 
 def test_a_conversation_is_the_same_from_both_sides(remote: Open, fleet: Fleet) -> None:
-    """What was said over HTTP is the session's; a local one of the same id goes on with it."""
+    """What was said over HTTP is in the session; a local one of the same id continues it."""
     session = remote(user_id="ann")
     assert session.chat("SAY hi") == "hi"
     assert session.send_message("SAY ho") == "ho"
@@ -106,7 +106,7 @@ def test_the_address_names_the_agent(gateway_process: GatewayProcess, remote: Op
 
 
 def test_a_stream_has_the_events_of_a_local_one(remote: Open, fleet: Fleet) -> None:
-    """Same ids, same data; behind any cursor the rest; nothing behind the last."""
+    """Same ids, same data; after any cursor the rest; nothing after the last."""
     session = remote()
     turn = session.Agent("A", tools=["look_up"]).submit(f'CALL look_up({{"query": "x"}})\n{WORDS}', stream=True)
     events = list(turn.events())
@@ -201,7 +201,7 @@ def test_a_chat_that_takes_too_long_leaves_its_turn(remote: Open, fleet: Fleet) 
 
 
 def test_waiting_for_a_result_ends_the_waiting(remote: Open) -> None:
-    """As locally: ResultTimeout; below a second, too."""
+    """As locally: ResultTimeout; also below a second."""
     turn = remote().Agent("A").submit("SLEEP 20")
     for seconds in (0.3, 1.3):
         with pytest.raises(ResultTimeout):

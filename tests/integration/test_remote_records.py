@@ -60,7 +60,7 @@ def pair(gateway_process: GatewayProcess, fleet: Fleet) -> Pair:
     ],
 )
 def test_both_sides_take_the_same(port: type, local: type, remote: type) -> None:
-    """An option that one side learns, the other must know, too: mypy lets more pass than the port has."""
+    """An option added on one side must be added on the other: mypy accepts more than the port has."""
     for name, _ in inspect.getmembers(port, inspect.isfunction):
         if not name.startswith("_"):
             taken = [list(inspect.signature(getattr(side, name)).parameters) for side in (port, local, remote)]
@@ -153,7 +153,7 @@ def test_the_context_and_the_transcript_are_the_same(pair: Pair, monkeypatch: py
 
 
 def test_a_session_is_made_forked_and_deleted(pair: Pair, fleet: Fleet) -> None:
-    """A fork is a remote session, too; the receipt says what was removed."""
+    """A fork is also a remote session; the receipt says what was removed."""
     remote, local = pair(user_id="ann", ttl=3600)
     assert (remote.create(), remote.create()) == (True, False)
     assert 3500 < (remote.time_to_expiry() or 0) <= 3600
@@ -178,7 +178,7 @@ def test_a_session_is_made_forked_and_deleted(pair: Pair, fleet: Fleet) -> None:
 
 
 def test_an_agent_of_a_name_alone_is_the_sessions(pair: Pair) -> None:
-    """Configured once, from either side; a name that nobody knows is a plain agent, as locally."""
+    """Configured once, from either side; an unknown name is a plain agent, as locally."""
     remote, local = pair()
     local.Agent("Clerk", tools=["look_up"]).chat("SAY hi")
     assert remote.Agent("Clerk").chat('CALL look_up({"query": "tea"})') == "ok: tea found"

@@ -29,7 +29,7 @@ _names = (f"w{number}" for number in itertools.count(1))
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[OpenAIServer]:
-    """Who makes the vectors, and sees what is paid for."""
+    """Computes the vectors, and records what is paid for."""
     server = OpenAIServer()
     yield server
     server.shutdown()
@@ -38,7 +38,7 @@ def provider() -> Iterator[OpenAIServer]:
 
 @pytest.fixture(scope="module")
 def crew(provider: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A fleet of one home whose workers may be killed; `pair` makes it whole again."""
+    """A fleet of one home whose workers may be killed; `pair` restores it."""
     with running(Server(tmp_path_factory.mktemp("server"), options=("--appendfsync", "always"))) as server:
         env = {
             "SESSIONFLEET_LEASE": str(LEASE), "SESSIONFLEET_MAX_ATTEMPTS": "2", "SESSIONFLEET_MODEL_BACKOFF": "0.2",
@@ -61,7 +61,7 @@ def pair(fleet: Fleet) -> tuple[Worker, Worker]:
 
 
 def serving(fleet: Fleet) -> Worker:
-    """The living worker that serves retrieval."""
+    """The running worker that serves retrieval."""
 
     def look() -> list[Worker]:
         pids = {info.pid for info in fleet.living() if "retrieval" in info.queues}
@@ -71,7 +71,7 @@ def serving(fleet: Fleet) -> Worker:
 
 
 def book(name: str, parts: int = 40, **said: str) -> bytes:
-    """A document of so many chunks; `p17="HANG x"` is said in part 17."""
+    """A document of this many chunks; `p17="HANG x"` is in part 17."""
     paragraphs = [
         f"{name} part {n} {said.get(f'p{n}', '')} " + " ".join(f"{name}{n}w{i}" for i in range(80))
         for n in range(parts)
@@ -110,7 +110,7 @@ def leaves_nothing(fleet: Fleet, session: Session, operation: Operation) -> None
 
 
 def test_a_document_goes_on_where_its_killed_worker_was(crew: Fleet, provider: OpenAIServer) -> None:
-    """The other worker takes the index over; no journalled batch is paid twice, and each chunk is there once."""
+    """The other worker takes the index over; no journalled batch is paid twice, and each chunk exists once."""
     owner, other = pair(crew)
     session, name = new_session(crew)
     operation = session.submit_knowledge(book(name, p20=f"HANG {name}"), name="book.txt")
@@ -147,7 +147,7 @@ def test_nothing_is_visible_before_all_is_there(crew: Fleet, provider: OpenAISer
 
 
 def test_a_worker_that_was_stopped_goes_on_when_it_wakes(crew: Fleet, provider: OpenAIServer) -> None:
-    """SIGSTOP for longer than its lease: it goes on behind its journal, and each chunk is there once."""
+    """SIGSTOP for longer than its lease: it resumes from its journal, and each chunk exists once."""
     owner, _ = pair(crew)
     session, name = new_session(crew)
     operation = session.submit_knowledge(book(name, p20=f"HANG {name}"), name="book.txt")
@@ -165,7 +165,7 @@ def test_a_worker_that_was_stopped_goes_on_when_it_wakes(crew: Fleet, provider: 
 
 
 def test_a_document_that_kills_its_workers_is_set_aside(crew: Fleet, provider: OpenAIServer) -> None:
-    """It is a dead letter; the next document of the lane is taken in, and what the first one wrote is gone."""
+    """It is a dead letter; the next document of the lane is indexed, and what the first one wrote is gone."""
     pair(crew)
     session, name = new_session(crew)
     victims = [worker.pid for worker in crew.workers if worker.alive]
@@ -195,7 +195,7 @@ def test_a_document_that_kills_its_workers_is_set_aside(crew: Fleet, provider: O
 
 @pytest.mark.parametrize("end", ["cancelled", "past its deadline", "cancelled when its worker was killed"])
 def test_a_document_that_is_not_taken_in_leaves_nothing(crew: Fleet, provider: OpenAIServer, end: str) -> None:
-    """No chunk, no upload, no text; where nobody ran it, as soon as something else happens in its lane."""
+    """No chunk, no upload, no text; if no worker ran it, as soon as something else happens in its lane."""
     owner, _ = pair(crew)
     session, name = new_session(crew)
     timeout = 4.0 if end == "past its deadline" else 60.0
@@ -217,7 +217,7 @@ def test_a_document_that_is_not_taken_in_leaves_nothing(crew: Fleet, provider: O
 
 
 def test_a_store_that_is_killed_meanwhile_costs_nothing_but_time(crew: Fleet, provider: OpenAIServer) -> None:
-    """It comes back with its data: the document goes on, and no batch that was journalled is paid again."""
+    """It comes back with its data: the document continues, and no journalled batch is paid again."""
     pair(crew)
     session, name = new_session(crew)
     operation = session.submit_knowledge(book(name, 64), name="book.txt")

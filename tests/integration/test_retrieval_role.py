@@ -1,4 +1,4 @@
-"""Who serves retrieval, what a fleet does without anybody who does, and with a Qdrant server that does not answer."""
+"""Which workers serve retrieval, what a fleet does without one, and with a Qdrant server that does not answer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def lone(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 
 
 def test_a_search_that_nobody_can_do_says_what_to_start(lone: tuple[Fleet, Session]) -> None:
-    """For knowledge and memory, at the end of the waiting; the list needs nobody."""
+    """For knowledge and memory, at the end of the wait; the list needs no worker."""
     _, session = lone
     with pytest.raises(NoWorkerAlive, match=START):
         session.search_knowledge("holiday", timeout=0.5)
@@ -69,7 +69,7 @@ def test_an_agent_answers_without_what_it_cannot_look_up(lone: tuple[Fleet, Sess
 
 
 def test_a_session_with_documents_is_not_deleted_by_halves(lone: tuple[Fleet, Session]) -> None:
-    """Nobody can remove its chunks: nothing is removed, and what is being added to it is not ended."""
+    """No worker can remove its chunks: nothing is removed, and what is being added to it is not cancelled."""
     _, session = lone
     session.Agent("A").chat("SAY hello")
     waiting = session.submit_knowledge(b"Another rule.", name="waiting.txt")
@@ -148,7 +148,7 @@ def busy_qdrant() -> Iterator[ThreadingHTTPServer]:
 def test_a_qdrant_that_does_not_answer_is_asked_again_in_order(
     new_fleet: Callable[..., Fleet], busy_qdrant: ThreadingHTTPServer
 ) -> None:
-    """With growing pauses; then the document fails, the next one of the lane is tried, and turns go on."""
+    """After growing pauses; then the document fails, the next one of the lane is tried, and turns continue."""
     fleet = new_fleet(
         QDRANT_URL=f"http://127.0.0.1:{busy_qdrant.server_port}",
         SESSIONFLEET_MODEL_RETRIES="1",

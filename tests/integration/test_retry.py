@@ -1,4 +1,4 @@
-"""Errors of the model's provider: those that may pass are tried again, in the session's order; others end the turn."""
+"""Errors of the model's provider: transient ones are retried, in the session's order; others end the turn."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ask(hasty: Fleet) -> Callable[..., object]:
 def test_a_passing_error_is_tried_again_and_the_session_keeps_its_order(
     hasty: Fleet, ask: Callable, status: int
 ) -> None:
-    """429 and 5xx: the turn pauses and goes on in its place; what was said after it waits for it."""
+    """429 and 5xx: the turn pauses and continues in its place; later messages wait for it."""
     agent = ask(tools=["charge"])
     tag = uuid.uuid4().hex
     failing = agent.submit(f"{tag}\nFAIL {status} 2\nSAY first")

@@ -194,7 +194,7 @@ def stored_keys(fleet: Fleet) -> list[str]:
 
 
 def test_keys_rotate_under_a_conversation(new_fleet: Callable[..., Fleet]) -> None:
-    """A turn that waits, its history, agents, checkpoints and state are opened with the old key, and sealed anew."""
+    """A waiting turn, its history, agents, checkpoints and state are decrypted with the old key and encrypted again."""
     fleet = new_fleet(**{KEYS: OLD})
     before = fleet.start("before")
     fleet.ready()
@@ -245,7 +245,7 @@ def one_worker(fleet: Fleet, keys: str) -> Iterator[Fleet]:
 
 @pytest.mark.parametrize(("theirs", "missing"), [("", "not set"), (NEW, "it has new")], ids=["none", "another"])
 def test_a_worker_that_lacks_the_key_says_so(new_fleet: Callable[..., Fleet], theirs: str, missing: str) -> None:
-    """The turn fails at once, and its client reads why; the turns behind it do not wait."""
+    """The turn fails at once, and its client reads why; later turns do not wait."""
     fleet = new_fleet()
     with one_worker(fleet, theirs):
         session = Session(sid(), settings=Settings(redis_url=fleet.server.url, encryption_keys=OLD))  # type: ignore[arg-type]
@@ -256,7 +256,7 @@ def test_a_worker_that_lacks_the_key_says_so(new_fleet: Callable[..., Fleet], th
 
 
 def test_the_command_line_reads_what_is_sealed(sealed: Fleet) -> None:
-    """`turns show`, with the setting; without it one is told what is missing."""
+    """`turns show`, with the setting; without it the error says what is missing."""
     session = sealed.session(sid())
     turn = waiting(session.Agent("A", tools=TOOLS).submit(f'CALL refund({{"amount": 3}})\nSAY {SECRET}'))
     with_keys = {**environment(sealed.server.url), KEYS: OLD}

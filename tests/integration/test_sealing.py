@@ -165,7 +165,7 @@ def test_texts_go_with_their_documents(sealed: Fleet) -> None:
 
 
 def test_a_value_that_was_moved_is_refused(sealed: Fleet) -> None:
-    """Somebody who can write to Redis gives another session a memory: nobody is told what it says."""
+    """Someone who can write to Redis gives another session a memory: nobody gets to read it."""
     one, two = sealed.session(sid()), sealed.session(sid())
     memory_id = one.add_memory("Ann likes tea")
     two.add_memory("Bob likes coffee")
@@ -183,7 +183,7 @@ def test_a_value_that_was_moved_is_refused(sealed: Fleet) -> None:
 
 
 def test_clients_and_workers_must_have_the_same_keys(sealed: Fleet) -> None:
-    """One without keys, and one with a key that the workers lack: each is told which key is missing where."""
+    """One without keys, and one with a key that the workers lack: each error says which key is missing where."""
     with seen_with(sealed, None, sid()) as bare:
         bare.add_memory("Ann likes tea")
         with pytest.raises(SealError, match=r"'old'.*SESSIONFLEET_ENCRYPTION_KEYS.*not set"):

@@ -56,7 +56,7 @@ def test_a_checkpoint_rewinds_state_and_never_history(session: Session) -> None:
 
 
 def test_the_context_counts_messages(session: Session) -> None:
-    """Two messages per plain turn, who owns the session, when it began, what it cost."""
+    """Two messages per plain turn, the session's owner, when it began, what it cost."""
     agent = session.Agent("Helper")
     agent.chat("SAY 1")
     agent.chat("SAY 2")
@@ -115,7 +115,7 @@ def test_an_agent_is_known_by_its_name_in_any_process(session: Session, fleet: F
 
 
 def test_a_fork_shares_the_past_and_nothing_else(session: Session) -> None:
-    """Both go on by themselves from any turn."""
+    """Both continue separately from any turn."""
     agent = session.Agent("Helper", instructions="help")
     first = agent.submit("SAY one")
     first.result(timeout=20)

@@ -15,7 +15,7 @@ def shop(fleet: Fleet) -> Celery:
 
 
 def test_another_application_does_not_reach_our_workers(fleet: Fleet, shop: Celery) -> None:
-    """`control shutdown` is usual in deploy scripts; `inspect` and Flower list who answers."""
+    """`control shutdown` is usual in deploy scripts; `inspect` and Flower list the workers that answer."""
     assert shop.control.inspect(timeout=2).ping() is None
     shop.control.shutdown()
     assert fleet.session().Agent("A").chat("SAY still here", timeout=30) == "still here"

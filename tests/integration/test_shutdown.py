@@ -1,4 +1,4 @@
-"""A worker that is told to stop: what can end soon ends there, the rest goes on elsewhere, and nothing is a crash.
+"""A worker that is told to stop: what can end soon ends there, the rest continues elsewhere, and nothing is a crash.
 
 One worker is stopped with all kinds of turns in flight; each test looks at one of them.
 """
@@ -26,7 +26,7 @@ MESSAGES = {
     "long tool": 'CALL linger({"seconds": 60})',
     "stuck tool": 'CALL charge({"amount": 2, "seconds": 15})',
 }
-"""What each turn does. Grace: 3 s, then for tools another 5 s, and the stuck one is a thread that nobody can stop."""
+"""What each turn does. Grace: 3 s, then for tools another 5 s, and the stuck one is a thread that cannot be stopped."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def test_a_stopping_worker_begins_no_further_turn(stopped: Stopped) -> None:
 
 
 def test_a_model_request_is_cut_short_and_asked_again_elsewhere(stopped: Stopped) -> None:
-    """Handed over behind its last finished step: the side effect before it does not happen again."""
+    """Handed over after its last completed step: the side effect before it does not happen again."""
     turn = stopped.turns["model"]
     assert turn.result(timeout=30) == "ok: charged 1"
     assert (_worker(turn), turn.attempt) == ("second", 2)
@@ -107,7 +107,7 @@ def test_a_model_request_is_cut_short_and_asked_again_elsewhere(stopped: Stopped
 
 
 def test_a_tool_is_not_cut_within_its_grace_period(stopped: Stopped) -> None:
-    """It ends where it runs, its result is kept, and the other worker goes on behind it."""
+    """It ends where it runs, its result is kept, and the other worker resumes after it."""
     turn = stopped.turns["tool"]
     assert turn.result(timeout=30) == "ok: tool found"
     assert (_worker(turn), turn.attempt) == ("second", 2)
@@ -139,7 +139,7 @@ def test_a_handover_is_no_crash(stopped: Stopped, kind: str) -> None:
 
 
 def test_the_worker_is_gone_when_its_grace_periods_are_over(stopped: Stopped) -> None:
-    """3 s for turns, 5 s for tools, 5 s to clean up; a blocking tool ends after 15 s. Never for ever."""
+    """3 s for turns, 5 s for tools, 5 s to clean up; a blocking tool ends after 15 s. There is always an end."""
     first = stopped.fleet.workers[0]
     assert first.process is not None
     assert first.process.returncode == 0
@@ -148,7 +148,7 @@ def test_the_worker_is_gone_when_its_grace_periods_are_over(stopped: Stopped) ->
 
 
 def test_a_second_worker_of_one_name_says_so(new_fleet: Callable[..., Fleet]) -> None:
-    """Two workers of one name look like one: the second tells how to name it."""
+    """Two workers with one name look like one: the second one's error says how to name it."""
     fleet = new_fleet()
     fleet.start("twin")
     fleet.ready()
@@ -158,7 +158,7 @@ def test_a_second_worker_of_one_name_says_so(new_fleet: Callable[..., Fleet]) ->
 
 
 def test_a_worker_whose_turns_leave_effects_exits_by_itself(new_server: Server, tmp_path: Path) -> None:
-    """A turn's slot goes on after its lease, to apply the effects. The process waits for it, and then it ends."""
+    """A turn's slot outlives its lease, to apply the effects. The process waits for it, and then exits."""
     with running_fleet(tmp_path / "fleet", new_server) as fleet, new_server.client() as store:
         worker = fleet.workers[0]
         for number in range(60):
@@ -175,7 +175,7 @@ def test_a_worker_whose_turns_leave_effects_exits_by_itself(new_server: Server, 
 
 
 def test_a_worker_whose_consumer_has_ended_exits_and_says_that_it_failed(new_fleet: Callable[..., Fleet]) -> None:
-    """It must not stay as a process that takes no work: whoever supervises it sees the status and starts it again."""
+    """It must not stay as a process that accepts no work: its supervisor sees the status and restarts it."""
     fleet = new_fleet(SESSIONFLEET_IMPORTS="tests.support.doubles,tests.support.broken_consumer")
     worker = fleet.start("w1")
     fleet.ready()

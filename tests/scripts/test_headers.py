@@ -1,4 +1,4 @@
-"""Each Lua script says in its header what it takes and returns; this holds the header against the body."""
+"""Each Lua script says in its header what it takes and returns; these tests compare header and body."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_keys_and_arguments_are_used_by_their_names(name: str) -> None:
     assert not re.search(r"\b(KEYS|ARGV)\b", source.code)
     used = set(re.findall(r"\w+", source.code))
     for parameter in (*header.keys, *header.arguments):
-        # The bases are used by the included functions, too.
+        # The included functions use the bases too.
         assert parameter.name in used or (parameter.name in ("S", "P") and "--!include session" in source.body)
 
 

@@ -53,7 +53,7 @@ async def test_a_minutes_requests_may_come_at_once_and_no_more(caller: Caller) -
 
 
 async def test_a_refused_request_costs_nothing(caller: Caller) -> None:
-    """Who comes again too early does not push the time away."""
+    """Retrying too early does not push the time back."""
     await caller.ask("r0", rate=1)
     first = await caller.ask("r1", rate=1)
     for _ in range(5):
@@ -90,7 +90,7 @@ async def test_the_next_request_does_not_meet_the_one_before(caller: Caller) -> 
 
 
 async def test_a_reservation_that_nobody_renews_is_given_back(caller: Caller) -> None:
-    """A gateway that was killed with kill -9 holds slots for as long as a reservation, and not for ever (R7)."""
+    """A gateway that was killed with kill -9 holds slots for as long as a reservation, and no longer (R7)."""
     short = LimitStore(caller.scripts, reservation=0.1)
     assert await short.admit(caller.base, "killed", 0, 1) is None
 
@@ -127,7 +127,7 @@ async def test_no_key_of_a_caller_stays(caller: Caller) -> None:
 
 
 async def test_callers_do_not_share_limits(caller: Caller) -> None:
-    """Neither two users of a tenant, nor the same name in two tenants, nor names that look alike when joined."""
+    """Neither two users of a tenant, nor the same name in two tenants, nor names that look the same when joined."""
     other = Caller(caller.client)
     await caller.ask("a", concurrency=1)
     assert await other.ask("a", concurrency=1) is None

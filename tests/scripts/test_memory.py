@@ -87,7 +87,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
 
 
 async def test_memories_are_added_read_replaced_and_removed(store: Store) -> None:
-    """Of a session and of a user alike; ids come newest first; replacing keeps the place, and drops the old vector."""
+    """For a session and for a user; ids come newest first; replacing keeps the place, and drops the old vector."""
     for scope in (store.session, store.user):
         one, two = memory("likes tea"), memory("lives in Rome", kind="short", metadata={"a": [1, "ü"]})
         for each in (one, two):
@@ -150,7 +150,7 @@ async def test_a_scope_takes_so_many_and_no_more(store: Store) -> None:
 
 
 async def test_the_log_tells_what_changed(store: Store) -> None:
-    """Behind a mark, each changed id once; nothing behind the newest one."""
+    """After a mark, each changed id once; nothing after the newest one."""
     assert await store.memory.mark(store.user) is None
     one, two = memory(), memory()
     await store.memory.add(store.user, one)
@@ -167,7 +167,7 @@ async def test_the_log_tells_what_changed(store: Store) -> None:
 
 
 async def test_a_log_that_was_cut_or_begun_anew_is_told(store: Store) -> None:
-    """Then a copy must be read anew: also when the scope was emptied and filled again, as another user's might be."""
+    """Then a copy must be read again: also if the scope was emptied and filled again, perhaps by another user."""
     one = memory()
     await store.memory.add(store.user, one)
     mark = await store.memory.mark(store.user)
@@ -226,7 +226,7 @@ async def test_memories_expire_with_their_session(store: Store) -> None:
 
 
 async def test_nothing_expires_while_a_turn_is_open(store: Store) -> None:
-    """Neither memories that were there nor those added meanwhile; the turn's end sets one expiry on all (R3)."""
+    """Neither existing memories nor those added meanwhile; the turn's end sets one expiry on all (R3)."""
     await store.memory.add(store.session, memory("before"), ttl=1_000.0)
     await store.turns.accept(store.keys, Submission(TurnRequest(message="hi"), queue="turns", timeout=900.0))
     one = memory("meanwhile")
@@ -258,7 +258,7 @@ async def test_deleting_a_session_counts_and_removes_its_memories(store: Store) 
 
 
 async def test_a_checkpoint_notes_where_memory_stood(store: Store) -> None:
-    """How many there were, and the version of the scope; nothing where there were none."""
+    """Their number, and the version of the scope; nothing if there were none."""
     await store.records.save_checkpoint(store.keys, {}, None, None)
     await store.memory.add(store.session, memory())
     await store.records.save_checkpoint(store.keys, {}, None, None)

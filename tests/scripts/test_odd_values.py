@@ -73,7 +73,7 @@ async def test_long_whole_numbers_are_told_apart(store: Store) -> None:
 
 
 async def test_operations_are_judged_one_after_the_other(store: Store) -> None:
-    """A text that the same call replaces or removes is in nobody's way."""
+    """A text that the same call replaces or removes does not block it."""
     states, scope = StateStore(store.scripts, store.client, KeyRing.of(store.settings)), session_scope(store.keys)
     await states.write(scope, [set_op("n", "a text"), set_op("m", "a text")])
     ops = [set_op("n", 5), increment_op("n", 1, 0), delete_op("m"), increment_op("m", 1, 7)]
@@ -111,7 +111,7 @@ async def test_a_call_that_cannot_be_sent_spoils_no_other(store: Store) -> None:
 
 
 async def test_what_is_left_of_a_turn_without_its_record_expires(store: Store) -> None:
-    """Somebody removed the record: its journal and events stay as long as a dead letter, and go with the session."""
+    """The record was removed: its journal and events stay as long as a dead letter, and go with the session."""
     part = await store.accept()
     begun = await store.begin()
     await store.leases.record(store.keys, begun, "k", b"v", 2, []).done()
@@ -125,7 +125,7 @@ async def test_what_is_left_of_a_turn_without_its_record_expires(store: Store) -
 
 
 async def test_a_turn_that_goes_on_under_an_older_lease_ends_its_stream(store: Store) -> None:
-    """Answered while a later turn runs, then begun by that one's commit: every event has its place, the last too."""
+    """Answered while a later turn runs, then begun by that one's commit: every event has its place, also the last."""
     first, second = await store.accept(waiting_blocks=False), await store.accept()
     begun = await store.begin("n1")
     await store.leases.wait(store.keys, begun, {"k": b"{}"}, 2, b"{}")

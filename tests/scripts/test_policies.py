@@ -55,7 +55,7 @@ class Line(Store):
         return await self.leases.wait(self.keys, begun, stored, 2, b"{}")
 
     async def close(self, part: str, why: Closing, nonce: str = "closer") -> Committed:
-        """A worker takes the turn to write down what it had finished, and ends it."""
+        """A worker takes the turn to record what it had completed, and ends it."""
         begun = await self.begin(nonce)
         assert (begun.part, begun.closing) == (part, why)
         status = {Closing.CANCELLED: TurnStatus.CANCELLED, Closing.DEAD_LETTERED: TurnStatus.DEAD_LETTERED}
@@ -101,7 +101,7 @@ async def test_reject_takes_nothing_while_a_turn_is_open(line: Line) -> None:
 
 
 async def test_an_interrupt_comes_next_and_cancels_those_before_it(line: Line) -> None:
-    """The running turn is marked and its worker named; the queued ones end; the new one is right behind."""
+    """The running turn is marked and its worker named; the queued ones end; the new one comes directly after."""
     first, second, third = [(await line.send()).part for _ in range(3)]
     begun = await line.begin()
     sent = await line.send(Policy.INTERRUPT)
@@ -139,7 +139,7 @@ async def test_a_cancel_keeps_what_was_finished(line: Line) -> None:
 
 
 async def test_a_turn_that_fails_keeps_what_was_finished(line: Line) -> None:
-    """In the step that ends it; sent again after a lost reply, the entry is there once."""
+    """In the step that ends it; if that is sent again after a lost reply, the entry is there once."""
     await line.send()
     begun = await line.begin()
     failed = replace(KEPT, status=TurnStatus.FAILED, error=b"{}")
@@ -151,7 +151,7 @@ async def test_a_turn_that_fails_keeps_what_was_finished(line: Line) -> None:
 
 @pytest.mark.parametrize("blocks", [True, False])
 async def test_a_waiting_turn_that_is_cancelled_is_written_down_by_a_worker(line: Line, blocks: bool) -> None:
-    """In the line or beside it. It is queued meanwhile, and no attempt is counted."""
+    """In the mailbox or outside it. It is queued meanwhile, and no attempt is counted."""
     first = (await line.send(waiting_blocks=blocks)).part
     await line.park(await line.begin(), "c1")
     assert await line.turns.cancel(line.keys, first) == (TurnStatus.QUEUED, "")
@@ -175,7 +175,7 @@ async def test_a_turn_past_its_deadline_is_written_down_by_a_worker(line: Line) 
 
 
 async def test_a_worker_that_dies_over_a_turn_s_end_is_the_last_one(line: Line) -> None:
-    """A dead letter is written down by one more worker. Should that crash, too, the turn ends without."""
+    """One more worker records a dead letter. If that crashes as well, the turn ends without an entry."""
     first = (await line.send()).part
     for attempt in range(line.settings.max_attempts):
         await line.begin(f"n{attempt}")
@@ -190,7 +190,7 @@ async def test_a_worker_that_dies_over_a_turn_s_end_is_the_last_one(line: Line) 
 
 
 async def test_an_interrupted_turn_without_a_worker_is_written_down_by_the_next(line: Line) -> None:
-    """Begun, then crashed: the next worker gets it to keep what it finished, and runs nothing."""
+    """Begun, then crashed: the next worker gets it to keep what it completed, and runs nothing."""
     first = (await line.send()).part
     await line.begin()
     await line.lose_lease()
@@ -215,7 +215,7 @@ async def test_a_rollback_ends_a_crashed_turn_at_once(line: Line) -> None:
 
 
 async def test_an_interrupt_makes_room(line: Line) -> None:
-    """A full mailbox is no reason to refuse what empties it."""
+    """A full mailbox does not refuse what empties it."""
     line.turns._settings = line.settings.model_copy(update={"mailbox_limit": 2})
     parts = [(await line.send()).part for _ in range(2)]
     with pytest.raises(SessionBusy):
@@ -227,7 +227,7 @@ async def test_an_interrupt_makes_room(line: Line) -> None:
 
 @pytest.mark.parametrize("blocks", [True, False])
 async def test_a_turn_that_waits_takes_one_place(line: Line, blocks: bool) -> None:
-    """Whether it stands in the line meanwhile or not."""
+    """Whether it is in the mailbox meanwhile or not."""
     line.turns._settings = line.settings.model_copy(update={"mailbox_limit": 2})
     await line.send(waiting_blocks=blocks)
     await line.park(await line.begin(), "c1")
@@ -287,7 +287,7 @@ async def test_a_repeated_steering_message_is_not_doubled(line: Line) -> None:
 
 
 async def test_a_waiting_turn_holds_its_place_and_no_lease(line: Line) -> None:
-    """Its calls are visible, its lease is free, those behind it wait; it is looked at when its time is over."""
+    """Its calls are visible, its lease is free, later turns wait; it is looked at when its time is over."""
     first = (await line.send(approval_timeout=600.0)).part
     await line.send()
     begun = await line.begin()
@@ -352,7 +352,7 @@ async def test_the_first_answer_counts(line: Line) -> None:
 
 
 async def test_later_turns_may_overtake_one_that_waits(line: Line) -> None:
-    """It leaves the line, those behind it run; answered, it comes right behind what runs, before what is queued."""
+    """It leaves the mailbox, and later turns run; once answered, it follows the running one, before queued ones."""
     first = (await line.send(waiting_blocks=False)).part
     second = (await line.send()).part
     third = (await line.send()).part
@@ -360,7 +360,7 @@ async def test_later_turns_may_overtake_one_that_waits(line: Line) -> None:
     assert await line.mailbox() == [second, third]
     running = await line.begin("n2")
     assert running.part == second
-    assert await line.answer(first, "c1") is None  # whoever runs the second goes on with it
+    assert await line.answer(first, "c1") is None  # the worker that runs the second one resumes it
     assert await line.mailbox() == [second, first, third]
     done = await line.commit(running)
     assert done.next is not None
@@ -378,7 +378,7 @@ async def test_an_overtaken_turn_comes_first_when_nothing_runs(line: Line) -> No
 
 @pytest.mark.parametrize("blocks", [True, False])
 async def test_an_unanswered_turn_fails_in_time(line: Line, blocks: bool) -> None:
-    """In the line or beside it: the rescuer has a worker write down what it finished; the session goes on."""
+    """In the mailbox or outside it: the rescuer has a worker record what it completed; the session continues."""
     first = (await line.send(waiting_blocks=blocks, approval_timeout=0.05)).part
     await line.park(await line.begin(), "c1")
     second = (await line.send()).part
@@ -413,7 +413,7 @@ async def test_a_lone_waiting_turn_keeps_its_session_in_the_index(line: Line) ->
 
 
 async def test_a_waiting_turn_can_be_cancelled_and_interrupted(line: Line) -> None:
-    """Either has a worker write down what it finished; nobody can answer it any more."""
+    """Either has a worker record what it completed; it can no longer be answered."""
     first = (await line.send()).part
     begun = await line.begin()
     await line.park(begun, "c1")
@@ -431,7 +431,7 @@ async def test_a_waiting_turn_can_be_cancelled_and_interrupted(line: Line) -> No
 
 
 async def test_a_cancel_comes_before_waiting(line: Line) -> None:
-    """A turn that is to end asks nobody anything."""
+    """A turn that must end does not wait for answers."""
     first = (await line.send()).part
     begun = await line.begin()
     await line.turns.cancel(line.keys, first)
@@ -451,7 +451,7 @@ async def test_deleting_a_session_removes_turns_that_wait(line: Line) -> None:
 
 
 async def test_a_crash_while_others_wait_counts_for_nobody_else(line: Line) -> None:
-    """Waiting is no attempt and no crash."""
+    """Waiting is neither an attempt nor a crash."""
     first = (await line.send()).part
     for round_ in range(5):
         begun = await line.begin(f"n{round_}")

@@ -1,4 +1,4 @@
-"""Sealing anew: what an old key sealed is the new one's afterwards, wherever it is, whatever happens beside it."""
+"""Re-encrypting: what an old key encrypted is the new one's afterwards, wherever it is, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ANSWER = CallAnswer(action="approve")
 
 @pytest.fixture(scope="module", params=[False, True], ids=["standalone", "cluster"])
 def own_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """All of a deployment is sealed: nobody else's may be here."""
+    """Re-encrypts a whole deployment, so the store must contain nothing else."""
     with running(Server(tmp_path_factory.mktemp("reseal"), cluster=request.param)) as started:
         yield started
 
@@ -42,7 +42,7 @@ async def old(own_server: Server) -> AsyncIterator[Seen]:
 
 @pytest.fixture
 async def look(own_server: Server, old: Seen) -> AsyncIterator[Any]:
-    """The same session, as one sees it who has other keys."""
+    """The same session, as a process with other keys sees it."""
     made: list[Seen] = []
 
     def make(keys: str | None) -> Seen:
@@ -116,7 +116,7 @@ async def check(store: Seen, ended: str, waits: str) -> None:
 
 
 async def test_afterwards_the_old_key_is_not_needed(old: Seen, look: Any) -> None:
-    """Everything of a session, its lanes and its user; a second look finds nothing to do. Expiry stays what it was."""
+    """Everything of a session, its lanes and its user; a second pass finds nothing to do. Expiry is unchanged."""
     ended, waits = await fill(old)
     await old.client.pexpire(old.keys.turn(ended), 100_000)
     both, new = look(BOTH), look(NEW)
@@ -126,7 +126,7 @@ async def test_afterwards_the_old_key_is_not_needed(old: Seen, look: Any) -> Non
     assert done.values > 15
     assert done.closed == {}
     with pytest.raises(SealError):
-        await check(new, ended, waits)  # what the user has is no session's
+        await check(new, ended, waits)  # the user's records do not belong to a session
     assert (await reseal(both, None)).values >= 3
     await check(new, ended, waits)
     for session in (old.keys, None):
@@ -152,7 +152,7 @@ async def test_what_was_stored_before_there_were_keys_is_sealed(old: Seen, look:
 
 
 async def test_what_changed_meanwhile_stays(old: Seen, look: Any) -> None:
-    """Somebody set a value between the look and the swap: theirs counts."""
+    """Another writer set a value between the read and the swap: that value counts."""
     both = look(BOTH)
     scope, states = session_scope(old.keys), StateStore(old.scripts, old.client, old.keyring)
     await states.write(scope, [set_op("a", 1), set_op("b", 1)])

@@ -60,7 +60,7 @@ class Store:
         return await self.leases.commit(self.keys, begun, DONE, 9, go_on=go_on, last_ok=True)
 
     async def lose_lease(self) -> None:
-        """As time does when nobody renews."""
+        """As time does if the lease is not renewed."""
         await self.client.delete(f"{self.keys.base}:lease")
 
     async def run(self, transition: Transition[Any, Any], **named: Any) -> Any:
@@ -94,7 +94,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
 
 @pytest.mark.parametrize("name", script_names())
 async def test_every_script_compiles(store: Store, name: str) -> None:
-    """The server takes the text, shebang and all, under the digest that we expect."""
+    """The server accepts the text, including the shebang, under the digest that we expect."""
     assert await store.client.script_load(script(name).text) in (script(name).sha, script(name).sha.encode())
 
 
@@ -140,7 +140,7 @@ async def test_each_script_may_be_sent_again(store: Store) -> None:
 
 
 async def test_the_next_turn_is_begun_by_the_commit(store: Store) -> None:
-    """Under the same lease, in the order of acceptance; asked not to go on, the commit says whom to wake."""
+    """Under the same lease, in the order of acceptance; if asked not to go on, the commit says whom to wake."""
     parts = [await store.accept() for _ in range(3)]
     begun = await store.begin()
     following = (await store.commit(begun)).next
@@ -194,7 +194,7 @@ async def test_without_the_lease_nothing_is_written(store: Store) -> None:
 
 
 async def test_a_lease_that_ran_out_is_taken_back_where_nobody_else_has_had_the_session(store: Store) -> None:
-    """The store refused writes for longer than a lease lasts: the turn goes on, and no crash is counted."""
+    """The store refused writes for longer than a lease lasts: the turn continues, and no crash is counted."""
     part = await store.accept()
     begun = await store.begin()
     await store.lose_lease()
@@ -250,7 +250,7 @@ async def test_a_lease_is_refused_for_a_reason(store: Store) -> None:
 
 
 async def test_a_crash_is_counted_and_an_outage_forgiven(store: Store) -> None:
-    """A lease that ended without release is a crash, until a living worker says that it could not reach the store."""
+    """A lease that ended without release is a crash, until a running worker says that it could not reach the store."""
     await store.accept()
     first = await store.begin()
     await store.lose_lease()
@@ -308,7 +308,7 @@ async def test_cancel_wins_over_a_later_commit(store: Store) -> None:
 
 
 async def test_a_deleted_session_leaves_nothing(store: Store) -> None:
-    """Not a key, also when its worker goes on writing; only its owner may; the fencing counter goes on."""
+    """Not one key, even if its worker keeps writing; only its owner may delete it; the fencing counter is not reset."""
     part = await store.accept(user_id="alice", idempotency_key="k")
     begun = await store.begin()
     with pytest.raises(SessionOwnerError):
@@ -350,7 +350,7 @@ async def _now(store: Store) -> float:
 
 
 async def test_workers_say_that_they_live(store: Store) -> None:
-    """note_worker and its goodbye; claim_rescue shares the groups among those who live."""
+    """note_worker and its goodbye; claim_rescue shares the groups among the running workers."""
     names = sorted(f"{uuid.uuid4().hex}@test" for _ in range(2))
     for name in names:
         info = WorkerInfo(id=name, host="h", pid=1, started=0.0, queues=("turns",), concurrency=1)

@@ -70,7 +70,7 @@ async def stored(store: Store) -> dict[bytes, bytes]:
 
 
 async def outcome(states: StateStore, scope: StateScope, ops: list[StateOp]) -> tuple[Any, Any]:
-    """What a write answers, or why it was refused; and what is there afterwards."""
+    """The reply to a write, or why it was refused; and the values afterwards."""
     try:
         answer: Any = await states.write(scope, ops)
     except (InvalidState, StateConflict) as error:
@@ -116,7 +116,7 @@ def test_sealed_state_is_what_open_state_is(server: Server, rounds: list[list[St
 
 
 async def test_nothing_of_it_is_to_be_read(store: Store) -> None:
-    """Neither the values nor what a resent operation would be told; names of fields are."""
+    """Neither the values nor the reply to a repeated operation; names of fields are visible."""
     states, scope = states_of(store), session_scope(store.keys)
     done = await states.write(scope, [set_op("a", "Quetzal"), increment_op("n", 4711, 0)])
     assert done == ["Quetzal", 4711]
@@ -129,7 +129,7 @@ async def test_nothing_of_it_is_to_be_read(store: Store) -> None:
 
 
 async def test_eight_writers_lose_nothing(store: Store) -> None:
-    """Each adds to the same number, and swaps the same value, in turns of its own with the others."""
+    """Each adds to the same number, and swaps the same value, alternating with the others."""
     scope = session_scope(store.keys)
     clients = [async_store(store.settings) for _ in range(8)]
     writers = [StateStore(ScriptRunner(client), client, KeyRing.of(store.settings)) for client in clients]
@@ -185,7 +185,7 @@ async def test_a_turn_adds_to_what_others_change_meanwhile(store: Store) -> None
 
 
 async def test_a_change_of_a_turn_that_cannot_be_done_is_left_out(store: Store) -> None:
-    """Somebody put a text where a number was: the turn's other changes are made."""
+    """Another writer replaced a number with a text: the turn's other changes are made."""
     states, scope = states_of(store), session_scope(store.keys)
     await states.write(scope, [set_op("n", "a text")])
     await store.accept()
@@ -209,7 +209,7 @@ async def test_an_effect_is_applied_once_in_its_own_slot(store: Store) -> None:
 
 
 async def test_whose_state_it_is_comes_first(store: Store) -> None:
-    """A refusal says what stands there, so another user is not told."""
+    """A refusal quotes the value, so another user does not get it."""
     states, scope = states_of(store), session_scope(store.keys)
     await states.write(scope, [set_op("s", "secret")], user_id="ann")
     for op in (swap_op("s", 1, 2), increment_op("s", 1, 0), set_op("s", 1)):

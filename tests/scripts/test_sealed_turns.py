@@ -1,4 +1,4 @@
-"""Sealed turns: what scripts move without reading it, and what is refused that was moved or whose key is missing."""
+"""Encrypted turns: what scripts move without reading it, and what is refused because it moved or lacks its key."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_nothing_that_is_said_is_stored_in_the_clear(store: Seen) -> None:
 
 
 async def test_an_error_is_sealed_and_in_the_last_event(store: Seen) -> None:
-    """A tool's error may hold what it was given."""
+    """A tool's error may contain its input."""
     part = (await store.send()).part
     error = {"type": "TurnFailed", "message": SECRET, "detail": {}}
     ending = Ending(TurnStatus.FAILED, error=json.dumps(error).encode())
@@ -150,7 +150,7 @@ async def test_a_retry_says_why_to_those_who_may_read_it(store: Seen) -> None:
 
 
 async def test_steering_joins_the_right_turn(store: Seen) -> None:
-    """The script cannot read in the request whose turn it is, nor whether it is a team's run: it is told."""
+    """The script cannot read in an encrypted request whose turn it is, nor whether it is a team's: it is passed in."""
     first = (await store.send()).part
     begun = await store.begin()
     assert (await store.send(Policy.STEER, agent="B")).part != first
@@ -172,7 +172,7 @@ async def test_nobody_steers_a_team_s_run(store: Seen) -> None:
 
 
 async def test_a_message_that_comes_while_others_are_read_stays(store: Seen) -> None:
-    """It was not among those that were sealed anew: it waits for the next model call."""
+    """It was not among those that were encrypted again: it waits for the next model request."""
     await store.send()
     begun = await store.begin()
     await store.send(Policy.STEER)
@@ -230,7 +230,7 @@ async def test_a_worker_without_the_key_can_end_the_turn(store: Seen, seen: Any)
 
 
 async def test_what_was_accepted_before_there_were_keys_is_run(store: Seen, seen: Any) -> None:
-    """OpenTurn in the clear, it goes on sealed; its configuration, too, may be the one that the session knew."""
+    """Begun unencrypted, it continues encrypted; its configuration may be the one that the session knew."""
     bare = seen(None)
     part = (await bare.send()).part
     begun = await bare.begin()
@@ -250,7 +250,7 @@ async def test_what_was_accepted_before_there_were_keys_is_run(store: Seen, seen
 
 
 async def _moved(store: Seen, part: str, begun: OpenTurn) -> dict[str, tuple[Any, ...]]:
-    """Commands that put something sealed where it does not belong."""
+    """Commands that put an encrypted value where it does not belong."""
     other = (await store.send()).part
     key, client = store.keys, store.client
     journal = await client.hgetall(key.journal(part))
@@ -296,7 +296,7 @@ async def test_what_a_tenant_defines_is_sealed(store: Seen) -> None:
 
 
 async def test_another_session_s_history_is_refused(store: Seen, server: Server) -> None:
-    """Somebody who can write to the store gives one session the words of another."""
+    """Someone who can write to the store gives one session the words of another."""
     await store.send()
     await store.leases.commit(store.keys, await store.begin(), ENDING, 9, go_on=False, last_ok=True)
     victim = Seen(server, OLD)

@@ -1,4 +1,4 @@
-"""What the scripts do for webhooks: every end of a turn is told, and a delivery that pauses lets others pass."""
+"""What the scripts do for webhooks: every end of a turn is reported, and a delivery that pauses lets others pass."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Ends = Callable[["Told"], Awaitable[str]]
 
 
 class Told(Line):
-    """A line of turns whose ends are told."""
+    """A mailbox of turns with webhooks."""
 
     async def untold(self) -> list[dict[str, str | None]]:
         return [json.loads(entry) for entry in await self.client.lrange(f"{self.keys.base}:outbox", 0, -1)]
@@ -53,7 +53,7 @@ async def line(request: pytest.FixtureRequest) -> AsyncIterator[Told]:
     await line.client.aclose()
 
 
-# --- every end is told ----------------------------------------------------------------------------------------
+# --- every end is reported ------------------------------------------------------------------------------------
 
 
 async def _succeeds(line: Told) -> str:
@@ -131,7 +131,7 @@ async def _makes_way(line: Told) -> str:
     ],
 )
 async def test_however_a_turn_ends_somebody_is_to_tell_it(line: Told, ends: Ends) -> None:
-    """Once, and the session stays in the index until somebody has."""
+    """Once, and the session stays in the index until a worker has dealt with it."""
     part = await ends(line)
     (entry,) = await line.untold()
     assert entry == {"kind": "webhook", "turn": part, "user": None}
@@ -145,7 +145,7 @@ async def test_however_a_turn_ends_somebody_is_to_tell_it(line: Told, ends: Ends
 
 
 async def test_whose_the_session_was_is_said(line: Told) -> None:
-    """It may expire before the turn is told of."""
+    """It may expire before the turn is reported."""
     await line.send(webhook=URL, user_id="ann")
     await line.commit(await line.begin())
     assert [entry["user"] for entry in await line.untold()] == ["ann"]
@@ -231,7 +231,7 @@ async def test_a_message_that_joins_a_turn_brings_its_webhook(line: Told) -> Non
 
 
 async def test_one_that_pauses_lets_those_behind_it_pass(line: Told) -> None:
-    """And comes back behind them when its time has come; each release counts as a try."""
+    """And comes back after them when its time has come; each release counts as a try."""
     first, second, third = [(await line.send()).part for _ in range(3)]
     wake = await line.later(await line.begin("n1"), 60.0)
     assert wake is not None
