@@ -33,7 +33,7 @@ from sessions.store.state import wide_scope
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.memory import MemorySearch
-from workers.retrieval.memory.ranking import Ranking, Weighing
+from workers.retrieval.memory.ranking import Ranking, RankingWeights
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import model_tag, pack
 from workers.retrieval.ports import EmbeddingModel, SparseVector
@@ -143,7 +143,7 @@ async def _found(model: EmbeddingModel) -> list[Row]:
     async def ids(query: str, *, dense: bool, words: bool) -> list[str]:
         vector = np.asarray(await model.embed_query(query), np.float32) if dense else None
         ranking = Ranking({"user": index}, vector, lexical.query(query) if words else _NO_WORDS)
-        return [found["id"] for found in ranking.best(SearchMemory(query=query), Weighing())]
+        return [found["id"] for found in ranking.best(SearchMemory(query=query), RankingWeights())]
 
     rows, asked = [], len(QUESTIONS)
     for name, dense, words in (("by meaning", True, False), ("by words", False, True), ("by both", True, True)):

@@ -195,14 +195,14 @@ def test_the_index_moves_to_another_home(new_fleet: Callable[..., Fleet], papers
     assert run(fleet, "knowledge", "add", "rules.pdf", "notes.md", "--base", "moved", cwd=papers).returncode == 0
     busy = run(fleet, "knowledge", "export", "out.jsonl", cwd=papers, SESSIONFLEET_HOME=here)
     assert busy.returncode == 1
-    assert f"belongs to the process {worker.pid}" in busy.stderr
+    assert f"is owned by process {worker.pid}" in busy.stderr
     worker.terminate()
 
     wrote = run(fleet, "knowledge", "export", "out.jsonl", cwd=papers, SESSIONFLEET_HOME=here)
     assert (wrote.returncode, wrote.stdout) == (0, "2 chunks written to 'out.jsonl'\n"), wrote.stderr
     assert sorted(path.name for path in papers.iterdir()) == ["cut.pdf", "notes.md", "out.jsonl", "rules.pdf"]
     read = run(fleet, "knowledge", "import", "out.jsonl", cwd=papers, SESSIONFLEET_HOME=there)
-    assert (read.returncode, read.stdout) == (0, "2 chunks of 2 documents taken in\n"), read.stderr
+    assert (read.returncode, read.stdout) == (0, "2 chunks of 2 documents imported\n"), read.stderr
     again = run(fleet, "knowledge", "export", "again.jsonl", cwd=papers, SESSIONFLEET_HOME=there)
     assert again.stdout == "2 chunks written to 'again.jsonl'\n"
     assert sorted((papers / "out.jsonl").read_text().splitlines()) == sorted(
@@ -214,7 +214,7 @@ def test_what_is_no_export_is_refused(fleet: Fleet, papers: Path) -> None:
     """With the line; the same for a home without an index, and for a missing file."""
     (papers / "bad.jsonl").write_text('{"kind": "chunk"}\n')
     bad = run(fleet, "knowledge", "import", "bad.jsonl", cwd=papers, SESSIONFLEET_HOME=str(papers / "home"))
-    assert (bad.returncode, bad.stderr.count("error: record 1 is no record of an export")) == (1, 1)
+    assert (bad.returncode, bad.stderr.count("error: record 1 is not a record of an export")) == (1, 1)
     none = run(fleet, "knowledge", "export", "x.jsonl", cwd=papers, SESSIONFLEET_HOME=str(papers / "empty"))
     assert "error: there is no knowledge in" in none.stderr
     assert run(fleet, "knowledge", "import", "nowhere.jsonl", cwd=papers).returncode == 1

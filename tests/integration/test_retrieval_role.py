@@ -104,7 +104,7 @@ def test_a_worker_that_cannot_serve_retrieval_says_why(lone: tuple[Fleet, Sessio
         done = worker(fleet, home, "--role", "retrieval", "--name", "second")
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    assert f"belongs to the process {owner}" in said
+    assert f"is owned by process {owner}" in said
     assert "Traceback" not in said
 
 

@@ -61,7 +61,7 @@ def test_one_process_of_a_machine_serves_retrieval(claim: Callable[..., IndexCla
     assert second.queues == ("turns",)
     assert second.waiting
     assert not second.take()
-    with pytest.raises(IndexLocked, match="belongs to the process"):
+    with pytest.raises(IndexLocked, match="is owned by process"):
         claim(tmp_path, "retrieval")
     first.release()
     assert second.take()

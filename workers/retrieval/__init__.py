@@ -1,1 +1,1 @@
-"""Retrieval: documents to chunks to vectors, and searching memory and knowledge. A role of its own; see `ports`."""
+"""Retrieval: turns documents into chunks and vectors, and searches memory and knowledge. Start reading at `ports`."""

@@ -1,10 +1,13 @@
-"""The list of a scope's documents, a hash in the store: what `list_knowledge` shows, and what tells what is known.
+"""The catalog of a scope's documents, a hash in the store. `list_knowledge` reads it, and so does duplicate detection.
 
-A document's field is `<collection>/<source>`. `#<collection>/<digest>` names the document that has this content, so
-that nobody looks through all of them. `#unfinished` tells what an operation has begun to change in the index: one at
-most, for the operations of a lane come one after the other, and each first settles what it finds there.
+Fields:
+    `<collection>/<source>`     a document
+    `#<collection>/<digest>`    the source of the document with this content, to find duplicates without a scan
+    `#unfinished`               the pending change of the index. There is at most one, since the operations of a lane
+                                run one at a time and each starts by settling the previous one's
 
-Values are sealed where there are keys; fields are not, and their digests then take a key to make.
+With encryption keys, values are encrypted. Field names are not; their digests are then keyed, so that they reveal
+nothing about the content.
 """
 
 from __future__ import annotations
@@ -21,18 +24,21 @@ from sessions.store.sealing import KeyRing
 from workers.retrieval.operation_context import FencedFields
 
 _PAGE: Final = 500
-_UNFINISHED: Final = "#unfinished"
-_Raw = bytes  # within `Entry` the name is a field's
+_PENDING_CHANGE: Final = "#unfinished"
+_Raw = bytes  # within `CatalogEntry`, the name `bytes` is a field
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """One document of a scope.
 
     Attributes:
-        revision: digest of all that its chunks were made of; digest: of its content (`KeyRing`).
-        bytes: of the content; pages: None where its kind has none.
-        model: id of the embedding model; added_ms: milliseconds since the epoch.
+        revision: a digest of everything that its chunks depend on.
+        digest: a digest of its content (see `KeyRing`).
+        bytes: the size of its content.
+        model: the id of the embedding model.
+        added_ms: when it was added, in milliseconds since the epoch.
+        pages: None for kinds of documents without pages.
     """
 
     source: str
@@ -50,34 +56,34 @@ class Entry:
 
     @property
     def field(self) -> str:
-        """Its field in the hash."""
+        """The name of its field in the hash."""
         return f"{self.collection}/{self.source}"
 
     @property
     def digest_field(self) -> str:
-        """The field that names it by its content."""
+        """The name of the field that maps its content to its source."""
         return f"#{self.collection}/{self.digest}"
 
     @property
     def untitled(self) -> bool:
-        """Whether its name was made up of its content, as that of a text is: it says nothing."""
+        """Whether its source was generated from its content and so says nothing about it."""
         return self.source in (f"text-{self.digest[:12]}", f"document-{self.digest[:12]}")
 
-    def cut(self, kind: str, pages: int | None, chunks: int) -> Entry:
-        """With what was found out by reading it."""
+    def with_parsed(self, kind: str, pages: int | None, chunks: int) -> CatalogEntry:
+        """The entry with what is known after parsing the document."""
         return replace(self, kind=kind, pages=pages, chunks=chunks)
 
     def receipt(self, status: str) -> dict[str, Any]:
-        """What the caller of `add_knowledge` is told."""
-        told = ("source", "kind", "bytes", "pages", "chunks", "collection")
-        return {"status": status, **{name: getattr(self, name) for name in told}}
+        """The result that the caller of `add_knowledge` gets."""
+        names = ("source", "kind", "bytes", "pages", "chunks", "collection")
+        return {"status": status, **{name: getattr(self, name) for name in names}}
 
     @classmethod
-    def load(cls, raw: _Raw) -> Entry:
-        """A document from its stored form.
+    def load(cls, raw: _Raw) -> CatalogEntry:
+        """Parse a stored entry.
 
         Raises:
-            CorruptRecord: it cannot be read.
+            CorruptRecord: it cannot be parsed.
         """
         try:
             return cls(**json.loads(raw))
@@ -86,51 +92,52 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
-    """What an operation has begun to change in the index, while the list does not tell it yet.
+class PendingChange:
+    """A change of the index that an operation has started and not completed in the catalog.
 
     Attributes:
         part: the operation's id within its lane.
-        entry: the document that is written or published; None where documents are removed.
-        source: which one is removed; None for all of the scope.
+        doing: the kind of change.
+        entry: the document that is written or published; None for a removal.
+        source: the document that is removed; None for all of the scope.
     """
 
     part: str
     doing: Literal["write", "publish", "remove"]
-    entry: Entry | None = None
+    entry: CatalogEntry | None = None
     source: str | None = None
 
     @classmethod
-    def load(cls, raw: _Raw) -> Unfinished:
-        """From its stored form.
+    def load(cls, raw: _Raw) -> PendingChange:
+        """Parse a stored pending change.
 
         Raises:
-            CorruptRecord: it cannot be read.
+            CorruptRecord: it cannot be parsed.
         """
         try:
             fields = json.loads(raw)
-            entry = None if fields["entry"] is None else Entry(**fields["entry"])
+            entry = None if fields["entry"] is None else CatalogEntry(**fields["entry"])
             return cls(fields["part"], fields["doing"], entry, fields["source"])
         except (ValueError, TypeError, KeyError) as error:
-            raise CorruptRecord(f"what is unfinished in a list of knowledge cannot be read: {error!r}") from error
+            raise CorruptRecord(f"a pending change in a list of knowledge cannot be read: {error!r}") from error
 
 
 class SourceCatalog:
-    """Reads the lists of scopes; writes them under an operation's lease, whose `fields` encrypt them."""
+    """Reads the catalogs of scopes; writes them through an operation's `FencedFields`, which encrypt them."""
 
     def __init__(self, store: Any, keyring: KeyRing) -> None:
         self._store = store
         self._keyring = keyring
 
-    async def entry(self, lane: SessionKeys, collection: str, source: str) -> Entry | None:
-        """What is known of a document."""
+    async def entry(self, lane: SessionKeys, collection: str, source: str) -> CatalogEntry | None:
+        """The entry of a document, or None."""
         name = f"{collection}/{source}"
         with translated():
             raw = await self._store.hget(lane.sources, name)
         return None if raw is None else self._loaded(lane, name, raw)
 
-    async def same_content(self, lane: SessionKeys, collection: str, digests: Sequence[str]) -> Entry | None:
-        """The document that has the content of one of these digests."""
+    async def same_content(self, lane: SessionKeys, collection: str, digests: Sequence[str]) -> CatalogEntry | None:
+        """The document whose content has one of these digests, or None."""
         names = [f"#{collection}/{digest}" for digest in digests]
         with translated():
             found = await self._store.hmget(lane.sources, names)
@@ -139,8 +146,8 @@ class SourceCatalog:
                 return await self.entry(lane, collection, self._keyring.open(lane.sources, name, raw).decode())
         return None
 
-    async def entries(self, lane: SessionKeys, source: str | None = None) -> AsyncIterator[Entry]:
-        """The documents of a scope in all collections, or those of one name."""
+    async def entries(self, lane: SessionKeys, source: str | None = None) -> AsyncIterator[CatalogEntry]:
+        """The documents of a scope in all collections, optionally only those of one source."""
         cursor = 0
         while True:
             with translated():
@@ -153,30 +160,30 @@ class SourceCatalog:
             if cursor == 0:
                 return
 
-    async def unfinished(self, lane: SessionKeys) -> Unfinished | None:
-        """What an operation of this lane has begun and not ended."""
+    async def pending_change(self, lane: SessionKeys) -> PendingChange | None:
+        """The change that an operation of this lane has started and not completed, or None."""
         with translated():
-            raw = await self._store.hget(lane.sources, _UNFINISHED)
-        return None if raw is None else Unfinished.load(self._keyring.open(lane.sources, _UNFINISHED, raw))
+            raw = await self._store.hget(lane.sources, _PENDING_CHANGE)
+        return None if raw is None else PendingChange.load(self._keyring.open(lane.sources, _PENDING_CHANGE, raw))
 
-    async def begin(self, fields: FencedFields, unfinished: Unfinished) -> None:
-        """Note what is about to be done to the index."""
-        await fields.write("sources", {_UNFINISHED: json.dumps(asdict(unfinished))})
+    async def begin(self, fields: FencedFields, pending_change: PendingChange) -> None:
+        """Record a change that is about to be made to the index."""
+        await fields.write("sources", {_PENDING_CHANGE: json.dumps(asdict(pending_change))})
 
     async def finish(self, fields: FencedFields) -> None:
-        """Note that it is done, or undone."""
-        await fields.write("sources", {_UNFINISHED: ""})
+        """Record that the pending change was completed or reverted."""
+        await fields.write("sources", {_PENDING_CHANGE: ""})
 
-    def _loaded(self, lane: SessionKeys, name: str, raw: bytes) -> Entry:
-        return Entry.load(self._keyring.open(lane.sources, name, raw))
+    def _loaded(self, lane: SessionKeys, name: str, raw: bytes) -> CatalogEntry:
+        return CatalogEntry.load(self._keyring.open(lane.sources, name, raw))
 
-    async def put(self, fields: FencedFields, entry: Entry, before: Entry | None) -> None:
-        """Note a document that was published, in the place of an earlier revision. Nothing is unfinished then."""
-        values = {_UNFINISHED: "", entry.field: json.dumps(asdict(entry)), entry.digest_field: entry.source}
+    async def put(self, fields: FencedFields, entry: CatalogEntry, before: CatalogEntry | None) -> None:
+        """Record a published document, which replaces an earlier revision, and clear the pending change."""
+        values = {_PENDING_CHANGE: "", entry.field: json.dumps(asdict(entry)), entry.digest_field: entry.source}
         if before is not None and before.digest != entry.digest:
             values[before.digest_field] = ""
         await fields.write("sources", values)
 
-    async def drop(self, fields: FencedFields, entry: Entry) -> None:
-        """Forget a document that was removed."""
+    async def drop(self, fields: FencedFields, entry: CatalogEntry) -> None:
+        """Delete the entry of a removed document."""
         await fields.write("sources", {entry.field: "", entry.digest_field: ""})

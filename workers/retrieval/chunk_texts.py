@@ -1,6 +1,6 @@
-"""Texts of chunks that are kept in the store and not in the index: one hash beside a lane's list of documents.
+"""The texts of chunks, if they are kept in the store instead of the index: one hash for each lane.
 
-A field is `<revision>/<chunk's number>`, its value the chunk's text and heading, sealed where there are keys.
+A field is `<revision>/<chunk number>`; its value is the chunk's text and heading, encrypted if there are keys.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import IndexPoint
 
 _PAGE: Final = 500
-_SAID: Final = ("text", "heading")
+_TEXT_FIELDS: Final = ("text", "heading")
 
 Place = tuple[SessionKeys, str, int]
-"""A lane, a revision, a chunk's number."""
+"""A lane, a revision and a chunk number."""
 
 
 class ChunkTexts:
-    """Reads the texts of lanes; writes them under an operation's lease, whose `fields` encrypt them."""
+    """Reads the texts of lanes; writes them through an operation's `FencedFields`, which encrypt them."""
 
     def __init__(self, store: Any, keyring: KeyRing) -> None:
         self._store = store
         self._keyring = keyring
 
     async def keep(self, op: OperationContext, revision: str, points: Sequence[IndexPoint]) -> None:
-        """Keep what these chunks say.
+        """Store the texts of these chunks.
 
         Raises:
             LeaseLost: nothing was written.
         """
-        said = {_field(revision, point.payload["number"]): _said(point) for point in points if "text" in point.payload}
-        if said:
-            await op.fields.write("texts", said)
+        texts = {_field(revision, point.payload["number"]): _dump(point) for point in points if "text" in point.payload}
+        if texts:
+            await op.fields.write("texts", texts)
 
     async def read(self, places: Sequence[Place]) -> list[dict[str, Any] | None]:
-        """What chunks say, as `text` and `heading`; None where that is not there.
+        """The `text` and `heading` of each chunk; None for a chunk that is not in the store.
 
         Raises:
-            SealError, CorruptRecord: it cannot be read.
+            SealError, CorruptRecord: a text cannot be decrypted or parsed.
         """
         if not places:
             return []
@@ -58,10 +58,10 @@ class ChunkTexts:
         return [self._loaded(key, field, raw) for (key, field), raw in zip(where, found, strict=True)]
 
     async def drop(self, op: OperationContext, revision: str | None = None) -> None:
-        """Remove the texts of a revision, or (None) all of the operation's lane, also those of a crash.
+        """Remove the texts of a revision; with None all of the operation's lane, including those left by a crash.
 
         Raises:
-            LeaseLost: they were removed in part.
+            LeaseLost: only some of them were removed.
         """
         match, cursor = "*" if revision is None else _field(revision, "*"), 0
         while True:
@@ -77,18 +77,18 @@ class ChunkTexts:
             return None
         opened = self._keyring.open(key, field, raw)
         try:
-            return dict(zip(_SAID, json.loads(opened), strict=True))
+            return dict(zip(_TEXT_FIELDS, json.loads(opened), strict=True))
         except (ValueError, TypeError) as error:
             raise CorruptRecord(f"a text in {key!r} cannot be read: {error!r}; add the document again") from error
 
 
 def without_text(point: IndexPoint) -> IndexPoint:
-    """The chunk as the index gets it when it is to hold no texts; a heading is one, too."""
-    return replace(point, payload={name: value for name, value in point.payload.items() if name not in _SAID})
+    """The chunk without text and heading, for an index that must not contain texts."""
+    return replace(point, payload={name: value for name, value in point.payload.items() if name not in _TEXT_FIELDS})
 
 
-def _said(point: IndexPoint) -> str:
-    return json.dumps([point.payload.get(name) for name in _SAID], ensure_ascii=False)
+def _dump(point: IndexPoint) -> str:
+    return json.dumps([point.payload.get(name) for name in _TEXT_FIELDS], ensure_ascii=False)
 
 
 def _field(revision: str, number: int | str) -> str:

@@ -1,4 +1,4 @@
-"""Document to chunks: passages that a search finds and an embedding model takes in whole."""
+"""Divides documents into chunks: passages that fit into the embedding model's input."""
 
 from __future__ import annotations
 
@@ -10,43 +10,44 @@ from typing import Final
 
 from workers.retrieval.ports import Chunk, Document, Section
 
-# MiniLM reads 256 word pieces and drops the rest. At 800 characters prose has 130 pieces (95 % below 160) and
-# technical Markdown 180 (95 % below 250); at 1,000 two fifths of the latter would be cut.
+# MiniLM reads 256 word pieces and ignores the rest. 800 characters of prose have about 130 pieces (95 % have fewer than
+# 160), those of technical Markdown 180 (95 % below 250). At 1,000 characters, two fifths of the latter would be cut.
 MAX_CHARS: Final = 800
 OVERLAP_CHARS: Final = 100
 
 _BETWEEN: Final = "\n\n"
-# A section below an eighth of a chunk (a dozen words: a slide, a heading, a short answer) is too little for a
-# vector to hold on to, and crowds out whole passages. It is joined with what follows; the texts of both stay.
+# A section shorter than an eighth of a chunk (a dozen words: a slide, a heading, a short answer) is too short for a
+# meaningful vector, and would crowd out real passages. It is joined with the next section.
 _TINY: Final = 8
-# The splitter's time grows with the square of a text without spaces or full stops: 90 s for a megabyte of Chinese.
-# In windows of this size it is 2 s.
+# The splitter takes quadratic time for text without spaces or full stops: 90 s for a megabyte of Chinese. With windows
+# of this size it takes 2 s.
 _WINDOW_CHARS: Final = 20_000
 _WORDS: Final = re.compile(r"[\W_]+")
 _LONGEST_TITLE: Final = 80
 
 
 def document_text(document: Document) -> str:
-    """The text that chunks' offsets count in."""
+    """The text to which the offsets of chunks refer."""
     return _BETWEEN.join(section.text for section in document.sections)
 
 
 def chunk_document(
     document: Document, *, max_chars: int = MAX_CHARS, overlap_chars: int = OVERLAP_CHARS
 ) -> list[Chunk]:
-    """Cut a document at its sections, then at paragraphs, sentences and words, whatever is largest and fits.
+    """Divide a document at sections, paragraphs, sentences or words: the largest unit that fits.
 
-    A chunk lies in one page and under one heading, except where tiny sections are joined. A section's heading stays
-    with the beginning of its text. The splitter lets other threads run: call this in one for a large document.
+    A chunk belongs to one page and one heading, except where tiny sections are joined. A section's heading stays with
+    the beginning of its text. The splitter releases the GIL, so call this in a thread for large documents.
 
     Args:
-        document: what was read, with whitespace as the reader leaves it; the splitter is slow on runs of empty lines.
-        max_chars: of a chunk.
-        overlap_chars: at most so much of a chunk's end is repeated in the next one of the same section, in whole
-            sentences or words.
+        document: a parsed document. Its whitespace must be normalized, since the splitter is slow on runs of empty
+            lines.
+        max_chars: the maximum size of a chunk.
+        overlap_chars: how much of a chunk's end may be repeated in the next one of the same section, in whole sentences
+            or words.
 
     Raises:
-        ValueError: sizes that cannot be kept.
+        ValueError: the sizes do not fit together.
     """
     if not 0 <= overlap_chars <= max_chars // 2:
         raise ValueError(f"overlap_chars={overlap_chars!r} must be between 0 and half of max_chars={max_chars!r}")
@@ -60,10 +61,10 @@ def chunk_document(
 
 
 def embedded_text(chunk: Chunk, name: str) -> str:
-    """A chunk as it goes into the embedding model: below the document's name and the headings above it.
+    """The text to embed for a chunk: preceded by the document's name and the headings above the chunk.
 
-    'It must be renewed each year' says little; below 'staff handbook > Passports' it is found. Headings with which
-    the chunk itself begins are not repeated.
+    'It must be renewed each year' says little on its own; under 'staff handbook > Passports' it is found. Headings with
+    which the chunk itself begins are not repeated.
     """
     parts = [_title(name), *(chunk.heading or "").split(" > ")]
     above = " > ".join(part for part in parts if part and not chunk.text.startswith(part))
@@ -72,7 +73,7 @@ def embedded_text(chunk: Chunk, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Passage:
-    """Sections that are cut together; `start` is where they begin in the document's text."""
+    """Sections that are divided together; `start` is their offset in the document's text."""
 
     start: int
     text: str
@@ -110,9 +111,9 @@ def _join(start: int, sections: Sequence[Section]) -> _Passage:
 def _cuts(passage: _Passage, max_chars: int, overlap_chars: int) -> Iterator[tuple[int, int]]:
     """Where chunks begin and end.
 
-    The headings at the beginning are set aside and put back before the first chunk: the splitter would make them a
-    chunk of their own wherever the first paragraph fills one. The other chunks stay as much shorter, and
-    `embedded_text` fills that room with the same headings.
+    The headings at the beginning are split off and added to the first chunk, since the splitter would make them a chunk
+    of their own if the first paragraph fills one. All chunks are shorter by the length of the headings, because
+    `embedded_text` adds them again.
     """
     from semantic_text_splitter import TextSplitter  # noqa: PLC0415
 
@@ -130,7 +131,7 @@ def _cuts(passage: _Passage, max_chars: int, overlap_chars: int) -> Iterator[tup
 
 
 def _lead(passage: _Passage) -> int:
-    """How long the headings are with which a passage begins, with the blank line behind them."""
+    """The length of the headings at the beginning of a passage, including the blank line after them."""
     headings = set((passage.heading or "").split(" > "))
     length = 0
     for block in passage.text.split(_BETWEEN)[: len(headings)]:
@@ -141,7 +142,7 @@ def _lead(passage: _Passage) -> int:
 
 
 def _windows(text: str, start: int) -> Iterator[tuple[int, str]]:
-    """The text from `start` on in pieces that the splitter takes quickly, cut where it would cut too."""
+    """The text from `start` on, in windows that the splitter handles quickly, divided where the splitter would too."""
     while start < len(text):
         end = start + _WINDOW_CHARS
         if end < len(text):
@@ -153,7 +154,7 @@ def _windows(text: str, start: int) -> Iterator[tuple[int, str]]:
 
 
 def _title(name: str) -> str:
-    """A document's name as words: 'https://example.org/staff_handbook.pdf' is 'staff handbook'."""
+    """A document's name as words: 'https://example.org/staff_handbook.pdf' becomes 'staff handbook'."""
     stem = PurePosixPath(name.partition("?")[0]).stem
     words = " ".join(_WORDS.sub(" ", stem).split())
     return words if len(words) <= _LONGEST_TITLE and any(letter.isalpha() for letter in words) else ""

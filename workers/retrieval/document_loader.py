@@ -1,4 +1,4 @@
-"""What a document says: its bytes, from wherever they were sent, read while its pages are told."""
+"""Loads a document's bytes from the request, the store or a URL, and parses them, reporting progress by page."""
 
 from __future__ import annotations
 
@@ -16,96 +16,96 @@ from workers.retrieval.documents.reader import read_document
 from workers.retrieval.fetching import FetchLimits, fetch_url
 from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import Document
-from workers.retrieval.tenant_slots import FairPlaces
+from workers.retrieval.tenant_slots import TenantSlots
 
-_TELL_PAGES: Final = 0.3
+_REPORT_INTERVAL: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """A document's bytes, and what they are said to be."""
+class RawDocument:
+    """A document's bytes, with its name and the content type that its sender gave."""
 
     data: bytes
     name: str
     content_type: str | None
 
 
-class _Pages:
-    """How many pages were read, told now and then: a book has thousands."""
+class _PageProgress:
+    """Reports how many pages were read, at intervals: a book has thousands of pages."""
 
     def __init__(self) -> None:
         self._read = (0, 0)
 
-    def note(self, number: int, of: int) -> None:
-        """A page was read."""
+    def on_page(self, number: int, of: int) -> None:
+        """Note that a page was read."""
         self._read = (number, of)
 
-    async def tell(self, op: OperationContext) -> None:
-        """Say so whenever there are more, until cancelled."""
-        told = self._read
+    async def report(self, op: OperationContext) -> None:
+        """Report progress whenever it has changed, until cancelled."""
+        reported = self._read
         while True:
-            await asyncio.sleep(_TELL_PAGES)
-            if self._read != told:
-                told = self._read
-                await op.progress("reading", done=told[0], total=told[1], pages=told[1])
+            await asyncio.sleep(_REPORT_INTERVAL)
+            if self._read != reported:
+                reported = self._read
+                await op.progress("reading", done=reported[0], total=reported[1], pages=reported[1])
 
 
-class Contents:
-    """Gets and reads documents, a few at a time: each takes a process."""
+class DocumentLoader:
+    """Loads and parses documents. Only a few are parsed concurrently, since each takes a process."""
 
     def __init__(self, settings: Settings, store: Any, keyring: KeyRing) -> None:
         self._settings = settings
         self._store = store
         self._keyring = keyring
-        self._reading = FairPlaces()
+        self._parsing = TenantSlots()
 
-    async def of(self, op: OperationContext, request: AddKnowledge) -> Content:
-        """The document that a request means.
+    async def load(self, op: OperationContext, request: AddKnowledge) -> RawDocument:
+        """The bytes of the document that a request adds.
 
         Raises:
-            DocumentError: it is gone, or cannot be fetched.
+            DocumentError: its upload has expired, or it cannot be fetched.
         """
         if request.origin == "text":
-            return Content(request.text.encode(), request.source, request.content_type or "text/plain")
+            return RawDocument(request.text.encode(), request.source, request.content_type or "text/plain")
         if request.origin == "url":
             return await self._fetched(request)
         with translated():
             data = await self._store.get(op.keys.upload(op.part))
         if data is None:
-            raise DocumentCorrupt(f"the content of {request.source!r} is gone from the store; send it again")
+            raise DocumentCorrupt(f"the content of {request.source!r} is no longer in the store; send it again")
         opened = await asyncio.to_thread(self._keyring.open, op.keys.upload(op.part), "", data)  # 32 MiB take 0.15 s
-        return Content(opened, request.source, request.content_type)
+        return RawDocument(opened, request.source, request.content_type)
 
-    async def _fetched(self, request: AddKnowledge) -> Content:
+    async def _fetched(self, request: AddKnowledge) -> RawDocument:
         allowed = self._settings.knowledge_urls
         if allowed == "off":
             raise DocumentUnsupported(
-                f"the workers fetch no documents, so {request.url!r} was not: set SESSIONFLEET_KNOWLEDGE_URLS=public "
-                "for the retrieval workers, or send the bytes"
+                f"the workers may not fetch {request.url!r}: set SESSIONFLEET_KNOWLEDGE_URLS=public for the retrieval "
+                "workers, or send the document's bytes"
             )
         limits = FetchLimits(document_bytes=self._settings.document_limit_bytes)
         hosts = self._settings.allowed_hosts
         fetched = await fetch_url(request.url, limits=limits, allow_private=allowed == "any", allowed_hosts=hosts)
-        return Content(fetched.data, fetched.name, request.content_type or fetched.content_type)
+        return RawDocument(fetched.data, fetched.name, request.content_type or fetched.content_type)
 
-    async def read(self, op: OperationContext, content: Content) -> Document:
-        """What it says, while its pages are told as they come.
+    async def parse(self, op: OperationContext, content: RawDocument) -> Document:
+        """Parse a document, reporting each page.
 
         Raises:
-            DocumentError: it cannot be read.
+            DocumentError: it cannot be parsed.
         """
         await op.progress("reading")
-        pages = _Pages()
-        telling = asyncio.create_task(pages.tell(op))
+        pages = _PageProgress()
+        reporting = asyncio.create_task(pages.report(op))
         try:
-            async with self._reading.place(op.keys.tenant):
+            async with self._parsing.slot(op.keys.tenant):
                 return await read_document(
                     content.data,
                     name=content.name,
                     content_type=content.content_type,
                     limits=DocumentLimits(document_bytes=self._settings.document_limit_bytes),
-                    on_page=pages.note,
+                    on_page=pages.on_page,
                 )
         finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            reporting.cancel()
+            await asyncio.gather(reporting, return_exceptions=True)

@@ -1,13 +1,13 @@
-"""A scope's documents, in the index and in the list of them: two places that no transaction spans.
+"""Changes a scope's documents in the index (Qdrant) and in the catalog (Redis), which no transaction spans.
 
-    note that it is written -> (write) per batch -> note that it is published -> publish -> note the document
+    record pending write -> write each batch -> record pending publish -> publish -> record the document
 
-What is begun is noted in the list, under the lease, before the index is touched; the note that ends it is the one that
-changes the list. So whoever works in the lane next finds what a dead operation left, and finishes it or takes it back:
-also where nobody goes on with it, because it was cancelled, came too late, or killed its workers.
+A pending change is recorded in the catalog, under the lease, before the index is changed; the write that completes it
+also updates the catalog. The next operation of the lane therefore finds what an interrupted one left, and completes or
+reverts it, even if that one is never resumed because it was cancelled, timed out or crashed its workers.
 
-The store refuses a worker whose lease has ended, the index cannot. Such a worker knows by its own clock that it must
-not touch it; `docs/failure-modes.md` says what is left of that.
+The store rejects writes of a worker whose lease has expired; the index cannot. Such a worker must notice by its own
+clock that it may not change the index. `docs/failure-modes.md` describes the remaining risk.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from workers.retrieval.catalog import Entry, SourceCatalog, Unfinished
+from workers.retrieval.catalog import CatalogEntry, PendingChange, SourceCatalog
 from workers.retrieval.chunk_texts import ChunkTexts, without_text
 from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Scope
@@ -24,11 +24,11 @@ from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, S
 _FOUND: Final = "found"
 
 
-class Shelf:
-    """Changes index and list together. Each step may be done again.
+class DocumentWriter:
+    """Changes index and catalog together. Every step can be repeated after a crash.
 
     Args:
-        texts_in_store: whether chunks' texts are kept in the store instead of the index.
+        texts_in_store: whether the chunks' texts are kept in the store instead of the index.
     """
 
     def __init__(
@@ -39,51 +39,55 @@ class Shelf:
         self._texts = texts
         self._texts_in_store = texts_in_store
 
-    async def settle(self, op: OperationContext, scope: Scope, *, going_on_with: str | None = None) -> None:
-        """Finish or take back what another operation left unfinished, or this one with another revision.
+    async def settle(self, op: OperationContext, scope: Scope, *, resumed_revision: str | None = None) -> None:
+        """Complete or revert a pending change of another operation, or of this one with another revision.
 
         Raises:
-            IndexUnavailable, LeaseLost: it is still there.
+            IndexUnavailable, LeaseLost: the change is still pending.
         """
-        left = await self._catalog.unfinished(op.keys)
-        if left is None or (left.part == op.part and (left.entry is None or left.entry.revision == going_on_with)):
+        pending = await self._catalog.pending_change(op.keys)
+        if pending is None:
             return
-        await self._settle(op, scope, left)
+        if pending.part == op.part and (pending.entry is None or pending.entry.revision == resumed_revision):
+            return
+        await self._settle(op, scope, pending)
 
-    async def give_up(self, op: OperationContext, scope: Scope) -> None:
-        """Take back what this operation has begun, for it will not go on."""
-        left = await self._catalog.unfinished(op.keys)
-        if left is not None and left.part == op.part:
-            await self._settle(op, scope, left)
+    async def revert(self, op: OperationContext, scope: Scope) -> None:
+        """Revert the pending change of this operation, which will not be resumed."""
+        pending = await self._catalog.pending_change(op.keys)
+        if pending is not None and pending.part == op.part:
+            await self._settle(op, scope, pending)
 
-    async def begin(self, op: OperationContext, scope: Scope, entry: Entry) -> None:
-        """Note that a document's chunks will be written."""
-        await self.settle(op, scope, going_on_with=entry.revision)
-        if await self._catalog.unfinished(op.keys) is None:
-            await self._catalog.begin(op.fields, Unfinished(op.part, "write", entry))
+    async def begin(self, op: OperationContext, scope: Scope, entry: CatalogEntry) -> None:
+        """Record that a document's chunks will be written."""
+        await self.settle(op, scope, resumed_revision=entry.revision)
+        if await self._catalog.pending_change(op.keys) is None:
+            await self._catalog.begin(op.fields, PendingChange(op.part, "write", entry))
 
     async def write(
-        self, op: OperationContext, entry: Entry, model: EmbeddingInfo, points: Sequence[IndexPoint]
+        self, op: OperationContext, entry: CatalogEntry, model: EmbeddingInfo, points: Sequence[IndexPoint]
     ) -> None:
-        """Write chunks, unpublished, and their texts to where those are kept."""
+        """Write unpublished chunks, and their texts to the place where those are kept."""
         if self._texts_in_store:
             await self._texts.keep(op, entry.revision, points)
             points = [without_text(point) for point in points]
         op.fields.check_held()
         await self._index.write(entry.collection, model, points)
 
-    async def complete(self, entry: Entry, scope: Scope) -> bool:
-        """Whether the index has all chunks of a document, as its operation's journal believes."""
-        there = await self._index.count(entry.collection, scope, source=entry.source, revision=entry.revision)
-        return there == entry.chunks
+    async def is_complete(self, entry: CatalogEntry, scope: Scope) -> bool:
+        """Whether the index really has all chunks that the operation's journal lists as written."""
+        count = await self._index.count(entry.collection, scope, source=entry.source, revision=entry.revision)
+        return count == entry.chunks
 
-    async def publish(self, op: OperationContext, scope: Scope, entry: Entry, before: Entry | None) -> None:
-        """Make a document visible that was written whole, in the place of an earlier revision."""
-        await self._catalog.begin(op.fields, Unfinished(op.part, "publish", entry))
+    async def publish(
+        self, op: OperationContext, scope: Scope, entry: CatalogEntry, before: CatalogEntry | None
+    ) -> None:
+        """Make a completely written document visible; it replaces an earlier revision."""
+        await self._catalog.begin(op.fields, PendingChange(op.part, "publish", entry))
         await self._publish(op, scope, entry, before)
 
     async def remove(self, op: OperationContext, scope: Scope, source: str | None) -> dict[str, int]:
-        """Remove a document, or all of a scope; how many documents and chunks there were when it began."""
+        """Remove one document, or all of a scope. Returns how many documents and chunks there were at the start."""
         await self.settle(op, scope)
         found = op.journal.lookup(_FOUND)
         if found is None:
@@ -91,21 +95,21 @@ class Shelf:
             found = json.dumps({"sources": len(entries), "chunks": sum(entry.chunks for entry in entries)}).encode()
             await op.journal.record(_FOUND, found)
             if entries:
-                await self._catalog.begin(op.fields, Unfinished(op.part, "remove", source=source))
+                await self._catalog.begin(op.fields, PendingChange(op.part, "remove", source=source))
         await self._remove(op, scope, source)
         counts: dict[str, int] = json.loads(found)
         return counts
 
     # --- steps ------------------------------------------------------------------------------------------
 
-    async def _settle(self, op: OperationContext, scope: Scope, left: Unfinished) -> None:
-        entry = left.entry
+    async def _settle(self, op: OperationContext, scope: Scope, pending: PendingChange) -> None:
+        entry = pending.entry
         if entry is None:
-            await self._remove(op, scope, left.source)
+            await self._remove(op, scope, pending.source)
             return
         known = await self._catalog.entry(op.keys, entry.collection, entry.source)
-        if left.doing == "publish" and known is not None:
-            # The revision before it may be gone already: there is only the way forward.
+        if pending.doing == "publish" and known is not None:
+            # The earlier revision may have been removed already, so the change can only be completed.
             await self._publish(op, scope, entry, known)
             return
         op.fields.check_held()
@@ -113,7 +117,9 @@ class Shelf:
         await self._texts.drop(op, entry.revision)
         await self._catalog.finish(op.fields)
 
-    async def _publish(self, op: OperationContext, scope: Scope, entry: Entry, before: Entry | None) -> None:
+    async def _publish(
+        self, op: OperationContext, scope: Scope, entry: CatalogEntry, before: CatalogEntry | None
+    ) -> None:
         op.fields.check_held()
         await self._index.publish(entry.collection, scope, entry.source, entry.revision)
         if before is not None:
@@ -131,5 +137,5 @@ class Shelf:
             await self._catalog.drop(op.fields, entry)
         if source is None:
             await self._texts.drop(op)
-        if await self._catalog.unfinished(op.keys) is not None:
+        if await self._catalog.pending_change(op.keys) is not None:
             await self._catalog.finish(op.fields)

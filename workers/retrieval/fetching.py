@@ -1,4 +1,4 @@
-"""URL to bytes: fetches a document that a user names, without being led anywhere else."""
+"""Downloads a document from a URL that a user supplied, without being redirected to internal addresses."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ _PIECE: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """Bounds for fetching one document.
+    """Limits for downloading one document.
 
     Attributes:
-        document_bytes: of the document, unpacked.
-        seconds: for all of it, redirects included.
-        connect_seconds: for each connection; read_seconds: without a byte from the server.
-        redirects: how many are followed.
+        document_bytes: the size of the document, decompressed.
+        seconds: the total time, including redirects.
+        connect_seconds: the time for each connection.
+        read_seconds: the time without a byte from the server.
+        redirects: how many redirects are followed.
     """
 
     document_bytes: int = 32 * 1024 * 1024
@@ -44,7 +45,7 @@ class FetchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a server sent; `name` is the file's, as the server calls it or as the URL ends."""
+    """A downloaded document; `name` is the file name from the response's header or from the URL."""
 
     data: bytes
     name: str
@@ -63,21 +64,22 @@ async def fetch_url(
     resolver: Resolver | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Fetched:
-    """Fetch a document over https or http, directly: proxies of the environment would decide where to connect.
+    """Download a document over https or http.
 
-    A user name and password in the URL are sent to its host, to no other, and are never part of an error.
+    The environment's proxies are ignored: a proxy would connect to addresses that were not checked. User name and
+    password in the URL are sent to its host only, and are never part of an error.
 
     Args:
-        url: of the document.
-        limits: what it may cost.
-        allow_private: also from addresses that are not public.
-        allowed_hosts: also from these hosts, whatever their addresses: 'wiki.internal' or 'wiki.internal:8080'.
-        resolver: host and port to addresses; the system's by default.
-        tls: which certificates count; those of public authorities by default.
+        url: the document's URL.
+        limits: size and time limits.
+        allow_private: whether private addresses are allowed.
+        allowed_hosts: hosts that are allowed whatever their addresses: 'wiki.internal' or 'wiki.internal:8080'.
+        resolver: resolves a host name; the system's resolver by default.
+        tls: which certificates are trusted; those of public authorities by default.
 
     Raises:
-        DocumentTooLarge: more bytes than allowed.
-        DocumentError: it cannot be fetched; the message says why.
+        DocumentTooLarge: the document exceeds the limit.
+        DocumentError: it cannot be downloaded; the message says why.
     """
     policy = AddressPolicy(allow_private, frozenset(host.lower() for host in allowed_hosts))
     timeout = httpx.Timeout(limits.read_seconds, connect=limits.connect_seconds)
@@ -88,24 +90,24 @@ async def fetch_url(
         ):
             return await _Fetch(client, limits, policy, resolver).run(httpx.URL(url))
     except httpx.InvalidURL as error:
-        raise DocumentError("this is no URL; it looks like https://example.org/page") from error
+        raise DocumentError("this is not a URL; a URL looks like https://example.org/page") from error
     except (TimeoutError, httpx.TimeoutException) as error:
-        raise DocumentError(f"{shown(url)!r} took too long to answer; try again later") from error
+        raise DocumentError(f"{redacted(url)!r} took too long to answer; try again later") from error
     except httpx.HTTPError as error:
-        raise DocumentError(f"{shown(url)!r} cannot be fetched ({str(error) or type(error).__name__})") from error
+        raise DocumentError(f"{redacted(url)!r} cannot be fetched ({str(error) or type(error).__name__})") from error
     except (AddressRefused, AddressUnknown) as error:
-        raise DocumentError(f"{shown(url)!r} cannot be fetched: {error}") from error
+        raise DocumentError(f"{redacted(url)!r} cannot be fetched: {error}") from error
 
 
-def shown(url: str | httpx.URL) -> str:
-    """A URL as errors and logs may hold it: without password, and without the query, which often is one."""
+def redacted(url: str | httpx.URL) -> str:
+    """The URL for errors and logs: without password, and without the query, which often contains one."""
     parsed = httpx.URL(url)
     return str(parsed.copy_with(userinfo=b"", query=None, fragment=None))
 
 
 @dataclass(frozen=True, slots=True)
 class _Fetch:
-    """One document's way through redirects."""
+    """Downloads one document, following redirects."""
 
     client: httpx.AsyncClient
     limits: FetchLimits
@@ -121,10 +123,10 @@ class _Fetch:
                     url = url.join(response.headers["location"])
                     continue
                 if response.status_code != 200:
-                    raise DocumentError(f"{shown(url)!r} answered {response.status_code}; does it need a login?")
+                    raise DocumentError(f"{redacted(url)!r} answered {response.status_code}; does it need a login?")
                 data = await self._body(url, response)
                 return Fetched(data, _name(url, response), response.headers.get("content-type"))
-        raise DocumentError(f"{shown(url)!r} redirects more than {self.limits.redirects} times")
+        raise DocumentError(f"{redacted(url)!r} redirects more than {self.limits.redirects} times")
 
     async def _body(self, url: httpx.URL, response: httpx.Response) -> bytes:
         if int(response.headers.get("content-length", "0")) > self.limits.document_bytes:
@@ -137,13 +139,13 @@ class _Fetch:
         return bytes(data)
 
     def _too_large(self, url: httpx.URL) -> DocumentTooLarge:
-        return DocumentTooLarge(f"{shown(url)!r} has more than {self.limits.document_bytes:,} bytes; split it")
+        return DocumentTooLarge(f"{redacted(url)!r} has more than {self.limits.document_bytes:,} bytes; split it")
 
 
 async def _unpacked(url: httpx.URL, response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body in pieces of bounded size, also where a server packs it without being asked to.
+    """The decompressed body in pieces of limited size, even if the server compressed it without being asked to.
 
-    httpx would unpack whatever one packet holds at once, a thousand times its size.
+    httpx would decompress a whole network packet at once, to up to a thousand times its size.
     """
     encoding = response.headers.get("content-encoding", "identity").lower()
     if encoding == "identity":
@@ -151,7 +153,7 @@ async def _unpacked(url: httpx.URL, response: httpx.Response) -> AsyncIterator[b
             yield piece
         return
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise DocumentError(f"{shown(url)!r} sends the encoding {encoding!r}, which was not asked for")
+        raise DocumentError(f"{redacted(url)!r} sent the encoding {encoding!r}, which was not requested")
     unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
     try:
         async for piece in response.aiter_raw(_PIECE):
@@ -160,9 +162,9 @@ async def _unpacked(url: httpx.URL, response: httpx.Response) -> AsyncIterator[b
                 yield unpacker.decompress(unpacker.unconsumed_tail, _PIECE)
         yield unpacker.flush()
     except zlib.error as error:
-        raise DocumentError(f"{shown(url)!r} sends damaged {encoding} ({error})") from error
+        raise DocumentError(f"{redacted(url)!r} sent damaged {encoding} data ({error})") from error
     if not unpacker.eof:
-        raise DocumentError(f"{shown(url)!r} sends {encoding} that is cut short; try again later")
+        raise DocumentError(f"{redacted(url)!r} sent incomplete {encoding} data; try again later")
 
 
 def _name(url: httpx.URL, response: httpx.Response) -> str:

@@ -1,6 +1,6 @@
-"""BM25 vectors by the engine's own tokenizer and stemmer, so that embedded and server index speak the same terms.
+"""BM25 vectors made with qdrant-edge's tokenizer and stemmer, so that embedded and server index have the same terms.
 
-The index multiplies in the inverse document frequencies; what is made here depends on one text alone.
+The index multiplies them by the inverse document frequencies; the vectors here depend on one text only.
 """
 
 from __future__ import annotations
@@ -19,28 +19,27 @@ _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3
 
 
 class Bm25Model:
-    """The LexicalModel on qdrant-edge. It holds no state of its texts; threads may share it."""
+    """The LexicalModel based on qdrant-edge. It is stateless, so threads can share it."""
 
     def __init__(self, *, language: str = "english", average_length: float = 128.0) -> None:
         """Load the engine's tokenizer.
 
         Args:
-            language: whose stop words and endings are dropped; texts of other languages are found by their words as
-                they are written.
-            average_length: of a chunk, in terms; longer ones weigh a little less.
+            language: the language of stop words and stemming; words of other languages match in their exact form only.
+            average_length: the average length of a chunk in terms; longer chunks get slightly lower weights.
         """
         from qdrant_edge import Bm25, Bm25Config, TokenizerType  # noqa: PLC0415
 
         def model(tokenizer: TokenizerType) -> Bm25:
             return Bm25(Bm25Config(tokenizer=tokenizer, language=language, avg_len=average_length, ascii_folding=True))
 
-        # The multilingual tokenizer parts unspaced scripts into words, but drops every number that stands alone
-        # (version 0.9 finds neither '4021' nor '3.11'): so it helps where it must and nowhere else.
+        # The multilingual tokenizer divides unspaced scripts into words, but drops standalone numbers (version 0.9
+        # finds neither '4021' nor '3.11'), so it is used for unspaced scripts only.
         self._spaced = model(TokenizerType.Word)
         self._unspaced = model(TokenizerType.Multilingual)
 
     def document(self, text: str) -> SparseVector:
-        """Of a text to be found: its terms with their saturated frequencies. A text of stop words has none."""
+        """The vector of a text: its terms with their saturated frequencies. Empty for a text of stop words."""
         text = _clean(text)
         weights = _weights(self._spaced.embed_document(text))
         if _UNSPACED.search(text):
@@ -48,7 +47,7 @@ class Bm25Model:
         return _vector(weights)
 
     def query(self, text: str) -> SparseVector:
-        """Of what is looked for: each term once, with weight 1. A query of stop words has none."""
+        """The vector of a query: each term once, with weight 1. Empty for a query of stop words."""
         text = _clean(text)
         weights = _weights(self._spaced.embed_query(text))
         if _UNSPACED.search(text):
@@ -57,7 +56,7 @@ class Bm25Model:
 
 
 def _clean(text: str) -> str:
-    """Half a surrogate pair (a cut emoji) is no Unicode; the engine would refuse the whole text for it."""
+    """Replace lone surrogates (half an emoji), for which the engine would reject the whole text."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

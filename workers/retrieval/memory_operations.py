@@ -1,4 +1,4 @@
-"""The operations on memories: searching them, and making the vectors that a search found missing."""
+"""The operations on memories: searching, storing extracted facts, and computing missing vectors."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from workers.retrieval.memory import MemorySearch, scopes_of
 from workers.retrieval.operation_context import OperationContext
 
 _log = get_logger(__name__)
-_AT_ONCE: Final = 128
-_SAME: Final = 0.88
+_EMBED_BATCH: Final = 128
+_SAME_FACT: Final = 0.88  # the cosine from which two texts count as the same fact
 _REMEMBERED_MS: Final = 7 * 86_400_000
 
 
 class MemoryOperations:
-    """What is done with memories. One per process."""
+    """The operations on memories. One per process."""
 
     def __init__(self, settings: Settings, memories: MemoryStore, search: MemorySearch, operations: Operations) -> None:
         self._settings = settings
@@ -34,23 +34,23 @@ class MemoryOperations:
         self._operations = operations
 
     async def search(self, op: OperationContext, request: SearchMemory) -> list[dict[str, Any]]:
-        """The memories that fit, best first; those without a vector are found by their words, and get one soon."""
+        """The best matches. Memories without a vector are matched by their words, and their embedding is queued."""
         session = op.keys.home
         found = await self._search.search(scopes_of(request, session, self._settings.partitions), request)
         for name in found.unembedded:
-            await self._have_embedded(session if name == "session" else self._of_user(session, request.user))
+            await self._queue_embedding(session if name == "session" else self._of_user(session, request.user))
         return found.memories
 
     async def embed(self, op: OperationContext, _: EmbedMemory) -> dict[str, int]:
-        """Make the vectors that a scope's memories lack, a few at a time."""
+        """Compute the missing vectors of a scope's memories, batch by batch."""
         scope, left = _scope_of(op.keys.home), 1
         while left > 0:
-            left = await self._search.embed_missing(scope, _AT_ONCE)
+            left = await self._search.embed_missing(scope, _EMBED_BATCH)
             await op.progress("embedding", left=left)
         return {"left": left}
 
     async def keep(self, op: OperationContext, request: KeepFacts) -> dict[str, int]:
-        """Remember facts that no memory of the scope says already; each once, however often this runs."""
+        """Store facts that no memory of the scope states already. Repeating the operation stores each fact once."""
         session = op.keys.home
         keys = session if request.user is None else self._of_user(session, request.user)
         scope, kept = _scope_of(keys), 0
@@ -58,7 +58,7 @@ class MemoryOperations:
             if len(fact.encode()) > self._settings.memory_text_limit_bytes:
                 _log.warning("fact_too_long", scope=keys.ref, bytes=len(fact.encode()))
                 continue
-            if not fact.strip() or await self._search.similar(scope, fact, _SAME):
+            if not fact.strip() or await self._search.similar(scope, fact, _SAME_FACT):
                 continue
             memory = Memory(new_memory_id(), fact.strip(), "long", {"turn": request.turn}, op.now_ms)
             operation = uuid.uuid5(uuid.NAMESPACE_URL, f"{request.turn}:{number}").hex
@@ -66,14 +66,14 @@ class MemoryOperations:
             kept += 1
         return {"facts": len(request.facts), "kept": kept}
 
-    async def _have_embedded(self, keys: SessionKeys) -> None:
-        """Queue it beside the scope, unless somebody has."""
+    async def _queue_embedding(self, keys: SessionKeys) -> None:
+        """Queue an operation that computes the scope's missing vectors, unless one is queued already."""
         lane, timeout = keys.lane(MEMORY), self._settings.ingest_timeout
         try:
             await self._operations.submit(lane, EmbedMemory(), timeout=timeout, short_lived=True, policy=Policy.REJECT)
         except SessionBusy:
             return
-        except BackendError as error:  # the next search finds them missing again
+        except BackendError as error:  # the next search will queue it again
             _log.warning("vectors_not_queued", scope=keys.ref, error=str(error))
 
     def _of_user(self, session: SessionKeys, user: str | None) -> SessionKeys:

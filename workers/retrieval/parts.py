@@ -1,4 +1,4 @@
-"""The heavy parts of retrieval, each made when it is first needed: a process that serves no retrieval loads none."""
+"""Creates the heavy parts of retrieval on first use, so that a process that serves no retrieval loads none of them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class RetrievalParts:
-    """One of each for a process; its coroutines run on the process's loop.
+    """One of each part per process, used on the process's event loop.
 
     Args:
-        lock: gives the lock of the embedded index's folder, which this process must hold without QDRANT_URL.
+        lock: returns the lock of the embedded index's folder. Without QDRANT_URL, the process must hold it.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class RetrievalParts:
         self._memory: MemoryOperations | None = None
 
     async def knowledge(self) -> Knowledge:
-        """What is done with documents.
+        """The operations on documents.
 
         Raises:
-            IndexUnavailable, EmbeddingUnavailable: index or model cannot be had now.
+            IndexUnavailable, EmbeddingUnavailable: index or model is not available now.
         """
         async with self._making:
             if self._knowledge is None:
@@ -63,10 +63,10 @@ class RetrievalParts:
             return self._knowledge
 
     async def memory(self) -> MemoryOperations:
-        """What is done with memories.
+        """The operations on memories.
 
         Raises:
-            EmbeddingUnavailable: the model cannot be had now.
+            EmbeddingUnavailable: the model is not available now.
         """
         async with self._making:
             if self._memory is None:
@@ -78,7 +78,7 @@ class RetrievalParts:
             return self._memory
 
     async def close(self) -> None:
-        """Write everything down and give everything back."""
+        """Flush the index to disk, and release index and models."""
         if self._index is not None:
             await self._index.close()
         if self._models is not None:
@@ -105,5 +105,5 @@ class RetrievalParts:
         from workers.retrieval.index.embedded import EmbeddedIndex  # noqa: PLC0415 - heavy
 
         if (lock := self._lock()) is None:
-            raise IndexUnavailable("this process does not own the embedded index any more; another one serves it")
+            raise IndexUnavailable("this process no longer owns the embedded index; another one serves it")
         return EmbeddedIndex(lock)

@@ -1,9 +1,9 @@
-"""The parts of retrieval, as protocols, and what passes between them.
+"""The parts of retrieval as protocols, and the values that they exchange.
 
     bytes --documents--> Document --chunking--> Chunk --embeddings--> vectors --index--> Hit
 
-Each part knows its own libraries and none of the others'; `operations` puts them together. Nothing here knows
-Celery, leases or turns.
+Each part uses its own libraries only; `knowledge` and `memory_operations` combine them. Nothing here depends on Celery,
+leases or turns.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Vector = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A piece of a document as its author divided it: a page, or what stands under one heading.
+    """A part of a document as its author divided it: a page, or the text under one heading.
 
     Attributes:
-        text: as it is to be read, without markup.
-        page: 1-based; None where the format has no pages.
-        heading: the headings above it, outermost first, joined by ' > '; None where there is none.
+        text: the text without markup.
+        page: 1-based; None for formats without pages.
+        heading: the headings above it, outermost first, joined by ' > '; None if there are none.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What was read from one source. The document's text is its sections' texts, joined by two newlines."""
+    """A parsed document. Its text is that of its sections, joined by two newlines."""
 
     kind: str
     sections: Sequence[Section]
@@ -41,12 +41,13 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A passage to be found.
+    """A passage that searches can find.
 
     Attributes:
-        number: 0-based, in the order of the document.
-        start: where it begins in the document's text, in characters; end: where it ends (exclusive).
-        page, heading: of the section it begins in.
+        number: 0-based, in document order.
+        start: where it begins in the document's text, in characters.
+        end: where it ends (exclusive).
+        page, heading: those of the section in which it begins.
     """
 
     number: int
@@ -59,66 +60,68 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingInfo:
-    """What tells the vectors of one model from another's. `id` is stored with each collection and checked."""
+    """Identifies the model that made a vector. `id` is stored with each collection, and checked."""
 
     id: str
     dimension: int
 
 
 class EmbeddingModel(Protocol):
-    """Makes vectors of texts. Vectors have length 1, so that their dot product is the cosine."""
+    """Computes vectors of texts. Vectors have length 1, so that their dot product is the cosine."""
 
     @property
     def info(self) -> EmbeddingInfo:
-        """Which model this is; known once it made a vector or was prepared."""
+        """Which model this is; known after `prepare` or the first vector."""
         ...
 
     async def prepare(self) -> EmbeddingInfo:
-        """Load it, or ask its provider, now rather than at the first text. Raises what making vectors raises."""
+        """Load the model or query its provider now, not at the first text. Raises the same errors as embedding."""
         ...
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         """One vector for each text.
 
         Raises:
-            EmbeddingUnavailable: the provider cannot answer now (it may later). EmbeddingFailed: it never will.
+            EmbeddingUnavailable: the provider cannot answer now; a retry may succeed.
+            EmbeddingFailed: a retry cannot succeed.
         """
         ...
 
     async def embed_query(self, text: str) -> list[float]:
-        """The vector of what is looked for."""
+        """The vector of a search query."""
         ...
 
     async def close(self) -> None:
-        """Give back what it holds."""
+        """Release connections and threads."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SparseVector:
-    """Weights of terms by the terms' hashes, for the lexical half of a search."""
+    """Weights of terms, by the hashes of the terms, for lexical search."""
 
     indices: Sequence[int]
     values: Sequence[float]
 
 
 class LexicalModel(Protocol):
-    """Makes BM25 vectors; the index adds the inverse document frequencies."""
+    """Computes BM25 vectors; the index multiplies them by the inverse document frequencies."""
 
     def document(self, text: str) -> SparseVector:
-        """Of a text to be found."""
+        """The vector of a text that searches can find."""
         ...
 
     def query(self, text: str) -> SparseVector:
-        """Of what is looked for."""
+        """The vector of a search query."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose knowledge: no search ever leaves its scopes.
+    """To whom knowledge belongs. A search never returns results from outside its scopes.
 
     Attributes:
+        tenant: the tenant.
         name: `session:<id>`, `user:<id>` or `base:<name>`.
     """
 
@@ -128,12 +131,13 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class IndexPoint:
-    """A chunk on its way into the index, or out of it.
+    """A chunk as it is written to or read from the index.
 
     Attributes:
-        id: a UUID made of scope, source, revision and chunk number, so that writing it again changes nothing.
-        source: what the user calls the document; revision: digest of its content and of how it was cut.
-        payload: text, page, heading, start, end, number, metadata: what a hit tells.
+        id: a UUID derived from scope, source, revision and chunk number, so that writing the chunk again is idempotent.
+        source: the user's name for the document.
+        revision: a digest of the document's content and of how it was divided into chunks.
+        payload: what a hit returns: text, page, heading, start, end, number, metadata.
     """
 
     id: str
@@ -147,11 +151,11 @@ class IndexPoint:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that was found.
+    """A chunk that a search found.
 
     Attributes:
-        score: fused, larger is better; comparable within one search only.
-        similarity: cosine of the dense vectors where it is known.
+        score: the fused score; larger is better. Scores are comparable within one search only.
+        similarity: the cosine of the dense vectors, if known.
     """
 
     id: str
@@ -165,12 +169,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class IndexQuery:
-    """What is looked for, and where.
+    """A search.
 
     Attributes:
-        scopes: of one tenant, at least one.
-        sources: only these documents; None for all.
-        metadata: only chunks whose metadata has these values (a list means any of them).
+        dense: the query's vector; None for a lexical search.
+        sparse: the query's terms; None for a search by meaning only.
+        scopes: the scopes to search: at least one, all of one tenant.
+        limit: the maximum number of hits.
+        sources: restricts the search to these documents; None for all.
+        metadata: restricts the search to chunks whose metadata has these values (a list means any of them).
     """
 
     dense: Vector | None
@@ -182,54 +189,55 @@ class IndexQuery:
 
 
 class KnowledgeIndex(Protocol):
-    """Where chunks are kept and found: Qdrant, embedded or on a server.
+    """Stores chunks and searches them: Qdrant, embedded or on a server.
 
-    A collection is made when it is first written to, with the model's id and dimension, and refuses another model.
-    Chunks of a revision are invisible until it is published. All methods may be called again after a crash.
+    A collection is created by the first write, with the model's id and dimension, and rejects other models. The chunks
+    of a revision are invisible until it is published. All methods are idempotent and can be repeated after a crash.
 
     Raises (all methods):
-        IndexUnavailable: it cannot answer now. IndexMismatch: the collection holds another model's vectors.
+        IndexUnavailable: the index cannot answer now.
+        IndexMismatch: the collection holds another model's vectors.
     """
 
     async def write(self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
-        """Write chunks, unpublished; durable when it returns."""
+        """Write unpublished chunks; they are durable when this returns."""
         ...
 
     async def publish(self, collection: str, scope: Scope, source: str, revision: str) -> None:
-        """Make a revision of a source visible, and remove its other revisions."""
+        """Make a revision of a source visible, and remove the other published revisions."""
         ...
 
     async def search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
-        """The best published chunks within the query's scopes: dense and lexical, fused by reciprocal rank.
+        """The best published chunks within the query's scopes; dense and lexical hits are fused by reciprocal rank.
 
-        A collection that does not exist holds nothing.
+        A search in a collection that does not exist finds nothing.
         """
         ...
 
     async def remove(
         self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
     ) -> int:
-        """Remove a scope's chunks, of one source or revision where that is given; how many there were."""
+        """Remove a scope's chunks, optionally of one source or revision only. Returns how many there were."""
         ...
 
     async def count(
         self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
     ) -> int:
-        """How many published chunks a scope has; of one revision, those that are not published, too."""
+        """Count a scope's published chunks. With `revision`, unpublished chunks of that revision are included."""
         ...
 
     def scroll(self, collection: str, scope: Scope | None = None) -> AsyncIterator[list[IndexPoint]]:
-        """All published chunks, page by page, with their vectors, for export and copies."""
+        """All published chunks with their vectors, page by page, for exports and copies."""
         ...
 
     async def collections(self) -> dict[str, EmbeddingInfo]:
-        """The collections of this index that are Sessionfleet's, with their models."""
+        """The collections that Sessionfleet created in this index, with their models."""
         ...
 
     async def tidy(self) -> None:
-        """Do what makes searches fast again after many writes; may take seconds. Called when nothing else is due."""
+        """Reclaim the space of removed chunks if it is worth it, which can take seconds. Call it now and then."""
         ...
 
     async def close(self) -> None:
-        """Write everything down and give everything back."""
+        """Flush to disk and release all resources."""
         ...

@@ -1,4 +1,4 @@
-"""A few places for costly work, of which no tenant can take all: another one's small document waits for none of its."""
+"""Limits the concurrency of expensive work, so that one tenant's large documents cannot block another's small one."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-PLACES: Final = 3
-PLACES_OF_A_TENANT: Final = 2
+SLOTS: Final = 3
+SLOTS_PER_TENANT: Final = 2
 
 
-class FairPlaces:
-    """At most `PLACES` at once, and at most `PLACES_OF_A_TENANT` for one tenant. Used on one event loop.
+class TenantSlots:
+    """At most `SLOTS` concurrent holders, and at most `SLOTS_PER_TENANT` of one tenant. Used on one event loop.
 
-    A tenant's further work waits in a line of its own, so that at most two of it stand before another tenant's.
+    A tenant's other work waits for its own semaphore, so that at most two of its jobs are ahead of another tenant's.
     """
 
     def __init__(self) -> None:
-        self._all = asyncio.Semaphore(PLACES)
+        self._all = asyncio.Semaphore(SLOTS)
         self._lines: dict[str, asyncio.Semaphore] = {}
         self._users: dict[str, int] = {}
 
     @asynccontextmanager
-    async def place(self, tenant: str) -> AsyncIterator[None]:
-        """Hold a place within the block."""
-        line = self._lines.setdefault(tenant, asyncio.Semaphore(PLACES_OF_A_TENANT))
+    async def slot(self, tenant: str) -> AsyncIterator[None]:
+        """Hold a slot within the block."""
+        line = self._lines.setdefault(tenant, asyncio.Semaphore(SLOTS_PER_TENANT))
         self._users[tenant] = self._users.get(tenant, 0) + 1
         try:
             async with line, self._all:

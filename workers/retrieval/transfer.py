@@ -1,10 +1,10 @@
-"""Knowledge from one index to another, vectors included: from the embedded one to a server, or into a backup.
+"""Exports and imports knowledge including its vectors: from the embedded index to a server, or into a backup.
 
     {"kind": "collection", "format": 1, collection, model, dimension}       before the chunks of a collection
     {"kind": "chunk", collection, id, tenant, scope, source, revision, dense, indices, values, payload}
-    {"kind": "end", chunks}                                                 last: without it the rest is missing
+    {"kind": "end", chunks}                                                 last: without it the export is incomplete
 
-Numbers of vectors are little-endian float32 in base64: exact, and a quarter of their size as JSON.
+Vectors are little-endian float32 in base64: exact, and a quarter of their size as JSON numbers.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _BATCH: Final = 256
 async def export_knowledge(
     index: KnowledgeIndex, *, collections: Collection[str] | None = None, scope: Scope | None = None
 ) -> AsyncIterator[dict[str, Any]]:
-    """What an index has published, as records that are JSON. Nothing should be ingested meanwhile.
+    """Export an index's published chunks as JSON records. Nothing should be added to the index meanwhile.
 
     Args:
-        index: where it is.
-        collections: these only; None for all.
-        scope: of this scope only; None for all tenants and scopes.
+        index: the index to export.
+        collections: the collections to export; None for all.
+        scope: the scope to export; None for all tenants and scopes.
 
     Raises:
-        BadRequest: there is no such collection.
-        IndexUnavailable: a source was replaced meanwhile, so that it might be exported in part.
+        BadRequest: a collection does not exist.
+        IndexUnavailable: a source was replaced meanwhile, so that only a part of it may have been exported.
     """
     there = await index.collections()
     wanted = list(there) if collections is None else list(collections)
@@ -58,7 +58,7 @@ async def export_knowledge(
 
 @dataclass
 class Imported:
-    """What an import wrote."""
+    """The counts of an import."""
 
     chunks: int = 0
     sources: int = 0
@@ -66,13 +66,13 @@ class Imported:
 
 
 async def import_knowledge(index: KnowledgeIndex, records: AsyncIterable[Mapping[str, Any]]) -> Imported:
-    """Write what was exported, and publish it when the last record has come; it may be repeated.
+    """Write the records of an export, and publish them after the last one. An import can be repeated.
 
-    A source that is there already is replaced; what else is there stays.
+    Existing sources of the same names are replaced; everything else in the index stays.
 
     Raises:
-        BadRequest: the records are no export, or an incomplete one: nothing is published then.
-        IndexMismatch: a collection is there already, with another model's vectors.
+        BadRequest: the records are not an export, or an incomplete one; nothing is published.
+        IndexMismatch: a collection exists with another model's vectors.
     """
     reading = _Import(index)
     number = 0
@@ -83,12 +83,12 @@ async def import_knowledge(index: KnowledgeIndex, records: AsyncIterable[Mapping
     except (KeyError, TypeError, ValueError, struct.error) as error:
         if isinstance(error, BadRequest):
             raise
-        raise BadRequest(f"record {number} is no record of an export: {error!r}") from error
+        raise BadRequest(f"record {number} is not a record of an export: {error!r}") from error
     return await reading.finish()
 
 
 class _Import:
-    """An import under way."""
+    """A running import."""
 
     def __init__(self, index: KnowledgeIndex) -> None:
         self._index = index
@@ -99,7 +99,7 @@ class _Import:
         self._announced: int | None = None
 
     async def take(self, record: Mapping[str, Any]) -> None:
-        """Take one record; chunks are written in batches."""
+        """Process one record; chunks are written in batches."""
         match record["kind"]:
             case "collection":
                 await self._begin(record)
@@ -115,7 +115,7 @@ class _Import:
         await self._write()
         if self._announced != self._done.chunks:
             raise BadRequest(
-                f"the export is cut short: it has {self._done.chunks} of {self._announced or 'unknown'} chunks; "
+                f"the export is incomplete: it has {self._done.chunks} of {self._announced or 'unknown'} chunks; "
                 "nothing was published, export it again"
             )
         for (collection, scope, source), revision in self._written.items():
@@ -133,7 +133,7 @@ class _Import:
         has = (await self._index.collections()).get(name)
         if has is not None and has != info:
             raise IndexMismatch(
-                f"the collection {name!r} is there already and holds vectors of {has.id!r}, the export those of "
+                f"the collection {name!r} exists and holds vectors of {has.id!r}, the export those of "
                 f"{info.id!r}; import it into another index, or remove the collection first"
             )
         self._done.collections[name] = info

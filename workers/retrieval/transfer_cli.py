@@ -1,6 +1,6 @@
-"""The program behind `sessionfleet knowledge export` and `import`: the index of a deployment, to a file and back.
+"""The program behind `sessionfleet knowledge export` and `import`: copies a deployment's index to a file and back.
 
-Only chunks and vectors move. The list of documents is in the store, and stays what it is.
+Only chunks and vectors are copied. The catalog of documents is in the store, and is not changed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ _TIMEOUT: Final = 60.0
 
 
 async def export_to(file: Path, settings: Settings) -> str:
-    """Write the index to a file, which is whole or not there; says how much it was.
+    """Write the index to a file, which appears only when it is complete. Returns a summary.
 
     Raises:
-        BadRequest: there is no index. IndexLocked: a worker owns it. IndexUnavailable: it cannot be read.
+        BadRequest: there is no index.
+        IndexLocked: a worker owns the index.
+        IndexUnavailable: the index cannot be read.
     """
     if settings.qdrant_url is None and not (settings.home / FOLDER).is_dir():
         raise BadRequest(
-            f"there is no knowledge in {str(settings.home)!r}: set SESSIONFLEET_HOME or QDRANT_URL to where it is"
+            f"there is no knowledge in {str(settings.home)!r}: set SESSIONFLEET_HOME or QDRANT_URL to its location"
         )
     part, index, chunks = file.with_name(file.name + ".part"), _index(settings), 0
     try:
@@ -46,17 +48,20 @@ async def export_to(file: Path, settings: Settings) -> str:
 
 
 async def import_from(file: Path, settings: Settings) -> str:
-    """Put what was exported into the index; says how much it was.
+    """Import an exported file into the index. Returns a summary.
 
     Raises:
-        BadRequest: it is no export. IndexLocked: a worker owns the index. IndexMismatch, IndexUnavailable.
+        BadRequest: the file is not a complete export.
+        IndexLocked: a worker owns the index.
+        IndexMismatch: a collection holds another model's vectors.
+        IndexUnavailable: the index cannot be written.
     """
     index = _index(settings)
     try:
         done = await import_knowledge(index, _records(file))
     finally:
         await index.close()
-    return f"{counted(done.chunks, 'chunk')} of {counted(done.sources, 'document')} taken in"
+    return f"{counted(done.chunks, 'chunk')} of {counted(done.sources, 'document')} imported"
 
 
 async def _records(file: Path) -> AsyncIterator[dict[str, Any]]:
@@ -65,7 +70,7 @@ async def _records(file: Path) -> AsyncIterator[dict[str, Any]]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise BadRequest(f"line {number} of {str(file)!r} is no record of an export: {error}") from error
+                raise BadRequest(f"line {number} of {str(file)!r} is not a record of an export: {error}") from error
 
 
 def _index(settings: Settings) -> KnowledgeIndex:
@@ -79,7 +84,7 @@ _COMMANDS: Final[dict[str, Callable[[Path, Settings], Coroutine[Any, Any, str]]]
 
 
 def main() -> int:
-    """Run `export FILE` or `import FILE`; the exit status."""
+    """Run `export FILE` or `import FILE`; returns the exit status."""
     command, file = sys.argv[1:]
     try:
         say(asyncio.run(_COMMANDS[command](Path(file), load_settings())))

@@ -262,7 +262,7 @@ async def test_a_damaged_folder_is_named_with_what_to_do(folder: Path, what: str
     await index.close()
     how(folder / "c" / what)
     index = EmbeddedIndex.open(folder)
-    with pytest.raises(IndexUnavailable, match=rf"{re.escape(str(folder / 'c'))}.*damaged.*put back a copy"):
+    with pytest.raises(IndexUnavailable, match=rf"{re.escape(str(folder / 'c'))}.*damaged.*restore a copy"):
         await index.search("c", MODEL, asking("tea", ALICE))
     assert await texts(index, "whole", asking("tea", ALICE)) == ["tea"]
     await index.close()

@@ -84,7 +84,7 @@ async def test_a_damaged_file_of_a_directory_is_named(directory: Path) -> None:
     """Rather than a library's own error."""
     (directory / "tokenizer.json").write_text("no JSON")
     model = resolve_embedding_model(f"fastembed:{directory}")
-    with pytest.raises(EmbeddingFailed, match="mine' holds no model that can be used"):
+    with pytest.raises(EmbeddingFailed, match="mine' contains no usable model"):
         await model.embed_query("hello")
     await model.close()
 

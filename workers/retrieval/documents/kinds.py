@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 
 # Their parsers take long or meet hostile structures, so they work in a child process, whatever the size.
-PARSED_APART: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML})
+PARSED_IN_CHILD: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML})
 
 _READABLE: Final = "send PDF, DOCX, HTML, Markdown, text, CSV or JSON"
 

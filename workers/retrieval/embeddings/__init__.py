@@ -1,4 +1,4 @@
-"""Embedding models: the one that comes with the install, those of providers, and directories of one's own."""
+"""Embedding models: the built-in one, those of providers, and those in a local directory."""
 
 from workers.retrieval.embeddings.choice import resolve_embedding_model
 from workers.retrieval.embeddings.query_memo import QueryMemo

@@ -1,4 +1,4 @@
-"""Which texts go through the model together: those of like length, so that little of it works on padding."""
+"""Groups texts of similar length into batches, so that little computation is spent on padding."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 
 def batches_by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """The numbers of the texts in batches, shortest texts first.
+    """The indexes of the texts in batches, shortest texts first.
 
     Args:
-        lengths: of each text, in word pieces.
-        budget: of a batch: how many texts times the length of its longest. A longer text goes alone.
+        lengths: the length of each text in word pieces.
+        budget: the maximum size of a batch: its number of texts times the length of the longest. A longer text is a
+            batch of its own.
     """
     batch: list[int] = []
     for number in sorted(range(len(lengths)), key=lengths.__getitem__):

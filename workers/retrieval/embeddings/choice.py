@@ -1,4 +1,4 @@
-"""From the name of an embedding model to the model."""
+"""Resolves the name of an embedding model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MINILM = "minilm"
 def resolve_embedding_model(
     name: str | None = None, *, threads: int | None = None, timeout: float = 60.0
 ) -> EmbeddingModel:
-    """The model of this name, which costs nothing before its first text.
+    """The model with this name. Nothing is loaded before its first text.
 
     Args:
-        name: None or `minilm` for the one that comes with the install, whatever keys are set: a key alone never
-            selects a paid model. `provider:model`, or `fastembed:<directory>`.
-        threads: how many processors documents may take, of a model that runs here.
-        timeout: of one request to a provider, in seconds.
+        name: `provider:model`, or `fastembed:<directory>`; None or `minilm` for the built-in model, even if API keys
+            are set: a key alone never selects a paid model.
+        threads: how many processors a local model may use for documents.
+        timeout: the timeout of one request to a provider, in seconds.
 
     Raises:
         TurnConfigurationError: there is no such model.
@@ -32,7 +32,7 @@ def resolve_embedding_model(
     provider, colon, model = name.partition(":")
     if not (provider and colon and model):
         raise TurnConfigurationError(
-            f"embedding model {name!r} is not known: use {MINILM!r}, which comes with the install, 'provider:model' "
+            f"embedding model {name!r} is not known: use {MINILM!r}, which is built in, 'provider:model' "
             f"such as 'openai:text-embedding-3-small', or '{FASTEMBED}<directory>' with model.onnx and tokenizer.json"
         )
     return ProviderEmbeddingModel(name, timeout=timeout)

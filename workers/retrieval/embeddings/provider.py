@@ -1,4 +1,4 @@
-"""Embedding models of providers, and of anything that speaks OpenAI's protocol, through pydantic-ai's Embedder."""
+"""Embedding models of providers and of OpenAI-compatible servers, through pydantic-ai's Embedder."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from sessions.errors import EmbeddingFailed, EmbeddingUnavailable, MissingExtra, TurnConfigurationError
 from workers.retrieval.ports import EmbeddingInfo
 
-if TYPE_CHECKING:  # pydantic-ai comes with the first text
+if TYPE_CHECKING:  # pydantic-ai is imported with the first text
     from pydantic_ai.embeddings import Embedder
     from pydantic_ai.providers import Provider
 
-# Texts that one request may carry; all others take 128 at least, OpenAI 2,048.
+# The maximum number of texts in one request. All other providers accept at least 128, OpenAI 2,048.
 _REQUEST_TEXTS = {"cohere": 96, "google": 100, "google-cloud": 100}
 _MOST_TEXTS = 128
-# Together at most 100,000 characters, some 25,000 tokens: OpenAI takes 300,000 tokens, the smallest limits are near.
+# About 25,000 tokens in one request: OpenAI accepts 300,000, but the smallest limits of providers are close to this.
 _REQUEST_CHARS = 100_000
 _REQUESTS_AT_ONCE = 4
-# OpenAI refuses a text of more than 8,192 tokens. This is fewer in any script, and five times the longest chunk.
+# OpenAI rejects texts of more than 8,192 tokens. This has fewer in any script, and is seven times the longest chunk.
 _TEXT_CHARS = 6_000
 
 
 class ProviderEmbeddingModel:
-    """`provider:model`, with the provider's key and base URL from the environment under their usual names."""
+    """`provider:model`, with the provider's API key and base URL from the usual environment variables."""
 
     def __init__(self, name: str, *, timeout: float = 60.0) -> None:
-        """Make a model; nothing is imported or connected before the first text.
+        """Create a model; nothing is imported or connected before the first text.
 
         Args:
-            name: such as `openai:text-embedding-3-small`.
-            timeout: of one request, in seconds, with the retries of the provider's own client.
+            name: a name such as `openai:text-embedding-3-small`.
+            timeout: the timeout of one request in seconds, including the retries of the provider's client.
         """
         self._name = name
         self._timeout = timeout
@@ -48,31 +48,31 @@ class ProviderEmbeddingModel:
         """Which model this is.
 
         Raises:
-            EmbeddingFailed: the provider was not asked yet; `prepare()` asks.
+            EmbeddingFailed: the provider has not been asked yet; call `prepare()` first.
         """
         if self._info is None:
             raise EmbeddingFailed(f"the dimension of {self._name!r} is not known before its first text or prepare()")
         return self._info
 
     async def prepare(self) -> EmbeddingInfo:
-        """Learn the dimension with a text of one word, unless it is known.
+        """Determine the dimension by embedding one word, unless it is known.
 
         Raises:
             EmbeddingUnavailable, EmbeddingFailed: as for texts.
-            TurnConfigurationError: there is no such provider, or its key or package is missing.
+            TurnConfigurationError: the provider is unknown, or its key or package is missing.
         """
         if self._info is None:
             await self.embed_query("dimension")
         return self.info
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text, in their order; several requests at once where one is not enough."""
+        """One vector for each text, in the same order. Many texts are sent in several concurrent requests."""
         requests = self._requests([_clean(text) for text in texts])
         answers = await asyncio.gather(*(self._ask(request, "document") for request in requests))
         return [vector for answer in answers for vector in answer]
 
     async def embed_query(self, text: str) -> list[float]:
-        """The vector of what is looked for; some models make another of a question than of a text."""
+        """The vector of a search query. Some models embed queries and documents differently."""
         return (await self._ask([_clean(text)], "query"))[0]
 
     async def close(self) -> None:
@@ -93,12 +93,12 @@ class ProviderEmbeddingModel:
 
     async def _ask(self, texts: list[str], kind: Literal["query", "document"]) -> list[list[float]]:
         embedder = await self._connected()
-        async with self._slots if kind == "document" else nullcontext():  # a query waits for no document
+        async with self._slots if kind == "document" else nullcontext():  # queries do not wait for documents
             try:
                 async with asyncio.timeout(self._timeout):
                     result = await embedder.embed(texts, input_type=kind)
             except Exception as error:
-                raise _classified(error, self._name) from error
+                raise _translated(error, self._name) from error
         return self._checked(result.embeddings, len(texts))
 
     async def _connected(self) -> Embedder:
@@ -110,12 +110,12 @@ class ProviderEmbeddingModel:
 
     def _checked(self, vectors: Sequence[Sequence[float]], wanted: int) -> list[list[float]]:
         if len(vectors) != wanted:
-            raise EmbeddingFailed(f"embedding model {self._name!r} gave {len(vectors)} vectors for {wanted} texts")
+            raise EmbeddingFailed(f"embedding model {self._name!r} returned {len(vectors)} vectors for {wanted} texts")
         known = self._info or EmbeddingInfo(self._name, len(vectors[0]))
         if other := {len(vector) for vector in vectors} - {known.dimension}:
             raise EmbeddingFailed(
-                f"embedding model {self._name!r} gave vectors of {other.pop()} numbers after "
-                f"some of {known.dimension}; all that a collection holds must be of one model"
+                f"embedding model {self._name!r} returned vectors of {other.pop()} numbers after "
+                f"some of {known.dimension}; all vectors of a collection must come from one model"
             )
         normalised = [self._normalised(vector) for vector in vectors]
         self._info = known
@@ -124,12 +124,12 @@ class ProviderEmbeddingModel:
     def _normalised(self, vector: Sequence[float]) -> list[float]:
         length = math.hypot(*vector)
         if not 0 < length < math.inf:
-            raise EmbeddingFailed(f"embedding model {self._name!r} gave a vector of length {length!r}")
+            raise EmbeddingFailed(f"embedding model {self._name!r} returned a vector of length {length!r}")
         return [value / length for value in vector]
 
 
 def _clean(text: str) -> str:
-    """What can be sent: JSON in UTF-8 has no lone surrogates, and providers refuse what is empty."""
+    """The text as it can be sent: without lone surrogates, which UTF-8 cannot encode, and not empty."""
     return text[:_TEXT_CHARS].encode(errors="replace").decode() or " "
 
 
@@ -146,10 +146,10 @@ def _embedder(name: str) -> tuple[Embedder, Provider[Any]]:
         model = infer_embedding_model(name, provider_factory=lambda _: provider)
         return Embedder(model, settings={"truncate": True}), provider
     except Exception as error:
-        why = str(error).partition(" To try Pydantic AI")[0]  # how to play without a key is no help to a worker
+        why = str(error).partition(" To try Pydantic AI")[0]  # the rest is advice for trying it without a key
         raise TurnConfigurationError(
-            f"embedding model {name!r} cannot be used on this worker: {why} - the packages and the environment are the "
-            f"worker's; the providers are {', '.join(_provider_names())}"
+            f"embedding model {name!r} cannot be used on this worker: {why} - packages and API keys must be set up for "
+            f"the worker; the providers are {', '.join(_provider_names())}"
         ) from error
 
 
@@ -161,8 +161,8 @@ def _provider_names() -> list[str]:
     return sorted(known | compatible)
 
 
-def _classified(error: Exception, name: str) -> Exception:
-    """As for the turns' models: what may pass is worth another try."""
+def _translated(error: Exception, name: str) -> Exception:
+    """Classify the error like one of a turn's model: transient errors are worth a retry."""
     from workers.engine.failures import classify  # noqa: PLC0415 - it loads pydantic-ai
     from workers.engine.ports import TransientModelError  # noqa: PLC0415
 
@@ -171,4 +171,4 @@ def _classified(error: Exception, name: str) -> Exception:
         return EmbeddingUnavailable(
             f"embedding model {name!r} cannot answer now: {found}", retry_after=found.retry_after
         )
-    return EmbeddingFailed(f"embedding model {name!r} refused: {found}")
+    return EmbeddingFailed(f"embedding model {name!r} failed: {found}")

@@ -1,4 +1,4 @@
-"""Makes the vector of a query once for all who ask for it at about the same time."""
+"""Caches the vectors of recent queries, and shares a computation between concurrent callers."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ _KEPT: Final = 64
 
 
 class QueryMemo:
-    """An EmbeddingModel that remembers its last queries.
+    """An EmbeddingModel that caches its last queries.
 
-    A turn looks for its message in memory and in knowledge, and a model often asks for the same again: with MiniLM
-    that is 4 to 100 ms of a processor each time, with a provider a request and its price.
+    A turn searches memory and knowledge for the same message, and a model often repeats a query. Each time costs 4 to
+    100 ms of CPU with MiniLM, and a paid request with a provider.
     """
 
     def __init__(self, model: EmbeddingModel) -> None:
         self._model = model
-        self._asked: OrderedDict[str, asyncio.Task[list[float]]] = OrderedDict()
+        self._tasks: OrderedDict[str, asyncio.Task[list[float]]] = OrderedDict()
 
     @property
     def info(self) -> EmbeddingInfo:
-        """The model's."""
+        """The model's info."""
         return self._model.info
 
     async def prepare(self) -> EmbeddingInfo:
-        """As the model."""
+        """Prepare the model."""
         return await self._model.prepare()
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        """As the model; nothing of them is remembered."""
+        """The model's vectors, which are not cached."""
         return await self._model.embed_documents(texts)
 
     async def embed_query(self, text: str) -> list[float]:
-        """As the model; a failure is not remembered, and one who gives up waiting stops nobody else."""
-        making = self._asked.get(text)
-        if making is None:
-            making = self._asked[text] = asyncio.create_task(self._model.embed_query(text))
-            making.add_done_callback(lambda made: self._forget_failure(text, made))
-            if len(self._asked) > _KEPT:
-                self._asked.popitem(last=False)
-        self._asked.move_to_end(text)
-        return await asyncio.shield(making)
+        """The query's vector. Failures are not cached, and a cancelled caller does not affect the others."""
+        task = self._tasks.get(text)
+        if task is None:
+            task = self._tasks[text] = asyncio.create_task(self._model.embed_query(text))
+            task.add_done_callback(lambda done: self._drop_failure(text, done))
+            if len(self._tasks) > _KEPT:
+                self._tasks.popitem(last=False)
+        self._tasks.move_to_end(text)
+        return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """As the model."""
+        """Close the model."""
         await self._model.close()
 
-    def _forget_failure(self, text: str, made: asyncio.Task[list[float]]) -> None:
-        # To ask for the exception marks it as seen: all who waited may have gone.
-        if (made.cancelled() or made.exception() is not None) and self._asked.get(text) is made:
-            del self._asked[text]
+    def _drop_failure(self, text: str, done: asyncio.Task[list[float]]) -> None:
+        # Reading the exception marks it as retrieved, since all waiting callers may have been cancelled.
+        if (done.cancelled() or done.exception() is not None) and self._tasks.get(text) is done:
+            del self._tasks[text]

@@ -1,7 +1,7 @@
-"""The embedded KnowledgeIndex: one folder, one owner, one thread that speaks to the engine.
+"""The embedded KnowledgeIndex: one folder, one owner, and one thread that calls the engine.
 
-One thread, because the engine's calls exclude each other anyway (see `shard`), and because a search then never sees
-the middle of a publish. Batches are jobs of their own, so that a search waits for one of them, not for a document.
+One thread is enough, because the engine's calls exclude each other anyway (see `shard`); and with one, a search never
+sees a half-finished publish. Each batch is a separate job, so that a search waits for a batch, not for a document.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from sessions.errors import IndexUnavailable
 from workers.retrieval.index import vacuum
 from workers.retrieval.index.names import valid_collection
 from workers.retrieval.index.ownership import IndexLock, claim
-from workers.retrieval.index.shard import DATA, Shard, about
+from workers.retrieval.index.shard import DATA, Shard
+from workers.retrieval.index.shard_files import read_info
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
 T = TypeVar("T")
@@ -31,15 +32,15 @@ _log = get_logger(__name__)
 
 
 class EmbeddedIndex:
-    """A KnowledgeIndex in a folder of this machine; see `open`."""
+    """A KnowledgeIndex in a local folder; see `open`."""
 
     def __init__(self, lock: IndexLock, *, rrf_k: int = 2, candidates: int = 50) -> None:
-        """Use a folder that this process owns; `close` gives it back.
+        """Use a folder that this process owns; `close` releases it.
 
         Args:
-            lock: of the folder.
-            rrf_k: the constant of reciprocal rank fusion; docs/retrieval.md says why it is so small.
-            candidates: how many chunks of each half of a search are fused.
+            lock: the folder's lock.
+            rrf_k: the constant of reciprocal rank fusion; docs/retrieval.md explains why it is so small.
+            candidates: how many dense and how many lexical hits are fused.
         """
         self._lock = lock
         self._rrf_k = rrf_k
@@ -50,15 +51,15 @@ class EmbeddedIndex:
 
     @classmethod
     def open(cls, folder: Path, *, rrf_k: int = 2, candidates: int = 50) -> Self:
-        """Own a folder and serve what is in it.
+        """Take ownership of a folder and serve its collections.
 
         Raises:
-            IndexLocked: another process owns it.
+            IndexLocked: another process owns the folder.
         """
         return cls(claim(folder), rrf_k=rrf_k, candidates=candidates)
 
     async def write(self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
-        """Write chunks, unpublished; when it returns they are on the disk."""
+        """Write unpublished chunks; they are on disk when this returns."""
         if not points:
             return
         for start in range(0, len(points), _BATCH):
@@ -66,7 +67,7 @@ class EmbeddedIndex:
         await self._run(self._sync, collection)
 
     async def publish(self, collection: str, scope: Scope, source: str, revision: str) -> None:
-        """Make a revision of a source visible, and remove its others; nothing where it was never written."""
+        """Make a revision of a source visible, and remove the others. Does nothing if it was never written."""
         await self._run(self._publish, collection, scope, source, revision)
 
     async def search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
@@ -76,17 +77,17 @@ class EmbeddedIndex:
     async def remove(
         self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
     ) -> int:
-        """Remove chunks, published or not; how many there were."""
+        """Remove chunks, published or not. Returns how many there were."""
         return await self._run(self._remove, collection, scope, source, revision)
 
     async def count(
         self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
     ) -> int:
-        """How many published chunks a scope has; of one revision, those that are not published, too."""
+        """Count a scope's published chunks. With `revision`, unpublished chunks of that revision are included."""
         return await self._run(self._count, collection, scope, source, revision)
 
     async def scroll(self, collection: str, scope: Scope | None = None) -> AsyncIterator[list[IndexPoint]]:
-        """All published chunks, page by page; what is published or removed meanwhile may be missed."""
+        """All published chunks, page by page. Chunks that are published or removed meanwhile may be missed."""
         after: Any = None
         while True:
             points, after = await self._run(self._page, collection, scope, after)
@@ -100,14 +101,14 @@ class EmbeddedIndex:
         return await self._run(self._collections)
 
     async def tidy(self) -> None:
-        """Rewrite the collections of which a fifth was removed, in a process of its own.
+        """Rewrite collections of which a fifth was removed, in a child process.
 
-        Takes about 1 s for 10,000 chunks and 5 s for 100,000. The event loop goes on; the calls of this index wait.
+        Takes about 1 s for 10,000 chunks and 5 s for 100,000. The event loop is not blocked; calls of this index wait.
         """
         await self._run(self._tidy)
 
     async def close(self) -> None:
-        """Write everything down and give the folder back. May be called twice."""
+        """Flush to disk and release the folder. Can be called twice."""
         if self._closed:
             return
         self._closed = True
@@ -125,13 +126,13 @@ class EmbeddedIndex:
     async def _job(self, work: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, functools.partial(work, *args))
 
-    # What follows runs in the one thread.
+    # The methods below run in the index's thread.
 
     def _folder(self, collection: str) -> Path:
         return self._lock.folder / valid_collection(collection)
 
     def _shard(self, collection: str) -> Shard | None:
-        """The collection, if there is one."""
+        """The collection, opened on first use; None if it does not exist."""
         if collection not in self._shards:
             folder = self._folder(collection)
             if not folder.exists():
@@ -175,7 +176,7 @@ class EmbeddedIndex:
 
     def _collections(self) -> dict[str, EmbeddingInfo]:
         folders = sorted(path for path in self._lock.folder.iterdir() if path.is_dir() and path.name[0] != ".")
-        return {folder.name: about(folder) for folder in folders}
+        return {folder.name: read_info(folder) for folder in folders}
 
     def _tidy(self) -> None:
         for collection, shard in list(self._shards.items()):
@@ -186,7 +187,7 @@ class EmbeddedIndex:
                 self._shards[collection] = Shard.load(shard.folder)
 
     def _rewrite(self, folder: Path) -> None:
-        # The child holds the lock too: should this process die, nobody opens the folder before the child is done.
+        # The child inherits the lock: if this process dies, no other opens the folder before the child is done.
         command = [sys.executable, "-P", vacuum.__file__, str(folder / DATA)]
         done = subprocess.run(command, capture_output=True, text=True, pass_fds=[self._lock.descriptor], check=False)
         if done.returncode:

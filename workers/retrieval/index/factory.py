@@ -1,4 +1,4 @@
-"""Opens the index that a deployment has: a Qdrant server where one is named, the embedded engine else."""
+"""Opens a deployment's index: on a Qdrant server if a URL is set, otherwise with the embedded engine."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ FOLDER: Final = "knowledge"
 
 
 def open_index(home: Path, *, qdrant_url: str | None, api_key: str | None, timeout: float) -> KnowledgeIndex:
-    """The index of this process; nothing is asked of a server yet.
+    """Open the index. No request is sent to a server yet.
 
     Args:
-        home: the fleet's folder; the embedded index lives in `knowledge` under it.
-        qdrant_url: of a server, with https where it has TLS; port 6333 where it names none.
-        api_key: of the server.
-        timeout: for each request to the server, in seconds.
+        home: the fleet's folder, in which `knowledge` contains the embedded index.
+        qdrant_url: the server's URL, with https for TLS; the default port is 6333.
+        api_key: the server's API key.
+        timeout: the timeout of each request to the server, in seconds.
 
     Raises:
         IndexLocked: another process owns the embedded index.
-        BadRequest: the URL is none.
+        BadRequest: `qdrant_url` is not a URL.
     """
     if qdrant_url:
         from workers.retrieval.index.server import ServerIndex  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Names of collections: a folder for the embedded engine, a name on the server, so both sets of rules hold."""
+"""Names of collections. They must be valid both as folder names and as names on a Qdrant server."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _VALID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 def valid_collection(name: str) -> str:
-    """The name, if a collection can have it.
+    """Return the name if it is valid.
 
     Raises:
-        BadRequest: it cannot.
+        BadRequest: it is not.
     """
     if not _VALID.fullmatch(name):
         raise BadRequest(
@@ -26,7 +26,7 @@ def valid_collection(name: str) -> str:
 
 
 def default_collection(info: EmbeddingInfo) -> str:
-    """The collection for a model's vectors where the user names none: another for each model and dimension."""
+    """The default collection for a model's vectors, which differs for each model and dimension."""
     digest = hashlib.sha256(f"{info.id}\0{info.dimension}".encode()).hexdigest()[:8]
     readable = re.sub(r"[^A-Za-z0-9]+", "-", info.id).strip("-").lower()[:80]
     return valid_collection(f"sessionfleet-{readable}-{digest}")

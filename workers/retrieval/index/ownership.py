@@ -1,6 +1,6 @@
-"""The folder of the embedded index: who owns it, and which it is. Loads no engine, so that any worker may ask.
+"""Ownership and identity of the embedded index's folder. Loads no engine, so that any worker can use it.
 
-The lock is a flock: the kernel gives it back when its owner dies, however it dies.
+The lock is a flock, which the kernel releases when its owner exits for whatever reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HOME_ID = "home-id"
 
 
 class IndexLock:
-    """Owns a folder as long as it is open. Two opens within one process exclude each other too."""
+    """Ownership of a folder until `release`. Two locks within one process exclude each other as well."""
 
     def __init__(self, folder: Path, file: TextIOWrapper) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class IndexLock:
 
     @property
     def descriptor(self) -> int:
-        """For a child that is to hold the lock as well, should it outlive this process."""
+        """The lock's file descriptor, for a child process that must keep the lock if it outlives this process."""
         return self._file.fileno()
 
     def release(self) -> None:
@@ -37,7 +37,7 @@ class IndexLock:
 
 
 def try_claim(folder: Path) -> IndexLock | None:
-    """Own the folder, or None where another process does. The folder is made if need be."""
+    """Take ownership of the folder, or return None if another process owns it. Creates the folder if necessary."""
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / _LOCK).open("a+")
     try:
@@ -52,29 +52,29 @@ def try_claim(folder: Path) -> IndexLock | None:
 
 
 def claim(folder: Path) -> IndexLock:
-    """Own the folder.
+    """Take ownership of the folder.
 
     Raises:
-        IndexLocked: another process does.
+        IndexLocked: another process owns it.
     """
     if lock := try_claim(folder):
         return lock
     owner = (folder / _LOCK).read_text() or "unknown"
     raise IndexLocked(
-        f"the knowledge in {str(folder)!r} belongs to the process {owner}; stop that one (`sessionfleet down`), let it "
-        "be the only retrieval worker of this machine, or set QDRANT_URL to let many share a Qdrant server"
+        f"the knowledge in {str(folder)!r} is owned by process {owner}: stop it (`sessionfleet down`), run only one "
+        "retrieval worker on this machine, or set QDRANT_URL so that several can share a Qdrant server"
     )
 
 
 def home_id(folder: Path) -> str:
-    """What tells this folder's knowledge from another machine's; made on first use, never changed."""
+    """An id that distinguishes this folder from those of other machines; created on first use and never changed."""
     path = folder / _HOME_ID
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".home-id-") as file:
             file.write(uuid.uuid4().hex)
             file.flush()
-            # A link is made whole or not at all, and never over another process's.
+            # Creating a hard link is atomic, and never replaces the file of another process.
             with contextlib.suppress(FileExistsError):
                 path.hardlink_to(file.name)
     return path.read_text().strip()

@@ -1,10 +1,10 @@
-"""How a chunk is stored, the same in both engines, and which stored chunks a call means.
+"""The stored form of a chunk, which is the same in both engines, and the filters that select stored chunks.
 
     {tenant, scope, source, revision, state, tags, payload}
 
-All fields that filters look at are keywords. `state` is a word, for the embedded engine (0.9) matches no booleans;
-`tags` are the user's metadata as `key=json`, so that texts, numbers, booleans and lists are matched alike and no key of
-theirs can meet one of ours. `payload` is JSON text: what comes out is what went in, whatever the engine's own types.
+All filtered fields are keywords. `state` is a word, since the embedded engine (0.9) cannot match booleans. `tags` are
+the user's metadata as `key=json`, so that strings, numbers, booleans and lists match in the same way and no key of
+theirs collides with ours. `payload` is JSON text, so that it comes back unchanged whatever types the engine has.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _TAG_LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A stored keyword is one of these, or (negated) none of them."""
+    """A stored keyword must be one of these values or, if negated, none of them."""
 
     field: str
     values: tuple[str, ...]
     negated: bool = False
 
 
-def stored(point: IndexPoint, published: Collection[str]) -> dict[str, Any]:
-    """What is written for a chunk. One that is `published` already stays so: its id says that it is the same chunk."""
+def to_stored(point: IndexPoint, published: Collection[str]) -> dict[str, Any]:
+    """The stored form of a chunk. Chunks that are in `published` stay so, since the id implies the content."""
     metadata = point.payload.get("metadata") or {}
     return {
         "tenant": _clean(point.scope.tenant),
@@ -53,48 +53,51 @@ def stored(point: IndexPoint, published: Collection[str]) -> dict[str, Any]:
     }
 
 
-def restored(id_: str, found: Mapping[str, Any], dense: Vector, sparse: SparseVector) -> IndexPoint:
-    """The chunk of a stored point."""
+def from_stored(id_: str, found: Mapping[str, Any], dense: Vector, sparse: SparseVector) -> IndexPoint:
+    """The chunk from its stored form."""
     scope = Scope(found["tenant"], found["scope"])
     payload = json.loads(found["payload"])
     return IndexPoint(id_, scope, found["source"], found["revision"], dense, sparse, payload)
 
 
-def hit(id_: str, score: float, found: Mapping[str, Any], similarity: float | None) -> Hit:
-    """The hit of a stored point."""
+def to_hit(id_: str, score: float, found: Mapping[str, Any], similarity: float | None) -> Hit:
+    """The hit from a chunk's stored form."""
     scope = Scope(found["tenant"], found["scope"])
     return Hit(id_, scope, found["source"], found["revision"], score, json.loads(found["payload"]), similarity)
 
 
 def cosine(asked: Vector, found: Vector) -> float:
-    """Of two vectors; 0 where one has no length."""
+    """The cosine of two vectors; 0 if one of them has length 0."""
     length = math.hypot(*asked) * math.hypot(*found)
     return sum(map(mul, asked, found)) / length if length else 0.0
 
 
-def within(
+def scope_conditions(
     scope: Scope, *, source: str | None = None, revision: str | None = None, state: str | None = None
 ) -> list[Condition]:
-    """A scope's chunks, narrowed down."""
+    """Select a scope's chunks, optionally of one source, revision or state only."""
     named = {"tenant": scope.tenant, "scope": scope.name, "source": source, "revision": revision, "state": state}
     return [Condition(field, (_clean(value),)) for field, value in named.items() if value is not None]
 
 
-def counted(scope: Scope, source: str | None, revision: str | None) -> list[Condition]:
-    """The published chunks, or all of one revision."""
-    return within(scope, source=source, revision=revision, state=PUBLISHED if revision is None else None)
+def count_conditions(scope: Scope, source: str | None, revision: str | None) -> list[Condition]:
+    """Select the published chunks, or all chunks of one revision."""
+    return scope_conditions(scope, source=source, revision=revision, state=PUBLISHED if revision is None else None)
 
 
-def superseded(scope: Scope, source: str, revision: str) -> list[Condition]:
-    """The other published revisions of a source: what is being written belongs to an operation that comes later."""
-    return [*within(scope, source=source, state=PUBLISHED), Condition("revision", (_clean(revision),), negated=True)]
+def superseded_conditions(scope: Scope, source: str, revision: str) -> list[Condition]:
+    """Select the other published revisions of a source. Unpublished chunks belong to a later operation, and stay."""
+    return [
+        *scope_conditions(scope, source=source, state=PUBLISHED),
+        Condition("revision", (_clean(revision),), negated=True),
+    ]
 
 
-def wanted(query: IndexQuery) -> list[Condition] | None:
-    """The chunks that a query may find; None where there can be none.
+def query_conditions(query: IndexQuery) -> list[Condition] | None:
+    """Select the chunks that a query may find; None if there cannot be any.
 
     Raises:
-        ValueError: it names no scope, or those of two tenants, or asks for nothing.
+        ValueError: the query has no scope, scopes of two tenants, no vector, or no positive limit.
     """
     if len({scope.tenant for scope in query.scopes}) != 1:
         raise ValueError(f"a search needs scopes of exactly one tenant, not {list(query.scopes)!r}")
@@ -110,16 +113,17 @@ def wanted(query: IndexQuery) -> list[Condition] | None:
     return conditions if all(condition.values for condition in conditions) else None
 
 
-def lexical(query: IndexQuery) -> SparseVector | None:
-    """The query's terms; None where it has none, for engines make an error of an empty vector."""
+def query_terms(query: IndexQuery) -> SparseVector | None:
+    """The query's terms; None if there are none, since the engines reject an empty vector."""
     return query.sparse if query.sparse is not None and len(query.sparse.indices) else None
 
 
 def check_points(model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
-    """Refuse what the engine would take and never find again.
+    """Reject vectors that the engine would accept but could never find.
 
     Raises:
-        IndexMismatch: a vector has another dimension than the model's. EmbeddingFailed: it is not made of numbers.
+        IndexMismatch: a vector does not have the model's dimension.
+        EmbeddingFailed: a vector contains NaN or infinity.
     """
     for point in points:
         if len(point.dense) != model.dimension:
@@ -132,10 +136,10 @@ def check_points(model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
 
 
 def check_model(collection: str, has: EmbeddingInfo, wants: EmbeddingInfo) -> None:
-    """Refuse vectors of two models in one collection.
+    """Reject vectors of a second model in a collection.
 
     Raises:
-        IndexMismatch: they are not of one model.
+        IndexMismatch: the models differ.
     """
     if has != wants:
         raise IndexMismatch(
@@ -145,14 +149,14 @@ def check_model(collection: str, has: EmbeddingInfo, wants: EmbeddingInfo) -> No
 
 
 def _tags(key: str, value: Any) -> list[str]:
-    """The keywords of one entry of metadata: one for each value of a list."""
+    """The keywords of a metadata entry: one for each value of a list."""
     values = value if isinstance(value, list | tuple | set | frozenset) else [value]
     return [_tag(key, each) for each in values]
 
 
 def _tag(key: str, value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # 1.0 and 1 are one number, though not one JSON
+        value = int(value)  # 1.0 and 1 are the same number, but different JSON
     text = _clean(f"{key}={json.dumps(value, ensure_ascii=False, sort_keys=True)}")
     if len(text) <= _TAG_LIMIT:
         return text
@@ -160,5 +164,5 @@ def _tag(key: str, value: Any) -> str:
 
 
 def _clean(text: str) -> str:
-    """No engine takes half a surrogate pair, which file names and cut emojis can hold."""
+    """Escape lone surrogates (from file names, or half an emoji), which no engine accepts."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,6 +1,6 @@
-"""Requests to a Qdrant server: sent again when the reason may pass, and its errors as ours.
+"""Sends requests to a Qdrant server, retries transient failures, and translates errors.
 
-Everything the index asks for may be done twice, so that a request whose reply was lost is simply sent again.
+All requests of the index are idempotent, so that a request whose reply was lost is simply repeated.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from sessions.errors import IndexUnavailable
 
 T = TypeVar("T")
 
-_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-# An answer that is no JSON comes as JSONDecodeError; a pause that is named as a date as QdrantException.
+# A reply that is not JSON raises JSONDecodeError; a Retry-After header with a date raises QdrantException.
 _ERRORS: Final = (ResponseHandlingException, UnexpectedResponse, QdrantException, JSONDecodeError)
 
 
 class NoCollection(Exception):
-    """The server knows no such collection."""
+    """The collection does not exist on the server."""
 
 
 class CollectionExists(Exception):
-    """Another process made the collection meanwhile."""
+    """Another process has created the collection."""
 
 
 class Requests:
     """Sends requests to one server."""
 
     def __init__(self, server: str, *, attempts: int = 4, first_pause: float = 0.2, longest_pause: float = 3.0) -> None:
-        """How often and how patiently to ask.
+        """Configure the retries.
 
         Args:
-            server: its address, for messages.
-            attempts: of each request, the first one included.
-            first_pause: about how long to wait before the second attempt, in seconds; then twice as long, and so on.
-            longest_pause: between two attempts, in seconds, also where the server asks for more.
+            server: the server's address, for error messages.
+            attempts: the maximum number of attempts, including the first.
+            first_pause: the approximate pause before the second attempt, in seconds; it doubles each time.
+            longest_pause: the maximum pause in seconds, even if the server asks for a longer one.
         """
         self._server = server
         self._attempts = attempts
@@ -51,18 +51,18 @@ class Requests:
         self._longest_pause = longest_pause
 
     async def send(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Make a request, and make it again while the reason may pass.
+        """Send a request, and retry it after transient failures.
 
         Raises:
-            NoCollection, CollectionExists: as the server said.
-            IndexUnavailable: it cannot be reached, or refuses.
+            NoCollection, CollectionExists: the server's reply.
+            IndexUnavailable: the server cannot be reached, or refuses the request.
         """
 
         async def attempt() -> T:
             return await request()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(_may_pass),
+            retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(self._attempts),
             wait=self._pause,
             reraise=True,
@@ -73,7 +73,7 @@ class Requests:
             raise self._translated(error) from error
 
     def _pause(self, state: RetryCallState) -> float:
-        """As long as the server asked for, within bounds, else longer each time."""
+        """The pause that the server asked for, up to the maximum; otherwise exponential backoff."""
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, ResourceExhaustedResponse):
             return min(float(error.retry_after_s), self._longest_pause)
@@ -82,34 +82,34 @@ class Requests:
     def _translated(self, error: Exception) -> Exception:
         match error:
             case UnexpectedResponse(status_code=HTTPStatus.NOT_FOUND) if b"collection" in error.content.lower():
-                return NoCollection(_said(error))
+                return NoCollection(_body(error))
             case UnexpectedResponse(status_code=HTTPStatus.CONFLICT):
-                return CollectionExists(_said(error))
+                return CollectionExists(_body(error))
             case UnexpectedResponse(status_code=HTTPStatus.BAD_REQUEST) if b"already exists" in error.content:
-                return CollectionExists(_said(error))
+                return CollectionExists(_body(error))
             case UnexpectedResponse(status_code=status) if status in _REFUSED:
-                reason = f"refuses us ({status}); check QDRANT_API_KEY"
+                reason = f"denies access ({status}); check QDRANT_API_KEY"
             case UnexpectedResponse(status_code=status):
-                reason = f"answered {status}: {_said(error)}; check QDRANT_URL and the server's log"
+                reason = f"answered {status}: {_body(error)}; check QDRANT_URL and the server's log"
             case ResponseHandlingException(source=httpx.TransportError() as source):
                 reason = f"cannot be reached ({type(source).__name__}: {source}); check QDRANT_URL"
             case ResponseHandlingException() | JSONDecodeError():
-                reason = "sent what Qdrant would not; check QDRANT_URL"
+                reason = "sent a reply that is not Qdrant's; check QDRANT_URL"
             case _:
                 reason = f"is busy ({error}); try again later"
         return IndexUnavailable(f"Qdrant at {self._server!r} {reason}")
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     match error:
         case UnexpectedResponse(status_code=status):
-            return status in _PASSING
+            return status in _TRANSIENT
         case ResponseHandlingException(source=source):
-            # A certificate that is not trusted stays so.
+            # Retrying does not make a certificate trusted.
             return isinstance(source, httpx.TransportError) and "CERTIFICATE" not in str(source)
         case _:
             return isinstance(error, QdrantException)
 
 
-def _said(error: UnexpectedResponse) -> str:
+def _body(error: UnexpectedResponse) -> str:
     return " ".join(error.content.decode(errors="replace").split())[:300]

@@ -1,4 +1,4 @@
-"""The KnowledgeIndex on a Qdrant server, which any number of processes share."""
+"""The KnowledgeIndex on a Qdrant server, which any number of processes can share."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from workers.retrieval.index.records import (
     check_model,
     check_points,
     cosine,
-    counted,
-    hit,
-    lexical,
-    restored,
-    stored,
-    superseded,
-    wanted,
-    within,
+    count_conditions,
+    from_stored,
+    query_conditions,
+    query_terms,
+    scope_conditions,
+    superseded_conditions,
+    to_hit,
+    to_stored,
 )
 from workers.retrieval.index.requests import NoCollection, Requests
 from workers.retrieval.index.server_collections import ServerCollections
@@ -51,12 +51,13 @@ class ServerIndex:
         """Use a client; `close` closes it.
 
         Args:
-            client: of the server, or of qdrant-client's in-memory imitation (tests only: no threads, no speed).
-            requests: how to ask.
-            rrf_k: the constant of reciprocal rank fusion; docs/retrieval.md says why it is so small.
-            candidates: how many chunks of each half of a search are fused.
-            batch_points: at most so many chunks go into one request,
-            batch_bytes: and about so many bytes (a server takes 32 MB by default).
+            client: a client of the server, or qdrant-client's in-memory mode (for tests only: slow, and not
+                thread-safe).
+            requests: sends the client's requests.
+            rrf_k: the constant of reciprocal rank fusion; docs/retrieval.md explains why it is so small.
+            candidates: how many dense and how many lexical hits are fused.
+            batch_points: the maximum number of chunks in one request.
+            batch_bytes: their approximate maximum size (a server accepts 32 MB by default).
         """
         self._client = client
         self._requests = requests
@@ -68,26 +69,26 @@ class ServerIndex:
 
     @classmethod
     def connect(cls, url: str, *, api_key: str | None = None, timeout: float = 10.0, attempts: int = 4) -> Self:
-        """The index on a server; nothing is asked of it yet. TLS certificates are checked.
+        """Create the index on a server. No request is sent yet. TLS certificates are verified.
 
         Args:
-            url: http or https; port 6333 where it names none.
-            api_key: of the server.
-            timeout: for each request, in seconds; rounded up, for Qdrant counts whole ones.
-            attempts: of each request whose failure may pass.
+            url: an http or https URL; the default port is 6333.
+            api_key: the server's API key.
+            timeout: the timeout of each request in seconds; rounded up, since Qdrant takes whole seconds.
+            attempts: the maximum number of attempts of each request.
 
         Raises:
-            BadRequest: the URL is none.
+            BadRequest: `url` is not a URL.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise BadRequest(f"QDRANT_URL is {url!r}; it looks like 'https://qdrant.example.org:6333'")
-        # The check of versions would ask the server at once, in a thread, and complain on stderr.
+        # The compatibility check would send a request immediately, from a thread, and print warnings to stderr.
         client = AsyncQdrantClient(url=url, api_key=api_key, timeout=math.ceil(timeout), check_compatibility=False)
         return cls(client, Requests(f"{parts.scheme}://{parts.hostname}:{parts.port or 6333}", attempts=attempts))
 
     async def write(self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
-        """Write chunks, unpublished; when it returns the server has them in its log."""
+        """Write unpublished chunks; they are in the server's log when this returns."""
         if not points:
             return
         check_points(model, points)
@@ -100,9 +101,9 @@ class ServerIndex:
             raise IndexUnavailable(f"the collection {collection!r} was removed meanwhile; write it again") from error
 
     async def publish(self, collection: str, scope: Scope, source: str, revision: str) -> None:
-        """Make a revision of a source visible, then remove its others; nothing where it was never written."""
-        mine = _filter(within(scope, source=source, revision=revision))
-        others = models.FilterSelector(filter=_filter(superseded(scope, source, revision)))
+        """Make a revision of a source visible, then remove the others. Does nothing if it was never written."""
+        mine = _filter(scope_conditions(scope, source=source, revision=revision))
+        others = models.FilterSelector(filter=_filter(superseded_conditions(scope, source, revision)))
         try:
             if await self._collections.find(collection) is None or not await self._count(collection, mine):
                 return
@@ -115,7 +116,7 @@ class ServerIndex:
 
     async def search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
         """The best published chunks; see `KnowledgeIndex.search`."""
-        conditions = wanted(query)
+        conditions = query_conditions(query)
         info = await self._collections.find(collection)
         if info is None:
             return []
@@ -133,8 +134,8 @@ class ServerIndex:
     async def remove(
         self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
     ) -> int:
-        """Remove chunks, published or not; how many there were."""
-        doomed = _filter(within(scope, source=source, revision=revision))
+        """Remove chunks, published or not. Returns how many there were."""
+        doomed = _filter(scope_conditions(scope, source=source, revision=revision))
         try:
             if await self._collections.find(collection) is None:
                 return 0
@@ -149,18 +150,18 @@ class ServerIndex:
     async def count(
         self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
     ) -> int:
-        """How many published chunks a scope has; of one revision, those that are not published, too."""
+        """Count a scope's published chunks. With `revision`, unpublished chunks of that revision are included."""
         try:
             if await self._collections.find(collection) is None:
                 return 0
-            return await self._count(collection, _filter(counted(scope, source, revision)))
+            return await self._count(collection, _filter(count_conditions(scope, source, revision)))
         except NoCollection:
             self._collections.forget(collection)
             return 0
 
     async def scroll(self, collection: str, scope: Scope | None = None) -> AsyncIterator[list[IndexPoint]]:
-        """All published chunks, page by page; what is published or removed meanwhile may be missed."""
-        conditions = [Condition("state", (PUBLISHED,))] if scope is None else within(scope, state=PUBLISHED)
+        """All published chunks, page by page. Chunks that are published or removed meanwhile may be missed."""
+        conditions = [Condition("state", (PUBLISHED,))] if scope is None else scope_conditions(scope, state=PUBLISHED)
         if await self._collections.find(collection) is None:
             return
         after: Any = None
@@ -176,14 +177,14 @@ class ServerIndex:
                 return
 
     async def collections(self) -> dict[str, EmbeddingInfo]:
-        """The server's collections that are Sessionfleet's, with their models."""
+        """The collections that Sessionfleet created on the server, with their models."""
         return await self._collections.all()
 
     async def tidy(self) -> None:
-        """Nothing: a server does that by itself."""
+        """Do nothing: a server reclaims space by itself."""
 
     async def close(self) -> None:
-        """Close the connections. May be called twice."""
+        """Close the connections. Can be called twice."""
         await self._client.close()
 
     def _batches(self, points: Sequence[IndexPoint]) -> Iterator[list[IndexPoint]]:
@@ -233,7 +234,7 @@ class ServerIndex:
 def _server_point(point: IndexPoint, published: set[str]) -> models.PointStruct:
     terms = models.SparseVector(indices=list(point.sparse.indices), values=list(point.sparse.values))
     return models.PointStruct(
-        id=point.id, vector={DENSE: list(point.dense), LEXICAL: terms}, payload=stored(point, published)
+        id=point.id, vector={DENSE: list(point.dense), LEXICAL: terms}, payload=to_stored(point, published)
     )
 
 
@@ -251,7 +252,7 @@ def _prefetches(query: IndexQuery, allowed: models.Filter, candidates: int) -> l
     prefetches = []
     if query.dense is not None:
         prefetches.append(models.Prefetch(query=list(query.dense), using=DENSE, filter=allowed, limit=limit))
-    if terms := lexical(query):
+    if terms := query_terms(query):
         vector = models.SparseVector(indices=list(terms.indices), values=list(terms.values))
         prefetches.append(models.Prefetch(query=vector, using=LEXICAL, filter=allowed, limit=limit))
     return prefetches
@@ -260,11 +261,11 @@ def _prefetches(query: IndexQuery, allowed: models.Filter, candidates: int) -> l
 def _hit(query: IndexQuery, point: models.ScoredPoint) -> Hit:
     vectors: Any = point.vector
     similarity = None if query.dense is None else cosine(query.dense, vectors[DENSE])
-    return hit(str(point.id), point.score, point.payload or {}, similarity)
+    return to_hit(str(point.id), point.score, point.payload or {}, similarity)
 
 
 def _restored(record: models.Record) -> IndexPoint:
     vectors: Any = record.vector
     terms = vectors.get(LEXICAL)
     sparse = SparseVector(terms.indices, terms.values) if terms else SparseVector([], [])
-    return restored(str(record.id), record.payload or {}, vectors[DENSE], sparse)
+    return from_stored(str(record.id), record.payload or {}, vectors[DENSE], sparse)

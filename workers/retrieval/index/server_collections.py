@@ -1,6 +1,6 @@
-"""The collections of a Qdrant server: made as they are needed, and known to be ours, of one model, before use.
+"""The collections of a Qdrant server: creates them on demand, and checks their owner and model before use.
 
-What a collection is for stands in its metadata (Qdrant 1.16 and newer): `{"sessionfleet": {format, model, dimension}}`.
+The purpose of a collection is in its metadata (Qdrant 1.16 and newer): `{"sessionfleet": {format, model, dimension}}`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OLDEST: Final = (1, 16)
 
 
 class ServerCollections:
-    """Makes and checks collections; remembers those that it has checked."""
+    """Creates and checks collections, and caches the results."""
 
     def __init__(self, client: AsyncQdrantClient, requests: Requests) -> None:
         self._client = client
@@ -29,10 +29,10 @@ class ServerCollections:
         self._known: dict[str, EmbeddingInfo] = {}
 
     async def ready(self, name: str, model: EmbeddingInfo) -> None:
-        """Have the collection, for this model; made if need be, by whoever of many comes first.
+        """Make sure that the collection exists and is for this model. Several processes may do so concurrently.
 
         Raises:
-            IndexMismatch: it is another model's, or somebody else's.
+            IndexMismatch: it holds another model's vectors, or Sessionfleet did not create it.
         """
         info = await self.find(name)
         if info is None:
@@ -40,10 +40,10 @@ class ServerCollections:
         check_model(name, info, model)
 
     async def find(self, name: str) -> EmbeddingInfo | None:
-        """Whose vectors the collection holds; None where there is none.
+        """The model of a collection's vectors, or None if the collection does not exist.
 
         Raises:
-            IndexMismatch: Sessionfleet did not make it.
+            IndexMismatch: Sessionfleet did not create it.
         """
         if name in self._known:
             return self._known[name]
@@ -52,7 +52,7 @@ class ServerCollections:
             info = _info(found)
             if info is None:
                 raise IndexMismatch(
-                    f"the Qdrant server has a collection {name!r} that Sessionfleet did not make; choose another name"
+                    f"the Qdrant server has a collection {name!r} that Sessionfleet did not create; choose another name"
                 )
             await self._index_keywords(name, found)
         except NoCollection:
@@ -61,11 +61,11 @@ class ServerCollections:
         return info
 
     def forget(self, name: str) -> None:
-        """Somebody removed it behind our back."""
+        """Drop a collection from the cache: something else has removed it."""
         self._known.pop(name, None)
 
     async def all(self) -> dict[str, EmbeddingInfo]:
-        """Those of Sessionfleet, with their models."""
+        """The collections that Sessionfleet created, with their models."""
         found = {}
         for entry in (await self._requests.send(self._client.get_collections)).collections:
             with contextlib.suppress(NoCollection):  # it was removed since
@@ -92,7 +92,7 @@ class ServerCollections:
             )
         info = await self.find(name)
         if info is None:
-            raise IndexUnavailable(f"the collection {name!r} was removed while it was made; try again")
+            raise IndexUnavailable(f"the collection {name!r} was removed while it was created; try again")
         return info
 
     async def _check_version(self) -> None:
@@ -103,7 +103,7 @@ class ServerCollections:
             )
 
     async def _index_keywords(self, name: str, found: models.CollectionInfo) -> None:
-        """Have an index on each keyword; a crash right after the collection was made may have left some out."""
+        """Create missing keyword indexes: a crash after the collection was created may have left some out."""
         for field in KEYWORDS:
             if field not in found.payload_schema:
                 await self._index_keyword(name, field)

@@ -1,7 +1,7 @@
-"""Rewrites a collection without its removed chunks: `python -P vacuum.py FOLDER`, a program of its own.
+"""Rewrites a collection without its removed chunks, in a separate process: `python -P vacuum.py FOLDER`.
 
-The engine would stop every thread of its process for seconds (4 s at 100,000 chunks), long enough to lose leases.
-It needs nothing of Sessionfleet, so it is run as a file and imports the engine only.
+In a worker, the engine would block all threads for seconds (4 s at 100,000 chunks), long enough to lose leases. The
+program needs nothing from Sessionfleet, so it is run by its path and imports only the engine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from qdrant_edge import EdgeShard
 
 
 def main(folder: str) -> None:
-    """Do what the engine finds worth doing, and write it down."""
+    """Run the engine's optimizers and flush the result to disk."""
     shard = EdgeShard.load(folder)
     shard.optimize()
     shard.flush()

@@ -1,4 +1,4 @@
-"""Searching memory: copies of the scopes in this process, kept up to date from their logs; see `search`."""
+"""Memory search on in-process copies of the scopes, which are kept up to date from the scopes' logs; see `search`."""
 
 from workers.retrieval.memory.search import Found, MemorySearch, scopes_of
 

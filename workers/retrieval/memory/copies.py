@@ -1,4 +1,4 @@
-"""The scopes that this process has a copy of: read once, then kept up to date from their logs, while there is room."""
+"""The scopes of which this process has a copy: each is read once, then kept up to date from its log, until evicted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TRIES: Final = 5
 
 @dataclass(slots=True)
 class Copy:
-    """A scope's index. One coroutine at a time brings it up to date, and one makes vectors for it."""
+    """A copy of a scope. At a time, one coroutine updates it, and one computes vectors for it."""
 
     index: ScopeIndex
     refreshing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -26,7 +26,7 @@ class Copy:
 
 
 class ScopeCopies:
-    """The copies used last, as many as have `most` memories together."""
+    """The most recently used copies, with at most `most` memories in total."""
 
     def __init__(self, store: MemoryStore, lexical: LexicalModel, most: int) -> None:
         self._store = store
@@ -36,11 +36,15 @@ class ScopeCopies:
 
     @property
     def memories(self) -> int:
-        """How many memories there are copies of."""
+        """How many memories the copies have in total."""
         return sum(len(copy.index) for copy in self._copies.values())
 
     async def current(self, scope: MemoryScope, tag: str) -> Copy:
-        """The copy of a scope with all that was acknowledged before this call; `tag` says whose vectors to read.
+        """A copy of a scope that includes everything that was acknowledged before this call.
+
+        Args:
+            scope: the scope.
+            tag: the tag of the model whose vectors are read.
 
         Raises:
             BackendError: the store cannot be read.
@@ -60,7 +64,7 @@ class ScopeCopies:
         raise StoreUnavailable(f"the memories of {scope.base!r} change faster than they can be read; try again")
 
     async def _apply_changes(self, scope: MemoryScope, index: ScopeIndex, tag: str) -> bool:
-        """False when the log does not reach back to where the copy stands: the scope may even have been deleted."""
+        """False if the log does not reach back to the copy's position, for instance because the scope was deleted."""
         changes = await self._store.changes(scope, index.mark)
         if changes is None:
             return False
@@ -74,7 +78,7 @@ class ScopeCopies:
         return True
 
     async def _read_all(self, scope: MemoryScope, tag: str) -> ScopeIndex:
-        """Page by page, so that neither the store nor this loop stands still; what changes meanwhile is in the log."""
+        """Read a scope page by page, to block neither the store nor this loop. Changes meanwhile are in the log."""
         index = ScopeIndex(self._lexical)
         index.mark = await self._store.mark(scope)
         ids = await self._store.ids(scope)

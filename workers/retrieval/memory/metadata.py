@@ -1,4 +1,4 @@
-"""Filters of metadata: which values a memory has, and which a filter accepts, as texts that are equal if they are."""
+"""Metadata filters. Values are converted to JSON text, so that equal values have equal texts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 
 def values_of(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The values of each name; a list has each of its own."""
+    """The values of each metadata name; each element of a list is one value."""
     for name, value in metadata.items():
         for one in _accepted(value):
             yield name, one
 
 
 def wanted_by(filters: Mapping[str, Any]) -> Iterator[tuple[str, set[str]]]:
-    """For each name of a filter the values that it accepts: any of a list."""
+    """The accepted values for each name of a filter; of a list, any element is accepted."""
     for name, value in filters.items():
         yield name, _accepted(value)
 
@@ -25,7 +25,7 @@ def _accepted(value: Any) -> set[str]:
 
 
 def _plain(value: Any) -> Any:
-    """1.0 is 1, as in JSON; `True` is not."""
+    """Make 1.0 equal to 1, since both are the same JSON number; `True` stays different."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):

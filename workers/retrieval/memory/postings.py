@@ -1,4 +1,4 @@
-"""Inverted lists: for each key (a term, a value of metadata) the rows that have it, and its weight in each."""
+"""An inverted index: for each key (a term, or a metadata value) the rows that have it, and its weight in each row."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Postings(Generic[Key]):
-    """The lists of all keys. A row stands once in a list, and lists only grow, until `move` drops rows from them."""
+    """The lists of all keys. A list contains a row at most once, and only grows until `move` drops rows."""
 
     def __init__(self) -> None:
         self._lists: dict[Key, tuple[array[int], array[float]]] = {}
 
     def add(self, key: Key, row: int, weight: float = 1.0) -> None:
-        """The row has the key."""
+        """Add a row to the key's list."""
         rows, weights = self._lists.setdefault(key, (array("i"), array("f")))
         rows.append(row)
         weights.append(weight)
 
     def get(self, key: Key) -> tuple[Rows, Floats]:
-        """The rows that have the key, and its weights there."""
+        """The rows that have the key, and the key's weights in them."""
         rows, weights = self._lists.get(key, (array("i"), array("f")))
-        # Copies: an array that is looked at cannot grow.
+        # Copies, because an `array` cannot grow while numpy has a view of it.
         return np.array(rows, dtype=np.int32), np.array(weights, dtype=np.float32)
 
     def move(self, to: Rows) -> None:
-        """Give each row the number that stands in its place in `to`; -1 drops it."""
+        """Renumber the rows: row i becomes `to[i]`, and is dropped if that is -1."""
         for key in list(self._lists):
             rows, weights = self.get(key)
             kept = to[rows] >= 0

@@ -1,7 +1,7 @@
-"""The order of memories for a query: by meaning, by words, and both fused by reciprocal rank.
+"""Ranks memories for a query: by meaning and by words, fused by reciprocal rank.
 
-It is the same in every process: what is equal is ordered by id, the newest first, and cosines are compared without the
-last digits, in which machines differ.
+The order is the same in every process: ties are broken by id, the newest first, and cosines are rounded, because their
+last digits differ between machines.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _DIGITS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Weighing:
-    """How ranks are fused. The values suit the default model: `python -m benchmarks.memory_search` measures them.
+class RankingWeights:
+    """Parameters of the ranking. The defaults suit MiniLM; `python -m benchmarks.memory_search` measures them.
 
     Attributes:
-        k: of reciprocal rank fusion; a rank r counts 1 / (k + r).
-        floor: the cosine below which a memory counts as unrelated, unless it has a word of the query.
+        k: the constant of reciprocal rank fusion: rank r scores 1 / (k + r).
+        floor: the cosine below which a memory counts as unrelated, unless it contains a word of the query.
     """
 
     k: float = 2.0
@@ -38,7 +38,7 @@ class Weighing:
 
 
 class Ranking:
-    """The memories of several scopes as one list of rows, compared with one query."""
+    """The memories of several scopes, as one list of rows, compared with one query."""
 
     def __init__(self, indexes: Mapping[str, ScopeIndex], vector: Floats | None, sparse: SparseVector) -> None:
         self._names = list(indexes)
@@ -46,34 +46,34 @@ class Ranking:
         similarities = [index.similarities(vector) for index in self._indexes]
         self._starts = np.cumsum([0, *(len(found) for found in similarities)]).tolist()
         self._similarity = np.round(_joined(similarities), _DIGITS)
-        worth = self._worth(sparse)
-        self._weight = np.round(_joined([index.term_weights(worth) for index in self._indexes]), _DIGITS)
+        idf_weights = self._idf_weights(sparse)
+        self._weight = np.round(_joined([index.term_weights(idf_weights) for index in self._indexes]), _DIGITS)
         self._halves = (vector is not None) + bool(sparse.indices)
 
-    def _worth(self, query: SparseVector) -> dict[int, float]:
-        """What each term of the query tells: its inverse document frequency over all scopes searched."""
+    def _idf_weights(self, query: SparseVector) -> dict[int, float]:
+        """The weight of each query term times its inverse document frequency over all searched scopes."""
         total = sum(len(index) for index in self._indexes)
-        worth = {}
+        idf_weights = {}
         for term, weight in zip(query.indices, query.values, strict=True):
             having = sum(index.document_frequency(term) for index in self._indexes)
-            worth[term] = weight * math.log(1 + (total - having + 0.5) / (having + 0.5))
-        return worth
+            idf_weights[term] = weight * math.log(1 + (total - having + 0.5) / (having + 0.5))
+        return idf_weights
 
-    def best(self, request: SearchMemory, weighing: Weighing) -> list[dict[str, Any]]:
-        """What the request asks for, best first, as it is told to others."""
+    def best(self, request: SearchMemory, weights: RankingWeights) -> list[dict[str, Any]]:
+        """The best matches for the request, as dicts for the caller."""
         allowed = self._allowed(request)
         lists = [
-            self._top(self._similarity, allowed & (self._similarity >= weighing.floor), request.limit),
+            self._top(self._similarity, allowed & (self._similarity >= weights.floor), request.limit),
             self._top(self._weight, allowed & (self._weight > 0), request.limit),
         ]
         fused: dict[int, float] = {}
         for ranked in lists:
             for place, row in enumerate(ranked, start=1):
-                fused[row] = fused.get(row, 0.0) + 1 / (weighing.k + place)
-        most = max(1, self._halves) / (weighing.k + 1)
+                fused[row] = fused.get(row, 0.0) + 1 / (weights.k + place)
+        most = max(1, self._halves) / (weights.k + 1)
         scored = sorted(((score / most, self._memory(row).id, row) for row, score in fused.items()), reverse=True)
         least = request.min_score or 0.0
-        return [self._told(row, score) for score, _, row in scored[: request.limit] if score >= least]
+        return [self._result(row, score) for score, _, row in scored[: request.limit] if score >= least]
 
     def _allowed(self, request: SearchMemory) -> Mask:
         masks = [index.allowed(request.types, request.filters) for index in self._indexes]
@@ -83,7 +83,7 @@ class Ranking:
         rows, most = np.flatnonzero(mask), max(_RANKED, 2 * limit)
         if len(rows) > most:
             last = np.partition(values[rows], -most)[-most]
-            rows = rows[values[rows] >= last]  # with all that are equal to the last: their ids decide
+            rows = rows[values[rows] >= last]  # including all ties with the last one, which ids decide
         return sorted(rows.tolist(), key=lambda row: (values[row], self._memory(row).id), reverse=True)[:most]
 
     def _place(self, row: int) -> tuple[int, int]:
@@ -94,12 +94,12 @@ class Ranking:
         number, inner = self._place(row)
         return self._indexes[number].memory(inner)
 
-    def _told(self, row: int, score: float) -> dict[str, Any]:
+    def _result(self, row: int, score: float) -> dict[str, Any]:
         number, inner = self._place(row)
-        told = self._indexes[number].memory(inner).shown(self._names[number])
+        shown = self._indexes[number].memory(inner).shown(self._names[number])
         similarity = float(self._similarity[row])
         return {
-            **told,
+            **shown,
             "score": round(score, 4),
             "similarity": round(similarity, 4) if math.isfinite(similarity) else None,
         }

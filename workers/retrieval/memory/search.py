@@ -1,7 +1,7 @@
-"""Searching memories: those of a session, of a user, or both, by meaning and by words.
+"""Searches the memories of a session, of a user, or both, by meaning and by words.
 
-A process keeps copies of the scopes that it searched last. A search brings them up to date from their logs, makes the
-vectors of the newest memories that lack one, and finds the rest by their words.
+A process keeps copies of the scopes that it searched recently. A search updates them from their logs, computes the
+vectors of the newest memories that lack one, and matches the others by their words only.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from sessions.store.memory_record import Memory
 from sessions.store.state import session_scope, wide_scope
 from workers.retrieval.memory.copies import Copy, ScopeCopies
 from workers.retrieval.memory.missing_vectors import MissingVectors
-from workers.retrieval.memory.ranking import Ranking, Weighing
+from workers.retrieval.memory.ranking import Ranking, RankingWeights
 from workers.retrieval.memory.vectors import Floats, model_tag
 from workers.retrieval.ports import EmbeddingModel, LexicalModel
 
-_EMBEDDED_AT_ONCE: Final = 16
+_EMBED_BATCH: Final = 16
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer to a search.
+    """The result of a search.
 
     Attributes:
-        memories: best first: id, text, score, similarity, metadata, type, scope, created_ms.
-        unembedded: scope's name -> how many of its memories have no vector yet, and were found by words alone.
-        by_meaning: False when the embedding model could not answer, so that words alone were compared.
+        memories: dicts, best first: id, text, score, similarity, metadata, type, scope, created_ms.
+        unembedded: for each scope, how many of its memories have no vector yet and were matched by words only.
+        by_meaning: False if the embedding model could not answer, so that only words were compared.
     """
 
     memories: list[dict[str, Any]]
@@ -46,7 +46,7 @@ class Found:
 
 
 def scopes_of(request: SearchMemory, keys: SessionKeys, partitions: int) -> dict[str, MemoryScope]:
-    """The scopes that a request of a session means, by their names."""
+    """The scopes that a session's request names, by their names."""
     scopes: dict[str, MemoryScope] = {}
     for name in request.scopes:
         if name == "session":
@@ -57,7 +57,7 @@ def scopes_of(request: SearchMemory, keys: SessionKeys, partitions: int) -> dict
 
 
 class MemorySearch:
-    """Searches memories, in one event loop."""
+    """Searches memories. Used on one event loop."""
 
     def __init__(
         self,
@@ -67,31 +67,36 @@ class MemorySearch:
         *,
         most: int = 50_000,
         embedded_at_search: int = 64,
-        weighing: Weighing | None = None,
+        weights: RankingWeights | None = None,
     ) -> None:
-        """Over a store and two models.
+        """Create a search over a store with two models.
 
         Args:
-            most: memories to keep copies of; 3 to 5 KB each with vectors of 384 numbers.
-            embedded_at_search: vectors that a search makes at most before it answers.
+            store: the store.
+            embedding: the embedding model.
+            lexical: the lexical model.
+            most: how many memories to keep copies of; 3 to 5 KB each with vectors of 384 numbers.
+            embedded_at_search: how many missing vectors a search computes at most before it answers.
+            weights: the parameters of the ranking.
         """
         self._embedding = embedding
         self._lexical = lexical
         self._copies = ScopeCopies(store, lexical, most)
         self._missing = MissingVectors(store, embedding)
         self._embedded_at_search = embedded_at_search
-        self._weighing = weighing or Weighing()
+        self._weighing = weights or RankingWeights()
 
     @property
     def copied(self) -> int:
-        """How many memories this process has copies of."""
+        """How many memories this process has in its copies."""
         return self._copies.memories
 
     async def search(self, scopes: Mapping[str, MemoryScope], request: SearchMemory) -> Found:
-        """The memories of these scopes that fit the request.
+        """The memories of these scopes that match the request.
 
         Raises:
-            EmbeddingFailed: the model will never embed the query. BackendError: the store cannot be read.
+            EmbeddingFailed: the model cannot embed the query.
+            BackendError: the store cannot be read.
         """
         vector = await self._query_vector(request.query)
         copies = await self._current(scopes)
@@ -106,33 +111,36 @@ class MemorySearch:
         )
 
     async def embed_missing(self, scope: MemoryScope, limit: int = 256) -> int:
-        """Make vectors for so many memories that have none; how many are left without.
+        """Compute up to `limit` missing vectors of a scope. Returns how many are still missing.
 
         Raises:
-            EmbeddingUnavailable: the model cannot answer now. BackendError: nor can the store.
+            EmbeddingUnavailable: the model cannot answer now.
+            BackendError: the store cannot answer now.
         """
         if not self._tag:
-            await self._embedding.embed_query("hello")  # some models are known by their first vector only
+            await self._embedding.embed_query("hello")  # the dimension of some models is known from the first vector
         copy = await self._copies.current(scope, self._tag)
-        while limit > 0 and copy.index.missing:  # in small steps, so that a search need not wait long for its turn
-            limit -= await self._missing.fill(scope, copy, self._tag, min(limit, _EMBEDDED_AT_ONCE))
+        while limit > 0 and copy.index.missing:  # in small batches, so that searches do not wait long in between
+            limit -= await self._missing.fill(scope, copy, self._tag, min(limit, _EMBED_BATCH))
         return copy.index.missing
 
     async def similar(self, scope: MemoryScope, text: str, threshold: float) -> list[tuple[Memory, float]]:
-        """The memories of a scope that say the same as a text, the most alike first, each with its similarity.
+        """The memories of a scope that say the same as a text, the most similar first, each with its similarity.
 
         Args:
-            threshold: the least cosine; the same words count 1.
+            scope: the scope.
+            text: the text.
+            threshold: the minimum cosine; memories with the same words have similarity 1.
         """
         vector = await self._query_vector(text)
         scopes = {"": scope}
         copies = await self._current(scopes)
         if vector is not None:
             await self._fill(scopes, copies)
-        return copies[""].index.alike(text, vector, threshold)
+        return copies[""].index.duplicates_of(text, vector, threshold)
 
     async def _query_vector(self, text: str) -> Floats | None:
-        """None when the model cannot answer now: words find more than nothing does."""
+        """The query's vector; None if the model cannot answer now, since a search by words is better than none."""
         try:
             return np.asarray(await self._embedding.embed_query(text), dtype=np.float32)
         except EmbeddingUnavailable as error:
@@ -141,7 +149,7 @@ class MemorySearch:
 
     @property
     def _tag(self) -> str:
-        """Of the model; empty while it is not known, and then no stored vector is its."""
+        """The model's tag; empty while the model is unknown, so that no stored vector matches it."""
         try:
             return model_tag(self._embedding.info)
         except EmbeddingFailed:

@@ -1,6 +1,6 @@
-"""The stored form of a memory's vector: 16-bit floats, tagged with the model that made them.
+"""The stored form of a memory's vector: 16-bit floats, tagged with the model that computed them.
 
-A cosine moves by less than 0.001 by the rounding, and a vector takes half the room.
+Rounding changes a cosine by less than 0.001 and halves the size of a vector.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from workers.retrieval.ports import EmbeddingInfo
 Floats = npt.NDArray[np.float32]
 
 NO_VECTOR: Final = b""
-"""Noted for a text that the model will never embed, so that nobody tries again."""
+"""Stored for a text that the model cannot embed, so that it is not tried again."""
 
 
 def model_tag(info: EmbeddingInfo) -> str:
-    """What tells this model's vectors from another's: 16 hex digits."""
+    """Identifies the model that computed a vector: 16 hex digits."""
     return blake2b(f"{info.id}\0{info.dimension}".encode(), digest_size=8).hexdigest()
 
 
 def pack(vector: Sequence[float]) -> bytes:
-    """A vector as it is stored."""
+    """Convert a vector to its stored form."""
     return np.asarray(vector, dtype="<f2").tobytes()
 
 
 def unpack(raw: bytes) -> Floats:
-    """A vector from its stored form; an empty one for NO_VECTOR."""
+    """Convert a vector from its stored form; NO_VECTOR becomes an empty vector."""
     return np.frombuffer(raw, dtype="<f2").astype(np.float32)

@@ -1,0 +1,82 @@
+"""Converts between our chunks and queries and qdrant-edge's types, and configures the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import qdrant_edge as edge
+
+from workers.retrieval.index.records import (
+    DENSE,
+    LEXICAL,
+    Condition,
+    cosine,
+    from_stored,
+    query_terms,
+    to_hit,
+    to_stored,
+)
+from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, SparseVector
+
+VACUUM_FROM: Final = 1000  # the engine's thresholds for rewriting a segment: this many removed points,
+VACUUM_SHARE: Final = 0.2  # and this share of all points
+_NO_GRAPH: Final = 1_000_000_000  # kilobytes of vectors from which the engine would build a graph
+
+
+def engine_config(info: EmbeddingInfo) -> edge.EdgeConfig:
+    """The configuration of a collection for this model."""
+    return edge.EdgeConfig(
+        vectors={DENSE: edge.EdgeVectorParams(info.dimension, edge.Distance.Cosine)},
+        sparse_vectors={LEXICAL: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        optimizers=edge.EdgeOptimizersConfig(
+            indexing_threshold=_NO_GRAPH, deleted_threshold=VACUUM_SHARE, vacuum_min_vector_number=VACUUM_FROM
+        ),
+        max_search_threads=1,  # one segment, one thread: more would only wait
+    )
+
+
+def engine_point(point: IndexPoint, published: set[str]) -> edge.Point:
+    """A chunk as the engine stores it."""
+    terms = edge.SparseVector(list(point.sparse.indices), list(point.sparse.values))
+    return edge.Point(UUID(point.id), {DENSE: list(point.dense), LEXICAL: terms}, to_stored(point, published))
+
+
+def engine_filter(conditions: Sequence[Condition]) -> edge.Filter:
+    """Conditions as a filter of the engine."""
+    must: list[edge.ConditionType] = []
+    must_not: list[edge.ConditionType] = []
+    for condition in conditions:
+        match = edge.FieldCondition(condition.field, match=edge.MatchAny(list(condition.values)))
+        (must_not if condition.negated else must).append(match)
+    return edge.Filter(must=must, must_not=must_not)
+
+
+def prefetches(query: IndexQuery, allowed: edge.Filter, candidates: int) -> list[edge.Prefetch]:
+    """The dense and the lexical half of a search, as far as the query has them."""
+    limit = max(candidates, query.limit)
+    vectors: list[tuple[Any, str]] = []
+    if query.dense is not None:
+        vectors.append((list(query.dense), DENSE))
+    if terms := query_terms(query):
+        vectors.append((edge.SparseVector(list(terms.indices), list(terms.values)), LEXICAL))
+    return [
+        edge.Prefetch(limit=limit, query=edge.Query.Nearest(vector, using=name), filter=allowed)
+        for vector, name in vectors
+    ]
+
+
+def hit_of(query: IndexQuery, point: edge.ScoredPoint) -> Hit:
+    """A hit from a point that the engine found."""
+    vectors: Any = point.vector
+    similarity = None if query.dense is None else cosine(query.dense, vectors[DENSE])
+    return to_hit(str(point.id), point.score, point.payload or {}, similarity)
+
+
+def point_of(record: edge.Record) -> IndexPoint:
+    """A chunk from a record of the engine."""
+    vectors: Any = record.vector
+    terms = vectors.get(LEXICAL)
+    sparse = SparseVector(terms.indices, terms.values) if terms else SparseVector([], [])
+    return from_stored(str(record.id), record.payload or {}, vectors[DENSE], sparse)
