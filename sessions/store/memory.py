@@ -149,11 +149,6 @@ class MemoryStore:
         with translated():
             return sorted((raw.decode() for raw in await self._client.hkeys(_memories(scope))), reverse=True)
 
-    async def count(self, scope: MemoryScope) -> int:
-        """How many memories there are."""
-        with translated():
-            return int(await self._client.hlen(_memories(scope)))
-
     async def get(self, scope: MemoryScope, memory_id: str) -> Memory | None:
         """One memory, or None."""
         found = await self.read(scope, [memory_id])

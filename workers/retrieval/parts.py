@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from broker_config.settings import Settings
+from broker_config.telemetry import get_logger
 from sessions.client.operations import Operations
 from sessions.errors import IndexUnavailable
 from sessions.store.memory import MemoryStore
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from workers.retrieval.knowledge import Knowledge
     from workers.retrieval.memory_operations import MemoryOperations
     from workers.retrieval.ports import EmbeddingModel, KnowledgeIndex, LexicalModel
+
+_TIDY_PAUSE: Final = 300.0
+_log = get_logger(__name__)
 
 
 class RetrievalParts:
@@ -76,6 +80,16 @@ class RetrievalParts:
                 search = MemorySearch(self._memories, *await self._made_models())
                 self._memory = MemoryOperations(self._settings, self._memories, search, self._operations)
             return self._memory
+
+    async def keep_tidy(self) -> None:
+        """Reclaim the space of removed chunks now and then, for ever. Searches wait for it, but leases do not."""
+        while True:
+            await asyncio.sleep(_TIDY_PAUSE)
+            if self._index is not None:
+                try:
+                    await self._index.tidy()
+                except IndexUnavailable as error:
+                    _log.warning("index_not_tidied", error=str(error))
 
     async def close(self) -> None:
         """Flush the index to disk, and release index and models."""

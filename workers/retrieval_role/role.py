@@ -69,7 +69,7 @@ class RetrievalRole:
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         """The coroutines that run in the background for as long as the process does."""
-        return [self._claim.take_over(self._store, self._serve), self._janitor.run()]
+        return [self._claim.take_over(self._store, self._serve), self._janitor.run(), self._parts.keep_tidy()]
 
     async def close(self) -> None:
         """Write what is pending, and release the index for another process."""

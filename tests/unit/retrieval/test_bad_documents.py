@@ -71,26 +71,26 @@ BAD = [
     ("secret.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"),
      errors.DocumentEncrypted, "without a password"),
     ("old.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + JUNK, errors.DocumentUnsupported, "DOCX"),
-    ("cut.pdf", make_pdf(["page"] * 20)[:-400], errors.DocumentCorrupt, "cut short"),
+    ("cut.pdf", make_pdf(["page"] * 20)[:-400], errors.DocumentCorrupt, "truncated"),
     ("web.pdf", b"%PDF-1.4\n1 0 obj << /Linearized 1 /L 99999 >>" + make_pdf(["x"]), errors.DocumentCorrupt, "99,999"),
     ("junk.pdf", b"%PDF-1.7\n" + JUNK, errors.DocumentCorrupt, "damaged"),
     ("filter.pdf", make_pdf(["x"]).replace(b"/Length", b"/Filter /Odd /Length"), errors.DocumentCorrupt, "/Odd"),
-    ("text.pdf", b"This is a text.", errors.DocumentCorrupt, "no PDF"),
-    ("page.docx", b"<!doctype html><p>Log in", errors.DocumentCorrupt, "no DOCX"),
-    ("cut.docx", make_docx([PROSE])[:-200], errors.DocumentCorrupt, "cut short"),
-    ("hollow.docx", damaged_docx("word/document.xml", b"no xml"), errors.DocumentCorrupt, "no sound DOCX"),
+    ("text.pdf", b"This is a text.", errors.DocumentCorrupt, "not a PDF"),
+    ("page.docx", b"<!doctype html><p>Log in", errors.DocumentCorrupt, "not a DOCX"),
+    ("cut.docx", make_docx([PROSE])[:-200], errors.DocumentCorrupt, "truncated"),
+    ("hollow.docx", damaged_docx("word/document.xml", b"no xml"), errors.DocumentCorrupt, "not a valid DOCX"),
     ("entities.docx", damaged_docx("word/document.xml", ENTITIES), errors.DocumentCorrupt, "entity"),
     ("entities16.docx", damaged_docx("word/document.xml", ENTITIES.decode().encode("utf-16")),
      errors.DocumentCorrupt, "entity"),
     ("bomb.docx", damaged_docx("word/document.xml", bytes(8_000_000)), errors.DocumentTooLarge, "200 times"),
     ("sheet.xlsx", damaged_docx("x", b"").replace(b"word/", b"xlsx/"), errors.DocumentUnsupported, "archive"),
     ("picture.png", b"\x89PNG\r\n\x1a\n" + JUNK, errors.DocumentUnsupported, "picture"),
-    ("junk", JUNK, errors.DocumentUnsupported, "no text"),
-    ("junk.txt", JUNK.replace(b"\x00", b""), errors.DocumentUnsupported, "no text"),
-    ("nul.csv", b"a,b\n\x00,1", errors.DocumentUnsupported, "no text"),
+    ("junk", JUNK, errors.DocumentUnsupported, "not text"),
+    ("junk.txt", JUNK.replace(b"\x00", b""), errors.DocumentUnsupported, "not text"),
+    ("nul.csv", b"a,b\n\x00,1", errors.DocumentUnsupported, "not text"),
     ("deep.json", b"[" * 60_000, errors.DocumentCorrupt, "nested too deeply"),
     ("deeper.json", b"[" * 150 + b"]" * 150, errors.DocumentCorrupt, "nested too deeply"),
-    ("bad.json", b'{"a": 1', errors.DocumentCorrupt, "no sound JSON"),
+    ("bad.json", b'{"a": 1', errors.DocumentCorrupt, "not valid JSON"),
     ("bad.jsonl", b'{"a": 1}\nnonsense\n', errors.DocumentCorrupt, "line 2"),
     ("cell.csv", b'a,b\n"' + b"x" * 300_000 + b'",1', errors.DocumentTooLarge, "quotation mark"),
 ]  # fmt: skip
@@ -122,7 +122,7 @@ async def test_a_bad_document_has_a_clear_error(
         ("a.docx", make_docx(["x"]), replace(LIMITS, entries=5), "more than 5"),
         ("a.docx", make_docx(["x"]), replace(LIMITS, unpacked_bytes=1000), "unpacks to more"),
         ("a.json", b"[" + b"[]," * 2_000_000 + b"1]", replace(LIMITS, memory_bytes=128 << 20), "128 MiB of memory"),
-        ("a.csv", b"a,b\n" + b"1,2\n" * 2_000_000, replace(LIMITS, seconds=0.5), "0.5 s of the processor"),
+        ("a.csv", b"a,b\n" + b"1,2\n" * 2_000_000, replace(LIMITS, seconds=0.5), "0.5 s of CPU time"),
     ],
 )
 async def test_a_limit_ends_in_a_clear_error(name: str, data: bytes, limits: DocumentLimits, says: str) -> None:
@@ -145,7 +145,7 @@ def test_the_processor_is_given_by_a_documents_size(kind: Kind, size: int, secon
 async def test_an_archive_that_lies_about_its_sizes_is_not_unpacked_beyond_them() -> None:
     """`zipfile` would unpack the whole of an entry before it looks at how long it should be."""
     bomb = lying_docx(bytes(200_000_000))
-    with pytest.raises(errors.DocumentCorrupt, match="no sound DOCX"):
+    with pytest.raises(errors.DocumentCorrupt, match="not a valid DOCX"):
         await read_document(bomb, name="lying.docx", limits=replace(LIMITS, memory_bytes=160 << 20))
 
 

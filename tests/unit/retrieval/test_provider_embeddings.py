@@ -75,7 +75,7 @@ async def test_what_may_pass_is_unavailable(model: ProviderEmbeddingModel, statu
 @pytest.mark.parametrize("status", [400, 401, 404, 422])
 async def test_what_will_not_pass_has_failed(model: ProviderEmbeddingModel, status: int) -> None:
     """No try mends a wrong key or name."""
-    with pytest.raises(EmbeddingFailed, match=r"'openai:small' refused.*so it was asked"):
+    with pytest.raises(EmbeddingFailed, match=r"'openai:small' failed.*so it was asked"):
         await model.embed_documents([f"STATUS {status}"])
 
 

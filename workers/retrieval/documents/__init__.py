@@ -1,4 +1,4 @@
-"""Documents: bytes in, `Document` out; `reader.read_document` is the way in.
+"""Parses documents: bytes in, `Document` out. The entry point is `reader.read_document`.
 
-This file imports nothing: the child process that reads documents comes through here, and has to start fast.
+This file imports nothing, because the child process that parses documents imports it and has to start fast.
 """

@@ -1,8 +1,7 @@
-"""Takes a DOCX apart within bounds, before a library that trusts it does.
+"""Unpacks a DOCX with limits on its size, before it is passed to a library that trusts it.
 
-What an archive says about its entries' sizes may be wrong, so every entry is unpacked here piece by piece, counted,
-and packed anew. Pictures and embedded files are left out: no text comes from them, and archives in archives
-stay closed.
+The sizes that an archive declares can be wrong, so every entry is unpacked here piece by piece, measured, and packed
+again. Pictures and embedded files are left out: they contain no text, and nested archives are not opened.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from workers.retrieval.documents.refusal import Reason, Refusal
 _PIECE: Final = 64 * 1024
 _SMALL: Final = 1024 * 1024
 _READ: Final = (".xml", ".rels")
-# An office document may have no DTD. NULs are taken out first, for UTF-16 hides it from a plain search.
+# Office documents have no DTD. NULs are removed before the search, which would otherwise miss UTF-16.
 _DTD: Final = (b"<!DOCTYPE", b"<!ENTITY")
 
 
 def repack(data: bytes, limits: DocumentLimits) -> io.BytesIO:
-    """The same archive, known to be small, with empty pictures, and with nothing in its XML that could grow.
+    """The same archive within the limits, with empty pictures, and without entities in its XML that could expand.
 
     Raises:
-        Refusal: it is damaged, encrypted, or larger than the limits allow.
+        Refusal: it is damaged, encrypted, or exceeds the limits.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
@@ -34,7 +33,7 @@ def repack(data: bytes, limits: DocumentLimits) -> io.BytesIO:
             _check_declared(entries, limits)
             return _unpack(packed, entries, limits)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:
-        raise Refusal(Reason.CORRUPT, f"is damaged or cut short ({error}); save it anew and send that") from error
+        raise Refusal(Reason.CORRUPT, f"is damaged or truncated ({error}); save it again and send that file") from error
 
 
 def _check_declared(entries: list[zipfile.ZipInfo], limits: DocumentLimits) -> None:
@@ -55,20 +54,20 @@ def _check_declared(entries: list[zipfile.ZipInfo], limits: DocumentLimits) -> N
 def _unpack(packed: zipfile.ZipFile, entries: list[zipfile.ZipInfo], limits: DocumentLimits) -> io.BytesIO:
     out = io.BytesIO()
     left = limits.unpacked_bytes
-    with zipfile.ZipFile(out, "w") as anew:
+    with zipfile.ZipFile(out, "w") as repacked:
         for entry in {entry.filename: entry for entry in entries}.values():
             contents = b""
             if entry.filename.lower().endswith(_READ):
                 contents = _read(packed, entry, left, limits)
                 left -= len(contents)
                 _check_xml(entry.filename, contents)
-            anew.writestr(entry.filename, contents)
+            repacked.writestr(entry.filename, contents)
     out.seek(0)
     return out
 
 
 def _read(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int, limits: DocumentLimits) -> bytes:
-    """An entry's contents; `zipfile` ends at the declared size and compares the checksum there."""
+    """An entry's contents. `zipfile` stops at the declared size and verifies the checksum there."""
     out = bytearray()
     with packed.open(entry) as opened:
         while piece := opened.read(_PIECE):

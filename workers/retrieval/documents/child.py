@@ -1,13 +1,13 @@
-"""The child process that reads one document: bytes on stdin, lines of JSON on stdout. Run by `reading`, by its path.
+"""The child process that parses one document: bytes on stdin, lines of JSON on stdout. `child_process` runs this file.
 
-    ["page", number, of]                 while it reads a PDF
+    ["page", number, of]                 while a PDF is read
     ["section", text, page, heading]     then each section
     ["end", kind, pages]                 the last line, or one of these:
-    ["refused", reason, problem]         the document cannot be read
+    ["refused", reason, problem]         the document cannot be parsed
     ["missing", package]                 a library is not installed
 
-The limits are set before the first byte of the document is looked at. A parser that goes beyond them ends this process
-or gets a MemoryError, and no other document is worse for it.
+The limits are set before the first byte of the document is read. If a parser exceeds them, this process is killed or
+gets a MemoryError, which does not affect other documents.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from typing import Any
 
 
 def main() -> None:
-    """Read the document as the arguments say: kind, charset, limits."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its children
-    _take_workers_without_engine()
+    """Parse the document with the kind, charset and limits given as arguments."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and kills its children
+    _bypass_workers_init()
     settings = json.loads(sys.argv[1])
     _limit(settings["limits"]["seconds"], settings["limits"]["memory_bytes"])
     try:
         _read(settings)
     except ModuleNotFoundError as error:
-        _say("missing", error.name)
+        _send("missing", error.name)
     except MemoryError:
         allowed = settings["limits"]["memory_bytes"] >> 20
-        _say("refused", "DocumentTooLarge", f"takes more than {allowed:,} MiB of memory to read; split it")
+        _send("refused", "DocumentTooLarge", f"takes more than {allowed:,} MiB of memory to read; split it")
     except RecursionError:
-        _say("refused", "DocumentCorrupt", "is nested too deeply")
+        _send("refused", "DocumentCorrupt", "is nested too deeply")
 
 
-def _take_workers_without_engine() -> None:
-    """`workers/__init__` loads the engine, which takes a second and 100 MB: take the folder without that file."""
+def _bypass_workers_init() -> None:
+    """Register the package `workers` without running its `__init__`, which loads the engine (1 s and 100 MB)."""
     package = types.ModuleType("workers")
     package.__path__ = [str(Path(__file__).resolve().parents[2])]
     sys.modules["workers"] = package
@@ -58,7 +58,7 @@ def _limit(seconds: float, memory_bytes: int) -> None:
         try:
             resource.setrlimit(kind, (allowed, allowed))
         except (ValueError, OSError):
-            continue  # macOS has no limit on memory; the time still ends it
+            continue  # macOS cannot limit memory; the CPU limit still applies
 
 
 def _read(settings: dict[str, Any]) -> None:
@@ -69,25 +69,25 @@ def _read(settings: dict[str, Any]) -> None:
     from workers.retrieval.documents.parsing import parse  # noqa: PLC0415
     from workers.retrieval.documents.refusal import Refusal  # noqa: PLC0415
 
-    logging.disable()  # pypdf remarks on every flaw of a file
+    logging.disable()  # pypdf logs every flaw of a file
     limits = DocumentLimits(**settings["limits"])
     data = sys.stdin.buffer.read()
     try:
-        document = parse(Kind(settings["kind"]), data, limits, charset=settings["charset"], on_page=_say_page)
+        document = parse(Kind(settings["kind"]), data, limits, charset=settings["charset"], on_page=_send_page)
     except Refusal as refusal:
-        _say("refused", refusal.reason, refusal.problem)
+        _send("refused", refusal.reason, refusal.problem)
         return
     for section in document.sections:
-        _say("section", section.text, section.page, section.heading)
-    _say("end", document.kind, document.pages)
+        _send("section", section.text, section.page, section.heading)
+    _send("end", document.kind, document.pages)
 
 
-def _say_page(number: int, of: int) -> None:
-    _say("page", number, of)
+def _send_page(number: int, of: int) -> None:
+    _send("page", number, of)
 
 
-def _say(*words: Any) -> None:
-    sys.stdout.buffer.write(json.dumps(words).encode() + b"\n")
+def _send(*message: Any) -> None:
+    sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -1,4 +1,4 @@
-"""Starts the child that reads a document, hands it the bytes, and makes a Document of what it says."""
+"""Starts the child process that parses a document, sends it the bytes, and builds the Document from its output."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document, Section
 
 _CHILD: Final = Path(__file__).with_name("child.py")
-# A child gets no secrets: what reads a stranger's file needs none.
+# The child's environment has no secrets, since it parses untrusted files.
 _ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _MIB: Final = 1024 * 1024
-# The processor's time is the child's own limit. The clock only ends a child that waits for something, which none does;
-# it must be patient with one that gets a tenth of a busy machine.
-_STUCK: Final = 20
+# The child limits its own CPU time. This wall-clock factor only ends a child that hangs, which none should; it must
+# tolerate one that gets a small share of a busy machine.
+_HANG_FACTOR: Final = 20
 _KILLED: Final = {signal.SIGXCPU, signal.SIGKILL}
 
 
 async def read_in_child(
     kind: Kind, data: bytes, limits: DocumentLimits, *, charset: str | None, on_page: Callable[[int, int], None]
 ) -> Document:
-    """Read a document in a process of its own, which ends with this call, however this ends.
+    """Parse a document in a child process, which has ended when this returns or raises.
 
     Raises:
-        Refusal: the document cannot be read, or the child went beyond its limits.
+        Refusal: the document cannot be parsed, or the child exceeded its limits.
         MissingExtra: the library for this kind is not installed.
     """
     limits = replace(limits, seconds=limits.cpu_seconds(kind, len(data)))
     process = await _start(kind, limits, charset)
     try:
-        async with asyncio.timeout(_STUCK * (1 + limits.seconds)):
+        async with asyncio.timeout(_HANG_FACTOR * (1 + limits.seconds)):
             await _send(process, data)
             if (document := await _receive(process, on_page)) is not None:
                 return document
             code = await process.wait()
     except TimeoutError as error:
-        raise _beyond(limits) from error
+        raise _limit_exceeded(limits) from error
     finally:
-        await _end(process)
-    raise _fallen(code, limits)
+        await _kill(process)
+    raise _crashed(code, limits)
 
 
 async def _start(kind: Kind, limits: DocumentLimits, charset: str | None) -> Process:
@@ -60,7 +60,7 @@ async def _start(kind: Kind, limits: DocumentLimits, charset: str | None) -> Pro
         sys.executable, "-P", str(_CHILD), settings,
         stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-        # Of one line, which is at most one section: JSON writes a character in up to 12 bytes.
+        # The longest line is one section; a character takes up to 12 bytes in JSON.
         limit=12 * limits.text_chars + _MIB,
     )  # fmt: skip
 
@@ -72,11 +72,11 @@ async def _send(process: Process, data: bytes) -> None:
         await process.stdin.drain()
         process.stdin.close()
     except (BrokenPipeError, ConnectionResetError):
-        return  # it ended before it had read everything; what it said tells why
+        return  # the child exited before it had read everything; its output says why
 
 
 async def _receive(process: Process, on_page: Callable[[int, int], None]) -> Document | None:
-    """What the child says; None if it ends without an end."""
+    """The document from the child's output; None if the child ends without a final line."""
     sections: list[Section] = []
     async for words in _lines(process):
         match words:
@@ -97,28 +97,26 @@ async def _receive(process: Process, on_page: Callable[[int, int], None]) -> Doc
 async def _lines(process: Process) -> AsyncIterator[list[Any]]:
     assert process.stdout is not None  # noqa: S101
     async for line in process.stdout:
-        if line.endswith(b"\n"):  # else it was killed while it wrote
+        if line.endswith(b"\n"):  # otherwise the child was killed while writing it
             yield json.loads(line)
 
 
-async def _end(process: Process) -> None:
+async def _kill(process: Process) -> None:
     if process.returncode is None:
-        with suppress(ProcessLookupError):  # it may have ended this very moment
+        with suppress(ProcessLookupError):  # it may have just ended
             process.kill()
-    # Also if this task is cancelled again: a child that nobody waits for stays a zombie.
+    # Shielded, because the child stays a zombie if this task is cancelled again before the wait is over.
     await asyncio.shield(process.wait())
 
 
-def _fallen(code: int, limits: DocumentLimits) -> Refusal:
+def _crashed(code: int, limits: DocumentLimits) -> Refusal:
     if -code in _KILLED:
-        return _beyond(limits)
+        return _limit_exceeded(limits)
     how = signal.Signals(-code).name if code < 0 else f"code {code}"
-    return Refusal(
-        Reason.CORRUPT, f"made its parser fall over ({how}); open it in a program of its kind and save it anew"
-    )
+    return Refusal(Reason.CORRUPT, f"crashed its parser ({how}); open it in a program for such files and save it again")
 
 
-def _beyond(limits: DocumentLimits) -> Refusal:
+def _limit_exceeded(limits: DocumentLimits) -> Refusal:
     memory = f"{limits.memory_bytes // _MIB:,} MiB"
-    problem = f"takes more than {limits.seconds:.3g} s of the processor or {memory} to read; simplify or split it"
+    problem = f"takes more than {limits.seconds:.3g} s of CPU time or {memory} to read; simplify or split it"
     return Refusal(Reason.TOO_LARGE, problem)

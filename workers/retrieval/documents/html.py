@@ -1,4 +1,4 @@
-"""HTML: what a reader of the page sees, cut at its headings; menus, scripts and forms are no text."""
+"""HTML: the visible text of a page, divided at its headings, without menus, scripts and form controls."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _BLOCKS: Final = frozenset({
     "address", "article", "aside", "blockquote", "body", "caption", "center", "details", "div", "dl", "fieldset",
     "figcaption", "figure", "footer", "form", "header", "hr", "main", "ol", "p", "section", "summary", "table", "ul",
 })  # fmt: skip
-# These begin a line of their own; around blocks there are blank lines.
+# These elements begin a new line; blocks are surrounded by blank lines.
 _LINES: Final = frozenset({"li", "tr", "dd", "dt", "br"})
 _LONE_MARK: Final = re.compile(r"^-\n+(?!-)", re.MULTILINE)
 
 
 def read_html(text: str, limits: DocumentLimits) -> Document:
-    """A section for each heading, below the page's title."""
+    """One section for each heading, under the page's title."""
     tree = LexborHTMLParser(flatten(text))
     title = tree.css_first("head > title")
     outline = Outline(limits, title=one_line(title.text())[:200] if title else None)
@@ -48,7 +48,7 @@ class _Page:
         self._pre = False
 
     def read(self, body: LexborNode) -> None:
-        """Hand all that is seen to the outline."""
+        """Pass all visible text to the outline."""
         for node, opens in _walk(body):
             tag = node.tag or ""
             if tag == "-text":
@@ -85,18 +85,18 @@ def _closing(tag: str) -> str:
 
 
 def _spaced(text: str) -> str:
-    """With single spaces, also before and after, where there may be words in other elements."""
+    """Collapse spaces, including those at the ends, which separate words of neighbouring elements."""
     return " ".join(f"<{text}>".split())[1:-1]
 
 
 def _tidy(text: str) -> str:
-    """Without the marks of cells and items that turned out to be empty or to hold paragraphs."""
+    """Remove the marks of cells and list items that are empty or contain paragraphs."""
     lines = (line.strip(" |") for line in flow(text).split("\n"))
     return flow(_LONE_MARK.sub("- ", "\n".join(lines)))
 
 
 def _walk(root: LexborNode) -> Iterator[tuple[LexborNode, bool]]:
-    """Each node as it opens (True) and closes (False), in the page's order, without what is dropped."""
+    """Each visible node when it opens (True) and closes (False), in document order."""
     stack: list[tuple[LexborNode, bool]] = [(root, True)]
     while stack:
         node, opens = stack.pop()
@@ -122,5 +122,5 @@ def _hidden(node: LexborNode) -> bool:
 
 
 def page_charset(data: bytes) -> str | None:
-    """What the page itself says its charset is; browsers look into the first kilobyte."""
+    """The charset that the page itself declares; like browsers, this searches the first kilobyte."""
     return named_charset(data[:1024].decode("ascii", "replace"))

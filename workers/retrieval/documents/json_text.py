@@ -1,4 +1,4 @@
-"""JSON: a line for each value, with the path to it, so that it is found and understood alone."""
+"""JSON: each value becomes a line with its path, so that it can be found and understood on its own."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from workers.retrieval.ports import Document, Section
 
 
 def read_json(text: str, limits: DocumentLimits) -> Document:
-    """A list's items are grouped as a table's rows are; anything else is one section.
+    """Parse JSON. The items of a list are grouped like the rows of a table; any other value is one section.
 
     Raises:
-        Refusal: it is no JSON, or nested too deeply.
+        Refusal: it is not valid JSON, or nested too deeply.
     """
-    value = _load(text, "is no sound JSON")
+    value = _load(text, "is not valid JSON")
     if isinstance(value, list):
         return Document("json", group(_records(value, limits), "items", "\n\n"))
     lines = "\n".join(_bounded(_lines(value, "", limits.depth), limits))
@@ -28,19 +28,19 @@ def read_json(text: str, limits: DocumentLimits) -> Document:
 
 
 def read_json_lines(text: str, limits: DocumentLimits) -> Document:
-    """One value a line.
+    """Parse JSON Lines: one value per line.
 
     Raises:
-        Refusal: a line is no JSON, or nested too deeply.
+        Refusal: a line is not valid JSON, or nested too deeply.
     """
-    lines = [line for line in text.split("\n") if line.strip()]  # `splitlines` would also cut within texts
-    values = (_load(line, f"is no sound JSON in line {number}") for number, line in enumerate(lines, start=1))
+    lines = [line for line in text.split("\n") if line.strip()]  # `splitlines` would also split within strings
+    values = (_load(line, f"is not valid JSON in line {number}") for number, line in enumerate(lines, start=1))
     return Document("jsonl", group(_records(values, limits), "lines", "\n\n"))
 
 
 def _load(text: str, problem: str) -> Any:
     try:
-        # Numbers stay as they are written; Python would turn 1.10 into 1.1, and refuses very long ones.
+        # Numbers are kept as written: Python would turn 1.10 into 1.1, and rejects very long ones.
         return json.loads(text, parse_int=str, parse_float=str)
     except RecursionError as error:
         raise Refusal(Reason.CORRUPT, "is nested too deeply") from error
@@ -53,7 +53,7 @@ def _records(values: Iterable[Any], limits: DocumentLimits) -> list[str]:
 
 
 def _bounded(lines: Iterable[str], limits: DocumentLimits) -> Iterator[str]:
-    """Counts while it goes: paths repeat, so that the text of deep JSON is far longer than the JSON."""
+    """Check the length of the text while it grows: paths are repeated, so deep JSON becomes a far longer text."""
     chars = 0
     for line in lines:
         chars += len(line)

@@ -1,4 +1,4 @@
-"""Which kind of document some bytes are: what they begin with counts, then the content type, then the name."""
+"""Detects the kind of a document: from its first bytes, then from the content type, then from its name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.retrieval.documents.refusal import Reason, Refusal
 
 
 class Kind(StrEnum):
-    """The kinds that can be read."""
+    """The supported kinds of documents."""
 
     PDF = "pdf"
     DOCX = "docx"
@@ -23,7 +23,7 @@ class Kind(StrEnum):
     JSON_LINES = "jsonl"
 
 
-# Their parsers take long or meet hostile structures, so they work in a child process, whatever the size.
+# Their parsers are slow or can be attacked, so they always run in a child process.
 PARSED_IN_CHILD: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML})
 
 _READABLE: Final = "send PDF, DOCX, HTML, Markdown, text, CSV or JSON"
@@ -87,17 +87,17 @@ _HEAD_BYTES: Final = 1024
 
 
 def find_kind(data: bytes, *, name: str, content_type: str | None = None) -> Kind:
-    """The kind of these bytes; text of no special kind is TEXT.
+    """The kind of these bytes; text of no other kind is TEXT.
 
     Raises:
-        Refusal: a kind that cannot be read, or bytes that are not what name or type say.
+        Refusal: the kind is not supported, or the bytes are not what the name or content type claims.
     """
     if (kind := _by_bytes(data)) in (Kind.PDF, Kind.DOCX):
         return kind
     claimed, claim = _claimed(name, content_type)
     if claimed in (Kind.PDF, Kind.DOCX):
         raise Refusal(
-            Reason.CORRUPT, f"is no {claimed.upper()} by its bytes, though its {claim} says so; send the file itself"
+            Reason.CORRUPT, f"is not a {claimed.upper()}, although its {claim} says so; send the original file"
         )
     if claimed in (None, Kind.TEXT):
         return kind or Kind.TEXT
@@ -105,17 +105,17 @@ def find_kind(data: bytes, *, name: str, content_type: str | None = None) -> Kin
 
 
 def _by_bytes(data: bytes) -> Kind | None:
-    # Readers of PDF take a header anywhere in the first kilobyte; mail gateways put things before it.
+    # PDF readers accept the header anywhere in the first kilobyte, since mail gateways insert text before it.
     if b"%PDF-" in data[:_HEAD_BYTES]:
         return Kind.PDF
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         if b"word/document" in data:
             return Kind.DOCX
-        raise Refusal(Reason.UNSUPPORTED, f"is an archive or another office document than DOCX; {_READABLE}")
+        raise Refusal(Reason.UNSUPPORTED, f"is an archive, or an office document other than DOCX; {_READABLE}")
     if data.startswith(_OLE):
         if "EncryptedPackage".encode("utf-16-le") in data:
             raise Refusal(Reason.ENCRYPTED, "is encrypted; save it without a password and send it again")
-        raise Refusal(Reason.UNSUPPORTED, "is an office document of before 2007; save it as DOCX and send that")
+        raise Refusal(Reason.UNSUPPORTED, "is in the office format from before 2007; save it as DOCX and send that")
     for start, what in _FOREIGN:
         if data.startswith(start):
             raise Refusal(Reason.UNSUPPORTED, f"is {what}; {_READABLE}")
@@ -123,9 +123,9 @@ def _by_bytes(data: bytes) -> Kind | None:
 
 
 def _claimed(name: str, content_type: str | None) -> tuple[Kind | None, str]:
-    """What content type or name say, and which of them says it.
+    """The kind that the content type or the name claims, and which of the two claims it.
 
-    `text/plain` says little: servers send it for everything that has no type of its own.
+    `text/plain` is ignored, since servers send it for any file without a type of its own.
     """
     media_type = (content_type or "").partition(";")[0].strip().lower()
     if kind := _BY_TYPE.get(media_type):
@@ -133,5 +133,5 @@ def _claimed(name: str, content_type: str | None) -> tuple[Kind | None, str]:
     if media_type.endswith("+json"):
         return Kind.JSON, "content type"
     if media_type.startswith(("image/", "audio/", "video/", "font/")) and media_type != "image/svg+xml":
-        raise Refusal(Reason.UNSUPPORTED, f"is of the type {media_type!r}; {_READABLE}")
+        raise Refusal(Reason.UNSUPPORTED, f"has the content type {media_type!r}; {_READABLE}")
     return _BY_SUFFIX.get(PurePosixPath(name.lower()).suffix), "name"

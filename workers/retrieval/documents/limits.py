@@ -1,4 +1,4 @@
-"""What a document may cost; beyond it, it is refused."""
+"""Limits for documents; those that exceed them are refused."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class DocumentLimits:
-    """Bounds for one document.
+    """Limits for one document.
 
     Attributes:
-        document_bytes: as it was sent.
-        text_chars: as it was read; a book of 3,000 pages has about 9 million.
-        pages: of a PDF.
-        unpacked_bytes: of everything in a DOCX together.
-        unpacked_ratio: of an entry of a DOCX that is larger than a mebibyte: unpacked to packed. Prose has 5 to 20.
-        entries: of a DOCX.
-        depth: of JSON.
-        inline_bytes: up to which plain kinds are read in this process instead of a child; a mebibyte of JSON can
-            become fifty of Python objects, and takes the event loop as long as it takes.
-        seconds: of the processor that a child may use, whatever the document's size; `cpu_seconds` says how many of
-            these a document gets. The clock is not asked: on a busy machine it would refuse good documents.
-        memory_bytes: that a child may map.
+        document_bytes: the size of the document as it was sent.
+        text_chars: the length of its text; a book of 3,000 pages has about 9 million characters.
+        pages: the pages of a PDF.
+        unpacked_bytes: the total uncompressed size of a DOCX.
+        unpacked_ratio: the compression ratio of a DOCX entry that is larger than 1 MiB. Prose has a ratio of 5 to 20.
+        entries: the number of entries in a DOCX.
+        depth: the nesting depth of JSON.
+        inline_bytes: plain kinds up to this size are parsed in this process. A MiB of JSON can become 50 MiB of Python
+            objects, and parsing it blocks the interpreter.
+        seconds: the maximum CPU time of a child process; `cpu_seconds` returns a document's share of it. Wall-clock
+            time would refuse valid documents on a busy machine.
+        memory_bytes: the maximum address space of a child process.
     """
 
     document_bytes: int = 32 * _MIB
@@ -40,10 +40,10 @@ class DocumentLimits:
     memory_bytes: int = 1024 * _MIB
 
     def cpu_seconds(self, kind: Kind, size: int) -> float:
-        """What a document of this kind and size in bytes may use of the processor.
+        """The CPU time limit for a document of this kind and size in bytes.
 
-        At least five times what the slowest sound documents need, so that a small file which drives its parser mad ends
-        soon. PDF and DOCX are packed, and read by far slower parsers than texts.
+        At least five times what the slowest valid documents need, so that a small malicious file is stopped early. PDF
+        and DOCX get more, since they are compressed and their parsers are far slower.
         """
         start, each = (60.0, 30.0) if kind in (Kind.PDF, Kind.DOCX) else (10.0, 15.0)
         return min(self.seconds, start + each * size / _MIB)

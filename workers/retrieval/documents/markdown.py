@@ -1,4 +1,4 @@
-"""Markdown: cut at its headings; the rest stays as it was written, which is how Markdown is meant to be read."""
+"""Markdown: divided at its headings. The markup is kept, since Markdown is readable as it is."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from workers.retrieval.documents.outline import Outline
 from workers.retrieval.documents.plain import clean, one_line
 from workers.retrieval.ports import Document
 
-# A longer one becomes text anyway, unless it is mostly links; reading its brackets takes seconds for a megabyte.
+# A longer heading becomes text anyway, unless it is mostly links. Parsing a megabyte of brackets takes seconds.
 _LONGEST_SOURCE: Final = 2_000
 
 
 def read_markdown(text: str, limits: DocumentLimits) -> Document:
-    """A section for each heading; a `#` in a block of code is none."""
+    """One section for each heading. A `#` in a code block is not a heading."""
     text = clean(text)
     lines = text.split("\n")
     parser = MarkdownIt("commonmark")
@@ -36,7 +36,7 @@ def read_markdown(text: str, limits: DocumentLimits) -> Document:
 
 
 def _heading(parser: MarkdownIt, inline: Token) -> str:
-    """A heading without its markup, as a reader sees it; a very long one as it was written."""
+    """A heading without its markup; a very long one is returned unchanged."""
     if len(inline.content) > _LONGEST_SOURCE:
         return inline.content
     (parsed,) = parser.parseInline(inline.content)

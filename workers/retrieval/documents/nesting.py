@@ -1,9 +1,8 @@
-"""Bounds what makes an HTML parser quadratic, before the page is parsed: deep nesting, and elements full of attributes.
+"""Limits nesting and attributes of HTML before it is parsed, since both make the parser take quadratic time.
 
-A parser looks through all open elements for each `<div>`, `<li>` or unmatched end tag, so its time grows with length
-times depth: 400 kB of `<div>` took 20 s. Browsers stop nesting at 512 and go on side by side; so does this. The text
-is the same, only elements that no reader could tell apart are gone. A parser also looks through an element's
-attributes for each one more.
+A parser searches all open elements for each `<div>`, `<li>` or unmatched end tag, so its time grows with length times
+depth: 400 kB of `<div>` took 20 s. Browsers stop nesting at 512 levels and add further elements as siblings; so does
+this. The text stays the same. A parser also searches an element's attributes for each further attribute.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from typing import Final
 DEEPEST: Final = 512
 """Elements that may be open at once, as in browsers."""
 
-# What can stand between two attributes; an element with more of it keeps none of them.
+# Characters that can separate attributes. An element with more of them than the limit loses all its attributes.
 _BETWEEN: Final = " \t\n\r\f/=\"'"
 _MOST_BETWEEN: Final = 1_000
 _MOST_PAGES: Final = 20  # `<body>` and `<html>` in the middle of a page add their attributes to the first one
 
-# Comments, and elements whose content is not markup, are skipped whole; an open one goes on to the end of the page.
+# Comments, and elements whose content is not markup, are matched as a whole; an unclosed one extends to the end.
 _TAG: Final = re.compile(
     r"<!--.*?(?:-->|\Z)"
     r"|<(?P<raw>script|style|textarea|title|xmp|noembed|noframes)\b.*?(?:</(?P=raw)\b|\Z)"
@@ -32,12 +31,12 @@ _VOID: Final = frozenset({
     "area", "base", "basefont", "bgsound", "br", "col", "embed", "frame", "hr", "img", "input", "keygen", "link",
     "meta", "param", "source", "track", "wbr",
 })  # fmt: skip
-# A parser closes these by itself before the next of their kind, so a thousand without an end tag are not nested.
+# A parser closes these elements before the next one of their kind, so a thousand without end tags are not nested.
 _CLOSED_BY_THE_NEXT: Final = frozenset({
     "p", "li", "dd", "dt", "option", "optgroup", "rb", "rp", "rt", "rtc", "tr", "td", "th", "tbody", "thead", "tfoot",
     "caption", "colgroup", "html", "head", "body",
 })  # fmt: skip
-# What stands inside one word; all else that is left out begins a new line.
+# Elements that can occur within a word. Any other element that is left out becomes a line break.
 _INLINE: Final = frozenset({
     "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins",
     "kbd", "label", "mark", "nobr", "q", "s", "samp", "small", "span", "strike", "strong", "sub", "sup", "time", "tt",
@@ -49,7 +48,7 @@ _LEAVE_NO_LINE: Final = _INLINE | _PAGE
 
 
 def flatten(text: str) -> str:
-    """The page with elements beyond `DEEPEST` left out and their contents kept; unchanged if there are none."""
+    """The page without the tags of elements nested deeper than `DEEPEST`; their contents are kept."""
     parts: list[str] = []
     end = 0
     for tag, instead in _replaced(text):
@@ -59,7 +58,7 @@ def flatten(text: str) -> str:
 
 
 def _replaced(text: str) -> Iterator[tuple[re.Match[str], str]]:
-    """The tags that do not stay as they are, each with what takes its place."""
+    """The tags to replace, each with its replacement."""
     page = _Open()
     pages = 0
     for tag in _TAG.finditer(text):
@@ -86,9 +85,9 @@ class _Open:
         self._kept = 0
 
     def opens(self, name: str, *, alone: bool) -> bool:
-        """Whether an element that begins here is kept."""
+        """Whether the element that begins here is kept."""
         if alone and any(self._names[drawing] for drawing in _DRAWINGS):
-            return True  # `<path/>` has no content; elsewhere than in drawings the slash means nothing
+            return True  # `<path/>` has no content; outside of drawings, HTML ignores the slash
         keeps = self._kept < DEEPEST
         self._stack.append((name, keeps))
         self._names[name] += 1
@@ -96,9 +95,9 @@ class _Open:
         return keeps
 
     def closes(self, name: str) -> bool:
-        """Whether an end tag is kept: that of a kept element, or one that closes nothing and costs little."""
+        """Whether an end tag is kept: it belongs to a kept element, or is unmatched while few elements are open."""
         if not self._names[name]:
-            return self._kept < DEEPEST  # else the parser would look through all that is open to find out
+            return self._kept < DEEPEST  # otherwise the parser would search all open elements for it
         while True:
             closed, keeps = self._stack.pop()
             self._names[closed] -= 1

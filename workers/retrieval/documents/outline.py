@@ -1,4 +1,4 @@
-"""Gathers what a parser reads into sections, under the headings that stand above."""
+"""Collects a parser's headings and texts into sections."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _LONGEST_HEADING = 200
 
 
 class Outline:
-    """Takes headings and texts in their order.
+    """Receives headings and texts in document order.
 
-    A section's text begins with its own heading: that is how it reads, and a heading is often what a question is
-    about. A heading with nothing under it so stays findable, too.
+    A section's text begins with its own heading, because a heading is often what a question is about. Headings without
+    any text can therefore be found as well.
     """
 
     def __init__(self, limits: DocumentLimits, *, title: str | None = None) -> None:
         self._limits = limits
         self._above: list[tuple[int, str]] = [(0, title)] if title else []
         self._blocks: list[str] = []
-        self._bare = False  # nothing but headings in the blocks
+        self._bare = False  # the blocks contain headings only
         self._chars = 0
         self._sections: list[Section] = []
 
     def heading(self, level: int, text: str) -> None:
-        """A heading; 1 is outermost. One that is no heading by its length is a text."""
+        """Add a heading; level 1 is outermost. One that is too long for a heading is added as text."""
         if not text or len(text) > _LONGEST_HEADING:
             self.text(text)
             return
@@ -39,7 +39,7 @@ class Outline:
         self._bare = True
 
     def text(self, text: str) -> None:
-        """A paragraph, a row, a list's item.
+        """Add a paragraph, a row or a list item.
 
         Raises:
             Refusal: the document has too much text.
@@ -51,7 +51,7 @@ class Outline:
             self._bare = False
 
     def sections(self) -> list[Section]:
-        """All of it."""
+        """All sections of the document."""
         self._close()
         return self._sections
 
@@ -63,10 +63,10 @@ class Outline:
 
 
 def check_chars(chars: int, limits: DocumentLimits) -> None:
-    """Refuse a document whose text becomes too long.
+    """Check the length of a document's text.
 
     Raises:
-        Refusal: it is.
+        Refusal: it exceeds the limit.
     """
     if chars > limits.text_chars:
         raise Refusal(Reason.TOO_LARGE, f"has more than {limits.text_chars:,} characters of text; split it")

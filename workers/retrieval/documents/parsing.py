@@ -1,4 +1,4 @@
-"""From a kind and bytes to a Document, whether in this process or in a child."""
+"""Parses bytes of a known kind into a Document. Runs in this process or in the child process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from workers.retrieval.ports import Document, Section
 def parse(
     kind: Kind, data: bytes, limits: DocumentLimits, *, charset: str | None, on_page: Callable[[int, int], None]
 ) -> Document:
-    """Read a document. Each kind's library is loaded when the first document of that kind comes.
+    """Parse a document. The library for each kind is imported with the first document of that kind.
 
     Raises:
-        Refusal: it cannot be read, or has no text.
+        Refusal: it cannot be parsed, or has no text.
     """
     if kind is Kind.PDF:
         from workers.retrieval.documents.pdf import read_pdf  # noqa: PLC0415

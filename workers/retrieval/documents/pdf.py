@@ -1,4 +1,4 @@
-"""PDF: a section for each page that has text, and for each chapter that its bookmarks name."""
+"""PDF: one section for each page that has text, and for each chapter in its bookmarks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workers.retrieval.ports import Document, Section
 
 _LINEARIZED: Final = re.compile(rb"/Linearized\b[^>]{0,200}?/L\s+(\d{1,12})")
 _HEAD_BYTES: Final = 2048
-# pypdf meets damage with whatever comes up, its own assertions among it.
+# pypdf raises all kinds of exceptions for damaged files, including AssertionError.
 _DAMAGE: Final = (
     PyPdfError, ArithmeticError, AssertionError, AttributeError, LookupError,
     OSError, RuntimeError, TypeError, ValueError,
@@ -27,7 +27,7 @@ _DAMAGE: Final = (
 
 
 def read_pdf(data: bytes, limits: DocumentLimits, on_page: Callable[[int, int], None]) -> Document:
-    """All pages; `on_page` is told each page's number and how many there are.
+    """Parse a PDF, calling `on_page` with each page's number and the number of pages.
 
     Raises:
         Refusal: it is damaged, encrypted, too large, or has no text.
@@ -41,13 +41,13 @@ def read_pdf(data: bytes, limits: DocumentLimits, on_page: Callable[[int, int], 
         pages = _read_pages(reader, limits, on_page)
         bookmarks = read_bookmarks(reader)
     except LimitReachedError as error:
-        raise Refusal(Reason.TOO_LARGE, f"goes beyond a limit of the PDF reader ({error})") from error
+        raise Refusal(Reason.TOO_LARGE, f"exceeds a limit of the PDF reader ({error})") from error
     except DependencyError as error:
         problem = "is encrypted in a way that needs the package 'cryptography'; install it, or save without encryption"
         raise Refusal(Reason.ENCRYPTED, problem) from error
     except _DAMAGE as error:
         what = str(error) or type(error).__name__
-        problem = f"is damaged or cut short ({what}); open it in a PDF program and save it anew"
+        problem = f"is damaged or truncated ({what}); open it in a PDF program and save it again"
         raise Refusal(Reason.CORRUPT, problem) from error
     sections = _sections(pages, bookmarks)
     if not sections:
@@ -57,14 +57,14 @@ def read_pdf(data: bytes, limits: DocumentLimits, on_page: Callable[[int, int], 
 
 
 def _check_whole(data: bytes) -> None:
-    """A file made for the web says at its start how long it is; pypdf would read what came of it."""
+    """Refuse a truncated linearized PDF, which states its length at the start; pypdf would read what has arrived."""
     if (found := _LINEARIZED.search(data[:_HEAD_BYTES])) and int(found[1]) > len(data):
-        raise Refusal(Reason.CORRUPT, f"is cut short: it has {len(data):,} bytes of {int(found[1]):,}; send all of it")
+        raise Refusal(Reason.CORRUPT, f"is truncated: it has {len(data):,} of {int(found[1]):,} bytes; send all of it")
 
 
 def _open(data: bytes) -> PdfReader:
     reader = PdfReader(io.BytesIO(data))
-    # Many a document may be read by everybody, and has a password only against changes.
+    # Many documents have a password against changes only, and can be read with an empty one.
     if reader.is_encrypted and reader.decrypt("") is PasswordType.NOT_DECRYPTED:
         raise Refusal(Reason.ENCRYPTED, "is encrypted; save it without a password and send it again")
     return reader

@@ -1,4 +1,4 @@
-"""Makes paragraphs of a PDF's lines: a PDF knows where text stands on the page, not what belongs together."""
+"""Joins a PDF's lines into paragraphs: a PDF records the positions of text, not its structure."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from workers.retrieval.documents.plain import flow
 _HYPHENED: Final = re.compile(r"\b\w+-\w+\b")
 _WORD_CUT: Final = re.compile(r"(?<!\w)(\w+)[-\u2010]\n(\w+)(\S*)[ \n]?")
 _ITEM: Final = re.compile(r"(?:[\u2022\u25aa\u25cf\u2023\u2013*-]|\(?\d{1,3}[.)]|\(?[a-z]\))\s")
-# Letters that some fonts draw as one; nobody searches for them so.
+# Ligatures of some fonts, which a search would not match.
 _LIGATURES: Final = str.maketrans(
     {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl", "\ufb05": "st", "\ufb06": "st"}
 )
-# A line this full, against the page's long ones, goes on in the next; a shorter one ends a paragraph or is a heading.
+# A line with this share of the length of the page's long lines continues in the next line; a shorter one ends a
+# paragraph or is a heading.
 _FULL: Final = 0.75
 _SHORTEST_FULL: Final = 36
 
 
 def words_with_hyphens(texts: Iterable[str]) -> frozenset[str]:
-    """All words of a document that are written with a hyphen within a line, in lower case."""
+    """The words of a document that are hyphenated within a line, in lower case."""
     return frozenset(word.lower() for text in texts for word in _HYPHENED.findall(text))
 
 
 def join_lines(text: str, hyphened: Collection[str]) -> str:
-    """A page's text with its paragraphs in one line each.
+    """A page's text with each paragraph on one line.
 
     Args:
-        text: as pypdf gives it, a line for each line of the page.
-        hyphened: words that keep their hyphen when a line ends at it.
+        text: pypdf's text, with one line for each line of the page.
+        hyphened: words that keep their hyphen at the end of a line.
     """
     text = flow(text.translate(_LIGATURES))
     lines = _mend_words(text, hyphened).split("\n")
@@ -49,7 +50,7 @@ def join_lines(text: str, hyphened: Collection[str]) -> str:
 
 
 def _mend_words(text: str, hyphened: Collection[str]) -> str:
-    """Put words together that were cut at a line's end; the rest of the word moves up, the break stays behind it."""
+    """Join words that were hyphenated at the end of a line; the line break moves after the word."""
 
     def mend(cut: re.Match[str]) -> str:
         first, second, after = cut.groups()

@@ -1,4 +1,4 @@
-"""Headings of a PDF: its bookmarks say where chapters begin, and their titles are looked for on the page."""
+"""Headings of a PDF: its bookmarks say on which page chapters begin, and their titles are searched on that page."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from workers.retrieval.ports import Section
 
 _MOST: Final = 10_000
 _LONGEST_TITLE: Final = 200
-# '4.1 ' or 'Chapter 4: ' before the title on the page.
+# On the page, '4.1 ' or 'Chapter 4: ' may precede the title.
 _NUMBERING_CHARS: Final = 14
 _SIGNS: Final = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Bookmark:
-    """A title, the 0-based page it leads to, and how deep it lies."""
+    """A title with its 0-based page and its nesting level."""
 
     page: int
     level: int
@@ -31,7 +31,7 @@ class Bookmark:
 
 
 def read_bookmarks(reader: PdfReader) -> list[Bookmark]:
-    """All of them in their order; none where they are damaged, for the text can be read without."""
+    """The bookmarks in order; none if they are damaged, since the text can be read without them."""
     try:
         return list(_flat(reader, reader.outline, 0))[:_MOST]
     except (PyPdfError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -39,9 +39,10 @@ def read_bookmarks(reader: PdfReader) -> list[Bookmark]:
 
 
 def cut_pages(pages: Sequence[str], bookmarks: Sequence[Bookmark]) -> list[Section]:
-    """Sections of the pages' texts: one for each page that has text, or more where chapters begin within it.
+    """Divide pages into sections: one for each page that has text, or several if chapters begin within a page.
 
-    A title that is not found on its page (it has two lines, or a picture) counts from the title before it on.
+    The section of a title that is not found on its page (it spans two lines, or is a picture) begins at the previous
+    title.
     """
     by_page: defaultdict[int, list[Bookmark]] = defaultdict(list)
     for bookmark in bookmarks:
@@ -61,7 +62,7 @@ def cut_pages(pages: Sequence[str], bookmarks: Sequence[Bookmark]) -> list[Secti
             if at is not None:
                 close(number, lines[start:at])
                 title, start = lines[at], at
-                lines[at] += "\n"  # the blank line that stands below headings
+                lines[at] += "\n"  # a blank line below the heading
             above = [each for each in above if each[0] < bookmark.level]
             above.append((bookmark.level, title))
         close(number, lines[start:])
@@ -79,7 +80,7 @@ def _flat(reader: PdfReader, outline: Sequence[Any], level: int) -> Iterator[Boo
 
 
 def _find(lines: Sequence[str], start: int, title: str) -> int | None:
-    """The line that is this title, with or without a number; signs and case may differ."""
+    """The line that is this title, with or without a number; punctuation and case are ignored."""
     wanted = _letters(title)
     for at in range(start, len(lines)):
         line = lines[at]

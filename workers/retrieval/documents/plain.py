@@ -1,4 +1,4 @@
-"""Bytes to text, and the whitespace of text."""
+"""Decodes bytes to text, and normalizes the text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from workers.retrieval.documents.refusal import Reason, Refusal
 
-# The order matters: UTF-32's mark begins with UTF-16's.
+# The order matters: UTF-32's byte order mark begins with UTF-16's.
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -20,7 +20,7 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9._:-]+)", re.IGNORECASE)
-# No text has these: what is left of control characters without tab, line ends, form feed, backspace and escape.
+# Control characters that do not occur in text, that is, all except tab, line ends, form feed, backspace and escape.
 _JUNK: Final = re.compile("[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f\x81\x8d\x8f\x90\x9d\ufffd]")
 _JUNK_SHARE: Final = 0.02
 _SAMPLE_CHARS: Final = 65_536
@@ -33,12 +33,12 @@ _BLANK_LINES: Final = re.compile("\n{3,}")
 
 
 def decode(data: bytes, *, charset: str | None = None) -> str:
-    """The text of these bytes: by its mark, else UTF-8, else the charset that was named, else Windows-1252.
+    """Decode by the byte order mark; otherwise as UTF-8, in the declared charset, or as Windows-1252.
 
-    Windows-1252 comes last because it reads everything, also what is no text: that is refused.
+    Windows-1252 comes last because it decodes any bytes, even those that are not text; the result is then checked.
 
     Raises:
-        Refusal: these bytes are no text.
+        Refusal: the bytes are not text.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -49,7 +49,7 @@ def decode(data: bytes, *, charset: str | None = None) -> str:
     sample = text[:_SAMPLE_CHARS]
     if "\x00" in sample or len(_JUNK.findall(sample)) > _JUNK_SHARE * len(sample):
         raise Refusal(
-            Reason.UNSUPPORTED, "is no text and of no known kind; send PDF, DOCX, HTML, Markdown, text, CSV or JSON"
+            Reason.UNSUPPORTED, "is not text and of no known kind; send PDF, DOCX, HTML, Markdown, text, CSV or JSON"
         )
     return text
 
@@ -60,20 +60,20 @@ def _decode_unmarked(data: bytes, charset: str | None) -> str:
             if encoding:
                 return data.decode(encoding)
         except (UnicodeDecodeError, LookupError):
-            continue  # not this one
+            continue  # try the next encoding
     return data.decode("cp1252", "replace")
 
 
 def named_charset(text: str | None) -> str | None:
-    """The charset of a content type, or of the first lines of an HTML page."""
+    """The charset declared in a content type, or in the first lines of an HTML page."""
     found = _CHARSET.search(text or "")
     return found[1] if found else None
 
 
 def clean(text: str) -> str:
-    """Text with plain line ends, composed characters, and nothing invisible; lines keep their indentation.
+    """Normalize line ends and characters (NFC), and remove invisible characters; indentation is kept.
 
-    Composed (NFC), so that a name from a Mac, which decomposes, is found by one from elsewhere.
+    NFC, so that decomposed text, such as file names from macOS, matches composed text.
     """
     text = _LINE_ENDS.sub("\n", text)
     text = _INVISIBLE.sub("", _ESCAPES.sub("", text))
@@ -83,10 +83,9 @@ def clean(text: str) -> str:
 
 
 def _with_fewer_marks(text: str) -> str:
-    """Text with at most 30 combining marks on a character: more than any script has (Unicode's stream-safe format).
+    """Limit combining marks to 30 per character (Unicode's stream-safe format), more than any script needs.
 
-    Normalizing sorts the marks of a character in quadratic time: 80 kB of them took 2.4 s, without letting go of the
-    interpreter.
+    Normalization sorts a character's marks in quadratic time: 80 kB of them took 2.4 s while holding the GIL.
     """
     return text if text.isascii() else _marks().sub(r"\1", text)
 
@@ -100,12 +99,12 @@ def _marks() -> re.Pattern[str]:
 
 
 def flow(text: str) -> str:
-    """Clean text whose spaces mean nothing: one between words, none at the ends of lines."""
+    """Clean text in which spaces have no meaning: one space between words, none at the ends of lines."""
     lines = (line.strip(" ") for line in _SPACES.sub(" ", clean(text)).split("\n"))
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
 
 
 def one_line(text: str) -> str:
-    """Flowing text without line breaks: a heading, a cell."""
-    plain = text if text.isascii() and text.isprintable() else clean(text)  # most cells of a large table
+    """Clean text without line breaks, for a heading or a cell."""
+    plain = text if text.isascii() and text.isprintable() else clean(text)  # fast path for large tables
     return " ".join(plain.split())

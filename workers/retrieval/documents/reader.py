@@ -1,4 +1,4 @@
-"""Reads a document: `read_document` finds its kind, has it parsed where it does no harm, and names it in errors."""
+"""Reads a document: `read_document` detects its kind, parses it in a safe place, and adds its name to errors."""
 
 from __future__ import annotations
 
@@ -33,26 +33,28 @@ async def read_document(
     limits: DocumentLimits = _DEFAULT,
     on_page: Callable[[int, int], None] | None = None,
 ) -> Document:
-    """What a document says, in sections.
+    """Parse a document into sections.
 
-    PDF, DOCX, HTML and everything that is not small are parsed in a child process: their parsers hold the
-    interpreter for minutes, and a hostile file takes only the child with it. Each call has a child of its own; how
-    many run at once is the caller's to bound.
+    PDF, DOCX, HTML and large documents are parsed in a child process: their parsers can hold the GIL for minutes, and a
+    malicious file can only crash the child. Each call starts its own child; the caller must limit concurrency.
 
     Args:
-        data: the document.
-        name: what its user calls it; errors name it, and its suffix tells the kind where nothing better does.
-        content_type: as a server sent it, with its charset.
-        limits: what it may cost.
-        on_page: is told the number of each page of a PDF when it has been read, and how many there are.
+        data: the document's bytes.
+        name: the user's name for the document. Errors quote it, and its suffix is the last resort to detect the kind.
+        content_type: the content type as a server sent it, with its charset.
+        limits: the limits for the document.
+        on_page: called after each page of a PDF with the page's number and the number of pages.
 
     Raises:
-        DocumentUnsupported: a kind that cannot be read. DocumentEmpty: no text in it.
-        DocumentCorrupt: damaged, cut short, or not what its name says. DocumentEncrypted: needs a password.
-        DocumentTooLarge: beyond a limit. MissingExtra: the library for its kind is not installed.
+        DocumentUnsupported: the kind is not supported.
+        DocumentEmpty: the document contains no text.
+        DocumentCorrupt: it is damaged, truncated, or not what its name says.
+        DocumentEncrypted: it needs a password.
+        DocumentTooLarge: it exceeds a limit.
+        MissingExtra: the library for its kind is not installed.
     """
     try:
-        return await _read(data, name, content_type, limits, on_page or _nobody)
+        return await _read(data, name, content_type, limits, on_page or _ignore_page)
     except Refusal as refusal:
         raise _ERRORS[refusal.reason](f"{name!r} {refusal.problem}") from refusal
 
@@ -68,9 +70,9 @@ async def _read(
     charset = named_charset(content_type)
     if kind in PARSED_IN_CHILD or len(data) > limits.inline_bytes:
         return await read_in_child(kind, data, limits, charset=charset, on_page=on_page)
-    # In a thread: even 64 kB of Markdown can take half a second, in which the leases of other work must be kept.
+    # In a thread: even 64 kB of Markdown can take half a second, and other work's leases must be renewed meanwhile.
     return await asyncio.to_thread(parse, kind, data, limits, charset=charset, on_page=on_page)
 
 
-def _nobody(number: int, of: int) -> None:
-    """Nobody wants to know."""
+def _ignore_page(number: int, of: int) -> None:
+    """The default `on_page`."""

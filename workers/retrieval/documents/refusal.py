@@ -1,7 +1,7 @@
-"""How a parser says that it cannot read a document.
+"""The exception with which parsers refuse a document.
 
-Parsers know neither the document's name nor `sessions.errors`, whose package would triple the start of a child;
-the reader adds the name and raises the error.
+Parsers do not know the document's name, and do not import `sessions.errors`, which would triple the start-up time of a
+child process. The reader adds the name and raises the public error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why; the values are the names of the errors."""
+    """Why a document is refused. The values are the names of the public errors."""
 
     UNSUPPORTED = "DocumentUnsupported"
     EMPTY = "DocumentEmpty"
@@ -20,7 +20,7 @@ class Reason(StrEnum):
 
 
 class Refusal(Exception):
-    """A document that cannot be read; `problem` goes on after its name: 'is encrypted; save it ...'."""
+    """A document cannot be parsed. `problem` continues a sentence that begins with its name: 'is encrypted; ...'."""
 
     def __init__(self, reason: Reason, problem: str) -> None:
         super().__init__(problem)

@@ -1,4 +1,4 @@
-"""CSV: each row becomes a line that names its columns, so that it is found and understood alone."""
+"""CSV: each row becomes a line that names its columns, so that it can be found and understood on its own."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from workers.retrieval.ports import Document, Section
 
 _DELIMITERS: Final = ",;\t|"
 _SAMPLE_CHARS: Final = 16_384
-_ROWS: Final = 50
+_SECTION_ROWS: Final = 50
 _LONGEST_CELL: Final = 100_000
 
 
 def read_csv(text: str, limits: DocumentLimits) -> Document:
-    """A section for each so many rows; its heading says which ones, counted from 1 without the header.
+    """Parse CSV into sections of 50 rows. A section's heading says which rows it has, counted from 1 after the header.
 
     Raises:
-        Refusal: it is no table, or has a cell too large.
+        Refusal: it is not a table, or a cell is too large.
     """
     rows = _rows(text)
     first = next(rows, None)
@@ -39,17 +39,17 @@ def read_csv(text: str, limits: DocumentLimits) -> Document:
 
 
 def group(lines: Sequence[str], what: str, between: str) -> list[Section]:
-    """Sections of some lines each, so that a hit tells where in a long table it is."""
+    """Group lines into sections, so that a hit says where in a long table it is."""
     sections = []
-    for start in range(0, len(lines), _ROWS):
-        part = lines[start : start + _ROWS]
+    for start in range(0, len(lines), _SECTION_ROWS):
+        part = lines[start : start + _SECTION_ROWS]
         if body := between.join(filter(None, part)):
             sections.append(Section(body, heading=f"{what} {start + 1} to {start + len(part)}"))
     return sections
 
 
 def _rows(text: str) -> Iterator[list[str]]:
-    """All rows that are not empty."""
+    """The rows that are not empty."""
     try:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)):
             if any(len(cell) > _LONGEST_CELL for cell in row):
@@ -60,17 +60,17 @@ def _rows(text: str) -> Iterator[list[str]]:
         if "field limit" in str(error):
             problem = f"has a cell of more than {_LONGEST_CELL:,} characters; is a quotation mark missing?"
             raise Refusal(Reason.TOO_LARGE, problem) from error
-        raise Refusal(Reason.CORRUPT, f"is no sound CSV ({error})") from error
+        raise Refusal(Reason.CORRUPT, f"is not valid CSV ({error})") from error
 
 
 def _delimiter(text: str) -> str:
-    """The one that stands most often in the first line; `csv.Sniffer` takes minutes for odd files, and letters."""
+    """The most frequent delimiter in the first line. `csv.Sniffer` can take minutes, and choose a letter."""
     first = text.lstrip().partition("\n")[0][:_SAMPLE_CHARS]
     return max(_DELIMITERS, key=first.count)
 
 
 def _is_header(row: Sequence[str]) -> bool:
-    """Names are there, differ, and are no numbers."""
+    """Whether the row has names that are unique and not numbers."""
     names = [name for name in row if name]
     return bool(names) and len(set(names)) == len(names) and not any(_is_number(name) for name in names)
 

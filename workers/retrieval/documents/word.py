@@ -1,4 +1,4 @@
-"""DOCX: paragraphs, lists and tables in their order, cut at headings. Notes, headers and footers are left out."""
+"""DOCX: paragraphs, lists and tables in document order, divided at headings. Notes, headers and footers are ignored."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _HEADING: Final = re.compile(r"heading ([1-9])", re.IGNORECASE)
 _DEEPEST_STYLE: Final = 10
 _PARAGRAPH, _TABLE, _ROW, _CELL = (qn(f"w:{tag}") for tag in ("p", "tbl", "tr", "tc"))
 _STYLE, _STYLE_NAME = qn("w:pStyle"), qn("w:val")
-# Word writes drawings twice, the second time for programs that cannot read the first.
+# Word writes drawings twice; the second copy is for programs that cannot read the first.
 _SECOND: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 
 
 def read_docx(data: bytes, limits: DocumentLimits) -> Document:
-    """A section for each heading; a table's rows are lines, their cells divided by ' | '.
+    """Parse a DOCX: one section for each heading; each row of a table is a line, with ' | ' between its cells.
 
     Raises:
-        Refusal: it is no DOCX, or one too large.
+        Refusal: it is not a valid DOCX, or too large.
     """
     archive = repack(data, limits)
     try:
@@ -38,7 +38,7 @@ def read_docx(data: bytes, limits: DocumentLimits) -> Document:
         outline = Outline(limits)
         _read_body(document, outline)
     except (KeyError, ValueError, AttributeError, SyntaxError) as error:  # lxml's XMLSyntaxError is a SyntaxError
-        raise Refusal(Reason.CORRUPT, f"is no sound DOCX ({error}); save it anew and send that") from error
+        raise Refusal(Reason.CORRUPT, f"is not a valid DOCX ({error}); save it again and send that file") from error
     return Document("docx", outline.sections())
 
 
@@ -64,7 +64,7 @@ def _read_body(document: Docx, outline: Outline) -> None:
 
 
 def _blocks(body: Any) -> Iterator[Any]:
-    """Paragraphs and outermost tables, also those in content controls and text boxes, which python-docx passes over."""
+    """Paragraphs and outermost tables, including those in content controls and text boxes, which python-docx skips."""
     for element in body.iter(_PARAGRAPH, _TABLE):
         if next(element.iterancestors(_TABLE, _SECOND), None) is None:
             yield element
@@ -78,26 +78,26 @@ def _rows(table: Any) -> Iterator[str]:
 
 
 def _cell(cell: Any) -> str:
-    """All paragraphs of a cell in one line, those of a table within it too."""
+    """All paragraphs of a cell in one line, including those of a nested table."""
     paragraphs = (one_line(Paragraph(paragraph, cell).text) for paragraph in cell.iter(_PARAGRAPH))
     return " ".join(text for text in paragraphs if text)
 
 
 class _Levels:
-    """Tells from paragraphs' styles what is a heading, and of which level, and what is a list's item."""
+    """Determines from paragraph styles which paragraphs are headings, with their levels, and which are list items."""
 
     def __init__(self, document: Docx) -> None:
-        # Looked up once: python-docx searches all styles for each paragraph.
+        # Computed once, because python-docx searches all styles for each paragraph.
         self._by_style = {style.style_id: self._of_style(style) for style in document.styles if style.type == 1}
 
     def of(self, paragraph: Any) -> tuple[int | None, bool]:
-        """Level of a heading or None; whether it is an item."""
+        """The level of a heading, or None; and whether the paragraph is a list item."""
         style = next(paragraph.iter(_STYLE), None)
         return self._by_style.get(style.get(_STYLE_NAME) if style is not None else None, (None, False))
 
     @staticmethod
     def _of_style(style: Any) -> tuple[int | None, bool]:
-        """By the name of the style, or of one that it is based on: 'Heading 2' has this name in every language."""
+        """Decide by the name of the style or of a base style; 'Heading 2' is called so in every language of Word."""
         for _ in range(_DEEPEST_STYLE):
             name = style.name or ""
             if found := _HEADING.match(name):
