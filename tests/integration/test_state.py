@@ -84,7 +84,7 @@ def test_what_cannot_be_state_is_refused_and_changes_nothing(session: Session, s
         with pytest.raises(InvalidState):
             work()
     assert session.get_state() == {"text": "x"}
-    with pytest.raises(BadRequest, match="open it with user_id="):
+    with pytest.raises(BadRequest, match="pass user_id="):
         Session(uuid.uuid4().hex, settings=settings).set_state("user:x", 1)
 
 

@@ -45,7 +45,7 @@ def test_the_sample_programs_open_remote_sessions() -> None:
     assert (scope["session"].agent_url, scope["session"].timeout) == ("http://192.168.1.10:8000/agent", 30)
     exec((samples / "remote_options.txt").read_text(), scope)
     assert (scope["session"].agent_url, scope["session"].timeout) == ("https://api.example.com/agent", 60)
-    sent = scope["session"].client.server.sent()
+    sent = scope["session"].client.server.request_headers()
     assert (sent["authorization"], sent["x-api-key"]) == ("Bearer token", "api_key")
 
 
