@@ -89,7 +89,7 @@ def test_what_cannot_be_state_is_refused_and_changes_nothing(session: Session, s
 
 
 def test_compare_and_set_finds_the_lost_race(session: Session) -> None:
-    """Only who saw the value that is there may replace it."""
+    """Only a caller that has seen the current value may replace it."""
     session.compare_and_set_state("lock", None, "a")
     with pytest.raises(StateConflict, match='is "a"'):
         session.compare_and_set_state("lock", None, "b")
