@@ -1,6 +1,7 @@
 """Calls that mypy must refuse: `make check` reads this file, and an ignored error that is none is an error itself.
 
-Derived sync methods (`sessions.client.blocking`) keep the types of their async forms.
+Derived sync methods (`sessions.client.blocking`) keep the types of their async forms; Lua scripts
+(`sessions.store.transitions`) have the types of their declarations.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from typing import assert_type
 
 from sessions import Event, Operation, Session, Turn
+from sessions.store.scripts import ScriptRunner
+from sessions.store.transitions.turns import nudge_turn, watch_turn
 
 
 def wrong(session: Session, turn: Turn) -> None:
@@ -21,3 +24,11 @@ def wrong(session: Session, turn: Turn) -> None:
     assert_type(session.fork(), Session)
     for event in turn.events():
         assert_type(event, Event)
+
+
+def wrong_scripts(scripts: ScriptRunner) -> None:
+    """Never called: a script takes the arguments of its header, and its reply is a union to be told apart."""
+    watch_turn(("s", "p"), turn="t", nonce="n", watch="readers")  # type: ignore[call-arg]
+    watch_turn(("s", "p"), turn="t", nonce="n", watch="reader", on=True)  # type: ignore[arg-type]
+    woken = scripts.start(nudge_turn(("s", "p"), turn="t")).result()
+    print(woken.queue)  # type: ignore[union-attr]
