@@ -47,7 +47,8 @@ def test_planned_failovers_lose_none_of_a_hundred_turns(tmp_path: Path, round_: 
 def test_a_failover_by_sentinel_loses_no_turn_where_writes_need_a_replica(tmp_path: Path) -> None:
     """The old primary accepts no write once its replica is promoted; that takes longer than a lease, and loses nothing.
 
-    Without `min-replicas-to-write` both servers accept writes for ten seconds, and those of the old one are lost.
+    Without `min-replicas-to-write` both servers accept writes for ten seconds, and those of the old one are lost. What
+    was acknowledged just before and not replicated yet would be lost in any case, so it is replicated first.
     """
     with (
         pair(tmp_path, "--min-replicas-to-write", "1") as servers,

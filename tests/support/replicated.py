@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -32,7 +33,7 @@ class Pair:
 
     @property
     def primary(self) -> Server:
-        """The server that accepts writes now."""
+        """The server that takes writes now."""
         return wait_until(self._primary, description="one of them is the primary")
 
     def _primary(self) -> Server | None:
@@ -48,6 +49,25 @@ class Pair:
     def replica(self) -> Server:
         """The other one."""
         return next(server for server in self.servers if server is not self.primary)
+
+    @contextlib.contextmanager
+    def replicated(self) -> Iterator[None]:
+        """Writes wait for the end of the block, and what was acknowledged before is on the replica.
+
+        Replication is asynchronous: without this, a replica that is promoted lacks what the primary has acknowledged
+        in the last moments, which is more on a busy machine.
+        """
+        old, new = self.primary, self.replica
+        with old.client() as client:
+            client.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+            try:
+                wait_until(
+                    lambda: _replication(new)["slave_repl_offset"] >= _replication(old)["master_repl_offset"],
+                    description="the replica has it all",
+                )
+                yield
+            finally:
+                client.execute_command("CLIENT", "UNPAUSE")
 
     def fail_over(self) -> Server:
         """`FAILOVER TO` the replica, as a planned one is done: loses no write. Returns the new primary."""
@@ -66,6 +86,12 @@ def pair(folder: Path, *options: str) -> Iterator[Pair]:
     one, two = (Server(folder / name, options=options) for name in ("one", "two"))
     with running(one), running(two):
         yield Pair(one, two)
+
+
+def _replication(server: Server) -> dict[str, Any]:
+    with server.client() as client:
+        found: dict[str, Any] = client.info("replication")
+    return found
 
 
 class Sentinel:
@@ -99,10 +125,12 @@ class Sentinel:
         return False
 
     def fail_over(self) -> None:
-        """`SENTINEL FAILOVER`, and wait until it names the other server, which accepts writes."""
+        """`SENTINEL FAILOVER`, and wait until it names the other server, which takes writes."""
         old = self._watched.primary
         with redis.Redis(port=self.port) as client:
-            client.execute_command("SENTINEL", "FAILOVER", "mymaster")
+            with self._watched.replicated():
+                client.execute_command("SENTINEL", "FAILOVER", "mymaster")
+                wait_until(lambda: _replication(old)["connected_slaves"] == 0, description="the replica is promoted")
             wait_until(
                 lambda: client.sentinel_get_master_addr_by_name("mymaster")[1] != old.port,
                 description="the sentinel names the new primary",
@@ -113,7 +141,7 @@ class Sentinel:
     def looking_away(self) -> Iterator[None]:
         """It watches nothing within the block, and whatever is the primary afterwards.
 
-        So it does not interfere with a `FAILOVER TO`; its own failover takes ten seconds.
+        So it does not meddle with a `FAILOVER TO`; its own failover takes ten seconds.
         """
         with redis.Redis(port=self.port) as client:
             client.sentinel_remove("mymaster")
