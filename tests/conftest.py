@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from broker_config.settings import load_settings
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.gateway import ALLOWED_PAGE, GatewayProcess, running_gateway
 from tests.support.servers import Server, running
-from tests.support.side_by_side import arrange, end_run, mark_run
+from tests.support.side_by_side import SideBySide, begin_with_the_longest, end_run, mark_run
 from tests.support.tokens import jwk_set, public_jwk
 
 
@@ -34,11 +35,17 @@ def _spreads(config: pytest.Config) -> bool:
     return bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Arrange the tests where they are spread over processes."""
+    """Begin with the longest where tests are spread over processes."""
     if hasattr(config, "workerinput"):
-        arrange(items)
+        begin_with_the_longest(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SideBySide:
+    """`-n` spreads files, whatever `--dist` says: tests of a file share what their module starts."""
+    config.option.loadscopereorder = False
+    return SideBySide(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

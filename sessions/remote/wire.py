@@ -1,4 +1,4 @@
-"""Converts submissions to a gateway's JSON, and its turn resources to turn records."""
+"""Submissions as a gateway accepts them, and its turns as records: what `Agent` and `Turn` work with."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from sessions.protocol.turn import Policy, TurnError, TurnStatus, Usage
 from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
 
-COLLECTION: Final = "a collection other than the default is not supported by gateways yet"
-GATEWAY_DEFAULT: Final = math.inf
-"""Stands for a timeout that the caller did not set: the gateway's settings apply."""
+COLLECTION: Final = "a collection of your own is not supported through a gateway yet"
+GATEWAYS_CHOICE: Final = math.inf
+"""A time that the caller does not set: the gateway's settings do."""
 
 
-def without_none(**values: Any) -> dict[str, Any]:
-    """Those of the values that are not None; for the others the gateway has defaults."""
+def only_given(**values: Any) -> dict[str, Any]:
+    """What to omit of these: the gateway knows its own defaults."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def turn_body(submission: Submission) -> dict[str, Any]:
-    """The body of `POST /v1/sessions/{session}/turns`; fields with default values are left out.
+    """A submission as the body of `POST /v1/sessions/{session}/turns`; parts that are not set are omitted.
 
     Raises:
-        BadRequest: gateways do not support a part of the submission.
+        BadRequest: it has parts that a gateway does not support.
     """
     body: dict[str, Any] = {"message": submission.request.message, "agent": _agent(submission)}
     body |= _recalls(submission.request.recalls)
-    body |= {name: value for name, value in _times(submission).items() if value not in (None, GATEWAY_DEFAULT)}
+    body |= {name: value for name, value in _times(submission).items() if value not in (None, GATEWAYS_CHOICE)}
     if submission.request.stream:
         body["stream"] = True
     if submission.policy is not Policy.ENQUEUE:
@@ -56,48 +56,50 @@ def _times(submission: Submission) -> dict[str, float | None]:
 
 
 def _agent(submission: Submission) -> str | dict[str, Any]:
-    """An agent's name if it is registered at the server, otherwise its configuration."""
+    """A name only means an agent that is known there; otherwise a spec with nothing but a name is a plain agent."""
     agent = submission.agent or AgentConfig(name=submission.request.agent)
     if agent.registered:
         return agent.name
     if not submission.config:
         return {"name": agent.name}
     if agent.delegates:
-        names = ", ".join(repr(delegate.config.name) for delegate in agent.delegates)
-        raise BadRequest(f"agent {agent.name!r} has agents as tools ({names}): gateways do not support that yet")
+        asked = ", ".join(repr(delegate.config.name) for delegate in agent.delegates)
+        raise BadRequest(
+            f"agent {agent.name!r} has agents as tools ({asked}), which is not supported through a gateway yet"
+        )
     return {"name": agent.name, **_spec(agent)}
 
 
 def _spec(agent: AgentConfig) -> dict[str, Any]:
-    fields = {
+    said = {
         "instructions": agent.instructions,
         "tools": list(agent.tools),
         "model": agent.model,
         "hooks": list(agent.hooks),
         "output_schema": agent.output_schema,
     }
-    return {name: value for name, value in fields.items() if value} | _recalls(agent.recalls)
+    return {name: value for name, value in said.items() if value} | _recalls(agent.recalls)
 
 
 def _recalls(recalls: Recalls) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
+    said: dict[str, Any] = {}
     if recalls.memory is not None:
         if recalls.extract:
-            raise BadRequest('memory={"extract": True} is not supported by gateways yet: use memory=True')
-        fields["memory"] = recalls.memory
+            raise BadRequest('memory={"extract": True} is not supported through a gateway yet: use memory=True')
+        said["memory"] = recalls.memory
     if recalls.knowledge is not None:
-        fields["knowledge"] = _knowledge(recalls.knowledge) if isinstance(recalls.knowledge, KnowledgeAt) else False
-    return fields
+        said["knowledge"] = _knowledge(recalls.knowledge) if isinstance(recalls.knowledge, KnowledgeAt) else False
+    return said
 
 
 def _knowledge(at: KnowledgeAt) -> Any:
     if at.collection is not None:
-        raise BadRequest(f"{COLLECTION}: remove the vector_store")
+        raise BadRequest(f"{COLLECTION}: omit the vector_store")
     return True if not at.bases else at.bases[0] if len(at.bases) == 1 else list(at.bases)
 
 
 def turn_record(part: str, resource: Mapping[str, Any]) -> TurnRecord:
-    """A turn resource as a record; what a gateway does not send is 0 or None. Call it within `parsing`."""
+    """A turn resource as a record; what a gateway does not send is 0 or None. Call it within `reading`."""
     status = TurnStatus(resource["status"])
     succeeded, error, usage = status is TurnStatus.SUCCEEDED, resource.get("error"), resource.get("usage")
     return TurnRecord(
@@ -119,22 +121,22 @@ def turn_record(part: str, resource: Mapping[str, Any]) -> TurnRecord:
     )
 
 
-def parse_time(text: str | None) -> datetime | None:
-    """A time in a gateway's JSON."""
+def moment(text: str | None) -> datetime | None:
+    """A time sent by the gateway."""
     return None if text is None else datetime.fromisoformat(text)
 
 
 def _ms(text: str | None) -> int | None:
-    at = parse_time(text)
+    at = moment(text)
     return None if at is None else round(at.timestamp() * 1000)
 
 
 @contextmanager
-def parsing(what: str) -> Iterator[None]:
-    """Report errors while parsing a gateway's response.
+def reading(what: str) -> Iterator[None]:
+    """Contains the parsing of what a gateway sent.
 
     Raises:
-        RemoteFailed: the gateway, or a proxy, sent something that this version does not understand.
+        RemoteFailed: it, or something in front of it, sent something that this version does not know.
     """
     try:
         yield
@@ -142,5 +144,5 @@ def parsing(what: str) -> Iterator[None]:
         if isinstance(error, SessionfleetError) and not isinstance(error, InvalidTurnId):
             raise
         raise RemoteFailed(
-            f"the gateway's {what} cannot be read ({error!r}): is it another version, or the response of a proxy?"
+            f"the gateway's {what} cannot be parsed ({error!r}); is it another version, or a proxy's response?"
         ) from error

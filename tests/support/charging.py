@@ -38,7 +38,7 @@ def charges_through(fleet: Fleet, turns: int, happens: Callable[[], object]) -> 
 
 
 def _result(turn: Turn) -> object:
-    """If the store does not answer, it is asked again: the turn continues."""
+    """Where the store does not answer, it is asked again: the turn goes on."""
 
     def ended() -> object:
         try:

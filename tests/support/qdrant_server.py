@@ -1,4 +1,4 @@
-"""A loopback double of a Qdrant server: answers as configured, and records its requests."""
+"""A loopback double of a Qdrant server: answers as it is told, and remembers what it was asked."""
 
 from __future__ import annotations
 

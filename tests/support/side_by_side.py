@@ -1,19 +1,68 @@
-"""Which tests share a process, and which begin first, when `make test` spreads them over several processes."""
+"""How `make test` spreads the tests over several processes."""
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import uuid
 import zlib
+from pathlib import Path
 
 import psutil
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-# Most of the long tests are in the first folders. The short ones come last, so that all processes end about together.
-_FOLDERS = ("chaos", "acceptance", "properties", "integration", "fundamentals", "unit", "scripts")
+ROOT = Path(__file__).parents[2]
+# The files that take longest begin first, and short ones come last, so that all processes end at about the same time.
+LONGEST = (
+    "integration/test_retrieval_crashes.py",
+    "acceptance/test_benchmarks.py",
+    "properties/test_protocol.py",
+    "integration/test_web_examples.py",
+    "integration/test_fleet_cli.py",
+    "integration/test_cli_retrieval.py",
+    "integration/test_samples.py",
+    "integration/test_sealed_turns.py",
+    "integration/test_delegation.py",
+    "integration/test_examples.py",
+    "chaos/",
+    "acceptance/",
+    "properties/",
+    "integration/",
+)
 # Each process starts what its tests ask for. So that not every process starts a fleet, these are enough for all:
 _FLEETS = 3
 _RUN = "SF_TEST_RUN"
+
+
+class SideBySide(LoadScopeScheduling):
+    """Tests of a file stay in one process, as they share what their module starts."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid.partition("::")[0])
+
+
+@functools.cache
+def scope_of(path: str) -> str:
+    """What a file's tests share a process with: each other, or others that use the fleet of the session."""
+    text = (ROOT / path).read_text()
+    if re.search(r"def test_\w+\([^)]*\bfleet: Fleet\b", text) and not re.search(r"def fleet\(|running_fleet\(", text):
+        return f"fleet {zlib.crc32(path.encode()) % _FLEETS}"
+    return path
+
+
+def begin_with_the_longest(items: list[pytest.Item]) -> None:
+    """Sort the tests by their files."""
+    items.sort(key=lambda item: _place(item.nodeid.partition("::")[0]))
+
+
+@functools.cache
+def _place(path: str) -> int:
+    if scope_of(path) != path:
+        return -1
+    places = (place for place, name in enumerate(LONGEST) if path.startswith(f"tests/{name}"))
+    return next(places, len(LONGEST))
 
 
 def mark_run() -> None:
@@ -30,27 +79,3 @@ def end_run() -> None:
                 process.kill()
         except psutil.Error:
             continue
-
-
-def arrange(items: list[pytest.Item]) -> None:
-    """Give tests that share what is slow to start to one process, and let the long ones begin first."""
-    for item in items:
-        if isinstance(item, pytest.Function) and (group := _group(item)):
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=_place)
-
-
-def _group(item: pytest.Function) -> str | None:
-    module = item.nodeid.partition("::")[0]
-    scopes = {name: found[-1].scope for name, found in item._fixtureinfo.name2fixturedefs.items()}
-    if scopes.get("fleet") == "session":
-        return f"fleet {zlib.crc32(module.encode()) % _FLEETS}"
-    if "module" in scopes.values():
-        return module
-    return next((name for name in ("gateway_process", "secured_gateway", "secured_store") if name in scopes), None)
-
-
-def _place(item: pytest.Item) -> tuple[bool, int, bool]:
-    folder = item.nodeid.split("/")[1]
-    place = _FOLDERS.index(folder) if folder in _FOLDERS else len(_FOLDERS)
-    return item.get_closest_marker("slow") is None, place, item.get_closest_marker("xdist_group") is None

@@ -1,4 +1,4 @@
-"""Every setting is read by something: one that is documented and does nothing misleads its users."""
+"""Settings are read by something: one that is documented and does nothing misleads whoever sets it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The message for callers whose time is over before their turn has ended: what the turn is doing."""
+"""What is said to those whose time is over before their turn has ended: what it does meanwhile."""
 
 from __future__ import annotations
 

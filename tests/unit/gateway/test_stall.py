@@ -10,7 +10,7 @@ from sessions.gateway import stall
 
 
 class Waiting:
-    """A transport whose other end reads something now and then: `sizes` are the waiting amounts at each check."""
+    """A transport from which the other end takes something now and then: `sizes` are what waits at each look."""
 
     def __init__(self, *sizes: int) -> None:
         self.sizes = list(sizes)
