@@ -1,1 +1,1 @@
-"""The back end of a session in this deployment: its records in Redis, its searches and documents through workers."""
+"""The back end of local sessions: records in the fleet's store, searches and documents by its workers."""

@@ -1,4 +1,4 @@
-"""The back end of a session in this deployment: its records are in the fleet's store."""
+"""`LocalBackend`: the back end of a session whose records are in the fleet's store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sessions.local.state import LocalState
 
 
 class LocalBackend:
-    """A `Backend` over the fleet of these settings; None for the environment's."""
+    """The fleet with these settings, as a `Backend`; None for the environment's."""
 
     agent_url = None
     timeout = None
@@ -31,16 +31,16 @@ class LocalBackend:
         self.knowledge = LocalKnowledge(self.fleet)
 
     def fleet(self) -> FleetClient:
-        """This process's client: looked up at each use, so that a forked child gets its own."""
+        """This process's client of the fleet; looked up at each use, because a forked child needs its own."""
         return get_client(self.settings)
 
     def client(self, session: SessionRef) -> FleetClient:
-        """What sends the session's requests."""
+        """The client that sends the session's requests."""
         return self.fleet()
 
     async def converse(
         self, session: SessionRef, message: str, submission_of: SubmissionOf, options: Mapping[str, Any]
     ) -> Any:
-        """Send a message to the session's default agent, and wait for the answer; see `Session.achat`."""
+        """Send a message to the session's default agent and wait for the answer; see `Session.achat`."""
         record = await self.fleet().turns.ask(session.keys, submission_of(message, **options))
         return result_of(record, session.keys.public_id(record.part), None)

@@ -1,4 +1,4 @@
-"""Knowledge: the retrieval workers hold the documents, the fleet's store holds the list of them."""
+"""Documents: added and searched by the retrieval workers, and listed in the fleet's store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LocalKnowledge:
         await fleet.open()
         if document.webhook:
             await fleet.admission.refuse_webhook(document.webhook, session.queue if of_session else "turns")
-        if of_session:  # its first document creates it, as its first turn does
+        if of_session:  # a session's first document creates it, as its first turn does
             await fleet.stores.state.write(session_scope(session.keys), [], user_id=session.user_id, ttl=session.ttl)
         request = AddKnowledge(
             scope=scope,
@@ -50,15 +50,15 @@ class LocalKnowledge:
             content_type=document.content_type,
             metadata=document.metadata,
         )
-        if document.idempotency_key and source.data:  # the same key with another file of this name is not a repeat
+        if document.idempotency_key and source.data:  # another file of the same name is a different request
             request = request.model_copy(update={"digest": await asyncio.to_thread(digest, source.data)})
         lane, part = _lane(fleet, session, scope), new_turn_part()
-        patience = fleet.settings.ingest_timeout if document.timeout is None else document.timeout
-        await _upload(fleet, lane, part, source, patience)
+        timeout = fleet.settings.ingest_timeout if document.timeout is None else document.timeout
+        await _upload(fleet, lane, part, source, timeout)
         accepted = await fleet.retrieval.submit(
             lane,
             request,
-            timeout=patience,
+            timeout=timeout,
             part=part,
             idempotency_key=document.idempotency_key,
             webhook=document.webhook,
@@ -73,9 +73,7 @@ class LocalKnowledge:
             lane = _lane(fleet, session, scope)
             if lane.session_id == lane_id:
                 return AcceptedOperation(lane, part)
-        raise InvalidTurnId(
-            f"operation {operation_id!r} belongs to no scope that session {session.session_id!r} is attached to"
-        )
+        raise InvalidTurnId(f"operation {operation_id!r} is not in one of the scopes of session {session.session_id!r}")
 
     async def search(self, session: SessionRef, query: KnowledgeQuery) -> list[dict[str, Any]]:
         """Find passages; see `KnowledgeMethods.asearch_knowledge`."""
@@ -111,23 +109,23 @@ class LocalKnowledge:
     async def remove(self, session: SessionRef, source: str, scope: str | None) -> int:
         """Remove one document; see `KnowledgeMethods.adelete_knowledge`."""
         fleet = self._fleet()
-        named = await _scope(fleet, session, scope)
-        lane = _lane(fleet, session, named)
+        scope_name = await _scope(fleet, session, scope)
+        lane = _lane(fleet, session, scope_name)
         if not await fleet.retrieval.has_documents(lane):
             return 0
-        request = RemoveKnowledge(scope=named, source=source)
+        request = RemoveKnowledge(scope=scope_name, source=source)
         removed: dict[str, int] = await fleet.retrieval.run(lane, request, fleet.settings.retrieval_timeout)
         return removed["chunks"]
 
     async def clear(self, session: SessionRef, scope: str | None) -> int:
         """Remove all documents of a scope; see `KnowledgeMethods.aclear_knowledge`."""
         fleet = self._fleet()
-        named = await _scope(fleet, session, scope)
-        return (await fleet.retrieval.forget_documents(_lane(fleet, session, named), named))["chunks"]
+        scope_name = await _scope(fleet, session, scope)
+        return (await fleet.retrieval.forget_documents(_lane(fleet, session, scope_name), scope_name))["chunks"]
 
 
 async def _scope(fleet: FleetClient, session: SessionRef, scope: str | None) -> str:
-    """The scope in question, by its name on the wire. Connects, and checks that the session is the caller's."""
+    """The wire name of a scope argument. Connects first, and checks that the caller may use the session."""
     config = session.knowledge
     owner = await fleet.ownership.owner_for(session.keys, session.user_id)
     if scope is None:
@@ -136,13 +134,13 @@ async def _scope(fleet: FleetClient, session: SessionRef, scope: str | None) -> 
         return session_name(session.session_id)
     if scope == "user":
         if owner is None:
-            raise BadRequest(f"session {session.session_id!r} has no user: open it with user_id= for scope='user'")
+            raise BadRequest(f"session {session.session_id!r} has no user: open it with user_id= to use scope='user'")
         return user_name(owner)
     return f"base:{base_name(scope)}"
 
 
 async def _scopes(fleet: FleetClient, session: SessionRef, scope: str | None) -> tuple[str, ...]:
-    """Where a search looks."""
+    """The scopes that a search covers, by their wire names."""
     if scope is not None:
         return (await _scope(fleet, session, scope),)
     owner = await fleet.ownership.owner_for(session.keys, session.user_id)
@@ -154,11 +152,11 @@ def _lane(fleet: FleetClient, session: SessionRef, scope: str) -> SessionKeys:
     return lane_of(session.keys.tenant, scope, fleet.settings.partitions)
 
 
-async def _upload(fleet: FleetClient, lane: SessionKeys, part: str, source: Source, patience: float) -> None:
-    """Store a file's bytes for the operation that will read them."""
+async def _upload(fleet: FleetClient, lane: SessionKeys, part: str, source: Source, timeout: float) -> None:
+    """Store a file's bytes under the id of the operation that will read them."""
     if source.origin == "upload":
         await fleet.admission.refuse_when_full()
         key = lane.upload(part)
-        encrypted = await asyncio.to_thread(fleet.keyring.seal, key, "", source.data)  # 32 MiB take 0.15 s
+        encrypted = await asyncio.to_thread(fleet.keyring.seal, key, "", source.data)  # in a thread: 32 MiB take 0.15 s
         with translated():
-            await fleet.stores.redis.set(key, encrypted, px=int((patience + _UPLOAD_SLACK) * 1000))
+            await fleet.stores.redis.set(key, encrypted, px=int((timeout + _UPLOAD_SLACK) * 1000))

@@ -1,4 +1,4 @@
-"""A session's records in the fleet's store: checkpoints, context, history, copies, expiry, removal."""
+"""A session's own records in the fleet's store: checkpoints, context, history, forks, expiry, deletion."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class LocalLifecycle:
     def __init__(self, fleet: Callable[[], FleetClient]) -> None:
         self._fleet = fleet
 
-    async def _own(self, session: SessionRef) -> FleetClient:
-        """The client, once it is connected and has checked that the session is the caller's.
+    async def _checked(self, session: SessionRef) -> FleetClient:
+        """The client, connected, after checking that the caller may use the session.
 
         Raises:
             SessionOwnerError: it belongs to another user.
@@ -39,13 +39,13 @@ class LocalLifecycle:
 
     async def lifetime(self, session: SessionRef) -> tuple[bool, float | None]:
         """Whether its ttl ran out, and the seconds until it does; see `LifecycleMethods.ais_expired`."""
-        fleet = await self._own(session)
+        fleet = await self._checked(session)
         info = await fleet.stores.records.info(session.keys)
-        return not info.exists and info.expired_ms is not None, _left(info)
+        return not info.exists and info.expired_ms is not None, _seconds_left(info)
 
     async def create(self, session: SessionRef) -> bool:
         """Create the session if it does not exist; see `LifecycleMethods.acreate`."""
-        fleet = await self._own(session)
+        fleet = await self._checked(session)
         try:
             await fleet.stores.records.create(
                 session.keys,
@@ -59,35 +59,35 @@ class LocalLifecycle:
                 origin="",
             )
         except SessionExists:
-            await self._own(session)  # another user may have created it since the first check
+            await self._checked(session)  # another user may have created it since the first check
             return False
         return True
 
     async def checkpoints(self, session: SessionRef) -> list[int]:
-        """The numbers of the existing checkpoints; see `LifecycleMethods.acheckpoints`."""
-        fleet = await self._own(session)
+        """The numbers of the checkpoints; see `LifecycleMethods.acheckpoints`."""
+        fleet = await self._checked(session)
         return await fleet.stores.records.checkpoints(session.keys)
 
     async def save(self, session: SessionRef, values: Mapping[str, Any]) -> int:
-        """Write a checkpoint; see `LifecycleMethods.asave_state`."""
+        """Save a checkpoint; see `LifecycleMethods.asave_state`."""
         merge = {check_field(field): dump(value) for field, value in values.items()}
         if wide := [field for field in merge if field.startswith((USER, APP, TEMP))]:
-            raise InvalidState(f"save_state merges only the session's own state; set {wide[0]!r} with set_state")
+            raise InvalidState(f"save_state only merges the session's own state; set {wide[0]!r} with set_state")
         fleet = self._fleet()
         await fleet.open()
         return await fleet.stores.records.save_checkpoint(session.keys, merge, session.user_id, session.ttl)
 
     async def restore(self, session: SessionRef, number: int | None) -> dict[str, Any]:
-        """Attach to a saved session; see `LifecycleMethods.arestore_state`."""
-        fleet, keys = await self._own(session), session.keys
+        """Restore a checkpoint, or check that there is one; see `LifecycleMethods.arestore_state`."""
+        fleet, keys = await self._checked(session), session.keys
         if number is not None:
             return (await fleet.stores.records.restore_checkpoint(keys, number, session.user_id)).state
         await fleet.stores.records.checkpoint(keys)
         return await fleet.stores.state.read(session_scope(keys))
 
     async def context(self, session: SessionRef) -> dict[str, Any]:
-        """The session's details; see `LifecycleMethods.aget_context`."""
-        fleet = await self._own(session)
+        """Facts about the session; see `LifecycleMethods.aget_context`."""
+        fleet = await self._checked(session)
         info = await fleet.stores.records.info(session.keys)
         created = None if info.created_ms is None else datetime.fromtimestamp(info.created_ms / 1000, UTC)
         return {
@@ -103,26 +103,26 @@ class LocalLifecycle:
             "output_tokens": info.output_tokens,
             "cost": info.cost,
             "queue": info.queue,
-            "expires_in": _left(info),
+            "expires_in": _seconds_left(info),
         }
 
     async def context_for(self, session: SessionRef, query: str, max_items: int) -> str:
-        """Text for a prompt from what was said about a query; see `LifecycleMethods.aget_context`."""
-        fleet = await self._own(session)
+        """The transcript's best matching lines as prompt text; see `LifecycleMethods.aget_context`."""
+        fleet = await self._checked(session)
         entries = await fleet.stores.records.entries(session.keys, -CONTEXT_TURNS, -1)
         return best_lines([m for entry in entries for m in messages_of(entry, session.keys)], query, max_items)
 
     async def history(self, session: SessionRef, limit: int, order: SortOrder, cursor: int | None) -> Page:
         """A page of the transcript; see `LifecycleMethods.ahistory`."""
-        fleet, keys = await self._own(session), session.keys
+        fleet, keys = await self._checked(session), session.keys
         records = fleet.stores.records
-        start, stop, further = bounds(await records.length(keys), limit, order, cursor)
+        start, stop, next_cursor = bounds(await records.length(keys), limit, order, cursor)
         entries = await records.entries(keys, start, stop) if stop >= start else []
-        return Page([message for entry in entries for message in messages_of(entry, keys)], further)
+        return Page([message for entry in entries for message in messages_of(entry, keys)], next_cursor)
 
     async def fork(self, session: SessionRef, session_id: str, at: str | None) -> Fork:
         """Create a session with this one's history; see `Session.afork`."""
-        fleet, keys = await self._own(session), session.keys
+        fleet, keys = await self._checked(session), session.keys
         raw, state, agents = await fleet.stores.records.raw_parts(keys)
         parsed = [HistoryEntry.load(entry) for entry in raw]
         if at is not None:
@@ -148,16 +148,15 @@ class LocalLifecycle:
         return Fork(session_id, user_id)
 
     async def check_turn(self, session: SessionRef, part: str) -> None:
-        """Refuse a user to whom the session, or its turn, does not belong; see `Session.aturn`."""
+        """Refuse a user who owns neither the session nor the turn; see `Session.aturn`."""
         await self._fleet().ownership.check_turn(session.keys, part, session.user_id)
 
     async def delete(self, session: SessionRef) -> dict[str, int]:
-        """Delete the session with everything in it; see `Session.adelete`.
+        """Delete the session and all its records; see `Session.adelete`.
 
-        Its documents go first: if this process died in between, the session would still exist and could be deleted
-        again.
+        Its documents are removed first, so that the deletion can be repeated if this process dies in between.
         """
-        fleet, keys = await self._own(session), session.keys
+        fleet, keys = await self._checked(session), session.keys
         removed = await fleet.retrieval.forget_documents(keys.lane(KNOWLEDGE), session_name(keys.session_id))
         receipt = await fleet.stores.turns.delete_session(keys, session.user_id)
         for name in LANES:
@@ -165,7 +164,7 @@ class LocalLifecycle:
         return {**receipt, **removed}
 
 
-def _left(info: SessionInfo) -> float | None:
+def _seconds_left(info: SessionInfo) -> float | None:
     """Seconds until the session expires."""
     return None if info.left_ms is None else info.left_ms / 1000
 

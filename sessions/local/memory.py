@@ -1,4 +1,4 @@
-"""Memory in the fleet's store; retrieval workers run its searches."""
+"""Memories in the fleet's store. Searches are run by its retrieval workers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LocalMemory:
         self._fleet = fleet
 
     async def add(self, session: SessionRef, memory: NewMemory) -> str:
-        """Add a memory; see `MemoryMethods.aadd_memory`."""
+        """Remember a text; see `MemoryMethods.aadd_memory`."""
         fleet = self._fleet()
         stored = Memory(
             id=new_memory_id(),
@@ -42,27 +42,27 @@ class LocalMemory:
             metadata=memory.metadata,
             created_ms=time.time_ns() // 1_000_000,
         )
-        reach = await _Reach.of(fleet, session)
-        name = reach.chosen(memory.scope)
-        if name == "user":  # a user's memories are in another slot: this records that the session is this user's
+        scopes = await _Scopes.of(fleet, session)
+        name = scopes.resolve(memory.scope)
+        if name == "user":  # they are in another cluster slot, so record in the session's that it belongs to this user
             await fleet.stores.state.write(session_scope(session.keys), (), user_id=session.user_id, ttl=session.ttl)
-        await fleet.stores.memory.add(reach.place(name), stored, user_id=session.user_id, ttl=session.ttl)
+        await fleet.stores.memory.add(scopes.stored_scope(name), stored, user_id=session.user_id, ttl=session.ttl)
         return stored.id
 
     async def delete(self, session: SessionRef, memory_id: str) -> bool:
         """Delete one memory; see `MemoryMethods.adelete_memory`."""
         ids, fleet = [memory_id_text(memory_id)], self._fleet()
-        reach = await _Reach.of(fleet, session)
-        for name in reach.names:
-            if await fleet.stores.memory.remove(reach.place(name), ids, user_id=session.user_id):
+        scopes = await _Scopes.of(fleet, session)
+        for name in scopes.names:
+            if await fleet.stores.memory.remove(scopes.stored_scope(name), ids, user_id=session.user_id):
                 return True
         return False
 
     async def clear(self, session: SessionRef, memory_type: str | None, scope: ScopeName | None) -> int:
         """Delete a scope's memories; see `MemoryMethods.aclear_memory`."""
         kinds, fleet = memory_kinds(memory_type), self._fleet()
-        reach = await _Reach.of(fleet, session)
-        place, store = reach.place(reach.chosen(scope)), fleet.stores.memory
+        scopes = await _Scopes.of(fleet, session)
+        place, store = scopes.stored_scope(scopes.resolve(scope)), fleet.stores.memory
         if kinds == KINDS:
             return await store.clear(place, user_id=session.user_id)
         found = await store.read(place, await store.ids(place))
@@ -72,47 +72,47 @@ class LocalMemory:
     async def get(self, session: SessionRef, memory_id: str) -> dict[str, Any] | None:
         """One memory; see `MemoryMethods.aget_memory`."""
         wanted, fleet = memory_id_text(memory_id), self._fleet()
-        reach = await _Reach.of(fleet, session)
-        for name in reach.names:
-            if (memory := await fleet.stores.memory.get(reach.place(name), wanted)) is not None:
-                return _shown(memory, name)
+        scopes = await _Scopes.of(fleet, session)
+        for name in scopes.names:
+            if (memory := await fleet.stores.memory.get(scopes.stored_scope(name), wanted)) is not None:
+                return _as_dict(memory, name)
         return None
 
     async def list_page(self, session: SessionRef, listing: MemoryListing) -> MemoryPage:
         """A page of a scope's memories; see `MemoryMethods.alist_memory`."""
         fleet = self._fleet()
-        reach = await _Reach.of(fleet, session)
-        name, store, limit = reach.chosen(listing.scope), fleet.stores.memory, listing.limit
-        place = reach.place(name)
+        scopes = await _Scopes.of(fleet, session)
+        name, store, limit = scopes.resolve(listing.scope), fleet.stores.memory, listing.limit
+        place = scopes.stored_scope(name)
         ids = [key for key in await store.ids(place) if listing.cursor is None or key < listing.cursor]
         page: list[Memory] = []
         for start in range(0, len(ids), _READ_AT_ONCE):
             found = await store.read(place, ids[start : start + _READ_AT_ONCE])
             page += [stored.memory for stored in found.values() if stored.memory.kind in listing.kinds]
-            if len(page) > limit:  # more than asked for: there is a next page
+            if len(page) > limit:  # one more than the page: there is a next page
                 break
-        shown = [_shown(memory, name) for memory in page[:limit]]
+        shown = [_as_dict(memory, name) for memory in page[:limit]]
         return MemoryPage(shown, page[limit - 1].id if len(page) > limit else None)
 
     async def search(self, session: SessionRef, query: MemoryQuery) -> list[dict[str, Any]]:
         """Find memories; see `MemoryMethods.asearch_memory`."""
         fleet = self._fleet()
-        reach = await _Reach.of(fleet, session)
+        scopes = await _Scopes.of(fleet, session)
         request = SearchMemory(
             query=query.query,
             limit=query.limit,
             types=query.kinds,
             filters=query.filters,
-            scopes=reach.names if query.scope is None else (reach.chosen(query.scope),),
-            user=reach.user,
+            scopes=scopes.names if query.scope is None else (scopes.resolve(query.scope),),
+            user=scopes.user,
             min_score=query.min_score,
         )
         found = await fleet.retrieval.search(session.keys, request, timeout=query.timeout)
-        return [_dated(memory) for memory in found]
+        return [_with_datetime(memory) for memory in found]
 
 
-class _Reach:
-    """The memories that a session reaches: its own, and those of its user."""
+class _Scopes:
+    """The scopes of a session's memories: its own, and its user's if it has one."""
 
     def __init__(self, fleet: FleetClient, session: SessionRef, user: str | None) -> None:
         self._fleet = fleet
@@ -120,21 +120,21 @@ class _Reach:
         self.user = user
 
     @classmethod
-    async def of(cls, fleet: FleetClient, session: SessionRef) -> _Reach:
-        """If no user was named, the memories of the session's owner. Connects first.
+    async def of(cls, fleet: FleetClient, session: SessionRef) -> _Scopes:
+        """The scopes of a session. If the caller names no user, the owner's are included. Connects first.
 
         Raises:
-            SessionOwnerError: it belongs to another user than the one named.
+            SessionOwnerError: the session belongs to another user than the one named.
         """
         return cls(fleet, session, await fleet.ownership.owner_for(session.keys, session.user_id))
 
     @property
     def names(self) -> tuple[ScopeName, ...]:
-        """The scopes that it reaches."""
+        """Their names, the default first."""
         return ("session",) if self.user is None else ("user", "session")
 
-    def chosen(self, scope: ScopeName | None) -> ScopeName:
-        """The scope in question.
+    def resolve(self, scope: ScopeName | None) -> ScopeName:
+        """The scope that an argument selects.
 
         Raises:
             BadRequest: it is the user's, and the session has no user.
@@ -143,10 +143,10 @@ class _Reach:
             return self.names[0]
         if scope == "user" and self.user is None:
             session_id = self._session.keys.session_id
-            raise BadRequest(f"session {session_id!r} has no user whose memory this could be: open it with user_id=")
+            raise BadRequest(f"session {session_id!r} has no user, so it has no user's memories: pass user_id=")
         return scope
 
-    def place(self, name: ScopeName) -> MemoryScope:
+    def stored_scope(self, name: ScopeName) -> MemoryScope:
         """Where a scope's memories are stored."""
         keys = self._session.keys
         if name == "session" or self.user is None:
@@ -154,12 +154,12 @@ class _Reach:
         return wide_scope(keys.tenant, self.user, self._fleet.settings.partitions)
 
 
-def _shown(memory: Memory, scope: ScopeName) -> dict[str, Any]:
-    return _dated(memory.shown(scope))
+def _as_dict(memory: Memory, scope: ScopeName) -> dict[str, Any]:
+    return _with_datetime(memory.shown(scope))
 
 
-def _dated(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """A memory in its wire form, with its time as a datetime."""
-    dated = dict(shown)
+def _with_datetime(memory: Mapping[str, Any]) -> dict[str, Any]:
+    """A memory with `created_at` (datetime) instead of `created_ms`."""
+    dated = dict(memory)
     dated["created_at"] = datetime.fromtimestamp(dated.pop("created_ms") / 1000, UTC)
     return dated

@@ -1,4 +1,4 @@
-"""State in the fleet's store: of sessions, of users, of a whole tenant."""
+"""State in the fleet's store, of sessions, users and tenants."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LocalState:
         return await fleet.stores.state.get(await _scope(fleet, session, check_field(key)), key, default)
 
     async def write(self, session: SessionRef, ops: list[StateOp]) -> list[Any]:
-        """Make changes, all or none; returns the resulting values."""
+        """Make changes, all or none; returns the new values."""
         if not ops:
             return []
         fleet = self._fleet()
@@ -38,14 +38,14 @@ class LocalState:
         if len(scopes) > 1:
             fields = [op.field for op in ops]
             raise InvalidState(
-                f"state keys {fields!r} belong to several scopes, which cannot change in one step; set them separately"
+                f"state keys {fields!r} have different scopes, which cannot change in one step; set them separately"
             )
         return await fleet.stores.state.write(scopes.pop(), ops, user_id=session.user_id, ttl=session.ttl)
 
 
 async def _scope(fleet: FleetClient, session: SessionRef, key: str) -> StateScope:
     if key.startswith(TEMP):
-        raise InvalidState(f"state key {key!r}: `temp:` exists only within a turn, where tools see it in their context")
+        raise InvalidState(f"state key {key!r}: `temp:` state only exists within a turn, in the context of its tools")
     tenant, partitions = session.keys.tenant, fleet.settings.partitions
     if key.startswith(APP):
         return wide_scope(tenant, None, partitions)
@@ -54,6 +54,6 @@ async def _scope(fleet: FleetClient, session: SessionRef, key: str) -> StateScop
     user_id = session.user_id or await fleet.ownership.owner(session.keys)
     if user_id is None:
         raise BadRequest(
-            f"state {key!r} belongs to a user, but session {session.keys.session_id!r} has none: open it with user_id="
+            f"state {key!r} belongs to a user, and session {session.keys.session_id!r} has none: pass user_id="
         )
     return wide_scope(tenant, user_id, partitions)

@@ -1,7 +1,7 @@
-"""Sessions behind a server: the back end of `Session(agent_url=...)`, over HTTP.
+"""The back end of remote sessions, `Session(agent_url=...)`, over HTTP.
 
-backend.py: the back end; state.py, lifecycle.py, memory.py, knowledge.py: its parts, by a gateway's REST API
+backend.py: the back end; state.py, lifecycle.py, memory.py, knowledge.py: its parts, over a gateway's REST API
 client.py: one session's requests and turns; wire.py: requests and turns as JSON; problems.py: error responses
-address.py: where a server is, credentials; server.py: what kind of server it is
-exchange.py: one call with its retries; network.py: loop and connections; stream.py, sse.py: a turn's events
+address.py: URLs and headers; server.py: requests to a server, and what kind of server it is
+exchange.py: one call with its retries; network.py: event loop and connections; stream.py, sse.py: a turn's events
 """

@@ -1,4 +1,4 @@
-"""The address of a remote agent and what is sent with each request: agent_url and headers, checked before sending."""
+"""The URL of a remote agent, and the headers of requests to it, checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _HEADER_VALUE: Final = re.compile(r"[^\x00-\x1f\x7f]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A remote agent's address.
+    """The parts of an agent_url.
 
     Attributes:
-        url: of the agent, without credentials, so that it may be shown.
-        base: the prefix of a gateway's `/v1`; agent: the agent's name at a gateway.
-        credentials: the Authorization header for the part before the '@', if there is one.
+        url: of the agent, without credentials, because errors and logs show it.
+        base: the URL before a gateway's `/v1`; agent: the agent's name at the gateway.
+        credentials: the Authorization header for the user and password in the URL, if there are any.
     """
 
     url: httpx.URL
@@ -38,10 +38,10 @@ class Address:
 
     @classmethod
     def of(cls, agent_url: object) -> Address:
-        """Parse an agent_url; http if it has no scheme.
+        """Parse an agent_url; without a scheme it is http.
 
         Raises:
-            BadRequest: it is not valid.
+            BadRequest: it is not a URL.
         """
         url = _parsed(agent_url)
         plain = url.copy_with(username=None, password=None)
@@ -64,17 +64,17 @@ class Address:
 
     @property
     def health(self) -> httpx.URL:
-        """The URL of its health check."""
+        """The URL of its health page."""
         query = f"?{self.url.query.decode()}" if self.url.query else ""
         return self.url.copy_with(raw_path=f"{_raw(self.url).rstrip('/')}/health{query}".encode())
 
     def api(self, path: str) -> httpx.URL:
-        """A path of a gateway's REST API, already quoted."""
+        """The URL of a path in a gateway's REST API; the path is already quoted."""
         return self.base.copy_with(raw_path=f"{self.base.raw_path.decode().rstrip('/')}/v1{path}".encode())
 
 
 def _raw(url: httpx.URL) -> str:
-    """Its path as it is sent: a `/` that is part of an agent's name is percent-encoded in it."""
+    """Its path, still percent-encoded: an agent's name may contain `%2F`."""
     return url.raw_path.decode().partition("?")[0]
 
 
@@ -82,7 +82,7 @@ def _parsed(agent_url: object) -> httpx.URL:
     if not isinstance(agent_url, str) or not agent_url.strip():
         raise BadRequest(f"agent_url {agent_url!r}: use the URL of an agent, such as 'http://host:8000/agent'")
     text = agent_url.strip()
-    shown = text.rpartition("@")[2]  # the part before it may be a key
+    shown = text.rpartition("@")[2]  # before it may be a password
     try:
         url = httpx.URL(text if _SCHEME.match(text) else f"http://{text}")
     except (httpx.InvalidURL, ValueError) as error:
@@ -93,20 +93,19 @@ def _parsed(agent_url: object) -> httpx.URL:
 
 
 def segment(name: str) -> str:
-    """A name as a path segment.
+    """Quote a name as one segment of a path.
 
     Raises:
-        BadRequest: it cannot be one. Clients and proxies resolve `..`, percent-encoded or not: deleting the value of
-            that
-            name would delete its session.
+        BadRequest: it cannot be one. Clients and proxies resolve `..`, percent-encoded or not, so a request to delete
+            the value of this name would delete its session.
     """
     if name in ("", ".", "..") or not encodes(name):
-        raise BadRequest(f"{name!r} cannot be part of a URL; with a gateway, choose another name")
+        raise BadRequest(f"{name!r} cannot be part of a URL: with a gateway, use another name")
     return quote(name, safe="~")
 
 
 def checked_headers(headers: object) -> dict[str, str]:
-    """Headers for every request. Errors do not quote their values, which may be keys.
+    """Check headers for every request. Errors do not quote their values, which may be credentials.
 
     Raises:
         BadRequest: one of them cannot be sent.
@@ -114,10 +113,10 @@ def checked_headers(headers: object) -> dict[str, str]:
     if headers is None:
         return {}
     if not isinstance(headers, Mapping):
-        raise BadRequest(f"headers must be a dict of texts, not {type(headers).__name__}")
+        raise BadRequest(f"headers must be a dict of strings, not {type(headers).__name__}")
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.match(name):
             raise BadRequest(f"header name {name!r}: use letters, digits and '-'")
         if not isinstance(value, str) or not _HEADER_VALUE.match(value) or not value.isascii():
-            raise BadRequest(f"the value of header {name!r} must be ASCII text without line breaks")
+            raise BadRequest(f"the value of header {name!r} must be an ASCII string without line breaks")
     return dict(headers)

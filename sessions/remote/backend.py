@@ -1,4 +1,4 @@
-"""The back end of a session behind an agent_url: a gateway, or an agent server that only answers messages."""
+"""`RemoteBackend`: the back end of a session with an agent_url, at a gateway or another agent server."""
 
 from __future__ import annotations
 
@@ -27,24 +27,23 @@ _CALL_SECONDS: Final = 30.0
 class RemoteBackend:
     """A `Backend` over HTTP. Creating one does no I/O.
 
-    On a Sessionfleet gateway a session has everything that a local one has. Any other agent server only answers `chat`;
-    everything else raises RemoteUnsupported.
+    With a Sessionfleet gateway everything works as in a local session. With any other agent server only `chat` does;
+    the rest raises RemoteUnsupported.
 
     Args:
-        agent_url: the agent's URL, such as `http://host:8000/agent` or `https://host/agent/clerk`; http without a
-            scheme.
-        timeout: seconds for one call, including its retries; 30 when None.
+        agent_url: such as `http://host:8000/agent` or `https://host/agent/clerk`; http if there is no scheme.
+        timeout: seconds for one call, retries included; None for 30.
         headers: sent with every request, such as `{"Authorization": "Bearer ..."}`.
 
     Raises:
-        BadRequest: an argument is not valid.
+        BadRequest: an argument cannot be used.
     """
 
     settings = None
 
     def __init__(self, agent_url: object, timeout: float | None, headers: Mapping[str, str] | None) -> None:
-        patience = _CALL_SECONDS if timeout is None else seconds("timeout", timeout)
-        self._server = RemoteServer(Address.of(agent_url), checked_headers(headers), patience)
+        limit = _CALL_SECONDS if timeout is None else seconds("timeout", timeout)
+        self._server = RemoteServer(Address.of(agent_url), checked_headers(headers), limit)
         self.state = RemoteState(self.client)
         self.lifecycle = RemoteLifecycle(self.client)
         self.memory = RemoteMemory(self.client)
@@ -52,7 +51,7 @@ class RemoteBackend:
 
     @property
     def agent_url(self) -> str:
-        """The address, without credentials."""
+        """The URL, without credentials."""
         return str(self._server.address)
 
     @property
@@ -66,37 +65,37 @@ class RemoteBackend:
         return self._server.address.agent
 
     def client(self, session: SessionRef) -> RemoteClient:
-        """What sends the session's requests."""
+        """The client that sends the session's requests."""
         return RemoteClient(self._server, session.session_id, session.user_id)
 
     async def converse(
         self, session: SessionRef, message: str, submission_of: SubmissionOf, options: Mapping[str, Any]
     ) -> Any:
-        """Send a message to the agent at agent_url, and wait for the answer; see `Session.achat`."""
-        given = dict(options)
-        timeout, key = given.pop("timeout", None), given.pop("idempotency_key", None)
-        patience = self.timeout if timeout is None else seconds("timeout", timeout)
-        until = time.monotonic() + patience
+        """Send a message to the agent at agent_url and wait for the answer; see `Session.achat`."""
+        others = dict(options)
+        timeout, key = others.pop("timeout", None), others.pop("idempotency_key", None)
+        limit = self.timeout if timeout is None else seconds("timeout", timeout)
+        until = time.monotonic() + limit
         key = uuid_utils.uuid4().hex if key is None else short_string("idempotency_key", key)
         try:
-            if await self._server.is_gateway(patience):
-                submission = submission_of(message, idempotency_key=key, **given)
+            if await self._server.is_gateway(limit):
+                submission = submission_of(message, idempotency_key=key, **others)
                 return await self._ask(session, submission, until - time.monotonic())
             user = {} if session.user_id is None else {"user_id": session.user_id}
-            fields = {**given, "session_id": session.session_id, **user}
-            return await self._server.tell(message, fields, key, max(0.001, until - time.monotonic()))
+            fields = {**others, "session_id": session.session_id, **user}
+            return await self._server.send_message(message, fields, key, max(0.001, until - time.monotonic()))
         except RemoteTimeout as error:
             error.detail.setdefault("idempotency_key", key)
             raise
 
     async def _ask(self, session: SessionRef, submission: Submission, left: float) -> Any:
-        """Send a message to a gateway's agent. A turn that outlasts the call continues, and the error names it."""
+        """Send a message to a gateway's agent. If the call times out, the error names the turn, which continues."""
         try:
             record = await self.client(session).turns.ask_within(session.keys, submission, left)
         except ResultTimeout as error:
             turn_id = error.detail["turn_id"]
             raise RemoteTimeout(
-                f"{error}, or session.turn({turn_id!r}).result() in another process",
+                f"{error}, or session.turn({turn_id!r}).result() from elsewhere",
                 turn_id=turn_id,
             ) from error
         return result_of(record, session.keys.public_id(record.part), None)

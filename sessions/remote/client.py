@@ -1,4 +1,4 @@
-"""What `Agent` and `Turn` use of a gateway: turns over HTTP, with the same methods as the fleet's client."""
+"""One session's requests to a gateway: a client for `Agent` and `Turn`, like the fleet's own, over HTTP."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from sessions.protocol.turn import TurnStatus
 from sessions.remote.address import segment
 from sessions.remote.server import RemoteServer
 from sessions.remote.stream import EventStream
-from sessions.remote.wire import GATEWAYS_CHOICE, reading, turn_body, turn_record
+from sessions.remote.wire import GATEWAY_DEFAULT, parsing, turn_body, turn_record
 from sessions.store.calls import PendingCall
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
 
 _LONGEST_WAIT: Final = 20.0
-"""Seconds that one request waits for a turn's end: proxies cut longer ones, and a dead gateway must be noticed."""
+"""Seconds that one request waits for a turn's end. Proxies cut longer requests, and a dead gateway must be noticed."""
 _SLACK: Final = 15.0
 _POLL: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class _Defaults:
-    """The settings of a fleet that `Agent` reads."""
+    """What `Agent` reads from a fleet's settings: here, the gateway's own settings apply."""
 
-    turn_timeout: float = GATEWAYS_CHOICE
-    approval_timeout: float = GATEWAYS_CHOICE
+    turn_timeout: float = GATEWAY_DEFAULT
+    approval_timeout: float = GATEWAY_DEFAULT
 
 
 class RemoteClient:
-    """One session's side of a gateway. Its coroutines run on the portal's loop and nowhere else."""
+    """Sends one session's requests to a gateway. Its coroutines run on the portal's event loop only."""
 
     settings: ClassVar[TurnDefaults] = _Defaults()
 
@@ -55,7 +55,7 @@ class RemoteClient:
 
     @property
     def portal(self) -> Portal:
-        """The loop of this process."""
+        """The event loop of this process."""
         return self.server.network.portal
 
     @property
@@ -64,56 +64,56 @@ class RemoteClient:
         return RemoteTurns(self)
 
     def keys(self, session_id: str, tenant: str | None = None) -> SessionKeys:
-        """The name of a session or lane. The gateway knows its store and partition."""
+        """The id of a session or lane as keys. Only the gateway knows its tenant and partition."""
         return SessionKeys.from_id(tenant or "remote", session_id, 1)
 
-    async def need_gateway(self) -> None:
+    async def require_gateway(self) -> None:
         """Check that the server is a gateway.
 
         Raises:
             RemoteUnsupported: it is not.
         """
-        await self.server.need_gateway(self.server.timeout)
+        await self.server.require_gateway(self.server.timeout)
 
     async def create(self, body: dict[str, Any]) -> bool:
-        """Create the session; False where it existed already."""
+        """Create the session; False if it already existed."""
         response = await self.server.api("POST", "/sessions", user=self._user_id, json=body)
         return response.status_code == HTTPStatus.CREATED
 
     async def api(self, method: str, path: str = "", **options: Any) -> Any:
-        """A request about this session; returns its JSON response, None if that has no body.
+        """Send a request about this session; returns its JSON response, None if that has no body.
 
         Args:
-            path: after the session's own.
+            path: after the session's path.
             options: of `RemoteServer.api`.
 
         Raises:
-            RemoteError, or the error that the gateway's problem names.
+            RemoteError, or the class that the gateway's problem names.
         """
         response = await self.server.api(method, f"{self.home}{path}", user=self._user_id, **options)
         if not response.content:
             return None
-        with reading("answer"):
+        with parsing("answer"):
             return response.json()
 
     async def api_or_none(self, method: str, path: str = "", **options: Any) -> Any:
-        """Like `api`, but None if there is nothing with this name."""
-        return await self._or(None, method, path, **options)
+        """Like `api`, but returns None if the resource does not exist."""
+        return await self._api_or(None, method, path, **options)
 
-    async def api_if_there(self, method: str, path: str) -> bool:
-        """Like `api`; returns whether there was something with this name."""
-        gone = object()
-        return await self._or(gone, method, path) is not gone
+    async def api_found(self, method: str, path: str) -> bool:
+        """Like `api`, but returns whether the resource existed."""
+        missing = object()
+        return await self._api_or(missing, method, path) is not missing
 
-    async def _or(self, otherwise: Any, method: str, path: str, **options: Any) -> Any:
+    async def _api_or(self, default: Any, method: str, path: str, **options: Any) -> Any:
         try:
             return await self.api(method, path, **options)
         except SessionfleetError as error:
-            # A RemoteError is a 404 that names none of our classes: there is no such path, for instance at a proxy that
-            # does not know /v1. That says nothing about what was requested.
+            # A RemoteError is a 404 without one of our classes: the path itself does not exist, for instance at a proxy
+            # that does not forward /v1. It says nothing about the resource.
             if error.detail.get("status") != HTTPStatus.NOT_FOUND or isinstance(error, RemoteError):
                 raise
-            return otherwise
+            return default
 
     @property
     def home(self) -> str:
@@ -121,8 +121,8 @@ class RemoteClient:
         return f"/sessions/{segment(self._session_id)}"
 
     def headers(self) -> httpx.Headers:
-        """The options of a request that `RemoteServer.api` does not send."""
-        return self.server.sent(x_user_id=self._user_id)
+        """The headers of a request that does not go through `RemoteServer.api`."""
+        return self.server.request_headers(x_user_id=self._user_id)
 
 
 class RemoteTurns:
@@ -132,12 +132,12 @@ class RemoteTurns:
         self._client = client
 
     def check_message(self, message: str) -> None:
-        """The gateway decides how large one may be."""
+        """Does nothing: the gateway's settings limit the size of a message."""
 
-    # --- sending a message ------------------------------------------------------------------------------
+    # --- submit ---------------------------------------------------------------------------------------------
 
     async def submit(self, keys: SessionKeys, submission: Submission) -> str:
-        """Submit a turn; returns its id within the session. All tries have one key, so that it is accepted once.
+        """Submit a turn; returns its id within the session. Retries have the same idempotency key.
 
         Raises:
             BadRequest, IdempotencyConflict, SessionBusy, SessionOwnerError, BackendError: nothing was accepted.
@@ -145,7 +145,7 @@ class RemoteTurns:
         return (await self._accept(submission, 0.0)).part
 
     async def ask(self, keys: SessionKeys, submission: Submission) -> TurnRecord:
-        """Submit a turn and wait for its end, for as long as its deadline allows.
+        """Submit a turn and wait for its end, until shortly after its deadline.
 
         Raises:
             As `submit` and `wait`.
@@ -153,14 +153,14 @@ class RemoteTurns:
         record = await self._accept(submission, _LONGEST_WAIT)
         if record.status.final:
             return record
-        patience = None if submission.timeout == GATEWAYS_CHOICE else submission.timeout + _SLACK
-        return await self.wait(keys, record.part, patience, waiting_counts=False)
+        timeout = None if submission.timeout == GATEWAY_DEFAULT else submission.timeout + _SLACK
+        return await self.wait(keys, record.part, timeout, waiting_counts=False)
 
     async def ask_within(self, keys: SessionKeys, submission: Submission, seconds: float) -> TurnRecord:
-        """Submit a turn and wait for its end, no longer than that.
+        """Submit a turn and wait for its end, for this many seconds in total.
 
         Raises:
-            ResultTimeout: it continues. RemoteTimeout: it is unknown whether it was accepted.
+            ResultTimeout: it did not end in time. RemoteTimeout: it is unknown whether it was accepted.
         """
         until = time.monotonic() + seconds
         record = await self._accept(submission, min(_LONGEST_WAIT, max(0.0, math.floor(seconds - 1))), within=seconds)
@@ -169,14 +169,14 @@ class RemoteTurns:
         return await self.wait(keys, record.part, until - time.monotonic())
 
     async def _accept(self, submission: Submission, wait: float, within: float | None = None) -> TurnRecord:
-        patience = None if within is None else within - wait
+        extra = None if within is None else within - wait
         body, key = turn_body(submission), submission.idempotency_key
-        return _record(await self._client.api("POST", "/turns", json=body, key=key, wait=wait, within=patience))
+        return _record(await self._client.api("POST", "/turns", json=body, key=key, wait=wait, within=extra))
 
-    # --- receiving its result ---------------------------------------------------------------------------
+    # --- wait and read --------------------------------------------------------------------------------------
 
     async def read(self, keys: SessionKeys, part: str) -> TurnRecord:
-        """The turn as it is now.
+        """The record of a turn.
 
         Raises:
             TurnNotFound: it expired or was deleted.
@@ -189,19 +189,19 @@ class RemoteTurns:
         """Wait for a turn's end.
 
         Args:
-            timeout: seconds; None: without a limit.
-            waiting_counts: whether the time counts during which it waits for somebody's answer.
+            timeout: seconds; None for no limit.
+            waiting_counts: whether the timeout includes the time for which the turn waits for people.
 
         Raises:
-            ResultTimeout: it did not end in time, and continues.
+            ResultTimeout: it did not end in time; it continues.
         """
         record: TurnRecord | None = None
         until = math.inf if timeout is None else time.monotonic() + timeout
         while (left := until - time.monotonic()) > 0:
             try:
-                record = await self._look(_path(keys, part), left)
+                record = await self._poll(_path(keys, part), left)
             except RemoteTimeout:
-                if time.monotonic() < until:  # the server's fault; otherwise the caller's own time is over
+                if time.monotonic() < until:  # the server did not respond; otherwise it is our own timeout
                     raise
                 break
             if record.status.final:
@@ -211,23 +211,23 @@ class RemoteTurns:
         turn = keys.public_id(part)
         raise ResultTimeout(timeout_message(turn, timeout or 0.0, record), turn_id=turn)
 
-    async def _look(self, path: str, left: float) -> TurnRecord:
-        """Wait for a turn's end for as long as one request may, but no longer than the time left."""
+    async def _poll(self, path: str, left: float) -> TurnRecord:
+        """Wait for a turn's end for as long as one request may take, and no longer than `left`."""
         whole = math.floor(min(left, _LONGEST_WAIT))
         record = _record(
             await self._client.api("GET", path, wait=whole, within=min(self._client.server.timeout, left - whole))
         )
         if not whole and not record.status.final:
-            await asyncio.sleep(_POLL)  # `Prefer: wait` only supports whole seconds
+            await asyncio.sleep(_POLL)  # `Prefer: wait` only has whole seconds
         return record
 
     async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncGenerator[Event]:
         """All events of a turn after a cursor, as they come, up to the last one.
 
         Raises:
-            StaleCursor, TurnNotFound; RemoteError if the stream cannot be resumed within `timeout`.
+            StaleCursor, TurnNotFound; RemoteError: the stream could not be resumed within the session's timeout.
         """
-        await self._client.need_gateway()
+        await self._client.require_gateway()
         async with aclosing(self._stream(keys, part, after).events()) as events:
             async for event in events:
                 yield event
@@ -238,7 +238,7 @@ class RemoteTurns:
         Raises:
             TurnNotFound, StaleCursor, RemoteError.
         """
-        await self._client.need_gateway()
+        await self._client.require_gateway()
         return await self._stream(keys, part, after).any()
 
     def _stream(self, keys: SessionKeys, part: str, after: str | None) -> EventStream:
@@ -254,12 +254,12 @@ class RemoteTurns:
 
     async def pending_calls(self, keys: SessionKeys, part: str) -> list[PendingCall]:
         """The calls that a turn waits for."""
-        told = await self._client.api("GET", f"{_path(keys, part)}/approvals")
-        with reading("pending calls"):
-            return [PendingCall(**call) for call in told["approvals"]]
+        answer = await self._client.api("GET", f"{_path(keys, part)}/approvals")
+        with parsing("pending calls"):
+            return [PendingCall(**call) for call in answer["approvals"]]
 
     async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> None:
-        """Answer a call that a turn waits for. Repeating the same answer changes nothing.
+        """Answer a call that a turn waits for. Repeating the same answer has no effect.
 
         Raises:
             CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `Turn.aapprove`.
@@ -269,10 +269,10 @@ class RemoteTurns:
 
 
 def _path(keys: SessionKeys, part: str) -> str:
-    """The path of a turn, after its session's: turns of lanes are operations."""
+    """A turn's path after its session's; turns in lanes are operations."""
     return f"/{'operations' if keys.is_lane else 'turns'}/{segment(keys.public_id(part))}"
 
 
 def _record(resource: Any) -> TurnRecord:
-    with reading("turn"):
+    with parsing("turn"):
         return turn_record(split_turn_id(resource["id"])[1], resource)

@@ -1,4 +1,4 @@
-"""One call to a remote server including its retries, within one time limit; failures are errors of our tree."""
+"""One call to a remote server, with retries and a total timeout. Failures become errors of `sessions.errors`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from sessions.errors import (
 from sessions.remote.problems import error_of, retry_after
 
 CONNECT_SECONDS: Final = 5.0
-"""A connection that takes longer is given up and retried."""
+"""An attempt to connect that takes longer is given up and repeated."""
 _PAUSES: Final = wait_random_exponential(multiplier=0.2, max=5.0)
 _JSON: Final = (b"Content-Type", b"application/json")
-_AGAIN: Final = frozenset({429, 502, 503, 504})
+RETRIED_STATUSES: Final = frozenset({429, 502, 503, 504})
 
 
 Cause = TypeVar("Cause", bound=BaseException)
@@ -40,9 +40,8 @@ class Call:
     """A request.
 
     Attributes:
-        repeatable: whether the server recognises a second try, so that nothing is done twice. Otherwise a request is
-            only
-            sent again if it certainly never arrived.
+        repeatable: whether the server recognises a repeat, so that nothing is done twice. If not, a request is only
+            sent again if it certainly did not reach the server.
         files: of a multipart body: name, bytes and content type; data: its other fields.
     """
 
@@ -57,15 +56,19 @@ class Call:
 
 
 def _json(body: Any) -> bytes:
-    """A body as UTF-8. Half of a surrogate pair, which state may contain, cannot be encoded: it is escaped."""
+    """A body in UTF-8. Half of a surrogate pair, which state may contain, cannot be encoded, so it is escaped."""
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
 
 
-class _Passing(Exception):
-    """A try that failed and may be followed by another one."""
+class _Retryable(Exception):
+    """A try that failed and may be repeated.
+
+    Attributes:
+        error: what to raise if there are no more tries; pause: seconds that the server asks us to wait.
+    """
 
     def __init__(self, error: SessionfleetError, pause: float = 0.0) -> None:
         super().__init__(str(error))
@@ -74,37 +77,37 @@ class _Passing(Exception):
 
 
 async def exchange(
-    http: httpx.AsyncClient, call: Call, shown: str, within: float, *, trying: float | None = None
+    http: httpx.AsyncClient, call: Call, server: str, within: float, *, retry_within: float | None = None
 ) -> httpx.Response:
-    """The response to a call; tries end when there is one, when another cannot help, or when the time is over.
+    """The response to a call. Retries failures that may pass, until the time is over.
 
     Args:
-        shown: the server's URL, as it may be shown.
+        server: the server's URL without credentials, for errors.
         within: seconds for all tries together.
-        trying: seconds after which no further try is begun; `within` when None.
+        retry_within: seconds after which no further try is made; None for `within`.
 
     Raises:
         RemoteError, or the class that a gateway's problem names.
     """
     until = time.monotonic() + within
-    patience = within if trying is None else min(trying, within)
+    retry_seconds = within if retry_within is None else min(retry_within, within)
     tries = AsyncRetrying(
-        retry=retry_if_exception_type(_Passing), stop=stop_before_delay(patience), wait=_pause, reraise=True
+        retry=retry_if_exception_type(_Retryable), stop=stop_before_delay(retry_seconds), wait=_pause, reraise=True
     )
     try:
-        return await tries(_once, http, call, shown, until, within)
-    except _Passing as last:
+        return await tries(_once, http, call, server, until, within)
+    except _Retryable as last:
         raise last.error from last.__cause__
 
 
 def _pause(state: RetryCallState) -> float:
-    """Growing, with jitter, and no shorter than the server asks for."""
+    """Exponential and random, and no shorter than the server asks for."""
     failed = state.outcome.exception() if state.outcome else None
-    asked = failed.pause if isinstance(failed, _Passing) else 0.0
+    asked = failed.pause if isinstance(failed, _Retryable) else 0.0
     return max(asked, _PAUSES(state))
 
 
-async def _once(http: httpx.AsyncClient, call: Call, shown: str, until: float, within: float) -> httpx.Response:
+async def _once(http: httpx.AsyncClient, call: Call, server: str, until: float, within: float) -> httpx.Response:
     left = max(0.001, until - time.monotonic())
     try:
         async with asyncio.timeout(left):
@@ -119,72 +122,68 @@ async def _once(http: httpx.AsyncClient, call: Call, shown: str, until: float, w
                 timeout=httpx.Timeout(left, connect=min(left, CONNECT_SECONDS)),
             )
     except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
-        raise_for(error, shown, within, repeatable=call.repeatable)
+        raise_for(error, server, within, repeatable=call.repeatable)
     if response.is_success:
         return response
-    refused = error_of(response, shown)
-    # Not SessionBusy and similar errors: those are answers for the caller to act on, as locally.
-    if response.status_code in _AGAIN and call.repeatable and isinstance(refused, BackendError):
-        raise _Passing(refused, retry_after(response))
+    refused = error_of(response, server)
+    # Not SessionBusy and the like: those are for the caller to handle, as in a local session.
+    if response.status_code in RETRIED_STATUSES and call.repeatable and isinstance(refused, BackendError):
+        raise _Retryable(refused, retry_after(response))
     raise refused
 
 
-def raise_for(error: Exception, shown: str, within: float, *, repeatable: bool) -> NoReturn:
-    """Raise the error for a failure of the connection.
+def raise_for(error: Exception, server: str, within: float, *, repeatable: bool) -> NoReturn:
+    """Raise the error that a failed request amounts to.
 
     Raises:
-        RemoteError: another try cannot help, or must not be made. _Passing: another try may help.
+        RemoteError: another try would not help, or must not be made. _Retryable: another try may be made.
     """
     if (tls := _cause(error, ssl.SSLError)) is not None:
-        raise _tls_error(tls, shown) from error
+        raise _tls_error(tls, server) from error
     match error:
         case httpx.ConnectError():
-            raise _Passing(RemoteUnavailable(f"{shown} cannot be reached ({_reason(error)}): {_CHECK}")) from error
+            raise _Retryable(RemoteUnavailable(f"{server} cannot be reached ({_reason(error)}): {_CHECK}")) from error
         case httpx.ConnectTimeout() | httpx.PoolTimeout():
-            raise _Passing(RemoteTimeout(f"could not connect to {shown}: {_CHECK}")) from error
+            raise _Retryable(RemoteTimeout(f"connecting to {server} took too long: {_CHECK}")) from error
         case httpx.TimeoutException() | TimeoutError():
-            raise RemoteTimeout(
-                f"{shown} did not answer within {round(within, 1):g} s; it is unknown whether the request was "
-                "carried out"
-            ) from error
+            raise RemoteTimeout(f"{server} did not respond within {round(within, 1):g} s; {_UNKNOWN}") from error
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
-            raise RemoteRefused(f"{shown} cannot be called: {error}") from error
+            raise RemoteRefused(f"this request cannot be sent to {server}: {error}") from error
         case httpx.TransportError():
-            broken = RemoteUnavailable(
-                f"the connection to {shown} broke ({_named(error)}); it is unknown whether the request was carried out"
-            )
+            broken = RemoteUnavailable(f"the connection to {server} broke ({_described(error)}); {_UNKNOWN}")
             if repeatable:
-                raise _Passing(broken) from error
+                raise _Retryable(broken) from error
             raise broken from error
         case _:
-            raise RemoteFailed(f"the response of {shown} cannot be parsed: {_named(error)}") from error
+            raise RemoteFailed(f"the response of {server} cannot be read: {_described(error)}") from error
 
 
+_UNKNOWN: Final = "it is unknown whether the request was carried out"
 _CHECK: Final = "check agent_url, and that the server is running"
-_TRUST: Final = "SSL_CERT_FILE names a file with the authority to trust"
+_TRUST: Final = "set SSL_CERT_FILE to a file with the authority to trust"
 
 
-def _named(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _tls_error(error: ssl.SSLError, shown: str) -> RemoteUnavailable:
-    """A try within the next seconds would not find another certificate, or TLS where there is none."""
+def _tls_error(error: ssl.SSLError, server: str) -> RemoteUnavailable:
+    """The error for a failed TLS handshake. It is not retried, because the next one would fail too."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return RemoteUntrusted(f"the certificate of {shown} cannot be verified: {error.verify_message}. {_TRUST}")
-    return RemoteUnavailable(f"could not open a TLS connection to {shown} ({error.reason or error}): does it use http?")
+        return RemoteUntrusted(f"the certificate of {server} cannot be verified: {error.verify_message}. {_TRUST}")
+    return RemoteUnavailable(f"the TLS handshake with {server} failed ({error.reason or error}): does it speak http?")
 
 
 def _reason(error: BaseException) -> str:
-    """The system's message; httpx only says that all attempts failed."""
-    said = _cause(error, OSError, lambda cause: cause.errno is not None)
-    if said is None or said.errno is None:
+    """The operating system's reason; httpx only says that all attempts failed."""
+    reason = _cause(error, OSError, lambda cause: cause.errno is not None)
+    if reason is None or reason.errno is None:
         return str(error)
-    return os.strerror(said.errno) if said.errno > 0 else str(said.strerror)  # a resolver's error numbers are below 0
+    return os.strerror(reason.errno) if reason.errno > 0 else str(reason.strerror)  # resolver errors are negative
 
 
 def _cause(error: BaseException, kind: type[Cause], fits: Callable[[Cause], bool] = lambda _: True) -> Cause | None:
-    """The first exception of a kind, among an exception and its causes."""
+    """The first error of this kind among an exception and its causes."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, kind) and fits(cause):

@@ -1,4 +1,4 @@
-"""Knowledge of a session behind a gateway: files are read here, and their bytes uploaded."""
+"""Documents at a gateway. Files are read here, and their bytes uploaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sessions.client.ports import AcceptedOperation, SessionRef
 from sessions.errors import BadRequest, InvalidTurnId
 from sessions.remote.address import segment
 from sessions.remote.client import RemoteClient
-from sessions.remote.wire import COLLECTION, only_given, reading
+from sessions.remote.wire import COLLECTION, parsing, without_none
 from sessions.store.keys import split_turn_id
 
 
@@ -26,10 +26,10 @@ class RemoteKnowledge:
     async def submit(self, session: SessionRef, document: NewDocument) -> AcceptedOperation:
         """Submit one document; see `KnowledgeMethods.asubmit_knowledge`.
 
-        `timeout` only limits the wait for its end; the gateway's settings limit the operation.
+        `timeout` only limits the wait for its end; the gateway's settings limit the operation itself.
         """
         source = read_source(document.source, document.name, _largest())
-        fields = only_given(
+        fields = without_none(
             name=source.name,
             metadata=document.metadata or None,
             scope=_scope(session, document.scope),
@@ -46,13 +46,13 @@ class RemoteKnowledge:
         answer = await self._client(session).api_or_none("GET", f"/operations/{segment(operation_id)}")
         if answer is None:
             raise InvalidTurnId(
-                f"operation {operation_id!r} belongs to no scope that session {session.session_id!r} is attached to"
+                f"operation {operation_id!r} is not in one of the scopes of session {session.session_id!r}"
             )
         return _operation(self._client(session), answer)
 
     async def search(self, session: SessionRef, query: KnowledgeQuery) -> list[dict[str, Any]]:
         """Find passages; see `KnowledgeMethods.asearch_knowledge`."""
-        body = only_given(
+        body = without_none(
             query=query.query,
             limit=query.limit,
             filters=query.filters or None,
@@ -62,29 +62,29 @@ class RemoteKnowledge:
         )
         _refuse_own_collection(session)
         found = await self._client(session).api("POST", "/knowledge/search", json=body, within=query.timeout)
-        with reading("passages"):
+        with parsing("passages"):
             return list(found["passages"])
 
     async def list_sources(self, session: SessionRef, scope: str | None) -> list[dict[str, Any]]:
         """List the documents of a scope; see `KnowledgeMethods.alist_knowledge`."""
-        answer = await self._client(session).api("GET", "/knowledge", params=only_given(scope=_scope(session, scope)))
-        with reading("documents"):
+        answer = await self._client(session).api("GET", "/knowledge", params=without_none(scope=_scope(session, scope)))
+        with parsing("documents"):
             return list(answer["documents"])
 
     async def remove(self, session: SessionRef, source: str, scope: str | None) -> int:
         """Remove one document; see `KnowledgeMethods.adelete_knowledge`."""
         path = f"/knowledge/{segment(source)}"
         answer = await self._client(session).api_or_none(
-            "DELETE", path, params=only_given(scope=_scope(session, scope))
+            "DELETE", path, params=without_none(scope=_scope(session, scope))
         )
         return 0 if answer is None else int(answer["chunks"])
 
     async def clear(self, session: SessionRef, scope: str | None) -> int:
         """Remove all documents of a scope; see `KnowledgeMethods.aclear_knowledge`."""
         answer = await self._client(session).api(
-            "DELETE", "/knowledge", params=only_given(scope=_scope(session, scope))
+            "DELETE", "/knowledge", params=without_none(scope=_scope(session, scope))
         )
-        with reading("receipt"):
+        with parsing("receipt"):
             return int(answer["chunks"])
 
 
@@ -97,13 +97,13 @@ def _body(source: Source, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operation(client: RemoteClient, resource: Mapping[str, Any]) -> AcceptedOperation:
-    with reading("operation"):
+    with parsing("operation"):
         lane, part = split_turn_id(resource["id"])
     return AcceptedOperation(client.keys(lane), part)
 
 
 def _scope(session: SessionRef, scope: str | None) -> str | None:
-    """The scope in question; None for the gateway's default, which is the session's own."""
+    """The scope that an argument selects; None for the gateway's default, the session's own."""
     config = session.knowledge
     if scope is not None:
         return scope
@@ -112,10 +112,10 @@ def _scope(session: SessionRef, scope: str | None) -> str | None:
 
 def _refuse_own_collection(session: SessionRef) -> None:
     if session.knowledge.collection is not None:
-        raise BadRequest(f"{COLLECTION}: omit the vector_store")
+        raise BadRequest(f"{COLLECTION}: remove the vector_store")
 
 
 def _largest() -> int:
-    """Bytes; larger files are not read. The gateway's limit may be lower."""
+    """The size above which files are not read, in bytes. The gateway's own limit may be lower."""
     limit: int = Settings.model_fields["document_limit_bytes"].default
     return limit

@@ -1,4 +1,4 @@
-"""The records of a session behind a gateway: checkpoints, context, history, copies, expiry, deletion."""
+"""A remote session's own records: checkpoints, context, history, forks, expiry, deletion."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sessions.client.ports import Fork, SessionRef
 from sessions.client.transcript import CONTEXT_TURNS, Message, Page, SortOrder, best_lines
 from sessions.errors import SessionExpired, StateNotFoundError
 from sessions.remote.client import RemoteClient
-from sessions.remote.wire import moment, reading
+from sessions.remote.wire import parse_time, parsing
 
 _LARGEST_PAGE: Final = 1000
-"""Turns; a gateway returns no more at a time."""
+"""Turns; a gateway's limit for one page."""
 _NOTHING_YET = {
     "created_at": None,
     "message_count": 0,
@@ -43,37 +43,37 @@ class RemoteLifecycle:
         return False, None if answer is None else answer.get("expires_in")
 
     async def create(self, session: SessionRef) -> bool:
-        """Create the session, if it does not exist; see `LifecycleMethods.acreate`."""
+        """Create the session if it does not exist; see `LifecycleMethods.acreate`."""
         ttl = {} if session.ttl is None else {"ttl": session.ttl}
         queue = {} if session.queue == "turns" else {"queue": session.queue}
         return await self._client(session).create({"session_id": session.session_id, **ttl, **queue})
 
     async def checkpoints(self, session: SessionRef) -> list[int]:
-        """The numbers of the existing checkpoints; see `LifecycleMethods.acheckpoints`."""
+        """The numbers of the checkpoints; see `LifecycleMethods.acheckpoints`."""
         answer = await self._client(session).api("GET", "/checkpoints")
-        with reading("checkpoints"):
+        with parsing("checkpoints"):
             return list(answer["checkpoints"])
 
     async def save(self, session: SessionRef, values: Mapping[str, Any]) -> int:
-        """Write a checkpoint; see `LifecycleMethods.asave_state`."""
+        """Save a checkpoint; see `LifecycleMethods.asave_state`."""
         body = {"values": dict(values)} if values else {}
         answer = await self._client(session).api("POST", "/checkpoints", json=body, repeatable=False)
-        with reading("checkpoint"):
+        with parsing("checkpoint"):
             return int(answer["checkpoint"])
 
     async def restore(self, session: SessionRef, number: int | None) -> dict[str, Any]:
-        """Attach to a saved session; see `LifecycleMethods.arestore_state`."""
+        """Restore a checkpoint, or check that there is one; see `LifecycleMethods.arestore_state`."""
         if number is not None and (not isinstance(number, int) or number < 1):
             raise StateNotFoundError(
-                f"session {session.session_id!r} has no checkpoint {number!r} to restore; they are numbered from 1"
+                f"session {session.session_id!r} has no checkpoint {number!r} to restore; numbers start at 1"
             )
         which = "" if number is None else f"/{number}"
         answer = await self._client(session).api("POST", f"/checkpoints{which}/restore")
-        with reading("state"):
+        with parsing("state"):
             return dict(answer["state"])
 
     async def context(self, session: SessionRef) -> dict[str, Any]:
-        """The session's details; see `LifecycleMethods.aget_context`. A session that does not exist has none."""
+        """Facts about the session; see `LifecycleMethods.aget_context`. Empty values if it does not exist."""
         try:
             answer = await self._client(session).api_or_none("GET")
         except SessionExpired:
@@ -86,11 +86,11 @@ class RemoteLifecycle:
                 "queue": session.queue,
             }
             return own | _NOTHING_YET
-        with reading("session"):
-            return {**answer, "created_at": moment(answer["created_at"])}
+        with parsing("session"):
+            return {**answer, "created_at": parse_time(answer["created_at"])}
 
     async def context_for(self, session: SessionRef, query: str, max_items: int) -> str:
-        """Text for a prompt from what was said about a query; see `LifecycleMethods.aget_context`."""
+        """The transcript's best matching lines as prompt text; see `LifecycleMethods.aget_context`."""
         page = await self.history(session, CONTEXT_TURNS, "newest", None)
         return best_lines(page.messages, query, max_items)
 
@@ -98,14 +98,17 @@ class RemoteLifecycle:
         """A page of the transcript; see `LifecycleMethods.ahistory`."""
         found: list[Message] = []
         while True:
-            now = min(limit, _LARGEST_PAGE)
-            wanted = {"limit": now, "order": order, **({} if cursor is None else {"cursor": cursor})}
-            answer = await self._client(session).api("GET", "/messages", params=wanted)
-            with reading("transcript"):
-                more = [Message(**{**said, "at": datetime.fromisoformat(said["at"])}) for said in answer["messages"]]
-                # Within a page, messages are in the order in which they were written, whichever turns come first.
+            page = min(limit, _LARGEST_PAGE)
+            params = {"limit": page, "order": order, **({} if cursor is None else {"cursor": cursor})}
+            answer = await self._client(session).api("GET", "/messages", params=params)
+            with parsing("transcript"):
+                more = [
+                    Message(**{**message, "at": datetime.fromisoformat(message["at"])})
+                    for message in answer["messages"]
+                ]
+                # Within a page, messages are in the order in which they were written, for both sort orders.
                 found = found + more if order == "oldest" else more + found
-                limit, cursor = limit - now, answer["cursor"]
+                limit, cursor = limit - page, answer["cursor"]
             if limit <= 0 or cursor is None:
                 return Page(found, cursor)
 
@@ -116,14 +119,14 @@ class RemoteLifecycle:
         return Fork(session_id, session.user_id)
 
     async def check_turn(self, session: SessionRef, part: str) -> None:
-        """Refuse a user who does not own the session; the gateway checks the turn when it is requested.
+        """Refuse a user who does not own the session. The gateway checks the turn itself on each later request.
 
-        A session that does not exist yet has no owner.
+        A session that does not exist has no owner.
         """
         with suppress(SessionExpired):
             await self._client(session).api_or_none("GET")
 
     async def delete(self, session: SessionRef) -> dict[str, int]:
-        """Delete the session with everything in it; see `Session.adelete`."""
+        """Delete the session and all its records; see `Session.adelete`."""
         receipt: dict[str, int] = await self._client(session).api("DELETE")
         return receipt

@@ -1,4 +1,4 @@
-"""Memory of a session behind a gateway."""
+"""Memories at a gateway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sessions.client.ports import MemoryPage, SessionRef
 from sessions.protocol.memory_requests import ScopeName
 from sessions.remote.address import segment
 from sessions.remote.client import RemoteClient
-from sessions.remote.wire import only_given, reading
+from sessions.remote.wire import parsing, without_none
 from sessions.store.memory_record import KINDS, MemoryKind
 
 
@@ -22,26 +22,26 @@ class RemoteMemory:
         self._client = client
 
     async def add(self, session: SessionRef, memory: NewMemory) -> str:
-        """Add a memory; see `MemoryMethods.aadd_memory`. The gateway's settings limit its length."""
+        """Remember a text; see `MemoryMethods.aadd_memory`. The gateway's settings limit its length."""
         body = {
             "text": memory.text,
             "type": memory.kind,
             "metadata": memory.metadata,
-            **only_given(scope=memory.scope),
+            **without_none(scope=memory.scope),
         }
         stored = await self._client(session).api("POST", "/memory", json=body, repeatable=False)
-        with reading("memory"):
+        with parsing("memory"):
             return str(stored["id"])
 
     async def delete(self, session: SessionRef, memory_id: str) -> bool:
         """Delete one memory; see `MemoryMethods.adelete_memory`."""
-        return await self._client(session).api_if_there("DELETE", _path(memory_id))
+        return await self._client(session).api_found("DELETE", _path(memory_id))
 
     async def clear(self, session: SessionRef, memory_type: str | None, scope: ScopeName | None) -> int:
         """Delete a scope's memories; see `MemoryMethods.aclear_memory`."""
-        given = only_given(type=_kind(memory_kinds(memory_type)), scope=scope)
+        given = without_none(type=_kind(memory_kinds(memory_type)), scope=scope)
         receipt = await self._client(session).api("DELETE", "/memory", params=given)
-        with reading("receipt"):
+        with parsing("receipt"):
             return int(receipt["deleted"])
 
     async def get(self, session: SessionRef, memory_id: str) -> dict[str, Any] | None:
@@ -51,19 +51,19 @@ class RemoteMemory:
 
     async def list_page(self, session: SessionRef, listing: MemoryListing) -> MemoryPage:
         """A page of a scope's memories; see `MemoryMethods.alist_memory`."""
-        given = only_given(type=_kind(listing.kinds), scope=listing.scope, cursor=listing.cursor)
+        given = without_none(type=_kind(listing.kinds), scope=listing.scope, cursor=listing.cursor)
         page = await self._client(session).api("GET", "/memory", params={"limit": listing.limit, **given})
-        with reading("memories"):
+        with parsing("memories"):
             return MemoryPage(_dated(page["memories"]), page["cursor"])
 
     async def search(self, session: SessionRef, query: MemoryQuery) -> list[dict[str, Any]]:
         """Find memories; see `MemoryMethods.asearch_memory`."""
-        given = only_given(
+        given = without_none(
             type=_kind(query.kinds), filters=query.filters or None, scope=query.scope, min_score=query.min_score
         )
         body = {"query": query.query, "limit": query.limit, **given}
         found = await self._client(session).api("POST", "/memory/search", json=body, within=query.timeout)
-        with reading("memories"):
+        with parsing("memories"):
             return _dated(found["memories"])
 
 
@@ -77,5 +77,5 @@ def _kind(kinds: tuple[MemoryKind, ...]) -> MemoryKind | None:
 
 
 def _dated(memories: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    with reading("memories"):
+    with parsing("memories"):
         return [{**memory, "created_at": datetime.fromisoformat(memory["created_at"])} for memory in memories]

@@ -1,4 +1,4 @@
-"""This process's loop and connections to remote servers: created when first needed, and again after a fork."""
+"""This process's event loop and connections for remote servers: created on first use, and again after a fork."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from sessions.client.portal import Portal
 from sessions.errors import RemoteUnavailable, RemoteUntrusted
 
 _EXIT_SECONDS: Final = 1.0
-# Below the five seconds after which uvicorn closes an idle connection: a request must not use one that is closing.
+# Less than the five seconds after which uvicorn closes idle connections, so that no request uses a closing one.
 _IDLE_SECONDS: Final = 4.0
 _LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=_IDLE_SECONDS)
 
 
 class Network:
-    """One loop for all remote sessions of a process, and a connection pool for each server."""
+    """One event loop for all remote sessions of a process, and a connection pool for each server."""
 
     def __init__(self) -> None:
         self.portal = Portal()
         self.gateways: dict[str, bool] = {}
-        """Whether there is a gateway, by address, for the addresses that were checked."""
+        """By the URL of each agent that was probed: whether its server is a gateway."""
         self._clients: dict[str, httpx.AsyncClient] = {}
         self._making = asyncio.Lock()
         atexit.register(self.portal.close, self._aclose, _EXIT_SECONDS)
 
     async def http(self, origin: str) -> httpx.AsyncClient:
-        """The connections to a server.
+        """The connection pool for a server.
 
         Raises:
-            RemoteUntrusted: the certificates that SSL_CERT_FILE names cannot be read.
-            RemoteUnavailable: the environment names a proxy that cannot be used.
+            RemoteUntrusted: the certificates in SSL_CERT_FILE cannot be read.
+            RemoteUnavailable: the environment's proxy cannot be used, or the process is exiting.
         """
         async with self._making:
             if origin not in self._clients:
-                # In a thread: reading the trusted certificates takes a moment, during which the loop would be blocked.
+                # In a thread, because reading the trusted certificates would block the event loop.
                 try:
                     self._clients[origin] = await asyncio.to_thread(_connections)
-                except RuntimeError as error:  # no thread can be started any more, and no host name resolved
+                except RuntimeError as error:  # the process is exiting and starts no more threads
                     raise RemoteUnavailable(
-                        "this process is ending: a remote server can no longer be called"
+                        "this process is exiting, so it cannot connect to a remote server"
                     ) from error
             return self._clients[origin]
 
@@ -55,13 +55,13 @@ class Network:
 
 def _connections() -> httpx.AsyncClient:
     try:
-        # Each request has its own timeout.
+        # Each request sets its own timeout.
         return httpx.AsyncClient(limits=_LIMITS, follow_redirects=False, timeout=None)  # noqa: S113
     except OSError as error:
-        message = f"the certificates to trust cannot be read ({error}); see SSL_CERT_FILE"
+        message = f"the trusted certificates cannot be read ({error}); check SSL_CERT_FILE"
         raise RemoteUntrusted(message) from error
     except (ValueError, ImportError, httpx.InvalidURL) as error:
-        message = f"the proxy of this environment cannot be used ({error}); see HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+        message = f"the environment's proxy cannot be used ({error}); check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
         raise RemoteUnavailable(message) from error
 
 

@@ -1,4 +1,4 @@
-"""From a server's response to the exception that it means."""
+"""Converts a server's error response to an exception."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from sessions import errors
 from sessions.errors import RemoteAuthError, RemoteFailed, RemoteRefused, SessionfleetError
 
 _URN: Final = "urn:sessionfleet:error:"
-_SHOWN: Final = 300
-# Errors of a gateway only: for its callers they are failures of the connection.
+_LONGEST_TEXT: Final = 300
+# Only a gateway raises these. For a remote session's caller they are RemoteErrors, by status.
 _AT_THE_GATEWAY: Final = (errors.Unauthenticated, errors.Forbidden, errors.TooManyRequests, errors.RequestTooLarge)
 
 
-def error_of(response: httpx.Response, shown: str) -> SessionfleetError:
-    """The exception for an unsuccessful response: the class that a gateway names, otherwise one by its status.
+def error_of(response: httpx.Response, server: str) -> SessionfleetError:
+    """The exception for an error response: the class that a gateway names, otherwise one by its status.
 
     Args:
-        response: already read.
-        shown: the URL, as it may be shown.
+        response: its body was already read.
+        server: the server's URL without credentials.
     """
     problem = _problem(response)
     detail: dict[str, Any] = {"status": response.status_code, "problem": problem}
-    kind = _named(str(problem.get("type", "")))
-    said = problem.get("detail") or _said(response)
-    if kind is not None:
-        return kind(str(said), **detail)
+    error_class = _error_class(str(problem.get("type", "")))
+    text = problem.get("detail") or _body_text(response)
+    if error_class is not None:
+        return error_class(str(text), **detail)
     status = f"{response.status_code} {response.reason_phrase}".rstrip()
     if response.is_redirect:
         return RemoteRefused(
-            f"{shown} redirects to {response.headers.get('location', '?')!r}, which is not followed: use the final "
-            "URL as agent_url",
+            f"{server} redirects to {response.headers.get('location', '?')!r}, which is not followed: use that URL as "
+            "agent_url",
             **detail,
         )
-    message = f"{shown} answered {status}{f': {said}' if said else ''}"
+    message = f"{server} answered {status}{f': {text}' if text else ''}"
     if request := problem.get("request_id"):
         message += f" (request {request})"
     if response.status_code in (401, 403):
-        hint = "pass credentials with headers=" if response.status_code == 401 else "they do not allow this"
+        hint = "pass credentials with headers=" if response.status_code == 401 else "the credentials do not allow this"
         return RemoteAuthError(f"{message}: {hint}", **detail)
     return (RemoteFailed if response.status_code >= 500 else RemoteRefused)(message, **detail)
 
@@ -67,21 +67,21 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
     return problem if isinstance(problem, dict) else {}
 
 
-def _named(kind: str) -> type[SessionfleetError] | None:
+def _error_class(kind: str) -> type[SessionfleetError] | None:
     found = getattr(errors, kind.removeprefix(_URN), None) if kind.startswith(_URN) else None
     if not isinstance(found, type) or not issubclass(found, SessionfleetError):
         return None
     return None if issubclass(found, _AT_THE_GATEWAY) else found
 
 
-def _said(response: httpx.Response) -> str:
-    """What another server wrote, shortened to one line."""
+def _body_text(response: httpx.Response) -> str:
+    """The error text of a server that is not a gateway, shortened to one line."""
     try:
         body = response.json()
     except ValueError:
         body = None
     if isinstance(body, dict):
-        said = body.get("error") or body.get("detail") or body.get("message")
-        return str(said)[:_SHOWN] if said else ""
+        message = body.get("error") or body.get("detail") or body.get("message")
+        return str(message)[:_LONGEST_TEXT] if message else ""
     text = "" if response.headers.get("content-type", "").startswith("text/html") else response.text
-    return " ".join(text.split())[:_SHOWN]
+    return " ".join(text.split())[:_LONGEST_TEXT]

@@ -1,4 +1,4 @@
-"""Server-sent events by the WHATWG standard: bytes in any pieces become messages."""
+"""A parser for server-sent events (WHATWG): from chunks of bytes to messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ServerSent:
-    """One message. `id` is the last one that the stream named; `retry` the pause before reconnecting (ms)."""
+    """One message. `id` is the last id in the stream so far; `retry` is the pause before reconnecting, in ms."""
 
     event: str
     data: str
@@ -24,8 +24,8 @@ class _Message:
     event: str = ""
     data: list[str] = field(default_factory=list)
 
-    def take(self, line: str) -> ServerSent | None:
-        """A line of the stream; an empty one ends the message."""
+    def feed(self, line: str) -> ServerSent | None:
+        """Process one line; an empty line completes the message, which is returned."""
         if not line:
             return self._end()
         name, _, value = line.partition(":")
@@ -39,7 +39,7 @@ class _Message:
                 self.last_id = value
             case "retry" if value.isascii() and value.isdigit():
                 self.retry = int(value)
-            case _:  # a comment (the name is empty), or an unknown field
+            case _:  # a comment (an empty name), or an unknown field
                 pass
         return None
 
@@ -50,15 +50,15 @@ class _Message:
 
 
 async def messages(chunks: AsyncIterator[bytes]) -> AsyncIterator[ServerSent]:
-    """The messages of a stream. One that is truncated by the end is dropped, as the standard says."""
+    """The messages of a stream. An incomplete one at its end is dropped, as the standard requires."""
     message = _Message()
     async for line in _lines(chunks):
-        if (done := message.take(line)) is not None:
+        if (done := message.feed(line)) is not None:
             yield done
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    """Lines end with CR, LF or both; nothing else ends one (`str.splitlines` knows more)."""
+    """The lines of a stream, which end with CR, LF or CRLF only (`str.splitlines` also splits elsewhere)."""
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     rest, begun, half_ending = "", False, False
     async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""State of a session behind a gateway."""
+"""State at a gateway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sessions.errors import BadRequest
 from sessions.protocol.state_ops import StateOp, check_field
 from sessions.remote.address import segment
 from sessions.remote.client import RemoteClient
-from sessions.remote.wire import reading
+from sessions.remote.wire import parsing
 
 
 class RemoteState:
@@ -24,13 +24,13 @@ class RemoteState:
         """One value, or all; see `StateMethods.aget_state`."""
         if key is None:
             answer = await self._client(session).api("GET", "/state")
-            with reading("state"):
+            with parsing("state"):
                 return answer["state"]
         found = await self._client(session).api_or_none("GET", _path(check_field(key)))
         return default if found is None else found.get("value", default)
 
     async def write(self, session: SessionRef, ops: list[StateOp]) -> list[Any]:
-        """Make changes; see `StateMethods.aupdate_state`. Several changes at a time must all be sets."""
+        """Make changes; see `StateMethods.aupdate_state`. Several changes at once must all be sets."""
         if not ops:
             return []
         if all(op.kind == "set" for op in ops):
@@ -39,11 +39,11 @@ class RemoteState:
             )
             return []
         if len(ops) > 1:
-            raise BadRequest("several changes of state at a time must all be sets: use update_state")
+            raise BadRequest("with a gateway, only update_state can make several changes at once")
         return [await self._one(session, ops[0])]
 
     async def _one(self, session: SessionRef, op: StateOp) -> Any:
-        """A change that is not a set. Only a deletion is retried after a lost reply: repeating it changes nothing."""
+        """A change that is not a set. Only a deletion is retried after a lost response: repeating it is harmless."""
         client = self._client(session)
         match op.kind:
             case "delete":
@@ -51,10 +51,8 @@ class RemoteState:
                 return None
             case "increment":
                 body = {"amount": json.loads(op.a), "default": json.loads(op.b)}
-                answer = await self._client(session).api(
-                    "POST", f"{_path(op.field)}/increment", json=body, repeatable=False
-                )
-                with reading("number"):
+                answer = await client.api("POST", f"{_path(op.field)}/increment", json=body, repeatable=False)
+                with parsing("number"):
                     return answer["value"]
             case _:
                 body = {"expected": json.loads(op.a) if op.a else None, "value": json.loads(op.b)}

@@ -1,4 +1,4 @@
-"""A turn's events over HTTP: one stream for the reader, over as many connections as it takes."""
+"""A turn's events over HTTP: one stream for the reader, which reconnects as often as necessary."""
 
 from __future__ import annotations
 
@@ -14,26 +14,24 @@ import httpx
 
 from sessions.errors import RemoteTimeout, RemoteUnavailable, SessionfleetError
 from sessions.protocol.event import Event, EventType
-from sessions.remote.exchange import CONNECT_SECONDS
+from sessions.remote.exchange import CONNECT_SECONDS, RETRIED_STATUSES
 from sessions.remote.problems import error_of, retry_after
 from sessions.remote.server import RemoteServer
 from sessions.remote.sse import ServerSent, messages
-from sessions.remote.wire import reading
+from sessions.remote.wire import parsing
 
 _SILENCE: Final = 45.0
-"""A gateway sends something every 15 seconds: a connection that is silent for this long is dead."""
+"""Seconds. A gateway sends something every 15, so a connection that is silent for longer is dead."""
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 3.0
-_AGAIN: Final = frozenset({429, 502, 503, 504})
 
 
 class EventStream:
-    """Reads the events after a cursor; reconnects after the last one when a connection breaks.
+    """Reads the events after a cursor. When a connection breaks, it reconnects and continues after the last event.
 
     Args:
-        path: of the events, as a URL; headers: of each request.
-        alive: requests the turn itself, with the retries and timeout of any call: raises if it, or the gateway, is
-            gone.
+        url: of the events; headers: of each request.
+        alive: reads the turn itself, with the usual retries; raises if the turn or the gateway is gone.
     """
 
     def __init__(
@@ -57,7 +55,7 @@ class EventStream:
         """All events after the cursor, up to the last one.
 
         Raises:
-            StaleCursor, TurnNotFound and others that the gateway names; RemoteError.
+            StaleCursor, TurnNotFound and other classes that the gateway names; RemoteError.
         """
         while True:
             why: Exception | None = None
@@ -70,9 +68,9 @@ class EventStream:
                             return
             except (httpx.HTTPError, httpx.StreamError) as error:
                 why = error
-            except _Refused as refused:
+            except _RetryLater as refused:
                 why, pause = refused.error, refused.pause
-            except _Over:
+            except _StreamEnded:
                 return
             await self._recover(why, pause)
 
@@ -88,9 +86,9 @@ class EventStream:
                     return True
             except (httpx.HTTPError, httpx.StreamError) as error:
                 await self._recover(error)
-            except _Refused as refused:
+            except _RetryLater as refused:
                 await self._recover(refused.error, refused.pause)
-            except _Over:
+            except _StreamEnded:
                 return False
 
     async def _connection(self) -> AsyncGenerator[Event]:
@@ -114,16 +112,16 @@ class EventStream:
 
     async def _accept(self, response: httpx.Response) -> None:
         if response.status_code == 204:
-            raise _Over
+            raise _StreamEnded
         if not response.is_success:
             await response.aread()
             error = error_of(response, str(self._server.address))
-            if response.status_code in _AGAIN:
-                raise _Refused(error, retry_after(response))
+            if response.status_code in RETRIED_STATUSES:
+                raise _RetryLater(error, retry_after(response))
             raise error
 
     def _event(self, message: ServerSent) -> Event | None:
-        """One of our events; an unknown type from a newer gateway only moves the cursor."""
+        """The event in a message; None for a type that only a newer gateway knows, which still moves the cursor."""
         self._failures = 0
         if message.id:
             self._cursor = message.id
@@ -131,41 +129,41 @@ class EventStream:
             kind = EventType(message.event)
         except ValueError:
             return None
-        with reading("event"):
+        with parsing("event"):
             return Event(message.id, kind, json.loads(message.data))
 
-    async def _recover(self, why: Exception | None, asked: float = 0.0) -> None:
-        """Wait a little, longer each time; give up if nothing arrived for as long as a call may take."""
+    async def _recover(self, why: Exception | None, requested: float = 0.0) -> None:
+        """Pause before reconnecting, longer each time; give up after the session's timeout without an event."""
         if not self._failures:
             self._broken_since = time.monotonic()
         self._failures += 1
-        if isinstance(why, httpx.ReadTimeout):  # nothing happened, or the server is gone
+        if isinstance(why, httpx.ReadTimeout):  # the turn has no news, or the gateway is gone
             await self._alive()
             self._broken_since = time.monotonic()
         longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
-        pause = max(asked, min(self._pause, _LONGEST_PAUSE), random.uniform(0, longest))  # noqa: S311 - no secret
-        patience = self._server.timeout
-        if time.monotonic() + pause - self._broken_since > patience:
-            raise self._lost(why, patience) from why
+        pause = max(requested, min(self._pause, _LONGEST_PAUSE), random.uniform(0, longest))  # noqa: S311 - no secret
+        limit = self._server.timeout
+        if time.monotonic() + pause - self._broken_since > limit:
+            raise self._lost(why, limit) from why
         await asyncio.sleep(pause)
 
-    def _lost(self, why: Exception | None, patience: float) -> SessionfleetError:
+    def _lost(self, why: Exception | None, limit: float) -> SessionfleetError:
         if isinstance(why, SessionfleetError):
             return why
-        shown = str(self._server.address)
+        server = str(self._server.address)
         kind = RemoteTimeout if isinstance(why, httpx.TimeoutException) else RemoteUnavailable
         return kind(
-            f"the stream from {shown} broke, and could not be resumed within {patience:g} s ({why!r}); the turn "
-            f"continues: follow it again with events(after={self._cursor!r})"
+            f"the stream from {server} broke and could not be resumed within {limit:g} s ({why!r}); "
+            f"the turn continues: follow it again with events(after={self._cursor!r})"
         )
 
 
-class _Over(Exception):
-    """Nothing comes after the cursor any more."""
+class _StreamEnded(Exception):
+    """There are no more events after the cursor."""
 
 
-class _Refused(Exception):
-    """The gateway answers, but cannot serve now."""
+class _RetryLater(Exception):
+    """The gateway responded, but cannot serve the stream now."""
 
     def __init__(self, error: SessionfleetError, pause: float) -> None:
         super().__init__(str(error))

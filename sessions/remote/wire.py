@@ -1,4 +1,4 @@
-"""Submissions as a gateway accepts them, and its turns as records: what `Agent` and `Turn` work with."""
+"""Converts submissions to a gateway's JSON, and its turn resources to turn records."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from sessions.protocol.turn import Policy, TurnError, TurnStatus, Usage
 from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
 
-COLLECTION: Final = "a collection of your own is not supported through a gateway yet"
-GATEWAYS_CHOICE: Final = math.inf
-"""A time that the caller does not set: the gateway's settings do."""
+COLLECTION: Final = "a collection other than the default is not supported by gateways yet"
+GATEWAY_DEFAULT: Final = math.inf
+"""Stands for a timeout that the caller did not set: the gateway's settings apply."""
 
 
-def only_given(**values: Any) -> dict[str, Any]:
-    """What to omit of these: the gateway knows its own defaults."""
+def without_none(**values: Any) -> dict[str, Any]:
+    """Those of the values that are not None; for the others the gateway has defaults."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def turn_body(submission: Submission) -> dict[str, Any]:
-    """A submission as the body of `POST /v1/sessions/{session}/turns`; parts that are not set are omitted.
+    """The body of `POST /v1/sessions/{session}/turns`; fields with default values are left out.
 
     Raises:
-        BadRequest: it has parts that a gateway does not support.
+        BadRequest: gateways do not support a part of the submission.
     """
     body: dict[str, Any] = {"message": submission.request.message, "agent": _agent(submission)}
     body |= _recalls(submission.request.recalls)
-    body |= {name: value for name, value in _times(submission).items() if value not in (None, GATEWAYS_CHOICE)}
+    body |= {name: value for name, value in _times(submission).items() if value not in (None, GATEWAY_DEFAULT)}
     if submission.request.stream:
         body["stream"] = True
     if submission.policy is not Policy.ENQUEUE:
@@ -56,50 +56,48 @@ def _times(submission: Submission) -> dict[str, float | None]:
 
 
 def _agent(submission: Submission) -> str | dict[str, Any]:
-    """A name only means an agent that is known there; otherwise a spec with nothing but a name is a plain agent."""
+    """An agent's name if it is registered at the server, otherwise its configuration."""
     agent = submission.agent or AgentConfig(name=submission.request.agent)
     if agent.registered:
         return agent.name
     if not submission.config:
         return {"name": agent.name}
     if agent.delegates:
-        asked = ", ".join(repr(delegate.config.name) for delegate in agent.delegates)
-        raise BadRequest(
-            f"agent {agent.name!r} has agents as tools ({asked}), which is not supported through a gateway yet"
-        )
+        names = ", ".join(repr(delegate.config.name) for delegate in agent.delegates)
+        raise BadRequest(f"agent {agent.name!r} has agents as tools ({names}): gateways do not support that yet")
     return {"name": agent.name, **_spec(agent)}
 
 
 def _spec(agent: AgentConfig) -> dict[str, Any]:
-    said = {
+    fields = {
         "instructions": agent.instructions,
         "tools": list(agent.tools),
         "model": agent.model,
         "hooks": list(agent.hooks),
         "output_schema": agent.output_schema,
     }
-    return {name: value for name, value in said.items() if value} | _recalls(agent.recalls)
+    return {name: value for name, value in fields.items() if value} | _recalls(agent.recalls)
 
 
 def _recalls(recalls: Recalls) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if recalls.memory is not None:
         if recalls.extract:
-            raise BadRequest('memory={"extract": True} is not supported through a gateway yet: use memory=True')
-        said["memory"] = recalls.memory
+            raise BadRequest('memory={"extract": True} is not supported by gateways yet: use memory=True')
+        fields["memory"] = recalls.memory
     if recalls.knowledge is not None:
-        said["knowledge"] = _knowledge(recalls.knowledge) if isinstance(recalls.knowledge, KnowledgeAt) else False
-    return said
+        fields["knowledge"] = _knowledge(recalls.knowledge) if isinstance(recalls.knowledge, KnowledgeAt) else False
+    return fields
 
 
 def _knowledge(at: KnowledgeAt) -> Any:
     if at.collection is not None:
-        raise BadRequest(f"{COLLECTION}: omit the vector_store")
+        raise BadRequest(f"{COLLECTION}: remove the vector_store")
     return True if not at.bases else at.bases[0] if len(at.bases) == 1 else list(at.bases)
 
 
 def turn_record(part: str, resource: Mapping[str, Any]) -> TurnRecord:
-    """A turn resource as a record; what a gateway does not send is 0 or None. Call it within `reading`."""
+    """A turn resource as a record; what a gateway does not send is 0 or None. Call it within `parsing`."""
     status = TurnStatus(resource["status"])
     succeeded, error, usage = status is TurnStatus.SUCCEEDED, resource.get("error"), resource.get("usage")
     return TurnRecord(
@@ -121,22 +119,22 @@ def turn_record(part: str, resource: Mapping[str, Any]) -> TurnRecord:
     )
 
 
-def moment(text: str | None) -> datetime | None:
-    """A time sent by the gateway."""
+def parse_time(text: str | None) -> datetime | None:
+    """A time in a gateway's JSON."""
     return None if text is None else datetime.fromisoformat(text)
 
 
 def _ms(text: str | None) -> int | None:
-    at = moment(text)
+    at = parse_time(text)
     return None if at is None else round(at.timestamp() * 1000)
 
 
 @contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Contains the parsing of what a gateway sent.
+def parsing(what: str) -> Iterator[None]:
+    """Report errors while parsing a gateway's response.
 
     Raises:
-        RemoteFailed: it, or something in front of it, sent something that this version does not know.
+        RemoteFailed: the gateway, or a proxy, sent something that this version does not understand.
     """
     try:
         yield
@@ -144,5 +142,5 @@ def reading(what: str) -> Iterator[None]:
         if isinstance(error, SessionfleetError) and not isinstance(error, InvalidTurnId):
             raise
         raise RemoteFailed(
-            f"the gateway's {what} cannot be parsed ({error!r}); is it another version, or a proxy's response?"
+            f"the gateway's {what} cannot be read ({error!r}): is it another version, or the response of a proxy?"
         ) from error

@@ -74,7 +74,7 @@ def test_memory_is_the_user_s_where_there_is_one(open_session: Any) -> None:
     nobody.add_memory("nobody's tea")
     assert texts(nobody.search_memory("tea")) == ["nobody's tea"]
     assert texts(eve.search_memory("tea")) == []
-    with pytest.raises(BadRequest, match="open it with user_id="):
+    with pytest.raises(BadRequest, match="pass user_id="):
         nobody.add_memory("x", scope="user")
 
 

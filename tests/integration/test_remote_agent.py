@@ -183,7 +183,7 @@ def test_a_slow_server_ends_in_a_timeout(agent: AgentServer) -> None:
     session.chat("hi")
     release = threading.Event()
     agent.replies["POST /agent"] = Reply(before=lambda: release.wait(20))
-    with pytest.raises(RemoteTimeout, match=r"did not answer within \d.* s; it is unknown whether") as caught:
+    with pytest.raises(RemoteTimeout, match=r"did not respond within \d.* s; it is unknown whether") as caught:
         session.chat("slow", timeout=1)
     release.set()
     assert isinstance(caught.value, TimeoutError)

@@ -56,8 +56,8 @@ def test_certificates_are_verified(certificate: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("SSL_CERT_FILE", "/no/such/file.pem", "RemoteUntrusted: the certificates to trust cannot be read"),
-        ("HTTPS_PROXY", "nonsense://x", "RemoteUnavailable: the proxy of this environment cannot be used"),
+        ("SSL_CERT_FILE", "/no/such/file.pem", "RemoteUntrusted: the trusted certificates cannot be read"),
+        ("HTTPS_PROXY", "nonsense://x", "RemoteUnavailable: the environment's proxy cannot be used"),
     ],
 )
 def test_an_environment_that_cannot_be_used_is_told(name: str, value: str, says: str) -> None:
@@ -71,7 +71,7 @@ def test_an_environment_that_cannot_be_used_is_told(name: str, value: str, says:
 
 def test_http_where_https_was_meant_is_told(agent: AgentServer) -> None:
     """At once: trying again would find no TLS either."""
-    with pytest.raises(RemoteUnavailable, match=r"could not open a TLS connection to https://.*: does it use http\?"):
+    with pytest.raises(RemoteUnavailable, match=r"the TLS handshake with https://.* failed .*: does it speak http\?"):
         Session(agent_url=agent.url.replace("http:", "https:")).chat("hi")
 
 
@@ -120,7 +120,7 @@ def test_who_asks_when_the_process_has_ended_is_told_so(agent: AgentServer) -> N
     command = [sys.executable, "-W", "error", "-c", AT_THE_END, agent.url]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert (done.stdout, done.stderr) == (
-        "RemoteUnavailable this process is ending: a remote server can no longer be called\n",
+        "RemoteUnavailable this process is exiting, so it cannot connect to a remote server\n",
         "",
     )
 

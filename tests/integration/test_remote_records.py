@@ -257,7 +257,7 @@ def test_a_base_is_shared_by_sessions(pair: Pair) -> None:
     assert [event.data["chunks"] for event in events if event.type == "retrieved"] == [1]
     assert remote.clear_knowledge() == 1
     own, _ = pair(knowledge={"vector_store": {"provider": "qdrant", "config": {"collection_name": "x"}}})
-    with pytest.raises(BadRequest, match="not supported through a gateway yet"):
+    with pytest.raises(BadRequest, match="not supported by gateways yet"):
         own.search_knowledge("x")
 
 

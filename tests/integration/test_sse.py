@@ -1,4 +1,4 @@
-"""Turns as server-sent events: what a web backend sends, and what it takes when browsers come and go."""
+"""Turns as server-sent events: what a web backend sends, and how it copes with browsers that come and go."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def events_of(pieces: list[str]) -> list[tuple[str, str, Any]]:
 
 
 async def test_thepieces_are_the_events(fleet: Fleet) -> None:
-    """Blocking and async give the same; behind a cursor comes the rest, and behind the last event nothing."""
+    """Sync and async give the same; after a cursor comes the rest, and after the last event nothing."""
     turn = ask(fleet, 'SAY one\u2028"two" \u00fc {"id: 1"}')
     pieces = list(turn.sse() or ())
     assert pieces[0] == "retry: 1000\n\n"
@@ -99,7 +99,7 @@ async def test_every_piece_is_json_that_browsers_read() -> None:
 
 
 async def test_a_reader_that_comes_as_another_goes_is_told(new_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page that is loaded again: that the old one went may reach the store behind the news of the new one."""
+    """A page that is reloaded: the store may learn that the old one has gone only after the new one has come."""
     settings = Settings(redis_url=new_server.url)
     turn = Session("s", settings=settings).Agent("A").submit("hello")
     client, keys, part = get_client(settings), turn._keys, turn._part
@@ -143,7 +143,7 @@ async def test_a_reader_that_comes_as_another_goes_is_told(new_server: Server, m
 
 
 def test_a_forgotten_stream_is_closed_wherever_it_is_found(fleet: Fleet) -> None:
-    """The garbage collector runs on the client's own thread, too, where nothing may wait for that thread."""
+    """The garbage collector also runs on the client's own thread, where nothing may wait for that thread."""
     turn = ask(fleet, "SLEEP 60")
     client, part = fleet.client, turn.id.rpartition("~")[2]
     events = turn.events()
@@ -190,9 +190,9 @@ async def test_a_reader_that_goes_at_once_is_not_listed(new_server: Server, monk
 
 @pytest.mark.parametrize("while_waiting", [True, False])
 async def test_a_browser_that_goes_leaves_nothing(fleet: Fleet, while_waiting: bool) -> None:
-    """Whether the server was waiting for an event or sending one: nobody is listed as a reader afterwards.
+    """Whether the server was waiting for an event or sending one: no reader is listed afterwards.
 
-    Servers cancel like this: again and again, until the task has ended.
+    Servers cancel like this: repeatedly, until the task has ended.
     """
     turn = ask(fleet, "SLEEP 60")
     client, part = fleet.client, turn.id.rpartition("~")[2]

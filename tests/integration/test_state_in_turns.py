@@ -40,7 +40,7 @@ def test_a_turn_that_fails_changes_no_state(session: Session) -> None:
 
 
 def test_a_user_s_state_is_changed_once_from_all_sessions(fleet: Fleet, session: Session) -> None:
-    """It lives in another slot: the commit leaves it in an outbox, which is applied exactly once."""
+    """It is in another slot: the commit writes it to an outbox, which is applied exactly once."""
     other = fleet.session(uuid.uuid4().hex, user_id=session.user_id)
     for one in (session, other, session):
         one.Agent(tools=TOOLS).chat('CALL tally({"key": "user:n"})\nCALL tally({"key": "app:sum"})')

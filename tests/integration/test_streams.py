@@ -29,7 +29,7 @@ def sid() -> str:
 
 
 def reconnecting(fleet: Fleet, turn: Turn) -> list[Event]:
-    """Read one event, drop the connection to the stream, and go on behind it with a new handle."""
+    """Read one event, drop the connection to the stream, and resume after it with a new handle."""
     seen: list[Event] = []
     while not seen or not seen[-1].final:
         again = fleet.session(turn.id.partition("~")[0]).turn(turn.id)
@@ -57,7 +57,7 @@ def test_all_readers_see_the_same_sequence(fleet: Fleet) -> None:
 
 
 def test_a_reader_joins_in_the_middle(fleet: Fleet) -> None:
-    """Behind any event's id the rest follows, exactly."""
+    """After any event's id exactly the rest follows."""
     turn = fleet.session(sid()).Agent("A").submit(WORDS, stream=True)
     events = list(turn.events())
     for index, event in enumerate(events):
@@ -140,7 +140,7 @@ def test_a_stream_of_no_turn_is_an_error(fleet: Fleet) -> None:
 
 
 def test_an_attempt_after_a_crash_is_announced(new_fleet: MakeFleet) -> None:
-    """After kill -9: attempt_reset names the last event that stays valid; what came behind it is not spliced."""
+    """After kill -9: attempt_reset names the last event that stays valid; what came after it is not spliced in."""
     fleet = new_fleet(SESSIONFLEET_LEASE="1")
     fleet.start("w1")
     fleet.start("w2")

@@ -32,7 +32,7 @@ A, B = Agent("A"), Agent("B")
 
 
 def word() -> str:
-    """Told in a message, it finds the message's lines in the shared ledger."""
+    """Part of a message, to find the message's lines in the shared ledger."""
     return uuid.uuid4().hex
 
 
@@ -158,7 +158,7 @@ def test_a_cancelled_task_is_not_the_whole_run(fleet: Fleet) -> None:
 
 
 def test_the_deadline_of_a_run_is_that_of_its_tasks(fleet: Fleet) -> None:
-    """Neither lives on."""
+    """Neither keeps running."""
     slow = f"{word()}\nSLEEP 60"
     run = AgentTeam([A], [Task(slow)], settings=fleet.settings).submit(timeout=2)
     with pytest.raises(TurnDeadlineExceeded):
@@ -215,7 +215,7 @@ def test_a_plan_with_an_unknown_agent_is_a_clear_error(fleet: Fleet) -> None:
 
 
 def test_a_sequence_of_a_sessions_agents_is_part_of_its_transcript(fleet: Fleet) -> None:
-    """The writer sees what the researcher said, and so does everybody who asks later."""
+    """The writer sees what the researcher said, and so does everyone who asks later."""
     session = fleet.session(word(), user_id="ann")
     researcher, writer = session.Agent("Researcher"), session.Agent("Writer", instructions="write")
     researcher.chat("SAY hello")
@@ -246,7 +246,7 @@ def test_a_sessions_agents_work_at_the_same_time_in_copies_of_it(fleet: Fleet) -
 
 
 def test_a_run_belongs_to_the_owner_of_its_agents_session(fleet: Fleet) -> None:
-    """Also where the session was opened without a user; a team for somebody else is refused."""
+    """Also if the session was opened without a user; a team for another user is refused."""
     session = fleet.session(word(), user_id="ann")
     session.Agent("Helper", instructions="help").chat("SAY hello")
     helper = fleet.session(session.session_id).Agent("Helper")
@@ -259,7 +259,7 @@ def test_a_run_belongs_to_the_owner_of_its_agents_session(fleet: Fleet) -> None:
 
 
 def test_a_task_waits_for_its_approval_like_any_turn(fleet: Fleet) -> None:
-    """Its event names its turn, where it is answered; the other tasks go on meanwhile."""
+    """Its event names its turn, where it is answered; the other tasks continue meanwhile."""
     clerk = Agent("Clerk", tools=["refund"])
     tasks = [Task('CALL refund({"amount": 9})', name="pay"), Task("SAY fine")]
     run = AgentTeam([clerk], tasks, "parallel", settings=fleet.settings).submit()
@@ -275,7 +275,7 @@ def test_a_task_waits_for_its_approval_like_any_turn(fleet: Fleet) -> None:
 
 
 def test_everything_of_a_run_expires_with_its_result(new_fleet: Callable[..., Fleet]) -> None:
-    """Lanes included: nobody has to delete a run."""
+    """Including lanes: a run need not be deleted by anyone."""
     fleet = new_fleet(SESSIONFLEET_RESULT_TTL="3", SESSIONFLEET_IDEMPOTENCY_TTL="3")
     fleet.start("only")
     fleet.ready()
@@ -296,7 +296,7 @@ def test_everything_of_a_run_expires_with_its_result(new_fleet: Callable[..., Fl
 
 
 def test_a_worker_killed_in_the_middle_repeats_no_finished_task(pair: Fleet) -> None:
-    """kill -9 of a worker while a task runs: it goes on elsewhere, what had ended is not done again, the run ends."""
+    """kill -9 of a worker while a task runs: it continues elsewhere, ended tasks are not done again, the run ends."""
     charger = Agent("Charger", tools=["charge", "linger"])
     tasks = [Task(f'CALL charge({{"amount": {n}}})', name=f"done{n}") for n in range(3)]
     tasks.append(Task('CALL charge({"amount": 3})\nCALL linger({"seconds": 60})'))
@@ -312,7 +312,7 @@ def test_a_worker_killed_in_the_middle_repeats_no_finished_task(pair: Fleet) -> 
 
 
 def first_ended(run: TeamRun, count: int) -> Iterator[Event]:
-    """The first so many ends of tasks, as they come."""
+    """The first this many ends of tasks, as they come."""
     return islice((event for event in run.events() if event.type is EventType.TASK_ENDED), count)
 
 

@@ -1,4 +1,4 @@
-"""A task is submitted once, however often its run is taken up: the gap between accepting and journalling is closed."""
+"""A task is submitted once, however often its run resumes: there is no gap between accepting and journalling."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def call(fleet: Fleet, work: Callable[[], Awaitable[T]]) -> T:
 
 
 def test_a_task_submitted_again_is_the_same_turn(fleet: Fleet, turns: TaskTurns) -> None:
-    """A worker that died before it journalled the task leaves nothing double behind, whatever the words are now."""
+    """A worker that died before it journalled the task leaves no duplicate behind, even if the text has changed."""
     place, mark = slot(ALONE), f"SAY {uuid.uuid4().hex}"
     first = call(fleet, lambda: turns.submit(place, mark, 30))
     again = call(fleet, lambda: turns.submit(place, mark, 20))

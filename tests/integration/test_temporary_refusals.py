@@ -18,7 +18,7 @@ MakeFleet = Callable[..., Fleet]
 
 
 def test_messages_that_are_none_end_no_worker(new_fleet: MakeFleet) -> None:
-    """Another program writes to the queue: each such message is dropped and logged, and turns go on."""
+    """Another program writes to the queue: each such message is dropped and logged, and turns continue."""
     fleet = new_fleet()
     worker = fleet.start("w1")
     fleet.ready()

@@ -28,7 +28,7 @@ SECRET = "my-card-is-4711-0815"
 
 
 class Flower:
-    """A Flower of its own process, and what its HTTP API says."""
+    """Flower in a separate process, and what its HTTP API returns."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.port = free_port()
@@ -124,7 +124,7 @@ class Watched:
         return wait_until(shown, description=f"Flower shows a wake-up as {state}", timeout=40)
 
     def lines(self, **what: Any) -> list[dict[str, Any]]:
-        """The lines of the worker's log that have these fields; beside them there is only Celery's banner."""
+        """The lines of the worker's log that have these fields; besides them there is only Celery's banner."""
         lines = [json.loads(line) for line in self.fleet.workers[0].log.splitlines() if line.startswith("{")]
         return [line for line in lines if what.items() <= line.items()]
 
@@ -208,7 +208,7 @@ def test_flower_lists_sessions_and_results(watched: Watched) -> None:
 
 
 def test_the_log_has_a_line_for_each_turns_begin_and_end(watched: Watched) -> None:
-    """With fields that programs can count and sum up; a traceback is a field of its own."""
+    """With fields that programs can count and add up; a traceback is a separate field."""
     session = watched.fleet.session(f"logged-{uuid.uuid4().hex}")
     agent = session.Agent("Clerk", tools=["look_up"])
     good = agent.submit('CALL look_up({"query": "x"})')

@@ -24,7 +24,7 @@ WORDS = "one two three four five six seven eight"
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A fleet whose workers may be killed; a dead one's turns go on after a second."""
+    """A fleet whose workers may be killed; a dead worker's turns continue after a second."""
     folder = tmp_path_factory.mktemp("web")
     with running(Server(folder / "server")) as server:
         env = {"SESSIONFLEET_WEBHOOK_SECRETS": new_secret(), "SESSIONFLEET_ALLOWED_HOSTS": "127.0.0.1"}
@@ -89,7 +89,7 @@ def test_the_same_key_is_the_same_turn(site: Site) -> None:
 
 
 def test_a_browser_that_comes_back_gets_the_rest_exactly(site: Site) -> None:
-    """It leaves in mid-stream; behind its last event comes what it has not seen; behind the last one nothing: 204."""
+    """It leaves in mid-stream; after its last event comes what it has not seen; after the last one nothing: 204."""
     visitor, chat = Visitor(site), cid()
     turn = visitor.say(chat, f"SAY {WORDS}\nPACE 0.1")
     first = visitor.follow(turn, until="text_delta")
@@ -101,7 +101,7 @@ def test_a_browser_that_comes_back_gets_the_rest_exactly(site: Site) -> None:
 
 
 def test_another_browser_sees_nothing(site: Site) -> None:
-    """Chats belong to the cookie that began them; what a body says of users is nothing."""
+    """Chats belong to the cookie that began them; users named in a body are ignored."""
     visitor, chat = Visitor(site), cid()
     turn = visitor.say(chat, "SAY secret")
     visitor.follow(turn)
@@ -141,7 +141,7 @@ def test_other_sites_cannot_post(site: Site) -> None:
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name.startswith("django")])
 def test_django_behind_a_proxy_with_tls_takes_its_own_pages(name: str, sites: dict[str, Site]) -> None:
-    """To Django the request came by http: it is told which https origin is its own. Others are refused."""
+    """For Django the request came over http: a setting says which https origin is its own. Others are refused."""
     visitor, messages = Visitor(sites[name]), f"/chats/{cid()}/messages"
     assert visitor.post(messages, {"message": "SAY x"}, Origin="https://chat.example").status_code == 202
     assert visitor.post(messages, {"message": "SAY x"}, Origin="https://evil.example").status_code == 403
@@ -208,7 +208,7 @@ def test_forked_processes_each_serve(name: str, sites: dict[str, Site]) -> None:
 
 
 def test_a_browser_that_goes_leaves_nothing(shop: Fleet, site: Site) -> None:
-    """It closes the page in mid-stream: the store is told that nobody reads the turn there any more."""
+    """It closes the page in mid-stream: the store no longer lists a reader of the turn there."""
     visitor = Visitor(site)
     turn = visitor.say(cid(), f"SAY {'word ' * 1500}\nPACE 0.1")
     visitor.follow(turn, until="text_delta")
@@ -221,7 +221,7 @@ def test_a_browser_that_goes_leaves_nothing(shop: Fleet, site: Site) -> None:
 
 
 def test_a_site_is_told_of_the_end_of_each_turn(shop: Fleet, site: Site) -> None:
-    """A worker posts to `/webhooks`; what comes twice counts once, and what nobody signed not at all."""
+    """A worker posts to `/webhooks`; a repeat counts once, and an unsigned request not at all."""
     visitor, chat = Visitor(site), cid()
     turn = visitor.say(chat, "SAY hello").rpartition("/")[2]
     notes = wait_until(lambda: visitor.get(f"/chats/{chat}/webhooks").json(), description="the site was notified")
@@ -246,7 +246,7 @@ def test_a_site_is_told_of_the_end_of_each_turn(shop: Fleet, site: Site) -> None
 
 
 def test_a_webhook_may_be_large_and_has_an_end(shop: Fleet, site: Site) -> None:
-    """A whole answer of 8 MB is taken; what is larger is refused, also where no length is told."""
+    """A complete answer of 8 MB is accepted; anything larger is refused, even without a declared length."""
 
     def tell(size: int, *, chunked: bool = False) -> int:
         body = json.dumps(

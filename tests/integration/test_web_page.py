@@ -45,7 +45,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
-    """A page of its own for each test; no script on it may fail."""
+    """A separate page for each test; no script on it may fail."""
     with chromium.page() as opened:
         yield opened
         assert opened.complaints == []
@@ -92,7 +92,7 @@ def say(page: Page, text: str) -> None:
 
 
 def watch(page: Page) -> None:
-    """Have the page note in `seen` all that the answer was on its way, which a test might look too late for."""
+    """Let the page record in `seen` every state of the answer, which a test might look for too late."""
     page.js("seen = []")
     note = f"() => {LAST.removesuffix('?.textContent')}?.classList.contains('assistant') && seen.push({LAST})"
     page.js(
@@ -122,7 +122,7 @@ def test_a_conversation_by_keyboard(page: Page, sites: dict[str, Site], name: st
 
 
 def test_a_page_that_is_loaded_again_goes_on(page: Page, sites: dict[str, Site]) -> None:
-    """In mid-turn: the answer is whole and comes once; what was said before is there; nothing was sent twice."""
+    """In mid-turn: the answer is complete and appears once; earlier messages are there; nothing was sent twice."""
     page.open(sites["flask-gunicorn"].url)
     say(page, "SAY before")
     page.until(f"{IDLE} && {LAST} === 'before'")
@@ -135,7 +135,7 @@ def test_a_page_that_is_loaded_again_goes_on(page: Page, sites: dict[str, Site])
 
 
 def test_a_link_leads_to_no_other_address(page: Page, sites: dict[str, Site]) -> None:
-    """What stands behind `#` may be anybody's: no more than a chat's name is made of it, not another path."""
+    """The part after `#` may come from anybody: only a chat's name is made of it, never another path."""
     page.open(sites["django-gunicorn"].url)
     page.js("window.before = true; location.hash = '../../webhooks?'; 0")
     page.until("!window.before && document.activeElement?.id === 'message'")
@@ -145,7 +145,7 @@ def test_a_link_leads_to_no_other_address(page: Page, sites: dict[str, Site]) ->
 
 
 def test_a_worker_that_dies_costs_no_word(page: Page, sites: dict[str, Site], shop: Fleet) -> None:
-    """What the dead worker had begun is taken back, what it had finished stays, and the answer is whole."""
+    """What the dead worker had begun is removed, what it had completed stays, and the answer is complete."""
     page.open(sites["fastapi"].url)
     watch(page)
     say(page, f'CALL look_up({{"query": "tides"}})\nSAY {WORDS}\nPACE 0.1\nSTALL 3 60')
@@ -163,9 +163,9 @@ def test_a_worker_that_dies_costs_no_word(page: Page, sites: dict[str, Site], sh
 
 
 def test_a_server_that_goes_is_waited_for(page: Page, start: Callable[[int], Site]) -> None:
-    """Killed in mid-stream, and started again: the page comes back behind its last event, with no word lost or doubled.
+    """Killed in mid-stream, and restarted: the page resumes after its last event, with no word lost or duplicated.
 
-    A message that is sent while nobody is there is sent until somebody is.
+    A message that is sent while the server is down is sent again until it is accepted.
     """
     site = start(free_port())
     page.open(site.url)

@@ -1,4 +1,4 @@
-"""The end of a turn is told to its webhook: signed, at least once, whoever dies, and at nobody's cost but its own."""
+"""The webhook of a turn's end: signed, at least once, whatever crashes, and at nobody else's expense."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A worker that signs, and one of the queue `turns.short` whose patience with receivers is short."""
+    """A worker that signs, and one of the queue `turns.short` with short timeouts for receivers."""
     folder: FilePath = tmp_path_factory.mktemp("webhooks")
     with running(Server(folder / "server")) as server:
         short = {"SESSIONFLEET_WEBHOOK_PERIOD": "3", "SESSIONFLEET_WEBHOOK_TIMEOUT": "1.5"}
@@ -147,7 +147,7 @@ def test_a_receiver_that_fails_is_tried_again_with_the_same_message(
 def test_a_receiver_that_hangs_holds_up_neither_turns_nor_other_webhooks(
     fleet: Fleet, session: Session, receiver: Receiver, path: str
 ) -> None:
-    """The session goes on meanwhile; another webhook of it is told while the first one is pausing."""
+    """The session continues meanwhile; another webhook of it is sent while the first one is pausing."""
     short = fleet.session(uuid.uuid4().hex, queue="short")
     receiver.paths[path] = Path(let_go=threading.Event())
     first = short.Agent().submit("SAY one", webhook=receiver.url(path))
@@ -180,7 +180,7 @@ def test_a_turn_that_no_worker_ever_had_is_told(fleet: Fleet, session: Session, 
 def test_a_private_address_is_refused_to_the_caller(
     fleet: Fleet, session: Session, receiver: Receiver, path: str, host: str
 ) -> None:
-    """Where it is seen without a resolver. `127.0.0.1` was allowed, by that name."""
+    """If the URL shows it without resolving. `127.0.0.1` was allowed, by that name."""
     with pytest.raises(AddressRefused, match="SESSIONFLEET_ALLOWED_HOSTS"):
         session.Agent().submit("SAY hello", webhook=receiver.url(path, host=host))
 
@@ -188,7 +188,7 @@ def test_a_private_address_is_refused_to_the_caller(
 def test_a_name_of_a_private_address_is_refused_by_the_worker(
     fleet: Fleet, session: Session, receiver: Receiver, path: str
 ) -> None:
-    """At once and for good: this machine's own name is not what was allowed, though it leads there."""
+    """At once and permanently: this machine's own name is not the allowed one, although it resolves to it."""
     turn = session.Agent().submit("SAY hello", webhook=receiver.url(path, host=socket.gethostname()))
     delivery = ended(fleet, turn)
     assert delivery.status is TurnStatus.FAILED
@@ -211,7 +211,7 @@ def test_a_receiver_that_is_gone_is_not_tried_again(
 def test_what_nobody_took_is_a_dead_letter_that_can_be_tried_again(
     fleet: Fleet, receiver: Receiver, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`dead list` shows it, `turns show` says why, `dead retry` sends it once more, as the same message."""
+    """`dead list` shows it, `turns show` says why, `dead retry` sends it again, as the same message."""
     session = fleet.session(uuid.uuid4().hex, queue="short")
     receiver.paths[path] = Path([500] * 99)
     turn = session.Agent().submit("SAY hello", webhook=receiver.url(f"{path}?key=s3cret"))
@@ -266,7 +266,7 @@ def cli(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *args: str) -> str:
 
 
 def test_tenants_cannot_forge_each_other_s_webhooks(fleet: Fleet, receiver: Receiver, path: str) -> None:
-    """Each has a secret of its own."""
+    """Each has its own secret."""
     for tenant in ("acme", "other"):
         session = Session(uuid.uuid4().hex, tenant=tenant, settings=fleet.settings)
         session.Agent().submit(f"SAY {tenant}", webhook=receiver.url(f"{path}/{tenant}"))
@@ -369,7 +369,7 @@ def test_no_log_has_what_a_url_may_hide(fleet: Fleet, session: Session, receiver
 
 
 def test_a_killed_worker_s_delivery_is_made_by_another(new_fleet: Callable[..., Fleet], receiver: Receiver) -> None:
-    """kill -9 while the receiver has the message and no answer was read: it comes once more, under the same id."""
+    """kill -9 while the receiver has the message and no response was read: it is sent again, under the same id."""
     fleet = new_fleet(SESSIONFLEET_LEASE="1", **SIGNED)
     fleet.start("a")
     fleet.start("b")
@@ -409,14 +409,14 @@ def test_what_a_caller_gets_who_gives_what_is_no_address(fleet: Fleet, session: 
 
 
 def test_workers_without_a_secret_take_no_webhooks(new_fleet: Callable[..., Fleet]) -> None:
-    """The caller is told which command makes one."""
+    """The error names the command that generates one."""
     fleet = new_fleet()
     with pytest.raises(ValueError, match="sessionfleet keys webhook --new"):
         fleet.session().Agent().submit("SAY hello", webhook="https://example.org/hook")
 
 
 def test_an_error_of_a_delivery_is_one_of_the_tree(fleet: Fleet, session: Session, receiver: Receiver) -> None:
-    """Who asks a delivery for its result is told why there is none."""
+    """Asking a delivery for its result gives the reason why there is none."""
     path = f"/{uuid.uuid4().hex}"
     receiver.paths[path] = Path([410])
     turn = session.Agent().submit("SAY hello", webhook=receiver.url(path))

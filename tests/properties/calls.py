@@ -1,4 +1,4 @@
-"""One script call beside the model's, and what of its reply the two are compared by."""
+"""One script call next to the model's, and the parts of its reply in which the two are compared."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Call:
 
 @dataclass
 class Slot:
-    """One thread of a worker process; `last` is what it sent last, in case that arrives once more."""
+    """One thread of a worker process; `last` is what it sent last, in case that arrives again."""
 
     process: str
     claim: Claim | None = None
@@ -71,11 +71,11 @@ def brief(script: str, reply: list[Any]) -> list[Any]:
 def acceptable(script: str, first: list[Any], then: list[Any]) -> bool:
     """Whether the caller, who saw only the second answer, does the right thing."""
     if first[0] == "accepted":
-        return then[:2] == first[:2] and then[2] == "1"  # a wake-up too many harms nobody
+        return then[:2] == first[:2] and then[2] == "1"  # an extra wake-up does no harm
     if first == ["cancelled"] and script == "cancel_turn":
         return then == ["ended", "cancelled"]
     if script == "commit_turn" and first[0] == "committed" and first[2] in ("more", "released"):
-        return then[:2] == first[:2] and then[2] in ("more", first[2])  # a wake-up too many harms nobody
+        return then[:2] == first[:2] and then[2] in ("more", first[2])  # an extra wake-up does no harm
     if script == "forgive_crash":
         return then == ["nothing"]
     return then == first

@@ -1,8 +1,8 @@
-"""Drives the real scripts beside the plain model, and looks at everything after each step.
+"""Drives the real scripts next to the plain model, and checks everything after each step.
 
-Clients, workers, crashes, stalls and lost replies come in the order that hypothesis invents. A worker is a few slots;
-a slot holds what a worker's thread would hold: the turn that it believes to run. A crash empties the slots of one
-process; a stall is a slot that goes on when its lease is another's.
+Clients, workers, crashes, stalls and lost replies come in an order that hypothesis generates. A worker is a few slots;
+a slot contains what a worker's thread would: the turn that it believes to run. A crash empties the slots of one
+process; a stall is a slot that continues when its lease is another worker's.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class ProtocolMachine(ObservedMachine):
     )
     @rule(n=whom, stalled=again, last_ok=st.sampled_from([True, True, False]), lost_reply=again)
     def another_resumes(self, n: int, stalled: bool, last_ok: bool, lost_reply: bool) -> None:
-        """A worker goes silent, and another goes on with its turn; one that only stalled will write again."""
+        """A worker falls silent, and another one continues its turn; one that was only stalled will write again."""
         slot, claim = self.holding(n)
         free = next(slot for slot in self.slots if slot.claim is None)
         if not stalled:

@@ -80,7 +80,7 @@ class Model(State):
             turn.cancel = True
             return ["marked"]
         turn.cancel = True
-        if "inputs" in turn.journal:  # begun: a worker writes down what it finished
+        if "inputs" in turn.journal:  # begun: a worker records what it completed
             turn.status, turn.owner, turn.not_before = "queued", "", 0
             if session.lease is None:
                 session.wake = 0, session.wake[1]
@@ -182,7 +182,7 @@ class Model(State):
             return ["lost"]
         session = self.sessions[name]
         session.lease = None
-        if turn.cancel:  # the next worker writes down what it finished
+        if turn.cancel:  # the next worker records what it completed
             pause = 0
         turn.status, turn.owner, turn.released, turn.not_before = "queued", "", value, self.now + pause
         turn.retries += why == "retry"
@@ -191,7 +191,7 @@ class Model(State):
         return ["released"]
 
     def renew(self, name: str, part: str, value: str) -> list[Any]:
-        """Keep the lease, or take it back where nobody else has had the session since it ended."""
+        """Keep the lease, or take it back if no other worker has had the session since it ended."""
         session, turn = self.sessions.get(name), self.turns.get((name, part))
         ours = turn is not None and turn.owner == value and turn.status == "running"
         if session is None or (session.lease[0] != value if session.lease else not ours):
@@ -278,7 +278,7 @@ class Model(State):
         return "failed" if turn.deadline <= self.now else ""
 
     def _is_written_down(self, turn: Turn) -> bool:
-        """Whether a worker ends it, with what it finished; not if one has died over that."""
+        """Whether a worker ends it, with what it completed; not if one has died while doing so."""
         crashes = len(turn.crashed)
         return "inputs" in turn.journal and (crashes < turn.limit if turn.cancel else crashes <= turn.limit)
 

@@ -66,12 +66,12 @@ class ObservedMachine(RuleBasedStateMachine):
             slot.claim = None
 
     def fenced(self, call: Call, reply: list[Any]) -> None:
-        """Who has the lease may write; who has it not may neither write nor take it from its holder."""
+        """The holder of the lease may write; anyone else may neither write nor take it from its holder."""
         held = self.seen.sessions[call.name].keys.get("lease") if call.name in self.seen.sessions else None
         if call.script == "lease_session":
             assert reply[0] != "run" or held in (None, reply[2]), f"P1: {held} and {reply[2]} hold {call.name} at once"
         elif held is None and (call.script == "renew_lease" or reply[0] == "next_run"):
-            pass  # it took back a lease that had run out; whether nobody has had the session since, the model knows
+            pass  # it took back an expired lease; the model knows whether anyone has had the session since
         elif reply[0] != "lost" and held != call.args[0 if call.script == "renew_lease" else 1]:
             assert self.store.snapshot() == self.seen, f"P3: {call.script} wrote without a lease in force"
 

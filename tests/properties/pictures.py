@@ -1,4 +1,4 @@
-"""What the plain model keeps of sessions and turns, and how that looks beside what the store has."""
+"""What the plain model keeps of sessions and turns, and how that compares with the store."""
 
 from __future__ import annotations
 

@@ -65,14 +65,14 @@ BODIES: dict[tuple[str, str], list[dict[str, Any] | None]] = {
     ("PUT", "/v1/agents/{name}"): [{"instructions": "Obey."}],
     ("POST", "/v1/teams"): [{"agents": ["assistant"], "tasks": [{"description": "x"}]}],
 }
-"""What is sent where a route takes a body: a new route needs a line here."""
+"""The bodies to send to routes that take one: a new route needs a line here."""
 
 QUERIES = {"scope": ["user"], "after": ["1-1"]}
 
 
 @dataclass
 class Edge:
-    """A gateway, what alice of the tenant `acme` has behind it, and where that is."""
+    """A gateway, what alice of the tenant `acme` has behind it, and its paths."""
 
     gateway: GatewayProcess
     server: Server

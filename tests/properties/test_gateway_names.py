@@ -1,4 +1,4 @@
-"""Names in the gateway's paths: any text that can be a name comes through as it is."""
+"""Names in the gateway's paths: any text that can be a name arrives unchanged."""
 
 from __future__ import annotations
 

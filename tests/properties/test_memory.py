@@ -1,4 +1,4 @@
-"""Memories of random sessions, users and tenants against plain dictionaries: nobody ever finds another's."""
+"""Memories of random sessions, users and tenants compared with plain dictionaries: no search finds another's."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class MemoryMachine(RuleBasedStateMachine):
 
     @rule(session=sessions, memory_id=memories)
     def forget(self, session: Session, memory_id: str) -> None:
-        """Whose id it is does not matter: only what the session reaches is forgotten."""
+        """Whoever owns the id: only what the session reaches is deleted."""
         if self._mine(session):
             assert session.delete_memory(memory_id) == (memory_id in self._reached(session))
             self._place(session, "session").pop(memory_id, None)
@@ -115,7 +115,7 @@ class MemoryMachine(RuleBasedStateMachine):
 
     @rule(session=sessions, scope=SCOPES, kind=st.one_of(st.none(), KINDS), topic=st.one_of(st.none(), TOPICS))
     def search(self, session: Session, scope: str | None, kind: str | None, topic: str | None) -> None:
-        """Exactly what is there, in the scope that was asked for."""
+        """Exactly the existing ones, in the requested scope."""
         if not self._mine(session):
             return
         where = None if scope is None else self._scope(session, scope)

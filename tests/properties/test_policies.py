@@ -107,7 +107,7 @@ class PolicyMachine(RuleBasedStateMachine):
         turn = data.draw(st.sampled_from(self.mailbox))
         self.do(self.line.turns.cancel(self.line.keys, turn.part))
         if turn.begun:
-            turn.cancelled = True  # a worker writes down what it finished, and ends it
+            turn.cancelled = True  # a worker records what it completed, and ends it
         else:
             self.end(turn, TurnStatus.CANCELLED)
 
@@ -137,7 +137,7 @@ class PolicyMachine(RuleBasedStateMachine):
         done = self.do(self.line.leases.commit(self.line.keys, self.held, ending, 10**6, go_on=False, last_ok=True))
         if self.unread and not head.cancelled:
             assert done.steered, "unread steering wants one more model call"
-            self.taken += 1  # each model call takes its own; a key that was written takes nothing more
+            self.taken += 1  # each model request takes its own; a key that was written takes nothing more
             self.do(self.line.leases.take_steering(self.line.keys, self.held, f"steer:{self.taken}", 100 * self.taken))
             self.unread = 0
             return
@@ -166,9 +166,9 @@ class PolicyMachine(RuleBasedStateMachine):
 
 
 def test_policies_do_what_they_say(new_server: Server) -> None:
-    """Reject refuses, interrupt and cancel keep and rollback forgets what a turn finished, steering joins it.
+    """Reject refuses, interrupt and cancel keep and rollback forgets what a turn completed, steering joins it.
 
-    On a server of its own: workers of the shared one would rescue what stands still for two seconds here.
+    On a separate server: workers of the shared one would rescue what stands still for two seconds here.
     """
     PolicyMachine.url = new_server.url
     examples = int(os.environ.get("SF_PROPERTY_EXAMPLES", "150"))

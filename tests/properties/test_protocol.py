@@ -20,7 +20,7 @@ EXAMPLES = int(os.environ.get("SF_PROPERTY_EXAMPLES", "120"))
 
 @pytest.fixture
 def client(server: Server) -> Iterator[redis.Redis]:
-    """A database of its own on the shared server."""
+    """A separate database on the shared server."""
     with redis.Redis(port=server.port, db=9) as client:
         yield client
         client.flushdb()

@@ -51,7 +51,7 @@ class StateMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        # A tenant of its own for each example: nothing is left over from the last one.
+        # A separate tenant for each example: nothing is left over from the previous one.
         self.settings = Settings(
             redis_url=self.url,
             tenant=f"t{os.getpid()}-{next(_tenants)}",

@@ -1,4 +1,4 @@
-"""However turns end, each that has a webhook is told of, once; one that pauses neither blocks the line nor is lost."""
+"""However turns end, each webhook is sent once; one that pauses neither blocks the mailbox nor is lost."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class WebhookMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held is None)
     @rule(last_ok=st.booleans(), lost_reply=again, dies=st.booleans())
     def wake(self, last_ok: bool, lost_reply: bool, dies: bool) -> None:
-        """A worker comes; what it finds to tell it tells, and may die before it says so."""
+        """A worker comes; it submits the deliveries that it finds, and may die before it acknowledges them."""
         reply = self.run("lease_session", self.new(), LEASE, "w", "20", int(last_ok), lost_reply=lost_reply)
         if reply[0] == "effects":
             for entry in reply[1][: 1 if dies else None]:
@@ -105,7 +105,7 @@ class WebhookMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held is not None)
     @rule(lost_reply=again)
     def wait(self, lost_reply: bool) -> None:
-        """For an answer that nobody gives."""
+        """For an answer that is never given."""
         part, lease, seq = self._taken()
         self.run("wait_turn", part, lease, seq + 5, "{}", "1:approval:c", "{}", lost_reply=lost_reply)
 
@@ -124,7 +124,7 @@ class WebhookMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.gone is not None)
     @rule()
     def come_back(self) -> None:
-        """A worker whose lease is over writes what it has."""
+        """A worker whose lease has ended writes what it has."""
         assert self.gone is not None
         part, lease, seq = self.gone
         self.run("commit_turn", part, lease, "succeeded", "{}", "", "{}", "", 0, seq + 5, 0, LEASE, "w", "20", 1, "", 0)
@@ -198,7 +198,7 @@ class WebhookMachine(RuleBasedStateMachine):
             assert at is None
 
     def teardown(self) -> None:
-        """In the end everything is told, and nobody has to look any more."""
+        """In the end everything is delivered, and no worker has to look any more."""
         self.held = None
         for _ in range(60):
             self.store.advance(self.store.now + LEASE)
@@ -213,7 +213,7 @@ class WebhookMachine(RuleBasedStateMachine):
 
 @pytest.fixture
 def client(server: Server) -> Iterator[redis.Redis]:
-    """A database of its own on the shared server."""
+    """A separate database on the shared server."""
     with redis.Redis(port=server.port, db=10) as client:
         yield client
         client.flushdb()

@@ -1,7 +1,7 @@
 """The real scripts on a real server, under a clock that tests move by hand.
 
 Every script gets a few lines in front of it that answer `TIME` from a key and turn relative expiries into absolute
-ones by that same key. The absolute times lie so far in the future that the server itself never reaches them; moving
+ones by that same key. The absolute times are so far in the future that the server itself never reaches them; moving
 the clock removes what it has passed. So lifetimes keep the server's own rules (PERSIST, DEL, SET, emptied lists).
 """
 
@@ -89,7 +89,7 @@ class StoredTurn:
 
 @dataclass
 class StoredSession:
-    """What the store has of one session: `keys` by the name behind its base, and its turns."""
+    """What the store has of one session: `keys` by the name after its base, and its turns."""
 
     keys: dict[str, Any] = field(default_factory=dict)
     expires: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Messages in the broker that are no wake-ups: what another program, or somebody who tries things out, may write."""
+"""Messages in the broker that are not wake-ups: what another program, or a person who experiments, may write."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Page:
             self.command(f"{domain}.enable")
 
     def command(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and wait for its result; what the page complains of meanwhile is kept."""
+        """Send a command and wait for its result; errors of the page meanwhile are kept."""
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:

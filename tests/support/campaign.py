@@ -284,7 +284,7 @@ class Campaign:
             assert record.status in allowed, (asked.turn, record.status, record.error)
             events = list(asked.turn.events())
             assert sum(event.type is EventType.ENDED for event in events) == 1, (asked.turn, "has one end")
-            # A call that its worker did not outlive is in doubt: what it changed is not committed.
+            # A call that its worker did not survive is in doubt: what it changed is not committed.
             tallied = [
                 e.data["outcome"] for e in events if e.type is EventType.TOOL_RESULT and e.data["tool"] == "tally"
             ]

@@ -38,7 +38,7 @@ def charges_through(fleet: Fleet, turns: int, happens: Callable[[], object]) -> 
 
 
 def _result(turn: Turn) -> object:
-    """Where the store does not answer, it is asked again: the turn goes on."""
+    """If the store does not answer, it is asked again: the turn continues."""
 
     def ended() -> object:
         try:

@@ -24,7 +24,7 @@ class Killed(BaseException):
 
 
 class Fate:
-    """Counts what is done to store and index. Behind `fatal` of these the process is killed; None: never."""
+    """Counts what is done to store and index. After `fatal` of these the process is killed; None: never."""
 
     def __init__(self) -> None:
         self.fatal: int | None = None
@@ -40,7 +40,7 @@ class Fate:
             raise Killed
 
     async def does(self, name: str, effect: Callable[[], Awaitable[Any]]) -> Any:
-        """Do something and die right behind it, if it is time."""
+        """Do something and die directly after it, if it is time."""
         self.check()
         result = await effect()
         self.done.append(name)
@@ -114,7 +114,7 @@ class FatedFields:
 
 
 class Bench:
-    """One scope of its own, and what is done to its documents."""
+    """A separate scope, and what is done to its documents."""
 
     def __init__(self, settings: Settings, store: Any, index: KnowledgeIndex) -> None:
         self.fate = Fate()
@@ -128,7 +128,7 @@ class Bench:
         self.collection = default_collection(self.embedding.info)
 
     def operation(self) -> tuple[OperationContext, FatedJournal, FatedFields]:
-        """A new operation in the lane; keep it to go on with it after a crash."""
+        """A new operation in the lane; keep it to continue it after a crash."""
         journal = FatedJournal(self.fate)
         fields = FatedFields(self.store, self.lane, self.fate)
         return OperationContext(self.lane, new_turn_part(), journal, journal, fields, 1), journal, fields  # type: ignore[arg-type]

@@ -1,19 +1,19 @@
 """The module that test workers import: a double for the language model, and tools whose effects are counted.
 
-Every model call and every tool's effect is a line in the ledger, a file that outlives any kill -9: `O_APPEND`
-writes of one line are atomic. What the model does is said in the message, line by line:
+Every model call and every tool's effect is a line in the ledger, a file that survives any kill -9: `O_APPEND`
+writes of one line are atomic. The message says what the model does, line by line:
 
-    SLEEP 1.5        the model call takes so long (before it answers)
+    SLEEP 1.5        the model call takes this long (before it answers)
     CALL name({...}) the model asks for a tool, one after the other, then answers
     TOGETHER         ... all of them in one response
     SAY text         the answer (default: `ok`)
     FAIL 429 2       the first two model calls of this turn fail like that (counted over attempts)
-    FAIL_AFTER 1 429 2  ... but only those behind one tool result
-    HANG 1 60        the model call behind one tool result takes 60 s, but only the first time
-    STALL 3 60       the stream stops behind three words for 60 s, but only the first time
+    FAIL_AFTER 1 429 2  ... but only those after one tool result
+    HANG 1 60        the model call after one tool result takes 60 s, but only the first time
+    STALL 3 60       the stream stops after three words for 60 s, but only the first time
     PLAN {...}       the typed answer (default: the whole message)
     DIE              the model call kills its worker with SIGKILL
-    DIE 1.5          ... after so many seconds
+    DIE 1.5          ... after this many seconds
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _prompt(messages: list[ModelMessage]) -> str:
 
 
 def _returns(messages: list[ModelMessage]) -> list[Any]:
-    """The tool returns of this turn: those behind the last user prompt."""
+    """The tool returns of this turn: those after the last user prompt."""
     found: list[Any] = []
     for message in messages:
         if isinstance(message, ModelRequest):

@@ -1,4 +1,4 @@
-"""Real workers in processes of their own, on a real server, and a ledger of what models and tools did."""
+"""Real workers in separate processes, on a real server, and a ledger of what models and tools did."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Fleet:
         return worker
 
     def ready(self, count: int | None = None, timeout: float = PROGRAM_START) -> list[WorkerInfo]:
-        """Wait until so many workers (default: all that run) say that they live."""
+        """Wait until this many workers (default: all that run) report that they are running."""
         wanted = count if count is not None else sum(w.alive for w in self.workers)
 
         def look() -> list[WorkerInfo] | None:
@@ -183,11 +183,11 @@ def running_fleet(
     env: dict[str, str] | None = None,
     workers: tuple[str, ...] | Mapping[str, dict[str, str]] = ("one",),
 ) -> Iterator[Fleet]:
-    """A fleet whose workers live when the block begins, and are gone after it.
+    """A fleet whose workers are running when the block begins, and are gone after it.
 
     Args:
         env: settings of all workers, and of the client.
-        workers: their names, or by name what each has in its environment besides.
+        workers: their names, or by name the additional environment of each.
     """
     fleet = Fleet(folder, server, env)
     own = workers if isinstance(workers, Mapping) else {name: {} for name in workers}

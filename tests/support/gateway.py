@@ -1,4 +1,4 @@
-"""A real gateway in a process of its own: `sessionfleet gateway` on a free port, on a real server."""
+"""A real gateway in a separate process: `sessionfleet gateway` on a free port, on a real server."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class GatewayProcess:
 
 @contextlib.contextmanager
 def running_gateway(server: Server, folder: Path, *options: str, **env: str) -> Iterator[GatewayProcess]:
-    """A gateway, for as long as the block takes."""
+    """A gateway, for the duration of the block."""
     gateway = GatewayProcess(server, folder, *options, **env)
     try:
         yield gateway.start()
@@ -121,7 +121,7 @@ def made_key(server: Server, **options: Any) -> str:
 
 
 def ask(gateway: GatewayProcess, method: str, path: str, key: str | None = None, **options: Any) -> httpx.Response:
-    """One request on a connection of its own, with this credential if any."""
+    """One request on a separate connection, with this credential if any."""
     with gateway.client(key) as client:
         return client.request(method, path, **options)
 

@@ -1,4 +1,4 @@
-"""Chunks to index, and the engines to index them in: embedded, qdrant-client in memory, a server where there is one."""
+"""Chunks to index, and the engines to index them in: embedded, qdrant-client in memory, a server if there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's chat completions over HTTP, slowly, and sees when its caller hangs up."""
+"""A server that speaks OpenAI's chat completions over HTTP, slowly, and sees when its caller disconnects."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _USAGE = {"prompt_tokens": 3, "total_tokens": 5}
 
 
 class OpenAIServer(ThreadingHTTPServer):
-    """Answers `SLOW` messages never, all others at once. `asked` and `hung_up` say what happened.
+    """Never answers `SLOW` messages, all others at once. `asked` and `hung_up` say what happened.
 
-    Texts to embed say what comes of them: `SLOW`, `STATUS 503`, `FEWER` (a vector is missing), `ZERO`, `WIDER`,
-    `HANG word` (never answered the first time that this word comes, then at once), `POISON` (`on_poison` is called,
-    and nobody is answered). While `down` is set all are answered 503.
+    Texts to embed say what happens to them: `SLOW`, `STATUS 503`, `FEWER` (a vector is missing), `ZERO`, `WIDER`,
+    `HANG word` (not answered the first time that this word comes, then at once), `POISON` (`on_poison` is called,
+    and there is no answer). While `down` is set all are answered 503.
     """
 
     daemon_threads = True
@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _wait_for_the_end(self, message: str) -> None:
         """Nothing more comes from this caller but the end of its connection."""
-        with selectors.DefaultSelector() as selector:  # `select` takes no descriptor beyond 1,023
+        with selectors.DefaultSelector() as selector:  # `select` accepts no descriptor beyond 1,023
             selector.register(self.connection, selectors.EVENT_READ)
             readable = selector.select(60)
         if readable and not self.connection.recv(1):

@@ -1,6 +1,6 @@
-"""PraisonAI itself, from the registry: in an environment of its own, for its dependencies and ours do not fit together.
+"""PraisonAI itself, from the registry: in a separate environment, because its dependencies conflict with ours.
 
-It is made once, with uv, in the user's cache.
+It is created once, with uv, in the user's cache.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _folder() -> Path:
 
 @cache
 def praisonai_python() -> str:
-    """The Python that has it. Where it cannot be installed, the test fails: it is what people use."""
+    """The Python that has it. If it cannot be installed, the test fails: it is what people use."""
     folder = _folder()
     folder.parent.mkdir(parents=True, exist_ok=True)
     python, ready = folder / "bin" / "python", folder / ".ready"
@@ -78,7 +78,7 @@ def run_praisonai(code: str, folder: Path, *arguments: str) -> str:
 
 @contextlib.contextmanager
 def served(command: list[str], env: dict[str, str], folder: Path, port: int) -> Iterator[str]:
-    """A server in a process of its own, from when it answers until the block ends; its address."""
+    """A server in a separate process, from when it answers until the block ends; its address."""
     url = f"http://127.0.0.1:{port}"
     log_path = folder / f"served-{port}.log"
     with log_path.open("wb") as log:

@@ -1,4 +1,4 @@
-"""A loopback double of a Qdrant server: answers as it is told, and remembers what it was asked."""
+"""A loopback double of a Qdrant server: answers as configured, and records its requests."""
 
 from __future__ import annotations
 

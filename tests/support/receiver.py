@@ -1,4 +1,4 @@
-"""A receiver of webhooks on the loopback address: it answers as a test says, and keeps what it was sent."""
+"""A receiver of webhooks on the loopback address: it answers as a test says, and keeps what it received."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Received:
 
     @property
     def id(self) -> str:
-        """What tells a repetition."""
+        """The field that identifies a repeat."""
         return self.headers["webhook-id"]
 
     def checked_with(self, secret: str) -> Any:
-        """What it says, as the package of Standard Webhooks sees it."""
+        """Its payload, as the Standard Webhooks package sees it."""
         return Webhook(secret).verify(self.body, self.headers)
 
 
@@ -84,7 +84,7 @@ def receiving() -> Iterator[Receiver]:
                     self.send_header(name, value)
                 self.end_headers()
             except OSError:
-                return  # nobody waits for the answer any more
+                return  # the client no longer waits for the answer
 
         def log_message(self, *_: object) -> None:
             """Tests are quiet."""

@@ -84,7 +84,7 @@ class _Server(ThreadingHTTPServer):
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, *_: object) -> None:
-        """A client that refuses our certificate, or hangs up, is part of a test."""
+        """A client that refuses our certificate, or disconnects, is part of a test."""
 
 
 @contextmanager
@@ -137,10 +137,11 @@ def agent_server(tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[A
 
 
 class BrokenWay:
-    """Passes requests on to a server; `faults` are used up by the requests whose method and path begin so.
+    """Passes requests on to a server; `faults` are used up by the requests whose method and path begin like that.
 
-    A fault is a Reply given instead of asking, `"lose"` (the server does it, the answer is lost), or a number: so many
-    lines of the answer come through before the connection breaks.
+    A fault is a Reply given instead of asking, `"lose"` (the server does it, the response is lost), or a number: this
+    many
+    lines of the response come through before the connection breaks.
     """
 
     def __init__(self, port: int) -> None:

@@ -33,7 +33,7 @@ class Pair:
 
     @property
     def primary(self) -> Server:
-        """The server that takes writes now."""
+        """The server that accepts writes now."""
         return wait_until(self._primary, description="one of them is the primary")
 
     def _primary(self) -> Server | None:
@@ -125,7 +125,7 @@ class Sentinel:
         return False
 
     def fail_over(self) -> None:
-        """`SENTINEL FAILOVER`, and wait until it names the other server, which takes writes."""
+        """`SENTINEL FAILOVER`, and wait until it names the other server, which accepts writes."""
         old = self._watched.primary
         with redis.Redis(port=self.port) as client:
             with self._watched.replicated():
@@ -141,7 +141,7 @@ class Sentinel:
     def looking_away(self) -> Iterator[None]:
         """It watches nothing within the block, and whatever is the primary afterwards.
 
-        So it does not meddle with a `FAILOVER TO`; its own failover takes ten seconds.
+        So it does not interfere with a `FAILOVER TO`; its own failover takes ten seconds.
         """
         with redis.Redis(port=self.port) as client:
             client.sentinel_remove("mymaster")

@@ -24,10 +24,10 @@ def server_program() -> str:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now, nor soon.
+    """A TCP port of the loopback interface that nothing listens on now, nor soon.
 
     It is below the range from which the system takes the ports of outgoing connections: one of those could have it
-    before a server does, or while a server that was killed is to start again.
+    before a server does, or while a server that was killed is about to start again.
     """
     while True:
         port = random.SystemRandom().randrange(15_000, 30_000)
@@ -117,7 +117,7 @@ class Server:
 
 @contextlib.contextmanager
 def running(server: Server) -> Iterator[Server]:
-    """The server, for as long as the block takes."""
+    """The server, for the duration of the block."""
     try:
         yield server.start()
     finally:

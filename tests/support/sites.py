@@ -1,4 +1,4 @@
-"""The web examples, each under its real server in a process of its own, and visitors who drive them."""
+"""The web examples, each under its real server in a separate process, and visitors who drive them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KINDS = {
     "django-asgi": Kind("web_django", (*UVICORN, "chat.asgi:application")),
 }
 
-# As somebody tries them out, on the development servers of their frameworks.
+# As a developer tries them out, on the development servers of their frameworks.
 TRIALS = {
     "fastapi": KINDS["fastapi"],
     "flask": Kind("web_flask", ("flask", "run", "--port", "{port}")),
@@ -88,14 +88,14 @@ def parse(lines: Iterator[str]) -> Iterator[Item | str]:
 
 
 class Visitor:
-    """A browser: it has cookies of its own, and follows streams."""
+    """A browser: it has its own cookies, and follows streams."""
 
     def __init__(self, site: Site) -> None:
         self.http = httpx.Client(base_url=site.url, timeout=40, headers={"Connection": "close"})
         self.http.get("/").raise_for_status()
 
     def post(self, path: str, value: Any = None, **headers: str) -> httpx.Response:
-        """POST JSON, with Django's token where there is one."""
+        """POST JSON, with Django's token if there is one."""
         if token := self.http.cookies.get("csrftoken"):
             headers["X-CSRFToken"] = token
         return self.http.post(path, json=value, headers={k.replace("_", "-"): v for k, v in headers.items()})
@@ -111,7 +111,7 @@ class Visitor:
         return self.http.get(path)
 
     def follow(self, turn: str, after: str | None = None, *, until: str = "ended") -> Stream:
-        """Read a turn's events behind a cursor, to its end or to the first event of a type."""
+        """Read a turn's events after a cursor, to its end or to the first event of a type."""
         headers = {"Last-Event-ID": after} if after else {}
         with self.http.stream("GET", f"{turn}/events", headers=headers) as response:
             stream = Stream(response.status_code, dict(response.headers))
@@ -179,7 +179,7 @@ class Site:
         self._process.wait()
 
     def stop(self) -> None:
-        """End it with its children, which gunicorn takes down."""
+        """Stop it with its children, which gunicorn stops."""
         if self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)

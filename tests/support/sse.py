@@ -39,8 +39,8 @@ class Reader:
     """Follows one turn to its end.
 
     Attributes:
-        hang_up_after: it drops its connection behind so many events each time, and comes again.
-        pause: seconds for which it takes nothing, once.
+        hang_up_after: it disconnects after this many events each time, and reconnects.
+        pause: seconds for which it reads nothing, once.
     """
 
     client: httpx.AsyncClient
@@ -71,7 +71,7 @@ class Reader:
 
     @property
     def text(self) -> str:
-        """The answer as a page would show it: what a lost attempt said is dropped behind what stays valid."""
+        """The answer as a page would show it: what a lost attempt said is dropped, except what stays valid."""
         shown: list[Item] = []
         for item in self.items:
             if item.type == "attempt_reset":

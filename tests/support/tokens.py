@@ -1,4 +1,4 @@
-"""An issuer of tokens: keys of its own, the JWK set that says them, and tokens good and bad."""
+"""An issuer of tokens: its keys, the JWK set with them, and valid and invalid tokens."""
 
 from __future__ import annotations
 

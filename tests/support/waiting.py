@@ -1,4 +1,4 @@
-"""Waiting without sleeping blindly: until something holds, with a description of what was waited for.
+"""Waiting without blind sleeping: until something holds, with a description of what was waited for.
 
 The default patience is for a loaded machine, where a program takes ten seconds to start; it promises nothing.
 """

@@ -1,4 +1,4 @@
-"""A web server on the loopback address that answers as a test says, and remembers what it was asked."""
+"""A web server on the loopback address that answers as a test says, and records its requests."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ async def test_a_name_that_does_not_resolve_says_so() -> None:
 
 
 async def test_a_name_server_that_takes_its_time_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its name came from somebody else; the threads of the loop are few, and models' names are looked up there."""
+    """Its name is a user's choice; the threads of the loop are few, and models' names are resolved there."""
     answer = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait(30) and [])
     waiting = [asyncio.ensure_future(system_resolver(f"{n}.slow.example", 443)) for n in range(50)]

@@ -9,7 +9,7 @@ from workers.process.background import end_all
 
 
 async def test_a_task_that_swallows_a_cancellation_ends_all_the_same() -> None:
-    """Python 3.11's `wait_for` does that to whoever waits in it; the worker then never stopped."""
+    """Python 3.11's `wait_for` does that to its waiter; the worker then never stopped."""
     swallowed = []
 
     async def for_ever() -> None:

@@ -20,7 +20,7 @@ from sessions.errors import (
 )
 from sessions.store.deployment import check_server
 
-# Nobody listens there: a test that reached the store would fail.
+# There is no server: a test that reached the store would fail.
 NOWHERE = Settings(redis_url="redis://127.0.0.1:1/0")  # type: ignore[call-arg]
 
 
@@ -47,7 +47,7 @@ FOREIGN = (
 
 @pytest.mark.parametrize("bad", [*NO_TEXTS, *UNSEEN, *FOLDERS, "a" * 257], ids=ascii)
 def test_invalid_session_ids_are_refused(bad: Any) -> None:
-    """What is no text of 1 to 256 allowed characters is InvalidSessionId, a ValueError that quotes it."""
+    """Anything but a text of 1 to 256 allowed characters is InvalidSessionId, a ValueError that quotes it."""
     with pytest.raises(InvalidSessionId) as caught:
         session(bad)
     assert isinstance(caught.value, ValueError)
@@ -56,7 +56,7 @@ def test_invalid_session_ids_are_refused(bad: Any) -> None:
 
 @pytest.mark.parametrize("bad", [*UNSEEN, *FOLDERS], ids=ascii)
 def test_the_error_says_which_characters_are_allowed_and_how_to_write_others(bad: str) -> None:
-    """For sessions, tenants, knowledge bases and SESSIONFLEET_TENANT alike."""
+    """For sessions, tenants, knowledge bases and SESSIONFLEET_TENANT."""
     said = "letters and digits of any alphabet, punctuation and symbols are allowed, but no space, no '~'"
     with pytest.raises(InvalidSessionId, match=f"{said}.*(percent-encode|write '%2E')"):
         session(bad)
@@ -76,7 +76,7 @@ def test_the_error_names_the_character() -> None:
 
 @pytest.mark.parametrize("good", ["a", "a" * 256, "user@example.com", "A:b.c-d_e", "0", *FOREIGN], ids=ascii)
 def test_the_names_that_people_have_are_taken(good: str) -> None:
-    """Phone numbers, Auth0 and Slack ids, negative numbers, other alphabets; as tenants and bases, too."""
+    """Phone numbers, Auth0 and Slack ids, negative numbers, other alphabets; also as tenants and bases."""
     assert session(good).session_id == good
     assert session(tenant=good[:64]).keys.tenant == good[:64]
     assert session(knowledge=good[:128]).knowledge.bases == (good[:128],)
@@ -106,7 +106,7 @@ def test_a_message_over_the_limit_is_refused() -> None:
 
 @pytest.mark.parametrize("bad", [0, -1, "soon", math.nan, math.inf, True, [1]], ids=repr)
 def test_times_are_positive_numbers(bad: Any) -> None:
-    """A deadline or a lifetime that is no time is BadRequest, which names the argument."""
+    """A deadline or a lifetime that is not a time is BadRequest, which names the argument."""
     with pytest.raises(BadRequest, match=r"timeout .*use a number of seconds"):
         session().Agent("A").submit("hi", timeout=bad)
     with pytest.raises(BadRequest, match=r"ttl .*use a number of seconds"):
@@ -155,7 +155,7 @@ def test_tools_are_marked_functions_of_a_module() -> None:
 
 @pytest.mark.parametrize("bad", ["x", "", None, "s~xyz", "../x~" + "0" * 32, "s~" + "0" * 31], ids=repr)
 def test_turn_ids_have_a_form(bad: Any) -> None:
-    """What is no turn id is InvalidTurnId, before the store is asked."""
+    """Anything that is not a turn id is InvalidTurnId, before the store is asked."""
     with pytest.raises(InvalidTurnId):
         session().turn(bad)
 
@@ -186,7 +186,7 @@ def test_an_unknown_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
     [("LEASE", "soon"), ("LEASE", "0"), ("PARTITIONS", "0"), ("TENANT", "a b"), ("LOG_LEVEL", "loud")],
 )
 def test_a_setting_with_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """The error says which variable it is, and what it holds."""
+    """The error says which variable it is, and its value."""
     monkeypatch.setenv(f"SESSIONFLEET_{name}", value)
     load_settings.cache_clear()
     with pytest.raises(SettingsError, match=f"SESSIONFLEET_{name}.*{value!r}"):

@@ -56,7 +56,7 @@ def declared() -> Transition[..., Done | Quiet]:
 
 
 def test_names_become_places() -> None:
-    """In the order of the header; each list but the last behind the number of its groups."""
+    """In the order of the header; each list but the last comes after the number of its groups."""
     call = declared()(("s", "p"), ids=["x", "y"], changes={"a": "1", "b": "2"}, turn=None, on=True)
     assert call.command == ("EVALSHA", "sha", 2, "s", "p", "", 1, 2, "a", "1", "b", "2", "x", "y")
 
@@ -80,7 +80,7 @@ def test_the_prologue_binds_them_in_lua() -> None:
 
 @pytest.mark.parametrize("wrong", [{"turn": "t"}, {"turn": "t", "on": True, "changes": {}, "ids": [], "more": 1}])
 def test_a_call_with_other_names_is_refused(wrong: dict[str, object]) -> None:
-    """None is missing, and none is too many."""
+    """None is missing, and none is superfluous."""
     with pytest.raises(HeaderMismatch, match="do_it takes"):
         declared()(("s", "p"), **wrong)
 

@@ -81,7 +81,7 @@ def test_an_error_is_one_line_and_a_status(
 
 
 def test_debugging_shows_the_traceback(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one line is not enough for whoever mends Sessionfleet itself."""
+    """The one line is not enough for people who repair Sessionfleet itself."""
     monkeypatch.setenv("SESSIONFLEET_LOG_LEVEL", "DEBUG")
     monkeypatch.setattr("sys.argv", ["sessionfleet", "workers"])
     with pytest.raises(SessionfleetError, match="sessionfleet up"):
@@ -90,7 +90,7 @@ def test_debugging_shows_the_traceback(home: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("command", [["workers"], ["dead", "list"], ["turns", "list", "s"], ["flower"]])
 def test_looking_starts_no_fleet(home: Path, command: list[str]) -> None:
-    """Who asks what runs gets the answer that nothing does."""
+    """A command that asks what is running gets the answer that nothing is."""
     with pytest.raises(SessionfleetError, match=r"no fleet is running in .* start one with `sessionfleet up`"):
         run(*command)
     assert not home.exists()
@@ -244,7 +244,7 @@ def as_terminal(width: int) -> Console:
 
 
 def test_a_key_is_made_for_the_setting() -> None:
-    """It can be taken as it is; an id that the setting would not take is refused."""
+    """It can be used as it is; an id that the setting would refuse is refused."""
     made = CliRunner().invoke(cli.app, ["keys", "new", "2026-11"])
     assert list(parse_keys(made.stdout.strip())) == ["2026-11"]
     assert len(parse_keys(CliRunner().invoke(cli.app, ["keys", "new"]).stdout.strip())) == 1
@@ -253,7 +253,7 @@ def test_a_key_is_made_for_the_setting() -> None:
 
 
 def test_the_version_is_told() -> None:
-    """The first question of whoever reads a report of an error."""
+    """The first question about any report of an error."""
     assert run("--version") == (0, "sessionfleet 0.1.0\n")
 
 
@@ -305,7 +305,7 @@ def test_flower_is_for_this_machine_unless_told(embedded: redis.Redis, monkeypat
 
 
 def qdrant(home: Path, port: int, key: str | None = None) -> Check:
-    """What the doctor says of a Qdrant server on this port."""
+    """The doctor's verdict on a Qdrant server on this port."""
     settings = load_settings().model_copy(
         update={"qdrant_url": f"http://127.0.0.1:{port}", "qdrant_api_key": key, "connect_timeout": 2.0}
     )
@@ -350,7 +350,7 @@ async def test_the_doctor_looks_for_the_gateway(home: Path) -> None:
 
 
 async def test_the_doctor_says_who_serves_retrieval(embedded: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody, the embedded index of a home, a paid embedding model without its key, a missing extra."""
+    """None, the embedded index of a home, a paid embedding model without its key, a missing extra."""
     checks = {check.name: check for check in await examine(load_settings())}
     assert checks["retrieval"].verdict is Verdict.WARNING
     assert checks["index"].says == "embedded, not opened yet"
@@ -369,7 +369,7 @@ async def test_the_doctor_says_who_serves_retrieval(embedded: redis.Redis, monke
 
 
 def test_several_machines_need_a_server_for_documents() -> None:
-    """With the embedded index one of them has all documents, and nobody can take over from another machine."""
+    """With the embedded index one of them owns all documents, and no worker on another machine can take over."""
     here, there = (_info(host) for host in ("a", "b"))
     assert _embedded("0123456789", Activity((here,), {}, 0)).verdict is Verdict.OK
     split = _embedded("0123456789", Activity((here, there), {}, 0))
@@ -390,5 +390,5 @@ def _info(host: str) -> WorkerInfo:
     ],
 )
 def test_the_doctor_says_what_a_failover_would_lose(info: dict[str, object], verdict: Verdict) -> None:
-    """A primary that Sentinel has replaced goes on to take writes for ten seconds, unless they need a replica."""
+    """A primary that Sentinel has replaced accepts writes for ten more seconds, unless they need a replica."""
     assert replication_check(info).verdict is verdict

@@ -11,7 +11,7 @@ from sessions import Agent, Session
 from sessions.errors import BadRequest, InvalidTool
 from sessions.protocol.agent import DELEGATION_DEPTH, AgentConfig
 
-# Nobody listens there: a test that reached the store would fail.
+# There is no server: a test that reached the store would fail.
 NOWHERE = Settings(redis_url="redis://127.0.0.1:1/0")
 
 
@@ -73,7 +73,7 @@ def test_what_cannot_work_is_refused(make: Any, said: str) -> None:
 
 
 def test_a_chain_has_an_end() -> None:
-    """So many agents may be asked in a row, and no more."""
+    """This many agents may be asked in a row, and no more."""
     agent = Agent("agent0")
     for number in range(1, DELEGATION_DEPTH + 1):
         agent = Agent(f"agent{number}", tools=[agent])

@@ -50,7 +50,7 @@ def used_in_python() -> set[str]:
 
 
 def test_every_key_is_listed() -> None:
-    """A key that docs/keys.md does not know is one whose lifetime nobody thought about (P9)."""
+    """A key that docs/keys.md does not list is one whose lifetime was not thought about (P9)."""
     lua, python = used_in_lua(), used_in_python()
     assert {"lease", "mailbox", "wakeups", "fence", "idem"} <= lua
     assert {"mailbox", "events", "worker", "partitions"} <= python
@@ -58,7 +58,7 @@ def test_every_key_is_listed() -> None:
 
 
 def test_no_key_is_listed_that_is_not_there() -> None:
-    """A key that was given up must leave the page too."""
+    """A key that was removed from the code must leave the page too."""
     assert parts_of(listed_keys()) <= used_in_lua() | used_in_python()
 
 
@@ -78,7 +78,7 @@ def test_every_setting_is_listed_with_its_default() -> None:
 
 
 def test_settings_that_pages_name_exist() -> None:
-    """Nobody is told to set what would be refused as unknown."""
+    """No page names a setting that would be refused as unknown."""
     module = generator()
     known = {module.variable(name) for name in module.Settings.model_fields}
     for page in PAGES:

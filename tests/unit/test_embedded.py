@@ -1,4 +1,4 @@
-"""The embedded server: one per home whoever starts it, private, durable, and never on data it cannot read."""
+"""The embedded server: one per home whichever process starts it, private, durable, and never on data it cannot read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_one_server_among_racing_threads(home: Path) -> None:
 
 
 def test_the_server_keeps_what_it_acknowledged_and_evicts_nothing(home: Path) -> None:
-    """AOF, noeviction, no network port; what was written is there after a stop and a start."""
+    """AOF, noeviction, no network port; what was written survives a stop and a start."""
     server = EmbeddedServer(home)
     server.ensure_started()
     with client_of(server) as client:
@@ -76,7 +76,7 @@ def test_the_server_keeps_what_it_acknowledged_and_evicts_nothing(home: Path) ->
 
 
 def test_home_and_socket_are_private(home: Path) -> None:
-    """Nobody else reads sessions on a shared machine, and git never sees them."""
+    """No other user reads sessions on a shared machine, and git never sees them."""
     server = EmbeddedServer(home)
     server.ensure_started()
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
@@ -85,7 +85,7 @@ def test_home_and_socket_are_private(home: Path) -> None:
 
 
 def test_a_long_home_puts_the_socket_into_a_private_temporary_folder(tmp_path: Path) -> None:
-    """A path that no socket can have (counted in bytes) is no reason to fail."""
+    """A path that is too long for a socket (counted in bytes) is no reason to fail."""
     home = tmp_path / ("ü" * 60)
     server = EmbeddedServer(home)
     folder = server.socket_path.parent
@@ -128,7 +128,7 @@ def test_data_of_an_older_major_version_is_opened(tmp_path: Path) -> None:
 
 
 def test_a_damaged_marker_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    """Not knowing who wrote the data is no reason to try."""
+    """Not knowing which server wrote the data is no reason to try."""
     marker = tmp_path / "server.json"
     marker.write_text("{")
     with pytest.raises(EmbeddedServerError, match="move the folder"):

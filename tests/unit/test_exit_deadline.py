@@ -17,7 +17,7 @@ _ENDS = "from workers.process.exit_deadline import ExitDeadline; ExitDeadline(36
 
 
 def test_a_process_that_hangs_is_ended_and_says_what_did_not_end() -> None:
-    """With a status of its own, so that a supervisor sees that it did not stop cleanly."""
+    """With a separate status, so that a supervisor sees that it did not stop cleanly."""
     ended = subprocess.run([sys.executable, "-c", _HANGS], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == EXIT_STATUS
     assert "worker_did_not_stop" in ended.stdout + ended.stderr

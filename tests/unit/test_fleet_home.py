@@ -65,7 +65,7 @@ def test_a_second_supervisor_is_refused_with_the_way_out(home: FleetHome) -> Non
 
 
 def test_a_fingerprint_names_what_differs_and_tells_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new key, another setting or a changed module of tools means that the workers must be started anew."""
+    """A new key, another setting or a changed module of tools means that the workers must be restarted."""
     monkeypatch.chdir(tmp_path)
     module = tmp_path / "my_tools.py"
     module.touch()
@@ -135,7 +135,7 @@ def test_logs_stay_bounded(tmp_path: Path) -> None:
 
 
 def test_a_detached_program_is_no_child_of_its_starter() -> None:
-    """It leaves no zombie behind, its starter may end, and its output does not hold the starter up."""
+    """It leaves no zombie behind, its starter may end, and its output does not block the starter."""
     command = [sys.executable, "-S", SPAWN, "detach", "sleep", "60"]
     started = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=20, check=True)
     process = psutil.Process(int(started.stdout))

@@ -43,7 +43,7 @@ def test_every_operation_is_named_once(document: dict[str, Any]) -> None:
 
 
 def test_rights_are_those_of_the_method(document: dict[str, Any]) -> None:
-    """Looking and searching takes `read`, changing `write`; what else is here on purpose."""
+    """Reading and searching need `read`, changing needs `write`; exceptions are listed here on purpose."""
     special = {
         ("POST", "/v1/sessions/{session_id}/turns/{turn_id}/approvals/{call_id}"): "approve",
         ("PUT", "/v1/agents/{name}"): "configure",
@@ -76,7 +76,7 @@ def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]
 
 
 def test_bodies_and_answers_have_examples_that_fit(document: dict[str, Any]) -> None:
-    """An example that the schema refuses would mislead whoever copies it."""
+    """An example that the schema refuses would mislead anyone who copies it."""
     described: list[dict[str, Any]] = []
     for _, _, operation in operations(document):
         contents = [operation.get("requestBody", {}).get("content", {})]

@@ -1,4 +1,4 @@
-"""Events as they leave the gateway: when the response begins, what is said when they break, and what stays behind."""
+"""Events as they leave the gateway: when the response begins, what it says when they break, and what stays behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _serving(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Told:
-    """A turn that tells these events: an error is raised, None waits for ever."""
+    """A turn with these events: an error is raised, None waits for ever."""
 
     id = "s~0"
 
@@ -47,7 +47,7 @@ class Told:
 
 
 async def sent(turn: Told, *, hang_up_behind: int | None = None) -> list[dict[str, Any]]:
-    """The messages of a response, whose reader may hang up behind so many."""
+    """The messages of a response, whose reader may disconnect after this many."""
     messages: list[dict[str, Any]] = []
     gone = asyncio.Event()
 
@@ -70,7 +70,7 @@ def text_of(messages: list[dict[str, Any]]) -> str:
 
 
 async def nothing_stays() -> None:
-    """Whoever waited is gone; the library's own look at the server's end is one of a process."""
+    """The waiter is gone; the library itself checks the end of the server once per process."""
     left = {task for task in asyncio.all_tasks() if "shutdown_watcher" not in repr(task)}
     assert left == {asyncio.current_task()}
 
@@ -107,7 +107,7 @@ async def test_an_end_without_events_is_204() -> None:
     ("error", "kind"), [(StoreUnavailable(), "urn:sessionfleet:error:StoreUnavailable"), (KeyError("x"), "about:blank")]
 )
 async def test_what_breaks_later_is_said_in_the_stream(error: Exception, kind: str) -> None:
-    """Without a cursor, so that the reader comes again with its last one; without a word of what it was."""
+    """Without a cursor, so that the reader reconnects with its last one; without revealing what it was."""
     said = text_of(await sent(Told(STARTED, error)))
     assert said.endswith(f'event: interrupted\ndata: {{"type": "{kind}"}}\n\n')
     await nothing_stays()
@@ -127,7 +127,7 @@ async def test_a_reader_that_leaves_leaves_nothing(
 
 
 async def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may come again; meanwhile it holds nothing."""
+    """It may reconnect; meanwhile it holds nothing."""
     monkeypatch.setattr(streams, "_SEND_TIMEOUT", 0.01)
     turn = Told(STARTED, ENDED)
     response = await event_stream(turn, None)  # type: ignore[arg-type]

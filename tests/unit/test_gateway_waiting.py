@@ -1,4 +1,4 @@
-"""Waiting for somebody else's sake, and what of a header counts."""
+"""Waiting on behalf of a caller, and which parts of a header count."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_waiting_ends_with_the_client() -> None:
 
 
 async def test_what_came_of_the_work_is_returned_or_raised() -> None:
-    """Nobody listens for the client afterwards."""
+    """Nothing listens for the client afterwards."""
 
     async def answers() -> int:
         return 7

@@ -18,7 +18,7 @@ from workers.lease.lease_clock import lease_time
 
 
 class _Store:
-    """Fails as nobody foresaw, once; then renews."""
+    """Fails unexpectedly, once; then renews."""
 
     def __init__(self) -> None:
         self.calls = 0

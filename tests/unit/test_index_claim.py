@@ -1,4 +1,4 @@
-"""Who serves retrieval: one process of a machine without QDRANT_URL, and one home of a deployment."""
+"""Which process serves retrieval: one of a machine without QDRANT_URL, and one home of a deployment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from workers.retrieval_role.index_claim import IndexClaim
 
 
 class Outage:
-    """A store that does not answer at first; notes which queues the claim serves meanwhile."""
+    """A store that does not answer at first; records which queues the claim serves meanwhile."""
 
     def __init__(self, store: Any, claim: IndexClaim, failures: int) -> None:
         self._store = store
@@ -55,7 +55,7 @@ def claim() -> Iterator[Callable[..., IndexClaim]]:
 
 
 def test_one_process_of_a_machine_serves_retrieval(claim: Callable[..., IndexClaim], tmp_path: Path) -> None:
-    """Another of role `all` runs turns, and takes over when the first is gone; role `retrieval` says whose."""
+    """Another of role `all` runs turns, and takes over when the first is gone; role `retrieval` names the owner."""
     first, second = claim(tmp_path), claim(tmp_path)
     assert first.queues == ("turns", RETRIEVAL)
     assert second.queues == ("turns",)
@@ -80,7 +80,7 @@ def test_roles_say_which_queues_are_served(claim: Callable[..., IndexClaim], tmp
 def test_a_worker_without_the_extra_says_what_to_install(
     claim: Callable[..., IndexClaim], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it was asked for retrieval alone; one of role `all` runs turns, and waits for no index."""
+    """If only retrieval was asked for; one of role `all` runs turns, and does not wait for an index."""
     monkeypatch.setattr(index_claim, "missing_for_retrieval", lambda: "onnxruntime")
     with pytest.raises(MissingExtra, match=r"onnxruntime is not .*'sessionfleet\[worker,documents\]'"):
         claim(tmp_path, "retrieval")
@@ -106,7 +106,7 @@ async def test_an_index_is_taken_over_when_its_owner_is_gone(
 async def test_an_index_of_another_home_is_not_taken_over(
     claim: Callable[..., IndexClaim], new_server: Server, tmp_path: Path
 ) -> None:
-    """The deployment moved on meanwhile: the worker runs turns, and no operation reaches it."""
+    """The deployment has changed meanwhile: the worker runs turns, and no operation reaches it."""
     store = async_store(Settings(redis_url=new_server.url))  # type: ignore[call-arg]
     owner, waiting = claim(tmp_path), claim(tmp_path)
     await store.set(INDEX, "elsewhere")
@@ -121,7 +121,7 @@ async def test_an_index_of_another_home_is_not_taken_over(
 async def test_two_homes_do_not_keep_half_of_the_knowledge_each(
     claim: Callable[..., IndexClaim], new_server: Server, tmp_path: Path
 ) -> None:
-    """The second may serve as long as there are no documents; then it is refused, and told what to do."""
+    """The second may serve while there are no documents; then it is refused, with what to do."""
     store = async_store(Settings(redis_url=new_server.url))  # type: ignore[call-arg]
     one, other = claim(tmp_path / "one"), claim(tmp_path / "other")
     await one.check(store)

@@ -1,4 +1,4 @@
-"""A worker's slots: a consumer whose slots were all taken looks again as soon as one is free."""
+"""A worker's slots: a consumer whose slots were all taken polls again as soon as one is free."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_consumer_is_woken_after_its_connection_broke_too(pool: SlotPool) ->
 
 @pytest.mark.parametrize("chosen", [prefork.TaskPool, solo.TaskPool])
 def test_a_pool_in_which_turns_cannot_run_is_refused(chosen: type) -> None:
-    """With `-P processes` a worker started, and failed each wake-up that it took."""
+    """With `-P processes` a worker used to start, and to fail each wake-up that it took."""
     name = chosen.__module__.rpartition(".")[2]
     with pytest.raises(SettingsError, match=f"not '{name}': leave out -P"):
         slot_pool(chosen, autoscale=False)

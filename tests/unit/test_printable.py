@@ -34,7 +34,7 @@ RAW = ("\x1b]", "\x1b[2J", "\x1b[1;1H", "\x07", "\x08", "\r", "\x9b", "\u202e", 
     ],
 )
 def test_what_a_terminal_obeys_becomes_visible(text: str, shown: str) -> None:
-    """People's own writing stays as it is, joined emoji and scripts included."""
+    """People's own writing stays unchanged, including joined emoji and scripts."""
     assert printable(text) == shown
     assert one_line("a\nb\tc") == r"a\nb\tc"
 

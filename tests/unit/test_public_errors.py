@@ -1,4 +1,4 @@
-"""What end users are told of errors: our own words, and nothing of what others said."""
+"""What end users are told about errors: our own words, and nothing that others said."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_a_url_that_cannot_be_used_is_refused_by_name(
 
 
 def test_the_address_of_the_index_shows_no_password_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    """urllib quotes the piece of the password that it takes for a port."""
+    """urllib quotes the part of the password that it takes for a port."""
     monkeypatch.setenv("QDRANT_URL", f"http://u:{PIECE}/x@h:6333")
     load_settings.cache_clear()
     with pytest.raises(SettingsError, match=r"QDRANT_URL.*percent-encode") as caught:
@@ -187,7 +187,7 @@ def test_settings_show_no_secrets(show: object, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("scheme", ["redis", "sentinel", "redis+sentinel", "http"])
 def test_no_address_is_shown_with_its_secrets(scheme: str, user: str) -> None:
-    """Lists of sentinels too, and what was not percent-encoded."""
+    """Also lists of sentinels, and unencoded passwords."""
     for url in (f"{scheme}://{user}h", f"{scheme}://{user}h1:1,h2:2/0", f"{scheme}://{user}h1;{scheme}://{user}h2/0"):
         assert PIECE not in without_secrets(url)
     assert without_secrets("redis://:x@h:1/0") == "redis://**@h:1/0"

@@ -30,7 +30,7 @@ from sessions.remote.wire import turn_body
     ],
 )
 def test_an_address_says_where_the_api_is(given: str, url: str, api: str, agent: str) -> None:
-    """Behind what stands before `/agent`."""
+    """After the part in front of `/agent`."""
     address = Address.of(given)
     assert (str(address), str(address.api("/x")), address.agent) == (url, api, agent)
     assert str(address.health.copy_with(query=None)) == f"{url.rstrip('/')}/health"
@@ -45,7 +45,7 @@ def test_the_sample_programs_open_remote_sessions() -> None:
     assert (scope["session"].agent_url, scope["session"].timeout) == ("http://192.168.1.10:8000/agent", 30)
     exec((samples / "remote_options.txt").read_text(), scope)
     assert (scope["session"].agent_url, scope["session"].timeout) == ("https://api.example.com/agent", 60)
-    sent = scope["session"].client.server.sent()
+    sent = scope["session"].client.server.request_headers()
     assert (sent["authorization"], sent["x-api-key"]) == ("Bearer token", "api_key")
 
 
@@ -175,7 +175,7 @@ def test_a_problem_of_the_gateway_itself_is_a_remote_error(kind: str, status: in
 
 
 def test_pauses_are_read_in_seconds_and_as_dates() -> None:
-    """Nonsense is no pause."""
+    """Nonsense is not a pause."""
 
     def pause(value: str) -> float:
         return retry_after(httpx.Response(503, headers={"Retry-After": value}))

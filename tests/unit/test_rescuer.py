@@ -54,7 +54,7 @@ def rescuer(store: _Store, broker: str) -> Rescuer:
 
 
 async def test_a_broker_that_is_gone_does_not_end_the_rescue() -> None:
-    """Its queues cannot be measured; the look at the store goes on without."""
+    """Its queues cannot be measured; the look at the store continues without."""
     assert await rescuer(_Store(), f"redis://127.0.0.1:{free_port()}/0").look() == 0
 
 
@@ -67,7 +67,7 @@ async def test_a_store_that_is_gone_pauses_the_rescue(error: Exception) -> None:
 
 @pytest.mark.parametrize(("queue", "here"), [("turns.rescue", ["default:a", "default:b"]), ("turns.vip.rescue", [])])
 async def test_what_the_broker_takes_no_wake_for_runs_here(queue: str, here: list[str]) -> None:
-    """A broker that is gone or full stops no session whose queue this worker serves; it is tried once in a look."""
+    """A broker that is gone or full stops no session whose queue this worker serves; it is tried once per round."""
     tried: list[str] = []
     ran: list[str] = []
 
@@ -116,7 +116,7 @@ async def test_a_queue_that_nobody_serves_is_not_filled_by_each_new_worker(serve
 
 
 async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody foresaw is logged, and the rescuer looks again."""
+    """Unexpected errors are logged, and the rescuer looks again."""
     monkeypatch.setattr("workers.process.rescuer._TICK", 0.0)
     looks: list[int] = []
     again = asyncio.Event()
@@ -136,7 +136,7 @@ async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_the_share_of_a_dead_worker_is_taken_before_its_leases_end(server: Server) -> None:
-    """P6 with a short lease: two seconds after its last word nobody counts it any more, and its claims are over."""
+    """P6 with a short lease: two seconds after its last report it no longer counts, and its claims are over."""
     settings = Settings(redis_url=server.url, lease=1.0)
     client, base = async_store(settings), f"{FLEET}:test-{uuid.uuid4().hex}"
     looks: list[Claimed] = []

@@ -26,7 +26,7 @@ KEYS = f"a:{SECRET}"
 
 @given(st.text(), st.text(), st.binary(max_size=2000))
 def test_what_is_sealed_opens_in_its_place(key: str, field: str, value: bytes) -> None:
-    """Whatever the value and the names of its place are; and it is not to be read meanwhile."""
+    """Whatever the value and the names of its place are; and it cannot be read in between."""
     key = key.encode("utf-8", "replace").decode()
     sealed = RING.seal(key, field, value)
     assert RING.open(key, field, sealed) == value
@@ -34,7 +34,7 @@ def test_what_is_sealed_opens_in_its_place(key: str, field: str, value: bytes) -
 
 
 def test_equal_values_do_not_look_equal() -> None:
-    """Each is sealed with a nonce of its own."""
+    """Each is encrypted with its own nonce."""
     assert len({RING.seal("k", "f", b"tea") for _ in range(1000)}) == 1000
 
 
@@ -79,7 +79,7 @@ def test_a_wrong_key_under_the_right_id_is_told() -> None:
 
 
 def test_a_newer_form_is_told_from_damage() -> None:
-    """Whoever wrote it has another version of Sessionfleet."""
+    """It was written by another version of Sessionfleet."""
     sealed = bytearray(RING.seal("k", "f", b"tea"))
     sealed[3] = 2
     with pytest.raises(SealError, match="upgrade"):

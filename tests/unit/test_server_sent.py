@@ -12,7 +12,7 @@ from sessions.remote.sse import ServerSent, messages
 
 
 async def read(raw: bytes, size: int = 1) -> list[ServerSent]:
-    """The messages of a stream that comes in pieces of so many bytes."""
+    """The messages of a stream that arrives in pieces of this many bytes."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(raw), size):

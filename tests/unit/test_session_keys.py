@@ -70,7 +70,7 @@ def test_what_belongs_to_a_user_is_found_again(name: str) -> None:
     "ref", ["t:%61", "t:a%3ab", "t:a:b", "t:%7Euser", "t:a%7Eknowledge", "t:%FF", "%74:a", "t:", "t"]
 )
 def test_a_key_has_one_spelling(ref: str) -> None:
-    """A second one would be a second mailbox of the same session, or a lane that nobody may name."""
+    """A second one would be a second mailbox of the same session, or a forbidden lane."""
     with pytest.raises(InvalidSessionId):
         SessionKeys.from_ref(ref, 8)
 
@@ -90,5 +90,5 @@ def test_a_turn_id_names_a_session_or_a_lane(session_id: str) -> None:
 
 @given(name=st.text(characters, max_size=6) | st.sampled_from(["..", "a/..", "a/./b", ".../x", "a\n", "x" * 9]))
 def test_the_documented_pattern_is_the_rule(name: str) -> None:
-    """Generated clients of the gateway read it; Python and JSON Schema read it alike."""
+    """Generated clients of the gateway read it; Python and JSON Schema read it in the same way."""
     assert (re.fullmatch(pattern(8), name) is not None) == (name_problem(name, 8) is None)

@@ -1,4 +1,4 @@
-"""Settings are read by something: one that is documented and does nothing misleads whoever sets it."""
+"""Every setting is read by something: one that is documented and does nothing misleads its users."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Subscribed:
 
 
 async def leaves(reader: asyncio.Task[None], sending: Sending) -> None:
-    """A reader is cancelled, and has gone before its request is sent; that goes on for the others."""
+    """A reader is cancelled before its request is sent; the request continues for the others."""
     await sending.begun.wait()
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):

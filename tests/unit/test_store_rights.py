@@ -51,7 +51,7 @@ class Cluster(RedisCluster):
 
 
 async def test_a_node_that_does_not_answer_gets_its_connection_back() -> None:
-    """Else each check that fails takes one more connection from the pool."""
+    """Otherwise each failing check takes one more connection from the pool."""
     cluster = Cluster()
     with pytest.raises(RedisTimeoutError):
         await check_rights(cluster)

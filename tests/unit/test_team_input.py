@@ -10,7 +10,7 @@ from broker_config.settings import Settings
 from sessions import Agent, Agents, AgentTeam, Session, Task, TeamRun
 from sessions.errors import BadRequest, InvalidMessage, InvalidTurnId, MessageTooLarge, UnknownAgent
 
-# Nobody listens there: a test that reached the store would fail.
+# There is no server: a test that reached the store would fail.
 NOWHERE = Settings(redis_url="redis://127.0.0.1:1/0")  # type: ignore[call-arg]
 A, B = Agent("A"), Agent("B")
 
@@ -55,7 +55,7 @@ def test_a_team_that_cannot_work_is_refused(agents: Any, tasks: Any, options: di
 
 @pytest.mark.parametrize("agent", [B, "B"])
 def test_a_task_for_somebody_outside_the_team_is_refused(agent: Any) -> None:
-    """UnknownAgent, which says who is in the team."""
+    """UnknownAgent, which lists the agents of the team."""
     with pytest.raises(UnknownAgent, match=r"'B', which is not in the team \('A'\)"):
         AgentTeam([A], [Task("one", agent=agent)])
 

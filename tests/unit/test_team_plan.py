@@ -37,7 +37,7 @@ def test_a_task_is_ready_when_all_its_needs_have_answers() -> None:
 
 @pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED])
 def test_what_builds_on_a_lost_task_is_skipped_all_the_way_down(status: TaskStatus) -> None:
-    """The rest goes on; each skipped task names the one that it lacks."""
+    """The rest continues; each skipped task names the one that it lacks."""
     chain = plan((), (0,), (1,), ())
     assert skipped(chain, {0: done(0, status)}) == {1: 0, 2: 1}
     assert ready(chain, {0: done(0, status)}) == [3]
@@ -62,7 +62,7 @@ def team(tasks: list[Task], process: Any = "parallel") -> TeamSpec:
 
 
 def test_each_task_of_a_sequence_builds_on_the_one_before() -> None:
-    """And on its context besides."""
+    """And on its context as well."""
     first = Task("one", agent="A")
     spec = team([first, Task("two", agent="A"), Task("three", agent="Writer", context=[first])], "sequential")
     assert fixed_plan(spec) == Plan(agents=(0, 0, 2), needs=((), (0,), (0, 1)), last=2)
@@ -108,7 +108,7 @@ def test_the_offline_model_makes_a_plan_that_fits() -> None:
 
 
 def test_a_result_reads_as_its_last_task() -> None:
-    """`str()` is the answer; where there is none it says what happened."""
+    """`str()` is the answer; without one it says what happened."""
     result = TeamResult(tasks=(done(0, text="a"), done(1, text="b")), last=1)
     assert (str(result), result.ok, result["t0"].text) == ("b", True, "a")
     lost = TeamResult(tasks=(done(0, text="a"), done(1, TaskStatus.SKIPPED)), last=1)

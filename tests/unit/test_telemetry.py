@@ -1,4 +1,4 @@
-"""The log: lines for people that steer no terminal, objects for programs with every field as it is."""
+"""The log: lines for people that cannot control a terminal, objects for programs with every field as it is."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
 
 
 def test_an_event_is_an_object_with_its_values(log: Log) -> None:
-    """Numbers stay numbers, the exception is an object of its own, and the ids of the turn go with it."""
+    """Numbers stay numbers, the exception is a separate object, and the ids of the turn are included."""
     log.configure(as_json=True)
     ours = get_logger("workers.example")
     with bound_contextvars(turn="t~1"):

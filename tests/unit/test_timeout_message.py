@@ -1,4 +1,4 @@
-"""What is said to those whose time is over before their turn has ended: what it does meanwhile."""
+"""The message for callers whose time is over before their turn has ended: what the turn is doing."""
 
 from __future__ import annotations
 

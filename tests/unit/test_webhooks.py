@@ -1,4 +1,4 @@
-"""Webhooks: what a receiver takes and refuses, what the secrets are, and when a delivery is tried again."""
+"""Webhooks: what a receiver accepts and refuses, what the secrets are, and when a delivery is retried."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def signed(body: bytes = BODY, secret: str = SECRET, **options: Any) -> dict[str
     return signed_headers([parse_secret(secret)], "msg_1", body, **options)
 
 
-# --- what a receiver takes ------------------------------------------------------------------------------------
+# --- what a receiver accepts ----------------------------------------------------------------------------------
 
 
 def test_what_was_signed_is_taken() -> None:
@@ -117,7 +117,7 @@ def test_a_signed_body_that_is_no_object_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "whsec_", "whsec_c2hvcnQ=", SECRET.removeprefix("whsec_"), f"{SECRET},{SECRET}"],
-    ids=["empty", "prefix", "short", "no-prefix", "two"],  # the secret is made anew in each process
+    ids=["empty", "prefix", "short", "no-prefix", "two"],  # the secret is generated again in each process
 )
 def test_a_secret_that_is_none_is_refused_without_a_word_of_it(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the settings, and by a receiver's check."""
@@ -135,7 +135,7 @@ def test_a_secret_that_is_none_is_refused_without_a_word_of_it(text: str, monkey
 
 
 def test_each_tenant_has_secrets_of_its_own() -> None:
-    """One for each of the deployment's, in their order, of its own length, and none of them the deployment's."""
+    """One for each of the deployment's, in their order, with its own length, and none of them the deployment's."""
     both = Settings(webhook_secrets=f"{SECRET},{new_secret()}")  # type: ignore[arg-type]
     first = Settings(webhook_secrets=SECRET)  # type: ignore[arg-type]
     assert tenant_secrets(both, "a")[:1] == tenant_secrets(first, "a") != tenant_secrets(first, "b")
@@ -147,7 +147,7 @@ def test_each_tenant_has_secrets_of_its_own() -> None:
 
 
 def test_a_fleet_that_starts_by_itself_has_the_settings() -> None:
-    """And starts anew when they differ; no secret is in a `repr`."""
+    """And restarts when they differ; no secret is in a `repr`."""
     settings = Settings(webhook_secrets=SECRET, webhook_pauses=(1.5, 3), allowed_hosts=("a", "b:1"))  # type: ignore[arg-type]
     environment = settings_environment(settings)
     assert environment["SESSIONFLEET_WEBHOOK_SECRETS"] == SECRET
@@ -171,7 +171,7 @@ def seen(*offers: WebhookOffer, queues: tuple[str, ...] = ("turns",)) -> Activit
 
 
 def test_a_worker_says_what_it_does_about_webhooks() -> None:
-    """So that clients need no secret of their own."""
+    """So that clients need no secret."""
     assert webhooks_of(Settings()) == WebhookOffer(to="unsigned")
     assert webhooks_of(Settings(webhook_urls="off")) == WebhookOffer(to="off")
     both = Settings(webhook_secrets=SECRET, allowed_hosts=("Wiki.Internal",))  # type: ignore[arg-type]
@@ -202,7 +202,7 @@ def test_the_doctor_says_whether_webhooks_are_sent() -> None:
 
 
 def test_every_lane_s_turns_are_told_from_one_lane_of_its_home() -> None:
-    """Documents of sessions, users and bases alike; the id of a delivery can be read back."""
+    """Documents of sessions, users and bases; the id of a delivery can be read back."""
     session, user = SessionKeys.of("t", "a:b", 8), SessionKeys.wide("t", "~user:ann", 8)
     for keys, home in ((session, session), (session.lane("knowledge"), session), (user.lane("knowledge"), user)):
         lane = delivery_lane(keys)
@@ -212,7 +212,7 @@ def test_every_lane_s_turns_are_told_from_one_lane_of_its_home() -> None:
         assert SessionKeys.from_id("t", lane.session_id, 8) == lane == SessionKeys.from_ref(lane.ref, 8)
 
 
-# --- when it is tried again -----------------------------------------------------------------------------------
+# --- when it is retried ---------------------------------------------------------------------------------------
 
 
 class _Begun:
@@ -234,7 +234,7 @@ def delivery(**settings: Any) -> WebhookDelivery:
 
 
 def after(tried: int, age: float, retry_after: float = 0.0, **settings: Any) -> Any:
-    """What becomes of a delivery whose try number `tried` + 1 failed, `age` seconds after its acceptance."""
+    """The outcome of a delivery whose try number `tried` + 1 failed, `age` seconds after its acceptance."""
     error = NotDelivered("no", retry_after)
     return delivery(**settings)._try_later(cast(Any, _Held(tried, age)), Deliver(turn=f"s~{'0' * 32}"), error)
 
@@ -264,7 +264,7 @@ def test_the_last_try_is_made_when_the_time_is_up() -> None:
 
 
 class _Away:
-    """A store that goes away after so many answers."""
+    """A store that goes away after this many answers."""
 
     def __init__(self, answers: int) -> None:
         self.answers = answers
@@ -300,7 +300,7 @@ class _Frozen(_Held):
 
 
 async def test_nothing_is_sent_after_the_lease_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another worker may have delivered it: the receiver would be told twice for no reason."""
+    """Another worker may have delivered it: the receiver would get it twice for no reason."""
     sent: list[str] = []
 
     async def posted(*_: Any) -> tuple[int, float]:
@@ -324,7 +324,7 @@ def test_retry_after_is_a_number_or_a_date() -> None:
 
 
 async def test_a_connection_that_fails_says_of_what() -> None:
-    """And nothing of the URL but where it leads."""
+    """And nothing of the URL but its origin."""
     url = httpx.URL(f"http://127.0.0.1:{free_port()}/secret?key=s3cret")
     with pytest.raises(NotDelivered, match=r"127.0.0.1:\d+' cannot be reached \(.+ .+\)") as caught:
         await delivery(webhook_urls="any")._post(url, {}, b"{}")
@@ -333,7 +333,7 @@ async def test_a_connection_that_fails_says_of_what() -> None:
 
 
 async def test_receivers_take_a_quarter_of_the_slots_at_most() -> None:
-    """The next delivery is given back, as no try: turns need slots, too."""
+    """The next delivery is given back, and does not count as a try: turns need slots too."""
     busy = delivery(concurrency=8)
     busy._under_way.update({"a": 1, "b": 1})
     assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), cast(Any, None)), Postpone)

@@ -51,7 +51,7 @@ async def test_an_output_that_never_fits_fails_the_turn(rig: Rig) -> None:
 
 
 async def test_a_typed_turn_resumes_behind_a_rejected_output(rig: Rig) -> None:
-    """The rejection is part of the way that a replay takes."""
+    """The rejection is part of the path that a replay takes."""
     rig.script([call("final_result", "c1", city="x", people=0)], [call("final_result", "c2", city="x", people=4)])
     with pytest.raises(Crash):
         await rig.run(rig.turn(output_schema=SCHEMA), crash=(1, "before"))
@@ -78,7 +78,7 @@ async def test_a_schema_that_cannot_be_used_is_a_configuration_error(
 
 
 async def test_what_the_worker_does_not_know_is_a_configuration_error(rig: Rig) -> None:
-    """The message lists what it has and says where to add more."""
+    """The message lists the known ones and says where to add more."""
 
     @tool
     async def add() -> int:
@@ -134,7 +134,7 @@ async def test_a_registered_agent_keeps_its_output_type(rig: Rig) -> None:
 
 
 async def test_a_registered_agent_can_be_given_more_for_a_turn(rig: Rig) -> None:
-    """Model, instructions, tools and output type of the configuration come on top of its own."""
+    """Model, instructions, tools and output type of the configuration are added to its own."""
     told: list[AgentInfo] = []
 
     async def answer(_: list[ModelMessage], info: AgentInfo) -> ModelResponse:
@@ -243,7 +243,7 @@ async def test_history_is_given_from_the_first_prompt_on(rig: Rig) -> None:
 
 
 async def test_history_that_cannot_be_read_is_a_corrupt_record(rig: Rig) -> None:
-    """Told apart from a model's failure."""
+    """Distinguished from a model's failure."""
     rig.script([TextPart("x")])
     with pytest.raises(CorruptRecord, match="history cannot be read"):
         await rig.run(rig.turn(history=(b'[{"kind":"nonsense"}]',)))

@@ -1,4 +1,4 @@
-"""A deploy changes a tool while a turn is open: what the journal has of a call is not asked of the new tool."""
+"""A deploy changes a tool while a turn is open: recorded calls are not checked against the new tool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .doubles import Crash, Rig, call
 
 
 def deployed(rig: Rig, function: Callable[..., Any]) -> None:
-    """Another worker, with other code, goes on with the turn."""
+    """Another worker, with other code, continues the turn."""
     models = rig.registry.models
     rig.registry = Registry()
     for name, model in models.items():
@@ -128,7 +128,7 @@ async def test_an_approved_call_runs_as_approved(rig: Rig) -> None:
 
 
 async def test_a_call_that_the_old_tool_refused_is_not_run_by_the_new_one(rig: Rig) -> None:
-    """The model has heard of the refusal and gone on: an effect now would be one that nobody knows of."""
+    """The model knows of the refusal and has continued: an effect now would be unknown to it."""
     rig.tool(new_charge(rig))
     rig.script([call("charge", "c1", amount=5)], [TextPart("Sorry.")])
     await rig.run()

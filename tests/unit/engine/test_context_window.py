@@ -1,4 +1,4 @@
-"""A session that has outgrown its model's context goes on: the oldest turns are left out of the request."""
+"""A session that has outgrown its model's context continues: the oldest turns are left out of the request."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def test_a_request_to_a_fallback_chain_is_shortened_too(rig: Rig) -> None:
 
 
 def steered(run_id: str | None = None) -> list[ModelMessage]:
-    """A turn that a message joined beside what a tool returned."""
+    """A turn that a message joined together with a tool's return."""
     return [
         ModelRequest(parts=[UserPromptPart("x" * 2_000)], run_id=run_id),
         ModelResponse(parts=[ToolCallPart("look", {}, tool_call_id="c1")], run_id=run_id),
@@ -200,5 +200,5 @@ def test_a_system_prompt_is_not_left_out() -> None:
     ],
 )
 def test_what_servers_say_of_a_context_is_understood(status: int, said: str, too_long: bool) -> None:
-    """Also of servers that speak OpenAI's protocol with codes of their own."""
+    """Also of servers that speak OpenAI's protocol with their own codes."""
     assert is_too_long(ModelHTTPError(status, "m", body={"message": said})) is too_long

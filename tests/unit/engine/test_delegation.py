@@ -52,7 +52,7 @@ def turn(rig: Rig, **agent: Any) -> TurnInput:
 
 
 async def test_a_turn_waits_until_all_have_answered(rig: Rig, others: Others) -> None:
-    """Both are asked at once; each answer is taken when it is there, and its cost is added."""
+    """Both are asked at once; each answer is used when it is there, and its cost is added."""
     with pytest.raises(Waiting) as waiting:
         await rig.run(turn(rig))
     assert {ask.kind for ask in waiting.value.asks} == {AskKind.TURN}
@@ -73,7 +73,7 @@ async def test_a_turn_waits_until_all_have_answered(rig: Rig, others: Others) ->
 
 
 async def test_what_cannot_be_asked_is_told_to_the_model(rig: Rig, others: Others) -> None:
-    """The turn goes on."""
+    """The turn continues."""
     others.refused = "too deep"
     assert (await rig.run(turn(rig))).text == "done"
     assert rig.outcomes() == ["failed", "failed"]

@@ -1,4 +1,4 @@
-"""How a run ends early: cancelled, handed over, lost, or failed; each is told apart."""
+"""How a run ends early: cancelled, handed over, lost, or failed; each is distinguished."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ ANSWER = (
 async def test_a_provider_at_openai_base_url_is_used_and_left_when_cancelled(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, answer: bytes | None
 ) -> None:
-    """Cancelling closes the connection, so that the provider stops working for a turn nobody wants."""
+    """Cancelling closes the connection, so that the provider stops working for an unwanted turn."""
     provider = Provider(answer)
     server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -316,7 +316,7 @@ class _Unreachable(ConnectionError):
     ids=lambda value: getattr(value, "__name__", None) or f"{type(value).__name__}-{value}"[:40],
 )
 def test_each_error_has_its_class(error: Exception, kind: type[Exception]) -> None:
-    """Passing errors are tried again, the others end the turn with what the provider said."""
+    """Transient errors are retried, the others end the turn with what the provider said."""
     assert type(classify(error)) is kind
 
 

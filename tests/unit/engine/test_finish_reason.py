@@ -1,4 +1,4 @@
-"""Why a model stopped: an answer that was cut says so, and half an answer is not taken for the whole."""
+"""Why a model stopped: an answer that was cut says so, and half an answer is not taken for a complete one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def provider(monkeypatch: pytest.MonkeyPatch, reason: str | None) -> Async
 async def test_why_the_model_stopped_is_part_of_the_result(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
-    """The answer is kept as it is; whoever shows it can say that it was cut."""
+    """The answer is kept as it is; the application that shows it can say that it was cut."""
     async with provider(monkeypatch, reason):
         output = await rig.run(rig.turn(model="openai-chat:m", stream=True))
     assert (output.text, output.finish_reason) == ("Half an answer", reason)

@@ -23,7 +23,7 @@ class Frozen(DictJournal):
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_no_model_is_asked_after_the_lease_has_ended(rig: Rig, stream: bool) -> None:
-    """Another worker may have done the step: a second request would be paid for, too."""
+    """Another worker may have done the step: a second request would also be paid for."""
     rig.script([TextPart("Paid.")])
     journal = DictJournal(rig.store, rig.events)
     journal.lease_ended = True

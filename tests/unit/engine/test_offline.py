@@ -1,4 +1,4 @@
-"""The offline model answers from what it was given, calls tools when told, and says what it is."""
+"""The offline model answers from its input, calls tools when told, and says what it is."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_it_remembers_a_name_it_was_told(talk: Talk) -> None:
 
 
 async def test_it_quotes_the_latest_of_equally_good_statements_first(talk: Talk) -> None:
-    """A correction wins over what it corrects."""
+    """A correction takes precedence over what it corrects."""
     await talk.say("My name is Alice")
     await talk.say("What is my name?")
     await talk.say("Sorry, my name is Bob")
@@ -67,7 +67,7 @@ async def test_it_quotes_its_instructions(talk: Talk) -> None:
 
 
 async def test_it_says_what_it_is_and_what_to_set(talk: Talk) -> None:
-    """Nobody takes it for a language model."""
+    """It cannot be mistaken for a language model."""
     output = await talk.say("Who are you?")
     assert output.text.startswith("I was told nothing about that.")
     assert output.text.endswith(NOTE)

@@ -51,7 +51,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_module_gives_its_marked_functions_and_registered_objects(modules: Any) -> None:
-    """Only what is marked is taken; under two attributes it is still one thing."""
+    """Only marked objects are registered; under two attributes it is still one object."""
     registry = Registry()
     registry.load([modules("sf_tools_a", MODULE), modules("sf_tools_b", "from sf_tools_a import look, support")])
     assert registry.tool_names == ("look", "see")
@@ -102,7 +102,7 @@ def test_registering_checks_what_it_is_given(register: Any, name: str, target: A
 
 
 def test_registering_returns_the_object_itself() -> None:
-    """So that the module can go on using it."""
+    """So that the module can keep using it."""
     agent = Agent(offline_model())
     assert register_agent("support", agent) is agent
     assert register_agent("support", agent) is agent
@@ -111,7 +111,7 @@ def test_registering_returns_the_object_itself() -> None:
 
 
 def test_an_unmarked_function_cannot_be_added() -> None:
-    """The registry takes only what `@tool` marked."""
+    """The registry accepts only what `@tool` marked."""
 
     def plain() -> None: ...
 
@@ -121,7 +121,7 @@ def test_an_unmarked_function_cannot_be_added() -> None:
 
 
 def test_installed_providers_are_listed_without_importing_them() -> None:
-    """Clients are told by them what this worker can resolve."""
+    """They tell clients what this worker can resolve."""
     prefixes = provider_prefixes()
     assert {"openai", "openai-chat", "anthropic", "google", "ollama"} <= set(prefixes)
     assert not {"test", "groq", "offline"} & set(prefixes)

@@ -48,7 +48,7 @@ async def test_an_undisturbed_turn_writes_each_step_once(rig: Rig, stream: bool)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", range(WRITES))
 async def test_a_crash_at_any_write_repeats_no_finished_step(rig: Rig, number: int, when: str, stream: bool) -> None:
-    """Only a step whose record was lost with the worker may be taken again; a charge never is."""
+    """Only a step whose record was lost with the worker may be repeated; a charge never is."""
     shop(rig)
     with pytest.raises(Crash):
         await rig.run(rig.turn(stream=stream), crash=(number, when))
@@ -87,7 +87,7 @@ def in_doubt(rig: Rig, **marks: str) -> None:
 
 
 async def test_a_call_in_doubt_is_reported_as_unknown_and_not_repeated(rig: Rig) -> None:
-    """The default: the model is told that nobody knows whether it took effect."""
+    """The default: the model is told that the outcome is unknown."""
     in_doubt(rig)
     with pytest.raises(Crash):
         await rig.run()
@@ -113,7 +113,7 @@ async def test_a_call_in_doubt_is_repeated_when_its_tool_is_safe(rig: Rig) -> No
 
 
 async def test_a_call_in_doubt_ends_the_turn_when_its_tool_says_fail(rig: Rig) -> None:
-    """in_doubt="fail": a person looks before anything goes on."""
+    """in_doubt="fail": a person decides before anything continues."""
     in_doubt(rig, in_doubt="fail")
     with pytest.raises(Crash):
         await rig.run()
@@ -209,7 +209,7 @@ async def test_events_of_replayed_steps_are_not_sent_again(rig: Rig) -> None:
 
 
 async def test_a_used_call_id_in_a_later_request_is_another_call(rig: Rig) -> None:
-    """Some servers number their calls anew in each response."""
+    """Some servers restart the numbering of their calls in each response."""
 
     @tool
     async def count() -> int:

@@ -1,4 +1,4 @@
-"""What an interrupt keeps of a turn: finished steps, in a form that a model takes, wherever it was stopped."""
+"""What an interrupt keeps of a turn: completed steps, in a form that a model accepts, wherever it was stopped."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unanswered(messages: list[ModelMessage]) -> set[str]:
 @pytest.mark.parametrize("step", range(5))
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_every_call_has_a_return_wherever_it_stops(rig: Rig, step: int, when: str) -> None:
-    """Before, between and behind any two writes; and the next turn runs on that history."""
+    """Before, between and after any two writes; and the next turn runs on that history."""
     shop(rig)
     with pytest.raises(Crash):
         await rig.run(crash=(step, when))
@@ -113,7 +113,7 @@ async def test_text_that_a_reader_has_seen_is_kept(rig: Rig) -> None:
 @pytest.mark.parametrize("incomplete", ["failed", "cancelled", "dead_lettered"])
 @pytest.mark.parametrize("agent", ["Assistant", "Another"])
 async def test_a_model_is_told_that_a_turn_did_not_complete(rig: Rig, incomplete: str, agent: str) -> None:
-    """Also where it was another agent's turn; its question is not left without an answer."""
+    """Also if it was another agent's turn; its question is not left without an answer."""
     shop(rig)
     with pytest.raises(Crash):
         await rig.run(crash=(3, "after"))
@@ -127,7 +127,7 @@ async def test_a_model_is_told_that_a_turn_did_not_complete(rig: Rig, incomplete
 
 
 async def test_a_mark_is_part_of_what_a_replay_is_compared_by(rig: Rig) -> None:
-    """Without one the digest is what it was before there were marks, so that open turns go on during an upgrade."""
+    """Without one the digest is what it was before there were marks, so that open turns continue during an upgrade."""
     turn = rig.turn()
     plain, marked = ([PastTurn("Assistant", b"[]", mark)] for mark in ("", "failed"))
     assert input_digest(replace(turn, history=plain)) != input_digest(replace(turn, history=marked))

@@ -31,7 +31,7 @@ def steering(rig: Rig, *texts: str, behind: str) -> None:
 
 
 async def test_steering_joins_before_the_next_model_call(rig: Rig) -> None:
-    """The model sees it behind the tool's return; the history has it."""
+    """The model sees it after the tool's return; the history has it."""
     steering(rig, "only the blue ones", behind="work")
     rig.script([call("work", "c1")], [TextPart("done")])
     output = await rig.run()
@@ -41,7 +41,7 @@ async def test_steering_joins_before_the_next_model_call(rig: Rig) -> None:
 
 
 async def test_steering_behind_the_last_answer_brings_one_more(rig: Rig) -> None:
-    """A turn that had its answer and was then steered replays, and asks the model once more."""
+    """A turn that had its answer and was then steered replays, and asks the model again."""
     rig.script([TextPart("first")], [TextPart("second")])
     assert (await rig.run()).text == "first"
     rig.inbox.append("and now?")
@@ -71,7 +71,7 @@ async def test_a_replay_sees_steering_where_it_was(rig: Rig, step: int, when: st
 
 
 async def test_what_arrives_later_does_not_change_a_replay(rig: Rig) -> None:
-    """A recorded model call had no steering; what came since joins behind it."""
+    """A recorded model request had no steering; later messages join after it."""
     steering(rig, behind="work")
     rig.script([call("work", "c1")], [TextPart("done")])
     with pytest.raises(Crash):

@@ -56,7 +56,7 @@ async def test_a_tool_may_take_longer_than_a_token(rig: Rig) -> None:
 
 
 async def test_another_timeout_is_not_called_silence() -> None:
-    """A model, a toolset or a hook may have a time limit of its own: its error goes on as it is, at once."""
+    """A model, a toolset or a hook may have its own time limit: its error is passed on as it is, at once."""
 
     async def events() -> AsyncIterator[AgentStreamEvent]:
         yield PartStartEvent(index=0, part=TextPart("one "))

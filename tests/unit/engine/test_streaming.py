@@ -59,7 +59,7 @@ async def test_deltas_do_not_wait_for_a_model_that_pauses(rig: Rig) -> None:
 
 
 async def test_deltas_do_not_wait_when_the_store_is_slower_than_the_model() -> None:
-    """What came while the last deltas were being written, and nothing behind it, is sent as soon as they are."""
+    """What came while the last deltas were being written, and nothing after it, is sent as soon as they are."""
     taken: list[str] = []
     written: list[str] = []
     slow = asyncio.Event()
@@ -149,7 +149,7 @@ async def test_a_lost_lease_in_the_sink_ends_the_run_as_it_is(rig: Rig) -> None:
 
 
 async def test_a_lost_lease_found_by_the_timer_is_not_forgotten(rig: Rig) -> None:
-    """The write that failed ran beside the run; the run still ends with its error."""
+    """The write that failed ran next to the run; the run still ends with its error."""
     more, failed = asyncio.Event(), asyncio.Event()
 
     async def stream(*_: Any) -> AsyncIterator[str]:

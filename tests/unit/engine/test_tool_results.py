@@ -120,7 +120,7 @@ async def test_a_number_that_json_has_not_ends_the_turn_clearly(rig: Rig, value:
     ids=["text", "dict", "path", "wrapped"],
 )
 async def test_text_that_no_encoding_takes_is_replaced(rig: Rig, value: Any, seen: Any) -> None:
-    """The names of files have it; the tool has had its effect, and the turn goes on."""
+    """File names contain it; the tool has had its effect, and the turn continues."""
 
     @tool
     def get() -> Any:
@@ -134,7 +134,7 @@ async def test_text_that_no_encoding_takes_is_replaced(rig: Rig, value: Any, see
 
 @pytest.mark.parametrize("error", [ModelRetry, ToolFailed, ToolError, OutsideResult])
 async def test_such_text_in_what_a_tool_raises_is_replaced(rig: Rig, error: Any) -> None:
-    """The call is recorded, and the turn ends or goes on as it would."""
+    """The call is recorded, and the turn ends or continues as it would."""
 
     @tool
     def get() -> Any:
@@ -202,7 +202,7 @@ async def test_a_tool_can_tell_the_caller_why_it_failed(rig: Rig) -> None:
 
 
 async def test_a_tool_that_waits_for_something_cancelled_fails(rig: Rig) -> None:
-    """Taken for a cancelled run, it would be handed from worker to worker for ever."""
+    """If it looked like a cancelled run, it would be handed from worker to worker for ever."""
 
     @tool
     async def wait() -> str:
@@ -394,7 +394,7 @@ async def test_a_tool_whose_types_cannot_be_described_is_a_configuration_error(r
 
 
 async def test_an_agent_run_inside_a_tool_is_part_of_that_tools_step(rig: Rig) -> None:
-    """Its requests and tools get no numbers of their own, also when it has the journal's capability too."""
+    """Its requests and tools get no separate numbers, even if it has the journal's capability too."""
     inner_rig = Rig()
     inner_rig.script([call("inner_tool", "c1")], [TextPart("inner answer")], name="inner")
     inner: Agent[None, str] = Agent(inner_rig.registry.models["inner"], capabilities=[JournalCapability()])

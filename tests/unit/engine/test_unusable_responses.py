@@ -1,4 +1,4 @@
-"""Responses against the rules: text that is no Unicode, arguments that are no object, ids that are given twice."""
+"""Responses against the rules: text that is not Unicode, arguments that are not an object, duplicate ids."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def returned_by_id(rig: Rig) -> list[tuple[str, Any]]:
 
 
 async def test_half_a_surrogate_pair_in_an_answer_becomes_a_replacement_character(rig: Rig) -> None:
-    """The answer has been paid for; no encoding takes it as it is. A pair in two halves is joined."""
+    """The answer has been paid for, but no encoding accepts it as it is. A pair in two halves is joined."""
     rig.script([ThinkingPart("\udcff"), TextPart("hi \ud83d bye \ud83d\ude00")])
     output = await rig.run()
     assert output.text == "hi \ufffd bye 😀"
@@ -77,7 +77,7 @@ async def test_half_a_surrogate_pair_in_arguments_becomes_a_replacement_characte
     parts = [ToolCallPart("note", args, tool_call_id="c1")]
 
     def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        # With its usage: the double cannot count the words of what is no Unicode.
+        # With its usage: the double cannot count the words of a text that is not Unicode.
         return ModelResponse(parts if len(messages) == 1 else [TextPart("Done.")], usage=RequestUsage(input_tokens=1))
 
     rig.model(answer)
@@ -89,7 +89,7 @@ async def test_half_a_surrogate_pair_in_arguments_becomes_a_replacement_characte
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("args", ["[]", "1", "null", '"x"', "true", '["a"]'])
 async def test_arguments_that_are_no_object_are_told_to_the_model(rig: Rig, args: str, stream: bool) -> None:
-    """As broken JSON is; the events show what it sent."""
+    """As with broken JSON; the events show what it sent."""
     note_tool(rig)
     rig.script([ToolCallPart("note", args, tool_call_id="c1")], [call("note", "c2", text="right")], [TextPart("Done.")])
     output = await rig.run(rig.turn(stream=stream))
@@ -102,7 +102,7 @@ async def test_arguments_that_are_no_object_are_told_to_the_model(rig: Rig, args
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("ids", [("call_1", "call_1", "call_1-2"), ("", "", "call")])
 async def test_calls_that_share_an_id_are_all_run_once(rig: Rig, ids: Sequence[str], stream: bool) -> None:
-    """Each gets an id of its own, the same one on a replay; providers refuse a history in which two share one."""
+    """Each gets its own id, the same one in a replay; providers refuse a history in which two calls share one."""
     note_tool(rig)
     calls = [ToolCallPart("note", {"text": f"n{i}"}, tool_call_id=call_id) for i, call_id in enumerate(ids)]
     rig.script(calls, [TextPart("Done.")])

@@ -1,4 +1,4 @@
-"""Calls that wait for somebody outside: the run stops, and goes on behind them when the answers are there."""
+"""Calls that wait for an outside answer: the run stops, and continues after them when the answers are there."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ THREE = [call("read", "c1"), call("refund", "c2", amount=90), call("job", "c3", 
 
 
 async def test_a_run_waits_for_all_answers_at_once_and_repeats_nothing(rig: Rig) -> None:
-    """The calls beside are finished first; the answers are given to the model with them; nothing runs twice."""
+    """The other calls are completed first; the answers are given to the model with them; nothing runs twice."""
     shop(rig)
     rig.script(THREE, [TextPart("done")])
     asks = await asked(rig)
@@ -88,7 +88,7 @@ async def test_a_run_waits_for_all_answers_at_once_and_repeats_nothing(rig: Rig)
 
 
 async def test_without_the_last_answer_it_waits_again(rig: Rig) -> None:
-    """A run that begins too early asks for what is missing, and only that."""
+    """A run that begins too early asks for what is missing, and only for that."""
     shop(rig)
     rig.script(THREE, [TextPart("done")])
     first = {a.call_id: a for a in await asked(rig)}
@@ -164,7 +164,7 @@ async def test_call_ids_that_come_again_are_other_questions(rig: Rig) -> None:
 
 
 async def test_a_call_in_doubt_can_wait_for_a_person(rig: Rig) -> None:
-    """`in_doubt="wait"`: approve runs it again; should that be in doubt too, that is asked anew."""
+    """`in_doubt="wait"`: approve runs it again; if that is in doubt too, the question is asked again."""
 
     @tool(in_doubt="wait")
     def wire() -> str:

@@ -57,7 +57,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_key_has_its_id_and_more_than_128_random_bits() -> None:
-    """`sfk_<id>_<secret>`; no two are alike."""
+    """`sfk_<id>_<secret>`; no two are the same."""
     made = [new_key() for _ in range(200)]
     assert all(id_in(key) == key_id for key_id, key in made)
     assert len({key_id for key_id, _ in made}) == len({key for _, key in made}) == 200
@@ -81,7 +81,7 @@ async def test_what_has_not_the_form_of_a_key_is_refused_without_asking(
 
 
 async def test_a_key_tells_whose_it_is(keys: ApiKeys, records: Records) -> None:
-    """Tenant, user, rights and limits; one made for nobody is a user of its own."""
+    """Tenant, user, rights and limits; one created for no user is a user of its own."""
     key = records.issue(tenant="acme", rights=("read", "write", "of a later version"), rate=7, concurrency=0)
     principal = await keys.principal(key)
     assert principal.tenant == "acme"
@@ -94,7 +94,7 @@ async def test_a_key_tells_whose_it_is(keys: ApiKeys, records: Records) -> None:
 
 
 async def test_a_key_that_acts_for_users_is_none_itself() -> None:
-    """Whatever a record says besides."""
+    """Whatever else a record says."""
     record = ApiKeyRecord(
         id="a", tenant="t", user="alice", acts_for_users=True, rights=(), digest=digest_of("k"), created_ms=1
     )
@@ -115,7 +115,7 @@ async def test_another_secret_of_the_same_id_is_refused(keys: ApiKeys, records: 
 
 
 async def test_a_record_under_another_id_opens_nothing(keys: ApiKeys, records: Records) -> None:
-    """The id is part of what is digested: who can move records in the store cannot make one key out of another."""
+    """The id is part of the digest: someone who can move records in the store cannot make one key from another."""
     key = records.issue()
     key_id = id_in(key)
     assert key_id is not None
@@ -126,7 +126,7 @@ async def test_a_record_under_another_id_opens_nothing(keys: ApiKeys, records: R
 
 
 async def test_a_revoked_key_is_refused_two_seconds_later(keys: ApiKeys, records: Records, clock: list[float]) -> None:
-    """So long an answer of the store is remembered, and no longer; a key in constant use is no exception."""
+    """An answer of the store is cached for this long and no longer; a key in constant use is no exception."""
     key = records.issue()
     await keys.principal(key)
     records.records.clear()
@@ -150,7 +150,7 @@ async def test_a_key_past_its_time_is_refused_at_once(
 
 
 async def test_requests_with_a_known_key_ask_the_store_once(keys: ApiKeys, records: Records) -> None:
-    """A hundred at once share one answer, and those behind them need none."""
+    """A hundred requests at once share one answer, and those after them need none."""
     key = records.issue()
     await asyncio.gather(*(keys.principal(key) for _ in range(100)))
     await keys.principal(key)
@@ -168,7 +168,7 @@ async def test_one_who_hangs_up_takes_no_answer_from_others(keys: ApiKeys, recor
 
 
 async def test_while_the_store_is_down_nobody_is_let_in(keys: ApiKeys, records: Records, clock: list[float]) -> None:
-    """Not even who was a moment ago; and when it is back, all is well."""
+    """Not even one that was valid a moment ago; and when the store is back, everything works."""
     key = records.issue()
     await keys.principal(key)
     records.down = True
@@ -235,7 +235,7 @@ def test_an_unknown_id_is_compared_like_a_known_one(monkeypatch: pytest.MonkeyPa
 
 
 async def test_uses_are_written_together_and_later() -> None:
-    """The newest of each key, in one write for many requests; a store that is down takes nothing away."""
+    """The newest of each key, in one write for many requests; a store that is down loses nothing."""
     written: list[dict[str, int]] = []
 
     async def write(times: dict[str, int]) -> None:

@@ -62,7 +62,7 @@ def test_a_credential_is_found_where_clients_put_it(header: tuple[str, str]) -> 
     ids=range(23),
 )
 def test_what_is_no_credential_is_refused(headers: list[tuple[str, str | bytes]]) -> None:
-    """Nothing, another scheme, other characters, too long, or several that differ: which one counts is no guess."""
+    """None, another scheme, other characters, too long, or several different ones: which one counts is not guessed."""
     with pytest.raises(Unauthenticated):
         shown(*headers)
 

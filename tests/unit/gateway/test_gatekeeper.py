@@ -1,4 +1,4 @@
-"""What stands before the routes, looked at alone: bodies that are too large, streams of which nobody can tell."""
+"""The layer in front of the routes, tested alone: bodies that are too large, streams with an unknown credential."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_only_documents_may_be_as_large_as_documents(path: str, status: in
 
 
 async def test_a_stream_goes_on_while_others_try_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flood of made-up keys keeps the gateway from asking the store: that is no word on this one."""
+    """A flood of invalid keys keeps the gateway from asking the store: that says nothing about this one."""
     monkeypatch.setattr(gatekeeper, "LOOK_AGAIN", -1)
     asked: list[Headers] = []
 

@@ -57,7 +57,7 @@ def ids(keys: object) -> list[str]:
 
 @pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "EdDSA"])
 async def test_private_keys_in_a_set_are_used_as_public_ones(algorithm: str) -> None:
-    """Whoever gave the issuer's own file: tokens are checked with it, and nothing that signs is kept."""
+    """For operators who configured the issuer's own file: tokens are verified with it, and no signing key is kept."""
     kinds = {"RS": RSAAlgorithm, "PS": RSAAlgorithm, "ES": ECAlgorithm, "Ed": OKPAlgorithm}
     whole = json.loads(kinds[algorithm[:2]].to_jwk(private_key(algorithm)))  # type: ignore[attr-defined]
     keys = usable(jwk_set({**whole, "kid": "k1"}))
@@ -81,7 +81,7 @@ def test_what_is_no_set_is_refused(text: bytes) -> None:
      "file:///etc/jwks", "data://x"],
 )  # fmt: skip
 def test_keys_come_by_a_way_that_nobody_can_change(place: str) -> None:
-    """Plain http lets whoever sits in between make tokens; a password has no place in what is printed."""
+    """With plain http anyone in between could make tokens; a password has no place in what is printed."""
     with pytest.raises(BadRequest) as refused:
         jwks_at(place)
     assert "secret" not in str(refused.value)
@@ -89,7 +89,7 @@ def test_keys_come_by_a_way_that_nobody_can_change(place: str) -> None:
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fd00:ec2::254]", "metadata.google.internal"])
 def test_a_metadata_server_is_no_issuer(host: str) -> None:
-    """Whoever gives this address has made a mistake, and learns of it at the start."""
+    """Configuring this address is a mistake that must be reported at start."""
     with pytest.raises(BadRequest, match="metadata"):
         jwks_at(f"https://{host}/keys")
 
@@ -105,7 +105,7 @@ async def test_an_issuer_whose_name_leads_to_a_metadata_server_is_not_asked(
 
 
 def test_a_place_is_a_file_or_an_https_url(tmp_path: Path) -> None:
-    """A file is read at the start, so that a gateway that nobody can use does not start."""
+    """A file is read at start, so that an unusable gateway does not start."""
     path = tmp_path / "jwks.json"
     with pytest.raises(BadRequest, match="cannot be read"):
         jwks_at(str(path))
@@ -156,7 +156,7 @@ async def test_old_keys_are_renewed_without_anybody_waiting(source: JwksUrl, web
 
 
 async def test_an_unknown_key_is_fetched_at_most_once_a_minute(source: JwksUrl, web: Web, clock: list[float]) -> None:
-    """An issuer's new key is there with the first token of it; a flood of made-up ids costs one fetch a minute."""
+    """An issuer's new key is there with its first token; a flood of made-up ids costs one fetch a minute."""
     await source.keys()
     web.answers["/jwks"] = Answer(SECOND)
     for _ in range(5):
@@ -178,7 +178,7 @@ async def test_an_unknown_key_is_fetched_at_most_once_a_minute(source: JwksUrl, 
 async def test_an_answer_that_is_none_leaves_the_keys_as_they_were(
     source: JwksUrl, web: Web, clock: list[float], answer: Answer
 ) -> None:
-    """For an hour; without any, nobody can be told from anybody: 503 and not 401, and not open. No redirect counts."""
+    """For an hour; without any, callers cannot be distinguished: 503 and not 401, and not open. No redirect counts."""
     web.answers["/other"] = Answer(SECOND)
     good, web.answers["/jwks"] = web.answers["/jwks"], answer
     for _ in range(3):
@@ -201,7 +201,7 @@ async def test_an_answer_that_is_none_leaves_the_keys_as_they_were(
 async def test_the_servers_certificate_is_checked(
     source: JwksUrl, monkeypatch: pytest.MonkeyPatch, clock: list[float]
 ) -> None:
-    """Whoever answers in its place has no say."""
+    """A server that answers in its place is not trusted."""
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(KeysUnavailable):
         await source.keys()

@@ -1,4 +1,4 @@
-"""Whose pages may ask, by what a browser says of them."""
+"""Which pages may send requests, by what a browser says about them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_an_origin_is_ours_or_listed(origin: str, host: str, may: bool) -> None:
 
 
 def test_with_authentication_only_what_a_browser_adds_by_itself_matters() -> None:
-    """A bearer token is sent by the page, which has it; a remembered password by the browser, whoever asks."""
+    """A page sends a bearer token because it has one; a browser sends a remembered password for any page."""
     basic = "basic " + base64.b64encode(b"any:key").decode()
     for elsewhere in ({"origin": "https://evil.example"}, {"sec_fetch_site": "cross-site"}):
         assert allowed(basic_only=True, authorization="Bearer key", host="gateway", **elsewhere)
@@ -55,7 +55,7 @@ def test_with_authentication_only_what_a_browser_adds_by_itself_matters() -> Non
 
 
 async def test_a_websocket_is_closed() -> None:
-    """Nobody is asked for a credential there, so nobody gets in."""
+    """It asks for no credential, so nothing is let in."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Errors as problems: what callers are told, and what stays with the gateway."""
+"""Errors as problems: what callers are told, and what stays in the gateway."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def test_what_others_said_is_no_part_of_a_problem(error: errors.SessionfleetErro
 
 @pytest.mark.parametrize("kind", [errors.TurnRefused, errors.TurnDeadlineExceeded, errors.DocumentEmpty])
 def test_what_we_say_ourselves_is_said(kind: type[errors.TurnFailed]) -> None:
-    """A policy's reason is meant for whoever asked."""
+    """A policy's reason is meant for the caller."""
     assert told(kind("turn 's~1': no refunds on Sundays"))["detail"] == "turn 's~1': no refunds on Sundays"

@@ -1,4 +1,4 @@
-"""A request says for whom it is, once: what stands in front must not read another header than the gateway does."""
+"""A request names its host once: a component in front must not read another header than the gateway does."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_one_host_is_served() -> None:
     ],
 )
 async def test_a_header_that_is_missing_or_said_twice_is_refused(headers: list[tuple[bytes, bytes]]) -> None:
-    """Whoever asks, and whether or not authentication is on."""
+    """For every caller, with and without authentication."""
     assert await answered(*headers) == 400
 
 

@@ -10,7 +10,7 @@ from sessions.gateway import stall
 
 
 class Waiting:
-    """A transport from which the other end takes something now and then: `sizes` are what waits at each look."""
+    """A transport whose other end reads something now and then: `sizes` are the waiting amounts at each check."""
 
     def __init__(self, *sizes: int) -> None:
         self.sizes = list(sizes)

@@ -1,4 +1,4 @@
-"""JSON as the gateway reads it: what it refuses, and that it says so in words of its own."""
+"""JSON as the gateway reads it: what it refuses, with its own messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bearer tokens: which are good, whom they name, what they allow, and how one might cheat."""
+"""Bearer tokens: which are valid, whom they name, what they allow, and how one might cheat."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tokens(*keys: dict[str, Any], **settings: Any) -> Tokens:
 
 
 async def refused(text: str, *keys: dict[str, Any], **settings: Any) -> str:
-    """What is said to who sends this token."""
+    """The error for the sender of this token."""
     with pytest.raises(Unauthenticated) as error:
         await tokens(*keys, **settings).principal(text)
     return str(error.value)
@@ -102,7 +102,7 @@ async def test_a_tenant_may_have_the_name_that_its_provider_gives(tenant: str) -
     ],
 )
 async def test_scopes_are_rights(scope: object, rights: set[Right]) -> None:
-    """What means something elsewhere gives nothing here: `admin` alone is no right of ours."""
+    """A scope that means something elsewhere grants nothing here: plain `admin` is not one of our rights."""
     assert (await tokens().principal(token({"scope": scope}))).rights == rights
 
 
@@ -164,7 +164,7 @@ async def test_the_public_key_is_no_shared_secret() -> None:
 
 
 async def test_a_shared_secret_in_the_set_is_not_used() -> None:
-    """Nor a key for encryption, nor one whose algorithm is no signature of ours."""
+    """Nor an encryption key, nor one whose algorithm is not one of ours."""
     secret = {"kty": "oct", "kid": "k1", "k": encoded(b"x" * 32), "alg": "HS256"}
     other = public_jwk("ES256", "k2")
     text = jwt.encode({"sub": "alice", "exp": int(time.time()) + 60}, b"x" * 32, "HS256", headers={"kid": "k1"})
@@ -206,7 +206,7 @@ async def test_keys_in_the_token_itself_are_not_looked_at() -> None:
 
 
 async def test_without_an_id_two_keys_that_fit_are_one_too_many() -> None:
-    """Which one is meant is no guess; and one that is not there is asked for once more."""
+    """Which one is meant is not guessed; and a missing one is fetched once more."""
     keys = Keys(public_jwk("ES256", "k1"), public_jwk("ES256", "k2", 1))
     with pytest.raises(Unauthenticated):
         await Tokens(keys, Settings()).principal(token(kid=None))
@@ -216,7 +216,7 @@ async def test_without_an_id_two_keys_that_fit_are_one_too_many() -> None:
 
 
 async def test_short_keys_are_refused() -> None:
-    """A modulus of 1,024 bits can be factored by those who want to."""
+    """A modulus of 1,024 bits can be factored with enough effort."""
     weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     jwk = {**json.loads(RSAAlgorithm.to_jwk(weak.public_key())), "kid": "weak"}
     jwk.pop("key_ops", None)
@@ -246,7 +246,7 @@ async def test_a_payload_that_is_no_object_is_refused() -> None:
 
 
 async def test_no_refusal_repeats_the_token() -> None:
-    """It may be somebody's, sent to the wrong place."""
+    """It may be someone else's, sent to the wrong place."""
     text = token({"exp": 1, "secret": "hidden"})
     said = await refused(text)
     assert not any(part in said for part in text.split("."))

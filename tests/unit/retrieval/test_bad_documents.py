@@ -1,4 +1,4 @@
-"""Bad documents end in a clear error that names them, soon, and harm nobody."""
+"""Bad documents end in a clear error that names them, soon, and affect nothing else."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def damaged_docx(name: str, contents: bytes) -> bytes:
 
 
 def lying_docx(contents: bytes) -> bytes:
-    """A DOCX whose main part says that it is ten bytes long, with the checksum of these."""
+    """A DOCX whose main part claims to have ten bytes, with the checksum of these."""
     data = bytearray(damaged_docx("word/document.xml", contents))
     central = data.index(b"PK\x01\x02")
     while data[central + 46 : central + 63] != b"word/document.xml":
@@ -100,7 +100,7 @@ BAD = [
 async def test_a_bad_document_has_a_clear_error(
     name: str, data: bytes, error: type[errors.DocumentError], says: str
 ) -> None:
-    """Of its own class, with its name and with what is wrong."""
+    """With its own class, its name and what is wrong."""
     with pytest.raises(errors.DocumentError) as caught:
         await read_document(data, name=name)
     assert (type(caught.value), repr(name) in str(caught.value), says in str(caught.value)) == (error, True, True), (
@@ -154,7 +154,7 @@ def children() -> list[psutil.Process]:
 
 
 async def test_cancelling_ends_the_child() -> None:
-    """It does not go on for minutes over a document that nobody waits for."""
+    """It does not spend minutes on a document that is no longer wanted."""
     task = asyncio.create_task(read_document(b"<html>" + b"<div>" * 100_000, name="a.html"))
 
     async def started() -> list[psutil.Process]:

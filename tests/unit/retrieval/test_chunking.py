@@ -23,7 +23,7 @@ sections = st.builds(
 @given(st.lists(sections, max_size=8), st.integers(20, 200), st.integers(0, 10))
 @settings(max_examples=150, deadline=None)
 def test_offsets_are_exact_and_no_text_is_lost(parts: list[Section], max_chars: int, overlap: int) -> None:
-    """What a hit points at is what it says; all but whitespace is in some chunk."""
+    """A hit's offsets point at its text; everything but whitespace is in some chunk."""
     document = Document("text", parts)
     text = document_text(document)
     chunks = chunk_document(document, max_chars=max_chars, overlap_chars=overlap)
@@ -97,7 +97,7 @@ def test_odd_texts_do_not_take_for_ever(text: str) -> None:
 
 
 def test_what_is_embedded_names_document_and_headings() -> None:
-    """'It must be renewed each year' is found by what it is about."""
+    """'It must be renewed each year' is found by its subject."""
     chunk = Chunk(0, "It must be renewed.", 0, 19, heading="Travel > Passports")
     assert embedded_text(chunk, "staff_handbook-2024.pdf") == (
         "staff handbook 2024 > Travel > Passports\nIt must be renewed."
@@ -106,7 +106,7 @@ def test_what_is_embedded_names_document_and_headings() -> None:
 
 
 def test_what_is_embedded_repeats_no_heading() -> None:
-    """A chunk that begins with its heading has it already; a text without name or heading stays as it is."""
+    """A chunk that begins with its heading already has it; a text without name or heading stays as it is."""
     chunk = Chunk(0, "Passports\n\nIt must be renewed.", 0, 30, heading="Travel > Passports")
     assert embedded_text(chunk, "") == f"Travel\n{chunk.text}"
     assert embedded_text(Chunk(0, "x", 0, 1), "") == "x"

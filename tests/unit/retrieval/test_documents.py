@@ -20,7 +20,7 @@ async def read(data: bytes | str, name: str, content_type: str | None = None) ->
 
 
 async def test_a_pdf_has_a_section_for_each_page_with_text() -> None:
-    """A hit can say the page; progress is told page by page."""
+    """A hit can name the page; progress is reported page by page."""
     told: list[tuple[int, int]] = []
     pdf = make_pdf(["First page", "", "Third (page) \u2013 caf\xe9"])
     document = await read_document(pdf, name="a.pdf", on_page=lambda number, of: told.append((number, of)))
@@ -101,7 +101,7 @@ async def test_a_docx_has_headings_lists_and_tables_in_order() -> None:
 
 
 async def test_html_is_what_a_reader_sees() -> None:
-    """Scripts, menus and hidden things are no text; words of neighbouring elements do not grow together."""
+    """Scripts, menus and hidden elements are not text; words of neighbouring elements do not run together."""
     page = """<!DOCTYPE html><html><head><title>Guide</title><style>p {}</style></head><body>
       <nav><a href="/">Home</a></nav><script>alert(1)</script><div hidden>secret</div>
       <h1>Guide</h1><p>One <b>bold</b>\n word.<p>Fish &amp; chips<br>daily
@@ -142,7 +142,7 @@ async def test_rows_of_a_csv_name_their_columns(delimiter: str) -> None:
 
 
 async def test_a_csv_without_header_counts_its_columns() -> None:
-    """A row with numbers is no header."""
+    """A row with numbers is not a header."""
     document = await read("Ada,36\nBob,41\n", "people.csv")
     assert document.sections[0].text == "column 1: Ada; column 2: 36\ncolumn 1: Bob; column 2: 41"
 
@@ -204,7 +204,7 @@ async def test_what_the_bytes_are_counts_first(name: str) -> None:
 
 
 async def test_large_text_is_read_apart_and_the_same() -> None:
-    """Where it is parsed makes no difference to what is read."""
+    """The result does not depend on where it is parsed."""
     data = "# One\n\nword\n\n" * 200
     apart = await read_document(data.encode(), name="a.md", limits=DocumentLimits(inline_bytes=10))
     assert apart == await read(data, "a.md")

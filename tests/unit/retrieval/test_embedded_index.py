@@ -1,4 +1,4 @@
-"""The embedded index's folder: one owner, whole after SIGKILL, clear when it is damaged, tidied beside the loop."""
+"""The embedded index's folder: one owner, whole after SIGKILL, clear errors when damaged, tidied next to the loop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def index(folder: Path) -> AsyncIterator[EmbeddedIndex]:
 
 
 def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own; it finds the folder in `FOLDER`."""
+    """Run code in a separate process; it finds the folder in `FOLDER`."""
     head = f"from pathlib import Path\nFOLDER = Path({str(folder)!r})\n"
     command = [sys.executable, "-c", head + textwrap.dedent(code)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
@@ -66,7 +66,7 @@ async def test_a_second_owner_is_told_who_the_first_is_and_what_to_do(index: Emb
 
 
 async def test_a_worker_can_ask_whether_the_folder_is_free_and_then_use_it(folder: Path) -> None:
-    """The claim becomes the index's lock, so nobody comes between."""
+    """The claim becomes the index's lock, so no other process comes between."""
     lock = try_claim(folder)
     assert lock is not None
     assert try_claim(folder) is None
@@ -123,7 +123,7 @@ def test_a_home_has_one_id_for_ever(folder: Path, tmp_path: Path) -> None:
 
 
 async def test_what_write_and_publish_returned_from_survives_sigkill(folder: Path) -> None:
-    """A process of its own is killed right after each of them returned."""
+    """A separate process is killed directly after each of them returned."""
     done = run(
         """
         import asyncio, os, signal
@@ -183,7 +183,7 @@ async def test_what_was_written_survives_a_power_cut(
 
 
 async def test_a_file_that_the_engine_is_about_to_rename_is_no_damage(index: EmbeddedIndex, folder: Path) -> None:
-    """The log's next file is prepared beside the log's user, and may vanish between its listing and its opening."""
+    """The log's next file is prepared next to the log's user, and may vanish between its listing and its opening."""
     await add(index, "c", chunk(ALICE, "tea"))
     prepared = folder / "c" / "data" / "wal" / "tmp-open-9"
     prepared.symlink_to("vanished")
@@ -298,7 +298,7 @@ async def _grown(index: EmbeddedIndex, chunks: int, removed: int) -> None:
 
 
 async def test_tidying_rewrites_a_collection_of_which_much_was_removed(index: EmbeddedIndex, folder: Path) -> None:
-    """In a child, while the loop goes on; what is left is found, and can be changed."""
+    """In a child, while the loop continues; what is left is found, and can be changed."""
     await _grown(index, 300, 1100)
     before = set((folder / "c" / "data" / "segments").iterdir())
     ticks = 0
@@ -356,7 +356,7 @@ async def test_without_a_url_the_index_is_embedded_under_the_home(tmp_path: Path
 
 
 def test_each_model_and_dimension_has_a_collection_of_its_own() -> None:
-    """Names are valid, and stay the same for ever: stored data lives under them."""
+    """Names are valid, and stay the same for ever: stored data is under them."""
     names = [
         default_collection(EmbeddingInfo(model, dimension))
         for model, dimension in [("a/b", 384), ("a-b", 384), ("a/b", 768), ("Ünïcode " * 40, 3)]

@@ -1,4 +1,4 @@
-"""Fetching a document: bounded in size, time and redirects, and never led behind the worker."""
+"""Fetching a document: limited in size, time and redirects, and never led behind the worker."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ async def test_the_certificate_must_be_the_hosts(tmp_path: Path) -> None:
 
 
 async def test_hosts_that_are_allowed_are_fetched_from(web: Web) -> None:
-    """SESSIONFLEET_ALLOWED_HOSTS is for documents by URL as it is for webhooks."""
+    """SESSIONFLEET_ALLOWED_HOSTS applies to documents by URL as to webhooks."""
     web.answers["/a.txt"] = Answer(b"text", headers={"Content-Type": "text/plain"})
     request = AddKnowledge(scope="session:s", source="a.txt", origin="url", url=web.url("/a.txt"))
     for hosts, found in ((("127.0.0.1",), b"text"), ((f"127.0.0.1:{web.port}",), b"text"), (("localhost",), None)):

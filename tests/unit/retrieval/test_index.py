@@ -20,7 +20,7 @@ RIVAL = Scope("rival", "user:alice")
 
 
 async def test_what_was_published_is_found_with_all_that_was_written(index: KnowledgeIndex, collection: str) -> None:
-    """A hit tells where it is from, and has the payload as it was."""
+    """A hit names its source, and has the payload unchanged."""
     point = chunk(ALICE, "tea is best hot", metadata={"lang": "en", "deep": {"a": [1, None, 2.5]}, "big": 2**70})
     await add(index, collection, point)
     [hit] = await index.search(collection, MODEL, asking("tea", ALICE))
@@ -74,7 +74,7 @@ async def test_every_call_may_be_repeated(index: KnowledgeIndex, collection: str
 
 
 async def test_writing_a_published_chunk_again_leaves_it_visible(index: KnowledgeIndex, collection: str) -> None:
-    """An ingest of what is there may die before it publishes; what is new of it waits."""
+    """Re-ingesting may die before it publishes; its new chunks stay invisible."""
     await add(index, collection, chunk(ALICE, "tea"))
     again = [chunk(ALICE, "tea", metadata={"lang": "en"}), chunk(ALICE, "tea too", number=1)]
     await index.write(collection, MODEL, again)
@@ -85,7 +85,7 @@ async def test_writing_a_published_chunk_again_leaves_it_visible(index: Knowledg
 
 
 async def test_publishing_what_was_never_written_removes_nothing(index: KnowledgeIndex, collection: str) -> None:
-    """Else a publish that comes too late (its chunks were removed) would take the old revision with it."""
+    """Otherwise a late publish (its chunks were removed) would remove the old revision with it."""
     await index.publish(collection, ALICE, "notes", "r1")
     await add(index, collection, chunk(ALICE, "tea"))
     await index.publish(collection, ALICE, "notes", "r9")
@@ -293,7 +293,7 @@ async def test_a_scroll_gives_every_chunk_as_it_was_written(index: KnowledgeInde
 
 
 async def test_a_search_sees_one_revision_while_sources_are_replaced(index: KnowledgeIndex, collection: str) -> None:
-    """Searches run beside writes and publishes; none finds a source missing."""
+    """Searches run next to writes and publishes; none finds a source missing."""
     await add(index, collection, chunk(ALICE, "tea 0", revision="r0"))
     found: list[list[str]] = []
     done = asyncio.Event()

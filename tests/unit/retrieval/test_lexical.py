@@ -60,7 +60,7 @@ def test_a_repeated_term_weighs_more_and_a_longer_text_less(model: LexicalModel)
 
 
 def test_the_same_text_has_the_same_vector_in_every_process(model: LexicalModel) -> None:
-    """What one worker wrote another one finds: the terms' hashes are no Python hashes."""
+    """What one worker wrote another one finds: the terms' hashes are not Python's."""
     assert model.query("preferences").indices == [1509807134]
     assert model.query("tea tea").values == [1.0]
 

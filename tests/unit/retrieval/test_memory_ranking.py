@@ -117,7 +117,7 @@ async def test_a_filter_compares_as_json_does(bench: Bench, have: Any, wanted: A
 
 
 async def test_several_scopes_are_one_list(bench: Bench) -> None:
-    """Ranked together, and each result says where it is from."""
+    """Ranked together, and each result names its scope."""
     await bench.put("black tea", "1", "user")
     await bench.put("green tea", "2", "session")
     found = await bench.search("green tea")
@@ -165,7 +165,7 @@ async def test_changes_leave_what_a_new_copy_would_have(bench: Bench) -> None:
 
 
 async def test_what_cannot_be_embedded_is_not_asked_for_again(bench: Bench) -> None:
-    """It is found by its words; a vector for a text that was replaced meanwhile is not taken."""
+    """It is found by its words; a vector for a text that was replaced meanwhile is not used."""
     await bench.put("odd words", "1", vector=False)
     index = bench.scopes["session"]
     [stored] = index.newest_missing(5)

@@ -71,7 +71,7 @@ async def test_no_texts_are_no_vectors(model: OnnxEmbeddingModel) -> None:
 
 async def test_a_text_is_read_up_to_256_word_pieces(model: OnnxEmbeddingModel, encoder: OnnxEncoder) -> None:
     """What lies beyond changes nothing, however much of it there is."""
-    start = "hello " * 254  # and one piece each before and behind
+    start = "hello " * 254  # and one piece each before and after
     assert len(encoder.pieces([start])[0]) == 256
     short, long, other = await model.embed_documents([start, start + CAT * 20_000, "hello " * 200 + CAT])
     assert short == pytest.approx(long, abs=1e-4)
@@ -86,7 +86,7 @@ async def test_any_text_has_a_vector(model: OnnxEmbeddingModel, text: str) -> No
 
 
 async def test_a_query_overtakes_documents(model: OnnxEmbeddingModel) -> None:
-    """It has a thread of its own, and need not wait for the batch either."""
+    """It has its own thread, and need not wait for the batch either."""
     await model.prepare()
     documents = asyncio.create_task(model.embed_documents([PASSWORD * 10] * 200))
     done = [await model.embed_query(f"question {number}") for number in range(10)]

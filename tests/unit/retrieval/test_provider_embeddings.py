@@ -80,7 +80,7 @@ async def test_what_will_not_pass_has_failed(model: ProviderEmbeddingModel, stat
 
 
 async def test_a_provider_that_is_away_is_unavailable(model: ProviderEmbeddingModel, server: OpenAIServer) -> None:
-    """Nobody listens."""
+    """There is no server."""
     server.shutdown()
     server.server_close()
     with pytest.raises(EmbeddingUnavailable):
@@ -96,7 +96,7 @@ async def test_a_provider_that_never_answers_is_unavailable(server: OpenAIServer
 
 
 async def test_a_cancelled_caller_hangs_up(model: ProviderEmbeddingModel, server: OpenAIServer) -> None:
-    """And is told that it was cancelled, not that the provider failed."""
+    """And learns that it was cancelled, not that the provider failed."""
     waiting = asyncio.create_task(model.embed_query("SLOW"))
     await await_until(lambda: _true(server.embedded), description="the request arrived")
     waiting.cancel()

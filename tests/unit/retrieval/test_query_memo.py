@@ -1,4 +1,4 @@
-"""A query's vector is made once for all who ask for it at about the same time."""
+"""A query's vector is computed once for all callers that need it at about the same time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.retrieval.embeddings.query_memo import QueryMemo
 
 
 class Slow(WordEmbedding):
-    """Answers when it is told to, and counts what it was asked."""
+    """Answers when it is told to, and counts its calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Slow(WordEmbedding):
 
 
 async def test_those_who_ask_together_share_one_vector() -> None:
-    """And who asks afterwards has it at once; another text is another vector."""
+    """And later callers have it at once; another text is another vector."""
     model = Slow()
     memo = QueryMemo(model)
     asking = [asyncio.create_task(memo.embed_query("tea")) for _ in range(3)]
@@ -53,7 +53,7 @@ async def test_one_who_gives_up_stops_nobody_else() -> None:
 
 
 async def test_a_failure_is_not_remembered() -> None:
-    """All who asked together get it, and the next one asks anew."""
+    """All that asked together get it, and the next one asks again."""
     model = Slow()
     model.go.set()
     model.down = True

@@ -123,12 +123,12 @@ async def test_something_that_is_no_qdrant_is_called_so(index: ServerIndex, serv
         await find(index)
 
 
-# --- who may ask -------------------------------------------------------------------------------------------
+# --- authentication ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
 async def test_the_key_goes_with_every_request(server: QdrantServer, tmp_path: Path) -> None:
-    """Qdrant takes it in a header of its own."""
+    """Qdrant expects it in its own header."""
     index = open_index(tmp_path, qdrant_url=server.url, api_key="s3cret", timeout=5)
     await add(index, "c", chunk(ALICE, "tea"))
     assert {headers.get("api-key") for headers in server.headers} == {"s3cret"}
@@ -199,7 +199,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
 
 
 async def test_chunks_go_in_batches_of_points_and_of_bytes(server: QdrantServer) -> None:
-    """No request grows beyond what a server takes; none is lost between two."""
+    """No request grows beyond what a server accepts; none is lost between two."""
     from qdrant_client import AsyncQdrantClient
 
     def sizes() -> list[int]:

@@ -8,7 +8,7 @@ from workers.retrieval.tenant_slots import SLOTS, SLOTS_PER_TENANT, TenantSlots
 
 
 async def test_a_tenant_with_many_documents_leaves_a_place_for_others() -> None:
-    """Ten that never end, and one of somebody else's, which is read at once."""
+    """Ten that never end, and one of another tenant, which is read at once."""
     slots, reading = TenantSlots(), []
     release = asyncio.Event()
 
@@ -31,7 +31,7 @@ async def test_a_tenant_with_many_documents_leaves_a_place_for_others() -> None:
 
 
 async def test_all_together_take_no_more_than_the_places() -> None:
-    """Each takes a process; and whoever is cancelled while it waits takes none."""
+    """Each takes a process; and one that is cancelled while it waits takes none."""
     slots = TenantSlots()
     now, most = 0, 0
 

@@ -74,7 +74,7 @@ async def test_what_was_exported_is_found_where_it_was_imported(
 
 
 async def test_an_export_can_be_of_one_scope_or_collection(old: EmbeddedIndex) -> None:
-    """For a person who asks for what is theirs."""
+    """For a person who asks for their own data."""
     assert {r["tenant"] for r in await exported(old, scope=RIVAL) if r["kind"] == "chunk"} == {"rival"}
     assert [r["kind"] for r in await exported(old, collections=["two"])] == ["collection", "chunk", "end"]
     with pytest.raises(BadRequest, match=r"'three'.*one, two"):
@@ -82,7 +82,7 @@ async def test_an_export_can_be_of_one_scope_or_collection(old: EmbeddedIndex) -
 
 
 async def test_an_import_replaces_the_sources_it_has_and_leaves_the_others(old: EmbeddedIndex, tmp_path: Path) -> None:
-    """As if the documents were added anew."""
+    """As if the documents were added again."""
     new = EmbeddedIndex.open(tmp_path / "new")
     await add(new, "two", chunk(BOB, "older coffee", revision="r0"))
     await add(new, "two", chunk(BOB, "coffee letter", source="letter"))
@@ -139,7 +139,7 @@ def _without_the_head(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 async def test_a_damaged_export_publishes_nothing(
     old: EmbeddedIndex, tmp_path: Path, damage: Any, message: str
 ) -> None:
-    """What is found stays what it was."""
+    """What is found stays the same."""
     new = EmbeddedIndex.open(tmp_path / "new")
     with pytest.raises(BadRequest, match=message):
         await import_knowledge(new, stream(damage(await exported(old))))
