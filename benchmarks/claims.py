@@ -19,22 +19,22 @@ from sessions import Session
 
 if TYPE_CHECKING:
     from benchmarks.rig import Rig
-    from benchmarks.scale import Say, Scale
+    from benchmarks.scale import ProgressCallback, Scale
 
 _THEIR_SECONDS = 16.0  # for 1,000 messages, one by one
 
 
-def claims(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def claims(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """1,000 messages one by one; 8 processes that write to one session; 2 processes that count."""
     worker = rig.worker("claims")
     try:
-        return [_one_by_one(rig, scale, say), _writers(rig, scale, say), _counters(rig, say)]
+        return [_one_by_one(rig, scale, progress), _writers(rig, scale, progress), _counters(rig, progress)]
     finally:
         worker.end()
 
 
-def _one_by_one(rig: Rig, scale: Scale, say: Say) -> Row:
-    say(f"{scale.appends:,} messages of one session, one by one")
+def _one_by_one(rig: Rig, scale: Scale, progress: ProgressCallback) -> Row:
+    progress(f"{scale.appends:,} messages of one session, one by one")
     one = agent(rig, uuid.uuid4().hex)
     one.chat("hello")
     began = time.perf_counter()
@@ -46,9 +46,9 @@ def _one_by_one(rig: Rig, scale: Scale, say: Say) -> Row:
                target="at most a half of it", met=took <= theirs / 2)  # fmt: skip
 
 
-def _writers(rig: Rig, scale: Scale, say: Say) -> Row:
+def _writers(rig: Rig, scale: Scale, progress: ProgressCallback) -> Row:
     each = 2 * (scale.appends * 3 // 20)
-    say(f"{scale.writers} processes x {each} messages to one session")
+    progress(f"{scale.writers} processes x {each} messages to one session")
     session = Session(uuid.uuid4().hex, settings=rig.settings)
     _run([(_write, (rig.settings.model_dump(), session.session_id, each // 2))] * scale.writers)
     kept = session.get_context()["message_count"]
@@ -56,8 +56,8 @@ def _writers(rig: Rig, scale: Scale, say: Say) -> Row:
                target=f"all {scale.writers * each:,}", met=kept == scale.writers * each)  # fmt: skip
 
 
-def _counters(rig: Rig, say: Say) -> Row:
-    say("2 processes x 10 increments")
+def _counters(rig: Rig, progress: ProgressCallback) -> Row:
+    progress("2 processes x 10 increments")
     session = Session(uuid.uuid4().hex, settings=rig.settings)
     _run([(_count, (rig.settings.model_dump(), session.session_id))] * 2)
     counted = session.get_state("n")

@@ -15,7 +15,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCall
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
 
-from benchmarks.unleased import DictJournal, NoEvents
+from benchmarks.without_lease import DictJournal, NoEvents
 from sessions.protocol.agent import AgentConfig
 from sessions.tools import tool
 from workers.engine import Engine, Registry, RunState, TurnInput

@@ -12,29 +12,29 @@ from dataclasses import dataclass
 from benchmarks.producers import agent, chat_all, latencies, quantile
 from benchmarks.report import Row
 from benchmarks.rig import Rig, metered
-from benchmarks.scale import Say, Scale
+from benchmarks.scale import ProgressCallback, Scale
 
 _HELLO = "Hello, who are you?"
 _BLOCKS = 10
 _numbers = itertools.count()
 
 
-def http_edge(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def http_edge(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """Blocking requests and first tokens, ours and the gateway's, alternating; then paced streams on one gateway."""
     worker = rig.worker("edge", concurrency=max(100, scale.streams))
     gateway, port = rig.gateway("gateway")
     chat_all(rig, [_HELLO] * 50)
     _asked(port, 20)
-    say(f"{scale.looks} blocking requests, alone and through the gateway")
+    progress(f"{scale.samples} blocking requests, alone and through the gateway")
     blocking: dict[str, list[float]] = {"alone": [], "gateway": []}
     first: dict[str, list[float]] = {"alone": [], "gateway": []}
     for _ in range(_BLOCKS):
-        looks = scale.looks // _BLOCKS
-        blocking["alone"] += latencies(looks, lambda _: agent(rig).chat(_HELLO))
-        blocking["gateway"] += _asked(port, looks)
-        first["alone"] += [_first_text(rig) for _ in range(looks)]
-        first["gateway"] += [asyncio.run(_stream(port, _HELLO)).first for _ in range(looks)]
-    say(f"{scale.streams} streams of 100 deltas, 20 ms apart, on one gateway")
+        samples = scale.samples // _BLOCKS
+        blocking["alone"] += latencies(samples, lambda _: agent(rig).chat(_HELLO))
+        blocking["gateway"] += _asked(port, samples)
+        first["alone"] += [_first_text(rig) for _ in range(samples)]
+        first["gateway"] += [asyncio.run(_stream(port, _HELLO)).first for _ in range(samples)]
+    progress(f"{scale.streams} streams of 100 deltas, 20 ms apart, on one gateway")
     with metered(rig, gateway) as meter:
         seen = asyncio.run(_streams(port, scale.streams, "DELTAS 100 8 0.02"))
     rss = gateway.rss() / 1e6

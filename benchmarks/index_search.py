@@ -22,10 +22,10 @@ import psutil
 from qdrant_client import AsyncQdrantClient
 from rich.console import Console
 
-from benchmarks.made_up import MadeUp, Texts, chunks, fill
 from benchmarks.producers import quantile
 from benchmarks.report import Report, Row
-from benchmarks.scale import Say, Scale
+from benchmarks.scale import ProgressCallback, Scale
+from benchmarks.synthetic_data import RandomVectors, Texts, chunks, fill
 from workers.retrieval.index.embedded import EmbeddedIndex
 from workers.retrieval.index.requests import Requests
 from workers.retrieval.index.server import ServerIndex
@@ -34,7 +34,7 @@ from workers.retrieval.ports import IndexPoint, IndexQuery, KnowledgeIndex, Scop
 
 _SCOPES = [Scope(f"tenant{number}", "base:handbook") for number in range(50)]
 _COLLECTION = "bench"
-_MODEL = MadeUp.info
+_MODEL = RandomVectors.info
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ class Figures:
     memory: int
 
 
-def index_search(scale: Scale, say: Say) -> list[Row]:
+def index_search(scale: Scale, progress: ProgressCallback) -> list[Row]:
     """p50 and p99 of searches, how long the event loop was blocked, and memory, at each size."""
     rows = []
     for points in scale.points:
-        say(f"{points:,} chunks, embedded")
+        progress(f"{points:,} chunks, embedded")
         ours = _apart("embedded", points, scale.searches)
         local = None
         if points <= scale.local_most:
-            say(f"{points:,} chunks, qdrant-client's local mode")
+            progress(f"{points:,} chunks, qdrant-client's local mode")
             local = _apart("local", points, max(1, scale.searches // 10))
         rows += _rows(points, ours, local)
     return rows
@@ -117,7 +117,7 @@ def _open(engine: str, folder: Path) -> KnowledgeIndex:
 
 async def _queries(count: int) -> list[IndexQuery]:
     texts, lexical = Texts(), Bm25Model()
-    vectors = await MadeUp().embed_documents([""] * count)
+    vectors = await RandomVectors().embed_documents([""] * count)
     return [
         IndexQuery(vector, lexical.query(texts.sentence(6)), [_SCOPES[number % len(_SCOPES)]])
         for number, vector in enumerate(vectors)

@@ -17,13 +17,13 @@ from typing import Any
 
 from qdrant_client import AsyncQdrantClient
 
-from benchmarks.made_up import Texts, fill
 from benchmarks.producers import quantile
 from benchmarks.report import Row
 from benchmarks.retrieval import rate
 from benchmarks.rig import Rig
-from benchmarks.scale import Say, Scale
-from benchmarks.unleased import DictJournal, NoEvents, UnleasedFields
+from benchmarks.scale import ProgressCallback, Scale
+from benchmarks.synthetic_data import Texts, fill
+from benchmarks.without_lease import DictJournal, NoEvents, UnleasedFields
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.client.scopes import lane_of
@@ -54,9 +54,9 @@ def index_folder(rig: Rig) -> Path:
     return rig.home / "knowledge"
 
 
-def knowledge_alone(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def knowledge_alone(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """The embedding rate, and searches at each size; leaves the collections where the rig's workers find them."""
-    return asyncio.run(_measured(rig, scale, say))
+    return asyncio.run(_measured(rig, scale, progress))
 
 
 async def timed(work: Callable[[], Awaitable[object]], times: int) -> list[float]:
@@ -69,18 +69,18 @@ async def timed(work: Callable[[], Awaitable[object]], times: int) -> list[float
     return sorted(taken)
 
 
-async def _measured(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+async def _measured(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     model = resolve_embedding_model(None, threads=1)
     await model.prepare()
-    say("embedding")
+    progress("embedding")
     rows = await _embedding(model, scale)
     async with _alone(rig, model) as (knowledge, index, store):
         for points in scale.points:
-            say(f"{points:,} chunks: written directly to the index")
+            progress(f"{points:,} chunks: written directly to the index")
             began = time.perf_counter()
             await fill(index, collection_of(points), model.info, Scope("default", _SCOPE), points)
             filled = time.perf_counter() - began
-            say(f"{points:,} chunks: searched in one process")
+            progress(f"{points:,} chunks: searched in one process")
             rows += await _searching(knowledge, store, model, scale, points, filled)
     return rows
 

@@ -9,11 +9,11 @@ import uuid
 from collections.abc import Iterator
 
 from benchmarks.knowledge_alone import BASE, collection_of, compared
-from benchmarks.made_up import Texts, prose
 from benchmarks.producers import latencies
 from benchmarks.report import Row
 from benchmarks.rig import Process, Rig, metered
-from benchmarks.scale import Say, Scale
+from benchmarks.scale import ProgressCallback, Scale
+from benchmarks.synthetic_data import Texts, prose
 from sessions import Session
 
 _names = itertools.count()
@@ -37,11 +37,11 @@ def ingesting(session: Session, chunks: int) -> Iterator[None]:
     book.cancel()
 
 
-def ingest(rig: Rig, scale: Scale, worker: Process, say: Say) -> list[Row]:
+def ingest(rig: Rig, scale: Scale, worker: Process, progress: ProgressCallback) -> list[Row]:
     """A PDF with many pages, indexed by `add_knowledge`."""
     session = Session(settings=rig.settings)
     session.add_knowledge("Something short, so that model and index are loaded.")
-    say(f"a PDF of {scale.pages} pages")
+    progress(f"a PDF of {scale.pages} pages")
     began = time.perf_counter()
     with metered(rig, worker) as meter:
         receipt = session.add_knowledge(prose(scale.pages), name="docs.pdf")
@@ -55,7 +55,7 @@ def ingest(rig: Rig, scale: Scale, worker: Process, say: Say) -> list[Row]:
     ]  # fmt: skip
 
 
-def searching(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def searching(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """`search_knowledge` at each size, alone and while the worker ingests."""
     rows = []
     for points in scale.points:
@@ -64,7 +64,7 @@ def searching(rig: Rig, scale: Scale, say: Say) -> list[Row]:
         def search(_: int, session: Session = session, texts: Texts = texts) -> None:
             assert session.search_knowledge(texts.sentence(6))
 
-        say(f"{points:,} chunks: searched through the fleet")
+        progress(f"{points:,} chunks: searched through the fleet")
         search(0)
         alone = latencies(scale.searches, search)
         with ingesting(session, scale.book):

@@ -18,12 +18,12 @@ import psutil
 from rich.console import Console
 
 from benchmarks.knowledge_alone import timed
-from benchmarks.made_up import MadeUp, Texts
 from benchmarks.memory_set import MEMORIES, QUESTIONS, UNRELATED
 from benchmarks.producers import quantile
 from benchmarks.report import Report, Row
 from benchmarks.rig import Rig
-from benchmarks.scale import Say
+from benchmarks.scale import ProgressCallback
+from benchmarks.synthetic_data import RandomVectors, Texts
 from broker_config.redis_clients import async_store
 from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory import MemoryScope, MemoryStore
@@ -39,27 +39,27 @@ from workers.retrieval.memory.vectors import model_tag, pack
 from workers.retrieval.ports import EmbeddingModel, SparseVector
 
 _MEMORIES = 10_000
-_LOOKS = 1_000
+_SAMPLES = 1_000
 _TARGET_MS = 50
 _NO_WORDS = SparseVector((), ())
 
 
-async def memory_search(rig: Rig, count: int, looks: int, say: Say) -> list[Row]:
+async def memory_search(rig: Rig, count: int, samples: int, progress: ProgressCallback) -> list[Row]:
     """Adding, loading and searching this many memories; then what is found."""
     client = async_store(rig.settings)
     store = MemoryStore(ScriptRunner(client), client)
     scope = wide_scope("default", uuid.uuid4().hex, rig.settings.partitions)
-    texts, made_up, real = Texts(), MadeUp(), resolve_embedding_model(None)
+    texts, synthetic, real = Texts(), RandomVectors(), resolve_embedding_model(None)
     try:
-        say(f"adding {count:,} memories")
-        rows = await adding(_adder(store, scope, texts), count, looks)
-        say("searching with a made-up model")
-        await note_vectors(store, scope, made_up, made_up)
-        rows += await searching(store, scope, made_up, texts, looks, "made-up model")
-        say("searching with the default model")
-        await note_vectors(store, scope, made_up, real)
-        rows += await searching(store, scope, real, texts, looks, "default model")
-        say("what is found")
+        progress(f"adding {count:,} memories")
+        rows = await adding(_adder(store, scope, texts), count, samples)
+        progress("searching with a made-up model")
+        await note_vectors(store, scope, synthetic, synthetic)
+        rows += await searching(store, scope, synthetic, texts, samples, "made-up model")
+        progress("searching with the default model")
+        await note_vectors(store, scope, synthetic, real)
+        rows += await searching(store, scope, real, texts, samples, "default model")
+        progress("what is found")
         return rows + await _found(real)
     finally:
         await client.aclose()
@@ -74,19 +74,19 @@ def _adder(store: MemoryStore, scope: MemoryScope, texts: Texts) -> Callable[[],
     return add
 
 
-async def adding(add: Callable[[], Awaitable[object]], count: int, looks: int) -> list[Row]:
+async def adding(add: Callable[[], Awaitable[object]], count: int, samples: int) -> list[Row]:
     """Add this many memories: the first and last ones one by one, those in between many at a time."""
-    first = await timed(add, looks)
+    first = await timed(add, samples)
     began = time.perf_counter()
-    for start in range(looks, count - looks, 500):
-        await asyncio.gather(*(add() for _ in range(min(500, count - looks - start))))
+    for start in range(samples, count - samples, 500):
+        await asyncio.gather(*(add() for _ in range(min(500, count - samples - start))))
     many = time.perf_counter() - began
-    last = await timed(add, looks)
+    last = await timed(add, samples)
     p50 = [quantile(taken, 0.5) * 1000 for taken in (first, last)]
     return [
         Row("add a memory, p50, ms", p50[0], means="one after the other, no vector yet"),
         Row(f"... to {count:,} memories, p50, ms", p50[1], ratio=f"{p50[1] / p50[0]:.2f} x the first"),
-        Row("... 500 at once, memories/s", max(1, count - 2 * looks) / many),
+        Row("... 500 at once, memories/s", max(1, count - 2 * samples) / many),
     ]
 
 
@@ -102,7 +102,7 @@ async def note_vectors(store: MemoryStore, scope: MemoryScope, maker: EmbeddingM
 
 
 async def searching(
-    store: MemoryStore, scope: MemoryScope, model: EmbeddingModel, texts: Texts, looks: int, name: str
+    store: MemoryStore, scope: MemoryScope, model: EmbeddingModel, texts: Texts, samples: int, name: str
 ) -> list[Row]:
     process = psutil.Process()
     lexical = Bm25Model(average_length=16.0)
@@ -116,16 +116,16 @@ async def searching(
     await search()
     cold, grown = time.perf_counter() - began, process.memory_info().rss - before
     spent = time.process_time()
-    warm = await timed(search, looks)
+    warm = await timed(search, samples)
     spent = time.process_time() - spent
-    filtered = await timed(lambda: search(filters={"topic": "t3"}), looks)
+    filtered = await timed(lambda: search(filters={"topic": "t3"}), samples)
     p50, p99 = (quantile(warm, share) * 1000 for share in (0.5, 0.99))
     what = f"{worker.copied:,} memories, {name}"
     return [
         Row(f"{what}, first search, s", cold, means="it reads all of them from the store"),
         Row("... what the copy adds to the process, MB", max(grown, 0) / 1e6),
         Row("... search, p50, ms", p50, means="from a query of 6 words to 5 memories"),
-        Row("... search, CPU, ms", spent / looks * 1000),
+        Row("... search, CPU, ms", spent / samples * 1000),
         Row("... search, p99, ms", p99, target=f"less than {_TARGET_MS}", met=p99 < _TARGET_MS),
         Row("... with a filter of metadata, p50, ms", quantile(filtered, 0.5) * 1000, means="that one in seven passes"),
         Row("... with a filter of metadata, p99, ms", quantile(filtered, 0.99) * 1000),
@@ -164,8 +164,8 @@ def main() -> None:
         rig = Rig(Path(folder))
         try:
             report = Report(rig.server_name, quick=False)
-            told = Console(stderr=True).print
-            report.add(asyncio.run(memory_search(rig, _MEMORIES, _LOOKS, told)), "memory")
+            results = Console(stderr=True).print
+            report.add(asyncio.run(memory_search(rig, _MEMORIES, _SAMPLES, results)), "memory")
         finally:
             rig.close()
     report.show(Console(width=150))

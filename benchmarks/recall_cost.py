@@ -8,24 +8,24 @@ import threading
 from collections.abc import Iterator
 
 from benchmarks.knowledge_fleet import ingesting, reader
-from benchmarks.made_up import Texts
 from benchmarks.producers import INSTRUCTIONS, agent, latencies, quantile
 from benchmarks.report import Row
 from benchmarks.rig import Rig
-from benchmarks.scale import Say, Scale
+from benchmarks.scale import ProgressCallback, Scale
+from benchmarks.synthetic_data import Texts
 from sessions import Agent
 
 _SEARCHERS = 2
 _names = itertools.count()
 
 
-def recalls(rig: Rig, scale: Scale, user: str, say: Say) -> list[Row]:
+def recalls(rig: Rig, scale: Scale, user: str, progress: ProgressCallback) -> list[Row]:
     """Blocking turns of agents with and without memory and knowledge, alternating, so that noise affects all."""
     points, texts = scale.points[min(1, len(scale.points) - 1)], Texts()
     kinds = {"neither": (False, False), "memory": (True, False), "knowledge": (False, True), "both": (True, True)}
     agents = {name: _agent(rig, points, user, *kind) for name, kind in kinds.items()}
     taken: dict[str, list[float]] = {name: [] for name in kinds}
-    say("turns with memory and knowledge")
+    progress("turns with memory and knowledge")
     for number in range(scale.searches + 5):
         for name, one in agents.items():
             took = latencies(1, lambda _, one=one: one.chat(texts.sentence(12)))
@@ -41,7 +41,7 @@ def recalls(rig: Rig, scale: Scale, user: str, say: Say) -> list[Row]:
     ]  # fmt: skip
 
 
-def neighbours(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def neighbours(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """Blocking turns of a session without lookups, while others search and documents are indexed."""
     points = scale.points[min(1, len(scale.points) - 1)]
     one = agent(rig)
@@ -50,7 +50,7 @@ def neighbours(rig: Rig, scale: Scale, say: Say) -> list[Row]:
     def turns() -> list[float]:
         return latencies(scale.searches, lambda _: one.chat("hello"))
 
-    say("turns while others search and ingest")
+    progress("turns while others search and ingest")
     alone = turns()
     with _searchers(rig, points):
         searched = turns()

@@ -173,7 +173,7 @@ async def through_the_index(model: EmbeddingModel) -> list[Figures]:
         IndexQuery(await model.embed_query(asked.text), lexical.query(asked.text), [scope], limit=CANDIDATES)
         for asked in searched.questions
     ]
-    told = []
+    results = []
     for k in (2, 60):
         with tempfile.TemporaryDirectory() as folder:
             index = EmbeddedIndex.open(Path(folder), rrf_k=k, candidates=CANDIDATES)
@@ -184,8 +184,8 @@ async def through_the_index(model: EmbeddingModel) -> list[Figures]:
                 for hit in await index.search("bench", model.info, query):
                     row[hit.payload["n"]] = hit.score
             await index.close()
-        told.append(judge(f"embedded index, k={k}", searched, scores))
-    return told
+        results.append(judge(f"embedded index, k={k}", searched, scores))
+    return results
 
 
 async def rate(model: EmbeddingModel, most: int = 100) -> dict[str, float]:
@@ -213,21 +213,21 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     """All tables, as plain values."""
     model = resolve_embedding_model(options.model, threads=1)
     console = Console(stderr=True)
-    told: dict[str, Any] = {"cuts": [], "sizes": {}, "rate": await rate(model)}
+    results: dict[str, Any] = {"cuts": [], "sizes": {}, "rate": await rate(model)}
     usual = (MAX_CHARS, OVERLAP_CHARS, True)
     cuts = [(size, size // 8, headed) for size, headed in product(SIZES, (False, True))] + [(MAX_CHARS, 0, True)]
     for size, overlap, headed in [usual] if options.quick else cuts:
         searched = await search(model, size, overlap=overlap, headed=headed)
         console.print(f"{searched.name}: {len(searched.passages)} passages")
-        told["sizes"][searched.name] = len(searched.passages)
-        told["cuts"] += ways(searched)
+        results["sizes"][searched.name] = len(searched.passages)
+        results["cuts"] += ways(searched)
         if (size, overlap, headed) == usual:
-            told["fusions"] = fusions(searched)
-            told["misses"] = misses(searched, fuse(searched))
+            results["fusions"] = fusions(searched)
+            results["misses"] = misses(searched, fuse(searched))
     if options.index:
-        told["index"] = await through_the_index(model)
+        results["index"] = await through_the_index(model)
     await model.close()
-    return told
+    return results
 
 
 def _table(title: str, rows: Sequence[Figures]) -> Table:
@@ -249,20 +249,20 @@ def main() -> None:
     parser.add_argument("--index", action="store_true", help="ask the embedded index too, not only exact ranks")
     parser.add_argument("--json", action="store_true", help="figures as JSON on stdout")
     options = parser.parse_args()
-    told = asyncio.run(run(options))
+    results = asyncio.run(run(options))
     if options.json:
-        sys.stdout.write(json.dumps(told, default=asdict, indent=2) + "\n")
+        sys.stdout.write(json.dumps(results, default=asdict, indent=2) + "\n")
         return
     console = Console(width=None if sys.stdout.isatty() else 150)
     counted = Counter(question.kind for question in questions())
     console.print(f"{len(questions())} questions: {', '.join(f'{n} {kind}' for kind, n in counted.items())}")
-    console.print(_table("Chunking (fused: k=2, 1:1)", told["cuts"]))
-    console.print(_table(f"Fusion, at {MAX_CHARS} +{OVERLAP_CHARS}, headings (dense:lexical)", told["fusions"]))
+    console.print(_table("Chunking (fused: k=2, 1:1)", results["cuts"]))
+    console.print(_table(f"Fusion, at {MAX_CHARS} +{OVERLAP_CHARS}, headings (dense:lexical)", results["fusions"]))
     if options.index:
-        console.print(_table("Through the embedded index", told["index"]))
-    for what, figure in told["rate"].items():
+        console.print(_table("Through the embedded index", results["index"]))
+    for what, figure in results["rate"].items():
         console.print(f"{what}: {figure:.3g}")
-    console.print("not among the first five, fused:", *told["misses"], sep="\n  ")
+    console.print("not among the first five, fused:", *results["misses"], sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-Say = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Scale:
     slow: int = 1000
     streams: int = 200
     history: int = 10_000
-    looks: int = 200
+    samples: int = 200
     in_flight: int = 20
     appends: int = 1_000
     writers: int = 8
@@ -39,7 +39,7 @@ class Scale:
 
 
 QUICK = Scale(
-    turns=60, rounds=1, blocking=20, bare=20, slow=50, streams=10, history=200, looks=10, in_flight=5, appends=40,
+    turns=60, rounds=1, blocking=20, bare=20, slow=50, streams=10, history=200, samples=10, in_flight=5, appends=40,
     writers=2, points=(50, 200), local_most=50, memories=100, searches=10, pages=2,
     book=400,
 )  # fmt: skip

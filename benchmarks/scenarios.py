@@ -19,7 +19,7 @@ from benchmarks.http_edge import http_edge
 from benchmarks.producers import INSTRUCTIONS, agent, celery_all, chat_all, latencies, quantile
 from benchmarks.report import Row
 from benchmarks.rig import Meter, PeakMemory, Process, Rig, metered, wait_until
-from benchmarks.scale import Say, Scale
+from benchmarks.scale import ProgressCallback, Scale
 from sessions import Turn
 
 _HELLO = "Hello, who are you?"
@@ -29,14 +29,16 @@ _numbers = count()
 # --- a model that takes no time: turns per second, CPU, latency ------------------------------------------
 
 
-def main_path(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def main_path(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """Ours, the recipe and the bare Celery no-op, alternating, so that a noisy moment affects all of them."""
     usual_recipe.app.conf.update(broker_url=rig.url, result_backend=rig.url)
     meters = {"ours": Meter(), "usual": Meter(), "celery": Meter()}
     waits: dict[str, list[float]] = {"ours": [], "usual": [], "celery": []}
     for number in range(scale.rounds):
         for name, total in meters.items():
-            say(f"{scale.turns} turns and {scale.blocking} blocking ones, {name}, round {number + 1}/{scale.rounds}")
+            progress(
+                f"{scale.turns} turns and {scale.blocking} blocking ones, {name}, round {number + 1}/{scale.rounds}"
+            )
             worker = _worker(rig, name)
             _many(rig, name, min(200, scale.turns))  # connections are made, code is warm
             gc.collect()
@@ -45,7 +47,7 @@ def main_path(rig: Rig, scale: Scale, say: Say) -> list[Row]:
             total.add(meter)
             waits[name] += latencies(scale.blocking, lambda _, name=name: _one(rig, name))
             worker.end()
-    bare = _bare(scale, say)
+    bare = _bare(scale, progress)
     return _main_rows(meters, {k: sorted(v) for k, v in waits.items()}, bare, scale.turns * scale.rounds)
 
 
@@ -72,9 +74,9 @@ def _one(rig: Rig, name: str) -> None:
         usual_recipe.noop.delay().get(timeout=60)
 
 
-def _bare(scale: Scale, say: Say) -> tuple[float, float]:
+def _bare(scale: Scale, progress: ProgressCallback) -> tuple[float, float]:
     """Milliseconds of CPU, and median seconds, of pydantic-ai alone, in this process."""
-    say(f"{scale.bare} bare agent.run")
+    progress(f"{scale.bare} bare agent.run")
     engine = EngineAgent(instant, instructions=INSTRUCTIONS)
 
     async def run() -> tuple[float, list[float]]:
@@ -126,13 +128,13 @@ def _main_rows(
 # --- a slow model: many turns in flight in one process ---------------------------------------------------
 
 
-def slow_models(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def slow_models(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """Turns that wait for a model, a thousand at a time in one worker process."""
     rows = []
     worker = rig.worker("slow", concurrency=max(scale.slow, 100))
     chat_all(rig, [_HELLO] * 50)
     for seconds in (0.5, 3.0):
-        say(f"{scale.slow} turns of a {seconds:g} s model in one process")
+        progress(f"{scale.slow} turns of a {seconds:g} s model in one process")
         with PeakMemory(worker) as memory, metered(rig, worker) as meter:
             chat_all(rig, [f"SLEEP {seconds:g}"] * scale.slow, at_once=scale.slow)
         peak = int(agent(rig).chat("PEAK"))
@@ -153,15 +155,15 @@ def slow_models(rig: Rig, scale: Scale, say: Say) -> list[Row]:
 # --- streams ---------------------------------------------------------------------------------------------
 
 
-def streams(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def streams(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """Streams of 100 deltas, all at the same time: as fast as they go, and at a model's pace."""
     worker = rig.worker("streams", concurrency=max(100, scale.streams))
     chat_all(rig, [_HELLO] * 50)
-    say(f"{scale.streams} streams of 100 deltas, as fast as they go")
+    progress(f"{scale.streams} streams of 100 deltas, as fast as they go")
     # A delta of 256 characters is an event of its own; smaller ones are collected for 30 ms.
     with metered(rig, worker) as fast:
         events, _ = asyncio.run(_streams(rig, scale.streams, "DELTAS 100 256 0"))
-    say(f"{scale.streams} streams of 100 deltas, 20 ms apart")
+    progress(f"{scale.streams} streams of 100 deltas, 20 ms apart")
     with metered(rig, worker) as paced:
         gathered, first = asyncio.run(_streams(rig, scale.streams, "DELTAS 100 8 0.02"))
     worker.end()
@@ -193,27 +195,29 @@ async def _streams(rig: Rig, streams: int, message: str) -> tuple[int, list[floa
 # --- a long history --------------------------------------------------------------------------------------
 
 
-def long_history(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def long_history(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """Turns of sessions with 10 messages, with a full window, and with 10,000, alternating (P7)."""
     worker = rig.worker("history")
     sizes = {"short": 10, "window": 2 * rig.settings.history_window, "long": scale.history}
-    say(f"sessions of {', '.join(f'{n:,}' for n in sizes.values())} messages")
+    progress(f"sessions of {', '.join(f'{n:,}' for n in sizes.values())} messages")
     meters = {name: Meter() for name in sizes}
     waits: dict[str, list[float]] = {name: [] for name in sizes}
     long = [_with_history(rig, sizes["long"]) for _ in range(2)]
     for block in range(10):
         for name, messages in sizes.items():
-            looks = scale.looks // 10
+            samples = scale.samples // 10
             # A turn makes a session longer, so a short one is used for one turn only.
             fresh = (
-                [long[block % 2]] * looks if name == "long" else [_with_history(rig, messages) for _ in range(looks)]
+                [long[block % 2]] * samples
+                if name == "long"
+                else [_with_history(rig, messages) for _ in range(samples)]
             )
             agents = [agent(rig, session) for session in fresh]
             with metered(rig, worker) as meter:
-                waits[name] += latencies(looks, lambda n, agents=agents: agents[n].chat(_HELLO))
+                waits[name] += latencies(samples, lambda n, agents=agents: agents[n].chat(_HELLO))
             meters[name].add(meter)
     worker.end()
-    cost = {name: (m.worker + m.server) / scale.looks * 1000 for name, m in meters.items()}
+    cost = {name: (m.worker + m.server) / scale.samples * 1000 for name, m in meters.items()}
     p50 = {name: statistics.median(taken) * 1000 for name, taken in waits.items()}
     return [
         Row(f"{scale.history:,} messages, CPU of worker and server, ms", cost["long"],
@@ -242,9 +246,9 @@ def _with_history(rig: Rig, messages: int) -> str:
 # --- a crash ---------------------------------------------------------------------------------------------
 
 
-def recovery(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def recovery(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """Seconds from kill -9, with default settings, until all its turns are running again on another worker."""
-    say(f"kill -9 with {scale.in_flight} turns in flight")
+    progress(f"kill -9 with {scale.in_flight} turns in flight")
     first = rig.worker("doomed")
     turns = [agent(rig).submit("SLEEP 30") for _ in range(scale.in_flight)]
     wait_until(lambda: all(turn.attempt == 1 for turn in turns), "all turns run")
@@ -267,14 +271,14 @@ def _started(turn: Turn) -> float:
 # --- memory and knowledge -------------------------------------------------------------------------------
 
 
-def retrieval(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def retrieval(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """Ingest, searches and their cost for turns; numpy, models and the index are loaded for these rows only."""
-    from benchmarks.retrieving import retrieving
+    from benchmarks.retrieval_rows import retrieval_rows
 
-    return retrieving(rig, scale, say)
+    return retrieval_rows(rig, scale, progress)
 
 
-SCENARIOS: dict[str, Callable[[Rig, Scale, Say], list[Row]]] = {
+SCENARIOS: dict[str, Callable[[Rig, Scale, ProgressCallback], list[Row]]] = {
     "main": main_path,
     "slow": slow_models,
     "streams": streams,

@@ -36,7 +36,7 @@ def test_an_approval_is_waited_for_and_given(fleet: Fleet) -> None:
     turn = waiting(ask(session, REFUND))
     (call,) = fleet.session(session.session_id).turn(turn.id).approvals()
     assert (call.tool, call.args, call.kind) == ("refund", {"amount": 90}, "approval")
-    assert all(w.running == 0 or w.turns_done >= 0 for w in fleet.living())
+    assert all(w.running == 0 or w.turns_done >= 0 for w in fleet.registered())
     fleet.session(session.session_id).turn(turn.id).approve(call.call_id, args={"amount": 60})
     assert turn.result(timeout=30) == "ok: refunded 60"
     kinds = [e.type for e in turn.events()]

@@ -182,14 +182,14 @@ def test_one_more_worker_joins_and_leaves(new_fleet: Callable[..., Fleet]) -> No
         worker = subprocess.Popen(command, env=environment(fleet.server.url), stdout=log, stderr=log)
     try:
         wait_until(fleet.living, description="the worker says that it lives")
-        (info,) = fleet.living()
+        (info,) = fleet.registered()
         assert info.id.startswith("byhand@")
         assert (info.pid, info.concurrency, info.queues) == (worker.pid, 3, ("turns", "turns.vip"))
         answer = fleet.session("joined", queue="vip").Agent().chat("hello", timeout=20)
         assert "hello" in answer
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(20) == 0
-        assert fleet.living() == []
+        assert fleet.registered() == []
     finally:
         if worker.poll() is None:
             worker.kill()
@@ -206,7 +206,9 @@ def test_up_with_an_address_runs_workers_only(new_server: Server, tmp_path: Path
         )  # fmt: skip
     try:
         wait_until(
-            lambda: (record := home.living()) and record.state == "ready", description="the fleet is ready", timeout=60
+            lambda: (record := home.living()) and record.state == "ready",
+            description="the fleet is ready",
+            timeout=60,
         )
         assert not (home.path / "server.sock").exists()
         with pytest.raises(EmbeddedServerError, match="set the same REDIS_URL here"):

@@ -232,7 +232,7 @@ def test_moving_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_doctor_names_who_has_the_documents(fleet: Fleet) -> None:
     """One of the two workers, by the embedded index. One that was killed by another test is listed for a while."""
     owners = wait_until(
-        lambda: found if len(found := [w.id for w in fleet.living() if "retrieval" in w.queues]) == 1 else None,
+        lambda: found if len(found := [w.id for w in fleet.registered() if "retrieval" in w.queues]) == 1 else None,
         description="one worker serves retrieval",
     )
     checks = {check["name"]: check for check in json.loads(run(fleet, "doctor", "--json").stdout)}

@@ -261,8 +261,8 @@ def test_turn_workers_load_no_embedding_model(fleet: Fleet, session: Session) ->
     def loaded(pid: int) -> bool:
         return any(name in mapped.path for mapped in psutil.Process(pid).memory_maps() for name in heavy)
 
-    serving = [worker for worker in fleet.living() if "retrieval" in worker.queues]
-    others = [worker for worker in fleet.living() if "retrieval" not in worker.queues]
+    serving = [worker for worker in fleet.registered() if "retrieval" in worker.queues]
+    others = [worker for worker in fleet.registered() if "retrieval" not in worker.queues]
     assert (len(serving), len(others)) == (1, 1)
     assert loaded(serving[0].pid)
     assert not loaded(others[0].pid)

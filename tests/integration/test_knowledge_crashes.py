@@ -12,7 +12,7 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import TurnFailed
 from sessions.protocol.knowledge_requests import CopyKnowledge, RemoveKnowledge
-from tests.support.crashing import Bench, survives
+from tests.support.crashing import Bench, completes
 from tests.support.knowledge import open_engine
 from tests.support.servers import Server
 from workers.engine.ports import LeaseLost
@@ -89,17 +89,17 @@ async def test_a_document_is_whole_after_a_crash_at_any_step(new_bench: Callable
         if before:
             await bench.add(before)
         bench.embedding.embedded.clear()
-        bench.fate.spare()
-        bench.fate.fatal = fatal
+        bench.crash.disarm()
+        bench.crash.after = fatal
         op, journal, _ = bench.operation()
-        if await survives(bench.knowledge.add(op, bench.request(NEW))):
+        if await completes(bench.knowledge.add(op, bench.request(NEW))):
             break
-        done, kept = list(bench.fate.done), [key for key in journal.steps if key.startswith("batch:")]
+        done, kept = list(bench.crash.done), [key for key in journal.steps if key.startswith("batch:")]
         if "publish" not in done:
             assert await bench.visible() == as_found("rules.txt", before if before else "")[: 3 if before else 0]
         paid = 2 * len(kept)  # of the batches that are journalled
         first = bench.embedding.embedded[:paid]
-        bench.fate.spare()
+        bench.crash.disarm()
         receipt = await bench.knowledge.add(op, bench.request(NEW))
         assert receipt["status"] in ("replaced" if before else "added", "unchanged")
         assert [bench.embedding.embedded.count(text) for text in first] == [1] * len(first), f"behind {done}"
@@ -120,13 +120,13 @@ async def test_a_document_that_never_goes_on_leaves_nothing_behind(
         bench = new_bench()
         if before:
             await bench.add(before)
-        bench.fate.spare()
-        bench.fate.fatal = fatal
+        bench.crash.disarm()
+        bench.crash.after = fatal
         op, _, _ = bench.operation()
-        if await survives(bench.knowledge.add(op, bench.request(NEW))):
+        if await completes(bench.knowledge.add(op, bench.request(NEW))):
             break
-        done = list(bench.fate.done)
-        bench.fate.spare()
+        done = list(bench.crash.done)
+        bench.crash.disarm()
         if then == "another":
             await bench.add(OTHER, "other.txt")
         elif then == "the old one":
@@ -148,14 +148,14 @@ async def test_a_removal_is_whole_after_a_crash_at_any_step(new_bench: Callable[
         bench = new_bench()
         await bench.add(OLD)
         await bench.add(OTHER, "other.txt")
-        bench.fate.spare()
-        bench.fate.fatal = fatal
+        bench.crash.disarm()
+        bench.crash.after = fatal
         op, _, _ = bench.operation()
         request = RemoveKnowledge(scope=bench.scope)
-        if await survives(bench.knowledge.remove(op, request)):
+        if await completes(bench.knowledge.remove(op, request)):
             break
-        done = list(bench.fate.done)
-        bench.fate.spare()
+        done = list(bench.crash.done)
+        bench.crash.disarm()
         if goes_on:
             assert await bench.knowledge.remove(op, request) == {"sources": 2, "chunks": 5}, f"behind {done}"
             assert await bench.visible() == []
@@ -174,12 +174,12 @@ async def test_a_copy_is_whole_after_a_crash_at_any_step(new_bench: Callable[[],
     await origin.add(OTHER, "other.txt")
     for fatal in range(MOST_STEPS):
         bench = new_bench()
-        bench.fate.fatal = fatal
+        bench.crash.after = fatal
         op, _, _ = bench.operation()
         request = CopyKnowledge(scope=bench.scope, origin=origin.scope)
-        if await survives(bench.knowledge.copy(op, request)):
+        if await completes(bench.knowledge.copy(op, request)):
             break
-        bench.fate.spare()
+        bench.crash.disarm()
         if goes_on:
             await bench.knowledge.copy(op, request)
             assert await bench.visible() == await origin.visible()
@@ -194,12 +194,12 @@ async def test_a_copy_is_whole_after_a_crash_at_any_step(new_bench: Callable[[],
 async def test_what_the_index_lost_while_it_was_written_is_written_again(new_bench: Callable[[], Bench]) -> None:
     """An older Qdrant was restored: the journal knows batches that the index does not have."""
     bench = new_bench()
-    bench.fate.fatal = 8
+    bench.crash.after = 8
     op, journal, _ = bench.operation()
-    assert not await survives(bench.knowledge.add(op, bench.request(NEW)))
+    assert not await completes(bench.knowledge.add(op, bench.request(NEW)))
     assert any(key.startswith("batch:") for key in journal.steps)
     assert await bench.chunks() > 0
-    bench.fate.spare()
+    bench.crash.disarm()
     await bench.knowledge.add(op, bench.request(NEW))
     assert await bench.visible() == as_found("rules.txt", NEW)
 
@@ -219,7 +219,7 @@ async def test_a_worker_whose_lease_has_ended_leaves_the_index_alone(
         reached.append(name)
         return result
 
-    monkeypatch.setattr(bench.fate, "does", stopped)
+    monkeypatch.setattr(bench.crash, "run", stopped)
     real = bench.embedding.embed_documents
 
     async def embed(texts: list[str]) -> list[list[float]]:

@@ -16,7 +16,7 @@ from broker_config.settings import Settings
 from sessions import Session
 from sessions.errors import BadRequest, SessionExists, SessionOwnerError
 from tests.support.fleet import keys_without_ttl
-from tests.support.remembering import search_here
+from tests.support.local_search import search_here
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 

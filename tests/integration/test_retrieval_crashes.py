@@ -64,7 +64,7 @@ def serving(fleet: Fleet) -> Worker:
     """The running worker that serves retrieval."""
 
     def look() -> list[Worker]:
-        pids = {info.pid for info in fleet.living() if "retrieval" in info.queues}
+        pids = {info.pid for info in fleet.registered() if "retrieval" in info.queues}
         return [worker for worker in fleet.workers if worker.alive and worker.pid in pids]
 
     return wait_until(look, description="a worker serves retrieval")[0]

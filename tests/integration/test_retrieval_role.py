@@ -35,7 +35,7 @@ def lone(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         env = {"SESSIONFLEET_RETRIEVAL_TIMEOUT": "1.5"}
         workers = {role: {"SESSIONFLEET_ROLE": role} for role in ("turns", "retrieval")}
         with running_fleet(tmp_path_factory.mktemp("lone"), own, env, workers) as fleet:
-            infos = {info.id.partition("@")[0]: info.queues for info in fleet.living()}
+            infos = {info.id.partition("@")[0]: info.queues for info in fleet.registered()}
             assert infos == {"turns": ("turns",), "retrieval": ("retrieval",)}
             session = fleet.session(sid(), knowledge=True)
             session.add_knowledge(RULE.encode(), name="rules.txt", timeout=60)

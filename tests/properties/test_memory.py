@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, multipl
 
 from broker_config.settings import Settings
 from sessions import Session
-from tests.support.remembering import search_here
+from tests.support.local_search import search_here
 from tests.support.servers import Server
 
 _examples = itertools.count()

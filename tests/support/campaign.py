@@ -1,7 +1,7 @@
-"""Many turns on several workers while faults happen, and what must hold afterwards.
+"""A random campaign: many turns on several workers under faults, and the invariants to check afterwards.
 
-The seed decides which faults happen, when, to which worker, and what each session asks for: a run can be repeated, as
-far as the machine's own timing can.
+The seed determines the faults, their times and victims, and the messages of each session, so that a run can be
+repeated, except for the machine's own timing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.waiting import wait_until
 
 LEASE, SHUTDOWN_GRACE, TOOL_GRACE = 1.0, 2.0, 2.0
 EXIT_BOUND = SHUTDOWN_GRACE + TOOL_GRACE + 14.0
-"""Seconds that a worker may take to exit: docs/operations.md."""
+"""The maximum time in seconds that a worker may take to exit; see docs/operations.md."""
 ENVIRONMENT = {
     "SESSIONFLEET_LEASE": str(LEASE),
     "SESSIONFLEET_SHUTDOWN_GRACE": str(SHUTDOWN_GRACE),
@@ -41,8 +41,8 @@ _TOOLS = ["charge", "look_up", "tally"]
 
 
 @dataclass
-class Asked:
-    """A message that was accepted, in its place in its session."""
+class SentMessage:
+    """An accepted message, in the order of its session."""
 
     turn: Turn
     answer: str
@@ -51,64 +51,69 @@ class Asked:
 
 
 @dataclass
-class Talk:
-    """One session, and the thread that sends its messages one after the other."""
+class Conversation:
+    """A session, whose thread sends its messages one after the other."""
 
     name: str
     random: random.Random
-    asked: list[Asked] = field(default_factory=list)
+    sent: list[SentMessage] = field(default_factory=list)
     error: Exception | None = None
 
 
 class Campaign:
-    """Run it, then `check` it.
+    """Call `run`, then `check`.
 
     Args:
-        fleet: made with `ENVIRONMENT`, store and broker on one server; no worker runs yet.
-        seconds: how long messages are sent and faults happen.
+        fleet: a fleet with `ENVIRONMENT`, with store and broker on one server, and no workers yet.
+        seed: determines the random choices.
+        seconds: for how long messages are sent and faults are made.
+        sessions: the number of sessions.
+        workers: the number of workers.
     """
 
     def __init__(self, fleet: Fleet, seed: int, *, seconds: float, sessions: int, workers: int) -> None:
         self._fleet = fleet
         self._random = random.Random(seed)
         self._seconds = seconds
-        self._talks = [Talk(f"talk-{n}", random.Random(f"{seed}/{n}")) for n in range(sessions)]
-        self._over = threading.Event()
+        self._conversations = [Conversation(f"talk-{n}", random.Random(f"{seed}/{n}")) for n in range(sessions)]
+        self._stop_sending = threading.Event()
         self._count = workers
         self._killed: set[str] = set()
-        self._told: list[tuple[Worker, float]] = []
-        self._pressed: list[threading.Thread] = []
+        self._stopping: list[tuple[Worker, float]] = []
+        self._waiters: list[threading.Thread] = []
         self._exits: dict[str, tuple[int | None, float]] = {}
         self._started = 0
         self.faults: Counter[str] = Counter()
         self.took: dict[str, float] = {}
         self._began = time.monotonic()
 
-    # --- what happens -----------------------------------------------------------------------------------
+    # --- messages ---------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Send messages and make faults, then let all turns end, and stop all workers."""
+        """Send messages and make faults, then wait until all turns have ended, and stop the workers."""
         for _ in range(self._count):
             self._start_worker()
         self._fleet.ready(timeout=120)
         self._phase("start")
-        threads = [threading.Thread(target=self._talk, args=(talk,)) for talk in self._talks]
+        threads = [
+            threading.Thread(target=self._send_messages, args=(conversation,)) for conversation in self._conversations
+        ]
         for thread in threads:
             thread.start()
         try:
             self._make_faults()
         finally:
-            self._over.set()
+            self._stop_sending.set()
             for thread in threads:
                 thread.join()
         self._phase("faults")
-        for asked in self._all:
-            wait_until(lambda a=asked: _final(a.turn), description=f"{asked.turn} has ended", timeout=300)  # type: ignore[misc]
+        for sent in self._all:
+            wait_until(lambda a=sent: _final(a.turn), description=f"{sent.turn} has ended", timeout=300)  # type: ignore[misc]
         self._phase("turns end")
         self._fleet.ready(timeout=120)
         for worker in wait_until(lambda: r if (r := self._ready) == self._running else [], description="all are ready"):
-            self._tell_to_stop(worker)
-        for thread in self._pressed:
+            self._request_stop(worker)
+        for thread in self._waiters:
             thread.join()
         self._phase("stop")
 
@@ -118,17 +123,17 @@ class Campaign:
 
     @property
     def turns(self) -> int:
-        """How many were accepted."""
+        """How many messages were accepted."""
         return len(self._all)
 
     @property
-    def _all(self) -> list[Asked]:
-        return [asked for talk in self._talks for asked in talk.asked]
+    def _all(self) -> list[SentMessage]:
+        return [sent for conversation in self._conversations for sent in conversation.sent]
 
     @property
     def _running(self) -> list[Worker]:
-        told = {worker.name for worker, _ in self._told}
-        return [w for w in self._fleet.workers if w.name not in told | self._killed]
+        stopping = {worker.name for worker, _ in self._stopping}
+        return [w for w in self._fleet.workers if w.name not in stopping | self._killed]
 
     @property
     def _ready(self) -> list[Worker]:
@@ -138,23 +143,23 @@ class Campaign:
         self._fleet.start(f"w{self._started}")
         self._started += 1
 
-    def _talk(self, talk: Talk) -> None:
+    def _send_messages(self, conversation: Conversation) -> None:
         try:
-            agent = self._fleet.session(talk.name).Agent("A", tools=_TOOLS)
+            agent = self._fleet.session(conversation.name).Agent("A", tools=_TOOLS)
             number = 0
-            while not self._over.wait(talk.random.uniform(0.05, 0.5)):
-                message, asked = _message(talk, number)
+            while not self._stop_sending.wait(conversation.random.uniform(0.05, 0.5)):
+                message, sent = _message(conversation, number)
                 turn = self._accepted(lambda m=message, n=number: agent.submit(m, idempotency_key=f"m{n}"))  # type: ignore[misc]
-                if talk.random.random() < 0.2:
+                if conversation.random.random() < 0.2:
                     again = self._accepted(lambda m=message, n=number: agent.submit(m, idempotency_key=f"m{n}"))  # type: ignore[misc]
                     assert again.id == turn.id, "one key is one turn"
-                talk.asked.append(Asked(turn, *asked))
+                conversation.sent.append(SentMessage(turn, *sent))
                 number += 1
         except Exception as error:  # noqa: BLE001 - `check` raises it in the test's own thread
-            talk.error = error
+            conversation.error = error
 
     def _accepted(self, submit: Callable[[], Turn]) -> Turn:
-        """Again and again while the store is away or the mailbox is full, as a client would."""
+        """Retry while the store is unavailable or the mailbox is full, as a client would."""
         until = time.monotonic() + 300
         while True:
             try:
@@ -191,7 +196,7 @@ class Campaign:
             time.sleep(self._random.uniform(0.1, 0.6))
 
     def _victim(self) -> Worker:
-        """One of those that run; another starts in its place, so that their number stays."""
+        """A random worker. Another one is started, so that their number stays the same."""
         ready = wait_until(lambda: self._ready, description="a worker is ready")
         self._start_worker()
         return self._random.choice(ready)
@@ -202,23 +207,23 @@ class Campaign:
         worker.kill()
 
     def _stop(self) -> None:
-        self._tell_to_stop(self._victim())
+        self._request_stop(self._victim())
 
-    def _tell_to_stop(self, worker: Worker) -> None:
+    def _request_stop(self, worker: Worker) -> None:
         began = time.monotonic()
-        self._told.append((worker, began))
+        self._stopping.append((worker, began))
         worker.signal(signal.SIGTERM)
 
         def wait() -> None:
             assert worker.process is not None
             try:
                 status: int | None = worker.process.wait(EXIT_BOUND + 30)
-            except Exception:  # noqa: BLE001 - it still runs: None says so
+            except Exception:  # noqa: BLE001 - None means that it is still running
                 status = None
             self._exits[worker.name] = (status, time.monotonic() - began)
 
-        self._pressed.append(threading.Thread(target=wait))
-        self._pressed[-1].start()
+        self._waiters.append(threading.Thread(target=wait))
+        self._waiters[-1].start()
 
     def _freeze(self) -> None:
         worker = self._random.choice(wait_until(lambda: self._ready, description="a worker is ready"))
@@ -242,7 +247,7 @@ class Campaign:
                 client.publish(control, message)
 
     def _flush_broker(self) -> None:
-        """All that the broker knows: waiting messages, and which queues there are."""
+        """Delete all of the broker's data: its messages, and its list of queues."""
         with self._fleet.server.client() as client:
             client.delete(*client.scan_iter(f"{BROKER_PREFIX}*", count=1000), "none")
 
@@ -251,55 +256,55 @@ class Campaign:
             client.execute_command("CLIENT PAUSE", self._random.randrange(50, 400), "WRITE")
 
     def _cancel(self) -> None:
-        if asked := [a for talk in self._talks for a in talk.asked[-3:] if not a.counts]:
-            chosen = self._random.choice(asked)
+        if sent := [a for conversation in self._conversations for a in conversation.sent[-3:] if not a.counts]:
+            chosen = self._random.choice(sent)
             chosen.cancelled = True
             self._accepted(lambda: (chosen.turn.cancel(), chosen.turn)[1])
 
     def _wake_again(self) -> None:
         app = self._fleet.client.connection.dispatcher._app
-        for talk in self._random.sample(self._talks, len(self._talks) // 2):
-            ref = self._fleet.session(talk.name).keys.ref
+        for conversation in self._random.sample(self._conversations, len(self._conversations) // 2):
+            ref = self._fleet.session(conversation.name).keys.ref
             for _ in range(3):
                 publish_wake(app, WakeUp(ref, "turns", self._random.randrange(0, 10**12)))
 
-    # --- what must hold ---------------------------------------------------------------------------------
+    # --- invariants -------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Nothing was lost, nothing was done twice, everything is in order, and no worker hung or died by itself."""
-        for talk in self._talks:
-            if talk.error is not None:
-                raise talk.error
-            self._check_talk(talk)
+        """No turn was lost, repeated or reordered, and no worker hung or crashed without being killed."""
+        for conversation in self._conversations:
+            if conversation.error is not None:
+                raise conversation.error
+            self._check_conversation(conversation)
         charges = Counter(line["amount"] for line in self._fleet.ledger("charge"))
         assert max(charges.values(), default=1) == 1, "no charge happened twice"
         self._check_workers()
         assert keys_without_ttl(self._fleet.server) == []
 
-    def _check_talk(self, talk: Talk) -> None:
+    def _check_conversation(self, conversation: Conversation) -> None:
         succeeded, counted = [], 0
-        for asked in talk.asked:
-            record = asked.turn.record()
-            allowed = {TurnStatus.SUCCEEDED, TurnStatus.CANCELLED} if asked.cancelled else {TurnStatus.SUCCEEDED}
-            assert record.status in allowed, (asked.turn, record.status, record.error)
-            events = list(asked.turn.events())
-            assert sum(event.type is EventType.ENDED for event in events) == 1, (asked.turn, "has one end")
-            # A call that its worker did not survive is in doubt: what it changed is not committed.
+        for sent in conversation.sent:
+            record = sent.turn.record()
+            allowed = {TurnStatus.SUCCEEDED, TurnStatus.CANCELLED} if sent.cancelled else {TurnStatus.SUCCEEDED}
+            assert record.status in allowed, (sent.turn, record.status, record.error)
+            events = list(sent.turn.events())
+            assert sum(event.type is EventType.ENDED for event in events) == 1, (sent.turn, "has one end")
+            # If its worker was killed during the call, the call is in doubt and its change is not committed.
             tallied = [
                 e.data["outcome"] for e in events if e.type is EventType.TOOL_RESULT and e.data["tool"] == "tally"
             ]
-            counted += asked.counts and tallied == ["ok"]
+            counted += sent.counts and tallied == ["ok"]
             if record.status is TurnStatus.SUCCEEDED:
-                succeeded.append((asked, record.ended_ms or 0))
-                answer = asked.turn.result(timeout=30)
-                assert answer == asked.answer, (asked.turn, answer)
+                succeeded.append((sent, record.ended_ms or 0))
+                answer = sent.turn.result(timeout=30)
+                assert answer == sent.answer, (sent.turn, answer)
         times = [ended for _, ended in succeeded]
-        assert times == sorted(times), (talk.name, "turns end in their order")
-        session = self._fleet.session(talk.name)
-        ids = [asked.turn.id for asked, _ in succeeded]
+        assert times == sorted(times), (conversation.name, "turns end in their order")
+        session = self._fleet.session(conversation.name)
+        ids = [sent.turn.id for sent, _ in succeeded]
         said = [m.turn_id for m in session.history(limit=100_000) if m.role == "user" and not m.incomplete]
-        assert said == ids, (talk.name, "the history has each turn once, in their order")
-        assert session.get_state("n", 0) == counted, (talk.name, "each call that ended counted once")
+        assert said == ids, (conversation.name, "the history has each turn once, in their order")
+        assert session.get_state("n", 0) == counted, (conversation.name, "each call that ended counted once")
 
     def _check_workers(self) -> None:
         late = {name: exit_ for name, exit_ in self._exits.items() if exit_[0] != 0 or exit_[1] > EXIT_BOUND}
@@ -318,14 +323,14 @@ def _final(turn: Turn) -> bool:
         return False
 
 
-def _message(talk: Talk, number: int) -> tuple[str, tuple[str, bool]]:
-    """What the next turn does; its answer, and whether it counts in the state."""
-    name, chance = f"{talk.name}.{number}", talk.random.random()
-    pause = f"SLEEP {talk.random.uniform(0, 0.4):.2f}\n" if talk.random.random() < 0.5 else ""
+def _message(conversation: Conversation, number: int) -> tuple[str, tuple[str, bool]]:
+    """The next turn's message, with its expected answer, and whether it increments the state."""
+    name, chance = f"{conversation.name}.{number}", conversation.random.random()
+    pause = f"SLEEP {conversation.random.uniform(0, 0.4):.2f}\n" if conversation.random.random() < 0.5 else ""
     if chance < 0.3:
         return f'{pause}CALL tally({{"key": "n"}})\nSAY {name}', (name, True)
     if chance < 0.5:
-        amount = int(talk.name.partition("-")[2]) * 1_000_000 + number
+        amount = int(conversation.name.partition("-")[2]) * 1_000_000 + number
         return f'{pause}CALL charge({{"amount": {amount}}})\nSAY {name}', (name, False)
     if chance < 0.65:
         return f'{pause}CALL look_up({{"query": "{name}", "seconds": 0.3}})', (f"ok: {name} found", False)

@@ -1,4 +1,4 @@
-"""Operations on knowledge that die at a step of one's choice, as kill -9 leaves them: the store, the index, no more."""
+"""Operations on knowledge that crash at a chosen step. As after kill -9, only the store and the index remain."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from workers.retrieval.ports import IndexPoint, IndexQuery, KnowledgeIndex, Scop
 
 
 class Killed(BaseException):
-    """The process is gone; nothing in it cleans up."""
+    """The simulated end of the process; no cleanup runs."""
 
 
-class Fate:
-    """Counts what is done to store and index. After `fatal` of these the process is killed; None: never."""
+class CrashPoint:
+    """Counts the changes of store and index, and simulates a crash after `after` of them; None: never."""
 
     def __init__(self) -> None:
-        self.fatal: int | None = None
+        self.after: int | None = None
         self.done: list[str] = []
 
-    def spare(self) -> None:
-        """Let what comes go well."""
-        self.fatal, self.done = None, []
+    def disarm(self) -> None:
+        """Crash no more, and start counting again."""
+        self.after, self.done = None, []
 
     def check(self) -> None:
-        """Die, if it is time."""
-        if self.fatal is not None and len(self.done) >= self.fatal:
+        """Crash if the count is reached."""
+        if self.after is not None and len(self.done) >= self.after:
             raise Killed
 
-    async def does(self, name: str, effect: Callable[[], Awaitable[Any]]) -> Any:
-        """Do something and die directly after it, if it is time."""
+    async def run(self, name: str, effect: Callable[[], Awaitable[Any]]) -> Any:
+        """Make a change, and crash immediately after it if the count is reached."""
         self.check()
         result = await effect()
         self.done.append(name)
@@ -48,32 +48,32 @@ class Fate:
         return result
 
 
-class FatedIndex:
+class CrashingIndex:
     """A KnowledgeIndex whose changes are counted."""
 
-    def __init__(self, index: KnowledgeIndex, fate: Fate) -> None:
+    def __init__(self, index: KnowledgeIndex, crash: CrashPoint) -> None:
         self._index = index
-        self._fate = fate
+        self._crash = crash
 
     async def write(self, collection: str, model: Any, points: Sequence[IndexPoint]) -> None:
-        await self._fate.does("write", lambda: self._index.write(collection, model, points))
+        await self._crash.run("write", lambda: self._index.write(collection, model, points))
 
     async def publish(self, collection: str, scope: Scope, source: str, revision: str) -> None:
-        await self._fate.does("publish", lambda: self._index.publish(collection, scope, source, revision))
+        await self._crash.run("publish", lambda: self._index.publish(collection, scope, source, revision))
 
     async def remove(self, collection: str, scope: Scope, **which: Any) -> int:
-        removed: int = await self._fate.does("remove", lambda: self._index.remove(collection, scope, **which))
+        removed: int = await self._crash.run("remove", lambda: self._index.remove(collection, scope, **which))
         return removed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
 
-class FatedJournal:
-    """A journal and a sink for events, as the store keeps them while the operation is open."""
+class CrashingJournal:
+    """A journal and event sink that survive the simulated crash, like those in the store."""
 
-    def __init__(self, fate: Fate) -> None:
-        self._fate = fate
+    def __init__(self, crash: CrashPoint) -> None:
+        self._crash = crash
         self.steps: dict[str, bytes] = {}
 
     def lookup(self, key: str) -> bytes | None:
@@ -83,19 +83,19 @@ class FatedJournal:
         async def write() -> None:
             self.steps[key] = value
 
-        await self._fate.does(key, write)
+        await self._crash.run(key, write)
 
     async def emit(self, events: Sequence[EventDraft]) -> None:
-        self._fate.check()
+        self._crash.check()
 
 
-class FatedFields:
-    """`FencedFields` in the real store. `lost` is the answer of a lease that has ended."""
+class CrashingFields:
+    """`FencedFields` in the real store. `lost` simulates a lease that has expired."""
 
-    def __init__(self, store: Any, lane: SessionKeys, fate: Fate) -> None:
+    def __init__(self, store: Any, lane: SessionKeys, crash: CrashPoint) -> None:
         self._store = store
         self._lane = lane
-        self._fate = fate
+        self._crash = crash
         self.lost = False
 
     def check_held(self) -> None:
@@ -110,39 +110,39 @@ class FatedFields:
             for name, value in values.items():
                 await (self._store.hset(key, name, value) if value else self._store.hdel(key, name))
 
-        await self._fate.does(f"note {kind}", write)
+        await self._crash.run(f"note {kind}", write)
 
 
 class Bench:
-    """A separate scope, and what is done to its documents."""
+    """Operations on the documents of one scope, and what they leave behind."""
 
     def __init__(self, settings: Settings, store: Any, index: KnowledgeIndex) -> None:
-        self.fate = Fate()
+        self.crash = CrashPoint()
         self.store = store
         self.index = index
         self.embedding = WordEmbedding()
-        fated: Any = FatedIndex(index, self.fate)
-        self.knowledge = Knowledge(settings, store, KeyRing({}), fated, self.embedding, WordLexical())
+        crashing: Any = CrashingIndex(index, self.crash)
+        self.knowledge = Knowledge(settings, store, KeyRing({}), crashing, self.embedding, WordLexical())
         self.scope = session_name(f"crash-{uuid.uuid4().hex[:8]}")
         self.lane = lane_of(settings.tenant, self.scope, settings.partitions)
         self.collection = default_collection(self.embedding.info)
 
-    def operation(self) -> tuple[OperationContext, FatedJournal, FatedFields]:
-        """A new operation in the lane; keep it to continue it after a crash."""
-        journal = FatedJournal(self.fate)
-        fields = FatedFields(self.store, self.lane, self.fate)
+    def operation(self) -> tuple[OperationContext, CrashingJournal, CrashingFields]:
+        """A new operation in the lane. Keep it to resume it after a crash."""
+        journal = CrashingJournal(self.crash)
+        fields = CrashingFields(self.store, self.lane, self.crash)
         return OperationContext(self.lane, new_turn_part(), journal, journal, fields, 1), journal, fields  # type: ignore[arg-type]
 
     def request(self, text: str, source: str = "rules.txt") -> AddKnowledge:
-        """To take a text in."""
+        """A request to add a text."""
         return AddKnowledge(scope=self.scope, source=source, origin="text", text=text)
 
     async def add(self, text: str, source: str = "rules.txt") -> dict[str, Any]:
-        """Take a text in, whole."""
+        """Add a text, in a new operation."""
         return await self.knowledge.add(self.operation()[0], self.request(text, source))
 
     async def visible(self) -> list[tuple[str, str]]:
-        """Source and text of all that a search can find, sorted."""
+        """Source and text of every chunk that a search can find, sorted."""
         scope = Scope(self.lane.tenant, self.scope)
         query = IndexQuery([1.0] * self.embedding.info.dimension, None, [scope], limit=100)
         hits = await self.index.search(self.collection, self.embedding.info, query)
@@ -150,20 +150,20 @@ class Bench:
         return sorted((hit.source, hit.payload["text"]) for hit in full)
 
     async def listed(self) -> dict[str, int]:
-        """The documents of the list, with how many chunks each has."""
+        """The documents of the catalog, with their numbers of chunks."""
         return {e.source: e.chunks async for e in self.knowledge._catalog.entries(self.lane)}
 
     async def chunks(self) -> int:
-        """How many chunks there are, visible or not. Removes them: ask last."""
+        """How many chunks the index has, visible or not. Removes them, so call it last."""
         return await self.index.remove(self.collection, Scope(self.lane.tenant, self.scope))
 
     async def texts(self) -> int:
-        """How many texts of chunks the store has."""
+        """How many chunk texts the store has."""
         return int(await self.store.hlen(self.lane.texts))
 
 
-async def survives(work: Awaitable[Any]) -> bool:
-    """Whether it came to its end, or was killed on the way."""
+async def completes(work: Awaitable[Any]) -> bool:
+    """Whether the work completed, rather than crashed."""
     try:
         await work
     except Killed:

@@ -1,16 +1,17 @@
-"""The module that test workers import: a double for the language model, and tools whose effects are counted.
+"""The module that test workers import: a double of the language model, and tools whose effects are counted.
 
-Every model call and every tool's effect is a line in the ledger, a file that survives any kill -9: `O_APPEND`
-writes of one line are atomic. The message says what the model does, line by line:
+Every model call and every tool's effect is a line in the ledger, a file that survives kill -9 (`O_APPEND` writes of one
+line are atomic). The lines of a message are commands for the model:
 
-    SLEEP 1.5        the model call takes this long (before it answers)
-    CALL name({...}) the model asks for a tool, one after the other, then answers
+    SLEEP 1.5        the model call takes this many seconds
+    CALL name({...}) the model calls a tool; several are called one after the other, before the answer
     TOGETHER         ... all of them in one response
     SAY text         the answer (default: `ok`)
-    FAIL 429 2       the first two model calls of this turn fail like that (counted over attempts)
-    FAIL_AFTER 1 429 2  ... but only those after one tool result
+    PACE 0.1         seconds between two words of a streamed answer
+    FAIL 429 2       the first two model calls of this turn fail with this status (counted across attempts)
+    FAIL_AFTER 1 429 2  ... but only model calls after one tool result
     HANG 1 60        the model call after one tool result takes 60 s, but only the first time
-    STALL 3 60       the stream stops after three words for 60 s, but only the first time
+    STALL 3 60       the stream pauses after three words for 60 s, but only the first time
     PLAN {...}       the typed answer (default: the whole message)
     DIE              the model call kills its worker with SIGKILL
     DIE 1.5          ... after this many seconds
@@ -66,14 +67,14 @@ def _ledger_count(kind: str, **what: Any) -> int:
 def _prompt(messages: list[ModelMessage]) -> str:
     for message in reversed(messages):
         if isinstance(message, ModelRequest):
-            for part in reversed(message.parts):  # what other agents said may stand in the same request, before it
+            for part in reversed(message.parts):  # quoted turns of other agents may precede it in the same request
                 if isinstance(part, UserPromptPart):
                     return str(part.content)
     return ""
 
 
 def _returns(messages: list[ModelMessage]) -> list[Any]:
-    """The tool returns of this turn: those after the last user prompt."""
+    """The tool results of this turn: those after the last user prompt."""
     found: list[Any] = []
     for message in messages:
         if isinstance(message, ModelRequest):
@@ -172,7 +173,7 @@ async def look_up(ctx: ToolContext, query: str, seconds: float = 0.0) -> str:
 
 @tool(retry="safe")
 async def linger(ctx: ToolContext, seconds: float) -> str:
-    """Take long, but only the first time: what runs on after a crash is quick."""
+    """Sleep, but only in the first attempt, so that a resumed turn is quick."""
     note("linger", key=ctx.idempotency_key, attempt=ctx.attempt)
     if ctx.attempt == 1:
         await asyncio.sleep(seconds)
@@ -189,14 +190,14 @@ async def wire(ctx: ToolContext, amount: int, seconds: float = 0.0) -> str:
 
 @tool(approval=True)
 def refund(amount: int) -> str:
-    """Refund an amount: somebody must approve it."""
+    """Refund an amount; needs approval."""
     note("refund", amount=amount)
     return f"refunded {amount}"
 
 
 @tool
 def long_job(size: int) -> str:
-    """Have something done elsewhere."""
+    """Start a job whose result comes from outside."""
     note("long_job", size=size)
     raise OutsideResult({"size": size}, waits_for=f"job-{size}")
 
@@ -227,7 +228,7 @@ def tally(ctx: ToolContext, key: str, amount: int = 1) -> str:
 
 @tool
 def read_state(ctx: ToolContext) -> dict[str, object]:
-    """All state that the turn sees."""
+    """The complete state that the turn sees."""
     return ctx.state.as_dict()
 
 

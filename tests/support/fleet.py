@@ -1,4 +1,4 @@
-"""Real workers in separate processes, on a real server, and a ledger of what models and tools did."""
+"""Real worker processes on a real server, and a ledger of what models and tools did."""
 
 from __future__ import annotations
 
@@ -108,13 +108,13 @@ class Fleet:
         self.settings = self.settings.model_copy(update={"redis_url": url})
 
     def start(self, name: str, **env: str) -> Worker:
-        """Start one more worker, without waiting."""
+        """Start another worker, without waiting until it is ready."""
         worker = Worker(self, name, env).start()
         self.workers.append(worker)
         return worker
 
     def ready(self, count: int | None = None, timeout: float = PROGRAM_START) -> list[WorkerInfo]:
-        """Wait until this many workers (default: all that run) report that they are running."""
+        """Wait until this many workers (default: all running ones) are registered."""
         wanted = count if count is not None else sum(w.alive for w in self.workers)
 
         def look() -> list[WorkerInfo] | None:
@@ -122,13 +122,13 @@ class Fleet:
                 if worker.process is not None and worker.process.poll() not in (None, 0, -9):
                     raise AssertionError(f"worker {worker.name} ended: {worker.log[-3000:]}")
             names = {w.name for w in self.workers if w.alive}
-            found = [i for i in self.living() if i.id.partition("@")[0] in names]
+            found = [i for i in self.registered() if i.id.partition("@")[0] in names]
             return found if len(found) >= wanted else None
 
-        return wait_until(look, description=f"{wanted} workers live", timeout=timeout)
+        return wait_until(look, description=f"{wanted} workers are registered", timeout=timeout)
 
-    def living(self) -> list[WorkerInfo]:
-        """The workers that say they live."""
+    def registered(self) -> list[WorkerInfo]:
+        """The workers that are registered in the store."""
 
         async def look() -> list[WorkerInfo]:
             await self.client.open()
@@ -146,14 +146,14 @@ class Fleet:
         return Session(session_id, settings=self.settings, **options)
 
     def ledger(self, kind: str | None = None, **what: Any) -> list[dict[str, Any]]:
-        """What models and tools noted, oldest first."""
+        """The lines of the ledger, oldest first."""
         if not self.ledger_path.exists():
             return []
         lines = [json.loads(line) for line in self.ledger_path.read_text().splitlines()]
         return [line for line in lines if kind in (None, line["kind"]) and what.items() <= line.items()]
 
     def noted(self, kind: str, count: int = 1, timeout: float = 40.0, **what: Any) -> list[dict[str, Any]]:
-        """Wait until something was noted so often."""
+        """Wait until the ledger has this many such lines."""
         return wait_until(
             lambda: found if len(found := self.ledger(kind, **what)) >= count else None,
             description=f"{count} x {kind} {what} in the ledger",
@@ -183,11 +183,13 @@ def running_fleet(
     env: dict[str, str] | None = None,
     workers: tuple[str, ...] | Mapping[str, dict[str, str]] = ("one",),
 ) -> Iterator[Fleet]:
-    """A fleet whose workers are running when the block begins, and are gone after it.
+    """A fleet whose workers are ready when the block begins, and stopped after it.
 
     Args:
+        folder: the folder for logs and data.
+        server: the store.
         env: settings of all workers, and of the client.
-        workers: their names, or by name the additional environment of each.
+        workers: the workers' names; as a mapping, with further settings of each.
     """
     fleet = Fleet(folder, server, env)
     own = workers if isinstance(workers, Mapping) else {name: {} for name in workers}
@@ -201,7 +203,7 @@ def running_fleet(
 
 
 def keys_without_ttl(server: Server) -> list[str]:
-    """All keys of ours that neither expire nor are listed as permanent (docs/keys.md)."""
+    """Sessionfleet's keys that neither expire nor are listed as permanent (docs/keys.md)."""
     permanent = (
         *(":meta", ":history", ":turns", ":agents", ":state", ":checkpoints"),
         *(":memory", ":memory:log", ":memory:vectors", ":sources", ":texts", ":lanes"),

@@ -1,4 +1,4 @@
-"""Looking at answers of the gateway, as its users see them."""
+"""Parses the gateway's responses, as its users see them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 
 
 def problem(response: httpx.Response, status: int, kind: str | None = None) -> dict[str, Any]:
-    """The problem details that a response must be, of this status and class."""
+    """The problem details of a response, which must have this status and class."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     said: dict[str, Any] = response.json()
@@ -22,7 +22,7 @@ def problem(response: httpx.Response, status: int, kind: str | None = None) -> d
 
 
 def good(response: httpx.Response, status: int = 200) -> Any:
-    """The JSON of a response that must be of this status."""
+    """The JSON of a response, which must have this status."""
     assert response.status_code == status, response.text
     return response.json()
 
@@ -37,7 +37,7 @@ class Sent:
 
 
 def sent_events(lines: Iterator[str]) -> Iterator[Sent]:
-    """The events of a stream, comments left out."""
+    """The events of a stream, without comments."""
     fields: dict[str, str] = {}
     for line in lines:
         if line.startswith(":"):

@@ -19,11 +19,11 @@ _USAGE = {"prompt_tokens": 3, "total_tokens": 5}
 
 
 class OpenAIServer(ThreadingHTTPServer):
-    """Never answers `SLOW` messages, all others at once. `asked` and `hung_up` say what happened.
+    """Never answers messages with `SLOW`, and all others immediately. `asked` and `hung_up` record what happened.
 
-    Texts to embed say what happens to them: `SLOW`, `STATUS 503`, `FEWER` (a vector is missing), `ZERO`, `WIDER`,
-    `HANG word` (not answered the first time that this word comes, then at once), `POISON` (`on_poison` is called,
-    and there is no answer). While `down` is set all are answered 503.
+    Texts to embed are commands: `SLOW`, `STATUS 503`, `FEWER` (a vector is missing), `ZERO`, `WIDER`, `HANG word` (not
+    answered the first time that this word occurs), `POISON` (`on_poison` is called, and there is no answer). While
+    `down` is set, every response is a 503.
     """
 
     daemon_threads = True

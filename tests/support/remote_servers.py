@@ -1,4 +1,4 @@
-"""Servers that remote sessions meet: an agent's that answers as a test says, and a way to the gateway that breaks."""
+"""Servers for remote sessions: an agent's server with scripted replies, and a proxy in front of the gateway."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request as it came in; names of headers in lower case."""
+class RecordedRequest:
+    """A request as it was received; header names are in lower case."""
 
     method: str
     path: str
@@ -29,7 +29,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer; `breaks`: the connection breaks instead. `before` is called first."""
+    """A reply. With `breaks`, the connection is closed instead. `before` is called first."""
 
     body: object = ""
     status: int = 200
@@ -45,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", 0)))
-        self.server.handle(self, Asked(self.command, self.path, headers, body))  # type: ignore[attr-defined]
+        self.server.handle(self, RecordedRequest(self.command, self.path, headers, body))  # type: ignore[attr-defined]
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
@@ -77,7 +77,9 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, handle: Callable[[_Handler, Asked], None], port: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, handle: Callable[[_Handler, RecordedRequest], None], port: int, tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.handle = handle
         if tls is not None:
@@ -89,7 +91,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def _running(
-    handle: Callable[[_Handler, Asked], None], port: int = 0, tls: ssl.SSLContext | None = None
+    handle: Callable[[_Handler, RecordedRequest], None], port: int = 0, tls: ssl.SSLContext | None = None
 ) -> Iterator[int]:
     server = _Server(handle, port, tls)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -103,11 +105,11 @@ def _running(
 
 
 class AgentServer:
-    """An agent's server: `replies` by method and path; a list is used up, its last one stays."""
+    """An agent's server with `replies` by method and path; of a list, each is used once, and the last one repeats."""
 
     def __init__(self) -> None:
         self.replies: dict[str, Reply | list[Reply]] = {"HEAD /agent": Reply(status=405)}
-        self.asked: list[Asked] = []
+        self.asked: list[RecordedRequest] = []
         self.port = 0
         self.scheme = "http"
 
@@ -119,7 +121,7 @@ class AgentServer:
         """The bodies of the messages."""
         return [asked.json for asked in self.asked if asked.method == "POST"]
 
-    def handle(self, handler: _Handler, asked: Asked) -> None:
+    def handle(self, handler: _Handler, asked: RecordedRequest) -> None:
         self.asked.append(asked)
         reply = self.replies.get(f"{asked.method} {asked.path}", Reply("nothing here", 404))
         if isinstance(reply, list):
@@ -136,18 +138,17 @@ def agent_server(tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[A
         yield agent
 
 
-class BrokenWay:
-    """Passes requests on to a server; `faults` are used up by the requests whose method and path begin like that.
+class FaultyProxy:
+    """Forwards requests to a server. Each of the `faults` is used by one request whose method and path begin with it.
 
-    A fault is a Reply given instead of asking, `"lose"` (the server does it, the response is lost), or a number: this
-    many
-    lines of the response come through before the connection breaks.
+    A fault is a Reply that is sent without asking the server; `"lose"`, for a response that is lost after the server
+    has handled the request; or the number of lines of the response that are forwarded before the connection breaks.
     """
 
     def __init__(self, port: int) -> None:
         self.port = 0
         self.faults: list[tuple[str, Reply | str | int]] = []
-        self.asked: list[Asked] = []
+        self.asked: list[RecordedRequest] = []
         self._upstream = port
 
     @property
@@ -155,10 +156,10 @@ class BrokenWay:
         return f"http://127.0.0.1:{self.port}/agent"
 
     def count(self, begins: str) -> int:
-        """How many requests began so."""
+        """How many requests began with this method and path."""
         return sum(f"{asked.method} {asked.path}".startswith(begins) for asked in self.asked)
 
-    def handle(self, handler: _Handler, asked: Asked) -> None:
+    def handle(self, handler: _Handler, asked: RecordedRequest) -> None:
         self.asked.append(asked)
         fault = self._fault(f"{asked.method} {asked.path}")
         if isinstance(fault, Reply):
@@ -199,9 +200,9 @@ class BrokenWay:
 
 
 @contextmanager
-def broken_way(port: int) -> Iterator[BrokenWay]:
-    """A way to the server on a port, until the block ends."""
-    way = BrokenWay(port)
-    with _running(way.handle) as own:
-        way.port = own
-        yield way
+def faulty_proxy(port: int) -> Iterator[FaultyProxy]:
+    """A proxy for the server on a port, until the block ends."""
+    proxy = FaultyProxy(port)
+    with _running(proxy.handle) as own:
+        proxy.port = own
+        yield proxy

@@ -39,8 +39,8 @@ class Reader:
     """Follows one turn to its end.
 
     Attributes:
-        hang_up_after: it disconnects after this many events each time, and reconnects.
-        pause: seconds for which it reads nothing, once.
+        hang_up_after: the number of events after which it disconnects and reconnects, each time.
+        pause: the seconds for which it reads nothing, once.
     """
 
     client: httpx.AsyncClient
@@ -71,7 +71,7 @@ class Reader:
 
     @property
     def text(self) -> str:
-        """The answer as a page would show it: what a lost attempt said is dropped, except what stays valid."""
+        """The answer as a page would show it: the text of a lost attempt is dropped after the last valid event."""
         shown: list[Item] = []
         for item in self.items:
             if item.type == "attempt_reset":

@@ -19,7 +19,7 @@ from sessions.errors import (
 )
 from tests.support.fleet import Fleet
 from tests.support.gateway import GatewayProcess
-from tests.support.remote_servers import BrokenWay, Reply, broken_way
+from tests.support.remote_servers import FaultyProxy, Reply, faulty_proxy
 
 WORDS = "SAY one two three four five six seven eight\nPACE 0.05"
 
@@ -29,13 +29,13 @@ def sid() -> str:
 
 
 @pytest.fixture
-def way(gateway_process: GatewayProcess, fleet: Fleet) -> Iterator[BrokenWay]:
+def way(gateway_process: GatewayProcess, fleet: Fleet) -> Iterator[FaultyProxy]:
     """A way to the gateway on which requests and answers get lost."""
-    with broken_way(gateway_process.port) as found:
+    with faulty_proxy(gateway_process.port) as found:
         yield found
 
 
-def test_a_gateway_that_is_away_is_told_apart_from_a_turn_that_takes_long(way: BrokenWay) -> None:
+def test_a_gateway_that_is_away_is_told_apart_from_a_turn_that_takes_long(way: FaultyProxy) -> None:
     """RemoteUnavailable within the caller's time, not ResultTimeout."""
     turn = Session(sid(), agent_url=way.url).Agent("A").submit("SAY x")
     turn.result(timeout=20)
@@ -44,7 +44,7 @@ def test_a_gateway_that_is_away_is_told_apart_from_a_turn_that_takes_long(way: B
         turn.result(timeout=1.5)
 
 
-def test_a_lost_answer_does_not_double_a_message(way: BrokenWay, fleet: Fleet) -> None:
+def test_a_lost_answer_does_not_double_a_message(way: FaultyProxy, fleet: Fleet) -> None:
     """The gateway accepted the turn, its response was lost, and a 503 came in between: one turn."""
     session = Session(sid(), agent_url=way.url)
     busy = Reply({"title": "Service Unavailable"}, 503, {"Retry-After": "0"})
@@ -60,7 +60,7 @@ def test_a_lost_answer_does_not_double_a_message(way: BrokenWay, fleet: Fleet) -
     assert len(keys) == 2, "another call has another key"
 
 
-def test_a_proxy_that_waits_less_than_we_do_is_asked_again(way: BrokenWay, fleet: Fleet) -> None:
+def test_a_proxy_that_waits_less_than_we_do_is_asked_again(way: FaultyProxy, fleet: Fleet) -> None:
     """Its 504 says nothing of the turn: the same request with the same key finds it."""
     session = Session(sid(), agent_url=way.url)
     cut = Reply("<html>504 Gateway Time-out</html>", 504, {"Content-Type": "text/html"})
@@ -73,7 +73,7 @@ def test_a_proxy_that_waits_less_than_we_do_is_asked_again(way: BrokenWay, fleet
     assert turn.result(timeout=20) == "x"
 
 
-def test_what_is_not_the_same_twice_is_not_sent_twice(way: BrokenWay, fleet: Fleet) -> None:
+def test_what_is_not_the_same_twice_is_not_sent_twice(way: FaultyProxy, fleet: Fleet) -> None:
     """The gateway did it and its answer was lost: an error, and it was done once. What never arrived is sent again."""
     session = Session(sid(), "ann" + sid(), agent_url=way.url)
     session.set_state("other", 1)
@@ -94,7 +94,7 @@ def test_what_is_not_the_same_twice_is_not_sent_twice(way: BrokenWay, fleet: Fle
     assert local.get_state("n") == 5
 
 
-def test_tries_end_with_the_calls_time(way: BrokenWay) -> None:
+def test_tries_end_with_the_calls_time(way: FaultyProxy) -> None:
     """After many of them, with what the server said last; the time may end in the middle of one."""
     session = Session(sid(), agent_url=way.url)
     session.get_state()
@@ -104,7 +104,7 @@ def test_tries_end_with_the_calls_time(way: BrokenWay) -> None:
     assert len(way.faults) < 997
 
 
-def test_a_server_that_wants_pauses_gets_them(way: BrokenWay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_wants_pauses_gets_them(way: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry-After of 429 and 503; one that is longer than the call may take is not waited for."""
     from sessions.remote import exchange
 
@@ -126,7 +126,7 @@ def test_a_server_that_wants_pauses_gets_them(way: BrokenWay, monkeypatch: pytes
     assert way.faults == []
 
 
-def test_a_stream_goes_on_behind_its_last_event(way: BrokenWay, gateway_process: GatewayProcess) -> None:
+def test_a_stream_goes_on_behind_its_last_event(way: FaultyProxy, gateway_process: GatewayProcess) -> None:
     """Cut within an event, refused, cut between two: the reader sees each event once (P5)."""
     session = Session(sid(), agent_url=way.url)
     turn = session.Agent("A").submit(WORDS, stream=True)
@@ -141,7 +141,7 @@ def test_a_stream_goes_on_behind_its_last_event(way: BrokenWay, gateway_process:
     assert None not in cursors[3:]
 
 
-def test_a_slow_reader_may_come_back(way: BrokenWay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_reader_may_come_back(way: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time without a connection counts from when it broke, not from the event that was read last."""
     from sessions.remote import stream
 
@@ -156,7 +156,7 @@ def test_a_slow_reader_may_come_back(way: BrokenWay, monkeypatch: pytest.MonkeyP
     assert [*seen, *events] == list(turn.events())
 
 
-def test_a_stream_waits_no_longer_than_a_call_may_take(way: BrokenWay) -> None:
+def test_a_stream_waits_no_longer_than_a_call_may_take(way: FaultyProxy) -> None:
     """Retry-After of ten minutes: reported at once."""
     turn = Session(sid(), agent_url=way.url).Agent("A").submit("SAY a")
     turn.result(timeout=20)
@@ -166,7 +166,7 @@ def test_a_stream_waits_no_longer_than_a_call_may_take(way: BrokenWay) -> None:
     assert way.faults == []
 
 
-def test_a_silent_stream_is_looked_after(way: BrokenWay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_stream_is_looked_after(way: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing comes for longer than a gateway is silent: the turn is asked for, and the stream opened again."""
     from sessions.remote import stream
 
@@ -180,7 +180,7 @@ def test_a_silent_stream_is_looked_after(way: BrokenWay, monkeypatch: pytest.Mon
     assert way.count(f"GET {looked[0]}/events") > 2
 
 
-def test_a_stream_that_cannot_be_taken_up_says_so(way: BrokenWay) -> None:
+def test_a_stream_that_cannot_be_taken_up_says_so(way: FaultyProxy) -> None:
     """After `timeout`; with the cursor after which to resume."""
     session = Session(sid(), agent_url=way.url, timeout=0.8)
     turn = session.Agent("A").submit(WORDS, stream=True)

@@ -22,7 +22,7 @@ _LINE_CHARS = 90
 _seeds = itertools.count()
 
 
-class MadeUp:
+class RandomVectors:
     """Vectors of the default model's dimension, at no cost: what is left is the search itself."""
 
     info = EmbeddingInfo("made-up", 384)
@@ -59,7 +59,7 @@ class Texts:
 
 async def chunks(scope: Scope, count: int) -> AsyncIterator[list[IndexPoint]]:
     """This many chunks with made-up vectors, document by document."""
-    texts, vectors, lexical = Texts(), MadeUp(), Bm25Model()
+    texts, vectors, lexical = Texts(), RandomVectors(), Bm25Model()
     for first in range(0, count, _DOCUMENT_CHUNKS):
         numbers = range(first, min(first + _DOCUMENT_CHUNKS, count))
         passages = [texts.sentence(CHUNK_WORDS) for _ in numbers]

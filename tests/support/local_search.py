@@ -1,4 +1,4 @@
-"""Searches of memory that run in this process instead of a retrieval worker."""
+"""Memory searches that run in this process, without a retrieval worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.retrieval.memory import MemorySearch, scopes_of
 
 
 def search_here(settings: Settings) -> None:
-    """Answer the searches of these settings' client with one MemorySearch and made-up models."""
+    """Make the client with these settings search with a MemorySearch of this process, and doubles of the models."""
     client = get_client(settings)
     searches: list[MemorySearch] = []
 

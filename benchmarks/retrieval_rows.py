@@ -11,12 +11,12 @@ from benchmarks.memory_fleet import memory_fleet
 from benchmarks.recall_cost import neighbours, recalls
 from benchmarks.report import Row
 from benchmarks.rig import Process, Rig
-from benchmarks.scale import Say, Scale
+from benchmarks.scale import ProgressCallback, Scale
 
 
-def retrieving(rig: Rig, scale: Scale, say: Say) -> list[Row]:
+def retrieval_rows(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """All of it; the index belongs first to this process, then to the retrieval worker."""
-    rows = knowledge_alone(rig, scale, say)
+    rows = knowledge_alone(rig, scale, progress)
     turns = rig.worker("turns", SESSIONFLEET_ROLE="turns")
     retrieval = rig.worker("retrieval", SESSIONFLEET_ROLE="retrieval")
     sizes = [
@@ -24,12 +24,12 @@ def retrieving(rig: Rig, scale: Scale, say: Say) -> list[Row]:
         _size(retrieval, "retrieval worker, idle", "as it starts"),
     ]
     first, grown = _first_search(rig, scale, retrieval)
-    rows += [*ingest(rig, scale, retrieval, say), first, *searching(rig, scale, say)]
+    rows += [*ingest(rig, scale, retrieval, progress), first, *searching(rig, scale, progress)]
     sizes += [grown, _size(retrieval, "... after searching all sizes", f"{sum(scale.points):,} chunks, and an ingest")]
     user = uuid.uuid4().hex
-    rows += memory_fleet(rig, scale, user, say)
+    rows += memory_fleet(rig, scale, user, progress)
     sizes.append(_size(retrieval, f"... with {scale.memories:,} memories", "a copy of which it keeps"))
-    rows += [*recalls(rig, scale, user, say), *neighbours(rig, scale, say)]
+    rows += [*recalls(rig, scale, user, progress), *neighbours(rig, scale, progress)]
     turns.end()
     retrieval.end()
     return [*rows, *sizes]
