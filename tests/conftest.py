@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing running."""
     if _spreads(config):
-        end_run()
+        end_run(config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
 
 
 def _spreads(config: pytest.Config) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import time
 import uuid
 import zlib
 from pathlib import Path
@@ -70,12 +71,23 @@ def mark_run() -> None:
     os.environ[_RUN] = uuid.uuid4().hex
 
 
-def end_run() -> None:
-    """End what is left of the run: after Ctrl-C, processes of pytest are gone before they ended what they started."""
-    for process in psutil.process_iter():
-        try:
-            left = process.pid != os.getpid() and process.environ().get(_RUN) == os.environ[_RUN]
-            if left:
-                process.kill()
-        except psutil.Error:
-            continue
+def end_run(folder: Path) -> None:
+    """End what is left of the run: after Ctrl-C, processes of pytest are gone before they ended what they started.
+
+    Args:
+        folder: the run's temporary one, in which servers work; a server's title covers the mark in its environment.
+    """
+    while sum(_ended(process, folder) for process in psutil.process_iter()):
+        time.sleep(0.1)  # what started others meanwhile is gone now
+
+
+def _ended(process: psutil.Process, folder: Path) -> bool:
+    try:
+        if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        left = process.environ().get(_RUN) == os.environ[_RUN] or Path(process.cwd()).is_relative_to(folder)
+        if left:
+            process.kill()
+    except psutil.Error:
+        return False
+    return left
