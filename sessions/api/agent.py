@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError
 from sessions.api.delegation import AgentTool, agent_tool, delegates_of, split_tools
 from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
-from sessions.client.arguments.retrieval import knowledge_at, knowledge_config, memory_config
+from sessions.client.arguments.retrieval import bases_to_search, knowledge_config, memory_config
 from sessions.client.arguments.values import boolean, message_text, policy_named, seconds, short_string, webhook_url
 from sessions.client.blocking import blocking, iterating
 from sessions.client.output_type import OutputType
@@ -19,9 +19,9 @@ from sessions.client.portal import Portal
 from sessions.client.ports import AgentHome
 from sessions.client.result import result_of
 from sessions.errors import BadRequest
-from sessions.protocol.agent import AgentConfig, Recalls
+from sessions.protocol.agent import AgentConfig, RecallSettings
 from sessions.protocol.event import Event
-from sessions.protocol.text import encodes
+from sessions.protocol.text import is_encodable
 from sessions.protocol.turn import TurnRequest
 from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
@@ -71,7 +71,7 @@ class Agent:
         knowledge: object = None,
         session: AgentHome | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name.strip() or not encodes(name):
+        if not isinstance(name, str) or not name.strip() or not is_encodable(name):
             raise BadRequest(f"agent name {name!r}: use a non-empty string of valid UTF-8")
         if instructions is not None and not isinstance(instructions, str):
             raise BadRequest(f"instructions of {name!r} must be a string, not {type(instructions).__name__}")
@@ -99,7 +99,7 @@ class Agent:
             recalls=_recalls(memory, knowledge, self.session),
         )
         # Empty for a name without configuration: the session's stored configuration of that name is used.
-        self._stored = b"" if self.config.plain and instructions is None else _as_json(self.config)
+        self._stored = b"" if self.config.name_only and instructions is None else _as_json(self.config)
         self._named = False
 
     @classmethod
@@ -133,7 +133,7 @@ class Agent:
     @property
     def own_config(self) -> AgentConfig:
         """Its configuration with the session's settings for memory and knowledge, for turns outside that session."""
-        return self.config.model_copy(update={"recalls": self.config.recalls.over(self.session.recalls)})
+        return self.config.model_copy(update={"recalls": self.config.recalls.with_defaults(self.session.recalls)})
 
     @property
     def by_name(self) -> bool:
@@ -165,14 +165,14 @@ class Agent:
             TurnFailed, SessionBusy, BackendError, BadRequest: see `sessions.errors`.
         """
         session = self._session(session_id)
-        work = session.client.turns.ask(session.keys, self.submission(session, message, **options))
+        work = session.client.turns.run(session.keys, self.submission(session, message, **options))
         response = self._response(session, await self.portal.acall(work))
         return await apply(session.middleware, message, response)
 
     def chat(self, message: str, *, session_id: str | None = None, **options: Any) -> Any:
         """Send a message and wait for the answer; see `achat`. Middleware runs outside the client's event loop."""
         session = self._session(session_id)
-        work = session.client.turns.ask(session.keys, self.submission(session, message, **options))
+        work = session.client.turns.run(session.keys, self.submission(session, message, **options))
         response = self._response(session, self.portal.call(work))
         return apply_blocking(session.middleware, message, response)
 
@@ -292,16 +292,16 @@ def _hook_names(hooks: Sequence[str]) -> tuple[str, ...]:
     return tuple(hooks)
 
 
-def _recalls(memory: object, knowledge: object, session: AgentHome) -> Recalls:
+def _recalls(memory: object, knowledge: object, session: AgentHome) -> RecallSettings:
     """The agent's own settings; `session_id` and `user_id` only name its session."""
     options = dict(memory) if isinstance(memory, Mapping) else memory
     if isinstance(options, dict):
         options = {key: value for key, value in options.items() if key not in ("session_id", "user_id")} or None
     remembers = None if options is None else memory_config(options)
-    return Recalls(
+    return RecallSettings(
         memory=None if remembers is None else remembers.on,
         extract=None if remembers is None else remembers.extract,
-        knowledge=None if knowledge is None else knowledge_at(knowledge_config(knowledge), session.knowledge),
+        knowledge=None if knowledge is None else bases_to_search(knowledge_config(knowledge), session.knowledge),
     )
 
 

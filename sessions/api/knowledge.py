@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from sessions.api.operation import Operation, Progress
 from sessions.client.arguments.documents import source_name
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
+from sessions.client.backend import BackedSession
 from sessions.client.blocking import blocking
-from sessions.client.ports import BackedSession
 from sessions.errors import SessionfleetError
 
 ProgressCallback = Callable[[Progress], Any]

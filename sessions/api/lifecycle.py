@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sessions.client.backend import BackedSession
 from sessions.client.blocking import blocking
-from sessions.client.ports import BackedSession
 from sessions.client.transcript import Page, SortOrder
 from sessions.errors import BadRequest
 

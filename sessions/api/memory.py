@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory, scope_name
+from sessions.client.backend import BackedSession, MemoryPage
 from sessions.client.blocking import blocking
-from sessions.client.ports import BackedSession, MemoryPage
 from sessions.protocol.memory_requests import ScopeName
 
 __all__ = ["MemoryMethods", "MemoryPage", "ScopeName"]

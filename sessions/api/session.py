@@ -16,16 +16,17 @@ from sessions.api.memory import MemoryMethods
 from sessions.api.middleware import Middleware, apply, apply_blocking, checked
 from sessions.api.state import StateMethods
 from sessions.api.turn import Turn
-from sessions.client.arguments.retrieval import knowledge_at
+from sessions.client.arguments.retrieval import bases_to_search
 from sessions.client.arguments.retrieval import knowledge_config as knowledge_of
 from sessions.client.arguments.retrieval import memory_config as memory_of
 from sessions.client.arguments.values import boolean, message_text, policy_named, seconds, short_string
+from sessions.client.backend import Backend
 from sessions.client.blocking import blocking
 from sessions.client.portal import Portal
-from sessions.client.ports import Backend, SessionClient
+from sessions.client.ports import SessionClient
 from sessions.errors import BadRequest, InvalidTurnId
 from sessions.local.backend import LocalBackend
-from sessions.protocol.agent import Recalls
+from sessions.protocol.agent import RecallSettings
 from sessions.store.keys import new_session_id, split_turn_id, valid_session_id, valid_tenant
 
 
@@ -141,10 +142,10 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
         return other
 
     @property
-    def recalls(self) -> Recalls:
+    def recalls(self) -> RecallSettings:
         """What its agents recall, unless they set it themselves."""
-        knowledge = knowledge_at(self.knowledge, self.knowledge) if self.knowledge.on else None
-        return Recalls(memory=self.memory.on or None, extract=self.memory.extract or None, knowledge=knowledge)
+        knowledge = bases_to_search(self.knowledge, self.knowledge) if self.knowledge.on else None
+        return RecallSettings(memory=self.memory.on or None, extract=self.memory.extract or None, knowledge=knowledge)
 
     def Agent(  # noqa: N802 - the documented name: session.Agent(...)
         self,

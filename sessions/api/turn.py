@@ -17,7 +17,7 @@ from sessions.errors import BadRequest
 from sessions.protocol.call import CallAnswer
 from sessions.protocol.event import Event
 from sessions.protocol.finite import non_finite
-from sessions.protocol.text import encodes
+from sessions.protocol.text import is_encodable
 from sessions.protocol.turn import TurnStatus
 from sessions.sse import KEEP_ALIVE, pieces
 from sessions.store.calls import PendingCall
@@ -197,7 +197,7 @@ def _approval(args: Mapping[str, Any] | None) -> CallAnswer:
 
 
 def _denial(reason: object) -> CallAnswer:
-    if not isinstance(reason, str) or not encodes(reason):
+    if not isinstance(reason, str) or not is_encodable(reason):
         raise BadRequest(f"reason {reason!r}: use a string")
     return CallAnswer(action="deny", reason=reason)
 

@@ -10,19 +10,19 @@ from sessions.cli.chat_lines import Lines
 from sessions.cli.output import print_error
 from sessions.cli.screen import Screen
 from sessions.errors import BadRequest, CallAnswered, CallNotFound
-from sessions.protocol.call import AskKind
+from sessions.protocol.call import CallKind
 from sessions.store.calls import PendingCall
 
 _QUESTIONS: Final = {
-    AskKind.APPROVAL: "allow it? [y]es, [n]o, [e]dit the arguments, [w]ait for somebody else, [l]ater > ",
-    AskKind.RESULT: "its result comes from outside: [w]ait for it, enter the [r]esult, [n]one, [l]ater > ",
-    AskKind.IN_DOUBT: "it may have taken effect. Run it again? [y]es, [n]o (outcome unknown), [r]esult, "
+    CallKind.APPROVAL: "allow it? [y]es, [n]o, [e]dit the arguments, [w]ait for somebody else, [l]ater > ",
+    CallKind.RESULT: "its result comes from outside: [w]ait for it, enter the [r]esult, [n]one, [l]ater > ",
+    CallKind.IN_DOUBT: "it may have taken effect. Run it again? [y]es, [n]o (outcome unknown), [r]esult, "
     "[w]ait, [l]ater > ",
 }
 _ACTIONS: Final = {
-    AskKind.APPROVAL: "approve|deny",
-    AskKind.RESULT: "provide|deny",
-    AskKind.IN_DOUBT: "approve|provide|deny",
+    CallKind.APPROVAL: "approve|deny",
+    CallKind.RESULT: "provide|deny",
+    CallKind.IN_DOUBT: "approve|provide|deny",
 }
 
 
@@ -35,7 +35,7 @@ def settle(turn: Turn, screen: Screen, lines: Lines) -> bool:
     """
     left = [call for call in turn.approvals() if not _settled(turn, call, screen, lines)]
     for call in left:
-        screen.note(f"still waiting: sessionfleet turns {_ACTIONS[AskKind(call.kind)]} {turn.id} {call.call_id}")
+        screen.note(f"still waiting: sessionfleet turns {_ACTIONS[CallKind(call.kind)]} {turn.id} {call.call_id}")
     return not left
 
 
@@ -44,7 +44,7 @@ def _settled(turn: Turn, call: PendingCall, screen: Screen, lines: Lines) -> boo
     for name, value in {**call.metadata, "waits for": call.waits_for}.items():
         if value is not None:
             screen.line(f"  {name}: {value if isinstance(value, str) else _shown(value)}")
-    while (said := lines.answer(_QUESTIONS[AskKind(call.kind)])) is not None:
+    while (said := lines.answer(_QUESTIONS[CallKind(call.kind)])) is not None:
         try:
             if said.lower() in ("l", "later"):
                 return False
@@ -69,15 +69,15 @@ def _answer(turn: Turn, call: PendingCall, said: str, lines: Lines) -> None:
         BadRequest: it is not an answer to this question, or its argument is not JSON.
     """
     word, _, rest = said.partition(" ")
-    kind = AskKind(call.kind)
+    kind = CallKind(call.kind)
     match word.lower():
-        case "y" | "yes" if kind is not AskKind.RESULT:
+        case "y" | "yes" if kind is not CallKind.RESULT:
             turn.approve(call.call_id)
         case "n" | "no" | "none" | "nobody":
             turn.deny(call.call_id, rest.strip())
-        case "e" | "edit" if kind is not AskKind.RESULT:
+        case "e" | "edit" if kind is not CallKind.RESULT:
             turn.approve(call.call_id, args=_json(rest or lines.answer("arguments > ", _shown(call.args))))
-        case "r" | "result" if kind is not AskKind.APPROVAL:
+        case "r" | "result" if kind is not CallKind.APPROVAL:
             turn.provide(call.call_id, _json(rest or lines.answer("result, as JSON > ")))
         case _:
             raise BadRequest(

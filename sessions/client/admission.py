@@ -32,7 +32,7 @@ class Admission:
         """
         await self._connection.open()
         for first, its_queue in submission.agents:
-            for agent, queue in first.reached(its_queue):
+            for agent, queue in first.with_delegates(its_queue):
                 await self.refuse_unknown(agent, queue)
         if submission.webhook:
             await self.refuse_webhook(submission.webhook, submission.queue)

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, CorruptRecord, TurnNotFound
-from sessions.protocol.deliver import Deliver
 from sessions.protocol.lanes import LANE_TTL, WEBHOOKS
 from sessions.protocol.turn import TurnRequest, TurnStatus
+from sessions.protocol.webhook_requests import DeliverWebhook
 from sessions.store.dead_letters import forget_dead
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
@@ -40,7 +40,7 @@ class Deliveries:
         Raises:
             SessionBusy: too many deliveries of this session are open. StoreFull, StoreUnavailable.
         """
-        await self._submit(delivery_lane(keys), part, Deliver(turn=keys.public_id(part), user=user))
+        await self._submit(delivery_lane(keys), part, DeliverWebhook(turn=keys.public_id(part), user=user))
 
     async def retry(self, lane: SessionKeys, part: str) -> tuple[str, TurnStatus]:
         """Retry a delivery that failed; returns the id of the retry, and the status of the delivery before it.
@@ -64,13 +64,13 @@ class Deliveries:
             return lane.public_id(retry), record.status
         return lane.public_id(record.part), record.status
 
-    async def _request(self, lane: SessionKeys, part: str) -> Deliver:
+    async def _request(self, lane: SessionKeys, part: str) -> DeliverWebhook:
         request = await self._turns.request(lane, part)
         if request.operation is None:
             raise CorruptRecord(f"turn {lane.public_id(part)!r} is in a lane for webhooks, but delivers none")
-        return Deliver.model_validate(request.operation.body)
+        return DeliverWebhook.model_validate(request.operation.body)
 
-    async def _submit(self, lane: SessionKeys, part: str, request: Deliver) -> None:
+    async def _submit(self, lane: SessionKeys, part: str, request: DeliverWebhook) -> None:
         with translated():
             queue = await self._client.hget(lane.home.meta, "queue")
         submission = Submission(

@@ -10,9 +10,8 @@ from typing import Any, Final
 from broker_config.settings import Settings, load_settings
 from sessions.client.fleet_client import FleetClient
 from sessions.protocol.worker_info import WorkerInfo
-from sessions.store.submission import Submission
 
-__all__ = ["FleetClient", "Submission", "fleet_info", "get_client"]
+__all__ = ["FleetClient", "fleet_info", "get_client"]
 
 
 @lru_cache(maxsize=8)

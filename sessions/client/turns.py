@@ -56,7 +56,7 @@ class Turns:
         await self._admission.admit(submission)
         return await self._accept(keys, submission)
 
-    async def ask(self, keys: SessionKeys, submission: Submission) -> TurnRecord:
+    async def run(self, keys: SessionKeys, submission: Submission) -> TurnRecord:
         """Submit a turn and wait for its end. Its acceptance also subscribes this client, which saves a round trip.
 
         Raises:

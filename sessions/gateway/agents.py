@@ -16,7 +16,7 @@ from sessions.gateway.caller import Caller
 from sessions.gateway.parameters import BASE, TOOL
 from sessions.gateway.principal import Right
 from sessions.gateway.strict_json import Body
-from sessions.protocol.agent import AgentConfig, KnowledgeAt
+from sessions.protocol.agent import AgentConfig, KnowledgeBases
 from sessions.protocol.worker_info import WorkerInfo
 
 ASSISTANT: Final = "assistant"
@@ -80,7 +80,7 @@ class AgentDefinition(Body):
             model=config.model,
             hooks=list(config.hooks),
             memory=config.recalls.memory,
-            knowledge=(list(knowledge.bases) or True) if isinstance(knowledge, KnowledgeAt) else knowledge,
+            knowledge=(list(knowledge.bases) or True) if isinstance(knowledge, KnowledgeBases) else knowledge,
             output_schema=config.output_schema,
         )
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker_config.settings import Settings
+from sessions.client.backend import SubmissionOf
 from sessions.client.fleet_client import FleetClient
 from sessions.client.per_process import get_client
-from sessions.client.ports import SessionRef, SubmissionOf
+from sessions.client.ports import SessionRef
 from sessions.client.result import result_of
 from sessions.local.knowledge import LocalKnowledge
 from sessions.local.lifecycle import LocalLifecycle
@@ -42,5 +43,5 @@ class LocalBackend:
         self, session: SessionRef, message: str, submission_of: SubmissionOf, options: Mapping[str, Any]
     ) -> Any:
         """Send a message to the session's default agent and wait for the answer; see `Session.achat`."""
-        record = await self.fleet().turns.ask(session.keys, submission_of(message, **options))
+        record = await self.fleet().turns.run(session.keys, submission_of(message, **options))
         return result_of(record, session.keys.public_id(record.part), None)

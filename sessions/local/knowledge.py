@@ -10,8 +10,9 @@ from typing import Any, Final
 from sessions.client.arguments.documents import Source, read_source
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.retrieval import base_name
+from sessions.client.backend import AcceptedOperation
 from sessions.client.fleet_client import FleetClient
-from sessions.client.ports import AcceptedOperation, SessionRef
+from sessions.client.ports import SessionRef
 from sessions.client.scopes import lane_of, orphaned, session_name, user_name
 from sessions.errors import BadRequest, CorruptRecord, InvalidTurnId
 from sessions.protocol.knowledge_requests import AddKnowledge, RemoveKnowledge, SearchKnowledge

@@ -8,8 +8,9 @@ from typing import Any
 
 import uuid_utils
 
+from sessions.client.backend import Fork
 from sessions.client.fleet_client import FleetClient
-from sessions.client.ports import Fork, SessionRef
+from sessions.client.ports import SessionRef
 from sessions.client.scopes import session_name
 from sessions.client.transcript import CONTEXT_TURNS, Page, SortOrder, best_lines, bounds, messages_of
 from sessions.errors import InvalidState, SessionExists, TurnNotFound

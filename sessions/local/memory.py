@@ -15,8 +15,9 @@ from sessions.client.arguments.memory import (
     memory_kinds,
     memory_text,
 )
+from sessions.client.backend import MemoryPage
 from sessions.client.fleet_client import FleetClient
-from sessions.client.ports import MemoryPage, SessionRef
+from sessions.client.ports import SessionRef
 from sessions.errors import BadRequest
 from sessions.protocol.memory_requests import ScopeName, SearchMemory
 from sessions.store.memory import MemoryScope

@@ -1,7 +1,7 @@
 """What goes over the wire: statuses, events, requests and results, one file for each."""
 
-from sessions.protocol.agent import DELEGATION_DEPTH, AgentConfig, Delegate, KnowledgeAt, Recalls
-from sessions.protocol.call import Ask, AskKind, CallAnswer
+from sessions.protocol.agent import DELEGATION_DEPTH, AgentConfig, Delegate, KnowledgeBases, RecallSettings
+from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
 from sessions.protocol.event import Event, EventType
 from sessions.protocol.operation import Extraction, OperationSpec
 from sessions.protocol.team import MemberSpec, TaskSpec, TeamSpec
@@ -23,23 +23,23 @@ __all__ = [
     "TRANSITIONS",
     "WIRE_VERSION",
     "AgentConfig",
-    "Ask",
-    "AskKind",
     "CallAnswer",
+    "CallKind",
     "Delegate",
     "Event",
     "EventType",
     "Extraction",
-    "KnowledgeAt",
+    "KnowledgeBases",
     "MemberSpec",
     "OperationSpec",
     "Policy",
-    "Recalls",
+    "RecallSettings",
     "TaskSpec",
     "TeamSpec",
     "TurnError",
     "TurnRequest",
     "TurnStatus",
     "Usage",
+    "WaitingCall",
     "total",
 ]

@@ -12,7 +12,7 @@ from sessions.protocol.version import WIRE_VERSION, WireVersion
 DELEGATION_DEPTH = 5
 
 
-class KnowledgeAt(BaseModel):
+class KnowledgeBases(BaseModel):
     """The knowledge that a turn searches besides its session's and its user's: named bases, in one collection."""
 
     model_config = ConfigDict(frozen=True)
@@ -21,7 +21,7 @@ class KnowledgeAt(BaseModel):
     collection: str | None = None
 
 
-class Recalls(BaseModel):
+class RecallSettings(BaseModel):
     """What is recalled for a turn and added to its prompt; None: not specified here.
 
     Attributes:
@@ -33,16 +33,16 @@ class Recalls(BaseModel):
 
     memory: bool | None = None
     extract: bool | None = None
-    knowledge: KnowledgeAt | Literal[False] | None = None
+    knowledge: KnowledgeBases | Literal[False] | None = None
 
     @property
-    def said(self) -> bool:
+    def specified(self) -> bool:
         """Whether it specifies anything."""
         return (self.memory, self.extract, self.knowledge) != (None, None, None)
 
-    def over(self, other: Recalls) -> Recalls:
+    def with_defaults(self, other: RecallSettings) -> RecallSettings:
         """These settings; those of `other` where these specify nothing."""
-        return Recalls(
+        return RecallSettings(
             memory=other.memory if self.memory is None else self.memory,
             extract=other.extract if self.extract is None else self.extract,
             knowledge=other.knowledge if self.knowledge is None else self.knowledge,
@@ -63,21 +63,21 @@ class AgentConfig(BaseModel):
     hooks: tuple[str, ...] = ()
     registered: bool = Field(False, description="`name` is a pydantic-ai agent registered by the worker's imports.")
     delegates: tuple[Delegate, ...] = Field((), description="Agents that this one may ask, as tools.")
-    recalls: Recalls = Field(
-        Recalls(), description="Its memory and knowledge; the session's apply where it specifies none."
+    recalls: RecallSettings = Field(
+        RecallSettings(), description="Its memory and knowledge; the session's apply where it specifies none."
     )
 
     @property
-    def plain(self) -> bool:
+    def name_only(self) -> bool:
         """Whether it has only a name, and so stands for the agent that the session or the workers know by it."""
         own = self.instructions or self.tools or self.model or self.output_schema or self.registered or self.hooks
-        return not (own or self.delegates or self.recalls.said)
+        return not (own or self.delegates or self.recalls.specified)
 
-    def reached(self, queue: str) -> Iterator[tuple[AgentConfig, str]]:
+    def with_delegates(self, queue: str) -> Iterator[tuple[AgentConfig, str]]:
         """This agent and all that it may ask, directly or through others; each with the queue that it runs on."""
         yield self, queue
         for delegate in self.delegates:
-            yield from delegate.config.reached(delegate.queue or queue)
+            yield from delegate.config.with_delegates(delegate.queue or queue)
 
 
 class Delegate(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sessions.protocol.version import WIRE_VERSION, WireVersion
 
 
-class AskKind(StrEnum):
+class CallKind(StrEnum):
     """What a call waits for."""
 
     APPROVAL = "approval"  # permission to run it
@@ -19,7 +19,7 @@ class AskKind(StrEnum):
     TURN = "turn"  # the answer of another agent, which runs in its own turn; no caller can provide it
 
 
-class Ask(BaseModel):
+class WaitingCall(BaseModel):
     """A tool call that its turn waits for, as it is stored.
 
     Attributes:
@@ -34,14 +34,14 @@ class Ask(BaseModel):
     call_id: str
     tool: str
     args: Any = None
-    kind: AskKind
+    kind: CallKind
     metadata: dict[str, Any] = Field(default_factory=dict)
     waits_for: str | None = None
     place: int = 0
 
 
 class CallAnswer(BaseModel):
-    """The decision about an `Ask`."""
+    """The answer to a `WaitingCall`: a person's decision, or a result."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -28,12 +28,12 @@ def _inner(value: Any, at: str) -> Iterator[tuple[Any, str]]:
         yield from ((item, f"{at}[{index}]") for index, item in enumerate(value))
 
 
-def spelled_out(value: Any) -> Any:
+def non_finite_as_strings(value: Any) -> Any:
     """A JSON value with such numbers as strings (`NaN`, `Infinity`, `-Infinity`), which pydantic reads as numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        return {key: spelled_out(item) for key, item in value.items()}
+        return {key: non_finite_as_strings(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [spelled_out(item) for item in value]
+        return [non_finite_as_strings(item) for item in value]
     return value

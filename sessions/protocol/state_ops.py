@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from sessions.errors import InvalidState
-from sessions.protocol.text import encodes
+from sessions.protocol.text import is_encodable
 
 USER: Final = "user:"
 APP: Final = "app:"
@@ -43,7 +43,7 @@ def check_field(field: object) -> str:
     Raises:
         InvalidState: it is not a string of 1 to 256 characters.
     """
-    if not isinstance(field, str) or not 0 < len(field) <= MAX_FIELD or not encodes(field):
+    if not isinstance(field, str) or not 0 < len(field) <= MAX_FIELD or not is_encodable(field):
         raise InvalidState(f"state key {field!r}: use a string of 1 to {MAX_FIELD} characters")
     return field
 

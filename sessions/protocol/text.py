@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 
-def encodes(text: str) -> bool:
+def is_encodable(text: str) -> bool:
     """Whether a string can be encoded: one with half of a surrogate pair cannot."""
-    return cut_character(text) is None
+    return find_lone_surrogate(text) is None
 
 
-def cut_character(text: str) -> int | None:
+def find_lone_surrogate(text: str) -> int | None:
     """The position of half of a surrogate pair (an emoji that was cut in two); None if there is none."""
     try:
         text.encode()

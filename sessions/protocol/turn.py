@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sessions.protocol.agent import Recalls
+from sessions.protocol.agent import RecallSettings
 from sessions.protocol.operation import Extraction, OperationSpec
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.version import WIRE_VERSION, WireVersion
@@ -80,8 +80,8 @@ class TurnRequest(BaseModel):
     agent: str = "Assistant"
     stream: bool = False
     team: TeamSpec | None = Field(None, description="A team's run: its tasks are turns of their own.")
-    recalls: Recalls = Field(
-        Recalls(), description="Memory and knowledge of its session, used if the agent specifies none."
+    recalls: RecallSettings = Field(
+        RecallSettings(), description="Memory and knowledge of its session, used if the agent specifies none."
     )
     home: str | None = Field(None, description="The session whose memory and knowledge it uses; None: its own.")
     operation: OperationSpec | None = Field(None, description="Work for the retrieval role instead of an agent's.")

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 import httpx
 
 from sessions.errors import BadRequest
-from sessions.protocol.text import encodes
+from sessions.protocol.text import is_encodable
 
 ASSISTANT: Final = "assistant"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -99,7 +99,7 @@ def segment(name: str) -> str:
         BadRequest: it cannot be one. Clients and proxies resolve `..`, percent-encoded or not, so a request to delete
             the value of this name would delete its session.
     """
-    if name in ("", ".", "..") or not encodes(name):
+    if name in ("", ".", "..") or not is_encodable(name):
         raise BadRequest(f"{name!r} cannot be part of a URL: with a gateway, use another name")
     return quote(name, safe="~")
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 import uuid_utils
 
 from sessions.client.arguments.values import seconds, short_string
-from sessions.client.ports import SessionRef, SubmissionOf
+from sessions.client.backend import SubmissionOf
+from sessions.client.ports import SessionRef
 from sessions.client.result import result_of
 from sessions.errors import RemoteTimeout, ResultTimeout
 from sessions.remote.address import Address, checked_headers
@@ -91,7 +92,7 @@ class RemoteBackend:
     async def _ask(self, session: SessionRef, submission: Submission, left: float) -> Any:
         """Send a message to a gateway's agent. If the call times out, the error names the turn, which continues."""
         try:
-            record = await self.client(session).turns.ask_within(session.keys, submission, left)
+            record = await self.client(session).turns.run_within(session.keys, submission, left)
         except ResultTimeout as error:
             turn_id = error.detail["turn_id"]
             raise RemoteTimeout(

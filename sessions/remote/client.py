@@ -144,7 +144,7 @@ class RemoteTurns:
         """
         return (await self._accept(submission, 0.0)).part
 
-    async def ask(self, keys: SessionKeys, submission: Submission) -> TurnRecord:
+    async def run(self, keys: SessionKeys, submission: Submission) -> TurnRecord:
         """Submit a turn and wait for its end, until shortly after its deadline.
 
         Raises:
@@ -156,7 +156,7 @@ class RemoteTurns:
         timeout = None if submission.timeout == GATEWAY_DEFAULT else submission.timeout + _SLACK
         return await self.wait(keys, record.part, timeout, waiting_counts=False)
 
-    async def ask_within(self, keys: SessionKeys, submission: Submission, seconds: float) -> TurnRecord:
+    async def run_within(self, keys: SessionKeys, submission: Submission, seconds: float) -> TurnRecord:
         """Submit a turn and wait for its end, for this many seconds in total.
 
         Raises:

@@ -9,7 +9,8 @@ from typing import Any
 from broker_config.settings import Settings
 from sessions.client.arguments.documents import Source, read_source
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
-from sessions.client.ports import AcceptedOperation, SessionRef
+from sessions.client.backend import AcceptedOperation
+from sessions.client.ports import SessionRef
 from sessions.errors import BadRequest, InvalidTurnId
 from sessions.remote.address import segment
 from sessions.remote.client import RemoteClient

@@ -7,7 +7,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
-from sessions.client.ports import Fork, SessionRef
+from sessions.client.backend import Fork
+from sessions.client.ports import SessionRef
 from sessions.client.transcript import CONTEXT_TURNS, Message, Page, SortOrder, best_lines
 from sessions.errors import SessionExpired, StateNotFoundError
 from sessions.remote.client import RemoteClient

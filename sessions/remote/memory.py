@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory, memory_id_text, memory_kinds
-from sessions.client.ports import MemoryPage, SessionRef
+from sessions.client.backend import MemoryPage
+from sessions.client.ports import SessionRef
 from sessions.protocol.memory_requests import ScopeName
 from sessions.remote.address import segment
 from sessions.remote.client import RemoteClient

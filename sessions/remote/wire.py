@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sessions.errors import BadRequest, InvalidTurnId, RemoteFailed, SessionfleetError
-from sessions.protocol.agent import AgentConfig, KnowledgeAt, Recalls
+from sessions.protocol.agent import AgentConfig, KnowledgeBases, RecallSettings
 from sessions.protocol.turn import Policy, TurnError, TurnStatus, Usage
 from sessions.store.submission import Submission
 from sessions.store.turns import TurnRecord
@@ -79,18 +79,18 @@ def _spec(agent: AgentConfig) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value} | _recalls(agent.recalls)
 
 
-def _recalls(recalls: Recalls) -> dict[str, Any]:
+def _recalls(recalls: RecallSettings) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if recalls.memory is not None:
         if recalls.extract:
             raise BadRequest('memory={"extract": True} is not supported by gateways yet: use memory=True')
         fields["memory"] = recalls.memory
     if recalls.knowledge is not None:
-        fields["knowledge"] = _knowledge(recalls.knowledge) if isinstance(recalls.knowledge, KnowledgeAt) else False
+        fields["knowledge"] = _knowledge(recalls.knowledge) if isinstance(recalls.knowledge, KnowledgeBases) else False
     return fields
 
 
-def _knowledge(at: KnowledgeAt) -> Any:
+def _knowledge(at: KnowledgeBases) -> Any:
     if at.collection is not None:
         raise BadRequest(f"{COLLECTION}: remove the vector_store")
     return True if not at.bases else at.bases[0] if len(at.bases) == 1 else list(at.bases)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, CorruptRecord, TurnNotFound
-from sessions.protocol.call import Ask, AskKind, CallAnswer
+from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
 from sessions.protocol.event import EventType
 from sessions.store.binding import ScriptCall
 from sessions.store.keys import SessionKeys
@@ -20,9 +20,9 @@ from sessions.store.transitions.shared import Missing
 from sessions.store.wake_up import WakeUp
 
 _ACTIONS: Final = {
-    AskKind.APPROVAL: ("approve", "deny"),
-    AskKind.RESULT: ("provide", "deny"),
-    AskKind.IN_DOUBT: ("approve", "provide", "deny"),
+    CallKind.APPROVAL: ("approve", "deny"),
+    CallKind.RESULT: ("provide", "deny"),
+    CallKind.IN_DOUBT: ("approve", "provide", "deny"),
 }
 
 
@@ -65,40 +65,40 @@ class CallStore:
         Raises:
             TurnNotFound: there is no such turn.
         """
-        asks, answers = await self._read(keys, part)
+        calls, answers = await self._read(keys, part)
         return [
             PendingCall(a.call_id, a.tool, a.args, a.kind.value, a.metadata, a.waits_for)
-            for a in asks
+            for a in calls
             if a.key not in answers
         ]
 
     async def answer(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> Answered:
-        """CallAnswer a call; repeating the same answer changes nothing.
+        """Answer a call; repeating the same answer changes nothing.
 
         Raises:
             CallNotFound: the turn waits for no such call. CallAnswered: another answer came first.
             BadRequest: this kind of call cannot be answered in this way. TurnNotFound: there is no such turn.
         """
-        asks, answers = await self._read(keys, part)
-        ask = _chosen([a for a in asks if a.call_id == call_id], answers)
-        if ask is None:
-            raise self._unknown(keys, part, call_id, [a.call_id for a in asks if a.key not in answers])
-        if answer.action not in _ACTIONS[ask.kind]:
-            allowed = " or ".join(f"{action}()" for action in _ACTIONS[ask.kind])
-            raise BadRequest(f"call {call_id!r} of {ask.tool!r} waits for {ask.kind.value!r}: use {allowed}")
-        match await self._scripts.run(self._answering(keys, part, ask, answer)):
+        calls, answers = await self._read(keys, part)
+        call = _chosen([a for a in calls if a.call_id == call_id], answers)
+        if call is None:
+            raise self._unknown(keys, part, call_id, [a.call_id for a in calls if a.key not in answers])
+        if answer.action not in _ACTIONS[call.kind]:
+            allowed = " or ".join(f"{action}()" for action in _ACTIONS[call.kind])
+            raise BadRequest(f"call {call_id!r} of {call.tool!r} waits for {call.kind.value!r}: use {allowed}")
+        match await self._scripts.run(self._answering(keys, part, call, answer)):
             case transitions.Answered(wake=wake, queue=queue, now_ms=now_ms):
                 return Answered(WakeUp.of(keys, queue, now_ms) if wake else None)
             case transitions.Same():
                 return Answered()
             case transitions.Other(answer=stored):
                 first = CallAnswer.model_validate_json(
-                    self._keyring.open(keys.journal(part), _answer_field(ask), stored)
+                    self._keyring.open(keys.journal(part), _answer_field(call), stored)
                 )
                 if first == answer:  # the same answer encrypted twice differs for the script
                     return Answered()
                 raise CallAnswered(
-                    f"call {call_id!r} of {ask.tool!r}: {CallAnswered.__doc__} (it was {first.action!r})"
+                    f"call {call_id!r} of {call.tool!r}: {CallAnswered.__doc__} (it was {first.action!r})"
                 )
             case Missing():
                 raise self._no_turn(keys, part)
@@ -106,19 +106,19 @@ class CallStore:
                 raise self._unknown(keys, part, call_id, [])
 
     def _answering(
-        self, keys: SessionKeys, part: str, ask: Ask, answer: CallAnswer
+        self, keys: SessionKeys, part: str, call: WaitingCall, answer: CallAnswer
     ) -> ScriptCall[transitions.AnswerReply]:
-        said = {"call_id": ask.call_id, "tool": ask.tool, "action": answer.action, "reason": answer.reason}
+        said = {"call_id": call.call_id, "tool": call.tool, "action": answer.action, "reason": answer.reason}
         stored = answer.model_dump_json().encode()
         return transitions.answer_call(
             keys.pair,
             turn=part,
-            call=ask.key,
-            answer=self._keyring.seal(keys.journal(part), _answer_field(ask), stored),
+            call=call.key,
+            answer=self._keyring.seal(keys.journal(part), _answer_field(call), stored),
             event=self._keyring.seal(keys.events(part), EventType.ANSWERED, json.dumps(said).encode()),
         )
 
-    async def _read(self, keys: SessionKeys, part: str) -> tuple[list[Ask], set[str]]:
+    async def _read(self, keys: SessionKeys, part: str) -> tuple[list[WaitingCall], set[str]]:
         with translated():
             journal = await self._client.hgetall(keys.journal(part))
             if not journal and not await self._client.exists(keys.turn(part)):
@@ -129,11 +129,11 @@ class CallStore:
                 for field, value in journal.items()
                 if field.startswith(b"ask:")
             ]
-            asks = sorted((Ask.model_validate_json(value) for value in opened), key=_made)
+            calls = sorted((WaitingCall.model_validate_json(value) for value in opened), key=_made)
         except ValidationError as error:
             raise CorruptRecord(f"a pending call of turn {part} cannot be read: {error}") from error
         answers = {k.decode().removeprefix("answer:") for k in journal if k.startswith(b"answer:")}
-        return asks, answers
+        return calls, answers
 
     @staticmethod
     def _no_turn(keys: SessionKeys, part: str) -> TurnNotFound:
@@ -145,20 +145,20 @@ class CallStore:
         return CallNotFound(f"turn {keys.public_id(part)!r} does not wait for call {call_id!r}; it waits for: {listed}")
 
 
-def _answer_field(ask: Ask) -> str:
-    return f"answer:{ask.key}"
+def _answer_field(call: WaitingCall) -> str:
+    return f"answer:{call.key}"
 
 
-def _chosen(asks: list[Ask], answers: set[str]) -> Ask | None:
-    """Of questions in the order in which they were asked: the latest open one, else the latest.
+def _chosen(calls: list[WaitingCall], answers: set[str]) -> WaitingCall | None:
+    """Of calls in the order in which they were made: the latest one without an answer, otherwise the latest.
 
     Providers reuse call ids.
     """
-    unanswered = [ask for ask in asks if ask.key not in answers]
-    found = unanswered or asks
+    unanswered = [call for call in calls if call.key not in answers]
+    found = unanswered or calls
     return found[-1] if found else None
 
 
-def _made(ask: Ask) -> tuple[int, int]:
+def _made(call: WaitingCall) -> tuple[int, int]:
     """Sorts calls by when they were made: by the model's request, whose number begins their keys, then by position."""
-    return int(ask.key.partition(":")[0]), ask.place
+    return int(call.key.partition(":")[0]), call.place

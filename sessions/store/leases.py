@@ -226,7 +226,7 @@ class LeaseStore:
         return reply
 
     async def wait(
-        self, keys: SessionKeys, turn: OpenTurn, asks: Mapping[str, bytes], seq: int, data: bytes
+        self, keys: SessionKeys, turn: OpenTurn, calls: Mapping[str, bytes], seq: int, data: bytes
     ) -> WakeUp | None:
         """Put the turn to waiting for these calls; returns the wake-up to publish when others can go on meanwhile.
 
@@ -240,7 +240,7 @@ class LeaseStore:
             lease=turn.lease,
             seq=seq,
             event=self._event(keys, turn, seq, data),
-            calls={key: self._keyring.seal(journal, f"ask:{key}", ask) for key, ask in asks.items()},
+            calls={key: self._keyring.seal(journal, f"ask:{key}", call) for key, call in calls.items()},
         )
         reply = await self._scripts.run(call)
         if isinstance(reply, Lost):

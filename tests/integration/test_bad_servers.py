@@ -85,7 +85,9 @@ def test_a_server_that_evicts_is_refused(tmp_path: Path) -> None:
 def test_another_partition_count_is_refused(server: Server) -> None:
     """The count is fixed at birth: PartitionMismatch names both, and the setting to use."""
     session_at(server.url).Agent("A").submit("hi").cancel()
-    with pytest.raises(PartitionMismatch, match=r"256 partitions, the settings say 64.*SESSIONFLEET_PARTITIONS=256"):
+    with pytest.raises(
+        PartitionMismatch, match=r"256 partitions, but the settings say 64.*SESSIONFLEET_PARTITIONS=256"
+    ):
         session_at(server.url, partitions=64).Agent("A").submit("hi")
 
 

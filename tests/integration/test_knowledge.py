@@ -205,7 +205,7 @@ def test_a_long_document_holds_nothing_up(fleet: Fleet) -> None:
     assert session.Agent("A").chat("SAY meanwhile", timeout=30) == "meanwhile"
     assert texts(session.search_knowledge("where do cars go", limit=10)) == PARKING, "nothing of it is visible yet"
     assert session.operation(operation.id).status.value == "running"
-    with pytest.raises(InvalidTurnId, match="no scope"):
+    with pytest.raises(InvalidTurnId, match="not in one of the scopes"):
         fleet.session(sid()).operation(operation.id)
     operation.cancel()
     with pytest.raises(TurnCancelled):

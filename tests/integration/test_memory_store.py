@@ -178,8 +178,8 @@ def test_what_cannot_be_remembered_is_refused(open_session: Any) -> None:
     """With the argument, its value and what to give instead; nothing is stored, and no session begins."""
     session = open_session(user_id="ann")
     refused: list[tuple[str, Any]] = [
-        ("not empty", lambda: session.add_memory("  ")),
-        ("not empty", lambda: session.add_memory(b"bytes")),
+        ("non-empty", lambda: session.add_memory("  ")),
+        ("non-empty", lambda: session.add_memory(b"bytes")),
         ("surrogate pair", lambda: session.add_memory("\ud800")),
         ("limit is 32768", lambda: session.add_memory("x" * 40_000)),
         ("'short' or 'long'", lambda: session.add_memory("x", "all")),
@@ -188,7 +188,7 @@ def test_what_cannot_be_remembered_is_refused(open_session: Any) -> None:
         ("dict", lambda: session.add_memory("x", metadata=["a"])),
         ("limit is 8192", lambda: session.add_memory("x", metadata={"a": "x" * 9_000})),
         ("scope 'app'", lambda: session.add_memory("x", scope="app")),
-        ("not empty", lambda: session.search_memory("")),
+        ("non-empty", lambda: session.search_memory("")),
         ("limit 0", lambda: session.search_memory("x", limit=0)),
         ("limit True", lambda: session.list_memory(True)),
         ("min_score 2", lambda: session.search_memory("x", min_score=2)),

@@ -10,7 +10,7 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, IdempotencyConflict, SessionBusy, TurnNotFound
-from sessions.protocol.call import Ask, AskKind, CallAnswer
+from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
 from sessions.protocol.turn import Policy, TurnError, TurnRequest, TurnStatus
 from sessions.store.acceptance import Accepted, CancelledRun
 from sessions.store.calls import CallStore
@@ -49,8 +49,10 @@ class Line(Store):
     async def history(self) -> int:
         return int(await self.client.llen(self.keys.history))
 
-    async def park(self, begun: OpenTurn, *call_ids: str, kind: AskKind = AskKind.APPROVAL) -> Any:
-        asks = [Ask(key=f"1:{kind}:{c}", call_id=c, tool="t", kind=kind, place=n) for n, c in enumerate(call_ids)]
+    async def park(self, begun: OpenTurn, *call_ids: str, kind: CallKind = CallKind.APPROVAL) -> Any:
+        asks = [
+            WaitingCall(key=f"1:{kind}:{c}", call_id=c, tool="t", kind=kind, place=n) for n, c in enumerate(call_ids)
+        ]
         stored = {ask.key: ask.model_dump_json().encode() for ask in asks}
         return await self.leases.wait(self.keys, begun, stored, 2, b"{}")
 
@@ -455,7 +457,7 @@ async def test_a_crash_while_others_wait_counts_for_nobody_else(line: Line) -> N
     first = (await line.send()).part
     for round_ in range(5):
         begun = await line.begin(f"n{round_}")
-        ask = Ask(key=f"{round_}:approval:c1", call_id="c1", tool="t", kind=AskKind.APPROVAL)
+        ask = WaitingCall(key=f"{round_}:approval:c1", call_id="c1", tool="t", kind=CallKind.APPROVAL)
         await line.leases.wait(line.keys, begun, {ask.key: ask.model_dump_json().encode()}, 2, b"{}")
         await line.answer(first, "c1")
     record = await line.turns.read(line.keys, first)

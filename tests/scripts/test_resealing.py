@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessions.errors import SealError
-from sessions.protocol.call import Ask, AskKind, CallAnswer
+from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
 from sessions.protocol.state_ops import set_op
 from sessions.protocol.turn import TurnStatus
 from sessions.store.keys import SessionKeys
@@ -84,7 +84,7 @@ async def fill(store: Seen) -> tuple[str, str]:
     for key in (lane.sources, lane.texts):
         await store.client.hset(key, "c/a.txt", store.keyring.seal(key, "c/a.txt", SECRET.encode()))
     waits = (await store.send()).part
-    ask = Ask(key="1:approval:c", call_id="c", tool="t", args={"a": SECRET}, kind=AskKind.APPROVAL)
+    ask = WaitingCall(key="1:approval:c", call_id="c", tool="t", args={"a": SECRET}, kind=CallKind.APPROVAL)
     begun = await store.begin("n2")
     await store.leases.record(store.keys, begun, "model:1", b"1", 2, []).done()
     await store.leases.wait(store.keys, begun, {ask.key: ask.model_dump_json().encode()}, 2, b"{}")

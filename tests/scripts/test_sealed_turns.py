@@ -14,7 +14,7 @@ import pytest
 from broker_config.settings import Settings
 from sessions.errors import IdempotencyConflict, SealError
 from sessions.protocol.agent import AgentConfig
-from sessions.protocol.call import Ask, AskKind, CallAnswer
+from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
 from sessions.protocol.event import EventType
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.turn import Policy, TurnRequest, TurnStatus
@@ -103,7 +103,7 @@ async def test_nothing_that_is_said_is_stored_in_the_clear(store: Seen) -> None:
     await store.leases.record(store.keys, begun, "model:1", SECRET.encode(), 2, told).done()
     assert (await store.send(Policy.STEER)).part == part
     assert await store.leases.take_steering(store.keys, begun, "steer:2", 3) == (json.dumps([SECRET]).encode(), 1)
-    ask = Ask(key="1:approval:c", call_id="c", tool="t", args={"a": SECRET}, kind=AskKind.APPROVAL)
+    ask = WaitingCall(key="1:approval:c", call_id="c", tool="t", args={"a": SECRET}, kind=CallKind.APPROVAL)
     asks = {ask.key: ask.model_dump_json().encode()}
     await store.leases.wait(store.keys, begun, asks, 4, json.dumps({"calls": [SECRET]}).encode())
     assert [call.args for call in await store.calls.pending(store.keys, part)] == [{"a": SECRET}]

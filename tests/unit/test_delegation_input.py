@@ -28,7 +28,7 @@ def test_an_agent_among_the_tools_is_sent_with_all_that_it_is() -> None:
     assert (delegate.tool, delegate.config) == ("ask_Researcher", researcher.config)
     assert "You find facts." in delegate.description
     assert AgentConfig.model_validate_json(config.model_dump_json()) == config
-    assert not config.plain
+    assert not config.name_only
 
 
 def test_an_agent_can_have_another_name_as_a_tool() -> None:
@@ -84,6 +84,6 @@ def test_a_chain_has_an_end() -> None:
 def test_an_agent_runs_on_the_asker_s_queue_unless_its_session_says_otherwise() -> None:
     """Which is where its tools and its model are looked for."""
     asker = session(queue="fast").Agent("A", tools=[Agent("B", tools=[Agent("C")]), session(queue="gpu").Agent("D")])
-    reached = [(config.name, queue) for config, queue in asker.config.reached("fast")]
+    reached = [(config.name, queue) for config, queue in asker.config.with_delegates("fast")]
     assert reached == [("A", "fast"), ("B", "fast"), ("C", "fast"), ("D", "turns.gpu")]
     assert [delegate.session for delegate in asker.config.delegates] == [None, "s"]

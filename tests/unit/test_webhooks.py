@@ -23,8 +23,8 @@ from sessions.client.admission_checks import refuse_webhook, webhooks_of
 from sessions.client.deliveries import delivery_lane
 from sessions.errors import AddressRefused, BadRequest, InvalidWebhook, StoreUnavailable
 from sessions.fleet.home import fingerprint, settings_environment
-from sessions.protocol.deliver import Deliver
 from sessions.protocol.turn import TurnRequest, TurnStatus
+from sessions.protocol.webhook_requests import DeliverWebhook
 from sessions.protocol.webhook_signature import signed_headers, tenant_secrets
 from sessions.protocol.worker_info import WebhookOffer, WorkerInfo
 from sessions.store.activity import Activity
@@ -236,7 +236,7 @@ def delivery(**settings: Any) -> WebhookDelivery:
 def after(tried: int, age: float, retry_after: float = 0.0, **settings: Any) -> Any:
     """The outcome of a delivery whose try number `tried` + 1 failed, `age` seconds after its acceptance."""
     error = NotDelivered("no", retry_after)
-    return delivery(**settings)._try_later(cast(Any, _Held(tried, age)), Deliver(turn=f"s~{'0' * 32}"), error)
+    return delivery(**settings)._try_later(cast(Any, _Held(tried, age)), DeliverWebhook(turn=f"s~{'0' * 32}"), error)
 
 
 def test_pauses_grow_and_the_last_one_repeats() -> None:
@@ -285,7 +285,7 @@ class _Away:
 @pytest.mark.parametrize("answers", range(3))
 async def test_an_outage_of_the_store_is_one_more_try(answers: int) -> None:
     """After however many that the receiver refused: a turn's few retries would end the delivery before its time."""
-    spec = Deliver(turn=f"s~{'0' * 32}").spec()
+    spec = DeliverWebhook(turn=f"s~{'0' * 32}").spec()
     held, store = _Held(50, 60), cast(Any, _Away(answers))
     settings = Settings(webhook_secrets=SECRET)  # type: ignore[arg-type]
     outcome = await WebhookDelivery(settings, TurnStore(store, store, settings)).deliver(cast(Any, held), spec)
@@ -311,7 +311,7 @@ async def test_nothing_is_sent_after_the_lease_has_ended(monkeypatch: pytest.Mon
     monkeypatch.setattr(work, "_message", lambda *_: asyncio.sleep(0, (httpx.URL("http://127.0.0.1/"), b"{}")))
     monkeypatch.setattr(work, "_post", posted)
     with pytest.raises(LeaseLost):
-        await work.deliver(cast(Any, _Frozen(0, 0)), Deliver(turn=f"s~{'0' * 32}").spec())
+        await work.deliver(cast(Any, _Frozen(0, 0)), DeliverWebhook(turn=f"s~{'0' * 32}").spec())
     assert sent == []
 
 
@@ -342,7 +342,7 @@ async def test_receivers_take_a_quarter_of_the_slots_at_most() -> None:
 
 async def test_one_tenants_receivers_leave_a_place_to_others() -> None:
     """Those of one may all hang for as long as they are let; what was under way counts no more when it is over."""
-    busy, spec = delivery(concurrency=16), Deliver(turn=f"s~{'0' * 32}").spec()
+    busy, spec = delivery(concurrency=16), DeliverWebhook(turn=f"s~{'0' * 32}").spec()
     busy._under_way["t"] = 3
     assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), spec), Postpone)
     other = _Held(0, 0)

@@ -81,7 +81,7 @@ class AgentCache:
 
     def _build(self, config: AgentConfig, default_model: str) -> PreparedAgent:
         try:
-            if config.registered or (config.plain and config.name in self._registry.agents):
+            if config.registered or (config.name_only and config.name in self._registry.agents):
                 return self._registered(config)
             return self._configured(config, default_model)
         except UserError as error:

@@ -13,24 +13,24 @@ from typing import Any
 from pydantic_ai.messages import ToolCallPart, ToolReturn
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 
-from sessions.protocol.call import Ask, AskKind, CallAnswer
+from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
 from workers.engine.ports import Waiting
 from workers.engine.scope import TurnScope
 
 DENIED = "The tool call was denied."
 
 
-def ask_key(scope: TurnScope, kind: AskKind, call_id: str, again: int = 0) -> str:
+def waiting_key(scope: TurnScope, kind: CallKind, call_id: str, again: int = 0) -> str:
     """The key of a pending call. It contains the number of the model response, since some providers reuse call ids."""
     return f"{scope.requests}:{kind}{again or ''}:{call_id}"
 
 
-def answer_to(scope: TurnScope, ask: Ask) -> CallAnswer | None:
+def answer_to(scope: TurnScope, call: WaitingCall) -> CallAnswer | None:
     """The answer to a pending call. If there is none, the call is added to those that the turn waits for."""
-    raw = scope.journal.lookup(f"answer:{ask.key}")
+    raw = scope.journal.lookup(f"answer:{call.key}")
     if raw is not None:
         return CallAnswer.model_validate_json(raw)
-    scope.pending[ask.key] = ask
+    scope.pending[call.key] = call
     return None
 
 
@@ -50,13 +50,13 @@ def resolve_deferred(
         if call.tool_call_id in already_run:
             results.approvals[call.tool_call_id] = ToolApproved()
             continue
-        answer = answer_to(scope, _ask(scope, AskKind.APPROVAL, call, requests))
+        answer = answer_to(scope, _waiting_call(scope, CallKind.APPROVAL, call, requests))
         if answer is not None:
             results.approvals[call.tool_call_id] = _approval(answer)
     for call in requests.calls:
-        if any(ask.call_id == call.tool_call_id for ask in scope.pending.values()):
+        if any(waiting.call_id == call.tool_call_id for waiting in scope.pending.values()):
             continue  # its tool deferred it, and is already in the list
-        answer = answer_to(scope, _ask(scope, AskKind.RESULT, call, requests))
+        answer = answer_to(scope, _waiting_call(scope, CallKind.RESULT, call, requests))
         if answer is not None:
             given = denial(answer) if answer.action == "deny" else answer.result
             results.calls[call.tool_call_id] = ToolReturn(return_value=given)
@@ -74,10 +74,10 @@ def stop_if_waiting(scope: TurnScope) -> None:
         raise scope.abort(Waiting(list(scope.pending.values())))
 
 
-def _ask(scope: TurnScope, kind: AskKind, call: ToolCallPart, requests: DeferredToolRequests) -> Ask:
+def _waiting_call(scope: TurnScope, kind: CallKind, call: ToolCallPart, requests: DeferredToolRequests) -> WaitingCall:
     metadata = requests.metadata.get(call.tool_call_id) or {}
-    return Ask(
-        key=ask_key(scope, kind, call.tool_call_id),
+    return WaitingCall(
+        key=waiting_key(scope, kind, call.tool_call_id),
         call_id=call.tool_call_id,
         tool=call.tool_name,
         args=call_arguments(call),

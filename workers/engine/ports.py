@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sessions.protocol.agent import AgentConfig, Delegate
-from sessions.protocol.call import Ask
+from sessions.protocol.call import WaitingCall
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import Usage
 from sessions.tools.turn_state import TurnState
@@ -217,9 +217,9 @@ class TransientModelError(Exception):
 class Waiting(Exception):
     """The turn has nothing left to do until its pending calls are answered; it gives up its slot."""
 
-    def __init__(self, asks: Sequence[Ask]) -> None:
-        super().__init__(f"waits for {', '.join(ask.tool for ask in asks)}")
-        self.asks = asks
+    def __init__(self, calls: Sequence[WaitingCall]) -> None:
+        super().__init__(f"waits for {', '.join(call.tool for call in calls)}")
+        self.calls = calls
 
 
 class HandedOver(Exception):

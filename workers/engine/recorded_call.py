@@ -15,9 +15,9 @@ from pydantic_ai import ModelRetry, ToolFailed
 from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.tools import RunContext, ToolDefinition
 
-from sessions.protocol.call import AskKind, CallAnswer
+from sessions.protocol.call import CallAnswer, CallKind
 from sessions.tools.decorator import ToolSpec
-from workers.engine.pending_calls import ask_key, denial
+from workers.engine.pending_calls import denial, waiting_key
 from workers.engine.scope import TurnScope
 from workers.engine.tool_record import ToolRecord, load_call
 
@@ -44,7 +44,7 @@ def must_run(record: ToolRecord | None, spec: ToolSpec) -> bool:
     if record is None:
         return True
     if record.status == "deferred":
-        return record.ask is AskKind.APPROVAL
+        return record.ask is CallKind.APPROVAL
     return record.status == "started" and spec.retry == "safe"
 
 
@@ -74,7 +74,7 @@ async def validated_arguments(
 
 
 def _approved_arguments(scope: TurnScope, call_id: str, args: Arguments) -> Arguments:
-    raw = scope.journal.lookup(f"answer:{ask_key(scope, AskKind.APPROVAL, call_id)}")
+    raw = scope.journal.lookup(f"answer:{waiting_key(scope, CallKind.APPROVAL, call_id)}")
     answer = None if raw is None else CallAnswer.model_validate_json(raw)
     if answer is None:
         return args

@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydantic_ai.messages import ModelResponse, ModelResponsePart, TextPart, ToolCallPart
 from pydantic_core import from_json
 
-from sessions.protocol.finite import non_finite, spelled_out
+from sessions.protocol.finite import non_finite, non_finite_as_strings
 from workers.engine.well_formed import well_formed_json, well_formed_values
 
 _MAYBE_NON_FINITE: Final = re.compile(r"NaN|Infinity|[eE]\+?[1-9]\d\d|\d{309}")
@@ -70,7 +70,7 @@ def _json_arguments(args: Any) -> Any:
     NaN becomes a string: many libraries parse it from a response but refuse to write it into the next request.
     """
     if isinstance(args, dict):
-        return args if non_finite(args) is None else spelled_out(args)
+        return args if non_finite(args) is None else non_finite_as_strings(args)
     if not args:
         return args
     sound = well_formed_json(args)
@@ -78,7 +78,7 @@ def _json_arguments(args: Any) -> Any:
         with contextlib.suppress(ValueError):  # invalid JSON: pydantic-ai reports it to the model
             read = from_json(sound)
             if non_finite(read) is not None:
-                return json.dumps(spelled_out(read))
+                return json.dumps(non_finite_as_strings(read))
     return args if sound == args else sound
 
 

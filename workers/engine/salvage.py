@@ -23,7 +23,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from sessions.protocol.call import AskKind
+from sessions.protocol.call import CallKind
 from sessions.protocol.state_ops import StateOp
 from workers.engine.hooks import BEFORE_TURN
 from workers.engine.model_journal import load_response
@@ -107,7 +107,7 @@ def _calls(
 
 def _return(call: ToolCallPart, record: ToolRecord | None) -> ToolReturnPart:
     content: Any
-    if record is not None and record.status == "deferred" and record.ask is AskKind.TURN:
+    if record is not None and record.status == "deferred" and record.ask is CallKind.TURN:
         content = NOT_ANSWERED
     elif record is None or record.status == "deferred":
         content = NOT_RUN

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sessions.errors import JournalDiverged, ResultTooLarge
-from sessions.protocol.call import Ask
+from sessions.protocol.call import WaitingCall
 from sessions.protocol.turn import Usage
 from sessions.tools.decorator import ToolContext, ToolSpec
 from workers.engine.deltas import DeltaBuffer
@@ -51,7 +51,7 @@ class TurnScope:
     requests: int = 0
     shortened: int = 0
     steered: set[int] = field(default_factory=set)
-    pending: dict[str, Ask] = field(default_factory=dict)
+    pending: dict[str, WaitingCall] = field(default_factory=dict)
     delegate_usage: list[Usage] = field(default_factory=list)
     aborted: Exception | None = None
 

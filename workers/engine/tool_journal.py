@@ -21,12 +21,12 @@ from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
 
 from broker_config.telemetry import get_logger
 from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt, TurnFailed
-from sessions.protocol.call import Ask, AskKind, CallAnswer
+from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
 from sessions.protocol.event import EventType
 from sessions.tools.decorator import OutsideResult, ToolContext, ToolSpec
 from sessions.tools.turn_state import ToolState
 from workers.engine.delegation import AskAgent, poll_delegate, start_delegation
-from workers.engine.pending_calls import answer_to, ask_key, denial
+from workers.engine.pending_calls import answer_to, denial, waiting_key
 from workers.engine.ports import EventDraft
 from workers.engine.recorded_call import find_call, must_run, tool_key
 from workers.engine.scope import TurnScope, current_scope, current_tool
@@ -135,7 +135,7 @@ class _ToolCall:
             self.asked = asked if isinstance(asked, AskAgent) else None
             return deferred_call(asked)
         except ApprovalRequired as asked:  # the tool has done nothing yet, so the call is not in doubt
-            return ToolRecord("deferred", ask=AskKind.APPROVAL, metadata=asked.metadata or {})
+            return ToolRecord("deferred", ask=CallKind.APPROVAL, metadata=asked.metadata or {})
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -175,11 +175,11 @@ class _ToolCall:
         return await self._deferred(record, None)
 
     async def _deferred(self, record: ToolRecord, body: Callable[[], Awaitable[Any]] | None) -> ToolRecord:
-        if record.ask is AskKind.APPROVAL:
+        if record.ask is CallKind.APPROVAL:
             if self.approved and body is not None:
                 return await self._run(body)
             raise ApprovalRequired(metadata=record.metadata)
-        if record.ask is AskKind.TURN:
+        if record.ask is CallKind.TURN:
             return await self._delegated(record)
         answer = self._answer(record.ask, record.metadata, waits_for=record.waits_for)
         if answer is None:
@@ -192,7 +192,7 @@ class _ToolCall:
         """Record the other agent's answer, or defer the call until there is one."""
         answer = await poll_delegate(self.scope, record.waits_for or "")
         if answer is None:
-            self._answer(AskKind.TURN, record.metadata, waits_for=record.waits_for)
+            self._answer(CallKind.TURN, record.metadata, waits_for=record.waits_for)
             raise CallDeferred(metadata=record.metadata)
         record = replace(record, usage=answer.usage)
         if not answer.ok:
@@ -203,14 +203,16 @@ class _ToolCall:
             raise self.scope.abort(error) from error.__cause__
         return await self._record(replace(record, status="ok", result=ToolReturn(return_value=output)))
 
-    def _answer(self, kind: AskKind, metadata: dict[str, Any], again: int = 0, **more: Any) -> CallAnswer | None:
-        key = ask_key(self.scope, kind, self.call_id, again)
-        asked = Ask(key=key, call_id=self.call_id, tool=self.name, args=self.args, kind=kind, metadata=metadata, **more)
+    def _answer(self, kind: CallKind, metadata: dict[str, Any], again: int = 0, **more: Any) -> CallAnswer | None:
+        key = waiting_key(self.scope, kind, self.call_id, again)
+        asked = WaitingCall(
+            key=key, call_id=self.call_id, tool=self.name, args=self.args, kind=kind, metadata=metadata, **more
+        )
         return answer_to(self.scope, asked)
 
     async def _ask_person(self, record: ToolRecord, body: Callable[[], Awaitable[Any]]) -> ToolRecord | None:
         """Carry out a person's decision about a call in doubt; None if it is that the outcome stays unknown."""
-        answer = self._answer(AskKind.IN_DOUBT, {}, record.doubts)
+        answer = self._answer(CallKind.IN_DOUBT, {}, record.doubts)
         if answer is None:
             raise CallDeferred
         if answer.action == "approve":
@@ -246,7 +248,7 @@ class _ToolCall:
         outcome = "failed" if record.status == "error" else record.status
         value = record.message if record.result is None else record.result.return_value
         data = {"tool": self.name, "call_id": self.call_id, "result": event_result(value), "outcome": outcome}
-        if record.ask is AskKind.TURN:
+        if record.ask is CallKind.TURN:
             data["turn"] = record.waits_for
         return EventDraft(EventType.TOOL_RESULT, data)
 

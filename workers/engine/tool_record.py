@@ -10,7 +10,7 @@ from pydantic_ai.exceptions import CallDeferred
 from pydantic_ai.messages import ToolReturn
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from sessions.protocol.call import AskKind
+from sessions.protocol.call import CallKind
 from sessions.protocol.finite import non_finite
 from sessions.protocol.state_ops import StateOp
 from sessions.protocol.turn import Usage
@@ -47,7 +47,7 @@ class ToolRecord:
     message: str = ""
     too_large: bool = False
     state: list[StateOp] = field(default_factory=list)
-    ask: AskKind = AskKind.APPROVAL
+    ask: CallKind = CallKind.APPROVAL
     metadata: dict[str, Any] = field(default_factory=dict)
     waits_for: str | None = None
     doubts: int = 0
@@ -100,7 +100,7 @@ def _well_formed(record: ToolRecord) -> ToolRecord:
 
 def deferred_call(asked: OutsideResult | CallDeferred) -> ToolRecord:
     """The record of a call whose result comes from outside."""
-    kind = AskKind.TURN if isinstance(asked, AskAgent) else AskKind.RESULT
+    kind = CallKind.TURN if isinstance(asked, AskAgent) else CallKind.RESULT
     waits_for = asked.waits_for if isinstance(asked, OutsideResult) else None
     return ToolRecord("deferred", ask=kind, metadata=asked.metadata or {}, waits_for=waits_for)
 

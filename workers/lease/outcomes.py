@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sessions.errors import TurnFailed
-from sessions.protocol.call import Ask
+from sessions.protocol.call import WaitingCall
 from sessions.protocol.turn import TurnError, TurnStatus
 from sessions.store.leases import Ending
 from workers.engine.well_formed import well_formed, well_formed_values
@@ -43,7 +43,7 @@ class Postpone:
 class WaitForAnswers:
     """The turn waits for people or outside results to answer its pending calls."""
 
-    asks: Sequence[Ask]
+    calls: Sequence[WaitingCall]
 
 
 @dataclass(frozen=True, slots=True)

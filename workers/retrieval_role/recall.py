@@ -21,7 +21,7 @@ from sessions.client.arguments.memory import memory_text
 from sessions.client.operations import Operations, operation_result
 from sessions.client.scopes import session_name, user_name
 from sessions.errors import BackendError, NoWorkerAlive, ResultTimeout, SessionBusy, TurnFailed
-from sessions.protocol.agent import Recalls
+from sessions.protocol.agent import RecallSettings
 from sessions.protocol.event import EventType
 from sessions.protocol.knowledge_requests import Recall, SearchKnowledge
 from sessions.protocol.lanes import MEMORY, SEARCH
@@ -68,7 +68,7 @@ class Recaller:
         self.memories = memories
         self.catalog = catalog
 
-    def of(self, keys: SessionKeys, user_id: str | None, recalls: Recalls) -> TurnRecall:
+    def of(self, keys: SessionKeys, user_id: str | None, recalls: RecallSettings) -> TurnRecall:
         """For a turn of this session, or for one that runs on its behalf."""
         return TurnRecall(self, keys, user_id, recalls)
 
@@ -88,7 +88,7 @@ class Recaller:
 class TurnRecall:
     """Memory and knowledge of one turn: the engine's `Recall` for its tools, and the text for its prompt."""
 
-    def __init__(self, recaller: Recaller, keys: SessionKeys, user_id: str | None, recalls: Recalls) -> None:
+    def __init__(self, recaller: Recaller, keys: SessionKeys, user_id: str | None, recalls: RecallSettings) -> None:
         self._settings = recaller.settings
         self._operations = recaller.operations
         self._memories = recaller.memories

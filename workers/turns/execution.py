@@ -22,11 +22,11 @@ from sessions.errors import (
     TurnDeadlineExceeded,
     TurnFailed,
 )
-from sessions.protocol.call import AskKind
-from sessions.protocol.deliver import Deliver
+from sessions.protocol.call import CallKind
 from sessions.protocol.operation import OperationSpec
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.turn import TurnRequest, TurnStatus, total
+from sessions.protocol.webhook_requests import DeliverWebhook
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending
@@ -137,7 +137,7 @@ class Execution:
     async def _run_operation(self, held: HeldTurn, spec: OperationSpec, journal: LeasedJournal) -> Outcome:
         if held.turn.closing is not None:
             return ending_for(held.turn.closing, held.turn.crashes)
-        if spec.kind == Deliver.kind:
+        if spec.kind == DeliverWebhook.kind:
             return await self._until_deadline(held, self._parts.webhooks.deliver(held, spec))
         held.operation = spec
         output = await self._until_deadline(held, self._parts.retrieval.run(held, spec, journal))
@@ -252,6 +252,6 @@ class Execution:
 
 
 def _waiting(held: HeldTurn, waiting: Waiting) -> Outcome:
-    if any(ask.kind is AskKind.TURN for ask in waiting.asks) and held.delegations is not None:
+    if any(call.kind is CallKind.TURN for call in waiting.calls) and held.delegations is not None:
         return WaitForTurns(held.delegations.pause())  # people are asked once the other agents have answered
-    return WaitForAnswers(waiting.asks)
+    return WaitForAnswers(waiting.calls)

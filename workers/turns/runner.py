@@ -219,19 +219,19 @@ class TurnRunner:
         return True
 
     async def _wait_for_answers(self, held: HeldTurn, outcome: WaitForAnswers) -> bool:
-        placed = [ask.model_copy(update={"place": place}) for place, ask in enumerate(outcome.asks)]
-        asks = {ask.key: ask.model_dump_json().encode() for ask in placed}
-        data = json.dumps({"calls": [ask.model_dump(mode="json", exclude={"v", "key", "place"}) for ask in placed]})
+        placed = [call.model_copy(update={"place": place}) for place, call in enumerate(outcome.calls)]
+        calls = {call.key: call.model_dump_json().encode() for call in placed}
+        data = json.dumps({"calls": [call.model_dump(mode="json", exclude={"v", "key", "place"}) for call in placed]})
         seq = held.take_seq(1)
         leases = self._parts.leases
         try:
-            wake_up = await persist(held, lambda: leases.wait(held.keys, held.turn, asks, seq, data.encode()))
+            wake_up = await persist(held, lambda: leases.wait(held.keys, held.turn, calls, seq, data.encode()))
         except CancelFirst:
             return await self._commit(held, self._execution.cancelled(held))
         except LeaseLost:
             self._parts.lost_leases.report(held)
             return False
-        turn_left(held, TurnStatus.WAITING, "asks", tools=[ask.tool for ask in outcome.asks])
+        turn_left(held, TurnStatus.WAITING, "asks", tools=[call.tool for call in outcome.calls])
         await self._publish(wake_up)
         return False
 

@@ -37,8 +37,8 @@ def input_of(held: HeldTurn, request: TurnRequest, default_model: str) -> TurnIn
     turn = held.turn
     with _readable():
         agent = _agent(turn.agent) if turn.agent else AgentConfig(name=request.agent)
-    if request.recalls.said:
-        agent = agent.model_copy(update={"recalls": agent.recalls.over(request.recalls)})
+    if request.recalls.specified:
+        agent = agent.model_copy(update={"recalls": agent.recalls.with_defaults(request.recalls)})
     return TurnInput(
         turn_id=held.turn_id,
         session_id=held.keys.session_id,

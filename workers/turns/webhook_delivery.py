@@ -25,9 +25,9 @@ from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
 from sessions.client.addresses import AddressPolicy
 from sessions.errors import AddressRefused, AddressUnknown, StoreUnavailable, TurnNotFound, WebhookFailed
-from sessions.protocol.deliver import Deliver
 from sessions.protocol.operation import OperationSpec
 from sessions.protocol.turn import TurnError, TurnRequest, TurnStatus
+from sessions.protocol.webhook_requests import DeliverWebhook
 from sessions.protocol.webhook_signature import signed_headers, tenant_secrets
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.leases import Ending
@@ -71,7 +71,7 @@ class WebhookDelivery:
             return Postpone(_CROWDED * random.uniform(1, 2))  # noqa: S311 - no secret
         self._under_way[tenant] += 1
         try:
-            return await self._try(held, Deliver.model_validate(spec.body))
+            return await self._try(held, DeliverWebhook.model_validate(spec.body))
         finally:
             self._under_way[tenant] -= 1
             self._under_way += Counter()  # drops the tenants with none
@@ -85,7 +85,7 @@ class WebhookDelivery:
         free = self._limit - self._under_way.total()
         return free <= 0 or (free == 1 and self._limit >= _SEVERAL and tenant in self._under_way)
 
-    async def _try(self, held: HeldTurn, request: Deliver) -> Outcome:
+    async def _try(self, held: HeldTurn, request: DeliverWebhook) -> Outcome:
         try:
             status = await self._send(held, request)
         except (WebhookFailed, AddressRefused) as error:
@@ -101,7 +101,7 @@ class WebhookDelivery:
         result = json.dumps({"text": "", "output": {"status": status, "tries": tries}}).encode()
         return Ending(TurnStatus.SUCCEEDED, result=result)
 
-    def _try_later(self, held: HeldTurn, request: Deliver, error: NotDelivered) -> Outcome:
+    def _try_later(self, held: HeldTurn, request: DeliverWebhook, error: NotDelivered) -> Outcome:
         """Another try after a pause, at the latest when the time is up. If it is up already, a dead letter."""
         pauses, tried = self._settings.webhook_pauses, held.turn.retries
         left = self._settings.webhook_period - _age(held)
@@ -115,7 +115,7 @@ class WebhookDelivery:
         _log.warning("webhook_not_delivered", turn=request.turn, error=str(error), pause=pause, tried=tried + 1)
         return Redeliver(pause, str(error))
 
-    async def _send(self, held: HeldTurn, request: Deliver) -> int:
+    async def _send(self, held: HeldTurn, request: DeliverWebhook) -> int:
         """Send the webhook; returns the receiver's status code, a 2xx.
 
         Raises:
@@ -137,7 +137,7 @@ class WebhookDelivery:
             raise WebhookFailed(f"the receiver at {_origin(url)!r} answered 410: it wants no more webhooks")
         raise NotDelivered(f"the receiver at {_origin(url)!r} answered {status}", retry_after)
 
-    async def _message(self, tenant: str, request: Deliver) -> tuple[httpx.URL, bytes]:
+    async def _message(self, tenant: str, request: DeliverWebhook) -> tuple[httpx.URL, bytes]:
         """The URL and the body. The body is the same at each try, because a turn that has ended does not change."""
         session_id, part = split_turn_id(request.turn)
         keys = SessionKeys.from_id(tenant, session_id, self._settings.partitions)
@@ -182,7 +182,7 @@ class WebhookDelivery:
         return httpx.create_ssl_context()  # takes 20 ms; respects SSL_CERT_FILE
 
 
-def _payload(request: Deliver, session_id: str, record: TurnRecord, turn_request: TurnRequest) -> dict[str, Any]:
+def _payload(request: DeliverWebhook, session_id: str, record: TurnRecord, turn_request: TurnRequest) -> dict[str, Any]:
     ended = datetime.fromtimestamp((record.ended_ms or record.accepted_ms) / 1000, UTC)
     return {
         "type": f"turn.{record.status}",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from sessions.errors import BadRequest, DocumentEmpty, DocumentTooLarge
-from sessions.protocol.text import encodes
+from sessions.protocol.text import is_encodable
 
 SUFFIXES: Final = frozenset(
     [
@@ -78,7 +78,7 @@ def source_name(value: object) -> str:
     Raises:
         BadRequest: it is not a string of 1 to 8192 characters.
     """
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ADDRESS or not encodes(value):
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ADDRESS or not is_encodable(value):
         raise BadRequest(f"source {value!r}: use the name of a document, as in list_knowledge()")
     return value
 
@@ -97,7 +97,7 @@ def read_source(source: object, name: str | None, limit: int, digest: Digest = _
         FileNotFoundError: it looks like a path, and there is no such file. DocumentTooLarge, DocumentEmpty, BadRequest.
     """
     if name is not None and (
-        not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME or not encodes(name)
+        not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME or not is_encodable(name)
     ):
         raise BadRequest(f"name {name!r}: use a name of 1 to {_LONGEST_NAME} characters")
     if isinstance(source, bytes | bytearray | memoryview):
@@ -106,7 +106,7 @@ def read_source(source: object, name: str | None, limit: int, digest: Digest = _
         return _file(source, name, limit)
     if isinstance(source, Text | Address):
         return _explicit(source, name, limit, digest)
-    if not isinstance(source, str) or not encodes(source):
+    if not isinstance(source, str) or not is_encodable(source):
         raise BadRequest(f"add_knowledge({type(source).__name__}): pass a path, text, bytes or a URL")
     if _ADDRESS.match(source):
         return Source(name or source, "url", url=source)
@@ -121,10 +121,10 @@ def read_source(source: object, name: str | None, limit: int, digest: Digest = _
 def _explicit(source: Text | Address, name: str | None, limit: int, digest: Digest) -> Source:
     """A source whose type the caller chose; never a file."""
     if isinstance(source, Text):
-        if not encodes(source.text):
+        if not is_encodable(source.text):
             raise BadRequest("the text contains half of a surrogate pair, which cannot be encoded")
         return _text(source.text, name, limit, digest)
-    if not _ADDRESS.match(source.url) or not encodes(source.url):
+    if not _ADDRESS.match(source.url) or not is_encodable(source.url):
         raise BadRequest(f"URL {source.url[:200]!r}: use one that begins with https:// or http://")
     return Source(name or source.url, "url", url=source.url)
 

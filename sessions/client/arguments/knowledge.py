@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from sessions.client.arguments.values import json_object, seconds, short_string, webhook_url
 from sessions.errors import BadRequest
-from sessions.protocol.text import encodes
+from sessions.protocol.text import is_encodable
 
 _MOST_FOUND: Final = 100
 
@@ -106,6 +106,6 @@ class KnowledgeQuery:
 
 
 def _names(sources: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(sources, str) or not all(isinstance(name, str) and encodes(name) for name in sources):
+    if isinstance(sources, str) or not all(isinstance(name, str) and is_encodable(name) for name in sources):
         raise BadRequest(f"sources {sources!r}: use a list of names of documents")
     return tuple(sources)

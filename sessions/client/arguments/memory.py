@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from sessions.client.arguments.values import LONE_SURROGATE
 from sessions.errors import BadRequest
 from sessions.protocol.memory_requests import ScopeName
-from sessions.protocol.text import cut_character, encodes
+from sessions.protocol.text import find_lone_surrogate, is_encodable
 from sessions.store.memory_record import KINDS, MemoryKind
 
 _QUERY_LIMIT: Final = 32 * 1024
@@ -158,7 +158,7 @@ def memory_query(value: object) -> str:
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise BadRequest(f"{name} {repr(value)[:100]}: use a non-empty string")
-    if (place := cut_character(value)) is not None:
+    if (place := find_lone_surrogate(value)) is not None:
         raise BadRequest(f"{name}: {LONE_SURROGATE.format(place)}")
     return value
 
@@ -169,7 +169,7 @@ def memory_id_text(value: object) -> str:
     Raises:
         BadRequest: it cannot be one.
     """
-    if not isinstance(value, str) or not value or not encodes(value):
+    if not isinstance(value, str) or not value or not is_encodable(value):
         raise BadRequest(f"memory id {value!r}: use the id that add_memory() returned")
     return value
 

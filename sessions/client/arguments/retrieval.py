@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from broker_config.names import LONGEST_BASE, name_problem
 from sessions.errors import BadRequest
-from sessions.protocol.agent import KnowledgeAt
+from sessions.protocol.agent import KnowledgeBases
 
 _COLLECTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MEMORY_PROVIDERS: Final = ("rag", "redis")
@@ -97,12 +97,12 @@ def knowledge_config(value: object) -> KnowledgeConfig:
     )
 
 
-def knowledge_at(config: KnowledgeConfig, session: KnowledgeConfig) -> KnowledgeAt | Literal[False]:
+def bases_to_search(config: KnowledgeConfig, session: KnowledgeConfig) -> KnowledgeBases | Literal[False]:
     """Where an agent searches: in the bases of its session, and in its own. False if it does not search."""
     if not config.on:
         return False
     bases = tuple(dict.fromkeys((*session.bases, *config.bases)))
-    return KnowledgeAt(bases=bases, collection=config.collection or session.collection)
+    return KnowledgeBases(bases=bases, collection=config.collection or session.collection)
 
 
 def base_name(name: object) -> str:

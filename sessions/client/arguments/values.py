@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sessions.errors import BadRequest, InvalidMessage
-from sessions.protocol.text import cut_character, encodes
+from sessions.protocol.text import find_lone_surrogate, is_encodable
 from sessions.protocol.turn import Policy
 
 _LONGEST_SECONDS: Final = 100 * 365 * 86400.0
@@ -40,7 +40,11 @@ def short_string(name: str, value: object) -> str:
     Raises:
         BadRequest: it is not one.
     """
-    if not isinstance(value, str) or not 0 < len(value.encode(errors="replace")) <= _TEXT_LIMIT or not encodes(value):
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value.encode(errors="replace")) <= _TEXT_LIMIT
+        or not is_encodable(value)
+    ):
         raise BadRequest(f"{name} {value!r}: use a string of 1 to {_TEXT_LIMIT} bytes, or None")
     return value
 
@@ -76,7 +80,7 @@ def message_text(value: object) -> str:
     """
     if not isinstance(value, str) or not value.strip():
         raise InvalidMessage(f"message {repr(value)[:100]}: {InvalidMessage.__doc__}")
-    if (place := cut_character(value)) is not None:
+    if (place := find_lone_surrogate(value)) is not None:
         raise InvalidMessage(f"message: {LONE_SURROGATE.format(place)}")
     return value
 

@@ -11,7 +11,7 @@ from pydantic_ai.messages import TextPart, ToolReturnPart
 
 from sessions import OutsideResult, tool
 from sessions.errors import JournalDiverged
-from sessions.protocol.call import Ask, CallAnswer
+from sessions.protocol.call import CallAnswer, WaitingCall
 from workers.engine import Registry
 from workers.engine.ports import Waiting
 
@@ -49,14 +49,14 @@ def told(rig: Rig) -> list[Any]:
     return [part.content for part in rig.seen[-1][-1].parts if isinstance(part, ToolReturnPart)]
 
 
-async def waiting(rig: Rig, attempt: int = 1) -> Ask:
+async def waiting(rig: Rig, attempt: int = 1) -> WaitingCall:
     with pytest.raises(Waiting) as stopped:
         await rig.run(rig.turn(attempt=attempt))
-    (ask,) = stopped.value.asks
+    (ask,) = stopped.value.calls
     return ask
 
 
-def answered(rig: Rig, ask: Ask, action: Any, **more: Any) -> None:
+def answered(rig: Rig, ask: WaitingCall, action: Any, **more: Any) -> None:
     rig.store[f"answer:{ask.key}"] = CallAnswer(action=action, **more).model_dump_json().encode()
 
 

@@ -10,7 +10,7 @@ from pydantic_ai.messages import TextPart
 
 from sessions.errors import TurnRefused
 from sessions.protocol.agent import AgentConfig, Delegate
-from sessions.protocol.call import AskKind
+from sessions.protocol.call import CallKind
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import Usage
 from workers.engine.hooks import register_hooks
@@ -55,12 +55,12 @@ async def test_a_turn_waits_until_all_have_answered(rig: Rig, others: Others) ->
     """Both are asked at once; each answer is used when it is there, and its cost is added."""
     with pytest.raises(Waiting) as waiting:
         await rig.run(turn(rig))
-    assert {ask.kind for ask in waiting.value.asks} == {AskKind.TURN}
+    assert {ask.kind for ask in waiting.value.calls} == {CallKind.TURN}
     assert sorted(others.turns.values()) == ["B:one", "B:two"]
     others.said["B:one"] = DelegateAnswer(True, output={"x": 1}, usage=COST)
     with pytest.raises(Waiting) as waiting:
         await rig.run(turn(rig))
-    assert [ask.waits_for for ask in waiting.value.asks] == ["B:two"]
+    assert [ask.waits_for for ask in waiting.value.calls] == ["B:two"]
     others.said["B:two"] = DelegateAnswer(False, reason="it broke", usage=COST)
     output = await rig.run(turn(rig))
     assert (output.text, output.usage.requests, output.usage.input_tokens) == ("done", 8, output.usage.input_tokens)

@@ -148,7 +148,7 @@ async def test_such_text_in_what_a_tool_raises_is_replaced(rig: Rig, error: Any)
     except ToolError as failed:
         said = str(failed)
     except Waiting as waits:
-        said = str(waits.asks[0].metadata)
+        said = str(waits.calls[0].metadata)
     assert "caf\ufffd" in said
 
 

@@ -11,20 +11,20 @@ from pydantic_ai.exceptions import ApprovalRequired, CallDeferred
 from pydantic_ai.messages import TextPart
 
 from sessions import OutsideResult, tool
-from sessions.protocol.call import Ask, AskKind, CallAnswer
+from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
 from sessions.protocol.event import EventType
 from workers.engine.ports import Waiting
 
 from .doubles import Crash, Rig, call
 
 
-async def asked(rig: Rig, **options: Any) -> list[Ask]:
+async def asked(rig: Rig, **options: Any) -> list[WaitingCall]:
     with pytest.raises(Waiting) as stopped:
         await rig.run(**options)
-    return list(stopped.value.asks)
+    return list(stopped.value.calls)
 
 
-def answer(rig: Rig, ask: Ask, action: str, **more: Any) -> None:
+def answer(rig: Rig, ask: WaitingCall, action: str, **more: Any) -> None:
     """As `turn.approve(...)` and its like write it."""
     rig.store[f"answer:{ask.key}"] = CallAnswer(action=action, **more).model_dump_json().encode()  # type: ignore[arg-type]
 
@@ -71,8 +71,8 @@ async def test_a_run_waits_for_all_answers_at_once_and_repeats_nothing(rig: Rig)
     rig.script(THREE, [TextPart("done")])
     asks = await asked(rig)
     assert [(a.call_id, a.tool, a.kind, a.args) for a in sorted(asks, key=lambda a: a.call_id)] == [
-        ("c2", "refund", AskKind.APPROVAL, {"amount": 90}),
-        ("c3", "job", AskKind.RESULT, {"x": 1}),
+        ("c2", "refund", CallKind.APPROVAL, {"amount": 90}),
+        ("c3", "job", CallKind.RESULT, {"x": 1}),
     ]
     outside = next(a for a in asks if a.call_id == "c3")
     assert (outside.metadata, outside.waits_for) == ({"job": "j1"}, "queue/j1")
@@ -115,7 +115,7 @@ async def test_a_crash_behind_the_answers_repeats_nothing(rig: Rig, when: str) -
     shop(rig)
     rig.script(THREE, [TextPart("done")])
     for ask in await asked(rig):
-        answer(rig, ask, *(["approve"] if ask.kind is AskKind.APPROVAL else ["provide"]))
+        answer(rig, ask, *(["approve"] if ask.kind is CallKind.APPROVAL else ["provide"]))
     for step in range(6):
         try:
             await rig.run(crash=(step, when))
@@ -141,7 +141,7 @@ async def test_an_approved_call_may_call_out(rig: Rig) -> None:
     (ask,) = await asked(rig)
     answer(rig, ask, "approve")
     (second,) = await asked(rig)
-    assert (second.kind, second.call_id) == (AskKind.RESULT, "c1")
+    assert (second.kind, second.call_id) == (CallKind.RESULT, "c1")
     assert second.key != ask.key
     answer(rig, second, "provide", result="sent")
     assert (await rig.run()).text == "done"
@@ -177,7 +177,7 @@ async def test_a_call_in_doubt_can_wait_for_a_person(rig: Rig) -> None:
     with pytest.raises(Crash):
         await rig.run(crash=(2, "before"))  # model:1, started, result
     (first,) = await asked(rig)
-    assert first.kind is AskKind.IN_DOUBT
+    assert first.kind is CallKind.IN_DOUBT
     answer(rig, first, "approve")
     with pytest.raises(Crash):
         await rig.run(crash=(1, "before"))  # started again, result

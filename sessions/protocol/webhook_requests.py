@@ -7,7 +7,7 @@ from typing import ClassVar
 from sessions.protocol.operation import OperationRequest
 
 
-class Deliver(OperationRequest):
+class DeliverWebhook(OperationRequest):
     """Send the webhook of a turn that ended to the URL in its record.
 
     Attributes:

@@ -1,0 +1,238 @@
+"""The back end of a session: the fleet's store (`sessions.local`) or a gateway over HTTP (`sessions.remote`).
+
+A `Backend` has one part for each group of methods of `Session`. All coroutines run on the portal's event loop.
+Arguments and results are documented at the methods that users call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from broker_config.settings import Settings
+from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
+from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory
+from sessions.client.portal import Portal
+from sessions.client.ports import SessionClient, SessionRef
+from sessions.client.transcript import Page, SortOrder
+from sessions.protocol.memory_requests import ScopeName
+from sessions.protocol.state_ops import StateOp
+from sessions.store.keys import SessionKeys
+from sessions.store.submission import Submission
+
+
+class StateCalls(Protocol):
+    """The part for `StateMethods`."""
+
+    async def get(self, session: SessionRef, key: str | None, default: Any) -> Any:
+        """One value, or all of the session's."""
+        ...
+
+    async def write(self, session: SessionRef, ops: list[StateOp]) -> list[Any]:
+        """Make changes, all or none; returns the new values."""
+        ...
+
+
+class Fork(NamedTuple):
+    """The new session that a fork created."""
+
+    session_id: str
+    user_id: str | None
+
+
+class LifecycleCalls(Protocol):
+    """The part for `LifecycleMethods`."""
+
+    async def lifetime(self, session: SessionRef) -> tuple[bool, float | None]:
+        """Whether its ttl ran out, and the seconds until it does."""
+        ...
+
+    async def create(self, session: SessionRef) -> bool:
+        """Create the session if it does not exist; returns whether it was created."""
+        ...
+
+    async def checkpoints(self, session: SessionRef) -> list[int]:
+        """The numbers of the checkpoints."""
+        ...
+
+    async def save(self, session: SessionRef, values: Mapping[str, Any]) -> int:
+        """Save a checkpoint; returns its number."""
+        ...
+
+    async def restore(self, session: SessionRef, number: int | None) -> dict[str, Any]:
+        """Restore a checkpoint (None: only check that there is one); returns the state."""
+        ...
+
+    async def context(self, session: SessionRef) -> dict[str, Any]:
+        """Facts about the session."""
+        ...
+
+    async def context_for(self, session: SessionRef, query: str, max_items: int) -> str:
+        """The transcript's best matching lines as prompt text."""
+        ...
+
+    async def history(self, session: SessionRef, limit: int, order: SortOrder, cursor: int | None) -> Page:
+        """A page of the transcript."""
+        ...
+
+    async def fork(self, session: SessionRef, session_id: str, at: str | None) -> Fork:
+        """Create a session with this one's history."""
+        ...
+
+    async def check_turn(self, session: SessionRef, part: str) -> None:
+        """Refuse a user who owns neither the session nor the turn."""
+        ...
+
+    async def delete(self, session: SessionRef) -> dict[str, int]:
+        """Delete the session and all its records; returns the number of keys, turns and documents."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPage:
+    """Some memories, newest first, and the cursor of the next page (`list_memory(cursor=...)`); None at the end."""
+
+    memories: list[dict[str, Any]] = field(default_factory=list)
+    cursor: str | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.memories)
+
+    def __len__(self) -> int:
+        return len(self.memories)
+
+
+class MemoryCalls(Protocol):
+    """The part for `MemoryMethods`."""
+
+    async def add(self, session: SessionRef, memory: NewMemory) -> str:
+        """Add a memory; returns its id."""
+        ...
+
+    async def delete(self, session: SessionRef, memory_id: str) -> bool:
+        """Delete one memory; returns whether it existed."""
+        ...
+
+    async def clear(self, session: SessionRef, memory_type: str | None, scope: ScopeName | None) -> int:
+        """Delete a scope's memories; returns how many there were."""
+        ...
+
+    async def get(self, session: SessionRef, memory_id: str) -> dict[str, Any] | None:
+        """One memory; None if it does not exist."""
+        ...
+
+    async def list_page(self, session: SessionRef, listing: MemoryListing) -> MemoryPage:
+        """A page of a scope's memories."""
+        ...
+
+    async def search(self, session: SessionRef, query: MemoryQuery) -> list[dict[str, Any]]:
+        """Find memories."""
+        ...
+
+
+class AcceptedOperation(NamedTuple):
+    """An accepted operation: its lane, and its id within that lane."""
+
+    lane: SessionKeys
+    part: str
+
+
+class KnowledgeCalls(Protocol):
+    """The part for `KnowledgeMethods`."""
+
+    async def submit(self, session: SessionRef, document: NewDocument) -> AcceptedOperation:
+        """Submit one document."""
+        ...
+
+    async def operation_of(self, session: SessionRef, operation_id: str) -> AcceptedOperation:
+        """An operation by its id."""
+        ...
+
+    async def search(self, session: SessionRef, query: KnowledgeQuery) -> list[dict[str, Any]]:
+        """Find passages."""
+        ...
+
+    async def list_sources(self, session: SessionRef, scope: str | None) -> list[dict[str, Any]]:
+        """List the documents of a scope."""
+        ...
+
+    async def remove(self, session: SessionRef, source: str, scope: str | None) -> int:
+        """Remove one document; returns the number of its chunks."""
+        ...
+
+    async def clear(self, session: SessionRef, scope: str | None) -> int:
+        """Remove all documents of a scope; returns the number of their chunks."""
+        ...
+
+
+SubmissionOf = Callable[..., Submission]
+"""Makes the submission of a message to a session's default agent; keyword arguments are the options of `Agent.chat`."""
+
+
+class Backend(Protocol):
+    """Where a session's records are: in the fleet's store, or at a gateway."""
+
+    @property
+    def settings(self) -> Settings | None:
+        """The settings that the session was opened with; None for the environment's, and for a remote session."""
+        ...
+
+    @property
+    def agent_url(self) -> str | None:
+        """The URL of a remote session's agent, without credentials; None for a local session."""
+        ...
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds for one call of a remote session; None for a local one, whose turns have deadlines."""
+        ...
+
+    @property
+    def agent_name(self) -> str | None:
+        """The name of a remote session's agent, registered at the server; None for the default agent."""
+        ...
+
+    @property
+    def state(self) -> StateCalls:
+        """The part for state."""
+        ...
+
+    @property
+    def lifecycle(self) -> LifecycleCalls:
+        """The part for checkpoints, history, forks, expiry and deletion."""
+        ...
+
+    @property
+    def memory(self) -> MemoryCalls:
+        """The part for memory."""
+        ...
+
+    @property
+    def knowledge(self) -> KnowledgeCalls:
+        """The part for documents."""
+        ...
+
+    def client(self, session: SessionRef) -> SessionClient:
+        """The client that sends the session's requests; looked up at each use, because a forked child needs its own."""
+        ...
+
+    async def converse(
+        self, session: SessionRef, message: str, submission_of: SubmissionOf, options: Mapping[str, Any]
+    ) -> Any:
+        """Send a message to the session's default agent and wait for the answer."""
+        ...
+
+
+class BackedSession(SessionRef, Protocol):
+    """The session as its own methods use it."""
+
+    @property
+    def backend(self) -> Backend:
+        """Its back end."""
+        ...
+
+    @property
+    def portal(self) -> Portal:
+        """The event loop of this process."""
+        ...
