@@ -286,7 +286,8 @@ async def test_an_expired_session_leaves_no_documents(fleet: Fleet) -> None:
     await heir.aset_state("mine", True)
     assert await heir.asearch_knowledge("holiday") == []
     assert await heir.alist_knowledge() == []
-    assert await janitor.look() == 1
+    # The workers have janitors of their own, which look every 30 seconds: one of them may have been here already.
+    assert await janitor.look() == 1 or not await store.exists(lane.sources)
     await until_gone(lambda: store.exists(lane.sources))
     assert await janitor.look() == 0
     await heir.aadd_knowledge(PARKING)
