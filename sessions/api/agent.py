@@ -99,7 +99,7 @@ class Agent:
             recalls=_recalls(memory, knowledge, self.session),
         )
         # Empty for a name without configuration: the session's stored configuration of that name is used.
-        self._stored = b"" if self.config.name_only and instructions is None else _as_json(self.config)
+        self._config_json = b"" if self.config.name_only and instructions is None else _as_json(self.config)
         self._named = False
 
     @classmethod
@@ -112,7 +112,7 @@ class Agent:
         """
         agent = cls(config.name, session=session)
         agent.config = config
-        agent._stored = _as_json(config)
+        agent._config_json = _as_json(config)
         agent._named = named
         return agent
 
@@ -138,7 +138,7 @@ class Agent:
     @property
     def by_name(self) -> bool:
         """Whether it has only a name, and so stands for the configuration that its session has stored under it."""
-        return not self._stored
+        return not self._config_json
 
     def as_tool(self, name: str | None = None, description: str | None = None) -> AgentTool:
         """This agent as a tool of another agent, optionally with another name or description.
@@ -255,7 +255,7 @@ class Agent:
         return Submission(
             request=TurnRequest(message=message, agent=self.name, stream=stream, recalls=session.recalls),
             agent=self.config,
-            config=self._stored,
+            config=self._config_json,
             user_id=session.user_id,
             queue=session.queue,
             timeout=settings.turn_timeout if timeout is None else seconds("timeout", timeout),

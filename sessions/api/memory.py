@@ -36,7 +36,7 @@ class MemoryMethods:
         scope: ScopeName | None = None,
         **more: Any,
     ) -> str:
-        """Remember a text; returns the memory's id.
+        """Add a memory; returns its id.
 
         Args:
             metadata: JSON that is stored with it, together with `more` (PraisonAI passes metadata as keywords).

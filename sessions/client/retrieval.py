@@ -42,12 +42,12 @@ class Retrieval:
         """
         await self._connection.open()
         await self._admission.refuse_when_full()
-        patience = self._connection.settings.retrieval_timeout if timeout is None else timeout
+        seconds = self._connection.settings.retrieval_timeout if timeout is None else timeout
         lane, part = keys.lane(SEARCH), new_turn_part()
         try:
-            record = await self._connection.operations.search(lane, request, patience, part=part)
+            record = await self._connection.operations.search(lane, request, seconds, part=part)
         except ResultTimeout:
-            raise await self._turns.timeout_error(lane, part, patience) from None
+            raise await self._turns.timeout_error(lane, part, seconds) from None
         return operation_result(record, lane)
 
     async def submit(
@@ -95,16 +95,16 @@ class Retrieval:
         """
         if not await self.has_documents(lane):
             return {"documents": 0, "chunks": 0}
-        patience = self._connection.settings.retrieval_timeout
-        await self._await_worker(lane, patience)
+        timeout = self._connection.settings.retrieval_timeout
+        await self._await_worker(lane, timeout)
         request = RemoveKnowledge(scope=scope)
-        part = await self._connection.operations.submit(lane, request, timeout=patience, policy=Policy.ROLLBACK)
-        removed = operation_result(await self._turns.wait(lane, part, patience), lane)
+        part = await self._connection.operations.submit(lane, request, timeout=timeout, policy=Policy.ROLLBACK)
+        removed = operation_result(await self._turns.wait(lane, part, timeout), lane)
         return {"documents": removed["sources"], "chunks": removed["chunks"]}
 
-    async def _await_worker(self, lane: SessionKeys, patience: float) -> None:
+    async def _await_worker(self, lane: SessionKeys, timeout: float) -> None:
         """Wait until a worker serves the lane (it may be starting), before anything in the lane is cancelled."""
-        until = time.monotonic() + patience
+        until = time.monotonic() + timeout
         while True:
             queue, serving = await self._connection.serving(lane)
             if serving:

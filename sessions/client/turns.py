@@ -26,7 +26,7 @@ from sessions.protocol.call import CallAnswer
 from sessions.protocol.event import Event
 from sessions.protocol.turn import TurnStatus
 from sessions.store.calls import PendingCall
-from sessions.store.events import check_cursor, follow, stands_on_last, wait_changed
+from sessions.store.events import check_cursor, follow, is_at_end, wait_changed
 from sessions.store.keys import SessionKeys
 from sessions.store.shelter import sheltered
 from sessions.store.submission import Submission
@@ -175,7 +175,7 @@ class Turns:
         if after is None:
             return True
         await check_cursor(self._connection.stores.scripts, keys, part, after)
-        return not await stands_on_last(self._connection.stores.scripts, keys, part, after)
+        return not await is_at_end(self._connection.stores.scripts, keys, part, after)
 
     async def follow(self, keys: SessionKeys, part: str, after: str | None) -> AsyncGenerator[Event]:
         """All events of a turn after a cursor, as they come, up to the last one."""

@@ -34,7 +34,7 @@ class LocalMemory:
         self._fleet = fleet
 
     async def add(self, session: SessionRef, memory: NewMemory) -> str:
-        """Remember a text; see `MemoryMethods.aadd_memory`."""
+        """Add a memory; see `MemoryMethods.aadd_memory`."""
         fleet = self._fleet()
         stored = Memory(
             id=new_memory_id(),

@@ -37,7 +37,7 @@ class TurnStatus(StrEnum):
 
 
 TRANSITIONS: dict[TurnStatus, frozenset[TurnStatus]] = {
-    # A queued turn ends without running if it is cancelled, or if its deadline passed before a worker took it.
+    # A queued turn ends without running if it is cancelled, or if its deadline passed before a worker started it.
     TurnStatus.QUEUED: frozenset({TurnStatus.RUNNING, TurnStatus.CANCELLED, TurnStatus.FAILED}),
     # Back to queued: backoff after a transient model error, or handed over by a worker that shuts down.
     TurnStatus.RUNNING: frozenset(

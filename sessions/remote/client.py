@@ -126,7 +126,7 @@ class RemoteClient:
 
 
 class RemoteTurns:
-    """The turns of a session behind a gateway: `TurnCalls` over HTTP."""
+    """A session's turns at a gateway: `TurnCalls` over HTTP."""
 
     def __init__(self, client: RemoteClient) -> None:
         self._client = client

@@ -103,8 +103,8 @@ async def exchange(
 def _pause(state: RetryCallState) -> float:
     """Exponential and random, and no shorter than the server asks for."""
     failed = state.outcome.exception() if state.outcome else None
-    asked = failed.pause if isinstance(failed, _Retryable) else 0.0
-    return max(asked, _PAUSES(state))
+    requested = failed.pause if isinstance(failed, _Retryable) else 0.0
+    return max(requested, _PAUSES(state))
 
 
 async def _once(http: httpx.AsyncClient, call: Call, server: str, until: float, within: float) -> httpx.Response:

@@ -93,8 +93,8 @@ def _body(source: Source, fields: dict[str, Any]) -> dict[str, Any]:
     if source.origin != "upload":
         return {"json": {**fields, source.origin: source.url or source.text}}
     kind = fields.pop("content_type", None) or "application/octet-stream"
-    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
-    return {"data": texts, "files": {"file": (source.name, source.data, kind)}}
+    form = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+    return {"data": form, "files": {"file": (source.name, source.data, kind)}}
 
 
 def _operation(client: RemoteClient, resource: Mapping[str, Any]) -> AcceptedOperation:

@@ -23,7 +23,7 @@ class RemoteMemory:
         self._client = client
 
     async def add(self, session: SessionRef, memory: NewMemory) -> str:
-        """Remember a text; see `MemoryMethods.aadd_memory`. The gateway's settings limit its length."""
+        """Add a memory; see `MemoryMethods.aadd_memory`. The gateway's settings limit its length."""
         body = {
             "text": memory.text,
             "type": memory.kind,
@@ -40,8 +40,8 @@ class RemoteMemory:
 
     async def clear(self, session: SessionRef, memory_type: str | None, scope: ScopeName | None) -> int:
         """Delete a scope's memories; see `MemoryMethods.aclear_memory`."""
-        given = without_none(type=_kind(memory_kinds(memory_type)), scope=scope)
-        receipt = await self._client(session).api("DELETE", "/memory", params=given)
+        selected = without_none(type=_kind(memory_kinds(memory_type)), scope=scope)
+        receipt = await self._client(session).api("DELETE", "/memory", params=selected)
         with parsing("receipt"):
             return int(receipt["deleted"])
 
@@ -52,17 +52,17 @@ class RemoteMemory:
 
     async def list_page(self, session: SessionRef, listing: MemoryListing) -> MemoryPage:
         """A page of a scope's memories; see `MemoryMethods.alist_memory`."""
-        given = without_none(type=_kind(listing.kinds), scope=listing.scope, cursor=listing.cursor)
-        page = await self._client(session).api("GET", "/memory", params={"limit": listing.limit, **given})
+        selected = without_none(type=_kind(listing.kinds), scope=listing.scope, cursor=listing.cursor)
+        page = await self._client(session).api("GET", "/memory", params={"limit": listing.limit, **selected})
         with parsing("memories"):
             return MemoryPage(_dated(page["memories"]), page["cursor"])
 
     async def search(self, session: SessionRef, query: MemoryQuery) -> list[dict[str, Any]]:
         """Find memories; see `MemoryMethods.asearch_memory`."""
-        given = without_none(
+        selected = without_none(
             type=_kind(query.kinds), filters=query.filters or None, scope=query.scope, min_score=query.min_score
         )
-        body = {"query": query.query, "limit": query.limit, **given}
+        body = {"query": query.query, "limit": query.limit, **selected}
         found = await self._client(session).api("POST", "/memory/search", json=body, within=query.timeout)
         with parsing("memories"):
             return _dated(found["memories"])

@@ -198,12 +198,12 @@ async def follow(
                 continue
             if not await scripts.read("EXISTS", keys.turn(part)):
                 raise TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
-            if cursor and await stands_on_last(scripts, keys, part, cursor):
+            if cursor and await is_at_end(scripts, keys, part, cursor):
                 return
             await wait_changed(changed)
 
 
-async def stands_on_last(scripts: ScriptRunner, keys: SessionKeys, part: str, cursor: str) -> bool:
+async def is_at_end(scripts: ScriptRunner, keys: SessionKeys, part: str, cursor: str) -> bool:
     """Whether the cursor is that of the last event of an ended turn: then nothing more comes."""
     newest = await _newest(scripts, keys, part)
     return bool(newest) and newest[0][0].decode() == cursor and newest[0][1][b"type"] == b"ended"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sessions import Progress, Session
-from sessions.client import ports
+from sessions.client import backend
 from sessions.errors import (
     BadRequest,
     DocumentUnsupported,
@@ -53,10 +53,10 @@ def pair(gateway_process: GatewayProcess, fleet: Fleet) -> Pair:
 @pytest.mark.parametrize(
     ("port", "local", "remote"),
     [
-        (ports.StateCalls, LocalState, RemoteState),
-        (ports.LifecycleCalls, LocalLifecycle, RemoteLifecycle),
-        (ports.MemoryCalls, LocalMemory, RemoteMemory),
-        (ports.KnowledgeCalls, LocalKnowledge, RemoteKnowledge),
+        (backend.StateCalls, LocalState, RemoteState),
+        (backend.LifecycleCalls, LocalLifecycle, RemoteLifecycle),
+        (backend.MemoryCalls, LocalMemory, RemoteMemory),
+        (backend.KnowledgeCalls, LocalKnowledge, RemoteKnowledge),
     ],
 )
 def test_both_sides_take_the_same(port: type, local: type, remote: type) -> None:
