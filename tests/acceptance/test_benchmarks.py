@@ -30,7 +30,7 @@ def test_the_short_benchmark_measures_everything(scenarios: list[str], targets: 
 
 
 def test_no_scenario_is_left_out_above() -> None:
-    """`make bench` runs all there are."""
+    """`make bench` runs every scenario that exists."""
     assert list(SCENARIOS) == ["main", "slow", "streams", "gateway", "history", "recovery", "claims", "retrieval"]
 
 

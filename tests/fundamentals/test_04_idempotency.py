@@ -18,7 +18,7 @@ def test_the_same_key_is_the_same_turn(fleet: Fleet) -> None:
 
 
 def test_the_same_key_for_something_else_is_a_mistake(fleet: Fleet) -> None:
-    """The error says which turn has the key."""
+    """The same key with another message is refused; the error says which turn has the key."""
     agent = fleet.session().Agent()
     turn = agent.submit("SAY one", idempotency_key="order-7")
     with pytest.raises(IdempotencyConflict, match=turn.id):

@@ -40,7 +40,7 @@ def test_an_answer_can_be_an_object(fleet: Fleet) -> None:
 
 
 async def test_a_list_or_a_number_will_do_as_well(fleet: Fleet) -> None:
-    """Any type that pydantic validates can be the output type."""
+    """The output type can be any type that pydantic validates."""
     cities = await fleet.session(sid()).Agent("A", output_type=list[City]).achat(
         '{"result": [{"name": "Rome", "people": 1}, {"name": "Oslo", "people": 2}]}'
     )  # fmt: skip
@@ -130,6 +130,6 @@ def test_a_session_can_be_deleted_while_its_turn_runs(fleet: Fleet) -> None:
 
 
 def test_deleting_what_is_not_there_is_no_error(fleet: Fleet) -> None:
-    """It says that there was nothing."""
+    """Deleting an agent that does not exist returns that there was none."""
     nothing = dict.fromkeys(("keys", "turns", "open_turns", "memories", "documents", "chunks"), 0)
     assert fleet.session(sid()).delete() == nothing

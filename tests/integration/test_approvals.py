@@ -48,7 +48,7 @@ def test_an_approval_is_waited_for_and_given(fleet: Fleet) -> None:
 
 
 def test_a_denial_is_told_to_the_model(fleet: Fleet) -> None:
-    """The tool does not run."""
+    """The tool does not run, and the model gets the reason."""
     turn = waiting(ask(fleet.session(), REFUND))
     turn.deny(turn.approvals()[0].call_id, "over budget")
     assert "over budget" in turn.result(timeout=30)
@@ -127,7 +127,7 @@ def test_nobody_answers(fleet: Fleet) -> None:
 
 
 def test_a_waiting_turn_is_cancelled_or_interrupted(fleet: Fleet) -> None:
-    """Both keep what it completed."""
+    """Both keep what the turn completed before."""
     session = fleet.session()
     first = waiting(ask(session, REFUND))
     assert first.cancel() is TurnStatus.QUEUED

@@ -86,7 +86,7 @@ def test_cancelling_a_queued_turn_ends_it_before_it_runs(workers: Fleet, session
 
 
 def test_cancelling_a_turn_that_ended_says_how_it_ended(session: Session) -> None:
-    """Too late is not an error, and changes nothing."""
+    """Cancelling too late is not an error and changes nothing."""
     turn = session.Agent("A").submit("SAY done")
     assert turn.result(timeout=20) == "done"
     assert turn.cancel() is TurnStatus.SUCCEEDED

@@ -98,7 +98,7 @@ def test_a_key_is_revoked_by_its_id() -> None:
      ("--tenant", "a b"), ("--tenant", ""), ("--user", ""), ("--name", "a\nb"), ("--name", "x" * 101)],
 )  # fmt: skip
 def test_what_makes_no_key_is_an_error(arguments: tuple[str, ...]) -> None:
-    """And nothing is stored."""
+    """The command fails and stores nothing."""
     with pytest.raises(BadRequest):
         run("create", *arguments)
     assert listed() == []

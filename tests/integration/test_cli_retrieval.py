@@ -72,7 +72,7 @@ def test_documents_are_added_listed_searched_and_removed(fleet: Fleet, papers: P
 
 
 def test_programs_get_json(fleet: Fleet, papers: Path) -> None:
-    """One document on stdout; what failed is in it."""
+    """stdout has one JSON document, which also lists the failures."""
     session = name("json")
     more = ("--session", session, "--metadata", '{"year": 2024}', "--json")
     added = run(fleet, "knowledge", "add", "rules.pdf", "cut.pdf", *more, cwd=papers)
@@ -165,14 +165,14 @@ def test_memories_are_added_listed_searched_and_forgotten(fleet: Fleet) -> None:
 
 
 def test_whose_must_be_said(fleet: Fleet) -> None:
-    """One line that lists the choices."""
+    """The error lists the options that say whose data is meant, in one line."""
     assert run(fleet, "memory", "list").stderr == "error: whose memory? use --session ID or --user USER\n"
     asked = run(fleet, "knowledge", "search", "x")
     assert asked.stderr == "error: whose knowledge? use --session ID, --base NAME or --user USER\n"
 
 
 def test_looking_at_documents_and_memories_starts_no_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with turns and workers."""
+    """Reading commands start no fleet, as with turns and workers."""
     from typer.testing import CliRunner
 
     monkeypatch.delenv("SESSIONFLEET_AUTOSTART")

@@ -207,7 +207,7 @@ sys.stdin.readline()
 
 
 def test_a_program_ends_though_the_store_is_gone(new_server: object, new_fleet: object) -> None:
-    """With the store killed the exit is as quick and as quiet."""
+    """With the store killed, a program exits as quickly and quietly as with it."""
     fleet: Fleet = new_fleet()  # type: ignore[operator]
     fleet.start("w1")
     fleet.ready()

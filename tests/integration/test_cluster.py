@@ -51,7 +51,7 @@ def test_a_stream_on_a_cluster_rings(clustered: Fleet) -> None:
 
 
 def test_cancel_delete_and_owners_on_a_cluster(clustered: Fleet) -> None:
-    """The other transitions work as well."""
+    """Cancel, delete and the check of the owner work on a cluster, too."""
     session = clustered.session(sid(), user_id="alice")
     turn = session.Agent("A").submit("SLEEP 30")
     wait_until(lambda: turn.status is TurnStatus.RUNNING, description="the turn runs")

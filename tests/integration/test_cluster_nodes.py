@@ -64,7 +64,7 @@ def test_the_doctor_asks_every_server(settings: Settings, ill: Server) -> None:
 
 
 async def test_a_cluster_with_one_server_that_evicts_is_refused(settings: Settings, ill: Server) -> None:
-    """At connect, by name."""
+    """The client refuses to connect, and names the server."""
     client = async_store(settings)
     await check_deployment(client, settings)
     with ill.client() as plain:

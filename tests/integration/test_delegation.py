@@ -108,7 +108,7 @@ def test_several_are_asked_at_the_same_time(pair: Fleet) -> None:
 
 
 def test_an_agent_that_fails_is_a_result_that_says_so(fleet: Fleet) -> None:
-    """The asker continues, and learns why."""
+    """The calling turn continues, and its model gets the reason."""
     turn = boss(fleet).submit("\n".join([asking("B", "FAIL 400 1"), asking("C", "SAY fine")]))
     assert turn.result(timeout=30) == "ok: fine"
     failed, _ = [e for e in turn.events() if e.type is EventType.TOOL_RESULT]
@@ -159,7 +159,7 @@ def test_a_newer_message_ends_what_was_asked(fleet: Fleet, policy: str) -> None:
 
 
 def test_the_deadline_is_one_for_all(fleet: Fleet) -> None:
-    """An asker's deadline ends those that it asked."""
+    """The calling turn's deadline also ends the agents that it asked."""
     turn = boss(fleet).submit(asking("C", "SLEEP 60"), timeout=3.0)
     child = of(fleet, children(turn)[0])
     with pytest.raises(TurnDeadlineExceeded):
@@ -226,7 +226,7 @@ def test_a_sessions_agent_knows_what_was_said_there(fleet: Fleet) -> None:
 
 
 def test_an_agent_of_a_team_may_ask_others(fleet: Fleet) -> None:
-    """The run's usage is that of all."""
+    """The run's usage includes that of every agent."""
     agent = Agent("A", tools=[C])
     result = AgentTeam([agent], [Task(asking("C", "SAY hi"))], settings=fleet.settings).start()
     assert (str(result), result.usage.requests) == ("ok: hi", 3)

@@ -77,7 +77,7 @@ def run(fleet: Fleet, script: Path, *arguments: str) -> str:
 
 
 def test_a_second_process_knows_what_the_first_was_told(shop: Fleet) -> None:
-    """`examples/first_chat.py`, run twice."""
+    """Run `examples/first_chat.py` twice."""
     run(shop, EXAMPLES / "first_chat.py", "My name is Alice")
     assert "Alice" in run(shop, EXAMPLES / "first_chat.py", "What is my name?")
 
@@ -95,19 +95,19 @@ def test_a_turn_is_followed_from_other_processes(shop: Fleet) -> None:
 
 
 def test_tools_run_on_the_workers(shop: Fleet) -> None:
-    """`examples/tools_example`."""
+    """Run `examples/tools_example`."""
     said = run(shop, EXAMPLES / "tools_example" / "ask.py")
     assert "4 euros" in said
     assert re.search(r"charged 4 euros, reference shop-42~\w{32}:call_", said)
 
 
 def test_an_answer_can_be_an_object(shop: Fleet) -> None:
-    """`examples/typed_answer.py`."""
+    """Run `examples/typed_answer.py`."""
     assert run(shop, EXAMPLES / "typed_answer.py").startswith("Order article=")
 
 
 def test_what_a_customer_said_is_known_in_the_next_session(shop: Fleet) -> None:
-    """`examples/memory.py`, in three processes."""
+    """Run `examples/memory.py` in three processes."""
     script = EXAMPLES / "memory.py"
     assert "Remembered." in run(shop, script, "tell")
     said = run(shop, script, "ask")
@@ -166,7 +166,7 @@ def test_the_code_of_the_pages_runs(shop: Fleet, name: str) -> None:
 
 
 def test_every_block_of_python_has_a_name() -> None:
-    """A block without one would not be run."""
+    """The tests would not run a block without a name."""
     for page in _PAGES:
         text = page.read_text()
         assert text.count("```python\n") == len(_BLOCK.findall(text)), page.name

@@ -133,7 +133,7 @@ def test_up_serves_the_gateway_and_starts_it_again(shared: Place) -> None:
 
 
 def test_up_names_the_option_for_a_port_that_is_taken(shared: Place) -> None:
-    """Before anything is started."""
+    """The command fails before it starts anything."""
     done = shared.cli("up", "--home", "other", "--port", str(shared.port), check=False)
     assert done.returncode == 1
     assert f"port {shared.port}" in done.stderr
@@ -152,7 +152,7 @@ def test_a_second_up_is_refused(shared: Place) -> None:
 
 
 def test_a_healthy_fleet_passes_the_doctor(shared: Place) -> None:
-    """Exit status 0, with a warning that the model is none."""
+    """The exit status is 0, with a warning that no model is set."""
     wait_until(
         lambda: len(json.loads(shared.cli("workers", "--json").stdout)) == 3,
         description="two workers, and one for retrieval",
@@ -203,7 +203,7 @@ def test_a_script_uses_a_fleet_that_was_started_by_hand(shared: Place) -> None:
 
 
 def test_a_worker_that_dies_is_started_again(shared: Place) -> None:
-    """And the supervisor says so."""
+    """The supervisor starts it, and logs that it did."""
     victim = shared.home.worker_processes("worker-1")[0].pid
     os.kill(victim, signal.SIGKILL)
 
@@ -227,7 +227,7 @@ def test_the_retrieval_worker_is_kept_running_too(shared: Place) -> None:
 
 
 def test_a_server_that_dies_is_started_again_with_its_data(shared: Place) -> None:
-    """What was answered before is known afterwards."""
+    """Messages from before the crash are known afterwards."""
     shared.chat("My name is Carol")
     server = EmbeddedServer(shared.home.path)
     victim = server.pid()

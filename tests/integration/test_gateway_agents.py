@@ -118,7 +118,7 @@ def test_an_agent_of_workers_that_are_away_is_waited_for(
 
 
 def test_definitions_that_cannot_be(http: httpx.Client) -> None:
-    """Each is a problem, and nothing is kept."""
+    """Each invalid definition gets a problem response, and nothing is stored."""
     for body in (
         {"tools": "look_up"},
         {"tools": [""]},
@@ -208,7 +208,7 @@ def test_a_run_is_its_users(http: httpx.Client) -> None:
 
 
 def test_a_team_is_cancelled(http: httpx.Client) -> None:
-    """With its tasks."""
+    """Cancelling a run also cancels its tasks."""
     slow = {"agents": ["assistant"], "tasks": [{"description": "SLEEP 60"}]}
     path = http.post("/v1/teams", json=slow).headers["location"]
     assert good(http.post(f"{path}/cancel", headers=WAIT))["status"] == "cancelled"
@@ -227,5 +227,5 @@ def test_a_team_is_cancelled(http: httpx.Client) -> None:
     ],
 )
 def test_teams_that_cannot_work(http: httpx.Client, change: dict[str, object], status: int) -> None:
-    """Nothing is accepted."""
+    """Each invalid team is refused, and nothing is accepted."""
     problem(http.post("/v1/teams", json={**TEAM, **change}), status)

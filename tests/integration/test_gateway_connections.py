@@ -173,7 +173,7 @@ def test_who_asks_for_an_upgrade_is_answered_without(new_server: Server) -> None
 
 
 def test_a_body_that_does_not_come_is_408(new_server: Server) -> None:
-    """And the connection ends."""
+    """The gateway answers 408 and closes the connection."""
     key = made_key(new_server)
     head = (
         f"POST /agent HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"

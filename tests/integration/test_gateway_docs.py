@@ -27,7 +27,7 @@ def test_the_page_names_files_of_the_gateway_only(gateway_process: GatewayProces
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; see `make browser`")
 def test_a_browser_shows_every_operation(gateway_process: GatewayProcess, tmp_path: Path) -> None:
-    """Under that policy, without a script that fails."""
+    """The page's scripts run without an error under its content security policy."""
     with gateway_process.client() as http:
         paths = http.get("/openapi.json").json()["paths"]
     with browser(tmp_path) as started, started.page() as page:

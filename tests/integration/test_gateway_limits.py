@@ -61,7 +61,7 @@ def test_streams_count_while_they_are_open(gateway: GatewayProcess, store: Serve
 
 
 def test_without_limits_the_store_is_not_asked(gateway: GatewayProcess, store: Server) -> None:
-    """Nor are keys left in it."""
+    """The gateway neither asks the store about limits nor leaves keys in it."""
     key = made_key(store, rate=0, concurrency=0)
     with store.client() as client:
         before = set(client.scan_iter("sf:v1:{limit-*"))

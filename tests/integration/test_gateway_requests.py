@@ -101,7 +101,7 @@ def test_what_is_no_body_must_come_to_an_end(gateway: GatewayProcess, part: str)
 
 
 def test_a_head_that_is_too_large_is_told_so(gateway: GatewayProcess) -> None:
-    """431, if it arrives before we close."""
+    """The gateway answers 431, if the response arrives before it closes the connection."""
     head = b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000
     assert answer_to(gateway, head).startswith(b"HTTP/1.1 431")
 

@@ -45,7 +45,7 @@ def test_a_memory_is_kept_found_and_forgotten(http: httpx.Client) -> None:
 
 
 def test_memories_come_in_pages_and_are_cleared(http: httpx.Client) -> None:
-    """`cursor` leads on; clearing says how many there were."""
+    """`cursor` leads to the next page; clearing returns how many there were."""
     base = "/v1/sessions/m-pages/memory"
     for number in range(3):
         good(http.post(base, json={"text": f"fact {number}"}), 201)
@@ -111,7 +111,7 @@ def test_the_same_key_is_the_same_document(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("name", ["a/b %2F ü?#.txt", "..", "two\nlines.txt\n", "search"])
 def test_a_document_is_removed_by_any_name(http: httpx.Client, name: str) -> None:
-    """As it was given, and as it is listed."""
+    """Both the name that was given and the name in the listing work."""
     base = "/v1/sessions/k-names/knowledge"
     good(http.post(base, json={"text": f"{TRAINS} {name}", "name": name}, headers=WAIT))
     assert [d["source"] for d in good(http.get(base))["documents"]] == [name]
@@ -136,7 +136,7 @@ def test_a_document_is_removed_by_any_name(http: httpx.Client, name: str) -> Non
     ],
 )
 def test_documents_that_cannot_be_taken(http: httpx.Client, request_parts: dict[str, object], status: int) -> None:
-    """Each is a problem that says why, and none is accepted."""
+    """Each invalid document gets a problem response with the reason, and none is accepted."""
     problem(http.post("/v1/sessions/k-bad/knowledge", **request_parts), status)  # type: ignore[arg-type]
 
 

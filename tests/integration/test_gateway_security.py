@@ -85,7 +85,7 @@ def test_a_bad_credential_is_none(gateway: GatewayProcess, store: Server) -> Non
 
 
 def test_bytes_in_headers_that_are_no_text_are_refused(gateway: GatewayProcess) -> None:
-    """401, as any other."""
+    """They get 401, like any other invalid credential."""
     head = (
         b"GET /v1/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer \xff\xfe\xc3\xa9\r\n\r\n"
     )
@@ -93,7 +93,7 @@ def test_bytes_in_headers_that_are_no_text_are_refused(gateway: GatewayProcess) 
 
 
 def test_tokens_are_taken_beside_keys(gateway: GatewayProcess) -> None:
-    """For the tenant and user that they name."""
+    """A token gives access as the tenant and user that it names."""
     session = a_session()
     alice = token({"aud": "sessionfleet", "tenant": "acme"})
     good(ask(gateway, "POST", "/v1/sessions", alice, json={"session_id": session}), 201)
@@ -106,7 +106,7 @@ def test_tokens_are_taken_beside_keys(gateway: GatewayProcess) -> None:
 
 
 def test_a_right_that_a_key_lacks_is_403(gateway: GatewayProcess, store: Server) -> None:
-    """Which one it is stands in the answer."""
+    """The response names the missing right."""
     session = a_session()
     reader = made_key(store, rights=("read",))
     good(ask(gateway, "GET", f"/v1/sessions/{session}/state", reader))

@@ -41,13 +41,13 @@ def test_a_session_is_made_looked_at_and_deleted(http: httpx.Client) -> None:
 
 
 def test_a_session_without_an_id_gets_one(http: httpx.Client) -> None:
-    """It is in the answer and in Location."""
+    """The id is in the body and in the Location header."""
     made = http.post("/v1/sessions", json={})
     assert made.headers["location"].endswith(good(made, 201)["session_id"])
 
 
 def test_looking_makes_no_session(http: httpx.Client, fleet: Fleet) -> None:
-    """GET leaves no key behind."""
+    """GET creates no key in the store."""
     problem(http.get("/v1/sessions/never-made"), 404, "NotFound")
     good(http.get("/v1/sessions/never-made/state"))
     good(http.get("/v1/sessions/never-made/messages"))
@@ -75,7 +75,7 @@ def test_a_turn_stays_its_users_when_its_session_expired(http: httpx.Client, ane
 
 
 def test_an_expired_session_is_gone_not_missing(http: httpx.Client) -> None:
-    """410 says that it was there."""
+    """410 says that the session existed."""
     good(http.post("/v1/sessions", json={"session_id": "brief", "ttl": 0.05}), 201)
     wait_until(lambda: http.get("/v1/sessions/brief").status_code != 200, description="it expired")
     problem(http.get("/v1/sessions/brief"), 410, "SessionExpired")
@@ -107,7 +107,7 @@ def test_an_expired_session_is_gone_not_missing(http: httpx.Client) -> None:
     ],
 )
 def test_nobody_reaches_the_session_of_another_user(http: httpx.Client, method: str, path: str) -> None:
-    """403, whatever the route, and nothing changes (P8)."""
+    """Every route answers 403, and nothing changes (P8)."""
     alices = "of-alice"
     good(http.put(f"/v1/sessions/{alices}/state/secret", json={"value": 7}, headers=ALICE))
     bodies = {
@@ -246,7 +246,7 @@ def test_a_turn_is_followed_and_taken_up_again(http: httpx.Client) -> None:
 
 
 def test_a_busy_session_refuses_as_it_was_told(http: httpx.Client) -> None:
-    """With `reject` it is a conflict, which no waiting mends."""
+    """With `reject` it is a conflict: waiting for the response would not help."""
     http.post("/v1/sessions/busy/turns", json={"message": "SLEEP 5"})
     refused = http.post("/v1/sessions/busy/turns", json={"message": "hi", "policy": "reject"})
     problem(refused, 409, "SessionBusy")

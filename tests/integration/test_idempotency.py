@@ -74,14 +74,14 @@ def test_a_timeout_names_the_turn_that_the_key_has(fleet: Fleet, monkeypatch: py
 
 
 def test_keys_are_a_sessions_own(fleet: Fleet) -> None:
-    """The same key in two sessions means two turns."""
+    """The same key in two sessions gives two turns."""
     turns = [fleet.session(uuid.uuid4().hex).Agent("A").submit("SAY x", idempotency_key="k") for _ in range(2)]
     assert turns[0].id != turns[1].id
     assert [t.result(timeout=20) for t in turns] == ["x", "x"]
 
 
 def test_many_at_once_with_one_key_are_one_turn(fleet: Fleet) -> None:
-    """Callers that race with the same key all get the one turn."""
+    """Callers that race with the same key all get the same turn."""
     from concurrent.futures import ThreadPoolExecutor
 
     agent = fleet.session(uuid.uuid4().hex).Agent("A")

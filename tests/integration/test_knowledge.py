@@ -97,7 +97,7 @@ def test_the_same_content_is_stored_once(session: Session) -> None:
 
 
 def test_changed_content_replaces_the_old(session: Session) -> None:
-    """Its old chunks are found no more."""
+    """The old chunks are no longer found."""
     session.add_knowledge(HOLIDAYS.encode(), name="rules.txt")
     assert session.add_knowledge(PARKING.encode(), name="rules.txt")["status"] == "replaced"  # type: ignore[call-overload]
     found = session.search_knowledge("holiday and parking", limit=10)
@@ -106,7 +106,7 @@ def test_changed_content_replaces_the_old(session: Session) -> None:
 
 
 def test_documents_are_listed_and_removed(session: Session) -> None:
-    """One by its name, then all; what is gone is not found."""
+    """One is removed by its name, then all; removed documents are not found."""
     for name, text in (("a.txt", HOLIDAYS), ("b.md", f"# Cars\n\n{PARKING}"), ("c.txt", EXPENSES)):
         session.add_knowledge(text.encode(), name=name, metadata={"of": name[0]})
     listed = session.list_knowledge()
@@ -124,7 +124,7 @@ def test_documents_are_listed_and_removed(session: Session) -> None:
 
 
 def test_bad_documents_are_said_and_the_others_go_on(session: Session, tmp_path: Path) -> None:
-    """Each with its own error; one alone raises it."""
+    """Each bad document has its own error in the result; a single one raises it."""
     given: list[object] = [
         tmp_path / "missing.pdf",
         _file(tmp_path, "locked.pdf", make_encrypted_pdf([HOLIDAYS], password="s3cret")),

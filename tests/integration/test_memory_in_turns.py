@@ -39,7 +39,7 @@ def test_an_agent_with_memory_is_reminded(fleet: Fleet) -> None:
 
 
 def test_a_session_with_memory_gives_it_to_its_agents(fleet: Fleet) -> None:
-    """`Session(memory=True)`; an agent may still say no."""
+    """`Session(memory=True)` applies to all its agents, unless an agent opts out."""
     session = fleet.session(sid(), memory=True)
     session.add_memory("The meeting room is called Zephyr")
     assert "Zephyr" in session.Agent("One", model="offline").chat("What is the meeting room called?")

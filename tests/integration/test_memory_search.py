@@ -216,7 +216,7 @@ async def test_searches_and_changes_at_once_agree_in_the_end(rig: Rig) -> None:
 
 
 async def test_what_is_alike_is_found(rig: Rig) -> None:
-    """For callers that want to add only what is new."""
+    """`similar` lets callers add only what is new."""
     await rig.add("Likes  tea")
     await rig.add("has a car")
     worker = rig.worker()

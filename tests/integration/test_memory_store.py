@@ -116,7 +116,7 @@ def test_clearing_reaches_one_scope(open_session: Any) -> None:
 
 
 def test_one_memory_is_forgotten_by_its_id(open_session: Any) -> None:
-    """Whichever scope it is in; False if it does not exist."""
+    """It is found in whichever scope it is; forgetting an unknown id returns False."""
     session = open_session(user_id="ann")
     ids = [session.add_memory("tea"), session.add_memory("tea", scope="session")]
     assert [session.delete_memory(memory_id) for memory_id in (*ids, ids[0], "no such id")] == [
@@ -148,7 +148,7 @@ def test_pages_lead_through_all_memories(open_session: Any) -> None:
 
 
 def test_the_async_twins_do_the_same(open_session: Any) -> None:
-    """Every method has one."""
+    """Every method has an async form with the same result."""
     session = open_session(user_id="ann")
 
     async def all_of_them() -> None:

@@ -229,7 +229,7 @@ def test_an_application_of_the_user_is_left_alone(tmp_path: Path, store: dict[st
 
 @pytest.mark.parametrize("own", ["sessions", "broker_config"])
 def test_workers_do_not_start_with_the_wrong_package(tmp_path: Path, store: dict[str, str], own: str) -> None:
-    """`workers` is ours, and a package that it imports is not."""
+    """A module of the project is named like one of our packages: the worker does not start with it."""
     project = Project(tmp_path, "wheel", f"{own}.py")
     done = project.run("-m", "celery", "-A", "workers", "worker", **store)
     assert done.returncode != 0
@@ -284,7 +284,7 @@ def test_no_worker_alive_mentions_a_workers_module_in_the_working_directory(
 
 
 def test_a_worker_without_the_task_does_not_start() -> None:
-    """It would accept wake-ups and run none of them."""
+    """Without the task, a worker would accept wake-ups and run none of them."""
     from workers.process.step import refuse_without_task
 
     app: Any = FleetApp("other", Settings(redis_url="redis://127.0.0.1:1/0"), set_as_current=False)

@@ -53,7 +53,7 @@ def test_an_interrupt_keeps_what_was_finished(fleet: Fleet) -> None:
 
 
 def test_a_rollback_leaves_nothing(fleet: Fleet) -> None:
-    """The running turn is forgotten."""
+    """The running turn is removed from the session."""
     session, mark = fleet.session(policy="rollback"), tag()
     agent = session.Agent("A", tools=["look_up"])
     running = agent.submit(f'CALL look_up({{"query": "{mark}"}})\nHANG 1 60')
@@ -104,7 +104,7 @@ def test_steering_at_the_last_step_brings_one_more(fleet: Fleet) -> None:
 
 
 def test_steering_an_idle_session_is_a_turn(fleet: Fleet) -> None:
-    """With nothing to join it is sent like any other message."""
+    """With no turn to join, the message is submitted like any other."""
     assert fleet.session(policy="steer").Agent("A").chat("SAY alone", timeout=30) == "alone"
 
 

@@ -93,7 +93,7 @@ except ConnectionError as error:
 
 
 def test_praisonais_client_is_told_that_an_agent_is_unknown(gateway: GatewayProcess, tmp_path: Path) -> None:
-    """A name that the gateway does not know."""
+    """PraisonAI's own client reports an agent that the gateway does not know."""
     said = run_praisonai(REFUSED, tmp_path, f"{gateway.url}/agent/nobody")
     assert "refused: HTTP error from remote agent: 404" in said
 

@@ -57,20 +57,20 @@ def test_a_message_goes_out_in_both_dialects(agent: AgentServer) -> None:
     ],
 )
 def test_an_answer_is_read_in_both_dialects(agent: AgentServer, body: object, text: str) -> None:
-    """`response`, else `content`, else the text."""
+    """The answer is the field `response`, else `content`, else the whole text."""
     agent.replies["POST /agent"] = Reply(body)
     assert Session(agent_url=agent.url).chat("hi") == text
 
 
 async def test_the_async_twins_do_the_same(agent: AgentServer) -> None:
-    """On any loop."""
+    """The async methods work on any loop."""
     session = Session(agent_url=agent.url)
     assert await session.achat("hi") == "hello"
     assert await session.asend_message("hi") == "hello"
 
 
 def test_middleware_sees_remote_answers(agent: AgentServer) -> None:
-    """As those of local sessions."""
+    """Middleware gets a remote answer as it gets a local one."""
     session = Session(agent_url=agent.url, middleware=[lambda message, response: f"{message}: {response}"])
     assert session.chat("hi") == "hi: hello"
 
@@ -110,7 +110,7 @@ def test_a_health_page_that_fails_is_asked_again(agent: AgentServer) -> None:
 
 
 def test_an_address_without_an_agent_is_told_apart(agent: AgentServer) -> None:
-    """404 to both questions."""
+    """Both requests get 404, which the error reports."""
     with pytest.raises(RemoteRefused, match="answered 404") as caught:
         Session(agent_url=agent.url + "s").chat("hi")
     assert caught.value.status == 404
@@ -131,7 +131,7 @@ def test_headers_go_along_with_every_request(agent: AgentServer) -> None:
 
 
 def test_http_is_added_where_no_scheme_is_given(agent: AgentServer) -> None:
-    """As in the documents: `192.168.1.10:8000/agent`."""
+    """`192.168.1.10:8000/agent`, as in the documents, is accepted."""
     session = Session(agent_url=f"127.0.0.1:{agent.port}/agent")
     assert session.agent_url == agent.url
     assert session.chat("hi") == "hello"
@@ -141,7 +141,7 @@ def test_http_is_added_where_no_scheme_is_given(agent: AgentServer) -> None:
 
 
 def test_every_error_is_a_connection_error() -> None:
-    """So `except ConnectionError` catches them all."""
+    """`except ConnectionError` catches all of them."""
     kinds = [RemoteUnavailable, RemoteUntrusted, RemoteTimeout, RemoteAuthError, RemoteRefused, RemoteFailed]
     for kind in (*kinds, RemoteUnsupported):
         assert issubclass(kind, RemoteError)
@@ -214,7 +214,7 @@ def test_what_never_arrived_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_nobody_there_is_told_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong address does not take the whole timeout."""
+    """A wrong address is reported long before the timeout."""
     from sessions.remote import server
 
     monkeypatch.setattr(server, "_FIRST_SECONDS", 0.5)
@@ -226,13 +226,13 @@ def test_nobody_there_is_told_within_seconds(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_host_that_does_not_exist_is_told() -> None:
-    """`.invalid` is for that (RFC 2606)."""
+    """The name is in `.invalid`, which never resolves (RFC 2606)."""
     with pytest.raises(RemoteUnavailable, match=r"http://no-such-host\.invalid/agent cannot be reached"):
         Session(agent_url="no-such-host.invalid/agent", timeout=1).chat("hi")
 
 
 def test_everything_but_chat_says_that_this_is_no_gateway(agent: AgentServer) -> None:
-    """Each kind of method, before anything is sent."""
+    """Each kind of method raises before anything is sent."""
     session = Session(agent_url=agent.url)
     for call in (
         lambda: session.get_state("x"),
@@ -293,7 +293,7 @@ def test_a_page_that_is_missing_is_no_answer(agent: AgentServer) -> None:
 
 
 def test_an_empty_message_is_refused(agent: AgentServer) -> None:
-    """As by local sessions."""
+    """Local sessions refuse it, too."""
     with pytest.raises(InvalidMessage):
         Session(agent_url=agent.url).chat(" ")
     assert agent.asked == []

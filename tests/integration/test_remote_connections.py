@@ -61,7 +61,7 @@ def test_certificates_are_verified(certificate: Path) -> None:
     ],
 )
 def test_an_environment_that_cannot_be_used_is_told(name: str, value: str, says: str) -> None:
-    """Before anything is sent."""
+    """The error is raised before anything is sent."""
     env = {**os.environ, name: value}
     done = subprocess.run(
         [sys.executable, "-c", ASK, "https://127.0.0.1:1/agent"], env=env, capture_output=True, text=True, check=False
@@ -70,7 +70,7 @@ def test_an_environment_that_cannot_be_used_is_told(name: str, value: str, says:
 
 
 def test_http_where_https_was_meant_is_told(agent: AgentServer) -> None:
-    """At once: trying again would find no TLS either."""
+    """The error is raised at once: another try would find no TLS either."""
     with pytest.raises(RemoteUnavailable, match=r"the TLS handshake with https://.* failed .*: does it speak http\?"):
         Session(agent_url=agent.url.replace("http:", "https:")).chat("hi")
 
@@ -116,7 +116,7 @@ session.chat("hi")
 
 
 def test_who_asks_when_the_process_has_ended_is_told_so(agent: AgentServer) -> None:
-    """A ConnectionError, not one of the interpreter's own."""
+    """The error is a ConnectionError, not one of the interpreter's own."""
     command = [sys.executable, "-W", "error", "-c", AT_THE_END, agent.url]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert (done.stdout, done.stderr) == (
@@ -126,7 +126,7 @@ def test_who_asks_when_the_process_has_ended_is_told_so(agent: AgentServer) -> N
 
 
 def test_connections_are_used_again(agent: AgentServer) -> None:
-    """One after the other, over one connection."""
+    """Consecutive requests use one connection."""
     import httpcore
 
     made: list[object] = []

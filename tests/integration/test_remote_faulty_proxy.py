@@ -157,7 +157,7 @@ def test_a_slow_reader_may_come_back(way: FaultyProxy, monkeypatch: pytest.Monke
 
 
 def test_a_stream_waits_no_longer_than_a_call_may_take(way: FaultyProxy) -> None:
-    """Retry-After of ten minutes: reported at once."""
+    """A Retry-After of ten minutes is reported at once."""
     turn = Session(sid(), agent_url=way.url).Agent("A").submit("SAY a")
     turn.result(timeout=20)
     way.faults = [("GET /v1", Reply("", 503, {"Retry-After": "600"}))]
@@ -181,7 +181,7 @@ def test_a_silent_stream_is_looked_after(way: FaultyProxy, monkeypatch: pytest.M
 
 
 def test_a_stream_that_cannot_be_taken_up_says_so(way: FaultyProxy) -> None:
-    """After `timeout`; with the cursor after which to resume."""
+    """After `timeout`, the error has the cursor after which to resume."""
     session = Session(sid(), agent_url=way.url, timeout=0.8)
     turn = session.Agent("A").submit(WORDS, stream=True)
     turn.result(timeout=20)

@@ -68,7 +68,7 @@ def test_a_conversation_is_the_same_from_both_sides(remote: Open, fleet: Fleet) 
 
 
 def test_an_agent_of_ones_own_has_instructions_and_tools(remote: Open) -> None:
-    """As a local agent, through `chat`, `start` and `submit`."""
+    """`chat`, `start` and `submit` work as with a local agent."""
     agent = remote().Agent("Helper", instructions="Be brief", tools=["look_up"])
     assert agent.chat('CALL look_up({"query": "q"})') == "ok: q found"
     assert agent.start("SAY x") == "x"
@@ -89,7 +89,7 @@ def test_an_answer_can_be_an_object(remote: Open) -> None:
 
 
 async def test_the_async_twins_do_the_same(remote: Open) -> None:
-    """On the caller's loop."""
+    """The async methods run on the caller's loop."""
     session = remote()
     assert await session.achat("SAY hi") == "hi"
     agent = session.Agent("A", instructions="x")
@@ -140,7 +140,7 @@ def test_a_stream_that_is_left_ends_quietly_with_the_process(gateway_process: Ga
 
 
 def test_errors_have_the_classes_of_the_local_api(remote: Open, fleet: Fleet) -> None:
-    """So that `except` clauses written for local sessions work."""
+    """`except` clauses written for local sessions work with remote ones."""
     session = remote(user_id="ann")
     agent = session.Agent("A", instructions="x")
     turn = agent.submit("SAY x", idempotency_key="k")
@@ -164,7 +164,7 @@ def test_errors_have_the_classes_of_the_local_api(remote: Open, fleet: Fleet) ->
 
 
 def test_a_turn_that_fails_raises_what_a_local_one_raises(remote: Open) -> None:
-    """The class and the message of the turn's own error."""
+    """It has the class and the message of the turn's own error."""
     session = remote()
     with pytest.raises(ModelError, match=r"turn '.*': the model's provider refused") as caught:
         session.chat("FAIL 400 9")
@@ -174,7 +174,7 @@ def test_a_turn_that_fails_raises_what_a_local_one_raises(remote: Open) -> None:
 
 
 def test_a_busy_session_refuses(remote: Open) -> None:
-    """`policy="reject"`: at once, without another try."""
+    """With `policy="reject"` the error is raised at once, without another try."""
     session = remote()
     open_turn = session.Agent("A").submit("SLEEP 20")
     with pytest.raises(SessionBusy):
@@ -201,7 +201,7 @@ def test_a_chat_that_takes_too_long_leaves_its_turn(remote: Open, fleet: Fleet) 
 
 
 def test_waiting_for_a_result_ends_the_waiting(remote: Open) -> None:
-    """As locally: ResultTimeout; also below a second."""
+    """It raises ResultTimeout, as locally; timeouts below a second work, too."""
     turn = remote().Agent("A").submit("SLEEP 20")
     for seconds in (0.3, 1.3):
         with pytest.raises(ResultTimeout):

@@ -130,7 +130,7 @@ def test_checkpoints_go_back(pair: Pair) -> None:
 
 
 def test_the_context_and_the_transcript_are_the_same(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first turn, and after some."""
+    """Both are the same before the first turn and after several."""
     remote, local = pair(user_id="ann")
     assert remote.get_context() == local.get_context()
     agent = remote.Agent("Assistant", tools=["look_up"])
@@ -262,7 +262,7 @@ def test_a_base_is_shared_by_sessions(pair: Pair) -> None:
 
 
 async def test_the_async_twins_do_the_same(pair: Pair) -> None:
-    """On the caller's loop."""
+    """The async methods run on the caller's loop."""
     remote, local = pair()
     await remote.aset_state("k", 1)
     assert await remote.aincrement_state("k") == 2
@@ -273,7 +273,7 @@ async def test_the_async_twins_do_the_same(pair: Pair) -> None:
 
 
 def test_users_of_any_name_are_told_apart(gateway_process: GatewayProcess, fleet: Fleet) -> None:
-    """`Jörg 林` over HTTP is `Jörg 林` locally."""
+    """`Jörg 林` is the same user over HTTP and locally."""
     session_id = uuid.uuid4().hex
     Session(session_id, "Jörg 林", agent_url=f"{gateway_process.url}/agent").set_state("k", 1)
     assert fleet.session(session_id, user_id="Jörg 林").get_state() == {"k": 1}

@@ -85,7 +85,7 @@ def _worker(turn: Turn) -> str:
 
 
 def test_a_turn_that_ends_within_the_grace_period_ends_where_it_is(stopped: Stopped) -> None:
-    """Drained: one attempt, on the worker that stops."""
+    """It drains: one attempt, on the worker that stops."""
     turn = stopped.turns["short"]
     assert turn.result(timeout=30) == "drained"
     assert (_worker(turn), turn.attempt) == ("first", 1)
@@ -115,7 +115,7 @@ def test_a_tool_is_not_cut_within_its_grace_period(stopped: Stopped) -> None:
 
 
 def test_a_safe_tool_that_outlasts_its_grace_period_runs_again_elsewhere(stopped: Stopped) -> None:
-    """Cut at the end, and repeated, as its definition allows."""
+    """It is cut off at the end, and repeated, as `retry="safe"` allows."""
     turn = stopped.turns["long tool"]
     assert turn.result(timeout=30) == "ok: lingered"
     assert [line["attempt"] for line in stopped.fleet.ledger("linger")] == [1, 2]

@@ -62,7 +62,7 @@ async def test_a_silent_turn_keeps_its_connection(fleet: Fleet) -> None:
 
 
 async def test_what_is_wrong_is_said_before_the_response_begins(fleet: Fleet) -> None:
-    """So that it can still have a status."""
+    """An error that is known before the response begins can still have a status."""
     turn = ask(fleet, "SAY hello")
     turn.result(timeout=40)
     with pytest.raises(StaleCursor):

@@ -48,7 +48,7 @@ def _ten(url: str, session_id: str) -> None:
 
 
 def test_two_processes_lose_no_increment(session: Session, server: Server) -> None:
-    """2 x 10 increments are 20."""
+    """Two processes with 10 increments each give 20."""
     context = multiprocessing.get_context("spawn")
     both = [context.Process(target=_ten, args=(server.url, session.session_id)) for _ in range(2)]
     for process in both:

@@ -67,7 +67,7 @@ def test_least_rights_suffice(guarded: Server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lacks", [("info",), ("hset",), ("info", "rename", "spublish")])
 async def test_the_rights_that_a_user_lacks_are_named(guarded: Server, lacks: tuple[str, ...]) -> None:
-    """All of them at connect, and how to give them."""
+    """Connecting fails with all missing rights, and with the command that grants them."""
     with guarded.client() as root:
         rules = ["on", ">x", "~sf:*", "&sf:*", "+@all", *(f"-{name}" for name in lacks)]
         root.execute_command("ACL SETUSER", "poor", "reset", *rules)
@@ -83,7 +83,7 @@ async def test_the_rights_that_a_user_lacks_are_named(guarded: Server, lacks: tu
 
 
 async def test_a_user_without_our_keys_is_told_so(guarded: Server) -> None:
-    """The commands alone do not do."""
+    """A user that has the commands but not our keys is refused with the reason."""
     with guarded.client() as root:
         root.execute_command("ACL SETUSER", "poor", "reset", "on", ">x", "~shop:*", "&*", "+@all")
     settings = Settings(redis_url=url_of(guarded, "poor", "x"))
@@ -110,7 +110,7 @@ def test_a_wrong_password_is_told_without_it(guarded: Server) -> None:
 
 
 def test_every_command_of_the_scripts_is_tried_at_connect() -> None:
-    """A script that lacks a right fails half-way."""
+    """Without this check, a script that lacks a right would fail half-way."""
     used = {name.lower() for each in script_names() for name in re.findall(r"call\('(\w+)'", script(each).text)}
     assert used <= set(COMMANDS)
 

@@ -57,7 +57,7 @@ def test_all_readers_see_the_same_sequence(fleet: Fleet) -> None:
 
 
 def test_a_reader_joins_in_the_middle(fleet: Fleet) -> None:
-    """After any event's id exactly the rest follows."""
+    """After any event's id exactly the remaining events follow."""
     turn = fleet.session(sid()).Agent("A").submit(WORDS, stream=True)
     events = list(turn.events())
     for index, event in enumerate(events):

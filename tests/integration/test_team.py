@@ -51,7 +51,7 @@ def test_a_sequence_passes_each_answer_on(fleet: Fleet) -> None:
 
 
 async def test_a_team_is_started_from_asyncio(fleet: Fleet) -> None:
-    """`astart` is the same, awaited."""
+    """`astart` gives the same result as `start`."""
     assert str(await AgentTeam([A], [Task("SAY hi")], settings=fleet.settings).astart()) == "hi"
 
 
@@ -78,7 +78,7 @@ def test_tasks_that_do_not_need_each_other_run_at_the_same_time(pair: Fleet) -> 
 
 
 def test_a_failed_task_takes_only_those_along_that_build_on_it(fleet: Fleet) -> None:
-    """They are skipped, the rest ends, and the result says so."""
+    """Tasks that depend on it are skipped, the others run, and the result reports it."""
     mark = word()
     bad = Task(f"{mark}\nFAIL 400 1", agent=A, name="bad")
     poor = Task("SAY never", agent=B, context=[bad], name="poor")
@@ -109,7 +109,7 @@ def test_progress_comes_as_events(fleet: Fleet) -> None:
 
 
 def test_a_run_is_taken_up_by_its_id(fleet: Fleet) -> None:
-    """From any process, by its user alone."""
+    """Any process of the same user can do so, and no other user."""
     run = AgentTeam([A], [Task("SAY again")], user_id="ann", settings=fleet.settings).submit()
     again = TeamRun.attach(run.id, user_id="ann", settings=fleet.settings)
     assert str(again.result(timeout=20)) == "again"
@@ -119,7 +119,7 @@ def test_a_run_is_taken_up_by_its_id(fleet: Fleet) -> None:
 
 
 def test_the_same_key_gives_the_same_run(fleet: Fleet) -> None:
-    """And another team under it is a conflict."""
+    """Another team under the same key is a conflict."""
     mark = word()
     team = AgentTeam([A], [Task(f"SAY {mark}")], settings=fleet.settings)
     first, second = (team.submit(idempotency_key=mark) for _ in range(2))
@@ -131,7 +131,7 @@ def test_the_same_key_gives_the_same_run(fleet: Fleet) -> None:
 
 
 def test_a_cancelled_run_cancels_its_tasks(fleet: Fleet) -> None:
-    """What runs is stopped, what waits never begins."""
+    """Running tasks are stopped, waiting ones never begin."""
     slow, mark = f"{word()}\nSLEEP 60", word()
     tasks = [Task(slow, agent=A), Task(f"SAY {mark}", agent=B)]
     run = AgentTeam([A, B], tasks, settings=fleet.settings).submit()
@@ -148,7 +148,7 @@ def test_a_cancelled_run_cancels_its_tasks(fleet: Fleet) -> None:
 
 
 def test_a_cancelled_task_is_not_the_whole_run(fleet: Fleet) -> None:
-    """Its dependants are skipped; the others end."""
+    """Tasks that depend on it are skipped; the others run to their end."""
     slow = f"{word()}\nSLEEP 60"
     run = AgentTeam([A], [Task(slow), Task("SAY fine")], "parallel", settings=fleet.settings).submit()
     fleet.noted("model_started", prompt=slow)
@@ -158,7 +158,7 @@ def test_a_cancelled_task_is_not_the_whole_run(fleet: Fleet) -> None:
 
 
 def test_the_deadline_of_a_run_is_that_of_its_tasks(fleet: Fleet) -> None:
-    """Neither keeps running."""
+    """No task continues after the run's deadline."""
     slow = f"{word()}\nSLEEP 60"
     run = AgentTeam([A], [Task(slow)], settings=fleet.settings).submit(timeout=2)
     with pytest.raises(TurnDeadlineExceeded):
@@ -169,7 +169,7 @@ def test_the_deadline_of_a_run_is_that_of_its_tasks(fleet: Fleet) -> None:
 
 
 def test_a_tool_that_no_worker_knows_is_refused_at_once(fleet: Fleet) -> None:
-    """Before the run is accepted."""
+    """The run is not accepted."""
     with pytest.raises(UnknownTool, match="'nope'"):
         AgentTeam([Agent("C", tools=["nope"])], [Task("x")], settings=fleet.settings).submit()
 
@@ -196,7 +196,7 @@ def test_a_manager_says_who_does_what_in_which_order(fleet: Fleet) -> None:
 
 
 def test_an_agent_can_be_the_manager(fleet: Fleet) -> None:
-    """Under its own name, with its own model."""
+    """It manages under its own name, with its own model."""
     plan = {"task_1": {"agent": "A", "step": 1}, "task_2": {"agent": "B", "step": 1}}
     run = managed(fleet, plan, manager=Agent("Boss", model="double")).submit()
     assert run.result(timeout=30).ok
@@ -204,7 +204,7 @@ def test_an_agent_can_be_the_manager(fleet: Fleet) -> None:
 
 
 def test_a_plan_with_an_unknown_agent_is_a_clear_error(fleet: Fleet) -> None:
-    """Which names the agents there are. No task is begun."""
+    """The error lists the agents that exist, and no task is begun."""
     run = managed(fleet, {"task_1": {"agent": "Nobody", "step": 1}, "task_2": {"agent": "B", "step": 1}}).submit()
     with pytest.raises(OutputInvalid, match=r"the manager 'Manager' made no usable plan.*one of 'A', 'B'"):
         run.result(timeout=30)
@@ -275,7 +275,7 @@ def test_a_task_waits_for_its_approval_like_any_turn(fleet: Fleet) -> None:
 
 
 def test_everything_of_a_run_expires_with_its_result(new_fleet: Callable[..., Fleet]) -> None:
-    """Including lanes: a run need not be deleted by anyone."""
+    """Lanes expire, too, so that nobody needs to delete a run."""
     fleet = new_fleet(SESSIONFLEET_RESULT_TTL="3", SESSIONFLEET_IDEMPOTENCY_TTL="3")
     fleet.start("only")
     fleet.ready()

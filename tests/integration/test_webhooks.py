@@ -120,7 +120,7 @@ def test_the_end_of_a_turn_is_told_and_signed(fleet: Fleet, session: Session, re
 def test_a_turn_that_fails_is_told_with_its_error(
     fleet: Fleet, session: Session, receiver: Receiver, path: str
 ) -> None:
-    """As the caller of `result()` gets it."""
+    """The webhook has the error that `result()` raises."""
     turn = session.Agent().submit("FAIL 400 9", webhook=receiver.url(path))
     payload = receiver.got(path)[0].checked_with(secret_of(fleet))
     assert payload["type"] == "turn.failed"
@@ -201,7 +201,7 @@ def test_a_name_of_a_private_address_is_refused_by_the_worker(
 def test_a_receiver_that_is_gone_is_not_tried_again(
     fleet: Fleet, session: Session, receiver: Receiver, path: str
 ) -> None:
-    """410 says that nothing more is wanted."""
+    """410 says that the receiver wants no more webhooks."""
     receiver.paths[path] = Path([410])
     turn = session.Agent().submit("SAY hello", webhook=receiver.url(path))
     delivery = ended(fleet, turn)
@@ -238,7 +238,7 @@ def test_what_nobody_took_is_a_dead_letter_that_can_be_tried_again(
 
 
 def test_only_webhooks_are_tried_again(fleet: Fleet, session: Session) -> None:
-    """A turn is not run twice."""
+    """The delivery is repeated; the turn is not."""
     turn = session.Agent().submit("SAY hello")
     turn.result()
     with pytest.raises(BadRequest, match="has no webhook"):
@@ -266,7 +266,7 @@ def cli(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *args: str) -> str:
 
 
 def test_tenants_cannot_forge_each_other_s_webhooks(fleet: Fleet, receiver: Receiver, path: str) -> None:
-    """Each has its own secret."""
+    """Each tenant has its own secret."""
     for tenant in ("acme", "other"):
         session = Session(uuid.uuid4().hex, tenant=tenant, settings=fleet.settings)
         session.Agent().submit(f"SAY {tenant}", webhook=receiver.url(f"{path}/{tenant}"))
@@ -280,7 +280,7 @@ def test_tenants_cannot_forge_each_other_s_webhooks(fleet: Fleet, receiver: Rece
 
 
 def test_a_team_s_run_is_told(fleet: Fleet, receiver: Receiver, path: str) -> None:
-    """It is a turn like any other; those of its tasks are not."""
+    """A run is reported like any other turn; the turns of its tasks are not."""
     worker = Agent("Worker", session=fleet.session(uuid.uuid4().hex))
     team = AgentTeam([worker], [Task("SAY done")], settings=fleet.settings)
     run = team.submit(webhook=receiver.url(path))
@@ -290,7 +290,7 @@ def test_a_team_s_run_is_told(fleet: Fleet, receiver: Receiver, path: str) -> No
 
 
 def test_a_document_on_its_way_in_is_told_of(fleet: Fleet, session: Session, receiver: Receiver, path: str) -> None:
-    """By the lane of its session, as the operation that it is."""
+    """It is reported as an operation, in the lane of its session."""
     operation = session.submit_knowledge("Trains are booked in second class.", webhook=receiver.url(path))
     data = receiver.got(path)[0].checked_with(secret_of(fleet))["data"]
     assert (data["turn_id"], data["session_id"]) == (operation.id, session.session_id)
@@ -343,7 +343,7 @@ def test_a_repeated_request_has_one_webhook(fleet: Fleet, session: Session, rece
 
 
 def test_a_deleted_session_is_told_of_no_more(fleet: Fleet, receiver: Receiver, path: str) -> None:
-    """What was not delivered goes with it, and leaves nothing."""
+    """Undelivered webhooks are deleted with the session, and leave no key."""
     session = fleet.session(uuid.uuid4().hex)
     receiver.paths[path] = Path([500] * 999)
     session.Agent().submit("SAY hello", webhook=receiver.url(path))

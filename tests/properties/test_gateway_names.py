@@ -79,6 +79,6 @@ def test_a_session_is_found_under_its_id(http: httpx.Client, session_id: str) ->
 @given(name=names)
 @example(name="search")
 def test_a_name_that_is_not_there_is_named(http: httpx.Client, name: str) -> None:
-    """What was asked for is what was looked for."""
+    """The error has the name that was asked for, and the store looked for exactly that name."""
     said = problem(http.get(f"/v1/sessions/names/memory/{segment(name)}"), 404, "NotFound")
     assert repr(name) in said["detail"]

@@ -251,7 +251,7 @@ BROKEN: dict[str, Edits] = {
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_script_is_found(broken: str, client: redis.Redis) -> None:
-    """The machine has teeth."""
+    """The state machine fails when a script has a mistake: the property can be violated."""
     for name, pairs in BROKEN[broken].items():
         texts = [script(each).text for each in (script_names() if name == "*" else (name,))]
         assert all(any(old in text for text in texts) for old, _ in pairs), "the scripts have changed: break them anew"

@@ -68,7 +68,7 @@ def test_keys_and_arguments_are_used_by_their_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", script_names())
 def test_no_included_function_has_the_name_of_an_argument(name: str) -> None:
-    """It would hide the argument from the body."""
+    """Such a function would hide the argument from the script's body."""
     code = "\n".join(script(name).text.splitlines()[2:])  # without the prologue
     declared = re.findall(r"^local (?:function )?([\w, ]+)", code, re.MULTILINE)
     names = {each.strip() for names in declared for each in names.split(",")}
@@ -112,7 +112,7 @@ def test_its_python_signature_has_the_names_of_the_header(transition: Transition
 
 
 def test_every_script_has_a_python_signature() -> None:
-    """No script is sent in another way."""
+    """Scripts are sent in no other way."""
     assert {each.name for each in TRANSITIONS} == set(script_names())
 
 

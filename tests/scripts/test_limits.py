@@ -53,7 +53,7 @@ async def test_a_minutes_requests_may_come_at_once_and_no_more(caller: Caller) -
 
 
 async def test_a_refused_request_costs_nothing(caller: Caller) -> None:
-    """Retrying too early does not push the time back."""
+    """A retry that comes too early does not delay the time at which one may succeed."""
     await caller.ask("r0", rate=1)
     first = await caller.ask("r1", rate=1)
     for _ in range(5):
@@ -101,7 +101,7 @@ async def test_a_reservation_that_nobody_renews_is_given_back(caller: Caller) ->
 
 
 async def test_a_renewed_reservation_lasts(caller: Caller) -> None:
-    """A stream may be open for longer than a reservation."""
+    """A stream may stay open for longer than one reservation."""
     short = LimitStore(caller.scripts, reservation=5.0)
     assert await short.admit(caller.base, "stream", 0, 1) is None
     await caller.limits.renew(caller.base, ["stream"])

@@ -83,7 +83,7 @@ async def test_operations_are_judged_one_after_the_other(store: Store) -> None:
 
 
 async def test_an_effect_that_cannot_be_applied_does_not_block_its_session(store: Store) -> None:
-    """It is dropped, and the session's next turn begins."""
+    """The effect is dropped, and the session's next turn begins."""
     wide = wide_scope(store.settings.tenant, None, store.settings.partitions)
     await store.accept()
     begun = await store.begin()

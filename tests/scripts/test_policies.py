@@ -207,7 +207,7 @@ async def test_an_interrupted_turn_without_a_worker_is_written_down_by_the_next(
 
 
 async def test_a_rollback_ends_a_crashed_turn_at_once(line: Line) -> None:
-    """Nothing of it is wanted, so no worker is needed."""
+    """Nothing of the turn is kept, so no worker is needed to end it."""
     first = (await line.send()).part
     await line.begin()
     await line.lose_lease()
@@ -217,7 +217,7 @@ async def test_a_rollback_ends_a_crashed_turn_at_once(line: Line) -> None:
 
 
 async def test_an_interrupt_makes_room(line: Line) -> None:
-    """A full mailbox does not refuse what empties it."""
+    """A full mailbox does not refuse the message that empties it."""
     line.turns._settings = line.settings.model_copy(update={"mailbox_limit": 2})
     parts = [(await line.send()).part for _ in range(2)]
     with pytest.raises(SessionBusy):
@@ -229,7 +229,7 @@ async def test_an_interrupt_makes_room(line: Line) -> None:
 
 @pytest.mark.parametrize("blocks", [True, False])
 async def test_a_turn_that_waits_takes_one_place(line: Line, blocks: bool) -> None:
-    """Whether it is in the mailbox meanwhile or not."""
+    """It counts once, whether or not it is in the mailbox in the meantime."""
     line.turns._settings = line.settings.model_copy(update={"mailbox_limit": 2})
     await line.send(waiting_blocks=blocks)
     await line.park(await line.begin(), "c1")
@@ -370,7 +370,7 @@ async def test_later_turns_may_overtake_one_that_waits(line: Line) -> None:
 
 
 async def test_an_overtaken_turn_comes_first_when_nothing_runs(line: Line) -> None:
-    """Before those that were never begun."""
+    """It comes before turns that were never begun."""
     first = (await line.send(waiting_blocks=False)).part
     await line.park(await line.begin(), "c1")
     second = (await line.send()).part
@@ -433,7 +433,7 @@ async def test_a_waiting_turn_can_be_cancelled_and_interrupted(line: Line) -> No
 
 
 async def test_a_cancel_comes_before_waiting(line: Line) -> None:
-    """A turn that must end does not wait for answers."""
+    """A cancelled turn does not wait for approvals first."""
     first = (await line.send()).part
     begun = await line.begin()
     await line.turns.cancel(line.keys, first)
@@ -453,7 +453,7 @@ async def test_deleting_a_session_removes_turns_that_wait(line: Line) -> None:
 
 
 async def test_a_crash_while_others_wait_counts_for_nobody_else(line: Line) -> None:
-    """Waiting is neither an attempt nor a crash."""
+    """Waiting for approvals counts neither as an attempt nor as a crash."""
     first = (await line.send()).part
     for round_ in range(5):
         begun = await line.begin(f"n{round_}")

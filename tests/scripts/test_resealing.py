@@ -168,7 +168,7 @@ async def test_what_changed_meanwhile_stays(old: Seen, look: Any) -> None:
 
 
 async def test_what_does_not_open_is_named(old: Seen, look: Any) -> None:
-    """The rest is done."""
+    """The rest is sealed anew."""
     await fill(old)
     new = look(NEW)
     await new.client.hset(new.keys.state, "new", new.keyring.seal(new.keys.state, "new", b"1"))
@@ -179,7 +179,7 @@ async def test_what_does_not_open_is_named(old: Seen, look: Any) -> None:
 
 
 def test_a_ring_knows_what_its_first_key_sealed() -> None:
-    """Not by a beginning of its id."""
+    """A key is recognised by its whole id, not by a prefix of it."""
     one, longer = KeyRing({"k": bytes(32)}), KeyRing({"k1": bytes(32)})
     assert one.current(one.seal("a", "b", b"c"))
     assert not one.current(longer.seal("a", "b", b"c"))

@@ -207,7 +207,7 @@ async def test_a_lease_that_ran_out_is_taken_back_where_nobody_else_has_had_the_
 
 
 async def test_a_lease_is_not_taken_back_from_a_turn_that_was_given_back(store: Store) -> None:
-    """Any worker may begin it now."""
+    """Any worker may begin the turn now."""
     await store.accept()
     begun = await store.begin()
     await store.leases.release(store.keys, begun, "handover", 0.0, 2, None, {})
@@ -239,7 +239,7 @@ async def test_what_a_worker_gives_up_is_free_though_its_lease_was_just_taken_ba
 
 
 async def test_a_lease_is_refused_for_a_reason(store: Store) -> None:
-    """busy, empty, later: each with nothing changed."""
+    """The reply is busy, empty or later, and nothing is changed."""
     begin = store.leases.acquire
     assert await begin(store.keys, "n0", last_ok=True) is NothingToRun.EMPTY
     await store.accept()

@@ -196,7 +196,7 @@ async def test_a_change_of_a_turn_that_cannot_be_done_is_left_out(store: Store) 
 
 
 async def test_an_effect_is_applied_once_in_its_own_slot(store: Store) -> None:
-    """By however many workers, and however often."""
+    """It is applied once, however many workers try, and however often."""
     name = uuid.uuid4().hex
     wide, states = wide_scope("default", name, store.settings.partitions), states_of(store)
     effect = json.loads(Effect(name, wide, [increment_op("user:n", 1, 0), set_op("user:s", "x")]).dump())
@@ -236,7 +236,7 @@ async def test_keys_are_missed_by_name(store: Store) -> None:
 
 
 async def test_a_value_that_was_moved_is_refused(store: Store) -> None:
-    """To another field, or into another session."""
+    """A sealed value does not open in another field or in another session."""
     scope = session_scope(store.keys)
     await states_of(store).write(scope, [set_op("a", 1)])
     (value,) = (await stored(store)).values()
@@ -246,7 +246,7 @@ async def test_a_value_that_was_moved_is_refused(store: Store) -> None:
 
 
 async def test_the_ending_of_a_cancelled_turn_changes_nothing(store: Store) -> None:
-    """Its changes were decided on, and are not made."""
+    """State changes that were journaled before the cancellation are not made."""
     part = await store.accept()
     begun = await store.begin()
     await store.turns.cancel(store.keys, part)

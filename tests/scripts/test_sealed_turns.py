@@ -127,7 +127,7 @@ async def test_nothing_that_is_said_is_stored_in_the_clear(store: Seen) -> None:
 
 
 async def test_an_error_is_sealed_and_in_the_last_event(store: Seen) -> None:
-    """A tool's error may contain its input."""
+    """A tool's error may contain its input, so it is sealed."""
     part = (await store.send()).part
     error = {"type": "TurnFailed", "message": SECRET, "detail": {}}
     ending = Ending(TurnStatus.FAILED, error=json.dumps(error).encode())
@@ -140,7 +140,7 @@ async def test_an_error_is_sealed_and_in_the_last_event(store: Seen) -> None:
 
 
 async def test_a_retry_says_why_to_those_who_may_read_it(store: Seen) -> None:
-    """A provider's error may quote the prompt."""
+    """A provider's error may quote the prompt, so it is sealed."""
     part = (await store.send()).part
     await store.leases.release(
         store.keys, await store.begin(), "retry", 0, 2, EventType.RETRYING, {"pause": 0, "why": SECRET}
@@ -165,7 +165,7 @@ async def test_steering_joins_the_right_turn(store: Seen) -> None:
 
 
 async def test_nobody_steers_a_team_s_run(store: Seen) -> None:
-    """As it is without keys."""
+    """Steering it is refused, as it is without keys."""
     run = (await store.send(team=TeamSpec(process="parallel", members=(), tasks=()))).part
     await store.begin()
     assert (await store.send(Policy.STEER)).part != run

@@ -145,14 +145,14 @@ async def test_however_a_turn_ends_somebody_is_to_tell_it(line: Told, ends: Ends
 
 
 async def test_whose_the_session_was_is_said(line: Told) -> None:
-    """It may expire before the turn is reported."""
+    """The session may expire before the turn is reported."""
     await line.send(webhook=URL, user_id="ann")
     await line.commit(await line.begin())
     assert [entry["user"] for entry in await line.untold()] == ["ann"]
 
 
 async def test_a_turn_without_a_webhook_is_nobody_s_business(line: Told) -> None:
-    """Nothing is left to do at its end."""
+    """Nothing is left to do when it ends."""
     await line.send()
     ended = await line.commit(await line.begin())
     assert not ended.effects
@@ -219,7 +219,7 @@ async def test_an_address_is_sealed_where_there_are_keys(line: Told) -> None:
 
 
 async def test_a_message_that_joins_a_turn_brings_its_webhook(line: Told) -> None:
-    """Where that has none; the first one stands."""
+    """It applies if the turn has none; otherwise the turn's first webhook stays."""
     first = (await line.send()).part
     await line.begin()
     assert (await line.send(Policy.STEER, webhook=URL)).part == first
@@ -270,7 +270,7 @@ async def test_alone_it_is_looked_at_when_its_pause_is_over(line: Told) -> None:
 
 
 async def test_a_deleted_session_has_none_that_pause(line: Told) -> None:
-    """They count as open turns."""
+    """Deleting a session counts a paused delivery as an open turn, and removes it."""
     await line.send()
     await line.later(await line.begin("n1"), 60.0)
     assert (await line.turns.delete_session(line.keys))["open_turns"] == 1

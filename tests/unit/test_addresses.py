@@ -87,7 +87,7 @@ def names(**hosts: Sequence[str]):
     ],
 )
 def test_an_address_behind_the_worker_is_private(address: str) -> None:
-    """In every way in which it can be written."""
+    """Every notation of such an address is recognised."""
     assert private(address)
 
 
@@ -95,7 +95,7 @@ def test_an_address_behind_the_worker_is_private(address: str) -> None:
     "address", [PUBLIC, "8.8.8.8", "2606:2800:220:1::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::"]
 )
 def test_an_address_of_the_open_internet_is_not_private(address: str) -> None:
-    """Also behind gateways between the two families."""
+    """This includes addresses behind gateways between IPv4 and IPv6."""
     assert private(address) is None
 
 
@@ -123,7 +123,7 @@ async def test_metadata_servers_are_refused_where_private_addresses_are_allowed(
 @pytest.mark.parametrize("host", ["metadata.google.internal", "Metadata.Google.Internal.", "metadata.packet.net"])
 @pytest.mark.parametrize("policy", [STRICT, AddressPolicy(allow_private=True)])
 async def test_metadata_servers_are_refused_by_name(host: str, policy: AddressPolicy) -> None:
-    """Some have public addresses."""
+    """Some of them have public addresses."""
     assert policy.refuses_url(f"http://{host}/")
     with pytest.raises(AddressRefused, match="metadata"):
         await checked_addresses(f"http://{host}/", policy, resolver=names(**{host.lower().replace(".", "_"): [PUBLIC]}))
@@ -173,7 +173,7 @@ async def test_addresses_in_disguise_are_resolved_as_they_would_be(host: str) ->
     ],
 )
 async def test_what_is_no_web_address_is_refused(url: str, says: str) -> None:
-    """With what it should look like."""
+    """The error shows what an address looks like."""
     with pytest.raises(AddressRefused, match=says):
         await checked_addresses(url, STRICT, resolver=names())
 
@@ -190,7 +190,7 @@ async def test_hosts_can_be_allowed() -> None:
 
 
 async def test_a_name_that_does_not_resolve_says_so() -> None:
-    """`.invalid` never does."""
+    """`.invalid` never resolves."""
     with pytest.raises(AddressUnknown, match=r"'nowhere\.invalid'"):
         await system_resolver("nowhere.invalid", 80)
 

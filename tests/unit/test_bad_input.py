@@ -69,7 +69,7 @@ def test_the_error_says_which_characters_are_allowed_and_how_to_write_others(bad
 
 
 def test_the_error_names_the_character() -> None:
-    """It stands in a long id, and often cannot be seen."""
+    """The character may be anywhere in a long id and is often invisible."""
     with pytest.raises(InvalidSessionId, match=r"'\\u200b' \(U\+200B ZERO WIDTH SPACE\) at position 3 is not allowed"):
         session("ab\u200bc")
 
@@ -141,7 +141,7 @@ def test_an_agents_arguments_have_types(options: dict[str, Any], said: str) -> N
 
 @pytest.mark.parametrize("bad", ["a b", "", 5, "a/b", None, "retrieval"], ids=repr)
 def test_queues_have_names(bad: Any) -> None:
-    """A queue that cannot be one is BadRequest."""
+    """An invalid name of a queue is BadRequest."""
     with pytest.raises(BadRequest, match="queue"):
         session(queue=bad)
 
@@ -202,12 +202,12 @@ def test_a_server_that_is_too_old_is_refused(version: str) -> None:
 
 @pytest.mark.parametrize("version", ["7.0.0", "7.4.2", "8.0.1", "10.1"])
 def test_newer_servers_are_taken(version: str) -> None:
-    """7.0 and everything after it will do."""
+    """7.0 and every later version is accepted."""
     check_server({"redis_version": version}, {"maxmemory_policy": "noeviction"})
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "allkeys-random"])
 def test_a_server_that_evicts_is_refused(policy: str) -> None:
-    """StoreUnsupported says what to type."""
+    """StoreUnsupported shows the command that changes the policy."""
     with pytest.raises(StoreUnsupported, match=f"{policy}.*CONFIG SET maxmemory-policy noeviction"):
         check_server({"redis_version": "8.0.0"}, {"maxmemory_policy": policy})

@@ -80,19 +80,19 @@ def test_the_prologue_binds_them_in_lua() -> None:
 
 @pytest.mark.parametrize("wrong", [{"turn": "t"}, {"turn": "t", "on": True, "changes": {}, "ids": [], "more": 1}])
 def test_a_call_with_other_names_is_refused(wrong: dict[str, object]) -> None:
-    """None is missing, and none is superfluous."""
+    """An argument may be neither missing nor superfluous."""
     with pytest.raises(HeaderMismatch, match="do_it takes"):
         declared()(("s", "p"), **wrong)
 
 
 def test_a_call_with_other_keys_is_refused() -> None:
-    """As many as the header names."""
+    """The number of keys must be that of the header."""
     with pytest.raises(HeaderMismatch, match="S, P"):
         declared()(("s",), turn="t", on=True, changes={}, ids=[])
 
 
 def test_a_declaration_with_other_arguments_is_refused() -> None:
-    """When the script is loaded, before anything is sent."""
+    """The error is raised when the script is loaded, before anything is sent."""
 
     @transition
     def do_it(*, turn: str, off: bool) -> Quiet: ...  # type: ignore[empty-body]
@@ -102,7 +102,7 @@ def test_a_declaration_with_other_arguments_is_refused() -> None:
 
 
 def test_a_declaration_with_other_replies_is_refused() -> None:
-    """A word that is not handled, or a field of another name."""
+    """It expects a reply that is not declared, or a field of another name."""
 
     @transition
     def do_it(*, turn: str | None, on: bool, changes: dict[str, str], ids: list[str]) -> Quiet: ...  # type: ignore[empty-body]

@@ -33,7 +33,7 @@ class Counter:
 
 
 def test_a_derived_method_is_called_like_its_async_form() -> None:
-    """From a thread without a loop; iterators stay lazy."""
+    """It is called from a thread without a loop; iterators stay lazy."""
     counter = Counter()
     assert counter.count(5, step=2) == [0, 2, 4]
     each = counter.each(3)
@@ -51,7 +51,7 @@ def test_a_derived_method_says_what_it_is() -> None:
 
 
 async def test_a_derived_method_refuses_the_loop_that_it_would_block() -> None:
-    """The portal's own loop."""
+    """The loop is the portal's own."""
     counter = Counter()
 
     async def inside() -> None:

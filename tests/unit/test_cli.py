@@ -163,7 +163,7 @@ def test_the_doctor_reports_the_workers_imports(
 
 @pytest.mark.parametrize("command", [[], ["up"], ["knowledge", "add"], ["worker"], ["keys", "api", "create"]])
 def test_every_command_explains_itself_by_h(home: Path, command: list[str]) -> None:
-    """As most programs do."""
+    """Most programs accept `-h`."""
     assert run(*command, "-h") == run(*command, "--help")
 
 
@@ -173,7 +173,7 @@ def test_the_shell_can_complete_commands(home: Path) -> None:
 
 
 def test_a_missing_document_starts_no_fleet(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is said at once."""
+    """The error is printed at once."""
     status, said = run("knowledge", "add", "no-such.pdf", "--base", "b")
     assert status == 1
     assert "there is no file 'no-such.pdf'" in said + capfd.readouterr().err
@@ -192,7 +192,7 @@ def test_a_skewed_clock_is_a_warning() -> None:
 
 
 def test_an_unknown_turn_is_an_error_that_says_why(embedded: redis.Redis) -> None:
-    """It expired, was deleted, or never was."""
+    """It expired, was deleted or never existed."""
     with pytest.raises(SessionfleetError, match="expired"):
         run("turns", "show", "chat-1~" + "0" * 32)
     with pytest.raises(SessionfleetError, match="looks like"):
@@ -232,7 +232,7 @@ def test_a_table_never_breaks_an_id(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_fields_in_a_pipe_are_left_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """`grep` and `cut` find a long message on one line."""
+    """`grep` and `cut` need a long message on one line."""
     monkeypatch.setattr("sessions.cli.output.terminal", lambda: as_terminal(0))
     print_fields({"turn": "t~1", "message": "word " * 40 + "end", "error": None})
     assert capsys.readouterr().out == "turn     t~1\nmessage  " + "word " * 40 + "end\n"
@@ -253,12 +253,12 @@ def test_a_key_is_made_for_the_setting() -> None:
 
 
 def test_the_version_is_told() -> None:
-    """The first question about any report of an error."""
+    """It is the first question about any bug report."""
     assert run("--version") == (0, "sessionfleet 0.1.0\n")
 
 
 def test_no_dead_letters_and_no_workers_are_said_in_words(embedded: redis.Redis) -> None:
-    """An empty table would leave people guessing."""
+    """An empty table could be mistaken for a failure."""
     assert run("dead", "list") == (0, "no dead letters\n")
     assert run("dead", "list", "--json") == (0, "[]\n")
     assert "sessionfleet worker" in run("workers")[1]
@@ -295,7 +295,7 @@ def test_a_worker_without_its_extra_says_what_to_install(home: Path, monkeypatch
 
 
 def test_flower_is_for_this_machine_unless_told(embedded: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no login of its own."""
+    """Flower has no login of its own."""
     became: list[list[str]] = []
     monkeypatch.setattr("os.execve", lambda _, command, __: became.append(command))
     run("flower", "--", "--port=5999")

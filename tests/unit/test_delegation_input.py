@@ -32,7 +32,7 @@ def test_an_agent_among_the_tools_is_sent_with_all_that_it_is() -> None:
 
 
 def test_an_agent_can_have_another_name_as_a_tool() -> None:
-    """And another description; both are checked."""
+    """It can have another description, too; both are checked."""
     (delegate,) = Agent("A", tools=[Agent("B").as_tool("research", "Finds facts")]).config.delegates
     assert (delegate.tool, delegate.description) == ("research", "Finds facts")
     with pytest.raises(InvalidTool, match="no tool"):
@@ -67,13 +67,13 @@ def test_names_become_names_that_model_providers_take(name: str, tool: str) -> N
     ],
 )
 def test_what_cannot_work_is_refused(make: Any, said: str) -> None:
-    """At once, with a message that says what to change."""
+    """The error is raised at once, and says what to change."""
     with pytest.raises(BadRequest, match=said):
         make()
 
 
 def test_a_chain_has_an_end() -> None:
-    """This many agents may be asked in a row, and no more."""
+    """Five agents may be asked in a row, and no more."""
     agent = Agent("agent0")
     for number in range(1, DELEGATION_DEPTH + 1):
         agent = Agent(f"agent{number}", tools=[agent])
@@ -82,7 +82,7 @@ def test_a_chain_has_an_end() -> None:
 
 
 def test_an_agent_runs_on_the_asker_s_queue_unless_its_session_says_otherwise() -> None:
-    """Which is where its tools and its model are looked for."""
+    """The tools and the model are then looked for on that queue."""
     asker = session(queue="fast").Agent("A", tools=[Agent("B", tools=[Agent("C")]), session(queue="gpu").Agent("D")])
     reached = [(config.name, queue) for config, queue in asker.config.with_delegates("fast")]
     assert reached == [("A", "fast"), ("B", "fast"), ("C", "fast"), ("D", "turns.gpu")]

@@ -46,7 +46,7 @@ def test_one_server_among_racing_processes(home: Path) -> None:
 
 
 def test_one_server_among_racing_threads(home: Path) -> None:
-    """The same holds for threads of one process."""
+    """Racing threads of one process start only one server."""
     with ThreadPoolExecutor(6) as pool:
         started = list(pool.map(lambda _: EmbeddedServer(home).ensure_started(), range(6)))
     assert sorted(started) == [False] * 5 + [True]
@@ -120,7 +120,7 @@ def test_data_of_another_server_is_refused(home: Path, kind: str, version: str) 
 
 
 def test_data_of_an_older_major_version_is_opened(tmp_path: Path) -> None:
-    """Servers read what their predecessors wrote."""
+    """Newer servers read the data of older ones."""
     marker = tmp_path / "server.json"
     older = ServerBinary(Path("/old"), "valkey", "8.0.1")
     write_marker(marker, older)
@@ -149,7 +149,7 @@ def test_a_server_on_path_replaces_a_missing_wheel(tmp_path: Path, monkeypatch: 
 
 
 def test_a_program_that_is_no_server_is_passed_over() -> None:
-    """Anything may be called `redis-server`."""
+    """Any program may be called `redis-server`."""
     assert inspect_binary(Path("/bin/true")) is None
     assert inspect_binary(Path("/nowhere")) is None
 

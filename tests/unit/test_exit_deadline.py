@@ -25,5 +25,5 @@ def test_a_process_that_hangs_is_ended_and_says_what_did_not_end() -> None:
 
 
 def test_a_process_that_ends_by_itself_does_not_wait_for_the_deadline() -> None:
-    """The timer holds nothing up."""
+    """The timer does not delay the exit."""
     assert subprocess.run([sys.executable, "-c", _ENDS], timeout=60, check=False).returncode == 0

@@ -41,7 +41,7 @@ def home(tmp_path: Path) -> FleetHome:
 
 
 def test_a_home_where_nothing_ran_has_no_fleet(tmp_path: Path) -> None:
-    """Looking makes no files."""
+    """Looking for one creates no files."""
     assert FleetHome(tmp_path / "none").living() is None
     assert not (tmp_path / "none").exists()
 
@@ -98,7 +98,7 @@ def test_the_home_is_no_part_of_the_fingerprint(tmp_path: Path) -> None:
 
 
 def test_a_child_reads_exactly_the_settings_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment of its parent says."""
+    """The environment of its parent does not matter."""
     monkeypatch.setenv("SESSIONFLEET_LEASE", "7")
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
     given = Settings(redis_url=None, lease=3.5, imports=("a", "b"), log_json=True, home=Path("/h"))
@@ -164,7 +164,7 @@ def test_a_tied_program_dies_with_its_parent() -> None:
 
 
 def test_processes_that_ignore_a_request_are_killed() -> None:
-    """`down` leaves nothing, not even what hangs."""
+    """`down` leaves no process, not even one that hangs."""
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as stubborn:
         assert stubborn.stdout is not None

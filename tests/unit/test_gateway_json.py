@@ -21,14 +21,14 @@ from sessions.gateway.strict_json import DEEPEST, parse_json, written
     ],
 )
 def test_what_is_written_is_json_in_utf8(value: Any, text: str) -> None:
-    """Whatever a model or tool brought."""
+    """This holds for whatever a model or tool returned."""
     assert written(value) == text
     json.loads(text.encode())
 
 
 @pytest.mark.parametrize("raw", ["NaN", "[Infinity]", "1e999", "{", "", '"\\ud800', "[" * 5000, "9" * 5000])
 def test_what_is_no_json_is_refused(raw: str) -> None:
-    """By one error, for which there is one answer."""
+    """All of them raise one error, so that one response covers them."""
     with pytest.raises(json.JSONDecodeError):
         parse_json(raw.encode())
 
@@ -50,7 +50,7 @@ def test_values_are_as_deep_as_they_can_be_written(opens: str, closes: str) -> N
 
 
 def test_numbers_are_as_they_came() -> None:
-    """Whole ones of any size, and floats to the last digit."""
+    """Integers of any size and every digit of a float survive."""
     assert parse_json(b"[123456789012345678901234567890, 0.1, -0.0, 1e22, 1.7976931348623157e308]") == [
         123456789012345678901234567890,
         0.1,

@@ -87,7 +87,7 @@ async def test_events_are_sent_up_to_the_last() -> None:
 
 
 async def test_what_is_wrong_at_once_has_a_status() -> None:
-    """It is raised before a response begins."""
+    """The error is raised before the response begins."""
     turn = Told(StaleCursor())
     with pytest.raises(StaleCursor):
         await sent(turn)
@@ -96,7 +96,7 @@ async def test_what_is_wrong_at_once_has_a_status() -> None:
 
 
 async def test_an_end_without_events_is_204() -> None:
-    """EventSource stops for it."""
+    """EventSource does not reconnect after 204."""
     turn = Told()
     assert (await sent(turn))[0]["status"] == 204
     assert turn.left
@@ -127,7 +127,7 @@ async def test_a_reader_that_leaves_leaves_nothing(
 
 
 async def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may reconnect; meanwhile it holds nothing."""
+    """The client may reconnect; meanwhile it holds no resources."""
     monkeypatch.setattr(streams, "_SEND_TIMEOUT", 0.01)
     turn = Told(STARTED, ENDED)
     response = await event_stream(turn, None)  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ async def test_waiting_ends_with_the_client() -> None:
 
 
 async def test_what_came_of_the_work_is_returned_or_raised() -> None:
-    """Nothing listens for the client afterwards."""
+    """Nothing listens for the client's disconnect afterwards."""
 
     async def answers() -> int:
         return 7
@@ -65,7 +65,7 @@ async def test_what_came_of_the_work_is_returned_or_raised() -> None:
 
 
 async def test_waiting_ends_with_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, where the caller would wait for minutes."""
+    """It ends at once, even if the caller would wait for minutes."""
     monkeypatch.setattr(prefer, "_LOOK", 0.01)
     waiting = asyncio.ensure_future(while_there(request_of(), asyncio.Event().wait()))
     await asyncio.sleep(0)

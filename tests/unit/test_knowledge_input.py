@@ -36,7 +36,7 @@ def test_the_documents_knowledge_configuration_names_a_collection() -> None:
     ],
 )
 def test_ways_to_say_which_knowledge(given: object, expected: KnowledgeConfig) -> None:
-    """A flag, a base, several, or a dict."""
+    """It can be a flag, a base, several bases or a dict."""
     assert knowledge_config(given) == expected
 
 
@@ -53,7 +53,7 @@ def test_ways_to_say_which_knowledge(given: object, expected: KnowledgeConfig) -
     ],
 )
 def test_knowledge_that_cannot_be(given: object, says: str) -> None:
-    """Each with what to give instead."""
+    """Each error says what to give instead."""
     with pytest.raises(BadRequest, match=says):
         knowledge_config(given)
 
@@ -72,7 +72,7 @@ def test_an_unknown_memory_provider_is_an_error_that_lists_the_known() -> None:
 
 
 def test_a_path_is_read_here(tmp_path: Path) -> None:
-    """The worker is on another machine."""
+    """The client reads the file, because the worker may be on another machine."""
     file = tmp_path / "notes.md"
     file.write_text("# Notes")
     for given in (file, str(file)):
@@ -100,7 +100,7 @@ def test_a_text_is_a_text(text: str) -> None:
 
 
 def test_an_address_is_an_address() -> None:
-    """The worker fetches it, where that is allowed."""
+    """The worker fetches it, if that is allowed."""
     assert read_source("https://example.org/a.pdf", None, LIMIT).url == "https://example.org/a.pdf"
 
 
@@ -110,13 +110,13 @@ def test_an_address_is_an_address() -> None:
      (7, BadRequest), ("\ud800", BadRequest)],
 )  # fmt: skip
 def test_what_cannot_be_added(given: object, error: type[Exception]) -> None:
-    """Refused before anything is sent."""
+    """It is refused before anything is sent."""
     with pytest.raises(error):
         read_source(given, None, LIMIT)
 
 
 def test_a_folder_and_a_large_file_are_refused(tmp_path: Path) -> None:
-    """The file before it is read."""
+    """A file that is too large is refused before it is read."""
     with pytest.raises(BadRequest, match="folder"):
         read_source(tmp_path, None, LIMIT)
     large = tmp_path / "large.txt"

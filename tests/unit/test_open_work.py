@@ -8,7 +8,7 @@ from workers.process.open_work import OpenWork
 
 
 async def test_work_that_begins_while_others_end_is_waited_for() -> None:
-    """It is empty when nothing runs any more, and not before."""
+    """The wait ends only when nothing runs any more."""
     work, ended = OpenWork(), []
 
     async def second() -> None:
@@ -26,7 +26,7 @@ async def test_work_that_begins_while_others_end_is_waited_for() -> None:
 
 
 async def test_work_that_does_not_end_in_time_can_be_cancelled() -> None:
-    """A caller learns that it is still there, and ends it."""
+    """The caller learns that work is left, and cancels it."""
     work = OpenWork()
     task = work.start(asyncio.sleep(3600))
     assert not await work.ended_within(0.01)

@@ -146,7 +146,7 @@ def test_celery_reads_no_broker_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_certificates_are_checked_unless_the_url_says_otherwise() -> None:
-    """kombu would not check them by itself."""
+    """kombu would not check them unless told to."""
     assert _tls("rediss://h") == {"ssl_cert_reqs": "required"}
     assert _tls("rediss://h?ssl_ca_certs=/ca.pem") == {"ssl_cert_reqs": "required", "ssl_ca_certs": "/ca.pem"}
     assert _tls("rediss://h?ssl_cert_reqs=none") == {"ssl_cert_reqs": "none"}
@@ -187,12 +187,12 @@ def test_settings_show_no_secrets(show: object, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("scheme", ["redis", "sentinel", "redis+sentinel", "http"])
 def test_no_address_is_shown_with_its_secrets(scheme: str, user: str) -> None:
-    """Also lists of sentinels, and unencoded passwords."""
+    """This includes lists of sentinels and unencoded passwords."""
     for url in (f"{scheme}://{user}h", f"{scheme}://{user}h1:1,h2:2/0", f"{scheme}://{user}h1;{scheme}://{user}h2/0"):
         assert PIECE not in without_secrets(url)
     assert without_secrets("redis://:x@h:1/0") == "redis://**@h:1/0"
 
 
 def test_what_is_no_url_is_hidden_whole() -> None:
-    """Better nothing than a piece of a password."""
+    """A part of it could be a part of a password."""
     assert without_secrets(f"redis://:{PIECE}[@h") == "**"

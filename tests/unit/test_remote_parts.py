@@ -30,7 +30,7 @@ from sessions.remote.wire import turn_body
     ],
 )
 def test_an_address_says_where_the_api_is(given: str, url: str, api: str, agent: str) -> None:
-    """After the part in front of `/agent`."""
+    """The path of the API begins with whatever precedes `/agent`."""
     address = Address.of(given)
     assert (str(address), str(address.api("/x")), address.agent) == (url, api, agent)
     assert str(address.health.copy_with(query=None)) == f"{url.rstrip('/')}/health"
@@ -50,7 +50,7 @@ def test_the_sample_programs_open_remote_sessions() -> None:
 
 
 def test_what_stands_before_the_at_is_shown_nowhere() -> None:
-    """Nor in the error of an address that is none."""
+    """It is also hidden in the error of an invalid address."""
     address = Address.of("http://any:s3cret@host/agent")
     assert address.credentials is not None
     assert "s3cret" not in f"{address} {address.url} {address.base} {address.health} {address.origin}"
@@ -134,7 +134,7 @@ def test_what_is_sent_is_what_the_gateway_takes(said: dict[str, dict[str, object
     ],
 )
 def test_what_does_not_travel_is_refused_here(said: dict[str, object]) -> None:
-    """With what to do instead, before anything is sent."""
+    """The error says what to use instead, before anything is sent."""
     agent = Session("s", agent_url="http://127.0.0.1:9/agent").Agent("A", **said)
     with pytest.raises(errors.BadRequest, match=r"gateway"):
         agent.submit("x")
@@ -148,7 +148,7 @@ def problem(kind: str, status: int, **more: object) -> httpx.Response:
 
 @pytest.mark.parametrize("kind", ["SessionBusy", "StateConflict", "TurnNotFound", "StoreUnavailable", "ModelError"])
 def test_a_problem_that_names_a_class_is_that_class(kind: str) -> None:
-    """With the gateway's own words, its status and its problem."""
+    """The error has the gateway's message, status and problem."""
     error = error_of(problem(f"urn:sessionfleet:error:{kind}", 409), "http://h/agent")
     assert type(error) is getattr(errors, kind)
     assert str(error) == "said so"
@@ -175,7 +175,7 @@ def test_a_problem_of_the_gateway_itself_is_a_remote_error(kind: str, status: in
 
 
 def test_pauses_are_read_in_seconds_and_as_dates() -> None:
-    """Nonsense is not a pause."""
+    """An invalid value counts as no pause."""
 
     def pause(value: str) -> float:
         return retry_after(httpx.Response(503, headers={"Retry-After": value}))

@@ -57,7 +57,7 @@ def test_no_byte_can_be_changed() -> None:
 
 
 def test_a_value_that_was_cut_short_does_not_open() -> None:
-    """Wherever it was cut."""
+    """It is refused wherever it was cut."""
     sealed = RING.seal("k", "f", b"green tea")
     for length in range(3, len(sealed)):
         with pytest.raises(SealError):
@@ -73,13 +73,13 @@ def test_a_missing_key_is_named_with_what_to_do() -> None:
 
 
 def test_a_wrong_key_under_the_right_id_is_told() -> None:
-    """It is one of our errors, and no garbage comes out."""
+    """The error is one of ours, and no garbage is returned."""
     with pytest.raises(BackendError, match=r"'a'.*SESSIONFLEET_ENCRYPTION_KEYS"):
         KeyRing({"a": B}).open("k", "f", RING.seal("k", "f", b"tea"))
 
 
 def test_a_newer_form_is_told_from_damage() -> None:
-    """It was written by another version of Sessionfleet."""
+    """The value was written by another version of Sessionfleet."""
     sealed = bytearray(RING.seal("k", "f", b"tea"))
     sealed[3] = 2
     with pytest.raises(SealError, match="upgrade"):
@@ -99,7 +99,7 @@ def test_keys_rotate() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"{}", b'{"v":1}', "ÿsf".encode(), b"\x00:\x01", b"PK\x03\x04", b"\xff\xd8"])
 def test_what_was_stored_before_there_were_keys_is_read_as_it_is(value: bytes) -> None:
-    """And without keys nothing is changed on its way in."""
+    """Without keys, new values are stored unchanged, too."""
     assert RING.open("k", "f", value) == value
     assert KeyRing({}).seal("k", "f", value) == value
 
@@ -116,7 +116,7 @@ def test_digests_take_a_key_to_make() -> None:
 
 
 def test_a_new_key_is_what_the_setting_takes() -> None:
-    """Each is another one."""
+    """Each generated key differs from the others."""
     one, two = new_key("2026-11"), new_key("2026-11b")
     assert list(parse_keys(f"{one}, {two}")) == ["2026-11", "2026-11b"]
     assert one.partition(":")[2] != two.partition(":")[2]
@@ -141,7 +141,7 @@ def test_a_new_key_is_what_the_setting_takes() -> None:
 def test_a_setting_that_cannot_be_used_says_what_is_wrong(
     given: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which entry, and the form; never a part of a key."""
+    """The error says which entry is wrong and what form it needs, and has no part of a key."""
     monkeypatch.setenv("SESSIONFLEET_ENCRYPTION_KEYS", given)
     load_settings.cache_clear()
     with pytest.raises(SettingsError, match=f"SESSIONFLEET_ENCRYPTION_KEYS: .*{says}") as caught:
@@ -166,7 +166,7 @@ def test_keys_are_not_shown() -> None:
 
 
 def test_a_child_process_gets_the_keys() -> None:
-    """A fleet's workers open what its scripts seal."""
+    """The workers of a fleet can open what its scripts sealed."""
     environment = settings_environment(Settings(encryption_keys=KEYS))  # type: ignore[arg-type]
     assert environment["SESSIONFLEET_ENCRYPTION_KEYS"] == KEYS
 
@@ -181,7 +181,7 @@ def test_with_keys_no_texts_go_to_the_index() -> None:
 
 
 def test_nothing_heavy_is_imported_for_it() -> None:
-    """A client without keys does not even load the library."""
+    """A client without keys does not load the encryption library."""
     code = (
         "import sys, sessions.client.connection; from sessions.store.sealing import KeyRing;"
         "KeyRing({}).seal('k', '', b'');"
@@ -191,5 +191,5 @@ def test_nothing_heavy_is_imported_for_it() -> None:
 
 
 def test_errors_travel_between_processes() -> None:
-    """As all of the tree do."""
+    """They can be pickled, like all errors of the tree."""
     assert str(pickle.loads(pickle.dumps(SealError("x")))) == "x"

@@ -33,7 +33,7 @@ def test_servers_and_sentinels_have_users_of_their_own() -> None:
 
 
 def test_tls_checks_certificates_unless_told_otherwise() -> None:
-    """To the servers and to the sentinels."""
+    """Certificates of the servers and of the sentinels are checked."""
     url = SentinelUrl.parse("rediss+sentinel://one/m/0?ssl_ca_certs=/ca.pem")
     assert url.server_options["ssl_cert_reqs"] == "required"
     assert url.sentinel_options()["ssl"] is True

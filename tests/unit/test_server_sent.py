@@ -42,13 +42,13 @@ async def test_what_is_cut_short_is_dropped() -> None:
 
 
 async def test_other_separators_do_not_end_a_line() -> None:
-    """`str.splitlines` would cut at these."""
+    """`str.splitlines` would split at these characters."""
     text = "a\u2028b\x0bc\x85d\x1ce"
     assert [m.data for m in await read(f"data: {text}\n\n".encode())] == [text]
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", codec="utf-8")), min_size=1), st.integers(1, 9))
 async def test_any_text_comes_through_any_pieces(texts: list[str], size: int) -> None:
-    """What is written line by line is read the same."""
+    """However the bytes are split, the events read are those that were written."""
     raw = "".join(f"data: {text}\n" for text in texts).encode() + b"\n"
     assert [m.data for m in await read(raw, size)] == ["\n".join(texts)]

@@ -83,7 +83,7 @@ def test_what_is_no_session_has_no_keys() -> None:
 
 @pytest.mark.parametrize("session_id", ["a~b~c", "~user:x", "a~", "a~Knowledge", "a b", "~user:x y~knowledge"])
 def test_a_turn_id_names_a_session_or_a_lane(session_id: str) -> None:
-    """Nothing else."""
+    """Any other form is refused."""
     with pytest.raises(InvalidTurnId):
         split_turn_id(f"{session_id}~{new_turn_part()}")
 

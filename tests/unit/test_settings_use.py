@@ -16,5 +16,5 @@ SOURCES = "\n".join(
 
 @pytest.mark.parametrize("name", list(Settings.model_fields))
 def test_a_setting_is_read(name: str) -> None:
-    """Somewhere besides its definition."""
+    """Each setting is used somewhere besides its definition."""
     assert re.search(rf"\.{name}\b", SOURCES)

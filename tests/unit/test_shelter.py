@@ -56,7 +56,7 @@ async def leaves(reader: asyncio.Task[None], sending: Sending) -> None:
 
 
 async def test_a_reader_may_leave_while_it_subscribes() -> None:
-    """The next one finds the bell subscribed."""
+    """The next reader finds the bell subscribed."""
     sending = Sending()
     bell = Bell(Subscribed(sending), "nonce")
     await leaves(asyncio.create_task(bell.hear("p")), sending)
@@ -67,7 +67,7 @@ async def test_a_reader_may_leave_while_it_subscribes() -> None:
 
 
 def test_a_reader_may_leave_while_its_client_connects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one finds the client open."""
+    """The next reader finds the client open."""
     client = FleetConnection(Settings(redis_url="redis://127.0.0.1:1"))
 
     async def twice() -> bool:

@@ -8,7 +8,7 @@ from tests.support.side_by_side import LONGEST, ROOT, scope_of
 
 
 def test_every_file_that_begins_first_exists() -> None:
-    """One that was renamed would begin somewhere, and end last."""
+    """A renamed file would no longer begin first."""
     assert [name for name in LONGEST if not (ROOT / "tests" / name).exists()] == []
 
 

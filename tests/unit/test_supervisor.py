@@ -50,5 +50,5 @@ def test_open_and_finished_turns_are_activity() -> None:
 
 
 def test_a_fleet_that_was_never_looked_at_is_not_idle() -> None:
-    """However long its start took."""
+    """It does not stop for idleness, however long its start took."""
     assert not Idleness(0.0).long_enough

@@ -48,14 +48,14 @@ ONE = Task("one", agent=A)
     ],
 )
 def test_a_team_that_cannot_work_is_refused(agents: Any, tasks: Any, options: dict[str, Any], said: str) -> None:
-    """BadRequest, before anything is sent."""
+    """It raises BadRequest before anything is sent."""
     with pytest.raises(BadRequest, match=said):
         AgentTeam(agents, tasks, **options)
 
 
 @pytest.mark.parametrize("agent", [B, "B"])
 def test_a_task_for_somebody_outside_the_team_is_refused(agent: Any) -> None:
-    """UnknownAgent, which lists the agents of the team."""
+    """It raises UnknownAgent, which lists the agents of the team."""
     with pytest.raises(UnknownAgent, match=r"'B', which is not in the team \('A'\)"):
         AgentTeam([A], [Task("one", agent=agent)])
 
@@ -69,20 +69,20 @@ def test_agents_of_two_users_make_no_team() -> None:
 
 @pytest.mark.parametrize("options", [{"description": ""}, {"description": "x", "expected_output": 5}])
 def test_a_task_is_a_text(options: dict[str, Any]) -> None:
-    """Its description and what is expected of it."""
+    """Its description and its expected output are texts."""
     with pytest.raises(InvalidMessage):
         Task(**options)
 
 
 @pytest.mark.parametrize("options", [{"agent": 5}, {"context": "x"}, {"context": [5]}, {"name": ""}])
 def test_what_else_a_task_takes_is_checked(options: dict[str, Any]) -> None:
-    """Agents, tasks and names only."""
+    """Agents, tasks and names are accepted, and nothing else."""
     with pytest.raises(BadRequest):
         Task("x", **options)
 
 
 def test_what_is_submitted_is_checked_before_it_is_sent() -> None:
-    """Size, deadline and key."""
+    """Its size, deadline and key are checked."""
     small = Settings(redis_url="redis://127.0.0.1:1/0", message_limit_bytes=1000)  # type: ignore[call-arg]
     with pytest.raises(MessageTooLarge):
         AgentTeam([A], [Task("x" * 1000)], settings=small).submit()

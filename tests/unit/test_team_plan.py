@@ -27,7 +27,7 @@ DIAMOND = plan((), (0,), (0,), (1, 2))
 
 
 def test_a_task_is_ready_when_all_its_needs_have_answers() -> None:
-    """Not before, and not again."""
+    """It is ready once, and only then."""
     assert ready(DIAMOND, {}) == [0]
     assert ready(DIAMOND, {0: None}) == []
     assert ready(DIAMOND, {0: done(0)}) == [1, 2]
@@ -62,7 +62,7 @@ def team(tasks: list[Task], process: Any = "parallel") -> TeamSpec:
 
 
 def test_each_task_of_a_sequence_builds_on_the_one_before() -> None:
-    """And on its context as well."""
+    """It gets the result of the previous task in addition to those in its `context`."""
     first = Task("one", agent="A")
     spec = team([first, Task("two", agent="A"), Task("three", agent="Writer", context=[first])], "sequential")
     assert fixed_plan(spec) == Plan(agents=(0, 0, 2), needs=((), (0,), (0, 1)), last=2)
@@ -93,7 +93,7 @@ def test_the_managers_plan_says_who_and_in_which_step() -> None:
     ],
 )
 def test_a_plan_that_cannot_be_used_says_why(change: dict[str, Any], said: str) -> None:
-    """An unknown agent is named, with those there are."""
+    """An unknown agent is named together with those that exist."""
     answer = {f"task_{n}": {"agent": "A", "step": 1} for n in (1, 2, 3)} | change
     with pytest.raises(OutputInvalid, match=said):
         managed_plan(managed(), answer)
@@ -108,7 +108,7 @@ def test_the_offline_model_makes_a_plan_that_fits() -> None:
 
 
 def test_a_result_reads_as_its_last_task() -> None:
-    """`str()` is the answer; without one it says what happened."""
+    """`str()` is its answer; without one it says what happened."""
     result = TeamResult(tasks=(done(0, text="a"), done(1, text="b")), last=1)
     assert (str(result), result.ok, result["t0"].text) == ("b", True, "a")
     lost = TeamResult(tasks=(done(0, text="a"), done(1, TaskStatus.SKIPPED)), last=1)

@@ -44,7 +44,7 @@ def test_the_marks_are_kept_with_the_function() -> None:
 
 
 def test_functions_and_names_can_be_mixed() -> None:
-    """What is sent are names alone, in order."""
+    """Only names are sent, in the order in which they were given."""
     assert tool_names([charge, "search", lookup]) == ("charge-card", "search", "lookup")
     assert tool_names(()) == ()
 
@@ -91,7 +91,7 @@ def test_a_function_of_the_script_itself_is_refused_with_the_lines_to_type() -> 
     ],
 )
 def test_options_that_do_not_exist_are_refused(options: dict[str, Any], says: str) -> None:
-    """A misspelt mark must not silently mean the default."""
+    """A misspelt option must not silently mean the default."""
     with pytest.raises(InvalidTool, match=says):
         tool(**options)(unmarked)
 

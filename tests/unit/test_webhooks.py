@@ -58,7 +58,7 @@ def test_what_was_signed_is_taken() -> None:
 
 
 def test_while_secrets_change_each_of_them_does() -> None:
-    """The sender signs with all it has; a receiver has one."""
+    """The sender signs with every secret; a receiver needs one of them."""
     other = new_secret()
     headers = signed_headers([parse_secret(SECRET), parse_secret(other)], "msg_1", BODY)
     for secret in (SECRET, other):
@@ -81,7 +81,7 @@ def test_while_secrets_change_each_of_them_does() -> None:
     ],
 )
 def test_what_was_changed_is_refused(change: dict[str, str]) -> None:
-    """Each of the three headers counts."""
+    """A change to any of the three headers is detected."""
     headers = signed()
     signature = headers["webhook-signature"].removeprefix("v1,")
     with pytest.raises(InvalidWebhook):
@@ -106,7 +106,7 @@ def test_an_old_one_sent_again_is_refused(apart: int) -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b"no json", b"\xff"])
 def test_a_signed_body_that_is_no_object_is_refused(body: bytes) -> None:
-    """With an error of the tree, whatever it is."""
+    """The error is one of ours, whatever the body is."""
     with pytest.raises(InvalidWebhook):
         verify_webhook(SECRET, signed(body), body)
 
@@ -120,7 +120,7 @@ def test_a_signed_body_that_is_no_object_is_refused(body: bytes) -> None:
     ids=["empty", "prefix", "short", "no-prefix", "two"],  # the secret is generated again in each process
 )
 def test_a_secret_that_is_none_is_refused_without_a_word_of_it(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the settings, and by a receiver's check."""
+    """Both the settings and the receiver's check refuse it."""
     with pytest.raises(ValueError, match=r"whsec_|duplicate") as refused:
         parse_secrets(text)
     monkeypatch.setenv("SESSIONFLEET_WEBHOOK_SECRETS", text)
@@ -147,7 +147,7 @@ def test_each_tenant_has_secrets_of_its_own() -> None:
 
 
 def test_a_fleet_that_starts_by_itself_has_the_settings() -> None:
-    """And restarts when they differ; no secret is in a `repr`."""
+    """It restarts when they differ; no secret is in a `repr`."""
     settings = Settings(webhook_secrets=SECRET, webhook_pauses=(1.5, 3), allowed_hosts=("a", "b:1"))  # type: ignore[arg-type]
     environment = settings_environment(settings)
     assert environment["SESSIONFLEET_WEBHOOK_SECRETS"] == SECRET
@@ -171,7 +171,7 @@ def seen(*offers: WebhookOffer, queues: tuple[str, ...] = ("turns",)) -> Activit
 
 
 def test_a_worker_says_what_it_does_about_webhooks() -> None:
-    """So that clients need no secret."""
+    """Clients then need no secret of their own."""
     assert webhooks_of(Settings()) == WebhookOffer(to="unsigned")
     assert webhooks_of(Settings(webhook_urls="off")) == WebhookOffer(to="off")
     both = Settings(webhook_secrets=SECRET, allowed_hosts=("Wiki.Internal",))  # type: ignore[arg-type]
@@ -248,14 +248,14 @@ def test_pauses_grow_and_the_last_one_repeats() -> None:
 
 
 def test_a_receiver_may_ask_for_more_time() -> None:
-    """Not for less, and not for more than there is."""
+    """It may not ask for less, nor for more than the remaining time."""
     assert after(0, 10, retry_after=60).pause == 60
     assert after(1, 10, retry_after=1).pause >= 240
     assert after(0, 86_390, retry_after=1e9).pause <= 10
 
 
 def test_the_last_try_is_made_when_the_time_is_up() -> None:
-    """Then it is a dead letter, and says what there was."""
+    """Then it becomes a dead letter with the last error."""
     assert 0 < after(6, 80_000).pause <= 6_400
     ending = after(7, 86_400.5)
     assert isinstance(ending, Ending)
@@ -316,7 +316,7 @@ async def test_nothing_is_sent_after_the_lease_has_ended(monkeypatch: pytest.Mon
 
 
 def test_retry_after_is_a_number_or_a_date() -> None:
-    """What is neither says nothing."""
+    """Any other value is ignored."""
     assert _seconds("120") == 120
     assert 50 < _seconds(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)) <= 60
     for said in ("", "soon", "-5", "\u00b2", "Mon, 01 Jan 0000", "Wed, 21 Oct 2015 07:28:00 GMT"):
@@ -324,7 +324,7 @@ def test_retry_after_is_a_number_or_a_date() -> None:
 
 
 async def test_a_connection_that_fails_says_of_what() -> None:
-    """And nothing of the URL but its origin."""
+    """The error has the cause, and of the URL only its origin."""
     url = httpx.URL(f"http://127.0.0.1:{free_port()}/secret?key=s3cret")
     with pytest.raises(NotDelivered, match=r"127.0.0.1:\d+' cannot be reached \(.+ .+\)") as caught:
         await delivery(webhook_urls="any")._post(url, {}, b"{}")

@@ -43,7 +43,7 @@ async def test_an_output_that_does_not_fit_is_asked_for_again(rig: Rig) -> None:
 
 
 async def test_an_output_that_never_fits_fails_the_turn(rig: Rig) -> None:
-    """With what did not fit last."""
+    """The error has the last output that did not fit."""
     rig.script([call("final_result", "c1", city=1)])
     with pytest.raises(OutputInvalid, match=r"'people' is a required property"):
         await rig.run(rig.turn(output_schema=SCHEMA))
@@ -51,7 +51,7 @@ async def test_an_output_that_never_fits_fails_the_turn(rig: Rig) -> None:
 
 
 async def test_a_typed_turn_resumes_behind_a_rejected_output(rig: Rig) -> None:
-    """The rejection is part of the path that a replay takes."""
+    """The rejection is part of the path that a replay follows."""
     rig.script([call("final_result", "c1", city="x", people=0)], [call("final_result", "c2", city="x", people=4)])
     with pytest.raises(Crash):
         await rig.run(rig.turn(output_schema=SCHEMA), crash=(1, "before"))
@@ -70,7 +70,7 @@ async def test_a_typed_turn_resumes_behind_a_rejected_output(rig: Rig) -> None:
 async def test_a_schema_that_cannot_be_used_is_a_configuration_error(
     rig: Rig, schema: dict[str, Any], says: str
 ) -> None:
-    """Before the model is asked."""
+    """The error is raised before the model is asked."""
     rig.script([TextPart("x")])
     with pytest.raises(TurnConfigurationError, match=says):
         await rig.run(rig.turn(output_schema=schema))
@@ -111,7 +111,7 @@ def support(rig: Rig, output: Any) -> Agent[None, Any]:
 
 
 async def test_a_registered_agent_runs_with_its_own_tools_journalled(rig: Rig) -> None:
-    """Its unmarked tools count as never to be repeated."""
+    """Its unmarked tools count as `retry="never"`."""
     rig.script([call("refund", "c1", amount=5)], [TextPart("Done.")])
     support(rig, str)
     turn: dict[str, Any] = {"name": "support", "registered": True, "model": None, "tools": ()}
@@ -126,7 +126,7 @@ async def test_a_registered_agent_runs_with_its_own_tools_journalled(rig: Rig) -
 
 
 async def test_a_registered_agent_keeps_its_output_type(rig: Rig) -> None:
-    """A pydantic model comes out as JSON."""
+    """The result is the pydantic model as JSON."""
     rig.script([call("final_result", "c1", title="Broken")])
     support(rig, Ticket)
     output = await rig.run(rig.turn(name="support", registered=True, model=None, tools=()))
@@ -243,7 +243,7 @@ async def test_history_is_given_from_the_first_prompt_on(rig: Rig) -> None:
 
 
 async def test_history_that_cannot_be_read_is_a_corrupt_record(rig: Rig) -> None:
-    """Distinguished from a model's failure."""
+    """The error differs from that of a failing model."""
     rig.script([TextPart("x")])
     with pytest.raises(CorruptRecord, match="history cannot be read"):
         await rig.run(rig.turn(history=(b'[{"kind":"nonsense"}]',)))

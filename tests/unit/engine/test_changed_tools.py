@@ -89,7 +89,7 @@ async def test_a_call_in_doubt_is_reported_as_such(rig: Rig, marks: Any) -> None
 
 
 async def test_a_result_from_outside_reaches_a_call_of_the_old_tool(rig: Rig) -> None:
-    """It waited while the tool was changed."""
+    """The call waited while the tool was changed."""
 
     @tool(name="charge")
     def ordered(amount: int) -> str:
@@ -107,7 +107,7 @@ async def test_a_result_from_outside_reaches_a_call_of_the_old_tool(rig: Rig) ->
 
 
 async def test_a_denied_call_does_not_run_because_its_tool_needs_no_approval_any_more(rig: Rig) -> None:
-    """A person has decided it."""
+    """A person decided about the call before the tool changed."""
     rig.tool(old_charge(rig, approval=True))
     rig.script([call("charge", "c1", amount=5)], [TextPart("Done.")])
     answered(rig, await waiting(rig), "deny", reason="too much")
@@ -118,7 +118,7 @@ async def test_a_denied_call_does_not_run_because_its_tool_needs_no_approval_any
 
 
 async def test_an_approved_call_runs_as_approved(rig: Rig) -> None:
-    """With the arguments that a person gave it."""
+    """It runs with the arguments that were approved."""
     rig.tool(old_charge(rig, approval=True))
     rig.script([call("charge", "c1", amount=5)], [TextPart("Done.")])
     answered(rig, await waiting(rig), "approve", args={"amount": 3})
@@ -140,7 +140,7 @@ async def test_a_call_that_the_old_tool_refused_is_not_run_by_the_new_one(rig: R
 
 
 async def test_a_call_in_doubt_that_a_person_has_repeated_gets_checked_arguments(rig: Rig) -> None:
-    """A date is a date, as in the first run."""
+    """The arguments are validated as in the first run: a date is a date."""
 
     @tool(in_doubt="wait")
     def book(day: date) -> str:

@@ -103,7 +103,7 @@ async def test_later_requests_of_the_turn_are_short_from_the_start(rig: Rig) -> 
 
 
 async def test_a_turn_that_does_not_fit_by_itself_fails_with_what_to_do(rig: Rig) -> None:
-    """Nothing is left to leave out."""
+    """There is no history left to leave out."""
     small = Small()
     rig.registry.add_model("small", small.model())
     with pytest.raises(ContextTooLong, match="SESSIONFLEET_HISTORY_WINDOW"):
@@ -125,7 +125,7 @@ async def test_turns_of_another_agent_can_be_left_out(rig: Rig) -> None:
 
 
 async def test_a_request_to_a_fallback_chain_is_shortened_too(rig: Rig) -> None:
-    """Where each model of it refuses the request."""
+    """Each model of the chain refuses the request, so it is shortened."""
     rig.registry.add_model("chain", FallbackModel(Small().model(), Small().model()))
     assert (await rig.run(rig.turn("hello", model="chain", history=[past(n) for n in range(20)]))).text == "ok"
     rig.store.clear()
@@ -151,7 +151,7 @@ def test_a_steered_turn_is_left_out_whole() -> None:
 
 
 def test_the_open_turn_is_not_cut_where_it_was_steered() -> None:
-    """Its question would be gone."""
+    """Cutting there would remove the turn's question."""
     later = ModelRequest(parts=[UserPromptPart("and this")], run_id="t")
     assert shortened([*steered("t"), ModelResponse(parts=[TextPart("ok")], run_id="t"), later], "t") is None
 

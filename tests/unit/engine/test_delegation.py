@@ -73,7 +73,7 @@ async def test_a_turn_waits_until_all_have_answered(rig: Rig, others: Others) ->
 
 
 async def test_what_cannot_be_asked_is_told_to_the_model(rig: Rig, others: Others) -> None:
-    """The turn continues."""
+    """The model gets the reason as the tool's result, and the turn continues."""
     others.refused = "too deep"
     assert (await rig.run(turn(rig))).text == "done"
     assert rig.outcomes() == ["failed", "failed"]
@@ -107,7 +107,7 @@ async def test_no_crash_asks_twice_or_forgets(rig: Rig, others: Others) -> None:
 
 
 async def test_a_hook_sees_what_agents_answer(rig: Rig, others: Others) -> None:
-    """As it sees what tools return; and it may refuse it."""
+    """It sees such answers like results of tools, and may refuse them."""
 
     def hide(_: object, tool_name: str, result: object) -> object:
         if result == "forbidden":

@@ -53,7 +53,7 @@ async def test_a_draining_worker_hands_over_before_the_next_request(rig: Rig, st
 
 
 async def test_a_draining_worker_starts_no_tool(rig: Rig) -> None:
-    """Nothing is in doubt when the worker then ends."""
+    """No call is in doubt when the worker then ends."""
 
     @tool
     async def charge() -> str:
@@ -331,7 +331,7 @@ def test_a_refusal_is_told_in_the_provider_s_own_sentence() -> None:
 
 @pytest.mark.parametrize("error", [ToolError("x"), LeaseLost("x"), HandedOver("x"), TransientModelError("x")])
 def test_errors_of_our_own_stay_as_they_are(error: Exception) -> None:
-    """Nothing is classified twice."""
+    """They are not classified again."""
     assert classify(error) is error
 
 

@@ -56,7 +56,7 @@ async def test_why_the_model_stopped_is_part_of_the_result(
 
 
 async def test_a_stream_that_ends_without_a_reason_is_tried_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one that breaks: nothing is recorded."""
+    """It is handled like a stream that breaks: nothing is recorded."""
     async with provider(monkeypatch, None):
         with pytest.raises(TransientModelError, match=r"finish.reason"):
             await rig.run(rig.turn(model="openai-chat:m", stream=True))

@@ -42,7 +42,7 @@ def talk(rig: Rig) -> Talk:
 
 
 async def test_it_remembers_a_name_it_was_told(talk: Talk) -> None:
-    """The first thing anybody tries."""
+    """It is the first thing that most people try."""
     told = await talk.say("My name is Alice")
     assert 'Noted: "My name is Alice"' in told.text
     await talk.say("I live in Berlin")
@@ -61,13 +61,13 @@ async def test_it_quotes_the_latest_of_equally_good_statements_first(talk: Talk)
 
 
 async def test_it_quotes_its_instructions(talk: Talk) -> None:
-    """Memory and knowledge reach a model there."""
+    """Whatever reaches the model in its instructions can be seen in its answer."""
     output = await talk.say("Which preferences?", instructions="Be brief.\nThe user has a preference for tea.")
     assert 'I was given: "The user has a preference for tea."' in output.text
 
 
 async def test_it_says_what_it_is_and_what_to_set(talk: Talk) -> None:
-    """It cannot be mistaken for a language model."""
+    """Nobody can mistake it for a language model."""
     output = await talk.say("Who are you?")
     assert output.text.startswith("I was told nothing about that.")
     assert output.text.endswith(NOTE)
@@ -116,7 +116,7 @@ async def test_its_call_ids_differ_between_turns_and_not_between_attempts(rig: R
 
 
 async def test_a_call_that_is_no_json_is_text(talk: Talk) -> None:
-    """It is not guessed at."""
+    """The model does not guess what was meant."""
     assert (await talk.say("CALL now({a: 1})")).text.startswith("Noted:")
 
 
@@ -164,7 +164,7 @@ def test_an_example_of_a_schema_is_valid() -> None:
     ],
 )
 def test_an_example_of_a_plain_schema_is_valid(schema: dict[str, Any]) -> None:
-    """Schemas that no pydantic model wrote work too."""
+    """Schemas that pydantic did not write work, too."""
     import jsonschema
 
     jsonschema.validate(example(schema, "hello"), schema)

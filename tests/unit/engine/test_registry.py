@@ -68,7 +68,7 @@ def test_a_module_gives_its_marked_functions_and_registered_objects(modules: Any
     ],
 )
 def test_a_module_that_cannot_be_used_is_named(modules: Any, name: str, text: str | None, says: str) -> None:
-    """A worker refuses to start half-loaded."""
+    """A worker does not start with half of its modules."""
     if text is not None:
         modules(name, text)
     with pytest.raises(InvalidImport, match=says):
@@ -96,13 +96,13 @@ def test_names_are_taken_once() -> None:
     ],
 )
 def test_registering_checks_what_it_is_given(register: Any, name: str, target: Any, says: str) -> None:
-    """At import, where the mistake is."""
+    """The error is raised at import, where the mistake is."""
     with pytest.raises(InvalidImport, match=says):
         register(name, target)
 
 
 def test_registering_returns_the_object_itself() -> None:
-    """So that the module can keep using it."""
+    """The module can continue to use the object."""
     agent = Agent(offline_model())
     assert register_agent("support", agent) is agent
     assert register_agent("support", agent) is agent
@@ -121,7 +121,7 @@ def test_an_unmarked_function_cannot_be_added() -> None:
 
 
 def test_installed_providers_are_listed_without_importing_them() -> None:
-    """They tell clients what this worker can resolve."""
+    """The list tells clients which models this worker can resolve."""
     prefixes = provider_prefixes()
     assert {"openai", "openai-chat", "anthropic", "google", "ollama"} <= set(prefixes)
     assert not {"test", "groq", "offline"} & set(prefixes)
@@ -129,7 +129,7 @@ def test_installed_providers_are_listed_without_importing_them() -> None:
 
 
 def test_models_are_resolved_once() -> None:
-    """Each owns its connections."""
+    """Each model has its own connections."""
     models = ModelResolver({})
     assert models.resolve("offline") is models.resolve("offline")
     assert isinstance(models.resolve("offline"), FunctionModel)

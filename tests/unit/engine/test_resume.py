@@ -103,7 +103,7 @@ async def test_a_call_in_doubt_is_reported_as_unknown_and_not_repeated(rig: Rig)
 
 
 async def test_a_call_in_doubt_is_repeated_when_its_tool_is_safe(rig: Rig) -> None:
-    """retry="safe" says that twice does no harm."""
+    """retry="safe" says that repeating it does no harm."""
     in_doubt(rig, retry="safe")
     with pytest.raises(Crash):
         await rig.run()
@@ -135,7 +135,7 @@ async def test_a_replay_with_another_history_diverges_before_anything_runs(rig: 
 
 
 async def test_a_tool_result_that_changed_is_noticed_at_the_next_request(rig: Rig) -> None:
-    """The fingerprint covers what came back from tools."""
+    """The fingerprint covers the results of tools."""
     shop(rig)
     await rig.run()
     rig.store["tool:1:c1:0"] = rig.store["tool:1:c1:0"].replace(b"alpha=1", b"alpha=2")

@@ -100,7 +100,7 @@ async def test_deltas_come_before_the_events_of_their_step(rig: Rig) -> None:
 
 
 async def test_thinking_is_streamed_apart_from_text(rig: Rig) -> None:
-    """Two kinds of delta, in the order in which they came."""
+    """The two kinds of delta arrive in the order in which they were sent."""
 
     async def stream(*_: Any) -> AsyncIterator[Any]:
         yield {0: DeltaThinkingPart(content="hm, ")}
@@ -116,7 +116,7 @@ async def test_thinking_is_streamed_apart_from_text(rig: Rig) -> None:
 
 
 async def test_a_replayed_response_sends_no_deltas_again(rig: Rig) -> None:
-    """They are in the stream already, and stay valid."""
+    """The deltas are in the stream already and stay valid."""
 
     @tool(retry="safe")
     async def add(a: int) -> int:
@@ -135,7 +135,7 @@ async def test_a_replayed_response_sends_no_deltas_again(rig: Rig) -> None:
 
 
 async def test_a_lost_lease_in_the_sink_ends_the_run_as_it_is(rig: Rig) -> None:
-    """Nothing wraps it, and nothing is recorded after it."""
+    """The error is not wrapped, and nothing is recorded after it."""
     rig.script([TextPart(WORDS)])
 
     class Lost(ListSink):

@@ -269,7 +269,7 @@ async def test_a_result_over_the_limit_ends_the_turn(rig: Rig) -> None:
 
 
 async def test_a_response_over_the_limit_ends_the_turn(rig: Rig) -> None:
-    """The same bound holds for the model."""
+    """The limit applies to the model's responses as it does to tools' results."""
     rig.script([TextPart("x" * 5000)])
     with pytest.raises(ResultTooLarge, match="a model response"):
         await rig.run(result_limit_bytes=2000)
@@ -277,7 +277,7 @@ async def test_a_response_over_the_limit_ends_the_turn(rig: Rig) -> None:
 
 
 async def test_a_long_result_is_cut_in_its_event_only(rig: Rig) -> None:
-    """Events show at most 2,000 characters; the model gets all."""
+    """Events show at most 2,000 characters; the model gets the whole result."""
 
     @tool
     async def read() -> list[str]:
@@ -292,7 +292,7 @@ async def test_a_long_result_is_cut_in_its_event_only(rig: Rig) -> None:
 
 
 async def test_call_events_carry_arguments_and_results(rig: Rig) -> None:
-    """A client can show what is being done."""
+    """A client can show what the turn is doing."""
 
     @tool
     async def add(a: int, b: int) -> dict[str, int]:

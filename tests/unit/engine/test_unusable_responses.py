@@ -62,7 +62,7 @@ async def test_a_surrogate_pair_in_two_chunks_is_joined(rig: Rig, chars: int) ->
 
 
 async def test_half_a_pair_at_the_end_of_thoughts_is_not_joined_with_the_answer(rig: Rig) -> None:
-    """They are two texts."""
+    """The two texts stay separate."""
     streaming(rig, {0: DeltaThinkingPart(content="hm \ud83d")}, "\ude00 yes")
     output = await rig.run(rig.turn(stream=True))
     assert output.text == "\ufffd yes"
@@ -72,7 +72,7 @@ async def test_half_a_pair_at_the_end_of_thoughts_is_not_joined_with_the_answer(
 
 @pytest.mark.parametrize("args", [{"text": "a\ud83d"}, '{"text": "a\ud83d"}', '{"text": "a\\ud83d"}'], ids=ascii)
 async def test_half_a_surrogate_pair_in_arguments_becomes_a_replacement_character(rig: Rig, args: Any) -> None:
-    """In whichever form the provider's library hands it on."""
+    """It is replaced in each form in which a provider's library may return it."""
     note_tool(rig)
     parts = [ToolCallPart("note", args, tool_call_id="c1")]
 
@@ -89,7 +89,7 @@ async def test_half_a_surrogate_pair_in_arguments_becomes_a_replacement_characte
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("args", ["[]", "1", "null", '"x"', "true", '["a"]'])
 async def test_arguments_that_are_no_object_are_told_to_the_model(rig: Rig, args: str, stream: bool) -> None:
-    """As with broken JSON; the events show what it sent."""
+    """It is handled like broken JSON; the events show what the model sent."""
     note_tool(rig)
     rig.script([ToolCallPart("note", args, tool_call_id="c1")], [call("note", "c2", text="right")], [TextPart("Done.")])
     output = await rig.run(rig.turn(stream=stream))
@@ -122,7 +122,7 @@ async def test_calls_that_share_an_id_are_all_run_once(rig: Rig, ids: Sequence[s
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("blank", [" \n\n ", "\u00a0", "\t"])
 async def test_an_answer_of_spaces_is_no_answer(rig: Rig, blank: str, stream: bool) -> None:
-    """The model is asked again, as for one that is empty."""
+    """The model is asked again, as after an empty answer."""
     rig.script([ThinkingPart("hm"), TextPart(blank)], [TextPart("Here.")])
     output = await rig.run(rig.turn(stream=stream))
     assert output.text.strip() == "Here."
@@ -130,14 +130,14 @@ async def test_an_answer_of_spaces_is_no_answer(rig: Rig, blank: str, stream: bo
 
 
 async def test_a_model_that_answers_nothing_but_spaces_fails_the_turn(rig: Rig) -> None:
-    """After its retries."""
+    """The turn fails after the retries."""
     rig.script([TextPart(" ")])
     with pytest.raises(OutputInvalid):
         await rig.run()
 
 
 async def test_spaces_beside_a_call_are_not_kept(rig: Rig) -> None:
-    """Some providers refuse a history with a text of spaces."""
+    """Some providers refuse a history that has a text of spaces."""
     note_tool(rig)
     rig.script([TextPart("\n"), call("note", "c1", text="a")], [TextPart("Done.")])
     output = await rig.run()
@@ -153,7 +153,7 @@ async def test_a_good_response_is_left_as_it_is(rig: Rig) -> None:
 
 
 async def test_a_message_of_a_hook_is_made_unicode(rig: Rig) -> None:
-    """Else no provider could be sent it."""
+    """No provider would accept it otherwise."""
     from workers.engine.hooks import register_hooks
 
     hooks = register_hooks(

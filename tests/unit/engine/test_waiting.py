@@ -190,7 +190,7 @@ async def test_a_call_in_doubt_can_wait_for_a_person(rig: Rig) -> None:
 
 
 async def test_nobody_knows_of_a_doubt(rig: Rig) -> None:
-    """Denied, the model is told that the outcome is unknown."""
+    """If a call in doubt is denied, the model is told that the outcome is unknown."""
 
     @tool(in_doubt="wait")
     def wire() -> str:

@@ -94,7 +94,7 @@ async def test_a_key_tells_whose_it_is(keys: ApiKeys, records: Records) -> None:
 
 
 async def test_a_key_that_acts_for_users_is_none_itself() -> None:
-    """Whatever else a record says."""
+    """This holds whatever else its record says."""
     record = ApiKeyRecord(
         id="a", tenant="t", user="alice", acts_for_users=True, rights=(), digest=digest_of("k"), created_ms=1
     )
@@ -140,7 +140,7 @@ async def test_a_revoked_key_is_refused_two_seconds_later(keys: ApiKeys, records
 async def test_a_key_past_its_time_is_refused_at_once(
     keys: ApiKeys, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is remembered has the time in it."""
+    """The cached answer includes the time at which the key expires."""
     key = records.issue(expires_ms=int(time.time() * 1000) + 3_600_000)
     await keys.principal(key)
     later = time.time() + 3601
@@ -158,7 +158,7 @@ async def test_requests_with_a_known_key_ask_the_store_once(keys: ApiKeys, recor
 
 
 async def test_one_who_hangs_up_takes_no_answer_from_others(keys: ApiKeys, records: Records) -> None:
-    """They wait for the same question."""
+    """Other requests that wait for the same lookup still get its answer."""
     key = records.issue()
     first = asyncio.create_task(keys.principal(key))
     second = asyncio.create_task(keys.principal(key))
@@ -203,7 +203,7 @@ async def test_a_flood_of_made_up_keys_asks_the_store_so_often_and_no_more(
 
 
 async def test_what_is_remembered_is_bounded(keys: ApiKeys, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And unknown ids drive no good one out."""
+    """Unknown ids cannot push a good key out of the cache."""
     monkeypatch.setattr(api_keys, "MOST_REMEMBERED", 10)
     monkeypatch.setattr(api_keys, "STRANGERS_A_SECOND", 10**6)
     good = records.issue()

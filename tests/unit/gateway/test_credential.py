@@ -68,7 +68,7 @@ def test_what_is_no_credential_is_refused(headers: list[tuple[str, str | bytes]]
 
 
 def test_the_same_credential_twice_is_one() -> None:
-    """A client that fills both headers means the same."""
+    """A client that fills both headers sends the same credential twice."""
     assert shown(("authorization", "Bearer KEY"), ("x-api-key", "KEY"), ("authorization", basic("x:KEY"))) == "KEY"
 
 

@@ -135,7 +135,7 @@ async def test_a_file_is_read_again_when_it_changed(tmp_path: Path) -> None:
 
 
 async def test_a_url_is_fetched_once_for_all(source: JwksUrl, web: Web, clock: list[float]) -> None:
-    """However many ask at the same time, and for five minutes."""
+    """Simultaneous requests share one fetch, which is kept for five minutes."""
     assert [ids(keys) for keys in await asyncio.gather(*(source.keys() for _ in range(20)))] == [["k1"]] * 20
     clock[0] += jwks.LIFE - 1
     await source.keys()
@@ -201,7 +201,7 @@ async def test_an_answer_that_is_none_leaves_the_keys_as_they_were(
 async def test_the_servers_certificate_is_checked(
     source: JwksUrl, monkeypatch: pytest.MonkeyPatch, clock: list[float]
 ) -> None:
-    """A server that answers in its place is not trusted."""
+    """Another server in its place is not trusted."""
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(KeysUnavailable):
         await source.keys()

@@ -55,7 +55,7 @@ def test_with_authentication_only_what_a_browser_adds_by_itself_matters() -> Non
 
 
 async def test_a_websocket_is_closed() -> None:
-    """It asks for no credential, so nothing is let in."""
+    """A websocket sends no credential, so none is accepted."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:

@@ -44,5 +44,5 @@ def test_what_others_said_is_no_part_of_a_problem(error: errors.SessionfleetErro
 
 @pytest.mark.parametrize("kind", [errors.TurnRefused, errors.TurnDeadlineExceeded, errors.DocumentEmpty])
 def test_what_we_say_ourselves_is_said(kind: type[errors.TurnFailed]) -> None:
-    """A policy's reason is meant for the caller."""
+    """The message of such an error is written for the caller, and is shown."""
     assert told(kind("turn 's~1': no refunds on Sundays"))["detail"] == "turn 's~1': no refunds on Sundays"

@@ -28,7 +28,7 @@ async def answered(*headers: tuple[bytes, bytes], version: str = "1.1") -> int:
 
 
 async def test_one_host_is_served() -> None:
-    """As every client sends it."""
+    """Every client sends exactly one Host header."""
     assert await answered(HOST, (b"accept", b"a"), (b"accept", b"b")) == 200
 
 
@@ -44,10 +44,10 @@ async def test_one_host_is_served() -> None:
     ],
 )
 async def test_a_header_that_is_missing_or_said_twice_is_refused(headers: list[tuple[bytes, bytes]]) -> None:
-    """For every caller, with and without authentication."""
+    """This holds for every caller, with and without authentication."""
     assert await answered(*headers) == 400
 
 
 async def test_an_old_client_may_leave_the_host_out() -> None:
-    """HTTP/1.0 knows none."""
+    """HTTP/1.0 has no Host header."""
     assert await answered(version="1.0") == 200

@@ -37,7 +37,7 @@ async def test_a_slow_end_is_waited_for_until_it_stops() -> None:
 
 
 async def test_what_was_sent_is_not_watched() -> None:
-    """A connection that is idle may be that for long."""
+    """An idle connection with nothing left to send is not closed."""
     transport = Waiting(10)
     watched = stall.Stall(transport)  # type: ignore[arg-type]
     watched.begin()

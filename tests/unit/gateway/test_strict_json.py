@@ -29,5 +29,5 @@ def test_what_is_refused_is_said_without_words_of_python(raw: bytes, says: str) 
 
 
 def test_the_longest_numbers_are_taken() -> None:
-    """With or without a sign."""
+    """Numbers of the largest allowed length are accepted, with or without a sign."""
     assert parse_json(b"[" + b"9" * 4300 + b",-" + b"9" * 4300 + b"]") == [10**4300 - 1, 1 - 10**4300]

@@ -81,7 +81,7 @@ async def test_a_tenant_that_is_no_name_is_refused(tenant: object) -> None:
 
 @pytest.mark.parametrize("tenant", ["https://acme.example/org", "google-oauth2|117", "Bücher+Söhne"])
 async def test_a_tenant_may_have_the_name_that_its_provider_gives(tenant: str) -> None:
-    """It is percent-encoded in keys."""
+    """The name is percent-encoded in keys."""
     assert (await tokens().principal(token({"tenant": tenant}))).tenant == tenant
 
 
@@ -130,7 +130,7 @@ async def test_times_that_are_none_are_refused(exp: object) -> None:
 
 
 async def test_issuer_and_audience_count_where_they_are_set() -> None:
-    """Both must be there then."""
+    """If they are set, the token must have both."""
     settings = {"gateway_jwt_issuer": "https://id", "gateway_jwt_audience": "sf"}
     good = {"iss": "https://id", "aud": ["other", "sf"]}
     assert (await tokens(**settings).principal(token(good))).user == "alice"
@@ -143,7 +143,7 @@ async def test_issuer_and_audience_count_where_they_are_set() -> None:
 
 
 async def test_a_token_without_a_signature_is_refused() -> None:
-    """`alg: none`, however it is written."""
+    """`alg: none` is refused in every spelling."""
     claims = {"sub": "alice", "exp": int(time.time()) + 60}
     for name in ("none", "None", "NONE", "nOnE", "", None):
         header = {"alg": name, "kid": "k1", "typ": "JWT"}
@@ -235,18 +235,18 @@ async def test_short_keys_are_refused() -> None:
     ids=range(13),
 )  # fmt: skip
 async def test_what_is_no_token_is_refused(text: str) -> None:
-    """Each with 401, and no error of a library gets out."""
+    """Each gets 401, and no error of a library reaches the caller."""
     await refused(text)
 
 
 async def test_a_payload_that_is_no_object_is_refused() -> None:
-    """Signed or not."""
+    """It is refused whether or not it is signed."""
     for payload in (b"[]", b"7", b"null", b'"x"', b"\xff", b"[" * 2000):
         await refused(jwt.api_jws.encode(payload, private_key("ES256"), "ES256", headers={"kid": "k1"}))
 
 
 async def test_no_refusal_repeats_the_token() -> None:
-    """It may be someone else's, sent to the wrong place."""
+    """The token may belong to someone else and have been sent to the wrong place."""
     text = token({"exp": 1, "secret": "hidden"})
     said = await refused(text)
     assert not any(part in said for part in text.split("."))

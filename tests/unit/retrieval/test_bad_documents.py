@@ -100,7 +100,7 @@ BAD = [
 async def test_a_bad_document_has_a_clear_error(
     name: str, data: bytes, error: type[errors.DocumentError], says: str
 ) -> None:
-    """With its own class, its name and what is wrong."""
+    """The error has its own class, the document's name and the reason."""
     with pytest.raises(errors.DocumentError) as caught:
         await read_document(data, name=name)
     assert (type(caught.value), repr(name) in str(caught.value), says in str(caught.value)) == (error, True, True), (
@@ -168,7 +168,7 @@ async def test_cancelling_ends_the_child() -> None:
 
 
 async def test_an_error_of_the_caller_ends_the_child() -> None:
-    """Also one in `on_page`."""
+    """An error in `on_page` ends the child process, too."""
 
     def fail(number: int, of: int) -> None:
         raise LookupError(number, of)

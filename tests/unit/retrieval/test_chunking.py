@@ -51,7 +51,7 @@ def test_page_and_heading_are_those_of_where_a_chunk_begins(parts: list[Section]
 
 
 def test_a_chunk_does_not_span_two_pages() -> None:
-    """However well they would fit into one."""
+    """Two pages are never joined, even if both would fit into one chunk."""
     document = Document("pdf", [Section(SENTENCE * 3, page=1), Section(SENTENCE * 3, page=2)], 2)
     assert [chunk.page for chunk in chunk_document(document)] == [1, 2]
 
@@ -74,7 +74,7 @@ def test_a_heading_stays_with_the_paragraph_below_it() -> None:
 
 
 def test_neighbours_overlap_by_whole_words() -> None:
-    """What stands at a cut is found whole in one of the two."""
+    """A sentence at a boundary is whole in one of the two chunks."""
     chunks = chunk_document(Document("text", [Section(SENTENCE * 40)]), max_chars=300, overlap_chars=80)
     for before, after in pairwise(chunks):
         assert 0 < before.end - after.start <= 80
@@ -83,7 +83,7 @@ def test_neighbours_overlap_by_whole_words() -> None:
 
 @pytest.mark.parametrize(("size", "overlap"), [(100, 51), (100, -1), (0, 1)])
 def test_sizes_that_cannot_be_kept_are_refused(size: int, overlap: int) -> None:
-    """Instead of looping or cutting differently."""
+    """Otherwise the chunker would loop or cut elsewhere."""
     with pytest.raises(ValueError, match="overlap_chars"):
         chunk_document(Document("text", [Section("x")]), max_chars=size, overlap_chars=overlap)
 

@@ -78,7 +78,7 @@ async def test_bookmarks_of_a_pdf_are_its_headings() -> None:
 
 
 async def test_damaged_bookmarks_do_not_lose_the_text() -> None:
-    """They are an aid, not the document."""
+    """Bookmarks are optional; the text is what counts."""
     data = with_bookmarks(make_pdf(["Travel"]), ("Travel", 0, False)).replace(b"/Title", b"/Tilte")
     assert list((await read(data, "a.pdf")).sections) == [Section("Travel", page=1)]
 
@@ -115,7 +115,7 @@ async def test_html_is_what_a_reader_sees() -> None:
 
 
 async def test_html_says_its_own_charset() -> None:
-    """In a header or in the page; the header wins."""
+    """The charset is in a header or in the page; the header takes precedence."""
     page = '<html><meta charset="iso-8859-5"><p>\u041f\u0440\u0438\u0432\u0435\u0442'
     assert (await read(page.encode("iso-8859-5"), "p.html")).sections[0].text == "\u041f\u0440\u0438\u0432\u0435\u0442"
     sent = await read(page.encode("koi8-r"), "p.html", "text/html; charset=koi8-r")
@@ -123,7 +123,7 @@ async def test_html_says_its_own_charset() -> None:
 
 
 async def test_markdown_is_cut_at_headings_outside_of_code() -> None:
-    """Both kinds of headings, without their markup."""
+    """Both kinds of headings count; their markup is removed."""
     text = "intro\n\n# The *big* `one`\n\ntext\n\n```sh\n# a comment\n```\n\nSmall\n-----\n\nmore\n"
     document = await read(text, "a.md")
     assert list(document.sections) == [
@@ -148,14 +148,14 @@ async def test_a_csv_without_header_counts_its_columns() -> None:
 
 
 async def test_a_long_csv_says_where_a_row_is() -> None:
-    """Sections of fifty rows, numbered."""
+    """Rows are grouped into numbered sections of fifty."""
     document = await read("name\n" + "\n".join(f"n{number}" for number in range(1, 102)), "people.csv")
     assert [section.heading for section in document.sections] == ["rows 1 to 50", "rows 51 to 100", "rows 101 to 101"]
     assert document.sections[2].text == "name: n101"
 
 
 async def test_json_is_paths_and_values() -> None:
-    """Numbers as they were written; what is empty is left out."""
+    """Numbers stay as they were written; empty values are left out."""
     document = await read('{"a": {"b": [1.10, {"c": "x"}]}, "yes": true, "no": null, "e": ""}', "a.json")
     assert list(document.sections) == [Section("a.b[0]: 1.10\na.b[1].c: x\nyes: true")]
 
@@ -165,13 +165,13 @@ async def test_json_is_paths_and_values() -> None:
     [('[{"a": 1}, {"a": 2}]', "a.json", "items 1 to 2"), ('{"a": 1}\n\n{"a": 2}\n', "a.jsonl", "lines 1 to 2")],
 )
 async def test_records_of_json_are_grouped(text: str, name: str, heading: str) -> None:
-    """As rows are."""
+    """They are grouped like rows of a table."""
     assert list((await read(text, name)).sections) == [Section("a: 1\n\na: 2", heading=heading)]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
 async def test_text_is_read_in_the_usual_encodings(encoding: str) -> None:
-    """By their marks, or as UTF-8, or as what Windows wrote."""
+    """The encoding comes from the byte order mark, else UTF-8, else the one of Windows."""
     document = await read("Caf\xe9 \u2013 cr\xe8me\r\nbr\xfbl\xe9e".encode(encoding), "a.txt")
     assert document == Document("text", [Section("Caf\xe9 \u2013 cr\xe8me\nbr\xfbl\xe9e")])
 
@@ -193,13 +193,13 @@ async def test_text_is_cleaned_but_keeps_its_case_and_indentation() -> None:
     ],
 )
 async def test_content_type_counts_before_the_name(name: str, content_type: str | None, kind: str) -> None:
-    """Unless it says nothing."""
+    """The name decides only if the content type says nothing."""
     assert (await read("[1]", name, content_type)).kind == kind
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.docx", "a"])
 async def test_what_the_bytes_are_counts_first(name: str) -> None:
-    """A PDF is a PDF under any name."""
+    """A PDF is read as a PDF under any name."""
     assert (await read(make_pdf(["x"]), name, "text/plain")).kind == "pdf"
 
 
@@ -211,6 +211,6 @@ async def test_large_text_is_read_apart_and_the_same() -> None:
 
 
 async def test_documents_are_read_side_by_side() -> None:
-    """Each has its own child; none hears another's pages."""
+    """Each has its own child process and gets only its own progress."""
     documents = await asyncio.gather(*(read(make_pdf([f"number {number}"]), f"{number}.pdf") for number in range(4)))
     assert [document.sections[0].text for document in documents] == [f"number {number}" for number in range(4)]

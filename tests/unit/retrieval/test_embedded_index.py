@@ -51,7 +51,7 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 async def test_a_second_owner_is_told_who_the_first_is_and_what_to_do(index: EmbeddedIndex, folder: Path) -> None:
-    """In this process and in another."""
+    """The owner may be in this process or in another."""
     with pytest.raises(IndexLocked, match=rf"process {os.getpid()}.*sessionfleet down.*QDRANT_URL"):
         EmbeddedIndex.open(folder)
     other = run(
@@ -96,7 +96,7 @@ def test_asking_loads_no_engine(folder: Path) -> None:
 
 
 def test_the_owner_that_is_killed_owns_nothing_any_more(folder: Path) -> None:
-    """The kernel gives the lock back."""
+    """The kernel releases the lock."""
     done = run(
         """
         import os, signal
@@ -193,7 +193,7 @@ async def test_a_file_that_the_engine_is_about_to_rename_is_no_damage(index: Emb
 
 
 async def test_an_index_that_was_closed_opens_as_it_was(folder: Path) -> None:
-    """Several collections too."""
+    """An index with several collections opens unchanged."""
     first = EmbeddedIndex.open(folder)
     await add(first, "one", chunk(ALICE, "tea"))
     await add(first, "two", chunk(ALICE, "coffee"))
@@ -209,7 +209,7 @@ async def test_an_index_that_was_closed_opens_as_it_was(folder: Path) -> None:
 async def test_a_collection_half_made_when_its_maker_died_is_not_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is made aside and moved into its place whole."""
+    """A collection is built in a temporary place and moved when it is complete."""
     monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError("no space left on device")))
     index = EmbeddedIndex.open(folder)
     with pytest.raises(OSError, match="no space"):
@@ -255,7 +255,7 @@ def _remove(path: Path) -> None:
     ],
 )
 async def test_a_damaged_folder_is_named_with_what_to_do(folder: Path, what: str, how: Callable[[Path], None]) -> None:
-    """The collection is refused, the others are served."""
+    """Its collection is refused; the others are served."""
     index = EmbeddedIndex.open(folder)
     await add(index, "c", chunk(ALICE, "tea"))
     await add(index, "whole", chunk(ALICE, "tea"))
@@ -269,7 +269,7 @@ async def test_a_damaged_folder_is_named_with_what_to_do(folder: Path, what: str
 
 
 async def test_a_newer_format_is_refused(folder: Path) -> None:
-    """An older version never guesses."""
+    """An older version does not guess what a newer format means."""
     index = EmbeddedIndex.open(folder)
     await add(index, "c", chunk(ALICE, "tea"))
     await index.close()
@@ -282,7 +282,7 @@ async def test_a_newer_format_is_refused(folder: Path) -> None:
 
 
 async def test_a_shard_that_another_process_has_open_is_no_damage(index: EmbeddedIndex, folder: Path) -> None:
-    """A tidying child of a killed owner ends in a moment."""
+    """The process may belong to a killed owner and end in a moment, so the error says to try again."""
     await add(index, "c", chunk(ALICE, "tea"))
     with pytest.raises(IndexUnavailable, match="try again"):
         Shard.load(folder / "c")
@@ -315,7 +315,7 @@ async def test_tidying_rewrites_a_collection_of_which_much_was_removed(index: Em
 
 
 async def test_tidying_leaves_alone_what_is_tidy(index: EmbeddedIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be called whenever nothing else is due."""
+    """Tidying may be called whenever nothing else is due."""
     await _grown(index, 300, 10)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("nothing to do"))
     await index.tidy()

@@ -31,19 +31,19 @@ def test_the_default_is_the_one_that_comes_with_the_install(name: str | None, mo
 
 @pytest.mark.parametrize("name", ["", "MiniLM-L6", ":model", "openai:"])
 def test_an_unknown_name_tells_what_there_is(name: str) -> None:
-    """All three kinds."""
+    """The error lists the models of all three kinds."""
     with pytest.raises(TurnConfigurationError, match=r"'minilm'.*'openai:text-embedding-3-small'.*fastembed:<dir"):
         resolve_embedding_model(name)
 
 
 async def test_an_unknown_provider_tells_which_there_are() -> None:
-    """At the first text, or when it is prepared."""
+    """The error is raised with the first text, or in `prepare`."""
     with pytest.raises(TurnConfigurationError, match=r"'opnai:x'.*cohere.*openai.*voyageai"):
         await resolve_embedding_model("opnai:x").prepare()
 
 
 async def test_a_missing_key_is_named() -> None:
-    """As the provider calls it."""
+    """The error has the name that the provider uses."""
     with pytest.raises(TurnConfigurationError, match="OPENAI_API_KEY"):
         await resolve_embedding_model("openai:text-embedding-3-small").prepare()
 
@@ -74,14 +74,14 @@ async def test_a_directory_can_say_that_the_first_piece_counts(directory: Path) 
 
 
 def test_a_directory_without_a_model_is_refused_at_once(tmp_path: Path) -> None:
-    """It is not looked for elsewhere."""
+    """The model is not searched for elsewhere."""
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(TurnConfigurationError, match=r"has no model\.onnx\. Name"):
         resolve_embedding_model(f"fastembed:{tmp_path}")
 
 
 async def test_a_damaged_file_of_a_directory_is_named(directory: Path) -> None:
-    """Rather than a library's own error."""
+    """The error is ours, not a library's."""
     (directory / "tokenizer.json").write_text("no JSON")
     model = resolve_embedding_model(f"fastembed:{directory}")
     with pytest.raises(EmbeddingFailed, match="mine' contains no usable model"):
@@ -90,7 +90,7 @@ async def test_a_damaged_file_of_a_directory_is_named(directory: Path) -> None:
 
 
 async def test_before_it_was_prepared_the_dimension_is_not_guessed(directory: Path) -> None:
-    """Of a model that did not come with the install."""
+    """This applies to models that do not come with the installation."""
     for name in (f"fastembed:{directory}", "openai:x"):
         with pytest.raises(EmbeddingFailed, match=r"prepare\(\)"):
             _ = resolve_embedding_model(name).info

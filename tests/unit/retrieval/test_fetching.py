@@ -37,7 +37,7 @@ async def loopback(host: str, port: int) -> Sequence[str]:
 
 
 async def test_a_document_is_fetched_with_name_and_type(web: Web) -> None:
-    """Which tell its kind."""
+    """Name and type tell what kind of document it is."""
     web.answers["/papers/my%20paper.pdf"] = Answer(b"bytes", headers={"Content-Type": "application/pdf"})
     fetched = await fetch_url(web.url("/papers/my%20paper.pdf?v=1"), allow_private=True)
     assert fetched == Fetched(b"bytes", "my paper.pdf", "application/pdf")
@@ -54,13 +54,13 @@ async def test_a_document_is_fetched_with_name_and_type(web: Web) -> None:
     ],
 )
 async def test_the_server_may_name_the_file(web: Web, header: str, name: str) -> None:
-    """A name, never a path."""
+    """The name is used as a name, never as a path."""
     web.answers["/download"] = Answer(b"x", headers={"Content-Disposition": header})
     assert (await fetch_url(web.url("/download"), allow_private=True)).name == name
 
 
 async def test_a_page_without_path_is_named_by_its_host(web: Web) -> None:
-    """A name there must be."""
+    """Every document needs a name."""
     web.answers["/"] = Answer(b"x")
     assert (await fetch_url(web.url("/"), allow_private=True)).name == "127.0.0.1"
 
@@ -109,7 +109,7 @@ async def test_every_redirect_is_checked_anew(web: Web) -> None:
 
 
 async def test_redirects_are_followed_and_counted(web: Web) -> None:
-    """Relative ones too; the last page gives the name."""
+    """Relative redirects work, too; the last page gives the document its name."""
     web.answers["/a/1"] = Answer(status=302, headers={"Location": "2?x=1"})
     web.answers["/a/2"] = Answer(status=308, headers={"Location": "/end.md"})
     web.answers["/end.md"] = Answer(b"x")
@@ -167,7 +167,7 @@ async def test_what_is_packed_unasked_is_unpacked(web: Web) -> None:
     ],
 )
 async def test_what_cannot_be_unpacked_is_an_error(web: Web, body: bytes, encoding: str, says: str) -> None:
-    """Half a document is none."""
+    """Half a document is not accepted."""
     web.answers["/a"] = Answer(body, headers={"Content-Encoding": encoding})
     with pytest.raises(DocumentError, match=says):
         await fetch_url(web.url("/a"), allow_private=True)
@@ -175,7 +175,7 @@ async def test_what_cannot_be_unpacked_is_an_error(web: Web, body: bytes, encodi
 
 @pytest.mark.parametrize("limits", [FetchLimits(seconds=0.3), FetchLimits(read_seconds=0.3)])
 async def test_a_server_that_says_nothing_is_left(web: Web, limits: FetchLimits) -> None:
-    """After a bounded time without a byte, or altogether."""
+    """The worker gives up after a time without a byte, and after a total time."""
     done = threading.Event()
 
     def silence() -> Iterator[bytes]:
@@ -204,7 +204,7 @@ async def test_a_redirect_to_a_metadata_server_is_refused(web: Web, target: str)
 
 
 async def test_a_server_that_is_not_there_is_an_error(web: Web) -> None:
-    """Of the document, which others do not share."""
+    """Only this document fails."""
     with web_server() as gone:
         pass
     with pytest.raises(DocumentError, match="cannot be fetched"):
@@ -213,7 +213,7 @@ async def test_a_server_that_is_not_there_is_an_error(web: Web) -> None:
 
 @pytest.mark.parametrize("url", ["", "not a url", "http://a b/", "http://[::1/", "http://x:99999/"])
 async def test_what_is_no_url_is_an_error(url: str) -> None:
-    """Of the same family."""
+    """It has the same base class as the other errors of fetching."""
     with pytest.raises(DocumentError):
         await fetch_url(url, resolver=loopback)
 

@@ -31,7 +31,7 @@ async def _search() -> Searched:
 
 
 def test_the_answer_is_among_the_first_five(judged: Judged) -> None:
-    """And mostly the first or second."""
+    """In most cases it is the first or the second."""
     assert judged["fused"].recall_at_5 >= 0.91
     assert judged["fused"].mrr >= 0.74
 
@@ -47,7 +47,7 @@ def test_both_together_find_more_than_either(judged: Judged) -> None:
 
 
 def test_the_set_is_large_enough_to_judge_by() -> None:
-    """At least sixty questions, of every kind."""
+    """It has at least sixty questions, of every kind."""
     kinds = [question.kind for question in questions()]
     assert len(kinds) >= 100
     assert {kind: kinds.count(kind) >= 10 for kind in kinds} == dict.fromkeys(kinds, True)

@@ -30,7 +30,7 @@ async def test_what_was_published_is_found_with_all_that_was_written(index: Know
 
 
 async def test_a_hit_tells_the_cosine_of_its_vector(index: KnowledgeIndex, collection: str) -> None:
-    """Also of a hit that was found by its terms."""
+    """A hit that was found by its terms has one, too."""
     await add(index, collection, chunk(ALICE, "tea"), chunk(ALICE, "coffee", number=1))
     hits = {hit.payload["text"]: hit for hit in await index.search(collection, MODEL, asking("tea", ALICE))}
     assert hits["tea"].similarity == pytest.approx(1.0, abs=1e-5)
@@ -93,7 +93,7 @@ async def test_publishing_what_was_never_written_removes_nothing(index: Knowledg
 
 
 async def test_no_search_leaves_its_scopes(index: KnowledgeIndex, collection: str) -> None:
-    """Not even where the only match is another's."""
+    """This holds even if the only match is in another scope."""
     for scope in (ALICE, BOB, BASE, RIVAL):
         await add(index, collection, chunk(scope, f"tea of {scope.tenant} {scope.name}"))
     assert await texts(index, collection, asking("tea", ALICE)) == ["tea of acme user:alice"]
@@ -103,7 +103,7 @@ async def test_no_search_leaves_its_scopes(index: KnowledgeIndex, collection: st
 
 
 async def test_a_search_in_two_tenants_is_refused(index: KnowledgeIndex, collection: str) -> None:
-    """It can only be a mistake."""
+    """Such a search can only be a mistake."""
     await add(index, collection, chunk(ALICE, "tea"))
     with pytest.raises(ValueError, match="one tenant"):
         await index.search(collection, MODEL, asking("tea", ALICE, RIVAL))
@@ -149,7 +149,7 @@ async def test_metadata_filters_match_values(
 
 
 async def test_a_search_can_be_narrowed_to_sources(index: KnowledgeIndex, collection: str) -> None:
-    """Any of those that are named; none of none."""
+    """Any of the named sources matches; an empty list matches nothing."""
     for source in ("a.pdf", "b.pdf", "ünïcode/ c\ud83d.pdf"):
         await add(index, collection, chunk(ALICE, f"tea {len(source)}", source=source))
     assert await texts(index, collection, asking("tea", ALICE, sources=["a.pdf"])) == ["tea 5"]
@@ -192,7 +192,7 @@ async def test_both_halves_are_fused(index: KnowledgeIndex, collection: str) -> 
 
 
 async def test_rare_terms_weigh_more(index: KnowledgeIndex, collection: str) -> None:
-    """The index multiplies in the inverse document frequencies."""
+    """The index multiplies the weights by the inverse document frequencies."""
     common = [chunk(ALICE, f"tea pot{n}", number=n) for n in range(8)]
     await add(index, collection, *common, chunk(ALICE, "samovar spoon", number=8))
     found = await texts(index, collection, IndexQuery(None, LEXICAL.query("tea samovar"), [ALICE]))
@@ -200,7 +200,7 @@ async def test_rare_terms_weigh_more(index: KnowledgeIndex, collection: str) -> 
 
 
 async def test_a_search_returns_as_many_as_were_asked_for(index: KnowledgeIndex, collection: str) -> None:
-    """Also more than the candidates of either half."""
+    """It may be more than the number of candidates of one half."""
     await add(index, collection, *(chunk(ALICE, f"tea {number}", number=number) for number in range(150)))
     assert len(await texts(index, collection, asking("tea", ALICE, limit=3))) == 3
     assert len(await texts(index, collection, asking("tea", ALICE, limit=120))) == 120
@@ -226,7 +226,7 @@ async def test_removing_takes_what_was_named_and_nothing_else(index: KnowledgeIn
 
 
 async def test_a_collection_that_does_not_exist_holds_nothing(index: KnowledgeIndex, collection: str) -> None:
-    """Nothing is made by looking."""
+    """Searching it does not create it."""
     assert await index.search(collection, MODEL, asking("tea", ALICE)) == []
     assert await index.count(collection, ALICE) == 0
     assert await index.remove(collection, ALICE) == 0
@@ -237,7 +237,7 @@ async def test_a_collection_that_does_not_exist_holds_nothing(index: KnowledgeIn
 
 
 async def test_collections_are_listed_with_their_models(index: KnowledgeIndex, collection: str) -> None:
-    """What export and the deletion of a session go by."""
+    """Exports and the deletion of a session use this list."""
     await add(index, collection, chunk(ALICE, "tea"))
     assert (await index.collections())[collection] == MODEL
 
@@ -254,7 +254,7 @@ async def test_another_model_is_refused(index: KnowledgeIndex, collection: str, 
 
 
 async def test_vectors_that_cannot_be_found_again_are_refused(index: KnowledgeIndex, collection: str) -> None:
-    """Engines take some of them."""
+    """Some engines would accept them."""
     short = chunk(ALICE, "tea", model=EmbeddingInfo(MODEL.id, 8))
     with pytest.raises(IndexMismatch, match="8 numbers"):
         await index.write(collection, MODEL, [short])
@@ -266,7 +266,7 @@ async def test_vectors_that_cannot_be_found_again_are_refused(index: KnowledgeIn
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b", "x" * 129, "é"])
 async def test_a_bad_name_is_refused(index: KnowledgeIndex, name: str) -> None:
-    """It would be a path or break the server's rules."""
+    """It would be a path, or break the server's rules for names."""
     with pytest.raises(BadRequest, match="letters, digits"):
         await index.write(name, MODEL, [chunk(ALICE, "tea")])
     with pytest.raises(BadRequest, match="letters, digits"):
@@ -316,7 +316,7 @@ async def test_a_search_sees_one_revision_while_sources_are_replaced(index: Know
 
 
 async def test_tidying_changes_nothing_that_is_found(index: KnowledgeIndex, collection: str) -> None:
-    """It only makes room."""
+    """It only frees space."""
     await add(index, collection, chunk(ALICE, "tea"))
     await index.tidy()
     assert await texts(index, collection, asking("tea", ALICE)) == ["tea"]

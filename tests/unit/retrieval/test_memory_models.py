@@ -51,16 +51,16 @@ async def test_preferences_finds_prefers(lexical: Bm25Model, embedding: Embeddin
 
 
 async def test_meaning_is_found_without_a_common_word(lexical: Bm25Model, embedding: EmbeddingModel) -> None:
-    """What words alone do not find."""
+    """A search by words alone would not find it."""
     assert await found("When did they settle in Portugal?", lexical, None) == []
     assert (await found("When did they settle in Portugal?", lexical, embedding))[0] == MEMORIES[3]
 
 
 async def test_identifiers_are_found_by_their_letters(lexical: Bm25Model, embedding: EmbeddingModel) -> None:
-    """What meaning alone does not tell from another number."""
+    """A search by meaning alone would not tell two numbers apart."""
     assert (await found("88213-B", lexical, embedding))[0] == MEMORIES[2]
 
 
 async def test_what_was_never_told_is_not_found(lexical: Bm25Model, embedding: EmbeddingModel) -> None:
-    """An empty answer, instead of whatever is least far away."""
+    """The result is empty instead of the least distant memory."""
     assert await found("How do volcanoes form?", lexical, embedding) == []

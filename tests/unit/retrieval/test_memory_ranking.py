@@ -117,7 +117,7 @@ async def test_a_filter_compares_as_json_does(bench: Bench, have: Any, wanted: A
 
 
 async def test_several_scopes_are_one_list(bench: Bench) -> None:
-    """Ranked together, and each result names its scope."""
+    """They are ranked together, and each result names its scope."""
     await bench.put("black tea", "1", "user")
     await bench.put("green tea", "2", "session")
     found = await bench.search("green tea")
@@ -134,7 +134,7 @@ async def test_words_alone_are_enough(bench: Bench) -> None:
 
 
 async def test_a_score_can_be_asked_for(bench: Bench) -> None:
-    """`min_score` cuts the tail off."""
+    """Results below `min_score` are left out."""
     await bench.put("green tea", "1")
     await bench.put("tea, or something else", "2")
     assert await bench.ids("green tea") == ["1", "2"]

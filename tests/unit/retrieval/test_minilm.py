@@ -64,7 +64,7 @@ async def test_vectors_come_in_the_order_of_their_texts(model: OnnxEmbeddingMode
 
 
 async def test_no_texts_are_no_vectors(model: OnnxEmbeddingModel) -> None:
-    """And nothing is loaded for them."""
+    """The model is not even loaded."""
     assert await model.embed_documents([]) == []
     assert model._encoder is None
 
@@ -80,7 +80,7 @@ async def test_a_text_is_read_up_to_256_word_pieces(model: OnnxEmbeddingModel, e
 
 @pytest.mark.parametrize("text", ["", " \n", "\x00", "half a pair \ud83d", "日本語のテキスト", "🤷"])
 async def test_any_text_has_a_vector(model: OnnxEmbeddingModel, text: str) -> None:
-    """What a broken document yields fails no batch."""
+    """A text of a broken document does not fail the whole batch."""
     (vector,) = await model.embed_documents([text])
     assert math.hypot(*vector) == pytest.approx(1)
 
@@ -98,7 +98,7 @@ async def test_a_query_overtakes_documents(model: OnnxEmbeddingModel) -> None:
 
 
 async def test_a_short_call_overtakes_a_long_one(model: OnnxEmbeddingModel) -> None:
-    """One user's book does not hold up another's note."""
+    """One user's book does not delay another's note."""
     long = asyncio.create_task(model.embed_documents([PASSWORD * 10] * 200))
     await model.embed_documents([CAT])
     assert not long.done()

@@ -17,7 +17,7 @@ def words(page: str) -> str:
 
 
 def test_a_page_of_a_usual_depth_is_parsed_as_it_is() -> None:
-    """Nothing is touched that a browser would nest."""
+    """A page that a browser would nest completely comes back unchanged."""
     page = "<div>" * DEEPEST + "text" + "</div>" * DEEPEST
     assert flatten(page) == page
 
@@ -49,7 +49,7 @@ def test_an_element_full_of_attributes_keeps_its_words(page: str) -> None:
 
 
 def test_quoted_signs_end_no_element() -> None:
-    """Usual attributes stay, whatever is in them."""
+    """Ordinary attributes stay, whatever they contain."""
     page = (
         "<p title='a > b' hidden>not seen</p><p don't=\"x>y\">seen</p><div hidden title=\"" + "x y " * 90 + '">no</div>'
     )
@@ -58,7 +58,7 @@ def test_quoted_signs_end_no_element() -> None:
 
 
 def test_comments_and_scripts_are_no_elements() -> None:
-    """What looks like a tag in them opens nothing."""
+    """Text that looks like a tag in them opens no element."""
     page = "<!-- " + "<div>" * 1000 + " --><script>" + "<div>" * 1000 + "</script><p>seen</p>"
     assert flatten(page) == page
     assert words(page) == "seen"

@@ -32,7 +32,7 @@ async def model(server: OpenAIServer) -> AsyncIterator[ProviderEmbeddingModel]:
 
 
 async def test_vectors_come_in_order_and_have_length_1(model: ProviderEmbeddingModel) -> None:
-    """Though the provider's have another."""
+    """The provider's vectors have other lengths."""
     texts = [f"text {number}" for number in range(5)]
     vectors = await model.embed_documents(texts)
     assert all(math.hypot(*vector) == pytest.approx(1) for vector in vectors)
@@ -41,7 +41,7 @@ async def test_vectors_come_in_order_and_have_length_1(model: ProviderEmbeddingM
 
 
 async def test_the_dimension_is_learnt_once(model: ProviderEmbeddingModel, server: OpenAIServer) -> None:
-    """By a text of one word, or by the first text."""
+    """It is learnt with a text of one word, or with the first text."""
     assert (await model.prepare()).dimension == 8
     assert (model.info.id, model.info.dimension) == ("openai:small", 8)
     await model.prepare()
@@ -67,20 +67,20 @@ async def test_what_no_provider_takes_is_not_sent(model: ProviderEmbeddingModel,
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 async def test_what_may_pass_is_unavailable(model: ProviderEmbeddingModel, status: int) -> None:
-    """Worth another try, later."""
+    """Another try may succeed later."""
     with pytest.raises(EmbeddingUnavailable, match="'openai:small' cannot answer now"):
         await model.embed_query(f"STATUS {status}")
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 422])
 async def test_what_will_not_pass_has_failed(model: ProviderEmbeddingModel, status: int) -> None:
-    """No try mends a wrong key or name."""
+    """Another try cannot mend a wrong key or name."""
     with pytest.raises(EmbeddingFailed, match=r"'openai:small' failed.*so it was asked"):
         await model.embed_documents([f"STATUS {status}"])
 
 
 async def test_a_provider_that_is_away_is_unavailable(model: ProviderEmbeddingModel, server: OpenAIServer) -> None:
-    """There is no server."""
+    """Nothing listens at its address."""
     server.shutdown()
     server.server_close()
     with pytest.raises(EmbeddingUnavailable):
@@ -88,7 +88,7 @@ async def test_a_provider_that_is_away_is_unavailable(model: ProviderEmbeddingMo
 
 
 async def test_a_provider_that_never_answers_is_unavailable(server: OpenAIServer) -> None:
-    """After the timeout."""
+    """It is given up after the timeout."""
     hasty = ProviderEmbeddingModel("openai:small", timeout=0.2)
     with pytest.raises(EmbeddingUnavailable, match="TimeoutError"):
         await hasty.embed_query("SLOW")
@@ -106,7 +106,7 @@ async def test_a_cancelled_caller_hangs_up(model: ProviderEmbeddingModel, server
 
 
 async def test_it_can_be_used_again_after_it_was_closed(model: ProviderEmbeddingModel) -> None:
-    """A loop ends, another begins."""
+    """It works on a new loop after the first one has ended."""
     await model.embed_query("a")
     await model.close()
     assert len(await model.embed_query("a")) == 8
@@ -127,13 +127,13 @@ async def _true(value: object) -> bool:
 async def test_an_answer_that_makes_no_sense_has_failed(
     model: ProviderEmbeddingModel, texts: list[str], said: str
 ) -> None:
-    """Nothing wrong gets into a collection."""
+    """No invalid vector reaches a collection."""
     with pytest.raises(EmbeddingFailed, match=said):
         await model.embed_documents(texts)
 
 
 async def test_a_model_that_changes_its_dimension_is_refused(model: ProviderEmbeddingModel) -> None:
-    """As when another one is served under the same name."""
+    """It happens if another model is served under the same name."""
     await model.embed_query("a")
     with pytest.raises(EmbeddingFailed, match="9 numbers after some of 8"):
         await model.embed_query("WIDER")

@@ -68,7 +68,7 @@ async def test_a_server_that_stays_busy_is_given_up(index: ServerIndex, server: 
 
 
 async def test_a_server_that_names_a_pause_is_given_it_within_bounds(server: QdrantServer) -> None:
-    """An hour would outlast every operation."""
+    """A pause of an hour would outlast every operation."""
     index = ServerIndex.connect(server.url, timeout=5)
     index._requests._longest_pause = 0.01
     await find(index)
@@ -83,7 +83,7 @@ async def test_a_server_that_names_a_pause_is_given_it_within_bounds(server: Qdr
 async def test_a_failure_that_cannot_pass_is_not_tried_again(
     index: ServerIndex, server: QdrantServer, status: int
 ) -> None:
-    """It would only cost time."""
+    """Another try would only cost time."""
     await find(index)
     server.asked.clear()
     server.fail((status, {"status": {"error": "no"}}))
@@ -93,7 +93,7 @@ async def test_a_failure_that_cannot_pass_is_not_tried_again(
 
 
 async def test_a_server_that_does_not_answer_in_time_is_given_up(server: QdrantServer) -> None:
-    """The time limit is of each attempt."""
+    """The time limit applies to each attempt."""
     index = ServerIndex.connect(server.url, timeout=1, attempts=1)
     server.stuck.clear()
     with pytest.raises(IndexUnavailable, match=r"cannot be reached \(ReadTimeout"):
@@ -103,7 +103,7 @@ async def test_a_server_that_does_not_answer_in_time_is_given_up(server: QdrantS
 
 
 async def test_a_server_that_is_not_there_is_named() -> None:
-    """Its address, without what a URL can hold of secrets."""
+    """The error has its address without the URL's secrets."""
     index = ServerIndex.connect("http://user:secret@127.0.0.1:1", timeout=1, attempts=2)
     with pytest.raises(
         IndexUnavailable, match=r"http://127.0.0.1:1' cannot be reached \(ConnectError.*QDRANT_URL"
@@ -114,7 +114,7 @@ async def test_a_server_that_is_not_there_is_named() -> None:
 
 
 async def test_something_that_is_no_qdrant_is_called_so(index: ServerIndex, server: QdrantServer) -> None:
-    """A web page, or JSON of another kind."""
+    """The server may answer with a web page or with other JSON."""
     server.fail((200, b"<html>hello</html>"))
     with pytest.raises(IndexUnavailable, match="reply that is not Qdrant"):
         await find(index)
@@ -137,7 +137,7 @@ async def test_the_key_goes_with_every_request(server: QdrantServer, tmp_path: P
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refused_key_names_its_setting(index: ServerIndex, server: QdrantServer, status: int) -> None:
-    """Without the key."""
+    """The key itself is not in the message."""
     server.fail((status, b"Must provide an API key"))
     with pytest.raises(IndexUnavailable, match="QDRANT_API_KEY"):
         await find(index)
@@ -145,7 +145,7 @@ async def test_a_refused_key_names_its_setting(index: ServerIndex, server: Qdran
 
 @pytest.mark.parametrize("url", ["qdrant.example.org", "redis://localhost:6379", "http://"])
 def test_an_url_that_is_none_is_refused_at_once(url: str, tmp_path: Path) -> None:
-    """The message shows one that is."""
+    """The message has an example of a valid one."""
     with pytest.raises(BadRequest, match="https://qdrant"):
         open_index(tmp_path, qdrant_url=url, api_key=None, timeout=5)
 
@@ -220,7 +220,7 @@ async def test_chunks_go_in_batches_of_points_and_of_bytes(server: QdrantServer)
 
 
 async def test_a_write_waits_until_the_server_has_done_it(index: ServerIndex, server: QdrantServer) -> None:
-    """Else a publish right after it would miss some."""
+    """Otherwise a publish right after it would miss some points."""
     from unittest.mock import patch
 
     with patch.object(index._client, "upsert", wraps=index._client.upsert) as upsert:
@@ -261,7 +261,7 @@ async def test_two_makers_of_one_collection_do_not_disturb_each_other(index: Ser
 
 
 async def test_the_other_maker_of_a_collection_may_have_another_model(index: ServerIndex, server: QdrantServer) -> None:
-    """Then its vectors win, and ours are refused."""
+    """Whoever creates the collection first decides its model; our vectors are refused."""
     server.exists = False
 
     def first() -> None:
@@ -275,7 +275,7 @@ async def test_the_other_maker_of_a_collection_may_have_another_model(index: Ser
 
 
 async def test_an_index_that_a_crash_left_out_is_made_later(index: ServerIndex, server: QdrantServer) -> None:
-    """The maker died between the collection and its indexes."""
+    """The process died between creating the collection and its indexes."""
     server.indexed -= {"tenant", "tags"}
     await find(index)
     assert {body["field_name"] for body in server.requests("PUT", "/index")} == {"tenant", "tags"}
@@ -285,7 +285,7 @@ async def test_an_index_that_a_crash_left_out_is_made_later(index: ServerIndex, 
 async def test_somebody_elses_collection_is_left_alone(
     index: ServerIndex, server: QdrantServer, metadata: dict[str, Any]
 ) -> None:
-    """Neither read, nor written, nor listed."""
+    """It is neither read, written nor listed."""
     server.metadata = metadata
     with pytest.raises(IndexMismatch, match="did not create; choose another name"):
         await index.write("c", MODEL, [chunk(ALICE, "tea")])
@@ -298,7 +298,7 @@ async def test_somebody_elses_collection_is_left_alone(
 async def test_a_server_that_is_too_old_is_refused_before_anything_is_made(
     index: ServerIndex, server: QdrantServer
 ) -> None:
-    """It would forget what the collection is for."""
+    """It would lose what marks the collection as ours."""
     server.exists, server.version = False, "1.15.4"
     with pytest.raises(IndexUnavailable, match=r"1\.15\.4.*1\.16 or newer"):
         await index.write("c", MODEL, [chunk(ALICE, "tea")])
@@ -308,7 +308,7 @@ async def test_a_server_that_is_too_old_is_refused_before_anything_is_made(
 async def test_a_collection_that_somebody_removed_is_empty_and_made_again(
     index: ServerIndex, server: QdrantServer
 ) -> None:
-    """What was known of it is forgotten with the first 404."""
+    """The first 404 clears what was remembered about it."""
     await find(index)
     server.exists = False
     assert await find(index) == []

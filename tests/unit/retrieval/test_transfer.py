@@ -74,7 +74,7 @@ async def test_what_was_exported_is_found_where_it_was_imported(
 
 
 async def test_an_export_can_be_of_one_scope_or_collection(old: EmbeddedIndex) -> None:
-    """For a person who asks for their own data."""
+    """It serves a person who asks for their own data."""
     assert {r["tenant"] for r in await exported(old, scope=RIVAL) if r["kind"] == "chunk"} == {"rival"}
     assert [r["kind"] for r in await exported(old, collections=["two"])] == ["collection", "chunk", "end"]
     with pytest.raises(BadRequest, match=r"'three'.*one, two"):
@@ -82,7 +82,7 @@ async def test_an_export_can_be_of_one_scope_or_collection(old: EmbeddedIndex) -
 
 
 async def test_an_import_replaces_the_sources_it_has_and_leaves_the_others(old: EmbeddedIndex, tmp_path: Path) -> None:
-    """As if the documents were added again."""
+    """The effect is that of adding the documents again."""
     new = EmbeddedIndex.open(tmp_path / "new")
     await add(new, "two", chunk(BOB, "older coffee", revision="r0"))
     await add(new, "two", chunk(BOB, "coffee letter", source="letter"))
@@ -92,7 +92,7 @@ async def test_an_import_replaces_the_sources_it_has_and_leaves_the_others(old: 
 
 
 async def test_a_collection_of_another_model_is_not_mixed_with(old: EmbeddedIndex, tmp_path: Path) -> None:
-    """It is refused before anything is written."""
+    """The import is refused before anything is written."""
     new = EmbeddedIndex.open(tmp_path / "new")
     other = EmbeddingInfo("another", 16)
     await new.write("two", other, [chunk(BOB, "tea", model=other)])
@@ -139,7 +139,7 @@ def _without_the_head(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 async def test_a_damaged_export_publishes_nothing(
     old: EmbeddedIndex, tmp_path: Path, damage: Any, message: str
 ) -> None:
-    """What is found stays the same."""
+    """Search results stay the same."""
     new = EmbeddedIndex.open(tmp_path / "new")
     with pytest.raises(BadRequest, match=message):
         await import_knowledge(new, stream(damage(await exported(old))))
@@ -148,7 +148,7 @@ async def test_a_damaged_export_publishes_nothing(
 
 
 async def test_a_source_that_is_replaced_while_it_is_exported_is_noticed(old: EmbeddedIndex) -> None:
-    """Half of each revision would be imported else."""
+    """Otherwise half of each revision would be imported."""
     records = export_knowledge(old, collections=["one"])
     await anext(records)
     await anext(records)
