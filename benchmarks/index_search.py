@@ -70,8 +70,8 @@ def _rows(points: int, ours: Figures, local: Figures | None) -> list[Row]:
     return [
         row(f"{points:,} chunks, search of 1 scope of {len(_SCOPES)}, p50, ms", 0.5),
         row("... p99, ms", 0.99),
-        Row("... beside a writer, p50, ms", quantile(ours.written_to, 0.5)),
-        Row("... beside a writer, p99, ms", quantile(ours.written_to, 0.99)),
+        Row("... next to a writer, p50, ms", quantile(ours.written_to, 0.5)),
+        Row("... next to a writer, p99, ms", quantile(ours.written_to, 0.99)),
         Row("... longest pause of the event loop meanwhile, ms", ours.pause),
         Row("... opening the collection, ms", ours.opened),
         Row("... memory that the index adds, MB", ours.memory / 1e6, local=local and local.memory / 1e6),

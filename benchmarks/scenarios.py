@@ -196,7 +196,7 @@ async def _streams(rig: Rig, streams: int, message: str) -> tuple[int, list[floa
 
 
 def long_history(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
-    """Turns of sessions with 10 messages, with a full window, and with 10,000, alternating (P7)."""
+    """Turns of sessions with 10 messages, a full window, and 10,000, alternating: length must not slow a turn."""
     worker = rig.worker("history")
     sizes = {"short": 10, "window": 2 * rig.settings.history_window, "long": scale.history}
     progress(f"sessions of {', '.join(f'{n:,}' for n in sizes.values())} messages")

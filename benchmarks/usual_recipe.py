@@ -1,4 +1,4 @@
-"""The usual recipe, as many backends have it, for comparison: it promises none of P1 to P6.
+"""The usual recipe of many backends, for comparison. It keeps none of the promises P1 to P6 (docs/protocol.md).
 
 A plain Celery task in the threads pool, a redis-py lock for each session, the history as JSON in one Redis key, the
 answer through Celery's result backend, and `agent.run_sync`. Celery's options are its defaults.

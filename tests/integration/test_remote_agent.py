@@ -40,10 +40,10 @@ def test_a_message_goes_out_in_both_dialects(agent: AgentServer) -> None:
     """The sample Flask server reads `message`, PraisonAI's `query`; a client cannot tell which one it talks to."""
     session = Session("s1", "ann", agent_url=agent.url)
     assert session.chat("hi", extra=1) == "hello"
-    assert agent.told() == [{"message": "hi", "query": "hi", "session_id": "s1", "user_id": "ann", "extra": 1}]
+    assert agent.sent_bodies() == [{"message": "hi", "query": "hi", "session_id": "s1", "user_id": "ann", "extra": 1}]
     assert Session(agent_url=agent.url).send_message("hi") == "hello"
-    assert "user_id" not in agent.told()[1]
-    assert agent.told()[1]["session_id"]
+    assert "user_id" not in agent.sent_bodies()[1]
+    assert agent.sent_bodies()[1]["session_id"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_an_address_without_an_agent_is_told_apart(agent: AgentServer) -> None:
     with pytest.raises(RemoteRefused, match="answered 404") as caught:
         Session(agent_url=agent.url + "s").chat("hi")
     assert caught.value.status == 404
-    assert agent.told() == []
+    assert agent.sent_bodies() == []
 
 
 def test_headers_go_along_with_every_request(agent: AgentServer) -> None:
@@ -173,7 +173,7 @@ def test_what_is_wrong_is_told_and_nothing_is_sent_again(
         Session(agent_url=agent.url).chat("hi")
     assert type(caught.value) is kind
     assert caught.value.status == (None if reply.breaks else reply.status)
-    assert len(agent.told()) == 1
+    assert len(agent.sent_bodies()) == 1
     assert agent.asked[-1].headers["idempotency-key"]
 
 
@@ -188,7 +188,7 @@ def test_a_slow_server_ends_in_a_timeout(agent: AgentServer) -> None:
     release.set()
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.turn_id is None
-    assert [told["message"] for told in agent.told()] == ["hi", "slow"]
+    assert [told["message"] for told in agent.sent_bodies()] == ["hi", "slow"]
 
 
 def test_what_never_arrived_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_what_never_arrived_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> No
         with agent_server(port=port) as agent:
             agent.replies["POST /agent"] = Reply({"content": "late"})
             assert answer.result(20) == "late"
-            assert len(agent.told()) == 1
+            assert len(agent.sent_bodies()) == 1
 
 
 def test_nobody_there_is_told_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ def test_everything_but_chat_says_that_this_is_no_gateway(agent: AgentServer) ->
     ):
         with pytest.raises(RemoteUnsupported, match="is not a Sessionfleet gateway: it only accepts messages"):
             call()
-    assert agent.told() == []
+    assert agent.sent_bodies() == []
 
 
 @pytest.mark.parametrize(

@@ -122,12 +122,12 @@ def browser(folder: Path) -> Iterator[Browser]:
             [CHROMIUM, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"], stdout=log, stderr=log
         )
     try:
-        told = profile / "DevToolsActivePort"
+        port_file = profile / "DevToolsActivePort"
         wait_until(
-            lambda: process.poll() is None and told.exists() and told.read_text().count("\n"),
+            lambda: process.poll() is None and port_file.exists() and port_file.read_text().count("\n"),
             description="the browser can be driven",
         )
-        yield Browser(f"http://127.0.0.1:{told.read_text().splitlines()[0]}")
+        yield Browser(f"http://127.0.0.1:{port_file.read_text().splitlines()[0]}")
     finally:
         process.terminate()
         process.wait(20)

@@ -117,7 +117,7 @@ class AgentServer:
     def url(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.port}/agent"
 
-    def told(self) -> list[Any]:
+    def sent_bodies(self) -> list[Any]:
         """The bodies of the messages."""
         return [asked.json for asked in self.asked if asked.method == "POST"]
 

@@ -26,7 +26,7 @@ from pydantic_ai.usage import RequestUsage
 from workers.engine.offline_schema import example
 
 NOTE = (
-    "(This is the offline model: it quotes what it was told and is no language model. "
+    "(This is the offline model: it quotes its input, and is not a language model. "
     "Set SESSIONFLEET_MODEL or Agent(model=...) to use one.)"
 )
 QUOTES = 3

@@ -1,4 +1,4 @@
-"""Converts between our chunks and queries and qdrant-edge's types, and configures the engine."""
+"""Converts our chunks and queries to qdrant-edge's types, and configures the engine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ from workers.retrieval.index.records import (
     DENSE,
     LEXICAL,
     Condition,
-    cosine,
-    from_stored,
     query_terms,
-    to_hit,
     to_stored,
 )
-from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, SparseVector
+from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery
 
 VACUUM_FROM: Final = 1000  # the engine's thresholds for rewriting a segment: this many removed points,
 VACUUM_SHARE: Final = 0.2  # and this share of all points
@@ -65,18 +62,3 @@ def prefetches(query: IndexQuery, allowed: edge.Filter, candidates: int) -> list
         edge.Prefetch(limit=limit, query=edge.Query.Nearest(vector, using=name), filter=allowed)
         for vector, name in vectors
     ]
-
-
-def hit_of(query: IndexQuery, point: edge.ScoredPoint) -> Hit:
-    """A hit from a point that the engine found."""
-    vectors: Any = point.vector
-    similarity = None if query.dense is None else cosine(query.dense, vectors[DENSE])
-    return to_hit(str(point.id), point.score, point.payload or {}, similarity)
-
-
-def point_of(record: edge.Record) -> IndexPoint:
-    """A chunk from a record of the engine."""
-    vectors: Any = record.vector
-    terms = vectors.get(LEXICAL)
-    sparse = SparseVector(terms.indices, terms.values) if terms else SparseVector([], [])
-    return from_stored(str(record.id), record.payload or {}, vectors[DENSE], sparse)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from operator import mul
 from typing import Any, Final
@@ -53,17 +53,21 @@ def to_stored(point: IndexPoint, published: Collection[str]) -> dict[str, Any]:
     }
 
 
-def from_stored(id_: str, found: Mapping[str, Any], dense: Vector, sparse: SparseVector) -> IndexPoint:
-    """The chunk from its stored form."""
-    scope = Scope(found["tenant"], found["scope"])
-    payload = json.loads(found["payload"])
-    return IndexPoint(id_, scope, found["source"], found["revision"], dense, sparse, payload)
+def point_of(record: Any) -> IndexPoint:
+    """The chunk from a stored record with vectors. The records of both engines have the same attributes."""
+    found, vectors = record.payload or {}, record.vector
+    scope, payload = Scope(found["tenant"], found["scope"]), json.loads(found["payload"])
+    terms = vectors.get(LEXICAL)
+    sparse = SparseVector(terms.indices, terms.values) if terms else SparseVector([], [])
+    return IndexPoint(str(record.id), scope, found["source"], found["revision"], vectors[DENSE], sparse, payload)
 
 
-def to_hit(id_: str, score: float, found: Mapping[str, Any], similarity: float | None) -> Hit:
-    """The hit from a chunk's stored form."""
-    scope = Scope(found["tenant"], found["scope"])
-    return Hit(id_, scope, found["source"], found["revision"], score, json.loads(found["payload"]), similarity)
+def hit_of(query: IndexQuery, point: Any) -> Hit:
+    """The hit from a point that a search found. The points of both engines have the same attributes."""
+    found = point.payload or {}
+    scope, payload = Scope(found["tenant"], found["scope"]), json.loads(found["payload"])
+    similarity = None if query.dense is None else cosine(query.dense, point.vector[DENSE])
+    return Hit(str(point.id), scope, found["source"], found["revision"], point.score, payload, similarity)
 
 
 def cosine(asked: Vector, found: Vector) -> float:

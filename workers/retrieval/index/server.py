@@ -17,19 +17,18 @@ from workers.retrieval.index.records import (
     Condition,
     check_model,
     check_points,
-    cosine,
     count_conditions,
-    from_stored,
+    hit_of,
+    point_of,
     query_conditions,
     query_terms,
     scope_conditions,
     superseded_conditions,
-    to_hit,
     to_stored,
 )
 from workers.retrieval.index.requests import NoCollection, Requests
 from workers.retrieval.index.server_collections import ServerCollections
-from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope, SparseVector
+from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
 _PAGE: Final = 256
 _BYTES_A_NUMBER: Final = 22  # of a double as JSON
@@ -129,7 +128,7 @@ class ServerIndex:
         except NoCollection:
             self._collections.forget(collection)
             return []
-        return [_hit(query, point) for point in found.points]
+        return [hit_of(query, point) for point in found.points]
 
     async def remove(
         self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
@@ -172,7 +171,7 @@ class ServerIndex:
                 self._collections.forget(collection)
                 return
             if records:
-                yield [_restored(record) for record in records]
+                yield [point_of(record) for record in records]
             if after is None:
                 return
 
@@ -256,16 +255,3 @@ def _prefetches(query: IndexQuery, allowed: models.Filter, candidates: int) -> l
         vector = models.SparseVector(indices=list(terms.indices), values=list(terms.values))
         prefetches.append(models.Prefetch(query=vector, using=LEXICAL, filter=allowed, limit=limit))
     return prefetches
-
-
-def _hit(query: IndexQuery, point: models.ScoredPoint) -> Hit:
-    vectors: Any = point.vector
-    similarity = None if query.dense is None else cosine(query.dense, vectors[DENSE])
-    return to_hit(str(point.id), point.score, point.payload or {}, similarity)
-
-
-def _restored(record: models.Record) -> IndexPoint:
-    vectors: Any = record.vector
-    terms = vectors.get(LEXICAL)
-    sparse = SparseVector(terms.indices, terms.values) if terms else SparseVector([], [])
-    return from_stored(str(record.id), record.payload or {}, vectors[DENSE], sparse)

@@ -26,8 +26,6 @@ from workers.retrieval.index.engine_points import (
     engine_config,
     engine_filter,
     engine_point,
-    hit_of,
-    point_of,
     prefetches,
 )
 from workers.retrieval.index.records import (
@@ -40,6 +38,8 @@ from workers.retrieval.index.records import (
     check_model,
     check_points,
     count_conditions,
+    hit_of,
+    point_of,
     query_conditions,
     scope_conditions,
     superseded_conditions,
