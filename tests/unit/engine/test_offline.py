@@ -71,7 +71,7 @@ async def test_it_says_what_it_is_and_what_to_set(talk: Talk) -> None:
     output = await talk.say("Who are you?")
     assert output.text.startswith("I was told nothing about that.")
     assert output.text.endswith(NOTE)
-    assert "no language model" in NOTE
+    assert "not a language model" in NOTE
     assert "SESSIONFLEET_MODEL" in NOTE
 
 
