@@ -211,7 +211,7 @@ class StaleCursor(SessionfleetError, LookupError):
 
 
 class ResultTimeout(SessionfleetError, TimeoutError):
-    """The turn did not end within the time you waited; it is still accepted. Ask again with `result()`."""
+    """The turn did not end within the time you waited; it is still accepted. Wait again with `result()`."""
 
     @property
     def turn_id(self) -> str | None:
