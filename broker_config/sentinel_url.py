@@ -61,18 +61,18 @@ class SentinelUrl:
         options = _options(query, tls=scheme.startswith("rediss"))
         name, db = _path(path)
         username, _, password = who.partition(":")
-        said = {"master_name": name, "db": db, "username": unquote(username), "password": unquote(password)} | options
-        if not said["master_name"]:
+        given = {"master_name": name, "db": db, "username": unquote(username), "password": unquote(password)} | options
+        if not given["master_name"]:
             raise ValueError(f"it does not name the primary: add the name as ?master_name=, as in {_EXAMPLE}")
         tls = {option: value for option, value in options.items() if option in _TLS_OPTIONS}
         return cls(
             sentinels=tuple(_host(part) for part in hosts.split(",")),
-            master_name=said["master_name"],
-            db=_number(said["db"]),
-            username=said["username"] or None,
-            password=said["password"] or None,
-            sentinel_username=said.get("sentinel_username") or None,
-            sentinel_password=said.get("sentinel_password") or None,
+            master_name=given["master_name"],
+            db=_number(given["db"]),
+            username=given["username"] or None,
+            password=given["password"] or None,
+            sentinel_username=given.get("sentinel_username") or None,
+            sentinel_password=given.get("sentinel_password") or None,
             tls={"ssl_cert_reqs": "required", **tls} if scheme.startswith("rediss") else None,
         )
 

@@ -1,4 +1,4 @@
-"""Agents that ask other agents: each answer is a turn of its own, on any worker, while the asker holds no slot.
+"""Agents that ask other agents: each answer is a turn, on any worker, while the agent that asks holds no slot.
 
 python examples/delegation.py
 

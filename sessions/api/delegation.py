@@ -83,7 +83,7 @@ def split_tools(tools: Sequence[AnyTool]) -> tuple[tuple[str, ...], list[AgentTo
     return names, agents
 
 
-def delegates_of(asker: str, user_id: str | None, agents: Sequence[AgentTool]) -> tuple[Delegate, ...]:
+def delegates_of(caller: str, user_id: str | None, agents: Sequence[AgentTool]) -> tuple[Delegate, ...]:
     """The agents that an agent may ask, as they go over the wire.
 
     Raises:
@@ -91,7 +91,7 @@ def delegates_of(asker: str, user_id: str | None, agents: Sequence[AgentTool]) -
     """
     found = tuple(_delegate(item, user_id) for item in agents)
     for delegate in found:
-        _refuse_cycles((asker,), delegate.config)
+        _refuse_cycles((caller,), delegate.config)
     return found
 
 

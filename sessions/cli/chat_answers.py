@@ -44,13 +44,13 @@ def _settled(turn: Turn, call: PendingCall, screen: Screen, lines: Lines) -> boo
     for name, value in {**call.metadata, "waits for": call.waits_for}.items():
         if value is not None:
             screen.line(f"  {name}: {value if isinstance(value, str) else _shown(value)}")
-    while (said := lines.answer(_QUESTIONS[CallKind(call.kind)])) is not None:
+    while (entered := lines.answer(_QUESTIONS[CallKind(call.kind)])) is not None:
         try:
-            if said.lower() in ("l", "later"):
+            if entered.lower() in ("l", "later"):
                 return False
-            if said.lower() in ("w", "wait"):
+            if entered.lower() in ("w", "wait"):
                 return True
-            _answer(turn, call, said, lines)
+            _answer(turn, call, entered, lines)
         except (CallAnswered, CallNotFound):
             screen.note("somebody else has answered it in the meantime")
         except BadRequest as error:
@@ -62,13 +62,13 @@ def _settled(turn: Turn, call: PendingCall, screen: Screen, lines: Lines) -> boo
     return False
 
 
-def _answer(turn: Turn, call: PendingCall, said: str, lines: Lines) -> None:
+def _answer(turn: Turn, call: PendingCall, entered: str, lines: Lines) -> None:
     """Carry out an answer: a word or its first letter, and its argument.
 
     Raises:
         BadRequest: it is not an answer to this question, or its argument is not JSON.
     """
-    word, _, rest = said.partition(" ")
+    word, _, rest = entered.partition(" ")
     kind = CallKind(call.kind)
     match word.lower():
         case "y" | "yes" if kind is not CallKind.RESULT:
@@ -81,7 +81,7 @@ def _answer(turn: Turn, call: PendingCall, said: str, lines: Lines) -> None:
             turn.provide(call.call_id, _json(rest or lines.answer("result, as JSON > ")))
         case _:
             raise BadRequest(
-                f"{said!r} is not an answer: enter the first letter of one; after an 'n' you may add a reason"
+                f"{entered!r} is not an answer: enter the first letter of one; after an 'n' you may add a reason"
             )
 
 

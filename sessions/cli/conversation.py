@@ -122,13 +122,13 @@ class Conversation:
 
     def _show(self, turn: Turn) -> bool:
         """Show the turn's events to their end; False if it waits for an answer that is not given here."""
-        said = False
+        printed = False
         self._screen.busy("waiting for a worker")
         for event in turn.events():
             if event.type is EventType.TEXT_DELTA:
-                said = True
+                printed = True
                 self._screen.write(event.text)
-            elif event.type is EventType.TEXT and not said:
+            elif event.type is EventType.TEXT and not printed:
                 self._screen.write(str(event.data.get("text", "")))
             elif event.type is EventType.WAITING and turn.status is TurnStatus.WAITING:
                 if not settle(turn, self._screen, self._lines):

@@ -100,7 +100,7 @@ def _gateway_can_run(settings: Settings) -> bool:
         return False
     from sessions.gateway.address import bound  # noqa: PLC0415 - an extra
 
-    if FleetHome(settings.home).living() is None:  # otherwise report that instead
+    if FleetHome(settings.home).running() is None:  # otherwise report that instead
         bound(settings.gateway_host, settings.gateway_port).close()
     return True
 

@@ -53,7 +53,7 @@ def _tell(url: str, access: Access) -> None:
             "agent": f"{url}/agent",
             "docs": f"{url}/docs",
             "openapi": f"{url}/openapi.json",
-            "authentication": access.said,
+            "authentication": access.summary,
         }
     )
     sys.stdout.flush()

@@ -81,7 +81,7 @@ class Operations:
         Raises:
             ResultTimeout: it did not end in time. SessionBusy, StoreFull, StoreUnavailable: it was not accepted.
         """
-        await self._bell.hear(lane.partition)
+        await self._bell.subscribe(lane.partition)
         part, until = part or new_turn_part(), time.monotonic() + timeout
         with self._bell.waiting(part) as changed:
             await self.submit(lane, request, timeout=timeout, part=part, watcher=self._bell.nonce, short_lived=True)

@@ -64,7 +64,7 @@ class Turns:
         """
         await self._admission.admit(submission)
         bell = self._connection.bell
-        await bell.hear(keys.partition)
+        await bell.subscribe(keys.partition)
         accepted = part = submission.part
         timeout = submission.timeout + _DEADLINE_SLACK
         try:
@@ -112,7 +112,7 @@ class Turns:
             ResultTimeout: it did not end in time; the turn continues. NoWorkerAlive: no worker serves its queue.
         """
         await self._connection.open()
-        await self._connection.bell.hear(keys.partition)
+        await self._connection.bell.subscribe(keys.partition)
         try:
             async with asyncio.timeout(timeout):
                 with self._connection.bell.waiting(part) as changed:
@@ -182,7 +182,7 @@ class Turns:
         connection = self._connection
         await connection.open()
         scripts, bell = connection.stores.scripts, connection.bell
-        await bell.hear(keys.partition)
+        await bell.subscribe(keys.partition)
         ended = False
         self._readers[part] += 1
         subscribing = asyncio.ensure_future(connection.stores.turns.watch(keys, part, bell.nonce, "readers"))

@@ -73,7 +73,7 @@ def ensure_fleet(settings: Settings) -> FleetInfo:
         )
     home = FleetHome(settings.home)
     known_as = _fingerprint_here(settings, Path.cwd())
-    record = home.living()
+    record = home.running()
     if record is not None and record.state == "ready" and _fits(record, known_as):
         return _info(home, record, settings, started=False)
     home.prepare()
@@ -88,21 +88,21 @@ def ensure_fleet(settings: Settings) -> FleetInfo:
 def stop_fleet(home_path: Path) -> list[str]:
     """Stop every process of a home; returns a line for each thing that was stopped."""
     home, server = FleetHome(home_path), EmbeddedServer(home_path)
-    said = []
-    record = home.living()
+    stopped = []
+    record = home.running()
     if record is not None:
         psutil.Process(record.pid).terminate()
-        said.append(f"fleet stopped (process {record.pid}, {record.workers} workers)")
+        stopped.append(f"fleet stopped (process {record.pid}, {record.workers} workers)")
         if not _await_end(record):
             end_processes([psutil.Process(record.pid)], 1.0)
     left = home.worker_processes()
     if left:
         end_processes(left, record.stop_within if record else 30.0)
-        said.append(f"{len(left)} workers stopped")
+        stopped.append(f"{len(left)} workers stopped")
     server_pid = server.pid()
     if server.stop():
-        said.append(f"server stopped (process {server_pid})")
-    return said
+        stopped.append(f"server stopped (process {server_pid})")
+    return stopped
 
 
 def _info(home: FleetHome, record: FleetRecord, settings: Settings, *, started: bool) -> FleetInfo:
@@ -130,7 +130,7 @@ def _fits(record: FleetRecord, known_as: Fingerprint) -> bool:
 def _settled(home: FleetHome, known_as: Fingerprint) -> FleetRecord | None:
     """The running fleet that fits, once it is ready; None if one must be started."""
     limit = time.monotonic() + START_LIMIT
-    while (record := home.living()) is not None:
+    while (record := home.running()) is not None:
         # One that is stopping is waited for: it ends within its own limits, or continues for a turn that came in.
         if record.state != "stopping":
             if not _fits(record, known_as):
@@ -158,7 +158,7 @@ def _start(home: FleetHome, settings: Settings, known_as: Fingerprint) -> FleetR
     pid = _launch(home, settings, known_as)
     limit = time.monotonic() + START_LIMIT
     while True:
-        record = home.living()
+        record = home.running()
         if record is not None and record.state == "ready":
             return record
         if record is None and not alive(pid):

@@ -76,7 +76,7 @@ class FleetHome:
         except ServerError as error:
             raise EmbeddedServerError(str(error)) from error
 
-    def living(self) -> FleetRecord | None:
+    def running(self) -> FleetRecord | None:
         """The record of the running fleet; None if none is running. Costs a few system calls."""
         try:
             with (self.path / "fleet.lock").open() as lock:
@@ -129,7 +129,7 @@ class FleetHome:
         return [process for process in found if alive(process.pid)]
 
     def _take(self, lock: IO[str]) -> None:
-        # A process that only looks (`living`) holds the lock for some microseconds.
+        # A process that only looks (`running`) holds the lock for some microseconds.
         for _ in range(20):
             with suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

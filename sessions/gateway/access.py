@@ -31,7 +31,7 @@ class Access:
     authenticator: Authenticator
     limits: Limits
     hosts: Sequence[str]
-    said: str
+    summary: str
     warnings: Sequence[str] = field(default=())
 
 
@@ -51,9 +51,9 @@ async def access_for(settings: Settings, host: str, *, insecure: bool = False) -
     ):
         return _on(settings)
     if is_loopback(host):
-        said = f"off: any local user has full access. To turn it on, run {_CREATE} and restart"
+        summary = f"off: any local user has full access. To turn it on, run {_CREATE} and restart"
         hosts = ("*",) if insecure else (*LOOPBACK_NAMES, host)
-        return Access(Everybody(settings.tenant), NoLimits(), hosts, said)
+        return Access(Everybody(settings.tenant), NoLimits(), hosts, summary)
     if not insecure:
         raise BadRequest(_refusal(settings, host))
     warning = f"--insecure: everybody who can reach {host!r} may read and change every session of this fleet"
@@ -75,10 +75,10 @@ def _refusal(settings: Settings, host: str) -> str:
 
 
 def _on(settings: Settings) -> Access:
-    tokens, said, warnings = None, f"on: API keys; {_CREATE} creates one", []
+    tokens, summary, warnings = None, f"on: API keys; {_CREATE} creates one", []
     if settings.gateway_jwks:
         tokens = Tokens(jwks_at(settings.gateway_jwks), settings)
-        said = (
+        summary = (
             f"on: API keys ({_CREATE} creates one), and tokens verified with {without_secrets(settings.gateway_jwks)}"
         )
         if settings.gateway_jwt_audience is None:
@@ -92,7 +92,7 @@ def _on(settings: Settings) -> Access:
         lambda key_id: _with_keys(settings, lambda store: store.find(key_id)),
         LastUse(lambda times_ms: _with_keys(settings, lambda store: store.note_used(times_ms))).note,
     )
-    return Access(Credentials(api_keys, tokens), StoreLimits(settings), ("*",), said, warnings)
+    return Access(Credentials(api_keys, tokens), StoreLimits(settings), ("*",), summary, warnings)
 
 
 async def _with_keys(settings: Settings, work: Callable[[ApiKeyStore], Awaitable[T]]) -> T:

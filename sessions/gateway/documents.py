@@ -148,9 +148,9 @@ class _Body:
             value = parse_json(self._body.read())
         except ValueError as error:
             raise BadRequest(f"the body is not JSON: {error}") from error
-        said = _checked(NewDocument, value)
-        content = Address(said.url) if said.url else Text(said.text)
-        return Document(content, said.model_dump(exclude={"text", "url"}))
+        body = _checked(NewDocument, value)
+        content = Address(body.url) if body.url else Text(body.text)
+        return Document(content, body.model_dump(exclude={"text", "url"}))
 
 
 class _Form:

@@ -176,15 +176,15 @@ def problem_of(request: Request, error: SessionfleetError) -> JSONResponse:
         headers["Retry-After"] = str(max(1, math.ceil(after)))
     detail = str(error)
     if isinstance(error, errors.BackendError) or status == 500:
-        # Addresses of servers behind the gateway, and what they said, belong in its log.
+        # Addresses of servers behind the gateway, and their replies, belong in its log.
         _log.warning("request_failed", path=path_of(request), error=repr(error))
         detail = class_sentence(type(error))
     elif isinstance(error, errors.TurnFailed) and public_message(error) != detail:
-        # What a provider, an index, a tool or a hook said: readers of the turn find it in its resource.
+        # The message of a provider, an index, a tool or a hook: readers of the turn find it in its resource.
         _log.warning("request_failed", path=path_of(request), error=repr(error))
         turn = _TURN.match(detail)
-        said = class_sentence(type(error))
-        detail = f"{turn[1]}{said} Its resource says why." if turn else said
+        sentence = class_sentence(type(error))
+        detail = f"{turn[1]}{sentence} Its resource says why." if turn else sentence
     return problem_response(request, status, detail, kind=type(error).__name__, headers=headers)
 
 
@@ -198,8 +198,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 def _says(wrong: Mapping[str, Any]) -> str:
-    said = str(wrong["msg"]).removeprefix("Value error, ")
-    return f"{said}: {wrong['ctx']['error']}" if wrong["type"] == "json_invalid" else said
+    message = str(wrong["msg"]).removeprefix("Value error, ")
+    return f"{message}: {wrong['ctx']['error']}" if wrong["type"] == "json_invalid" else message
 
 
 async def _routing(request: Request, error: Exception) -> JSONResponse:

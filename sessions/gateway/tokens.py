@@ -80,8 +80,8 @@ class Tokens:
                 },
             )
         except jwt.PyJWTError as error:
-            said = next((text for kind, text in _SAID.items() if isinstance(error, kind)), None)
-            raise Unauthenticated(said or "this token's signature or format is not valid") from None
+            reason = next((text for kind, text in _SAID.items() if isinstance(error, kind)), None)
+            raise Unauthenticated(reason or "this token's signature or format is not valid") from None
         except (TypeError, ValueError, OverflowError, RecursionError):  # of claims that no issuer makes
             raise Unauthenticated("this token's claims cannot be parsed") from None
 

@@ -15,7 +15,7 @@ class MemberSpec(BaseModel):
     Attributes:
         by_name: prefer the configuration that its session has stored under this name.
         session: the session that the agent belongs to; None for a stand-alone agent.
-        ttl: seconds for which that session lives after its last use; None keeps its ttl.
+        ttl: seconds after its last use until that session expires; None keeps its ttl.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.protocol.worker_info import WorkerInfo
-from sessions.store.catalog import living_workers
+from sessions.store.catalog import running_workers
 from sessions.store.keys import WORKERS, partition_key
 from sessions.store.scripts import store_error
 
@@ -40,7 +40,7 @@ async def look(settings: Settings) -> Activity:
     """
     client = async_store(settings, name="sessionfleet-activity")
     try:
-        workers = await living_workers(client)
+        workers = await running_workers(client)
         now = await store_time(client)
         spoke: Any = await client.zrange(WORKERS, 0, -1, withscores=True)
         async with client.pipeline(transaction=False) as pipe:

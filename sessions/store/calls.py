@@ -33,7 +33,7 @@ class PendingCall:
     Attributes:
         kind: `approval` (approve or deny it), `result` (provide it) or `in_doubt` (a worker died while it ran:
             approve runs it again, provide supplies its result, deny says that the outcome is unknown).
-        metadata: what the tool says about it; waits_for: what will bring the result, if the tool said so.
+        metadata: what the tool says about it; waits_for: what will bring the result, if the tool names it.
     """
 
     call_id: str
@@ -108,14 +108,14 @@ class CallStore:
     def _answering(
         self, keys: SessionKeys, part: str, call: WaitingCall, answer: CallAnswer
     ) -> ScriptCall[transitions.AnswerReply]:
-        said = {"call_id": call.call_id, "tool": call.tool, "action": answer.action, "reason": answer.reason}
+        shown = {"call_id": call.call_id, "tool": call.tool, "action": answer.action, "reason": answer.reason}
         stored = answer.model_dump_json().encode()
         return transitions.answer_call(
             keys.pair,
             turn=part,
             call=call.key,
             answer=self._keyring.seal(keys.journal(part), _answer_field(call), stored),
-            event=self._keyring.seal(keys.events(part), EventType.ANSWERED, json.dumps(said).encode()),
+            event=self._keyring.seal(keys.events(part), EventType.ANSWERED, json.dumps(shown).encode()),
         )
 
     async def _read(self, keys: SessionKeys, part: str) -> tuple[list[WaitingCall], set[str]]:

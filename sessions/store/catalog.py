@@ -47,7 +47,7 @@ class Catalog:
         seen, workers = self._seen
         if fresh or not workers or time.monotonic() - seen > _REMEMBERED:
             with translated():
-                workers = await living_workers(self._client)
+                workers = await running_workers(self._client)
             self._seen = (time.monotonic(), workers)
         return workers
 
@@ -56,7 +56,7 @@ class Catalog:
         return any(queue in worker.queues for worker in await self.workers())
 
 
-async def living_workers(client: Any) -> list[WorkerInfo]:
+async def running_workers(client: Any) -> list[WorkerInfo]:
     """The workers that have reported recently; those with an unknown version of the report are left out."""
     ids = [raw.decode() for raw in await client.zrange(WORKERS, 0, -1)]
     found: list[WorkerInfo] = []

@@ -50,12 +50,12 @@ class Bell:
         self._listeners: dict[str, asyncio.Task[None]] = {}  # one; on a cluster one per shard
         self._lock = asyncio.Lock()
 
-    async def hear(self, partition: str) -> None:
+    async def subscribe(self, partition: str) -> None:
         """Subscribe to the bell of a partition, once."""
         if partition not in self._partitions:
-            await sheltered(self._subscribe(partition))
+            await sheltered(self._subscribe_once(partition))
 
-    async def _subscribe(self, partition: str) -> None:
+    async def _subscribe_once(self, partition: str) -> None:
         async with self._lock:
             if partition in self._partitions:
                 return

@@ -42,8 +42,8 @@ class Steering:
             raise SealError(
                 "a message that joins this turn is encrypted, and SESSIONFLEET_ENCRYPTION_KEYS is not set here"
             )
-        said = self._keyring.open(keys.journal(turn.part), field, reply.texts)
-        return said, len(json.loads(said))
+        texts = self._keyring.open(keys.journal(turn.part), field, reply.texts)
+        return texts, len(json.loads(texts))
 
     async def _encrypted(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> tuple[bytes, list[bytes]]:
         """The texts of all messages, encrypted for the journal, and each of them for its event."""

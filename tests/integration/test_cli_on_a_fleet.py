@@ -181,7 +181,7 @@ def test_one_more_worker_joins_and_leaves(new_fleet: Callable[..., Fleet]) -> No
     with (fleet.folder / "worker.log").open("wb") as log:
         worker = subprocess.Popen(command, env=environment(fleet.server.url), stdout=log, stderr=log)
     try:
-        wait_until(fleet.living, description="the worker says that it lives")
+        wait_until(fleet.registered, description="the worker is registered")
         (info,) = fleet.registered()
         assert info.id.startswith("byhand@")
         assert (info.pid, info.concurrency, info.queues) == (worker.pid, 3, ("turns", "turns.vip"))
@@ -206,7 +206,7 @@ def test_up_with_an_address_runs_workers_only(new_server: Server, tmp_path: Path
         )  # fmt: skip
     try:
         wait_until(
-            lambda: (record := home.living()) and record.state == "ready",
+            lambda: (record := home.running()) and record.state == "ready",
             description="the fleet is ready",
             timeout=60,
         )

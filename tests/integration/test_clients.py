@@ -54,7 +54,7 @@ def test_fifty_threads_share_one_client(fleet: Fleet) -> None:
 
 
 def test_event_loops_may_come_and_go(fleet: Fleet) -> None:
-    """Several asyncio.run in turn use the same client; what a loop gathers is answered, each to its asker."""
+    """Several asyncio.run in turn use the same client; what a loop gathers is answered, each to its caller."""
 
     async def ask(base: int) -> list[str]:
         agents = [fleet.session(sid()).Agent("A") for _ in range(10)]

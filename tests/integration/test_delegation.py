@@ -44,7 +44,7 @@ def of(fleet: Fleet, turn_id: str) -> Turn:
 
 
 def test_an_agent_asks_another_one(fleet: Fleet) -> None:
-    """Its answer is the tool's result; the usage of both is the asker's; events name the other turn."""
+    """Its answer is the tool's result; the usage of both is the caller's; events name the other turn."""
     agent = boss(fleet)
     turn = agent.submit(asking("B", 'CALL charge({"amount": 3})'))
     assert turn.result(timeout=30) == "ok: ok: charged 3"
@@ -69,7 +69,7 @@ def test_an_agent_asks_another_one(fleet: Fleet) -> None:
     assert agent.session.get_context()["message_count"] == 2
 
 
-def test_an_asker_streams(fleet: Fleet) -> None:
+def test_a_calling_agent_streams(fleet: Fleet) -> None:
     """Its text arrives in deltas, once, although it waited in between."""
     events = list(boss(fleet).stream(asking("B", "SAY one two three")))
     assert "".join(event.text for event in events) == "ok: one two three"
@@ -78,14 +78,14 @@ def test_an_asker_streams(fleet: Fleet) -> None:
 
 
 def test_a_typed_answer_comes_as_an_object(fleet: Fleet) -> None:
-    """The asker's model gets the JSON of the asked agent's output type."""
+    """The caller's model gets the JSON of the asked agent's output type."""
     turn = boss(fleet, Agent("Typed", output_type=dict[str, int])).submit(asking("Typed", 'PLAN {"a": 1}'))
     assert turn.result(timeout=30) == "ok: {'a': 1}"
 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Fleet]:
-    """Two workers of one slot each: an asker that held its slot would leave no two for those that it asks."""
+    """Two workers of one slot each: a caller that held its slot would leave no two for those that it asks."""
     env = {"SESSIONFLEET_CONCURRENCY": "1", "SESSIONFLEET_LEASE": "1"}
     with (
         running(Server(tmp_path / "server")) as server,
@@ -95,7 +95,7 @@ def pair(tmp_path: Path) -> Iterator[Fleet]:
 
 
 def test_several_are_asked_at_the_same_time(pair: Fleet) -> None:
-    """Calls in one response of the model run side by side, while the asker holds no slot."""
+    """Calls in one response of the model run side by side, while the caller holds no slot."""
     message = "\n".join(["TOGETHER", asking("B", "SLEEP 2", "SAY one"), asking("C", "SLEEP 2", "SAY two")])
     turn = boss(pair).submit(message)
     assert turn.result(timeout=40) == "ok: two"
@@ -133,7 +133,7 @@ def test_a_cancel_reaches_all_that_were_asked(fleet: Fleet) -> None:
     first = of(fleet, children(turn)[0])
     second = of(fleet, children(first)[0])
     wait_until(lambda: second.status is TurnStatus.RUNNING, description="the last one runs")
-    wait_until(lambda: turn.status is TurnStatus.WAITING, description="the asker waits")
+    wait_until(lambda: turn.status is TurnStatus.WAITING, description="the caller waits")
     turn.cancel()
     for each in (turn, first, second):
         with pytest.raises(TurnCancelled):
@@ -164,7 +164,7 @@ def test_the_deadline_is_one_for_all(fleet: Fleet) -> None:
     child = of(fleet, children(turn)[0])
     with pytest.raises(TurnDeadlineExceeded):
         turn.result(timeout=20)
-    with pytest.raises((TurnDeadlineExceeded, TurnCancelled)):  # by its own clock, or by the asker's end: both are now
+    with pytest.raises((TurnDeadlineExceeded, TurnCancelled)):  # by its own clock, or by the caller's end: both are now
         child.result(timeout=20)
 
 
@@ -196,7 +196,7 @@ def test_people_are_asked_after_agents(fleet: Fleet) -> None:
 
 
 def test_an_agent_that_was_asked_may_ask_a_person(fleet: Fleet) -> None:
-    """It waits at its own turn, which an event of the asker names."""
+    """It waits at its own turn, which an event of the caller names."""
     turn = boss(fleet).submit(asking("B", 'CALL refund({"amount": 9})'))
     child = of(fleet, children(turn)[0])
     wait_until(child.approvals, description="it asks", timeout=30)
@@ -205,11 +205,11 @@ def test_an_agent_that_was_asked_may_ask_a_person(fleet: Fleet) -> None:
 
 
 def test_an_end_that_nobody_told_of_is_found(fleet: Fleet) -> None:
-    """No worker runs what waits for a person: when it is cancelled, the asker finds out by looking."""
+    """No worker runs what waits for a person: when it is cancelled, the caller finds out by looking."""
     turn = boss(fleet).submit(asking("B", 'CALL refund({"amount": 9})'))
     child = of(fleet, children(turn)[0])
     wait_until(child.approvals, description="it asks", timeout=30)
-    wait_until(lambda: turn.status is TurnStatus.WAITING, description="the asker waits")
+    wait_until(lambda: turn.status is TurnStatus.WAITING, description="the caller waits")
     assert child.cancel() is TurnStatus.QUEUED
     assert "TurnCancelled" in turn.result(timeout=30)
 
@@ -241,7 +241,7 @@ def test_what_an_agent_needs_is_known_before_it_is_asked(fleet: Fleet) -> None:
 
 
 def test_a_circle_through_a_session_ends(fleet: Fleet) -> None:
-    """A session's agent that is known by its name may have been changed to ask the asker: the chain has a limit."""
+    """A session's agent that is known by its name may have been changed to ask the caller: the chain has a limit."""
     session = fleet.session(uuid.uuid4().hex)
     session.Agent("One", tools=[session.Agent("Two")], instructions="one").chat("SAY known")
     session.Agent("Two", tools=[session.Agent("One")], instructions="two").chat("SAY known")
@@ -270,7 +270,7 @@ def counted(fleet: Fleet) -> list[int]:
 
 @pytest.mark.parametrize("victim", ["who asked", "who was asked"])
 def test_a_worker_may_die_while_an_agent_answers(new_fleet: Callable[..., Fleet], victim: str) -> None:
-    """kill -9 of the asker's worker, or of the answering one: no agent is asked twice, nothing is lost."""
+    """kill -9 of the caller's worker, or of the answering one: no agent is asked twice, nothing is lost."""
     fleet = new_fleet(SESSIONFLEET_LEASE="1")
     workers = {name: fleet.start(name) for name in ("one", "two")}
     fleet.ready()
@@ -279,7 +279,7 @@ def test_a_worker_may_die_while_an_agent_answers(new_fleet: Callable[..., Fleet]
     turn = agent.submit('CALL charge({"amount": 1})\n' + asking("B", 'CALL charge({"amount": 2})', hang))
     child = of(fleet, children(turn)[0])
     wait_until(lambda: fleet.ledger("hung"), description="it answers", timeout=30)
-    wait_until(lambda: turn.status is TurnStatus.WAITING, description="the asker waits", timeout=30)
+    wait_until(lambda: turn.status is TurnStatus.WAITING, description="the caller waits", timeout=30)
     worker = (turn if victim == "who asked" else child).record().worker
     assert worker is not None
     workers[worker.partition("@")[0]].kill()

@@ -76,7 +76,7 @@ class Place:
 
     def ready(self) -> bool:
         assert self.up is None or self.up.poll() is None, self.output()
-        record = self.home.living()
+        record = self.home.running()
         return record is not None and record.state == "ready"
 
     def output(self) -> str:
@@ -84,7 +84,7 @@ class Place:
 
     def processes(self) -> list[int]:
         """Everything of this home that runs."""
-        record = self.home.living()
+        record = self.home.running()
         found = [process.pid for process in self.home.worker_processes()]
         server = EmbeddedServer(self.home.path).pid()
         return [*found, *([record.pid] if record else []), *([server] if server else [])]
@@ -144,7 +144,7 @@ def test_up_names_the_option_for_a_port_that_is_taken(shared: Place) -> None:
 def test_a_second_up_is_refused(shared: Place) -> None:
     """Two supervisors of one home would fight over its workers."""
     done = shared.cli("up", check=False)
-    record = shared.home.living()
+    record = shared.home.running()
     assert record is not None
     assert done.returncode == 1
     assert f"process {record.pid}" in done.stderr
@@ -195,7 +195,7 @@ def test_lines_from_a_pipe_are_one_conversation(shared: Place) -> None:
 def test_a_script_uses_a_fleet_that_was_started_by_hand(shared: Place) -> None:
     """Used as it is, although the script has other settings; a line on stderr says so."""
     done = shared.chat("hello", SESSIONFLEET_MAX_ATTEMPTS="2")
-    record = shared.home.living()
+    record = shared.home.running()
     assert record is not None
     assert not record.autostarted
     assert "differs from the fleet" in done.stderr
@@ -257,7 +257,7 @@ def test_a_fleet_that_was_killed_leaves_no_worker_and_does_not_hinder_the_next(p
     workers = [process.pid for process in place.home.worker_processes()]
     place.up.kill()
     place.up.wait()
-    assert place.home.living() is None
+    assert place.home.running() is None
     wait_until(lambda: not any(alive(pid) for pid in workers), description="the workers end", timeout=30)
     place.start("--workers", "1")
 
@@ -270,7 +270,7 @@ def test_scripts_share_a_fleet_in_the_background(place: Place) -> None:
     said = [line for run in runs for line in run.stderr.splitlines() if line.startswith("sessionfleet:")]
     assert len(said) == 1
     assert "in the background" in said[0]
-    first = place.home.living()
+    first = place.home.running()
     assert first is not None
     assert first.autostarted
     again = place.chat("What is my name?")
@@ -279,7 +279,7 @@ def test_scripts_share_a_fleet_in_the_background(place: Place) -> None:
     replaced = place.chat("What is my name?", SESSIONFLEET_LEASE="4", SESSIONFLEET_IDLE_SHUTDOWN="2")
     assert "Dave" in replaced.stdout
     assert "restarting the background fleet: settings changed" in replaced.stderr
-    second = place.home.living()
+    second = place.home.running()
     assert second is None or second.pid != first.pid
     wait_until(lambda: not place.processes(), description="the idle fleet has ended", timeout=30)
     assert "stopping the fleet" in (place.home.logs / "fleet.log").read_text()

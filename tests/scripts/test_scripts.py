@@ -18,7 +18,7 @@ from sessions.protocol.event import EventType
 from sessions.protocol.turn import TurnRequest, TurnStatus
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.binding import Transition
-from sessions.store.catalog import forget_worker, living_workers, note_worker
+from sessions.store.catalog import forget_worker, note_worker, running_workers
 from sessions.store.keys import FLEET, SessionKeys
 from sessions.store.leases import Committed, Ending, LeaseRefused, LeaseStore
 from sessions.store.open_turn import OpenTurn
@@ -355,11 +355,11 @@ async def test_workers_say_that_they_live(store: Store) -> None:
     for name in names:
         info = WorkerInfo(id=name, host="h", pid=1, started=0.0, queues=("turns",), concurrency=1)
         await note_worker(store.scripts, info, {"turns": 17})
-    assert set(names) <= {w.id for w in await living_workers(store.client)}
+    assert set(names) <= {w.id for w in await running_workers(store.client)}
     base = f"{FLEET}:test-{uuid.uuid4().hex}"
     claims = [claim_rescue((base,), worker=name, claim_ms=3000, groups=16, alive_ms=5000) for name in names]
     shares = [await store.scripts.run(claim) for claim in claims]
     assert sorted(n for share in shares for n in share.groups) == list(range(16))
     for name in names:
         await forget_worker(store.scripts, name)
-    assert not set(names) & {w.id for w in await living_workers(store.client)}
+    assert not set(names) & {w.id for w in await running_workers(store.client)}

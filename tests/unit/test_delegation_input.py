@@ -20,7 +20,7 @@ def session(user_id: str | None = None, **options: Any) -> Session:
 
 
 def test_an_agent_among_the_tools_is_sent_with_all_that_it_is() -> None:
-    """Its configuration travels with the asker's, and comes out of its JSON as it was."""
+    """Its configuration travels with the caller's, and comes out of its JSON as it was."""
     researcher = Agent("Researcher", instructions="You find  facts.", tools=["search"])
     config = Agent("Writer", tools=["spell", researcher]).config
     assert config.tools == ("spell",)
@@ -81,9 +81,9 @@ def test_a_chain_has_an_end() -> None:
         Agent("one more", tools=[agent])
 
 
-def test_an_agent_runs_on_the_asker_s_queue_unless_its_session_says_otherwise() -> None:
+def test_an_agent_runs_on_the_caller_s_queue_unless_its_session_says_otherwise() -> None:
     """The tools and the model are then looked for on that queue."""
-    asker = session(queue="fast").Agent("A", tools=[Agent("B", tools=[Agent("C")]), session(queue="gpu").Agent("D")])
-    reached = [(config.name, queue) for config, queue in asker.config.with_delegates("fast")]
+    caller = session(queue="fast").Agent("A", tools=[Agent("B", tools=[Agent("C")]), session(queue="gpu").Agent("D")])
+    reached = [(config.name, queue) for config, queue in caller.config.with_delegates("fast")]
     assert reached == [("A", "fast"), ("B", "fast"), ("C", "fast"), ("D", "turns.gpu")]
-    assert [delegate.session for delegate in asker.config.delegates] == [None, "s"]
+    assert [delegate.session for delegate in caller.config.delegates] == [None, "s"]

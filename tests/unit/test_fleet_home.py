@@ -42,18 +42,18 @@ def home(tmp_path: Path) -> FleetHome:
 
 def test_a_home_where_nothing_ran_has_no_fleet(tmp_path: Path) -> None:
     """Looking for one creates no files."""
-    assert FleetHome(tmp_path / "none").living() is None
+    assert FleetHome(tmp_path / "none").running() is None
     assert not (tmp_path / "none").exists()
 
 
 def test_a_fleet_lives_as_long_as_its_lock_is_held(home: FleetHome) -> None:
     """The record alone proves nothing: its process id may be someone else's by now."""
     with home.held():
-        assert home.living() is None, "it has not said yet what it is"
+        assert home.running() is None, "it has not said yet what it is"
         home.write(record(os.getpid()))
-        assert home.living() == record(os.getpid())
+        assert home.running() == record(os.getpid())
     home.write(record(os.getpid()))
-    assert home.living() is None
+    assert home.running() is None
 
 
 def test_a_second_supervisor_is_refused_with_the_way_out(home: FleetHome) -> None:

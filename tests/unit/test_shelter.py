@@ -59,9 +59,9 @@ async def test_a_reader_may_leave_while_it_subscribes() -> None:
     """The next reader finds the bell subscribed."""
     sending = Sending()
     bell = Bell(Subscribed(sending), "nonce")
-    await leaves(asyncio.create_task(bell.hear("p")), sending)
+    await leaves(asyncio.create_task(bell.subscribe("p")), sending)
     sending.begun.clear()
-    await bell.hear("p")
+    await bell.subscribe("p")
     assert not sending.begun.is_set()
     await bell.close()
 

@@ -62,7 +62,7 @@ async def poll_delegate(scope: TurnScope, turn_id: str) -> DelegateAnswer | None
     """The answer of another agent's turn; None while it is running."""
     delegates = scope.state.delegates
     if delegates is None:
-        return DelegateAnswer(False, reason="No other agent can be heard here.")
+        return DelegateAnswer(False, reason="No other agent can be asked here.")
     try:
         return await delegates.poll_answer(turn_id)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""This worker's entry in the store's list of living workers, written once a second."""
+"""This worker's entry in the store's list of running workers, written once a second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 from broker_config.telemetry import get_logger
 from sessions.errors import BackendError
 from sessions.protocol.worker_info import WorkerInfo
-from sessions.store.catalog import forget_worker, living_workers, note_worker
+from sessions.store.catalog import forget_worker, note_worker, running_workers
 from sessions.store.scripts import ScriptRunner
 
 _log = get_logger(__name__)
@@ -65,7 +65,7 @@ class Presence:
     async def _warn_of_namesake(self) -> None:
         """Two workers with one name look like one worker, to people and to Celery's remote control."""
         name = self._info().id
-        for other in await living_workers(self._store):
+        for other in await running_workers(self._store):
             if other.id == name and other.host == socket.gethostname() and psutil.pid_exists(other.pid):
                 hint = "give each worker of a machine its own name: -n NAME@%h"
                 _log.warning("worker_name_taken", worker=name, pid=other.pid, hint=hint)

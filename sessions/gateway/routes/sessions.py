@@ -27,7 +27,7 @@ class NewSession(Body):
 
     session_id: str | None = Field(None, description=f"{ID_RULE}. Generated if absent.", json_schema_extra=SESSION_ID)
     ttl: float | None = Field(
-        None, gt=0, le=LONGEST_TTL, description="Seconds that it lives after its last use; by default for ever."
+        None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until it expires; by default it does not."
     )
     queue: str = Field(
         DEFAULT_QUEUE,

@@ -50,7 +50,7 @@ class NewTurn(Body):
     )
     webhook: str | None = Field(None, **WEBHOOK)
     session_ttl: float | None = Field(
-        None, gt=0, le=LONGEST_TTL, description="Seconds that the session lives after its last use."
+        None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until the session expires."
     )
     queue: str = Field(
         DEFAULT_QUEUE,

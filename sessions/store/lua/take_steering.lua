@@ -24,19 +24,19 @@ local r = redis.call('HMGET', t, 'owner', 'status')
 if redis.call('GET', S .. ':lease') ~= lease or r[1] ~= lease or r[2] ~= 'running' then return { 'lost' } end
 local before = redis.call('HGET', t .. ':journal', field)
 if before then return { 'taken', before } end -- Retry after a lost reply.
-local said = encrypted
+local journalled = encrypted
 if encrypted == '' then
   local texts = {}
   for _, entry in ipairs(redis.call('LRANGE', t .. ':inbox', 0, -1)) do texts[#texts + 1] = cjson.decode(entry).text end
   for i, text in ipairs(texts) do events[i] = cjson.encode({ text = text }) end
-  said = cjson.encode(texts)
+  journalled = cjson.encode(texts)
 end
 local count = #events
 if count == 0 then return { 'nothing' } end
 local token, seq, last = string.match(lease, '^(%d+):'), tonumber(first_seq), nil
 for i, data in ipairs(events) do last = add_event(turn, token, seq + i - 1, 'steered', data) end
-redis.call('HSET', t .. ':journal', field, said)
+redis.call('HSET', t .. ':journal', field, journalled)
 redis.call('LTRIM', t .. ':inbox', count, -1) -- another message may have arrived since they were read
 redis.call('HSET', t, 'seq', seq + count - 1, 'valid', last)
 notify(turn, false)
-return { 'taken', said }
+return { 'taken', journalled }

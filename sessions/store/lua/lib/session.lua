@@ -131,12 +131,12 @@ local function end_turn(id, status, now, token, seq, fields)
     redis.call('UNLINK', t .. ':journal')
   end
   local why = redis.call('HGET', t, 'error')
-  local said = '{"status":"' .. status .. '"'
+  local data = '{"status":"' .. status .. '"'
   local encrypted = why and string.sub(why, 1, 3) == '\255sf' -- as sessions/store/sealing.py marks it
-  if why and why ~= '' and not encrypted then said = said .. ',"error":' .. why end
+  if why and why ~= '' and not encrypted then data = data .. ',"error":' .. why end
   local finish = redis.call('HGET', t, 'finish')
-  if finish and finish ~= '' then said = said .. ',"finish_reason":' .. cjson.encode(finish) end
-  add_event(id, token, seq, 'ended', said .. '}', encrypted and why or nil)
+  if finish and finish ~= '' then data = data .. ',"finish_reason":' .. cjson.encode(finish) end
+  add_event(id, token, seq, 'ended', data .. '}', encrypted and why or nil)
   redis.call('PEXPIRE', t, ttl)
   redis.call('PEXPIRE', t .. ':events', ttl)
   for idem in string.gmatch((r[2] or '') .. ' ' .. (r[4] or ''), '%S+') do
