@@ -22,8 +22,8 @@ class OpenAIServer(ThreadingHTTPServer):
     """Never answers messages with `SLOW`, and all others immediately. `asked` and `hung_up` record what happened.
 
     Texts to embed are commands: `SLOW`, `STATUS 503`, `FEWER` (a vector is missing), `ZERO`, `WIDER`, `HANG word` (not
-    answered the first time that this word occurs), `POISON` (`on_poison` is called, and there is no answer). While
-    `down` is set, every response is a 503.
+    answered the first time that this word occurs, and disconnected once the word is in `let_go`), `POISON` (`on_poison`
+    is called, and there is no answer). While `down` is set, every response is a 503.
     """
 
     daemon_threads = True
@@ -34,6 +34,7 @@ class OpenAIServer(ThreadingHTTPServer):
         self.hung_up: dict[str, float] = {}
         self.embedded: list[list[str]] = []
         self.hung: set[str] = set()
+        self.let_go: set[str] = set()
         self.down = False
         self.on_poison: Callable[[], None] = lambda: None
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
@@ -84,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._wait_for_the_end(said)
         elif hang and hang[1] not in self.server.hung:
             self.server.hung.add(hang[1])
-            self._wait_for_the_end(said)
+            self._wait_for_the_end(said, hang[1])
         elif found := re.search(r"STATUS (\d+)", said):
             self._send(int(found[1]), {"error": {"message": "so it was asked", "type": "x", "code": None}})
         else:
@@ -97,11 +98,13 @@ class _Handler(BaseHTTPRequestHandler):
                 ).decode()
             self._send(200, {"object": "list", "model": body["model"], "data": data, "usage": _USAGE})
 
-    def _wait_for_the_end(self, message: str) -> None:
+    def _wait_for_the_end(self, message: str, word: str = "") -> None:
         """Nothing more comes from this caller but the end of its connection."""
+        until, readable = time.monotonic() + 60, []
         with selectors.DefaultSelector() as selector:  # `select` accepts no descriptor beyond 1,023
             selector.register(self.connection, selectors.EVENT_READ)
-            readable = selector.select(60)
+            while not readable and word not in self.server.let_go and time.monotonic() < until:
+                readable = selector.select(0.2 if word else 60)
         if readable and not self.connection.recv(1):
             self.server.hung_up[message] = time.time()
         self.close_connection = True
