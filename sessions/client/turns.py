@@ -63,22 +63,24 @@ class Turns:
             As `submit` and `wait`.
         """
         await self._admission.admit(submission)
-        bell = self._connection.bell
+        bell, timeout = self._connection.bell, submission.timeout + _DEADLINE_SLACK
         await bell.subscribe(keys.partition)
-        accepted = part = submission.part
-        timeout = submission.timeout + _DEADLINE_SLACK
+        with bell.waiting(submission.part) as changed:
+            # Not under the time limit: until this returns, nobody knows which turn an error should name.
+            accepted = await self._accept(keys, submission, watcher=bell.nonce)
+            if accepted == submission.part:
+                return await self._wait_for_deadline(keys, accepted, changed, timeout, watched=True)
+        with bell.waiting(accepted) as changed:  # a turn that it joined, or that was accepted earlier under its key
+            return await self._wait_for_deadline(keys, accepted, changed, timeout, watched=False)
+
+    async def _wait_for_deadline(
+        self, keys: SessionKeys, part: str, changed: asyncio.Event, timeout: float, *, watched: bool
+    ) -> TurnRecord:
         try:
             async with asyncio.timeout(timeout) as limit:
-                with bell.waiting(part) as changed:
-                    accepted = await self._accept(keys, submission, watcher=bell.nonce)
-                    if accepted == part:
-                        return await self._wait(keys, part, changed, watched=True, limit=(limit, timeout))
-                with bell.waiting(
-                    accepted
-                ) as changed:  # a turn that it joined, or that was accepted earlier under its key
-                    return await self._wait(keys, accepted, changed, watched=False, limit=(limit, timeout))
+                return await self._wait(keys, part, changed, watched=watched, limit=(limit, timeout))
         except TimeoutError:
-            raise await self.timeout_error(keys, accepted, timeout) from None
+            raise await self.timeout_error(keys, part, timeout) from None
 
     async def _accept(self, keys: SessionKeys, submission: Submission, watcher: str = "") -> str:
         accepted = await self._connection.stores.turns.accept(keys, submission, watcher=watcher)
@@ -138,9 +140,7 @@ class Turns:
             record = await self._connection.stores.turns.read(keys, part)
             if record.status.final:
                 return record
-            if (
-                limit is not None and record.status is TurnStatus.WAITING
-            ):  # its deadline does not advance while it waits for people
+            if limit is not None and record.status is TurnStatus.WAITING:  # its deadline stands still meanwhile
                 limit[0].reschedule(asyncio.get_running_loop().time() + limit[1])
             if not warned and time.monotonic() - started > _NO_WORKER_WARNING:
                 warned = True

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import uuid
+from typing import Any
 
 import pytest
 
 from sessions.errors import IdempotencyConflict, ResultTimeout
+from sessions.store.turns import TurnStore
 from tests.support.fleet import ROOT, Fleet
 from tests.support.waiting import wait_until
 
@@ -70,6 +73,26 @@ def test_a_timeout_names_the_turn_that_the_key_has(fleet: Fleet, monkeypatch: py
     with pytest.raises(ResultTimeout, match=r"no worker has started it yet.*1 is before it") as caught:
         second.result(timeout=0.1)
     assert caught.value.turn_id == second.id
+    turn.cancel()
+
+
+def test_a_timeout_never_names_a_turn_whose_acceptance_is_not_known(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that takes longer to accept the request than the caller waits: the error names the turn that exists."""
+    monkeypatch.setattr("sessions.client.turns._DEADLINE_SLACK", 0.2)
+    agent = fleet.session(uuid.uuid4().hex).Agent("A")
+    turn = agent.submit("SLEEP 20", idempotency_key="k")
+    accept = TurnStore.accept
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.5)
+        return await accept(*args, **options)
+
+    monkeypatch.setattr(TurnStore, "accept", slow)
+    with pytest.raises(ResultTimeout) as caught:
+        agent.chat("SLEEP 20", idempotency_key="k", timeout=0.1)
+    assert caught.value.turn_id == turn.id
     turn.cancel()
 
 
