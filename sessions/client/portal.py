@@ -41,7 +41,11 @@ class Portal:
         self._loop = _Loop()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._loop.run_forever, name="sessionfleet", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # the process is exiting
+            self._loop.close()
+            raise
 
     @property
     def usable(self) -> bool:

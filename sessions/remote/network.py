@@ -17,6 +17,7 @@ _EXIT_SECONDS: Final = 1.0
 # Less than the five seconds after which uvicorn closes idle connections, so that no request uses a closing one.
 _IDLE_SECONDS: Final = 4.0
 _LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=_IDLE_SECONDS)
+_EXITING: Final = "this process is exiting, so it cannot connect to a remote server"
 
 
 class Network:
@@ -43,9 +44,7 @@ class Network:
                 try:
                     self._clients[origin] = await asyncio.to_thread(_connections)
                 except RuntimeError as error:  # the process is exiting and starts no more threads
-                    raise RemoteUnavailable(
-                        "this process is exiting, so it cannot connect to a remote server"
-                    ) from error
+                    raise RemoteUnavailable(_EXITING) from error
             return self._clients[origin]
 
     async def _aclose(self) -> None:
@@ -80,8 +79,15 @@ _process: Final = _Process()
 
 
 def network() -> Network:
-    """The network of this process; a forked child gets its own."""
+    """The network of this process; a forked child gets its own.
+
+    Raises:
+        RemoteUnavailable: the process is exiting.
+    """
     with _process.lock:
         if _process.network is None or not _process.network.portal.usable:
-            _process.network = Network()
+            try:
+                _process.network = Network()
+            except RuntimeError as error:  # Python 3.12 starts no thread any more, not even the portal's
+                raise RemoteUnavailable(_EXITING) from error
         return _process.network
