@@ -17,6 +17,7 @@ import httpx
 
 from tests.support.fleet import ROOT, Fleet
 from tests.support.servers import free_port
+from tests.support.sse import order_of
 from tests.support.waiting import PROGRAM_START, wait_until
 
 EXAMPLES = ROOT / "examples"
@@ -69,8 +70,15 @@ class Stream:
 
     @property
     def text(self) -> str:
-        """The streamed text."""
-        return "".join(item.data["text"] for item in self.items if item.event == "text_delta")
+        """The streamed text as a page shows it: what a lost attempt had sent after the last valid event is dropped."""
+        shown: list[Item] = []
+        for item in self.items:
+            if item.event == "attempt_reset":
+                valid = item.data["valid_through"]
+                shown = [one for one in shown if valid is not None and order_of(one.id) <= order_of(valid)]
+            elif item.event == "text_delta":
+                shown.append(item)
+        return "".join(item.data["text"] for item in shown)
 
 
 def parse(lines: Iterator[str]) -> Iterator[Item | str]:
