@@ -89,7 +89,7 @@ class RetrievalParts:
                 try:
                     await self._index.tidy()
                 except IndexUnavailable as error:
-                    _log.warning("index_not_tidied", error=str(error))
+                    _log.warning("knowledge_not_tidied", error=str(error))
 
     async def close(self) -> None:
         """Flush the index to disk, and release index and models."""

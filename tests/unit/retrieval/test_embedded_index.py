@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -342,6 +343,21 @@ async def test_a_child_that_is_killed_while_it_tidies_loses_nothing(
     assert await index.count("c", ALICE) == 300
     assert await index.count("c", BOB) == 0
     assert len(await texts(index, "c", asking("tea", ALICE))) == 5
+
+
+async def test_a_child_that_cannot_be_started_loses_nothing(
+    index: EmbeddedIndex, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker that tidies now and then goes on; the log says that the collection was not tidied."""
+    await _grown(index, 300, 1100)
+
+    def refused(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "run", refused)
+    await index.tidy()
+    assert "knowledge_not_tidied" in caplog.text
+    assert await index.count("c", ALICE) == 300
 
 
 # --- names and the factory -------------------------------------------------------------------------------------

@@ -189,7 +189,12 @@ class EmbeddedIndex:
     def _rewrite(self, folder: Path) -> None:
         # The child inherits the lock: if this process dies, no other opens the folder before the child is done.
         command = [sys.executable, "-P", vacuum.__file__, str(folder / DATA)]
-        done = subprocess.run(command, capture_output=True, text=True, pass_fds=[self._lock.descriptor], check=False)
+        held = [self._lock.descriptor]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, pass_fds=held, check=False)
+        except OSError as error:  # there is no memory for a child, for example
+            _log.warning("knowledge_not_tidied", folder=str(folder), error=str(error))
+            return
         if done.returncode:
             _log.warning("knowledge_not_tidied", folder=str(folder), status=done.returncode, error=done.stderr[-500:])
 

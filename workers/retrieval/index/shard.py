@@ -182,7 +182,8 @@ class Shard:
 
     def worth_tidying(self) -> bool:
         """Whether enough chunks were removed since the collection was opened to make rewriting it worthwhile."""
-        return self._removed >= max(VACUUM_FROM, VACUUM_SHARE * (self._count([]) + self._removed))
+        # The usual case first, because counting 30,000 chunks holds the GIL for 3 ms.
+        return self._removed >= VACUUM_FROM and self._removed >= VACUUM_SHARE * (self._count([]) + self._removed)
 
     def _update(self, operation: edge.UpdateOperation) -> None:
         with translate_errors(self.folder):
