@@ -64,7 +64,7 @@ def with_completed_steps(held: HeldTurn, turn: TurnInput, ending: Ending, states
     try:
         completed = completed_steps(turn, held.steps, held.state.partial_text)
     except ValueError as error:  # the turn must end even if this worker cannot read one of its steps
-        _log.warning("completed_steps_not_kept", turn=held.turn_id, error=repr(error))
+        _log.warning("finished_steps_not_kept", turn=held.turn_id, error=repr(error))
         return ending
     state = TurnState()
     state.apply(completed.state)
