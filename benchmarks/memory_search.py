@@ -164,8 +164,8 @@ def main() -> None:
         rig = Rig(Path(folder))
         try:
             report = Report(rig.server_name, quick=False)
-            results = Console(stderr=True).print
-            report.add(asyncio.run(memory_search(rig, _MEMORIES, _SAMPLES, results)), "memory")
+            progress = Console(stderr=True).print
+            report.add(asyncio.run(memory_search(rig, _MEMORIES, _SAMPLES, progress)), "memory")
         finally:
             rig.close()
     report.show(Console(width=150))

@@ -227,7 +227,7 @@ def _attributes(module: str) -> Iterator[object]:
 
 
 def _advice(error: Exception) -> str:
-    """What to do about a module that cannot be imported; it may have meant a module of the user's by our name."""
+    """What to do about a module that cannot be imported. It may import a module of the user's that ours hides."""
     if isinstance(error, ImportError) and error.name and (why := import_refused(error.name)):
         return f"{error.name!r} {why}"
     return "check that it is a module name (not a file name) and lies in the directory the worker starts in"

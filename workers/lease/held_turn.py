@@ -151,8 +151,8 @@ class HeldTurn:
     def loss_reason(self) -> StopReason:
         """The reason for the loss of an expired or refused lease.
 
-        Only an outage of the store is no crash. A worker that was frozen, or whose event loop stood still, counts as
-        crashed, for nobody can tell the difference from outside.
+        Only an outage of the store does not count as a crash. A worker that was frozen, or whose event loop stood
+        still, counts as crashed, because it looks the same from outside.
         """
         return StopReason.STORE_UNREACHABLE if self._store_unreachable else StopReason.LEASE_LOST
 

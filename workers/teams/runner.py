@@ -14,12 +14,7 @@ from typing import Final
 
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
-from sessions.errors import (
-    BackendError,
-    ResultTooLarge,
-    StoreFull,
-    StoreUnavailable,
-)
+from sessions.errors import BackendError, ResultTooLarge, StoreFull, StoreUnavailable
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.team_result import TaskResult, TeamResult
 from sessions.protocol.turn import TurnRequest, TurnStatus

@@ -18,10 +18,8 @@ from .doubles import Rig
 
 def test_a_step_that_cannot_be_read_does_not_keep_a_turn_from_ending() -> None:
     """A newer worker's step is left out of the sum, instead of raising while the turn is ended."""
-    assert (
-        usage_so_far({"inputs": b"0:20:1", "model:1": b'{"kind":"of tomorrow"}', "tool:1:c:0": b"not JSON"}).requests
-        == 0
-    )
+    steps = {"inputs": b"0:20:1", "model:1": b'{"kind":"of tomorrow"}', "tool:1:c:0": b"not JSON"}
+    assert usage_so_far(steps).requests == 0
 
 
 async def test_a_stream_that_broke_was_paid_for_too(rig: Rig) -> None:

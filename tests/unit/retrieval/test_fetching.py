@@ -1,4 +1,4 @@
-"""Fetching a document: limited in size, time and redirects, and never led behind the worker."""
+"""Fetching a document: limited in size, time and redirects, and never from internal addresses by default."""
 
 from __future__ import annotations
 

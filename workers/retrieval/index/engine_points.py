@@ -8,13 +8,7 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from workers.retrieval.index.records import (
-    DENSE,
-    LEXICAL,
-    Condition,
-    query_terms,
-    to_stored,
-)
+from workers.retrieval.index.records import DENSE, LEXICAL, Condition, query_terms, to_stored
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery
 
 VACUUM_FROM: Final = 1000  # the engine's thresholds for rewriting a segment: this many removed points,

@@ -84,7 +84,7 @@ class MemorySearch:
         self._copies = ScopeCopies(store, lexical, most)
         self._missing = MissingVectors(store, embedding)
         self._embedded_at_search = embedded_at_search
-        self._weighing = weights or RankingWeights()
+        self._weights = weights or RankingWeights()
 
     @property
     def copied(self) -> int:
@@ -105,7 +105,7 @@ class MemorySearch:
         indexes = {name: copy.index for name, copy in copies.items()}
         ranking = Ranking(indexes, vector, self._lexical.query(request.query))
         return Found(
-            ranking.best(request, self._weighing),
+            ranking.best(request, self._weights),
             {name: index.missing for name, index in indexes.items() if index.missing},
             by_meaning=vector is not None,
         )
