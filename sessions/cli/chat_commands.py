@@ -79,17 +79,18 @@ class Commands:
 
     async def _open(self) -> list[tuple[Turn, TurnStatus]]:
         client, keys = get_client(self._session.settings), self._session.keys
+
+        async def status_of(part: str) -> TurnStatus:
+            try:
+                return (await client.turns.read(keys, part)).status
+            except TurnNotFound:  # it has just expired
+                return TurnStatus.CANCELLED
+
         await client.open()
         parts = (await client.stores.turns.listed(keys))[-_LOOKED_AT:]
-        statuses = await asyncio.gather(*(self._status(part) for part in parts))
+        statuses = await asyncio.gather(*map(status_of, parts))
         found = zip(parts, statuses, strict=True)
         return [(Turn(client, keys, part), status) for part, status in found if not status.final]
-
-    async def _status(self, part: str) -> TurnStatus:
-        try:
-            return (await self._session.client.turns.read(self._session.keys, part)).status
-        except TurnNotFound:  # it has just expired
-            return TurnStatus.CANCELLED
 
     def _show(self, message: Message, longest: int | None) -> None:
         text = message.text if longest is None or len(message.text) <= longest else f"{message.text[:longest]}…"

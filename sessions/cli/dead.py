@@ -40,7 +40,7 @@ def list_dead(as_json: AsJson = False) -> None:
 
 @app.command()
 def retry(
-    turn_id: str, tenant: Annotated[str | None, typer.Option(help="Whose; default: SESSIONFLEET_TENANT.")] = None
+    turn_id: str, tenant: Annotated[str | None, typer.Option(help="The tenant (default: SESSIONFLEET_TENANT).")] = None
 ) -> None:
     """Retry a webhook, for as long as a new one. TURN_ID is its delivery, or the turn that it reports."""
     session_id, part = split_turn_id(turn_id)

@@ -96,9 +96,8 @@ def take_in(target: Session, given: str, metadata: Mapping[str, Any], shown: Pro
 
 def _submitted(target: Session, given: str, metadata: Mapping[str, Any]) -> Operation:
     client = get_client(target.settings)
-    read_source(
-        given, None, client.settings.document_limit_bytes
-    )  # before a fleet is started because of a typing error
+    # Before anything is started: a typing error must not start a fleet.
+    read_source(given, None, client.settings.document_limit_bytes)
     client.portal.call(client.open())  # this may take a while, and may be interrupted
     with interrupt_later() as interrupted:
         operation = target.submit_knowledge(given, metadata=metadata)

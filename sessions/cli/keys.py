@@ -40,7 +40,7 @@ def new(
 
 @app.command()
 def webhook(
-    tenant: Annotated[str | None, typer.Option(help="Whose; default: SESSIONFLEET_TENANT.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="The tenant (default: SESSIONFLEET_TENANT).")] = None,
     new: Annotated[bool, typer.Option("--new", help="Generate a new secret for SESSIONFLEET_WEBHOOK_SECRETS.")] = False,
 ) -> None:
     """Print the secret that a tenant's receivers verify webhooks with; derived from the deployment's first secret."""

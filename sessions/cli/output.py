@@ -59,9 +59,8 @@ def print_table(
         spare: if the terminal is too narrow, these are left out, in this order; then the others are folded.
         cut: a column that is shortened to one line instead.
     """
-    rows = [
-        [printable(str(cell)) for cell in row] for row in rows
-    ]  # escapes are wider than the characters they stand for
+    # Before the widths are measured: escapes are wider than the characters they stand for.
+    rows = [[printable(str(cell)) for cell in row] for row in rows]
     console, names = terminal(), list(columns)
     room = console.width if console.is_terminal else _UNLIMITED
     for name in spare:

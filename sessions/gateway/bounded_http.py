@@ -1,7 +1,6 @@
 """uvicorn's HTTP, with limits on everything in a request except its body: httptools accepts any size, for any time.
 
-There is also a limit on how long a response may wait to be read: uvicorn waits for a client that reads nothing for
-ever.
+There is also a limit on how long a response may wait to be read: uvicorn never gives up on a client that reads nothing.
 """
 
 from __future__ import annotations

@@ -57,8 +57,7 @@ class Caller:
 
         Raises:
             Forbidden: the caller may not act for that user, or X-User-ID names another one. A proxy that sets the
-                header
-                knows the user; a body comes from the client itself.
+                header knows the user; a body comes from the client itself.
         """
         if named is None:
             return self.user

@@ -81,7 +81,7 @@ class Gatekeeper:
         try:
             await self._app(scope, receive, guarded)
         except Exception:
-            if not cut:  # whatever the application made of `_StreamEnded`
+            if not cut:  # whatever the application made of `_StreamEndedError`
                 raise
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -90,11 +90,8 @@ class Gatekeeper:
             await self._authenticator.principal(Headers(scope=scope))
         except Unauthenticated:
             return False
-        except (
-            BackendError,
-            TooManyRequests,
-        ):  # it cannot be checked now; if that lasts, the stream's own reads report it
-            return True
+        except (BackendError, TooManyRequests):
+            return True  # it cannot be checked now; if that lasts, the stream's own reads report it
         return True
 
 

@@ -55,8 +55,8 @@ class StoreLimits:
         """Count a request while it is open. Without limits the store is not asked.
 
         Raises:
-            TooManyRequests: the limit is reached; says which, and when to try again. StoreUnavailable: it cannot be
-                asked.
+            TooManyRequests: the limit is reached; says which, and when to try again.
+            StoreUnavailable: the store cannot be asked.
         """
         rate = self._settings.gateway_rate if principal.rate is None else principal.rate
         most = self._settings.gateway_concurrency if principal.concurrency is None else principal.concurrency

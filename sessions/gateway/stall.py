@@ -13,8 +13,7 @@ class Stall:
     """Watches the data that waits to be sent over one connection, from the moment that some does.
 
     A slow client is waited for as long as it makes progress: otherwise it would start again with each connection, and
-    never
-    finish.
+    never finish.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:

@@ -32,8 +32,7 @@ _log = get_logger(__name__)
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Server-sent events, up to `ended`. Each has `id:` (the cursor), `event:` (its type) and "
-        "`data:` "
-        "(JSON). A comment comes every 15 s. `interrupted` has no `id:`: reconnect with the last one you have.",
+        "`data:` (JSON). A comment comes every 15 s. `interrupted` has no `id:`: reconnect with the last one you have.",
         "content": {
             "text/event-stream": {
                 "schema": {  # of one event

@@ -123,8 +123,7 @@ def written(content: Any) -> str:
     """A value as JSON that every client can read.
 
     Half of a surrogate pair, which UTF-8 cannot encode, is escaped. NaN and infinity (a model may have called a tool
-    with
-    them) become null.
+    with them) become null.
     """
     for ascii_only in (False, True):
         try:

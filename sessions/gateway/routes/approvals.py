@@ -44,8 +44,7 @@ class Call(BaseModel):
     args: Any
     kind: str = Field(
         description="`approval`: approve or deny it. `result`: provide it. `in_doubt`: a worker died while it ran; "
-        "approve "
-        "runs it again, provide supplies its result, deny says that the outcome is unknown."
+        "approve runs it again, provide supplies its result, deny says that the outcome is unknown."
     )
     metadata: dict[str, Any] = Field(description="What the tool says about it.")
     waits_for: str | None = Field(None, description="What will bring the result, if the tool said so.")

@@ -68,7 +68,7 @@ class NewTeam(Body):
     )
     tasks: list[NewTask] = Field(min_length=1, max_length=1000)
     process: Literal["sequential", "parallel", "hierarchical"] = "sequential"
-    manager_model: str | None = Field(None, description="In a hierarchical team: the agent that assigns the tasks.")
+    manager_model: str | None = Field(None, description="In a hierarchical team: the model that assigns the tasks.")
     timeout: float | None = Field(None, gt=0, le=7 * 86400, description="Seconds to the deadline of the whole run.")
     webhook: str | None = Field(None, **WEBHOOK)
 

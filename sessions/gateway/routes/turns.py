@@ -55,8 +55,7 @@ class NewTurn(Body):
     queue: str = Field(
         DEFAULT_QUEUE,
         description="The queue whose workers serve the session; fixed by its first turn. One other than `turns` "
-        "needs the "
-        "right `configure`.",
+        "needs the right `configure`.",
         json_schema_extra=QUEUE,
     )
     memory: bool | None = Field(
