@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Final
 
 import uuid_utils
@@ -190,17 +189,15 @@ class TurnRunner:
             usage = total([usage_so_far(held.steps), held.state.partial_usage or Usage()])
             ending = replace(ending, usage=usage.model_dump_json().encode())
         self._free_last_attempt(held)
-        commit = partial(
-            self._parts.leases.commit,
-            held.keys,
-            held.turn,
-            ending,
-            held.take_seq(1),
-            go_on=self._may_go_on(held),
-            last_ok=self._last_attempt is None,
-        )
+        leases, seq, go_on = self._parts.leases, held.take_seq(1), self._may_go_on(held)
         try:
-            done = await persist(held, commit)
+            # `last_ok` is asked at each try: in an outage, another turn may start its last attempt between two tries.
+            done = await persist(
+                held,
+                lambda: leases.commit(
+                    held.keys, held.turn, ending, seq, go_on=go_on, last_ok=self._last_attempt is None
+                ),
+            )
         except LeaseLost:
             self._parts.lost_leases.report(held)
             return False
