@@ -21,7 +21,7 @@ from sessions.store.open_turn import OpenTurn, read_open_turn
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealed_state import decide, looked_at
 from sessions.store.sealing import KeyRing
-from sessions.store.state import pause_between
+from sessions.store.state import as_changes, pause_between
 from sessions.store.steering import Steering
 from sessions.store.transitions import leases as transitions
 from sessions.store.transitions.leases import Effects, Forgiven, NothingToRun, StepReply
@@ -36,9 +36,9 @@ __all__ = ["CancelFirst", "Committed", "Effects", "Ending", "LeaseRefused", "Lea
 class Committed:
     """A turn's end is written. `next` is the session's next turn, begun under the same lease.
 
-    `effects` says that some wait to be applied in other slots; the lease was given back.
+    `effects`: some wait to be applied in other slots; the lease was given back.
     `wake_up` is set when turns wait and the lease was given back: publish it.
-    `steered`: nothing was written, for the model has not read all messages that joined the turn: it continues.
+    `steered`: nothing was written, because the model has not read all messages that joined the turn. It continues.
     """
 
     status: TurnStatus
@@ -49,7 +49,7 @@ class Committed:
 
 
 class CancelFirst(Exception):
-    """A client wants the turn's end: nothing was written."""
+    """A client cancelled the turn: nothing was written."""
 
 
 class LeaseRefused(Exception):
@@ -136,7 +136,7 @@ class LeaseStore:
             LeaseRefused: nothing was written.
         """
         record, entry = keys.turn(turn.part), self._sealed(keys.history, "", ending.history_entry)
-        # Why a turn does not open is for those to read whose keys are not ours.
+        # Why a turn cannot be decrypted is stored unencrypted: processes with other keys must be able to read it.
         why = self._sealed(record, ERROR, ending.error) if turn.unreadable is None else ending.error
         for tried in itertools.count():
             call = transitions.commit_turn(
@@ -228,7 +228,7 @@ class LeaseStore:
     async def wait(
         self, keys: SessionKeys, turn: OpenTurn, calls: Mapping[str, bytes], seq: int, data: bytes
     ) -> WakeUp | None:
-        """Put the turn to waiting for these calls; returns the wake-up to publish when others can go on meanwhile.
+        """Make the turn wait for these calls; returns the wake-up to publish if other turns can run meanwhile.
 
         Raises:
             LeaseRefused, CancelFirst: nothing was written.
@@ -252,7 +252,7 @@ class LeaseStore:
     async def _changes(self, keys: SessionKeys, ops: Sequence[StateOp]) -> list[Change]:
         """A turn's changes of state for the script. Encrypted ones are decided on what is stored now."""
         if not self._keyring.ids:
-            return [(op.kind, op.field, op.a, op.b) for op in ops]
+            return as_changes(ops)
         fields = looked_at(ops)
         stored = await self._scripts.read("HMGET", keys.state, *fields) if fields else ()
         return decide(self._keyring, keys.state, ops, dict(zip(fields, stored, strict=True)), leave_out=True).changes
@@ -274,7 +274,7 @@ class LeaseStore:
 
 
 class _Recording:
-    """A step on its way: started at once, awaited now or just before the commit."""
+    """A step that is being written: sent at once, awaited now or just before the commit."""
 
     __slots__ = ("_reply",)
 

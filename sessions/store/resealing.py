@@ -11,14 +11,14 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sessions.errors import SealError
 from sessions.store.keys import ROOT, SessionKeys
 from sessions.store.open_turn import agent_name
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
-from sessions.store.transitions import records as transitions
+from sessions.store.transitions.records import ValueKind, reseal_values
 from sessions.store.turn_fields import ERROR, REQUEST, RESULT, WEBHOOK
 
 _KEY: Final = re.compile(r"(?P<partition>sf:v1:\{\d+\}):(?P<ref>[^:]+:(?:~[a-z]+:)?[^:]+):(?P<rest>.+)\Z")
@@ -26,7 +26,6 @@ _TURN: Final = re.compile(r"turn:(?P<part>[0-9a-f]{32})(?P<of>:journal|:upload)?
 _HASHES: Final = ("agents", "state", "memory", "sources", "texts")
 _PAGE: Final = 50
 
-_Kind = Literal["hash", "list", "string"]
 Reencrypt = Callable[[str, str, bytes], bytes]
 """A value for its place (key, field), encrypted with the first key."""
 
@@ -169,11 +168,11 @@ class Resealing:
                 stored[part][name] = new.decode("latin-1")
         return json.dumps(stored, ensure_ascii=False).encode("latin-1") if changed else value
 
-    async def _swap(self, place: _Place, kind: _Kind, values: Iterator[tuple[str, bytes, bytes]]) -> int:
+    async def _swap(self, place: _Place, kind: ValueKind, values: Iterator[tuple[str, bytes, bytes]]) -> int:
         changed = [(name, old, new) for name, old, new in values if new != old]
         if not changed:
             return 0
-        call = transitions.reseal_values(place.keys.pair, name=place.rest, kind=kind, values=changed)
+        call = reseal_values(place.keys.pair, name=place.rest, kind=kind, values=changed)
         return (await self._scripts.run(call)).count
 
 

@@ -73,9 +73,8 @@ class ScriptRunner:
     """Runs scripts, and plain reads, on the store; collects calls into few pipelines.
 
     Calls in one tick of the loop share a pipeline and keep their order. While `_FLIGHTS` pipelines are in flight, the
-    next
-    calls wait until one of them returns: the busier a process, the larger its pipelines. Most of the cost of a call is
-    what redis-py does once per pipeline.
+    next calls wait until one of them returns: the busier a process, the larger its pipelines. Most of the cost of a
+    call is what redis-py does once per pipeline.
     """
 
     def __init__(self, client: AsyncStore) -> None:
@@ -94,8 +93,7 @@ class ScriptRunner:
         Raises:
             StoreUnavailable, StoreFull, BackendError: the store did not run it, or its reply was lost.
         """
-        reply: R = await self._queue(call.command, call)
-        return reply
+        return await self.start(call)
 
     async def read(self, *command: Arg) -> Any:
         """Run a plain command that only reads, with the scripts of this tick.

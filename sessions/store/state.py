@@ -12,7 +12,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import uuid_utils
 
@@ -37,7 +37,7 @@ from sessions.store.transitions.shared import Change, OtherOwner, Refusal
 class StateScope:
     """Whose state it is: the base of its keys, and of its partition."""
 
-    kind: Literal["session", "wide"]
+    kind: transitions.Scope
     base: str
     partition: str
 
@@ -77,7 +77,7 @@ class Effect:
 
     def dump(self) -> str:
         """The entry as it is in the session's outbox."""
-        ops = [part for op in self.ops for part in (op.kind, op.field, op.a, op.b)]
+        ops = [part for change in as_changes(self.ops) for part in change]
         return json.dumps({"id": self.id, "base": self.scope.base, "partition": self.scope.partition, "ops": ops})
 
 
@@ -136,7 +136,7 @@ class StateStore:
         operation = _Operation(uuid_utils.uuid4().hex, _REMEMBERED_MS, user_id, ttl_ms)
         if self._keyring.ids:
             return await self._write_encrypted(scope, ops, operation)
-        reply = await self._run(scope, operation, _as_changes(ops))
+        reply = await self._run(scope, operation, as_changes(ops))
         if isinstance(reply, transitions.Ok):
             pairs = zip(ops, reply.values, strict=True)
             return [self._load(scope, op.field, value) if value else None for op, value in pairs]
@@ -149,13 +149,14 @@ class StateStore:
     async def apply(self, effect: Mapping[str, Any]) -> None:
         """Apply an effect from an outbox; applying it twice changes nothing.
 
-        An impossible operation (the field has a text instead of a number) is dropped: the turn is already committed.
+        An effect with an impossible operation (a field has a text instead of a number) is dropped, because its turn is
+        already committed.
         """
         scope, flat = StateScope("wide", effect["base"], effect["partition"]), effect["ops"]
         ops = [StateOp(*flat[i : i + 4]) for i in range(0, len(flat), 4)]
         operation = _Operation(effect["id"], _EFFECT_REMEMBERED_MS)
         if not self._keyring.ids:
-            await self._run(scope, operation, _as_changes(ops))
+            await self._run(scope, operation, as_changes(ops))
             return
         try:
             await self._write_encrypted(scope, ops, operation)
@@ -230,7 +231,8 @@ def _parsed(field: str, raw: bytes | str) -> Any:
         raise CorruptRecord(f"state {field!r} is not JSON") from error
 
 
-def _as_changes(ops: Iterable[StateOp]) -> list[Change]:
+def as_changes(ops: Iterable[StateOp]) -> list[Change]:
+    """Operations in the form that scripts take, without encryption."""
     return [(op.kind, op.field, op.a, op.b) for op in ops]
 
 

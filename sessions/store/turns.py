@@ -24,7 +24,7 @@ from sessions.store.sealing import KeyRing
 from sessions.store.submission import Submission, idempotency_hash
 from sessions.store.transitions import records
 from sessions.store.transitions import turns as transitions
-from sessions.store.transitions.shared import Cancelled, Duplicate, Full, Missing, OtherOwner
+from sessions.store.transitions.shared import Cancelled, Full, Missing, OtherOwner
 from sessions.store.transitions.turns import Watch
 from sessions.store.turn_fields import ERROR, REQUEST, RESULT, WEBHOOK
 from sessions.store.wake_up import WakeUp
@@ -122,7 +122,7 @@ class TurnStore:
                     "for them to end, or send it with another policy",
                     policy=str(submission.policy),
                 )
-            case Duplicate(turn=first):
+            case transitions.Duplicate(turn=first):
                 return Accepted(first, duplicate=True)
             case transitions.Conflict(turn=first):
                 if await self._asked_before(keys, submission):
@@ -204,8 +204,7 @@ class TurnStore:
 
         Returns:
             Its status now: QUEUED if a worker first records what it had completed. And the worker that runs it and must
-            be
-            notified; "" if none runs it.
+            be notified; "" if none runs it.
         """
         match await self._scripts.run(transitions.cancel_turn(keys.pair, turn=part)):
             case Cancelled():

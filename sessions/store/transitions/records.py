@@ -10,6 +10,7 @@ from sessions.store.binding import transition
 from sessions.store.transitions.shared import Change, Full, Missing, OtherOwner, Refusal
 
 Scope = Literal["session", "wide"]
+ValueKind = Literal["hash", "list", "string"]
 
 
 # --- sessions ---------------------------------------------------------------------------------------------
@@ -206,7 +207,5 @@ class Resealed:
 
 
 @transition
-def reseal_values(
-    *, name: str, kind: Literal["hash", "list", "string"], values: Iterable[tuple[str, bytes, bytes]]
-) -> Resealed:
+def reseal_values(*, name: str, kind: ValueKind, values: Iterable[tuple[str, bytes, bytes]]) -> Resealed:
     """Replace values (field, old, new) by the same encrypted with another key, where they have not changed."""

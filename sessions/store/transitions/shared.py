@@ -1,4 +1,4 @@
-"""Replies that several transitions have."""
+"""Replies that several transitions have, and types that their callers share."""
 
 from __future__ import annotations
 
@@ -30,13 +30,6 @@ class Missing:
 @dataclass(frozen=True, slots=True)
 class OtherOwner:
     """Nothing was written: the session belongs to another user."""
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """This request was accepted under its idempotency key before, as this turn."""
-
-    turn: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sessions.protocol.turn import Policy, TurnStatus
 from sessions.store.binding import transition
-from sessions.store.transitions.shared import Cancelled, Duplicate, Full, Missing, OtherOwner
+from sessions.store.transitions.shared import Cancelled, Full, Missing, OtherOwner
 
 Watch = Literal["readers", "waiters"]
 
@@ -36,6 +36,13 @@ class Open:
     """The policy is `reject`, and this many turns are open."""
 
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """This request was accepted under its idempotency key before, as this turn."""
+
+    turn: str
 
 
 @dataclass(frozen=True, slots=True)
