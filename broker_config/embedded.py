@@ -247,8 +247,7 @@ class EmbeddedServer:
     def _process(self) -> psutil.Process | None:
         try:
             process = psutil.Process(int(self._pidfile.read_text()))
-            # The process id may belong to another program by now; a zombie is dead even if its parent has not reaped
-            # it.
+            # The process id may belong to another program by now; a zombie is dead although it was not reaped yet.
             ours = str(self._config) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
         except (OSError, ValueError, psutil.Error):
             return None

@@ -92,9 +92,8 @@ def configure_logging(settings: Settings) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
     logging.captureWarnings(settings.log_json)  # warnings as lines of the log, for programs that parse it
-    logging.getLogger("httpx").setLevel(
-        max(root.level, logging.WARNING)
-    )  # it logs every URL, including the secrets in it
+    # At INFO it logs every URL, including the secrets in it.
+    logging.getLogger("httpx").setLevel(max(root.level, logging.WARNING))
     if root.level > logging.DEBUG:
         for name in _PER_TASK:
             logging.getLogger(name).setLevel(max(root.level, logging.WARNING))

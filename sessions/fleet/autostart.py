@@ -59,8 +59,7 @@ def ensure_fleet(settings: Settings) -> FleetInfo:
     """Find the embedded fleet of these settings, or start it in the background; wait for a first worker.
 
     Call it before each use: if the fleet is running this costs microseconds, and a fleet that stopped because it was
-    idle
-    is started again.
+    idle is started again.
 
     Raises:
         StoreUnavailable: there is no REDIS_URL, and SESSIONFLEET_AUTOSTART is off.

@@ -177,11 +177,11 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     for name in settings.model_fields_set:
         value = getattr(settings, name)
         if value is not None:
-            environment[variable(name)] = _said(value)
+            environment[variable(name)] = _as_variable(value)
     return environment
 
 
-def _said(value: object) -> str:
+def _as_variable(value: object) -> str:
     match value:
         case tuple():
             return ",".join(map(str, value))
@@ -195,8 +195,8 @@ def fingerprint(settings: Settings) -> Fingerprint:
     """Everything that a worker's behaviour depends on, part by part, as digests: keys are secret, the file is not."""
     keys = {name: value for name, value in os.environ.items() if _PROVIDER.search(name)}
     parts = {
-        "encryption keys": _told(settings.encryption_keys),
-        "webhook secrets": _told(settings.webhook_secrets),
+        "encryption keys": _revealed(settings.encryption_keys),
+        "webhook secrets": _revealed(settings.webhook_secrets),
         "settings": settings.model_dump_json(exclude=_NOT_COMPARED),
         "provider keys": json.dumps(keys, sort_keys=True),
         "imports": json.dumps([(name, _module_stamp(name)) for name in settings.imports]),
@@ -208,7 +208,7 @@ def fingerprint(settings: Settings) -> Fingerprint:
     return {part: hashlib.sha256(text.encode()).hexdigest()[:16] for part, text in parts.items()}
 
 
-def _told(secret: SecretStr | None) -> str:
+def _revealed(secret: SecretStr | None) -> str:
     return "" if secret is None else secret.get_secret_value()
 
 

@@ -7,28 +7,22 @@ from typing import Final
 KNOWLEDGE: Final = "knowledge"
 """The lane in which a scope's documents are added and removed, one after the other."""
 
-
 SEARCH: Final = "search"
 """The lane of a session's searches: a search never waits for a document."""
-
 
 MEMORY: Final = "memory"
 """The lane in which vectors are computed for a scope's memories."""
 
-
 FACTS: Final = "facts"
 """The lane in which a model extracts facts from ended turns."""
-
 
 WEBHOOKS: Final = "webhooks"
 """The lane that delivers the webhooks of ended turns."""
 
-
 LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS, WEBHOOKS)
 
-
-# The result of a search is read at once, and contains people's texts, so it is not kept for a week.
 SEARCH_TTL: Final = 60.0
-
+"""Seconds that the result of a search is kept: it is read at once, and contains people's texts."""
 
 LANE_TTL: Final = 3600.0
+"""Seconds that a lane without open turns is kept, if it has nothing that must stay."""

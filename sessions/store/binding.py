@@ -48,7 +48,7 @@ class ScriptCall(Generic[R_co]):
 
     Attributes:
         command: for a server that knows the script.
-        read: makes the typed reply of the server's.
+        read: turns the server's reply into the typed one.
     """
 
     script: Script
@@ -142,14 +142,14 @@ def _bind(declaration: Callable[..., Any]) -> _Binding:
 
 
 def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Iterable[Any]]:
-    """What takes the values of these names; `itemgetter` does it in C, but makes no tuple of one."""
+    """Takes the values of these names from a mapping; `itemgetter` does it in C, but returns no tuple for one name."""
     if len(names) > 1:
         return itemgetter(*names)
     return lambda named: [named[name] for name in names]
 
 
 def _encoder(hint: Any) -> Encoder | None:
-    """What makes an argument of a value; None where the value is one already."""
+    """Turns a value into an argument; None if it is sent as it is."""
     if hint is bool:
         return int
     if get_origin(hint) in (Union, UnionType) and NoneType in get_args(hint):
@@ -162,7 +162,7 @@ def _or_empty(value: Any) -> Arg:
 
 
 def _flat(values: Any, size: int) -> list[Arg]:
-    """A list's values in a row: of single values, of tuples, or of a mapping's items."""
+    """The arguments of a list, one after the other: from single values, tuples, or a mapping."""
     if isinstance(values, Mapping):
         return list(chain.from_iterable(values.items()))
     return list(values) if size == 1 else list(chain.from_iterable(values))
@@ -195,7 +195,7 @@ def _constant(member: StrEnum) -> Decoder:
 
 
 def _reader(kind: type, parameters: Sequence[Parameter]) -> Decoder:
-    """Makes a dataclass of a reply: its word first, then its fields; a list has all that follows."""
+    """Turns a reply into a dataclass: the word comes first, then the fields; a list has everything that follows."""
     hints = get_type_hints(kind)
     decoders = tuple(_decoder(hints[each.name]) for each in parameters if not each.is_list)
     if not parameters:
@@ -210,7 +210,7 @@ def _reader(kind: type, parameters: Sequence[Parameter]) -> Decoder:
 
 
 def _decoder(hint: Any) -> Decoder:
-    """What makes a field of a value in a reply."""
+    """Turns a value in a reply into a field."""
     if get_origin(hint) in (Union, UnionType):
         (inner,) = (each for each in get_args(hint) if each is not NoneType)
         decode = _decoder(inner)
@@ -229,7 +229,7 @@ def _decoder(hint: Any) -> Decoder:
 
 
 def _list_decoder(hint: Any, size: int) -> Decoder:
-    """What makes a tuple of the values at the end of a reply: of single ones, or of tuples of `size`."""
+    """Turns the values at the end of a reply into a tuple: of single values, or of tuples of `size`."""
     element = get_args(hint)[0]
     if size == 1:
         decode = _decoder(element)

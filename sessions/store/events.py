@@ -111,9 +111,8 @@ class Bell:
                 self._notify(message)
             return
         message = await self._pubsub.get_sharded_message(timeout=POLL, target_node=node)
-        if (
-            message is None
-        ):  # no message came; or this shard has none of our partitions any more, and the call returned at once
+        if message is None:
+            # No message came; or this shard has none of our partitions any more, and the call returned at once.
             await asyncio.sleep(_LULL)
         self._notify(message)
 

@@ -160,8 +160,7 @@ class SessionKeys:
 
         Raises:
             InvalidSessionId: no session has this key. Another spelling of an escaped name would be a second mailbox of
-                the
-                same session.
+                the same session.
         """
         tenant, _, name = ref.partition(":")
         if name.startswith("~"):

@@ -1,4 +1,4 @@
-"""The open turn of a session as a worker gets it with the lease: decrypted, where it was encrypted."""
+"""The open turn of a session as a worker gets it with the lease, decrypted."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class OpenTurn:
         first_started_ms: the store's time when the turn's first attempt started; every replay sees this time.
         history: the entries of past turns that the first attempt saw, oldest first.
         agent: the agent's configuration (JSON) at acceptance.
-        state: the session's state by key, as it was when this attempt started. Still encrypted where it is stored so:
-            few turns read it.
+        state: the session's state by key, as it was when this attempt started. It is still encrypted if the store is,
+            because few turns read it.
         crashes: how many workers crashed while they ran it.
         closing: set when the turn must end: record what it finished, and run nothing.
         unreadable: set when the turn cannot be decrypted. Request, journal, history and agent are then empty.

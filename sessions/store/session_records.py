@@ -213,7 +213,7 @@ class SessionRecords:
             raise SessionExists(f"session {keys.session_id!r}: {SessionExists.__doc__}")
 
     async def raw_parts(self, keys: SessionKeys) -> tuple[list[bytes], dict[str, bytes], dict[str, bytes]]:
-        """History entries, state and agents, read in one step and decrypted, as they are encrypted for their place."""
+        """History entries, state and agents, read in one step and decrypted: a copy is encrypted for another place."""
         found = await self._scripts.run(transitions.read_session((keys.base,)))
         return (
             [self._keyring.open(keys.history, "", entry) for entry in found.history],

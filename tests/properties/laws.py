@@ -86,7 +86,7 @@ def _stream_is_sound(part: str, turn: StoredTurn) -> None:
     assert turn.record is not None, f"P9: turn {part} has keys, but no record"
     kinds = [fields["type"] for _, fields in turn.events or ()]
     assert kinds.count("ended") == (turn.status in FINAL), f"P5: {part} is {turn.status}, its stream {kinds}"
-    assert "ended" not in kinds[:-1], f"P5: events of {part} behind its end: {kinds}"
+    assert "ended" not in kinds[:-1], f"P5: events of {part} after its end: {kinds}"
     steps = [fields["data"] for _, fields in turn.events or () if fields["type"] == "tool_call"]
     assert len(steps) == len(set(steps)), f"P5: a step of {part} is in its stream twice"
     counted = sum(field.startswith("crash:") for field in turn.record)

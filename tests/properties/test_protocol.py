@@ -93,7 +93,7 @@ def test_a_broken_script_is_found(broken: str, client: redis.Redis) -> None:
     """The machine has teeth: with one line of a script broken, it fails."""
     for name, pairs in BROKEN[broken].items():
         texts = [script(each).text for each in (script_names() if name == "*" else (name,))]
-        assert all(any(old in text for text in texts) for old, _ in pairs), "the scripts have changed: break them anew"
+        assert all(any(old in text for text in texts) for old, _ in pairs), "the scripts have changed: adapt BROKEN"
     store = VirtualStore(client, BROKEN[broken])
     with pytest.raises(AssertionError):  # a script that does not even run is another error
         run_state_machine_as_test(lambda: ProtocolMachine(store), settings=_settings(400, Phase.generate))

@@ -79,7 +79,7 @@ class WebhookMachine(RuleBasedStateMachine):
                 self.run("ack_outbox", entry, lost_reply=lost_reply)
                 self.acked.append(json.loads(entry)["turn"])
         if reply[0] == "run":
-            assert not self.seen.keys.get("outbox"), "R7: a turn begins with something left to tell"
+            assert not self.seen.keys.get("outbox"), "R7: a turn begins with effects left to apply"
             self.held = (reply[1], reply[2], int(reply[7]))
 
     @precondition(lambda self: self.held is not None)
@@ -93,7 +93,7 @@ class WebhookMachine(RuleBasedStateMachine):
         if reply[0] == "steered":
             self.run("take_steering", part, lease, "steer:1", seq + 6, "")
         if reply[0] == "next_run":
-            assert not self.seen.keys.get("outbox"), "R7: a turn begins with something left to tell"
+            assert not self.seen.keys.get("outbox"), "R7: a turn begins with effects left to apply"
             self.held = (reply[1], reply[2], int(reply[7]))
 
     @precondition(lambda self: self.held is not None)
@@ -254,6 +254,6 @@ def test_a_broken_script_is_found(broken: str, client: redis.Redis) -> None:
     """The state machine fails when a script has a mistake: the property can be violated."""
     for name, pairs in BROKEN[broken].items():
         texts = [script(each).text for each in (script_names() if name == "*" else (name,))]
-        assert all(any(old in text for text in texts) for old, _ in pairs), "the scripts have changed: break them anew"
+        assert all(any(old in text for text in texts) for old, _ in pairs), "the scripts have changed: adapt BROKEN"
     with pytest.raises(AssertionError):
         _run(VirtualStore(client, BROKEN[broken]), 400, Phase.generate)

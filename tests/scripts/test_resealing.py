@@ -168,7 +168,7 @@ async def test_what_changed_meanwhile_stays(old: Seen, look: Any) -> None:
 
 
 async def test_what_does_not_open_is_named(old: Seen, look: Any) -> None:
-    """The rest is sealed anew."""
+    """With the reason, for each key: the values stay as they are."""
     await fill(old)
     new = look(NEW)
     await new.client.hset(new.keys.state, "new", new.keyring.seal(new.keys.state, "new", b"1"))

@@ -176,7 +176,8 @@ local function hand_in(id, now)
   redis.call('HSET', turn_key(id), 'status', 'queued', 'owner', '', 'not_before', 0)
   redis.call('ZREM', S .. ':waiting', id)
   redis.call('ZREM', S .. ':later', id)
-  if redis.call('LPOS', S .. ':mailbox', id) == false then -- it had left the mailbox: it returns right after the turn that runs
+  -- A turn that had left the mailbox returns right after the turn that runs.
+  if redis.call('LPOS', S .. ':mailbox', id) == false then
     local head = redis.call('LINDEX', S .. ':mailbox', 0)
     if head and begun(head) then
       redis.call('LINSERT', S .. ':mailbox', 'AFTER', head, id)
