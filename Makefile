@@ -10,11 +10,12 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra fleet --group build --un
 MODEL ?=
 # Tests start hundreds of Python processes, which would all compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
-# The tests of all scripts, and those of servers that are full, refuse writes, form a cluster, or are shared with others.
+# The versions of Python that pyproject.toml promises.
 VERSIONS := $(shell sed -n 's/.*:: Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.toml)
 # Most of a test's time is waiting: for a worker to start, for a lease to expire, for a model that answers slowly.
 PROCESSES ?= 6
 PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
+# The tests of all scripts, and those of servers that are full, refuse writes, form a cluster, or are shared with others.
 ON_REDIS := tests/scripts $(addprefix tests/integration/,test_memory_search.py test_memory_store.py test_bad_servers.py \
 	test_cluster.py test_cluster_nodes.py test_shared_server.py test_store_users.py test_state.py) tests/acceptance/test_full_store.py
 

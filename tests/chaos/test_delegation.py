@@ -33,11 +33,8 @@ def charged(fleet: Fleet, turn: Turn) -> Iterator[str]:
 def test_nobody_is_asked_twice_though_workers_are_killed_again_and_again(new_fleet: Callable[..., Fleet]) -> None:
     """kill -9 of worker after worker: every turn ends with all its answers, and no effect happens twice."""
     fleet = new_fleet(SESSIONFLEET_LEASE="1", SESSIONFLEET_MAX_ATTEMPTS="50")
-    for name in (
-        "w0",
-        "w1",
-        *(f"next{kill}" for kill in range(KILLS)),
-    ):  # before the work, which must outlast the kills
+    # All of them before the work, which must outlast the kills.
+    for name in ("w0", "w1", *(f"next{kill}" for kill in range(KILLS))):
         fleet.start(name)
     fleet.ready(timeout=90)
     worker = Agent("Worker", tools=["charge"])

@@ -130,6 +130,6 @@ def test_a_session_can_be_deleted_while_its_turn_runs(fleet: Fleet) -> None:
 
 
 def test_deleting_what_is_not_there_is_no_error(fleet: Fleet) -> None:
-    """Deleting an agent that does not exist returns that there was none."""
+    """Deleting a session that does not exist returns a receipt of zeros."""
     nothing = dict.fromkeys(("keys", "turns", "open_turns", "memories", "documents", "chunks"), 0)
     assert fleet.session(sid()).delete() == nothing

@@ -80,7 +80,7 @@ def test_wakes_that_come_ten_times_run_a_turn_once(fleet: Fleet) -> None:
 def test_a_wake_for_a_session_that_is_not_there_is_harmless(fleet: Fleet) -> None:
     """A wake-up may outlive its session: it creates no key, and the worker continues."""
     keys = SessionKeys.of("default", sid(), 256)
-    fleet.client.portal.call(fleet.client.open())  # it may be the first use of a client that another test created again
+    fleet.client.portal.call(fleet.client.open())  # it may be the first use of a client that another test has replaced
     publish_wake(fleet.client.connection.dispatcher._app, WakeUp(keys.ref, "turns", 0))
     assert fleet.session(sid()).Agent("A").chat("SAY on") == "on"
     with fleet.server.client() as client:

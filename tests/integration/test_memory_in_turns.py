@@ -15,7 +15,7 @@ def sid() -> str:
 
 
 def test_the_documents_sample(fleet: Fleet) -> None:
-    """ "preferences" finds "prefers", of this user only, in all sessions of the user."""
+    """A search for "preferences" finds "prefers", of this user only, in all sessions of the user."""
     ann, bob = f"ann-{sid()}", f"bob-{sid()}"
     session = fleet.session(sid(), user_id=ann, memory={"provider": "rag", "use_embedding": True})
     session.add_memory("User prefers technical explanations")

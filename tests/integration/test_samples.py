@@ -56,7 +56,7 @@ def test_an_agent_remembers_in_a_new_process(offline: Fleet) -> None:
 
 
 def test_a_session_remembers(offline: Fleet) -> None:
-    """ "preferences" finds "prefers"; the agent's prompt has it; a new process restores the session by its id."""
+    """Searching "preferences" finds "prefers"; the agent's prompt has it; a new process restores the session by id."""
     seen = run(
         offline, sample("memory"), "print(memories[0]['text'])",
         'print("technical" in agent.chat("Which explanations does the user prefer?"))', sample("saving"),

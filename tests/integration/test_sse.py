@@ -38,7 +38,7 @@ def events_of(pieces: list[str]) -> list[tuple[str, str, Any]]:
     return events
 
 
-async def test_thepieces_are_the_events(fleet: Fleet) -> None:
+async def test_the_pieces_are_the_events(fleet: Fleet) -> None:
     """Sync and async give the same; after a cursor comes the rest, and after the last event nothing."""
     turn = ask(fleet, 'SAY one\u2028"two" \u00fc {"id: 1"}')
     pieces = list(turn.sse() or ())

@@ -312,7 +312,7 @@ def test_a_worker_killed_in_the_middle_repeats_no_finished_task(pair: Fleet) -> 
 
 
 def first_ended(run: TeamRun, count: int) -> Iterator[Event]:
-    """The first this many ends of tasks, as they come."""
+    """The events of the first `count` tasks to end, as they come."""
     return islice((event for event in run.events() if event.type is EventType.TASK_ENDED), count)
 
 

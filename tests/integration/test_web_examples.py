@@ -67,7 +67,7 @@ def test_a_message_is_taken_at_once_streamed_and_answered(site: Site) -> None:
     turn = visitor.say(chat, f'CALL look_up({{"query": "x"}})\nSAY {WORDS}')
     stream = visitor.follow(turn)
     assert (stream.status, stream.text) == (200, WORDS)
-    assert [item.event for item in stream.items if not item.event.startswith("text")] == [
+    assert [item.type for item in stream.items if not item.type.startswith("text")] == [
         *("started", "tool_call", "tool_result", "ended"),
     ]
     assert stream.headers["content-type"].startswith("text/event-stream")
@@ -93,7 +93,7 @@ def test_a_browser_that_comes_back_gets_the_rest_exactly(site: Site) -> None:
     visitor, chat = Visitor(site), cid()
     turn = visitor.say(chat, f"SAY {WORDS}\nPACE 0.1")
     first = visitor.follow(turn, until="text_delta")
-    assert first.items[-1].event == "text_delta"
+    assert first.items[-1].type == "text_delta"
     rest = visitor.follow(turn, first.items[-1].id)
     assert first.items + rest.items == visitor.follow(turn).items
     assert (first.text + rest.text) == WORDS
@@ -176,7 +176,7 @@ def test_streams_outlive_the_workers(shop: Fleet, sites: dict[str, Site]) -> Non
         shop.start(f"web{len(shop.workers) + 1}")
         shop.start(f"web{len(shop.workers) + 1}")
         for stream in (future.result(timeout=60) for future in streams):
-            kinds = [item.event for item in stream.items]
+            kinds = [item.type for item in stream.items]
             assert kinds.count("attempt_reset") == 1
             assert stream.items[-1].data["status"] == "succeeded"
             assert stream.text == WORDS

@@ -17,7 +17,7 @@ import httpx
 
 from tests.support.fleet import ROOT, Fleet
 from tests.support.servers import free_port
-from tests.support.sse import order_of
+from tests.support.sse import Item, text_of
 from tests.support.waiting import PROGRAM_START, wait_until
 
 EXAMPLES = ROOT / "examples"
@@ -50,15 +50,6 @@ TRIALS = {
 }
 
 
-@dataclass(frozen=True)
-class Item:
-    """One item of a stream of server-sent events."""
-
-    id: str
-    event: str
-    data: dict[str, Any]
-
-
 @dataclass
 class Stream:
     """A response of server-sent events, and what came of it."""
@@ -70,15 +61,8 @@ class Stream:
 
     @property
     def text(self) -> str:
-        """The streamed text as a page shows it: what a lost attempt had sent after the last valid event is dropped."""
-        shown: list[Item] = []
-        for item in self.items:
-            if item.event == "attempt_reset":
-                valid = item.data["valid_through"]
-                shown = [one for one in shown if valid is not None and order_of(one.id) <= order_of(valid)]
-            elif item.event == "text_delta":
-                shown.append(item)
-        return "".join(item.data["text"] for item in shown)
+        """The streamed text as a page shows it."""
+        return text_of(self.items)
 
 
 def parse(lines: Iterator[str]) -> Iterator[Item | str]:
@@ -128,7 +112,7 @@ class Visitor:
                     stream.comments += 1
                     continue
                 stream.items.append(item)
-                if item.event == until and until != "ended":
+                if item.type == until and until != "ended":
                     break
         return stream
 

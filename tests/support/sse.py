@@ -71,15 +71,20 @@ class Reader:
 
     @property
     def text(self) -> str:
-        """The answer as a page would show it: the text of a lost attempt is dropped after the last valid event."""
-        shown: list[Item] = []
-        for item in self.items:
-            if item.type == "attempt_reset":
-                valid = item.data["valid_through"]
-                shown = [one for one in shown if valid is not None and order_of(one.id) <= order_of(valid)]
-            elif item.type == "text_delta":
-                shown.append(item)
-        return "".join(item.data["text"] for item in shown)
+        """The answer as a page would show it."""
+        return text_of(self.items)
+
+
+def text_of(items: list[Item]) -> str:
+    """The streamed text as a page shows it: the text of a lost attempt is dropped after the last valid event."""
+    shown: list[Item] = []
+    for item in items:
+        if item.type == "attempt_reset":
+            valid = item.data["valid_through"]
+            shown = [one for one in shown if valid is not None and order_of(one.id) <= order_of(valid)]
+        elif item.type == "text_delta":
+            shown.append(item)
+    return "".join(item.data["text"] for item in shown)
 
 
 def order_of(event_id: str) -> tuple[int, int]:

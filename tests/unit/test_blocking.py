@@ -73,10 +73,7 @@ def test_every_public_method_has_both_forms(kind: type) -> None:
     assert waits
     for name in waits:
         sync, its_async = methods[name[1:]], methods[name]
-        parameters = [list(inspect.signature(one).parameters.values()) for one in (sync, its_async)]
-        assert [(p.name, p.kind, p.default) for p in parameters[0]] == [
-            (p.name, p.kind, p.default) for p in parameters[1]
-        ]
+        assert _parameters(sync) == _parameters(its_async)
         assert sync.__doc__
         assert its_async.__doc__
 

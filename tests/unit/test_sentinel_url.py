@@ -16,7 +16,7 @@ SAME = [
 
 @pytest.mark.parametrize("url", SAME)
 def test_a_url_is_read_as_its_authors_meant_it(url: str) -> None:
-    """Hosts after commas, or as kombu's list of URLs; the primary's name as an option, or in the path."""
+    """Hosts separated by commas, or kombu's list of URLs; the primary's name as an option, or in the path."""
     assert is_sentinel(url)
     assert SentinelUrl.parse(url) == SentinelUrl((("one", 26379), ("two", 26380)), "mymaster", 3)
 
