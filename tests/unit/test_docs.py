@@ -139,6 +139,15 @@ def test_the_containers_are_those_of_the_fleet() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published), "nothing here has a password"
 
 
+def test_decision_records_are_numbered_and_linked() -> None:
+    """Numbers have no gap and head their pages; another page links to each record, where its subject comes up."""
+    records = sorted((DOCS / "adr").glob("*.md"))
+    assert [int(record.name[:4]) for record in records] == list(range(1, len(records) + 1))
+    assert all(record.read_text().startswith(f"# {record.name[:4]}: ") for record in records)
+    pages = "".join(page.read_text() for page in DOCS.glob("*.md"))
+    assert [record.name for record in records if f"](adr/{record.name})" not in pages] == []
+
+
 def test_promises_and_rules_that_comments_cite_are_defined() -> None:
     """P1 to P10 and R1 to R17, in comments, docstrings, tests and pages, are those of docs/protocol.md."""
     page = (DOCS / "protocol.md").read_text()
