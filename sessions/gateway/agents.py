@@ -105,7 +105,7 @@ def directory_of(caller: Caller) -> AgentDirectory:
 
 
 def canonical(name: str) -> str:
-    """The name that an agent is stored under: every spelling of `assistant` is one name."""
+    """The name that an agent is stored under: `assistant` in any capitalisation is one name."""
     return _ASSISTANT_NAME if name.lower() == ASSISTANT else name
 
 

@@ -18,7 +18,7 @@ from sessions.protocol.agent import AgentConfig
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=StrictRoute)
 AgentName = Annotated[
-    str, Path(description="Every spelling of `assistant` is one name.", max_length=256, examples=["Travel desk"])
+    str, Path(description="For `assistant`, capitalisation does not matter.", max_length=256, examples=["Travel desk"])
 ]
 
 
