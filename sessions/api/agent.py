@@ -24,7 +24,6 @@ from sessions.protocol.event import Event
 from sessions.protocol.text import is_encodable
 from sessions.protocol.turn import TurnRequest
 from sessions.store.submission import Submission
-from sessions.store.turns import TurnRecord
 
 
 class Agent:
@@ -165,21 +164,21 @@ class Agent:
             TurnFailed, SessionBusy, BackendError, BadRequest: see `sessions.errors`.
         """
         session = self._session(session_id)
-        work = session.client.turns.run(session.keys, self.submission(session, message, **options))
-        response = self._response(session, await self.portal.acall(work))
+        response = await self.portal.acall(self._run(session, message, options))
         return await apply(session.middleware, message, response)
 
     def chat(self, message: str, *, session_id: str | None = None, **options: Any) -> Any:
         """Send a message and wait for the answer; see `achat`. Middleware runs outside the client's event loop."""
         session = self._session(session_id)
-        work = session.client.turns.run(session.keys, self.submission(session, message, **options))
-        response = self._response(session, self.portal.call(work))
+        response = self.portal.call(self._run(session, message, options))
         return apply_blocking(session.middleware, message, response)
 
     def _session(self, session_id: str | None) -> AgentHome:
         return self.session if session_id is None else self.session.sibling(session_id)
 
-    def _response(self, session: AgentHome, record: TurnRecord) -> Any:
+    async def _run(self, session: AgentHome, message: str, options: Mapping[str, Any]) -> Any:
+        """The answer, before the middleware sees it."""
+        record = await session.client.turns.run(session.keys, self.submission(session, message, **options))
         return result_of(record, session.keys.public_id(record.part), self._output)
 
     async def astart(self, message: str, **options: Any) -> str:
@@ -200,7 +199,7 @@ class Agent:
 
     stream = iterating(astream)
 
-    # --- send without waiting -------------------------------------------------------------------------------------
+    # --- send without waiting ----------------------------------------------------------------------------
 
     async def asubmit(
         self, /, message: str, *, stream: bool = False, session_id: str | None = None, **options: Any
@@ -262,9 +261,9 @@ class Agent:
             idempotency_key=None if idempotency_key is None else short_string("idempotency_key", idempotency_key),
             session_ttl=session.ttl,
             policy=session.policy if policy is None else policy_named(policy),
-            waiting_blocks=session.waiting_blocks
-            if waiting_blocks is None
-            else boolean("waiting_blocks", waiting_blocks),
+            waiting_blocks=(
+                session.waiting_blocks if waiting_blocks is None else boolean("waiting_blocks", waiting_blocks)
+            ),
             approval_timeout=(
                 settings.approval_timeout if approval_timeout is None else seconds("approval_timeout", approval_timeout)
             ),

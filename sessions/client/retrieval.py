@@ -77,7 +77,9 @@ class Retrieval:
         Raises:
             As `submit`. ResultTimeout: it did not end in time. TurnFailed: it failed.
         """
-        part = await self.submit(lane, request, timeout=timeout)
+        return await self._result(lane, await self.submit(lane, request, timeout=timeout), timeout)
+
+    async def _result(self, lane: SessionKeys, part: str, timeout: float) -> Any:
         return operation_result(await self._turns.wait(lane, part, timeout), lane)
 
     async def has_documents(self, lane: SessionKeys) -> bool:
@@ -99,7 +101,7 @@ class Retrieval:
         await self._await_worker(lane, timeout)
         request = RemoveKnowledge(scope=scope)
         part = await self._connection.operations.submit(lane, request, timeout=timeout, policy=Policy.ROLLBACK)
-        removed = operation_result(await self._turns.wait(lane, part, timeout), lane)
+        removed = await self._result(lane, part, timeout)
         return {"documents": removed["sources"], "chunks": removed["chunks"]}
 
     async def _await_worker(self, lane: SessionKeys, timeout: float) -> None:
@@ -127,4 +129,4 @@ class Retrieval:
         request = CopyKnowledge(scope=session_name(to.session_id), origin=session_name(keys.session_id))
         lane = to.lane(KNOWLEDGE)
         part = await self._connection.operations.submit(lane, request, timeout=settings.ingest_timeout)
-        operation_result(await self._turns.wait(lane, part, settings.retrieval_timeout), lane)
+        await self._result(lane, part, settings.retrieval_timeout)

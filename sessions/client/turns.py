@@ -69,18 +69,9 @@ class Turns:
             # Not under the time limit: until this returns, nobody knows which turn an error should name.
             accepted = await self._accept(keys, submission, watcher=bell.nonce)
             if accepted == submission.part:
-                return await self._wait_for_deadline(keys, accepted, changed, timeout, watched=True)
+                return await self._wait(keys, accepted, changed, timeout, watched=True, waiting_counts=False)
         with bell.waiting(accepted) as changed:  # a turn that it joined, or that was accepted earlier under its key
-            return await self._wait_for_deadline(keys, accepted, changed, timeout, watched=False)
-
-    async def _wait_for_deadline(
-        self, keys: SessionKeys, part: str, changed: asyncio.Event, timeout: float, *, watched: bool
-    ) -> TurnRecord:
-        try:
-            async with asyncio.timeout(timeout) as limit:
-                return await self._wait(keys, part, changed, watched=watched, limit=(limit, timeout))
-        except TimeoutError:
-            raise await self.timeout_error(keys, part, timeout) from None
+            return await self._wait(keys, accepted, changed, timeout, watched=False, waiting_counts=False)
 
     async def _accept(self, keys: SessionKeys, submission: Submission, watcher: str = "") -> str:
         accepted = await self._connection.stores.turns.accept(keys, submission, watcher=watcher)
@@ -115,36 +106,43 @@ class Turns:
         """
         await self._connection.open()
         await self._connection.bell.subscribe(keys.partition)
-        try:
-            async with asyncio.timeout(timeout):
-                with self._connection.bell.waiting(part) as changed:
-                    return await self._wait(keys, part, changed, watched=False)
-        except TimeoutError:
-            raise await self.timeout_error(keys, part, timeout) from None
+        with self._connection.bell.waiting(part) as changed:
+            return await self._wait(keys, part, changed, timeout, watched=False, waiting_counts=True)
 
     async def _wait(
         self,
         keys: SessionKeys,
         part: str,
         changed: asyncio.Event,
+        timeout: float | None,
         *,
         watched: bool,
-        limit: tuple[asyncio.Timeout, float] | None = None,
+        waiting_counts: bool,
     ) -> TurnRecord:
-        if not watched:
-            await self._connection.stores.turns.watch(keys, part, self._connection.bell.nonce, "waiters")
-            changed.set()  # it may have ended before we subscribed: read once before waiting
-        started, warned = time.monotonic(), False
-        while True:
-            await wait_changed(changed)
-            record = await self._connection.stores.turns.read(keys, part)
-            if record.status.final:
-                return record
-            if limit is not None and record.status is TurnStatus.WAITING:  # its deadline stands still meanwhile
-                limit[0].reschedule(asyncio.get_running_loop().time() + limit[1])
-            if not warned and time.monotonic() - started > _NO_WORKER_WARNING:
-                warned = True
-                await self._warn_without_worker(keys)
+        """Wait until the turn has ended, or raise `timeout_error`.
+
+        Args:
+            watched: whether the store already notifies this client of the turn's end.
+            waiting_counts: whether the timeout includes the time for which the turn waits for people.
+        """
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                if not watched:
+                    await self._connection.stores.turns.watch(keys, part, self._connection.bell.nonce, "waiters")
+                    changed.set()  # it may have ended before we subscribed: read once before waiting
+                started, warned = time.monotonic(), False
+                while True:
+                    await wait_changed(changed)
+                    record = await self._connection.stores.turns.read(keys, part)
+                    if record.status.final:
+                        return record
+                    if timeout is not None and not waiting_counts and record.status is TurnStatus.WAITING:
+                        limit.reschedule(asyncio.get_running_loop().time() + timeout)
+                    if not warned and time.monotonic() - started > _NO_WORKER_WARNING:
+                        warned = True
+                        await self._warn_without_worker(keys)
+        except TimeoutError:
+            raise await self.timeout_error(keys, part, timeout) from None
 
     async def _warn_without_worker(self, keys: SessionKeys) -> None:
         queue, serving = await self._connection.serving(keys)
