@@ -11,6 +11,7 @@ from sessions.api.session import Session
 from sessions.api.team import Agents, AgentTeam, Task
 from sessions.api.team_run import TeamRun
 from sessions.api.turn import Turn
+from sessions.client.arguments.options import DocumentOptions, TurnOptions
 from sessions.errors import SessionfleetError
 from sessions.protocol.event import Event, EventType
 from sessions.protocol.public_errors import public_message
@@ -25,6 +26,7 @@ __all__ = [
     "AgentDirectory",
     "AgentTeam",
     "Agents",
+    "DocumentOptions",
     "Event",
     "EventType",
     "Operation",
@@ -40,6 +42,7 @@ __all__ = [
     "TeamRun",
     "ToolContext",
     "Turn",
+    "TurnOptions",
     "TurnStatus",
     "public_message",
     "tool",

@@ -18,6 +18,8 @@ def wrong(session: Session, turn: Turn) -> None:
     session.get_state(1)  # type: ignore[arg-type]
     session.get_state("key", defalt=1)  # type: ignore[call-arg]
     session.add_memory()  # type: ignore[call-arg]
+    session.chat("Hi", polic="reject")  # type: ignore[call-arg]
+    session.Agent().submit("Hi", timeout="soon")  # type: ignore[arg-type]
     turn.result("soon")  # type: ignore[arg-type]
     assert_type(session.checkpoints(), list[int])
     assert_type(session.submit_knowledge("text"), Operation)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from copy import copy
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from pydantic_core import PydanticSerializationError
 
 from sessions.api.delegation import AgentTool, agent_tool, delegates_of, split_tools
 from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
+from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search, knowledge_config, memory_config
 from sessions.client.arguments.values import boolean, message_text, policy_named, seconds, short_string, webhook_url
 from sessions.client.blocking import blocking, iterating
@@ -153,71 +154,81 @@ class Agent:
 
     # --- send and wait -----------------------------------------------------------------------------------
 
-    async def achat(self, message: str, *, session_id: str | None = None, **options: Any) -> Any:
+    @takes(TurnOptions)
+    async def achat(
+        self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Unpack[TurnOptions]
+    ) -> Any:
         """Send a message and wait for the answer: a string, or an object of the output type.
 
         Args:
+            stream: whether those who follow the turn get the answer's text as deltas.
             session_id: the session, for a stand-alone agent that serves many.
-            options: `timeout` (seconds to the turn's deadline), `policy` and the other options of `asubmit`.
+            options: see `sessions.TurnOptions`.
 
         Raises:
             TurnFailed, SessionBusy, BackendError, BadRequest: see `sessions.errors`.
         """
         session = self._session(session_id)
-        response = await self.portal.acall(self._run(session, message, options))
+        response = await self.portal.acall(self._run(session, message, stream, options))
         return await apply(session.middleware, message, response)
 
-    def chat(self, message: str, *, session_id: str | None = None, **options: Any) -> Any:
+    @takes(TurnOptions)
+    def chat(
+        self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Unpack[TurnOptions]
+    ) -> Any:
         """Send a message and wait for the answer; see `achat`. Middleware runs outside the client's event loop."""
         session = self._session(session_id)
-        response = self.portal.call(self._run(session, message, options))
+        response = self.portal.call(self._run(session, message, stream, options))
         return apply_blocking(session.middleware, message, response)
 
     def _session(self, session_id: str | None) -> AgentHome:
         return self.session if session_id is None else self.session.sibling(session_id)
 
-    async def _run(self, session: AgentHome, message: str, options: Mapping[str, Any]) -> Any:
+    async def _run(self, session: AgentHome, message: str, stream: bool, options: TurnOptions) -> Any:
         """The answer, before the middleware sees it."""
-        record = await session.client.turns.run(session.keys, self.submission(session, message, **options))
+        submission = self.submission(session, message, stream=stream, **options)
+        record = await session.client.turns.run(session.keys, submission)
         return result_of(record, session.keys.public_id(record.part), self._output)
 
-    async def astart(self, message: str, **options: Any) -> str:
+    @takes(TurnOptions)
+    async def astart(
+        self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Unpack[TurnOptions]
+    ) -> str:
         """`achat` under PraisonAI's name; always returns a string."""
-        return str(await self.achat(message, **options))
+        return str(await self.achat(message, stream=stream, session_id=session_id, **options))
 
-    def start(self, message: str, **options: Any) -> str:
+    @takes(TurnOptions)
+    def start(
+        self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Unpack[TurnOptions]
+    ) -> str:
         """`chat` under PraisonAI's name; always returns a string."""
-        return str(self.chat(message, **options))
+        return str(self.chat(message, stream=stream, session_id=session_id, **options))
 
     # --- send and stream ---------------------------------------------------------------------------------
 
-    async def astream(self, /, message: str, **options: Any) -> AsyncIterator[Event]:
+    @takes(TurnOptions)
+    async def astream(
+        self, /, message: str, *, session_id: str | None = None, **options: Unpack[TurnOptions]
+    ) -> AsyncIterator[Event]:
         """Send a message and iterate over the turn's events; `event.text` is the text of a delta, otherwise ''."""
-        turn = await self.asubmit(message, stream=True, **options)
+        turn = await self.asubmit(message, stream=True, session_id=session_id, **options)
         async for event in turn.aevents():
             yield event
 
-    stream = iterating(astream)
+    stream = takes(TurnOptions)(iterating(astream))
 
     # --- send without waiting ----------------------------------------------------------------------------
 
+    @takes(TurnOptions)
     async def asubmit(
-        self, /, message: str, *, stream: bool = False, session_id: str | None = None, **options: Any
+        self, /, message: str, *, stream: bool = False, session_id: str | None = None, **options: Unpack[TurnOptions]
     ) -> Turn:
         """Send a message and return once its turn is accepted; the turn will end, whatever happens to this process.
 
         Args:
             stream: whether the answer's text arrives as deltas (otherwise as one event).
             session_id: the session, for a stand-alone agent that serves many.
-            options: `timeout`: seconds to the turn's deadline (SESSIONFLEET_TURN_TIMEOUT by default);
-                `idempotency_key`: the same key with the same message returns the same turn, until a day after its end;
-                `policy`: what to do with the message if the session is busy, `enqueue`, `reject`, `interrupt`,
-                `rollback` or `steer` (which returns the turn that it joined); by default the session's;
-                `waiting_blocks`: whether later turns wait while this one waits for an answer to a call;
-                `approval_timeout`: seconds after which it fails if its calls are not answered
-                (SESSIONFLEET_APPROVAL_TIMEOUT by default);
-                `webhook`: a URL that gets a signed request when the turn ends, repeated until it answers 2xx
-                (docs/webhooks.md).
+            options: see `sessions.TurnOptions`.
 
         Raises:
             IdempotencyConflict: the key was used with a different request.
@@ -228,7 +239,7 @@ class Agent:
         part = await self.portal.acall(client.turns.submit(session.keys, submission))
         return Turn(client, session.keys, part, self._output)
 
-    submit = blocking(asubmit)
+    submit = takes(TurnOptions)(blocking(asubmit))
 
     def submission(
         self,

@@ -7,11 +7,12 @@ session of the tenant may use. A search never leaves its scopes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from sessions.api.operation import Operation, Progress
 from sessions.client.arguments.documents import source_name
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
+from sessions.client.arguments.options import DocumentOptions, takes
 from sessions.client.backend import BackedSession
 from sessions.client.blocking import blocking
 from sessions.errors import SessionfleetError
@@ -22,9 +23,9 @@ ProgressCallback = Callable[[Progress], Any]
 class _Adding(BackedSession, Protocol):
     """The session, as adding documents needs it."""
 
-    async def asubmit_knowledge(self, /, source: object, **options: Any) -> Operation: ...
+    async def asubmit_knowledge(self, /, source: object, **options: Unpack[DocumentOptions]) -> Operation: ...
 
-    def submit_knowledge(self, /, source: object, **options: Any) -> Operation: ...
+    def submit_knowledge(self, /, source: object, **options: Unpack[DocumentOptions]) -> Operation: ...
 
 
 class KnowledgeMethods:
@@ -32,8 +33,14 @@ class KnowledgeMethods:
 
     # --- add --------------------------------------------------------------------------------------------
 
+    @takes(DocumentOptions)
     async def aadd_knowledge(
-        self: _Adding, /, source: object, *, progress: ProgressCallback | None = None, **options: Any
+        self: _Adding,
+        /,
+        source: object,
+        *,
+        progress: ProgressCallback | None = None,
+        **options: Unpack[DocumentOptions],
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Add a document, or several, and wait until they can be found.
 
@@ -41,8 +48,7 @@ class KnowledgeMethods:
             source: a path, text, bytes, a URL (if the workers may fetch it), or a list of these. A string that looks
                 like a path raises FileNotFoundError if there is no such file. A document of the same name is replaced.
             progress: called with a `Progress` while the document is processed.
-            options: `name` (of the document; the file's name by default), `metadata` (a dict, for filters), `scope`
-                ("session", "user" or the name of a base), `content_type`, `timeout` (seconds).
+            options: see `sessions.DocumentOptions`.
 
         Returns:
             A receipt: `source`, `status` (`added`, `replaced`, `unchanged`, or `duplicate`: another document of this
@@ -56,25 +62,34 @@ class KnowledgeMethods:
             return [await _add_of_several(self, one, progress, options) for one in source]
         return await _add(self, source, progress, options)
 
+    @takes(DocumentOptions)
     def add_knowledge(
-        self: _Adding, /, source: object, *, progress: ProgressCallback | None = None, **options: Any
+        self: _Adding,
+        /,
+        source: object,
+        *,
+        progress: ProgressCallback | None = None,
+        **options: Unpack[DocumentOptions],
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Add a document, or several; see `aadd_knowledge`."""
         if isinstance(source, list | tuple):
             return [_add_of_several_blocking(self, one, progress, options) for one in source]
         return _add_blocking(self, source, progress, options)
 
-    async def asubmit_knowledge(self: BackedSession, /, source: object, **options: Any) -> Operation:
+    @takes(DocumentOptions)
+    async def asubmit_knowledge(
+        self: BackedSession, /, source: object, **options: Unpack[DocumentOptions]
+    ) -> Operation:
         """Return once one document is accepted; it will be added, whatever happens to this process.
 
         Args:
-            options: as for `aadd_knowledge`, and `idempotency_key`, and `webhook`: a URL to notify when it has ended.
+            options: see `sessions.DocumentOptions`.
         """
         document = NewDocument.of(source, **options)
         accepted = await self.portal.acall(self.backend.knowledge.submit(self, document))
         return Operation(self.backend.client(self), *accepted)
 
-    submit_knowledge = blocking(asubmit_knowledge)
+    submit_knowledge = takes(DocumentOptions)(blocking(asubmit_knowledge))
 
     async def aoperation(self: BackedSession, operation_id: str) -> Operation:
         """A document being added, by the id of its operation, from any process.
@@ -146,7 +161,7 @@ class KnowledgeMethods:
 
 
 async def _add(
-    session: _Adding, source: object, report: ProgressCallback | None, options: Mapping[str, Any]
+    session: _Adding, source: object, report: ProgressCallback | None, options: DocumentOptions
 ) -> dict[str, Any]:
     """Add one document and wait for its receipt."""
     operation = await session.asubmit_knowledge(source, **options)
@@ -158,7 +173,7 @@ async def _add(
 
 
 def _add_blocking(
-    session: _Adding, source: object, report: ProgressCallback | None, options: Mapping[str, Any]
+    session: _Adding, source: object, report: ProgressCallback | None, options: DocumentOptions
 ) -> dict[str, Any]:
     """Like `_add`, but calls `report` on the caller's thread, which a derived sync function would not."""
     operation = session.submit_knowledge(source, **options)
@@ -170,7 +185,7 @@ def _add_blocking(
 
 
 async def _add_of_several(
-    session: _Adding, source: object, report: ProgressCallback | None, options: Mapping[str, Any]
+    session: _Adding, source: object, report: ProgressCallback | None, options: DocumentOptions
 ) -> dict[str, Any]:
     """The receipt of one document of a list. An error becomes part of it, so that the others are still added."""
     try:
@@ -180,7 +195,7 @@ async def _add_of_several(
 
 
 def _add_of_several_blocking(
-    session: _Adding, source: object, report: ProgressCallback | None, options: Mapping[str, Any]
+    session: _Adding, source: object, report: ProgressCallback | None, options: DocumentOptions
 ) -> dict[str, Any]:
     """Like `_add_of_several`, but calls `report` on the caller's thread."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from broker_config.settings import RETRIEVAL, Settings, SettingsError, queue_name
 from sessions.api.agent import Agent
@@ -16,6 +16,7 @@ from sessions.api.memory import MemoryMethods
 from sessions.api.middleware import Middleware, apply, apply_blocking, checked
 from sessions.api.state import StateMethods
 from sessions.api.turn import Turn
+from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search
 from sessions.client.arguments.retrieval import knowledge_config as knowledge_of
 from sessions.client.arguments.retrieval import memory_config as memory_of
@@ -28,6 +29,10 @@ from sessions.errors import BadRequest, InvalidTurnId
 from sessions.local.backend import LocalBackend
 from sessions.protocol.agent import RecallSettings
 from sessions.store.keys import new_session_id, split_turn_id, valid_session_id, valid_tenant
+
+
+def _is_remote(session: Session) -> bool:
+    return session.is_remote
 
 
 class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
@@ -174,37 +179,44 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
             session=self,
         )
 
-    async def achat(self, message: str, **options: Any) -> Any:
-        """Send a message to the session's default agent and wait for the answer; options as for `Agent.achat`.
+    @takes(TurnOptions, more=_is_remote)
+    async def achat(self, message: str, *, stream: bool = False, **options: Unpack[TurnOptions]) -> Any:
+        """Send a message to the session's default agent and wait for the answer; see `sessions.TurnOptions`.
 
         In a remote session that is the agent at agent_url, and `timeout` replaces the session's for this call (with a
-        gateway it ends the wait, not the turn). A server that is not a gateway gets the other options as fields of the
-        body.
+        gateway it ends the wait, not the turn). A server that is not a gateway gets the other options, and any further
+        keywords, as fields of the body.
 
         Raises:
             As `Agent.achat`. RemoteTimeout: a remote session got no answer in time; with a gateway the turn continues,
             and `turn_id` names it. RemoteError: see `sessions.errors`.
         """
-        response = await self.portal.acall(self._converse(message, options))
+        response = await self.portal.acall(self._converse(message, stream, options))
         return await apply(self.middleware, message, response)
 
-    def chat(self, message: str, **options: Any) -> Any:
+    @takes(TurnOptions, more=_is_remote)
+    def chat(self, message: str, *, stream: bool = False, **options: Unpack[TurnOptions]) -> Any:
         """Send a message to the session's default agent; see `achat`. Middleware runs outside the client's loop."""
-        response = self.portal.call(self._converse(message, options))
+        response = self.portal.call(self._converse(message, stream, options))
         return apply_blocking(self.middleware, message, response)
 
-    def _converse(self, message: str, options: Mapping[str, Any]) -> Coroutine[Any, Any, Any]:
+    def _converse(self, message: str, stream: bool, options: TurnOptions) -> Coroutine[Any, Any, Any]:
         name = self.backend.agent_name
         agent = self.Agent() if name is None else self.Agent(name, registered=True)
-        return self.backend.converse(self, message_text(message), partial(agent.submission, self), options)
+        streamed = {"stream": True} if stream else {}
+        return self.backend.converse(
+            self, message_text(message), partial(agent.submission, self), {**options, **streamed}
+        )
 
-    async def asend_message(self, message: str, **options: Any) -> Any:
+    @takes(TurnOptions, more=_is_remote)
+    async def asend_message(self, message: str, *, stream: bool = False, **options: Unpack[TurnOptions]) -> Any:
         """`achat` under PraisonAI's name."""
-        return await self.achat(message, **options)
+        return await self.achat(message, stream=stream, **options)
 
-    def send_message(self, message: str, **options: Any) -> Any:
+    @takes(TurnOptions, more=_is_remote)
+    def send_message(self, message: str, *, stream: bool = False, **options: Unpack[TurnOptions]) -> Any:
         """`chat` under PraisonAI's name."""
-        return self.chat(message, **options)
+        return self.chat(message, stream=stream, **options)
 
     async def aturn(self, turn_id: str) -> Turn:
         """A turn of this session by its id, from any process.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sessions.client.portal import Portal
@@ -42,7 +43,9 @@ def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> Cal
 
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self.portal.call(method(self, *args, **kwargs))
+        with _naming(self, call, method):
+            coroutine = method(self, *args, **kwargs)
+        return self.portal.call(coroutine)
 
     return _named_sync(call, method)
 
@@ -52,9 +55,24 @@ def iterating(method: Callable[Concatenate[S, P], AsyncIterator[R]]) -> Callable
 
     @functools.wraps(method)
     def iterate(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
-        return self.portal.iterate(method(self, *args, **kwargs))
+        with _naming(self, iterate, method):
+            iterator = method(self, *args, **kwargs)
+        return self.portal.iterate(iterator)
 
     return _named_sync(iterate, method)
+
+
+@contextmanager
+def _naming(called_on: object, derived: Callable[..., Any], method: Callable[..., Any]) -> Iterator[None]:
+    """Have the error for arguments that do not fit name the method that was called, such as `Session.history()`.
+
+    Within this context a coroutine is created, which runs nothing of it: a TypeError can only be about its arguments.
+    """
+    try:
+        yield
+    except TypeError as error:
+        called = f"{type(called_on).__name__}.{derived.__name__}()"
+        raise TypeError(str(error).replace(f"{method.__qualname__}()", called)) from None
 
 
 F = TypeVar("F", bound=Callable[..., Any])

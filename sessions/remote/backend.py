@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import uuid_utils
 
+from sessions.client.arguments.options import TurnOptions
 from sessions.client.arguments.values import seconds, short_string
 from sessions.client.backend import SubmissionOf
 from sessions.client.ports import SessionRef
@@ -80,6 +81,7 @@ class RemoteBackend:
         key = uuid_utils.uuid4().hex if key is None else short_string("idempotency_key", key)
         try:
             if await self._server.is_gateway(limit):
+                _check_names(others)
                 submission = submission_of(message, idempotency_key=key, **others)
                 return await self._ask(session, submission, until - time.monotonic())
             user = {} if session.user_id is None else {"user_id": session.user_id}
@@ -100,3 +102,16 @@ class RemoteBackend:
                 turn_id=turn_id,
             ) from error
         return result_of(record, session.keys.public_id(record.part), None)
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    """Refuse keywords that only a server that is not a gateway would get, as fields of the body.
+
+    Raises:
+        TypeError: there is one.
+    """
+    if unknown := options.keys() - {*TurnOptions.__annotations__, "stream"}:
+        raise TypeError(
+            f"Session.chat() got an unexpected keyword argument {min(unknown)!r}: the server is a Sessionfleet "
+            "gateway, so the options are those of sessions.TurnOptions"
+        )

@@ -163,6 +163,12 @@ def test_errors_have_the_classes_of_the_local_api(remote: Open, fleet: Fleet) ->
         session.Agent("A", tools=[fleet.session(sid()).Agent("B", instructions="b")]).chat("x")
 
 
+def test_a_gateway_takes_no_other_keywords(remote: Open) -> None:
+    """A typing error must not be lost among fields that the gateway does not know."""
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'polic'.*TurnOptions"):
+        remote("keywords-1").chat("Hi", polic="reject")  # type: ignore[call-arg]
+
+
 def test_a_turn_that_fails_raises_what_a_local_one_raises(remote: Open) -> None:
     """It has the class and the message of the turn's own error."""
     session = remote()

@@ -1,0 +1,120 @@
+"""The options of methods that send a message or a document: one list of keywords, shared by all of these methods.
+
+A `TypedDict` tells type checkers and editors what `**options` may hold. `takes` does the same at run time: an unknown
+keyword is a TypeError that names the method that was called, and `help()` and `inspect.signature` list the keywords.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypedDict, TypeVar, cast, get_type_hints
+
+
+class TurnOptions(TypedDict, total=False):
+    """The options of a message; None, or not given, means the default.
+
+    Attributes:
+        timeout: seconds to the turn's deadline; SESSIONFLEET_TURN_TIMEOUT by default.
+        idempotency_key: the same key with the same message returns the same turn, until a day after its end.
+        policy: what to do with the message if the session is busy: `enqueue`, `reject`, `interrupt`, `rollback` or
+            `steer` (which returns the turn that it joined); by default the session's.
+        waiting_blocks: whether later turns wait while this one waits for an answer; by default the session's.
+        approval_timeout: seconds after which the turn fails if its calls are not answered;
+            SESSIONFLEET_APPROVAL_TIMEOUT by default.
+        webhook: a URL that gets a signed request when the turn ends, repeated until it answers 2xx (docs/webhooks.md).
+    """
+
+    timeout: float | None
+    idempotency_key: str | None
+    policy: str | None
+    waiting_blocks: bool | None
+    approval_timeout: float | None
+    webhook: str | None
+
+
+class DocumentOptions(TypedDict, total=False):
+    """The options of a document to add; None, or not given, means the default.
+
+    Attributes:
+        name: of the document; the file's name by default. A document of the same name is replaced.
+        metadata: a dict of JSON values, for filters.
+        scope: "session", "user" or the name of a base; by default the session's.
+        content_type: such as "text/html"; by default it follows from the name and the content.
+        timeout: seconds to the operation's deadline.
+        idempotency_key: the same key returns the same operation, until a day after its end.
+        webhook: a URL to notify when the operation has ended.
+    """
+
+    name: str | None
+    metadata: Mapping[str, Any] | None
+    scope: str | None
+    content_type: str | None
+    timeout: float | None
+    idempotency_key: str | None
+    webhook: str | None
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def takes(options: type, *, more: Callable[[Any], bool] | None = None) -> Callable[[Method], Method]:
+    """Mark a method whose `**options` are those of a TypedDict.
+
+    Args:
+        more: whether this object's method also takes other keywords.
+    """
+    listed = {name: _keyword(name, hint) for name, hint in get_type_hints(options).items()}
+
+    def mark(method: Method) -> Method:
+        signature = inspect.signature(method)
+        own = {name: each for name, each in signature.parameters.items() if each.kind is not each.VAR_KEYWORD}
+        parameters = {**own, **listed}
+        allowed = frozenset(parameters.keys() - {"self"})
+
+        def check(called_on: object, keywords: Iterable[str]) -> None:
+            if not allowed.issuperset(keywords) and not (more is not None and more(called_on)):
+                name = f"{type(called_on).__name__}.{method.__name__}"
+                raise TypeError(_unexpected(name, min(set(keywords) - allowed), allowed))
+
+        checked = _checked_async(method, check) if inspect.iscoroutinefunction(method) else _checked(method, check)
+        checked.__signature__ = signature.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
+        return cast(Method, checked)
+
+    return mark
+
+
+Check = Callable[[object, Iterable[str]], None]
+
+
+def _checked(method: Callable[..., Any], check: Check) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: Any, /, *args: Any, **keywords: Any) -> Any:
+        check(self, keywords)
+        return method(self, *args, **keywords)
+
+    return call
+
+
+def _checked_async(method: Callable[..., Any], check: Check) -> Callable[..., Any]:
+    """A coroutine function too, because mocks and frameworks ask `inspect.iscoroutinefunction`."""
+
+    @functools.wraps(method)
+    async def call(self: Any, /, *args: Any, **keywords: Any) -> Any:
+        check(self, keywords)
+        return await method(self, *args, **keywords)
+
+    return call
+
+
+def _keyword(name: str, hint: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+
+
+def _unexpected(method: str, name: str, allowed: frozenset[str]) -> str:
+    """The message of Python's own error, and the keyword that was probably meant."""
+    close = difflib.get_close_matches(name, allowed, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(sorted(allowed))}"
+    return f"{method}() got an unexpected keyword argument {name!r}; {hint}"
