@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from copy import copy
+from datetime import datetime
 from typing import Any, ClassVar, Unpack
 
 from pydantic_core import PydanticSerializationError
@@ -13,6 +14,7 @@ from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
 from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search, knowledge_config, memory_config
+from sessions.client.arguments.times import start_time
 from sessions.client.arguments.values import boolean, message_text, policy_named, seconds, short_string, webhook_url
 from sessions.client.blocking import blocking, iterating
 from sessions.client.output_type import OutputType
@@ -23,7 +25,7 @@ from sessions.errors import BadRequest
 from sessions.protocol.agent import AgentConfig, RecallSettings
 from sessions.protocol.event import Event
 from sessions.protocol.text import is_encodable
-from sessions.protocol.turn import TurnRequest
+from sessions.protocol.turn import Policy, TurnRequest
 from sessions.store.submission import Submission
 
 
@@ -253,6 +255,7 @@ class Agent:
         waiting_blocks: bool | None = None,
         approval_timeout: float | None = None,
         webhook: str | None = None,
+        not_before: datetime | float | None = None,
     ) -> Submission:
         """The submission of a message to this agent in this session; options as for `asubmit`.
 
@@ -271,7 +274,7 @@ class Agent:
             timeout=settings.turn_timeout if timeout is None else seconds("timeout", timeout),
             idempotency_key=None if idempotency_key is None else short_string("idempotency_key", idempotency_key),
             session_ttl=session.ttl,
-            policy=session.policy if policy is None else policy_named(policy),
+            policy=_policy(session, policy, scheduled=not_before is not None),
             waiting_blocks=(
                 session.waiting_blocks if waiting_blocks is None else boolean("waiting_blocks", waiting_blocks)
             ),
@@ -279,8 +282,21 @@ class Agent:
                 settings.approval_timeout if approval_timeout is None else seconds("approval_timeout", approval_timeout)
             ),
             webhook="" if webhook is None else webhook_url(webhook),
+            not_before=None if not_before is None else start_time("not_before", not_before),
             named=self._named,
         )
+
+
+def _policy(session: AgentHome, policy: object, *, scheduled: bool) -> Policy:
+    """What to do if the session is busy. A scheduled turn waits for its place: until it is due, nobody knows."""
+    if scheduled:
+        if policy is not None and policy_named(policy) is not Policy.ENQUEUE:
+            raise BadRequest(
+                f"policy {policy!r} decides when a message is accepted, and this one begins later: with not_before=, "
+                "use 'enqueue'"
+            )
+        return Policy.ENQUEUE
+    return session.policy if policy is None else policy_named(policy)
 
 
 def _as_json(config: AgentConfig) -> bytes:

@@ -66,12 +66,13 @@ def list_turns(session_id: str, as_json: AsJson = False) -> None:
         return found
 
     found = _with_turns(session_id, read)
+    scheduled = any(turn["not_before"] for turn in found)
     if as_json:
         print_json(found)
     elif not found:
         say(f"session {session_id!r} has no turns (their records expire after SESSIONFLEET_RESULT_TTL)")
     else:
-        columns = ("turn", "status", "attempt", "worker", "accepted", "message")
+        columns = ("turn", "status", "attempt", "worker", "accepted", *["not_before"][:scheduled], "message")
         rows = [
             [_text({**turn, "accepted": _since(turn["accepted"])}[name])[:80] for name in columns] for turn in found
         ]
@@ -151,6 +152,7 @@ async def _shown(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, An
         "retries": record.retries,
         "worker": record.worker,
         "accepted": clock(record.accepted_ms),
+        "not_before": clock(record.not_before_ms),
         "started": clock(record.started_ms),
         "ended": clock(record.ended_ms),
         "deadline": clock(record.deadline_ms),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from sessions.protocol.turn import TurnStatus
 from sessions.protocol.worker_info import WorkerInfo
@@ -26,6 +28,9 @@ def timeout_message(
         return f"{late}, and its record could not be read; {again}"
     if record.status is TurnStatus.WAITING:
         return f"{late}: it is waiting for answers to its calls; turn.approvals() lists them"
+    if record.status is TurnStatus.QUEUED and (record.not_before_ms or 0) > time.time() * 1000:
+        due = datetime.fromtimestamp((record.not_before_ms or 0) / 1000, UTC)
+        return f"{late}: it is scheduled for {due:%Y-%m-%d %H:%M:%S} UTC and begins by itself; {again}"
     if record.status is TurnStatus.QUEUED and record.started_ms is None:
         return f"{late}: no worker has started it yet, {_reason(ahead, serving)}. It is still accepted; {again}"
     if record.status is TurnStatus.QUEUED:

@@ -63,7 +63,7 @@ class Turns:
             As `submit` and `wait`.
         """
         await self._admission.admit(submission)
-        bell, timeout = self._connection.bell, submission.timeout + _DEADLINE_SLACK
+        bell, timeout = self._connection.bell, submission.delay + submission.timeout + _DEADLINE_SLACK
         await bell.subscribe(keys.partition)
         with bell.waiting(submission.part) as changed:
             # Not under the time limit: until this returns, nobody knows which turn an error should name.

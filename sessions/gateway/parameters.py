@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Header, Path
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from broker_config.names import LONGEST_BASE, LONGEST_ID, RULE, pattern
+from sessions.client.arguments.times import FURTHEST
 
 SESSION_ID: Final[dict[str, Any]] = {"pattern": pattern(LONGEST_ID)}
 TURN_ID: Final[dict[str, Any]] = {"pattern": r"^[^~]{1,256}~[0-9a-f]{32}$"}
@@ -61,3 +64,12 @@ IdempotencyKey = Annotated[
         examples=["3f1c9a52-6d7e-4b7e-9c53-0f6a1f0e7d11"],
     ),
 ]
+
+
+def _moment(value: object) -> object:
+    """A text as a time; pydantic's own lax reading would take numbers, too."""
+    return datetime.fromisoformat(value.upper()) if isinstance(value, str) else value
+
+
+NotBefore = Annotated[float, Field(ge=0, le=FURTHEST)] | Annotated[AwareDatetime, BeforeValidator(_moment)]
+"""Seconds from now, or a time with a zone."""

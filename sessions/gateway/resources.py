@@ -41,6 +41,7 @@ class TurnResource(BaseModel):
                     "usage": {"requests": 1, "input_tokens": 61, "output_tokens": 9, "tool_calls": 0, "cost": 0.0},
                     "finish_reason": "stop",
                     "accepted_at": "2026-11-26T12:00:00.120Z",
+                    "not_before": None,
                     "started_at": "2026-11-26T12:00:00.124Z",
                     "ended_at": "2026-11-26T12:00:01.480Z",
                     "links": {
@@ -65,6 +66,7 @@ class TurnResource(BaseModel):
         None, description="Why the model stopped: stop; length or content_filter if the answer was cut off."
     )
     accepted_at: datetime
+    not_before: datetime | None = Field(None, description="The time that it was scheduled for.")
     started_at: datetime | None = None
     ended_at: datetime | None = None
     links: Links
@@ -84,6 +86,7 @@ class TurnResource(BaseModel):
             usage=record.usage,
             finish_reason=record.finish_reason,
             accepted_at=_time(record.accepted_ms),
+            not_before=None if record.not_before_ms is None else _time(record.not_before_ms),
             started_at=None if record.started_ms is None else _time(record.started_ms),
             ended_at=None if record.ended_ms is None else _time(record.ended_ms),
             links=Links(

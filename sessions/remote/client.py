@@ -153,7 +153,7 @@ class RemoteTurns:
         record = await self._accept(submission, _LONGEST_WAIT)
         if record.status.final:
             return record
-        timeout = None if submission.timeout == GATEWAY_DEFAULT else submission.timeout + _SLACK
+        timeout = None if submission.timeout == GATEWAY_DEFAULT else submission.delay + submission.timeout + _SLACK
         return await self.wait(keys, record.part, timeout, waiting_counts=False)
 
     async def run_within(self, keys: SessionKeys, submission: Submission, seconds: float) -> TurnRecord:

@@ -42,6 +42,9 @@ def turn_body(submission: Submission) -> dict[str, Any]:
         body["waiting_blocks"] = False
     if submission.webhook:
         body["webhook"] = submission.webhook
+    if submission.not_before is not None:
+        start = submission.not_before
+        body["not_before"] = start.isoformat() if isinstance(start, datetime) else start
     if submission.queue != "turns":
         body["queue"] = submission.queue
     return body
@@ -116,6 +119,7 @@ def turn_record(part: str, resource: Mapping[str, Any]) -> TurnRecord:
         error=TurnError.model_validate(error) if error else None,
         usage=Usage.model_validate(usage) if usage else None,
         finish_reason=resource.get("finish_reason"),
+        not_before_ms=_ms(resource.get("not_before")),
     )
 
 

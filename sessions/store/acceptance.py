@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from broker_config.settings import Settings
 from sessions.protocol.turn import Policy
@@ -54,6 +55,7 @@ def acceptance(
         idempotency=idempotency_hash(submission.idempotency_key),
         user=submission.user_id,
         timeout_ms=int(submission.timeout * 1000),
+        not_before=_not_before(submission.not_before),
         mailbox_limit=submission.mailbox_limit or settings.mailbox_limit,
         queue=submission.queue,
         watcher=watcher,
@@ -81,6 +83,17 @@ def digests(keyring: KeyRing, submission: Submission, request: bytes) -> tuple[s
     """
     plain = submission.digest(request)
     return (*keyring.digests(plain.encode()), plain) if keyring.ids else (plain,)
+
+
+def _not_before(start: datetime | float | None) -> str | None:
+    """When a turn may begin, for the script: seconds count from the store's time, not from this machine's."""
+    match start:
+        case None:
+            return None
+        case datetime():
+            return str(int(start.timestamp() * 1000))
+        case _:
+            return f"+{int(start * 1000)}"
 
 
 def _joins(submission: Submission) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.turn import Policy, TurnRequest
@@ -17,6 +18,8 @@ class Submission:
     Attributes:
         queue: the Celery queue of the session, if this turn creates it.
         timeout: seconds to the turn's deadline.
+        not_before: the time before which it does not begin, or seconds from its acceptance; the deadline counts from
+            then. None: it begins when its turn comes.
         agent: what the workers must be able to run; None for an operation, which has no agent.
         config: the agent's configuration as JSON; empty for the one that the session has under the agent's name.
         named: the caller only named the agent, so its configuration is not part of the request's digest.
@@ -47,12 +50,20 @@ class Submission:
     approval_timeout: float = 86400.0
     webhook: str = ""
     mailbox_limit: int | None = None
+    not_before: datetime | float | None = None
     part: str = field(default_factory=new_turn_part)
 
     @property
     def agents(self) -> tuple[tuple[AgentConfig, str], ...]:
         """All agents that workers must be able to run, each with its queue."""
         return self.colleagues if self.agent is None else ((self.agent, self.queue), *self.colleagues)
+
+    @property
+    def delay(self) -> float:
+        """Seconds until it may begin, by this machine's clock."""
+        if isinstance(self.not_before, datetime):
+            return max(0.0, (self.not_before - datetime.now(UTC)).total_seconds())
+        return self.not_before or 0.0
 
     @property
     def steerable(self) -> bool:

@@ -30,7 +30,8 @@ from sessions.store.turn_fields import ERROR, REQUEST, RESULT, WEBHOOK
 from sessions.store.wake_up import WakeUp
 
 _FIELDS = tuple(
-    b"status attempt crashes retries accepted deadline started ended worker cancel result error usage finish".split()
+    b"status attempt crashes retries accepted due deadline started ended worker cancel result error usage "
+    b"finish".split()
 )
 
 
@@ -38,6 +39,7 @@ _FIELDS = tuple(
 class TurnRecord:
     """A turn as it is stored.
 
+    `not_before_ms` is the time that it was scheduled for (`submit(not_before=...)`); None if it was not.
     `finish_reason` says why the model stopped: `stop`, or `length` and `content_filter` for an answer that was cut.
     """
 
@@ -56,6 +58,7 @@ class TurnRecord:
     error: TurnError | None
     usage: Usage | None
     finish_reason: str | None = None
+    not_before_ms: int | None = None
 
     @classmethod
     def read(cls, part: str, raw: dict[bytes, bytes]) -> TurnRecord:
@@ -81,6 +84,7 @@ class TurnRecord:
                 error=TurnError.model_validate_json(raw[b"error"]) if raw.get(b"error") else None,
                 usage=Usage.model_validate_json(raw[b"usage"]) if raw.get(b"usage") else None,
                 finish_reason=raw[b"finish"].decode() if raw.get(b"finish") else None,
+                not_before_ms=int(raw[b"due"]) if b"due" in raw else None,
             )
         except (KeyError, ValueError, ValidationError) as error:
             raise CorruptRecord(f"the record of turn {part} cannot be read: {error!r}") from error
@@ -136,7 +140,7 @@ class TurnStore:
                 )
             case Full(count=count):
                 raise SessionBusy(
-                    f"session {keys.session_id!r} has {count} turns waiting, which is the limit "
+                    f"session {keys.session_id!r} has {count} turns waiting or scheduled, which is the limit "
                     "(SESSIONFLEET_MAILBOX_LIMIT); wait for some to end, then try again"
                 )
 

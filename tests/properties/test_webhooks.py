@@ -58,13 +58,16 @@ class WebhookMachine(RuleBasedStateMachine):
     @rule(
         policy=st.sampled_from(["enqueue", "enqueue", "reject", "interrupt", "rollback", "steer"]),
         webhook=st.booleans(), blocks=st.booleans(), timeout=st.sampled_from([900_000, 900_000, 3_000]),
-        limit=st.sampled_from([3, 1]), lost_reply=again,
+        start=st.sampled_from(["", "", "+1500", "+7000"]), limit=st.sampled_from([3, 1]), lost_reply=again,
     )  # fmt: skip
-    def accept(self, policy: str, webhook: bool, blocks: bool, timeout: int, limit: int, lost_reply: bool) -> None:
+    def accept(
+        self, policy: str, webhook: bool, blocks: bool, timeout: int, start: str, limit: int, lost_reply: bool
+    ) -> None:
         part = self.new()
         reply = self.run(
-            "accept_turn", part, '{"agent":"A"}', "d", "", "", timeout, 4, "turns", "", "waiters", 10**9, 10**9, limit,
-            "", "A", "{}", policy, int(blocks), 5_000, "text", "url" if webhook else "", "", lost_reply=lost_reply,
+            "accept_turn", part, '{"agent":"A"}', "d", "", "", timeout, start, 4, "turns", "", "waiters", 10**9, 10**9,
+            limit, "", "A", "{}", policy, int(blocks), 5_000, "text", "url" if webhook else "", "",
+            lost_reply=lost_reply,
         )  # fmt: skip
         if webhook and reply[0] in ("accepted", "steered"):
             self.with_webhook.add(reply[1])
@@ -155,7 +158,7 @@ class WebhookMachine(RuleBasedStateMachine):
         if op == "pass":
             self.time_passes(1_000)
         elif self.held is None and not self.seen.mailbox:
-            self.accept("enqueue", webhook, True, 900_000, 3, False)
+            self.accept("enqueue", webhook, True, 900_000, "", 3, False)
         elif self.held is None:
             self.wake(True, False, False)
         elif op == "commit":

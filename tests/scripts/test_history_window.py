@@ -35,6 +35,7 @@ def test_no_more_is_read_than_fits(server: Server, window: str, seen: int) -> No
             idempotency="",
             user=None,
             timeout_ms=60000,
+            not_before=None,
             mailbox_limit=10,
             queue="turns",
             watcher="",

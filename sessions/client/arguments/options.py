@@ -10,6 +10,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, TypedDict, TypeVar, cast, get_type_hints
 
 
@@ -25,6 +26,8 @@ class TurnOptions(TypedDict, total=False):
         approval_timeout: seconds after which the turn fails if its calls are not answered;
             SESSIONFLEET_APPROVAL_TIMEOUT by default.
         webhook: a URL that gets a signed request when the turn ends, repeated until it answers 2xx (docs/webhooks.md).
+        not_before: a datetime with a time zone, or seconds from now, at most a year ahead: the turn is accepted now and
+            begins no earlier, without holding up the messages that are sent meanwhile (docs/schedules.md).
     """
 
     timeout: float | None
@@ -33,6 +36,7 @@ class TurnOptions(TypedDict, total=False):
     waiting_blocks: bool | None
     approval_timeout: float | None
     webhook: str | None
+    not_before: datetime | float | None
 
 
 class DocumentOptions(TypedDict, total=False):

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from sessions.api.turn import Turn
 from sessions.gateway.agents import AgentSpec, Base, agent_of
 from sessions.gateway.caller import DEFAULT_QUEUE, Caller, Reader, Writer
-from sessions.gateway.parameters import LONGEST_TTL, QUEUE, TEXT, WEBHOOK, IdempotencyKey, SessionId, TurnId
+from sessions.gateway.parameters import LONGEST_TTL, QUEUE, TEXT, WEBHOOK, IdempotencyKey, NotBefore, SessionId, TurnId
 from sessions.gateway.prefer import Wait
 from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, turn_path
@@ -31,6 +31,7 @@ class NewTurn(Body):
             "examples": [
                 {"message": "My name is Alice"},
                 {"message": "What is my name?", "agent": "assistant", "stream": True},
+                {"message": "Ask whether the parcel has arrived", "not_before": "2026-11-27T09:00:00+01:00"},
                 {
                     "message": "Which class do I travel in?",
                     "agent": {"name": "Travel desk", "instructions": "You book trains.", "knowledge": True},
@@ -49,6 +50,11 @@ class NewTurn(Body):
         None, gt=0, le=90 * 86400, description="Seconds that it waits for an approval."
     )
     webhook: str | None = Field(None, **WEBHOOK)
+    not_before: NotBefore | None = Field(
+        None,
+        description="It begins no earlier: a time with a zone, or seconds from now; at most a year ahead. Its deadline "
+        "counts from then, and the messages sent meanwhile do not wait for it.",
+    )
     session_ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until the session expires."
     )
@@ -65,7 +71,7 @@ class NewTurn(Body):
 
     def options(self) -> dict[str, Any]:
         """The arguments of `submit`, as far as they are given."""
-        names = ("policy", "timeout", "waiting_blocks", "approval_timeout", "webhook")
+        names = ("policy", "timeout", "waiting_blocks", "approval_timeout", "webhook", "not_before")
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 

@@ -3,7 +3,7 @@
 -- At maxmemory the server refuses this script (no allow-oom), on purpose: new work is what makes the store grow.
 -- KEYS
 --   S: base of the session (writes :meta hash, :mailbox list, :turn:<id> hash, :turns zset, :agents hash,
---      :idem:<key> hash, :waiting zset, :turn:<id>:inbox list, :op:<id> string, :outbox list;
+--      :idem:<key> hash, :waiting zset, :later zset, :turn:<id>:inbox list, :op:<id> string, :outbox list;
 --      reads :lease, :turn:<id>:journal)
 --   P: base of its partition (writes :wakeups zset, :fence counter)
 -- ARGV
@@ -13,6 +13,8 @@
 --   idempotency: hash of the idempotency key, or ''
 --   user: id of the user, or ''
 --   timeout_ms: time to the deadline
+--   not_before: '' to begin when its turn comes; else not before this time (ms), or +ms from now. The deadline counts from
+--      then, and until then the turn is outside the mailbox
 --   mailbox_limit: most turns of the session that may be open
 --   queue: Celery queue of the session, if this turn creates the session
 --   watcher: nonce of the client to notify, or ''
@@ -33,7 +35,7 @@
 --   accepted: turn, wake, now_ms, queue, worker, marked (wake 1: publish a wake-up; worker: notify this worker that the
 --      turn `marked` is cancelled, '' for none)
 --   steered: turn (the running turn that the message joined)
---   open: count (policy reject, and this many turns are open)
+--   open: count (policy reject, and this many turns are open, not counting those that begin later)
 --   duplicate: turn (the turn that was accepted under this idempotency key)
 --   conflict: turn (as duplicate, but the digest differs)
 --   other_owner (the session belongs to another user)
@@ -61,7 +63,8 @@ if idempotency ~= '' then
     return { first[2] == digest and 'duplicate' or 'conflict', first[1] }
   end
 end
-local open = tonumber(redis.call('HGET', meta, 'open') or '') or 0
+return_due(now) -- what is due by now comes before this message
+local open = (tonumber(redis.call('HGET', meta, 'open') or '') or 0) - redis.call('ZCARD', S .. ':later')
 if policy == 'reject' and open > 0 then return { 'open', open } end
 local running = policy == 'steer' and steerable(agent)
 if running then
@@ -89,8 +92,12 @@ if redis.call('HINCRBY', meta, 'open', 1) == 1 then
   redis.call('PERSIST', S .. ':turns') -- it may have outlived an expired session of this id
   if (tonumber(redis.call('HGET', meta, 'ttl') or '') or 0) > 0 then keep_all() end
 end
+local due = now
+if not_before ~= '' then
+  due = math.max(now, string.sub(not_before, 1, 1) == '+' and now + not_before or tonumber(not_before))
+end
 redis.call('HSET', t, 'status', 'queued', 'request', request, 'digest', digest, 'idem', idempotency, 'accepted', now,
-  'deadline', now + timeout_ms, 'attempt', 0, 'crashes', 0, 'result_ttl', result_ttl_ms, 'idem_ttl', idempotency_ttl_ms,
+  'deadline', due + timeout_ms, 'attempt', 0, 'crashes', 0, 'result_ttl', result_ttl_ms, 'idem_ttl', idempotency_ttl_ms,
   'max_attempts', max_attempts, 'blocks', waiting_blocks, 'approval_ms', approval_ms)
 -- The turn's record may outlive the session, and must still say which user it belongs to.
 local turn_user = owner or user
@@ -106,13 +113,18 @@ if idempotency ~= '' then
   redis.call('HSET', S .. ':idem:' .. idempotency, 'turn', turn, 'digest', digest)
   redis.call('PERSIST', S .. ':idem:' .. idempotency)
 end
-redis.call('RPUSH', S .. ':mailbox', turn)
+if due > now then
+  redis.call('HSET', t, 'due', due)
+  redis.call('ZADD', S .. ':later', due, turn)
+else
+  redis.call('RPUSH', S .. ':mailbox', turn)
+end
 redis.call('ZADD', S .. ':turns', '+inf', turn)
 local session_queue = redis.call('HGET', meta, 'queue')
 -- Only the first turn in the mailbox needs a wake-up, for the worker that holds the lease drains the mailbox.
 -- An interrupt or rollback may have ended the turns before it, or left one for a worker to record.
 local first = waiting == 0 or policy == 'interrupt' or policy == 'rollback'
-local wake = (first and redis.call('EXISTS', S .. ':lease') == 0) and '1' or '0'
+local wake = (first and due == now and redis.call('EXISTS', S .. ':lease') == 0) and '1' or '0'
 if wake == '1' then redis.call('HSET', meta, 'wake', now, 'wake_queue', session_queue) end
 reindex(now)
 return { 'accepted', turn, wake, now, session_queue, worker, marked }

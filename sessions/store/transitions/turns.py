@@ -64,6 +64,7 @@ def accept_turn(
     idempotency: str,
     user: str | None,
     timeout_ms: int,
+    not_before: str | None,
     mailbox_limit: int,
     queue: str,
     watcher: str,

@@ -70,7 +70,7 @@ local function reindex(now)
     -- While a turn runs the time is now: each renewal of its lease comes here, and a later time would never come.
     score = math.min(score or math.huge, left > 0 and now or now + LOST_WAKE_MS)
   end
-  -- Turns that wait for an answer, each up to its own time limit; and turns that wait for their next try.
+  -- Turns that wait for an answer, each up to its own time limit; and turns that are to begin, or to be tried again, later.
   for _, name in ipairs({ ':waiting', ':later' }) do
     local first = redis.call('ZRANGE', S .. name, 0, 0, 'WITHSCORES')
     if first[2] then score = math.min(score or math.huge, tonumber(first[2])) end
@@ -200,9 +200,14 @@ local function expire_waits(now)
   end
 end
 
--- Returns the turns to the mailbox that had left it until now (release_turn, `later`), after all that arrived meanwhile.
+-- Puts the turns into the mailbox that are due now, behind all that arrived before: turns that were accepted for this time
+-- (accept_turn, `not_before`), and turns that had left the mailbox until now (release_turn, `later`).
 local function return_due(now)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', S .. ':later', '-inf', now)) do
+  local due = redis.call('ZRANGEBYSCORE', S .. ':later', '-inf', now)
+  if #due > 0 and redis.call('EXISTS', S .. ':mailbox', S .. ':lease') == 0 then
+    redis.call('HSET', S .. ':meta', 'wake', 0) -- nothing is on its way for them
+  end
+  for _, id in ipairs(due) do
     redis.call('ZREM', S .. ':later', id)
     redis.call('RPUSH', S .. ':mailbox', id)
   end
