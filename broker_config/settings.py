@@ -143,6 +143,14 @@ class Settings(BaseSettings):
 
     mailbox_limit: int = Field(100, ge=1, description="Turns that may wait in one session.")
     message_limit_bytes: int = Field(1024 * 1024, ge=1, description="Largest message of a turn.")
+    file_limit_bytes: int = Field(
+        20 * 1024 * 1024, ge=1, le=400 * 1024 * 1024, description="Largest image, document or audio file of a message."
+    )
+    files_limit: int = Field(200, ge=0, description="Files that one session may have; 0: messages have no files.")
+    files_limit_bytes: int = Field(256 * 1024 * 1024, ge=0, description="Bytes that the files of one session may have.")
+    file_unused_ttl: float = Field(
+        3600.0, gt=0, le=30 * 86400, description="Seconds after which an uploaded file is removed if no turn uses it."
+    )
     result_limit_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, description="Largest tool result, model response or answer."
     )
@@ -214,8 +222,8 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Names = Field(
         (),
-        description="Hosts that webhooks and documents by URL may use even though their addresses are private: "
-        "`wiki.internal` or `wiki.internal:8080`, comma separated.",
+        description="Hosts that webhooks, and documents and files by URL, may use even though their addresses are "
+        "private: `wiki.internal` or `wiki.internal:8080`, comma separated.",
     )
     webhook_period: float = Field(
         86400.0,

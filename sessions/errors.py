@@ -5,13 +5,17 @@
     │   ├── InvalidSessionId · InvalidTurnId · InvalidMessage · MessageTooLarge
     │   ├── UnknownTool · UnknownAgent · UnknownModel · UnknownHooks
     │   ├── InvalidTool · InvalidState
+    │   ├── InvalidFile                  an image, document or audio file of a message cannot be sent
+    │   │   └── FileTooLarge
     │   ├── AddressRefused               a URL leads to an address that workers may not call
     │   ├── InvalidWebhook               a request that is not a webhook of this fleet
     │   └── InvalidImport                a module in SESSIONFLEET_IMPORTS cannot be used
     ├── Unauthenticated(PermissionError) · Forbidden(PermissionError)   at the gateway
     ├── TooManyRequests                  a limit of the gateway; `retry_after` says when to try again
     ├── RequestTooLarge                  a request's body, at the gateway
-    ├── NotFound(LookupError)            something that a request to the gateway names does not exist
+    ├── NotFound(LookupError)            something that a request names does not exist
+    │   └── UnknownFile                  a file that the session does not have
+    ├── TooManyFiles                     the session has as many files as it may have
     ├── IdempotencyConflict
     ├── SessionBusy                      the mailbox is full, or policy="reject"
     ├── SessionOwnerError(PermissionError)
@@ -27,7 +31,8 @@
     ├── TurnFailed                       the turn ended without a result
     │   ├── TurnCancelled · TurnDeadlineExceeded · TurnDeadLettered · ApprovalTimeout
     │   ├── ModelError                   the provider refused permanently
-    │   │   └── ContextTooLong · ContentFiltered · ModelAccessDenied · ModelQuotaExhausted
+    │   │   └── ContextTooLong · ContentFiltered · ModelAccessDenied · ModelQuotaExhausted · UnsupportedMedia
+    │   ├── FileUnavailable              a file of the message cannot be fetched from its URL
     │   ├── ModelUnavailable · ToolError · ToolInDoubt
     │   ├── OutputInvalid · JournalDiverged · ResultTooLarge
     │   ├── TurnRefused · HookError      a hook of the worker refused the turn, or raised
@@ -130,6 +135,14 @@ class InvalidState(BadRequest):
     """State has string keys and JSON values; only numbers can be incremented."""
 
 
+class InvalidFile(BadRequest):
+    """This cannot be sent as a file; name its media type, such as `media_type="image/png"`, or send another file."""
+
+
+class FileTooLarge(InvalidFile):
+    """The file is larger than SESSIONFLEET_FILE_LIMIT_BYTES."""
+
+
 class AddressRefused(BadRequest):
     """Workers may not call this address; they call public https and http hosts, and those that are allowed."""
 
@@ -160,6 +173,14 @@ class RequestTooLarge(SessionfleetError):
 
 class NotFound(SessionfleetError, LookupError):
     """There is nothing with this name."""
+
+
+class UnknownFile(NotFound):
+    """The session has no such file: it was never uploaded, was not used in time, or was deleted."""
+
+
+class TooManyFiles(SessionfleetError):
+    """The session has as many files as it may have; delete some, or raise the limit."""
 
 
 class IdempotencyConflict(SessionfleetError):
@@ -265,6 +286,14 @@ class ModelAccessDenied(ModelError):
 
 class ModelQuotaExhausted(ModelError):
     """The provider's quota or credit is used up; waiting does not help."""
+
+
+class UnsupportedMedia(ModelError):
+    """The model cannot take this kind of file; send another kind, or use another model."""
+
+
+class FileUnavailable(TurnFailed):
+    """A file of the message cannot be fetched from its URL."""
 
 
 class ModelUnavailable(TurnFailed):

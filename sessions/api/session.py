@@ -232,7 +232,7 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
     turn = blocking(aturn)
 
     async def afork(self, session_id: str | None = None, *, at: str | None = None) -> Self:
-        """A new session with a copy of this one's history up to a turn, state, memories, documents and agents.
+        """A new session with a copy of this one's history up to a turn, state, memories, files, documents and agents.
 
         Args:
             session_id: of the new session; generated if None.
@@ -251,7 +251,7 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
     fork = blocking(afork)
 
     async def adelete(self) -> dict[str, int]:
-        """Delete the session and all its records; returns the number of keys, turns and documents.
+        """Delete the session and all its records; returns the number of keys, turns, files and documents.
 
         Raises:
             SessionOwnerError: it belongs to another user. ResultTimeout, NoWorkerAlive: its documents could not be

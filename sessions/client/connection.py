@@ -22,6 +22,7 @@ from sessions.store.calls import CallStore
 from sessions.store.catalog import Catalog
 from sessions.store.deployment import check_deployment
 from sessions.store.events import Bell
+from sessions.store.files import FileStore
 from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
 from sessions.store.scripts import ScriptRunner, translated
@@ -49,6 +50,7 @@ class Stores:
     state: StateStore
     records: SessionRecords
     memory: MemoryStore
+    files: FileStore
     calls: CallStore
     definitions: AgentDefinitions
     catalog: Catalog
@@ -64,6 +66,7 @@ class Stores:
             state=StateStore(scripts, redis, keyring),
             records=SessionRecords(scripts, redis, keyring),
             memory=MemoryStore(scripts, redis, most=settings.memory_limit, seal=keyring.seal, open=keyring.open),
+            files=FileStore(scripts, redis, settings, keyring),
             calls=CallStore(scripts, redis, keyring),
             definitions=AgentDefinitions(scripts, redis, settings.partitions, keyring),
             catalog=Catalog(redis),

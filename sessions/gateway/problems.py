@@ -30,6 +30,7 @@ URN: Final = "urn:sessionfleet:error:"
 
 STATUS_OF: Final[dict[type[Exception], int]] = {
     errors.MessageTooLarge: 413,
+    errors.FileTooLarge: 413,
     errors.InvalidTurnId: 404,  # an invalid id, or one of another session, does not exist here
     errors.RequestTooLarge: 413,
     errors.BadRequest: 422,
@@ -46,6 +47,7 @@ STATUS_OF: Final[dict[type[Exception], int]] = {
     errors.IdempotencyConflict: 409,
     errors.StateConflict: 409,
     errors.SessionExists: 409,
+    errors.TooManyFiles: 409,
     errors.CallAnswered: 409,
     errors.StaleCursor: 409,
     errors.NoWorkerAlive: 503,

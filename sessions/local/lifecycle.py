@@ -133,6 +133,7 @@ class LocalLifecycle:
         user_id = session.user_id or await fleet.ownership.owner(keys)
         copy = uuid_utils.uuid4().hex
         await fleet.stores.memory.copy(session_scope(keys), session_scope(target), copy, COPY_SECONDS)
+        await fleet.stores.files.copy(keys, target, copy, COPY_SECONDS)
         await fleet.stores.records.create(
             target,
             raw,

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.protocol.agent import RecallSettings
+from sessions.protocol.message import MessagePart
 from sessions.protocol.operation import Extraction, OperationSpec
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.version import WIRE_VERSION, WireVersion
@@ -76,7 +77,10 @@ class TurnRequest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     v: WireVersion = WIRE_VERSION
-    message: str
+    message: str = Field(description="The text. Of a message with files: its texts, joined.")
+    parts: tuple[MessagePart, ...] = Field(
+        (), exclude_if=lambda parts: not parts, description="A message with files: its texts and files, in order."
+    )
     agent: str = "Assistant"
     stream: bool = False
     team: TeamSpec | None = Field(None, description="A team's run: its tasks are turns of their own.")

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from broker_config.settings import Settings
+from sessions.protocol.message import dump_parts, file_ids
 from sessions.protocol.turn import Policy
 from sessions.store.binding import ScriptCall
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
 from sessions.store.submission import Submission, idempotency_hash
 from sessions.store.transitions.turns import AcceptReply, accept_turn
-from sessions.store.turn_fields import MESSAGE, REQUEST, WEBHOOK
+from sessions.store.turn_fields import MESSAGE, PARTS, REQUEST, WEBHOOK
 from sessions.store.wake_up import WakeUp
 
 
@@ -46,6 +47,7 @@ def acceptance(
     """The call that accepts a turn. Each value is encrypted for the place in which the script stores it."""
     record, agent, webhook = keys.turn(submission.part), submission.request.agent, submission.webhook
     request, steers = submission.request.model_dump_json().encode(), submission.policy is Policy.STEER
+    parts = submission.request.parts
     result_ttl = settings.result_ttl if submission.result_ttl is None else submission.result_ttl
     return accept_turn(
         keys.pair,
@@ -71,8 +73,10 @@ def acceptance(
         approval_ms=int(submission.approval_timeout * 1000),
         # The script decides which turn a message joins, so the message is encrypted for a place of its own.
         message=keyring.seal(record, MESSAGE, submission.request.message.encode()) if steers else b"",
+        parts=keyring.seal(record, PARTS, dump_parts(parts)) if steers and parts else b"",
         webhook=keyring.seal(keys.base, WEBHOOK, webhook.encode()) if webhook else b"",
         joins=_joins(submission) if keyring.ids else "",
+        files=file_ids(parts),
     )
 
 

@@ -273,6 +273,15 @@ class SessionKeys:
         return f"{self.base}:turn:{part}:upload"
 
     @property
+    def files(self) -> str:
+        """Hash: file -> its size, its state and its details."""
+        return f"{self.base}:files"
+
+    def file(self, file_id: str) -> str:
+        """Hash: the bytes of a file, in numbered pieces."""
+        return f"{self.base}:file:{file_id}"
+
+    @property
     def sources(self) -> str:
         """Hash: details of each document in a lane's knowledge."""
         return f"{self.base}:sources"

@@ -104,8 +104,13 @@ class LeaseStore:
         value: bytes,
         seq: int,
         events: Sequence[tuple[EventType, bytes]],
+        files: Sequence[str] = (),
     ) -> _Recording:
-        """Start writing a step and its events, or only events when `field` is empty. `done()` waits for the reply."""
+        """Start writing a step and its events, or only events when `field` is empty. `done()` waits for the reply.
+
+        Args:
+            files: ids of the session's files that the step uses; from now on they live as long as the session.
+        """
         call = transitions.record_step(
             keys.pair,
             turn=turn.part,
@@ -113,6 +118,7 @@ class LeaseStore:
             field=field,
             value=self._keyring.seal(keys.journal(turn.part), field, value) if field else value,
             first_seq=seq,
+            files=files,
             events=[(kind, self._event(keys, turn, number, data)) for number, (kind, data) in enumerate(events, seq)],
         )
         return _Recording(self._scripts.start(call))
@@ -215,7 +221,7 @@ class LeaseStore:
         return WakeUp.of(keys, reply.queue, reply.now_ms)
 
     async def take_steering(self, keys: SessionKeys, turn: OpenTurn, field: str, seq: int) -> tuple[bytes, int]:
-        """Journal the unread steering under this field; the messages (JSON array of texts), and how many.
+        """Journal the unread steering under this field; the messages (JSON array), and how many.
 
         Raises:
             LeaseRefused: nothing was written.

@@ -23,6 +23,7 @@ from sessions.store.turn_fields import ERROR, REQUEST, RESULT, WEBHOOK
 
 _KEY: Final = re.compile(r"(?P<partition>sf:v1:\{\d+\}):(?P<ref>[^:]+:(?:~[a-z]+:)?[^:]+):(?P<rest>.+)\Z")
 _TURN: Final = re.compile(r"turn:(?P<part>[0-9a-f]{32})(?P<of>:journal|:upload)?\Z")
+_FILE: Final = re.compile(r"file:[0-9a-f]{64}\Z")
 _HASHES: Final = ("agents", "state", "memory", "sources", "texts")
 _PAGE: Final = 50
 
@@ -93,10 +94,12 @@ class Resealing:
         match place.rest:
             case "history":
                 return await self._history(place)
-            case "memory:vectors":
-                return await self._hash(place, self._vector)
+            case "memory:vectors" | "files":
+                return await self._hash(place, self._tagged)
             case "checkpoints":
                 return await self._hash(place, lambda _, __, value: self._checkpoint(place.keys, value))
+        if _FILE.match(place.rest):
+            return await self._file(place)
         if turn:
             return await self._upload(place)
         return 0
@@ -118,6 +121,19 @@ class Resealing:
                 entries = [(str(start + i), entry, self._field(place.key, "", entry)) for i, entry in enumerate(page)]
                 done += await self._swap(place, "list", iter(entries))
                 start += len(page)
+        return done
+
+    async def _file(self, place: _Place) -> int:
+        """The pieces of a file, one after the other: a page of them would be large."""
+        done = 0
+        with translated():
+            numbers = [raw.decode() for raw in await self._client.hkeys(place.key)]
+        for number in numbers:
+            with translated():
+                value = await self._client.hget(place.key, number)
+            if value is not None:
+                new = self._field(place.key, number, value)
+                done += await self._swap(place, "hash", iter([(number, value, new)]))
         return done
 
     async def _upload(self, place: _Place) -> int:
@@ -153,7 +169,8 @@ class Resealing:
             return value
         return self._keyring.seal(key, field, self._keyring.open(key, field, value))
 
-    def _vector(self, key: str, field: str, value: bytes) -> bytes:
+    def _tagged(self, key: str, field: str, value: bytes) -> bytes:
+        """A value with an unencrypted beginning, up to the colon."""
         tag, mark, sealed = value.partition(b":")
         return tag + mark + self._field(key, field, sealed)
 

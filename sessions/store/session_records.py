@@ -26,7 +26,7 @@ from sessions.store.transitions.shared import Missing, OtherOwner
 KEPT_CHECKPOINTS: Final = 100
 _COPY_PAGE: Final = 200
 COPY_SECONDS: Final = 3600
-_BROUGHT: Final = ("history", "memory", "memory:vectors")
+_BROUGHT: Final = ("history", "memory", "memory:vectors", "files")
 
 
 @dataclass(frozen=True, slots=True)

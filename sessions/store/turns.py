@@ -18,6 +18,7 @@ from sessions.errors import (
 )
 from sessions.protocol.turn import TurnError, TurnRequest, TurnStatus, Usage
 from sessions.store.acceptance import Accepted, CancelledRun, acceptance, digests
+from sessions.store.files import unknown_file
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
@@ -106,7 +107,7 @@ class TurnStore:
             watcher: nonce of the client to notify when the turn ends.
 
         Raises:
-            SessionOwnerError, SessionBusy, IdempotencyConflict: nothing was changed.
+            SessionOwnerError, SessionBusy, IdempotencyConflict, UnknownFile: nothing was changed.
             StoreFull, StoreUnavailable: the store could not accept it.
         """
         call = acceptance(self._settings, self._keyring, keys, submission, watcher)
@@ -133,6 +134,8 @@ class TurnStore:
                     return Accepted(first, duplicate=True)
                 first = keys.public_id(first)
                 raise IdempotencyConflict(f"{IdempotencyConflict.__doc__} It belongs to turn {first!r}.", turn_id=first)
+            case transitions.NoFile(id=file_id):
+                raise unknown_file(keys, file_id)
             case OtherOwner():
                 raise SessionOwnerError(
                     f"session {keys.session_id!r} belongs to another user than {submission.user_id!r}; "

@@ -41,7 +41,7 @@ class ProtocolMachine(ObservedMachine):
         call = Call(
             "accept_turn", name,
             (part, body, body, idem, user, timeout, "", MAILBOX_LIMIT, QUEUE, "", "waiters", RESULT_TTL, IDEM_TTL,
-             limit, "" if ttl is None else ttl, "", "", "enqueue", 1, 86_400_000, "", "", ""),
+             limit, "" if ttl is None else ttl, "", "", "enqueue", 1, 86_400_000, "", "", "", ""),
             lambda: self.model.accept(name, part, body, idem, user, timeout, limit, ttl),
         )  # fmt: skip
         if self.send(call, lost_reply)[0] == "accepted":
@@ -96,7 +96,7 @@ class ProtocolMachine(ObservedMachine):
         data = [part for type_, said in events for part in (type_, json.dumps({"text": said, "step": said}))]
         call = Call(
             "record_step", claim.name,
-            (claim.part, claim.value, step, f"by {claim.value}" if step else "", seq, *data),
+            (claim.part, claim.value, step, f"by {claim.value}" if step else "", seq, 0, *data),
             lambda: self.model.record(claim.name, claim.part, claim.value, step, seq, events),
         )  # fmt: skip
         self.by_slot(slot, call, lost_reply)

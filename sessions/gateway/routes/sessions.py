@@ -96,7 +96,9 @@ class Receipt(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"keys": 9, "turns": 2, "open_turns": 0, "memories": 3, "documents": 1, "chunks": 14}]
+            "examples": [
+                {"keys": 9, "turns": 2, "open_turns": 0, "memories": 3, "files": 1, "documents": 1, "chunks": 14}
+            ]
         }
     )
 
@@ -104,6 +106,7 @@ class Receipt(BaseModel):
     turns: int
     open_turns: int = Field(description="The turns among them that had not ended.")
     memories: int
+    files: int = Field(0, description="Files of messages and tool results, with their bytes.")
     documents: int
     chunks: int
 

@@ -3,8 +3,8 @@
 -- At maxmemory the server refuses this script (no allow-oom), on purpose: new work is what makes the store grow.
 -- KEYS
 --   S: base of the session (writes :meta hash, :mailbox list, :turn:<id> hash, :turns zset, :agents hash,
---      :idem:<key> hash, :waiting zset, :later zset, :turn:<id>:inbox list, :op:<id> string, :outbox list;
---      reads :lease, :turn:<id>:journal)
+--      :idem:<key> hash, :waiting zset, :later zset, :turn:<id>:inbox list, :op:<id> string, :outbox list, :files hash;
+--      reads :lease, :turn:<id>:journal, :file:<id> hash)
 --   P: base of its partition (writes :wakeups zset, :fence counter)
 -- ARGV
 --   turn: id of the new turn
@@ -29,8 +29,10 @@
 --   waiting_blocks: 1 if later turns wait while this turn waits for an answer, else 0
 --   approval_ms: longest wait for an answer
 --   message: text of the message, for policy steer
+--   parts: of a message with files (JSON), for policy steer, or ''
 --   webhook: URL to notify when the turn ends, or ''
 --   joins: with an encrypted request, whose messages may join this turn: agent:<name> | none; else ''
+--   files[id]: of the message
 -- Returns
 --   accepted: turn, wake, now_ms, queue, worker, marked (wake 1: publish a wake-up; worker: notify this worker that the
 --      turn `marked` is cancelled, '' for none)
@@ -39,10 +41,12 @@
 --   duplicate: turn (the turn that was accepted under this idempotency key)
 --   conflict: turn (as duplicate, but the digest differs)
 --   other_owner (the session belongs to another user)
+--   no_file: id (the session does not have this file)
 --   full: count (of the turns that are open, or of the messages that wait to join)
 --!include clock
 --!include session
 --!include line
+--!include files
 local t, meta, now = turn_key(turn), S .. ':meta', now_ms()
 if redis.call('EXISTS', t) == 1 then -- Retry after a lost reply: this turn was accepted already.
   local m = redis.call('HMGET', meta, 'wake', 'queue')
@@ -63,6 +67,9 @@ if idempotency ~= '' then
     return { first[2] == digest and 'duplicate' or 'conflict', first[1] }
   end
 end
+for _, id in ipairs(files) do
+  if not has_file(id) then return { 'no_file', id } end
+end
 return_due(now) -- what is due by now comes before this message
 local open = (tonumber(redis.call('HGET', meta, 'open') or '') or 0) - redis.call('ZCARD', S .. ':later')
 if policy == 'reject' and open > 0 then return { 'open', open } end
@@ -70,7 +77,8 @@ local running = policy == 'steer' and steerable(agent)
 if running then
   local unread = redis.call('LLEN', turn_key(running) .. ':inbox')
   if unread >= tonumber(mailbox_limit) then return { 'full', unread } end
-  steer(running, message, turn, idempotency, digest)
+  steer(running, message, parts, turn, idempotency, digest)
+  use_files(files)
   if webhook ~= '' then redis.call('HSETNX', turn_key(running), 'webhook', webhook) end
   return { 'steered', running }
 end
@@ -105,6 +113,7 @@ if turn_user ~= '' then redis.call('HSET', t, 'user', turn_user) end
 if watcher ~= '' then redis.call('HSET', t, watch, watcher) end
 if webhook ~= '' then redis.call('HSET', t, 'webhook', webhook) end
 if joins ~= '' then redis.call('HSET', t, 'joins', joins) end
+use_files(files)
 -- A turn runs with the configuration that was in force when it was accepted, even if the agent is redefined later.
 local known = redis.call('HGET', S .. ':agents', agent)
 if agent_config ~= '' and agent_config ~= known then redis.call('HSET', S .. ':agents', agent, agent_config) end

@@ -1,8 +1,9 @@
 #!lua
 -- Creates a session, empty or from a copy that was written into its partition: the last step of a fork or an import.
 -- KEYS
---   S: base of the session (writes :meta hash, :state hash, :agents hash, :memory:log stream; and, from what was written
---      under the name :copy:<id> of each, :history list, :memory hash, :memory:vectors hash)
+--   S: base of the session (writes :meta hash, :state hash, :agents hash, :memory:log stream; and, from what was
+--      written under the name :copy:<id> of each, :history list, :memory hash, :memory:vectors hash, :files hash,
+--      :file:<id> hash)
 --   P: base of its partition
 -- ARGV
 --   copy: id of the operation, and of the copy
@@ -27,13 +28,15 @@ redis.call('HSET', meta, 'created', now, 'queue', queue, 'messages', messages, '
 if origin ~= '' then redis.call('HSET', meta, 'forked_from', origin) end
 if user ~= '' then redis.call('HSET', meta, 'owner', user) end
 if session_ttl_ms ~= '' then redis.call('HSET', meta, 'ttl', session_ttl_ms) end
-for _, name in ipairs({ S .. ':history', S .. ':memory', S .. ':memory:vectors' }) do
+local function bring(name)
   local written = name .. ':copy:' .. copy
   if redis.call('EXISTS', written) == 1 then
     redis.call('RENAME', written, name)
     redis.call('PERSIST', name)
   end
 end
+for _, name in ipairs({ S .. ':history', S .. ':memory', S .. ':memory:vectors', S .. ':files' }) do bring(name) end
+for _, id in ipairs(redis.call('HKEYS', S .. ':files')) do bring(file_key(id)) end
 if redis.call('EXISTS', S .. ':memory') == 1 then note_change('copy', origin) end
 for i = 1, #state, 2 do redis.call('HSET', S .. ':state', state[i], state[i + 1]) end
 for i = 1, #agents, 2 do redis.call('HSET', S .. ':agents', agents[i], agents[i + 1]) end

@@ -6,7 +6,7 @@
 -- ARGV
 --   user: id, or ''
 -- Returns
---   deleted: keys, turns, open_turns, memories (how many of each; open_turns are among the turns)
+--   deleted: keys, turns, open_turns, memories, files (how many of each; open_turns are among the turns)
 --   other_owner (the session belongs to another user)
 --!include session
 local owner = redis.call('HGET', S .. ':meta', 'owner')
@@ -30,8 +30,10 @@ for id in pairs(ids) do
   redis.call('ZREM', P .. ':dead', ref() .. '~' .. id)
   turns = turns + 1
 end
+local files = redis.call('HKEYS', S .. ':files')
+for _, id in ipairs(files) do removed = removed + redis.call('UNLINK', file_key(id)) end
 for _, name in ipairs(SESSION_KEYS) do removed = removed + redis.call('UNLINK', S .. ':' .. name) end
 removed = removed + redis.call('UNLINK', S .. ':mailbox', S .. ':lease', S .. ':expired', S .. ':outbox', S .. ':waiting', S .. ':later')
 redis.call('ZREM', P .. ':wakeups', ref())
 redis.call('SREM', P .. ':lanes', ref())
-return { 'deleted', removed, turns, open, memories }
+return { 'deleted', removed, turns, open, memories, #files }

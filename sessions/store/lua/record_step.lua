@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Journals a finished step together with its events; without a field, appends events only.
 -- KEYS
---   S: base of the session (writes :turn:<id>:journal hash, :turn:<id>:events stream, :turn:<id> hash;
+--   S: base of the session (writes :turn:<id>:journal hash, :turn:<id>:events stream, :turn:<id> hash, :files hash;
 --      reads :lease, :turn:<id>:inbox)
 --   P: base of its partition (publishes on :bell:<client>)
 -- ARGV
@@ -10,6 +10,7 @@
 --   field: of the journal, or ''
 --   value: of this field
 --   first_seq: number of the first event
+--   files[id]: that the step made part of the turn
 --   events[kind, data]: data as JSON
 -- Returns
 --   ok
@@ -18,10 +19,12 @@
 --   lost (nothing was written: the lease is no longer ours)
 --!include clock
 --!include session
+--!include files
 local t = turn_key(turn)
 local r = redis.call('HMGET', t, 'owner', 'status', 'cancel', 'seq')
 if redis.call('GET', S .. ':lease') ~= lease or r[1] ~= lease or r[2] ~= 'running' then return { 'lost' } end
 if field ~= '' then redis.call('HSET', t .. ':journal', field, value) end
+use_files(files)
 local token, seq, last = string.match(lease, '^(%d+):'), tonumber(first_seq), nil
 for i = 1, #events, 2 do
   last = add_event(turn, token, seq, events[i], events[i + 1])

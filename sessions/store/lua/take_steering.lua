@@ -10,11 +10,11 @@
 --   lease: its value
 --   field: of the journal
 --   first_seq: number of the first event
---   encrypted: '' without encryption; else the texts that the worker read, encrypted for the journal, for this script
+--   encrypted: '' without encryption; else the messages that the worker read, encrypted for the journal, for this script
 --      cannot decrypt them
 --   events[data]: data of each event, if encrypted
 -- Returns
---   taken: texts (JSON array)
+--   taken: messages (JSON array: each a text, or an object with `text` and `parts`, which is JSON in JSON)
 --   nothing (there are no unread messages)
 --   lost (nothing was written: the lease is no longer ours)
 --!include clock
@@ -26,10 +26,13 @@ local before = redis.call('HGET', t .. ':journal', field)
 if before then return { 'taken', before } end -- Retry after a lost reply.
 local journalled = encrypted
 if encrypted == '' then
-  local texts = {}
-  for _, entry in ipairs(redis.call('LRANGE', t .. ':inbox', 0, -1)) do texts[#texts + 1] = cjson.decode(entry).text end
-  for i, text in ipairs(texts) do events[i] = cjson.encode({ text = text }) end
-  journalled = cjson.encode(texts)
+  local messages = {}
+  for i, entry in ipairs(redis.call('LRANGE', t .. ':inbox', 0, -1)) do
+    local m = cjson.decode(entry)
+    messages[i] = m.parts and { text = m.text, parts = m.parts } or m.text
+    events[i] = cjson.encode({ text = m.text, parts = m.parts and cjson.decode(m.parts) or nil })
+  end
+  journalled = cjson.encode(messages)
 end
 local count = #events
 if count == 0 then return { 'nothing' } end

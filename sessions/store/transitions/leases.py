@@ -84,6 +84,7 @@ def record_step(
     field: str,
     value: bytes,
     first_seq: int,
+    files: Sequence[str],
     events: Iterable[tuple[str, bytes]],
 ) -> StepReply:
     """Journal a finished step together with its events."""
@@ -91,9 +92,9 @@ def record_step(
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The messages that joined the turn (JSON array of texts), as they are journalled."""
+    """The messages that joined the turn (JSON array), as they are journalled."""
 
-    texts: bytes
+    messages: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class Deleted:
     turns: int
     open_turns: int
     memories: int
+    files: int
 
 
 @transition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,7 +53,14 @@ class Conflict:
     turn: str
 
 
-AcceptReply = Accepted | Steered | Open | Duplicate | Conflict | OtherOwner | Full
+@dataclass(frozen=True, slots=True)
+class NoFile:
+    """Nothing was changed: the session does not have this file."""
+
+    id: str
+
+
+AcceptReply = Accepted | Steered | Open | Duplicate | Conflict | OtherOwner | Full | NoFile
 
 
 @transition
@@ -79,8 +87,10 @@ def accept_turn(
     waiting_blocks: bool,
     approval_ms: int,
     message: str | bytes,
+    parts: str | bytes,
     webhook: str | bytes,
     joins: str,
+    files: Sequence[str],
 ) -> AcceptReply:
     """Accept a turn."""
 

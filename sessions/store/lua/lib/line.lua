@@ -48,9 +48,10 @@ local function steerable(agent)
 end
 
 -- Puts a message into the inbox of a turn, with its idempotency key if it has one.
-local function steer(id, message, op, idem, digest)
+local function steer(id, message, parts, op, idem, digest)
   local t = turn_key(id)
-  redis.call('RPUSH', t .. ':inbox', cjson.encode({ id = op, text = message }))
+  local entry = { id = op, text = message, parts = parts ~= '' and parts or nil }
+  redis.call('RPUSH', t .. ':inbox', cjson.encode(entry))
   redis.call('SET', S .. ':op:' .. op, id, 'PX', 60000)
   if idem ~= '' then
     redis.call('HSET', S .. ':idem:' .. idem, 'turn', id, 'digest', digest)

@@ -4,6 +4,7 @@ local LOST_WAKE_MS = 2000 -- a wake-up that no worker consumed for this long may
 local TOMBSTONE_MS = 2592000000 -- for 30 days an expired session can be told from one that never existed
 local SESSION_KEYS = {
   'meta', 'history', 'turns', 'agents', 'state', 'checkpoints', 'memory', 'memory:log', 'memory:vectors', 'sources', 'texts',
+  'files',
 }
 local FINAL = { succeeded = true, failed = true, cancelled = true, dead_lettered = true }
 
@@ -82,8 +83,29 @@ local function reindex(now)
   end
 end
 
+local function file_key(id)
+  return S .. ':file:' .. id
+end
+
+-- A file in :files is `<size>,<pieces>,<until>:<details>`. `until` is the time at which it is removed if no turn has used
+-- it by then, and 0 for a file that one has used: that one lives as long as the session.
+local function file_of(entry)
+  local size, pieces, unused_until, details = string.match(entry or '', '^(%d+),(%d+),(%d+):(.*)$')
+  return tonumber(size or ''), tonumber(pieces or ''), tonumber(unused_until or ''), details
+end
+
+-- Runs a command on the bytes of each file that a turn has used.
+local function each_used_file(command, ...)
+  local flat = redis.call('HGETALL', S .. ':files')
+  for i = 1, #flat, 2 do
+    local _, _, unused_until = file_of(flat[i + 1])
+    if unused_until == 0 then redis.call(command, file_key(flat[i]), ...) end
+  end
+end
+
 local function keep_all()
   for _, name in ipairs(SESSION_KEYS) do redis.call('PERSIST', S .. ':' .. name) end
+  each_used_file('PERSIST')
 end
 
 -- '' leaves the session's ttl as it is; 0 removes it, together with an expiry that was set already.
@@ -106,6 +128,7 @@ local function set_expiry(now)
     for _, name in ipairs(SESSION_KEYS) do
       redis.call('PEXPIREAT', S .. ':' .. name, now + ttl)
     end
+    each_used_file('PEXPIREAT', now + ttl)
     local newest = tonumber(redis.call('ZRANGE', S .. ':turns', -1, -1, 'WITHSCORES')[2] or '') or 0
     redis.call('PEXPIREAT', S .. ':turns', math.max(now + ttl, newest))
     redis.call('SET', S .. ':expired', now + ttl, 'PXAT', now + ttl + TOMBSTONE_MS)
