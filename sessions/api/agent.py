@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from copy import copy
 from datetime import datetime
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, Final, Unpack
 
 from pydantic_core import PydanticSerializationError
 
 from sessions.api.delegation import AgentTool, agent_tool, delegates_of, split_tools
 from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
+from sessions.client.arguments.model_options import model_settings as settings_of
+from sessions.client.arguments.model_options import models_named
 from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search, knowledge_config, memory_config
 from sessions.client.arguments.times import start_time
-from sessions.client.arguments.values import boolean, message_text, policy_named, seconds, short_string, webhook_url
+from sessions.client.arguments.values import (
+    boolean,
+    json_object,
+    message_text,
+    policy_named,
+    seconds,
+    short_string,
+    webhook_url,
+)
 from sessions.client.blocking import blocking, iterating
 from sessions.client.output_type import OutputType
 from sessions.client.portal import Portal
@@ -27,6 +37,8 @@ from sessions.protocol.event import Event
 from sessions.protocol.text import is_encodable
 from sessions.protocol.turn import Policy, TurnRequest
 from sessions.store.submission import Submission
+
+_LARGEST_METADATA: Final = 4096
 
 
 class Agent:
@@ -41,7 +53,8 @@ class Agent:
             name, or to a pydantic-ai agent that the workers registered under it.
         instructions: the system prompt.
         tools: functions marked `@tool`, names of tools that the workers know, or agents that it may ask.
-        model: `provider:model`, a registered name, or None for the worker's SESSIONFLEET_MODEL.
+        model: `provider:model`, a registered name, or None for the worker's SESSIONFLEET_MODEL. Of a list of names,
+            each is asked if the ones before it failed.
         output_type: a pydantic model, or any type that pydantic validates; answers are objects of this type.
         hooks: names of hooks that the workers registered (`workers.register_hooks`); they run in addition to the
             worker's own.
@@ -65,7 +78,7 @@ class Agent:
         *,
         instructions: str | None = None,
         tools: Sequence[str | Callable[..., Any] | Agent | AgentTool] = (),
-        model: str | None = None,
+        model: str | Sequence[str] | None = None,
         output_type: Any = None,
         hooks: Sequence[str] = (),
         registered: bool = False,
@@ -77,11 +90,6 @@ class Agent:
             raise BadRequest(f"agent name {name!r}: use a non-empty string of valid UTF-8")
         if instructions is not None and not isinstance(instructions, str):
             raise BadRequest(f"instructions of {name!r} must be a string, not {type(instructions).__name__}")
-        if model is not None and not isinstance(model, str):
-            raise BadRequest(
-                f"model of {name!r} must be a string, not {type(model).__name__}: register the model object with the "
-                "workers, and pass the name that it is registered under"
-            )
         self.name = name
         self._output = OutputType.of(output_type)
         # The caller named no session, so a team may run the agent in a session of its own.
@@ -92,7 +100,7 @@ class Agent:
             name=name,
             instructions=instructions or "",
             tools=functions,
-            model=model,
+            model=models_named("model", model),
             output_schema=self._output.schema if self._output else None,
             output_name=self._output.name if self._output else None,
             hooks=_hook_names(hooks),
@@ -256,6 +264,9 @@ class Agent:
         approval_timeout: float | None = None,
         webhook: str | None = None,
         not_before: datetime | float | None = None,
+        model: str | Sequence[str] | None = None,
+        model_settings: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> Submission:
         """The submission of a message to this agent in this session; options as for `asubmit`.
 
@@ -266,7 +277,15 @@ class Agent:
         settings = client.settings
         client.turns.check_message(message_text(message))
         return Submission(
-            request=TurnRequest(message=message, agent=self.name, stream=stream, recalls=session.recalls),
+            request=TurnRequest(
+                message=message,
+                agent=self.name,
+                stream=stream,
+                recalls=session.recalls,
+                model=models_named("model", model),
+                model_settings=settings_of(model_settings),
+                metadata=json_object("metadata", metadata, limit=_LARGEST_METADATA) or None,
+            ),
             agent=self.config,
             config=self._config_json,
             user_id=session.user_id,

@@ -158,7 +158,7 @@ class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
         *,
         instructions: str | None = None,
         tools: Sequence[str | Callable[..., Any] | Agent | AgentTool] = (),
-        model: str | None = None,
+        model: str | Sequence[str] | None = None,
         output_type: Any = None,
         hooks: Sequence[str] = (),
         registered: bool = False,

@@ -32,9 +32,11 @@ def refuse_unknown(agent: AgentConfig, serving: list[WorkerInfo], queue: str) ->
         raise UnknownHooks(f"no worker of the queue {queue!r} has hooks named {unknown[0]!r} (known: {_listed(known)})")
     if agent.registered and agent.name not in {name for w in serving for name in w.agents}:
         raise UnknownAgent(f"no worker of the queue {queue!r} has an agent registered as {agent.name!r}")
-    if agent.model and not any(_resolves(worker, agent.model) for worker in serving):
+    if agent.models and not any(all(_resolves(worker, model) for model in agent.models) for worker in serving):
+        nowhere = (model for model in agent.models if not any(_resolves(worker, model) for worker in serving))
+        model = next(nowhere, agent.models[-1])
         raise UnknownModel(
-            f"no worker of the queue {queue!r} can resolve the model {agent.model!r}: {_advice(agent.model, serving)}"
+            f"no worker of the queue {queue!r} can resolve the model {model!r}: {_advice(model, serving)}"
         )
 
 

@@ -41,8 +41,11 @@ class AgentDefinition(Body):
     tools: list[Annotated[str, Field(json_schema_extra=TOOL)]] = Field(
         [], description="Names of tools that the workers know."
     )
-    model: str | None = Field(
-        None, description="`provider:model`, or a registered name; by default the workers' model."
+    model: str | list[str] | None = Field(
+        None,
+        description="`provider:model`, or a registered name; by default the workers' model. Of several, each is asked "
+        "if the ones before it failed.",
+        max_length=8,
     )
     hooks: list[str] = Field([], description="Names of hooks that the workers registered.")
     memory: bool | None = Field(None, description="By default as the turn says.")
@@ -77,7 +80,7 @@ class AgentDefinition(Body):
         return cls(
             instructions=config.instructions,
             tools=list(config.tools),
-            model=config.model,
+            model=list(config.model) if isinstance(config.model, tuple) else config.model,
             hooks=list(config.hooks),
             memory=config.recalls.memory,
             knowledge=(list(knowledge.bases) or True) if isinstance(knowledge, KnowledgeBases) else knowledge,

@@ -40,6 +40,8 @@ class TurnResource(BaseModel):
                     "error": None,
                     "usage": {"requests": 1, "input_tokens": 61, "output_tokens": 9, "tool_calls": 0, "cost": 0.0},
                     "finish_reason": "stop",
+                    "model": "openai:gpt-5",
+                    "metadata": {"request_id": "r-81"},
                     "accepted_at": "2026-11-26T12:00:00.120Z",
                     "not_before": None,
                     "started_at": "2026-11-26T12:00:00.124Z",
@@ -65,6 +67,8 @@ class TurnResource(BaseModel):
     finish_reason: str | None = Field(
         None, description="Why the model stopped: stop; length or content_filter if the answer was cut off."
     )
+    model: str | None = Field(None, description="The model that gave the answer; of several, the one that answered.")
+    metadata: dict[str, Any] = Field({}, description="What the caller attached to the message.")
     accepted_at: datetime
     not_before: datetime | None = Field(None, description="The time that it was scheduled for.")
     started_at: datetime | None = None
@@ -85,6 +89,8 @@ class TurnResource(BaseModel):
             error=record.error,
             usage=record.usage,
             finish_reason=record.finish_reason,
+            model=record.model,
+            metadata=record.metadata,
             accepted_at=_time(record.accepted_ms),
             not_before=None if record.not_before_ms is None else _time(record.not_before_ms),
             started_at=None if record.started_ms is None else _time(record.started_ms),

@@ -57,7 +57,9 @@ class AgentConfig(BaseModel):
     name: str = "Assistant"
     instructions: str = ""
     tools: tuple[str, ...] = ()
-    model: str | None = None
+    model: str | tuple[str, ...] | None = Field(
+        None, description="A name, or a fallback chain: the first is asked first."
+    )
     output_schema: dict[str, Any] | None = None
     output_name: str | None = None
     hooks: tuple[str, ...] = ()
@@ -66,6 +68,11 @@ class AgentConfig(BaseModel):
     recalls: RecallSettings = Field(
         RecallSettings(), description="Its memory and knowledge; the session's apply where it specifies none."
     )
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of its models; none for the worker's default."""
+        return names_of(self.model)
 
     @property
     def name_only(self) -> bool:
@@ -78,6 +85,11 @@ class AgentConfig(BaseModel):
         yield self, queue
         for delegate in self.delegates:
             yield from delegate.config.with_delegates(delegate.queue or queue)
+
+
+def names_of(model: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names in the choice of a model: none, one, or a fallback chain."""
+    return (model,) if isinstance(model, str) else model or ()
 
 
 class Delegate(BaseModel):

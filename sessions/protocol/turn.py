@@ -71,6 +71,10 @@ class Policy(StrEnum):
     STEER = "steer"  # it joins the running turn before its next model request
 
 
+def _not_given(value: object) -> bool:
+    return value is None
+
+
 class TurnRequest(BaseModel):
     """A client's request: the body of a turn, as it is stored. The agent's configuration is stored separately."""
 
@@ -94,6 +98,15 @@ class TurnRequest(BaseModel):
         None, description="Id of the turn that waits for this one: a team's run, or an asking agent's turn."
     )
     depth: int = Field(0, description="How many agents asked one another before this turn.")
+    # Left out of the JSON if they are not given: a repeat of a request must have the digest that it had before the
+    # upgrade that added them.
+    model: str | tuple[str, ...] | None = Field(
+        None, exclude_if=_not_given, description="Used instead of the agent's model; several are a fallback chain."
+    )
+    model_settings: dict[str, Any] | None = Field(
+        None, exclude_if=_not_given, description="For its model requests, such as a temperature."
+    )
+    metadata: dict[str, Any] | None = Field(None, exclude_if=_not_given, description="The caller's own notes on it.")
 
 
 class Usage(BaseModel):

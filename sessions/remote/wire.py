@@ -45,6 +45,8 @@ def turn_body(submission: Submission) -> dict[str, Any]:
     if submission.not_before is not None:
         start = submission.not_before
         body["not_before"] = start.isoformat() if isinstance(start, datetime) else start
+    request = submission.request
+    body |= without_none(model=request.model, model_settings=request.model_settings, metadata=request.metadata)
     if submission.queue != "turns":
         body["queue"] = submission.queue
     return body
@@ -115,11 +117,14 @@ def turn_record(part: str, resource: Mapping[str, Any]) -> TurnRecord:
         ended_ms=_ms(resource.get("ended_at")),
         worker=None,
         cancel_requested=False,
-        result=json.dumps({"output": resource.get("result")}).encode() if succeeded else None,
+        result=json.dumps({"output": resource.get("result"), "model": resource.get("model")}).encode()
+        if succeeded
+        else None,
         error=TurnError.model_validate(error) if error else None,
         usage=Usage.model_validate(usage) if usage else None,
         finish_reason=resource.get("finish_reason"),
         not_before_ms=_ms(resource.get("not_before")),
+        metadata=resource.get("metadata") or {},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
 from sessions.store.submission import Submission, idempotency_hash
 from sessions.store.transitions.turns import AcceptReply, accept_turn
-from sessions.store.turn_fields import MESSAGE, PARTS, REQUEST, WEBHOOK
+from sessions.store.turn_fields import MESSAGE, METADATA, PARTS, REQUEST, WEBHOOK
 from sessions.store.wake_up import WakeUp
 
 
@@ -46,6 +47,7 @@ def acceptance(
 ) -> ScriptCall[AcceptReply]:
     """The call that accepts a turn. Each value is encrypted for the place in which the script stores it."""
     record, agent, webhook = keys.turn(submission.part), submission.request.agent, submission.webhook
+    metadata = submission.request.metadata
     request, steers = submission.request.model_dump_json().encode(), submission.policy is Policy.STEER
     parts = submission.request.parts
     result_ttl = settings.result_ttl if submission.result_ttl is None else submission.result_ttl
@@ -77,6 +79,8 @@ def acceptance(
         webhook=keyring.seal(keys.base, WEBHOOK, webhook.encode()) if webhook else b"",
         joins=_joins(submission) if keyring.ids else "",
         files=file_ids(parts),
+        # Also in the request, which few readers of a turn's record need.
+        metadata=b"" if metadata is None else keyring.seal(record, METADATA, json.dumps(metadata).encode()),
     )
 
 

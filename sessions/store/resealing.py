@@ -19,7 +19,7 @@ from sessions.store.open_turn import agent_name
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
 from sessions.store.transitions.records import ValueKind, reseal_values
-from sessions.store.turn_fields import ERROR, REQUEST, RESULT, WEBHOOK
+from sessions.store.turn_fields import ERROR, METADATA, REQUEST, RESULT, WEBHOOK
 
 _KEY: Final = re.compile(r"(?P<partition>sf:v1:\{\d+\}):(?P<ref>[^:]+:(?:~[a-z]+:)?[^:]+):(?P<rest>.+)\Z")
 _TURN: Final = re.compile(r"turn:(?P<part>[0-9a-f]{32})(?P<of>:journal|:upload)?\Z")
@@ -145,7 +145,7 @@ class Resealing:
 
     async def _record(self, place: _Place) -> int:
         """A turn's own fields. Unencrypted ones stay so, because scripts read the request of an open turn."""
-        fields = (REQUEST, RESULT, ERROR, WEBHOOK, "agent")
+        fields = (REQUEST, RESULT, ERROR, WEBHOOK, METADATA, "agent")
         with translated():
             stored = await self._client.hmget(place.key, fields)
         found = {name: value for name, value in zip(fields, stored, strict=True) if value is not None}

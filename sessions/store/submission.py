@@ -56,7 +56,10 @@ class Submission:
     @property
     def agents(self) -> tuple[tuple[AgentConfig, str], ...]:
         """All agents that workers must be able to run, each with its queue."""
-        return self.colleagues if self.agent is None else ((self.agent, self.queue), *self.colleagues)
+        if self.agent is None:
+            return self.colleagues
+        own = self.agent if self.request.model is None else self.agent.model_copy(update={"model": self.request.model})
+        return ((own, self.queue), *self.colleagues)
 
     @property
     def delay(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,12 +27,12 @@ from sessions.store.transitions import records
 from sessions.store.transitions import turns as transitions
 from sessions.store.transitions.shared import Cancelled, Full, Missing, OtherOwner
 from sessions.store.transitions.turns import Watch
-from sessions.store.turn_fields import ERROR, REQUEST, RESULT, WEBHOOK
+from sessions.store.turn_fields import ERROR, METADATA, REQUEST, RESULT, WEBHOOK
 from sessions.store.wake_up import WakeUp
 
 _FIELDS = tuple(
-    b"status attempt crashes retries accepted due deadline started ended worker cancel result error usage "
-    b"finish".split()
+    b"status attempt crashes retries accepted due deadline started ended worker cancel result error usage finish "
+    b"metadata".split()
 )
 
 
@@ -42,6 +42,7 @@ class TurnRecord:
 
     `not_before_ms` is the time that it was scheduled for (`submit(not_before=...)`); None if it was not.
     `finish_reason` says why the model stopped: `stop`, or `length` and `content_filter` for an answer that was cut.
+    `metadata` is what the caller attached to the message.
     """
 
     part: str
@@ -60,6 +61,12 @@ class TurnRecord:
     usage: Usage | None
     finish_reason: str | None = None
     not_before_ms: int | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str | None:
+        """Provider and name of the model that gave the answer; of a fallback chain, the one that answered."""
+        return None if self.result is None else json.loads(self.result).get("model")
 
     @classmethod
     def read(cls, part: str, raw: dict[bytes, bytes]) -> TurnRecord:
@@ -86,6 +93,7 @@ class TurnRecord:
                 usage=Usage.model_validate_json(raw[b"usage"]) if raw.get(b"usage") else None,
                 finish_reason=raw[b"finish"].decode() if raw.get(b"finish") else None,
                 not_before_ms=int(raw[b"due"]) if b"due" in raw else None,
+                metadata=json.loads(raw.get(b"metadata", b"{}")),
             )
         except (KeyError, ValueError, ValidationError) as error:
             raise CorruptRecord(f"the record of turn {part} cannot be read: {error!r}") from error
@@ -173,6 +181,8 @@ class TurnStore:
             raw[b"result"] = self._keyring.open(keys.turn(part), RESULT, raw[b"result"])
         if b"error" in raw:
             raw[b"error"] = self._keyring.open(keys.turn(part), ERROR, raw[b"error"])
+        if b"metadata" in raw:
+            raw[b"metadata"] = self._keyring.open(keys.turn(part), METADATA, raw[b"metadata"])
         return TurnRecord.read(part, raw)
 
     async def request(self, keys: SessionKeys, part: str) -> TurnRequest:

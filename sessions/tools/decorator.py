@@ -64,6 +64,7 @@ class ToolContext:
     Attributes:
         attempt: 1-based attempt of the turn; above 1 a worker was lost before, or the model failed for a while.
         state: the session's state as this turn sees it; changes take effect when the turn commits.
+        metadata: what the caller attached to the message (`metadata=`).
     """
 
     session_id: str
@@ -73,6 +74,7 @@ class ToolContext:
     attempt: int
     tool: str
     state: ToolState = field(default_factory=ToolState)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def idempotency_key(self) -> str:

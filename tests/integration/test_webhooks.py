@@ -91,7 +91,8 @@ def ended(fleet: Fleet, turn: Turn) -> TurnRecord:
 
 def test_the_end_of_a_turn_is_told_and_signed(fleet: Fleet, session: Session, receiver: Receiver, path: str) -> None:
     """What is sent is the contract's, and both our check and that of the standard's own package take it."""
-    turn = session.Agent("Guide").submit("SAY hello", webhook=receiver.url(f"{path}?key=s3cret"))
+    url, notes = receiver.url(f"{path}?key=s3cret"), {"order": 7}
+    turn = session.Agent("Guide").submit("SAY hello", webhook=url, metadata=notes)
     (told,) = receiver.got(path)
     payload = verify_webhook(secret_of(fleet), told.headers, told.body)
     assert told.checked_with(secret_of(fleet)) == payload
@@ -109,6 +110,7 @@ def test_the_end_of_a_turn_is_told_and_signed(fleet: Fleet, session: Session, re
         "status": "succeeded",
         "user_id": "ann",
         "agent": "Guide",
+        "metadata": {"order": 7},
         "result": "hello",
         "error": None,
     }

@@ -71,7 +71,7 @@ async def fill(store: Seen) -> tuple[str, str]:
     scope, states = session_scope(store.keys), StateStore(store.scripts, store.client, store.keyring)
     await states.write(scope, [set_op("bird", SECRET), set_op("größe", 3)])
     await states.write(user(store), [set_op("user:bird", SECRET)])
-    ended = (await store.send(webhook="https://example.org/hook")).part
+    ended = (await store.send(webhook="https://example.org/hook", metadata={"note": SECRET})).part
     await store.leases.commit(store.keys, await store.begin(), ENDING, 9, go_on=False, last_ok=True)
     await store.client.delete(store.keys.outbox)
     await store.records.save_checkpoint(store.keys, {"saved": f'"{SECRET}"'}, None, None)
@@ -99,6 +99,7 @@ async def check(store: Seen, ended: str, waits: str) -> None:
     assert await states.read(user(store)) == {"user:bird": SECRET}
     record = await store.turns.read(store.keys, ended)
     assert (record.status, record.result) == (TurnStatus.SUCCEEDED, ENDING.result)
+    assert (await store.turns.read(store.keys, ended)).metadata == {"note": SECRET}
     assert await store.turns.webhook(store.keys, ended) == "https://example.org/hook"
     assert SECRET in (await store.records.entries(store.keys, 0, -1))[0].messages.decode()
     saved = await store.records.checkpoint(store.keys)

@@ -56,8 +56,9 @@ class Seen(Store):
         self.keys = session or self.keys
 
     async def send(self, policy: Policy = Policy.ENQUEUE, *, agent: str = "A", **options: Any) -> Accepted:
+        team, metadata = options.pop("team", None), options.pop("metadata", None)
         submission = Submission(
-            TurnRequest(message=SECRET, agent=agent, team=options.pop("team", None)),
+            TurnRequest(message=SECRET, agent=agent, team=team, metadata=metadata),
             queue="turns", timeout=900.0, policy=policy, **{"config": CONFIG, **options},
         )  # fmt: skip
         return await self.turns.accept(self.keys, submission)

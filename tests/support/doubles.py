@@ -121,6 +121,9 @@ async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelRespons
         note("model", prompt=_prompt(messages), step=-1)
         plan = re.search(r"^PLAN (.*)$", _prompt(messages), re.M)
         return ModelResponse(parts=[ToolCallPart(info.output_tools[0].name, plan[1] if plan else _prompt(messages))])
+    if "WHICH SETTINGS" in _prompt(messages):
+        shown = {name: value for name, value in (info.model_settings or {}).items() if name != "first_event_timeout"}
+        return ModelResponse(parts=[TextPart(json.dumps(shown, sort_keys=True))])
     part = await _think(messages)
     return ModelResponse(parts=part if isinstance(part, list) else [part])
 
@@ -144,6 +147,21 @@ async def _stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterato
 
 
 double = register_model("double", FunctionModel(_answer, stream_function=_stream, model_name="double"))
+
+
+async def _refused(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+    note("out_of_order", prompt=_prompt(messages))
+    raise ModelHTTPError(status_code=503, model_name="out_of_order", body="out of order")
+
+
+async def _refused_stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
+    await _refused(messages, info)
+    yield ""
+
+
+out_of_order = register_model(
+    "out_of_order", FunctionModel(_refused, stream_function=_refused_stream, model_name="out_of_order")
+)
 
 clerk = register_agent("clerk", EngineAgent(double, instructions="You are the clerk."))
 
@@ -212,6 +230,12 @@ async def transfer(ctx: ToolContext, amount: int, seconds: float = 0.0) -> str:
 
 
 @tool
+def who_asks(ctx: ToolContext) -> dict[str, object]:
+    """What a tool sees of the message that it works for."""
+    return {"user_id": ctx.user_id, "metadata": dict(ctx.metadata)}
+
+
+@tool
 def crash() -> str:
     """Kill the worker that runs this."""
     note("crash")
@@ -242,6 +266,8 @@ def _hide_result(_: HookContext, tool_name: str, result: object) -> object:
 
 
 async def _refuse(context: HookContext, message: str) -> None:
+    if context.metadata.get("blocked"):
+        raise TurnRefused(f"blocked for {context.metadata['blocked']}")
     if "forbidden" in message:
         raise TurnRefused(f"not allowed for {context.agent}")
 

@@ -90,7 +90,7 @@ class AgentCache:
     def _configured(self, config: AgentConfig, default_model: str) -> PreparedAgent:
         tools = self._tools(config)
         agent = Agent(
-            self._models.resolve(config.model or default_model),
+            self._models.resolve_chain(config.models or (default_model,)),
             name=config.name,
             instructions=config.instructions or None,
             tools=_all_tools(config, tools),
@@ -108,8 +108,8 @@ class AgentCache:
             raise _unknown("agent", config.name, self._registry.agent_names)
         tools = self._tools(config)
         options: dict[str, Any] = {"capabilities": _capabilities(config)}
-        if config.model:
-            options["model"] = self._models.resolve(config.model)
+        if config.models:
+            options["model"] = self._models.resolve_chain(config.models)
         if config.instructions:
             options["instructions"] = config.instructions
         if added := _all_tools(config, tools):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from anyio.to_thread import current_default_thread_limiter
 from pydantic_ai.durable_exec import replay_scope
@@ -67,7 +67,8 @@ class Engine:
         self._registry = registry
         self._hooks = tuple(hooks)
         registry.hooks_named(self._hooks)  # an unknown name must fail at start-up, not at the first turn
-        self._agents = AgentCache(registry, ModelResolver(registry.models))
+        self._models = ModelResolver(registry.models)
+        self._agents = AgentCache(registry, self._models)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def passed_hooks(self, turn: TurnInput, steps: Mapping[str, bytes]) -> bool:
@@ -132,6 +133,8 @@ class Engine:
         if turn.recalled:
             own = options.get("instructions")
             options = {**options, "instructions": [own, turn.recalled] if own else turn.recalled}
+        if turn.models:
+            options = {**options, "model": self._models.resolve_chain(turn.models)}
         # Keep replayed steps out of the traces: their spans were reported when the steps first ran.
         with replay_scope():
             return await prepared.agent.run(
@@ -142,16 +145,17 @@ class Engine:
                 usage_limits=_NO_LIMIT,
                 infer_name=False,
                 event_stream_handler=deltas.consume if deltas is not None else None,
-                model_settings=self._model_settings(prepared),
+                model_settings=self._model_settings(prepared, turn),
+                metadata=dict(turn.metadata) or None,  # an attribute of the run's span
                 **options,
             )
 
-    def _model_settings(self, prepared: PreparedAgent) -> ModelSettings:
-        """This worker's first-token timeout, unless a registered agent sets its own."""
+    def _model_settings(self, prepared: PreparedAgent, turn: TurnInput) -> ModelSettings:
+        """The turn's settings, and this worker's first-token timeout unless a registered agent sets its own."""
         own = prepared.agent.model_settings
-        if isinstance(own, dict) and "first_event_timeout" in own:
-            return ModelSettings()
-        return ModelSettings(first_event_timeout=self._first_token_timeout)
+        theirs = isinstance(own, dict) and "first_event_timeout" in own
+        ours = {} if theirs else {"first_event_timeout": self._first_token_timeout}
+        return cast(ModelSettings, {**ours, **turn.model_settings})
 
     def _scope(
         self,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
@@ -30,6 +30,7 @@ class HookContext:
     turn_id: str
     attempt: int
     agent: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 BeforeTurn = Callable[[HookContext, str], str | Awaitable[str | None] | None]
@@ -82,7 +83,9 @@ class HookChain:
 
     def __init__(self, hooks: Sequence[Hooks], turn: TurnInput) -> None:
         self._hooks = hooks
-        self._context = HookContext(turn.session_id, turn.user_id, turn.turn_id, turn.attempt, turn.agent.name)
+        self._context = HookContext(
+            turn.session_id, turn.user_id, turn.turn_id, turn.attempt, turn.agent.name, turn.metadata
+        )
 
     @property
     def rewrites_answers(self) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import cast, get_args
 
 from pydantic_ai.models import KnownModelName, Model, OpenAIChatCompatibleProvider, infer_model
+from pydantic_ai.models.fallback import FallbackModel
 
 from sessions.errors import TurnConfigurationError
 from workers.engine.offline import offline_model
@@ -68,6 +69,18 @@ class ModelResolver:
         if model is None:
             model = self._resolved[name] = offline_model() if name == OFFLINE else _infer(name, self._registered)
         return model
+
+    def resolve_chain(self, names: Sequence[str]) -> Model:
+        """The model with this name; for several, one that asks each model if the ones before it failed.
+
+        A broken connection, a timeout before the first token, and any error response lead to the next model. A stream
+        that has begun does not, because its text was already sent.
+
+        Raises:
+            TurnConfigurationError: as `resolve`.
+        """
+        first, *others = map(self.resolve, names)
+        return FallbackModel(first, *others) if others else first
 
 
 def _without_retries(model: Model) -> None:

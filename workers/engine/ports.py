@@ -6,7 +6,7 @@ event sink; tests pass it dictionaries and lists.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,6 +49,9 @@ class TurnInput:
         now_ms: the store's time when the turn was first started, in milliseconds since the epoch.
         recalled: memories and passages to add to the model's instructions, '' for none.
         default_model: the model for agents that name none.
+        models: the models of this turn, the first first; none for the agent's own.
+        model_settings: of this turn's model requests, in addition to the agent's own.
+        metadata: the caller's own notes, which tools and hooks see.
     """
 
     turn_id: str
@@ -62,6 +65,9 @@ class TurnInput:
     now_ms: int
     default_model: str
     recalled: str = ""
+    models: tuple[str, ...] = ()
+    model_settings: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class TurnOutput:
         messages: this turn's new messages as one JSON array, for the history.
         message_count: how many of them a person would count: the user's message and the assistant's texts.
         finish_reason: why the model stopped, according to its last response; "" if unknown.
+        model: provider and name of the model that gave the last response; of a fallback chain, the one that answered.
     """
 
     text: str
@@ -82,6 +89,7 @@ class TurnOutput:
     message_count: int
     usage: Usage
     finish_reason: str = ""
+    model: str = ""
 
 
 class StepJournal(Protocol):

@@ -119,7 +119,14 @@ class _ToolCall:
     async def _execute(self, body: Callable[[], Awaitable[Any]], changes: ToolState) -> ToolRecord:
         turn = self.scope.turn
         context = ToolContext(
-            turn.session_id, turn.user_id, turn.turn_id, self.call_id, turn.attempt, self.spec.name, changes
+            session_id=turn.session_id,
+            user_id=turn.user_id,
+            turn_id=turn.turn_id,
+            call_id=self.call_id,
+            attempt=turn.attempt,
+            tool=self.spec.name,
+            state=changes,
+            metadata=turn.metadata,
         )
         tool_token, scope_token = current_tool.set(context), current_scope.set(None)
         try:

@@ -137,6 +137,7 @@ def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Se
     text, output = _serialized(result.output)
     new = result.new_messages()
     usage = result.usage
+    last = next((m for m in reversed(new) if isinstance(m, ModelResponse)), None)
     own = Usage(
         requests=usage.requests,
         input_tokens=usage.input_tokens,
@@ -150,8 +151,13 @@ def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Se
         messages=ModelMessagesTypeAdapter.dump_json([_without_instructions(m) for m in new] if turn.recalled else new),
         message_count=count_messages(new, typed=not isinstance(result.output, str)),
         usage=total([own, *delegate_usage]),
-        finish_reason=next((m.finish_reason or "" for m in reversed(new) if isinstance(m, ModelResponse)), ""),
+        finish_reason=(last.finish_reason or "") if last else "",
+        model=_answered_by(last) if last else "",
     )
+
+
+def _answered_by(response: ModelResponse) -> str:
+    return ":".join(name for name in (response.provider_name, response.model_name) if name)
 
 
 def _without_instructions(message: ModelMessage) -> ModelMessage:

@@ -53,11 +53,11 @@ class FactExtraction:
 
     def effect(self, turn: TurnInput, answer: str) -> bytes | None:
         """The outbox entry for the commit of a turn, if facts are to be extracted from it."""
-        recalls, model = turn.agent.recalls, turn.agent.model or turn.default_model
-        if not (recalls.memory and recalls.extract) or model == "offline":  # it only echoes, so there are no facts
+        recalls, models = turn.agent.recalls, turn.models or turn.agent.models or (turn.default_model,)
+        if not (recalls.memory and recalls.extract) or "offline" in models:  # it only echoes, so there are no facts
             return None
         exchange = f"User:\n{turn.message[:_MOST_CHARS]}\n\nAssistant:\n{answer[:_MOST_CHARS]}"
-        effect = {"kind": KIND, "turn": turn.turn_id, "model": turn.agent.model, "user": turn.user_id}
+        effect = {"kind": KIND, "turn": turn.turn_id, "model": turn.models or turn.agent.model, "user": turn.user_id}
         return json.dumps({**effect, "exchange": exchange}).encode()
 
     async def submit(self, keys: SessionKeys, effect: dict[str, Any]) -> None:

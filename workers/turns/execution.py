@@ -174,7 +174,8 @@ class Execution:
 
     def _answered(self, held: HeldTurn, output: TurnOutput) -> Ending:
         """The ending of a turn with an answer, without an entry in the history."""
-        result = json.dumps({"text": output.text, "output": output.output}).encode()
+        answered_by = {"model": output.model} if output.model else {}
+        result = json.dumps({"text": output.text, "output": output.output, **answered_by}).encode()
         self._check_size(result, output.messages)
         usage = total([output.usage, broken_stream_usage(held.steps)]).model_dump_json().encode()
         return Ending(TurnStatus.SUCCEEDED, result=result, usage=usage, finish_reason=output.finish_reason)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pydantic import ValidationError
 
 from sessions.errors import TurnFailed
-from sessions.protocol.agent import AgentConfig
+from sessions.protocol.agent import AgentConfig, names_of
 from sessions.protocol.turn import TurnRequest
 from sessions.store.history import HistoryEntry
 from workers.engine.ports import PastTurn, TurnInput
@@ -50,6 +50,9 @@ def input_of(held: HeldTurn, request: TurnRequest, default_model: str) -> TurnIn
         stream=request.stream,
         now_ms=turn.first_started_ms,
         default_model=default_model,
+        models=names_of(request.model),
+        model_settings=request.model_settings or {},
+        metadata=request.metadata or {},
     )
 
 

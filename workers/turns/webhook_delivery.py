@@ -193,6 +193,7 @@ def _payload(request: DeliverWebhook, session_id: str, record: TurnRecord, turn_
             "status": str(record.status),
             "user_id": request.user,
             "agent": turn_request.agent if turn_request.operation is None else turn_request.operation.kind,
+            "metadata": record.metadata,
             "result": json.loads(record.result)["output"] if record.result else None,
             "error": None if record.error is None else record.error.model_dump(),
             "usage": None if record.usage is None else record.usage.model_dump(),

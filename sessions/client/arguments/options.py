@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, TypeVar, cast, get_type_hints
 
@@ -28,6 +28,12 @@ class TurnOptions(TypedDict, total=False):
         webhook: a URL that gets a signed request when the turn ends, repeated until it answers 2xx (docs/webhooks.md).
         not_before: a datetime with a time zone, or seconds from now, at most a year ahead: the turn is accepted now and
             begins no earlier, without holding up the messages that are sent meanwhile (docs/schedules.md).
+        model: used for this message instead of the agent's model: a name such as `openai:gpt-5`, or a list of names of
+            which each is asked if the ones before it failed.
+        model_settings: of this message's model requests, such as `{"temperature": 0.2, "max_tokens": 500}`; they
+            replace the agent's own. The names are those of pydantic-ai's `ModelSettings`.
+        metadata: a dict of JSON values (up to 4 KiB), such as a request id: shown in the turn's record and webhook, in
+            traces, and to tools and hooks through their context. No model sees it.
     """
 
     timeout: float | None
@@ -37,6 +43,9 @@ class TurnOptions(TypedDict, total=False):
     approval_timeout: float | None
     webhook: str | None
     not_before: datetime | float | None
+    model: str | Sequence[str] | None
+    model_settings: Mapping[str, Any] | None
+    metadata: Mapping[str, Any] | None
 
 
 class DocumentOptions(TypedDict, total=False):

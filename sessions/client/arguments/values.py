@@ -113,16 +113,22 @@ def webhook_url(value: object) -> str:
     return value
 
 
-def json_object(name: str, value: object) -> dict[str, Any]:
+def json_object(name: str, value: object, *, limit: int | None = None) -> dict[str, Any]:
     """Check a dict of JSON values; returns it after a round trip through JSON, and an empty one for None.
 
+    Args:
+        limit: how many bytes its JSON may have.
+
     Raises:
-        BadRequest: it is not one.
+        BadRequest: it is not one, or it is larger.
     """
     try:
         if value is not None and not isinstance(value, Mapping):
             raise TypeError(f"not {type(value).__name__}")
-        plain: dict[str, Any] = json.loads(json.dumps(dict(value or {}), allow_nan=False, ensure_ascii=False).encode())
+        encoded = json.dumps(dict(value or {}), allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise BadRequest(f"{name} must be a dict of JSON values: {error}") from error
+    if limit is not None and len(encoded) > limit:
+        raise BadRequest(f"{name} has {len(encoded)} bytes of JSON, the limit is {limit}: store less with it")
+    plain: dict[str, Any] = json.loads(encoded)
     return plain

@@ -12,6 +12,7 @@ from sessions.gateway.agents import AgentSpec, Base, agent_of
 from sessions.gateway.caller import DEFAULT_QUEUE, Caller, Reader, Writer
 from sessions.gateway.parameters import LONGEST_TTL, QUEUE, TEXT, WEBHOOK, IdempotencyKey, NotBefore, SessionId, TurnId
 from sessions.gateway.prefer import Wait
+from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, turn_path
 from sessions.gateway.streams import STREAM, Cursor, event_stream
@@ -32,6 +33,12 @@ class NewTurn(Body):
                 {"message": "My name is Alice"},
                 {"message": "What is my name?", "agent": "assistant", "stream": True},
                 {"message": "Ask whether the parcel has arrived", "not_before": "2026-11-27T09:00:00+01:00"},
+                {
+                    "message": "Summarise our talk",
+                    "model": ["openai:gpt-5", "anthropic:claude-sonnet-4-5"],
+                    "model_settings": {"temperature": 0.2},
+                    "metadata": {"request_id": "r-81"},
+                },
                 {
                     "message": "Which class do I travel in?",
                     "agent": {"name": "Travel desk", "instructions": "You book trains.", "knowledge": True},
@@ -55,6 +62,18 @@ class NewTurn(Body):
         description="It begins no earlier: a time with a zone, or seconds from now; at most a year ahead. Its deadline "
         "counts from then, and the messages sent meanwhile do not wait for it.",
     )
+    model: str | list[str] | None = Field(
+        None,
+        description="Used instead of the agent's model; of several, each is asked if the ones before it failed. Needs "
+        "the right `configure`.",
+        max_length=8,
+    )
+    model_settings: dict[str, Any] | None = Field(
+        None, description="Of its model requests, such as a temperature. Needs the right `configure`."
+    )
+    metadata: dict[str, Any] | None = Field(
+        None, description="Your own notes, up to 4 KiB: in the turn, its webhook, and for tools. No model sees them."
+    )
     session_ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until the session expires."
     )
@@ -71,7 +90,17 @@ class NewTurn(Body):
 
     def options(self) -> dict[str, Any]:
         """The arguments of `submit`, as far as they are given."""
-        names = ("policy", "timeout", "waiting_blocks", "approval_timeout", "webhook", "not_before")
+        names = (
+            "policy",
+            "timeout",
+            "waiting_blocks",
+            "approval_timeout",
+            "webhook",
+            "not_before",
+            "model",
+            "model_settings",
+            "metadata",
+        )
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
@@ -90,6 +119,8 @@ async def submit_turn(
 ) -> TurnResource:
     """Durably accepted: from here on the turn ends in exactly one final status, whatever happens to this gateway."""
     caller.may_use(body.queue)
+    if body.model is not None or body.model_settings is not None:
+        caller.principal.need(Right.CONFIGURE)
     knowledge = {"bases": body.knowledge} if isinstance(body.knowledge, list) else body.knowledge
     session = caller.session(
         session_id, ttl=body.session_ttl, queue=body.queue, memory=body.memory, knowledge=knowledge

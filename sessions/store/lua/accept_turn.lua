@@ -32,6 +32,7 @@
 --   parts: of a message with files (JSON), for policy steer, or ''
 --   webhook: URL to notify when the turn ends, or ''
 --   joins: with an encrypted request, whose messages may join this turn: agent:<name> | none; else ''
+--   metadata: JSON, or ''
 --   files[id]: of the message
 -- Returns
 --   accepted: turn, wake, now_ms, queue, worker, marked (wake 1: publish a wake-up; worker: notify this worker that the
@@ -114,6 +115,7 @@ if watcher ~= '' then redis.call('HSET', t, watch, watcher) end
 if webhook ~= '' then redis.call('HSET', t, 'webhook', webhook) end
 if joins ~= '' then redis.call('HSET', t, 'joins', joins) end
 use_files(files)
+if metadata ~= '' then redis.call('HSET', t, 'metadata', metadata) end
 -- A turn runs with the configuration that was in force when it was accepted, even if the agent is redefined later.
 local known = redis.call('HGET', S .. ':agents', agent)
 if agent_config ~= '' and agent_config ~= known then redis.call('HSET', S .. ':agents', agent, agent_config) end

@@ -90,6 +90,7 @@ def accept_turn(
     parts: str | bytes,
     webhook: str | bytes,
     joins: str,
+    metadata: str | bytes,
     files: Sequence[str],
 ) -> AcceptReply:
     """Accept a turn."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -94,7 +95,7 @@ async def test_deltas_come_before_the_events_of_their_step(rig: Rig) -> None:
     rig.tool(add)
     rig.script([TextPart("Let me see."), call("add", "c1", a=1)], [TextPart("It is 1.")])
     await rig.run(rig.turn(stream=True))
-    kinds = [event.type for event in rig.events]
+    kinds = [kind for kind, _ in groupby(event.type for event in rig.events)]  # a slow machine sends several deltas
     assert kinds == [EventType.TEXT_DELTA, EventType.TOOL_CALL, EventType.TOOL_RESULT, EventType.TEXT_DELTA]
     assert text_of(rig.events[:1]).strip() == "Let me see."
 
