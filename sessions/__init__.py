@@ -11,9 +11,10 @@ from sessions.api.session import Session
 from sessions.api.team import Agents, AgentTeam, Task
 from sessions.api.team_run import TeamRun
 from sessions.api.turn import Turn
+from sessions.api.turns import TurnInfo, TurnPage
 from sessions.client.arguments.options import DocumentOptions, TurnOptions
 from sessions.errors import SessionfleetError
-from sessions.protocol.event import Event, EventType
+from sessions.protocol.event import Event, EventType, SessionEvent
 from sessions.protocol.public_errors import public_message
 from sessions.protocol.team_result import TaskResult, TaskStatus, TeamResult
 from sessions.protocol.turn import TurnStatus
@@ -34,6 +35,7 @@ __all__ = [
     "PendingCall",
     "Progress",
     "Session",
+    "SessionEvent",
     "SessionfleetError",
     "Task",
     "TaskResult",
@@ -42,7 +44,9 @@ __all__ = [
     "TeamRun",
     "ToolContext",
     "Turn",
+    "TurnInfo",
     "TurnOptions",
+    "TurnPage",
     "TurnStatus",
     "public_message",
     "tool",

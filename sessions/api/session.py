@@ -16,6 +16,7 @@ from sessions.api.memory import MemoryMethods
 from sessions.api.middleware import Middleware, apply, apply_blocking, checked
 from sessions.api.state import StateMethods
 from sessions.api.turn import Turn
+from sessions.api.turns import TurnMethods
 from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search
 from sessions.client.arguments.retrieval import knowledge_config as knowledge_of
@@ -35,7 +36,7 @@ def _is_remote(session: Session) -> bool:
     return session.is_remote
 
 
-class Session(StateMethods, LifecycleMethods, MemoryMethods, KnowledgeMethods):
+class Session(StateMethods, LifecycleMethods, TurnMethods, MemoryMethods, KnowledgeMethods):
     """A conversation. Its turns run one at a time, in the order of acceptance, on any worker of the fleet.
 
     Opening a session does no I/O; its first turn creates it.

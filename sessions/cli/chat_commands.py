@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Final
 
 from sessions.api.session import Session
 from sessions.api.turn import Turn
+from sessions.api.turns import TurnInfo
 from sessions.cli.chat_answers import settle
 from sessions.cli.chat_lines import Lines
 from sessions.cli.screen import Screen
-from sessions.client.per_process import get_client
 from sessions.client.transcript import Message
-from sessions.errors import BadRequest, TurnNotFound
+from sessions.errors import BadRequest
 from sessions.protocol.turn import TurnStatus
 
 HELP: Final = """\
@@ -27,8 +26,6 @@ RECENT_TURNS: Final = 3
 _HISTORY_TURNS: Final = 10
 _MOST_TURNS: Final = 1000
 RECENT_CHARS: Final = 300
-# Open turns are the youngest ones of their session, apart from some that have been waiting for a long time.
-_LOOKED_AT: Final = 200
 
 
 class Commands:
@@ -68,29 +65,13 @@ class Commands:
             self._show(message, longest)
         return len(page)
 
-    def open_turns(self) -> list[Turn]:
-        """The session's open turns, oldest first."""
-        return [turn for turn, _ in self._session.portal.call(self._open())]
+    def open_turns(self) -> list[TurnInfo]:
+        """The session's open turns, in the order in which they run."""
+        return list(self._session.turns(open=True, limit=_MOST_TURNS))
 
     def waiting(self) -> list[Turn]:
         """The turns that wait for an answer."""
-        found = self._session.portal.call(self._open())
-        return [turn for turn, status in found if status is TurnStatus.WAITING]
-
-    async def _open(self) -> list[tuple[Turn, TurnStatus]]:
-        client, keys = get_client(self._session.settings), self._session.keys
-
-        async def status_of(part: str) -> TurnStatus:
-            try:
-                return (await client.turns.read(keys, part)).status
-            except TurnNotFound:  # it has just expired
-                return TurnStatus.CANCELLED
-
-        await client.open()
-        parts = (await client.stores.turns.listed(keys))[-_LOOKED_AT:]
-        statuses = await asyncio.gather(*map(status_of, parts))
-        found = zip(parts, statuses, strict=True)
-        return [(Turn(client, keys, part), status) for part, status in found if not status.final]
+        return [info.turn for info in self.open_turns() if info.status is TurnStatus.WAITING]
 
     def _show(self, message: Message, longest: int | None) -> None:
         text = message.text if longest is None or len(message.text) <= longest else f"{message.text[:longest]}…"
@@ -112,8 +93,8 @@ class Commands:
 
     def _cancel(self) -> None:
         found = self.open_turns()
-        for turn in found:
-            self._screen.note(f"turn {turn.id}: {turn.cancel()}")
+        for info in found:
+            self._screen.note(f"turn {info.id}: {info.turn.cancel()}")
         if not found:
             self._screen.note("this session has no open turns")
 

@@ -16,7 +16,7 @@ from sessions.cli.interrupts import INTERRUPTED, heed_interrupts, interrupt_late
 from sessions.cli.output import print_error
 from sessions.cli.screen import Screen
 from sessions.client.per_process import get_client
-from sessions.errors import BadRequest, SessionBusy, SessionfleetError, TurnFailed
+from sessions.errors import BadRequest, SessionBusy, SessionfleetError, TurnFailed, TurnNotFound
 from sessions.protocol.event import Event, EventType
 from sessions.protocol.turn import TurnStatus
 
@@ -43,6 +43,8 @@ class Conversation:
             if self._lines.typed:
                 self._welcome()
             self._tell_what_waits()
+            if self._lines.typed:
+                self._continue()
             while (message := self._lines.message()) not in (None, "/quit", "/exit"):
                 if (status := self._heed(message)) and not self._lines.typed:
                     return status
@@ -68,6 +70,18 @@ class Conversation:
             self._screen.note(
                 f"turn {turn.id} waits for an answer, and later messages wait for it: /pending shows the question"
             )
+
+    def _continue(self) -> None:
+        """Show the turn that runs, or is next: somebody left in the middle of its answer."""
+        running = next((info for info in self._commands.open_turns() if info.status is not TurnStatus.WAITING), None)
+        if running is None:
+            return
+        self._screen.note("a turn of this session has not ended; this is its answer from the beginning")
+        self._screen.line(f"you> {running.message}", "dim")
+        try:
+            self._follow(running.turn)
+        except (TurnFailed, TurnNotFound) as error:
+            print_error(str(error))
 
     def _heed(self, message: str) -> int:
         """Run a command, or send a message and show its answer; returns an exit status."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from sessions.store.calls import CallStore, PendingCall
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
+from sessions.store.transitions.turns import Which
 from sessions.store.turns import TurnStore
 
 app = typer.Typer(help="Inspect and cancel turns, and answer the calls that they wait for.", no_args_is_help=True)
@@ -52,13 +54,18 @@ def show(turn_id: str, as_json: AsJson = False) -> None:
         print_table(("journal", ""), rows)
 
 
+OpenOnly = Annotated[
+    bool, typer.Option("--open", help="Only turns that have not ended, in the order in which they run.")
+]
+
+
 @app.command("list")
-def list_turns(session_id: str, as_json: AsJson = False) -> None:
+def list_turns(session_id: str, open_only: OpenOnly = False, as_json: AsJson = False) -> None:
     """List the turns of a session whose records still exist, oldest first."""
 
     async def read(store: TurnStore, keys: SessionKeys) -> list[dict[str, Any]]:
         found = []
-        for part in await store.listed(keys):
+        async for part in _listed(store, keys, "open" if open_only else "oldest"):
             try:
                 found.append(await _shown(store, keys, part))
             except TurnNotFound:  # it has just expired
@@ -69,6 +76,8 @@ def list_turns(session_id: str, as_json: AsJson = False) -> None:
     scheduled = any(turn["not_before"] for turn in found)
     if as_json:
         print_json(found)
+    elif not found and open_only:
+        say(f"session {session_id!r} has no open turns")
     elif not found:
         say(f"session {session_id!r} has no turns (their records expire after SESSIONFLEET_RESULT_TTL)")
     else:
@@ -137,6 +146,14 @@ def _with_turns(session_id: str, read: Any) -> Any:
     settings = load_settings()
     keys = SessionKeys.from_id(settings.tenant, session_id, settings.partitions)
     return with_store(settings, lambda client: read(TurnStore(ScriptRunner(client), client, settings), keys))
+
+
+async def _listed(store: TurnStore, keys: SessionKeys, which: Which) -> AsyncIterator[str]:
+    page = await store.listed(keys, which)
+    while page:
+        for part in page:
+            yield part
+        page = await store.listed(keys, which, after=page[-1])
 
 
 async def _shown(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, Any]:

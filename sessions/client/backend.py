@@ -6,20 +6,23 @@ Arguments and results are documented at the methods that users call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from broker_config.settings import Settings
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory
+from sessions.client.arguments.turns import TurnListing
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient, SessionRef
 from sessions.client.transcript import Page, SortOrder
+from sessions.protocol.event import SessionEvent
 from sessions.protocol.memory_requests import ScopeName
 from sessions.protocol.state_ops import StateOp
 from sessions.store.keys import SessionKeys
 from sessions.store.submission import Submission
+from sessions.store.turns import TurnSummary
 
 
 class StateCalls(Protocol):
@@ -86,6 +89,33 @@ class LifecycleCalls(Protocol):
 
     async def delete(self, session: SessionRef) -> dict[str, int]:
         """Delete the session and all its records; returns the number of keys, turns and documents."""
+        ...
+
+
+class TurnSummaries(NamedTuple):
+    """Some turns, and the cursor of the next page; None at the end."""
+
+    turns: list[TurnSummary]
+    cursor: str | None
+
+
+class SessionTurnCalls(Protocol):
+    """The part for `TurnMethods`."""
+
+    async def page(self, session: SessionRef, listing: TurnListing) -> TurnSummaries:
+        """A page of the session's turns."""
+        ...
+
+    async def open_turn(self, session: SessionRef) -> str | None:
+        """The turn that runs or is next, by its id within the session; None if no turn is open."""
+        ...
+
+    async def has_events(self, session: SessionRef, after: str | None) -> bool:
+        """Whether there are events after a cursor, or will be."""
+        ...
+
+    def follow(self, session: SessionRef, after: str | None) -> AsyncGenerator[SessionEvent]:
+        """The events of the open turn, or all after a cursor, until no turn is open."""
         ...
 
 
@@ -204,6 +234,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def turns(self) -> SessionTurnCalls:
+        """The part for lists of turns, and the session's stream."""
+        ...
+
+    @property
     def memory(self) -> MemoryCalls:
         """The part for memory."""
         ...
@@ -230,6 +265,11 @@ class BackedSession(SessionRef, Protocol):
     @property
     def backend(self) -> Backend:
         """Its back end."""
+        ...
+
+    @property
+    def client(self) -> SessionClient:
+        """The client that sends its requests."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from sessions.client.deliveries import Deliveries
 from sessions.client.ownership import Ownership
 from sessions.client.portal import Portal
 from sessions.client.retrieval import Retrieval
+from sessions.client.session_turns import SessionTurns
 from sessions.client.turns import Turns
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
@@ -24,7 +25,8 @@ class FleetClient:
     Attributes:
         connection: the stores, and the channels to and from the workers.
         admission: whether the fleet can run a request; ownership: who owns a session.
-        turns: turns, from their request to their result; retrieval: searches and documents.
+        turns: turns, from their request to their result; session_turns: lists of a session's turns, and its stream.
+        retrieval: searches and documents.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -32,6 +34,7 @@ class FleetClient:
         self.admission = Admission(self.connection)
         self.ownership = Ownership(self.connection)
         self.turns = Turns(self.connection, self.admission)
+        self.session_turns = SessionTurns(self.connection, self.ownership, self.turns)
         self.retrieval = Retrieval(self.connection, self.admission, self.turns)
 
     @property

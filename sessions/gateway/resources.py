@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sessions.api.turns import TurnInfo
 from sessions.gateway.segments import segment
 from sessions.protocol.turn import TurnError, TurnStatus, Usage
 from sessions.store.turns import TurnRecord
@@ -23,6 +24,12 @@ class Links(BaseModel):
     events: str
     cancel: str
     approvals: str | None = None
+
+    @classmethod
+    def to(cls, path: str, *, approvals: bool = True) -> Links:
+        """The links of a turn or operation at a path."""
+        below = {name: f"{path}/{name}" for name in ("events", "cancel", "approvals")}
+        return cls(self=path, **(below if approvals else {**below, "approvals": None}))
 
 
 class TurnResource(BaseModel):
@@ -95,13 +102,85 @@ class TurnResource(BaseModel):
             not_before=None if record.not_before_ms is None else _time(record.not_before_ms),
             started_at=None if record.started_ms is None else _time(record.started_ms),
             ended_at=None if record.ended_ms is None else _time(record.ended_ms),
-            links=Links(
-                self=path,
-                events=f"{path}/events",
-                cancel=f"{path}/cancel",
-                approvals=f"{path}/approvals" if approvals else None,
-            ),
+            links=Links.to(path, approvals=approvals),
         )
+
+
+class ListedTurn(BaseModel):
+    """A turn in a list: without its answer, with the message."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": _TURN_ID,
+                    "session_id": "chat-1",
+                    "status": "running",
+                    "agent": "Assistant",
+                    "message": "My name is Alice",
+                    "metadata": {"request_id": "r-81"},
+                    "attempt": 1,
+                    "error": None,
+                    "usage": None,
+                    "finish_reason": None,
+                    "accepted_at": "2026-11-26T12:00:00.120Z",
+                    "not_before": None,
+                    "started_at": "2026-11-26T12:00:00.124Z",
+                    "ended_at": None,
+                    "links": {
+                        "self": _TURN,
+                        "events": f"{_TURN}/events",
+                        "cancel": f"{_TURN}/cancel",
+                        "approvals": f"{_TURN}/approvals",
+                    },
+                }
+            ]
+        }
+    )
+
+    id: str
+    session_id: str
+    status: TurnStatus
+    agent: str
+    message: str
+    metadata: dict[str, Any] = Field({}, description="What the caller attached to the message.")
+    attempt: int = Field(description="How often it was begun: 0 while it is queued.")
+    error: TurnError | None = Field(None, description="Why it ended without an answer.")
+    usage: Usage | None = None
+    finish_reason: str | None = Field(None, description="Why the model stopped.")
+    accepted_at: datetime
+    not_before: datetime | None = Field(None, description="The time that it was scheduled for.")
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    links: Links
+
+    @classmethod
+    def of(cls, turn: TurnInfo, session_id: str) -> ListedTurn:
+        """A turn as it was listed."""
+        return cls(
+            id=turn.id,
+            session_id=session_id,
+            status=turn.status,
+            agent=turn.agent,
+            message=turn.message,
+            metadata=turn.metadata,
+            attempt=turn.attempt,
+            error=turn.error,
+            usage=turn.usage,
+            finish_reason=turn.finish_reason,
+            accepted_at=turn.accepted_at,
+            not_before=turn.not_before,
+            started_at=turn.started_at,
+            ended_at=turn.ended_at,
+            links=Links.to(turn_path(session_id, turn.id)),
+        )
+
+
+class ListedTurns(BaseModel):
+    """A page of a session's turns."""
+
+    turns: list[ListedTurn]
+    cursor: str | None = Field(description="Where to continue; null at the end.")
 
 
 def turn_path(session_id: str, turn_id: str) -> str:

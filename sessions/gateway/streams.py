@@ -13,7 +13,6 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from broker_config.telemetry import get_logger
-from sessions.api.turn import Turn
 from sessions.errors import SessionfleetError
 from sessions.gateway.problems import URN
 from sessions.gateway.strict_json import written
@@ -29,30 +28,46 @@ _LINE_ENDS: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2
 """Not line ends in server-sent events, but for readers that split as Python's `splitlines` does (such as httpx)."""
 _log = get_logger(__name__)
 
-STREAM: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "Server-sent events, up to `ended`. Each has `id:` (the cursor), `event:` (its type) and "
-        "`data:` (JSON). A comment comes every 15 s. `interrupted` has no `id:`: reconnect with the last one you have.",
-        "content": {
-            "text/event-stream": {
-                "schema": {  # of one event
-                    "type": "object",
-                    "required": ["event", "data"],
-                    "properties": {
-                        "id": {"type": "string"},
-                        "event": {"type": "string", "enum": [*EventType, "interrupted"]},
-                        "data": {"type": "string", "contentMediaType": "application/json"},
-                    },
-                },
-                "example": 'id: 7-1\nevent: started\ndata: {"attempt":1,"worker":"one@host"}\n\n'
-                'id: 7-2\nevent: text_delta\ndata: {"text":"Hello"}\n\n'
-                'id: 7-3\nevent: ended\ndata: {"status":"succeeded"}\n\n',
-            }
+
+def _described(upto: str, example: str, nothing: str) -> dict[int | str, dict[str, Any]]:
+    schema = {  # of one event
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": {"type": "string"},
+            "event": {"type": "string", "enum": [*EventType, "interrupted"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
         },
-    },
-    204: {"description": "Nothing comes after this cursor any more; EventSource stops here."},
-}
-"""What OpenAPI says about a stream."""
+    }
+    return {
+        200: {
+            "description": f"Server-sent events, {upto}. Each has `id:` (the cursor), `event:` (its type) and `data:` "
+            "(JSON). A comment comes every 15 s. `interrupted` has no `id:`: reconnect with the last one you have.",
+            "content": {"text/event-stream": {"schema": schema, "example": example}},
+        },
+        204: {"description": nothing},
+    }
+
+
+STREAM: Final = _described(
+    "up to `ended`",
+    'id: 7-1\nevent: started\ndata: {"attempt":1,"worker":"one@host"}\n\n'
+    'id: 7-2\nevent: text_delta\ndata: {"text":"Hello"}\n\n'
+    'id: 7-3\nevent: ended\ndata: {"status":"succeeded"}\n\n',
+    "Nothing comes after this cursor any more; EventSource stops here.",
+)
+"""What OpenAPI says about a turn's stream."""
+
+_PART: Final = "0192f5c4e8d17e3c8e3c5b7f0a9d4e21"
+SESSION_STREAM: Final = _described(
+    "until no turn is open",
+    f'id: {_PART}.0-0\nevent: turn\ndata: {{"turn":"chat-1~{_PART}","agent":"Assistant","message":"Hi"}}\n\n'
+    f'id: {_PART}.7-1\nevent: started\ndata: {{"attempt":1,"worker":"one@host"}}\n\n'
+    f'id: {_PART}.7-2\nevent: text_delta\ndata: {{"text":"Hello"}}\n\n'
+    f'id: {_PART}.7-3\nevent: ended\ndata: {{"status":"succeeded"}}\n\n',
+    "No turn is open, and nothing has happened since the event; EventSource stops here.",
+)
+"""The same about a session's stream."""
 
 
 async def cursor_of(
@@ -71,13 +86,16 @@ async def cursor_of(
 Cursor = Annotated[str | None, Depends(cursor_of)]
 
 
-async def event_stream(turn: Turn, after: str | None) -> Response:
-    """The events after a cursor, as they come. 204 if there are none and none will come: EventSource stops then.
+async def event_stream(found: AsyncIterator[Event], name: str) -> Response:
+    """Events as they come. 204 if there are none and none will come: EventSource stops then.
+
+    Args:
+        name: the id of the turn or session, for the log.
 
     Raises:
         StaleCursor, TurnNotFound, BackendError: if known at once; later the stream says `interrupted`.
     """
-    events = _Ahead(turn.aevents(after))
+    events = _Ahead(found)
     try:
         if await events.ready(_TELLING) and await events.first is None:
             await events.aclose()
@@ -85,7 +103,7 @@ async def event_stream(turn: Turn, after: str | None) -> Response:
     except BaseException:
         await events.aclose()
         raise
-    return _Stream(events, turn.id)
+    return _Stream(events, name)
 
 
 class _Ahead:
@@ -119,10 +137,8 @@ async def _next(events: AsyncIterator[Event]) -> Event | None:
 class _Stream(EventSourceResponse):
     """The response; its reader may leave at any moment."""
 
-    def __init__(self, events: _Ahead, turn_id: str) -> None:
-        super().__init__(
-            _sent(events, turn_id), ping=KEEP_ALIVE, send_timeout=_SEND_TIMEOUT, headers=_HEADERS, sep="\n"
-        )
+    def __init__(self, events: _Ahead, name: str) -> None:
+        super().__init__(_sent(events, name), ping=KEEP_ALIVE, send_timeout=_SEND_TIMEOUT, headers=_HEADERS, sep="\n")
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,16 +151,16 @@ class _Stream(EventSourceResponse):
             await self._events.aclose()
 
 
-async def _sent(events: _Ahead, turn_id: str) -> AsyncIterator[ServerSentEvent]:
+async def _sent(events: _Ahead, name: str) -> AsyncIterator[ServerSentEvent]:
     try:
         async for event in events:
             yield _message(event)
     # An end without `ended`: the reader reconnects with its cursor, and then gets a status that says what is wrong.
     except SessionfleetError as error:
-        _log.warning("stream_interrupted", turn=turn_id, error=repr(error))
+        _log.warning("stream_interrupted", of=name, error=repr(error))
         yield _interrupted(URN + type(error).__name__)
     except Exception as error:  # noqa: BLE001 - the reader must learn that this is not the end
-        _log.error("stream_broke", turn=turn_id, exc_info=error)
+        _log.error("stream_broke", of=name, exc_info=error)
         yield _interrupted("about:blank")
 
 

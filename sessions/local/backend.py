@@ -15,6 +15,7 @@ from sessions.local.knowledge import LocalKnowledge
 from sessions.local.lifecycle import LocalLifecycle
 from sessions.local.memory import LocalMemory
 from sessions.local.state import LocalState
+from sessions.local.turns import LocalTurnLists
 
 
 class LocalBackend:
@@ -28,6 +29,7 @@ class LocalBackend:
         self.settings = settings
         self.state = LocalState(self.fleet)
         self.lifecycle = LocalLifecycle(self.fleet)
+        self.turns = LocalTurnLists(self.fleet)
         self.memory = LocalMemory(self.fleet)
         self.knowledge = LocalKnowledge(self.fleet)
 

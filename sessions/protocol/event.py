@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 
 class EventType(StrEnum):
@@ -27,6 +27,7 @@ class EventType(StrEnum):
     RETRIEVED = "retrieved"
     TASK_STARTED = "task_started"
     TASK_ENDED = "task_ended"
+    TURN = "turn"  # only in a session's stream: the next events are this turn's
     ENDED = "ended"
 
 
@@ -44,8 +45,8 @@ class Event:
             `call_id`, `agent`, `turn` for task_started of an agent that another one asks (and `turn` in the result);
             `stage`, `done`, `total`, `pages`, `chunks` for progress of a document; `memories`, `chunks` (how many
             reached the prompt), `why` (what could not be searched, and why) for retrieved;
-            `text` for steered; `calls` for waiting; `call_id`, `action` for answered; `status`, `error`,
-            `finish_reason` (why the model stopped, if known) for ended.
+            `text` for steered; `calls` for waiting; `call_id`, `action` for answered; `turn`, `agent`, `message` for
+            turn; `status`, `error`, `finish_reason` (why the model stopped, if known) for ended.
     """
 
     id: str
@@ -61,3 +62,33 @@ class Event:
     def final(self) -> bool:
         """Whether this is the stream's last event."""
         return self.type is EventType.ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvent(Event):
+    """One item of a session's stream: an event, and the turn that it belongs to.
+
+    Attributes:
+        id: the cursor in the session's stream, `<part of the turn id>.<id in the turn's stream>`. The id in the data of
+            attempt_reset has the same form.
+        turn_id: the turn.
+    """
+
+    turn_id: str = ""
+
+    @classmethod
+    def of(cls, event: Event, turn_id: str) -> Self:
+        """An event of a turn's stream, as the session's stream has it."""
+        part, data = turn_id.rpartition("~")[2], event.data
+        if valid := data.get("valid_through"):
+            data = {**data, "valid_through": f"{part}.{valid}"}
+        return cls(f"{part}.{event.id}", event.type, data, turn_id)
+
+    @classmethod
+    def begin(cls, turn_id: str, agent: str, message: str) -> Self:
+        """The event `turn`, with which a turn begins in a session's stream."""
+        return cls.of(Event(BEGINNING, EventType.TURN, {"turn": turn_id, "agent": agent, "message": message}), turn_id)
+
+
+BEGINNING = "0-0"
+"""The cursor before a turn's first event."""

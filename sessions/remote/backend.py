@@ -21,6 +21,7 @@ from sessions.remote.lifecycle import RemoteLifecycle
 from sessions.remote.memory import RemoteMemory
 from sessions.remote.server import RemoteServer
 from sessions.remote.state import RemoteState
+from sessions.remote.turns import RemoteTurnLists
 from sessions.store.submission import Submission
 
 _CALL_SECONDS: Final = 30.0
@@ -48,6 +49,7 @@ class RemoteBackend:
         self._server = RemoteServer(Address.of(agent_url), checked_headers(headers), limit)
         self.state = RemoteState(self.client)
         self.lifecycle = RemoteLifecycle(self.client)
+        self.turns = RemoteTurnLists(self.client)
         self.memory = RemoteMemory(self.client)
         self.knowledge = RemoteKnowledge(self.client)
 

@@ -32,6 +32,7 @@ class EventStream:
     Args:
         url: of the events; headers: of each request.
         alive: reads the turn itself, with the usual retries; raises if the turn or the gateway is gone.
+        of_session: whether the stream continues with another turn after an event `ended`. It ends with 204.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class EventStream:
         headers: Callable[[], httpx.Headers],
         after: str | None,
         alive: Callable[[], Awaitable[Any]],
+        of_session: bool = False,
     ) -> None:
         self._server = server
         self._url = url
         self._headers = headers
         self._cursor = after
         self._alive = alive
+        self._of_session = of_session
         self._pause = 0.0
         self._failures = 0
         self._broken_since = 0.0
@@ -64,7 +67,7 @@ class EventStream:
                 async with aclosing(self._connection()) as events:
                     async for event in events:
                         yield event
-                        if event.final:
+                        if event.final and not self._of_session:
                             return
             except (httpx.HTTPError, httpx.StreamError) as error:
                 why = error

@@ -117,8 +117,8 @@ def turn_record(part: str, resource: Mapping[str, Any]) -> TurnRecord:
         ended_ms=_ms(resource.get("ended_at")),
         worker=None,
         cancel_requested=False,
-        result=json.dumps({"output": resource.get("result"), "model": resource.get("model")}).encode()
-        if succeeded
+        result=json.dumps({"output": resource["result"], "model": resource.get("model")}).encode()
+        if succeeded and "result" in resource
         else None,
         error=TurnError.model_validate(error) if error else None,
         usage=Usage.model_validate(usage) if usage else None,

@@ -26,7 +26,7 @@ from sessions.store.submission import Submission, idempotency_hash
 from sessions.store.transitions import records
 from sessions.store.transitions import turns as transitions
 from sessions.store.transitions.shared import Cancelled, Full, Missing, OtherOwner
-from sessions.store.transitions.turns import Watch
+from sessions.store.transitions.turns import Watch, Which
 from sessions.store.turn_fields import ERROR, METADATA, REQUEST, RESULT, WEBHOOK
 from sessions.store.wake_up import WakeUp
 
@@ -34,6 +34,7 @@ _FIELDS = tuple(
     b"status attempt crashes retries accepted due deadline started ended worker cancel result error usage finish "
     b"metadata".split()
 )
+_SUMMARY_FIELDS = (*(name for name in _FIELDS if name != b"result"), b"request", b"user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,22 @@ class TurnRecord:
             )
         except (KeyError, ValueError, ValidationError) as error:
             raise CorruptRecord(f"the record of turn {part} cannot be read: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSummary:
+    """A turn as lists show it.
+
+    Attributes:
+        record: without the result; request: what was asked for.
+        user: the owner of the session when the turn was accepted, if it had one.
+        size: bytes of the request as it is stored.
+    """
+
+    record: TurnRecord
+    request: TurnRequest
+    user: str | None
+    size: int
 
 
 class TurnStore:
@@ -173,9 +190,31 @@ class TurnStore:
         Raises:
             TurnNotFound: there is none. SealError: it cannot be decrypted.
         """
-        values = await self._scripts.read("HMGET", keys.turn(part), *_FIELDS)
-        raw = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
-        if not raw:
+        return TurnRecord.read(part, await self._fields(keys, part, _FIELDS))
+
+    async def summary(self, keys: SessionKeys, part: str) -> TurnSummary:
+        """The record of a turn without its result, which may be large, and its request.
+
+        Raises:
+            As `read`.
+        """
+        raw = await self._fields(keys, part, _SUMMARY_FIELDS)
+        record, request, user = TurnRecord.read(part, raw), raw.get(b"request", b""), raw.get(b"user")
+        try:
+            asked = TurnRequest.model_validate_json(self._keyring.open(keys.turn(part), REQUEST, request))
+        except ValidationError as error:
+            raise CorruptRecord(f"the request of turn {part} cannot be read: {error!r}") from error
+        return TurnSummary(record, asked, None if user is None else user.decode(), len(request))
+
+    async def _fields(self, keys: SessionKeys, part: str, names: tuple[bytes, ...]) -> dict[bytes, bytes]:
+        """The fields of a turn that exist; result, error and metadata decrypted.
+
+        Raises:
+            TurnNotFound: there is none. SealError: it cannot be decrypted.
+        """
+        values = await self._scripts.read("HMGET", keys.turn(part), *names)
+        raw: dict[bytes, bytes] = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        if b"status" not in raw:
             raise self._not_found(keys, part)
         if b"result" in raw:
             raw[b"result"] = self._keyring.open(keys.turn(part), RESULT, raw[b"result"])
@@ -183,7 +222,7 @@ class TurnStore:
             raw[b"error"] = self._keyring.open(keys.turn(part), ERROR, raw[b"error"])
         if b"metadata" in raw:
             raw[b"metadata"] = self._keyring.open(keys.turn(part), METADATA, raw[b"metadata"])
-        return TurnRecord.read(part, raw)
+        return raw
 
     async def request(self, keys: SessionKeys, part: str) -> TurnRequest:
         """The turn's request.
@@ -253,9 +292,12 @@ class TurnStore:
             raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
         return asdict(reply)
 
-    async def listed(self, keys: SessionKeys) -> list[str]:
-        """The turns of a session whose records still exist, oldest first."""
-        return sorted(part.decode() for part in await self._client.zrange(keys.turns, 0, -1))
+    async def listed(
+        self, keys: SessionKeys, which: Which = "oldest", after: str | None = None, limit: int = 1000
+    ) -> list[str]:
+        """Turns of a session as `list_turns.lua` lists them. A record may expire before it is read."""
+        call = transitions.list_turns((keys.base,), which=which, after=after, limit=limit)
+        return list((await self._scripts.run(call)).turns)
 
     async def journal(self, keys: SessionKeys, part: str) -> dict[str, Any]:
         """The journal of an open turn or a dead letter, for people to look at."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import signal
@@ -115,6 +116,29 @@ def test_a_typed_conversation_goes_on_after_a_cancelled_turn(fleet: Fleet) -> No
     finally:
         terminal.close()
     assert statuses(fleet, "cli-typed") == ["succeeded", "cancelled", "succeeded"]
+
+
+def test_a_chat_begins_with_the_answer_that_is_being_written(fleet: Fleet) -> None:
+    """Somebody left in the middle of it, or asked from elsewhere: the question, the answer as it comes, the prompt."""
+    message = "SAY one two three\nPACE 0.1\nSTALL 2 60"
+    turn = fleet.session("cli-again").Agent("Assistant").submit(message, stream=True)
+    fleet.noted("stalled", prompt=message)
+    command = [*CLI, "turns", "list", "cli-again", "--open", "--json"]
+    env = environment(fleet.server.url)
+    listed = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    assert [found["turn"] for found in json.loads(listed.stdout)] == [turn.id]
+    terminal = Typist([*CLI, "chat", "cli-again"], env)
+    try:
+        terminal.sees("has not ended")
+        terminal.sees("you> SAY one two three")
+        terminal.sees("\none two")
+        turn.cancel()
+        terminal.sees("cancelled by a client")
+        terminal.sees("you> ", count=2)
+        terminal.type("/quit\n")
+        assert terminal.process.wait(20) == 0
+    finally:
+        terminal.close()
 
 
 REFUND = 'CALL refund({"amount": 90})'

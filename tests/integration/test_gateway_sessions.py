@@ -99,6 +99,8 @@ def test_an_expired_session_is_gone_not_missing(http: httpx.Client) -> None:
         ("POST", "/v1/sessions/{id}/checkpoints"),
         ("POST", "/v1/sessions/{id}/checkpoints/restore"),
         ("POST", "/v1/sessions/{id}/turns"),
+        ("GET", "/v1/sessions/{id}/turns"),
+        ("GET", "/v1/sessions/{id}/stream"),
         ("GET", "/v1/sessions/{id}/turns/{turn}"),
         ("GET", "/v1/sessions/{id}/turns/{turn}/events"),
         ("POST", "/v1/sessions/{id}/turns/{turn}/cancel"),

@@ -27,10 +27,12 @@ from sessions.local.knowledge import LocalKnowledge
 from sessions.local.lifecycle import LocalLifecycle
 from sessions.local.memory import LocalMemory
 from sessions.local.state import LocalState
+from sessions.local.turns import LocalTurnLists
 from sessions.remote.knowledge import RemoteKnowledge
 from sessions.remote.lifecycle import RemoteLifecycle
 from sessions.remote.memory import RemoteMemory
 from sessions.remote.state import RemoteState
+from sessions.remote.turns import RemoteTurnLists
 from tests.support.documents import make_pdf
 from tests.support.fleet import Fleet
 from tests.support.gateway import GatewayProcess
@@ -57,6 +59,7 @@ def pair(gateway_process: GatewayProcess, fleet: Fleet) -> Pair:
         (backend.LifecycleCalls, LocalLifecycle, RemoteLifecycle),
         (backend.MemoryCalls, LocalMemory, RemoteMemory),
         (backend.KnowledgeCalls, LocalKnowledge, RemoteKnowledge),
+        (backend.SessionTurnCalls, LocalTurnLists, RemoteTurnLists),
     ],
 )
 def test_both_sides_take_the_same(port: type, local: type, remote: type) -> None:

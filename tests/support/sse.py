@@ -88,6 +88,6 @@ def text_of(items: list[Item]) -> str:
 
 
 def order_of(event_id: str) -> tuple[int, int]:
-    """An event's place."""
-    token, _, seq = event_id.partition("-")
+    """An event's place in its turn; in a session's stream, its id begins with the turn."""
+    token, _, seq = event_id.rpartition(".")[2].partition("-")
     return int(token), int(seq)

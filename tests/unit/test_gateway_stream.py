@@ -60,7 +60,7 @@ async def sent(turn: Told, *, hang_up_behind: int | None = None) -> list[dict[st
         if len(messages) == hang_up_behind:
             gone.set()
 
-    response = await event_stream(turn, None)  # type: ignore[arg-type]
+    response = await event_stream(turn.aevents(None), turn.id)
     await response({"type": "http", "method": "GET", "path": "/events"}, receive, send)  # type: ignore[arg-type]
     return messages
 
@@ -130,7 +130,7 @@ async def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.Monke
     """The client may reconnect; meanwhile it holds no resources."""
     monkeypatch.setattr(streams, "_SEND_TIMEOUT", 0.01)
     turn = Told(STARTED, ENDED)
-    response = await event_stream(turn, None)  # type: ignore[arg-type]
+    response = await event_stream(turn.aevents(None), turn.id)
 
     async def receive() -> dict[str, Any]:
         await asyncio.Event().wait()

@@ -42,7 +42,8 @@ async def get_operation(session_id: SessionId, operation_id: OperationId, caller
 )
 async def follow_operation(session_id: SessionId, operation_id: OperationId, caller: Reader, after: Cursor) -> Response:
     """`progress` events show the progress: `stage`, `done`, `total`."""
-    return await event_stream(await _operation(caller, session_id, operation_id), after)
+    operation = await _operation(caller, session_id, operation_id)
+    return await event_stream(operation.aevents(after), operation.id)
 
 
 @router.post(

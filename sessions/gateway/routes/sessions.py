@@ -14,6 +14,7 @@ from sessions.gateway.caller import DEFAULT_QUEUE, Reader, Writer
 from sessions.gateway.parameters import ID_RULE, LONGEST_TTL, QUEUE, SESSION_ID, TURN_ID, SessionId
 from sessions.gateway.problems import responses
 from sessions.gateway.segments import segment
+from sessions.gateway.streams import SESSION_STREAM, Cursor, event_stream
 from sessions.gateway.strict_json import Body, StrictRoute
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=StrictRoute)
@@ -205,6 +206,23 @@ async def list_messages(
     """One page of it. Within a page, messages are in the order in which they were written."""
     page = await caller.session(session_id).ahistory(limit, order=order, cursor=cursor)
     return Messages(messages=[MessageResource.model_validate(message) for message in page], cursor=page.cursor)
+
+
+@router.get(
+    "/{session_id:segment}/stream",
+    summary="Follow the open turn",
+    tags=["turns"],
+    response_class=Response,
+    responses={**SESSION_STREAM, **responses(409)},
+)
+async def follow_session(session_id: SessionId, caller: Reader, after: Cursor) -> Response:
+    """The turn that runs or is next, from its start; then the turns after it. For a page that was loaded again.
+
+    `id:` names the turn as well, so that after a `Last-Event-ID` everything comes that follows it, nothing twice: the
+    rest of that turn, the turns that have ended since, then the open one. If the record of its turn is gone, the
+    stream begins with the open turn.
+    """
+    return await event_stream(caller.session(session_id).aevents(after), session_id)
 
 
 @router.post(

@@ -127,7 +127,8 @@ async def get_team_run(run_id: RunId, caller: Reader, wait: Wait) -> TurnResourc
 )
 async def follow_team_run(run_id: RunId, caller: Reader, after: Cursor) -> Response:
     """`task_started` and `task_ended`, among the run's own events."""
-    return await event_stream(await _run(caller, run_id), after)
+    run = await _run(caller, run_id)
+    return await event_stream(run.aevents(after), run.id)
 
 
 @router.post(

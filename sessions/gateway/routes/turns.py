@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response, status
+from fastapi import APIRouter, Query, Response, status
 from pydantic import ConfigDict, Field
 
 from sessions.api.turn import Turn
+from sessions.client.arguments.turns import MOST_TURNS
 from sessions.gateway.agents import AgentSpec, Base, agent_of
 from sessions.gateway.caller import DEFAULT_QUEUE, Caller, Reader, Writer
-from sessions.gateway.parameters import LONGEST_TTL, QUEUE, TEXT, WEBHOOK, IdempotencyKey, NotBefore, SessionId, TurnId
+from sessions.gateway.parameters import (
+    LONGEST_TTL,
+    QUEUE,
+    TEXT,
+    TURN_ID,
+    WEBHOOK,
+    IdempotencyKey,
+    NotBefore,
+    SessionId,
+    TurnId,
+)
 from sessions.gateway.prefer import Wait
 from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
-from sessions.gateway.resources import TurnResource, turn_path
+from sessions.gateway.resources import ListedTurn, ListedTurns, TurnResource, turn_path
 from sessions.gateway.streams import STREAM, Cursor, event_stream
 from sessions.gateway.strict_json import Body, StrictRoute
 from sessions.protocol.turn import Policy
@@ -130,6 +141,32 @@ async def submit_turn(
     return await wait.show(turn, turn_path(session_id, turn.id), session_id, accepted=True)
 
 
+@router.get("", summary="List the session's turns")
+async def list_turns(
+    session_id: SessionId,
+    caller: Reader,
+    open: Annotated[  # noqa: A002 - the query parameter's name
+        bool, Query(description="1: only turns that have not ended, in the order in which they run.")
+    ] = False,
+    limit: Annotated[int, Query(ge=1, le=MOST_TURNS, description="The largest number of turns.")] = 50,
+    order: Annotated[
+        Literal["oldest", "newest"] | None,
+        Query(description="Which of all turns come first: `oldest` (the default) or `newest`. Not with `open`."),
+    ] = None,
+    cursor: Annotated[
+        str | None,
+        Query(description="The cursor of the previous page.", max_length=512, json_schema_extra=TURN_ID),
+    ] = None,
+    scheduled: Annotated[
+        bool, Query(description="With `open`, 0 leaves out the turns that are scheduled for later.")
+    ] = True,
+) -> ListedTurns:
+    """One page of them. The answers are not in it: `GET` a turn for its `result`."""
+    session = caller.session(session_id)
+    page = await session.aturns(open=open or None, limit=limit, order=order, cursor=cursor or None, scheduled=scheduled)
+    return ListedTurns(turns=[ListedTurn.of(turn, session_id) for turn in page], cursor=page.cursor)
+
+
 @router.get("/{turn_id:segment}", summary="Show a turn, or wait for its end")
 async def get_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, wait: Wait) -> TurnResource:
     """Waits if `Prefer: wait=N` says so. The end of the wait is not the end of the turn: ask again."""
@@ -145,7 +182,8 @@ async def get_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, wait:
 )
 async def follow_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, after: Cursor) -> Response:
     """Server-sent events from the start, or after the last one that you have; `id:` is the cursor."""
-    return await event_stream(await turn_of(caller, session_id, turn_id), after)
+    turn = await turn_of(caller, session_id, turn_id)
+    return await event_stream(turn.aevents(after), turn.id)
 
 
 @router.post(

@@ -11,6 +11,8 @@ from sessions.store.binding import transition
 from sessions.store.transitions.shared import Cancelled, Full, Missing, OtherOwner
 
 Watch = Literal["readers", "waiters"]
+Which = Literal["open", "current", "oldest", "newest", "next"]
+"""Which turns to list, and in which order, as list_turns.lua describes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,18 @@ class Watching:
 @transition
 def watch_turn(*, turn: str, nonce: str, watch: Watch, on: bool) -> Watching | Missing:
     """Add a client to those that a turn notifies, or remove it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The turns, in the wanted order."""
+
+    turns: tuple[str, ...]
+
+
+@transition
+def list_turns(*, which: Which, after: str | None, limit: int) -> Listed:
+    """List turns of a session."""
 
 
 @dataclass(frozen=True, slots=True)
