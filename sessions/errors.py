@@ -35,6 +35,7 @@
     │   ├── FileUnavailable              a file of the message cannot be fetched from its URL
     │   ├── ModelUnavailable · ToolError · ToolInDoubt
     │   ├── OutputInvalid · JournalDiverged · ResultTooLarge
+    │   ├── HistoryChanged               the turn that this one was to replace is not there any more
     │   ├── TurnRefused · HookError      a hook of the worker refused the turn, or raised
     │   ├── RetrievalUnavailable         the index or the embedding model did not answer, retries included
     │   ├── EmbeddingFailed              the embedding model refused a text permanently
@@ -266,6 +267,10 @@ class TurnDeadLettered(TurnFailed):
 
 class ApprovalTimeout(TurnFailed):
     """The turn's pending calls were not answered in time; allow more with `approval_timeout=`."""
+
+
+class HistoryChanged(TurnFailed):
+    """The history changed before this turn could take the place of another one; nothing was replaced."""
 
 
 class ModelError(TurnFailed):

@@ -53,6 +53,7 @@ STATUS_OF: Final[dict[type[Exception], int]] = {
     errors.NoWorkerAlive: 503,
     errors.ResultTimeout: 504,
     errors.TurnCancelled: 409,
+    errors.HistoryChanged: 409,
     errors.TurnRefused: 403,
     errors.TurnDeadlineExceeded: 504,
     errors.DocumentTooLarge: 413,

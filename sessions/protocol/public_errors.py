@@ -17,6 +17,7 @@ _OUR_WORDS: Final = (
     errors.TurnDeadlineExceeded,
     errors.TurnDeadLettered,
     errors.ApprovalTimeout,
+    errors.HistoryChanged,
     errors.TurnRefused,
     errors.ResultTooLarge,
     errors.DocumentError,

@@ -106,6 +106,9 @@ class TurnRequest(BaseModel):
     model_settings: dict[str, Any] | None = Field(
         None, exclude_if=_not_given, description="For its model requests, such as a temperature."
     )
+    replaces: str | None = Field(
+        None, exclude_if=_not_given, description="Id of the turn whose place in the history it takes."
+    )
     metadata: dict[str, Any] | None = Field(None, exclude_if=_not_given, description="The caller's own notes on it.")
 
 

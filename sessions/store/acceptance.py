@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from sessions.store.binding import ScriptCall
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
 from sessions.store.submission import Submission, idempotency_hash
-from sessions.store.transitions.turns import AcceptReply, accept_turn
+from sessions.store.transitions.turns import AcceptReply, Replaces, accept_turn
 from sessions.store.turn_fields import MESSAGE, METADATA, PARTS, REQUEST, WEBHOOK
 from sessions.store.wake_up import WakeUp
 
@@ -55,7 +56,7 @@ def acceptance(
         keys.pair,
         turn=submission.part,
         request=keyring.seal(record, REQUEST, request),
-        digest=digests(keyring, submission, request)[0],
+        digest=digests(keyring, submission)[0],
         idempotency=idempotency_hash(submission.idempotency_key),
         user=submission.user_id,
         timeout_ms=int(submission.timeout * 1000),
@@ -81,15 +82,16 @@ def acceptance(
         files=file_ids(parts),
         # Also in the request, which few readers of a turn's record need.
         metadata=b"" if metadata is None else keyring.seal(record, METADATA, json.dumps(metadata).encode()),
+        replaces=_replaces(submission),
     )
 
 
-def digests(keyring: KeyRing, submission: Submission, request: bytes) -> tuple[str, ...]:
+def digests(keyring: KeyRing, submission: Submission) -> tuple[str, ...]:
     """The request's digest, and the ones that it may have been stored under before.
 
     With encryption it is keyed: a plain digest would confirm a correctly guessed message.
     """
-    plain = submission.digest(request)
+    plain = submission.digest(submission.to_compare.model_dump_json().encode())
     return (*keyring.digests(plain.encode()), plain) if keyring.ids else (plain,)
 
 
@@ -102,6 +104,14 @@ def _not_before(start: datetime | float | None) -> str | None:
             return str(int(start.timestamp() * 1000))
         case _:
             return f"+{int(start * 1000)}"
+
+
+def _replaces(submission: Submission) -> Sequence[Replaces]:
+    """The turn whose place this one takes, for the script; empty for a turn that is added to the history."""
+    wanted, place = submission.replacement, submission.place
+    if wanted is None or place is None:
+        return ()
+    return [(place.turn, place.at, int(wanted.turn is None), place.version)]
 
 
 def _joins(submission: Submission) -> str:

@@ -233,6 +233,16 @@ class SessionKeys:
         return f"{self.base}:history"
 
     @property
+    def left(self) -> str:
+        """List: the entries of turns that left the history, because other turns took their place."""
+        return f"{self.base}:left"
+
+    @property
+    def branches(self) -> str:
+        """List: a record for each branch, in the order in which they left the history."""
+        return f"{self.base}:branches"
+
+    @property
     def agents(self) -> str:
         """Hash: agent name -> configuration, as the session knows it, or as the tenant (`WIDE_APP`) defines it."""
         return f"{self.base}:agents"

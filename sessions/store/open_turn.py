@@ -29,6 +29,7 @@ class OpenTurn:
         agent: the agent's configuration (JSON) at acceptance.
         state: the session's state by key, as it was when this attempt started. It is still encrypted if the store is,
             because few turns read it.
+        replaces_at: the position in the history from which it replaces turns; None if it replaces none.
         crashes: how many workers crashed while they ran it.
         closing: set when the turn must end: record what it finished, and run nothing.
         unreadable: set when the turn cannot be decrypted. Request, journal, history and agent are then empty.
@@ -52,6 +53,7 @@ class OpenTurn:
     state: dict[str, bytes]
     closing: Closing | None = None
     crashes: int = 0
+    replaces_at: int | None = None
     unreadable: SealError | None = None
 
     @property
@@ -90,6 +92,7 @@ def read_open_turn(keyring: KeyRing, keys: SessionKeys, run: Run) -> OpenTurn:
         state=run.state,
         closing=run.closing,
         crashes=run.crashes,
+        replaces_at=run.replaces_at,
         unreadable=unreadable,
     )
 

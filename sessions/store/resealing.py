@@ -92,8 +92,9 @@ class Resealing:
         if turn and turn["of"] is None:
             return await self._record(place)
         match place.rest:
-            case "history":
-                return await self._history(place)
+            case "history" | "left":
+                # An entry that leaves the history meanwhile is then found in the other list.
+                return await self._entries(place.keys, "history") + await self._entries(place.keys, "left")
             case "memory:vectors" | "files":
                 return await self._hash(place, self._tagged)
             case "checkpoints":
@@ -114,11 +115,13 @@ class Resealing:
                 done += await self._swap(place, "hash", ((f, v, reencrypt(place.key, f, v)) for f, v in fields))
         return done
 
-    async def _history(self, place: _Place) -> int:
-        done, start = 0, 0
+    async def _entries(self, keys: SessionKeys, rest: str) -> int:
+        place, done, start = _Place(keys, rest), 0, 0
         with translated():
             while page := await self._client.lrange(place.key, start, start + _PAGE - 1):
-                entries = [(str(start + i), entry, self._field(place.key, "", entry)) for i, entry in enumerate(page)]
+                entries = [
+                    (str(start + i), entry, self._field(keys.history, "", entry)) for i, entry in enumerate(page)
+                ]
                 done += await self._swap(place, "list", iter(entries))
                 start += len(page)
         return done

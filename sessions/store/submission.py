@@ -12,6 +12,30 @@ from sessions.store.keys import new_turn_part
 
 
 @dataclass(frozen=True, slots=True)
+class Replacement:
+    """What a turn is to replace. The store looks it up when the turn is accepted.
+
+    Attributes:
+        turn: the turn's part of its id; None for the last committed turn.
+        same_message: send the message of the replaced turn again.
+        same_agent: send it to the agent of the replaced turn.
+    """
+
+    turn: str | None = None
+    same_message: bool = False
+    same_agent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The turn that is replaced, and its position in a version of the history. `turn` is empty if it is not there."""
+
+    turn: str
+    at: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A turn to be accepted. Accepting the same submission twice is one turn.
 
@@ -31,6 +55,9 @@ class Submission:
         approval_timeout: seconds that it waits for an answer, at most.
         webhook: the URL to notify when the turn ends; empty for none.
         mailbox_limit: most turns of the session that may be open; None for SESSIONFLEET_MAILBOX_LIMIT.
+        replacement: what it is to replace; None for a turn that is added to the history.
+        place: where that is, once it was looked up.
+        asked: the request as the caller made it, without what was looked up in the replaced turn.
         part: the turn's part of its id.
     """
 
@@ -51,7 +78,18 @@ class Submission:
     webhook: str = ""
     mailbox_limit: int | None = None
     not_before: datetime | float | None = None
+    replacement: Replacement | None = None
+    place: Place | None = None
+    asked: TurnRequest | None = None
     part: str = field(default_factory=new_turn_part)
+
+    @property
+    def to_compare(self) -> TurnRequest:
+        """The request that a repeat under the same idempotency key must make.
+
+        Not what was looked up for it: after the first one has replaced the last turn, another turn is the last.
+        """
+        return self.asked or self.request
 
     @property
     def agents(self) -> tuple[tuple[AgentConfig, str], ...]:
@@ -74,7 +112,7 @@ class Submission:
         return self.request.team is None
 
     def digest(self, request: bytes) -> str:
-        """What a repeat under the same idempotency key must equal; `request` is the request's JSON.
+        """What a repeat under the same idempotency key must equal; `request` is the JSON of `to_compare`.
 
         It does not contain the configuration of an agent that was only named, so redefining the agent does not turn a
         retry into a conflict.

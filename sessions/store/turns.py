@@ -12,20 +12,20 @@ from broker_config.settings import Settings
 from sessions.errors import (
     CorruptRecord,
     IdempotencyConflict,
-    SessionBusy,
     SessionOwnerError,
     TurnNotFound,
 )
 from sessions.protocol.turn import TurnError, TurnRequest, TurnStatus, Usage
 from sessions.store.acceptance import Accepted, CancelledRun, acceptance, digests
-from sessions.store.files import unknown_file
 from sessions.store.keys import SessionKeys
+from sessions.store.refusals import refusal
+from sessions.store.replacing import resolved
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
 from sessions.store.submission import Submission, idempotency_hash
 from sessions.store.transitions import records
 from sessions.store.transitions import turns as transitions
-from sessions.store.transitions.shared import Cancelled, Full, Missing, OtherOwner
+from sessions.store.transitions.shared import Cancelled, Missing, Moved, OtherOwner
 from sessions.store.transitions.turns import Watch, Which
 from sessions.store.turn_fields import ERROR, METADATA, REQUEST, RESULT, WEBHOOK
 from sessions.store.wake_up import WakeUp
@@ -135,10 +135,21 @@ class TurnStore:
             SessionOwnerError, SessionBusy, IdempotencyConflict, UnknownFile: nothing was changed.
             StoreFull, StoreUnavailable: the store could not accept it.
         """
-        call = acceptance(self._settings, self._keyring, keys, submission, watcher)
-        return await self._accepted(keys, submission, await self._scripts.run(call))
+        while True:
+            reply = await self._scripts.run(acceptance(self._settings, self._keyring, keys, submission, watcher))
+            if not isinstance(reply, Moved):
+                return await self._accepted(keys, submission, reply)
+            submission = await self.resolved(keys, submission)
 
-    async def _accepted(self, keys: SessionKeys, submission: Submission, reply: transitions.AcceptReply) -> Accepted:
+    async def resolved(self, keys: SessionKeys, submission: Submission) -> Submission:
+        """The submission with what it replaces, looked up; one that replaces nothing is returned as it is.
+
+        Raises:
+            CorruptRecord, SealError: the replaced turn cannot be read.
+        """
+        return await resolved(self._scripts, self._keyring, keys, submission)
+
+    async def _accepted(self, keys: SessionKeys, submission: Submission, reply: transitions.Decided) -> Accepted:
         match reply:
             case transitions.Accepted(worker=worker, marked=marked):
                 wake_up = WakeUp.of(keys, reply.queue, reply.now_ms) if reply.wake else None
@@ -146,12 +157,6 @@ class TurnStore:
                 return Accepted(submission.part, wake_up=wake_up, cancelled=cancelled)
             case transitions.Steered(turn=joined):
                 return Accepted(joined)
-            case transitions.Open(count=count):
-                raise SessionBusy(
-                    f"session {keys.session_id!r} has {count} open turns, and the policy is 'reject'; wait "
-                    "for them to end, or send it with another policy",
-                    policy=str(submission.policy),
-                )
             case transitions.Duplicate(turn=first):
                 return Accepted(first, duplicate=True)
             case transitions.Conflict(turn=first):
@@ -159,26 +164,15 @@ class TurnStore:
                     return Accepted(first, duplicate=True)
                 first = keys.public_id(first)
                 raise IdempotencyConflict(f"{IdempotencyConflict.__doc__} It belongs to turn {first!r}.", turn_id=first)
-            case transitions.NoFile(id=file_id):
-                raise unknown_file(keys, file_id)
-            case OtherOwner():
-                raise SessionOwnerError(
-                    f"session {keys.session_id!r} belongs to another user than {submission.user_id!r}; "
-                    "open it as its owner"
-                )
-            case Full(count=count):
-                raise SessionBusy(
-                    f"session {keys.session_id!r} has {count} turns waiting or scheduled, which is the limit "
-                    "(SESSIONFLEET_MAILBOX_LIMIT); wait for some to end, then try again"
-                )
+            case _:
+                raise refusal(keys, submission, reply)
 
     async def _asked_before(self, keys: SessionKeys, submission: Submission) -> bool:
         """Whether its key was used for this same request, even if the digest is by another key or by none."""
         key = keys.idempotency(idempotency_hash(submission.idempotency_key))
         with translated():
             raw = await self._client.hget(key, "digest")
-        request = submission.request.model_dump_json().encode()
-        return raw is not None and raw.decode() in digests(self._keyring, submission, request)
+        return raw is not None and raw.decode() in digests(self._keyring, submission)
 
     async def ahead_of(self, keys: SessionKeys, part: str) -> int:
         """How many turns of its session are before it; 0 for one that is next, runs, or has ended."""

@@ -108,7 +108,7 @@ class ObservedMachine(RuleBasedStateMachine):
         entry, said = claim.part, '"said"' if status == "succeeded" else ""
         why = "" if said else '{"type":"TurnFailed","message":"no"}'
         args = (
-            claim.part, claim.value, status, said, why, "{}", entry, 2, claim.seq + 1, int(go_on),
+            claim.part, claim.value, status, said, why, "{}", entry, 2, 0, claim.seq + 1, int(go_on),
             LEASE, slot.process, WINDOW, int(last_ok), "", 0,
         )  # fmt: skip
         model = self.model.commit

@@ -66,7 +66,7 @@ class WebhookMachine(RuleBasedStateMachine):
         part = self.new()
         reply = self.run(
             "accept_turn", part, '{"agent":"A"}', "d", "", "", timeout, start, 4, "turns", "", "waiters", 10**9, 10**9,
-            limit, "", "A", "{}", policy, int(blocks), 5_000, "text", "", "url" if webhook else "", "",
+            limit, "", "A", "{}", policy, int(blocks), 5_000, "text", "", "url" if webhook else "", "", "", 0,
             lost_reply=lost_reply,
         )  # fmt: skip
         if webhook and reply[0] in ("accepted", "steered"):
@@ -90,8 +90,8 @@ class WebhookMachine(RuleBasedStateMachine):
     def commit(self, status: str, go_on: bool, lost_reply: bool) -> None:
         part, lease, seq = self._taken()
         reply = self.run(
-            "commit_turn", part, lease, status, "{}", "", "{}", "", 0, seq + 5, int(go_on), LEASE, "w", "20", 1, "", 0,
-            lost_reply=lost_reply,
+            "commit_turn", part, lease, status, "{}", "", "{}", "", 0, 0, seq + 5, int(go_on), LEASE, "w", "20", 1,
+            "", 0, lost_reply=lost_reply,
         )  # fmt: skip
         if reply[0] == "steered":
             self.run("take_steering", part, lease, "steer:1", seq + 6, "")
@@ -130,7 +130,9 @@ class WebhookMachine(RuleBasedStateMachine):
         """A worker whose lease has ended writes what it has."""
         assert self.gone is not None
         part, lease, seq = self.gone
-        self.run("commit_turn", part, lease, "succeeded", "{}", "", "{}", "", 0, seq + 5, 0, LEASE, "w", "20", 1, "", 0)
+        self.run(
+            "commit_turn", part, lease, "succeeded", "{}", "", "{}", "", 0, 0, seq + 5, 0, LEASE, "w", "20", 1, "", 0
+        )
 
     @precondition(lambda self: self.held is not None)
     @rule()

@@ -34,6 +34,9 @@
 --   joins: with an encrypted request, whose messages may join this turn: agent:<name> | none; else ''
 --   metadata: JSON, or ''
 --   files[id]: of the message
+--   replaces[replaced, at, last, version]: the turn whose place it takes, and its position in this version of the history;
+--      last 1: only if no other turn has been committed after it. '' if the history has no such turn; none if it takes no
+--      place
 -- Returns
 --   accepted: turn, wake, now_ms, queue, worker, marked (wake 1: publish a wake-up; worker: notify this worker that the
 --      turn `marked` is cancelled, '' for none)
@@ -44,6 +47,8 @@
 --   other_owner (the session belongs to another user)
 --   no_file: id (the session does not have this file)
 --   full: count (of the turns that are open, or of the messages that wait to join)
+--   moved (the history has changed, so the turn to replace may be elsewhere: look it up again)
+--   nothing_to_replace (the history has no such turn)
 --!include clock
 --!include session
 --!include line
@@ -72,6 +77,9 @@ for _, id in ipairs(files) do
   if not has_file(id) then return { 'no_file', id } end
 end
 return_due(now) -- what is due by now comes before this message
+local replaced, at, last, version = unpack(replaces)
+if replaced == '' then return { 'nothing_to_replace' } end
+if replaced and version ~= (redis.call('HGET', meta, 'history_version') or '0') then return { 'moved' } end
 local open = (tonumber(redis.call('HGET', meta, 'open') or '') or 0) - redis.call('ZCARD', S .. ':later')
 if policy == 'reject' and open > 0 then return { 'open', open } end
 local running = policy == 'steer' and steerable(agent)
@@ -116,6 +124,7 @@ if webhook ~= '' then redis.call('HSET', t, 'webhook', webhook) end
 if joins ~= '' then redis.call('HSET', t, 'joins', joins) end
 use_files(files)
 if metadata ~= '' then redis.call('HSET', t, 'metadata', metadata) end
+if replaced then redis.call('HSET', t, 'replaces', replaced, 'replaces_at', at, 'replaces_last', last) end
 -- A turn runs with the configuration that was in force when it was accepted, even if the agent is redefined later.
 local known = redis.call('HGET', S .. ':agents', agent)
 if agent_config ~= '' and agent_config ~= known then redis.call('HSET', S .. ':agents', agent, agent_config) end

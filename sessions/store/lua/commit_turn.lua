@@ -2,7 +2,7 @@
 -- Ends the running turn: checks the lease, then writes history, result and usage in one step; then begins the session's
 -- next turn under the same lease, or gives the lease back.
 -- KEYS
---   S: base of the session (writes :lease string, :mailbox list, :history list, :meta hash, :turn:<id> hash,
+--   S: base of the session (writes :lease string, :mailbox list, :history, :left and :branches lists, :meta hash, :turn:<id> hash,
 --      :turn:<id>:events stream, :turn:<id>:journal hash, :turns zset, :idem:<key> hash, :state hash, :outbox list,
 --      :waiting zset, :later zset; reads :turn:<id>:inbox)
 --   P: base of its partition (writes :wakeups zset, :fence counter, :dead zset)
@@ -15,6 +15,7 @@
 --   usage: JSON
 --   history_entry: or ''
 --   messages: how many the history entry has
+--   messages_cut: how many the turns have that this one replaces
 --   seq: number of the event `ended`
 --   go_on: 1 to begin the next turn, else 0
 --   lease_ms: how long a lease lasts
@@ -31,9 +32,10 @@
 --   committed: status, queue, now_ms (queue: turns wait, publish a wake-up to it; '' if none do)
 --   effects_due: status (the lease was given back: apply the outbox, then take the lease again)
 --   next_run: turn, lease, attempt, request, deadline_ms, accepted_ms, seq, retries, last, now_ms, user, journal, history,
---      agent_config, state, closing, crashes, status (as lease_session's run, and the status of the turn that ended)
+--      agent_config, state, closing, crashes, replaces_at, status (as lease_session's run, and the status of the turn that ended)
 --!include clock
 --!include session
+--!include branches
 --!include head
 --!include state
 
@@ -56,6 +58,14 @@ local function state_changed()
   return false
 end
 
+-- Writes the turn's entry: at the end of the history, or in the place of the turns from `at` on.
+local function write_history(at, now)
+  if history_entry == '' then return end
+  if at then cut_off(turn, at, tonumber(messages_cut), now) end
+  redis.call('RPUSH', S .. ':history', history_entry)
+  redis.call('HINCRBY', S .. ':meta', 'messages', messages)
+end
+
 local function next_run(reply, ended)
   reply[1] = 'next_run'
   reply[#reply + 1] = ended
@@ -74,7 +84,7 @@ local function taken_back(now)
 end
 
 local t, now = turn_key(turn), now_ms()
-local r = redis.call('HMGET', t, 'status', 'owner', 'cancel', 'keep')
+local r = redis.call('HMGET', t, 'status', 'owner', 'cancel', 'keep', 'replaces_at', 'replaces_of')
 if r[2] ~= lease then return { 'lost' } end
 if FINAL[r[1]] then
   status = r[1] -- Retry after a lost reply: the stored outcome stands.
@@ -86,13 +96,15 @@ else
   if r[3] and status ~= 'cancelled' then -- an accepted cancel overrules a commit that comes after it
     status, result, error_json = 'cancelled', '', failure('TurnCancelled', 'cancelled by a client')
   end
+  local at = tonumber(r[5] or '') -- it takes the place of the turns from here on
+  if at and status == 'succeeded' and history_length() ~= tonumber(r[6]) then
+    status, result, error_json = 'failed', '', failure('HistoryChanged', 'the history changed while this turn replaced a part of it')
+  end
+  if at and status ~= 'succeeded' then history_entry, kept = '', false end -- then those turns stay
   if status == 'succeeded' and redis.call('EXISTS', t .. ':inbox') == 1 then return { 'steered' } end
   if (status == 'succeeded' or kept) and state_changed() then return { 'state_changed' } end
   if forgotten then history_entry = '' end
-  if history_entry ~= '' then
-    redis.call('RPUSH', S .. ':history', history_entry)
-    redis.call('HINCRBY', S .. ':meta', 'messages', messages)
-  end
+  write_history(at, now)
   for field, spent in pairs(cjson.decode(usage)) do
     if type(spent) == 'number' and spent ~= 0 then redis.call('HINCRBYFLOAT', S .. ':meta', field, spent) end
   end

@@ -9,6 +9,7 @@
 --   deleted: keys, turns, open_turns, memories, files (how many of each; open_turns are among the turns)
 --   other_owner (the session belongs to another user)
 --!include session
+--!include forget
 local owner = redis.call('HGET', S .. ':meta', 'owner')
 if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
 local ids, removed, turns, open, memories = {}, 0, 0, 0, redis.call('HLEN', S .. ':memory')
@@ -20,14 +21,8 @@ for _, name in ipairs({ ':waiting', ':later' }) do
 end
 for _, id in ipairs(redis.call('ZRANGE', S .. ':turns', 0, -1)) do ids[id] = true end
 for id in pairs(ids) do
-  local t = turn_key(id)
   notify(id, true)
-  local idems = redis.call('HMGET', t, 'idem', 'steer_idem')
-  for idem in string.gmatch((idems[1] or '') .. ' ' .. (idems[2] or ''), '%S+') do
-    removed = removed + redis.call('UNLINK', S .. ':idem:' .. idem)
-  end
-  removed = removed + redis.call('UNLINK', t, t .. ':events', t .. ':journal', t .. ':inbox', t .. ':upload')
-  redis.call('ZREM', P .. ':dead', ref() .. '~' .. id)
+  removed = removed + forget_turn(id)
   turns = turns + 1
 end
 local files = redis.call('HKEYS', S .. ':files')

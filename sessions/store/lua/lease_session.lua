@@ -3,7 +3,7 @@
 -- KEYS
 --   S: base of the session (writes :lease string, :mailbox list, :turn:<id> hash, :turn:<id>:events stream,
 --      :turn:<id>:journal hash, :turns zset, :waiting zset, :later zset, :outbox list, :meta hash;
---      reads :history list, :state hash)
+--      reads :history list, :branches list, :state hash)
 --   P: base of its partition (writes :wakeups zset, :fence counter, :dead zset)
 -- ARGV
 --   nonce: of this acquisition; a retry after a lost reply has the same one
@@ -13,8 +13,9 @@
 --   last_ok: 1 if this process may run a turn on its last attempt, else 0
 -- Returns
 --   run: turn, lease, attempt, request, deadline_ms, accepted_ms, seq, retries, last, now_ms, user, journal, history,
---      agent_config, state, closing, crashes (last: 1 on the last attempt; closing: '' to run the turn, else why it ends
---      without being run: cancelled | dead_lettered | deadline | unanswered, and what it finished is to be recorded)
+--      agent_config, state, closing, crashes, replaces_at (last: 1 on the last attempt; closing: '' to run the turn, else
+--      why it ends without being run: cancelled | dead_lettered | deadline | unanswered, and what it finished is to be
+--      recorded; replaces_at: it takes the place of the turns from this position of the history on; '' for none)
 --   busy: left_ms (another worker has the lease for this long)
 --   empty (no turn is open)
 --   waiting (the head waits for an answer, or for its tasks)
@@ -23,6 +24,7 @@
 --   effects: entries (of ended turns; apply them first)
 --!include clock
 --!include session
+--!include branches
 --!include head
 local now, held = now_ms(), redis.call('GET', S .. ':lease')
 local ours = held and string.match(held, ':(.*)$') == nonce

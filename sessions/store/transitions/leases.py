@@ -58,6 +58,7 @@ class Run:
     state: dict[str, bytes]
     closing: Closing | None
     crashes: int
+    replaces_at: int | None
 
 
 @transition
@@ -191,6 +192,7 @@ def commit_turn(
     usage: bytes,
     history_entry: bytes,
     messages: int,
+    messages_cut: int,
     seq: int,
     go_on: bool,
     lease_ms: int,

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sessions.protocol.turn import TurnStatus
 from sessions.store.binding import transition
-from sessions.store.transitions.shared import Change, Full, Missing, OtherOwner, Refusal
+from sessions.store.transitions.shared import Change, Full, Missing, Moved, OtherOwner, Refusal
 
 Scope = Literal["session", "wide"]
 ValueKind = Literal["hash", "list", "string"]
+EntryList = Literal["history", "left", ""]
+"""Where the entry of a turn is: in the history, among those that left it, or nowhere."""
 
 
 # --- sessions ---------------------------------------------------------------------------------------------
@@ -96,6 +99,46 @@ class Restored:
 @transition
 def restore_checkpoint(*, number: int, user: str | None, operation: str) -> Restored | Missing | OtherOwner:
     """Restore a session's state from a checkpoint."""
+
+
+# --- single turns -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How much was deleted."""
+
+    keys: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Nothing was written: the turn has not ended."""
+
+    status: TurnStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """Nothing was written: this open turn has seen the turn, or is replacing turns."""
+
+    by: str
+
+
+@transition
+def delete_turn(
+    *,
+    turn: str,
+    user: str | None,
+    operation: str,
+    list: EntryList,  # noqa: A002 - the script's name for it
+    at: int,
+    messages: int,
+    version: int,
+    length: int,
+) -> Forgotten | Open | Needed | Moved | OtherOwner:
+    """Delete one turn that has ended, with its entry in the history or in a branch."""
 
 
 # --- state ------------------------------------------------------------------------------------------------

@@ -33,6 +33,11 @@ class OtherOwner:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """Nothing was written: the history has changed since a turn was looked up in it. Look it up again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Full:
     """Nothing was written: there are this many, the most that are allowed."""
 

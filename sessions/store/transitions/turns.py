@@ -8,7 +8,7 @@ from typing import Literal
 
 from sessions.protocol.turn import Policy, TurnStatus
 from sessions.store.binding import transition
-from sessions.store.transitions.shared import Cancelled, Full, Missing, OtherOwner
+from sessions.store.transitions.shared import Cancelled, Full, Missing, Moved, OtherOwner
 
 Watch = Literal["readers", "waiters"]
 Which = Literal["open", "current", "oldest", "newest", "next"]
@@ -62,7 +62,17 @@ class NoFile:
     id: str
 
 
-AcceptReply = Accepted | Steered | Open | Duplicate | Conflict | OtherOwner | Full | NoFile
+@dataclass(frozen=True, slots=True)
+class NothingToReplace:
+    """Nothing was written: the history does not have the turn that was to be replaced."""
+
+
+Replaces = tuple[str, int, int, int]
+"""The turn whose place a new one takes: its part, its position in the history, 1 if it must be the last one, and the
+version of the history that was looked at. The part is empty if the history does not have the turn."""
+
+Decided = Accepted | Steered | Open | Duplicate | Conflict | OtherOwner | Full | NoFile | NothingToReplace
+AcceptReply = Decided | Moved
 
 
 @transition
@@ -94,6 +104,7 @@ def accept_turn(
     joins: str,
     metadata: str | bytes,
     files: Sequence[str],
+    replaces: Sequence[Replaces],
 ) -> AcceptReply:
     """Accept a turn."""
 

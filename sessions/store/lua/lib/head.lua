@@ -1,4 +1,5 @@
--- Begins the turn at the head of the mailbox: for lease_session, and for commit_turn when it begins the next turn.
+-- Begins the turn at the head of the mailbox: for lease_session, and for commit_turn when it begins the next turn. After
+-- `branches`.
 
 -- The newest entries that fit the limit in bytes; the newest one is always included.
 local function within(entries, limit)
@@ -18,7 +19,7 @@ end
 local function run_reply(id, value, now, last, closing)
   local t = turn_key(id)
   local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries', 'agent', 'cancel',
-    'crashes')
+    'crashes', 'replaces_at')
   local seen = redis.call('HGET', t .. ':journal', 'inputs')
   local upto, window = string.match(seen, '^(%d+):(%d+):')
   local limit = tonumber(string.match(seen, '^%d+:%d+:(%d+):') or '') or math.huge
@@ -30,7 +31,7 @@ local function run_reply(id, value, now, last, closing)
   local owner = redis.call('HGET', S .. ':meta', 'owner') or ''
   return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
     redis.call('HGETALL', t .. ':journal'), history, r[7] or '',
-    redis.call('HGETALL', S .. ':state'), closing or (r[8] and 'cancelled' or ''), r[9] or '0' }
+    redis.call('HGETALL', S .. ':state'), closing or (r[8] and 'cancelled' or ''), r[9] or '0', r[10] or '' }
 end
 
 -- `closing` says why the turn must end without being run; a worker only records what it finished. That is no attempt.
@@ -46,7 +47,7 @@ local function start(id, value, lease_ms, worker, window, now, last, closing)
   redis.call('HSET', t, 'status', 'running', 'owner', value, 'worker', worker, 'not_before', 0, 'seq', resumed and 0 or 1)
   if not resumed then redis.call('HSET', t, 'started', now) end
   if closing then redis.call('HSET', t, 'closing', closing) end
-  redis.call('HSETNX', t .. ':journal', 'inputs', redis.call('LLEN', S .. ':history') .. ':' .. window .. ':' .. now)
+  redis.call('HSETNX', t .. ':journal', 'inputs', place_of(id) .. ':' .. window .. ':' .. now)
   if resumed then
     reindex(now)
     return run_reply(id, value, now, last, closing)
@@ -97,7 +98,7 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
     local id = redis.call('LINDEX', S .. ':mailbox', 0)
     if not id then return { 'empty' } end
     local r = redis.call('HMGET', turn_key(id), 'status', 'owner', 'crashes', 'max_attempts', 'cancel', 'deadline', 'not_before',
-      'keep', 'unanswered')
+      'keep', 'unanswered', 'replaces')
     local crashes, limit = tonumber(r[3] or '') or 0, tonumber(r[4] or '') or 1
     local not_before = tonumber(r[7] or '') or 0
     if r[1] == 'running' and value and r[2] == value then -- Retry after a lost reply.
@@ -112,6 +113,7 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
       end
     end
     local closing = r[1] and begun(id) and why_close(id, r, crashes, limit, not_before, now)
+    local misplaced = r[10] and not begun(id) and why_not_replace(id)
     local function token() return redis.call('INCR', P .. ':fence') end
     if not r[1] then
       bury_missing(id, now)
@@ -132,6 +134,8 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
       return { 'waiting' }
     elseif not_before > now and not closing then
       return { 'later', r[7] }
+    elseif misplaced then
+      end_turn(id, 'failed', now, token(), 1, { 'error', failure('HistoryChanged', misplaced) })
     elseif limit > 1 and crashes == limit - 1 and last_ok == '0' then
       return { 'last' } -- this process already runs a turn on its last attempt; a crash must not end both
     elseif redis.call('EXISTS', S .. ':outbox') == 1 then

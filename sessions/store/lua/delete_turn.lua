@@ -1,0 +1,45 @@
+#!lua flags=allow-oom
+-- Deletes one turn that has ended: its entry in the history or in a branch, its record, events and idempotency keys.
+-- KEYS
+--   S: base of the session (writes :history, :left and :branches lists, :meta hash, :turns zset, :op:<id> string; deletes
+--      :turn:<id> hash, :turn:<id>:events stream, :turn:<id>:journal hash, :turn:<id>:inbox list,
+--      :turn:<id>:upload string, :idem:<key> hash; reads :mailbox list, :waiting zset)
+--   P: base of its partition (writes :dead zset)
+-- ARGV
+--   turn
+--   user: id, or ''
+--   operation: its id; a retry after a lost reply changes nothing
+--   list: history | left | '' (where its entry is, '' for nowhere)
+--   at: its position there
+--   messages: how many the entry has
+--   version: of the history, when it was looked up
+--   length: of the history, when it was looked up
+-- Returns
+--   forgotten: keys, messages (how many of each)
+--   open: status (the turn has not ended)
+--   needed: by (this open turn has seen the turn, or is replacing turns)
+--   moved (the history has changed: look the turn up again)
+--   other_owner (the session belongs to another user)
+--!include session
+--!include branches
+--!include forget
+local meta, done = S .. ':meta', S .. ':op:' .. operation
+local before = redis.call('GET', done)
+if before then return { 'forgotten', string.match(before, '^(%d+):(%d+)$') } end
+local owner = redis.call('HGET', meta, 'owner')
+if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+local status = redis.call('HGET', turn_key(turn), 'status')
+if status and not FINAL[status] then return { 'open', status } end
+if version ~= (redis.call('HGET', meta, 'history_version') or '0') then return { 'moved' } end
+if list == '' and history_length() ~= tonumber(length) then return { 'moved' } end -- it may have been committed since
+local place = tonumber(at)
+local by = list == 'history' and depends_on(place)
+if by then return { 'needed', by } end
+if list == 'history' then forget_in_history(place, tonumber(messages)) end
+if list == 'left' then forget_in_branch(place, tonumber(messages)) end
+if list ~= '' then note_history_changed() end
+local keys = forget_turn(turn)
+redis.call('ZREM', S .. ':turns', turn)
+if list ~= '' or keys > 0 then redis.call('HINCRBY', meta, 'turns', -1) end
+redis.call('SET', done, keys .. ':' .. messages, 'PX', 60000)
+return { 'forgotten', keys, messages }
