@@ -13,6 +13,7 @@ from sessions.api.team_run import TeamRun
 from sessions.api.turn import Turn
 from sessions.api.turns import TurnInfo, TurnPage
 from sessions.client.arguments.options import DocumentOptions, TurnOptions
+from sessions.client.backend import SessionPage
 from sessions.errors import SessionfleetError
 from sessions.protocol.event import Event, EventType, SessionEvent
 from sessions.protocol.public_errors import public_message
@@ -20,6 +21,7 @@ from sessions.protocol.team_result import TaskResult, TaskStatus, TeamResult
 from sessions.protocol.turn import TurnStatus
 from sessions.protocol.webhook_signature import verify_webhook
 from sessions.store.calls import PendingCall
+from sessions.store.session_info import SessionInfo
 from sessions.tools.decorator import OutsideResult, ToolContext, tool
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
     "Progress",
     "Session",
     "SessionEvent",
+    "SessionInfo",
+    "SessionPage",
     "SessionfleetError",
     "Task",
     "TaskResult",

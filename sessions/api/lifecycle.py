@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sessions.client.arguments.sessions import SessionChange
 from sessions.client.backend import BackedSession
 from sessions.client.blocking import blocking
 from sessions.client.transcript import Page, SortOrder
 from sessions.errors import BadRequest
+from sessions.store.session_info import MetadataValue
 
 
 class LifecycleMethods:
     """The methods of `Session` about its own records, each with an async form."""
 
-    async def acreate(self: BackedSession) -> bool:
+    async def acreate(
+        self: BackedSession, *, title: str | None = None, metadata: Mapping[str, MetadataValue] | None = None
+    ) -> bool:
         """Create the session, empty, if it does not exist. Optional: its first turn or state creates it too.
+
+        Args:
+            title, metadata: as for `update`; a session without a title gets one from its first message.
 
         Returns:
             Whether it was created; an existing session is left unchanged.
@@ -23,7 +30,7 @@ class LifecycleMethods:
         Raises:
             SessionOwnerError: it belongs to another user.
         """
-        return await self.portal.acall(self.backend.lifecycle.create(self))
+        return await self.portal.acall(self.backend.lifecycle.create(self, SessionChange.of(title, metadata)))
 
     create = blocking(acreate)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import copy
+from datetime import datetime
 from functools import partial
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
 from broker_config.settings import RETRIEVAL, Settings, SettingsError, queue_name
 from sessions.api.agent import Agent
 from sessions.api.delegation import AgentTool
 from sessions.api.knowledge import KnowledgeMethods
 from sessions.api.lifecycle import LifecycleMethods
+from sessions.api.listing import ListingMethods
 from sessions.api.memory import MemoryMethods
 from sessions.api.middleware import Middleware, apply, apply_blocking, checked
 from sessions.api.state import StateMethods
@@ -21,8 +23,9 @@ from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search
 from sessions.client.arguments.retrieval import knowledge_config as knowledge_of
 from sessions.client.arguments.retrieval import memory_config as memory_of
+from sessions.client.arguments.sessions import SessionOrder, SessionQuery
 from sessions.client.arguments.values import boolean, message_text, policy_named, seconds, short_string
-from sessions.client.backend import Backend
+from sessions.client.backend import Backend, SessionPage
 from sessions.client.blocking import blocking
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient
@@ -36,7 +39,17 @@ def _is_remote(session: Session) -> bool:
     return session.is_remote
 
 
-class Session(StateMethods, LifecycleMethods, TurnMethods, MemoryMethods, KnowledgeMethods):
+class Where(TypedDict, total=False):
+    """Whose sessions a class method of `Session` is about; see the arguments of `Session`."""
+
+    tenant: str | None
+    settings: Settings | None
+    agent_url: str | None
+    headers: Mapping[str, str] | None
+    timeout: float | None
+
+
+class Session(StateMethods, LifecycleMethods, TurnMethods, ListingMethods, MemoryMethods, KnowledgeMethods):
     """A conversation. Its turns run one at a time, in the order of acceptance, on any worker of the fleet.
 
     Opening a session does no I/O; its first turn creates it.
@@ -231,6 +244,55 @@ class Session(StateMethods, LifecycleMethods, TurnMethods, MemoryMethods, Knowle
         return Turn(self.client, self.keys, part)
 
     turn = blocking(aturn)
+
+    @classmethod
+    async def alist(
+        cls,
+        user_id: str | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        order: SessionOrder = "last_used",
+        metadata: Mapping[str, Any] | None = None,
+        active_since: datetime | None = None,
+        unused_since: datetime | None = None,
+        **where: Unpack[Where],
+    ) -> SessionPage:
+        """A page of the sessions of a user; without a user, of the tenant: for a trusted backend.
+
+        Args:
+            limit: the largest number, up to 1,000. cursor: `page.cursor` of the page before.
+            order: the newest first, by `last_used` or `created`. A session that is used while the pages are read moves
+                to the front of the list by last use; the list by creation misses none.
+            metadata: only sessions whose metadata have these values; a list means any of them.
+            active_since: only sessions that were used at this time or later. unused_since: only those that were not.
+            where: `tenant` and `settings` of a fleet; or `agent_url`, `headers` and `timeout` of a gateway, as for
+                `Session`.
+
+        Raises:
+            BadRequest: an argument cannot be used. BackendError, RemoteError: see `sessions.errors`.
+        """
+        query = SessionQuery.of(limit, cursor, order, metadata, active_since, unused_since)
+        any_of_them = cls(None, user_id, **where)
+        return await any_of_them.portal.acall(any_of_them.backend.listing.list(any_of_them, query))
+
+    @classmethod
+    def list(
+        cls,
+        user_id: str | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        order: SessionOrder = "last_used",
+        metadata: Mapping[str, Any] | None = None,
+        active_since: datetime | None = None,
+        unused_since: datetime | None = None,
+        **where: Unpack[Where],
+    ) -> SessionPage:
+        """A page of the sessions of a user, or of the tenant; see `alist`."""
+        query = SessionQuery.of(limit, cursor, order, metadata, active_since, unused_since)
+        any_of_them = cls(None, user_id, **where)
+        return any_of_them.portal.call(any_of_them.backend.listing.list(any_of_them, query))
 
     async def afork(self, session_id: str | None = None, *, at: str | None = None) -> Self:
         """A new session with a copy of this one's history up to a turn, state, memories, files, documents and agents.

@@ -142,6 +142,7 @@ class RunRequest:
             webhook=self._webhook,
             # Nothing else deletes the session of a run, so it expires with the run's result.
             session_ttl=settings.result_ttl,
+            hidden=True,
             colleagues=(*manager, *((member.config, member.queue) for member in spec.members)),
         )
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from broker_config.settings import Settings
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory
+from sessions.client.arguments.sessions import SessionChange, SessionQuery
 from sessions.client.arguments.turns import TurnListing
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient, SessionRef
@@ -21,6 +22,7 @@ from sessions.protocol.event import SessionEvent
 from sessions.protocol.memory_requests import ScopeName
 from sessions.protocol.state_ops import StateOp
 from sessions.store.keys import SessionKeys
+from sessions.store.session_info import SessionInfo
 from sessions.store.submission import Submission
 from sessions.store.turns import TurnSummary
 
@@ -51,7 +53,7 @@ class LifecycleCalls(Protocol):
         """Whether its ttl ran out, and the seconds until it does."""
         ...
 
-    async def create(self, session: SessionRef) -> bool:
+    async def create(self, session: SessionRef, change: SessionChange) -> bool:
         """Create the session if it does not exist; returns whether it was created."""
         ...
 
@@ -116,6 +118,45 @@ class SessionTurnCalls(Protocol):
 
     def follow(self, session: SessionRef, after: str | None) -> AsyncGenerator[SessionEvent]:
         """The events of the open turn, or all after a cursor, until no turn is open."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """Some sessions, the newest first, and the cursor of the next page (`Session.list(cursor=...)`); None at the end.
+
+    A page may have fewer sessions than its limit, or none, and still have a cursor: a filter reads a limited number of
+    sessions for one page.
+
+    Attributes:
+        complete: False while a worker still adds the sessions of an older version to the lists, once per deployment:
+            until then some of them are missing.
+    """
+
+    sessions: list[SessionInfo] = field(default_factory=list)
+    cursor: str | None = None
+    complete: bool = True
+
+    def __iter__(self) -> Iterator[SessionInfo]:
+        return iter(self.sessions)
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+
+class ListingCalls(Protocol):
+    """The part for lists of sessions, and what they show of each."""
+
+    async def list(self, session: SessionRef, query: SessionQuery) -> SessionPage:
+        """A page of the sessions of this session's user, or without a user of its tenant."""
+        ...
+
+    async def info(self, session: SessionRef) -> SessionInfo:
+        """The session and its counts."""
+        ...
+
+    async def update(self, session: SessionRef, change: SessionChange) -> SessionInfo:
+        """Change its title and metadata; returns it as it is then."""
         ...
 
 
@@ -236,6 +277,11 @@ class Backend(Protocol):
     @property
     def turns(self) -> SessionTurnCalls:
         """The part for lists of turns, and the session's stream."""
+        ...
+
+    @property
+    def listing(self) -> ListingCalls:
+        """The part for lists of sessions."""
         ...
 
     @property

@@ -27,6 +27,7 @@ from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
+from sessions.store.session_index import SessionIndex
 from sessions.store.session_records import SessionRecords
 from sessions.store.shelter import sheltered
 from sessions.store.state import StateStore
@@ -49,6 +50,7 @@ class Stores:
     turns: TurnStore
     state: StateStore
     records: SessionRecords
+    index: SessionIndex
     memory: MemoryStore
     files: FileStore
     calls: CallStore
@@ -65,6 +67,7 @@ class Stores:
             turns=TurnStore(scripts, redis, settings),
             state=StateStore(scripts, redis, keyring),
             records=SessionRecords(scripts, redis, keyring),
+            index=SessionIndex(scripts, settings),
             memory=MemoryStore(scripts, redis, most=settings.memory_limit, seal=keyring.seal, open=keyring.open),
             files=FileStore(scripts, redis, settings, keyring),
             calls=CallStore(scripts, redis, keyring),

@@ -13,6 +13,7 @@ from sessions.client.ports import SessionRef
 from sessions.client.result import result_of
 from sessions.local.knowledge import LocalKnowledge
 from sessions.local.lifecycle import LocalLifecycle
+from sessions.local.listing import LocalListing
 from sessions.local.memory import LocalMemory
 from sessions.local.state import LocalState
 from sessions.local.turns import LocalTurnLists
@@ -30,6 +31,7 @@ class LocalBackend:
         self.state = LocalState(self.fleet)
         self.lifecycle = LocalLifecycle(self.fleet)
         self.turns = LocalTurnLists(self.fleet)
+        self.listing = LocalListing(self.fleet)
         self.memory = LocalMemory(self.fleet)
         self.knowledge = LocalKnowledge(self.fleet)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import uuid_utils
 
+from sessions.client.arguments.sessions import SessionChange
 from sessions.client.backend import Fork
 from sessions.client.fleet_client import FleetClient
 from sessions.client.ports import SessionRef
@@ -18,8 +20,12 @@ from sessions.protocol.lanes import KNOWLEDGE, LANES
 from sessions.protocol.state_ops import APP, TEMP, USER, check_field, dump
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import split_turn_id
-from sessions.store.session_records import COPY_SECONDS, SessionInfo
+from sessions.store.session_info import SessionInfo, merged_metadata
+from sessions.store.session_records import COPY_SECONDS
 from sessions.store.state import session_scope
+
+_NEVER: Final = datetime.fromtimestamp(0, UTC)
+_NOTHING_YET: Final = SessionInfo("", "", {}, None, _NEVER, _NEVER, 0, 0, 0, 0, 0, 0, 0.0)
 
 
 class LocalLifecycle:
@@ -41,10 +47,10 @@ class LocalLifecycle:
     async def lifetime(self, session: SessionRef) -> tuple[bool, float | None]:
         """Whether its ttl ran out, and the seconds until it does; see `LifecycleMethods.ais_expired`."""
         fleet = await self._checked(session)
-        info = await fleet.stores.records.info(session.keys)
-        return not info.exists and info.expired_ms is not None, _seconds_left(info)
+        lifetime = await fleet.stores.records.lifetime(session.keys)
+        return lifetime.expired, lifetime.left
 
-    async def create(self, session: SessionRef) -> bool:
+    async def create(self, session: SessionRef, change: SessionChange) -> bool:
         """Create the session if it does not exist; see `LifecycleMethods.acreate`."""
         fleet = await self._checked(session)
         try:
@@ -58,6 +64,8 @@ class LocalLifecycle:
                 state={},
                 agents={},
                 origin="",
+                title=change.title or "",
+                metadata=merged_metadata({}, change.metadata),
             )
         except SessionExists:
             await self._checked(session)  # another user may have created it since the first check
@@ -89,22 +97,23 @@ class LocalLifecycle:
     async def context(self, session: SessionRef) -> dict[str, Any]:
         """Facts about the session; see `LifecycleMethods.aget_context`."""
         fleet = await self._checked(session)
-        info = await fleet.stores.records.info(session.keys)
-        created = None if info.created_ms is None else datetime.fromtimestamp(info.created_ms / 1000, UTC)
+        records, keys = fleet.stores.records, session.keys
+        info, agents, lifetime = await asyncio.gather(records.info(keys), records.agents(keys), records.lifetime(keys))
+        counted = info or _NOTHING_YET
         return {
             "session_id": session.session_id,
-            "user_id": session.user_id or info.owner,
-            "created_at": created,
-            "message_count": info.messages,
-            "turns": info.turns,
-            "open_turns": info.open_turns,
-            "agents": list(info.agents),
-            "requests": info.requests,
-            "input_tokens": info.input_tokens,
-            "output_tokens": info.output_tokens,
-            "cost": info.cost,
-            "queue": info.queue,
-            "expires_in": _seconds_left(info),
+            "user_id": session.user_id or counted.user_id,
+            "created_at": None if info is None else info.created_at,
+            "message_count": counted.messages,
+            "turns": counted.turns,
+            "open_turns": counted.open_turns,
+            "agents": agents,
+            "requests": counted.requests,
+            "input_tokens": counted.input_tokens,
+            "output_tokens": counted.output_tokens,
+            "cost": counted.cost,
+            "queue": counted.queue,
+            "expires_in": lifetime.left,
         }
 
     async def context_for(self, session: SessionRef, query: str, max_items: int) -> str:
@@ -132,6 +141,7 @@ class LocalLifecycle:
         target = fleet.keys(session_id, keys.tenant)
         user_id = session.user_id or await fleet.ownership.owner(keys)
         copy = uuid_utils.uuid4().hex
+        original = await fleet.stores.records.info(keys)
         await fleet.stores.memory.copy(session_scope(keys), session_scope(target), copy, COPY_SECONDS)
         await fleet.stores.files.copy(keys, target, copy, COPY_SECONDS)
         await fleet.stores.records.create(
@@ -144,6 +154,8 @@ class LocalLifecycle:
             state=state,
             agents=agents,
             origin=f"{session.session_id}@{at or 'end'}",
+            title=original.title if original else "",
+            metadata=original.metadata if original else {},
             copy=copy,
         )
         await fleet.retrieval.copy_documents(keys, target)
@@ -164,11 +176,6 @@ class LocalLifecycle:
         for name in LANES:
             receipt["keys"] += (await fleet.stores.turns.delete_session(keys.lane(name)))["keys"]
         return {**receipt, **removed}
-
-
-def _seconds_left(info: SessionInfo) -> float | None:
-    """Seconds until the session expires."""
-    return None if info.left_ms is None else info.left_ms / 1000
 
 
 def _position(entries: list[HistoryEntry], turn_id: str, session: SessionRef) -> int:

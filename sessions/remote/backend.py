@@ -18,6 +18,7 @@ from sessions.remote.address import Address, checked_headers
 from sessions.remote.client import RemoteClient
 from sessions.remote.knowledge import RemoteKnowledge
 from sessions.remote.lifecycle import RemoteLifecycle
+from sessions.remote.listing import RemoteListing
 from sessions.remote.memory import RemoteMemory
 from sessions.remote.server import RemoteServer
 from sessions.remote.state import RemoteState
@@ -50,6 +51,7 @@ class RemoteBackend:
         self.state = RemoteState(self.client)
         self.lifecycle = RemoteLifecycle(self.client)
         self.turns = RemoteTurnLists(self.client)
+        self.listing = RemoteListing(self.client)
         self.memory = RemoteMemory(self.client)
         self.knowledge = RemoteKnowledge(self.client)
 

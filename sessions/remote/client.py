@@ -90,7 +90,11 @@ class RemoteClient:
         Raises:
             RemoteError, or the class that the gateway's problem names.
         """
-        response = await self.server.api(method, f"{self.home}{path}", user=self._user_id, **options)
+        return await self.of_all(method, f"{self.home}{path}", **options)
+
+    async def of_all(self, method: str, path: str, **options: Any) -> Any:
+        """Like `api`, for a path that is not of this session; it begins after `/v1`."""
+        response = await self.server.api(method, path, user=self._user_id, **options)
         if not response.content:
             return None
         with parsing("answer"):

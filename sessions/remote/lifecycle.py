@@ -7,15 +7,20 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
+from sessions.client.arguments.sessions import SessionChange
 from sessions.client.backend import Fork
 from sessions.client.ports import SessionRef
 from sessions.client.transcript import CONTEXT_TURNS, Message, Page, SortOrder, best_lines
 from sessions.errors import SessionExpired, StateNotFoundError
 from sessions.remote.client import RemoteClient
-from sessions.remote.wire import parse_time, parsing
+from sessions.remote.wire import parse_time, parsing, without_none
 
 _LARGEST_PAGE: Final = 1000
 """Turns; a gateway's limit for one page."""
+_CONTEXT: Final = (
+    *("session_id", "user_id", "created_at", "message_count", "turns", "open_turns", "agents"),
+    *("requests", "input_tokens", "output_tokens", "cost", "queue", "expires_in"),
+)
 _NOTHING_YET = {
     "created_at": None,
     "message_count": 0,
@@ -43,11 +48,12 @@ class RemoteLifecycle:
             return True, None
         return False, None if answer is None else answer.get("expires_in")
 
-    async def create(self, session: SessionRef) -> bool:
+    async def create(self, session: SessionRef, change: SessionChange) -> bool:
         """Create the session if it does not exist; see `LifecycleMethods.acreate`."""
         ttl = {} if session.ttl is None else {"ttl": session.ttl}
         queue = {} if session.queue == "turns" else {"queue": session.queue}
-        return await self._client(session).create({"session_id": session.session_id, **ttl, **queue})
+        shown = without_none(title=change.title, metadata=change.metadata or None)
+        return await self._client(session).create({"session_id": session.session_id, **ttl, **queue, **shown})
 
     async def checkpoints(self, session: SessionRef) -> list[int]:
         """The numbers of the checkpoints; see `LifecycleMethods.acheckpoints`."""
@@ -88,7 +94,7 @@ class RemoteLifecycle:
             }
             return own | _NOTHING_YET
         with parsing("session"):
-            return {**answer, "created_at": parse_time(answer["created_at"])}
+            return {name: answer[name] for name in _CONTEXT} | {"created_at": parse_time(answer["created_at"])}
 
     async def context_for(self, session: SessionRef, query: str, max_items: int) -> str:
         """The transcript's best matching lines as prompt text; see `LifecycleMethods.aget_context`."""

@@ -13,6 +13,7 @@ from sessions.protocol.turn import Policy
 from sessions.store.binding import ScriptCall
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
+from sessions.store.session_info import TITLE
 from sessions.store.submission import Submission, idempotency_hash
 from sessions.store.transitions.turns import AcceptReply, Replaces, accept_turn
 from sessions.store.turn_fields import MESSAGE, METADATA, PARTS, REQUEST, WEBHOOK
@@ -78,6 +79,8 @@ def acceptance(
         message=keyring.seal(record, MESSAGE, submission.request.message.encode()) if steers else b"",
         parts=keyring.seal(record, PARTS, dump_parts(parts)) if steers and parts else b"",
         webhook=keyring.seal(keys.base, WEBHOOK, webhook.encode()) if webhook else b"",
+        title=_title(keyring, keys, submission.title),
+        hidden=submission.hidden,
         joins=_joins(submission) if keyring.ids else "",
         files=file_ids(parts),
         # Also in the request, which few readers of a turn's record need.
@@ -112,6 +115,10 @@ def _replaces(submission: Submission) -> Sequence[Replaces]:
     if wanted is None or place is None:
         return ()
     return [(place.turn, place.at, int(wanted.turn is None), place.version)]
+
+
+def _title(keyring: KeyRing, keys: SessionKeys, title: str) -> bytes:
+    return keyring.seal(keys.meta, TITLE, title.encode()) if title and not keys.is_lane else b""
 
 
 def _joins(submission: Submission) -> str:

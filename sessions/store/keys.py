@@ -11,6 +11,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import Literal
 from urllib.parse import quote, unquote
 
 import uuid_utils
@@ -26,11 +27,16 @@ WORKERS = f"{FLEET}:workers"
 CONSUMED = f"{FLEET}:consumed"
 INDEX = f"{FLEET}:index"
 PROBE = f"{FLEET}:probe"
+INDEXED = f"{FLEET}:indexed"
+INDEXING = f"{FLEET}:indexing"
 API_KEYS = f"{FLEET}:apikeys"
 API_KEYS_USED = f"{FLEET}:apikeys:used"
 API_KEYS_REVOKED = f"{FLEET}:apikeys:revoked"
 
 WIDE_APP = "~app"
+
+IndexKind = Literal["used", "made", "hidden"]
+"""Sorted sets: sessions by last use, by creation, and those made for one task or run, which no list shows."""
 
 # The lane of something that belongs to no session; see `wide_name`.
 _WIDE_LANE = re.compile(r"~[a-z]+:[A-Za-z0-9._%-]+~[a-z]+\Z")
@@ -146,6 +152,11 @@ class SessionKeys:
         partition = partition_key(partition_of(tenant, session_id, partitions))
         ref = f"{escaped(tenant)}:{escaped(session_id)}"
         return cls(session_id=session_id, ref=ref, base=f"{partition}:{ref}", partition=partition)
+
+    @classmethod
+    def from_name(cls, tenant: str, name: str, partitions: int) -> SessionKeys:
+        """The keys of the session that an index has under this (escaped) name."""
+        return cls.of(tenant, unquote(name), partitions)
 
     @classmethod
     def wide(cls, tenant: str, name: str, partitions: int) -> SessionKeys:
@@ -308,6 +319,12 @@ class SessionKeys:
     def public_id(self, part: str) -> str:
         """The turn id that users see; it contains its session, so that its partition can be found (R16)."""
         return f"{self.session_id}~{part}"
+
+
+def session_index(kind: IndexKind, tenant: str, user_id: str | None = None) -> str:
+    """The name of an index of a tenant's sessions, or of one user's, after the base of each partition."""
+    owner = "" if user_id is None else "~" + escaped(user_id).replace("~", "%7E")
+    return f"{kind}~{escaped(tenant)}{owner}"
 
 
 def lanes_key(partition: str) -> str:

@@ -18,6 +18,7 @@ from sessions.store.keys import ROOT, SessionKeys
 from sessions.store.open_turn import agent_name
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
+from sessions.store.session_info import SEALED
 from sessions.store.transitions.records import ValueKind, reseal_values
 from sessions.store.turn_fields import ERROR, METADATA, REQUEST, RESULT, WEBHOOK
 
@@ -92,6 +93,8 @@ class Resealing:
         if turn and turn["of"] is None:
             return await self._record(place)
         match place.rest:
+            case "meta":
+                return await self._fields(place, SEALED)
             case "history" | "left":
                 # An entry that leaves the history meanwhile is then found in the other list.
                 return await self._entries(place.keys, "history") + await self._entries(place.keys, "left")
@@ -114,6 +117,12 @@ class Resealing:
                 fields = [(raw.decode(), value) for raw, value in page]
                 done += await self._swap(place, "hash", ((f, v, reencrypt(place.key, f, v)) for f, v in fields))
         return done
+
+    async def _fields(self, place: _Place, names: tuple[str, ...]) -> int:
+        with translated():
+            stored = await self._client.hmget(place.key, names)
+        values = ((n, v, self._field(place.key, n, v)) for n, v in zip(names, stored, strict=True) if v is not None)
+        return await self._swap(place, "hash", values)
 
     async def _entries(self, keys: SessionKeys, rest: str) -> int:
         place, done, start = _Place(keys, rest), 0, 0

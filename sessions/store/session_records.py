@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -10,9 +11,11 @@ import uuid_utils
 
 from sessions.errors import (
     CorruptRecord,
+    NotFound,
     SessionExists,
     SessionExpired,
     SessionOwnerError,
+    StateConflict,
     StateNotFoundError,
 )
 from sessions.store.checkpoint import Checkpoint
@@ -20,37 +23,37 @@ from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
+from sessions.store.session_info import (
+    FIELDS,
+    METADATA,
+    TITLE,
+    MetadataValue,
+    SessionInfo,
+    merged_metadata,
+    open_metadata,
+    seal_metadata,
+)
 from sessions.store.transitions import records as transitions
 from sessions.store.transitions.shared import Missing, OtherOwner
 
 KEPT_CHECKPOINTS: Final = 100
 _COPY_PAGE: Final = 200
+_TRIES: Final = 20
 COPY_SECONDS: Final = 3600
 _BROUGHT: Final = ("history", "memory", "memory:vectors", "files")
 
 
 @dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """The details of a session, without reading its turns. Times in milliseconds since the epoch."""
+class Lifetime:
+    """When a session expires.
 
-    owner: str | None
-    created_ms: int | None
-    queue: str
-    messages: int
-    turns: int
-    open_turns: int
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cost: float
-    agents: tuple[str, ...]
-    left_ms: int | None
-    expired_ms: int | None
+    Attributes:
+        left: seconds until it does; None for never, and while a turn is open.
+        expired: whether there was a session of this id whose ttl ran out.
+    """
 
-    @property
-    def exists(self) -> bool:
-        """Whether anything of the session is stored."""
-        return self.created_ms is not None
+    left: float | None
+    expired: bool
 
 
 class SessionRecords:
@@ -61,30 +64,57 @@ class SessionRecords:
         self._client = client
         self._keyring = keyring
 
-    async def info(self, keys: SessionKeys) -> SessionInfo:
-        """The details of the session; one that does not exist has `exists == False`."""
-        with translated():
-            async with self._client.pipeline(transaction=False) as pipe:
-                pipe.hgetall(keys.meta)
-                pipe.hkeys(keys.agents)
-                pipe.pttl(keys.meta)
-                pipe.get(f"{keys.base}:expired")
-                meta, agents, left, expired = await pipe.execute()
-        number = {name.decode(): int(value) for name, value in meta.items() if value.isdigit()}
-        return SessionInfo(
-            owner=meta[b"owner"].decode() if b"owner" in meta else None,
-            created_ms=number.get("created"),
-            queue=meta.get(b"queue", b"turns").decode(),
-            messages=number.get("messages", 0),
-            turns=number.get("turns", 0),
-            open_turns=number.get("open", 0),
-            requests=number.get("requests", 0),
-            input_tokens=number.get("input_tokens", 0),
-            output_tokens=number.get("output_tokens", 0),
-            cost=float(meta.get(b"cost", 0)),
-            agents=tuple(sorted(name.decode() for name in agents)),
-            left_ms=left if left >= 0 else None,
-            expired_ms=int(expired) if expired is not None else None,
+    async def info(self, keys: SessionKeys) -> SessionInfo | None:
+        """The session and its counts; None if it does not exist."""
+        return SessionInfo.read(keys, self._keyring, await self._scripts.read("HMGET", keys.meta, *FIELDS))
+
+    async def agents(self, keys: SessionKeys) -> list[str]:
+        """The names of the agents that it knows."""
+        return sorted(name.decode() for name in await self._scripts.read("HKEYS", keys.agents))
+
+    async def lifetime(self, keys: SessionKeys) -> Lifetime:
+        """When it expires."""
+        exists, left, expired = await asyncio.gather(
+            self._scripts.read("HEXISTS", keys.meta, "created"),
+            self._scripts.read("PTTL", keys.meta),
+            self._scripts.read("GET", f"{keys.base}:expired"),
+        )
+        return Lifetime(left / 1000 if left >= 0 else None, not exists and expired is not None)
+
+    async def update(
+        self, keys: SessionKeys, user_id: str | None, title: str | None, changes: Mapping[str, MetadataValue | None]
+    ) -> None:
+        """Change the title (None leaves it) and merge metadata; a value of None removes its name.
+
+        Raises:
+            NotFound, SessionExpired: there is no such session. SessionOwnerError: it belongs to another user.
+            BadRequest: the metadata would be too large. StateConflict: others change them all the time.
+        """
+        for _ in range(_TRIES):
+            stored = await self._scripts.read("HGET", keys.meta, METADATA) if changes else None
+            merged = merged_metadata(open_metadata(keys, self._keyring, stored or b""), changes)
+            call = transitions.update_session(
+                (keys.base,),
+                user=user_id,
+                title=b"" if title is None else self._keyring.seal(keys.meta, TITLE, title.encode()),
+                expected=stored or b"",
+                metadata=seal_metadata(keys, self._keyring, merged) if changes else b"",
+            )
+            match await self._scripts.run(call):
+                case transitions.Updated():
+                    return
+                case OtherOwner():
+                    raise _not_yours(keys, user_id)
+                case Missing():
+                    raise await self.missing(keys)
+        raise StateConflict(f"the metadata of session {keys.session_id!r} change all the time; try again")
+
+    async def missing(self, keys: SessionKeys) -> NotFound | SessionExpired:
+        """The error for a session that does not exist."""
+        if (await self.lifetime(keys)).expired:
+            return SessionExpired(f"session {keys.session_id!r} expired; using it again starts a new one")
+        return NotFound(
+            f"there is no session {keys.session_id!r}; its first turn creates it, or create() (POST /v1/sessions)"
         )
 
     # --- checkpoints ------------------------------------------------------------------------------------
@@ -139,8 +169,7 @@ class SessionRecords:
             return sorted(int(number) for number in await self._client.hkeys(f"{keys.base}:checkpoints"))
 
     async def _nothing_to_restore(self, keys: SessionKeys, number: int | None) -> NoReturn:
-        info = await self.info(keys)
-        if not info.exists and info.expired_ms is not None:
+        if (await self.lifetime(keys)).expired:
             raise SessionExpired(f"session {keys.session_id!r} expired: {SessionExpired.__doc__}")
         what = "no checkpoint" if number is None else f"no checkpoint {number}"
         raise StateNotFoundError(
@@ -178,11 +207,15 @@ class SessionRecords:
         state: Mapping[str, bytes],
         agents: Mapping[str, bytes],
         origin: str,
+        title: str = "",
+        metadata: Mapping[str, MetadataValue] | None = None,
+        hidden: bool = False,
         copy: str | None = None,
     ) -> None:
         """Create a session from copied records, in one step; half a copy is never visible.
 
         Args:
+            hidden: no list shows the session, because it is made for one task.
             copy: identifies the copy: the memories that were stored under this name become the session's too.
 
         Raises:
@@ -204,6 +237,9 @@ class SessionRecords:
             messages=messages,
             turns=len(entries),
             origin=origin,
+            title=self._keyring.seal(keys.meta, TITLE, title.encode()) if title else b"",
+            metadata=seal_metadata(keys, self._keyring, metadata or {}),
+            hidden=hidden,
             state={name: self._keyring.seal(keys.state, name, value) for name, value in state.items()},
             agents={name: self._keyring.seal(keys.agents, name, value) for name, value in agents.items()},
         )

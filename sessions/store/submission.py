@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sessions.protocol.agent import AgentConfig
+from sessions.protocol.text import default_title
 from sessions.protocol.turn import Policy, TurnRequest
 from sessions.store.keys import new_turn_part
 
@@ -58,6 +59,7 @@ class Submission:
         replacement: what it is to replace; None for a turn that is added to the history.
         place: where that is, once it was looked up.
         asked: the request as the caller made it, without what was looked up in the replaced turn.
+        hidden: no list shows the session, because it is made for this task or run.
         part: the turn's part of its id.
     """
 
@@ -81,6 +83,7 @@ class Submission:
     replacement: Replacement | None = None
     place: Place | None = None
     asked: TurnRequest | None = None
+    hidden: bool = False
     part: str = field(default_factory=new_turn_part)
 
     @property
@@ -110,6 +113,12 @@ class Submission:
     def steerable(self) -> bool:
         """Whether messages may join the turn while it runs."""
         return self.request.team is None
+
+    @property
+    def title(self) -> str:
+        """The default title of the session: the beginning of its first message."""
+        is_message = self.request.team is None and self.request.operation is None and self.request.extraction is None
+        return default_title(self.request.message) if is_message else ""
 
     def digest(self, request: bytes) -> str:
         """What a repeat under the same idempotency key must equal; `request` is the JSON of `to_compare`.

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tests.properties.pictures import FINAL, LEASE
 from tests.properties.virtual_store import NEVER, Snapshot, StoredSession, StoredTurn
 
-PERMANENT = {"fence", "wakeups"}
+PERMANENT = {"fence", "wakeups", "expiring"}
+INDEXES = ("used~", "made~", "hidden~")
 OF_SESSION = {
     *("meta", "history", "turns", "agents", "state", "checkpoints"),
     *("memory", "memory:log", "memory:vectors"),
@@ -30,7 +31,35 @@ def check_moment(seen: Snapshot, accepted: Sequence[str]) -> None:
     for name in seen.wakeups:
         assert seen.sessions[name].mailbox, f"P9: {name} is in wakeups with an empty mailbox"
     for name, expires in seen.expires.items():
-        assert name in PERMANENT or expires != NEVER, f"P9: {name} of the partition never expires"
+        permanent = name in PERMANENT or name.startswith(INDEXES)
+        assert permanent or expires != NEVER, f"P9: {name} of the partition never expires"
+    _lists_are_right(seen)
+
+
+def _lists_are_right(seen: Snapshot) -> None:
+    """Each session is in the lists of its tenant and its owner; what expired is in them only until a rescuer looks."""
+    expiring = seen.partition.get("expiring", {})
+    expected: dict[str, dict[str, float]] = {}
+    for name, session in seen.sessions.items():
+        tenant, own = name.split(":")
+        if "created" not in session.meta or "~" in own:
+            continue
+        owner = session.meta.get("owner")
+        for viewer in ("", owner) if owner else ("",):
+            index = f"{tenant}~{viewer}" if viewer else tenant
+            expected.setdefault(f"used~{index}", {})[own] = float(session.meta["used"])
+            expected.setdefault(f"made~{index}", {})[own] = float(session.meta["created"])
+            due, expires = expiring.get(f"{name}~{viewer}"), session.expires["meta"]
+            assert (due or NEVER) == expires, f"P9: {name} expires at {expires}, and leaves {index} at {due}"
+    for index, wanted in expected.items():
+        found = seen.partition.get(index, {})
+        assert wanted.items() <= found.items(), f"{index} has {found}, and lacks some of {wanted}"
+    for index, found in seen.partition.items():
+        if index.startswith(INDEXES):
+            _, tenant, *user = index.split("~")
+            for own in found.keys() - expected.get(index, {}).keys():
+                due = expiring.get(f"{tenant}:{own}~{''.join(user)}")
+                assert 0 < (due or 0) <= seen.now, f"P9: {own} stays in {index} for ever"
 
 
 def _history_is_in_order(session: StoredSession, order: dict[str, int]) -> None:

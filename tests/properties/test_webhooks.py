@@ -66,7 +66,7 @@ class WebhookMachine(RuleBasedStateMachine):
         part = self.new()
         reply = self.run(
             "accept_turn", part, '{"agent":"A"}', "d", "", "", timeout, start, 4, "turns", "", "waiters", 10**9, 10**9,
-            limit, "", "A", "{}", policy, int(blocks), 5_000, "text", "", "url" if webhook else "", "", "", 0,
+            limit, "", "A", "{}", policy, int(blocks), 5_000, "text", "", "url" if webhook else "", "", 0, "", "", 0,
             lost_reply=lost_reply,
         )  # fmt: skip
         if webhook and reply[0] in ("accepted", "steered"):

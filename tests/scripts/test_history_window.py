@@ -52,6 +52,8 @@ def test_no_more_is_read_than_fits(server: Server, window: str, seen: int) -> No
             message="",
             parts="",
             webhook="",
+            title=b"",
+            hidden=False,
             joins="",
             files=[],
             metadata="",

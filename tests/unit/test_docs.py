@@ -25,7 +25,7 @@ def listed_keys() -> set[str]:
 
 def parts_of(keys: set[str]) -> set[str]:
     """The fixed parts of keys: `<S>:turn:<id>:events` has turn and events."""
-    return {part for key in keys for part in key.split(":")[1:] if not part.startswith("<")}
+    return {part.partition("~<")[0] for key in keys for part in key.split(":")[1:] if not part.startswith("<")}
 
 
 def used_in_lua() -> set[str]:

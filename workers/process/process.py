@@ -41,6 +41,7 @@ from workers.process.exit_deadline import ExitDeadline
 from workers.process.open_work import OpenWork
 from workers.process.presence import Presence
 from workers.process.rescuer import Rescuer
+from workers.process.session_indexing import SessionIndexing
 from workers.process.shutdown import Shutdown, longest_stop
 from workers.retrieval_role.extraction import FactExtraction
 from workers.retrieval_role.role import RetrievalRole
@@ -176,7 +177,8 @@ class TurnProcess:
         self._presence = Presence(self._scripts, self._store, self._info)
         await self._presence.announce()
         rescuer = Rescuer(s, self._scripts, self._store, self._app, self.name, self._publish, self._run_here)
-        for work in (self._presence.run(), rescuer.run(), *self.retrieval.background()):
+        indexing = SessionIndexing(s, self._store, self._scripts, self.name)
+        for work in (self._presence.run(), rescuer.run(), indexing.run(), *self.retrieval.background()):
             self._background.append(self._loop.create_task(work))
 
     def _turn_parts(self) -> TurnParts:

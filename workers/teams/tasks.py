@@ -118,6 +118,7 @@ class TaskTurns:
             idempotency_key=slot.idempotency_key,
             # A session made for one task expires with the task's result, because no user will ever delete it.
             session_ttl=self._settings.result_ttl if slot.own_session else slot.member.ttl,
+            hidden=slot.own_session,
             approval_timeout=seconds,  # no longer than the run itself
         )
 
@@ -147,6 +148,7 @@ class TaskTurns:
                 state=state,
                 agents=agents,
                 origin=f"{home.session_id}@end",
+                hidden=True,
             )
         except SessionExists:
             return  # an earlier attempt of the run created it

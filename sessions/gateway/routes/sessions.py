@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -9,16 +11,23 @@ from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.api.session import Session
-from sessions.errors import NotFound, SessionExpired
+from sessions.client.arguments.sessions import SessionOrder
+from sessions.errors import BadRequest
 from sessions.gateway.caller import DEFAULT_QUEUE, Reader, Writer
-from sessions.gateway.parameters import ID_RULE, LONGEST_TTL, QUEUE, SESSION_ID, TURN_ID, SessionId
+from sessions.gateway.parameters import ID_RULE, LONGEST_TTL, QUEUE, SESSION_ID, TEXT, TURN_ID, SessionId
 from sessions.gateway.problems import responses
 from sessions.gateway.segments import segment
 from sessions.gateway.streams import SESSION_STREAM, Cursor, event_stream
-from sessions.gateway.strict_json import Body, StrictRoute
+from sessions.gateway.strict_json import Body, StrictRoute, parse_json
+from sessions.protocol.text import LONGEST_TITLE
+from sessions.store.session_info import SessionInfo
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=StrictRoute)
 _FAR = 2**53
+_TITLE = f"One line of up to {LONGEST_TITLE} characters; by default the beginning of the first message."
+_METADATA = "Strings, numbers and booleans by name; up to 8 KiB."
+_SINCE = "2026-11-26T12:00:00Z"
+MetadataValue = str | bool | int | float
 
 
 class NewSession(Body):
@@ -30,6 +39,8 @@ class NewSession(Body):
     ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until it expires; by default it does not."
     )
+    title: str | None = Field(None, description=_TITLE, json_schema_extra=TEXT)
+    metadata: dict[str, MetadataValue] | None = Field(None, description=_METADATA)
     queue: str = Field(
         DEFAULT_QUEUE,
         description="The queue whose workers serve it; one other than `turns` needs the right `configure`.",
@@ -52,44 +63,89 @@ class Fork(Body):
     )
 
 
-class SessionResource(BaseModel):
-    """A session and its counts."""
+class SessionPatch(Body):
+    """What to change in a session; what is absent stays as it is."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "session_id": "chat-1",
-                    "user_id": "alice",
-                    "created_at": "2026-11-26T12:00:00.120Z",
-                    "message_count": 4,
-                    "turns": 2,
-                    "open_turns": 0,
-                    "agents": ["Assistant"],
-                    "requests": 2,
-                    "input_tokens": 122,
-                    "output_tokens": 18,
-                    "cost": 0.0,
-                    "queue": "turns",
-                    "expires_in": 3600.0,
-                }
-            ]
-        }
+        json_schema_extra={"examples": [{"title": "Trip to Rome"}, {"metadata": {"folder": "travel", "draft": None}}]}
     )
 
+    title: str | None = Field(None, description=_TITLE, json_schema_extra=TEXT)
+    metadata: dict[str, MetadataValue | None] | None = Field(
+        None, description="Merged into those that there are; null removes a name. Up to 8 KiB in total."
+    )
+
+
+_EXAMPLE: dict[str, Any] = {
+    "session_id": "chat-1",
+    "title": "Where do otters sleep?",
+    "metadata": {"folder": "animals"},
+    "user_id": "alice",
+    "created_at": "2026-11-26T12:00:00.120Z",
+    "last_used_at": "2026-11-26T12:07:31.900Z",
+    "message_count": 4,
+    "turns": 2,
+    "open_turns": 0,
+    "requests": 2,
+    "input_tokens": 122,
+    "output_tokens": 18,
+    "cost": 0.0,
+    "queue": "turns",
+    "expires_at": "2026-11-26T13:07:31.900Z",
+}
+
+
+class ListedSession(BaseModel):
+    """A session and its counts, as a list shows it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
     session_id: str
+    title: str = Field(description="Empty if there is no message yet, and nobody has set one.")
+    metadata: dict[str, MetadataValue]
     user_id: str | None
     created_at: datetime
+    last_used_at: datetime = Field(description="The last turn, change of state or memories, or checkpoint.")
     message_count: int
-    turns: int = Field(description="The number of committed turns.")
+    turns: int = Field(description="The number of turns that have ended.")
     open_turns: int
-    agents: list[str] = Field(description="The agents that it knows by name.")
     requests: int = Field(description="Requests to models.")
     input_tokens: int
     output_tokens: int
     cost: float = Field(description="US dollars, as far as prices are known.")
     queue: str
+    expires_at: datetime | None = Field(description="Null: never, or a turn is open.")
+
+    @classmethod
+    def of(cls, info: SessionInfo) -> ListedSession:
+        """A session as it is shown."""
+        return cls(**_shown(info))
+
+
+class SessionResource(ListedSession):
+    """A session and its counts."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**_EXAMPLE, "agents": ["Assistant"], "expires_in": 3600.0}]}
+    )
+
+    agents: list[str] = Field(description="The agents that it knows by name.")
     expires_in: float | None = Field(description="Seconds; null: never, or a turn is open.")
+
+
+class Sessions(BaseModel):
+    """A page of sessions."""
+
+    sessions: list[ListedSession]
+    cursor: str | None = Field(description="Where to continue; null at the end.")
+    complete: bool = Field(
+        description="False while a worker adds the sessions of an older version to the lists: some are missing."
+    )
+
+
+def _shown(info: SessionInfo) -> dict[str, Any]:
+    fields = asdict(info)
+    return {**fields, "message_count": fields.pop("messages")}
 
 
 class Receipt(BaseModel):
@@ -154,12 +210,18 @@ async def found(session: Session) -> SessionResource:
     Raises:
         NotFound: it does not exist. SessionExpired: it existed. SessionOwnerError.
     """
-    context = await session.aget_context()
-    if context["created_at"] is not None:
-        return SessionResource(**context)
-    if await session.ais_expired():
-        raise SessionExpired(f"session {session.session_id!r} expired; using it again starts a new one")
-    raise NotFound(f"there is no session {session.session_id!r}; its first turn creates it, or POST /v1/sessions")
+    info, context = await asyncio.gather(session.ainfo(), session.aget_context())
+    return SessionResource(**_shown(info), agents=context["agents"], expires_in=context["expires_in"])
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = parse_json(text.encode())
+    except ValueError as error:
+        raise BadRequest(f"metadata is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadRequest("metadata must be a JSON object")
+    return value
 
 
 def session_path(session_id: str) -> str:
@@ -177,9 +239,53 @@ async def create_session(body: NewSession, caller: Writer, response: Response) -
     """Optional: a session's first turn also creates it."""
     caller.may_use(body.queue)
     session = caller.session(body.session_id, ttl=body.ttl, queue=body.queue)
-    if not await session.acreate():
+    if not await session.acreate(title=body.title, metadata=body.metadata):
         response.status_code = status.HTTP_200_OK
     response.headers["Location"] = session_path(session.session_id)
+    return await found(session)
+
+
+@router.get("", summary="List sessions")
+async def list_sessions(
+    caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    cursor: Annotated[str | None, Query(description="The cursor of the previous page.", max_length=1024)] = None,
+    order: Annotated[SessionOrder, Query(description="The newest first, by last use or by creation.")] = "last_used",
+    metadata: Annotated[
+        str | None,
+        Query(
+            description="Only sessions with these values, as a JSON object; a list means any of them.",
+            examples=['{"folder": "travel"}'],
+            max_length=4096,
+        ),
+    ] = None,
+    active_since: Annotated[
+        datetime | None, Query(description="Only sessions that were used at this time or later.", examples=[_SINCE])
+    ] = None,
+    unused_since: Annotated[
+        datetime | None, Query(description="Only sessions that were last used before this time.", examples=[_SINCE])
+    ] = None,
+) -> Sessions:
+    """Those of the user you act for; without a user, those of the tenant. A filter may leave a page short."""
+    page = await Session.alist(
+        caller.user,
+        limit=limit,
+        cursor=cursor,
+        order=order,
+        metadata=None if metadata is None else _json_object(metadata),
+        active_since=active_since,
+        unused_since=unused_since,
+        tenant=caller.principal.tenant,
+        settings=caller.gateway.settings,
+    )
+    return Sessions(sessions=[ListedSession.of(info) for info in page], cursor=page.cursor, complete=page.complete)
+
+
+@router.patch("/{session_id:segment}", summary="Change a session", responses=responses(404, 409, 410))
+async def update_session(session_id: SessionId, body: SessionPatch, caller: Writer) -> SessionResource:
+    """Its title and metadata. This is no use of it: its place in the list and its expiry stay."""
+    session = caller.session(session_id)
+    await session.aupdate(title=body.title, metadata=body.metadata)
     return await found(session)
 
 

@@ -5,7 +5,7 @@
 --   S: base of the session (writes :meta hash, :mailbox list, :turn:<id> hash, :turns zset, :agents hash,
 --      :idem:<key> hash, :waiting zset, :later zset, :turn:<id>:inbox list, :op:<id> string, :outbox list, :files hash;
 --      reads :lease, :turn:<id>:journal, :file:<id> hash)
---   P: base of its partition (writes :wakeups zset, :fence counter)
+--   P: base of its partition (writes :wakeups zset, :fence counter, the indexes of sessions)
 -- ARGV
 --   turn: id of the new turn
 --   request: JSON
@@ -31,6 +31,8 @@
 --   message: text of the message, for policy steer
 --   parts: of a message with files (JSON), for policy steer, or ''
 --   webhook: URL to notify when the turn ends, or ''
+--   title: of the session if it has none, its bytes; or ''
+--   hidden: 1 if no list shows the session, else 0
 --   joins: with an encrypted request, whose messages may join this turn: agent:<name> | none; else ''
 --   metadata: JSON, or ''
 --   files[id]: of the message
@@ -102,6 +104,8 @@ if all >= tonumber(mailbox_limit) + (marked ~= '' and 1 or 0) then
 end
 
 redis.call('HSETNX', meta, 'created', now)
+if hidden == '1' then redis.call('HSET', meta, 'hidden', 1) end
+if title ~= '' then redis.call('HSETNX', meta, 'title', title) end
 redis.call('HSETNX', meta, 'queue', queue)
 if user ~= '' and not owner then redis.call('HSET', meta, 'owner', user) end
 set_ttl(session_ttl_ms)
@@ -113,6 +117,8 @@ local due = now
 if not_before ~= '' then
   due = math.max(now, string.sub(not_before, 1, 1) == '+' and now + not_before or tonumber(not_before))
 end
+redis.call('HSET', meta, 'used', now)
+list(now)
 redis.call('HSET', t, 'status', 'queued', 'request', request, 'digest', digest, 'idem', idempotency, 'accepted', now,
   'deadline', due + timeout_ms, 'attempt', 0, 'crashes', 0, 'result_ttl', result_ttl_ms, 'idem_ttl', idempotency_ttl_ms,
   'max_attempts', max_attempts, 'blocks', waiting_blocks, 'approval_ms', approval_ms)

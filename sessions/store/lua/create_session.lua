@@ -4,7 +4,7 @@
 --   S: base of the session (writes :meta hash, :state hash, :agents hash, :memory:log stream; and, from what was
 --      written under the name :copy:<id> of each, :history list, :memory hash, :memory:vectors hash, :files hash,
 --      :file:<id> hash)
---   P: base of its partition
+--   P: base of its partition (writes the indexes of sessions)
 -- ARGV
 --   copy: id of the operation, and of the copy
 --   user: id, or ''
@@ -13,6 +13,9 @@
 --   messages: how many the history has
 --   turns: how many the history has
 --   origin: the session it was copied from, or ''
+--   title: its bytes, or ''
+--   metadata: their bytes, or ''
+--   hidden: 1 if no list shows the session, else 0
 --   state[field, value]
 --   agents[name, config]: configuration as JSON
 -- Returns
@@ -27,6 +30,9 @@ if redis.call('EXISTS', meta, S .. ':mailbox', S .. ':state', S .. ':memory') > 
 redis.call('HSET', meta, 'created', now, 'queue', queue, 'messages', messages, 'turns', turns, 'made_by', copy, 'open', 0)
 if origin ~= '' then redis.call('HSET', meta, 'forked_from', origin) end
 if user ~= '' then redis.call('HSET', meta, 'owner', user) end
+if title ~= '' then redis.call('HSET', meta, 'title', title) end
+if metadata ~= '' then redis.call('HSET', meta, 'metadata', metadata) end
+if hidden == '1' then redis.call('HSET', meta, 'hidden', 1) end
 if session_ttl_ms ~= '' then redis.call('HSET', meta, 'ttl', session_ttl_ms) end
 local function bring(name)
   local written = name .. ':copy:' .. copy
@@ -40,5 +46,5 @@ for _, id in ipairs(redis.call('HKEYS', S .. ':files')) do bring(file_key(id)) e
 if redis.call('EXISTS', S .. ':memory') == 1 then note_change('copy', origin) end
 for i = 1, #state, 2 do redis.call('HSET', S .. ':state', state[i], state[i + 1]) end
 for i = 1, #agents, 2 do redis.call('HSET', S .. ':agents', agents[i], agents[i + 1]) end
-set_expiry(now)
+note_use(now)
 return { 'created' }

@@ -2,7 +2,7 @@
 -- Deletes a session with everything in it. A worker that runs one of its turns loses its lease and can write no more.
 -- KEYS
 --   S: base of the session (deletes every key of the session)
---   P: base of its partition (writes :wakeups zset, :dead zset, :lanes set)
+--   P: base of its partition (writes :wakeups zset, :dead zset, :lanes set, the indexes of sessions)
 -- ARGV
 --   user: id, or ''
 -- Returns
@@ -12,6 +12,7 @@
 --!include forget
 local owner = redis.call('HGET', S .. ':meta', 'owner')
 if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+for _, viewer in ipairs((viewers())) do unlist(viewer) end
 local ids, removed, turns, open, memories = {}, 0, 0, 0, redis.call('HLEN', S .. ':memory')
 for _, id in ipairs(redis.call('LRANGE', S .. ':mailbox', 0, -1)) do ids[id], open = true, open + 1 end
 for _, name in ipairs({ ':waiting', ':later' }) do

@@ -3,7 +3,7 @@
 -- KEYS
 --   S: base of the session or user (writes :memory hash, :memory:log stream, :memory:vectors hash, :op:<id> string;
 --      of a session reads :meta hash)
---   P: base of its partition
+--   P: base of its partition (of a session writes the indexes of sessions)
 -- ARGV
 --   operation: its id; a retry after a lost reply changes nothing and gets the same reply
 --   scope: session | wide (a user's)
@@ -36,6 +36,6 @@ for _, id in ipairs(ids) do
   end
 end
 if redis.call('EXISTS', all) == 0 then redis.call('UNLINK', S .. ':memory:vectors', S .. ':memory:log') end
-if scope == 'session' then set_expiry(now_ms()) end
+if scope == 'session' then note_use(now_ms()) end
 redis.call('SET', done, removed, 'PX', remembered_ms)
 return { 'removed', removed }

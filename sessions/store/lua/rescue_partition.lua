@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Looks at the sessions of partitions that are due, and names those whose wake-up must be published again.
+-- Looks at the sessions of partitions that are due, and names those whose wake-up must be published again. Also removes
+-- sessions that have expired from the indexes by which sessions are listed.
 -- KEYS
---   partitions[]: bases of partitions; on a cluster only one (writes :wakeups zset; reads and writes :meta, :mailbox, :later
+--   partitions[]: bases of partitions; on a cluster only one (writes :wakeups zset, :expiring zset, the indexes of sessions; reads and writes :meta, :mailbox, :later
 --      of their sessions and all that ends a turn; reads :lease)
 -- ARGV
 --   most: how many sessions to look at in each partition
@@ -49,5 +50,6 @@ for _, partition in ipairs(partitions) do
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', P .. ':wakeups', '-inf', now, 'LIMIT', 0, most)) do
     look(member)
   end
+  unlist_expired(now, most)
 end
 return found

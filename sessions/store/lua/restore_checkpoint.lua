@@ -2,7 +2,7 @@
 -- Restores a session's state from a checkpoint. The history is never cut: to go back in it, fork the session.
 -- KEYS
 --   S: base of the session (writes :state hash, :op:<id> string; reads :checkpoints hash, :meta hash)
---   P: base of its partition
+--   P: base of its partition (writes the indexes of sessions)
 -- ARGV
 --   number: of the checkpoint
 --   user: id, or ''
@@ -20,5 +20,5 @@ if not raw then return { 'missing' } end
 if redis.call('SET', S .. ':op:' .. operation, 1, 'PX', 60000, 'NX') == false then return { 'restored', raw } end
 redis.call('DEL', S .. ':state')
 for field, value in pairs(cjson.decode(raw).state) do redis.call('HSET', S .. ':state', field, value) end
-set_expiry(now_ms())
+note_use(now_ms())
 return { 'restored', raw }

@@ -4,7 +4,7 @@
 -- KEYS
 --   S: base of the session (writes :checkpoints hash, :meta hash, :state hash, :op:<id> string;
 --      reads :agents hash, :history list, :memory hash, :memory:log stream)
---   P: base of its partition
+--   P: base of its partition (writes the indexes of sessions)
 -- ARGV
 --   operation: its id; a retry after a lost reply changes nothing
 --   user: id, or ''
@@ -51,5 +51,5 @@ redis.call('HSET', all, number, cjson.encode({
 }))
 redis.call('HDEL', all, number - kept)
 redis.call('SET', done, number, 'PX', 60000)
-set_expiry(now)
+note_use(now)
 return { 'saved', number }

@@ -4,7 +4,7 @@
 -- KEYS
 --   S: base of the session or user (writes :memory hash, :memory:log stream, :memory:vectors hash, :op:<id> string;
 --      of a session also :meta hash)
---   P: base of its partition
+--   P: base of its partition (of a session writes the indexes of sessions)
 -- ARGV
 --   operation: its id; a retry after a lost reply changes nothing and gets the same reply
 --   scope: session | wide (a user's)
@@ -39,7 +39,7 @@ if scope == 'session' then
   redis.call('HSETNX', S .. ':meta', 'created', now)
   if user ~= '' then redis.call('HSETNX', S .. ':meta', 'owner', user) end
   set_ttl(session_ttl_ms)
-  set_expiry(now)
+  note_use(now)
 end
 redis.call('SET', done, count, 'PX', remembered_ms)
 return { 'written', count }

@@ -2,7 +2,7 @@
 -- Changes the state of a session, a user or a tenant: all operations, or none.
 -- KEYS
 --   S: base of the session, user or tenant (writes :state hash, :op:<id> string; of a session also :meta hash)
---   P: base of its partition
+--   P: base of its partition (of a session writes the indexes of sessions)
 -- ARGV
 --   operation: its id; a retry after a lost reply changes nothing and gets the same reply
 --   scope: session | wide (a user's or tenant's)
@@ -44,7 +44,7 @@ if scope == 'session' then
   redis.call('HSETNX', S .. ':meta', 'created', now)
   if user ~= '' then redis.call('HSETNX', S .. ':meta', 'owner', user) end
   set_ttl(session_ttl_ms)
-  set_expiry(now)
+  note_use(now)
 end
 redis.call('SET', done, cjson.encode(reply), 'PX', remembered_ms)
 return reply

@@ -39,10 +39,30 @@ def create_session(
     messages: int,
     turns: int,
     origin: str,
+    title: bytes,
+    metadata: bytes,
+    hidden: bool,
     state: Mapping[str, bytes],
     agents: Mapping[str, bytes],
 ) -> Created | Exists:
     """Create a session, empty or from a copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """The session has this title and these metadata now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Nothing was written: the metadata are not those that the change was decided on. Decide again."""
+
+
+@transition
+def update_session(
+    *, user: str | None, title: bytes, expected: bytes, metadata: bytes
+) -> Updated | Missing | OtherOwner | Changed:
+    """Change the title and the metadata of a session."""
 
 
 @dataclass(frozen=True, slots=True)

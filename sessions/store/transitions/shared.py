@@ -24,7 +24,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """There is no such turn, or no such checkpoint."""
+    """There is no such turn, checkpoint or session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ def accept_turn(
     message: str | bytes,
     parts: str | bytes,
     webhook: str | bytes,
+    title: bytes,
+    hidden: bool,
     joins: str,
     metadata: str | bytes,
     files: Sequence[str],

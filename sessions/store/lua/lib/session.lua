@@ -103,9 +103,82 @@ local function each_used_file(command, ...)
   end
 end
 
+-- A name as it is in a key: as `escaped` in sessions/store/keys.py.
+local function escaped(name)
+  return (string.gsub(name, '[^A-Za-z0-9_.@-]', function(c) return string.format('%%%02X', string.byte(c)) end))
+end
+
+-- Whose lists the session is in: '' stands for its tenant's, which has all of them. A lane, and what belongs to a user or
+-- a tenant, is in none. Also whether it is hidden: made for one task or run, so found by who deletes all, and not shown.
+local function viewers()
+  if string.find(ref(), '~', 1, true) then return {} end
+  local m = redis.call('HMGET', S .. ':meta', 'created', 'owner', 'hidden')
+  if not m[1] then return {} end
+  return { '', m[2] and escaped(m[2]) or nil }, m[3], m[1]
+end
+
+-- The end of the names of a viewer's indexes, and the session's name in them.
+local function listing(viewer)
+  local tenant, name = string.match(ref(), '^([^:]*):(.*)$')
+  return '~' .. (viewer == '' and tenant or tenant .. '~' .. viewer), name
+end
+
+local function unlist(viewer)
+  local index, name = listing(viewer)
+  redis.call('ZREM', P .. ':used' .. index, name)
+  redis.call('ZREM', P .. ':made' .. index, name)
+  redis.call('ZREM', P .. ':hidden' .. index, name)
+  redis.call('ZREM', P .. ':expiring', ref() .. '~' .. viewer)
+end
+
+-- Puts the session into the indexes by which sessions are listed. Only this and `unlist` change them. `expiring` has who
+-- must leave them when, for a session that expires is removed by no script.
+local function list(used)
+  local all, hidden, created = viewers()
+  for _, viewer in ipairs(all) do
+    local index, name = listing(viewer)
+    if hidden then
+      redis.call('ZADD', P .. ':hidden' .. index, used, name)
+    else
+      redis.call('ZADD', P .. ':used' .. index, used, name)
+      redis.call('ZADD', P .. ':made' .. index, created, name)
+    end
+  end
+end
+
+-- When the session will expire, nil for never.
+local function note_expiry(at)
+  for _, viewer in ipairs((viewers())) do
+    if at then
+      redis.call('ZADD', P .. ':expiring', at, ref() .. '~' .. viewer)
+    else
+      redis.call('ZREM', P .. ':expiring', ref() .. '~' .. viewer)
+    end
+  end
+end
+
+-- Removes from the indexes some of the sessions that have expired. Assigns S.
+local function unlist_expired(now, most)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', P .. ':expiring', '-inf', now, 'LIMIT', 0, most)) do
+    local session, viewer = string.match(member, '^(.*)~([^~]*)$')
+    S = P .. ':' .. session
+    local still = false -- a new session may have the id, of the same user or of another one
+    for _, other in ipairs((viewers())) do still = still or other == viewer end
+    local at = redis.call('PEXPIRETIME', S .. ':meta')
+    if not still then
+      unlist(viewer)
+    elseif at > 0 then
+      redis.call('ZADD', P .. ':expiring', at, member)
+    else
+      redis.call('ZREM', P .. ':expiring', member)
+    end
+  end
+end
+
 local function keep_all()
   for _, name in ipairs(SESSION_KEYS) do redis.call('PERSIST', S .. ':' .. name) end
   each_used_file('PERSIST')
+  note_expiry(nil)
 end
 
 -- '' leaves the session's ttl as it is; 0 removes it, together with an expiry that was set already.
@@ -132,7 +205,15 @@ local function set_expiry(now)
     local newest = tonumber(redis.call('ZRANGE', S .. ':turns', -1, -1, 'WITHSCORES')[2] or '') or 0
     redis.call('PEXPIREAT', S .. ':turns', math.max(now + ttl, newest))
     redis.call('SET', S .. ':expired', now + ttl, 'PXAT', now + ttl + TOMBSTONE_MS)
+    note_expiry(now + ttl)
   end
+end
+
+-- The session is used now: it comes first in the lists, and its ttl begins again.
+local function note_use(now)
+  if redis.call('HEXISTS', S .. ':meta', 'created') == 1 then redis.call('HSET', S .. ':meta', 'used', now) end
+  set_expiry(now)
+  list(now)
 end
 
 -- The only function that gives a turn its final status. `fields` are further fields of its record.
@@ -169,7 +250,7 @@ local function end_turn(id, status, now, token, seq, fields)
   redis.call('ZADD', S .. ':turns', now + ttl, id)
   redis.call('HINCRBY', S .. ':meta', 'open', -1)
   redis.call('HINCRBY', S .. ':meta', 'turns', 1)
-  set_expiry(now)
+  note_use(now)
   if r[5] then -- the next worker of this session submits the delivery; the caller reindexes
     local user = redis.call('HGET', S .. ':meta', 'owner') or cjson.null
     redis.call('RPUSH', S .. ':outbox', cjson.encode({ kind = 'webhook', turn = id, user = user }))

@@ -1,0 +1,46 @@
+"""The methods of `Session` about what a list of sessions shows of it: its title, metadata and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sessions.client.arguments.sessions import SessionChange
+from sessions.client.backend import BackedSession
+from sessions.client.blocking import blocking
+from sessions.store.session_info import MetadataValue, SessionInfo
+
+
+class ListingMethods:
+    """The methods of `Session` about its entry in lists; `Session.list` makes the lists."""
+
+    async def ainfo(self: BackedSession) -> SessionInfo:
+        """The session as lists show it: title, metadata, owner, times, turns, tokens, cost.
+
+        Raises:
+            NotFound: there is no such session. SessionExpired: its ttl ran out. SessionOwnerError: it belongs to
+                another user.
+        """
+        return await self.portal.acall(self.backend.listing.info(self))
+
+    info = blocking(ainfo)
+
+    async def aupdate(
+        self: BackedSession, *, title: str | None = None, metadata: Mapping[str, MetadataValue | None] | None = None
+    ) -> SessionInfo:
+        """Change the title and the metadata of the session. This is no use of it: its place in lists stays.
+
+        Args:
+            title: up to 200 characters on one line; None leaves it as it is.
+            metadata: strings, numbers and booleans by name, merged into those that there are; None as a value removes
+                its name. Up to 8 KiB in total.
+
+        Returns:
+            The session as it is then.
+
+        Raises:
+            NotFound, SessionExpired: there is no such session. SessionOwnerError: it belongs to another user.
+            BadRequest: an argument cannot be used, or the metadata would be too large.
+        """
+        return await self.portal.acall(self.backend.listing.update(self, SessionChange.of(title, metadata)))
+
+    update = blocking(aupdate)

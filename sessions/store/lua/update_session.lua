@@ -1,0 +1,28 @@
+#!lua
+-- Changes the title and the metadata of a session. This is no use of the session: it keeps its place in the lists and its
+-- expiry.
+-- At maxmemory the server refuses this script (no allow-oom), on purpose: it makes the store grow.
+-- KEYS
+--   S: base of the session (writes :meta hash)
+-- ARGV
+--   user: id, or ''
+--   title: its bytes, or '' to leave it as it is
+--   expected: bytes of the metadata that the change was decided on, or '' for none
+--   metadata: bytes of the new metadata; the same as expected to leave them as they are
+-- Returns
+--   updated
+--   missing (there is no such session)
+--   other_owner (the session belongs to another user)
+--   changed (nothing was written: the metadata have changed; decide again)
+local meta = S .. ':meta'
+local m = redis.call('HMGET', meta, 'created', 'owner', 'metadata')
+if not m[1] then return { 'missing' } end
+if user ~= '' and m[2] and m[2] ~= user then return { 'other_owner' } end
+local now = m[3] or ''
+if metadata ~= expected and now ~= expected then
+  if now == metadata then return { 'updated' } end -- Retry after a lost reply.
+  return { 'changed' }
+end
+if title ~= '' then redis.call('HSET', meta, 'title', title) end
+if metadata ~= expected then redis.call('HSET', meta, 'metadata', metadata) end
+return { 'updated' }

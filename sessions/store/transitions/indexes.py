@@ -1,0 +1,34 @@
+"""The transitions of the indexes by which sessions are listed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sessions.store.binding import transition
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Entries (score, name of the session), the highest score first."""
+
+    found: tuple[tuple[int, str], ...]
+
+
+@transition
+def read_index(*, index: str, score: str, name: str, least: str, most: int) -> Entries:
+    """Read the next entries of an index, from several partitions as if they were one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """The session is in the indexes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """There is no such session any more."""
+
+
+@transition
+def index_session(*, title: bytes, hidden: bool) -> Indexed | Gone:
+    """Put a session that was created before there were indexes into them."""
