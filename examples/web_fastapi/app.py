@@ -159,6 +159,17 @@ async def events(
     return StreamingResponse(pieces, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
 
+@app.get("/chats/{chat}/stream")
+async def stream(
+    chat: str, user: Visitor, after: str | None = None, last_event_id: Annotated[str | None, Header()] = None
+) -> Response:
+    """The turn that runs, from its start, or all after the last event that the browser has seen; 204 if none runs."""
+    pieces = await Session(chat, user_id=user).asse(after=last_event_id or after)
+    if pieces is None:
+        return Response(status_code=204)
+    return StreamingResponse(pieces, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+
+
 @app.post("/chats/{chat}/turns/{turn_id}/cancel", status_code=202)
 async def cancel(chat: str, turn_id: str, user: Visitor) -> dict[str, str]:
     """Stop a turn on its worker."""

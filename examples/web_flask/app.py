@@ -102,6 +102,16 @@ def events(chat: str, turn_id: str) -> ResponseReturnValue:
     return Response(pieces, mimetype=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
 
+@app.get("/chats/<chat>/stream")
+def stream(chat: str) -> ResponseReturnValue:
+    """The turn that runs, from its start, or all after the last event that the browser has seen; 204 if none runs."""
+    after = request.headers.get("Last-Event-ID") or request.args.get("after")
+    pieces = Session(chat, user_id=visitor()).sse(after=after)
+    if pieces is None:
+        return Response(status=204)
+    return Response(pieces, mimetype=sse.MEDIA_TYPE, headers=sse.HEADERS)
+
+
 @app.post("/chats/<chat>/turns/<turn_id>/cancel")
 def cancel(chat: str, turn_id: str) -> ResponseReturnValue:
     """Stop a turn on its worker."""

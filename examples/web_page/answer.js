@@ -1,9 +1,14 @@
 // The display of one turn: a list of parts, each with the id of its event, so that a new attempt can remove some.
 
+// Whether an event comes after another one of the same turn; ids of a chat's stream begin with the turn and a dot.
 function behind(id, other) {
-  const [token, number] = id.split("-").map(Number);
-  const [otherToken, otherNumber] = other.split("-").map(Number);
+  const [token, number] = place(id);
+  const [otherToken, otherNumber] = place(other);
   return token !== otherToken ? token > otherToken : number > otherNumber;
+}
+
+function place(id) {
+  return id.split(".").at(-1).split("-").map(Number);
 }
 
 export class Answer {
@@ -39,12 +44,6 @@ export class Answer {
 
   clear() {
     this.parts = [];
-    this.show();
-  }
-
-  // The complete answer at once, if the stream could not be read.
-  replace(text) {
-    this.parts = [{ id: "0-0", kind: "text", text }];
     this.show();
   }
 

@@ -1,4 +1,4 @@
-// A chat: posts a message, follows its turn, and resumes after a lost connection or a reload.
+// A chat: posts messages and follows the chat's stream, which goes on after a lost connection or a reload.
 
 import { Answer } from "./answer.js";
 import { follow } from "./follow.js";
@@ -8,7 +8,9 @@ const [log, state, form, message, send, stop] = ["log", "state", "form", "messag
 const LONGEST_PAUSE = 15;
 
 let chat = "";
-let open = null; // the turn that is being followed
+let open = null; // the turn whose answer comes
+const seen = { id: "" }; // the last event of the chat's stream
+const answers = new Map(); // the turns that the stream had, or that were sent from here
 
 function random() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -28,7 +30,7 @@ function bubble(role, text = "") {
   return article;
 }
 
-// --- a pending message survives a reload -------------------------------------------------------------------
+// --- a message that was not accepted yet survives a reload --------------------------------------------------
 
 const pending = {
   get: () => JSON.parse(localStorage.getItem(`pending:${chat}`)),
@@ -70,24 +72,57 @@ async function post({ key, text }) {
   }
 }
 
-// --- one message and its answer ------------------------------------------------------------------------------
+// --- turns and their answers ---------------------------------------------------------------------------------
+
+function empty() {
+  return new Answer(bubble("assistant"), () => (log.scrollTop = log.scrollHeight));
+}
+
+// One event of the stream. A turn that is known already is read again, or was sent from here.
+function take(type, id, data) {
+  if (type !== "turn") {
+    answers.get(open).take(type, id, data);
+    return;
+  }
+  open = data.turn;
+  if (answers.has(open)) {
+    answers.get(open).clear();
+  } else {
+    bubble("user", data.message);
+    answers.set(open, empty());
+  }
+}
+
+// Follows the turns that are open, or begin meanwhile, from wherever they were sent.
+async function followAll(taking = take) {
+  busy(true);
+  try {
+    await follow(`/chats/${chat}/stream`, seen, taking, say);
+    say("");
+  } catch (error) {
+    say(error.message);
+  }
+  open = null;
+  busy(false);
+}
 
 async function converse(sent) {
   busy(true);
   bubble("user", sent.text);
-  const answer = new Answer(bubble("assistant"), () => (log.scrollTop = log.scrollHeight));
+  const answer = empty();
+  say("sending");
   try {
-    say("sending");
     open = await post(sent);
-    await follow(`/chats/${chat}/turns/${open}`, answer, say);
-    say("");
+    answers.set(open, answer);
   } catch (error) {
     answer.fail(error.message);
     say("");
+    return busy(false);
+  } finally {
+    pending.clear();
   }
-  open = null;
-  pending.clear();
-  busy(false);
+  seen.id ||= `${open.split("~").at(-1)}.0-0`; // the turn's beginning: it may have ended before the stream is there
+  await followAll();
 }
 
 function busy(is) {
@@ -107,17 +142,25 @@ async function load() {
   // The session's id: its first user owns it. Links may contain anything there, even another path.
   if (!/^#[0-9a-f]{32}$/.test(location.hash)) history.replaceState(null, "", `#${random()}`);
   chat = location.hash.slice(1);
+  const sent = pending.get();
+  if (sent) await post(sent).catch((error) => say(error.message));
+  pending.clear();
+  // First the stream, then the earlier messages: a turn that ends in between is in one of them.
+  const early = [];
+  let taking = (...event) => early.push(event);
+  let came;
+  const first = new Promise((done) => (came = done));
+  const following = followAll((...event) => came(taking(...event)));
+  await Promise.race([first, following]);
   const response = await fetch(`/chats/${chat}/messages`);
   if (!response.ok) {
     say((await response.json().catch(() => ({}))).error || `refused (${response.status})`);
     return;
   }
-  const said = await response.json();
-  const sent = pending.get();
-  const turn = sent && (await post(sent).catch(() => null));
-  for (const { role, text, turn: its } of said) if (its !== turn) bubble(role, text);
-  if (sent) await converse(sent);
-  else message.focus();
+  const coming = early[0]?.[2].turn;
+  for (const { role, text, turn } of await response.json()) if (turn !== coming) bubble(role, text);
+  taking = take;
+  for (const event of early) take(...event);
 }
 
 form.addEventListener("submit", (event) => {

@@ -1,61 +1,72 @@
-// Follows a turn to its end, over as many connections as it takes.
+// Follows a chat's stream until none of its turns is open, over as many connections as it takes.
 
-const TYPES = ["started", "text_delta", "tool_call", "tool_result", "attempt_reset", "retrying", "waiting", "ended"];
-const SAID = { started: "answering", retrying: "the model is busy; it is asked again", waiting: "waiting for an approval" };
+const TYPES = [
+  "turn", "started", "text_delta", "tool_call", "tool_result", "attempt_reset", "retrying", "waiting", "resumed", "ended",
+];
+const SAID = {
+  turn: "answering", started: "answering", resumed: "answering", retrying: "the model is busy; it is asked again",
+  waiting: "waiting for an approval",
+};
 const LONGEST_PAUSE = 15;
+const LOST = "connection lost; going on in a moment";
 
-// One connection. An EventSource that was cut off reconnects by itself, with its last event's id; one that was
-// refused (503, or 204: no more events) gives up. Resolves with whether the turn's end was seen.
-function connect(turn, seen, answer, say) {
+function address(stream, seen) {
+  return `${stream}${seen.id ? `?after=${seen.id}` : ""}`;
+}
+
+// What a connection would get. EventSource does not tell 204 (nothing comes) from 503 (try again).
+async function look(stream, seen) {
+  const enough = new AbortController();
+  try {
+    const response = await fetch(address(stream, seen), { signal: enough.signal });
+    const said = response.ok ? {} : await response.json().catch(() => ({}));
+    return { status: response.status, error: said.error || `refused (${response.status})` };
+  } catch {
+    return { status: 0 }; // no connection
+  } finally {
+    enough.abort();
+  }
+}
+
+// One EventSource. If it is cut off it reconnects by itself, with its last event's id; it ends when the server refuses it
+// or when the response ends behind a turn's end.
+function connect(stream, seen, take, say) {
   return new Promise((done) => {
-    const source = new EventSource(`${turn}/events${seen.id ? `?after=${seen.id}` : ""}`);
-    const end = (ended) => {
-      source.close();
-      done(ended);
-    };
+    const source = new EventSource(address(stream, seen));
+    let last = "";
     for (const type of TYPES) {
       source.addEventListener(type, (event) => {
         seen.id = event.lastEventId;
-        seen.news = true;
-        answer.take(type, event.lastEventId, JSON.parse(event.data));
+        last = type;
+        take(type, event.lastEventId, JSON.parse(event.data));
         if (SAID[type]) say(SAID[type]);
-        if (type === "ended") end(true);
       });
     }
-    source.addEventListener("open", () => say("answering"));
     source.addEventListener("error", () => {
-      say("connection lost; going on in a moment");
-      if (source.readyState === EventSource.CLOSED) end(false);
+      if (last !== "ended") say(LOST);
+      if (last !== "ended" && source.readyState !== EventSource.CLOSED) return;
+      source.close();
+      done();
     });
   });
 }
 
-// Whether the turn ended without us; shows the answer if so.
-async function over(turn, seen, answer) {
-  let response;
-  try {
-    response = await fetch(turn);
-  } catch {
-    return false; // no connection yet
-  }
-  if (response.status === 202) seen.refusals += 1; // the turn exists, but its stream was refused
-  if (response.status === 202 || response.status === 429 || response.status >= 500) return false;
-  const { error, answer: text } = await response.json().catch(() => ({}));
-  if (text === undefined) throw new Error(error || `refused (${response.status})`);
-  answer.replace(text);
-  return true;
-}
-
-export async function follow(turn, answer, say) {
-  const seen = { id: "", news: false, refusals: 0 };
-  for (let pause = 1; ; pause = seen.news ? 1 : Math.min(2 * pause, LONGEST_PAUSE)) {
-    if (seen.news) seen.refusals = 0;
-    seen.news = false;
-    if ((await connect(turn, seen, answer, say)) || (await over(turn, seen, answer))) return;
-    if (seen.refusals > 2) {
-      seen.id = ""; // the store may have lost the event that the cursor names; reading everything again is always correct
-      answer.clear();
+// `seen.id` is the id of the last event that was taken; "" begins with the open turn.
+export async function follow(stream, seen, take, say) {
+  for (let pause = 1; ; ) {
+    const { status, error } = await look(stream, seen);
+    if (status === 204) return;
+    if (status === 200) {
+      pause = 1;
+      await connect(stream, seen, take, say);
+    } else if (status === 409) {
+      seen.id = ""; // the store has lost the event that the id names; to read the turn again is always correct
+    } else if (status !== 0 && status !== 429 && status < 500) {
+      throw new Error(error);
+    } else {
+      say(LOST);
+      await new Promise((done) => setTimeout(done, pause * 1000));
+      pause = Math.min(2 * pause, LONGEST_PAUSE);
     }
-    await new Promise((done) => setTimeout(done, pause * 1000));
   }
 }

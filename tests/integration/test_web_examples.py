@@ -100,6 +100,25 @@ def test_a_browser_that_comes_back_gets_the_rest_exactly(site: Site) -> None:
     assert visitor.follow(turn, rest.items[-1].id).status == 204
 
 
+def test_a_browser_that_knows_only_the_chat_gets_its_open_turn(site: Site) -> None:
+    """From its start; after an event of this stream what follows it, over the ends of turns; 204 when nothing runs."""
+    visitor, chat = Visitor(site), cid()
+    stream = f"/chats/{chat}/stream"
+    assert visitor.get(stream).status_code == 204
+    turn = visitor.say(chat, f"SAY {WORDS}\nPACE 0.1").rpartition("/")[2]
+    first = visitor.follow(f"/chats/{chat}", until="text_delta", name="stream")
+    assert (first.items[0].type, first.items[0].data["turn"]) == ("turn", turn)
+    assert first.items[0].data["message"] == f"SAY {WORDS}\nPACE 0.1"
+    between = visitor.say(chat, "SAY more")
+    visitor.follow(between)
+    rest = visitor.follow(f"/chats/{chat}", first.items[-1].id, until="", name="stream")
+    assert first.text + rest.text == WORDS + "more"
+    assert [item.type for item in rest.items if item.type in ("turn", "ended")] == ["ended", "turn", "ended"]
+    assert visitor.get(f"{stream}?after={rest.items[-1].id}").status_code == 204
+    assert visitor.get(f"{stream}?after=1-1").status_code == 409
+    assert Visitor(site).get(stream).status_code == 403
+
+
 def test_another_browser_sees_nothing(site: Site) -> None:
     """Chats belong to the cookie that began them; users named in a body are ignored."""
     visitor, chat = Visitor(site), cid()

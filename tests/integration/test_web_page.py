@@ -134,6 +134,48 @@ def test_a_page_that_is_loaded_again_goes_on(page: Page, sites: dict[str, Site])
     page.until(f"document.querySelectorAll('article').length === 4 && {IDLE} && {LAST} === {json.dumps(WORDS)}")
 
 
+def test_another_tab_joins_in(chromium: Browser, sites: dict[str, Site]) -> None:
+    """It knows only the chat's address: it shows the earlier messages, the question, and the answer from its start.
+
+    A turn that comes from one of the tabs afterwards is in the other one when it is loaded again.
+    """
+    with chromium.page() as mine, chromium.page() as other:
+        mine.open(sites["fastapi"].url)
+        say(mine, "SAY before")
+        mine.until(f"{IDLE} && {LAST} === 'before'")
+        say(mine, f"SAY {WORDS}\nPACE 0.3")
+        mine.until(f"{LAST}.includes('two')")
+        other.open(mine.js("location.href"))
+        other.until(f"document.querySelectorAll('article').length === 4 && {LAST}.includes('two')")
+        assert "ten" not in other.js(LAST)
+        for page in (mine, other):
+            page.until(f"{IDLE} && {LAST} === {json.dumps(WORDS)}")
+        say(other, "SAY after")
+        other.until(f"{IDLE} && {LAST} === 'after'")
+        mine.reload()
+        mine.until(f"document.querySelectorAll('article').length === 6 && {LAST} === 'after'")
+        assert mine.complaints + other.complaints == []
+
+
+def test_a_page_that_is_loaded_again_while_a_worker_dies(page: Page, sites: dict[str, Site], shop: Fleet) -> None:
+    """kill -9 in the middle of the answer, with the page attached by the chat's stream: no word twice, none missing."""
+    page.open(sites["django-gunicorn"].url)
+    watch(page)
+    message = f"SAY {WORDS} again\nPACE 0.1\nSTALL 3 60"
+    say(page, message)
+    page.until(f"{LAST}.includes('two')")
+    page.reload()
+    watch(page)
+    page.until(f"{LAST}?.includes('three')")
+    shop.worker_of_pid(shop.noted("stalled", prompt=message)[-1]["pid"]).kill()
+    shop.start(f"page{len(shop.workers) + 1}")
+    page.until(f"{IDLE} && {LAST}.endsWith('{WORDS} again')")
+    assert page.js(LAST).count("one") == 1
+    assert page.js("document.querySelectorAll('article').length") == 2
+    page.reload()
+    page.until(f"document.querySelectorAll('article').length === 2 && {LAST} === {json.dumps(f'{WORDS} again')}")
+
+
 def test_a_link_leads_to_no_other_address(page: Page, sites: dict[str, Site]) -> None:
     """The part after `#` may come from anybody: only a chat's name is made of it, never another path."""
     page.open(sites["django-gunicorn"].url)
@@ -148,9 +190,10 @@ def test_a_worker_that_dies_costs_no_word(page: Page, sites: dict[str, Site], sh
     """What the dead worker had begun is removed, what it had completed stays, and the answer is complete."""
     page.open(sites["fastapi"].url)
     watch(page)
-    say(page, f'CALL look_up({{"query": "tides"}})\nSAY {WORDS}\nPACE 0.1\nSTALL 3 60')
+    message = f'CALL look_up({{"query": "tides"}})\nSAY {WORDS}\nPACE 0.1\nSTALL 3 60'
+    say(page, message)
     page.until(f"{LAST}.includes('two')")
-    shop.noted("stalled")
+    shop.noted("stalled", prompt=message)
     for worker in shop.workers:
         if worker.alive:
             worker.kill()

@@ -102,10 +102,10 @@ class Visitor:
         """GET."""
         return self.http.get(path)
 
-    def follow(self, turn: str, after: str | None = None, *, until: str = "ended") -> Stream:
-        """Read a turn's events after a cursor, to its end or to the first event of a type."""
+    def follow(self, path: str, after: str | None = None, *, until: str = "ended", name: str = "events") -> Stream:
+        """Read the events of a turn, or a chat's stream, after a cursor: to its end or to the first event of a type."""
         headers = {"Last-Event-ID": after} if after else {}
-        with self.http.stream("GET", f"{turn}/events", headers=headers) as response:
+        with self.http.stream("GET", f"{path}/{name}", headers=headers) as response:
             stream = Stream(response.status_code, dict(response.headers))
             for item in parse(response.iter_lines()):
                 if isinstance(item, str):

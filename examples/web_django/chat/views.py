@@ -80,6 +80,26 @@ async def events_async(request: HttpRequest, chat: str, turn_id: str) -> HttpRes
     return StreamingHttpResponse(pieces, content_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
 
+@require_GET
+def stream(request: HttpRequest, chat: str) -> HttpResponse | StreamingHttpResponse:
+    """The turn that runs, from its start, or all after the last event that the browser has seen; 204 if none runs."""
+    after = request.headers.get("Last-Event-ID") or request.GET.get("after")
+    pieces = Session(chat, user_id=visitor(request)).sse(after=after)
+    if pieces is None:
+        return HttpResponse(status=204)
+    return StreamingHttpResponse(pieces, content_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+
+
+@require_GET
+async def stream_async(request: HttpRequest, chat: str) -> HttpResponse | StreamingHttpResponse:
+    """The same under ASGI, where it holds no thread."""
+    after = request.headers.get("Last-Event-ID") or request.GET.get("after")
+    pieces = await Session(chat, user_id=visitor(request)).asse(after=after)
+    if pieces is None:
+        return HttpResponse(status=204)
+    return StreamingHttpResponse(pieces, content_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+
+
 @require_POST
 def cancel(request: HttpRequest, chat: str, turn_id: str) -> HttpResponse:
     """Stop a turn on its worker."""
