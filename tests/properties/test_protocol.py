@@ -74,7 +74,7 @@ BROKEN: dict[str, Edits] = {
     "the wrong turn loses its place": {
         "*": (("redis.call('LREM', S .. ':mailbox', 1, id)", "redis.call('LPOP', S .. ':mailbox')"),)
     },
-    "a use is not in the lists": {"*": (("  set_expiry(now)\n  list(now)\n", "  set_expiry(now)\n"),)},
+    "a use is not in the lists": {"*": (("  set_expiry(now)\n  list_session(now)\n", "  set_expiry(now)\n"),)},
     "what expired stays in the lists": {"rescue_partition": (("  unlist_expired(now, most)\n", ""),)},
     "accept puts the turn in front": {"accept_turn": (("'RPUSH', S .. ':mailbox'", "'LPUSH', S .. ':mailbox'"),)},
     "accept forgets to have the session looked at": {"accept_turn": (("\nreindex(now)\n", "\n"),)},

@@ -118,7 +118,7 @@ if not_before ~= '' then
   due = math.max(now, string.sub(not_before, 1, 1) == '+' and now + not_before or tonumber(not_before))
 end
 redis.call('HSET', meta, 'used', now)
-list(now)
+list_session(now)
 redis.call('HSET', t, 'status', 'queued', 'request', request, 'digest', digest, 'idem', idempotency, 'accepted', now,
   'deadline', due + timeout_ms, 'attempt', 0, 'crashes', 0, 'result_ttl', result_ttl_ms, 'idem_ttl', idempotency_ttl_ms,
   'max_attempts', max_attempts, 'blocks', waiting_blocks, 'approval_ms', approval_ms)

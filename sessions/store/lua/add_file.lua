@@ -47,5 +47,5 @@ if before ~= 0 then
   redis.call('HSET', all, file, size .. ',' .. pieces .. ',' .. string.format('%d', unused_until) .. ':' .. details)
   redis.call('PEXPIREAT', file_key(file), unused_until)
 end
-set_expiry(now)
+note_use(now)
 return { 'file_listed', has_file(file) and 1 or 0 }

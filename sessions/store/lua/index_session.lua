@@ -21,6 +21,6 @@ local used = tonumber(m[2] or '') or expires > 0 and expires - ttl
 if hidden == '1' then redis.call('HSET', meta, 'hidden', 1) end
 if title ~= '' then redis.call('HSETNX', meta, 'title', title) end
 redis.call('HSET', meta, 'used', used)
-list(used)
+list_session(used)
 if expires > 0 then note_expiry(expires) end
 return { 'indexed' }

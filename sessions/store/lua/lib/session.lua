@@ -133,7 +133,7 @@ end
 
 -- Puts the session into the indexes by which sessions are listed. Only this and `unlist` change them. `expiring` has who
 -- must leave them when, for a session that expires is removed by no script.
-local function list(used)
+local function list_session(used)
   local all, hidden, created = viewers()
   for _, viewer in ipairs(all) do
     local index, name = listing(viewer)
@@ -213,7 +213,7 @@ end
 local function note_use(now)
   if redis.call('HEXISTS', S .. ':meta', 'created') == 1 then redis.call('HSET', S .. ':meta', 'used', now) end
   set_expiry(now)
-  list(now)
+  list_session(now)
 end
 
 -- The only function that gives a turn its final status. `fields` are further fields of its record.
