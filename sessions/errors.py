@@ -193,7 +193,7 @@ class SessionBusy(SessionfleetError):
 
 
 class SessionOwnerError(SessionfleetError, PermissionError):
-    """The session belongs to another user."""
+    """The session belongs to another user, who has not shared it with this one (`session.share`)."""
 
 
 class StateConflict(SessionfleetError):

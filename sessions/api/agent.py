@@ -247,7 +247,7 @@ class Agent:
         session = self._session(session_id)
         client, submission = session.client, self.submission(session, message, stream=stream, **options)
         part = await self.portal.acall(client.turns.submit(session.keys, submission))
-        return Turn(client, session.keys, part, self._output)
+        return Turn(client, session.keys, part, self._output, submission.sender or session.user_id)
 
     submit = takes(TurnOptions)(blocking(asubmit))
 
@@ -267,6 +267,7 @@ class Agent:
         model: str | Sequence[str] | None = None,
         model_settings: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        user_id: str | None = None,
     ) -> Submission:
         """The submission of a message to this agent in this session; options as for `asubmit`.
 
@@ -289,6 +290,7 @@ class Agent:
             agent=self.config,
             config=self._config_json,
             user_id=session.user_id,
+            sender=_sender(session, user_id),
             queue=session.queue,
             timeout=settings.turn_timeout if timeout is None else seconds("timeout", timeout),
             idempotency_key=None if idempotency_key is None else short_string("idempotency_key", idempotency_key),
@@ -316,6 +318,18 @@ def _policy(session: AgentHome, policy: object, *, scheduled: bool) -> Policy:
             )
         return Policy.ENQUEUE
     return session.policy if policy is None else policy_named(policy)
+
+
+def _sender(session: AgentHome, user_id: object) -> str | None:
+    """Who sends a message: the session's user, or for a session that was opened without one, the one named here."""
+    if user_id is None:
+        return session.user_id
+    if session.user_id not in (None, user_id):
+        raise BadRequest(
+            f"user_id {user_id!r}: the session was opened for user {session.user_id!r}; open it without user_id= to "
+            "send messages of several users"
+        )
+    return short_string("user_id", user_id)
 
 
 def _as_json(config: AgentConfig) -> bytes:

@@ -16,6 +16,7 @@ from sessions.api.lifecycle import LifecycleMethods
 from sessions.api.listing import ListingMethods
 from sessions.api.memory import MemoryMethods
 from sessions.api.middleware import Middleware, apply, apply_blocking, checked
+from sessions.api.sharing import SharingMethods
 from sessions.api.state import StateMethods
 from sessions.api.turn import Turn
 from sessions.api.turns import TurnMethods
@@ -49,7 +50,9 @@ class Where(TypedDict, total=False):
     timeout: float | None
 
 
-class Session(StateMethods, LifecycleMethods, TurnMethods, ListingMethods, MemoryMethods, KnowledgeMethods):
+class Session(
+    StateMethods, LifecycleMethods, TurnMethods, ListingMethods, SharingMethods, MemoryMethods, KnowledgeMethods
+):
     """A conversation. Its turns run one at a time, in the order of acceptance, on any worker of the fleet.
 
     Opening a session does no I/O; its first turn creates it.
@@ -241,7 +244,7 @@ class Session(StateMethods, LifecycleMethods, TurnMethods, ListingMethods, Memor
         """
         part = self._part(turn_id)
         await self.portal.acall(self.backend.lifecycle.check_turn(self, part))
-        return Turn(self.client, self.keys, part)
+        return Turn(self.client, self.keys, part, user_id=self.user_id)
 
     turn = blocking(aturn)
 

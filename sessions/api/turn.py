@@ -32,8 +32,16 @@ class Turn:
         id: `<session>~<uuid>`; any other process can continue with `Session(session).turn(id)`.
     """
 
-    def __init__(self, client: SessionClient, keys: SessionKeys, part: str, output: OutputType | None = None) -> None:
+    def __init__(
+        self,
+        client: SessionClient,
+        keys: SessionKeys,
+        part: str,
+        output: OutputType | None = None,
+        user_id: str | None = None,
+    ) -> None:
         self._client = client
+        self._user_id = user_id
         self._keys = keys
         self._part = part
         self._output = output
@@ -151,7 +159,7 @@ class Turn:
             CallNotFound: the turn is not waiting for this call. CallAnswered: it was already answered differently.
             BadRequest: this kind of call cannot be answered in this way, or the arguments are not a JSON object.
         """
-        await self.portal.acall(self._turns.answer_call(self._keys, self._part, _call_id(call_id), _approval(args)))
+        await self._answer(call_id, _approval(args))
 
     approve = blocking(aapprove)
 
@@ -161,7 +169,7 @@ class Turn:
         Raises:
             As `aapprove`.
         """
-        await self.portal.acall(self._turns.answer_call(self._keys, self._part, _call_id(call_id), _denial(reason)))
+        await self._answer(call_id, _denial(reason))
 
     deny = blocking(adeny)
 
@@ -171,15 +179,19 @@ class Turn:
         Raises:
             As `aapprove`; BadRequest also if the result is not JSON.
         """
-        await self.portal.acall(self._turns.answer_call(self._keys, self._part, _call_id(call_id), _result(result)))
+        await self._answer(call_id, _result(result))
 
     provide = blocking(aprovide)
+
+    async def _answer(self, call_id: object, answer: CallAnswer) -> None:
+        calls, call = self._turns, _call_id(call_id)
+        await self.portal.acall(calls.answer_call(self._keys, self._part, call, answer, self._user_id))
 
     # --- its end ----------------------------------------------------------------------------------------
 
     async def acancel(self) -> TurnStatus:
         """Request cancellation; returns the status. A running turn is stopped at its worker, model request included."""
-        return await self.portal.acall(self._turns.cancel(self._keys, self._part))
+        return await self.portal.acall(self._turns.cancel(self._keys, self._part, self._user_id))
 
     cancel = blocking(acancel)
 

@@ -18,6 +18,7 @@ from sessions.client.arguments.turns import TurnListing
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient, SessionRef
 from sessions.client.transcript import Page, SortOrder
+from sessions.protocol.access import Rights
 from sessions.protocol.event import SessionEvent
 from sessions.protocol.memory_requests import ScopeName
 from sessions.protocol.state_ops import StateOp
@@ -202,6 +203,22 @@ class MemoryCalls(Protocol):
         ...
 
 
+class SharingCalls(Protocol):
+    """The part for `SharingMethods`."""
+
+    async def share(self, session: SessionRef, user_id: str, rights: Rights) -> None:
+        """Let another user read or write the session."""
+        ...
+
+    async def unshare(self, session: SessionRef, user_id: str) -> bool:
+        """End the sharing with a user; returns whether there was any."""
+        ...
+
+    async def shared_with(self, session: SessionRef) -> dict[str, Rights]:
+        """The users that the session is shared with, and what each may do."""
+        ...
+
+
 class AcceptedOperation(NamedTuple):
     """An accepted operation: its lane, and its id within that lane."""
 
@@ -282,6 +299,11 @@ class Backend(Protocol):
     @property
     def listing(self) -> ListingCalls:
         """The part for lists of sessions."""
+        ...
+
+    @property
+    def sharing(self) -> SharingCalls:
+        """The part for sharing it with other users."""
         ...
 
     @property

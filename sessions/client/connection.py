@@ -29,6 +29,7 @@ from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
 from sessions.store.session_index import SessionIndex
 from sessions.store.session_records import SessionRecords
+from sessions.store.shares import ShareStore
 from sessions.store.shelter import sheltered
 from sessions.store.state import StateStore
 from sessions.store.turns import TurnStore
@@ -53,6 +54,7 @@ class Stores:
     index: SessionIndex
     memory: MemoryStore
     files: FileStore
+    shares: ShareStore
     calls: CallStore
     definitions: AgentDefinitions
     catalog: Catalog
@@ -70,6 +72,7 @@ class Stores:
             index=SessionIndex(scripts, settings),
             memory=MemoryStore(scripts, redis, most=settings.memory_limit, seal=keyring.seal, open=keyring.open),
             files=FileStore(scripts, redis, settings, keyring),
+            shares=ShareStore(scripts),
             calls=CallStore(scripts, redis, keyring),
             definitions=AgentDefinitions(scripts, redis, settings.partitions, keyring),
             catalog=Catalog(redis),

@@ -33,7 +33,7 @@ class FleetClient:
         self.connection = FleetConnection(settings)
         self.admission = Admission(self.connection)
         self.ownership = Ownership(self.connection)
-        self.turns = Turns(self.connection, self.admission)
+        self.turns = Turns(self.connection, self.admission, self.ownership)
         self.session_turns = SessionTurns(self.connection, self.ownership, self.turns)
         self.retrieval = Retrieval(self.connection, self.admission, self.turns)
 

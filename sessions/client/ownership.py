@@ -1,4 +1,4 @@
-"""Who owns a session: checked before its records are read or written."""
+"""Who may use a session, its owner and those it is shared with: checked before its records are read or written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 
 from sessions.client.connection import FleetConnection
 from sessions.errors import SessionOwnerError
+from sessions.protocol.access import Access, grants
 from sessions.store.keys import SessionKeys
 
 
@@ -21,27 +22,32 @@ class Ownership:
         owner = await self._connection.stores.scripts.read("HGET", keys.meta, "owner")
         return None if owner is None else owner.decode()
 
-    async def owner_for(self, keys: SessionKeys, user_id: str | None) -> str | None:
+    async def owner_for(self, keys: SessionKeys, user_id: str | None, access: Access = "read") -> str | None:
         """The user that a caller acts for: the one it names, otherwise the session's owner.
 
         Raises:
-            SessionOwnerError: the session belongs to another user.
+            SessionOwnerError: see `check`.
         """
         owner = await self.owner(keys)
         if user_id is not None and owner not in (None, user_id):
-            raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
+            await self._check_shared(keys, user_id, access)
         return user_id or owner
 
-    async def check(self, keys: SessionKeys, user_id: str | None) -> None:
-        """Refuse a user who is not the session's owner.
+    async def check(self, keys: SessionKeys, user_id: str | None, access: Access = "read") -> None:
+        """Refuse a user who is not the session's owner, and with whom the owner has not shared it for that.
 
         Raises:
             SessionOwnerError: the session belongs to another user.
         """
-        await self.owner_for(keys, user_id)
+        await self.owner_for(keys, user_id, access)
+
+    async def _check_shared(self, keys: SessionKeys, user_id: str, access: Access) -> None:
+        shared = await self._connection.stores.scripts.read("HGET", keys.shares, user_id)
+        if not grants(None if shared is None else shared.decode(), access):
+            raise refused(keys.session_id, user_id, access)
 
     async def check_turn(self, keys: SessionKeys, part: str, user_id: str | None) -> None:
-        """Refuse a user who owns neither the session nor the turn: a turn's record may outlive its session.
+        """Refuse a user who may read neither the session nor the turn: a turn's record may outlive its session.
 
         Raises:
             SessionOwnerError: the session, or an expired one of the same id, belongs to another user.
@@ -49,7 +55,15 @@ class Ownership:
         if user_id is None:
             await self.check(keys, None)
             return
-        await self._connection.open()  # so that both reads share one pipeline
-        _, owner = await asyncio.gather(self.check(keys, user_id), self._connection.stores.turns.user(keys, part))
-        if owner not in (None, user_id):
+        await self._connection.open()  # so that all reads share one pipeline
+        owner, _, turns_owner = await asyncio.gather(
+            self.owner(keys), self.check(keys, user_id), self._connection.stores.turns.user(keys, part)
+        )
+        if turns_owner not in (None, user_id, owner):
             raise SessionOwnerError(f"turn {keys.public_id(part)!r} belongs to another user than {user_id!r}")
+
+
+def refused(session_id: str, user_id: str | None, access: Access) -> SessionOwnerError:
+    """The error for a user who may not do that in a session."""
+    hint = "" if access == "own" else f"; its owner can share it: session.share({user_id!r}, {access!r})"
+    return SessionOwnerError(f"session {session_id!r} belongs to another user than {user_id!r}{hint}")

@@ -101,16 +101,18 @@ class TurnCalls(Protocol):
         """All events of a turn after a cursor."""
         ...
 
-    async def cancel(self, keys: SessionKeys, part: str) -> TurnStatus:
-        """Cancel a turn; returns its status."""
+    async def cancel(self, keys: SessionKeys, part: str, user_id: str | None = None) -> TurnStatus:
+        """Cancel a turn; returns its status. A user may have to be allowed to."""
         ...
 
     async def pending_calls(self, keys: SessionKeys, part: str) -> list[PendingCall]:
         """The calls that a turn waits for."""
         ...
 
-    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> None:
-        """Answer a call that a turn waits for."""
+    async def answer_call(
+        self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer, user_id: str | None = None
+    ) -> None:
+        """Answer a call that a turn waits for. A user may have to be allowed to."""
         ...
 
 

@@ -24,6 +24,7 @@ class Message:
         agent, turn_id: of the turn that the message belongs to; at: when that turn began.
         tool: name of the tool that was called (assistant) or that returned (tool); args: of the call.
         incomplete: how the turn ended, if it did not complete: `failed`, `cancelled` or `dead_lettered`; "" if it did.
+        user_id: who sent the message of that turn, if that was not the session's owner.
     """
 
     role: Literal["user", "assistant", "tool"]
@@ -35,6 +36,7 @@ class Message:
     call_id: str | None = None
     args: Any = None
     incomplete: str = ""
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def messages_of(entry: HistoryEntry, keys: SessionKeys) -> list[Message]:
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptRecord(f"the messages of turn {turn_id!r} cannot be read: {error!r}") from error
     common: dict[str, Any] = {"agent": entry.agent, "turn_id": turn_id, "at": at, "incomplete": entry.incomplete}
+    common["user_id"] = entry.sender
     return [Message(**common, **fields) for fields in found if fields is not None]
 
 

@@ -13,6 +13,7 @@ from broker_config.telemetry import get_logger
 from sessions.client.admission import Admission
 from sessions.client.admission_checks import start_hint
 from sessions.client.connection import FleetConnection
+from sessions.client.ownership import Ownership
 from sessions.client.timeout_message import timeout_message
 from sessions.errors import (
     BackendError,
@@ -40,8 +41,9 @@ _log = get_logger(__name__)
 class Turns:
     """Submits turns and waits for them. Its coroutines run on the portal's event loop only."""
 
-    def __init__(self, connection: FleetConnection, admission: Admission) -> None:
+    def __init__(self, connection: FleetConnection, admission: Admission, ownership: Ownership) -> None:
         self._connection = connection
+        self._ownership = ownership
         self._admission = admission
         self._readers: Counter[str] = Counter()
 
@@ -212,20 +214,29 @@ class Turns:
         await self._connection.open()
         return await self._connection.stores.turns.read(keys, part)
 
-    async def cancel(self, keys: SessionKeys, part: str) -> TurnStatus:
-        """Cancel a turn.
+    async def cancel(self, keys: SessionKeys, part: str, user_id: str | None = None) -> TurnStatus:
+        """Cancel a turn, for a user who may write to its session.
 
         Returns:
             The status now: cancelled; running (its worker was notified); queued (a worker records what it completed,
             then ends it); or how it had already ended.
+
+        Raises:
+            SessionOwnerError: the user may not. TurnNotFound.
         """
-        await self._connection.open()
+        await self._may_write(keys, user_id)
         status, worker = await self._connection.stores.turns.cancel(keys, part)
         if worker is not None:
             if worker:
                 await self._connection.dispatcher.notify_cancel(worker, keys.ref, part)
             await self._nudge(keys, part)  # if it waits for other turns, a worker now cancels those
         return status
+
+    async def _may_write(self, keys: SessionKeys, user_id: str | None) -> None:
+        """Connect, and refuse a user who may only read the session."""
+        await self._connection.open()
+        if user_id is not None:
+            await self._ownership.check(keys, user_id, "write")
 
     async def _nudge(self, keys: SessionKeys, part: str) -> None:
         if (wake_up := await self._connection.stores.turns.nudge(keys, part)) is not None:
@@ -236,13 +247,15 @@ class Turns:
         await self._connection.open()
         return await self._connection.stores.calls.pending(keys, part)
 
-    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> None:
+    async def answer_call(
+        self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer, user_id: str | None = None
+    ) -> None:
         """Answer a call that a turn waits for; wake the turn if it was the last one.
 
         Raises:
-            CallNotFound, CallAnswered, BadRequest, TurnNotFound: see `Turn.aapprove`.
+            CallNotFound, CallAnswered, BadRequest, TurnNotFound, SessionOwnerError: see `Turn.aapprove`.
         """
-        await self._connection.open()
+        await self._may_write(keys, user_id)
         size, limit = len(answer.model_dump_json()), self._connection.settings.result_limit_bytes
         if size > limit:
             raise BadRequest(f"the answer has {size} bytes, the limit is {limit} (SESSIONFLEET_RESULT_LIMIT_BYTES)")

@@ -15,6 +15,7 @@ from sessions.local.knowledge import LocalKnowledge
 from sessions.local.lifecycle import LocalLifecycle
 from sessions.local.listing import LocalListing
 from sessions.local.memory import LocalMemory
+from sessions.local.sharing import LocalSharing
 from sessions.local.state import LocalState
 from sessions.local.turns import LocalTurnLists
 
@@ -32,6 +33,7 @@ class LocalBackend:
         self.lifecycle = LocalLifecycle(self.fleet)
         self.turns = LocalTurnLists(self.fleet)
         self.listing = LocalListing(self.fleet)
+        self.sharing = LocalSharing(self.fleet)
         self.memory = LocalMemory(self.fleet)
         self.knowledge = LocalKnowledge(self.fleet)
 

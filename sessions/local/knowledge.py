@@ -15,6 +15,7 @@ from sessions.client.fleet_client import FleetClient
 from sessions.client.ports import SessionRef
 from sessions.client.scopes import lane_of, orphaned, session_name, user_name
 from sessions.errors import BadRequest, CorruptRecord, InvalidTurnId
+from sessions.protocol.access import Access
 from sessions.protocol.knowledge_requests import AddKnowledge, RemoveKnowledge, SearchKnowledge
 from sessions.store.keys import SessionKeys, new_turn_part, split_turn_id
 from sessions.store.scripts import translated
@@ -34,7 +35,7 @@ class LocalKnowledge:
         fleet = self._fleet()
         limit, digest = fleet.settings.document_limit_bytes, fleet.keyring.digest
         source = read_source(document.source, document.name, limit, digest)
-        scope = await _scope(fleet, session, document.scope)
+        scope = await _scope(fleet, session, document.scope, "write")
         of_session = scope == session_name(session.session_id)
         await fleet.open()
         if document.webhook:
@@ -110,7 +111,7 @@ class LocalKnowledge:
     async def remove(self, session: SessionRef, source: str, scope: str | None) -> int:
         """Remove one document; see `KnowledgeMethods.adelete_knowledge`."""
         fleet = self._fleet()
-        scope_name = await _scope(fleet, session, scope)
+        scope_name = await _scope(fleet, session, scope, "write")
         lane = _lane(fleet, session, scope_name)
         if not await fleet.retrieval.has_documents(lane):
             return 0
@@ -121,14 +122,14 @@ class LocalKnowledge:
     async def clear(self, session: SessionRef, scope: str | None) -> int:
         """Remove all documents of a scope; see `KnowledgeMethods.aclear_knowledge`."""
         fleet = self._fleet()
-        scope_name = await _scope(fleet, session, scope)
+        scope_name = await _scope(fleet, session, scope, "write")
         return (await fleet.retrieval.forget_documents(_lane(fleet, session, scope_name), scope_name))["chunks"]
 
 
-async def _scope(fleet: FleetClient, session: SessionRef, scope: str | None) -> str:
+async def _scope(fleet: FleetClient, session: SessionRef, scope: str | None, access: Access = "read") -> str:
     """The wire name of a scope argument. Connects first, and checks that the caller may use the session."""
     config = session.knowledge
-    owner = await fleet.ownership.owner_for(session.keys, session.user_id)
+    owner = await fleet.ownership.owner_for(session.keys, session.user_id, access)
     if scope is None:
         scope = config.bases[0] if config.bases else config.scope
     if scope == "session":

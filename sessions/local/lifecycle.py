@@ -16,6 +16,7 @@ from sessions.client.ports import SessionRef
 from sessions.client.scopes import session_name
 from sessions.client.transcript import CONTEXT_TURNS, Page, SortOrder, best_lines, bounds, messages_of
 from sessions.errors import InvalidState, SessionExists, TurnNotFound
+from sessions.protocol.access import Access
 from sessions.protocol.lanes import KNOWLEDGE, LANES
 from sessions.protocol.state_ops import APP, TEMP, USER, check_field, dump
 from sessions.store.history import HistoryEntry
@@ -34,14 +35,14 @@ class LocalLifecycle:
     def __init__(self, fleet: Callable[[], FleetClient]) -> None:
         self._fleet = fleet
 
-    async def _checked(self, session: SessionRef) -> FleetClient:
+    async def _checked(self, session: SessionRef, access: Access = "read") -> FleetClient:
         """The client, connected, after checking that the caller may use the session.
 
         Raises:
-            SessionOwnerError: it belongs to another user.
+            SessionOwnerError: it belongs to another user, who has not shared it for that.
         """
         fleet = self._fleet()
-        await fleet.ownership.check(session.keys, session.user_id)
+        await fleet.ownership.check(session.keys, session.user_id, access)
         return fleet
 
     async def lifetime(self, session: SessionRef) -> tuple[bool, float | None]:
@@ -170,7 +171,7 @@ class LocalLifecycle:
 
         Its documents are removed first, so that the deletion can be repeated if this process dies in between.
         """
-        fleet, keys = await self._checked(session), session.keys
+        fleet, keys = await self._checked(session, "own"), session.keys
         removed = await fleet.retrieval.forget_documents(keys.lane(KNOWLEDGE), session_name(keys.session_id))
         receipt = await fleet.stores.turns.delete_session(keys, session.user_id)
         for name in LANES:

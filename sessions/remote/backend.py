@@ -21,6 +21,7 @@ from sessions.remote.lifecycle import RemoteLifecycle
 from sessions.remote.listing import RemoteListing
 from sessions.remote.memory import RemoteMemory
 from sessions.remote.server import RemoteServer
+from sessions.remote.sharing import RemoteSharing
 from sessions.remote.state import RemoteState
 from sessions.remote.turns import RemoteTurnLists
 from sessions.store.submission import Submission
@@ -52,6 +53,7 @@ class RemoteBackend:
         self.lifecycle = RemoteLifecycle(self.client)
         self.turns = RemoteTurnLists(self.client)
         self.listing = RemoteListing(self.client)
+        self.sharing = RemoteSharing(self.client)
         self.memory = RemoteMemory(self.client)
         self.knowledge = RemoteKnowledge(self.client)
 

@@ -252,8 +252,8 @@ class RemoteTurns:
             self._client.server, url, self._client.headers, after, alive=lambda: self._client.api("GET", path)
         )
 
-    async def cancel(self, keys: SessionKeys, part: str) -> TurnStatus:
-        """Cancel a turn; the status now."""
+    async def cancel(self, keys: SessionKeys, part: str, user_id: str | None = None) -> TurnStatus:
+        """Cancel a turn; the status now. The gateway checks the user whom the session's requests name."""
         return _record(await self._client.api("POST", f"{_path(keys, part)}/cancel")).status
 
     async def pending_calls(self, keys: SessionKeys, part: str) -> list[PendingCall]:
@@ -262,7 +262,9 @@ class RemoteTurns:
         with parsing("pending calls"):
             return [PendingCall(**call) for call in answer["approvals"]]
 
-    async def answer_call(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> None:
+    async def answer_call(
+        self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer, user_id: str | None = None
+    ) -> None:
         """Answer a call that a turn waits for. Repeating the same answer has no effect.
 
         Raises:

@@ -47,6 +47,8 @@ def turn_body(submission: Submission) -> dict[str, Any]:
         body["not_before"] = start.isoformat() if isinstance(start, datetime) else start
     request = submission.request
     body |= without_none(model=request.model, model_settings=request.model_settings, metadata=request.metadata)
+    if submission.sender != submission.user_id:
+        body["user_id"] = submission.sender
     if submission.queue != "turns":
         body["queue"] = submission.queue
     return body

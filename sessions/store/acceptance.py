@@ -60,6 +60,7 @@ def acceptance(
         digest=digests(keyring, submission)[0],
         idempotency=idempotency_hash(submission.idempotency_key),
         user=submission.user_id,
+        sender=submission.sender or submission.user_id,
         timeout_ms=int(submission.timeout * 1000),
         not_before=_not_before(submission.not_before),
         mailbox_limit=submission.mailbox_limit or settings.mailbox_limit,

@@ -18,6 +18,7 @@ class HistoryEntry:
         count: the number of messages, as a person would count them.
         messages: a JSON array in pydantic-ai's format.
         incomplete: how the turn ended, if it did not complete (`failed`, `cancelled`, `dead_lettered`); "" if it did.
+        sender: the user who sent the message, if that was not the session's owner.
     """
 
     turn: str
@@ -26,12 +27,15 @@ class HistoryEntry:
     count: int
     messages: bytes
     incomplete: str = ""
+    sender: str | None = None
 
     def dump(self) -> bytes:
         """The entry as it is stored."""
         header = {"v": 1, "turn": self.turn, "agent": self.agent, "at": self.at_ms, "count": self.count}
         if self.incomplete:
             header["incomplete"] = self.incomplete
+        if self.sender is not None:
+            header["sender"] = self.sender
         return json.dumps(header, separators=(",", ":")).encode() + b"\n" + self.messages
 
     @classmethod
@@ -40,5 +44,11 @@ class HistoryEntry:
         head, _, messages = raw.partition(b"\n")
         header = json.loads(head)
         return cls(
-            header["turn"], header["agent"], header["at"], header["count"], messages, header.get("incomplete", "")
+            turn=header["turn"],
+            agent=header["agent"],
+            at_ms=header["at"],
+            count=header["count"],
+            messages=messages,
+            incomplete=header.get("incomplete", ""),
+            sender=header.get("sender"),
         )

@@ -234,6 +234,11 @@ class SessionKeys:
         return f"{self.base}:meta"
 
     @property
+    def shares(self) -> str:
+        """Hash: user -> read or write, of users whom the owner shares the session with."""
+        return f"{self.base}:shares"
+
+    @property
     def mailbox(self) -> str:
         """List: turns that have not ended, in order; the head is the one that runs."""
         return f"{self.base}:mailbox"

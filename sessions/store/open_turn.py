@@ -32,6 +32,8 @@ class OpenTurn:
         replaces_at: the position in the history from which it replaces turns; None if it replaces none.
         crashes: how many workers crashed while they ran it.
         closing: set when the turn must end: record what it finished, and run nothing.
+        user_id: the user whom the turn is for: who sent the message, or the session's owner.
+        sender: who sent the message, if that is not the session's owner.
         unreadable: set when the turn cannot be decrypted. Request, journal, history and agent are then empty.
     """
 
@@ -55,6 +57,7 @@ class OpenTurn:
     crashes: int = 0
     replaces_at: int | None = None
     unreadable: SealError | None = None
+    sender: str | None = None
 
     @property
     def token(self) -> str:
@@ -85,7 +88,8 @@ def read_open_turn(keyring: KeyRing, keys: SessionKeys, run: Run) -> OpenTurn:
         last=run.last,
         now_ms=run.now_ms,
         first_started_ms=first_started_ms,
-        user_id=run.user,
+        user_id=run.sender or run.user,
+        sender=run.sender,
         journal=steps,
         history=history,
         agent=agent,

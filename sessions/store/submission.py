@@ -51,6 +51,8 @@ class Submission:
         colleagues: further agents that workers must be able to run, of a team, each with its queue.
         session_ttl: seconds that the session is kept after its last turn; None leaves what is set.
         result_ttl: seconds that the turn's record is kept after its end; None for SESSIONFLEET_RESULT_TTL.
+        user_id: the user that the session belongs to, if this turn creates it.
+        sender: the user who sends the message; None for `user_id`.
         policy: what happens to the turn when the session is busy.
         waiting_blocks: whether later turns wait while this one waits for an answer.
         approval_timeout: seconds that it waits for an answer, at most.
@@ -71,6 +73,7 @@ class Submission:
     named: bool = False
     colleagues: tuple[tuple[AgentConfig, str], ...] = ()
     user_id: str | None = None
+    sender: str | None = None
     idempotency_key: str | None = None
     session_ttl: float | None = None
     result_ttl: float | None = None

@@ -34,6 +34,7 @@ def test_no_more_is_read_than_fits(server: Server, window: str, seen: int) -> No
             digest="digest",
             idempotency="",
             user=None,
+            sender=None,
             timeout_ms=60000,
             not_before=None,
             mailbox_limit=10,

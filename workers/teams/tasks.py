@@ -8,6 +8,7 @@ from typing import Any
 
 from broker_config.settings import Settings
 from sessions.errors import IdempotencyConflict, SessionExists, SessionOwnerError, TurnNotFound
+from sessions.protocol.access import grants
 from sessions.protocol.team import MemberSpec
 from sessions.protocol.team_result import TaskResult, TaskStatus
 from sessions.protocol.turn import TurnError, TurnRequest, TurnStatus, Usage
@@ -131,7 +132,9 @@ class TaskTurns:
         home = SessionKeys.of(slot.tenant, str(slot.member.session), self._settings.partitions)
         with translated():
             owner = await self._client.hget(home.meta, "owner")
-        if owner is not None and slot.user_id is not None and owner.decode() != slot.user_id:
+            shared = None if slot.user_id is None else await self._client.hget(home.shares, slot.user_id)
+        theirs = owner is None or slot.user_id is None or owner.decode() == slot.user_id
+        if not theirs and not grants(shared and shared.decode(), "read"):
             raise SessionOwnerError(f"session {home.session_id!r} belongs to another user than {slot.user_id!r}")
         history, state, agents = await self._records.raw_parts(home)
         if not (history or state or agents):

@@ -182,7 +182,8 @@ class Execution:
 
     def _succeeded(self, held: HeldTurn, turn: TurnInput, output: TurnOutput) -> Ending:
         own, effects = self._parts.states.changes(held.keys, held.turn, held.state.session)
-        entry = HistoryEntry(held.turn.part, turn.agent.name, turn.now_ms, output.message_count, output.messages)
+        part, count, messages = held.turn.part, output.message_count, output.messages
+        entry = HistoryEntry(part, turn.agent.name, turn.now_ms, count, messages, sender=held.turn.sender)
         if (wanted := self._parts.facts.effect(turn, output.text)) is not None:
             effects = [*effects, wanted]
         return replace(

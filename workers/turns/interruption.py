@@ -70,7 +70,8 @@ def with_completed_steps(held: HeldTurn, turn: TurnInput, ending: Ending, states
     state.apply(completed.state)
     own, effects = states.changes(held.keys, held.turn, state)
     count, messages = completed.message_count, completed.messages
-    entry = HistoryEntry(held.turn.part, turn.agent.name, turn.now_ms, count, messages, ending.status.value)
+    part, status, sender = held.turn.part, ending.status.value, held.turn.sender
+    entry = HistoryEntry(part, turn.agent.name, turn.now_ms, count, messages, status, sender)
     return replace(
         ending,
         history_entry=entry.dump(),

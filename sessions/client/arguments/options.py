@@ -32,6 +32,9 @@ class TurnOptions(TypedDict, total=False):
             which each is asked if the ones before it failed.
         model_settings: of this message's model requests, such as `{"temperature": 0.2, "max_tokens": 500}`; they
             replace the agent's own. The names are those of pydantic-ai's `ModelSettings`.
+        user_id: who sends the message, for a session that a backend opens without a user and that several users share:
+            its owner, or a user whom the owner lets write (`session.share`). Its tools, memories and `user:` state are
+            then this user's.
         metadata: a dict of JSON values (up to 4 KiB), such as a request id: shown in the turn's record and webhook, in
             traces, and to tools and hooks through their context. No model sees it.
     """
@@ -46,6 +49,7 @@ class TurnOptions(TypedDict, total=False):
     model: str | Sequence[str] | None
     model_settings: Mapping[str, Any] | None
     metadata: Mapping[str, Any] | None
+    user_id: str | None
 
 
 class DocumentOptions(TypedDict, total=False):

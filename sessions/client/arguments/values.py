@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast, get_args
 from urllib.parse import urlsplit
 
 from sessions.errors import BadRequest, InvalidMessage
+from sessions.protocol.access import Rights
 from sessions.protocol.text import find_lone_surrogate, is_encodable
 from sessions.protocol.turn import Policy
 
@@ -59,6 +60,17 @@ def policy_named(value: object) -> Policy:
         return Policy(str(value))
     except ValueError:
         raise BadRequest(f"policy {value!r}: use one of {', '.join(repr(p.value) for p in Policy)}") from None
+
+
+def rights_named(value: object) -> Rights:
+    """Check what a session is shared for.
+
+    Raises:
+        BadRequest: it is neither "read" nor "write".
+    """
+    if value not in get_args(Rights):
+        raise BadRequest(f"rights {value!r}: use 'read' or 'write'")
+    return cast(Rights, value)
 
 
 def boolean(name: str, value: object) -> bool:

@@ -195,6 +195,7 @@ class MessageResource(BaseModel):
     call_id: str | None = None
     args: Any = None
     incomplete: str = Field("", description="How the turn ended, if it did not complete.")
+    user_id: str | None = Field(None, description="Who sent that turn's message, if that was not the session's owner.")
 
 
 class Messages(BaseModel):

@@ -85,6 +85,12 @@ class NewTurn(Body):
     metadata: dict[str, Any] | None = Field(
         None, description="Your own notes, up to 4 KiB: in the turn, its webhook, and for tools. No model sees them."
     )
+    user_id: str | None = Field(
+        None,
+        description="Who sends the message, in a session that several users share; not needed with `X-User-ID`, which "
+        "says it too.",
+        max_length=256,
+    )
     session_ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until the session expires."
     )
@@ -137,7 +143,10 @@ async def submit_turn(
         session_id, ttl=body.session_ttl, queue=body.queue, memory=body.memory, knowledge=knowledge
     )
     agent = await agent_of(caller, session, body.agent)
-    turn = await agent.asubmit(body.message, stream=body.stream, idempotency_key=idempotency_key, **body.options())
+    sender = None if body.user_id is None else caller.user_or(body.user_id)
+    turn = await agent.asubmit(
+        body.message, stream=body.stream, idempotency_key=idempotency_key, user_id=sender, **body.options()
+    )
     return await wait.show(turn, turn_path(session_id, turn.id), session_id, accepted=True)
 
 

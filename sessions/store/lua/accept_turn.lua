@@ -11,7 +11,8 @@
 --   request: JSON
 --   digest: of the request; a repeat under the same idempotency key must have the same digest
 --   idempotency: hash of the idempotency key, or ''
---   user: id of the user, or ''
+--   user: id of the user that the session belongs to, if this turn creates it, or ''
+--   sender: id of the user who sends the message, or ''
 --   timeout_ms: time to the deadline
 --   not_before: '' to begin when its turn comes; else not before this time (ms), or +ms from now. The deadline counts from
 --      then, and until then the turn is outside the mailbox
@@ -53,6 +54,7 @@
 --   nothing_to_replace (the history has no such turn)
 --!include clock
 --!include session
+--!include rights
 --!include line
 --!include files
 local t, meta, now = turn_key(turn), S .. ':meta', now_ms()
@@ -64,7 +66,7 @@ end
 local joined = redis.call('GET', S .. ':op:' .. turn)
 if joined then return { 'steered', joined } end
 local owner = redis.call('HGET', meta, 'owner')
-if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+if not allowed(sender, 'write') then return { 'other_owner' } end
 if idempotency ~= '' then
   local first = redis.call('HMGET', S .. ':idem:' .. idempotency, 'turn', 'digest')
   -- The key may outlive the session it was used in. For a later session of the same id, perhaps of another user, it does
@@ -125,6 +127,7 @@ redis.call('HSET', t, 'status', 'queued', 'request', request, 'digest', digest, 
 -- The turn's record may outlive the session, and must still say which user it belongs to.
 local turn_user = owner or user
 if turn_user ~= '' then redis.call('HSET', t, 'user', turn_user) end
+if sender ~= '' and sender ~= turn_user then redis.call('HSET', t, 'sender', sender) end
 if watcher ~= '' then redis.call('HSET', t, watch, watcher) end
 if webhook ~= '' then redis.call('HSET', t, 'webhook', webhook) end
 if joins ~= '' then redis.call('HSET', t, 'joins', joins) end

@@ -19,10 +19,10 @@
 --   other_owner (the session belongs to another user)
 --!include clock
 --!include session
+--!include rights
 --!include files
 local meta, all, now = S .. ':meta', S .. ':files', now_ms()
-local owner = redis.call('HGET', meta, 'owner')
-if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+if not allowed(user, 'write') then return { 'other_owner' } end
 local before, count, bytes = nil, 0, 0
 local flat = redis.call('HGETALL', all)
 for i = 1, #flat, 2 do

@@ -10,8 +10,8 @@
 --   other_owner (the session belongs to another user)
 --!include session
 --!include forget
-local owner = redis.call('HGET', S .. ':meta', 'owner')
-if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+--!include rights
+if not allowed(user, 'own') then return { 'other_owner' } end
 for _, viewer in ipairs((viewers())) do unlist(viewer) end
 local ids, removed, turns, open, memories = {}, 0, 0, 0, redis.call('HLEN', S .. ':memory')
 for _, id in ipairs(redis.call('LRANGE', S .. ':mailbox', 0, -1)) do ids[id], open = true, open + 1 end

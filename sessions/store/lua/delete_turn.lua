@@ -21,13 +21,13 @@
 --   moved (the history has changed: look the turn up again)
 --   other_owner (the session belongs to another user)
 --!include session
+--!include rights
 --!include branches
 --!include forget
 local meta, done = S .. ':meta', S .. ':op:' .. operation
 local before = redis.call('GET', done)
 if before then return { 'forgotten', string.match(before, '^(%d+):(%d+)$') } end
-local owner = redis.call('HGET', meta, 'owner')
-if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+if not allowed(user, 'write') then return { 'other_owner' } end
 local status = redis.call('HGET', turn_key(turn), 'status')
 if status and not FINAL[status] then return { 'open', status } end
 if version ~= (redis.call('HGET', meta, 'history_version') or '0') then return { 'moved' } end

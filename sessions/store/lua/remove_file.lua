@@ -10,7 +10,7 @@
 --   file_removed: found (1 if it was there)
 --   other_owner (the session belongs to another user)
 --!include session
-local owner = redis.call('HGET', S .. ':meta', 'owner')
-if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+--!include rights
+if not allowed(user, 'write') then return { 'other_owner' } end
 redis.call('UNLINK', file_key(file))
 return { 'file_removed', redis.call('HDEL', S .. ':files', file) }

@@ -15,13 +15,13 @@
 --   other_owner (the session belongs to another user)
 --!include clock
 --!include session
+--!include rights
 --!include memory
 local all, done = S .. ':memory', S .. ':op:' .. operation
 local before = redis.call('GET', done)
 if before then return { 'removed', before } end
 if scope == 'session' then
-  local owner = redis.call('HGET', S .. ':meta', 'owner')
-  if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+  if not allowed(user, 'write') then return { 'other_owner' } end
 end
 local removed = 0
 if #ids == 0 then

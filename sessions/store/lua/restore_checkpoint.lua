@@ -13,8 +13,8 @@
 --   other_owner (the session belongs to another user)
 --!include clock
 --!include session
-local owner = redis.call('HGET', S .. ':meta', 'owner')
-if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+--!include rights
+if not allowed(user, 'write') then return { 'other_owner' } end
 local raw = redis.call('HGET', S .. ':checkpoints', number)
 if not raw then return { 'missing' } end
 if redis.call('SET', S .. ':op:' .. operation, 1, 'PX', 60000, 'NX') == false then return { 'restored', raw } end

@@ -16,12 +16,12 @@
 --   other_owner (the session belongs to another user)
 --!include clock
 --!include session
+--!include rights
 local now, meta, all = now_ms(), S .. ':meta', S .. ':checkpoints'
 local done = S .. ':op:' .. operation
 local before = redis.call('GET', done)
 if before then return { 'saved', before } end
-local owner = redis.call('HGET', meta, 'owner')
-if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+if not allowed(user, 'write') then return { 'other_owner' } end
 for i = 1, #merge, 2 do redis.call('HSET', S .. ':state', merge[i], merge[i + 1]) end
 redis.call('HSETNX', meta, 'created', now)
 if user ~= '' then redis.call('HSETNX', meta, 'owner', user) end

@@ -14,11 +14,12 @@
 --   missing (there is no such session)
 --   other_owner (the session belongs to another user)
 --   changed (nothing was written: the metadata have changed; decide again)
+--!include rights
 local meta = S .. ':meta'
-local m = redis.call('HMGET', meta, 'created', 'owner', 'metadata')
+local m = redis.call('HMGET', meta, 'created', 'metadata')
 if not m[1] then return { 'missing' } end
-if user ~= '' and m[2] and m[2] ~= user then return { 'other_owner' } end
-local now = m[3] or ''
+if not allowed(user, 'write') then return { 'other_owner' } end
+local now = m[2] or ''
 if metadata ~= expected and now ~= expected then
   if now == metadata then return { 'updated' } end -- Retry after a lost reply.
   return { 'changed' }

@@ -20,13 +20,13 @@
 --   full: count (of memories there are)
 --!include clock
 --!include session
+--!include rights
 --!include memory
 local all, done = S .. ':memory', S .. ':op:' .. operation
 local before = redis.call('GET', done)
 if before then return { 'written', before } end
 if scope == 'session' then
-  local owner = redis.call('HGET', S .. ':meta', 'owner')
-  if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+  if not allowed(user, 'write') then return { 'other_owner' } end
 end
 local count = redis.call('HLEN', all)
 if count >= tonumber(most) and redis.call('HEXISTS', all, id) == 0 then return { 'full', count } end

@@ -18,6 +18,7 @@
 --      number to increment | range, the sum is more than a number can be)
 --!include clock
 --!include session
+--!include rights
 --!include state
 local state, done = S .. ':state', S .. ':op:' .. operation
 local before = redis.call('GET', done)
@@ -25,8 +26,7 @@ if before then return cjson.decode(before) end
 
 -- Check every operation before changing anything, for a script that is refused half-way keeps what it wrote.
 if scope == 'session' then
-  local owner = redis.call('HGET', S .. ':meta', 'owner')
-  if user ~= '' and owner and owner ~= user then return { 'other_owner' } end
+  if not allowed(user, 'write') then return { 'other_owner' } end
 end
 local ahead = {}
 for i = 1, #changes, 4 do

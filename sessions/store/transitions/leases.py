@@ -58,6 +58,7 @@ class Run:
     state: dict[str, bytes]
     closing: Closing | None
     crashes: int
+    sender: str | None
     replaces_at: int | None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sessions.protocol.access import Rights
 from sessions.protocol.turn import TurnStatus
 from sessions.store.binding import transition
 from sessions.store.transitions.shared import Change, Full, Missing, Moved, OtherOwner, Refusal
@@ -258,6 +259,28 @@ class VectorsNoted:
 @transition
 def note_vectors(*, tag: str, vectors: Iterable[tuple[str, str, bytes]]) -> VectorsNoted:
     """Store vectors (memory id, digest of the memory as it was read, vector) of memories that have not changed."""
+
+
+# --- sharing ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The sharing is as wanted; and what it was before."""
+
+    before: Rights | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unowned:
+    """Nothing was written: the session has no owner."""
+
+
+@transition
+def share_session(
+    *, user: str | None, other: str, rights: str, most: int
+) -> Shared | OtherOwner | Missing | Unowned | Full:
+    """Let another user read or write a session, or end that."""
 
 
 # --- encryption -------------------------------------------------------------------------------------------

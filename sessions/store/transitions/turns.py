@@ -83,6 +83,7 @@ def accept_turn(
     digest: str,
     idempotency: str,
     user: str | None,
+    sender: str | None,
     timeout_ms: int,
     not_before: str | None,
     mailbox_limit: int,

@@ -19,7 +19,7 @@ end
 local function run_reply(id, value, now, last, closing)
   local t = turn_key(id)
   local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries', 'agent', 'cancel',
-    'crashes', 'replaces_at')
+    'crashes', 'sender', 'replaces_at')
   local seen = redis.call('HGET', t .. ':journal', 'inputs')
   local upto, window = string.match(seen, '^(%d+):(%d+):')
   local limit = tonumber(string.match(seen, '^%d+:%d+:(%d+):') or '') or math.huge
@@ -31,7 +31,8 @@ local function run_reply(id, value, now, last, closing)
   local owner = redis.call('HGET', S .. ':meta', 'owner') or ''
   return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
     redis.call('HGETALL', t .. ':journal'), history, r[7] or '',
-    redis.call('HGETALL', S .. ':state'), closing or (r[8] and 'cancelled' or ''), r[9] or '0', r[10] or '' }
+    redis.call('HGETALL', S .. ':state'), closing or (r[8] and 'cancelled' or ''), r[9] or '0',
+    r[10] or '', r[11] or '' }
 end
 
 -- `closing` says why the turn must end without being run; a worker only records what it finished. That is no attempt.

@@ -3,8 +3,8 @@
 local LOST_WAKE_MS = 2000 -- a wake-up that no worker consumed for this long may be lost: look at the session again
 local TOMBSTONE_MS = 2592000000 -- for 30 days an expired session can be told from one that never existed
 local SESSION_KEYS = {
-  'meta', 'history', 'left', 'branches', 'turns', 'agents', 'state', 'checkpoints', 'memory', 'memory:log', 'memory:vectors',
-  'sources', 'texts', 'files',
+  'meta', 'shares', 'history', 'left', 'branches', 'turns', 'agents', 'state', 'checkpoints', 'memory', 'memory:log',
+  'memory:vectors', 'sources', 'texts', 'files',
 }
 local FINAL = { succeeded = true, failed = true, cancelled = true, dead_lettered = true }
 
@@ -252,7 +252,7 @@ local function end_turn(id, status, now, token, seq, fields)
   redis.call('HINCRBY', S .. ':meta', 'turns', 1)
   note_use(now)
   if r[5] then -- the next worker of this session submits the delivery; the caller reindexes
-    local user = redis.call('HGET', S .. ':meta', 'owner') or cjson.null
+    local user = redis.call('HGET', t, 'sender') or redis.call('HGET', S .. ':meta', 'owner') or cjson.null
     redis.call('RPUSH', S .. ':outbox', cjson.encode({ kind = 'webhook', turn = id, user = user }))
   end
   notify(id, true)

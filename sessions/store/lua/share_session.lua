@@ -1,0 +1,35 @@
+#!lua
+-- Lets another user read or write a session, or ends that.
+-- At maxmemory the server refuses this script (no allow-oom), on purpose: it makes the store grow.
+-- KEYS
+--   S: base of the session (writes :shares hash; reads :meta hash)
+--   P: base of its partition
+-- ARGV
+--   user: id of the owner, or ''
+--   other: id of the user it is shared with
+--   rights: read | write, or '' to end the sharing
+--   most: how many users a session may be shared with
+-- Returns
+--   shared: before (what the other user had before, '' for nothing)
+--   other_owner (the session belongs to another user)
+--   missing (there is no such session)
+--   unowned (the session has no owner, so every user may use it)
+--   full: count (of the users that it is shared with)
+--!include clock
+--!include session
+--!include rights
+local meta, shares = S .. ':meta', S .. ':shares'
+local r = redis.call('HMGET', meta, 'created', 'owner')
+if not r[1] then return { 'missing' } end
+if not allowed(user, 'own') then return { 'other_owner' } end
+if not r[2] then return { 'unowned' } end
+local before = redis.call('HGET', shares, other) or ''
+if rights == '' then
+  redis.call('HDEL', shares, other)
+  return { 'shared', before }
+end
+local count = redis.call('HLEN', shares)
+if before == '' and count >= tonumber(most) then return { 'full', count } end
+redis.call('HSET', shares, other, rights)
+set_expiry(now_ms())
+return { 'shared', before }
