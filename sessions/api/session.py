@@ -259,6 +259,7 @@ class Session(
         metadata: Mapping[str, Any] | None = None,
         active_since: datetime | None = None,
         unused_since: datetime | None = None,
+        shared: bool = False,
         **where: Unpack[Where],
     ) -> SessionPage:
         """A page of the sessions of a user; without a user, of the tenant: for a trusted backend.
@@ -269,13 +270,14 @@ class Session(
                 to the front of the list by last use; the list by creation misses none.
             metadata: only sessions whose metadata have these values; a list means any of them.
             active_since: only sessions that were used at this time or later. unused_since: only those that were not.
+            shared: the sessions of other users that are shared with this user, instead of its own.
             where: `tenant` and `settings` of a fleet; or `agent_url`, `headers` and `timeout` of a gateway, as for
                 `Session`.
 
         Raises:
             BadRequest: an argument cannot be used. BackendError, RemoteError: see `sessions.errors`.
         """
-        query = SessionQuery.of(limit, cursor, order, metadata, active_since, unused_since)
+        query = SessionQuery.of(limit, cursor, order, metadata, active_since, unused_since, shared)
         any_of_them = cls(None, user_id, **where)
         return await any_of_them.portal.acall(any_of_them.backend.listing.list(any_of_them, query))
 
@@ -290,10 +292,11 @@ class Session(
         metadata: Mapping[str, Any] | None = None,
         active_since: datetime | None = None,
         unused_since: datetime | None = None,
+        shared: bool = False,
         **where: Unpack[Where],
     ) -> SessionPage:
         """A page of the sessions of a user, or of the tenant; see `alist`."""
-        query = SessionQuery.of(limit, cursor, order, metadata, active_since, unused_since)
+        query = SessionQuery.of(limit, cursor, order, metadata, active_since, unused_since, shared)
         any_of_them = cls(None, user_id, **where)
         return any_of_them.portal.call(any_of_them.backend.listing.list(any_of_them, query))
 

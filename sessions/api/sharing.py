@@ -20,7 +20,7 @@ class SharingMethods:
 
         Raises:
             SessionOwnerError: the session belongs to another user. NotFound: it does not exist yet (`create`).
-            BadRequest: it has no owner, so every user may use it; or it is shared with 1,000 users already.
+            BadRequest: it has no owner, so every user may use it; or it is shared with 100 users already.
         """
         other, wanted = short_string("user_id", user_id), rights_named(rights)
         await self.portal.acall(self.backend.sharing.share(self, other, wanted))

@@ -42,8 +42,7 @@ class Ownership:
         await self.owner_for(keys, user_id, access)
 
     async def _check_shared(self, keys: SessionKeys, user_id: str, access: Access) -> None:
-        shared = await self._connection.stores.scripts.read("HGET", keys.shares, user_id)
-        if not grants(None if shared is None else shared.decode(), access):
+        if not grants(await self._connection.stores.shares.rights(keys, user_id), access):
             raise refused(keys.session_id, user_id, access)
 
     async def check_turn(self, keys: SessionKeys, part: str, user_id: str | None) -> None:

@@ -11,6 +11,7 @@ from sessions.client.arguments.sessions import SessionChange, SessionQuery
 from sessions.client.backend import SessionPage
 from sessions.client.fleet_client import FleetClient
 from sessions.client.ports import SessionRef
+from sessions.errors import BadRequest
 from sessions.store.keys import SessionKeys, session_index
 from sessions.store.session_index import IndexRange, Position
 from sessions.store.session_info import SessionInfo
@@ -30,6 +31,8 @@ class LocalListing:
         fleet = self._fleet()
         await fleet.open()
         tenant, user_id = session.keys.tenant, session.user_id
+        if query.shared and user_id is None:
+            raise BadRequest("shared=True lists the sessions that are shared with a user: pass user_id=")
         wanted = IndexRange(session_index(query.kind, tenant, user_id), query.after, query.least)
         complete, page = await asyncio.gather(
             fleet.stores.index.complete(), _Page(fleet, tenant, user_id, query, wanted).read()
@@ -88,12 +91,18 @@ class _Page:
     async def _infos(self, entries: list[Position]) -> list[SessionInfo | None]:
         partitions = self._fleet.settings.partitions
         keys = [SessionKeys.from_name(self._tenant, entry.name, partitions) for entry in entries]
-        return await asyncio.gather(*(self._fleet.stores.records.info(each) for each in keys))
+        infos = asyncio.gather(*(self._fleet.stores.records.info(each) for each in keys))
+        if self._query.shared and self._user_id is not None:
+            shares = self._fleet.stores.shares
+            rights = await asyncio.gather(*(shares.rights(each, self._user_id) for each in keys))
+            return [info if right else None for info, right in zip(await infos, rights, strict=True)]
+        return await infos
 
     def _shows(self, info: SessionInfo) -> bool:
         # An index has the sessions of users whose session has expired, until a worker removes them; another user may
         # have a session of the same id by then.
-        return (self._user_id is None or info.user_id == self._user_id) and self._query.matches(info)
+        theirs = self._query.shared or self._user_id is None or info.user_id == self._user_id
+        return theirs and self._query.matches(info)
 
     def _page(self, after: Position | None) -> SessionPage:
         return SessionPage(self._found, None if after is None else self._query.cursor_at(after))

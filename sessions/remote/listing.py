@@ -30,6 +30,7 @@ class RemoteListing:
             metadata=json.dumps(query.metadata) if query.metadata else None,
             active_since=_text(query.active_since),
             unused_since=_text(query.unused_since),
+            shared="true" if query.shared else None,
         )
         answer = await self._client(session).of_all("GET", "/sessions", params=params)
         with parsing("sessions"):

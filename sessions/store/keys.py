@@ -35,8 +35,9 @@ API_KEYS_REVOKED = f"{FLEET}:apikeys:revoked"
 
 WIDE_APP = "~app"
 
-IndexKind = Literal["used", "made", "hidden"]
-"""Sorted sets: sessions by last use, by creation, and those made for one task or run, which no list shows."""
+IndexKind = Literal["used", "made", "hidden", "shared"]
+"""Sorted sets: sessions by last use, by creation, those made for one task or run, which no list shows, and those of
+others that are shared with a user, by last use."""
 
 # The lane of something that belongs to no session; see `wide_name`.
 _WIDE_LANE = re.compile(r"~[a-z]+:[A-Za-z0-9._%-]+~[a-z]+\Z")

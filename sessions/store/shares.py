@@ -11,7 +11,8 @@ from sessions.store.scripts import ScriptRunner
 from sessions.store.transitions.records import Unowned, share_session
 from sessions.store.transitions.shared import Full, Missing, OtherOwner
 
-MOST_SHARES: Final = 1000
+MOST_SHARES: Final = 100
+"""Each use of a session moves it to the front of the list of each of these users."""
 
 
 class ShareStore:
@@ -25,7 +26,7 @@ class ShareStore:
 
         Raises:
             SessionOwnerError: the session belongs to another user than `user_id`. NotFound: it does not exist.
-            BadRequest: it has no owner, or is shared with 1,000 users already.
+            BadRequest: it has no owner, or is shared with 100 users already.
         """
         call = share_session(keys.pair, user=user_id, other=other, rights=rights or "", most=MOST_SHARES)
         match await self._scripts.run(call):
@@ -44,6 +45,11 @@ class ShareStore:
                 raise BadRequest(f"session {keys.session_id!r} is shared with {count} users, which is the limit")
             case shared:
                 return shared.before is not None
+
+    async def rights(self, keys: SessionKeys, user_id: str) -> Rights | None:
+        """What the owner lets a user do; None for nothing."""
+        found = await self._scripts.read("HGET", keys.shares, user_id)
+        return None if found is None else found.decode()
 
     async def shared_with(self, keys: SessionKeys) -> dict[str, Rights]:
         """The users that the session is shared with, and what each may do."""

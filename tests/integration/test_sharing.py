@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -146,6 +147,46 @@ def test_the_end_of_sharing_is_immediate(opened: Open) -> None:
     assert ann.unshare("bob") is False
     refuses(bob.history)
     assert ann.shared_with() == {}
+
+
+def test_shared_sessions_are_listed_for_whom_they_are_shared_with(
+    fleet: Fleet, gateway_process: GatewayProcess
+) -> None:
+    """The last used one first, until the sharing or the session ends; the user's own list has only its own."""
+    bob, where = f"bob-{uuid.uuid4().hex}", {"agent_url": f"{gateway_process.url}/agent"}
+    sessions = [fleet.session(f"{number}-{bob}", user_id="ann") for number in range(3)]
+    for session in sessions:
+        session.create()
+        session.share(bob, "write")
+    fleet.session(f"own-{bob}", user_id=bob).create()
+    fleet.session(sessions[0].session_id, user_id=bob).chat("SAY hi")
+
+    def listed(**options: Any) -> list[str]:
+        local = [info.session_id for info in Session.list(bob, settings=fleet.settings, **options)]
+        assert [info.session_id for info in Session.list(bob, **where, **options)] == local
+        return local
+
+    assert listed(shared=True) == [sessions[n].session_id for n in (0, 2, 1)]
+    assert listed() == [f"own-{bob}"]
+    sessions[2].unshare(bob)
+    sessions[1].delete()
+    assert listed(shared=True) == [sessions[0].session_id]
+    assert Session.list("ann", shared=True, settings=fleet.settings).sessions == []
+    with pytest.raises(BadRequest, match="pass user_id="):
+        Session.list(shared=True, settings=fleet.settings)
+    with pytest.raises(BadRequest, match="last_used"):
+        listed(shared=True, order="created")
+
+
+def test_a_stale_entry_shows_no_foreign_session(fleet: Fleet) -> None:
+    """A session expired and another user made one of the same id: the list of shared sessions does not show that."""
+    bob, session_id = f"bob-{uuid.uuid4().hex}", uuid.uuid4().hex
+    ann = fleet.session(session_id, user_id="ann", ttl=1)
+    ann.create()
+    ann.share(bob)
+    wait_until(ann.is_expired, description="the session has expired")
+    fleet.session(session_id, user_id="carl").create()
+    assert Session.list(bob, shared=True, settings=fleet.settings).sessions == []
 
 
 @pytest.mark.parametrize(("user", "rights"), [("", "read"), ("x" * 300, "read"), ("bob", "own"), ("bob", None)])

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, Self
 
 from sessions.client.arguments.memory import results_limit
-from sessions.client.arguments.values import LONE_SURROGATE, json_object
+from sessions.client.arguments.values import LONE_SURROGATE, boolean, json_object
 from sessions.errors import BadRequest
 from sessions.protocol.text import LONGEST_TITLE, find_lone_surrogate
 from sessions.store.keys import IndexKind
@@ -28,6 +28,7 @@ class SessionQuery:
     Attributes:
         limit: the largest number; cursor: from the page before, None for the first page.
         metadata: only sessions whose metadata have these values; a list means any of them.
+        shared: those of other users that are shared with the user, instead of the user's own.
         active_since: only those that were used at this time or later; unused_since: only those used before this time.
     """
 
@@ -37,6 +38,7 @@ class SessionQuery:
     metadata: Mapping[str, Any]
     active_since: datetime | None
     unused_since: datetime | None
+    shared: bool = False
 
     @classmethod
     def of(
@@ -47,6 +49,7 @@ class SessionQuery:
         metadata: object,
         active_since: object,
         unused_since: object,
+        shared: object = False,
     ) -> Self:
         """The request of `Session.list`.
 
@@ -55,6 +58,8 @@ class SessionQuery:
         """
         if order != "last_used" and order != "created":  # noqa: PLR1714 - this form tells the type checker
             raise BadRequest(f'order {order!r}: use "last_used" or "created"')
+        if shared and order != "last_used":
+            raise BadRequest(f'order {order!r}: shared sessions are listed by "last_used" only')
         query = cls(
             results_limit(limit),
             cursor,
@@ -62,6 +67,7 @@ class SessionQuery:
             json_object("metadata", metadata),
             _time("active_since", active_since),
             _time("unused_since", unused_since),
+            boolean("shared", shared),
         )
         query.after  # noqa: B018 - checks the cursor
         return query
@@ -69,7 +75,7 @@ class SessionQuery:
     @property
     def kind(self) -> IndexKind:
         """The index that has the sessions in this order."""
-        return KINDS[self.order]
+        return "shared" if self.shared else KINDS[self.order]
 
     @property
     def after(self) -> Position | None:

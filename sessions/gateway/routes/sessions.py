@@ -266,6 +266,7 @@ async def list_sessions(
     unused_since: Annotated[
         datetime | None, Query(description="Only sessions that were last used before this time.", examples=[_SINCE])
     ] = None,
+    shared: Annotated[bool, Query(description="Those of others that are shared with you, instead of yours.")] = False,
 ) -> Sessions:
     """Those of the user you act for; without a user, those of the tenant. A filter may leave a page short."""
     page = await Session.alist(
@@ -276,6 +277,7 @@ async def list_sessions(
         metadata=None if metadata is None else _json_object(metadata),
         active_since=active_since,
         unused_since=unused_since,
+        shared=shared,
         tenant=caller.principal.tenant,
         settings=caller.gateway.settings,
     )

@@ -12,7 +12,7 @@
 --!include forget
 --!include rights
 if not allowed(user, 'own') then return { 'other_owner' } end
-for _, viewer in ipairs((viewers())) do unlist(viewer) end
+for _, viewer in ipairs(listed_for()) do unlist(viewer) end
 local ids, removed, turns, open, memories = {}, 0, 0, 0, redis.call('HLEN', S .. ':memory')
 for _, id in ipairs(redis.call('LRANGE', S .. ':mailbox', 0, -1)) do ids[id], open = true, open + 1 end
 for _, name in ipairs({ ':waiting', ':later' }) do

@@ -117,6 +117,21 @@ local function viewers()
   return { '', m[2] and escaped(m[2]) or nil }, m[3], m[1]
 end
 
+-- The users that the session is shared with, whose lists of shared sessions it is in.
+local function guests()
+  if redis.call('HEXISTS', S .. ':meta', 'created') == 0 then return {} end
+  local found = redis.call('HKEYS', S .. ':shares')
+  for i, user in ipairs(found) do found[i] = escaped(user) end
+  return found
+end
+
+-- All in whose lists the session is.
+local function listed_for()
+  local all = viewers()
+  for _, guest in ipairs(guests()) do all[#all + 1] = guest end
+  return all
+end
+
 -- The end of the names of a viewer's indexes, and the session's name in them.
 local function listing(viewer)
   local tenant, name = string.match(ref(), '^([^:]*):(.*)$')
@@ -128,6 +143,7 @@ local function unlist(viewer)
   redis.call('ZREM', P .. ':used' .. index, name)
   redis.call('ZREM', P .. ':made' .. index, name)
   redis.call('ZREM', P .. ':hidden' .. index, name)
+  redis.call('ZREM', P .. ':shared' .. index, name)
   redis.call('ZREM', P .. ':expiring', ref() .. '~' .. viewer)
 end
 
@@ -144,11 +160,15 @@ local function list_session(used)
       redis.call('ZADD', P .. ':made' .. index, created, name)
     end
   end
+  for _, guest in ipairs(guests()) do
+    local index, name = listing(guest)
+    redis.call('ZADD', P .. ':shared' .. index, used, name)
+  end
 end
 
 -- When the session will expire, nil for never.
 local function note_expiry(at)
-  for _, viewer in ipairs((viewers())) do
+  for _, viewer in ipairs(listed_for()) do
     if at then
       redis.call('ZADD', P .. ':expiring', at, ref() .. '~' .. viewer)
     else
@@ -163,7 +183,7 @@ local function unlist_expired(now, most)
     local session, viewer = string.match(member, '^(.*)~([^~]*)$')
     S = P .. ':' .. session
     local still = false -- a new session may have the id, of the same user or of another one
-    for _, other in ipairs((viewers())) do still = still or other == viewer end
+    for _, other in ipairs(listed_for()) do still = still or other == viewer end
     local at = redis.call('PEXPIRETIME', S .. ':meta')
     if not still then
       unlist(viewer)
