@@ -22,6 +22,7 @@
     ├── StateConflict                    a compare-and-set found another value
     ├── TurnNotFound(LookupError) · StaleCursor(LookupError)
     ├── CallNotFound(LookupError) · CallAnswered
+    ├── ScheduleNotFound(LookupError) · ScheduleExists
     ├── StateNotFoundError(LookupError)  there is nothing to restore
     │   └── SessionExpired               because the session's ttl ran out
     ├── SessionExists                    a fork or import would overwrite a session
@@ -210,6 +211,14 @@ class CallNotFound(SessionfleetError, LookupError):
 
 class CallAnswered(SessionfleetError):
     """This call was already answered differently; the first answer counts."""
+
+
+class ScheduleNotFound(SessionfleetError, LookupError):
+    """The session has no such schedule: it was deleted, its session was, or it never existed."""
+
+
+class ScheduleExists(SessionfleetError):
+    """The session has another schedule under this id; update that one, delete it first, or choose another id."""
 
 
 class StateNotFoundError(SessionfleetError, LookupError):

@@ -43,6 +43,8 @@ STATUS_OF: Final[dict[type[Exception], int]] = {
     errors.NotFound: 404,
     errors.TurnNotFound: 404,
     errors.CallNotFound: 404,
+    errors.ScheduleNotFound: 404,
+    errors.ScheduleExists: 409,
     errors.StateNotFoundError: 404,
     errors.IdempotencyConflict: 409,
     errors.StateConflict: 409,

@@ -14,7 +14,7 @@ from sessions.store.binding import ScriptCall
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
 from sessions.store.session_info import TITLE
-from sessions.store.submission import Submission, idempotency_hash
+from sessions.store.submission import ScheduleTick, Submission, idempotency_hash
 from sessions.store.transitions.turns import AcceptReply, Replaces, accept_turn
 from sessions.store.turn_fields import MESSAGE, METADATA, PARTS, REQUEST, WEBHOOK
 from sessions.store.wake_up import WakeUp
@@ -87,6 +87,7 @@ def acceptance(
         # Also in the request, which few readers of a turn's record need.
         metadata=b"" if metadata is None else keyring.seal(record, METADATA, json.dumps(metadata).encode()),
         replaces=_replaces(submission),
+        tick=() if submission.tick is None else (_as_arguments(submission.tick),),
     )
 
 
@@ -120,6 +121,13 @@ def _replaces(submission: Submission) -> Sequence[Replaces]:
 
 def _title(keyring: KeyRing, keys: SessionKeys, title: str) -> bytes:
     return keyring.seal(keys.meta, TITLE, title.encode()) if title and not keys.is_lane else b""
+
+
+def _as_arguments(tick: ScheduleTick) -> tuple[str, int | str, int, int | str, int, str]:
+    """A schedule's tick for the script, in which '' stands for None."""
+    due = "" if tick.due_ms is None else tick.due_ms
+    upcoming = "" if tick.next_ms is None else tick.next_ms
+    return tick.schedule_id, due, tick.at_ms, upcoming, tick.missed, tick.overlap
 
 
 def _joins(submission: Submission) -> str:

@@ -270,6 +270,11 @@ class SessionKeys:
         return f"{self.base}:state"
 
     @property
+    def schedules(self) -> str:
+        """Hash: schedule -> what is sent at each of its ticks."""
+        return f"{self.base}:schedules"
+
+    @property
     def outbox(self) -> str:
         """List: effects of ended turns that are still to be applied elsewhere."""
         return f"{self.base}:outbox"

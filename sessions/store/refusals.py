@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sessions.errors import SessionBusy, SessionfleetError, SessionOwnerError, TurnNotFound
+from sessions.errors import ScheduleNotFound, SessionBusy, SessionfleetError, SessionOwnerError, TurnNotFound
 from sessions.store.files import unknown_file
 from sessions.store.keys import SessionKeys
 from sessions.store.submission import Submission
 from sessions.store.transitions.shared import Full, OtherOwner
-from sessions.store.transitions.turns import NoFile, NothingToReplace, Open
+from sessions.store.transitions.turns import NoFile, NothingToReplace, Open, Passed, Skipped
 
-Refused = Open | OtherOwner | Full | NoFile | NothingToReplace
+Refused = Open | OtherOwner | Full | NoFile | NothingToReplace | Passed | Skipped
 
 
 def refusal(keys: SessionKeys, submission: Submission, reply: Refused) -> SessionfleetError:
@@ -35,6 +35,8 @@ def refusal(keys: SessionKeys, submission: Submission, reply: Refused) -> Sessio
             return unknown_file(keys, file_id)
         case NothingToReplace():
             return _nothing_to_replace(keys, submission)
+        case Passed() | Skipped():  # a client that triggers a schedule is not told that it was skipped
+            return ScheduleNotFound(f"{session}: {ScheduleNotFound.__doc__}")
 
 
 def _nothing_to_replace(keys: SessionKeys, submission: Submission) -> TurnNotFound:

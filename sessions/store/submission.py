@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sessions.protocol.agent import AgentConfig
@@ -37,6 +37,26 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleTick:
+    """The tick of a schedule that a turn is.
+
+    Attributes:
+        due_ms: the tick that the schedule is due for; None if a client triggers it.
+        at_ms: the tick that the turn is: the newest of those that have passed.
+        next_ms: when the schedule is due next; None for never.
+        missed: how many ticks before it had no turn, because no worker was there.
+        overlap: what to do if the turn of the previous tick is still open.
+    """
+
+    schedule_id: str
+    due_ms: int | None = None
+    at_ms: int = 0
+    next_ms: int | None = None
+    missed: int = 0
+    overlap: str = "queue"
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A turn to be accepted. Accepting the same submission twice is one turn.
 
@@ -62,6 +82,7 @@ class Submission:
         place: where that is, once it was looked up.
         asked: the request as the caller made it, without what was looked up in the replaced turn.
         hidden: no list shows the session, because it is made for this task or run.
+        tick: of a schedule, if the turn is one.
         part: the turn's part of its id.
     """
 
@@ -87,6 +108,7 @@ class Submission:
     place: Place | None = None
     asked: TurnRequest | None = None
     hidden: bool = False
+    tick: ScheduleTick | None = None
     part: str = field(default_factory=new_turn_part)
 
     @property
@@ -104,6 +126,10 @@ class Submission:
             return self.colleagues
         own = self.agent if self.request.model is None else self.agent.model_copy(update={"model": self.request.model})
         return ((own, self.queue), *self.colleagues)
+
+    def with_part(self, part: str) -> Submission:
+        """The same, under this part of an id."""
+        return replace(self, part=part)
 
     @property
     def delay(self) -> float:

@@ -32,7 +32,7 @@ from sessions.store.wake_up import WakeUp
 
 _FIELDS = tuple(
     b"status attempt crashes retries accepted due deadline started ended worker cancel result error usage finish "
-    b"metadata".split()
+    b"metadata schedule".split()
 )
 _SUMMARY_FIELDS = (*(name for name in _FIELDS if name != b"result"), b"request", b"user")
 
@@ -41,7 +41,8 @@ _SUMMARY_FIELDS = (*(name for name in _FIELDS if name != b"result"), b"request",
 class TurnRecord:
     """A turn as it is stored.
 
-    `not_before_ms` is the time that it was scheduled for (`submit(not_before=...)`); None if it was not.
+    `not_before_ms` is the time that it was scheduled for (`submit(not_before=...)`); None if it was not. `schedule_id`
+    names the schedule whose tick it is.
     `finish_reason` says why the model stopped: `stop`, or `length` and `content_filter` for an answer that was cut.
     `metadata` is what the caller attached to the message.
     """
@@ -63,6 +64,7 @@ class TurnRecord:
     finish_reason: str | None = None
     not_before_ms: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    schedule_id: str | None = None
 
     @property
     def model(self) -> str | None:
@@ -95,6 +97,7 @@ class TurnRecord:
                 finish_reason=raw[b"finish"].decode() if raw.get(b"finish") else None,
                 not_before_ms=int(raw[b"due"]) if b"due" in raw else None,
                 metadata=json.loads(raw.get(b"metadata", b"{}")),
+                schedule_id=raw[b"schedule"].decode() if b"schedule" in raw else None,
             )
         except (KeyError, ValueError, ValidationError) as error:
             raise CorruptRecord(f"the record of turn {part} cannot be read: {error!r}") from error

@@ -40,8 +40,8 @@ class ProtocolMachine(ObservedMachine):
         part = f"t{self.number()}"
         call = Call(
             "accept_turn", name,
-            (part, body, body, idem, user, timeout, "", MAILBOX_LIMIT, QUEUE, "", "waiters", RESULT_TTL, IDEM_TTL,
-             limit, "" if ttl is None else ttl, "", "", "enqueue", 1, 86_400_000, "", "", "", "", 0, "", "", 0),
+            (part, body, body, idem, user, user, timeout, "", MAILBOX_LIMIT, QUEUE, "", "waiters", RESULT_TTL, IDEM_TTL,
+             limit, "" if ttl is None else ttl, "", "", "enqueue", 1, 86_400_000, "", "", "", "", 0, "", "", 0, 0),
             lambda: self.model.accept(name, part, body, idem, user, timeout, limit, ttl),
         )  # fmt: skip
         if self.send(call, lost_reply)[0] == "accepted":

@@ -65,9 +65,9 @@ class WebhookMachine(RuleBasedStateMachine):
     ) -> None:
         part = self.new()
         reply = self.run(
-            "accept_turn", part, '{"agent":"A"}', "d", "", "", timeout, start, 4, "turns", "", "waiters", 10**9, 10**9,
-            limit, "", "A", "{}", policy, int(blocks), 5_000, "text", "", "url" if webhook else "", "", 0, "", "", 0,
-            lost_reply=lost_reply,
+            "accept_turn", part, '{"agent":"A"}', "d", "", "", "", timeout, start, 4, "turns", "", "waiters", 10**9,
+            10**9, limit, "", "A", "{}", policy, int(blocks), 5_000, "text", "", "url" if webhook else "",
+            "", 0, "", "", 0, 0, lost_reply=lost_reply,
         )  # fmt: skip
         if webhook and reply[0] in ("accepted", "steered"):
             self.with_webhook.add(reply[1])
@@ -246,7 +246,7 @@ BROKEN: dict[str, Edits] = {
     "the outbox is no reason to look": {"*": ((f"if {_OUTBOX} then --", "if false then --"),)},
     "what pauses is forgotten": {"*": (("':mailbox', id)\n  end\nend", "':nowhere', id)\n  end\nend"),)},
     "what pauses is no reason to look": {
-        "*": (("ipairs({ ':waiting', ':later' }) do\n    local", "ipairs({ ':waiting' }) do\n    local"),)
+        "*": (("ipairs({ ':waiting', ':later', ':schedules", "ipairs({ ':waiting', ':schedules"),)
     },
     "a cancel forgets to have the session looked at": {
         "cancel_turn": (("reindex(now)\nreturn { 'cancelled'", "return { 'cancelled'"),)

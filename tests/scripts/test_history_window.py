@@ -59,6 +59,7 @@ def test_no_more_is_read_than_fits(server: Server, window: str, seen: int) -> No
             files=[],
             metadata="",
             replaces=(),
+            tick=(),
         )
         assert isinstance(_run(client, accept), Accepted)
         lease = lease_session(keys.pair, nonce="nonce", lease_ms=5000, worker="w", window=window, last_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -43,6 +44,10 @@ class _Store:
         return {}
 
 
+async def no_ticks(refs: Iterable[str]) -> None:
+    """There are no schedules."""
+
+
 def rescuer(store: _Store, broker: str) -> Rescuer:
     settings = Settings(redis_url="redis://127.0.0.1:1/0", broker_url=broker)  # type: ignore[call-arg]
     app = FleetApp("test", settings, set_as_current=False)
@@ -50,7 +55,7 @@ def rescuer(store: _Store, broker: str) -> Rescuer:
     async def wake(*_: Any) -> bool:
         return True
 
-    return Rescuer(settings, _Claims(), store, app, "w1", wake, lambda *_: True)  # type: ignore[arg-type]
+    return Rescuer(settings, _Claims(), store, app, "w1", wake, lambda *_: True, no_ticks)  # type: ignore[arg-type]
 
 
 async def test_a_broker_that_is_gone_does_not_end_the_rescue() -> None:
@@ -86,7 +91,7 @@ async def test_what_the_broker_takes_no_wake_for_runs_here(queue: str, here: lis
 
     settings = Settings(redis_url=NOWHERE)  # type: ignore[call-arg]
     app = FleetApp("test", settings, set_as_current=False)
-    await Rescuer(settings, _Due(), _Store(), app, "w1", wake, run_here).look()  # type: ignore[arg-type]
+    await Rescuer(settings, _Due(), _Store(), app, "w1", wake, run_here, no_ticks).look()  # type: ignore[arg-type]
     assert (tried, ran) == (["default:a"], here)
 
 
@@ -107,7 +112,7 @@ async def test_a_queue_that_nobody_serves_is_not_filled_by_each_new_worker(serve
     app = FleetApp("test", settings, set_as_current=False)
     with app.connection_for_write() as connection:
         connection.SimpleQueue("turns.nobody.rescue").put("a wake-up of an earlier worker's")
-        look = Rescuer(settings, _Due(), _Store(), app, "w1", wake, lambda *_: True).look  # type: ignore[arg-type]
+        look = Rescuer(settings, _Due(), _Store(), app, "w1", wake, lambda *_: True, no_ticks).look  # type: ignore[arg-type]
         await look()
         assert woken == []
         await look()
@@ -129,7 +134,8 @@ async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None
             raise ValueError("nobody foresaw this")
 
     settings = Settings(redis_url=NOWHERE)  # type: ignore[call-arg]
-    broken = Rescuer(settings, _Broken(), _Store(), Celery("test", set_as_current=False), "w1", None, lambda *_: True)  # type: ignore[arg-type]
+    app = Celery("test", set_as_current=False)
+    broken = Rescuer(settings, _Broken(), _Store(), app, "w1", None, lambda *_: True, no_ticks)  # type: ignore[arg-type]
     task = asyncio.create_task(broken.run())
     await asyncio.wait_for(again.wait(), 5)
     task.cancel()
@@ -153,7 +159,7 @@ async def test_the_share_of_a_dead_worker_is_taken_before_its_leases_end(server:
     now = seconds * 1000 + micros // 1000
     await client.zadd(f"{base}:workers", {"w1": now + 60_000, "dead": now - 2_001})
     app = FleetApp("test", settings, set_as_current=False)
-    one = Rescuer(settings, _OwnFleet(client), _Store(), app, "w1", None, lambda *_: True)  # type: ignore[arg-type]
+    one = Rescuer(settings, _OwnFleet(client), _Store(), app, "w1", None, lambda *_: True, no_ticks)  # type: ignore[arg-type]
     await one.look()
     assert len(looks[0].groups) == 16
     await client.delete(f"{base}:workers")

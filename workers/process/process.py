@@ -28,6 +28,7 @@ from sessions.own_packages import add_working_directory
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.deployment import check_deployment
 from sessions.store.leases import LeaseStore
+from sessions.store.schedules import ScheduleStore
 from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
 from sessions.store.wake_up import WakeUp
@@ -43,6 +44,7 @@ from workers.process.presence import Presence
 from workers.process.rescuer import Rescuer
 from workers.process.session_indexing import SessionIndexing
 from workers.process.shutdown import Shutdown, longest_stop
+from workers.process.ticks import Ticks
 from workers.retrieval_role.extraction import FactExtraction
 from workers.retrieval_role.role import RetrievalRole
 from workers.teams.runner import TeamRunner
@@ -176,7 +178,8 @@ class TurnProcess:
         self._shutdown = Shutdown(s, self._heartbeat, self._work, self._runner.start_no_more)
         self._presence = Presence(self._scripts, self._store, self._info)
         await self._presence.announce()
-        rescuer = Rescuer(s, self._scripts, self._store, self._app, self.name, self._publish, self._run_here)
+        ticks = Ticks(ScheduleStore(self._scripts, s), s.partitions, self._publish)
+        rescuer = Rescuer(s, self._scripts, self._store, self._app, self.name, self._publish, self._run_here, ticks.act)
         indexing = SessionIndexing(s, self._store, self._scripts, self.name)
         for work in (self._presence.run(), rescuer.run(), indexing.run(), *self.retrieval.background()):
             self._background.append(self._loop.create_task(work))

@@ -1,15 +1,15 @@
 """Finds sessions with something due that no worker runs, and publishes wake-ups for them.
 
-Their worker crashed, their wake-up was lost, or a turn's pause has ended. Every worker checks once a second, in the
-partitions that it has claimed for a few seconds. Claims only keep workers from doing the same work twice. If two
-workers have the same claim, nothing breaks, because the lease decides who runs a session.
+Their worker crashed, their wake-up was lost, a turn's pause has ended, or a schedule is due. Every worker checks once a
+second, in the partitions that it has claimed for a few seconds. Claims only keep workers from doing the same work
+twice. If two workers have the same claim, nothing breaks, because the lease decides who runs a session.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from celery import Celery
@@ -44,6 +44,7 @@ class Rescuer:
         worker_id: str,
         publish: Publish,
         run_here: Callable[[str, str], bool],
+        act_on_schedules: Callable[[Iterable[str]], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._scripts = scripts
@@ -52,6 +53,7 @@ class Rescuer:
         self._worker_id = worker_id
         self._publish_wake = publish
         self._run_here = run_here
+        self._act_on_schedules = act_on_schedules
         # Shorter than the lease by 2 s where possible, so that a crash of a rescuer delays the rescue no longer than a
         # crash of the worker that ran the session.
         self._claim_ms = int(max(1.0, min(3.0, settings.lease - 2.0)) * 1000)
@@ -91,7 +93,8 @@ class Rescuer:
                 for keys in self._batches(partitions)
             )
         )
-        full = await self._met({queue for reply in replies for _, queue in reply.due} - self._queues)
+        await self._act_on_schedules([ref for reply in replies for ref in reply.ticking])
+        full = await self._met({queue for reply in replies for _, queue in reply.to_wake} - self._queues)
         return sum([await self._publish(reply, full) for reply in replies])
 
     def _batches(self, partitions: list[str]) -> list[tuple[str, ...]]:
@@ -111,14 +114,14 @@ class Rescuer:
         return {queue for queue in queues if lengths.get(queue)}
 
     async def _publish(self, looked: Looked, full: set[str]) -> int:
-        for ref, queue in looked.due:
+        for ref, queue in looked.to_wake:
             if queue in full:
                 continue
             _log.info("rescued", session=ref, queue=queue)
             self._rest = self._rest or not await self._publish_wake(WakeUp(ref, queue, looked.now_ms))
             if self._rest and not self._serve(ref, queue):
                 break  # the index lists the rest again in two seconds
-        return len(looked.due)
+        return len(looked.to_wake)
 
     def _serve(self, ref: str, queue: str) -> bool:
         """Run the session here, because the broker is down or full and takes no wake-up. False when no slot is free."""

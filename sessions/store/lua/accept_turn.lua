@@ -3,8 +3,8 @@
 -- At maxmemory the server refuses this script (no allow-oom), on purpose: new work is what makes the store grow.
 -- KEYS
 --   S: base of the session (writes :meta hash, :mailbox list, :turn:<id> hash, :turns zset, :agents hash,
---      :idem:<key> hash, :waiting zset, :later zset, :turn:<id>:inbox list, :op:<id> string, :outbox list, :files hash;
---      reads :lease, :turn:<id>:journal, :file:<id> hash)
+--      :idem:<key> hash, :waiting zset, :later zset, :turn:<id>:inbox list, :op:<id> string, :outbox list, :files hash,
+--      :schedules:state hash, :schedules:due zset; reads :lease, :turn:<id>:journal, :file:<id> hash)
 --   P: base of its partition (writes :wakeups zset, :fence counter, the indexes of sessions)
 -- ARGV
 --   turn: id of the new turn
@@ -40,6 +40,10 @@
 --   replaces[replaced, at, last, version]: the turn whose place it takes, and its position in this version of the history;
 --      last 1: only if no other turn has been committed after it. '' if the history has no such turn; none if it takes no
 --      place
+--   tick[schedule, due_ms, at_ms, next_ms, missed, overlap]: of a schedule, if the turn is one: the tick that the schedule
+--      is due for ('' if a client triggers it), the tick that the turn is (the newest of those that passed), when the
+--      schedule is due next ('' for never), how many ticks before it were missed, and what to do if the turn of the
+--      previous tick is still open (skip | queue)
 -- Returns
 --   accepted: turn, wake, now_ms, queue, worker, marked (wake 1: publish a wake-up; worker: notify this worker that the
 --      turn `marked` is cancelled, '' for none)
@@ -49,6 +53,8 @@
 --   conflict: turn (as duplicate, but the digest differs)
 --   other_owner (the session belongs to another user)
 --   no_file: id (the session does not have this file)
+--   passed (nothing was written: the schedule is not due for this tick, or there is no such schedule)
+--   skipped: why (no turn was accepted for this tick: overlap, the previous one's turn is open | full, the mailbox is)
 --   full: count (of the turns that are open, or of the messages that wait to join)
 --   moved (the history has changed, so the turn to replace may be elsewhere: look it up again)
 --   nothing_to_replace (the history has no such turn)
@@ -57,6 +63,29 @@
 --!include rights
 --!include line
 --!include files
+--!include schedule
+
+local tick_of, due_ms, at_ms, next_ms, missed, overlap = unpack(tick)
+local by_clock = tick_of and due_ms ~= ''
+
+-- Records what became of the tick, and when the schedule is due next. Another worker that acts on the same tick finds that
+-- the schedule is not due for it any more.
+local function end_tick(state)
+  if by_clock then
+    state.missed_runs = state.missed_runs + missed
+    set_due(tick_of, next_ms)
+  end
+  keep_schedule(tick_of, state)
+end
+
+local function skip_tick(state, why, now)
+  state.skipped_runs, state.last_skipped, state.last_skip_reason = state.skipped_runs + 1, tonumber(at_ms), why
+  end_tick(state)
+  set_expiry(now) -- it may have been the last tick
+  reindex(now)
+  return { 'skipped', why }
+end
+
 local t, meta, now = turn_key(turn), S .. ':meta', now_ms()
 if redis.call('EXISTS', t) == 1 then -- Retry after a lost reply: this turn was accepted already.
   local m = redis.call('HMGET', meta, 'wake', 'queue')
@@ -80,6 +109,9 @@ end
 for _, id in ipairs(files) do
   if not has_file(id) then return { 'no_file', id } end
 end
+local schedule = tick_of and schedule_state(tick_of)
+if tick_of and (not schedule or by_clock and not is_due(tick_of, due_ms)) then return { 'passed' } end
+if by_clock and overlap == 'skip' and runs_still(schedule) then return skip_tick(schedule, 'overlap', now) end
 return_due(now) -- what is due by now comes before this message
 local replaced, at, last, version = unpack(replaces)
 if replaced == '' then return { 'nothing_to_replace' } end
@@ -101,6 +133,7 @@ local waiting = redis.call('LLEN', S .. ':mailbox')
 -- All open turns: some wait for an answer, in the mailbox or outside it.
 local all = tonumber(redis.call('HGET', meta, 'open') or '') or 0
 if all >= tonumber(mailbox_limit) + (marked ~= '' and 1 or 0) then
+  if by_clock then return skip_tick(schedule, 'full', now) end
   reindex(now) -- the policy may have ended some
   return { 'full', all }
 end
@@ -149,6 +182,11 @@ else
   redis.call('RPUSH', S .. ':mailbox', turn)
 end
 redis.call('ZADD', S .. ':turns', '+inf', turn)
+if tick_of then
+  redis.call('HSET', t, 'schedule', tick_of)
+  schedule.runs, schedule.last_turn, schedule.last_run = schedule.runs + 1, turn, by_clock and tonumber(at_ms) or now
+  end_tick(schedule)
+end
 local session_queue = redis.call('HGET', meta, 'queue')
 -- Only the first turn in the mailbox needs a wake-up, for the worker that holds the lease drains the mailbox.
 -- An interrupt or rollback may have ended the turns before it, or left one for a worker to record.

@@ -2,18 +2,29 @@
 -- Looks at the sessions of partitions that are due, and names those whose wake-up must be published again. Also removes
 -- sessions that have expired from the indexes by which sessions are listed.
 -- KEYS
---   partitions[]: bases of partitions; on a cluster only one (writes :wakeups zset, :expiring zset, the indexes of sessions; reads and writes :meta, :mailbox, :later
---      of their sessions and all that ends a turn; reads :lease)
+--   partitions[]: bases of partitions; on a cluster only one (writes :wakeups zset, :expiring zset, the indexes of sessions;
+--      reads and writes :meta, :mailbox, :later of their sessions and all that ends a turn; reads :lease, :schedules:due)
 -- ARGV
 --   most: how many sessions to look at in each partition
 --   marks: JSON object: queue -> [acceptance time of the newest wake-up consumed (ms), length of the queue]
 -- Returns
---   looked: now_ms, due[ref, queue] (the sessions whose wake-up is to be published, and to which queue)
+--   looked: now_ms, due[ref, queue] (the sessions whose wake-up is to be published, and to which queue; queue '': a
+--      schedule of the session is due)
 local S, P
 --!include clock
 --!include session
 local now, read, found = now_ms(), cjson.decode(marks), {}
 found[1], found[2] = 'looked', tostring(now)
+
+-- A schedule of the session is due: a worker acts on it, whether or not a turn runs. The session is looked at again in a
+-- second, in case that worker dies.
+local function find_ticks(member)
+  if redis.call('ZCOUNT', S .. ':schedules:due', '-inf', now) == 0 then return end
+  found[#found + 1] = member
+  found[#found + 1] = ''
+  local score = tonumber(redis.call('ZSCORE', P .. ':wakeups', member) or '')
+  if score and score <= now then redis.call('ZADD', P .. ':wakeups', now + 1000, member) end
+end
 
 -- Is the session's wake-up still in its queue? Then it is not lost, however long the queue is.
 local function on_its_way(m)
@@ -49,6 +60,7 @@ for _, partition in ipairs(partitions) do
   P = partition
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', P .. ':wakeups', '-inf', now, 'LIMIT', 0, most)) do
     look(member)
+    find_ticks(member)
   end
   unlist_expired(now, most)
 end

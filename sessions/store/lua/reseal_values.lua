@@ -3,7 +3,7 @@
 -- KEYS
 --   S: base of a session, lane, user or tenant (writes :history and :left lists, :memory:log stream,
 --      :turn:<id>:upload string, and :meta, :agents, :state, :checkpoints, :memory, :memory:vectors, :sources, :texts,
---      :files, :file:<id>, :turn:<id>, :turn:<id>:journal hashes)
+--      :files, :file:<id>, :schedules, :turn:<id>, :turn:<id>:journal hashes)
 --   P: base of its partition
 -- ARGV
 --   name: of the key, without its base

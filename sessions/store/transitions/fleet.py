@@ -34,10 +34,23 @@ def claim_rescue(*, worker: str, claim_ms: int, groups: int, alive_ms: int) -> C
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """The sessions whose wake-up is to be published again: the session's key, and the queue."""
+    """Sessions that are due: the session's key, and the queue to which its wake-up is to be published again.
+
+    The queue is empty if a schedule of the session is due.
+    """
 
     now_ms: int
     due: tuple[tuple[str, str], ...]
+
+    @property
+    def to_wake(self) -> tuple[tuple[str, str], ...]:
+        """The sessions whose wake-up is to be published again, and the queue."""
+        return tuple((ref, queue) for ref, queue in self.due if queue)
+
+    @property
+    def ticking(self) -> tuple[str, ...]:
+        """The sessions with a schedule that is due."""
+        return tuple(ref for ref, queue in self.due if not queue)
 
 
 @transition

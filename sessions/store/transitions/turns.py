@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,7 +71,22 @@ Replaces = tuple[str, int, int, int]
 """The turn whose place a new one takes: its part, its position in the history, 1 if it must be the last one, and the
 version of the history that was looked at. The part is empty if the history does not have the turn."""
 
-Decided = Accepted | Steered | Open | Duplicate | Conflict | OtherOwner | Full | NoFile | NothingToReplace
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The schedule is not due for this tick any more, or there is no such schedule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """No turn was accepted for this tick: the previous one's is open (`overlap`), or the mailbox is `full`."""
+
+    why: str
+
+
+Decided = (
+    Accepted | Steered | Open | Duplicate | Conflict | OtherOwner | Full | NoFile | NothingToReplace | Passed | Skipped
+)
 AcceptReply = Decided | Moved
 
 
@@ -108,6 +123,7 @@ def accept_turn(
     metadata: str | bytes,
     files: Sequence[str],
     replaces: Sequence[Replaces],
+    tick: Iterable[tuple[str, int | str, int, int | str, int, str]],
 ) -> AcceptReply:
     """Accept a turn."""
 

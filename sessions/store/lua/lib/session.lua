@@ -4,7 +4,7 @@ local LOST_WAKE_MS = 2000 -- a wake-up that no worker consumed for this long may
 local TOMBSTONE_MS = 2592000000 -- for 30 days an expired session can be told from one that never existed
 local SESSION_KEYS = {
   'meta', 'shares', 'history', 'left', 'branches', 'turns', 'agents', 'state', 'checkpoints', 'memory', 'memory:log',
-  'memory:vectors', 'sources', 'texts', 'files',
+  'memory:vectors', 'sources', 'texts', 'files', 'schedules', 'schedules:state', 'schedules:due',
 }
 local FINAL = { succeeded = true, failed = true, cancelled = true, dead_lettered = true }
 
@@ -71,8 +71,9 @@ local function reindex(now)
     -- While a turn runs the time is now: each renewal of its lease comes here, and a later time would never come.
     score = math.min(score or math.huge, left > 0 and now or now + LOST_WAKE_MS)
   end
-  -- Turns that wait for an answer, each up to its own time limit; and turns that are to begin, or to be tried again, later.
-  for _, name in ipairs({ ':waiting', ':later' }) do
+  -- Turns that wait for an answer, each up to its own time limit; turns that are to begin, or to be tried again, later; and
+  -- schedules, each at its next tick.
+  for _, name in ipairs({ ':waiting', ':later', ':schedules:due' }) do
     local first = redis.call('ZRANGE', S .. name, 0, 0, 'WITHSCORES')
     if first[2] then score = math.min(score or math.huge, tonumber(first[2])) end
   end
@@ -211,13 +212,13 @@ local function set_ttl(ttl)
   end
 end
 
--- While a turn is open, nothing of its session expires. The end of the last open turn sets one expiry on all keys, so that
--- a session expires as a whole. The list of turns is kept as long as the records of the turns: delete_session finds the
--- records by it.
+-- While a turn is open, or a schedule is active, nothing of its session expires. The end of the last one sets one expiry on
+-- all keys, so that a session expires as a whole. The list of turns is kept as long as the records of the turns:
+-- delete_session finds the records by it.
 local function set_expiry(now)
   local m = redis.call('HMGET', S .. ':meta', 'open', 'ttl')
   local ttl = tonumber(m[2] or '') or 0
-  if ttl > 0 and (tonumber(m[1] or '') or 0) <= 0 then
+  if ttl > 0 and (tonumber(m[1] or '') or 0) <= 0 and redis.call('EXISTS', S .. ':schedules:due') == 0 then
     for _, name in ipairs(SESSION_KEYS) do
       redis.call('PEXPIREAT', S .. ':' .. name, now + ttl)
     end
