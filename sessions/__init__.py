@@ -14,6 +14,7 @@ from sessions.api.turn import Turn
 from sessions.api.turns import TurnInfo, TurnPage
 from sessions.client.arguments.options import DocumentOptions, TurnOptions
 from sessions.client.backend import SessionPage
+from sessions.client.transcript import Branch
 from sessions.errors import SessionfleetError
 from sessions.protocol.event import Event, EventType, SessionEvent
 from sessions.protocol.public_errors import public_message
@@ -29,6 +30,7 @@ __all__ = [
     "AgentDirectory",
     "AgentTeam",
     "Agents",
+    "Branch",
     "DocumentOptions",
     "Event",
     "EventType",

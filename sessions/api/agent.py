@@ -91,7 +91,7 @@ class Agent:
         if instructions is not None and not isinstance(instructions, str):
             raise BadRequest(f"instructions of {name!r} must be a string, not {type(instructions).__name__}")
         self.name = name
-        self._output = OutputType.of(output_type)
+        self.output = OutputType.of(output_type)
         # The caller named no session, so a team may run the agent in a session of its own.
         self.stand_alone = session is None and not (isinstance(memory, Mapping) and memory.get("session_id"))
         self.session = session or _own_session(memory)
@@ -101,8 +101,8 @@ class Agent:
             instructions=instructions or "",
             tools=functions,
             model=models_named("model", model),
-            output_schema=self._output.schema if self._output else None,
-            output_name=self._output.name if self._output else None,
+            output_schema=self.output.schema if self.output else None,
+            output_name=self.output.name if self.output else None,
             hooks=_hook_names(hooks),
             registered=registered,
             delegates=delegates_of(name, self.session.user_id, agents),
@@ -198,7 +198,7 @@ class Agent:
         """The answer, before the middleware sees it."""
         submission = self.submission(session, message, stream=stream, **options)
         record = await session.client.turns.run(session.keys, submission)
-        return result_of(record, session.keys.public_id(record.part), self._output)
+        return result_of(record, session.keys.public_id(record.part), self.output)
 
     @takes(TurnOptions)
     async def astart(
@@ -247,7 +247,7 @@ class Agent:
         session = self._session(session_id)
         client, submission = session.client, self.submission(session, message, stream=stream, **options)
         part = await self.portal.acall(client.turns.submit(session.keys, submission))
-        return Turn(client, session.keys, part, self._output, submission.sender or session.user_id)
+        return Turn(client, session.keys, part, self.output, submission.sender or session.user_id)
 
     submit = takes(TurnOptions)(blocking(asubmit))
 

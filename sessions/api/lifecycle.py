@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sessions.client.arguments.sessions import SessionChange
+from sessions.client.arguments.turns import own_part
 from sessions.client.backend import BackedSession
 from sessions.client.blocking import blocking
 from sessions.client.transcript import Page, SortOrder
@@ -85,14 +86,27 @@ class LifecycleMethods:
     get_context = blocking(aget_context)
 
     async def ahistory(
-        self: BackedSession, limit: int = 50, *, order: SortOrder = "oldest", cursor: int | None = None
+        self: BackedSession,
+        limit: int = 50,
+        *,
+        order: SortOrder = "oldest",
+        cursor: int | None = None,
+        branch: str | None = None,
     ) -> Page:
         """A page of the transcript: the messages of up to `limit` turns, the oldest or the newest turns first.
 
         Within a page, messages are always in the order in which they were written.
+
+        Args:
+            cursor: of the page before.
+            branch: id of a branch (`session.branches()`): the transcript as it was before that turn was replaced.
+
+        Raises:
+            TurnNotFound: there is no such branch. InvalidTurnId: it is not an id of this session.
         """
         _check_page(limit, order)
-        return await self.portal.acall(self.backend.lifecycle.history(self, limit, order, cursor))
+        part = None if branch is None else own_part(self.session_id, branch)
+        return await self.portal.acall(self.backend.lifecycle.history(self, limit, order, cursor, part))
 
     history = blocking(ahistory)
 

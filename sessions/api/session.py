@@ -10,6 +10,7 @@ from typing import Any, Self, TypedDict, Unpack
 
 from broker_config.settings import RETRIEVAL, Settings, SettingsError, queue_name
 from sessions.api.agent import Agent
+from sessions.api.branches import BranchMethods
 from sessions.api.delegation import AgentTool
 from sessions.api.knowledge import KnowledgeMethods
 from sessions.api.lifecycle import LifecycleMethods
@@ -25,15 +26,16 @@ from sessions.client.arguments.retrieval import bases_to_search
 from sessions.client.arguments.retrieval import knowledge_config as knowledge_of
 from sessions.client.arguments.retrieval import memory_config as memory_of
 from sessions.client.arguments.sessions import SessionOrder, SessionQuery
+from sessions.client.arguments.turns import own_part
 from sessions.client.arguments.values import boolean, message_text, policy_named, seconds, short_string
 from sessions.client.backend import Backend, SessionPage
 from sessions.client.blocking import blocking
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient
-from sessions.errors import BadRequest, InvalidTurnId
+from sessions.errors import BadRequest
 from sessions.local.backend import LocalBackend
 from sessions.protocol.agent import RecallSettings
-from sessions.store.keys import new_session_id, split_turn_id, valid_session_id, valid_tenant
+from sessions.store.keys import new_session_id, valid_session_id, valid_tenant
 
 
 def _is_remote(session: Session) -> bool:
@@ -51,7 +53,14 @@ class Where(TypedDict, total=False):
 
 
 class Session(
-    StateMethods, LifecycleMethods, TurnMethods, ListingMethods, SharingMethods, MemoryMethods, KnowledgeMethods
+    StateMethods,
+    LifecycleMethods,
+    TurnMethods,
+    ListingMethods,
+    SharingMethods,
+    MemoryMethods,
+    KnowledgeMethods,
+    BranchMethods,
 ):
     """A conversation. Its turns run one at a time, in the order of acceptance, on any worker of the fleet.
 
@@ -242,7 +251,7 @@ class Session(
             InvalidTurnId: it is not a turn id, or it is one of another session.
             SessionOwnerError: the session belongs to another user, or did so when the turn was accepted.
         """
-        part = self._part(turn_id)
+        part = own_part(self.session_id, turn_id)
         await self.portal.acall(self.backend.lifecycle.check_turn(self, part))
         return Turn(self.client, self.keys, part, user_id=self.user_id)
 
@@ -329,12 +338,6 @@ class Session(
         return await self.portal.acall(self.backend.lifecycle.delete(self))
 
     delete = blocking(adelete)
-
-    def _part(self, turn_id: str) -> str:
-        session_id, part = split_turn_id(turn_id)
-        if session_id != self.session_id:
-            raise InvalidTurnId(f"turn {turn_id!r} belongs to session {session_id!r}, not to {self.session_id!r}")
-        return part
 
 
 def _queue(queue: object) -> str:

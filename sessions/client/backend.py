@@ -17,7 +17,7 @@ from sessions.client.arguments.sessions import SessionChange, SessionQuery
 from sessions.client.arguments.turns import TurnListing
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient, SessionRef
-from sessions.client.transcript import Page, SortOrder
+from sessions.client.transcript import Branch, Page, SortOrder
 from sessions.protocol.access import Rights
 from sessions.protocol.event import SessionEvent
 from sessions.protocol.memory_requests import ScopeName
@@ -78,8 +78,18 @@ class LifecycleCalls(Protocol):
         """The transcript's best matching lines as prompt text."""
         ...
 
-    async def history(self, session: SessionRef, limit: int, order: SortOrder, cursor: int | None) -> Page:
-        """A page of the transcript."""
+    async def history(
+        self, session: SessionRef, limit: int, order: SortOrder, cursor: int | None, branch: str | None
+    ) -> Page:
+        """A page of the transcript, or of a branch of it."""
+        ...
+
+    async def branches(self, session: SessionRef) -> list[Branch]:
+        """The branches of the transcript."""
+        ...
+
+    async def delete_turn(self, session: SessionRef, part: str) -> dict[str, int]:
+        """Delete one turn; returns the number of keys and messages."""
         ...
 
     async def fork(self, session: SessionRef, session_id: str, at: str | None) -> Fork:

@@ -23,6 +23,7 @@ from sessions.store.catalog import Catalog
 from sessions.store.deployment import check_deployment
 from sessions.store.events import Bell
 from sessions.store.files import FileStore
+from sessions.store.history_store import HistoryStore
 from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
 from sessions.store.scripts import ScriptRunner, translated
@@ -52,6 +53,7 @@ class Stores:
     state: StateStore
     records: SessionRecords
     index: SessionIndex
+    history: HistoryStore
     memory: MemoryStore
     files: FileStore
     shares: ShareStore
@@ -70,6 +72,7 @@ class Stores:
             state=StateStore(scripts, redis, keyring),
             records=SessionRecords(scripts, redis, keyring),
             index=SessionIndex(scripts, settings),
+            history=HistoryStore(scripts, keyring),
             memory=MemoryStore(scripts, redis, most=settings.memory_limit, seal=keyring.seal, open=keyring.open),
             files=FileStore(scripts, redis, settings, keyring),
             shares=ShareStore(scripts),

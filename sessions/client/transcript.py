@@ -53,6 +53,23 @@ class Page:
         return len(self.messages)
 
 
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Turns that left the history because another turn took their place. `session.history(branch=...)` reads it.
+
+    Attributes:
+        id: of the turn that was replaced, the first one that left.
+        replaced_by: id of the turn that took its place; left_at: when.
+        turns, messages: how many left with it, without those that were deleted since.
+    """
+
+    id: str
+    replaced_by: str
+    left_at: datetime
+    turns: int
+    messages: int
+
+
 def bounds(length: int, limit: int, order: SortOrder, cursor: int | None) -> tuple[int, int, int | None]:
     """First and last position of a page of `limit` turns, and the cursor of the next page."""
     if order == "oldest":

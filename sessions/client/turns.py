@@ -55,7 +55,7 @@ class Turns:
         Raises:
             BadRequest: the request cannot run; SessionBusy, IdempotencyConflict, SessionOwnerError, BackendError.
         """
-        await self._admission.admit(submission)
+        submission = await self._admitted(keys, submission)
         return await self._accept(keys, submission)
 
     async def run(self, keys: SessionKeys, submission: Submission) -> TurnRecord:
@@ -64,7 +64,7 @@ class Turns:
         Raises:
             As `submit` and `wait`.
         """
-        await self._admission.admit(submission)
+        submission = await self._admitted(keys, submission)
         bell, timeout = self._connection.bell, submission.delay + submission.timeout + _DEADLINE_SLACK
         await bell.subscribe(keys.partition)
         with bell.waiting(submission.part) as changed:
@@ -74,6 +74,14 @@ class Turns:
                 return await self._wait(keys, accepted, changed, timeout, watched=True, waiting_counts=False)
         with bell.waiting(accepted) as changed:  # a turn that it joined, or that was accepted earlier under its key
             return await self._wait(keys, accepted, changed, timeout, watched=False, waiting_counts=False)
+
+    async def _admitted(self, keys: SessionKeys, submission: Submission) -> Submission:
+        """Look up what the submission replaces, if anything, and have it admitted."""
+        if submission.replacement is not None:
+            await self._connection.open()
+            submission = await self._connection.stores.turns.resolved(keys, submission)
+        await self._admission.admit(submission)
+        return submission
 
     async def _accept(self, keys: SessionKeys, submission: Submission, watcher: str = "") -> str:
         accepted = await self._connection.stores.turns.accept(keys, submission, watcher=watcher)

@@ -14,7 +14,7 @@ from sessions.client.backend import Fork
 from sessions.client.fleet_client import FleetClient
 from sessions.client.ports import SessionRef
 from sessions.client.scopes import session_name
-from sessions.client.transcript import CONTEXT_TURNS, Page, SortOrder, best_lines, bounds, messages_of
+from sessions.client.transcript import CONTEXT_TURNS, Branch, Page, SortOrder, best_lines, bounds, messages_of
 from sessions.errors import InvalidState, SessionExists, TurnNotFound
 from sessions.protocol.access import Access
 from sessions.protocol.lanes import KNOWLEDGE, LANES
@@ -120,16 +120,37 @@ class LocalLifecycle:
     async def context_for(self, session: SessionRef, query: str, max_items: int) -> str:
         """The transcript's best matching lines as prompt text; see `LifecycleMethods.aget_context`."""
         fleet = await self._checked(session)
-        entries = await fleet.stores.records.entries(session.keys, -CONTEXT_TURNS, -1)
+        entries = await fleet.stores.history.entries(session.keys, None, -CONTEXT_TURNS, -1)
         return best_lines([m for entry in entries for m in messages_of(entry, session.keys)], query, max_items)
 
-    async def history(self, session: SessionRef, limit: int, order: SortOrder, cursor: int | None) -> Page:
+    async def history(
+        self, session: SessionRef, limit: int, order: SortOrder, cursor: int | None, branch: str | None
+    ) -> Page:
         """A page of the transcript; see `LifecycleMethods.ahistory`."""
         fleet, keys = await self._checked(session), session.keys
-        records = fleet.stores.records
-        start, stop, next_cursor = bounds(await records.length(keys), limit, order, cursor)
-        entries = await records.entries(keys, start, stop) if stop >= start else []
+        history = fleet.stores.history
+        start, stop, next_cursor = bounds(await history.length(keys, branch), limit, order, cursor)
+        entries = await history.entries(keys, branch, start, stop) if stop >= start else []
         return Page([message for entry in entries for message in messages_of(entry, keys)], next_cursor)
+
+    async def branches(self, session: SessionRef) -> list[Branch]:
+        """The branches of the transcript; see `BranchMethods.abranches`."""
+        fleet, keys = await self._checked(session), session.keys
+        return [
+            Branch(
+                id=keys.public_id(stored.id),
+                replaced_by=keys.public_id(stored.replaced_by),
+                left_at=datetime.fromtimestamp(stored.left_ms / 1000, UTC),
+                turns=stored.turns,
+                messages=stored.messages,
+            )
+            for stored in await fleet.stores.history.listed(keys)
+        ]
+
+    async def delete_turn(self, session: SessionRef, part: str) -> dict[str, int]:
+        """Delete one turn; see `BranchMethods.adelete_turn`."""
+        fleet = await self._checked(session, "write")
+        return await fleet.stores.history.delete(session.keys, part, session.user_id)
 
     async def fork(self, session: SessionRef, session_id: str, at: str | None) -> Fork:
         """Create a session with this one's history; see `Session.afork`."""

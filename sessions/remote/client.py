@@ -50,7 +50,7 @@ class RemoteClient:
 
     def __init__(self, server: RemoteServer, session_id: str, user_id: str | None) -> None:
         self.server = server
-        self._session_id = session_id
+        self.session_id = session_id
         self._user_id = user_id
 
     @property
@@ -122,7 +122,7 @@ class RemoteClient:
     @property
     def home(self) -> str:
         """The session's path, after `/v1`."""
-        return f"/sessions/{segment(self._session_id)}"
+        return f"/sessions/{segment(self.session_id)}"
 
     def headers(self) -> httpx.Headers:
         """The headers of a request that does not go through `RemoteServer.api`."""
@@ -174,8 +174,9 @@ class RemoteTurns:
 
     async def _accept(self, submission: Submission, wait: float, within: float | None = None) -> TurnRecord:
         extra = None if within is None else within - wait
-        body, key = turn_body(submission), submission.idempotency_key
-        return _record(await self._client.api("POST", "/turns", json=body, key=key, wait=wait, within=extra))
+        path = "/turns" if submission.replacement is None else "/regenerate"
+        body, key = turn_body(submission, self._client.session_id), submission.idempotency_key
+        return _record(await self._client.api("POST", path, json=body, key=key, wait=wait, within=extra))
 
     # --- wait and read --------------------------------------------------------------------------------------
 

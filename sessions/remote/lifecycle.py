@@ -10,8 +10,9 @@ from typing import Any, Final
 from sessions.client.arguments.sessions import SessionChange
 from sessions.client.backend import Fork
 from sessions.client.ports import SessionRef
-from sessions.client.transcript import CONTEXT_TURNS, Message, Page, SortOrder, best_lines
+from sessions.client.transcript import CONTEXT_TURNS, Branch, Message, Page, SortOrder, best_lines
 from sessions.errors import SessionExpired, StateNotFoundError
+from sessions.remote.address import segment
 from sessions.remote.client import RemoteClient
 from sessions.remote.wire import parse_time, parsing, without_none
 
@@ -98,15 +99,18 @@ class RemoteLifecycle:
 
     async def context_for(self, session: SessionRef, query: str, max_items: int) -> str:
         """The transcript's best matching lines as prompt text; see `LifecycleMethods.aget_context`."""
-        page = await self.history(session, CONTEXT_TURNS, "newest", None)
+        page = await self.history(session, CONTEXT_TURNS, "newest", None, None)
         return best_lines(page.messages, query, max_items)
 
-    async def history(self, session: SessionRef, limit: int, order: SortOrder, cursor: int | None) -> Page:
+    async def history(
+        self, session: SessionRef, limit: int, order: SortOrder, cursor: int | None, branch: str | None
+    ) -> Page:
         """A page of the transcript; see `LifecycleMethods.ahistory`."""
         found: list[Message] = []
         while True:
             page = min(limit, _LARGEST_PAGE)
-            params = {"limit": page, "order": order, **({} if cursor is None else {"cursor": cursor})}
+            of = None if branch is None else session.keys.public_id(branch)
+            params = {"limit": page, "order": order, **without_none(cursor=cursor, branch=of)}
             answer = await self._client(session).api("GET", "/messages", params=params)
             with parsing("transcript"):
                 more = [
@@ -118,6 +122,21 @@ class RemoteLifecycle:
                 limit, cursor = limit - page, answer["cursor"]
             if limit <= 0 or cursor is None:
                 return Page(found, cursor)
+
+    async def branches(self, session: SessionRef) -> list[Branch]:
+        """The branches of the transcript; see `BranchMethods.abranches`."""
+        answer = await self._client(session).api("GET", "/branches")
+        with parsing("branches"):
+            return [
+                Branch(**{**branch, "left_at": datetime.fromisoformat(branch["left_at"])})
+                for branch in answer["branches"]
+            ]
+
+    async def delete_turn(self, session: SessionRef, part: str) -> dict[str, int]:
+        """Delete one turn; see `BranchMethods.adelete_turn`."""
+        path = f"/turns/{segment(session.keys.public_id(part))}"
+        receipt: dict[str, int] = await self._client(session).api("DELETE", path)
+        return receipt
 
     async def fork(self, session: SessionRef, session_id: str, at: str | None) -> Fork:
         """Create a session with this one's history; see `Session.afork`."""

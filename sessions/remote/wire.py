@@ -12,7 +12,7 @@ from typing import Any, Final
 from sessions.errors import BadRequest, InvalidTurnId, RemoteFailed, SessionfleetError
 from sessions.protocol.agent import AgentConfig, KnowledgeBases, RecallSettings
 from sessions.protocol.turn import Policy, TurnError, TurnStatus, Usage
-from sessions.store.submission import Submission
+from sessions.store.submission import Replacement, Submission
 from sessions.store.turns import TurnRecord
 
 COLLECTION: Final = "a collection other than the default is not supported by gateways yet"
@@ -25,13 +25,13 @@ def without_none(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def turn_body(submission: Submission) -> dict[str, Any]:
-    """The body of `POST /v1/sessions/{session}/turns`; fields with default values are left out.
+def turn_body(submission: Submission, session_id: str) -> dict[str, Any]:
+    """The body of `POST /v1/sessions/{session}/turns` or `/regenerate`; fields with default values are left out.
 
     Raises:
         BadRequest: gateways do not support a part of the submission.
     """
-    body: dict[str, Any] = {"message": submission.request.message, "agent": _agent(submission)}
+    body = _content(submission, session_id)
     body |= _recalls(submission.request.recalls)
     body |= {name: value for name, value in _times(submission).items() if value not in (None, GATEWAY_DEFAULT)}
     if submission.request.stream:
@@ -52,6 +52,19 @@ def turn_body(submission: Submission) -> dict[str, Any]:
     if submission.queue != "turns":
         body["queue"] = submission.queue
     return body
+
+
+def _content(submission: Submission, session_id: str) -> dict[str, Any]:
+    """What is said to whom, and in whose place; without what the gateway looks up in the turn that is replaced."""
+    replacement = submission.replacement or Replacement()
+    content: dict[str, Any] = {}
+    if not replacement.same_message:
+        content["message"] = submission.request.message
+    if not replacement.same_agent:
+        content["agent"] = _agent(submission)
+    if replacement.turn is not None:
+        content["turn_id"] = f"{session_id}~{replacement.turn}"
+    return content
 
 
 def _times(submission: Submission) -> dict[str, float | None]:

@@ -16,7 +16,7 @@ from broker_config.settings import Settings
 from sessions.protocol.event import EventType
 from sessions.protocol.state_ops import StateOp
 from sessions.protocol.turn import TurnStatus
-from sessions.store.branches import Branches
+from sessions.store.history_store import HistoryStore
 from sessions.store.keys import SessionKeys
 from sessions.store.open_turn import OpenTurn, read_open_turn
 from sessions.store.scripts import ScriptRunner
@@ -81,7 +81,7 @@ class LeaseStore:
         self.seconds = settings.lease
         self._lease_ms = int(settings.lease * 1000)
         self._keyring = KeyRing.of(settings)
-        self._branches = Branches(scripts, self._keyring)
+        self._history = HistoryStore(scripts, self._keyring)
         self._steering = Steering(scripts, self._keyring)
         self._window = f"{settings.history_window}:{settings.history_window_bytes}"
 
@@ -145,7 +145,7 @@ class LeaseStore:
         """
         record, entry = keys.turn(turn.part), self._sealed(keys.history, "", ending.history_entry)
         # It was taken with the lease, so no other turn can be committed until this one is.
-        cut = 0 if turn.replaces_at is None else await self._branches.messages_from(keys, turn.replaces_at)
+        cut = 0 if turn.replaces_at is None else await self._history.messages_from(keys, turn.replaces_at)
         # Why a turn cannot be decrypted is stored unencrypted: processes with other keys must be able to read it.
         why = self._sealed(record, ERROR, ending.error) if turn.unreadable is None else ending.error
         for tried in itertools.count():

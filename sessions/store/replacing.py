@@ -9,8 +9,8 @@ from typing import Any, Final
 from sessions.errors import TurnNotFound
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.turn import TurnRequest
-from sessions.store.branches import Branches
 from sessions.store.history import HistoryEntry
+from sessions.store.history_store import HistoryStore
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
@@ -37,7 +37,7 @@ async def resolved(scripts: ScriptRunner, keyring: KeyRing, keys: SessionKeys, s
         return submission
     named = LAST if wanted.turn is None else keys.public_id(wanted.turn)
     asked = submission.to_compare.model_copy(update={"replaces": named})
-    found = await Branches(scripts, keyring).find(keys, wanted.turn)
+    found = await HistoryStore(scripts, keyring).find(keys, wanted.turn)
     if (entry := found.entry) is None:
         return replace(submission, asked=asked, place=Place("", -1, found.version))
     known: dict[str, Any] = {"replaces": keys.public_id(entry.turn)}

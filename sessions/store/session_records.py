@@ -1,4 +1,4 @@
-"""What a session has in addition to turns: its owner, checkpoints and transcript, and how to copy it."""
+"""What a session has in addition to turns and their history: its owner and checkpoints, and how to copy it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, Final, NoReturn
 import uuid_utils
 
 from sessions.errors import (
-    CorruptRecord,
     NotFound,
     SessionExists,
     SessionExpired,
@@ -19,7 +18,6 @@ from sessions.errors import (
     StateNotFoundError,
 )
 from sessions.store.checkpoint import Checkpoint
-from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
@@ -176,22 +174,6 @@ class SessionRecords:
             f"session {keys.session_id!r} has {what} to restore; `save_state()` writes one "
             f"(there are {await self.checkpoints(keys) or 'none'})"
         )
-
-    # --- transcript -------------------------------------------------------------------------------------
-
-    async def entries(self, keys: SessionKeys, start: int, stop: int) -> list[HistoryEntry]:
-        """Committed turns by position, `start` to `stop` inclusive as LRANGE counts them."""
-        with translated():
-            raw = await self._client.lrange(keys.history, start, stop)
-        try:
-            return [HistoryEntry.load(self._keyring.open(keys.history, "", entry)) for entry in raw]
-        except (ValueError, KeyError) as error:
-            raise CorruptRecord(f"the history of session {keys.session_id!r} cannot be read: {error!r}") from error
-
-    async def length(self, keys: SessionKeys) -> int:
-        """The number of committed turns."""
-        with translated():
-            return int(await self._client.llen(keys.history))
 
     # --- copies -----------------------------------------------------------------------------------------
 

@@ -19,8 +19,8 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.errors import SessionBusy, TurnNotFound
 from sessions.protocol.turn import TurnRequest, TurnStatus
-from sessions.store.branches import Branches
 from sessions.store.history import HistoryEntry
+from sessions.store.history_store import HistoryStore
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending, LeaseStore
 from sessions.store.open_turn import OpenTurn
@@ -86,7 +86,7 @@ class Conversation:
         scripts, keyring = ScriptRunner(self.client), KeyRing.of(store_settings)
         self.turns = TurnStore(scripts, self.client, store_settings)
         self.leases = LeaseStore(scripts, store_settings, "w")
-        self.branches = Branches(scripts, keyring)
+        self.branches = HistoryStore(scripts, keyring)
         self.keys = SessionKeys.of("default", uuid.uuid4().hex, store_settings.partitions)
         self.model = Transcript()
         self.numbers = 0

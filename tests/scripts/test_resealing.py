@@ -101,7 +101,7 @@ async def check(store: Seen, ended: str, waits: str) -> None:
     assert (record.status, record.result) == (TurnStatus.SUCCEEDED, ENDING.result)
     assert (await store.turns.read(store.keys, ended)).metadata == {"note": SECRET}
     assert await store.turns.webhook(store.keys, ended) == "https://example.org/hook"
-    assert SECRET in (await store.records.entries(store.keys, 0, -1))[0].messages.decode()
+    assert SECRET in (await store.history.entries(store.keys, None, 0, -1))[0].messages.decode()
     saved = await store.records.checkpoint(store.keys)
     assert (saved.state, saved.agents["A"]["instructions"]) == ({"bird": SECRET, "größe": 3, "saved": SECRET}, SECRET)
     for whose in (scope, user(store)):
@@ -122,7 +122,7 @@ async def test_afterwards_the_old_key_is_not_needed(old: Seen, look: Any) -> Non
     await old.client.pexpire(old.keys.turn(ended), 100_000)
     both, new = look(BOTH), look(NEW)
     with pytest.raises(SealError, match="'old'"):
-        await new.records.entries(new.keys, 0, -1)
+        await new.history.entries(new.keys, None, 0, -1)
     done = await reseal(both, old.keys)
     assert done.values > 15
     assert done.closed == {}

@@ -22,6 +22,7 @@ from sessions.store.acceptance import Accepted
 from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.calls import CallStore
 from sessions.store.event_records import read_event
+from sessions.store.history_store import HistoryStore
 from sessions.store.keys import WIDE_APP, SessionKeys
 from sessions.store.leases import Ending
 from sessions.store.open_turn import OpenTurn
@@ -53,6 +54,7 @@ class Seen(Store):
         self.keyring = KeyRing.of(self.settings)
         self.calls = CallStore(self.scripts, self.client, self.keyring)
         self.records = SessionRecords(self.scripts, self.client, self.keyring)
+        self.history = HistoryStore(self.scripts, self.keyring)
         self.keys = session or self.keys
 
     async def send(self, policy: Policy = Policy.ENQUEUE, *, agent: str = "A", **options: Any) -> Accepted:
@@ -120,7 +122,7 @@ async def test_nothing_that_is_said_is_stored_in_the_clear(store: Seen) -> None:
     assert SECRET.encode() not in await store.read_by_all()
     assert (await store.turns.read(store.keys, part)).result == ENDING.result
     assert (await store.turns.request(store.keys, part)).message == SECRET
-    assert json.loads((await store.records.entries(store.keys, 0, -1))[0].messages) == [SECRET]
+    assert json.loads((await store.history.entries(store.keys, None, 0, -1))[0].messages) == [SECRET]
     assert [(kind, SECRET in str(data)) for kind, data in await store.events(part)] == [
         (EventType.STARTED, False), (EventType.TEXT, True), (EventType.STEERED, True), (EventType.WAITING, True),
         (EventType.ANSWERED, True), (EventType.RESUMED, False), (EventType.ENDED, False),
@@ -226,7 +228,7 @@ async def test_a_worker_without_the_key_can_end_the_turn(store: Seen, seen: Any)
     with pytest.raises(SealError, match="'new'"):
         await store.turns.read(store.keys, part)
     with pytest.raises(SealError, match="'new'"):
-        await store.records.entries(store.keys, 0, -1)
+        await store.history.entries(store.keys, None, 0, -1)
     assert (await both.turns.read(both.keys, part)).result == ENDING.result
 
 
@@ -303,6 +305,6 @@ async def test_another_session_s_history_is_refused(store: Seen, server: Server)
     victim = Seen(server, OLD)
     await victim.client.rpush(victim.keys.history, await store.client.lindex(store.keys.history, 0))
     with pytest.raises(SealError, match="moved"):
-        await victim.records.entries(victim.keys, 0, -1)
+        await victim.history.entries(victim.keys, None, 0, -1)
     await victim.client.delete(victim.keys.history)
     await victim.client.aclose()

@@ -7,6 +7,7 @@ line are atomic). The lines of a message are commands for the model:
     CALL name({...}) the model calls a tool; several are called one after the other, before the answer
     TOGETHER         ... all of them in one response
     SAY text         the answer (default: `ok`)
+    RECITE           ... or the texts of all messages before this one
     PACE 0.1         seconds between two words of a streamed answer
     FAIL 429 2       the first two model calls of this turn fail with this status (counted across attempts)
     FAIL_AFTER 1 429 2  ... but only model calls after one tool result
@@ -73,6 +74,11 @@ def _prompt(messages: list[ModelMessage]) -> str:
     return ""
 
 
+def _texts(messages: list[ModelMessage]) -> list[str]:
+    parts = [part for message in messages for part in message.parts]
+    return [str(part.content) for part in parts if isinstance(part, UserPromptPart | TextPart)]
+
+
 def _returns(messages: list[ModelMessage]) -> list[Any]:
     """The tool results of this turn: those after the last user prompt."""
     found: list[Any] = []
@@ -112,6 +118,8 @@ async def _think(messages: list[ModelMessage]) -> TextPart | list[ToolCallPart]:
             for number, (name, arguments) in enumerate(calls, 1)
         ]
         return parts if re.search(r"^TOGETHER$", prompt, re.M) else [parts[len(returns)]]
+    if re.search(r"^RECITE$", prompt, re.M):
+        return TextPart(" | ".join(_texts(messages)[:-1]) or "nothing")
     said = re.search(r"^SAY (.*)$", prompt, re.M)
     return TextPart(said[1] if said else "ok" if not returns else f"ok: {returns[-1]}")
 

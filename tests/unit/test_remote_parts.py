@@ -115,7 +115,7 @@ def test_what_is_sent_is_what_the_gateway_takes(said: dict[str, dict[str, object
     session = Session("s", agent_url="http://host/agent", **said.get("session", {}))
     agent = session.Agent("A", **said.get("agent", {}))
     submission = agent.submission(session, "hello", stream=True, **said.get("options", {}))
-    body = turn_body(submission)
+    body = turn_body(submission, "s")
     taken = NewTurn.model_validate(body)
     assert (taken.message, taken.stream) == ("hello", True)
     assert set(said.get("options", {})) <= set(body)

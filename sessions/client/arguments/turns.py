@@ -7,7 +7,8 @@ from typing import Final, Literal, Self
 
 from sessions.client.arguments.values import boolean
 from sessions.client.transcript import SortOrder
-from sessions.errors import BadRequest
+from sessions.errors import BadRequest, InvalidTurnId
+from sessions.store.keys import split_turn_id
 
 OnDisconnect = Literal["continue", "cancel"]
 MOST_TURNS: Final = 1000
@@ -60,3 +61,15 @@ def on_disconnect(value: object) -> bool:
     if value not in ("continue", "cancel"):
         raise BadRequest(f'on_disconnect={value!r}: use "continue" or "cancel"')
     return value == "cancel"
+
+
+def own_part(session_id: str, turn_id: str) -> str:
+    """The part of the id of one of the session's turns.
+
+    Raises:
+        InvalidTurnId: it is not a turn id, or it is one of another session.
+    """
+    owner, part = split_turn_id(turn_id)
+    if owner != session_id:
+        raise InvalidTurnId(f"turn {turn_id!r} belongs to session {owner!r}, not to {session_id!r}")
+    return part

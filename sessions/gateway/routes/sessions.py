@@ -304,16 +304,24 @@ async def delete_session(session_id: SessionId, caller: Writer) -> Receipt:
     return Receipt(**await caller.session(session_id).adelete())
 
 
-@router.get("/{session_id:segment}/messages", summary="Read the transcript")
+@router.get("/{session_id:segment}/messages", summary="Read the transcript", responses=responses(404))
 async def list_messages(
     session_id: SessionId,
     caller: Reader,
     limit: Annotated[int, Query(ge=1, le=1000, description="The number of turns whose messages to return.")] = 50,
     order: Annotated[Literal["oldest", "newest"], Query(description="Which turns come first.")] = "oldest",
     cursor: Annotated[int | None, Query(ge=0, le=_FAR, description="The cursor of the previous page.")] = None,
+    branch: Annotated[
+        str | None,
+        Query(
+            description="A branch: the transcript as it was before this turn was replaced.",
+            max_length=512,
+            json_schema_extra=TURN_ID,
+        ),
+    ] = None,
 ) -> Messages:
     """One page of it. Within a page, messages are in the order in which they were written."""
-    page = await caller.session(session_id).ahistory(limit, order=order, cursor=cursor)
+    page = await caller.session(session_id).ahistory(limit, order=order, cursor=cursor, branch=branch)
     return Messages(messages=[MessageResource.model_validate(message) for message in page], cursor=page.cursor)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response, status
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from sessions.api.session import Session
 from sessions.api.turn import Turn
 from sessions.client.arguments.turns import MOST_TURNS
 from sessions.gateway.agents import AgentSpec, Base, agent_of
@@ -35,31 +36,9 @@ router = APIRouter(
 )
 
 
-class NewTurn(Body):
-    """A message for an agent of the session."""
+class TurnBody(Body):
+    """What a request for a turn may say in addition to the message and the agent."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"message": "My name is Alice"},
-                {"message": "What is my name?", "agent": "assistant", "stream": True},
-                {"message": "Ask whether the parcel has arrived", "not_before": "2026-11-27T09:00:00+01:00"},
-                {
-                    "message": "Summarise our talk",
-                    "model": ["openai:gpt-5", "anthropic:claude-sonnet-4-5"],
-                    "model_settings": {"temperature": 0.2},
-                    "metadata": {"request_id": "r-81"},
-                },
-                {
-                    "message": "Which class do I travel in?",
-                    "agent": {"name": "Travel desk", "instructions": "You book trains.", "knowledge": True},
-                },
-            ]
-        },
-    )
-
-    message: str = Field(min_length=1, json_schema_extra=TEXT)
-    agent: str | AgentSpec = Field("assistant", description="An agent's name, or a definition of your own.")
     stream: bool = Field(False, description="Whether the answer's text is streamed in deltas or arrives as one event.")
     policy: Policy | None = Field(None, strict=False, description="What happens if the session is busy.")
     timeout: float | None = Field(None, gt=0, le=7 * 86400, description="Seconds to the turn's deadline.")
@@ -121,6 +100,56 @@ class NewTurn(Body):
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
+    def session(self, caller: Caller, session_id: str) -> Session:
+        """The session, with the options that are of the session.
+
+        Raises:
+            Forbidden: an option needs the right `configure`.
+        """
+        caller.may_use(self.queue)
+        if self.model is not None or self.model_settings is not None:
+            caller.principal.need(Right.CONFIGURE)
+        knowledge = {"bases": self.knowledge} if isinstance(self.knowledge, list) else self.knowledge
+        return caller.session(
+            session_id, ttl=self.session_ttl, queue=self.queue, memory=self.memory, knowledge=knowledge
+        )
+
+
+class NewTurn(TurnBody):
+    """A message for an agent of the session."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"message": "My name is Alice"},
+                {"message": "What is my name?", "agent": "assistant", "stream": True},
+                {"message": "Ask whether the parcel has arrived", "not_before": "2026-11-27T09:00:00+01:00"},
+                {
+                    "message": "Summarise our talk",
+                    "model": ["openai:gpt-5", "anthropic:claude-sonnet-4-5"],
+                    "model_settings": {"temperature": 0.2},
+                    "metadata": {"request_id": "r-81"},
+                },
+                {
+                    "message": "Which class do I travel in?",
+                    "agent": {"name": "Travel desk", "instructions": "You book trains.", "knowledge": True},
+                },
+            ]
+        },
+    )
+
+    message: str = Field(min_length=1, json_schema_extra=TEXT)
+    agent: str | AgentSpec = Field("assistant", description="An agent's name, or a definition of your own.")
+
+
+class DeletedTurn(BaseModel):
+    """What was deleted."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"keys": 2, "messages": 2}]})
+
+    keys: int
+    messages: int = Field(description="As a person counts them: what the user said, and each answer.")
+
 
 @router.post(
     "",
@@ -135,13 +164,7 @@ async def submit_turn(
     session_id: SessionId, body: NewTurn, caller: Writer, wait: Wait, idempotency_key: IdempotencyKey = None
 ) -> TurnResource:
     """Durably accepted: from here on the turn ends in exactly one final status, whatever happens to this gateway."""
-    caller.may_use(body.queue)
-    if body.model is not None or body.model_settings is not None:
-        caller.principal.need(Right.CONFIGURE)
-    knowledge = {"bases": body.knowledge} if isinstance(body.knowledge, list) else body.knowledge
-    session = caller.session(
-        session_id, ttl=body.session_ttl, queue=body.queue, memory=body.memory, knowledge=knowledge
-    )
+    session = body.session(caller, session_id)
     agent = await agent_of(caller, session, body.agent)
     sender = None if body.user_id is None else caller.user_or(body.user_id)
     turn = await agent.asubmit(
@@ -174,6 +197,15 @@ async def list_turns(
     session = caller.session(session_id)
     page = await session.aturns(open=open or None, limit=limit, order=order, cursor=cursor or None, scheduled=scheduled)
     return ListedTurns(turns=[ListedTurn.of(turn, session_id) for turn in page], cursor=page.cursor)
+
+
+@router.delete("/{turn_id:segment}", summary="Delete a turn", responses=responses(404))
+async def delete_turn(session_id: SessionId, turn_id: TurnId, caller: Writer) -> DeletedTurn:
+    """Its messages, wherever they are, its record and its events. No error if it does not exist (any more).
+
+    What its tools did, the state that it changed, the memories extracted from it and its files are not deleted.
+    """
+    return DeletedTurn(**await caller.session(session_id).adelete_turn(turn_id))
 
 
 @router.get("/{turn_id:segment}", summary="Show a turn, or wait for its end")

@@ -140,7 +140,7 @@ end
 
 redis.call('HSETNX', meta, 'created', now)
 if hidden == '1' then redis.call('HSET', meta, 'hidden', 1) end
-if title ~= '' then redis.call('HSETNX', meta, 'title', title) end
+if title ~= '' and redis.call('HSETNX', meta, 'title', title) == 1 then redis.call('HSET', meta, 'title_of', turn) end
 redis.call('HSETNX', meta, 'queue', queue)
 if user ~= '' and not owner then redis.call('HSET', meta, 'owner', user) end
 set_ttl(session_ttl_ms)

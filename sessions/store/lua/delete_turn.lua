@@ -39,6 +39,8 @@ if list == 'history' then forget_in_history(place, tonumber(messages)) end
 if list == 'left' then forget_in_branch(place, tonumber(messages)) end
 if list ~= '' then note_history_changed() end
 local keys = forget_turn(turn)
+-- The title is the beginning of its message. The next message that is accepted gives another one.
+if redis.call('HGET', meta, 'title_of') == turn then redis.call('HDEL', meta, 'title', 'title_of') end
 redis.call('ZREM', S .. ':turns', turn)
 if list ~= '' or keys > 0 then redis.call('HINCRBY', meta, 'turns', -1) end
 redis.call('SET', done, keys .. ':' .. messages, 'PX', 60000)

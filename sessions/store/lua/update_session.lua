@@ -24,6 +24,9 @@ if metadata ~= expected and now ~= expected then
   if now == metadata then return { 'updated' } end -- Retry after a lost reply.
   return { 'changed' }
 end
-if title ~= '' then redis.call('HSET', meta, 'title', title) end
+if title ~= '' then
+  redis.call('HSET', meta, 'title', title)
+  redis.call('HDEL', meta, 'title_of')
+end
 if metadata ~= expected then redis.call('HSET', meta, 'metadata', metadata) end
 return { 'updated' }

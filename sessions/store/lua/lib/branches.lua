@@ -3,7 +3,7 @@
 --
 -- A branch is the history as it was before it was cut at position `at`: what is before `at`, then `turns` entries of
 -- `:left` from `start` on. A later cut at a lower position took the end of that first part along; readers find it by the
--- later branch's record (sessions/store/branches.py).
+-- later branch's record (sessions/store/history_store.py).
 local PAGE = 100 -- entries that are moved at a time: `unpack` has a limit, and so has the memory of a script
 
 local function history_length()

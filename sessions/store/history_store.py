@@ -28,7 +28,7 @@ _PAGE: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class StoredBranch:
     """A branch of a session's history.
 
     Attributes:
@@ -48,7 +48,7 @@ class Branch:
     left_ms: int
 
     @classmethod
-    def load(cls, raw: bytes) -> Branch:
+    def load(cls, raw: bytes) -> StoredBranch:
         """A branch from its stored form."""
         stored = json.loads(raw)
         return cls(
@@ -82,7 +82,7 @@ class Found:
     length: int
 
 
-class Branches:
+class HistoryStore:
     """Reads the history and its branches, and deletes turns from them. Entries are decrypted here."""
 
     def __init__(self, scripts: ScriptRunner, keyring: KeyRing) -> None:
@@ -91,10 +91,10 @@ class Branches:
 
     # --- read -------------------------------------------------------------------------------------------
 
-    async def listed(self, keys: SessionKeys) -> list[Branch]:
+    async def listed(self, keys: SessionKeys) -> list[StoredBranch]:
         """All branches, the oldest first."""
         try:
-            return [Branch.load(raw) for raw in await self._scripts.read("LRANGE", keys.branches, 0, -1)]
+            return [StoredBranch.load(raw) for raw in await self._scripts.read("LRANGE", keys.branches, 0, -1)]
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptRecord(f"the branches of session {keys.session_id!r} cannot be read: {error!r}") from error
 
@@ -237,7 +237,7 @@ class Branches:
                     continue
 
 
-def stretches(keys: SessionKeys, branches: Sequence[Branch], branch: str) -> list[Stretch]:
+def stretches(keys: SessionKeys, branches: Sequence[StoredBranch], branch: str) -> list[Stretch]:
     """Where the turns of a branch are, in their order.
 
     Raises:
