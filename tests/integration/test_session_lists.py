@@ -78,10 +78,13 @@ def test_pages_filters_and_bad_arguments(fleet: Fleet) -> None:
             assert found == thirds
     assert ids(Session.list(ann, metadata={"n": [2, 5, 99]}, settings=fleet.settings)) == [newest[6], newest[9]]
     assert ids(Session.list(ann, metadata={"third": 1}, settings=fleet.settings)) == []
-    middle = fleet.session(newest[5]).info().last_used_at
+    used = {name: fleet.session(name).info().last_used_at for name in newest}
+    middle = used[newest[5]]
+    recent = [name for name in newest if used[name] >= middle]  # two may have been created in the same millisecond
+    older = [name for name in newest if used[name] < middle]
     for order in ("last_used", "created"):
-        assert ids(Session.list(ann, active_since=middle, order=order, settings=fleet.settings)) == newest[:6]  # type: ignore[arg-type]
-        assert ids(Session.list(ann, unused_since=middle, order=order, settings=fleet.settings)) == newest[6:]  # type: ignore[arg-type]
+        assert ids(Session.list(ann, active_since=middle, order=order, settings=fleet.settings)) == recent  # type: ignore[arg-type]
+        assert ids(Session.list(ann, unused_since=middle, order=order, settings=fleet.settings)) == older  # type: ignore[arg-type]
     cursor = pages(fleet, ann, limit=5)[0].cursor
     for wrong in (
         {"limit": 0}, {"limit": 1001}, {"order": "size"}, {"cursor": "x"}, {"cursor": cursor, "order": "created"},
