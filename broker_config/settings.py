@@ -151,6 +151,18 @@ class Settings(BaseSettings):
     file_unused_ttl: float = Field(
         3600.0, gt=0, le=30 * 86400, description="Seconds after which an uploaded file is removed if no turn uses it."
     )
+    file_turns: int = Field(
+        5,
+        ge=0,
+        le=1000,
+        description="For how many later turns the model gets a file of the history again; then a short text stands in "
+        "its place. Read by the workers.",
+    )
+    file_urls: Literal["public", "any", "off"] = Field(
+        "public",
+        description="Whether workers fetch the files of messages by URL: from public addresses, from any, including "
+        "private ones (but never from clouds' metadata servers), or not at all.",
+    )
     result_limit_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, description="Largest tool result, model response or answer."
     )

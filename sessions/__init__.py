@@ -12,6 +12,7 @@ from sessions.api.team import Agents, AgentTeam, Task
 from sessions.api.team_run import TeamRun
 from sessions.api.turn import Turn
 from sessions.api.turns import TurnInfo, TurnPage
+from sessions.client.arguments.attachments import Audio, Document, Image
 from sessions.client.arguments.options import DocumentOptions, TurnOptions
 from sessions.client.backend import SessionPage
 from sessions.client.transcript import Branch
@@ -22,6 +23,7 @@ from sessions.protocol.team_result import TaskResult, TaskStatus, TeamResult
 from sessions.protocol.turn import TurnStatus
 from sessions.protocol.webhook_signature import verify_webhook
 from sessions.store.calls import PendingCall
+from sessions.store.files import StoredFile
 from sessions.store.session_info import SessionInfo
 from sessions.tools.decorator import OutsideResult, ToolContext, tool
 
@@ -30,10 +32,13 @@ __all__ = [
     "AgentDirectory",
     "AgentTeam",
     "Agents",
+    "Audio",
     "Branch",
+    "Document",
     "DocumentOptions",
     "Event",
     "EventType",
+    "Image",
     "Operation",
     "OutsideResult",
     "PendingCall",
@@ -43,6 +48,7 @@ __all__ = [
     "SessionInfo",
     "SessionPage",
     "SessionfleetError",
+    "StoredFile",
     "Task",
     "TaskResult",
     "TaskStatus",

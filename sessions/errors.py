@@ -98,7 +98,7 @@ class InvalidTurnId(BadRequest):
 
 
 class InvalidMessage(BadRequest):
-    """A message must be a non-empty string."""
+    """A message must be a non-empty string, or a list of such strings and files (Image, Document, Audio)."""
 
 
 class MessageTooLarge(BadRequest):

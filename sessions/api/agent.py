@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError
 from sessions.api.delegation import AgentTool, agent_tool, delegates_of, split_tools
 from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
+from sessions.client.arguments.message import Content, MessageInput, message_content
 from sessions.client.arguments.model_options import model_settings as settings_of
 from sessions.client.arguments.model_options import models_named
 from sessions.client.arguments.options import TurnOptions, takes
@@ -20,7 +21,6 @@ from sessions.client.arguments.times import start_time
 from sessions.client.arguments.values import (
     boolean,
     json_object,
-    message_text,
     policy_named,
     seconds,
     short_string,
@@ -166,11 +166,17 @@ class Agent:
 
     @takes(TurnOptions)
     async def achat(
-        self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Unpack[TurnOptions]
+        self,
+        message: MessageInput,
+        *,
+        stream: bool = False,
+        session_id: str | None = None,
+        **options: Unpack[TurnOptions],
     ) -> Any:
         """Send a message and wait for the answer: a string, or an object of the output type.
 
         Args:
+            message: a text, or a list of texts and files: `["What is this?", Image("photo.jpg")]`.
             stream: whether those who follow the turn get the answer's text as deltas.
             session_id: the session, for a stand-alone agent that serves many.
             options: see `sessions.TurnOptions`.
@@ -178,38 +184,53 @@ class Agent:
         Raises:
             TurnFailed, SessionBusy, BackendError, BadRequest: see `sessions.errors`.
         """
-        session = self._session(session_id)
-        response = await self.portal.acall(self._run(session, message, stream, options))
-        return await apply(session.middleware, message, response)
+        session, content = self._session(session_id), message_content(message)
+        response = await self.portal.acall(self._run(session, content, stream, options))
+        return await apply(session.middleware, content.text, response)
 
     @takes(TurnOptions)
     def chat(
-        self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Unpack[TurnOptions]
+        self,
+        message: MessageInput,
+        *,
+        stream: bool = False,
+        session_id: str | None = None,
+        **options: Unpack[TurnOptions],
     ) -> Any:
         """Send a message and wait for the answer; see `achat`. Middleware runs outside the client's event loop."""
-        session = self._session(session_id)
-        response = self.portal.call(self._run(session, message, stream, options))
-        return apply_blocking(session.middleware, message, response)
+        session, content = self._session(session_id), message_content(message)
+        response = self.portal.call(self._run(session, content, stream, options))
+        return apply_blocking(session.middleware, content.text, response)
 
     def _session(self, session_id: str | None) -> AgentHome:
         return self.session if session_id is None else self.session.sibling(session_id)
 
-    async def _run(self, session: AgentHome, message: str, stream: bool, options: TurnOptions) -> Any:
+    async def _run(self, session: AgentHome, content: Content, stream: bool, options: TurnOptions) -> Any:
         """The answer, before the middleware sees it."""
-        submission = self.submission(session, message, stream=stream, **options)
+        submission = self.submission(session, content, stream=stream, **options)
         record = await session.client.turns.run(session.keys, submission)
         return result_of(record, session.keys.public_id(record.part), self.output)
 
     @takes(TurnOptions)
     async def astart(
-        self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Unpack[TurnOptions]
+        self,
+        message: MessageInput,
+        *,
+        stream: bool = False,
+        session_id: str | None = None,
+        **options: Unpack[TurnOptions],
     ) -> str:
         """`achat` under PraisonAI's name; always returns a string."""
         return str(await self.achat(message, stream=stream, session_id=session_id, **options))
 
     @takes(TurnOptions)
     def start(
-        self, message: str, *, stream: bool = False, session_id: str | None = None, **options: Unpack[TurnOptions]
+        self,
+        message: MessageInput,
+        *,
+        stream: bool = False,
+        session_id: str | None = None,
+        **options: Unpack[TurnOptions],
     ) -> str:
         """`chat` under PraisonAI's name; always returns a string."""
         return str(self.chat(message, stream=stream, session_id=session_id, **options))
@@ -218,7 +239,7 @@ class Agent:
 
     @takes(TurnOptions)
     async def astream(
-        self, /, message: str, *, session_id: str | None = None, **options: Unpack[TurnOptions]
+        self, /, message: MessageInput, *, session_id: str | None = None, **options: Unpack[TurnOptions]
     ) -> AsyncIterator[Event]:
         """Send a message and iterate over the turn's events; `event.text` is the text of a delta, otherwise ''."""
         turn = await self.asubmit(message, stream=True, session_id=session_id, **options)
@@ -231,11 +252,18 @@ class Agent:
 
     @takes(TurnOptions)
     async def asubmit(
-        self, /, message: str, *, stream: bool = False, session_id: str | None = None, **options: Unpack[TurnOptions]
+        self,
+        /,
+        message: MessageInput,
+        *,
+        stream: bool = False,
+        session_id: str | None = None,
+        **options: Unpack[TurnOptions],
     ) -> Turn:
         """Send a message and return once its turn is accepted; the turn will end, whatever happens to this process.
 
         Args:
+            message: a text, or a list of texts and files: `["What is this?", Image("photo.jpg")]`.
             stream: whether the answer's text arrives as deltas (otherwise as one event).
             session_id: the session, for a stand-alone agent that serves many.
             options: see `sessions.TurnOptions`.
@@ -254,7 +282,7 @@ class Agent:
     def submission(
         self,
         session: AgentHome,
-        message: str,
+        message: MessageInput | Content,
         *,
         stream: bool = False,
         timeout: float | None = None,
@@ -276,10 +304,11 @@ class Agent:
         """
         client = session.client
         settings = client.settings
-        client.turns.check_message(message_text(message))
+        content = message_content(message)
+        client.turns.check_message(content.text)
         return Submission(
             request=TurnRequest(
-                message=message,
+                message=content.text,
                 agent=self.name,
                 stream=stream,
                 recalls=session.recalls,
@@ -287,6 +316,7 @@ class Agent:
                 model_settings=settings_of(model_settings),
                 metadata=json_object("metadata", metadata, limit=_LARGEST_METADATA) or None,
             ),
+            content=content.parts,
             agent=self.config,
             config=self._config_json,
             user_id=session.user_id,

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, Unpack
 from sessions.api.agent import Agent
 from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
+from sessions.client.arguments.message import MessageInput, message_content
 from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.turns import own_part
 from sessions.client.backend import BackedSession, Backend
@@ -40,7 +41,7 @@ class BranchMethods:
     async def aregenerate(
         self: _Home,
         turn_id: str | None = None,
-        message: str | None = None,
+        message: MessageInput | None = None,
         *,
         agent: Agent | str | None = None,
         stream: bool = False,
@@ -55,7 +56,7 @@ class BranchMethods:
         Args:
             turn_id: the turn to replace, with all that are committed after it until the new one begins. None: the last
                 committed turn, only if no other turn is committed before the new one begins.
-            message: a new message; None sends the same one again, with its files.
+            message: a new message, a text or a list of texts and files; None sends the same one again, with its files.
             agent: who answers, an agent or its name; None for the agent of the replaced turn.
             stream: whether those who follow the turn get the answer's text as deltas.
             options: see `sessions.TurnOptions`. The turn always holds up later turns while it waits for an answer.
@@ -74,7 +75,7 @@ class BranchMethods:
     def regenerate(
         self: _Home,
         turn_id: str | None = None,
-        message: str | None = None,
+        message: MessageInput | None = None,
         *,
         agent: Agent | str | None = None,
         stream: bool = False,
@@ -89,7 +90,7 @@ class BranchMethods:
     async def asubmit_regenerate(
         self: _Home,
         turn_id: str | None = None,
-        message: str | None = None,
+        message: MessageInput | None = None,
         *,
         agent: Agent | str | None = None,
         stream: bool = False,
@@ -134,7 +135,7 @@ class BranchMethods:
 def _submission(
     session: _Home,
     turn_id: str | None,
-    message: str | None,
+    message: MessageInput | None,
     agent: Agent | str | None,
     stream: bool,
     options: TurnOptions,
@@ -177,14 +178,16 @@ def _output(agent: Agent | str | None) -> OutputType | None:
     return agent.output if isinstance(agent, Agent) else None
 
 
-async def _run(session: _Home, wanted: Submission, message: str | None, output: OutputType | None) -> tuple[str, Any]:
+async def _run(
+    session: _Home, wanted: Submission, message: MessageInput | None, output: OutputType | None
+) -> tuple[str, Any]:
     """The message and the answer, before the middleware sees them."""
     record = await session.client.turns.run(session.keys, wanted)
     turn_id = session.keys.public_id(record.part)
     response = result_of(record, turn_id, output)
-    if message is None and session.middleware:
-        message = await _message_of(session, turn_id)
-    return message or "", response
+    if message is not None:
+        return message_content(message).text, response
+    return await _message_of(session, turn_id) if session.middleware else "", response
 
 
 async def _message_of(session: _Home, turn_id: str) -> str:

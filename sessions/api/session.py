@@ -12,6 +12,7 @@ from broker_config.settings import RETRIEVAL, Settings, SettingsError, queue_nam
 from sessions.api.agent import Agent
 from sessions.api.branches import BranchMethods
 from sessions.api.delegation import AgentTool
+from sessions.api.files import FileMethods
 from sessions.api.knowledge import KnowledgeMethods
 from sessions.api.lifecycle import LifecycleMethods
 from sessions.api.listing import ListingMethods
@@ -21,13 +22,14 @@ from sessions.api.sharing import SharingMethods
 from sessions.api.state import StateMethods
 from sessions.api.turn import Turn
 from sessions.api.turns import TurnMethods
+from sessions.client.arguments.message import Content, MessageInput, message_content
 from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search
 from sessions.client.arguments.retrieval import knowledge_config as knowledge_of
 from sessions.client.arguments.retrieval import memory_config as memory_of
 from sessions.client.arguments.sessions import SessionOrder, SessionQuery
 from sessions.client.arguments.turns import own_part
-from sessions.client.arguments.values import boolean, message_text, policy_named, seconds, short_string
+from sessions.client.arguments.values import boolean, policy_named, seconds, short_string
 from sessions.client.backend import Backend, SessionPage
 from sessions.client.blocking import blocking
 from sessions.client.portal import Portal
@@ -61,6 +63,7 @@ class Session(
     MemoryMethods,
     KnowledgeMethods,
     BranchMethods,
+    FileMethods,
 ):
     """A conversation. Its turns run one at a time, in the order of acceptance, on any worker of the fleet.
 
@@ -206,7 +209,7 @@ class Session(
         )
 
     @takes(TurnOptions, more=_is_remote)
-    async def achat(self, message: str, *, stream: bool = False, **options: Unpack[TurnOptions]) -> Any:
+    async def achat(self, message: MessageInput, *, stream: bool = False, **options: Unpack[TurnOptions]) -> Any:
         """Send a message to the session's default agent and wait for the answer; see `sessions.TurnOptions`.
 
         In a remote session that is the agent at agent_url, and `timeout` replaces the session's for this call (with a
@@ -217,30 +220,32 @@ class Session(
             As `Agent.achat`. RemoteTimeout: a remote session got no answer in time; with a gateway the turn continues,
             and `turn_id` names it. RemoteError: see `sessions.errors`.
         """
-        response = await self.portal.acall(self._converse(message, stream, options))
-        return await apply(self.middleware, message, response)
+        content = message_content(message)
+        response = await self.portal.acall(self._converse(content, stream, options))
+        return await apply(self.middleware, content.text, response)
 
     @takes(TurnOptions, more=_is_remote)
-    def chat(self, message: str, *, stream: bool = False, **options: Unpack[TurnOptions]) -> Any:
+    def chat(self, message: MessageInput, *, stream: bool = False, **options: Unpack[TurnOptions]) -> Any:
         """Send a message to the session's default agent; see `achat`. Middleware runs outside the client's loop."""
-        response = self.portal.call(self._converse(message, stream, options))
-        return apply_blocking(self.middleware, message, response)
+        content = message_content(message)
+        response = self.portal.call(self._converse(content, stream, options))
+        return apply_blocking(self.middleware, content.text, response)
 
-    def _converse(self, message: str, stream: bool, options: TurnOptions) -> Coroutine[Any, Any, Any]:
+    def _converse(self, content: Content, stream: bool, options: TurnOptions) -> Coroutine[Any, Any, Any]:
         name = self.backend.agent_name
         agent = self.Agent() if name is None else self.Agent(name, registered=True)
         streamed = {"stream": True} if stream else {}
-        return self.backend.converse(
-            self, message_text(message), partial(agent.submission, self), {**options, **streamed}
-        )
+        return self.backend.converse(self, content, partial(agent.submission, self), {**options, **streamed})
 
     @takes(TurnOptions, more=_is_remote)
-    async def asend_message(self, message: str, *, stream: bool = False, **options: Unpack[TurnOptions]) -> Any:
+    async def asend_message(
+        self, message: MessageInput, *, stream: bool = False, **options: Unpack[TurnOptions]
+    ) -> Any:
         """`achat` under PraisonAI's name."""
         return await self.achat(message, stream=stream, **options)
 
     @takes(TurnOptions, more=_is_remote)
-    def send_message(self, message: str, *, stream: bool = False, **options: Unpack[TurnOptions]) -> Any:
+    def send_message(self, message: MessageInput, *, stream: bool = False, **options: Unpack[TurnOptions]) -> Any:
         """`chat` under PraisonAI's name."""
         return self.chat(message, stream=stream, **options)
 

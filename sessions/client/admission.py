@@ -56,6 +56,19 @@ class Admission:
             self._pressure_checked = 0.0
             raise
 
+    async def refuse_file(self, size: int) -> None:
+        """Refuse a file, of this many bytes, before anything of it is stored, if the store would be too full with it.
+
+        Raises:
+            StoreFull: the message says how full it would be.
+        """
+        with translated():
+            share = await highest_pressure(self._connection.stores.redis, more=size)
+        if share >= self._connection.settings.memory_high_water:
+            raise StoreFull(
+                f"with a file of {size:,} bytes the store would use {share:.0%} of its maxmemory. {StoreFull.__doc__}"
+            )
+
     async def refuse_unknown(self, agent: AgentConfig, queue: str) -> None:
         """Refuse an agent that no running worker of the queue can run. With none running, nothing is refused.
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from broker_config.settings import Settings
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory
+from sessions.client.arguments.message import Content
 from sessions.client.arguments.sessions import SessionChange, SessionQuery
 from sessions.client.arguments.turns import TurnListing
 from sessions.client.portal import Portal
@@ -22,9 +23,10 @@ from sessions.protocol.access import Rights
 from sessions.protocol.event import SessionEvent
 from sessions.protocol.memory_requests import ScopeName
 from sessions.protocol.state_ops import StateOp
+from sessions.store.files import StoredFile
 from sessions.store.keys import SessionKeys
 from sessions.store.session_info import SessionInfo
-from sessions.store.submission import Submission
+from sessions.store.submission import Submission, Upload
 from sessions.store.turns import TurnSummary
 
 
@@ -264,6 +266,26 @@ class KnowledgeCalls(Protocol):
         ...
 
 
+class FileCalls(Protocol):
+    """The part for `FileMethods`."""
+
+    async def upload(self, session: SessionRef, file: Upload) -> StoredFile:
+        """Store a file, unless the session has it already."""
+        ...
+
+    async def listed(self, session: SessionRef) -> list[StoredFile]:
+        """The session's files, the oldest first."""
+        ...
+
+    def read(self, session: SessionRef, file_id: str) -> AsyncGenerator[bytes]:
+        """A file's bytes, piece by piece."""
+        ...
+
+    async def delete(self, session: SessionRef, file_id: str) -> bool:
+        """Delete a file; returns whether it existed."""
+        ...
+
+
 SubmissionOf = Callable[..., Submission]
 """Makes the submission of a message to a session's default agent; keyword arguments are the options of `Agent.chat`."""
 
@@ -326,12 +348,17 @@ class Backend(Protocol):
         """The part for documents."""
         ...
 
+    @property
+    def files(self) -> FileCalls:
+        """The part for the files of messages and tools' results."""
+        ...
+
     def client(self, session: SessionRef) -> SessionClient:
         """The client that sends the session's requests; looked up at each use, because a forked child needs its own."""
         ...
 
     async def converse(
-        self, session: SessionRef, message: str, submission_of: SubmissionOf, options: Mapping[str, Any]
+        self, session: SessionRef, message: Content, submission_of: SubmissionOf, options: Mapping[str, Any]
     ) -> Any:
         """Send a message to the session's default agent and wait for the answer."""
         ...

@@ -10,6 +10,7 @@ from broker_config.settings import Settings
 from sessions.client.admission import Admission
 from sessions.client.connection import FleetConnection, Stores
 from sessions.client.deliveries import Deliveries
+from sessions.client.files import Files
 from sessions.client.ownership import Ownership
 from sessions.client.portal import Portal
 from sessions.client.retrieval import Retrieval
@@ -25,6 +26,7 @@ class FleetClient:
     Attributes:
         connection: the stores, and the channels to and from the workers.
         admission: whether the fleet can run a request; ownership: who owns a session.
+        files: files of messages and tools' results.
         turns: turns, from their request to their result; session_turns: lists of a session's turns, and its stream.
         retrieval: searches and documents.
     """
@@ -33,7 +35,8 @@ class FleetClient:
         self.connection = FleetConnection(settings)
         self.admission = Admission(self.connection)
         self.ownership = Ownership(self.connection)
-        self.turns = Turns(self.connection, self.admission, self.ownership)
+        self.files = Files(self.connection, self.admission)
+        self.turns = Turns(self.connection, self.admission, self.ownership, self.files)
         self.session_turns = SessionTurns(self.connection, self.ownership, self.turns)
         self.retrieval = Retrieval(self.connection, self.admission, self.turns)
 

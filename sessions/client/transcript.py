@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from sessions.errors import CorruptRecord
+from sessions.protocol.message import file_ids, parts_of_content, shown_parts, stored_part
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 
@@ -22,6 +23,9 @@ class Message:
     Attributes:
         role: `user`, `assistant`, or `tool` for a tool's return.
         agent, turn_id: of the turn that the message belongs to; at: when that turn began.
+        parts: of a message, or of a tool's return, with files: its texts and files in order, in the REST API's form:
+            `{"type": "image", "file_id": ..., "name": ..., "media_type": ..., "size": ...}`. In `text` each file is
+            `[image photo.jpg]`. Empty without files.
         tool: name of the tool that was called (assistant) or that returned (tool); args: of the call.
         incomplete: how the turn ended, if it did not complete: `failed`, `cancelled` or `dead_lettered`; "" if it did.
         user_id: who sent the message of that turn, if that was not the session's owner.
@@ -36,6 +40,7 @@ class Message:
     call_id: str | None = None
     args: Any = None
     incomplete: str = ""
+    parts: list[dict[str, Any]] = field(default_factory=list)
     user_id: str | None = None
 
 
@@ -102,7 +107,7 @@ def messages_of(entry: HistoryEntry, keys: SessionKeys) -> list[Message]:
 def _fields(part: dict[str, Any]) -> dict[str, Any] | None:
     match part["part_kind"]:
         case "user-prompt":
-            return {"role": "user", "text": _text(part["content"])}
+            return {"role": "user", "text": _text(part["content"]), "parts": _parts(part["content"])}
         case "text":
             return {"role": "assistant", "text": part["content"]}
         case "tool-call":
@@ -110,7 +115,7 @@ def _fields(part: dict[str, Any]) -> dict[str, Any] | None:
             return {"role": "assistant", "text": "", **called}
         case "tool-return":
             returned = {"tool": part["tool_name"], "call_id": part["tool_call_id"]}
-            return {"role": "tool", "text": _text(part["content"]), **returned}
+            return {"role": "tool", "text": _text(part["content"]), "parts": _parts(part["content"]), **returned}
         case _:  # thinking, system prompts, retries: not part of the transcript
             return None
 
@@ -119,8 +124,15 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return " ".join(item if isinstance(item, str) else json.dumps(item) for item in content)
-    return json.dumps(content)
+        return " ".join(item if isinstance(item, str) else _text(item) for item in content)
+    file = stored_part(content)
+    return json.dumps(content) if file is None else file.described
+
+
+def _parts(content: Any) -> list[dict[str, Any]]:
+    """The parts of a content with files; empty for one without."""
+    parts = parts_of_content(content)
+    return shown_parts(parts) if file_ids(parts) else []
 
 
 def _args(args: Any) -> Any:

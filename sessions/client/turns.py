@@ -13,6 +13,7 @@ from broker_config.telemetry import get_logger
 from sessions.client.admission import Admission
 from sessions.client.admission_checks import start_hint
 from sessions.client.connection import FleetConnection
+from sessions.client.files import Files
 from sessions.client.ownership import Ownership
 from sessions.client.timeout_message import timeout_message
 from sessions.errors import (
@@ -41,10 +42,11 @@ _log = get_logger(__name__)
 class Turns:
     """Submits turns and waits for them. Its coroutines run on the portal's event loop only."""
 
-    def __init__(self, connection: FleetConnection, admission: Admission, ownership: Ownership) -> None:
+    def __init__(self, connection: FleetConnection, admission: Admission, ownership: Ownership, files: Files) -> None:
         self._connection = connection
         self._ownership = ownership
         self._admission = admission
+        self._files = files
         self._readers: Counter[str] = Counter()
 
     # --- submit ---------------------------------------------------------------------------------------------
@@ -76,12 +78,12 @@ class Turns:
             return await self._wait(keys, accepted, changed, timeout, watched=False, waiting_counts=False)
 
     async def _admitted(self, keys: SessionKeys, submission: Submission) -> Submission:
-        """Look up what the submission replaces, if anything, and have it admitted."""
+        """Look up what the submission replaces, if anything, have it admitted, and store its files."""
         if submission.replacement is not None:
             await self._connection.open()
             submission = await self._connection.stores.turns.resolved(keys, submission)
         await self._admission.admit(submission)
-        return submission
+        return await self._files.with_stored(keys, submission)
 
     async def _accept(self, keys: SessionKeys, submission: Submission, watcher: str = "") -> str:
         accepted = await self._connection.stores.turns.accept(keys, submission, watcher=watcher)

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker_config.settings import Settings
+from sessions.client.arguments.message import Content
 from sessions.client.backend import SubmissionOf
 from sessions.client.fleet_client import FleetClient
 from sessions.client.per_process import get_client
 from sessions.client.ports import SessionRef
 from sessions.client.result import result_of
+from sessions.local.files import LocalFiles
 from sessions.local.knowledge import LocalKnowledge
 from sessions.local.lifecycle import LocalLifecycle
 from sessions.local.listing import LocalListing
@@ -36,6 +38,7 @@ class LocalBackend:
         self.sharing = LocalSharing(self.fleet)
         self.memory = LocalMemory(self.fleet)
         self.knowledge = LocalKnowledge(self.fleet)
+        self.files = LocalFiles(self.fleet)
 
     def fleet(self) -> FleetClient:
         """This process's client of the fleet; looked up at each use, because a forked child needs its own."""
@@ -46,7 +49,7 @@ class LocalBackend:
         return self.fleet()
 
     async def converse(
-        self, session: SessionRef, message: str, submission_of: SubmissionOf, options: Mapping[str, Any]
+        self, session: SessionRef, message: Content, submission_of: SubmissionOf, options: Mapping[str, Any]
     ) -> Any:
         """Send a message to the session's default agent and wait for the answer; see `Session.achat`."""
         record = await self.fleet().turns.run(session.keys, submission_of(message, **options))

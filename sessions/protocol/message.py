@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 MediaKind = Literal["image", "document", "audio"]
 
@@ -43,6 +44,8 @@ class MediaPart(BaseModel):
 
 
 MessagePart = Annotated[TextPart | MediaPart, Field(discriminator="type")]
+FILE_SCHEME: Final = "sessionfleet-file:"
+"""The scheme of URLs by which histories and journals refer to files of their session."""
 _PARTS: Final[TypeAdapter[tuple[MessagePart, ...]]] = TypeAdapter(tuple[MessagePart, ...])
 
 
@@ -77,5 +80,33 @@ def load_parts(raw: bytes | str) -> tuple[TextPart | MediaPart, ...]:
 
 
 def shown_parts(parts: Iterable[TextPart | MediaPart]) -> list[dict[str, Any]]:
-    """Parts as transcripts and events show them; a message may be sent with them again."""
+    """Parts as transcripts and events show them, and as the REST API takes them."""
     return [part.model_dump(exclude_defaults=True) | {"type": part.type} for part in parts]
+
+
+def stored_part(item: Any) -> MediaPart | None:
+    """The file that an item of a stored message refers to; None for anything else."""
+    if not isinstance(item, dict) or not str(item.get("url", "")).startswith(FILE_SCHEME):
+        return None
+    media_type, details = str(item.get("media_type", "")), item.get("vendor_metadata") or {}
+    try:
+        return MediaPart(
+            type=kind_of(media_type),
+            file_id=item["url"].removeprefix(FILE_SCHEME),
+            name=details.get("name", ""),
+            media_type=media_type,
+            size=details.get("size", 0),
+        )
+    except ValidationError:
+        return None
+
+
+def parts_of_content(content: Any) -> tuple[TextPart | MediaPart, ...]:
+    """The parts of a stored message's content, a text or a list."""
+    items = content if isinstance(content, list) else [content]
+    return tuple(stored_part(item) or TextPart(text=text_of_item(item)) for item in items)
+
+
+def text_of_item(item: Any) -> str:
+    """An item of a stored message's content as text."""
+    return item if isinstance(item, str) else json.dumps(item)

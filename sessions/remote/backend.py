@@ -8,14 +8,16 @@ from typing import Any, Final
 
 import uuid_utils
 
+from sessions.client.arguments.message import Content
 from sessions.client.arguments.options import TurnOptions
 from sessions.client.arguments.values import seconds, short_string
 from sessions.client.backend import SubmissionOf
 from sessions.client.ports import SessionRef
 from sessions.client.result import result_of
-from sessions.errors import RemoteTimeout, ResultTimeout
+from sessions.errors import RemoteTimeout, RemoteUnsupported, ResultTimeout
 from sessions.remote.address import Address, checked_headers
 from sessions.remote.client import RemoteClient
+from sessions.remote.files import RemoteFiles
 from sessions.remote.knowledge import RemoteKnowledge
 from sessions.remote.lifecycle import RemoteLifecycle
 from sessions.remote.listing import RemoteListing
@@ -56,6 +58,7 @@ class RemoteBackend:
         self.sharing = RemoteSharing(self.client)
         self.memory = RemoteMemory(self.client)
         self.knowledge = RemoteKnowledge(self.client)
+        self.files = RemoteFiles(self.client)
 
     @property
     def agent_url(self) -> str:
@@ -77,7 +80,7 @@ class RemoteBackend:
         return RemoteClient(self._server, session.session_id, session.user_id)
 
     async def converse(
-        self, session: SessionRef, message: str, submission_of: SubmissionOf, options: Mapping[str, Any]
+        self, session: SessionRef, message: Content, submission_of: SubmissionOf, options: Mapping[str, Any]
     ) -> Any:
         """Send a message to the agent at agent_url and wait for the answer; see `Session.achat`."""
         others = dict(options)
@@ -92,7 +95,9 @@ class RemoteBackend:
                 return await self._ask(session, submission, until - time.monotonic())
             user = {} if session.user_id is None else {"user_id": session.user_id}
             fields = {**others, "session_id": session.session_id, **user}
-            return await self._server.send_message(message, fields, key, max(0.001, until - time.monotonic()))
+            if message.parts:
+                raise RemoteUnsupported(f"{self._server.address} takes only text: files need a Sessionfleet gateway")
+            return await self._server.send_message(message.text, fields, key, max(0.001, until - time.monotonic()))
         except RemoteTimeout as error:
             error.detail.setdefault("idempotency_key", key)
             raise

@@ -23,6 +23,7 @@ from sessions.protocol.turn import TurnStatus
 from sessions.remote.address import segment
 from sessions.remote.server import RemoteServer
 from sessions.remote.stream import EventStream
+from sessions.remote.uploads import with_stored
 from sessions.remote.wire import GATEWAY_DEFAULT, parsing, turn_body, turn_record
 from sessions.store.calls import PendingCall
 from sessions.store.keys import SessionKeys, split_turn_id
@@ -100,6 +101,15 @@ class RemoteClient:
         with parsing("answer"):
             return response.json()
 
+    async def download(self, path: str) -> bytes:
+        """The content at a path of the session's.
+
+        Raises:
+            RemoteError, or the class that the gateway's problem names.
+        """
+        response = await self.server.api("GET", f"{self.home}{path}", user=self._user_id)
+        return response.content
+
     async def api_or_none(self, method: str, path: str = "", **options: Any) -> Any:
         """Like `api`, but returns None if the resource does not exist."""
         return await self._api_or(None, method, path, **options)
@@ -174,6 +184,7 @@ class RemoteTurns:
 
     async def _accept(self, submission: Submission, wait: float, within: float | None = None) -> TurnRecord:
         extra = None if within is None else within - wait
+        submission = await with_stored(self._client, submission)
         path = "/turns" if submission.replacement is None else "/regenerate"
         body, key = turn_body(submission, self._client.session_id), submission.idempotency_key
         return _record(await self._client.api("POST", path, json=body, key=key, wait=wait, within=extra))

@@ -42,6 +42,7 @@ class Call:
     Attributes:
         repeatable: whether the server recognises a repeat, so that nothing is done twice. If not, a request is only
             sent again if it certainly did not reach the server.
+        raw: a body that is neither JSON nor a form: its bytes and content type.
         files: of a multipart body: name, bytes and content type; data: its other fields.
     """
 
@@ -50,6 +51,7 @@ class Call:
     headers: httpx.Headers = field(default_factory=httpx.Headers)
     params: Mapping[str, Any] | None = None
     json: Any = None
+    raw: tuple[bytes, str] | None = None
     data: Mapping[str, str] | None = None
     files: Mapping[str, tuple[str, bytes, str]] | None = None
     repeatable: bool = True
@@ -61,6 +63,18 @@ def _json(body: Any) -> bytes:
         return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _content_type(call: Call) -> list[tuple[bytes, bytes]]:
+    if call.raw is not None:
+        return [(b"Content-Type", call.raw[1].encode())]
+    return [] if call.json is None else [_JSON]
+
+
+def _body(call: Call) -> bytes | None:
+    if call.raw is not None:
+        return call.raw[0]
+    return None if call.json is None else _json(call.json)
 
 
 class _Retryable(Exception):
@@ -114,9 +128,9 @@ async def _once(http: httpx.AsyncClient, call: Call, server: str, until: float, 
             response = await http.request(
                 call.method,
                 call.url,
-                headers=call.headers.raw if call.json is None else [*call.headers.raw, _JSON],
+                headers=[*call.headers.raw, *_content_type(call)],
                 params=call.params or None,
-                content=None if call.json is None else _json(call.json),
+                content=_body(call),
                 data=call.data,
                 files=call.files,
                 timeout=httpx.Timeout(left, connect=min(left, CONNECT_SECONDS)),

@@ -155,7 +155,7 @@ class RemoteServer:
             path: after `/v1`, quoted.
             within: seconds for all tries, in addition to `wait`; None for the session's timeout.
             wait: seconds that the gateway may wait for something to end.
-            body: `json`, or `data` and `files`; `params` of the query.
+            body: `json`, `raw`, or `data` and `files`; `params` of the query.
 
         Raises:
             RemoteUnsupported: it is not a gateway. RemoteError, or the class that the gateway's problem names.

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sessions.errors import BadRequest, InvalidTurnId, RemoteFailed, SessionfleetError
 from sessions.protocol.agent import AgentConfig, KnowledgeBases, RecallSettings
+from sessions.protocol.message import shown_parts
 from sessions.protocol.turn import Policy, TurnError, TurnStatus, Usage
 from sessions.store.submission import Replacement, Submission
 from sessions.store.turns import TurnRecord
@@ -59,7 +60,8 @@ def _content(submission: Submission, session_id: str) -> dict[str, Any]:
     replacement = submission.replacement or Replacement()
     content: dict[str, Any] = {}
     if not replacement.same_message:
-        content["message"] = submission.request.message
+        request = submission.request
+        content["message"] = shown_parts(request.parts) if request.parts else request.message
     if not replacement.same_agent:
         content["agent"] = _agent(submission)
     if replacement.turn is not None:

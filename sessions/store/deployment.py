@@ -78,10 +78,10 @@ def check_server(server: dict[str, Any], memory: dict[str, Any]) -> None:
         )
 
 
-def memory_pressure(memory: dict[str, Any]) -> float:
-    """The share of maxmemory in use; 0 without a limit."""
+def memory_pressure(memory: dict[str, Any], more: int = 0) -> float:
+    """The share of maxmemory in use, or what it would be with `more` bytes; 0 without a limit."""
     limit = int(memory.get("maxmemory", 0))
-    return int(memory.get("used_memory", 0)) / limit if limit else 0.0
+    return (int(memory.get("used_memory", 0)) + more) / limit if limit else 0.0
 
 
 async def node_infos(client: Any, section: str | None = None) -> dict[str, dict[str, Any]]:
@@ -94,13 +94,13 @@ async def node_infos(client: Any, section: str | None = None) -> dict[str, dict[
     return {node.name: info for node, info in zip(nodes, infos, strict=True)}
 
 
-async def highest_pressure(client: Any) -> float:
-    """The share of its maxmemory that the fullest server uses.
+async def highest_pressure(client: Any, more: int = 0) -> float:
+    """The share of its maxmemory that the fullest server uses, or would use with `more` bytes.
 
     One full server of a cluster counts for all sessions: a turn also writes to other partitions (the lanes of its user,
     the sessions of a team's tasks).
     """
-    return max(memory_pressure(info) for info in (await node_infos(client, "memory")).values())
+    return max(memory_pressure(info, more) for info in (await node_infos(client, "memory")).values())
 
 
 async def _check_nodes(client: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sessions.errors import TurnNotFound
 from sessions.protocol.agent import AgentConfig
+from sessions.protocol.message import file_ids, parts_of_content, text_of
 from sessions.protocol.turn import TurnRequest
 from sessions.store.history import HistoryEntry
 from sessions.store.history_store import HistoryStore
@@ -55,16 +56,17 @@ async def _content(scripts: ScriptRunner, keyring: KeyRing, keys: SessionKeys, e
     record = keys.turn(entry.turn)
     raw = await scripts.read("HGET", record, REQUEST)
     if raw is None:
-        return {"message": _first_prompt(keys, entry)}
+        return _first_prompt(keys, entry)
     request = TurnRequest.model_validate_json(keyring.open(record, REQUEST, raw))
     return {field: getattr(request, field) for field in _CONTENT}
 
 
-def _first_prompt(keys: SessionKeys, entry: HistoryEntry) -> str:
+def _first_prompt(keys: SessionKeys, entry: HistoryEntry) -> dict[str, Any]:
     for message in json.loads(entry.messages):
         for part in message["parts"]:
-            if part["part_kind"] == "user-prompt" and isinstance(part["content"], str):
-                return str(part["content"])
+            if part["part_kind"] == "user-prompt":
+                parts = parts_of_content(part["content"])
+                return {"message": text_of(parts), "parts": parts if file_ids(parts) else ()}
     raise TurnNotFound(
         f"turn {keys.public_id(entry.turn)!r} has no message that could be sent again: give a new one with message="
     )

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sessions.protocol.agent import AgentConfig
+from sessions.protocol.message import MediaKind, MediaPart, TextPart
 from sessions.protocol.text import default_title
 from sessions.protocol.turn import Policy, TurnRequest
 from sessions.store.keys import new_turn_part
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file of a message before it is stored: its bytes, or the path from which they are read."""
+
+    kind: MediaKind
+    name: str
+    media_type: str
+    content: bytes | Path
+
+
+Part = TextPart | MediaPart | Upload
+"""A part of a message before its files are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,7 @@ class Submission:
     """A turn to be accepted. Accepting the same submission twice is one turn.
 
     Attributes:
+        content: the parts of a message with files that are still to be stored; then they are the request's parts.
         queue: the Celery queue of the session, if this turn creates it.
         timeout: seconds to the turn's deadline.
         not_before: the time before which it does not begin, or seconds from its acceptance; the deadline counts from
@@ -89,6 +107,7 @@ class Submission:
     request: TurnRequest
     queue: str
     timeout: float
+    content: tuple[Part, ...] = ()
     agent: AgentConfig | None = None
     config: bytes = b""
     named: bool = False
@@ -110,6 +129,12 @@ class Submission:
     hidden: bool = False
     tick: ScheduleTick | None = None
     part: str = field(default_factory=new_turn_part)
+
+    def with_parts(self, parts: Iterable[TextPart | MediaPart]) -> Submission:
+        """The submission after its files were stored."""
+        stored = {"parts": tuple(parts)}
+        asked = None if self.asked is None else self.asked.model_copy(update=stored)
+        return replace(self, request=self.request.model_copy(update=stored), asked=asked, content=())
 
     @property
     def to_compare(self) -> TurnRequest:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, overload
 
 from sessions.errors import InvalidTool
+from sessions.tools.tool_files import ToolFiles
 from sessions.tools.turn_state import ToolState
 
 MARK = "__sessionfleet_tool__"
@@ -65,6 +66,7 @@ class ToolContext:
         attempt: 1-based attempt of the turn; above 1 a worker was lost before, or the model failed for a while.
         state: the session's state as this turn sees it; changes take effect when the turn commits.
         metadata: what the caller attached to the message (`metadata=`).
+        files: the files of the message that the turn answers; `ctx.files.read(file)` reads one of the session's.
     """
 
     session_id: str
@@ -75,6 +77,7 @@ class ToolContext:
     tool: str
     state: ToolState = field(default_factory=ToolState)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    files: ToolFiles = field(default_factory=ToolFiles)
 
     @property
     def idempotency_key(self) -> str:

@@ -21,6 +21,7 @@ line are atomic). The lines of a message are commands for the model:
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import re
@@ -33,6 +34,7 @@ from typing import Any
 from pydantic_ai import Agent as EngineAgent
 from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import (
+    BinaryContent,
     ModelMessage,
     ModelRequest,
     ModelResponse,
@@ -42,8 +44,9 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
+from pydantic_ai.profiles import ModelProfile
 
-from sessions import OutsideResult, ToolContext, tool
+from sessions import Image, OutsideResult, ToolContext, tool
 from sessions.errors import TurnRefused
 from workers import HookContext, register_agent, register_hooks, register_model
 
@@ -70,13 +73,32 @@ def _prompt(messages: list[ModelMessage]) -> str:
         if isinstance(message, ModelRequest):
             for part in reversed(message.parts):  # quoted turns of other agents may precede it in the same request
                 if isinstance(part, UserPromptPart):
-                    return str(part.content)
+                    return part.content if isinstance(part.content, str) else _joined(part.content)
     return ""
 
 
 def _texts(messages: list[ModelMessage]) -> list[str]:
     parts = [part for message in messages for part in message.parts]
     return [str(part.content) for part in parts if isinstance(part, UserPromptPart | TextPart)]
+
+
+def _joined(content: Any) -> str:
+    return "\n".join(item for item in content if isinstance(item, str))
+
+
+def _files(messages: list[ModelMessage]) -> list[str]:
+    """What the model sees of files: name, type and digest of each, and the notes that stand for others."""
+    found: list[str] = []
+    for message in messages:
+        for part in message.parts if isinstance(message, ModelRequest) else ():
+            content = part.content if isinstance(part, UserPromptPart | ToolReturnPart) else None
+            for item in content if isinstance(content, list | tuple) else (content,):
+                if isinstance(item, BinaryContent):
+                    digest = hashlib.sha256(item.data).hexdigest()[:8]
+                    found.append(f"{item.identifier} {item.media_type} {digest}")
+                elif isinstance(item, str) and item.startswith("["):
+                    found.append(item)
+    return found
 
 
 def _returns(messages: list[ModelMessage]) -> list[Any]:
@@ -94,7 +116,7 @@ def _returns(messages: list[ModelMessage]) -> list[Any]:
 
 async def _think(messages: list[ModelMessage]) -> TextPart | list[ToolCallPart]:
     prompt, returns = _prompt(messages), _returns(messages)
-    note("model_started", prompt=prompt, step=len(returns))
+    note("model_started", prompt=prompt, step=len(returns), files=_files(messages))
     if fail := re.search(r"^FAIL(?:_AFTER (\d+))? (\d+) (\d+)$", prompt, re.M):
         due = fail[1] is None or int(fail[1]) == len(returns)
         if due and _ledger_count("model_failed", prompt=prompt) < int(fail[3]):
@@ -155,6 +177,10 @@ async def _stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterato
 
 
 double = register_model("double", FunctionModel(_answer, stream_function=_stream, model_name="double"))
+
+blind = register_model(
+    "blind", FunctionModel(_answer, model_name="blind", profile=ModelProfile(supports_image_input=False))
+)
 
 
 async def _refused(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
@@ -282,6 +308,19 @@ async def _refuse(context: HookContext, message: str) -> None:
 
 redact = register_hooks("redact", before_turn=_hide, after_tool=_hide_result, after_turn=_hide)
 policy = register_hooks("policy", before_turn=_refuse)
+
+
+@tool
+def draw(text: str) -> list[object]:
+    """Draw a text: a tool whose result is an image."""
+    note("draw", text=text)
+    return ["drawn:", Image(f"picture of {text}".encode(), media_type="image/png", name=f"{text}.png")]
+
+
+@tool
+def weigh(ctx: ToolContext) -> list[str]:
+    """The sizes of the message's files, as a tool reads them."""
+    return [f"{file.name}: {len(ctx.files.read(file))}" for file in ctx.files]
 
 
 @tool

@@ -82,10 +82,12 @@ def test_the_names_that_people_have_are_taken(good: str) -> None:
     assert session(knowledge=good[:128]).knowledge.bases == (good[:128],)
 
 
-@pytest.mark.parametrize("bad", ["", "  \n", None, 5, b"bytes", ["hi"], "\ud800"], ids=ascii)
+@pytest.mark.parametrize(
+    "bad", ["", "  \n", None, 5, b"bytes", [], [""], [5], [["hi"]], {"type": "text"}, "\ud800"], ids=ascii
+)
 def test_a_message_is_a_text_that_is_not_empty(bad: Any) -> None:
     """Anything else is InvalidMessage."""
-    with pytest.raises(InvalidMessage, match="surrogate pair" if bad == "\ud800" else "non-empty"):
+    with pytest.raises(InvalidMessage, match="surrogate pair" if bad == "\ud800" else "non-empty|part of the message"):
         session().Agent("A").submit(bad)
 
 

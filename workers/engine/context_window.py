@@ -22,6 +22,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
+from workers.engine.attachments import bytes_of_files
 from workers.engine.transcript import QUOTED
 
 # Error messages of servers that speak OpenAI's protocol, for which pydantic-ai has no exception class.
@@ -102,7 +103,7 @@ def _is_quoted(part: object) -> bool:
 
 
 def _size(message: ModelMessage) -> int:
-    return len(ModelMessagesTypeAdapter.dump_json([message]))
+    return len(ModelMessagesTypeAdapter.dump_json([message])) + bytes_of_files(message)
 
 
 def _size_after(messages: Sequence[ModelMessage], sizes: Sequence[int], cut: tuple[int, int]) -> int:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from anyio.to_thread import current_default_thread_limiter
 from pydantic_ai.durable_exec import replay_scope
+from pydantic_ai.messages import UserContent
 from pydantic_ai.run import AgentRunResult
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
 
-from sessions.errors import TurnFailed
+from sessions.errors import CorruptRecord, TurnFailed
+from sessions.protocol.message import file_ids
 from workers.engine.agents import AgentCache, PreparedAgent
+from workers.engine.attachments import has_files, prompt, without_files
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.failures import classify
 from workers.engine.hooks import BEFORE_TURN, HookChain, Hooks
+from workers.engine.message_files import FETCHED, fetched_parts, turns_sent_again
 from workers.engine.models import OFFLINE, ModelResolver
 from workers.engine.pending_calls import stop_if_waiting
-from workers.engine.ports import EventSink, RunState, StepJournal, TurnInput, TurnOutput, Waiting
+from workers.engine.ports import EventSink, PastTurn, RunState, StepJournal, TurnInput, TurnOutput, Waiting
 from workers.engine.registry import Registry
 from workers.engine.scope import TurnScope, current_recall, current_scope
 from workers.engine.transcript import input_digest, load_history, turn_output, with_output
@@ -43,6 +48,7 @@ class Engine:
         hooks: Sequence[str] = (),
         first_token_timeout: float = 120.0,
         token_timeout: float = 60.0,
+        file_turns: int = 5,
     ) -> None:
         """Create an engine; nothing is imported or connected until a turn needs it.
 
@@ -56,6 +62,7 @@ class Engine:
             hooks: names of hooks that apply to all turns of this worker.
             first_token_timeout: the maximum wait for the first token of a streamed answer, in seconds.
             token_timeout: the maximum wait between two tokens of a streamed answer, in seconds.
+            file_turns: for how many later turns the model gets a file of the history again.
         """
         self._default_model = default_model
         self._result_limit_bytes = result_limit_bytes
@@ -64,6 +71,7 @@ class Engine:
         self._thread_limit = thread_limit
         self._first_token_timeout = first_token_timeout
         self._token_timeout = token_timeout
+        self._file_turns = file_turns
         self._registry = registry
         self._hooks = tuple(hooks)
         registry.hooks_named(self._hooks)  # an unknown name must fail at start-up, not at the first turn
@@ -95,6 +103,7 @@ class Engine:
             CorruptRecord: the history cannot be read.
         """
         self._size_threads()
+        turn = await self._with_aged_files(turn, journal)
         prepared = self._agents.prepare(turn.agent, turn.default_model or self._default_model)
         hooks = HookChain(self._hooks_of(turn), turn)
         scope = self._scope(turn, journal, events, state, prepared, hooks)
@@ -102,7 +111,9 @@ class Engine:
         recall = current_recall.set(state.recall)
         try:
             message = await hooks.before_turn(turn.message, journal)
-            result = await self._run_agent(turn, message, prepared, scope.deltas)
+            parts = await fetched_parts(turn.parts, FETCHED, journal, state)
+            scope.own_files.update(file_ids(parts))
+            result = await self._run_agent(turn, prompt(message, parts, turn.message), prepared, scope.deltas)
             stop_if_waiting(scope)
             scope.check_open()
             if scope.deltas is not None:
@@ -127,7 +138,7 @@ class Engine:
                 await scope.deltas.close()
 
     async def _run_agent(
-        self, turn: TurnInput, message: str, prepared: PreparedAgent, deltas: DeltaBuffer | None
+        self, turn: TurnInput, message: str | list[UserContent], prepared: PreparedAgent, deltas: DeltaBuffer | None
     ) -> AgentRunResult[Any]:
         options: Mapping[str, Any] = prepared.options
         if turn.recalled:
@@ -149,6 +160,14 @@ class Engine:
                 metadata=dict(turn.metadata) or None,  # an attribute of the run's span
                 **options,
             )
+
+    async def _with_aged_files(self, turn: TurnInput, journal: StepJournal) -> TurnInput:
+        """The input with notes in the place of files that were sent too many turns ago."""
+        if not any(has_files(past.messages) for past in turn.history):
+            return turn
+        again = await turns_sent_again(self._file_turns, journal)
+        old = len(turn.history) - again
+        return replace(turn, history=[_without_files(p) if i < old else p for i, p in enumerate(turn.history)])
 
     def _model_settings(self, prepared: PreparedAgent, turn: TurnInput) -> ModelSettings:
         """The turn's settings, and this worker's first-token timeout unless a registered agent sets its own."""
@@ -188,3 +207,12 @@ class Engine:
         if self._loop is not loop:
             current_default_thread_limiter().total_tokens = self._thread_limit
             self._loop = loop
+
+
+def _without_files(past: PastTurn) -> PastTurn:
+    if not has_files(past.messages):
+        return past
+    try:
+        return replace(past, messages=without_files(past.messages))
+    except ValueError as error:
+        raise CorruptRecord(f"the session's history cannot be read by this worker: {error}") from error

@@ -43,6 +43,7 @@ from sessions.errors import (
     ToolError,
     TurnConfigurationError,
     TurnFailed,
+    UnsupportedMedia,
 )
 from workers.engine.context_window import is_too_long
 from workers.engine.ports import HandedOver, LeaseLost, TransientModelError, Waiting
@@ -55,6 +56,12 @@ _TRANSIENT = (
     ModelRequestTimeout,
 )
 _FILTERED: Final = re.compile(r"content.?(filter|policy|management)|moderation|safety system", re.I)
+_KINDS_OF_FILES: Final = "image|image_url|input_image|audio|document|pdf|media|vision|multi-?modal"
+_MEDIA: Final = re.compile(
+    rf"\b({_KINDS_OF_FILES}|file)s?\b.{{0,60}}\b(not supported|unsupported|not support|only supported|not accept)"
+    rf"|\b(unsupported|(not|that) (support|accept|allow)s?)\b.{{0,30}}\b({_KINDS_OF_FILES})",
+    re.I,
+)
 _MESSAGE_CHARS: Final = 300
 _BROKEN_STREAM: Final = (
     "ended without a `finish_reason`",
@@ -111,7 +118,9 @@ def _kind_of_refusal(error: ModelAPIError) -> type[ModelError]:
         return ModelQuotaExhausted
     if isinstance(error, ModelAuthenticationError):
         return ModelAccessDenied
-    return ContentFiltered if _FILTERED.search(str(error)) else ModelError
+    if _FILTERED.search(str(error)):
+        return ContentFiltered
+    return UnsupportedMedia if _MEDIA.search(str(error)) else ModelError
 
 
 def provider_message(error: ModelAPIError) -> str:

@@ -65,8 +65,8 @@ class JournalCapability(AbstractCapability[Any]):
     ) -> ModelRequestContext:
         """Add unread steering messages to the request."""
         if (scope := current_scope.get()) is not None:
-            for text in await next_steering(scope):
-                ctx.enqueue(text)
+            for content in await next_steering(scope):
+                ctx.enqueue(*content)
         return request_context
 
     async def after_model_request(
@@ -78,8 +78,8 @@ class JournalCapability(AbstractCapability[Any]):
     async def after_node_run(self, ctx: RunContext[Any], *, node: Any, result: Any) -> Any:
         """Make one more model call if steering messages arrived after the last one."""
         if isinstance(result, End) and (scope := current_scope.get()) is not None:
-            for text in await next_steering(scope):
-                ctx.enqueue(text)
+            for content in await next_steering(scope):
+                ctx.enqueue(*content)
         return result
 
 

@@ -28,6 +28,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import (
     CompletedStreamedResponse,
+    Model,
     ModelRequestParameters,
     StreamedResponse,
 )
@@ -36,8 +37,10 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_core import to_json
 
 from broker_config.telemetry import get_logger
+from sessions.errors import UnsupportedMedia
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import Usage
+from workers.engine.attachments import files_of, takes, with_files
 from workers.engine.context_window import is_too_long, shortened
 from workers.engine.pending_calls import call_arguments
 from workers.engine.ports import EventDraft, TransientModelError
@@ -80,8 +83,9 @@ class JournalModel(WrapperModel):
         sent = step.fitting(await scope.hooks.before_model(messages))
         while True:
             scope.check_held()
+            asked = await step.with_files(sent, self.wrapped)
             try:
-                response = await self.wrapped.request(sent, model_settings, model_request_parameters)
+                response = await self.wrapped.request(asked, model_settings, model_request_parameters)
             except (ModelAPIError, FallbackExceptionGroup) as error:
                 sent = step.shorter(sent, error)
             else:
@@ -111,8 +115,9 @@ class JournalModel(WrapperModel):
         async with AsyncExitStack() as opened:
             while True:
                 scope.check_held()
+                asked = await step.with_files(sent, self.wrapped)
                 try:
-                    live = self.wrapped.request_stream(sent, model_settings, model_request_parameters, run_context)
+                    live = self.wrapped.request_stream(asked, model_settings, model_request_parameters, run_context)
                     stream = await opened.enter_async_context(live)
                 except (ModelAPIError, FallbackExceptionGroup) as error:
                     sent = step.shorter(sent, error)
@@ -170,6 +175,25 @@ class _ModelStep:
     def check_may_start(self) -> None:
         self._scope.check_open()
         self._scope.hand_over_if_draining()
+
+    async def with_files(self, messages: list[ModelMessage], model: Model) -> list[ModelMessage]:
+        """The messages as they are sent: with the bytes of their files.
+
+        Raises:
+            UnsupportedMedia: the model says that it cannot take a file of the message that this turn answers.
+        """
+        scope = self._scope
+        if scope.state.files is None:
+            return messages
+        for part in files_of(messages):
+            if part.file_id in scope.own_files and not takes(model, part):
+                raise scope.abort(
+                    UnsupportedMedia(
+                        f"model {model.model_name!r} does not take {part.media_type!r} ({part.described}). "
+                        f"{UnsupportedMedia.__doc__}"
+                    )
+                )
+        return await with_files(messages, scope.state.files.read, model, scope.file_bytes)
 
     def fitting(self, messages: list[ModelMessage]) -> list[ModelMessage]:
         """Leave out as many old turns as earlier requests of this run had to."""

@@ -13,6 +13,7 @@ from hashlib import blake2s
 from typing import Any
 
 from pydantic_ai.messages import (
+    BinaryContent,
     ModelMessage,
     ModelResponse,
     TextPart,
@@ -55,6 +56,7 @@ class _Turn:
     Attributes:
         step: how many responses the turn has had.
         results: the tool results so far.
+        files: what there is to see, in words.
         earlier: the user's messages in past turns, latest first.
     """
 
@@ -63,6 +65,7 @@ class _Turn:
     step: int
     results: tuple[ToolReturnPart, ...]
     earlier: tuple[str, ...]
+    files: tuple[str, ...] = ()
 
 
 async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
@@ -97,6 +100,8 @@ def _next_part(turn: _Turn, info: AgentInfo) -> TextPart | ToolCallPart:
 
 
 def _text(turn: _Turn, instructions: str | None) -> str:
+    if turn.files:
+        return "\n".join([f"I was shown {file}." for file in turn.files])
     if turn.results:
         return "\n".join(f"{part.tool_name}: {part.model_response_str(wrap_if_error=False)}" for part in turn.results)
     quotes = _relevant(turn.prompt, turn.earlier)
@@ -157,6 +162,7 @@ def _read(messages: Sequence[ModelMessage]) -> _Turn:
         step=sum(isinstance(message, ModelResponse) for message in rest),
         results=tuple(part for message in rest for part in message.parts if isinstance(part, ToolReturnPart)),
         earlier=tuple(earlier),
+        files=tuple(file for message in messages[start:] for file in _files(message)),
     )
 
 
@@ -167,6 +173,15 @@ def _prompts(message: ModelMessage) -> list[str]:
         content if isinstance(content, str) else "\n".join(item for item in content if isinstance(item, str))
         for content in reversed(contents)
     ]
+
+
+def _files(message: ModelMessage) -> Iterator[str]:
+    """The files in a request, in words."""
+    for part in message.parts:
+        content = part.content if isinstance(part, UserPromptPart | ToolReturnPart) else None
+        for item in content if isinstance(content, list | tuple) else (content,):
+            if isinstance(item, BinaryContent):
+                yield f"{item.identifier} ({item.media_type}, {len(item.data):,} bytes)"
 
 
 def _call_id(turn: _Turn) -> str:

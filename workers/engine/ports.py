@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from sessions.protocol.agent import AgentConfig, Delegate
 from sessions.protocol.call import WaitingCall
 from sessions.protocol.event import EventType
+from sessions.protocol.message import MediaPart, TextPart
 from sessions.protocol.turn import Usage
 from sessions.tools.turn_state import TurnState
 
@@ -47,6 +48,7 @@ class TurnInput:
         turn_id: the turn's public id; also pydantic-ai's run id.
         history: the past turns of the session, oldest first, whichever agent answered them.
         now_ms: the store's time when the turn was first started, in milliseconds since the epoch.
+        parts: of a message with files: its texts and files, in order.
         recalled: memories and passages to add to the model's instructions, '' for none.
         default_model: the model for agents that name none.
         models: the models of this turn, the first first; none for the agent's own.
@@ -64,6 +66,7 @@ class TurnInput:
     stream: bool
     now_ms: int
     default_model: str
+    parts: Sequence[TextPart | MediaPart] = ()
     recalled: str = ""
     models: tuple[str, ...] = ()
     model_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -99,8 +102,14 @@ class StepJournal(Protocol):
         """The recorded value of a step, or None. Sees the steps of earlier attempts and of this one."""
         ...
 
-    async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
-        """Write a step and its events atomically. Recording a key again replaces its value."""
+    async def record(
+        self, key: str, value: bytes, events: Sequence[EventDraft] = (), files: Sequence[str] = ()
+    ) -> None:
+        """Write a step and its events atomically. Recording a key again replaces its value.
+
+        Args:
+            files: ids of the session's files that the step uses; from now on they live as long as the session.
+        """
         ...
 
     def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
@@ -116,7 +125,10 @@ class StepJournal(Protocol):
         ...
 
     async def take_steering(self, key: str) -> bytes:
-        """Record the unread steering messages (a JSON array of texts) as a step, with their events; b"" if none."""
+        """Record the unread steering messages (a JSON array) as a step, with their events; b"" if none.
+
+        Each is a text, or an object with `text` and `parts` (JSON in JSON).
+        """
         ...
 
 
@@ -185,6 +197,30 @@ class Recall(Protocol):
         ...
 
 
+class SessionFiles(Protocol):
+    """The files of the turn's session."""
+
+    async def read(self, file_id: str) -> bytes | None:
+        """A file's bytes; None if the session does not have it (any more)."""
+        ...
+
+    async def fetch(self, part: MediaPart) -> MediaPart:
+        """Fetch a file from its URL, and store it in the session.
+
+        Raises:
+            TurnFailed: it cannot be fetched, or is not what the message says.
+        """
+        ...
+
+    async def stored(self, value: object) -> MediaPart | None:
+        """Store what a tool returned, if it is a file; None for any other value.
+
+        Raises:
+            ToolError: it cannot be stored.
+        """
+        ...
+
+
 @dataclass(slots=True)
 class RunState:
     """State that the turn runner and the engine share while a turn runs.
@@ -199,6 +235,7 @@ class RunState:
         session: the state that tools read and change; the commit writes the changes.
         delegates: asks other agents.
         recall: searches memory and knowledge.
+        files: the session's files.
         partial_text: set at the end of a run: the text of a streamed answer that was cut short.
         partial_usage: set at the end of a run: what the provider reported for that answer.
     """
@@ -210,6 +247,7 @@ class RunState:
     session: TurnState = field(default_factory=TurnState)
     delegates: Delegates | None = None
     recall: Recall | None = None
+    files: SessionFiles | None = None
     partial_text: str = ""
     partial_usage: Usage | None = None
 

@@ -20,12 +20,15 @@ from pydantic_ai.messages import (
     TextPart,
     ToolCallPart,
     ToolReturnPart,
+    UserContent,
     UserPromptPart,
 )
 
 from sessions.protocol.call import CallKind
 from sessions.protocol.state_ops import StateOp
+from workers.engine.attachments import prompt
 from workers.engine.hooks import BEFORE_TURN
+from workers.engine.message_files import FETCHED, recorded_parts, steering_message
 from workers.engine.model_journal import load_response
 from workers.engine.ports import TurnInput
 from workers.engine.steering import steering_key
@@ -61,7 +64,8 @@ def completed_steps(turn: TurnInput, steps: Mapping[str, bytes], partial_text: s
         partial_text: the text of a streamed answer that was cut short. It is kept because the user has seen it.
     """
     message = json.loads(steps[BEFORE_TURN]) if BEFORE_TURN in steps else turn.message
-    messages: list[ModelMessage] = [_request(turn, [UserPromptPart(message), *_steering(steps, 1)])]
+    asked = UserPromptPart(prompt(message, recorded_parts(turn.parts, FETCHED, steps), turn.message))
+    messages: list[ModelMessage] = [_request(turn, [asked, *_steering(steps, 1)])]
     changes: list[StateOp] = []
     number = 1
     while (raw := steps.get(f"model:{number}")) is not None:
@@ -90,9 +94,15 @@ def _request(turn: TurnInput, parts: list[ModelRequestPart]) -> ModelRequest:
 
 def _steering(steps: Mapping[str, bytes], number: int) -> list[UserPromptPart]:
     key = steering_key(number)
-    texts = json.loads(steps[key]) if steps.get(key) else []
-    hooked = (steps.get(f"hooks:{key}:{index}") for index in range(len(texts)))
-    return [UserPromptPart(json.loads(h) if h else text) for text, h in zip(texts, hooked, strict=True)]
+    entries = json.loads(steps[key]) if steps.get(key) else []
+    return [UserPromptPart(_steered(steps, f"{key}:{index}", entry)) for index, entry in enumerate(entries)]
+
+
+def _steered(steps: Mapping[str, bytes], key: str, entry: object) -> str | list[UserContent]:
+    sent, parts = steering_message(entry)
+    hooked = steps.get(f"hooks:{key}")
+    text = json.loads(hooked) if hooked else sent
+    return prompt(text, recorded_parts(parts, f"files:{key}", steps), sent)
 
 
 def _calls(

@@ -36,6 +36,8 @@ class TurnScope:
         steered: the numbers of the model calls to which this run has added steering messages.
         pending: calls that wait for an answer, by their keys.
         delegate_usage: the usage of other agents' turns that this one asked.
+        file_bytes: files that were read for requests of this run, by their ids.
+        own_files: ids of the files of the messages that this turn answers.
         aborted: the error that ends this run. Agents and tools may swallow exceptions, so it is also kept here.
     """
 
@@ -53,6 +55,8 @@ class TurnScope:
     steered: set[int] = field(default_factory=set)
     pending: dict[str, WaitingCall] = field(default_factory=dict)
     delegate_usage: list[Usage] = field(default_factory=list)
+    file_bytes: dict[str, bytes] = field(default_factory=dict)
+    own_files: set[str] = field(default_factory=set)
     aborted: Exception | None = None
 
     def spec(self, tool: str) -> ToolSpec:
@@ -105,10 +109,10 @@ class TurnScope:
             self.abort(error)
             raise
 
-    async def write(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
+    async def write(self, key: str, value: bytes, events: Sequence[EventDraft] = (), files: Sequence[str] = ()) -> None:
         """Record a step. An error of the journal ends the run, even if the agent swallows it."""
         try:
-            await self.journal.record(key, value, events)
+            await self.journal.record(key, value, events, files)
         except Exception as error:
             self.abort(error)
             raise

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 
+from pydantic_ai.messages import UserContent
+
+from sessions.protocol.message import file_ids
+from workers.engine.attachments import prompt
+from workers.engine.message_files import fetched_parts, steering_message
 from workers.engine.scope import TurnScope
 
 
@@ -12,7 +17,7 @@ def steering_key(number: int) -> str:
     return f"steer:{number}"
 
 
-async def next_steering(scope: TurnScope) -> list[str]:
+async def next_steering(scope: TurnScope) -> list[list[UserContent]]:
     """The messages to add before the turn's next model call. Each message is returned once per run.
 
     If the response to that call is already recorded, only the messages that it saw are returned.
@@ -27,11 +32,17 @@ async def next_steering(scope: TurnScope) -> list[str]:
     if not raw:
         return []
     scope.steered.add(number)
-    texts: list[str] = json.loads(raw)
-    return [
-        await scope.hooks.before_turn(text, scope.journal, key=f"hooks:{key}:{index}")
-        for index, text in enumerate(texts)
-    ]
+    return [await _prompt(scope, entry, f"{key}:{index}") for index, entry in enumerate(json.loads(raw))]
+
+
+async def _prompt(scope: TurnScope, entry: object, key: str) -> list[UserContent]:
+    """A steering message as content of the next request, as the hooks leave it, with its files in the session."""
+    sent, parts = steering_message(entry)
+    text = await scope.hooks.before_turn(sent, scope.journal, key=f"hooks:{key}")
+    parts = await fetched_parts(parts, f"files:{key}", scope.journal, scope.state)
+    scope.own_files.update(file_ids(parts))
+    content = prompt(text, parts, sent)
+    return [content] if isinstance(content, str) else content
 
 
 async def _take(scope: TurnScope, key: str) -> bytes:

@@ -23,8 +23,11 @@ from broker_config.telemetry import get_logger
 from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt, TurnFailed
 from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
 from sessions.protocol.event import EventType
+from sessions.protocol.message import MediaPart
 from sessions.tools.decorator import OutsideResult, ToolContext, ToolSpec
+from sessions.tools.tool_files import ToolFiles
 from sessions.tools.turn_state import ToolState
+from workers.engine.attachments import ids_in
 from workers.engine.delegation import AskAgent, poll_delegate, start_delegation
 from workers.engine.pending_calls import answer_to, denial, waiting_key
 from workers.engine.ports import EventDraft
@@ -40,6 +43,7 @@ from workers.engine.tool_record import (
     load_call,
     successful_call,
 )
+from workers.engine.tool_results import with_stored_files
 
 _log = get_logger(__name__)
 
@@ -127,11 +131,12 @@ class _ToolCall:
             tool=self.spec.name,
             state=changes,
             metadata=turn.metadata,
+            files=self._files(),
         )
         tool_token, scope_token = current_tool.set(context), current_scope.set(None)
         try:
-            returned = await body()
-            return successful_call(await self.scope.hooks.after_tool(self.name, returned))
+            returned = await self.scope.hooks.after_tool(self.name, await body())
+            return successful_call(await with_stored_files(returned, self.scope.state.files))
         except SkipToolExecution as skipped:
             return successful_call(skipped.result)
         except (ModelRetry, ValidationError) as error:
@@ -154,6 +159,12 @@ class _ToolCall:
         finally:
             current_scope.reset(scope_token)
             current_tool.reset(tool_token)
+
+    def _files(self) -> ToolFiles:
+        """The files that the tool may open: those of the session."""
+        files, parts = self.scope.state.files, self.scope.turn.parts
+        own = tuple(part for part in parts if isinstance(part, MediaPart) and part.file_id)
+        return ToolFiles(own, None if files is None else files.read, asyncio.get_running_loop())
 
     def _failure(self, error: Exception) -> ToolRecord:
         if isinstance(error, TurnFailed) and not isinstance(error, ToolError):  # raised by a hook
@@ -248,7 +259,7 @@ class _ToolCall:
             )
             raw = dump_call(failed_call(message, too_large=True))
         record = load_call(raw)
-        await self.scope.write(self.key, raw, [self._event(record)])
+        await self.scope.write(self.key, raw, [self._event(record)], ids_in(record.result))
         return record
 
     def _event(self, record: ToolRecord) -> EventDraft:

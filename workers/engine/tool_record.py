@@ -15,6 +15,7 @@ from sessions.protocol.finite import non_finite
 from sessions.protocol.state_ops import StateOp
 from sessions.protocol.turn import Usage
 from sessions.tools.decorator import OutsideResult
+from workers.engine.attachments import without_bytes
 from workers.engine.delegation import AskAgent
 from workers.engine.well_formed import well_formed, well_formed_result, well_formed_values
 
@@ -122,6 +123,7 @@ def failed_call(message: str, *, too_large: bool = False) -> ToolRecord:
 
 def event_result(value: Any) -> Any:
     """A result for an event: the JSON value if it is short, otherwise the beginning of its text."""
+    value = without_bytes(value)
     if not isinstance(value, str):
         text = to_json(value, fallback=str).decode()
         if len(text) <= SHOWN_CHARS:

@@ -23,7 +23,9 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 from sessions.errors import CorruptRecord, OutputInvalid, TurnConfigurationError
 from sessions.protocol.finite import non_finite
+from sessions.protocol.message import dump_parts
 from sessions.protocol.turn import Usage, total
+from workers.engine.attachments import described
 from workers.engine.ports import PastTurn, TurnInput, TurnOutput
 from workers.engine.prices import cost_of
 
@@ -99,7 +101,7 @@ def _quoted(agent: str, messages: Sequence[ModelMessage]) -> ModelRequest:
 def _prompt_text(part: UserPromptPart) -> str:
     if isinstance(part.content, str):
         return part.content
-    return " ".join(item if isinstance(item, str) else f"({type(item).__name__})" for item in part.content)
+    return " ".join(described(item) for item in part.content)
 
 
 def input_digest(turn: TurnInput) -> bytes:
@@ -107,6 +109,7 @@ def input_digest(turn: TurnInput) -> bytes:
     digest = blake2b(turn.agent.model_dump_json().encode(), digest_size=16)
     for part in (
         turn.message.encode(),
+        *((dump_parts(turn.parts),) if turn.parts else ()),
         *(part for past in turn.history for part in _past_parts(past)),
     ):
         digest.update(b"%d:" % len(part))

@@ -62,9 +62,11 @@ class LeasedJournal:
         """The recorded value of a step."""
         return self._steps.get(key)
 
-    async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
-        """Write a step and its events; returns when they are durable."""
-        await self._write(key, value, events)
+    async def record(
+        self, key: str, value: bytes, events: Sequence[EventDraft] = (), files: Sequence[str] = ()
+    ) -> None:
+        """Write a step, its events and the files that it uses; returns when they are durable."""
+        await self._write(key, value, events, files)
         self._steps[key] = value
 
     def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
@@ -94,21 +96,27 @@ class LeasedJournal:
             finally:
                 self._held.state.unwritten_steps -= 1
 
-    async def _write(self, key: str, value: bytes, events: Sequence[EventDraft]) -> None:
+    async def _write(self, key: str, value: bytes, events: Sequence[EventDraft], files: Sequence[str] = ()) -> None:
         async with self._one_at_a_time:
             await self.settle()
-            self._apply_signal(await persist(self._held, self._writer(key, value, events)))
+            self._apply_signal(await persist(self._held, self._writer(key, value, events, files)))
 
     def _writer(
-        self, key: str, value: bytes, events: Sequence[EventDraft], *, at_once: bool = False
+        self,
+        key: str,
+        value: bytes,
+        events: Sequence[EventDraft],
+        files: Sequence[str] = (),
+        *,
+        at_once: bool = False,
     ) -> Callable[[], Awaitable[StepReply]]:
         """A write that can be repeated: its events keep their numbers, so a repetition changes nothing."""
         turn, keys, seq = self._held.turn, self._held.keys, self._held.take_seq(len(events))
         drafts: list[tuple[EventType, bytes]] = [(e.type, json.dumps(e.data).encode()) for e in events]
-        started = [self._leases.record(keys, turn, key, value, seq, drafts)] if at_once else []
+        started = [self._leases.record(keys, turn, key, value, seq, drafts, files)] if at_once else []
 
         async def write() -> StepReply:
-            recording = started.pop() if started else self._leases.record(keys, turn, key, value, seq, drafts)
+            recording = started.pop() if started else self._leases.record(keys, turn, key, value, seq, drafts, files)
             return await recording.done()
 
         return write

@@ -27,9 +27,11 @@ from sessions.client.wakeups import publish_wake
 from sessions.own_packages import add_working_directory
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.deployment import check_deployment
+from sessions.store.files import FileStore
 from sessions.store.leases import LeaseStore
 from sessions.store.schedules import ScheduleStore
 from sessions.store.scripts import ScriptRunner
+from sessions.store.sealing import KeyRing
 from sessions.store.turns import TurnStore
 from sessions.store.wake_up import WakeUp
 from workers.engine import Engine
@@ -195,6 +197,7 @@ class TurnProcess:
             lost_leases=LostLeases(self._leases),
             engine=self._engine(),
             states=TurnStates(s, scripts, store, facts, Deliveries(s, turns, store, publish)),
+            files=FileStore(scripts, store, s, KeyRing.of(s)),
             recaller=self.retrieval.recaller,
             facts=facts,
             teams=TeamRunner(s, TaskTurns(s, scripts, store, publish)),
@@ -216,6 +219,7 @@ class TurnProcess:
             hooks=s.hooks,
             first_token_timeout=s.first_token_timeout,
             token_timeout=s.token_timeout,
+            file_turns=s.file_turns,
         )
 
     def _info(self) -> WorkerInfo:

@@ -36,6 +36,7 @@ from workers.engine.usage import broken_stream_usage
 from workers.lease.held_turn import HeldTurn, StopReason
 from workers.lease.journal import LeasedJournal
 from workers.lease.outcomes import NotEnded, Outcome, Postpone, Retry, WaitForAnswers, WaitForTurns, failed
+from workers.turns.files import TurnFiles
 from workers.turns.interruption import ending_for, with_completed_steps
 from workers.turns.parts import TurnParts
 from workers.turns.turn_input import input_of, request_of
@@ -114,6 +115,9 @@ class Execution:
         if held.turn.closing is not None:
             return ending_for(held.turn.closing, held.turn.crashes)
         turn = self._input(held, request)
+        held.state.files = TurnFiles(
+            self._settings, self._parts.files, held.keys, held.turn.user_id, lambda: held.seconds_left > 0
+        )
         held.state.session = await self._parts.states.load(held.keys, held.turn, turn.agent)
         turn = await self._with_recalled(held, request, turn, journal)
         extraction = request.extraction
@@ -156,6 +160,8 @@ class Execution:
         if request.home is not None:
             keys = SessionKeys.of(keys.tenant, request.home, self._settings.partitions)
         held.state.recall = recall = self._parts.recaller.of(keys, turn.user_id, recalls)
+        if not turn.message.strip():  # only files: there is nothing to search for
+            return turn
         text = await self._until_deadline(held, recall.before_turn(turn.message, journal))
         return replace(turn, recalled=text)
 

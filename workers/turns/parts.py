@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker_config.settings import Settings
+from sessions.store.files import FileStore
 from sessions.store.leases import LeaseStore
 from sessions.store.wake_up import Publish
 from workers.engine import Engine
@@ -34,6 +35,7 @@ class TurnParts:
     lost_leases: LostLeases
     engine: Engine
     states: TurnStates
+    files: FileStore
     recaller: Recaller
     facts: FactExtraction
     teams: TeamRunner

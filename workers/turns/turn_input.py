@@ -45,6 +45,7 @@ def input_of(held: HeldTurn, request: TurnRequest, default_model: str) -> TurnIn
         user_id=turn.user_id,
         attempt=turn.attempt,
         message=request.message,
+        parts=request.parts,
         agent=agent,
         history=[PastTurn(e.agent, e.messages, e.incomplete) for e in map(HistoryEntry.load, turn.history)],
         stream=request.stream,

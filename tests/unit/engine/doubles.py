@@ -30,13 +30,17 @@ class DictJournal:
         self.writes: list[str] = []
         self.final: list[str] = []
         self.inbox: list[str] = []
+        self.files: list[str] = []
         self.lease_ended = False
 
     def lookup(self, key: str) -> bytes | None:
         return self.store.get(key)
 
-    async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
+    async def record(
+        self, key: str, value: bytes, events: Sequence[EventDraft] = (), files: Sequence[str] = ()
+    ) -> None:
         await asyncio.sleep(0)
+        self.files.extend(files)
         self._write(key, value, events)
 
     def check_held(self) -> None:

@@ -102,10 +102,12 @@ async def test_the_runner_sees_how_many_tools_run(rig: Rig) -> None:
     seen: list[int] = []
 
     class Watching(DictJournal):
-        async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
+        async def record(
+            self, key: str, value: bytes, events: Sequence[EventDraft] = (), files: Sequence[str] = ()
+        ) -> None:
             if key.startswith("tool"):
                 seen.append(rig.state.tools_running)
-            await super().record(key, value, events)
+            await super().record(key, value, events, files)
 
     @tool
     async def work() -> str:
@@ -125,7 +127,9 @@ async def test_a_lost_lease_ends_the_run_though_a_tool_swallows_everything(rig: 
     rig.script([TextPart("Done.")])
 
     class Lost(DictJournal):
-        async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
+        async def record(
+            self, key: str, value: bytes, events: Sequence[EventDraft] = (), files: Sequence[str] = ()
+        ) -> None:
             raise LeaseLost("taken")
 
         def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
@@ -152,10 +156,12 @@ async def test_an_agent_cannot_swallow_what_ends_its_run(rig: Rig, lost_at: str,
     rig.script([call("look", "c1")], [TextPart("Done.")])
 
     class Lost(DictJournal):
-        async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
+        async def record(
+            self, key: str, value: bytes, events: Sequence[EventDraft] = (), files: Sequence[str] = ()
+        ) -> None:
             if key == lost_at:
                 raise LeaseLost("taken")
-            await super().record(key, value, events)
+            await super().record(key, value, events, files)
 
     agent = Agent(rig.registry.models["scripted"], capabilities=[Careless()])
 
