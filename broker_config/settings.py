@@ -113,6 +113,11 @@ class Settings(BaseSettings):
     approval_timeout: float = Field(
         86400.0, gt=0, le=90 * 86400, description="Seconds for which a turn waits for an approval or an outside result."
     )
+    disconnect_grace: float = Field(
+        15.0,
+        gt=0,
+        description='Seconds within which the reader of a turn with `on_disconnect="cancel"` may come back.',
+    )
     max_attempts: int = Field(3, ge=1, le=100, description="Worker crashes after which a turn becomes a dead letter.")
     model_retries: int = Field(
         5, ge=0, le=100, description="How often a request is retried after a transient model error."

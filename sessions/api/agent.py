@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing, suppress
 from copy import copy
 from datetime import datetime
 from typing import Any, ClassVar, Final, Unpack
@@ -18,6 +20,7 @@ from sessions.client.arguments.model_options import models_named
 from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search, knowledge_config, memory_config
 from sessions.client.arguments.times import start_time
+from sessions.client.arguments.turns import OnDisconnect, cancels
 from sessions.client.arguments.values import (
     boolean,
     json_object,
@@ -31,7 +34,7 @@ from sessions.client.output_type import OutputType
 from sessions.client.portal import Portal
 from sessions.client.ports import AgentHome
 from sessions.client.result import result_of
-from sessions.errors import BadRequest
+from sessions.errors import BadRequest, SessionfleetError
 from sessions.protocol.agent import AgentConfig, RecallSettings
 from sessions.protocol.event import Event
 from sessions.protocol.text import is_encodable
@@ -239,12 +242,34 @@ class Agent:
 
     @takes(TurnOptions)
     async def astream(
-        self, /, message: MessageInput, *, session_id: str | None = None, **options: Unpack[TurnOptions]
+        self,
+        /,
+        message: MessageInput,
+        *,
+        session_id: str | None = None,
+        on_disconnect: OnDisconnect = "continue",
+        **options: Unpack[TurnOptions],
     ) -> AsyncIterator[Event]:
-        """Send a message and iterate over the turn's events; `event.text` is the text of a delta, otherwise ''."""
-        turn = await self.asubmit(message, stream=True, session_id=session_id, **options)
-        async for event in turn.aevents():
-            yield event
+        """Send a message and iterate over the turn's events; `event.text` is the text of a delta, otherwise ''.
+
+        Args:
+            on_disconnect: what happens to the turn when the iteration is closed before its end: "continue", or "cancel"
+                as for `Turn.aevents`. Not with policy "steer", where the turn is somebody else's.
+            session_id: the session, for a stand-alone agent that serves many.
+            options: see `sessions.TurnOptions`.
+
+        Raises:
+            As `asubmit`.
+        """
+        cancel = cancels(on_disconnect)
+        if cancel and (options.get("policy") or self._session(session_id).policy) == Policy.STEER:
+            raise BadRequest('on_disconnect="cancel" is for the one who starts a turn, and "steer" joins another one')
+        submit = self.asubmit(message, stream=True, session_id=session_id, **options)
+        turn = await (_submitted_or_cancelled(submit) if cancel else submit)
+        events = turn.aevents(on_disconnect=on_disconnect)
+        async with aclosing(events):  # type: ignore[type-var] # an async generator
+            async for event in events:
+                yield event
 
     stream = takes(TurnOptions)(iterating(astream))
 
@@ -336,6 +361,17 @@ class Agent:
             not_before=None if not_before is None else start_time("not_before", not_before),
             named=self._named,
         )
+
+
+async def _submitted_or_cancelled(submit: Coroutine[Any, Any, Turn]) -> Turn:
+    """The accepted turn. If the caller leaves meanwhile, it may be accepted all the same: then it is cancelled."""
+    submitting = asyncio.ensure_future(submit)
+    try:
+        return await asyncio.shield(submitting)
+    except asyncio.CancelledError:
+        with suppress(SessionfleetError):
+            await (await submitting).acancel()
+        raise
 
 
 def _policy(session: AgentHome, policy: object, *, scheduled: bool) -> Policy:

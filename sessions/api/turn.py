@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
+from sessions.client.arguments.turns import OnDisconnect, cancels
+from sessions.client.attendance import read_or_cancel
 from sessions.client.blocking import blocking, iterating
 from sessions.client.output_type import OutputType
 from sessions.client.portal import Portal
@@ -102,18 +104,42 @@ class Turn:
 
     # --- its stream -------------------------------------------------------------------------------------
 
-    def aevents(self, after: str | None = None) -> AsyncIterator[Event]:
+    def aevents(self, after: str | None = None, *, on_disconnect: OnDisconnect = "continue") -> AsyncIterator[Event]:
         """Iterate over the turn's events, from the start or after the event with this id.
 
+        Args:
+            on_disconnect: "cancel" cancels the turn when the iteration is closed before its end (`aclosing`, or a
+                cancelled task), and about 15 seconds after this process was killed. For the one who started the turn;
+                other readers do not keep it alive.
+
         Raises:
-            StaleCursor: `after` is beyond the end of the stream.
+            StaleCursor: `after` is beyond the end of the stream. BadRequest: there is no such `on_disconnect`.
         """
+        if cancels(on_disconnect):
+            return self.portal.aiterate(read_or_cancel(self._turns, self._keys, self._part, after, self._user_id))
         return self.portal.aiterate(self._turns.follow(self._keys, self._part, after))
 
     events = iterating(aevents)
 
+    def aattend(self, after: str | None = None) -> AsyncIterator[Event]:
+        """Iterate over the turn's events as a reader who may come back: a browser behind a web backend.
+
+        The turn is cancelled 15 seconds after the last such reader has left, or was killed, and none has come back.
+
+        Raises:
+            As `aevents`.
+        """
+        return self.portal.aiterate(self._followed(after, attended=True))
+
+    attend = iterating(aattend)
+
     async def asse(
-        self, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
+        self,
+        after: str | None = None,
+        *,
+        keep_alive: float = KEEP_ALIVE,
+        full_errors: bool = False,
+        on_disconnect: OnDisconnect = "continue",
     ) -> AsyncIterator[str] | None:
         """The turn's events as pieces of an SSE response; None if there are none after `after`: respond with 204.
 
@@ -126,23 +152,37 @@ class Turn:
                 connection, and lets the server notice that the browser has disconnected.
             full_errors: for developers: errors as in the turn's record, which may quote providers and servers. By
                 default they are those of `public_message`.
+            on_disconnect: "cancel" cancels the turn 15 seconds after the browser has gone, unless it has reconnected.
+                With several such readers the last one counts.
 
         Raises:
             TurnNotFound, StaleCursor, BackendError: all of them before the first piece.
         """
-        turns, keys, part = self._turns, self._keys, self._part
-        if not await self.portal.acall(turns.has_events(keys, part, after)):
+        attended = cancels(on_disconnect)
+        if not await self.portal.acall(self._turns.has_events(self._keys, self._part, after)):
             return None
-        return self.portal.aiterate(pieces(turns.follow(keys, part, after), keep_alive, full_errors=full_errors))
+        events = self._followed(after, attended)
+        return self.portal.aiterate(pieces(events, keep_alive, full_errors=full_errors))
 
     def sse(
-        self, after: str | None = None, *, keep_alive: float = KEEP_ALIVE, full_errors: bool = False
+        self,
+        after: str | None = None,
+        *,
+        keep_alive: float = KEEP_ALIVE,
+        full_errors: bool = False,
+        on_disconnect: OnDisconnect = "continue",
     ) -> Iterator[str] | None:
         """The turn's events as pieces of an SSE response; see `asse`. Each reader occupies a thread."""
-        turns, keys, part = self._turns, self._keys, self._part
-        if not self.portal.call(turns.has_events(keys, part, after)):
+        attended = cancels(on_disconnect)
+        if not self.portal.call(self._turns.has_events(self._keys, self._part, after)):
             return None
-        return self.portal.iterate(pieces(turns.follow(keys, part, after), keep_alive, full_errors=full_errors))
+        events = self._followed(after, attended)
+        return self.portal.iterate(pieces(events, keep_alive, full_errors=full_errors))
+
+    def _followed(self, after: str | None, attended: bool) -> AsyncGenerator[Event]:
+        if attended:
+            return self._turns.attend(self._keys, self._part, after, self._user_id)
+        return self._turns.follow(self._keys, self._part, after)
 
     # --- its pending calls: any process may answer them, once ----------------------------------------------
 

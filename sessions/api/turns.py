@@ -113,7 +113,10 @@ class TurnMethods:
         listing = TurnListing.of(open, order, limit, cursor, scheduled)
         page = await self.portal.acall(self.backend.turns.page(self, listing))
         client, keys = self.client, self.keys
-        found = [TurnInfo.of(Turn(client, keys, summary.record.part), summary) for summary in page.turns]
+        found = [
+            TurnInfo.of(Turn(client, keys, summary.record.part, user_id=self.user_id), summary)
+            for summary in page.turns
+        ]
         return TurnPage(found, page.cursor)
 
     turns = blocking(aturns)
@@ -128,7 +131,7 @@ class TurnMethods:
             SessionOwnerError: the session belongs to another user.
         """
         part = await self.portal.acall(self.backend.turns.open_turn(self))
-        return None if part is None else Turn(self.client, self.keys, part)
+        return None if part is None else Turn(self.client, self.keys, part, user_id=self.user_id)
 
     open_turn = blocking(aopen_turn)
 

@@ -101,6 +101,12 @@ class TurnCalls(Protocol):
         """All events of a turn after a cursor."""
         ...
 
+    def attend(
+        self, keys: SessionKeys, part: str, after: str | None, user_id: str | None = None
+    ) -> AsyncGenerator[Event]:
+        """`follow` as a reader whose absence cancels the turn. A user may have to be allowed to cancel it."""
+        ...
+
     async def cancel(self, keys: SessionKeys, part: str, user_id: str | None = None) -> TurnStatus:
         """Cancel a turn; returns its status. A user may have to be allowed to."""
         ...

@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from functools import partial
 from typing import Final
 
 from broker_config.telemetry import get_logger
 from sessions.client.admission import Admission
 from sessions.client.admission_checks import start_hint
+from sessions.client.attendance import attending
 from sessions.client.connection import FleetConnection
 from sessions.client.files import Files
 from sessions.client.ownership import Ownership
@@ -209,6 +211,23 @@ class Turns:
                 del self._readers[part]
                 if not ended:
                     await sheltered(self._unsubscribe(keys, part, subscribing))
+
+    async def attend(
+        self, keys: SessionKeys, part: str, after: str | None, user_id: str | None = None
+    ) -> AsyncGenerator[Event]:
+        """`follow` as a reader whose absence cancels the turn: `disconnect_grace` after the last one has left.
+
+        Raises:
+            SessionOwnerError: the user may not cancel the turn.
+        """
+        await self._may_write(keys, user_id)
+        attend = partial(self._connection.stores.turns.attend, keys, part)
+        async with (
+            attending(attend, self._connection.settings.disconnect_grace),
+            aclosing(self.follow(keys, part, after)) as events,
+        ):
+            async for event in events:
+                yield event
 
     async def _unsubscribe(self, keys: SessionKeys, part: str, subscribing: asyncio.Future[TurnStatus]) -> None:
         await asyncio.wait({subscribing})  # if the reader left at once: this must not arrive before the subscription

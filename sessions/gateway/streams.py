@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Query, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from sse_starlette.sse import SendTimeoutError
-from starlette.types import Receive, Scope, Send
+from sse_starlette.sse import AppStatus, SendTimeoutError
+from starlette.types import Message, Receive, Scope, Send
 
 from broker_config.telemetry import get_logger
 from sessions.errors import SessionfleetError
 from sessions.gateway.problems import URN
 from sessions.gateway.strict_json import written
 from sessions.protocol.event import Event, EventType
+from sessions.store.shelter import sheltered
 
+Leave = Callable[[], Coroutine[Any, Any, object]]
 KEEP_ALIVE: Final = 15
 _SEND_TIMEOUT: Final = 600.0
 """Seconds that a client may take for one event. Our server aborts one that reads nothing long before (stall.py)."""
@@ -86,11 +88,12 @@ async def cursor_of(
 Cursor = Annotated[str | None, Depends(cursor_of)]
 
 
-async def event_stream(found: AsyncIterator[Event], name: str) -> Response:
+async def event_stream(found: AsyncIterator[Event], name: str, *, on_disconnect: Leave | None = None) -> Response:
     """Events as they come. 204 if there are none and none will come: EventSource stops then.
 
     Args:
         name: the id of the turn or session, for the log.
+        on_disconnect: is called if the client disconnects before the end; not when the gateway stops.
 
     Raises:
         StaleCursor, TurnNotFound, BackendError: if known at once; later the stream says `interrupted`.
@@ -103,7 +106,7 @@ async def event_stream(found: AsyncIterator[Event], name: str) -> Response:
     except BaseException:
         await events.aclose()
         raise
-    return _Stream(events, name)
+    return _Stream(events, name, on_disconnect)
 
 
 class _Ahead:
@@ -137,9 +140,21 @@ async def _next(events: AsyncIterator[Event]) -> Event | None:
 class _Stream(EventSourceResponse):
     """The response; its reader may leave at any moment."""
 
-    def __init__(self, events: _Ahead, name: str) -> None:
-        super().__init__(_sent(events, name), ping=KEEP_ALIVE, send_timeout=_SEND_TIMEOUT, headers=_HEADERS, sep="\n")
+    def __init__(self, events: _Ahead, name: str, on_disconnect: Leave | None) -> None:
+        super().__init__(
+            _sent(events, name),
+            ping=KEEP_ALIVE,
+            send_timeout=_SEND_TIMEOUT,
+            headers=_HEADERS,
+            sep="\n",
+            client_close_handler_callable=self._left,
+        )
+        self._on_disconnect = on_disconnect
         self._events = events
+
+    async def _left(self, _message: Message) -> None:
+        if self._on_disconnect is not None and not AppStatus.should_exit:
+            await sheltered(self._on_disconnect())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""

@@ -248,6 +248,15 @@ class RemoteTurns:
             async for event in events:
                 yield event
 
+    async def attend(
+        self, keys: SessionKeys, part: str, after: str | None, user_id: str | None = None
+    ) -> AsyncGenerator[Event]:
+        """`follow` as a reader whose absence cancels the turn. The gateway notices when this process has gone."""
+        await self._client.require_gateway()
+        async with aclosing(self._stream(keys, part, after, on_disconnect="cancel").events()) as events:
+            async for event in events:
+                yield event
+
     async def has_events(self, keys: SessionKeys, part: str, after: str | None) -> bool:
         """Whether there are events after a cursor, or will be.
 
@@ -257,9 +266,9 @@ class RemoteTurns:
         await self._client.require_gateway()
         return await self._stream(keys, part, after).any()
 
-    def _stream(self, keys: SessionKeys, part: str, after: str | None) -> EventStream:
+    def _stream(self, keys: SessionKeys, part: str, after: str | None, **params: str) -> EventStream:
         path = _path(keys, part)
-        url = self._client.server.address.api(f"{self._client.home}{path}/events")
+        url = self._client.server.address.api(f"{self._client.home}{path}/events").copy_merge_params(params)
         return EventStream(
             self._client.server, url, self._client.headers, after, alive=lambda: self._client.api("GET", path)
         )

@@ -252,6 +252,13 @@ class TurnStore:
             raise self._not_found(keys, part)
         return reply.status
 
+    async def attend(self, keys: SessionKeys, part: str, seconds: float) -> TurnStatus:
+        """Record that the reader is there whose absence cancels the turn, for this long; returns the turn's status."""
+        reply = await self._scripts.run(transitions.attend_turn(keys.pair, turn=part, for_ms=int(seconds * 1000)))
+        if isinstance(reply, Missing):
+            raise self._not_found(keys, part)
+        return reply.status
+
     async def cancel(self, keys: SessionKeys, part: str) -> tuple[TurnStatus, str | None]:
         """Cancel a turn.
 

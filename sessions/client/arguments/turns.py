@@ -52,8 +52,8 @@ class TurnListing:
         return cls(bool(open_only), "newest" if order == "newest" else "oldest", limit, cursor, bool(scheduled))
 
 
-def on_disconnect(value: object) -> bool:
-    """Check what happens to a turn if its reader leaves; returns whether it is cancelled.
+def cancels(value: object) -> bool:
+    """Check what happens to a turn when its reader leaves (`on_disconnect=`); returns whether it is cancelled.
 
     Raises:
         BadRequest: it is neither `continue` nor `cancel`.

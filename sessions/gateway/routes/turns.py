@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response, status
+from fastapi import APIRouter, Query, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.api.session import Session
 from sessions.api.turn import Turn
-from sessions.client.arguments.turns import MOST_TURNS
+from sessions.client.arguments.turns import MOST_TURNS, OnDisconnect
+from sessions.errors import BadRequest
 from sessions.gateway.agents import AgentSpec, Base, agent_of
 from sessions.gateway.caller import DEFAULT_QUEUE, Caller, Reader, Writer
 from sessions.gateway.parameters import (
@@ -30,6 +31,7 @@ from sessions.gateway.resources import ListedTurn, ListedTurns, TurnResource, tu
 from sessions.gateway.streams import STREAM, Cursor, event_stream
 from sessions.gateway.strict_json import Body, StrictRoute
 from sessions.protocol.turn import Policy
+from sessions.sse import MEDIA_TYPE
 
 router = APIRouter(
     prefix="/v1/sessions/{session_id:segment}/turns", tags=["turns"], route_class=StrictRoute, responses=responses(404)
@@ -123,6 +125,7 @@ class NewTurn(TurnBody):
             "examples": [
                 {"message": "My name is Alice"},
                 {"message": "What is my name?", "agent": "assistant", "stream": True},
+                {"message": "Write a poem", "stream": True, "on_disconnect": "cancel"},
                 {"message": "Ask whether the parcel has arrived", "not_before": "2026-11-27T09:00:00+01:00"},
                 {
                     "message": "Summarise our talk",
@@ -140,6 +143,10 @@ class NewTurn(TurnBody):
 
     message: str = Field(min_length=1, json_schema_extra=TEXT)
     agent: str | AgentSpec = Field("assistant", description="An agent's name, or a definition of your own.")
+    on_disconnect: OnDisconnect = Field(
+        "continue",
+        description="With `Accept: text/event-stream`: whether the turn is cancelled when this response is cut off.",
+    )
 
 
 class DeletedTurn(BaseModel):
@@ -155,21 +162,45 @@ class DeletedTurn(BaseModel):
     "",
     status_code=status.HTTP_202_ACCEPTED,
     summary="Send a message",
+    response_model=TurnResource,
     responses={
-        200: {"model": TurnResource, "description": "It ended within `Prefer: wait`."},
+        200: {
+            "model": TurnResource,
+            "description": "It ended within `Prefer: wait`; or its events, for `Accept: text/event-stream`.",
+            "content": STREAM[200]["content"],
+        },
         **responses(409),
     },
 )
 async def submit_turn(
-    session_id: SessionId, body: NewTurn, caller: Writer, wait: Wait, idempotency_key: IdempotencyKey = None
-) -> TurnResource:
-    """Durably accepted: from here on the turn ends in exactly one final status, whatever happens to this gateway."""
+    session_id: SessionId,
+    body: NewTurn,
+    caller: Writer,
+    wait: Wait,
+    after: Cursor,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> TurnResource | Response:
+    """Durably accepted: from here on the turn ends in exactly one final status, whatever happens to this gateway.
+
+    With `Accept: text/event-stream` the response is the turn's stream, and `Location` names the turn. If it is cut off,
+    the turn continues: follow it, or repeat the request with the same `Idempotency-Key` and your `Last-Event-ID`. With
+    `"on_disconnect": "cancel"` it is cancelled: at once if you disconnect, and 15 seconds later if the gateway stops or
+    is killed and you do not come back.
+    """
+    streams = MEDIA_TYPE in request.headers.get("accept", "")
+    if body.on_disconnect == "cancel":
+        _check_cancels(body, streams=streams)
     session = body.session(caller, session_id)
     agent = await agent_of(caller, session, body.agent)
     sender = None if body.user_id is None else caller.user_or(body.user_id)
     turn = await agent.asubmit(
         body.message, stream=body.stream, idempotency_key=idempotency_key, user_id=sender, **body.options()
     )
+    if streams:
+        response = await _followed(turn, after, body.on_disconnect, at_once=True)
+        response.headers["Location"] = turn_path(session_id, turn.id)
+        return response
     return await wait.show(turn, turn_path(session_id, turn.id), session_id, accepted=True)
 
 
@@ -221,10 +252,38 @@ async def get_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, wait:
     response_class=Response,
     responses={**STREAM, **responses(409)},
 )
-async def follow_turn(session_id: SessionId, turn_id: TurnId, caller: Reader, after: Cursor) -> Response:
+async def follow_turn(
+    session_id: SessionId,
+    turn_id: TurnId,
+    caller: Reader,
+    after: Cursor,
+    on_disconnect: Annotated[
+        OnDisconnect,
+        Query(
+            description="`cancel`: the turn is cancelled 15 seconds after the last such reader has left, unless one "
+            "has come back. Needs the right `write`."
+        ),
+    ] = "continue",
+) -> Response:
     """Server-sent events from the start, or after the last one that you have; `id:` is the cursor."""
+    if on_disconnect == "cancel":
+        caller.principal.need(Right.WRITE)
     turn = await turn_of(caller, session_id, turn_id)
-    return await event_stream(turn.aevents(after), turn.id)
+    return await _followed(turn, after, on_disconnect, at_once=False)
+
+
+async def _followed(turn: Turn, after: str | None, on_disconnect: OnDisconnect, *, at_once: bool) -> Response:
+    """A turn's stream. At once: a reader that disconnects does not come back by itself, as an EventSource does."""
+    if on_disconnect == "continue":
+        return await event_stream(turn.aevents(after), turn.id)
+    return await event_stream(turn.aattend(after), turn.id, on_disconnect=turn.acancel if at_once else None)
+
+
+def _check_cancels(body: NewTurn, *, streams: bool) -> None:
+    if not streams:
+        raise BadRequest('"on_disconnect": "cancel" is for a response that is a stream: send Accept: text/event-stream')
+    if body.policy is Policy.STEER:
+        raise BadRequest('"on_disconnect": "cancel" is for the one who starts a turn, and "steer" joins another one')
 
 
 @router.post(

@@ -141,6 +141,18 @@ def watch_turn(*, turn: str, nonce: str, watch: Watch, on: bool) -> Watching | M
 
 
 @dataclass(frozen=True, slots=True)
+class Attending:
+    """The turn's status."""
+
+    status: TurnStatus
+
+
+@transition
+def attend_turn(*, turn: str, for_ms: int) -> Attending | Missing:
+    """Record that the reader is there whose absence cancels the turn."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """The turns, in the wanted order."""
 

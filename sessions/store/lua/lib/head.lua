@@ -99,7 +99,7 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
     local id = redis.call('LINDEX', S .. ':mailbox', 0)
     if not id then return { 'empty' } end
     local r = redis.call('HMGET', turn_key(id), 'status', 'owner', 'crashes', 'max_attempts', 'cancel', 'deadline', 'not_before',
-      'keep', 'unanswered', 'replaces')
+      'keep', 'unanswered', 'replaces', 'attended')
     local crashes, limit = tonumber(r[3] or '') or 0, tonumber(r[4] or '') or 1
     local not_before = tonumber(r[7] or '') or 0
     if r[1] == 'running' and value and r[2] == value then -- Retry after a lost reply.
@@ -113,6 +113,7 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
         crashes = note_crash(id, r[2])
       end
     end
+    if r[1] and not r[5] and abandoned(id, r[11], now) then r[5] = now end
     local closing = r[1] and begun(id) and why_close(id, r, crashes, limit, not_before, now)
     local misplaced = r[10] and not begun(id) and why_not_replace(id)
     local function token() return redis.call('INCR', P .. ':fence') end

@@ -313,6 +313,13 @@ local function hand_in(id, now)
   if redis.call('EXISTS', S .. ':lease') == 0 then redis.call('HSET', S .. ':meta', 'wake', 0) end
 end
 
+-- Marks a turn as cancelled whose reader has left, if it was to be cancelled then (attend_turn); returns whether it did.
+local function abandoned(id, attended, now)
+  if not attended or tonumber(attended) >= now then return false end
+  redis.call('HSET', turn_key(id), 'cancel', now)
+  return true
+end
+
 local function failure(kind, message)
   return cjson.encode({ type = kind, message = message })
 end
