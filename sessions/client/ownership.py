@@ -6,7 +6,7 @@ import asyncio
 
 from sessions.client.connection import FleetConnection
 from sessions.errors import SessionOwnerError
-from sessions.protocol.access import Access, grants
+from sessions.protocol.access import Access, grants, refused
 from sessions.store.keys import SessionKeys
 
 
@@ -60,9 +60,3 @@ class Ownership:
         )
         if turns_owner not in (None, user_id, owner):
             raise SessionOwnerError(f"turn {keys.public_id(part)!r} belongs to another user than {user_id!r}")
-
-
-def refused(session_id: str, user_id: str | None, access: Access) -> SessionOwnerError:
-    """The error for a user who may not do that in a session."""
-    hint = "" if access == "own" else f"; its owner can share it: session.share({user_id!r}, {access!r})"
-    return SessionOwnerError(f"session {session_id!r} belongs to another user than {user_id!r}{hint}")

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from typing import IO, Any, Final
 
 from broker_config.settings import Settings
-from sessions.errors import CorruptRecord, FileTooLarge, InvalidFile, SessionOwnerError, TooManyFiles, UnknownFile
+from sessions.errors import CorruptRecord, FileTooLarge, InvalidFile, TooManyFiles, UnknownFile
+from sessions.protocol.access import refused
 from sessions.protocol.message import MediaKind, MediaPart, kind_of
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
@@ -194,7 +195,7 @@ class FileStore:
                     "bytes: delete some, or raise SESSIONFLEET_FILES_LIMIT or SESSIONFLEET_FILES_LIMIT_BYTES"
                 )
             case OtherOwner():
-                raise _not_yours(keys, user_id)
+                raise refused(keys.session_id, user_id)
 
     async def _send(self, keys: SessionKeys, file_id: str, content: FileContent) -> None:
         digest, key = hashlib.sha256(), keys.file(file_id)
@@ -227,7 +228,7 @@ class FileStore:
             return False
         reply = await self._scripts.run(transitions.remove_file(keys.pair, file=file_id, user=user_id))
         if isinstance(reply, OtherOwner):
-            raise _not_yours(keys, user_id)
+            raise refused(keys.session_id, user_id)
         return reply.found
 
     # --- read -------------------------------------------------------------------------------------------
@@ -350,7 +351,3 @@ def _time(ms: int) -> datetime:
 def unknown_file(keys: SessionKeys, file_id: str) -> UnknownFile:
     """The error for a file that a session does not have."""
     return UnknownFile(f"file {file_id[:80]!r} is not in session {keys.session_id!r}. {UnknownFile.__doc__}")
-
-
-def _not_yours(keys: SessionKeys, user_id: str | None) -> SessionOwnerError:
-    return SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")

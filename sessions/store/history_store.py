@@ -16,7 +16,8 @@ from typing import Final
 
 import uuid_utils
 
-from sessions.errors import CorruptRecord, SealError, SessionBusy, SessionOwnerError, TurnNotFound
+from sessions.errors import CorruptRecord, SealError, SessionBusy, TurnNotFound
+from sessions.protocol.access import refused
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner
@@ -232,7 +233,7 @@ class HistoryStore:
                         "it or wait for its end, then delete the turn"
                     )
                 case OtherOwner():
-                    raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
+                    raise refused(keys.session_id, user_id)
                 case Moved():
                     continue
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import uuid_utils
 
-from sessions.errors import BadRequest, SessionOwnerError
+from sessions.errors import BadRequest
+from sessions.protocol.access import refused
 from sessions.store.memory_record import Changes, LogMark, Memory, StoredMemory
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.state import StateScope
@@ -92,7 +93,7 @@ class MemoryStore:
         )
         match await self._scripts.run(call):
             case OtherOwner():
-                raise SessionOwnerError(f"the session belongs to another user than {user_id!r}")
+                raise refused(scope.session_id, user_id)
             case Full(count=count):
                 raise BadRequest(
                     f"there are {count} memories, and the limit is {self._most} (SESSIONFLEET_MEMORY_LIMIT): remove "
@@ -127,7 +128,7 @@ class MemoryStore:
         )
         reply = await self._scripts.run(call)
         if isinstance(reply, OtherOwner):
-            raise SessionOwnerError(f"the session belongs to another user than {user_id!r}")
+            raise refused(scope.session_id, user_id)
         return reply.count
 
     async def note_vectors(self, scope: MemoryScope, tag: str, vectors: Sequence[tuple[StoredMemory, bytes]]) -> int:

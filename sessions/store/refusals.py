@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sessions.errors import ScheduleNotFound, SessionBusy, SessionfleetError, SessionOwnerError, TurnNotFound
+from sessions.errors import ScheduleNotFound, SessionBusy, SessionfleetError, TurnNotFound
+from sessions.protocol.access import refused
 from sessions.store.files import unknown_file
 from sessions.store.keys import SessionKeys
 from sessions.store.submission import Submission
@@ -28,9 +29,7 @@ def refusal(keys: SessionKeys, submission: Submission, reply: Refused) -> Sessio
                 "wait for some to end, then try again"
             )
         case OtherOwner():
-            return SessionOwnerError(
-                f"{session} belongs to another user than {submission.user_id!r}; open it as its owner"
-            )
+            return refused(keys.session_id, submission.sender or submission.user_id)
         case NoFile(id=file_id):
             return unknown_file(keys, file_id)
         case NothingToReplace():

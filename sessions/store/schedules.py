@@ -10,7 +10,8 @@ import uuid_utils
 
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
-from sessions.errors import BadRequest, CorruptRecord, ScheduleExists, ScheduleNotFound, SealError, SessionOwnerError
+from sessions.errors import BadRequest, CorruptRecord, ScheduleExists, ScheduleNotFound, SealError
+from sessions.protocol.access import refused
 from sessions.protocol.cron import Cron, Decision, Missed, Overlap, decide
 from sessions.protocol.turn import TurnStatus
 from sessions.store.acceptance import acceptance
@@ -125,7 +126,7 @@ class ScheduleStore:
         )
         match await self._scripts.run(call):
             case OtherOwner():
-                raise _other_owner(keys, job.user_id)
+                raise refused(keys.session_id, job.user_id)
             case Missing():
                 raise _not_found(keys, schedule_id)
             case Full(count=count):
@@ -161,7 +162,7 @@ class ScheduleStore:
         """
         reply = await self._scripts.run(transitions.remove_schedule(keys.pair, schedule=schedule_id, user=user_id))
         if isinstance(reply, OtherOwner):
-            raise _other_owner(keys, user_id)
+            raise refused(keys.session_id, user_id)
         return reply.count > 0
 
     async def _stored(self, keys: SessionKeys, schedule_id: str | None) -> transitions.SchedulesFound:
@@ -265,7 +266,3 @@ class ScheduleStore:
 
 def _not_found(keys: SessionKeys, schedule_id: str) -> ScheduleNotFound:
     return ScheduleNotFound(f"session {keys.session_id!r} has no schedule {schedule_id!r}; it may have been deleted")
-
-
-def _other_owner(keys: SessionKeys, user_id: str | None) -> SessionOwnerError:
-    return SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")

@@ -13,10 +13,10 @@ from sessions.errors import (
     NotFound,
     SessionExists,
     SessionExpired,
-    SessionOwnerError,
     StateConflict,
     StateNotFoundError,
 )
+from sessions.protocol.access import refused
 from sessions.store.checkpoint import Checkpoint
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
@@ -102,7 +102,7 @@ class SessionRecords:
                 case transitions.Updated():
                     return
                 case OtherOwner():
-                    raise _not_yours(keys, user_id)
+                    raise refused(keys.session_id, user_id)
                 case Missing():
                     raise await self.missing(keys)
         raise StateConflict(f"the metadata of session {keys.session_id!r} change all the time; try again")
@@ -131,7 +131,7 @@ class SessionRecords:
         )
         reply = await self._scripts.run(call)
         if isinstance(reply, OtherOwner):
-            raise _not_yours(keys, user_id)
+            raise refused(keys.session_id, user_id)
         return reply.number
 
     async def checkpoint(self, keys: SessionKeys, number: int | None = None) -> Checkpoint:
@@ -156,7 +156,7 @@ class SessionRecords:
         call = transitions.restore_checkpoint(keys.pair, number=number, user=user_id, operation=uuid_utils.uuid4().hex)
         reply = await self._scripts.run(call)
         if isinstance(reply, OtherOwner):
-            raise _not_yours(keys, user_id)
+            raise refused(keys.session_id, user_id)
         if isinstance(reply, Missing):
             await self._nothing_to_restore(keys, number)
         return Checkpoint.load(reply.checkpoint, self._keyring, keys)
@@ -238,7 +238,3 @@ class SessionRecords:
             {name: self._keyring.open(keys.state, name, value) for name, value in found.state.items()},
             {name: self._keyring.open(keys.agents, name, value) for name, value in found.agents.items()},
         )
-
-
-def _not_yours(keys: SessionKeys, user_id: str | None) -> SessionOwnerError:
-    return SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sessions.errors import BadRequest, NotFound, SessionOwnerError
-from sessions.protocol.access import Rights
+from sessions.errors import BadRequest, NotFound
+from sessions.protocol.access import Rights, refused
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner
 from sessions.store.transitions.records import Unowned, share_session
@@ -31,9 +31,7 @@ class ShareStore:
         call = share_session(keys.pair, user=user_id, other=other, rights=rights or "", most=MOST_SHARES)
         match await self._scripts.run(call):
             case OtherOwner():
-                raise SessionOwnerError(
-                    f"session {keys.session_id!r} belongs to another user than {user_id!r}: only its owner shares it"
-                )
+                raise refused(keys.session_id, user_id, "own")
             case Missing():
                 raise NotFound(f"there is no session {keys.session_id!r}; its first turn creates it, or create()")
             case Unowned():

@@ -13,16 +13,17 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote
 
 import uuid_utils
 
 from sessions.errors import (
     CorruptRecord,
     InvalidState,
-    SessionOwnerError,
     StateConflict,
     StoreUnavailable,
 )
+from sessions.protocol.access import grants, refused
 from sessions.protocol.state_ops import StateOp
 from sessions.store.keys import WIDE_APP, SessionKeys, wide_name
 from sessions.store.scripts import ScriptRunner, store_error
@@ -40,6 +41,11 @@ class StateScope:
     kind: transitions.Scope
     base: str
     partition: str
+
+    @property
+    def session_id(self) -> str:
+        """Of a session's state, the session's id."""
+        return unquote(self.base.rpartition(":")[2])
 
     @property
     def key(self) -> str:
@@ -141,7 +147,7 @@ class StateStore:
             pairs = zip(ops, reply.values, strict=True)
             return [self._load(scope, op.field, value) if value else None for op, value in pairs]
         if isinstance(reply, OtherOwner):
-            raise _not_yours(user_id)
+            raise refused(scope.session_id, user_id)
         # Raises for a client that lacks the keys.
         found = self._keyring.open(scope.key, reply.field, reply.value).decode()
         raise _refusal(reply.why, reply.field, found or None)
@@ -170,14 +176,14 @@ class StateStore:
             stored = await self._stored(scope, looked_at(ops), operation.user)
             try:
                 decided = decide(self._keyring, scope.key, ops, stored)
-            except Refused as refused:
-                raise _refusal(refused.why, refused.field, refused.value) from None
+            except Refused as found:
+                raise _refusal(found.why, found.field, found.value) from None
             reply = await self._run(scope, operation, decided.changes)
             if isinstance(reply, transitions.Ok):
                 pairs = zip(ops, decided.values, strict=True)
                 return [None if value is None else _parsed(op.field, value) for op, value in pairs]
             if isinstance(reply, OtherOwner):
-                raise _not_yours(operation.user)
+                raise refused(scope.session_id, operation.user)
             await pause_between(tried)  # another writer was faster
         fields = ", ".join(repr(field) for field in looked_at(ops))
         raise StateConflict(f"state {fields} was changed by other writers during all {_TRIES} tries; try again")
@@ -192,8 +198,9 @@ class StateStore:
             return {}
         if scope.kind == "session" and user:
             owner = await self._scripts.read("HGET", f"{scope.base}:meta", "owner")
-            if owner is not None and owner.decode() != user:
-                raise _not_yours(user)
+            rights = await self._scripts.read("HGET", f"{scope.base}:shares", user)
+            if owner not in (None, user.encode()) and not grants(rights and rights.decode(), "write"):
+                raise refused(scope.session_id, user)
         return dict(zip(fields, await self._scripts.read("HMGET", scope.key, *fields), strict=True))
 
     async def _run(
@@ -244,7 +251,3 @@ def _refusal(why: Refusal, field: str, value: str | None) -> Exception:
             return InvalidState(f"state {field!r} is {value}, not a number")
         case "range":
             return InvalidState(f"state {field!r} would become too large for a number")
-
-
-def _not_yours(user_id: str | None) -> SessionOwnerError:
-    return SessionOwnerError(f"the session belongs to another user than {user_id!r}")

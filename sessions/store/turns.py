@@ -12,9 +12,9 @@ from broker_config.settings import Settings
 from sessions.errors import (
     CorruptRecord,
     IdempotencyConflict,
-    SessionOwnerError,
     TurnNotFound,
 )
+from sessions.protocol.access import refused
 from sessions.protocol.turn import TurnError, TurnRequest, TurnStatus, Usage
 from sessions.store.acceptance import Accepted, CancelledRun, acceptance, digests
 from sessions.store.keys import SessionKeys
@@ -293,7 +293,7 @@ class TurnStore:
         """Delete a session with everything in it; a running turn of it can no longer write."""
         reply = await self._scripts.run(records.delete_session(keys.pair, user=user_id))
         if isinstance(reply, OtherOwner):
-            raise SessionOwnerError(f"session {keys.session_id!r} belongs to another user than {user_id!r}")
+            raise refused(keys.session_id, user_id, "own")
         return asdict(reply)
 
     async def listed(

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from broker_config.settings import Settings
 from sessions import Session, TurnStatus
 from sessions.errors import BadRequest, NotFound, SessionExpired, SessionOwnerError, StateNotFoundError
+from tests.integration.test_sealing import NEW
 from tests.support.fleet import Fleet
 from tests.support.gateway import GatewayProcess
+from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
 Open = Callable[..., Session]
@@ -38,7 +41,7 @@ def refuses(call: Callable[[], object]) -> None:
 def test_a_session_is_the_owners_until_it_is_shared(opened: Open) -> None:
     """The error tells what its owner can do about it."""
     opened("ann").chat("SAY hello")
-    with pytest.raises(SessionOwnerError, match=r"session\.share\('bob', 'read'\)"):
+    with pytest.raises(SessionOwnerError, match=r"its owner can call share\('bob', 'read'\)"):
         opened("bob").history()
     opened("ann").share("bob")
     assert [m.text for m in opened("bob").history()] == ["SAY hello", "hello"]
@@ -98,6 +101,18 @@ def test_a_writer_takes_part_and_does_not_own(opened: Open) -> None:
     refuses(bob.delete)
     refuses(lambda: bob.share("carl"))
     refuses(lambda: bob.unshare("bob"))
+
+
+def test_a_writer_changes_encrypted_state(new_server: Server) -> None:
+    """With encryption the client decides on the new value, so it checks the right itself before it reads."""
+    settings = Settings(redis_url=new_server.url, encryption_keys=NEW)  # type: ignore[arg-type]
+    ann, bob, carl = (Session("sealed", user, settings=settings) for user in ("ann", "bob", "carl"))
+    ann.set_state("count", 1)
+    ann.share("bob", "write")
+    ann.share("carl", "read")
+    assert bob.increment_state("count") == 2
+    refuses(lambda: carl.increment_state("count"))
+    assert carl.get_state("count") == 2
 
 
 def test_a_message_works_for_the_user_who_sent_it(opened: Open) -> None:
