@@ -50,6 +50,7 @@
     └── BackendError(ConnectionError)
         ├── StoreUnavailable · StoreFull
         ├── StoreUnsupported             too old, evicting, without the rights we need, or not a Redis at all
+        ├── ListsIncomplete                  the lists of an older deployment's sessions are still being built
         ├── PartitionMismatch · CorruptRecord · SealError
         ├── IndexUnavailable · IndexLocked · EmbeddingUnavailable
         ├── AddressUnknown               a host's name cannot be resolved
@@ -406,6 +407,13 @@ class BackendError(SessionfleetError, ConnectionError):
 
 class StoreUnavailable(BackendError):
     """The store does not answer; check REDIS_URL, or start a fleet with `sessionfleet up`."""
+
+
+class ListsIncomplete(BackendError):
+    """Sessions of an older version are still being added to the lists: wait until `Session.list().complete`.
+
+    A worker does it once, in the background; without one, start one. Until then, not all sessions can be found.
+    """
 
 
 class StoreFull(BackendError):

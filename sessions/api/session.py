@@ -27,7 +27,7 @@ from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search
 from sessions.client.arguments.retrieval import knowledge_config as knowledge_of
 from sessions.client.arguments.retrieval import memory_config as memory_of
-from sessions.client.arguments.sessions import SessionOrder, SessionQuery
+from sessions.client.arguments.sessions import SessionOrder, SessionQuery, aware_time
 from sessions.client.arguments.turns import own_part
 from sessions.client.arguments.values import boolean, policy_named, seconds, short_string
 from sessions.client.backend import Backend, SessionPage
@@ -313,6 +313,56 @@ class Session(
         query = SessionQuery.of(limit, cursor, order, metadata, active_since, unused_since, shared)
         any_of_them = cls(None, user_id, **where)
         return any_of_them.portal.call(any_of_them.backend.listing.list(any_of_them, query))
+
+    @classmethod
+    async def adelete_user(cls, user_id: str, **where: Unpack[Where]) -> dict[str, int]:
+        """Delete everything of a user: sessions with everything in them, and the user's memories, state and documents.
+
+        It may be repeated: what a call that broke off has deleted stays deleted. Open turns end without a result. The
+        records of turns whose session had expired before are kept until SESSIONFLEET_RESULT_TTL after their end, if
+        the session had left the lists.
+
+        Args:
+            where: as for `list`.
+
+        Returns:
+            How many sessions, keys, turns, open_turns, memories, files, documents and chunks were deleted.
+
+        Raises:
+            ListsIncomplete: an older deployment's sessions are still being added to the lists; nothing was deleted.
+            ResultTimeout, NoWorkerAlive: documents could not be removed; what was deleted stays deleted.
+        """
+        any_of_them = cls(None, short_string("user_id", user_id), **where)
+        return await any_of_them.portal.acall(any_of_them.backend.deletion.delete_user(any_of_them))
+
+    @classmethod
+    def delete_user(cls, user_id: str, **where: Unpack[Where]) -> dict[str, int]:
+        """Delete everything of a user; see `adelete_user`."""
+        any_of_them = cls(None, short_string("user_id", user_id), **where)
+        return any_of_them.portal.call(any_of_them.backend.deletion.delete_user(any_of_them))
+
+    @classmethod
+    async def aprune(cls, unused_since: datetime, user_id: str | None = None, **where: Unpack[Where]) -> dict[str, int]:
+        """Delete the sessions of a user, or of the tenant, that were last used before a time and have no open turn.
+
+        A session that is used meanwhile is kept.
+
+        Args:
+            unused_since: with a time zone. where: as for `list`.
+
+        Returns, Raises:
+            As `adelete_user`.
+        """
+        any_of_them = cls(None, user_id, **where)
+        work = any_of_them.backend.deletion.prune(any_of_them, aware_time("unused_since", unused_since))
+        return await any_of_them.portal.acall(work)
+
+    @classmethod
+    def prune(cls, unused_since: datetime, user_id: str | None = None, **where: Unpack[Where]) -> dict[str, int]:
+        """Delete the sessions that were last used before a time; see `aprune`."""
+        any_of_them = cls(None, user_id, **where)
+        work = any_of_them.backend.deletion.prune(any_of_them, aware_time("unused_since", unused_since))
+        return any_of_them.portal.call(work)
 
     async def afork(self, session_id: str | None = None, *, at: str | None = None) -> Self:
         """A new session with a copy of this one's history up to a turn, state, memories, files, documents and agents.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from broker_config.settings import Settings
@@ -173,6 +174,18 @@ class ListingCalls(Protocol):
         ...
 
 
+class DeletionCalls(Protocol):
+    """The part for deleting many sessions."""
+
+    async def delete_user(self, session: SessionRef) -> dict[str, int]:
+        """Delete everything of this session's user; returns how much of each kind."""
+        ...
+
+    async def prune(self, session: SessionRef, unused_since: datetime) -> dict[str, int]:
+        """Delete the user's, or the tenant's, sessions that were not used since a time; returns how much of each."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryPage:
     """Some memories, newest first, and the cursor of the next page (`list_memory(cursor=...)`); None at the end."""
@@ -326,6 +339,11 @@ class Backend(Protocol):
     @property
     def turns(self) -> SessionTurnCalls:
         """The part for lists of turns, and the session's stream."""
+        ...
+
+    @property
+    def deletion(self) -> DeletionCalls:
+        """The part for deleting many sessions."""
         ...
 
     @property

@@ -35,6 +35,7 @@ from sessions.gateway.routes import (
     state,
     teams,
     turns,
+    users,
 )
 from sessions.gateway.routes import sessions as sessions_routes
 from sessions.gateway.segments import DecodedPath
@@ -60,6 +61,7 @@ _ROUTERS: Final = (
     operations.router,
     agents.router,
     teams.router,
+    users.router,
     docs.router,
 )
 _ENVELOPE: Final = 64 * 1024

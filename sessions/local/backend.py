@@ -12,6 +12,7 @@ from sessions.client.fleet_client import FleetClient
 from sessions.client.per_process import get_client
 from sessions.client.ports import SessionRef
 from sessions.client.result import result_of
+from sessions.local.deletion import LocalDeletion
 from sessions.local.files import LocalFiles
 from sessions.local.knowledge import LocalKnowledge
 from sessions.local.lifecycle import LocalLifecycle
@@ -34,6 +35,7 @@ class LocalBackend:
         self.state = LocalState(self.fleet)
         self.lifecycle = LocalLifecycle(self.fleet)
         self.turns = LocalTurnLists(self.fleet)
+        self.deletion = LocalDeletion(self.fleet)
         self.listing = LocalListing(self.fleet)
         self.sharing = LocalSharing(self.fleet)
         self.memory = LocalMemory(self.fleet)

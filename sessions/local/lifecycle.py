@@ -13,11 +13,10 @@ from sessions.client.arguments.sessions import SessionChange
 from sessions.client.backend import Fork
 from sessions.client.fleet_client import FleetClient
 from sessions.client.ports import SessionRef
-from sessions.client.scopes import session_name
 from sessions.client.transcript import CONTEXT_TURNS, Branch, Page, SortOrder, best_lines, bounds, messages_of
 from sessions.errors import InvalidState, SessionExists, TurnNotFound
+from sessions.local.deletion import delete_everything
 from sessions.protocol.access import Access
-from sessions.protocol.lanes import KNOWLEDGE, LANES
 from sessions.protocol.state_ops import APP, TEMP, USER, check_field, dump
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import split_turn_id
@@ -188,16 +187,8 @@ class LocalLifecycle:
         await self._fleet().ownership.check_turn(session.keys, part, session.user_id)
 
     async def delete(self, session: SessionRef) -> dict[str, int]:
-        """Delete the session and all its records; see `Session.adelete`.
-
-        Its documents are removed first, so that the deletion can be repeated if this process dies in between.
-        """
-        fleet, keys = await self._checked(session, "own"), session.keys
-        removed = await fleet.retrieval.forget_documents(keys.lane(KNOWLEDGE), session_name(keys.session_id))
-        receipt = await fleet.stores.turns.delete_session(keys, session.user_id)
-        for name in LANES:
-            receipt["keys"] += (await fleet.stores.turns.delete_session(keys.lane(name)))["keys"]
-        return {**receipt, **removed}
+        """Delete the session and all its records; see `Session.adelete`."""
+        return await delete_everything(await self._checked(session, "own"), session.keys, session.user_id)
 
 
 def _position(entries: list[HistoryEntry], turn_id: str, session: SessionRef) -> int:

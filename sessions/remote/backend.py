@@ -17,6 +17,7 @@ from sessions.client.result import result_of
 from sessions.errors import RemoteTimeout, RemoteUnsupported, ResultTimeout
 from sessions.remote.address import Address, checked_headers
 from sessions.remote.client import RemoteClient
+from sessions.remote.deletion import RemoteDeletion
 from sessions.remote.files import RemoteFiles
 from sessions.remote.knowledge import RemoteKnowledge
 from sessions.remote.lifecycle import RemoteLifecycle
@@ -54,6 +55,7 @@ class RemoteBackend:
         self.state = RemoteState(self.client)
         self.lifecycle = RemoteLifecycle(self.client)
         self.turns = RemoteTurnLists(self.client)
+        self.deletion = RemoteDeletion(self.client)
         self.listing = RemoteListing(self.client)
         self.sharing = RemoteSharing(self.client)
         self.memory = RemoteMemory(self.client)

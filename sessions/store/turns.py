@@ -291,10 +291,15 @@ class TurnStore:
 
     async def delete_session(self, keys: SessionKeys, user_id: str | None = None) -> dict[str, int]:
         """Delete a session with everything in it; a running turn of it can no longer write."""
-        reply = await self._scripts.run(records.delete_session(keys.pair, user=user_id))
+        reply = await self._scripts.run(records.delete_session(keys.pair, user=user_id, unused_since=None))
         if isinstance(reply, OtherOwner):
             raise refused(keys.session_id, user_id, "own")
-        return asdict(reply)
+        return {} if isinstance(reply, records.InUse) else asdict(reply)
+
+    async def delete_unused(self, keys: SessionKeys, user_id: str | None, since_ms: int) -> dict[str, int] | None:
+        """Delete a session with everything in it, unless it is another user's, has an open turn, or was used since."""
+        reply = await self._scripts.run(records.delete_session(keys.pair, user=user_id, unused_since=since_ms))
+        return asdict(reply) if isinstance(reply, records.Deleted) else None
 
     async def listed(
         self, keys: SessionKeys, which: Which = "oldest", after: str | None = None, limit: int = 1000

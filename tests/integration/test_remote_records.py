@@ -23,13 +23,17 @@ from sessions.errors import (
     StateNotFoundError,
     TurnNotFound,
 )
+from sessions.local.deletion import LocalDeletion
 from sessions.local.knowledge import LocalKnowledge
 from sessions.local.lifecycle import LocalLifecycle
+from sessions.local.listing import LocalListing
 from sessions.local.memory import LocalMemory
 from sessions.local.state import LocalState
 from sessions.local.turns import LocalTurnLists
+from sessions.remote.deletion import RemoteDeletion
 from sessions.remote.knowledge import RemoteKnowledge
 from sessions.remote.lifecycle import RemoteLifecycle
+from sessions.remote.listing import RemoteListing
 from sessions.remote.memory import RemoteMemory
 from sessions.remote.state import RemoteState
 from sessions.remote.turns import RemoteTurnLists
@@ -59,6 +63,8 @@ def pair(gateway_process: GatewayProcess, fleet: Fleet) -> Pair:
         (backend.LifecycleCalls, LocalLifecycle, RemoteLifecycle),
         (backend.MemoryCalls, LocalMemory, RemoteMemory),
         (backend.KnowledgeCalls, LocalKnowledge, RemoteKnowledge),
+        (backend.ListingCalls, LocalListing, RemoteListing),
+        (backend.DeletionCalls, LocalDeletion, RemoteDeletion),
         (backend.SessionTurnCalls, LocalTurnLists, RemoteTurnLists),
     ],
 )

@@ -185,8 +185,15 @@ def metadata_changes(value: object) -> dict[str, MetadataValue | None]:
 
 
 def _time(name: str, value: object) -> datetime | None:
-    if value is None:
-        return None
+    return None if value is None else aware_time(name, value)
+
+
+def aware_time(name: str, value: object) -> datetime:
+    """Check a moment.
+
+    Raises:
+        BadRequest: it is not a datetime with a time zone.
+    """
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise BadRequest(f"{name} {value!r}: use a datetime with a time zone, such as datetime.now(UTC)")
     return value

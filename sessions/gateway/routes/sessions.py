@@ -168,6 +168,29 @@ class Receipt(BaseModel):
     chunks: int
 
 
+class DeletionReceipt(Receipt):
+    """What was removed of several sessions."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "sessions": 4,
+                    "keys": 41,
+                    "turns": 12,
+                    "open_turns": 0,
+                    "memories": 3,
+                    "files": 1,
+                    "documents": 1,
+                    "chunks": 14,
+                }
+            ]
+        }
+    )
+
+    sessions: int
+
+
 class MessageResource(BaseModel):
     """One message of the transcript."""
 
@@ -282,6 +305,18 @@ async def list_sessions(
         settings=caller.gateway.settings,
     )
     return Sessions(sessions=[ListedSession.of(info) for info in page], cursor=page.cursor, complete=page.complete)
+
+
+@router.delete("", summary="Delete unused sessions", responses=responses(502, 504))
+async def prune_sessions(
+    caller: Writer,
+    unused_since: Annotated[
+        datetime, Query(description="Delete the sessions that were last used before this time.", examples=[_SINCE])
+    ],
+) -> DeletionReceipt:
+    """Of the user you act for; without a user, of the tenant. Sessions with an open turn are kept."""
+    tenant, settings = caller.principal.tenant, caller.gateway.settings
+    return DeletionReceipt(**await Session.aprune(unused_since, caller.user, tenant=tenant, settings=settings))
 
 
 @router.patch("/{session_id:segment}", summary="Change a session", responses=responses(404, 409, 410))

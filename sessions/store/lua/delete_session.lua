@@ -5,13 +5,20 @@
 --   P: base of its partition (writes :wakeups zset, :dead zset, :lanes set, the indexes of sessions)
 -- ARGV
 --   user: id, or ''
+--   unused_since: delete it only if it has no open turn and was not used since this time (ms); or ''
 -- Returns
 --   deleted: keys, turns, open_turns, memories, files (how many of each; open_turns are among the turns)
 --   other_owner (the session belongs to another user)
+--   in_use (nothing was deleted: it has an open turn, or was used since)
 --!include session
 --!include forget
 --!include rights
 if not allowed(user, 'own') then return { 'other_owner' } end
+if unused_since ~= '' then
+  local m = redis.call('HMGET', S .. ':meta', 'open', 'used', 'created')
+  local used = tonumber(m[2] or m[3] or '') or 0
+  if (tonumber(m[1] or '') or 0) > 0 or used >= tonumber(unused_since) then return { 'in_use' } end
+end
 for _, viewer in ipairs(listed_for()) do unlist(viewer) end
 local ids, removed, turns, open, memories = {}, 0, 0, 0, redis.call('HLEN', S .. ':memory')
 for _, id in ipairs(redis.call('LRANGE', S .. ':mailbox', 0, -1)) do ids[id], open = true, open + 1 end

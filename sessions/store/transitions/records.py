@@ -91,8 +91,13 @@ class Deleted:
     files: int
 
 
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """Nothing was deleted: the session has an open turn, or was used since the given time."""
+
+
 @transition
-def delete_session(*, user: str | None) -> Deleted | OtherOwner:
+def delete_session(*, user: str | None, unused_since: int | None) -> Deleted | OtherOwner | InUse:
     """Delete a session with everything in it."""
 
 
