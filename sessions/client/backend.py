@@ -290,6 +290,10 @@ class FileCalls(Protocol):
         """The session's files, the oldest first."""
         ...
 
+    async def details(self, session: SessionRef, file_id: str) -> StoredFile:
+        """One file."""
+        ...
+
     def read(self, session: SessionRef, file_id: str) -> AsyncGenerator[bytes]:
         """A file's bytes, piece by piece."""
         ...

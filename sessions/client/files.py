@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import IO
 
 from sessions.client.admission import Admission
@@ -97,8 +98,8 @@ class Files:
 @asynccontextmanager
 async def _opened(upload: Upload) -> AsyncIterator[IO[bytes]]:
     """The upload's bytes as an open file."""
-    if isinstance(upload.content, bytes):
-        yield io.BytesIO(upload.content)
+    if not isinstance(upload.content, Path):
+        yield io.BytesIO(upload.content) if isinstance(upload.content, bytes) else upload.content
         return
     try:
         source = await asyncio.to_thread(upload.content.open, "rb")

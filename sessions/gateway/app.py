@@ -27,6 +27,7 @@ from sessions.gateway.routes import (
     branches,
     checkpoints,
     docs,
+    files,
     knowledge,
     memory,
     operations,
@@ -58,6 +59,7 @@ _ROUTERS: Final = (
     checkpoints.router,
     memory.router,
     knowledge.router,
+    files.router,
     operations.router,
     agents.router,
     teams.router,
@@ -115,7 +117,10 @@ def _guard(
     # JSON may write one byte as six.
     body_limit = 6 * settings.message_limit_bytes + _ENVELOPE
     app.add_middleware(
-        BodyLimit, limit=body_limit, upload_limit=max(body_limit, settings.document_limit_bytes + _ENVELOPE)
+        BodyLimit,
+        limit=body_limit,
+        document_limit=max(body_limit, settings.document_limit_bytes + _ENVELOPE),
+        file_limit=settings.file_limit_bytes,
     )
     app.add_middleware(DecodedPath)
     app.add_middleware(Gatekeeper, authenticator=authenticator, limits=limits)

@@ -20,8 +20,9 @@ from sessions.gateway.problems import problem_response
 
 IDLE: Final = 60.0
 """Seconds within which some of a body must arrive."""
-_UPLOADS: Final = re.compile(r"/v1/sessions/[^/]+/knowledge\Z")
-"""The routes of documents, which are buffered on disk; a value of state named `knowledge` is kept in memory."""
+_DOCUMENTS: Final = re.compile(r"/v1/sessions/[^/]+/knowledge\Z")
+_FILES: Final = re.compile(r"/v1/sessions/[^/]+/files\Z")
+"""The routes whose bodies are buffered on disk; a value of state named `knowledge` or `files` is kept in memory."""
 
 
 LINGER: Final = 5.0
@@ -50,19 +51,25 @@ def _lingering(receive: Receive, send: Send) -> Send:
 
 
 class BodyLimit:
-    """Answers 413 if a body is larger than the limit (bytes); documents have another limit."""
+    """Answers 413 if a body is larger than the limit (bytes); documents and files have limits of their own."""
 
-    def __init__(self, app: ASGIApp, limit: int, upload_limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, document_limit: int, file_limit: int) -> None:
         self._app = app
         self._limit = limit
-        self._upload_limit = upload_limit
+        self._document_limit = document_limit
+        self._file_limit = file_limit
+
+    def _limit_of(self, path: str) -> int:
+        if _FILES.match(path):
+            return self._file_limit
+        return self._document_limit if _DOCUMENTS.match(path) else self._limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request for as long as its body fits."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._upload_limit if _UPLOADS.match(scope["path"]) else self._limit
+        limit = self._limit_of(scope["path"])
         detail = f"the body is larger than {limit:,} bytes, the limit"
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdecimal() and int(length) > limit:

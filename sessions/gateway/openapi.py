@@ -21,6 +21,7 @@ _TAGS: Final = {
     "(`app:`).",
     "checkpoints": "Earlier states of a session that you can go back to.",
     "memory": "What a session or its user was taught, found by meaning and by words.",
+    "files": "Images, documents and audio that messages refer to.",
     "knowledge": "Documents that agents and callers search.",
     "operations": "Documents that are being indexed.",
     "agents": "Agents by name: those that the tenant defines, and those that the workers register.",

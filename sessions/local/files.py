@@ -28,6 +28,12 @@ class LocalFiles:
         await fleet.ownership.check(session.keys, session.user_id)
         return await fleet.stores.files.listed(session.keys)
 
+    async def details(self, session: SessionRef, file_id: str) -> StoredFile:
+        """One file; see `FileMethods.afiles`."""
+        fleet = self._fleet()
+        await fleet.ownership.check(session.keys, session.user_id)
+        return await fleet.files.details(session.keys, file_id)
+
     async def read(self, session: SessionRef, file_id: str) -> AsyncGenerator[bytes]:
         """A file's bytes, piece by piece; see `FileMethods.aread_file`."""
         fleet = self._fleet()

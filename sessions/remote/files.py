@@ -30,6 +30,13 @@ class RemoteFiles:
         with parsing("files"):
             return [stored_file(each) for each in answer["files"]]
 
+    async def details(self, session: SessionRef, file_id: str) -> StoredFile:
+        """One file; see `FileMethods.afiles`."""
+        found = next((file for file in await self.listed(session) if file.id == file_id), None)
+        if found is None:
+            raise UnknownFile(f"file {file_id[:80]!r} is not in session {session.session_id!r}. {UnknownFile.__doc__}")
+        return found
+
     async def read(self, session: SessionRef, file_id: str) -> AsyncGenerator[bytes]:
         """A file's bytes; see `FileMethods.aread_file`."""
         yield await self._client(session).download(f"/files/{segment(file_id)}")

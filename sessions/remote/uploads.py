@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from pathlib import Path
+from typing import IO, Any, Protocol
 
 from sessions.errors import InvalidFile
 from sessions.protocol.message import MediaPart, TextPart
@@ -27,13 +28,19 @@ async def upload(client: Api, file: Upload, session_ttl: float | None = None) ->
         FileNotFoundError: there is no file at its path. InvalidFile, TooManyFiles, RemoteError.
     """
     try:
-        content = file.content if isinstance(file.content, bytes) else await asyncio.to_thread(file.content.read_bytes)
+        content = await asyncio.to_thread(_read, file.content)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {str(file.content)!r} any more") from None
     except OSError as error:
         raise InvalidFile(f"{file.name!r} cannot be read: {error.strerror or error}") from error
     params = {"name": file.name, **({} if session_ttl is None else {"session_ttl": session_ttl})}
     return stored_file(await client.api("POST", "/files", raw=(content, file.media_type), params=params))
+
+
+def _read(content: bytes | Path | IO[bytes]) -> bytes:
+    if isinstance(content, Path):
+        return content.read_bytes()
+    return content if isinstance(content, bytes) else content.read()
 
 
 async def with_stored(client: Api, submission: Submission) -> Submission:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.message import MediaKind, MediaPart, TextPart
@@ -17,12 +18,12 @@ from sessions.store.keys import new_turn_part
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file of a message before it is stored: its bytes, or the path from which they are read."""
+    """A file of a message before it is stored: its bytes, or the path or the open file that they are read from."""
 
     kind: MediaKind
     name: str
     media_type: str
-    content: bytes | Path
+    content: bytes | Path | IO[bytes]
 
 
 Part = TextPart | MediaPart | Upload

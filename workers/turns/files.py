@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from broker_config.settings import Settings
@@ -129,5 +130,6 @@ class TurnFiles:
 
 
 def _content(upload: Upload) -> FileContent:
-    data = upload.content if isinstance(upload.content, bytes) else upload.content.read_bytes()
-    return FileContent(io.BytesIO(data), upload.name, upload.media_type)
+    content = upload.content.read_bytes() if isinstance(upload.content, Path) else upload.content
+    source = io.BytesIO(content) if isinstance(content, bytes) else content
+    return FileContent(source, upload.name, upload.media_type)

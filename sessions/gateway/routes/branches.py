@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.gateway.agents import AgentSpec, agent_of
 from sessions.gateway.caller import Reader, Writer
-from sessions.gateway.parameters import TEXT, TURN_ID, IdempotencyKey, SessionId
+from sessions.gateway.messages import MessageBody, message_of
+from sessions.gateway.parameters import TURN_ID, IdempotencyKey, SessionId
 from sessions.gateway.prefer import Wait
 from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, turn_path
@@ -41,9 +42,7 @@ class Regeneration(TurnBody):
         "no other is committed before the new turn begins.",
         json_schema_extra=TURN_ID,
     )
-    message: str | None = Field(
-        None, min_length=1, description="A new message; by default the same one.", json_schema_extra=TEXT
-    )
+    message: MessageBody | None = Field(None, description="A new message; by default the same one, with its files.")
     agent: str | AgentSpec | None = Field(
         None, description="An agent's name, or a definition of your own; by default the agent of the replaced turn."
     )
@@ -105,7 +104,7 @@ async def regenerate(
     session = wanted.session(caller, session_id)
     turn = await session.asubmit_regenerate(
         wanted.turn_id,
-        wanted.message,
+        None if wanted.message is None else message_of(wanted.message),
         agent=None if wanted.agent is None else await agent_of(caller, session, wanted.agent),
         stream=wanted.stream,
         idempotency_key=idempotency_key,

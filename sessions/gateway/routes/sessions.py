@@ -218,6 +218,10 @@ class MessageResource(BaseModel):
     call_id: str | None = None
     args: Any = None
     incomplete: str = Field("", description="How the turn ended, if it did not complete.")
+    parts: list[dict[str, Any]] = Field(
+        [],
+        description="Of a message, or a tool's return, with files: its texts and files in order.",
+    )
     user_id: str | None = Field(None, description="Who sent that turn's message, if that was not the session's owner.")
 
 

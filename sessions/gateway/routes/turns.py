@@ -13,10 +13,10 @@ from sessions.client.arguments.turns import MOST_TURNS, OnDisconnect
 from sessions.errors import BadRequest
 from sessions.gateway.agents import AgentSpec, Base, agent_of
 from sessions.gateway.caller import DEFAULT_QUEUE, Caller, Reader, Writer
+from sessions.gateway.messages import MessageBody, message_of
 from sessions.gateway.parameters import (
     LONGEST_TTL,
     QUEUE,
-    TEXT,
     TURN_ID,
     WEBHOOK,
     IdempotencyKey,
@@ -126,6 +126,15 @@ class NewTurn(TurnBody):
                 {"message": "My name is Alice"},
                 {"message": "What is my name?", "agent": "assistant", "stream": True},
                 {"message": "Write a poem", "stream": True, "on_disconnect": "cancel"},
+                {
+                    "message": [
+                        {"type": "text", "text": "What is this?"},
+                        {
+                            "type": "image",
+                            "file_id": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                        },
+                    ]
+                },
                 {"message": "Ask whether the parcel has arrived", "not_before": "2026-11-27T09:00:00+01:00"},
                 {
                     "message": "Summarise our talk",
@@ -141,7 +150,7 @@ class NewTurn(TurnBody):
         },
     )
 
-    message: str = Field(min_length=1, json_schema_extra=TEXT)
+    message: MessageBody = Field(description="A text, or a list of texts and files.")
     agent: str | AgentSpec = Field("assistant", description="An agent's name, or a definition of your own.")
     on_disconnect: OnDisconnect = Field(
         "continue",
@@ -195,7 +204,7 @@ async def submit_turn(
     agent = await agent_of(caller, session, body.agent)
     sender = None if body.user_id is None else caller.user_or(body.user_id)
     turn = await agent.asubmit(
-        body.message, stream=body.stream, idempotency_key=idempotency_key, user_id=sender, **body.options()
+        message_of(body.message), stream=body.stream, idempotency_key=idempotency_key, user_id=sender, **body.options()
     )
     if streams:
         response = await _followed(turn, after, body.on_disconnect, at_once=True)
