@@ -7,6 +7,7 @@ require_own("broker_config")  # before the next lines import it
 from sessions.api.agent import Agent
 from sessions.api.agent_directory import AgentDirectory
 from sessions.api.operation import Operation, Progress
+from sessions.api.schedules import Schedule, ScheduleOptions
 from sessions.api.session import Session
 from sessions.api.team import Agents, AgentTeam, Task
 from sessions.api.team_run import TeamRun
@@ -15,6 +16,7 @@ from sessions.api.turns import TurnInfo, TurnPage
 from sessions.client.arguments.attachments import Audio, Document, Image
 from sessions.client.arguments.options import DocumentOptions, TurnOptions
 from sessions.client.backend import SessionPage
+from sessions.client.schedule_info import ScheduleInfo
 from sessions.client.transcript import Branch
 from sessions.errors import SessionfleetError
 from sessions.protocol.event import Event, EventType, SessionEvent
@@ -43,6 +45,9 @@ __all__ = [
     "OutsideResult",
     "PendingCall",
     "Progress",
+    "Schedule",
+    "ScheduleInfo",
+    "ScheduleOptions",
     "Session",
     "SessionEvent",
     "SessionInfo",

@@ -18,6 +18,7 @@ from sessions.api.lifecycle import LifecycleMethods
 from sessions.api.listing import ListingMethods
 from sessions.api.memory import MemoryMethods
 from sessions.api.middleware import Middleware, apply, apply_blocking, checked
+from sessions.api.schedules import ScheduleMethods
 from sessions.api.sharing import SharingMethods
 from sessions.api.state import StateMethods
 from sessions.api.turn import Turn
@@ -39,6 +40,9 @@ from sessions.local.backend import LocalBackend
 from sessions.protocol.agent import RecallSettings
 from sessions.store.keys import new_session_id, valid_session_id, valid_tenant
 
+AnAgent = Agent
+"""The class: in `Session`, the name is that of the method."""
+
 
 def _is_remote(session: Session) -> bool:
     return session.is_remote
@@ -58,6 +62,7 @@ class Session(
     StateMethods,
     LifecycleMethods,
     TurnMethods,
+    ScheduleMethods,
     ListingMethods,
     SharingMethods,
     MemoryMethods,
@@ -231,9 +236,13 @@ class Session(
         response = self.portal.call(self._converse(content, stream, options))
         return apply_blocking(self.middleware, content.text, response)
 
-    def _converse(self, content: Content, stream: bool, options: TurnOptions) -> Coroutine[Any, Any, Any]:
+    def default_agent(self) -> AnAgent:
+        """The agent that `chat` sends messages to: "Assistant", or the one that a remote session's URL names."""
         name = self.backend.agent_name
-        agent = self.Agent() if name is None else self.Agent(name, registered=True)
+        return self.Agent() if name is None else self.Agent(name, registered=True)
+
+    def _converse(self, content: Content, stream: bool, options: TurnOptions) -> Coroutine[Any, Any, Any]:
+        agent = self.default_agent()
         streamed = {"stream": True} if stream else {}
         return self.backend.converse(self, content, partial(agent.submission, self), {**options, **streamed})
 

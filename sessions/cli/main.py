@@ -11,7 +11,7 @@ import typer
 from broker_config.embedded import EmbeddedServerError
 from broker_config.settings import SettingsError
 from broker_config.version import package_version
-from sessions.cli import chat, dead, doctor, fleet, gateway, keys, knowledge, memory, sessions, turns, worker
+from sessions.cli import chat, dead, doctor, fleet, gateway, keys, knowledge, memory, schedules, sessions, turns, worker
 from sessions.cli.output import print_error, print_exception, say
 from sessions.errors import SessionfleetError
 
@@ -31,6 +31,7 @@ app.command()(doctor.doctor)
 app.command()(chat.chat)
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(turns.app, name="turns")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(dead.app, name="dead")
 app.add_typer(memory.app, name="memory")
 app.add_typer(knowledge.app, name="knowledge")

@@ -170,6 +170,7 @@ async def _shown(store: TurnStore, keys: SessionKeys, part: str) -> dict[str, An
         "worker": record.worker,
         "accepted": clock(record.accepted_ms),
         "not_before": clock(record.not_before_ms),
+        "schedule": record.schedule_id,
         "started": clock(record.started_ms),
         "ended": clock(record.ended_ms),
         "deadline": clock(record.deadline_ms),

@@ -15,10 +15,12 @@ from broker_config.settings import Settings
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory
 from sessions.client.arguments.message import Content
+from sessions.client.arguments.schedules import NewSchedule, ScheduleChange
 from sessions.client.arguments.sessions import SessionChange, SessionQuery
 from sessions.client.arguments.turns import TurnListing
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient, SessionRef
+from sessions.client.schedule_info import ScheduleInfo
 from sessions.client.transcript import Branch, Page, SortOrder
 from sessions.protocol.access import Rights
 from sessions.protocol.event import SessionEvent
@@ -200,6 +202,38 @@ class MemoryPage:
         return len(self.memories)
 
 
+class ScheduleCalls(Protocol):
+    """The part for `ScheduleMethods` and `Schedule`."""
+
+    async def create(self, session: SessionRef, new: NewSchedule) -> ScheduleInfo:
+        """Create a schedule."""
+        ...
+
+    async def get(self, session: SessionRef, schedule_id: str) -> ScheduleInfo:
+        """One schedule."""
+        ...
+
+    async def all(self, session: SessionRef) -> list[ScheduleInfo]:
+        """All schedules."""
+        ...
+
+    async def update(self, session: SessionRef, schedule_id: str, change: ScheduleChange) -> ScheduleInfo:
+        """Change a schedule."""
+        ...
+
+    async def trigger(self, session: SessionRef, schedule_id: str, idempotency_key: str | None) -> str:
+        """Send what a tick sends, now; returns the turn's id within the session."""
+        ...
+
+    async def delete(self, session: SessionRef, schedule_id: str) -> bool:
+        """Delete a schedule; returns whether it existed."""
+        ...
+
+    async def next_runs(self, session: SessionRef, schedule_id: str, count: int) -> list[datetime]:
+        """The next ticks."""
+        ...
+
+
 class MemoryCalls(Protocol):
     """The part for `MemoryMethods`."""
 
@@ -358,6 +392,11 @@ class Backend(Protocol):
     @property
     def sharing(self) -> SharingCalls:
         """The part for sharing it with other users."""
+        ...
+
+    @property
+    def schedules(self) -> ScheduleCalls:
+        """The part for schedules."""
         ...
 
     @property

@@ -26,6 +26,7 @@ from sessions.store.files import FileStore
 from sessions.store.history_store import HistoryStore
 from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
+from sessions.store.schedules import ScheduleStore
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
 from sessions.store.session_index import SessionIndex
@@ -57,6 +58,7 @@ class Stores:
     memory: MemoryStore
     files: FileStore
     shares: ShareStore
+    schedules: ScheduleStore
     calls: CallStore
     definitions: AgentDefinitions
     catalog: Catalog
@@ -76,6 +78,7 @@ class Stores:
             memory=MemoryStore(scripts, redis, most=settings.memory_limit, seal=keyring.seal, open=keyring.open),
             files=FileStore(scripts, redis, settings, keyring),
             shares=ShareStore(scripts),
+            schedules=ScheduleStore(scripts, settings),
             calls=CallStore(scripts, redis, keyring),
             definitions=AgentDefinitions(scripts, redis, settings.partitions, keyring),
             catalog=Catalog(redis),

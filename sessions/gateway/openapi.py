@@ -16,6 +16,7 @@ _TAGS: Final = {
     "agent": "One message in, the answer out: for clients of remote agents.",
     "sessions": "Conversations, kept in the store; any worker can continue them.",
     "turns": "Send a message; show, wait for, follow (server-sent events) or cancel its turn.",
+    "schedules": "Messages that a session is sent at the times of a cron expression.",
     "approvals": "Tool calls that wait for a person's decision, or for a result from elsewhere.",
     "state": "Small JSON values stored with a conversation: the session's, its user's (`user:`) or the tenant's "
     "(`app:`).",

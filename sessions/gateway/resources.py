@@ -51,6 +51,7 @@ class TurnResource(BaseModel):
                     "metadata": {"request_id": "r-81"},
                     "accepted_at": "2026-11-26T12:00:00.120Z",
                     "not_before": None,
+                    "schedule_id": None,
                     "started_at": "2026-11-26T12:00:00.124Z",
                     "ended_at": "2026-11-26T12:00:01.480Z",
                     "links": {
@@ -78,6 +79,7 @@ class TurnResource(BaseModel):
     metadata: dict[str, Any] = Field({}, description="What the caller attached to the message.")
     accepted_at: datetime
     not_before: datetime | None = Field(None, description="The time that it was scheduled for.")
+    schedule_id: str | None = Field(None, description="The schedule that sent the message.")
     started_at: datetime | None = None
     ended_at: datetime | None = None
     links: Links
@@ -99,6 +101,7 @@ class TurnResource(BaseModel):
             model=record.model,
             metadata=record.metadata,
             accepted_at=_time(record.accepted_ms),
+            schedule_id=record.schedule_id,
             not_before=None if record.not_before_ms is None else _time(record.not_before_ms),
             started_at=None if record.started_ms is None else _time(record.started_ms),
             ended_at=None if record.ended_ms is None else _time(record.ended_ms),

@@ -18,6 +18,7 @@ from sessions.local.knowledge import LocalKnowledge
 from sessions.local.lifecycle import LocalLifecycle
 from sessions.local.listing import LocalListing
 from sessions.local.memory import LocalMemory
+from sessions.local.schedules import LocalSchedules
 from sessions.local.sharing import LocalSharing
 from sessions.local.state import LocalState
 from sessions.local.turns import LocalTurnLists
@@ -38,6 +39,7 @@ class LocalBackend:
         self.deletion = LocalDeletion(self.fleet)
         self.listing = LocalListing(self.fleet)
         self.sharing = LocalSharing(self.fleet)
+        self.schedules = LocalSchedules(self.fleet)
         self.memory = LocalMemory(self.fleet)
         self.knowledge = LocalKnowledge(self.fleet)
         self.files = LocalFiles(self.fleet)

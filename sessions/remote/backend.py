@@ -23,6 +23,7 @@ from sessions.remote.knowledge import RemoteKnowledge
 from sessions.remote.lifecycle import RemoteLifecycle
 from sessions.remote.listing import RemoteListing
 from sessions.remote.memory import RemoteMemory
+from sessions.remote.schedules import RemoteSchedules
 from sessions.remote.server import RemoteServer
 from sessions.remote.sharing import RemoteSharing
 from sessions.remote.state import RemoteState
@@ -58,6 +59,7 @@ class RemoteBackend:
         self.deletion = RemoteDeletion(self.client)
         self.listing = RemoteListing(self.client)
         self.sharing = RemoteSharing(self.client)
+        self.schedules = RemoteSchedules(self.client)
         self.memory = RemoteMemory(self.client)
         self.knowledge = RemoteKnowledge(self.client)
         self.files = RemoteFiles(self.client)

@@ -141,6 +141,7 @@ def turn_record(part: str, resource: Mapping[str, Any]) -> TurnRecord:
         usage=Usage.model_validate(usage) if usage else None,
         finish_reason=resource.get("finish_reason"),
         not_before_ms=_ms(resource.get("not_before")),
+        schedule_id=resource.get("schedule_id"),
         metadata=resource.get("metadata") or {},
     )
 

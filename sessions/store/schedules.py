@@ -27,7 +27,8 @@ from sessions.store.wake_up import WakeUp
 
 MOST: Final = 100
 """Schedules of one session."""
-_KEEP: Final = "keep"
+KEEP: Final = "keep"
+"""For a change that leaves the next tick as it is."""
 _log = get_logger(__name__)
 
 
@@ -82,7 +83,7 @@ class ScheduleStore:
             ScheduleExists: there is another one under this id. BadRequest: the session has as many as it may have.
             SessionOwnerError: the session belongs to another user.
         """
-        reply = await self._put(keys, schedule_id, None, job, rules, next_ms, ttl)
+        reply = await self._put(keys, schedule_id, None, job, rules, next_ms, ttl, job.user_id)
         if isinstance(reply, transitions.Exists):
             known = await self.read(keys, schedule_id)
             if (known.job, Rules.of(known.state)) != (job, rules):
@@ -91,14 +92,20 @@ class ScheduleStore:
         return await self.read(keys, schedule_id)
 
     async def change(
-        self, keys: SessionKeys, known: ScheduleRecord, job: Job, rules: Rules, next_ms: int | str | None
+        self,
+        keys: SessionKeys,
+        known: ScheduleRecord,
+        job: Job,
+        rules: Rules,
+        next_ms: int | str | None,
+        user_id: str | None = None,
     ) -> bool:
         """Change a schedule; False if it was changed meanwhile, and nothing was written.
 
         Raises:
             ScheduleNotFound: it was deleted. SessionOwnerError: the session belongs to another user.
         """
-        reply = await self._put(keys, known.schedule_id, known.state.revision, job, rules, next_ms, None)
+        reply = await self._put(keys, known.schedule_id, known.state.revision, job, rules, next_ms, None, user_id)
         return isinstance(reply, transitions.Put)
 
     async def _put(
@@ -110,13 +117,14 @@ class ScheduleStore:
         rules: Rules,
         next_ms: int | str | None,
         ttl: float | None,
+        user_id: str | None,
     ) -> transitions.Put | transitions.Exists | transitions.Changed:
         call = transitions.put_schedule(
             keys.pair,
             operation=uuid_utils.uuid4().hex,
             schedule=schedule_id,
             revision=revision,
-            user=job.user_id,
+            user=user_id,
             job=self._keyring.seal(keys.schedules, schedule_id, job.model_dump_json().encode()),
             rules=rules.as_json,
             next_ms=next_ms,
@@ -126,7 +134,7 @@ class ScheduleStore:
         )
         match await self._scripts.run(call):
             case OtherOwner():
-                raise refused(keys.session_id, job.user_id)
+                raise refused(keys.session_id, user_id)
             case Missing():
                 raise _not_found(keys, schedule_id)
             case Full(count=count):

@@ -119,10 +119,22 @@ async def test_many_workers_act_on_one_tick(line: Scheduled) -> None:
     """Twenty at the same time, each with what it read before: one turn, and nothing else."""
     await line.create(overlap=Overlap.QUEUE)
     for round_ in range(5):
-        await line.due(ago_ms=round_)
+        await line.due(ago_ms=1000 * round_)
         await asyncio.gather(*(ScheduleStore(line.scripts, line.settings).act(line.keys) for _ in range(20)))
     assert len(await line.mailbox()) == 5
     assert await line.counts() == (5, 0, 0)
+
+
+async def test_a_tick_that_comes_again_is_not_run_again(line: Scheduled) -> None:
+    """The clock was set back, and somebody resumed the schedule: it goes on with the tick after."""
+    await line.create(overlap=Overlap.QUEUE)
+    at = await line.due()
+    await line.act()
+    await line.client.zadd(f"{line.keys.base}:schedules:due", {ID: at})
+    await line.act()
+    record = await line.record()
+    assert (await line.counts(), record.next_ms) == ((1, 0, 0), HOURLY.after(record.now_ms))
+    assert len(await line.mailbox()) == 1
 
 
 async def test_a_worker_that_comes_back_late_changes_nothing(line: Scheduled) -> None:

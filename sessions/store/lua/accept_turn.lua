@@ -88,6 +88,10 @@ end
 
 local t, meta, now = turn_key(turn), S .. ':meta', now_ms()
 if redis.call('EXISTS', t) == 1 then -- Retry after a lost reply: this turn was accepted already.
+  if by_clock and is_due(tick_of, due_ms) then -- The clock was set back, and the schedule changed: the tick had its turn.
+    set_due(tick_of, next_ms)
+    reindex(now)
+  end
   local m = redis.call('HMGET', meta, 'wake', 'queue')
   return { 'accepted', turn, '1', m[1] or now, m[2] or queue, '', '' }
 end
