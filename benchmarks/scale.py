@@ -16,6 +16,7 @@ class Scale:
         points: sizes of collections that are searched, in chunks; qdrant-client's local mode is asked only up to
             `local_most`.
         memories: of one user; searches: for each figure; pages: of the PDF that is indexed.
+        sessions: in a list; lists: pages of it, for each figure.
         book: chunks of the document that is indexed while something else is measured; it must not end before that.
     """
 
@@ -36,10 +37,12 @@ class Scale:
     searches: int = 200
     pages: int = 24
     book: int = 3_000
+    sessions: int = 1_000_000
+    lists: int = 1_000
 
 
 QUICK = Scale(
     turns=60, rounds=1, blocking=20, bare=20, slow=50, streams=10, history=200, samples=10, in_flight=5, appends=40,
     writers=2, points=(50, 200), local_most=50, memories=100, searches=10, pages=2,
-    book=400,
+    book=400, sessions=10_000, lists=20,
 )  # fmt: skip

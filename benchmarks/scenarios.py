@@ -20,6 +20,7 @@ from benchmarks.producers import INSTRUCTIONS, agent, celery_all, chat_all, late
 from benchmarks.report import Row
 from benchmarks.rig import Meter, PeakMemory, Process, Rig, metered, wait_until
 from benchmarks.scale import ProgressCallback, Scale
+from benchmarks.session_lists import session_lists
 from sessions import Turn
 
 _HELLO = "Hello, who are you?"
@@ -286,5 +287,6 @@ SCENARIOS: dict[str, Callable[[Rig, Scale, ProgressCallback], list[Row]]] = {
     "history": long_history,
     "recovery": recovery,
     "claims": claims,
+    "lists": session_lists,
     "retrieval": retrieval,
 }

@@ -73,7 +73,7 @@ class Stores:
             turns=TurnStore(scripts, redis, settings),
             state=StateStore(scripts, redis, keyring),
             records=SessionRecords(scripts, redis, keyring),
-            index=SessionIndex(scripts, settings),
+            index=SessionIndex(scripts, redis, settings),
             history=HistoryStore(scripts, keyring),
             memory=MemoryStore(scripts, redis, most=settings.memory_limit, seal=keyring.seal, open=keyring.open),
             files=FileStore(scripts, redis, settings, keyring),

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -14,7 +15,7 @@ from sessions.client.ports import SessionRef
 from sessions.client.scopes import session_name, user_name
 from sessions.errors import BadRequest, ListsIncomplete, NotFound, SessionOwnerError
 from sessions.protocol.lanes import KNOWLEDGE, LANES
-from sessions.store.keys import IndexKind, SessionKeys, session_index, wide_name
+from sessions.store.keys import IndexKind, SessionKeys, wide_name
 from sessions.store.session_index import IndexRange, Position
 
 _PAGE: Final = 100
@@ -123,16 +124,16 @@ async def _each(
     found: Counter[str] = Counter()
     for kind in kinds:
         start = None if until_ms is None else Position(until_ms, "")
-        async for page in _pages(fleet, IndexRange(session_index(kind, tenant, user_id), start)):
-            keys = [SessionKeys.from_name(tenant, entry.name, fleet.settings.partitions) for entry in page]
+        async for page in _pages(fleet, IndexRange(kind, tenant, user_id, start)):
+            keys = [SessionKeys.from_name(tenant, name, fleet.settings.partitions) for name in page]
             for at in range(0, len(keys), _AT_ONCE):
                 for receipt in await asyncio.gather(*map(work, keys[at : at + _AT_ONCE])):
                     found.update(receipt)
     return found
 
 
-async def _pages(fleet: FleetClient, wanted: IndexRange) -> AsyncIterator[list[Position]]:
-    after = wanted.after
-    while page := await fleet.stores.index.read(IndexRange(wanted.index, after), _PAGE):
-        yield page
-        after = page[-1]
+async def _pages(fleet: FleetClient, wanted: IndexRange) -> AsyncIterator[list[str]]:
+    """The names of the sessions in an index."""
+    while page := await fleet.stores.index.read(wanted, _PAGE):
+        yield [entry.position.name for entry in page]
+        wanted = replace(wanted, after=page[-1].position)

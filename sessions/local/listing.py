@@ -12,9 +12,9 @@ from sessions.client.backend import SessionPage
 from sessions.client.fleet_client import FleetClient
 from sessions.client.ports import SessionRef
 from sessions.errors import BadRequest
-from sessions.store.keys import SessionKeys, session_index
-from sessions.store.session_index import IndexRange, Position
-from sessions.store.session_info import SessionInfo
+from sessions.store.keys import SessionKeys
+from sessions.store.session_index import Entry, IndexRange, Position
+from sessions.store.session_info import FIELDS, SessionInfo
 
 _MOST_READ: Final = 2000
 """Sessions that are read for one page, however few of them match its filters."""
@@ -33,7 +33,7 @@ class LocalListing:
         tenant, user_id = session.keys.tenant, session.user_id
         if query.shared and user_id is None:
             raise BadRequest("shared=True lists the sessions that are shared with a user: pass user_id=")
-        wanted = IndexRange(session_index(query.kind, tenant, user_id), query.after, query.least)
+        wanted = IndexRange(query.kind, tenant, user_id, query.after, query.least, FIELDS)
         complete, page = await asyncio.gather(
             fleet.stores.index.complete(), _Page(fleet, tenant, user_id, query, wanted).read()
         )
@@ -79,24 +79,24 @@ class _Page:
             entries = await self._fleet.stores.index.read(self._wanted, count)
             for number, info in enumerate(await self._infos(entries)):
                 if len(self._found) == limit:
-                    return self._page(entries[number - 1] if number else self._wanted.after)
+                    return self._page(entries[number - 1].position if number else self._wanted.after)
                 if info is not None and self._shows(info):
                     self._found.append(info)
             if len(entries) < count:
                 return self._page(None)
             left -= count
-            self._wanted = replace(self._wanted, after=entries[-1])
+            self._wanted = replace(self._wanted, after=entries[-1].position)
         return self._page(self._wanted.after)
 
-    async def _infos(self, entries: list[Position]) -> list[SessionInfo | None]:
-        partitions = self._fleet.settings.partitions
-        keys = [SessionKeys.from_name(self._tenant, entry.name, partitions) for entry in entries]
-        infos = asyncio.gather(*(self._fleet.stores.records.info(each) for each in keys))
+    async def _infos(self, entries: list[Entry]) -> list[SessionInfo | None]:
+        partitions, keyring = self._fleet.settings.partitions, self._fleet.keyring
+        keys = [SessionKeys.from_name(self._tenant, entry.position.name, partitions) for entry in entries]
+        infos = [SessionInfo.read(own, keyring, entry.values) for own, entry in zip(keys, entries, strict=True)]
         if self._query.shared and self._user_id is not None:
             shares = self._fleet.stores.shares
             rights = await asyncio.gather(*(shares.rights(each, self._user_id) for each in keys))
-            return [info if right else None for info, right in zip(await infos, rights, strict=True)]
-        return await infos
+            return [info if right else None for info, right in zip(infos, rights, strict=True)]
+        return infos
 
     def _shows(self, info: SessionInfo) -> bool:
         # An index has the sessions of users whose session has expired, until a worker removes them; another user may

@@ -1,8 +1,8 @@
 """The indexes by which sessions are listed: by tenant or by user, ordered by last use or by creation.
 
 An index is one sorted set in each partition, changed by the scripts that create, use and end sessions, in the slot of
-the session (ADR 0026). Reading merges the partitions. On one server a script does that, in one call. On a cluster each
-partition is asked for a few entries, and again only if the merged page may lack some of its own.
+the session (ADR 0026). Reading merges the partitions. A script does that for all partitions on one server, in one call;
+on a cluster the pages of the servers are merged here, and a server is asked again only if it may have more.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import RedisCluster
 
 from broker_config.settings import Settings
-from sessions.store.keys import INDEXED, partition_key
+from sessions.errors import BackendError
+from sessions.store.keys import INDEXED, IndexKind, escaped, partition_key, session_index
 from sessions.store.scripts import ScriptRunner
 from sessions.store.transitions.indexes import read_index
 
-_FIRST_READ: Final = 3
-"""Entries of each partition of a cluster that are read at first, more than an even spread over them needs."""
+_SPARE: Final = 3
+"""Entries of each server that are read at first, more than an even spread over them needs."""
+
+Batches = Sequence[tuple[str, ...]]
+"""The bases of all partitions: those that one call reads are together."""
 
 
 class Position(NamedTuple):
@@ -30,60 +36,95 @@ class Position(NamedTuple):
     name: str
 
 
+class Entry(NamedTuple):
+    """An entry of an index, and the wanted fields of the session's record."""
+
+    position: Position
+    values: Sequence[bytes | None]
+
+
 @dataclass(frozen=True, slots=True)
 class IndexRange:
-    """What to read: which index (`session_index`), the entries after a position, down to a score."""
+    """What to read: the index of a tenant, or of one user, the entries after a position, down to a score.
 
-    index: str
+    Attributes:
+        fields: of the sessions' records.
+    """
+
+    kind: IndexKind
+    tenant: str
+    user_id: str | None = None
     after: Position | None = None
     least: int | None = None
+    fields: Sequence[str] = ()
 
 
 class SessionIndex:
     """Reads the indexes of one deployment."""
 
-    def __init__(self, scripts: ScriptRunner, settings: Settings) -> None:
+    def __init__(self, scripts: ScriptRunner, client: Any, settings: Settings) -> None:
         self._scripts = scripts
-        partitions = [partition_key(number) for number in range(settings.partitions)]
-        # Keys of several partitions are in several slots, so on a cluster one call is for one partition.
-        self._batches: list[tuple[str, ...]] = (
-            [(each,) for each in partitions] if settings.redis_cluster else [tuple(partitions)]
-        )
+        self._client = client
+        self._partitions = tuple(partition_key(number) for number in range(settings.partitions))
 
     async def complete(self) -> bool:
         """Whether all sessions are in the indexes: not while those of an older deployment are being added."""
         return await self._scripts.read("GET", INDEXED) is not None
 
-    async def read(self, wanted: IndexRange, count: int) -> list[Position]:
+    async def read(self, wanted: IndexRange, count: int) -> list[Entry]:
         """The next `count` entries of the index; fewer at its end.
 
         Raises:
             StoreUnavailable, BackendError: the store did not answer.
         """
-        found: list[Position] = []
-        unread = dict.fromkeys(self._batches, wanted.after)
-        size = min(count, math.ceil(count / len(self._batches)) + _FIRST_READ)
+        if not isinstance(self._client, RedisCluster):
+            return await self._merged([self._partitions], wanted, count)
+        try:
+            return await self._merged(await self._by_server(self._client), wanted, count)
+        except BackendError as error:
+            if type(error) is not BackendError:
+                raise
+            # A slot is being moved to another server, or has been since this client last asked: read each partition by
+            # itself, which is redirected.
+            return await self._merged([(each,) for each in self._partitions], wanted, count)
+
+    async def _by_server(self, cluster: RedisCluster) -> Batches:
+        await cluster.initialize()
+        found: dict[str, list[str]] = {}
+        for partition in self._partitions:
+            node = cluster.get_node_from_key(partition)
+            found.setdefault("" if node is None else node.name, []).append(partition)
+        return [tuple(partitions) for partitions in found.values()]
+
+    async def _merged(self, batches: Batches, wanted: IndexRange, count: int) -> list[Entry]:
+        found: list[Entry] = []
+        unread = dict.fromkeys(batches, wanted.after)
+        size = count if len(batches) == 1 else min(count, math.ceil(count / len(batches)) + _SPARE)
         while unread:
-            batches = list(unread)
-            pages = await asyncio.gather(*(self._page(batch, wanted, unread[batch], size) for batch in batches))
-            found = sorted([*found, *chain.from_iterable(pages)], reverse=True)[:count]
+            read = list(unread)
+            pages = await asyncio.gather(*(self._page(batch, wanted, unread[batch], size) for batch in read))
+            found = sorted(chain(found, *pages), key=lambda entry: entry.position, reverse=True)[:count]
             unread = {
-                batch: page[-1]
-                for batch, page in zip(batches, pages, strict=True)
-                if len(page) == size and (len(found) < count or page[-1] > found[-1])
+                batch: page[-1].position
+                for batch, page in zip(read, pages, strict=True)
+                if len(page) == size and (len(found) < count or page[-1].position > found[-1].position)
             }
             size = min(count, 4 * size)
         return found
 
     async def _page(
         self, batch: Sequence[str], wanted: IndexRange, after: Position | None, size: int
-    ) -> Sequence[Position]:
+    ) -> Sequence[Entry]:
         call = read_index(
-            batch,
-            index=wanted.index,
+            (batch[0],),
+            tenant=escaped(wanted.tenant),
+            index=session_index(wanted.kind, wanted.tenant, wanted.user_id),
             score="+inf" if after is None else str(after.score),
             name="" if after is None else after.name,
             least="-inf" if wanted.least is None else str(wanted.least),
             most=size,
+            partitions=batch[1:],
+            fields=wanted.fields,
         )
-        return [Position(*entry) for entry in (await self._scripts.run(call)).found]
+        reply = await self._scripts.run(call)
+        return [Entry(Position(score, name), values) for score, name, values in reply.found]

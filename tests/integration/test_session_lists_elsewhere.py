@@ -17,11 +17,12 @@ import pytest
 from sessions import AgentTeam, Session, Task
 from sessions.errors import BadRequest, ListsIncomplete, NotFound, SessionOwnerError
 from sessions.store.keys import INDEXED
+from sessions.store.session_index import SessionIndex
 from tests.integration.test_cli_on_a_fleet import CLI, environment
 from tests.support.fleet import Fleet
 from tests.support.gateway import GatewayProcess, made_key
 from tests.support.http import good, problem
-from tests.support.servers import Server
+from tests.support.servers import Server, three_primaries
 
 
 def new_name() -> str:
@@ -232,6 +233,32 @@ def test_the_command_line(fleet: Fleet) -> None:
     assert "keys" in cli(fleet, "delete", f"{ann}-1", "--yes").stdout
     assert json.loads(cli(fleet, "delete", "--user", ann, "--yes", "--json").stdout)["sessions"] == 2
     assert "has no sessions" in cli(fleet, "list", "--user", ann).stdout
+
+
+def test_a_list_of_several_servers(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is asked once for its partitions; if one of those has moved to another server, each partition is."""
+    with three_primaries(tmp_path / "nodes") as nodes:
+        env = {"SESSIONFLEET_REDIS_CLUSTER": "1", "SESSIONFLEET_BROKER_URL": f"redis://127.0.0.1:{server.port}/1"}
+        with closing(Fleet(tmp_path / "fleet", nodes[0], env)) as fleet:
+            for number in range(40):
+                fleet.session(f"s{number:02}", user_id="ann").create()
+            wanted = [f"s{number:02}" for number in reversed(range(40))]
+
+            def listed() -> list[str]:
+                page = Session.list("ann", limit=25, settings=fleet.settings)
+                rest = Session.list("ann", limit=25, cursor=page.cursor, settings=fleet.settings)
+                return [info.session_id for info in (*page, *rest)]
+
+            assert listed() == wanted
+            asked: list[int] = []
+
+            async def wrong(index: SessionIndex, _: object) -> list[tuple[str, ...]]:
+                asked.append(len(index._partitions))
+                return [index._partitions]
+
+            monkeypatch.setattr(SessionIndex, "_by_server", wrong)
+            assert listed() == wanted
+            assert asked == [256, 256]
 
 
 def test_a_user_is_deleted_on_a_cluster(cluster_server: Server, server: Server, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class Lists(Store):
         super().__init__(settings)
         keyring = KeyRing.of(settings)
         self.tenant = f"t{uuid.uuid4().hex[:12]}"
-        self.index = SessionIndex(self.scripts, settings)
+        self.index = SessionIndex(self.scripts, self.client, settings)
         self.records = SessionRecords(self.scripts, self.client, keyring)
         self.state = StateStore(self.scripts, self.client, keyring)
         self.use("first")
@@ -51,10 +51,14 @@ class Lists(Store):
         await self.commit(await self.begin())
 
     async def positions(self, user: str | None = None, kind: IndexKind = "used") -> list[Position]:
-        return await self.index.read(IndexRange(session_index(kind, self.tenant, user)), 1000)
+        return [entry.position for entry in await self.index.read(IndexRange(kind, self.tenant, user), 1000)]
 
     async def listed(self, user: str | None = None, kind: IndexKind = "used") -> list[str]:
         return [entry.name for entry in await self.positions(user, kind)]
+
+    async def page(self, after: Position | None, size: int, least: int | None = None) -> list[Position]:
+        wanted = IndexRange("used", self.tenant, None, after, least)
+        return [entry.position for entry in await self.index.read(wanted, size)]
 
     async def info(self) -> SessionInfo:
         found = await self.records.info(self.keys)
@@ -182,12 +186,12 @@ async def test_pages_have_every_session_once(lists: Lists, spread: int) -> None:
     wanted.sort(reverse=True)
     for size in (7, 50, 299, 300, 301):
         found, after = list[Position](), None
-        while page := await lists.index.read(IndexRange(index, after), size):
+        while page := await lists.page(after, size):
             assert len(page) == min(size, 300 - len(found))
             found, after = found + page, page[-1]
         assert found == wanted
     least = wanted[100].score
-    assert await lists.index.read(IndexRange(index, None, least), 1000) == [w for w in wanted if w.score >= least]
+    assert await lists.page(None, 1000, least) == [each for each in wanted if each.score >= least]
     for number in range(lists.settings.partitions):
         await lists.client.delete(f"{partition_key(number)}:{index}")
 

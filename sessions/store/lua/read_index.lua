@@ -1,17 +1,22 @@
-#!lua flags=no-writes
--- Reads the next entries of an index of sessions, from several partitions as if they were one.
+#!lua flags=no-writes,allow-cross-slot-keys
+-- Reads the next entries of an index of sessions, from several partitions as if they were one, with fields of the sessions.
+-- On a cluster the partitions must be on one server; if one of them is not, or is being moved, the server refuses.
 -- KEYS
---   partitions[]: bases of partitions; on a cluster only one (reads an index of sessions)
+--   P: base of a partition (reads an index of sessions, and :meta hash of the sessions in it)
 -- ARGV
+--   tenant: as it is in keys
 --   index: its name after the base
 --   score: of the entry to continue after, or +inf
 --   name: of that entry, or ''
 --   least: the lowest score that is wanted, or -inf
 --   most: how many entries to return
+--   partitions[]: bases of others
+--   fields[]: of the sessions' records
 -- Returns
---   entries: found[score, name] (the highest scores first; those with the same score by name, the last one first)
+--   entries: found[score, name, values] (the highest scores first; those with the same score by name, the last one first;
+--      values of the fields)
 local most_wanted = tonumber(most)
-local step = math.ceil(most_wanted / #partitions) + 2
+local step = math.ceil(most_wanted / (1 + #partitions)) + 2
 
 -- By bytes. Lua's own comparison depends on the server's locale.
 local function later(one, other)
@@ -58,17 +63,24 @@ local function sink(at)
   heap[at] = stream
 end
 
+partitions[#partitions + 1] = P
 for _, partition in ipairs(partitions) do
-  local stream = { key = partition .. ':' .. index, page = {}, start = 0, at = 1 }
+  local stream = { partition = partition, key = partition .. ':' .. index, page = {}, start = 0, at = 1 }
   if advance(stream) then heap[#heap + 1] = stream end
 end
 for at = math.floor(#heap / 2), 1, -1 do sink(at) end
 
+local function values(stream)
+  if #fields == 0 then return {} end
+  return redis.call('HMGET', stream.partition .. ':' .. tenant .. ':' .. stream.name .. ':meta', unpack(fields))
+end
+
+local count = 0
 local reply = { 'entries' }
-while #heap > 0 and #reply <= 2 * most_wanted - 1 do
+while #heap > 0 and count < most_wanted do
   local top = heap[1]
-  reply[#reply + 1] = top.text
-  reply[#reply + 1] = top.name
+  reply[3 * count + 2], reply[3 * count + 3], reply[3 * count + 4] = top.text, top.name, values(top)
+  count = count + 1
   if not advance(top) then
     heap[1] = heap[#heap]
     heap[#heap] = nil

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sessions.store.binding import transition
@@ -9,14 +10,24 @@ from sessions.store.binding import transition
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Entries (score, name of the session), the highest score first."""
+    """Entries (score, name of the session, values of the fields of its record), the highest score first."""
 
-    found: tuple[tuple[int, str], ...]
+    found: tuple[tuple[int, str, list[bytes | None]], ...]
 
 
 @transition
-def read_index(*, index: str, score: str, name: str, least: str, most: int) -> Entries:
-    """Read the next entries of an index, from several partitions as if they were one."""
+def read_index(
+    *,
+    tenant: str,
+    index: str,
+    score: str,
+    name: str,
+    least: str,
+    most: int,
+    partitions: Sequence[str],
+    fields: Sequence[str],
+) -> Entries:
+    """Read the next entries of an index from several partitions, on one server, as if they were one."""
 
 
 @dataclass(frozen=True, slots=True)
