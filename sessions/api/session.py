@@ -378,7 +378,8 @@ class Session(
 
         Args:
             session_id: of the new session; generated if None.
-            at: id of the last turn to copy; None for all committed turns.
+            at: id of the last turn to copy; None for all committed turns. A turn that was replaced is copied with what
+                was before it then, so that a conversation can go on from there.
 
         Raises:
             TurnNotFound: `at` is not a committed turn of this session. SessionExists: the id is taken.

@@ -12,11 +12,13 @@ from sessions.cli.chat_answers import settle
 from sessions.cli.chat_lines import Lines
 from sessions.cli.screen import Screen
 from sessions.client.transcript import Message
-from sessions.errors import BadRequest
+from sessions.errors import BadRequest, TurnNotFound
 from sessions.protocol.turn import TurnStatus
 
 HELP: Final = """\
 /history [N]  show the messages of the last N turns (10)
+/regenerate   replace the last answer by a new one
+/edit TEXT    send TEXT in place of your last message
 /pending      show the calls that turns of this session wait for, and answer them
 /cancel       cancel the open turns of this session
 /help         show this help
@@ -40,7 +42,7 @@ class Commands:
         """Run a command. If a turn can continue now, it is returned for the caller to follow.
 
         Raises:
-            BadRequest: there is no such command.
+            BadRequest: there is no such command, or nothing that it could be done with.
         """
         name, _, rest = line.removeprefix("/").partition(" ")
         match name:
@@ -48,6 +50,10 @@ class Commands:
                 self._screen.line(HELP)
             case "history":
                 self.history(_number(rest))
+            case "regenerate":
+                return self._regenerate(None)
+            case "edit":
+                return self._regenerate(_text(rest))
             case "pending":
                 return self._pending()
             case "cancel":
@@ -82,6 +88,12 @@ class Commands:
         else:
             self._screen.line(f"{'you' if message.role == 'user' else message.agent}> {text}", "dim")
 
+    def _regenerate(self, message: str | None) -> Turn:
+        try:
+            return self._session.submit_regenerate(message=message, stream=True)
+        except TurnNotFound as error:
+            raise BadRequest(str(error)) from error
+
     def _pending(self) -> Turn | None:
         waiting = self.waiting()
         if not waiting:
@@ -97,6 +109,12 @@ class Commands:
             self._screen.note(f"turn {info.id}: {info.turn.cancel()}")
         if not found:
             self._screen.note("this session has no open turns")
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise BadRequest("/edit: enter the new message after it, on the same line")
+    return text.strip()
 
 
 def _number(text: str) -> int:

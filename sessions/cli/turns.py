@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from broker_config.settings import load_settings
+from sessions.api.session import Session
 from sessions.api.turn import Turn
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, clock, print_fields, print_json, print_table, say
@@ -93,6 +94,13 @@ def cancel(turn_id: str) -> None:
     """Cancel a turn. A running one is stopped on its worker."""
     status = _turn(turn_id).cancel()
     say(f"turn {turn_id!r}: {status}" + ("" if status.final else ", its worker was told to stop"))
+
+
+@app.command()
+def delete(turn_id: str) -> None:
+    """Delete a turn that has ended: its messages, its record and its events."""
+    receipt = Session(split_turn_id(turn_id)[0]).delete_turn(turn_id)
+    say(f"turn {turn_id!r}: {receipt['messages']} messages and {receipt['keys']} keys deleted")
 
 
 Args = Annotated[str | None, typer.Option(help="Other arguments for the tool, as a JSON object.")]

@@ -19,7 +19,7 @@ from sessions.local.deletion import delete_everything
 from sessions.protocol.access import Access
 from sessions.protocol.state_ops import APP, TEMP, USER, check_field, dump
 from sessions.store.history import HistoryEntry
-from sessions.store.keys import split_turn_id
+from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.session_info import SessionInfo, merged_metadata
 from sessions.store.session_records import COPY_SECONDS
 from sessions.store.state import session_scope
@@ -157,8 +157,8 @@ class LocalLifecycle:
         raw, state, agents = await fleet.stores.records.raw_parts(keys)
         parsed = [HistoryEntry.load(entry) for entry in raw]
         if at is not None:
-            keep = _position(parsed, at, session) + 1
-            raw, parsed = raw[:keep], parsed[:keep]
+            parsed = await _up_to(fleet, keys, parsed, at)
+            raw = [entry.dump() for entry in parsed]
         target = fleet.keys(session_id, keys.tenant)
         user_id = session.user_id or await fleet.ownership.owner(keys)
         copy = uuid_utils.uuid4().hex
@@ -191,9 +191,15 @@ class LocalLifecycle:
         return await delete_everything(await self._checked(session, "own"), session.keys, session.user_id)
 
 
-def _position(entries: list[HistoryEntry], turn_id: str, session: SessionRef) -> int:
+async def _up_to(
+    fleet: FleetClient, keys: SessionKeys, entries: list[HistoryEntry], turn_id: str
+) -> list[HistoryEntry]:
+    """The history up to a turn of it; or, if that turn left it, the branch up to the turn."""
     session_id, part = split_turn_id(turn_id)
-    for position, entry in enumerate(entries):
-        if session_id == session.session_id and entry.turn == part:
-            return position
-    raise TurnNotFound(f"turn {turn_id!r} is not a committed turn of session {session.session_id!r}")
+    if session_id == keys.session_id:
+        for position, entry in enumerate(entries):
+            if entry.turn == part:
+                return entries[: position + 1]
+        if path := await fleet.stores.history.path_to(keys, part):
+            return path
+    raise TurnNotFound(f"turn {turn_id!r} is not a committed turn of session {keys.session_id!r}")

@@ -127,6 +127,15 @@ class HistoryStore:
             if version == await self._version(keys):  # else the stretches may have moved between the reads
                 return self._loaded(keys, [entry for page in pages for entry in page])
 
+    async def path_to(self, keys: SessionKeys, part: str) -> list[HistoryEntry]:
+        """A branch up to a turn that left the history; empty if none did that has this id."""
+        for branch in await self.listed(keys):
+            path = await self.entries(keys, branch.id, 0, branch.at + branch.turns - 1)
+            position = next((i for i, entry in enumerate(path) if entry.turn == part), -1)
+            if position >= branch.at:
+                return path[: position + 1]
+        return []
+
     def _loaded(self, keys: SessionKeys, raw: Sequence[bytes]) -> list[HistoryEntry]:
         try:
             return [self._opened(keys, entry) for entry in raw]

@@ -268,6 +268,17 @@ def test_a_session_that_steers_enqueues_it(fleet: Fleet) -> None:
     assert session.regenerate() == "one"
 
 
+def test_a_conversation_goes_on_from_a_branch(session: Session) -> None:
+    """A fork at a turn that was replaced has what was before it then."""
+    first, second, third = talk(session, "SAY one", "SAY two", "SAY three")
+    session.regenerate(second.id, "SAY 2")
+    session.regenerate(first.id, "SAY 1")
+    forked = session.fork(at=third.id)
+    assert said(forked) == ["SAY one", "one", "SAY two", "two", "SAY three", "three"]
+    assert said(session.fork(at=second.id)) == ["SAY one", "one", "SAY two", "two"]
+    assert forked.Agent("A").chat("RECITE").startswith("SAY one | one | SAY two")
+
+
 # --- deleting ---------------------------------------------------------------------------------------------
 
 

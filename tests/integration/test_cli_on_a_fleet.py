@@ -177,6 +177,33 @@ def test_a_chat_asks_about_the_calls_of_its_tools(fleet: Fleet) -> None:
     assert statuses(fleet, "cli-asks") == ["succeeded"] * 3
 
 
+def test_a_chat_regenerates_and_edits(fleet: Fleet) -> None:
+    """The new answer is shown like any other; without something to replace, the chat says so."""
+
+    def piped(lines: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*CLI, "chat", "cli-edits"], input=lines, env=environment(fleet.server.url), capture_output=True, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+
+    nothing = piped("/regenerate\n")
+    assert (nothing.returncode != 0, "no committed turn" in nothing.stderr) == (True, True)
+    done = piped("SAY one\n/regenerate\n/edit SAY two\n/history\n")
+    assert done.returncode == 0, done
+    session = fleet.session("cli-edits")
+    assert [message.text for message in session.history()] == ["SAY two", "two"]
+    assert len(session.branches()) == 2
+    assert done.stdout.count("one") >= 2
+    assert "enter the new message" in piped("/edit\n").stderr
+    last = session.history().messages[0].turn_id
+    command = [*CLI, "turns", "delete", last]
+    gone = subprocess.run(
+        command, env=environment(fleet.server.url), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "2 messages" in gone.stdout
+    assert list(session.history()) == []
+
+
 def test_a_chat_without_a_terminal_reads_answers_where_it_reads_messages(fleet: Fleet) -> None:
     """Where they end, it does not hang: the turn waits on, and the command that answers it is shown."""
 

@@ -58,7 +58,7 @@ class Fork(Body):
     )
     at: str | None = Field(
         None,
-        description="The id of the last turn to copy; by default all committed turns.",
+        description="The id of the last turn to copy; by default all committed turns. It may be one that was replaced.",
         json_schema_extra=TURN_ID,
     )
 
