@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, Unpack
 from sessions.api.agent import Agent
 from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
-from sessions.client.arguments.message import MessageInput, message_content
+from sessions.client.arguments.message import MessageInput
 from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.turns import own_part
 from sessions.client.backend import BackedSession, Backend
@@ -68,7 +68,7 @@ class BranchMethods:
             TurnFailed, SessionBusy, BackendError, BadRequest: see `sessions.errors`.
         """
         wanted = _submission(self, turn_id, message, agent, stream, options)
-        sent, response = await self.portal.acall(_run(self, wanted, message, _output(agent)))
+        sent, response = await self.portal.acall(_run(self, wanted, _output(agent)))
         return await apply(self.middleware, sent, response)
 
     @takes(TurnOptions)
@@ -83,7 +83,7 @@ class BranchMethods:
     ) -> Any:
         """Run a turn in the place of another one; see `aregenerate`. Middleware runs outside the client's loop."""
         wanted = _submission(self, turn_id, message, agent, stream, options)
-        sent, response = self.portal.call(_run(self, wanted, message, _output(agent)))
+        sent, response = self.portal.call(_run(self, wanted, _output(agent)))
         return apply_blocking(self.middleware, sent, response)
 
     @takes(TurnOptions)
@@ -178,16 +178,14 @@ def _output(agent: Agent | str | None) -> OutputType | None:
     return agent.output if isinstance(agent, Agent) else None
 
 
-async def _run(
-    session: _Home, wanted: Submission, message: MessageInput | None, output: OutputType | None
-) -> tuple[str, Any]:
-    """The message and the answer, before the middleware sees them."""
+async def _run(session: _Home, wanted: Submission, output: OutputType | None) -> tuple[str, Any]:
+    """The text of the message, and the answer, before the middleware sees them."""
     record = await session.client.turns.run(session.keys, wanted)
-    turn_id = session.keys.public_id(record.part)
+    turn_id, sent = session.keys.public_id(record.part), wanted.request.message
     response = result_of(record, turn_id, output)
-    if message is not None:
-        return message_content(message).text, response
-    return await _message_of(session, turn_id) if session.middleware else "", response
+    if wanted.replacement is not None and wanted.replacement.same_message and session.middleware:
+        sent = await _message_of(session, turn_id)
+    return sent, response
 
 
 async def _message_of(session: _Home, turn_id: str) -> str:

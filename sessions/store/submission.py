@@ -143,7 +143,9 @@ class Submission:
 
         Not what was looked up for it: after the first one has replaced the last turn, another turn is the last.
         """
-        return self.asked or self.request
+        if self.asked is None or self.replacement is None or self.replacement.same_message:
+            return self.asked or self.request
+        return self.asked.model_copy(update={"parts": self.request.parts})  # its files were stored after the look-up
 
     @property
     def agents(self) -> tuple[tuple[AgentConfig, str], ...]:

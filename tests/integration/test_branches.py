@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from sessions import EventType, Session, Turn, TurnStatus
+from sessions import EventType, Image, Session, Turn, TurnStatus
 from sessions.errors import (
     BadRequest,
     HistoryChanged,
@@ -244,6 +244,24 @@ def test_arguments_are_checked(session: Session) -> None:
         session.history(branch=f"{session.session_id}~{uuid.uuid4().hex}")
     with pytest.raises(TypeError, match="did you mean 'metadata'"):
         session.regenerate(metadat={})  # type: ignore[call-arg]
+
+
+def test_files_are_sent_again_and_replaced(fleet: Fleet) -> None:
+    """The same message has the same files; an edited one has its own, which count for its idempotency key."""
+    session = fleet.session(uuid.uuid4().hex)
+    agent, message = session.Agent("A"), f"SAY {uuid.uuid4().hex[:12]}"
+    red, blue = (Image(colour * 40, media_type="image/png", name=f"{colour[:1]!r}.png") for colour in (b"r", b"b"))
+    agent.chat([message, red], timeout=40)
+    session.regenerate(timeout=40)
+    session.regenerate(message=[message, blue], idempotency_key="k", timeout=40)
+    seen = [line["files"] for line in fleet.ledger("model_started", prompt=message)]
+    assert seen[0] == seen[1]
+    assert [len(files) for files in seen] == [1, 1, 1]
+    assert seen[2] != seen[0]
+    with pytest.raises(IdempotencyConflict):
+        session.submit_regenerate(message=[message, red], idempotency_key="k")
+    session.submit_regenerate(message=[message, blue], idempotency_key="k").result(timeout=20)
+    assert len(session.branches()) == 2
 
 
 def test_middleware_hears_of_it(fleet: Fleet) -> None:

@@ -242,5 +242,5 @@ def test_the_history_is_what_was_said(
     server: Server, key: str | None, rounds: int, steps: list[tuple[str, int, Any]]
 ) -> None:
     """History, branches, counts, and what each turn is shown; and nothing is left of a deleted session."""
-    store_settings = Settings(redis_url=server.url, encryption_keys=key, history_window=3)  # type: ignore[arg-type]
+    store_settings = Settings(redis_url=server.url, encryption_keys=key, history_window=3, max_attempts=99)  # type: ignore[arg-type]
     asyncio.run(Conversation(store_settings).run(ROUND * rounds + steps))

@@ -108,6 +108,7 @@ async def regenerate(
         agent=None if wanted.agent is None else await agent_of(caller, session, wanted.agent),
         stream=wanted.stream,
         idempotency_key=idempotency_key,
+        user_id=None if wanted.user_id is None else caller.user_or(wanted.user_id),
         **wanted.options(),
     )
     return await wait.show(turn, turn_path(session_id, turn.id), session_id, accepted=True)
