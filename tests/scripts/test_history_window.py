@@ -66,7 +66,7 @@ def test_no_more_is_read_than_fits(server: Server, window: str, seen: int) -> No
         run = _run(client, lease)
         assert isinstance(run, Run)
         assert [entry[:1] for entry in run.history] == [str(n).encode() for n in range(5 - seen, 5)]
-        _run(client, delete_session(keys.pair, user=None))
+        _run(client, delete_session(keys.pair, user=None, unused_since=None))
 
 
 def _run(client: redis.Redis, call: ScriptCall[Any]) -> Any:
