@@ -1,4 +1,4 @@
-"""`sessionfleet sessions`: list, show, copy and delete sessions."""
+"""`sessionfleet sessions`: list, show, copy, share and delete sessions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, confirm, print_error, print_fields, print_json, print_table, say
 from sessions.cli.store import running_store
 from sessions.client.arguments.sessions import SessionOrder
+from sessions.client.arguments.values import rights_named
 from sessions.client.transcript import Message, SortOrder
 from sessions.errors import BadRequest
 from sessions.store.session_info import SessionInfo
 
-app = typer.Typer(help="List, show, copy and delete sessions.", no_args_is_help=True)
+app = typer.Typer(help="List, show, copy, share and delete sessions.", no_args_is_help=True)
 
 _UNITS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _AGE: Final = re.compile(r"(?P<number>\d+)(?P<unit>s|min|h|d)\Z")
@@ -38,6 +39,9 @@ def list_sessions(
     metadata: Annotated[list[str] | None, typer.Option(help="Only sessions with this value, as name=value.")] = None,
     active_since: Annotated[str | None, typer.Option(help=f"Only sessions used since then. {_WHEN}")] = None,
     unused_since: Annotated[str | None, typer.Option(help=f"Only sessions not used since then. {_WHEN}")] = None,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="The sessions of others that are shared with --user.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List sessions, the last used first."""
@@ -49,6 +53,7 @@ def list_sessions(
         metadata=dict(_value(each) for each in metadata or ()),
         active_since=None if active_since is None else _time("--active-since", active_since),
         unused_since=None if unused_since is None else _time("--unused-since", unused_since),
+        shared=shared,
         settings=running_store(load_settings()),  # looking at a fleet must not start one
     )
     if as_json:
@@ -71,9 +76,10 @@ def list_sessions(
 
 @app.command()
 def show(session_id: str, as_json: AsJson = False) -> None:
-    """Show a session: title, metadata, owner, times, counts, agents."""
+    """Show a session: title, metadata, owner, times, counts, agents, and whom it is shared with."""
     session = _session(session_id)
     fields = _as_dict(session.info()) | {"agents": session.get_context()["agents"]}
+    fields["shared_with"] = session.shared_with()
     if as_json:
         print_json(fields)
         return
@@ -117,6 +123,26 @@ def fork(
         print_json({"session_id": made.session_id})
     else:
         say(made.session_id)
+
+
+@app.command()
+def share(
+    session_id: str,
+    user: str,
+    rights: Annotated[str, typer.Option(help="read, or write (which includes reading).")] = "read",
+) -> None:
+    """Let another user read a session, or read it and write to it."""
+    _session(session_id).share(user, rights_named(rights))
+    say(f"user {user!r} may {rights} session {session_id!r}")
+
+
+@app.command()
+def unshare(session_id: str, user: str) -> None:
+    """End the sharing of a session with a user."""
+    if _session(session_id).unshare(user):
+        say(f"session {session_id!r} is no longer shared with user {user!r}")
+    else:
+        say(f"session {session_id!r} was not shared with user {user!r}")
 
 
 @app.command()

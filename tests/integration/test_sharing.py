@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from broker_config.settings import Settings
 from sessions import Session, TurnStatus
 from sessions.errors import BadRequest, NotFound, SessionExpired, SessionOwnerError, StateNotFoundError
 from tests.integration.test_sealing import NEW
+from tests.integration.test_session_lists_elsewhere import cli
 from tests.support.fleet import Fleet
 from tests.support.gateway import GatewayProcess
 from tests.support.servers import Server
@@ -191,6 +193,28 @@ def test_shared_sessions_are_listed_for_whom_they_are_shared_with(
         Session.list(shared=True, settings=fleet.settings)
     with pytest.raises(BadRequest, match="last_used"):
         listed(shared=True, order="created")
+
+
+def test_the_command_line_shares(fleet: Fleet) -> None:
+    """As the owner: share, show, list for the other user, unshare."""
+    session_id = f"cli-{uuid.uuid4().hex}"
+    fleet.session(session_id, user_id="ann").create()
+    bob = f"bob-{session_id}"
+
+    def run(*command: str) -> str:
+        done = cli(fleet, *command)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "may write" in run("share", session_id, bob, "--rights", "write")
+    assert json.loads(run("show", session_id, "--json"))["shared_with"] == {bob: "write"}
+    listed = json.loads(run("list", "--user", bob, "--shared", "--json"))
+    assert [each["session_id"] for each in listed["sessions"]] == [session_id]
+    assert "no longer shared" in run("unshare", session_id, bob)
+    assert "was not shared" in run("unshare", session_id, bob)
+    refused = cli(fleet, "share", session_id, bob, "--rights", "own")
+    assert refused.returncode == 1
+    assert "use 'read' or 'write'" in refused.stderr
 
 
 def test_a_stale_entry_shows_no_foreign_session(fleet: Fleet) -> None:
