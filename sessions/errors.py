@@ -7,6 +7,7 @@
     │   ├── InvalidTool · InvalidState
     │   ├── InvalidFile                  an image, document or audio file of a message cannot be sent
     │   │   └── FileTooLarge
+    │   ├── InvalidExport                a file that cannot be imported as a session
     │   ├── AddressRefused               a URL leads to an address that workers may not call
     │   ├── InvalidWebhook               a request that is not a webhook of this fleet
     │   └── InvalidImport                a module in SESSIONFLEET_IMPORTS cannot be used
@@ -144,6 +145,10 @@ class InvalidFile(BadRequest):
 
 class FileTooLarge(InvalidFile):
     """The file is larger than SESSIONFLEET_FILE_LIMIT_BYTES."""
+
+
+class InvalidExport(BadRequest):
+    """This cannot be imported as a session: it is damaged, or in a format that is not known."""
 
 
 class AddressRefused(BadRequest):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import copy
 from datetime import datetime
 from functools import partial
-from typing import Any, Self, TypedDict, Unpack
+from pathlib import Path
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 
+from broker_config.names import LONGEST_ID, name_problem
 from broker_config.settings import RETRIEVAL, Settings, SettingsError, queue_name
 from sessions.api.agent import Agent
 from sessions.api.branches import BranchMethods
@@ -21,6 +24,7 @@ from sessions.api.middleware import Middleware, apply, apply_blocking, checked
 from sessions.api.schedules import ScheduleMethods
 from sessions.api.sharing import SharingMethods
 from sessions.api.state import StateMethods
+from sessions.api.transfer import ImportReport, TransferMethods
 from sessions.api.turn import Turn
 from sessions.api.turns import TurnMethods
 from sessions.client.arguments.message import Content, MessageInput, message_content
@@ -31,7 +35,7 @@ from sessions.client.arguments.retrieval import memory_config as memory_of
 from sessions.client.arguments.sessions import SessionOrder, SessionQuery, aware_time
 from sessions.client.arguments.turns import own_part
 from sessions.client.arguments.values import boolean, policy_named, seconds, short_string
-from sessions.client.backend import Backend, SessionPage
+from sessions.client.backend import Backend, Imported, NewSession, Progress, SessionPage
 from sessions.client.blocking import blocking
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient
@@ -39,6 +43,7 @@ from sessions.errors import BadRequest
 from sessions.local.backend import LocalBackend
 from sessions.protocol.agent import RecallSettings
 from sessions.store.keys import new_session_id, valid_session_id, valid_tenant
+from sessions.transfer.sources import inspected, open_source
 
 AnAgent = Agent
 """The class: in `Session`, the name is that of the method."""
@@ -65,6 +70,7 @@ class Session(
     ScheduleMethods,
     ListingMethods,
     SharingMethods,
+    TransferMethods,
     MemoryMethods,
     KnowledgeMethods,
     BranchMethods,
@@ -393,6 +399,65 @@ class Session(
 
     fork = blocking(afork)
 
+    @classmethod
+    async def aimport_from(
+        cls,
+        path: str | Path,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        *,
+        from_session: str | None = None,
+        agent: str | None = None,
+        ttl: float | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> ImportReport[Self]:
+        """Create a session from an export, or from a session of another library. Nothing is ever half imported.
+
+        Importing the same content into the same session again changes nothing.
+
+        Args:
+            path: an export (a folder, its `state.json`, or a `.jsonl` file), PraisonAI's session JSON, a SQLite file of
+                the OpenAI Agents SDK or of Google ADK, pydantic-ai's messages as JSON, or the URL of the Redis of the
+                OpenAI Agents SDK. The format is detected.
+            session_id: of the new session; None for the one in the file, or a generated one if it has none.
+            user_id: the owner; None for the one in the file.
+            from_session: which session to import, if there are several.
+            agent: the name for turns whose agent is not named in the file; "Assistant" by default.
+            ttl: seconds for which the session is kept after its last use; None for what the file says.
+            progress: called with the turns so far and the number of all turns, on the client's event loop.
+            options: of `Session`, such as `settings=` or `agent_url=`.
+
+        Returns:
+            The session, how much was imported, and what could not be carried over.
+
+        Raises:
+            SessionExists: the id is taken. InvalidExport: the file is damaged, or in an unknown format.
+            BadRequest: there is nothing to import, or several sessions. ResultTimeout, NoWorkerAlive, TurnFailed: its
+                documents could not be added; the session exists, and importing it again adds them.
+        """
+        session, new = await asyncio.to_thread(
+            _prepared, cls, path, session_id, user_id, from_session, agent, ttl, progress, options
+        )
+        return _report(session, new, await session.portal.acall(session.backend.transfer.create_from(session, new)))
+
+    @classmethod
+    def import_from(
+        cls,
+        path: str | Path,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        *,
+        from_session: str | None = None,
+        agent: str | None = None,
+        ttl: float | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> ImportReport[Self]:
+        """Create a session from an export, or from a session of another library; see `aimport_from`."""
+        session, new = _prepared(cls, path, session_id, user_id, from_session, agent, ttl, progress, options)
+        return _report(session, new, session.portal.call(session.backend.transfer.create_from(session, new)))
+
     async def adelete(self) -> dict[str, int]:
         """Delete the session and all its records; returns the number of keys, turns, files and documents.
 
@@ -403,6 +468,38 @@ class Session(
         return await self.portal.acall(self.backend.lifecycle.delete(self))
 
     delete = blocking(adelete)
+
+
+S = TypeVar("S", bound=Session)
+
+
+def _prepared(
+    kind: type[S],
+    path: str | Path,
+    session_id: str | None,
+    user_id: str | None,
+    from_session: str | None,
+    agent: str | None,
+    ttl: float | None,
+    progress: Progress | None,
+    options: Mapping[str, Any],
+) -> tuple[S, NewSession]:
+    """Read and check what is imported, once; returns the session, which does not exist yet, and the request."""
+    source = open_source(path, from_session=from_session, agent=agent)
+    header, origin = inspected(source)
+    session = kind(_usable_id(header.session_id) if session_id is None else session_id, user_id, ttl=ttl, **options)
+    queue = session.queue if "queue" in options else None
+    return session, NewSession(source, session.user_id, session.ttl, queue, origin, progress)
+
+
+def _report(session: S, new: NewSession, imported: Imported) -> ImportReport[S]:
+    session.user_id = imported.user_id
+    return ImportReport(session, new.source.format, imported.counts, imported.left_out, imported.repeated)
+
+
+def _usable_id(session_id: str | None) -> str | None:
+    """The id in a file, if a session can have it: other libraries allow other characters."""
+    return None if session_id is None or name_problem(session_id, LONGEST_ID) else session_id
 
 
 def _queue(queue: object) -> str:

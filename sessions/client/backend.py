@@ -31,6 +31,8 @@ from sessions.store.keys import SessionKeys
 from sessions.store.session_info import SessionInfo
 from sessions.store.submission import Submission, Upload
 from sessions.store.turns import TurnSummary
+from sessions.transfer.records import Record
+from sessions.transfer.sources import Source
 
 
 class StateCalls(Protocol):
@@ -337,6 +339,55 @@ class FileCalls(Protocol):
         ...
 
 
+Progress = Callable[[int, int], None]
+"""Called with the number of turns so far, and of all turns (0 if that is not known), on the client's event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """What a session is imported from, and as what.
+
+    Attributes:
+        user_id: the owner; None for the one in the file.
+        origin: identifies the content of the file: importing it again changes nothing.
+    """
+
+    source: Source
+    user_id: str | None
+    ttl: float | None
+    queue: str | None
+    origin: bytes
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The result of an import, as back ends report it.
+
+    Attributes:
+        counts: how much was imported, by kind: turns, messages, memories, files, documents.
+        left_out: what could not be carried over.
+        repeated: the session was there already, from the same content.
+    """
+
+    user_id: str | None
+    counts: Mapping[str, int]
+    left_out: tuple[str, ...] = ()
+    repeated: bool = False
+
+
+class TransferCalls(Protocol):
+    """The part for `TransferMethods`."""
+
+    def records(self, session: SessionRef) -> AsyncGenerator[Record]:
+        """The session as records, for an export."""
+        ...
+
+    async def create_from(self, session: SessionRef, new: NewSession) -> Imported:
+        """Create the session from an import."""
+        ...
+
+
 SubmissionOf = Callable[..., Submission]
 """Makes the submission of a message to a session's default agent; keyword arguments are the options of `Agent.chat`."""
 
@@ -397,6 +448,11 @@ class Backend(Protocol):
     @property
     def schedules(self) -> ScheduleCalls:
         """The part for schedules."""
+        ...
+
+    @property
+    def transfer(self) -> TransferCalls:
+        """The part for exports and imports."""
         ...
 
     @property

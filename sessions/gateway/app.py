@@ -36,6 +36,7 @@ from sessions.gateway.routes import (
     shares,
     state,
     teams,
+    transfer,
     turns,
     users,
 )
@@ -53,6 +54,7 @@ _ROUTERS: Final = (
     ready.router,
     sessions_routes.router,
     shares.router,
+    transfer.router,
     turns.router,
     branches.router,
     schedules.router,

@@ -20,7 +20,7 @@ from sessions.gateway.problems import problem_response
 
 IDLE: Final = 60.0
 """Seconds within which some of a body must arrive."""
-_DOCUMENTS: Final = re.compile(r"/v1/sessions/[^/]+/knowledge\Z")
+_DOCUMENTS: Final = re.compile(r"/v1/sessions/([^/]+/knowledge|import)\Z")
 _FILES: Final = re.compile(r"/v1/sessions/[^/]+/files\Z")
 """The routes whose bodies are buffered on disk; a value of state named `knowledge` or `files` is kept in memory."""
 

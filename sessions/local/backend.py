@@ -21,6 +21,7 @@ from sessions.local.memory import LocalMemory
 from sessions.local.schedules import LocalSchedules
 from sessions.local.sharing import LocalSharing
 from sessions.local.state import LocalState
+from sessions.local.transfer import LocalTransfer
 from sessions.local.turns import LocalTurnLists
 
 
@@ -43,6 +44,7 @@ class LocalBackend:
         self.memory = LocalMemory(self.fleet)
         self.knowledge = LocalKnowledge(self.fleet)
         self.files = LocalFiles(self.fleet)
+        self.transfer = LocalTransfer(self.fleet, self.knowledge)
 
     def fleet(self) -> FleetClient:
         """This process's client of the fleet; looked up at each use, because a forked child needs its own."""

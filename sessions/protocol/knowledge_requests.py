@@ -86,3 +86,17 @@ class CopyKnowledge(OperationRequest):
 
     scope: str
     origin: str
+
+
+class ReadKnowledge(OperationRequest):
+    """Read the passages of one document in their order, for an export.
+
+    The result is a dict with `passages`, and with `next`: the number at which to continue, None at the end.
+    """
+
+    kind: ClassVar[str] = "read_knowledge"
+
+    scope: str
+    collection: str
+    source: str
+    first: int = 0

@@ -27,6 +27,7 @@ from sessions.remote.schedules import RemoteSchedules
 from sessions.remote.server import RemoteServer
 from sessions.remote.sharing import RemoteSharing
 from sessions.remote.state import RemoteState
+from sessions.remote.transfer import RemoteTransfer
 from sessions.remote.turns import RemoteTurnLists
 from sessions.store.submission import Submission
 
@@ -63,6 +64,7 @@ class RemoteBackend:
         self.memory = RemoteMemory(self.client)
         self.knowledge = RemoteKnowledge(self.client)
         self.files = RemoteFiles(self.client)
+        self.transfer = RemoteTransfer(self.client)
 
     @property
     def agent_url(self) -> str:

@@ -60,6 +60,29 @@ class Checkpoint:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptRecord(f"a checkpoint cannot be read: {error!r}; earlier ones may be intact") from error
 
+    def dump(self, keyring: KeyRing, keys: SessionKeys) -> bytes:
+        """The checkpoint as `save_checkpoint.lua` writes it, with the values encrypted for this session.
+
+        It names no documents and no position in the log of memories: those are another session's.
+        """
+        stored = {
+            "v": 1,
+            "number": self.number,
+            "at": self.at_ms,
+            "state": _sealed(keyring, keys.state, self.state),
+            "agents": _sealed(keyring, keys.agents, self.agents),
+            "history": self.history,
+            "messages": self.messages,
+            "memory": {"count": self.memories},
+            "knowledge": [],
+        }
+        return json.dumps(stored, ensure_ascii=False).encode("latin-1")
+
+
+def _sealed(keyring: KeyRing, key: str, values: Mapping[str, Any]) -> dict[str, str]:
+    stored = {name: keyring.seal(key, name, json.dumps(value).encode()) for name, value in values.items()}
+    return {name.encode().decode("latin-1"): value.decode("latin-1") for name, value in stored.items()}
+
 
 def _values(keyring: KeyRing, key: str, stored: Mapping[str, str]) -> dict[str, Any]:
     """Values as the session stores them, encrypted for that place: restoring moves them back there."""

@@ -305,14 +305,24 @@ class FileStore:
             copy: identifies this copy; within: seconds after which it is dropped if it was not used.
         """
         for file in await self.listed(keys):
-            target, number = to.file(file.id), 0
+            number = 0
             async for piece in self.read(keys, file.id):
-                sealed = await asyncio.to_thread(self._keyring.seal, target, str(number), piece)
-                await self._put(f"{target}:copy:{copy}", {str(number): sealed}, within)
+                await self.store_piece(to, file.id, number, piece, copy, within)
                 number += 1
-            details = self._keyring.seal(to.files, file.id, _dumped(file))
-            entry = b"%d,%d,0:" % (file.size, number) + details
-            await self._put(f"{to.files}:copy:{copy}", {file.id: entry}, within)
+            await self.store_details(to, file, number, copy, within)
+
+    async def store_piece(
+        self, keys: SessionKeys, file_id: str, number: int, piece: bytes, copy: str, within: int
+    ) -> None:
+        """Store a piece of a file for a session that `create_session` is about to create from this copy."""
+        key = keys.file(file_id)
+        sealed = await asyncio.to_thread(self._keyring.seal, key, str(number), piece)
+        await self._put(f"{key}:copy:{copy}", {str(number): sealed}, within)
+
+    async def store_details(self, keys: SessionKeys, file: StoredFile, pieces: int, copy: str, within: int) -> None:
+        """Store a file's details, once its pieces are stored."""
+        details = self._keyring.seal(keys.files, file.id, _dumped(file))
+        await self._put(f"{keys.files}:copy:{copy}", {file.id: b"%d,%d,0:" % (file.size, pieces) + details}, within)
 
     async def _put(self, key: str, values: Mapping[str, bytes], within: int) -> None:
         with translated():

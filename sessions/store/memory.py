@@ -219,6 +219,14 @@ class MemoryStore:
             await self._put(_memories(scope), _memories(to), copy, _there(page, reply.memories), within)
             await self._put(_vectors(scope), _vectors(to), copy, _there(page, reply.vectors), within)
 
+    async def store(self, to: MemoryScope, memories: Sequence[Memory], copy: str, within: int) -> None:
+        """Store memories for a session that `create_session` is about to create; `copy` and `within` as for a copy."""
+        values = {m.id: self._seal(_memories(to), m.id, m.dump()) for m in memories}
+        if values:
+            with translated():
+                await self._client.hset(f"{_memories(to)}:copy:{copy}", mapping=values)
+                await self._client.expire(f"{_memories(to)}:copy:{copy}", within)
+
     async def _put(self, source: str, to: str, copy: str, values: dict[str, bytes], within: int) -> None:
         if not values:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -10,6 +11,7 @@ from typing import Any, Final, NoReturn
 import uuid_utils
 
 from sessions.errors import (
+    CorruptRecord,
     NotFound,
     SessionExists,
     SessionExpired,
@@ -38,7 +40,7 @@ KEPT_CHECKPOINTS: Final = 100
 _COPY_PAGE: Final = 200
 _TRIES: Final = 20
 COPY_SECONDS: Final = 3600
-_BROUGHT: Final = ("history", "memory", "memory:vectors", "files")
+_BROUGHT: Final = ("history", "memory", "memory:vectors", "files", "checkpoints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,23 +195,22 @@ class SessionRecords:
         metadata: Mapping[str, MetadataValue] | None = None,
         hidden: bool = False,
         copy: str | None = None,
+        stored: int = 0,
+        counts: Mapping[str, str] | None = None,
     ) -> None:
         """Create a session from copied records, in one step; half a copy is never visible.
 
         Args:
             hidden: no list shows the session, because it is made for one task.
-            copy: identifies the copy: the memories that were stored under this name become the session's too.
+            copy: identifies the copy: what was stored under this name becomes the session's too.
+            stored: history entries that `store_history` has stored under this name already.
+            counts: further fields of the session's record.
 
         Raises:
             SessionExists: the id exists already.
         """
         copy = copy or uuid_utils.uuid4().hex
-        history = f"{keys.history}:copy:{copy}"
-        with translated():
-            for start in range(0, len(entries), _COPY_PAGE):
-                page = [self._keyring.seal(keys.history, "", entry) for entry in entries[start : start + _COPY_PAGE]]
-                await self._client.rpush(history, *page)
-                await self._client.expire(history, COPY_SECONDS)
+        await self.store_history(keys, copy, entries)
         call = transitions.create_session(
             keys.pair,
             copy=copy,
@@ -217,18 +218,65 @@ class SessionRecords:
             queue=queue,
             session_ttl_ms=None if ttl is None else int(ttl * 1000),
             messages=messages,
-            turns=len(entries),
+            turns=stored + len(entries),
             origin=origin,
             title=self._keyring.seal(keys.meta, TITLE, title.encode()) if title else b"",
             metadata=seal_metadata(keys, self._keyring, metadata or {}),
             hidden=hidden,
+            counts=counts or {},
             state={name: self._keyring.seal(keys.state, name, value) for name, value in state.items()},
             agents={name: self._keyring.seal(keys.agents, name, value) for name, value in agents.items()},
         )
         if isinstance(await self._scripts.run(call), transitions.Exists):
-            with translated():
-                await self._client.delete(*(f"{keys.base}:{part}:copy:{copy}" for part in _BROUGHT))
+            await self.discard_copy(keys, copy)
             raise SessionExists(f"session {keys.session_id!r}: {SessionExists.__doc__}")
+
+    async def store_history(self, keys: SessionKeys, copy: str, entries: Sequence[bytes]) -> None:
+        """Store history entries for a session that `create` is about to create from this copy."""
+        history = f"{keys.history}:copy:{copy}"
+        with translated():
+            for start in range(0, len(entries), _COPY_PAGE):
+                page = [self._keyring.seal(keys.history, "", entry) for entry in entries[start : start + _COPY_PAGE]]
+                await self._client.rpush(history, *page)
+                await self._client.expire(history, COPY_SECONDS)
+
+    async def store_checkpoints(self, keys: SessionKeys, copy: str, checkpoints: Sequence[Checkpoint]) -> None:
+        """Store checkpoints for a session that `create` is about to create from this copy."""
+        with translated():
+            for checkpoint in checkpoints:
+                raw = checkpoint.dump(self._keyring, keys)
+                await self._client.hset(f"{keys.base}:checkpoints:copy:{copy}", checkpoint.number, raw)
+            await self._client.expire(f"{keys.base}:checkpoints:copy:{copy}", COPY_SECONDS)
+
+    async def discard_copy(self, keys: SessionKeys, copy: str, files: Sequence[str] = ()) -> None:
+        """Remove what was stored for a session that is not created."""
+        with translated():
+            await self._client.unlink(
+                *(f"{keys.base}:{part}:copy:{copy}" for part in _BROUGHT),
+                *(f"{keys.file(file_id)}:copy:{copy}" for file_id in files),
+            )
+
+    async def origin(self, keys: SessionKeys) -> str | None:
+        """What the session was copied or imported from; None if it was not, or does not exist."""
+        with translated():
+            found = await self._client.hget(keys.meta, "forked_from")
+        return None if found is None else found.decode()
+
+    async def agent_configs(self, keys: SessionKeys) -> dict[str, Any]:
+        """The agents that the session knows: name -> configuration.
+
+        Raises:
+            CorruptRecord: one of them cannot be read.
+        """
+        with translated():
+            found = await self._client.hgetall(keys.agents)
+        try:
+            return {
+                raw.decode(): json.loads(self._keyring.open(keys.agents, raw.decode(), value))
+                for raw, value in found.items()
+            }
+        except ValueError as error:
+            raise CorruptRecord(f"the agents of session {keys.session_id!r} cannot be read: {error!r}") from error
 
     async def raw_parts(self, keys: SessionKeys) -> tuple[list[bytes], dict[str, bytes], dict[str, bytes]]:
         """History entries, state and agents, read in one step and decrypted: a copy is encrypted for another place."""

@@ -49,6 +49,8 @@ def test_rights_are_those_of_the_method(document: dict[str, Any]) -> None:
         ("PUT", "/v1/agents/{name}"): "configure",
         ("DELETE", "/v1/agents/{name}"): "configure",
         ("POST", "/v1/teams"): "configure",
+        ("GET", "/v1/sessions/{session_id}/export"): "configure",
+        ("POST", "/v1/sessions/import"): "configure",
     }
     for method, path, operation in operations(document):
         reading = method == "GET" or path.endswith("/search")

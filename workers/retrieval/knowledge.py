@@ -21,7 +21,13 @@ from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
 from sessions.client.scopes import lane_of, orphaned
 from sessions.errors import IndexUnavailable
-from sessions.protocol.knowledge_requests import AddKnowledge, CopyKnowledge, RemoveKnowledge, SearchKnowledge
+from sessions.protocol.knowledge_requests import (
+    AddKnowledge,
+    CopyKnowledge,
+    ReadKnowledge,
+    RemoveKnowledge,
+    SearchKnowledge,
+)
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
 from workers.retrieval.catalog import CatalogEntry, SourceCatalog
@@ -40,10 +46,12 @@ from workers.retrieval.ports import (
     KnowledgeIndex,
     LexicalModel,
     Scope,
+    SparseVector,
 )
 
 _log = get_logger(__name__)
 _BATCH: Final = 16
+_READ_AT_ONCE: Final = 1000  # passages of at most 800 characters: a result of less than 4 MiB
 _CHUNKING: Final = f"1:{MAX_CHARS}:{OVERLAP_CHARS}"
 _NAMESPACE: Final = uuid.UUID("6f3c2a52-0d0f-5c0e-9a43-2f6d1f5b7c11")
 
@@ -198,6 +206,28 @@ class Knowledge:
         full = [(hit, texts.get(hit.id, {})) for hit in hits]
         return [replace(hit, payload={**hit.payload, **text}) for hit, text in full if text is not None]
 
+    # --- read -------------------------------------------------------------------------------------------
+
+    async def read(self, op: OperationContext, request: ReadKnowledge) -> dict[str, Any]:
+        """The passages of one document from `first` on, as many as fit into one result."""
+        lane = lane_of(op.keys.tenant, request.scope, self._settings.partitions)
+        entry = await self._catalog.entry(lane, request.collection, request.source)
+        if entry is None or not await self._visible(op.keys.tenant, request.scope):
+            return {"passages": [], "next": None}
+        points: list[IndexPoint] = []
+        async for page in self._index.scroll(entry.collection, Scope(op.keys.tenant, request.scope)):
+            points += [
+                replace(point, dense=(), sparse=SparseVector((), ()))  # the vectors are the largest part
+                for point in page
+                if point.source == entry.source
+                and point.revision == entry.revision
+                and point.payload["number"] >= request.first
+            ]
+        points.sort(key=lambda point: int(point.payload["number"]))
+        full = await self._points_with_texts(lane, points[:_READ_AT_ONCE])
+        after = points[_READ_AT_ONCE].payload["number"] if len(points) > _READ_AT_ONCE else None
+        return {"passages": [_read_passage(point) for point in full], "next": after}
+
     # --- remove, copy -----------------------------------------------------------------------------------
 
     async def remove(self, op: OperationContext, request: RemoveKnowledge) -> dict[str, int]:
@@ -276,6 +306,11 @@ def _payload(entry: CatalogEntry, chunk: Chunk) -> dict[str, Any]:
         "metadata": entry.metadata,
         "text": chunk.text,
     }
+
+
+def _read_passage(point: IndexPoint) -> dict[str, Any]:
+    payload = point.payload
+    return {name: payload.get(name) for name in ("number", "text", "start", "end", "page", "heading")}
 
 
 def _passage(hit: Hit) -> dict[str, Any]:

@@ -13,7 +13,14 @@ from pydantic import ValidationError
 
 from broker_config.settings import Settings
 from sessions.errors import TurnConfigurationError, TurnFailed
-from sessions.protocol.knowledge_requests import AddKnowledge, CopyKnowledge, Recall, RemoveKnowledge, SearchKnowledge
+from sessions.protocol.knowledge_requests import (
+    AddKnowledge,
+    CopyKnowledge,
+    ReadKnowledge,
+    Recall,
+    RemoveKnowledge,
+    SearchKnowledge,
+)
 from sessions.protocol.memory_requests import EmbedMemory, KeepFacts, SearchMemory
 from sessions.protocol.operation import OperationRequest, OperationSpec
 from sessions.store.leases import LeaseStore
@@ -23,7 +30,7 @@ from workers.lease.journal import LeasedJournal, persist
 from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.parts import RetrievalParts
 
-_ABOUT_KNOWLEDGE = (AddKnowledge, SearchKnowledge, RemoveKnowledge, CopyKnowledge)
+_ABOUT_KNOWLEDGE = (AddKnowledge, SearchKnowledge, ReadKnowledge, RemoveKnowledge, CopyKnowledge)
 _REQUESTS: dict[str, type[OperationRequest]] = {
     request.kind: request for request in (Recall, *_ABOUT_KNOWLEDGE, SearchMemory, EmbedMemory, KeepFacts)
 }
@@ -91,6 +98,8 @@ class RetrievalRunner:
                 return await (await self._parts.knowledge()).add(op, request)
             case SearchKnowledge():
                 return await (await self._parts.knowledge()).search(op, request)
+            case ReadKnowledge():
+                return await (await self._parts.knowledge()).read(op, request)
             case RemoveKnowledge():
                 return await (await self._parts.knowledge()).remove(op, request)
             case CopyKnowledge():

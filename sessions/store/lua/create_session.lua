@@ -3,7 +3,7 @@
 -- KEYS
 --   S: base of the session (writes :meta hash, :state hash, :agents hash, :memory:log stream; and, from what was
 --      written under the name :copy:<id> of each, :history list, :memory hash, :memory:vectors hash, :files hash,
---      :file:<id> hash)
+--      :file:<id> hash, :checkpoints hash)
 --   P: base of its partition (writes the indexes of sessions)
 -- ARGV
 --   copy: id of the operation, and of the copy
@@ -12,10 +12,11 @@
 --   session_ttl_ms: or ''
 --   messages: how many the history has
 --   turns: how many the history has
---   origin: the session it was copied from, or ''
+--   origin: the session it was copied from, or what it was imported from; or ''
 --   title: its bytes, or ''
 --   metadata: their bytes, or ''
 --   hidden: 1 if no list shows the session, else 0
+--   counts[field, value]: further fields of :meta, such as the tokens that an imported session has used
 --   state[field, value]
 --   agents[name, config]: configuration as JSON
 -- Returns
@@ -41,7 +42,8 @@ local function bring(name)
     redis.call('PERSIST', name)
   end
 end
-for _, name in ipairs({ S .. ':history', S .. ':memory', S .. ':memory:vectors', S .. ':files' }) do bring(name) end
+for i = 1, #counts, 2 do redis.call('HSET', meta, counts[i], counts[i + 1]) end
+for _, name in ipairs({ ':history', ':memory', ':memory:vectors', ':files', ':checkpoints' }) do bring(S .. name) end
 for _, id in ipairs(redis.call('HKEYS', S .. ':files')) do bring(file_key(id)) end
 if redis.call('EXISTS', S .. ':memory') == 1 then note_change('copy', origin) end
 for i = 1, #state, 2 do redis.call('HSET', S .. ':state', state[i], state[i + 1]) end

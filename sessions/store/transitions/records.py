@@ -43,6 +43,7 @@ def create_session(
     title: bytes,
     metadata: bytes,
     hidden: bool,
+    counts: Mapping[str, str],
     state: Mapping[str, bytes],
     agents: Mapping[str, bytes],
 ) -> Created | Exists:

@@ -1,0 +1,1 @@
+"""Moving sessions: the records of an export, the files that contain them, and the files of other libraries."""
