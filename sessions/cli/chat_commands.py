@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Final
 
 from sessions.api.session import Session
@@ -14,12 +15,14 @@ from sessions.cli.screen import Screen
 from sessions.client.transcript import Message
 from sessions.errors import BadRequest, TurnNotFound
 from sessions.protocol.turn import TurnStatus
+from sessions.store.files import StoredFile
 
 HELP: Final = """\
 /history [N]  show the messages of the last N turns (10)
 /regenerate   replace the last answer by a new one
 /edit TEXT    send TEXT in place of your last message
 /pending      show the calls that turns of this session wait for, and answer them
+/attach PATH  send this image, document or audio file with the next message
 /cancel       cancel the open turns of this session
 /help         show this help
 /quit         exit; so does Ctrl-D
@@ -37,6 +40,8 @@ class Commands:
         self._session = session
         self._screen = screen
         self._lines = lines
+        self.attached: list[StoredFile] = []
+        """Files that the next message sends."""
 
     def run(self, line: str) -> Turn | None:
         """Run a command. If a turn can continue now, it is returned for the caller to follow.
@@ -56,6 +61,8 @@ class Commands:
                 return self._regenerate(_text(rest))
             case "pending":
                 return self._pending()
+            case "attach":
+                self._attach(rest.strip())
             case "cancel":
                 self._cancel()
             case _:
@@ -102,6 +109,21 @@ class Commands:
             if settle(turn, self._screen, self._lines):
                 return turn
         return None
+
+    def _attach(self, path: str) -> None:
+        """Upload a file; the next message sends it.
+
+        Raises:
+            BadRequest: there is no such file, or it cannot be sent.
+        """
+        if not path:
+            raise BadRequest("/attach: name a file, as in /attach photo.jpg")
+        try:
+            file = self._session.upload(Path(path).expanduser())
+        except FileNotFoundError as error:
+            raise BadRequest(f"/attach: {error}") from error
+        self.attached.append(file)
+        self._screen.note(f"{file.name} ({file.media_type}, {file.size:,} bytes) goes with the next message")
 
     def _cancel(self) -> None:
         found = self.open_turns()

@@ -105,7 +105,9 @@ class Conversation:
         client = get_client(self._agent.session.settings)
         client.portal.call(client.open())  # this may take a while, and may be interrupted
         with interrupt_later() as interrupted:  # a turn accepted without our knowing its id could not be cancelled
-            turn = self._agent.submit(message, stream=True)
+            attached = self._commands.attached
+            turn = self._agent.submit([message, *attached] if attached else message, stream=True)
+            attached.clear()
         return turn, bool(interrupted)
 
     def _follow(self, turn: Turn, interrupted: bool = False) -> int:

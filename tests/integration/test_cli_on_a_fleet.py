@@ -225,6 +225,28 @@ def test_a_chat_without_a_terminal_reads_answers_where_it_reads_messages(fleet: 
     assert "no command '/nope'" in piped("/nope\n").stderr
 
 
+def test_a_chat_sends_files(fleet: Fleet, tmp_path: Path) -> None:
+    """`/attach` uploads a file for the next message, and no other; a wrong path is an error that names it."""
+    (tmp_path / "heron.png").write_bytes(b"\x89PNG heron")
+
+    def piped(lines: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*CLI, "chat", "cli-files"], input=lines,
+            env=environment(fleet.server.url), capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    done = piped(f"/attach {tmp_path / 'heron.png'}\nSAY cli-one\nSAY cli-two\n")
+    assert done.returncode == 0, done.stderr
+    assert "heron.png (image/png, 10 bytes) goes with the next message" in done.stdout
+    (one,), (two,) = (fleet.ledger("model_started", prompt=f"SAY cli-{name}") for name in ("one", "two"))
+    assert one["files"][0].startswith("heron.png image/png")
+    assert two["files"] == one["files"], "sent again with the history"
+    history = [message.text for message in Session("cli-files", settings=fleet.settings).history()]
+    assert history[0] == "SAY cli-one [image heron.png]"
+    assert history[2] == "SAY cli-two"
+    assert "there is no file 'missing.png'" in piped("/attach missing.png\n").stderr
+
+
 def test_one_more_worker_joins_and_leaves(new_fleet: Callable[..., Fleet]) -> None:
     """`sessionfleet worker` is a worker like any other; SIGTERM ends it in order."""
     fleet = new_fleet()
