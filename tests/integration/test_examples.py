@@ -19,7 +19,7 @@ EXAMPLES = ROOT / "examples"
 _BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.M | re.S)
 
 
-_GUIDES = ("tools", "sessions", "teams", "retrieval", "remote")
+_GUIDES = ("tools", "sessions", "teams", "retrieval", "remote", "files")
 _PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _GUIDES))
 _GATEWAY = "http://127.0.0.1:8000"
 _IMPORTED = ("_tools.py", "_agents.py")
