@@ -40,6 +40,7 @@ BODIES: dict[tuple[str, str], list[dict[str, Any] | None]] = {
         {"message": "hi"},
         {"message": "hi", "policy": "rollback"},
         {"message": "hi", "policy": "steer"},
+        {"message": "hi", "on_disconnect": "cancel"},
     ],
     ("POST", "/v1/sessions/{session_id}/turns/{turn_id}/approvals/{call_id}"): [
         {"action": "approve"},
@@ -62,12 +63,19 @@ BODIES: dict[tuple[str, str], list[dict[str, Any] | None]] = {
         {"query": "combination"},
         {"query": "combination", "scope": "user"},
     ],
+    ("PATCH", "/v1/sessions/{session_id}"): [{"title": "x"}],
+    ("PUT", "/v1/sessions/{session_id}/shares/{user_id}"): [{"rights": "write"}],
+    ("POST", "/v1/sessions/{session_id}/regenerate"): [{}],
+    ("POST", "/v1/sessions/{session_id}/files"): [None],
+    ("POST", "/v1/sessions/import"): [None],
+    ("POST", "/v1/sessions/{session_id}/schedules"): [{"cron": "0 9 * * 1-5", "message": "hi"}],
+    ("PATCH", "/v1/sessions/{session_id}/schedules/{schedule_id}"): [{"paused": True}],
     ("PUT", "/v1/agents/{name}"): [{"instructions": "Obey."}],
     ("POST", "/v1/teams"): [{"agents": ["assistant"], "tasks": [{"description": "x"}]}],
 }
 """The bodies to send to routes that take one: a new route needs a line here."""
 
-QUERIES = {"scope": ["user"], "after": ["1-1"]}
+QUERIES = {"scope": ["user"], "after": ["1-1"], "open": ["1"], "on_disconnect": ["cancel"]}
 
 
 @dataclass
@@ -143,7 +151,7 @@ def hers(client: httpx.Client) -> dict[str, str]:
     return {
         "session_id": SESSION, "turn_id": asked, "call_id": waiting[0]["call_id"], "key": "secret", "number": "1",
         "memory_id": memory, "operation_id": operation, "source": "plan.txt", "run_id": run, "name": "assistant",
-        "done": done["id"],
+        "done": done["id"], "user_id": "bob", "file_id": "0" * 64, "schedule_id": "0" * 32,
     }  # fmt: skip
 
 
