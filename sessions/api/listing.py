@@ -30,7 +30,10 @@ class ListingMethods:
         """Change the title and the metadata of the session. This is no use of it: its place in lists stays.
 
         Args:
-            title: up to 200 characters on one line; None leaves it as it is.
+            title: up to 200 characters on one line; None leaves it as it is. `"auto"` has a model write it in the
+                background: after the first turn, or now if there was one. Nothing waits for it, and if it fails, the
+                title that there is stays. The model is that of the agent of the first turn; its tokens are not
+                counted in the session.
             metadata: strings, numbers and booleans by name, merged into those that there are; None as a value removes
                 its name. Up to 8 KiB in total.
 

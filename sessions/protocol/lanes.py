@@ -19,7 +19,10 @@ FACTS: Final = "facts"
 WEBHOOKS: Final = "webhooks"
 """The lane that delivers the webhooks of ended turns."""
 
-LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS, WEBHOOKS)
+TITLES: Final = "title"
+"""The lane in which a model writes the session's title."""
+
+LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS, WEBHOOKS, TITLES)
 
 SEARCH_TTL: Final = 60.0
 """Seconds that the result of a search is kept: it is read at once, and contains people's texts."""

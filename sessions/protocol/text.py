@@ -7,6 +7,9 @@ from typing import Final
 LONGEST_TITLE: Final = 200
 """Characters of a session's title."""
 
+AUTO_TITLE: Final = "auto"
+"""Given as a title, it lets a model write one."""
+
 _DEFAULT_TITLE: Final = 80
 
 

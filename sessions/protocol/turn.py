@@ -93,6 +93,7 @@ class TurnRequest(BaseModel):
     )
     home: str | None = Field(None, description="The session whose memory and knowledge it uses; None: its own.")
     operation: OperationSpec | None = Field(None, description="Work for the retrieval role instead of an agent's.")
+    titles: bool = Field(False, description="Writes the title of the session; leaves nothing in a history.")
     extraction: Extraction | None = Field(None, description="Extracts facts from a turn; leaves nothing in a history.")
     parent: str | None = Field(
         None, description="Id of the turn that waits for this one: a team's run, or an asking agent's turn."

@@ -19,6 +19,7 @@ from sessions.errors import (
     StateNotFoundError,
 )
 from sessions.protocol.access import refused
+from sessions.protocol.text import AUTO_TITLE
 from sessions.store.checkpoint import Checkpoint
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
@@ -82,9 +83,18 @@ class SessionRecords:
         return Lifetime(left / 1000 if left >= 0 else None, not exists and expired is not None)
 
     async def update(
-        self, keys: SessionKeys, user_id: str | None, title: str | None, changes: Mapping[str, MetadataValue | None]
+        self,
+        keys: SessionKeys,
+        user_id: str | None,
+        title: str | None,
+        changes: Mapping[str, MetadataValue | None],
+        *,
+        by_model: bool = False,
     ) -> None:
-        """Change the title (None leaves it) and merge metadata; a value of None removes its name.
+        """Change the title (None leaves it, `auto` has a model write it) and merge metadata; None removes a name.
+
+        Args:
+            by_model: a model wrote the title: nothing is changed if nobody waits for that any more.
 
         Raises:
             NotFound, SessionExpired: there is no such session. SessionOwnerError: it belongs to another user.
@@ -94,9 +104,11 @@ class SessionRecords:
             stored = await self._scripts.read("HGET", keys.meta, METADATA) if changes else None
             merged = merged_metadata(open_metadata(keys, self._keyring, stored or b""), changes)
             call = transitions.update_session(
-                (keys.base,),
+                keys.pair,
                 user=user_id,
-                title=b"" if title is None else self._keyring.seal(keys.meta, TITLE, title.encode()),
+                title=self._sealed_title(keys, title),
+                by_model=by_model,
+                auto=title == AUTO_TITLE,
                 expected=stored or b"",
                 metadata=seal_metadata(keys, self._keyring, merged) if changes else b"",
             )
@@ -108,6 +120,10 @@ class SessionRecords:
                 case Missing():
                     raise await self.missing(keys)
         raise StateConflict(f"the metadata of session {keys.session_id!r} change all the time; try again")
+
+    def _sealed_title(self, keys: SessionKeys, title: str | None) -> bytes:
+        """The bytes to store; empty if there is no title yet."""
+        return self._keyring.seal(keys.meta, TITLE, title.encode()) if title and title != AUTO_TITLE else b""
 
     async def missing(self, keys: SessionKeys) -> NotFound | SessionExpired:
         """The error for a session that does not exist."""
@@ -220,7 +236,8 @@ class SessionRecords:
             messages=messages,
             turns=stored + len(entries),
             origin=origin,
-            title=self._keyring.seal(keys.meta, TITLE, title.encode()) if title else b"",
+            title=self._sealed_title(keys, title),
+            auto_title=title == AUTO_TITLE,
             metadata=seal_metadata(keys, self._keyring, metadata or {}),
             hidden=hidden,
             counts=counts or {},

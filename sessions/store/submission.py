@@ -174,7 +174,7 @@ class Submission:
     @property
     def title(self) -> str:
         """The default title of the session: the beginning of its first message."""
-        is_message = self.request.team is None and self.request.operation is None and self.request.extraction is None
+        is_message = self.request.team is None and self.request.operation is None
         return default_title(self.request.message) if is_message else ""
 
     def digest(self, request: bytes) -> str:

@@ -54,6 +54,7 @@ from workers.teams.tasks import TaskTurns
 from workers.turns.parts import TurnParts
 from workers.turns.runner import SessionRun, TurnRunner
 from workers.turns.states import TurnStates
+from workers.turns.titles import TitleWriting
 from workers.turns.webhook_delivery import WebhookDelivery
 
 T = TypeVar("T")
@@ -190,16 +191,18 @@ class TurnProcess:
         s, scripts, store, publish = self.settings, self._scripts, self._store, self._publish
         turns = TurnStore(scripts, store, s)
         facts = FactExtraction(s, turns, store, publish)
+        titles = TitleWriting(s, turns, scripts, store, publish)
         return TurnParts(
             settings=s,
             leases=self._leases,
             heartbeat=self._heartbeat,
             lost_leases=LostLeases(self._leases),
             engine=self._engine(),
-            states=TurnStates(s, scripts, store, facts, Deliveries(s, turns, store, publish)),
+            states=TurnStates(s, scripts, store, facts, Deliveries(s, turns, store, publish), titles),
             files=FileStore(scripts, store, s, KeyRing.of(s)),
             recaller=self.retrieval.recaller,
             facts=facts,
+            titles=titles,
             teams=TeamRunner(s, TaskTurns(s, scripts, store, publish)),
             retrieval=self.retrieval.runner,
             webhooks=WebhookDelivery(s, turns),

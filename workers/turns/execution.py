@@ -120,13 +120,16 @@ class Execution:
         )
         held.state.session = await self._parts.states.load(held.keys, held.turn, turn.agent)
         turn = await self._with_recalled(held, request, turn, journal)
-        extraction = request.extraction
+        extraction, titles = request.extraction, request.titles
         del request  # it has about a kilobyte, and nothing needs it while the model thinks
         engine = self._parts.engine
         output = await self._until_deadline(held, engine.run(turn, journal, journal, held.state))
         await journal.settle()
         if extraction is not None:
             await self._parts.recaller.keep_facts(held.keys.home, extraction, output.output["facts"])
+            return self._answered(held, output)
+        if titles:
+            await self._parts.titles.write(held.keys.home, output.text)
             return self._answered(held, output)
         return self._succeeded(held, turn, output)
 
@@ -208,7 +211,7 @@ class Execution:
         """The ending with the steps that the turn finished. Only turns of agents have such steps."""
         try:
             request = request_of(held)
-            if request.team is not None or request.operation is not None or request.extraction is not None:
+            if request.team is not None or request.operation is not None or request.extraction or request.titles:
                 return ending
             turn = self._input(held, request)
         except (TurnFailed, SealError):  # the request cannot be read

@@ -17,6 +17,7 @@ from workers.retrieval_role.recall import Recaller
 from workers.retrieval_role.runner import RetrievalRunner
 from workers.teams.runner import TeamRunner
 from workers.turns.states import TurnStates
+from workers.turns.titles import TitleWriting
 from workers.turns.webhook_delivery import WebhookDelivery
 
 
@@ -38,6 +39,7 @@ class TurnParts:
     files: FileStore
     recaller: Recaller
     facts: FactExtraction
+    titles: TitleWriting
     teams: TeamRunner
     retrieval: RetrievalRunner
     webhooks: WebhookDelivery

@@ -19,6 +19,7 @@ from sessions.store.sealing import KeyRing
 from sessions.store.state import Effect, StateScope, StateStore, ack_effect, session_scope, wide_scope
 from sessions.tools.turn_state import TurnState
 from workers.retrieval_role.extraction import FactExtraction
+from workers.turns.titles import TitleWriting
 
 _log = get_logger(__name__)
 
@@ -33,9 +34,11 @@ class TurnStates:
         client: Any,
         facts: FactExtraction,
         webhooks: Deliveries,
+        titles: TitleWriting,
     ) -> None:
         self._settings = settings
         self._facts = facts
+        self._titles = titles
         self._webhooks = webhooks
         self._scripts = scripts
         self._keyring = KeyRing.of(settings)
@@ -76,6 +79,8 @@ class TurnStates:
             match effect.get("kind"):
                 case "extract":
                     await self._facts.submit(keys, effect)
+                case "title":
+                    await self._titles.submit(keys, effect)
                 case "webhook":
                     await self._accept_webhook(keys, effect)
                 case _:

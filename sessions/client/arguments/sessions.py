@@ -132,7 +132,7 @@ class SessionChange:
     """What to change in a session.
 
     Attributes:
-        title: None leaves it as it is.
+        title: None leaves it as it is; `auto` has a model write one.
         metadata: merged into those that there are; None as a value removes its name.
     """
 

@@ -24,7 +24,10 @@ from sessions.store.session_info import SessionInfo
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=StrictRoute)
 _FAR = 2**53
-_TITLE = f"One line of up to {LONGEST_TITLE} characters; by default the beginning of the first message."
+_TITLE = (
+    f"One line of up to {LONGEST_TITLE} characters; by default the beginning of the first message. `auto`: a model "
+    "writes it in the background."
+)
 _METADATA = "Strings, numbers and booleans by name; up to 8 KiB."
 _SINCE = "2026-11-26T12:00:00Z"
 MetadataValue = str | bool | int | float

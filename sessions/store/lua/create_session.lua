@@ -14,6 +14,7 @@
 --   turns: how many the history has
 --   origin: the session it was copied from, or what it was imported from; or ''
 --   title: its bytes, or ''
+--   auto_title: 1 if a model writes the title after the first turn, else 0
 --   metadata: their bytes, or ''
 --   hidden: 1 if no list shows the session, else 0
 --   counts[field, value]: further fields of :meta, such as the tokens that an imported session has used
@@ -32,6 +33,7 @@ redis.call('HSET', meta, 'created', now, 'queue', queue, 'messages', messages, '
 if origin ~= '' then redis.call('HSET', meta, 'forked_from', origin) end
 if user ~= '' then redis.call('HSET', meta, 'owner', user) end
 if title ~= '' then redis.call('HSET', meta, 'title', title) end
+if auto_title == '1' then redis.call('HSET', meta, 'titling', 'wanted') end
 if metadata ~= '' then redis.call('HSET', meta, 'metadata', metadata) end
 if hidden == '1' then redis.call('HSET', meta, 'hidden', 1) end
 if session_ttl_ms ~= '' then redis.call('HSET', meta, 'ttl', session_ttl_ms) end

@@ -3,10 +3,13 @@
 -- expiry.
 -- At maxmemory the server refuses this script (no allow-oom), on purpose: it makes the store grow.
 -- KEYS
---   S: base of the session (writes :meta hash)
+--   S: base of the session (writes :meta hash, :outbox list; reads :history list)
+--   P: base of its partition (writes :wakeups zset)
 -- ARGV
 --   user: id, or ''
 --   title: its bytes, or '' to leave it as it is
+--   by_model: 1 if a model wrote the title: nothing is changed if nobody waits for that any more; else 0
+--   auto: 1 to have a model write the title, now or after the first turn, else 0
 --   expected: bytes of the metadata that the change was decided on, or '' for none
 --   metadata: bytes of the new metadata; the same as expected to leave them as they are
 -- Returns
@@ -14,11 +17,14 @@
 --   missing (there is no such session)
 --   other_owner (the session belongs to another user)
 --   changed (nothing was written: the metadata have changed; decide again)
+--!include clock
+--!include session
 --!include rights
 local meta = S .. ':meta'
-local m = redis.call('HMGET', meta, 'created', 'metadata')
+local m = redis.call('HMGET', meta, 'created', 'metadata', 'titling')
 if not m[1] then return { 'missing' } end
 if not allowed(user, 'write') then return { 'other_owner' } end
+if by_model == '1' and m[3] ~= 'asked' then return { 'updated' } end
 local now = m[2] or ''
 if metadata ~= expected and now ~= expected then
   if now == metadata then return { 'updated' } end -- Retry after a lost reply.
@@ -26,7 +32,15 @@ if metadata ~= expected and now ~= expected then
 end
 if title ~= '' then
   redis.call('HSET', meta, 'title', title)
-  redis.call('HDEL', meta, 'title_of')
+  redis.call('HDEL', meta, 'title_of', 'titling')
+end
+if auto == '1' then
+  redis.call('HSET', meta, 'titling', 'wanted')
+  if redis.call('EXISTS', S .. ':history') == 1 then
+    local time = now_ms()
+    ask_for_title(time)
+    reindex(time)
+  end
 end
 if metadata ~= expected then redis.call('HSET', meta, 'metadata', metadata) end
 return { 'updated' }

@@ -41,6 +41,7 @@ def create_session(
     turns: int,
     origin: str,
     title: bytes,
+    auto_title: bool,
     metadata: bytes,
     hidden: bool,
     counts: Mapping[str, str],
@@ -62,7 +63,7 @@ class Changed:
 
 @transition
 def update_session(
-    *, user: str | None, title: bytes, expected: bytes, metadata: bytes
+    *, user: str | None, title: bytes, by_model: bool, auto: bool, expected: bytes, metadata: bytes
 ) -> Updated | Missing | OtherOwner | Changed:
     """Change the title and the metadata of a session."""
 

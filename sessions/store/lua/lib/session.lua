@@ -237,6 +237,12 @@ local function note_use(now)
   list_session(now)
 end
 
+-- Has a worker ask a model for the session's title. The entry has a time, so that a later one is another request.
+local function ask_for_title(now)
+  redis.call('HSET', S .. ':meta', 'titling', 'asked')
+  redis.call('RPUSH', S .. ':outbox', cjson.encode({ kind = 'title', at = tostring(now) }))
+end
+
 -- The only function that gives a turn its final status. `fields` are further fields of its record.
 local function end_turn(id, status, now, token, seq, fields)
   local t = turn_key(id)
@@ -272,6 +278,7 @@ local function end_turn(id, status, now, token, seq, fields)
   redis.call('HINCRBY', S .. ':meta', 'open', -1)
   redis.call('HINCRBY', S .. ':meta', 'turns', 1)
   note_use(now)
+  if status == 'succeeded' and redis.call('HGET', S .. ':meta', 'titling') == 'wanted' then ask_for_title(now) end
   if r[5] then -- the next worker of this session submits the delivery; the caller reindexes
     local user = redis.call('HGET', t, 'sender') or redis.call('HGET', S .. ':meta', 'owner') or cjson.null
     redis.call('RPUSH', S .. ':outbox', cjson.encode({ kind = 'webhook', turn = id, user = user }))
