@@ -56,7 +56,7 @@ class TurnInfo:
             id=turn.id,
             status=record.status,
             agent=summary.request.agent,
-            message=summary.request.message,
+            message=summary.request.in_words,
             attempt=record.attempt,
             accepted_at=_time(record.accepted_ms),
             not_before=None if record.not_before_ms is None else _time(record.not_before_ms),

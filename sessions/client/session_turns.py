@@ -142,7 +142,7 @@ class SessionTurns:
         with suppress(TurnNotFound):
             if after is None:
                 asked = (await self._connection.stores.turns.summary(keys, part)).request
-                yield SessionEvent.begin(turn_id, asked.agent, asked.message)
+                yield SessionEvent.begin(turn_id, asked.agent, asked.in_words)
             async with aclosing(self._turns.follow(keys, part, after)) as events:
                 async for event in events:
                     yield SessionEvent.of(event, turn_id)

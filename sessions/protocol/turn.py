@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.protocol.agent import RecallSettings
-from sessions.protocol.message import MessagePart
+from sessions.protocol.message import MediaPart, MessagePart
 from sessions.protocol.operation import Extraction, OperationSpec
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.version import WIRE_VERSION, WireVersion
@@ -111,6 +111,11 @@ class TurnRequest(BaseModel):
         None, exclude_if=_not_given, description="Id of the turn whose place in the history it takes."
     )
     metadata: dict[str, Any] | None = Field(None, exclude_if=_not_given, description="The caller's own notes on it.")
+
+    @property
+    def in_words(self) -> str:
+        """The message for people: its text, or, if it has none, what its files are."""
+        return self.message or " ".join(part.described for part in self.parts if isinstance(part, MediaPart))
 
 
 class Usage(BaseModel):

@@ -175,7 +175,7 @@ class Submission:
     def title(self) -> str:
         """The default title of the session: the beginning of its first message."""
         is_message = self.request.team is None and self.request.operation is None
-        return default_title(self.request.message) if is_message else ""
+        return default_title(self.request.in_words) if is_message else ""
 
     def digest(self, request: bytes) -> str:
         """What a repeat under the same idempotency key must equal; `request` is the JSON of `to_compare`.

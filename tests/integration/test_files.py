@@ -338,3 +338,25 @@ def test_a_regenerated_answer_sees_the_same_files(fleet: Fleet) -> None:
     assert shown(fleet, question) == [[seen(PHOTO)], [seen(PHOTO)]]
     session.regenerate(message=[edited, photo(OTHER)])
     assert shown(fleet, edited) == [[seen(OTHER)]]
+
+
+def test_a_message_may_be_only_a_file(fleet: Fleet) -> None:
+    """Its session is named after the file, and so is the turn in a list."""
+    session = new(fleet)
+    assert session.Agent("A").chat(photo()) == "ok"
+    assert session.history().messages[0].text == "[image image.png]"
+    assert session.info().title == "[image image.png]"
+    assert next(iter(session.turns())).message == "[image image.png]"
+
+
+def test_a_user_with_whom_a_session_is_shared_may_use_its_files(fleet: Fleet) -> None:
+    """`read` is enough to read them; `write` to add and delete."""
+    session = new(fleet, user_id="ann")
+    file = session.upload(photo())
+    session.share("bob", rights="read")
+    theirs = fleet.session(session.session_id, user_id="bob")
+    assert theirs.read_file(file.id) == PHOTO
+    with pytest.raises(SessionOwnerError):
+        theirs.upload(photo(OTHER))
+    session.share("bob", rights="write")
+    assert theirs.delete_file(theirs.upload(photo(OTHER)).id)

@@ -18,6 +18,7 @@ from sessions.protocol.text import is_encodable
 from sessions.store.submission import Upload
 
 _URL: Final = re.compile(r"https?://[^\s\x00-\x20\x7f]+\Z", re.I)
+_WEB: Final = re.compile(r"https?://", re.I)
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}\Z")
 _LONGEST_NAME: Final = 255
 _LONGEST_URL: Final = 8192
@@ -45,7 +46,7 @@ class Attachment:
     ) -> None:
         self.url = ""
         self._content: bytes | Path = b""
-        if isinstance(source, str) and _URL.match(source):
+        if isinstance(source, str) and _WEB.match(source):
             self.url = _checked_url(source)
             given = ""
         elif isinstance(source, bytes | bytearray | memoryview):
@@ -177,7 +178,7 @@ def _checked_url(url: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise InvalidFile("this is not a URL; a URL looks like https://example.org/photo.jpg") from error
-    if not host or len(url) > _LONGEST_URL or not is_encodable(url):
+    if not host or not _URL.match(url) or len(url) > _LONGEST_URL or not is_encodable(url):
         raise InvalidFile(f"this is not a URL of at most {_LONGEST_URL} characters, such as https://example.org/a.jpg")
     return url
 
