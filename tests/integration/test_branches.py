@@ -192,6 +192,23 @@ def test_turns_accepted_before_it_come_first(session: Session) -> None:
     assert said(session, turn.id) == ["SAY one", "one", "SLEEP 0.5\nSAY between", "between"]
 
 
+def test_a_running_turn_is_interrupted_for_it(session: Session) -> None:
+    """With a turn to replace, what the interrupted one left goes with it; without, the last turn is another one."""
+    (turn,) = talk(session, "SAY one")
+    running = session.Agent("A").submit("SLEEP 30")
+    wait_until(lambda: running.status is TurnStatus.RUNNING, description="it runs")
+    assert session.regenerate(turn.id, "SAY two", policy="interrupt", timeout=40) == "two"
+    assert running.status is TurnStatus.CANCELLED
+    assert said(session) == ["SAY two", "two"]
+    assert said(session, turn.id) == ["SAY one", "one", "SLEEP 30"]
+    again = session.Agent("A").submit("SLEEP 30")
+    wait_until(lambda: again.status is TurnStatus.RUNNING, description="it runs")
+    with pytest.raises(HistoryChanged, match="no longer the last one"):
+        session.regenerate(policy="interrupt", timeout=40)
+    assert [message.incomplete for message in session.history()] == ["", "", "cancelled"]
+    assert session.regenerate(message="SAY three") == "three"
+
+
 def test_what_waits_for_an_answer_keeps_its_history(session: Session) -> None:
     """A turn that let others pass would be replayed with another history; one that saw none of it does no harm."""
     agent = session.Agent("A", tools=["refund"])
@@ -246,9 +263,8 @@ def test_arguments_are_checked(session: Session) -> None:
         session.regenerate(metadat={})  # type: ignore[call-arg]
 
 
-def test_files_are_sent_again_and_replaced(fleet: Fleet) -> None:
+def test_files_are_sent_again_and_replaced(session: Session, fleet: Fleet) -> None:
     """The same message has the same files; an edited one has its own, which count for its idempotency key."""
-    session = fleet.session(uuid.uuid4().hex)
     agent, message = session.Agent("A"), f"SAY {uuid.uuid4().hex[:12]}"
     red, blue = (Image(colour * 40, media_type="image/png", name=f"{colour[:1]!r}.png") for colour in (b"r", b"b"))
     agent.chat([message, red], timeout=40)
