@@ -59,7 +59,7 @@ async def _fleet(settings: Settings) -> list[Check]:
 
 def _workers(seen: Activity) -> Check:
     if not seen.workers:
-        says = f"none running, but {seen.open_sessions} sessions have open turns"
+        says = f"none running, but {seen.open_sessions} sessions have open or scheduled turns"
         advice = "start a fleet with `sessionfleet up`, or a worker with `sessionfleet worker`"
         return Check("workers", Verdict.BROKEN, says, advice)
     queues = sorted({queue for worker in seen.workers for queue in worker.queues})

@@ -19,7 +19,8 @@ class Activity:
 
     Attributes:
         last_seen: seconds since each worker's last report, by its id.
-        open_sessions: sessions with a turn that has not ended, whichever queue it is in.
+        open_sessions: sessions with a turn that has not ended, whichever queue it is in and whenever it begins, or with
+            an active schedule.
     """
 
     workers: tuple[WorkerInfo, ...]

@@ -46,14 +46,20 @@ def key_for(server: Server) -> str:
 
 
 def within_reach(document: dict[str, Any]) -> dict[str, Any]:
-    """The document for what this fleet has: a queue with workers (a stream of a turn that never runs does not end),
-    and no webhooks, because they would be sent to real hosts.
+    """The document for what this fleet has: a queue with workers, no turns of next year (a stream of a turn that does
+    not run does not end), and no webhooks, because they would be sent to real hosts.
     """
     schemas = document["components"]["schemas"]
     forms = document["paths"]["/v1/sessions/{session_id}/knowledge"]["post"]["requestBody"]["content"]
-    for body in (schemas["NewTurn"], schemas["NewTeam"], *(form["schema"] for form in forms.values())):
+    for body in (
+        schemas["NewTurn"],
+        schemas["NewSchedule"],
+        schemas["NewTeam"],
+        *(form["schema"] for form in forms.values()),
+    ):
         del body["properties"]["webhook"]
-    for name in ("NewSession", "NewTurn"):
+    del schemas["NewTurn"]["properties"]["not_before"]
+    for name in ("NewSession", "NewTurn", "NewSchedule"):
         schemas[name]["properties"]["queue"] = {"const": "turns"}
     return document
 

@@ -220,7 +220,7 @@ def test_over_rest(http: httpx.Client, fleet: Fleet) -> None:
 
 
 def test_workers_that_die_at_each_tick(server: Server, tmp_path: Path) -> None:
-    """Two workers, one of which is killed at each tick: every tick is one turn, in order, and none is there twice."""
+    """Two workers, one of which is killed at each tick: every tick, and every turn for later, is one turn."""
     fleet = Fleet(tmp_path, server, {"SESSIONFLEET_LEASE": "2", "SESSIONFLEET_RESULT_TTL": "600"})
     try:
         fleet.start("a")
@@ -230,6 +230,7 @@ def test_workers_that_die_at_each_tick(server: Server, tmp_path: Path) -> None:
         agent = session.Agent("Clerk", instructions="x")
         ids = [f"s{n}" for n in range(10)]
         schedules = [session.schedule(NEVER_SOON, f"SAY {name}", agent=agent, schedule_id=name) for name in ids]
+        later = [agent.submit(f"SAY later {n}", not_before=1 + n / 2) for n in range(6)]
         for round_ in range(3):
             for name in ids:
                 tick(fleet, session.session_id, name)
@@ -238,8 +239,9 @@ def test_workers_that_die_at_each_tick(server: Server, tmp_path: Path) -> None:
             fleet.start(f"w{round_}")
             for schedule in schedules:
                 ran(schedule, round_ + 1)
+        assert [turn.result(timeout=30) for turn in later] == [f"later {n}" for n in range(6)]
         found = answers(session)
-        assert sorted(found) == sorted(ids * 3)
+        assert sorted(found) == sorted([*ids * 3, *(f"later {n}" for n in range(6))])
         assert [schedule.refresh().info.skipped_runs for schedule in schedules] == [0] * len(ids)
     finally:
         fleet.close()

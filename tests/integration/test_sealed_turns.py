@@ -89,7 +89,16 @@ class Scenario:
         self.answers: list[Any] = []
 
     def run(self) -> list[Any]:
-        for part in (self.turns, self.approvals, self.steering, self.others, self.state, self.records, self.memory):
+        for part in (
+            self.turns,
+            self.approvals,
+            self.steering,
+            self.others,
+            self.state,
+            self.records,
+            self.schedules,
+            self.memory,
+        ):
             part()
             assert self.answers
         return self.answers
@@ -147,6 +156,15 @@ class Scenario:
         self.says(fork.get_state(), [(m.role, m.text) for m in fork.history(limit=100)])
         self.says(fork.Agent("A").chat(f"SAY forked {SECRET}", timeout=30), session.restore_state(checkpoint=first))
         self.says(session.get_context(SECRET))
+
+    def schedules(self) -> None:
+        rule = {"metadata": {"bird": SECRET}, "agent": self.agent, "schedule_id": "daily"}
+        schedule = self.session.schedule("0 9 * * *", f"SAY the {SECRET} again", **rule)
+        self.says(schedule.info.message, schedule.trigger().result(timeout=30))
+        assert shown(self.fleet.server) == [] or self.fleet.settings.encryption_keys is None
+        schedule.pause()  # an active one keeps its session from expiring
+        turn = self.agent.submit(f"SAY {SECRET} later", not_before=0.1)
+        self.says(turn.result(timeout=30))
 
     def memory(self) -> None:
         self.session.add_memory(f"The {SECRET} likes fish")

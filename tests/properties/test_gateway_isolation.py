@@ -68,8 +68,8 @@ BODIES: dict[tuple[str, str], list[dict[str, Any] | None]] = {
     ("POST", "/v1/sessions/{session_id}/regenerate"): [{}],
     ("POST", "/v1/sessions/{session_id}/files"): [None],
     ("POST", "/v1/sessions/import"): [None],
-    ("POST", "/v1/sessions/{session_id}/schedules"): [{"cron": "0 9 * * 1-5", "message": "hi"}],
-    ("PATCH", "/v1/sessions/{session_id}/schedules/{schedule_id}"): [{"paused": True}],
+    ("POST", "/v1/sessions/{session_id}/schedules"): [{"cron": "0 9 * * *", "message": "hi"}],
+    ("PATCH", "/v1/sessions/{session_id}/schedules/{schedule_id}"): [{"paused": True}, {"message": "hi"}],
     ("PUT", "/v1/agents/{name}"): [{"instructions": "Obey."}],
     ("POST", "/v1/teams"): [{"agents": ["assistant"], "tasks": [{"description": "x"}]}],
 }
@@ -138,6 +138,8 @@ def hers(client: httpx.Client) -> dict[str, str]:
     made(f"{session}/checkpoints", {}, 201)
     memory = made(f"{session}/memory", {"text": MARK}, 201)["id"]
     made(f"{session}/memory", {"text": MARK, "scope": "user"}, 201)
+    schedule = {"cron": "0 0 29 2 *", "message": f"SAY {MARK}", "schedule_id": "leap"}
+    made(f"{session}/schedules", schedule, 201)
     operation = made(f"{session}/knowledge", {"text": MARK, "name": "plan.txt"}, 202)["id"]
     team = {"agents": ["assistant"], "tasks": [{"description": f"SAY {MARK}"}]}
     run = made("/v1/teams", team, 200, Prefer="wait=30")["id"]
@@ -151,7 +153,7 @@ def hers(client: httpx.Client) -> dict[str, str]:
     return {
         "session_id": SESSION, "turn_id": asked, "call_id": waiting[0]["call_id"], "key": "secret", "number": "1",
         "memory_id": memory, "operation_id": operation, "source": "plan.txt", "run_id": run, "name": "assistant",
-        "done": done["id"], "user_id": "bob", "file_id": "0" * 64, "schedule_id": "0" * 32,
+        "done": done["id"], "user_id": "bob", "file_id": "0" * 64, "schedule_id": "leap",
     }  # fmt: skip
 
 

@@ -207,6 +207,7 @@ def keys_without_ttl(server: Server) -> list[str]:
     permanent = (
         *(":meta", ":history", ":turns", ":agents", ":state", ":checkpoints"),
         *(":memory", ":memory:log", ":memory:vectors", ":sources", ":texts", ":lanes"),
+        *(":schedules", ":schedules:state", ":schedules:due"),
         *(":fence", ":wakeups", "{fleet}:partitions", "{fleet}:index", "{fleet}:apikeys", "{fleet}:apikeys:used"),
     )
     with server.client() as client:
