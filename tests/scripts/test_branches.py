@@ -18,7 +18,7 @@ from sessions.store.leases import Ending
 from sessions.store.resealing import Resealing
 from sessions.store.sealing import KeyRing
 from sessions.store.submission import Replacement, Submission
-from sessions.store.transitions.records import Forgotten, delete_turn
+from sessions.store.transitions.records import Forgotten, delete_turn, update_session
 from tests.scripts.test_scripts import OLD, PLACES, Store, settings_for
 
 NEW = f"new:{base64.b64encode(bytes(32)).decode()}"
@@ -143,6 +143,19 @@ async def test_only_those_who_may_write_delete(talk: Talk) -> None:
         await talk.history.delete(talk.keys, part, "bob")
     assert await talk.said() == ["a"]
     assert (await talk.history.delete(talk.keys, part, "ann"))["messages"] == 2
+
+
+@pytest.mark.parametrize(("by_model", "stays"), [(True, False), (False, True)])
+async def test_a_title_from_a_model_goes_with_the_first_message(talk: Talk, by_model: bool, stays: bool) -> None:
+    """It says what was said; a title that somebody chose stays."""
+    part = await talk.say("a")
+    await talk.client.hset(talk.keys.meta, "titling", "asked")
+    await talk.run(
+        update_session, user=None, title=b"About a", by_model=by_model, auto=False, expected=b"", metadata=b""
+    )
+    assert await talk.client.hget(talk.keys.meta, "title") == b"About a"
+    await talk.history.delete(talk.keys, part, None)
+    assert (await talk.client.hget(talk.keys.meta, "title") is not None) is stays
 
 
 @pytest.mark.parametrize("talk", ["sealed"], indirect=True)

@@ -32,7 +32,9 @@ if metadata ~= expected and now ~= expected then
 end
 if title ~= '' then
   redis.call('HSET', meta, 'title', title)
-  redis.call('HDEL', meta, 'title_of', 'titling')
+  redis.call('HDEL', meta, 'titling')
+  -- What a model wrote comes from the first message too, and goes with it (delete_turn).
+  if by_model == '0' then redis.call('HDEL', meta, 'title_of') end
 end
 if auto == '1' then
   redis.call('HSET', meta, 'titling', 'wanted')
