@@ -195,15 +195,16 @@ def test_a_busy_session_refuses(remote: Open) -> None:
 
 def test_a_chat_that_takes_too_long_leaves_its_turn(remote: Open, fleet: Fleet) -> None:
     """The error names the turn, and the same call with the same key is answered by it."""
-    session = remote(timeout=1.2)
+    session = remote(timeout=20)
+    session.get_context()  # the first call also asks what kind of server this is
     with pytest.raises(RemoteTimeout, match="it is still running") as caught:
-        session.chat(f"SLEEP 2\nSAY {session.session_id}")
+        session.chat(f"SLEEP 6\nSAY {session.session_id}", timeout=4)
     turn = session.turn(caught.value.turn_id or "")
     assert turn.result(timeout=20) == session.session_id
     key = caught.value.idempotency_key
-    again = session.chat(f"SLEEP 2\nSAY {session.session_id}", idempotency_key=key, timeout=20)
+    again = session.chat(f"SLEEP 6\nSAY {session.session_id}", idempotency_key=key, timeout=20)
     assert again == session.session_id
-    assert len(fleet.ledger("model", prompt=f"SLEEP 2\nSAY {session.session_id}")) == 1
+    assert len(fleet.ledger("model", prompt=f"SLEEP 6\nSAY {session.session_id}")) == 1
 
 
 def test_waiting_for_a_result_ends_the_waiting(remote: Open) -> None:
