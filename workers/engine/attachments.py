@@ -7,10 +7,12 @@ the references' place immediately before the model is asked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast, get_args
 
+from pydantic_ai.exceptions import FallbackExceptionGroup, ModelHTTPError
 from pydantic_ai.messages import (
     AudioUrl,
     BinaryContent,
@@ -39,6 +41,14 @@ _FLAGS: Final[dict[MediaKind, str]] = {
 }
 _DOCUMENTS: Final = frozenset(get_args(DocumentMediaType))
 _BASE64: Final = 4 / 3
+_KINDS: Final = "image|image_url|input_image|audio|document|pdf|media|vision|multi-?modal"
+# What servers say that cannot take a file; llama.cpp's with status 500.
+_REFUSED: Final = re.compile(
+    rf"\b({_KINDS}|file)s?\b.{{0,60}}\b(not supported|unsupported|not support|only supported|not accept)"
+    rf"|\b(unsupported|(not|that) (support|accept|allow)s?)\b.{{0,30}}\b({_KINDS})",
+    re.I,
+)
+_OTHER_CAUSES: Final = frozenset({401, 403, 408, 429})
 
 Replace = Callable[[MediaPart], object]
 """What takes the place of a reference to a file."""
@@ -114,24 +124,27 @@ def without_bytes(value: Any) -> Any:
 
 
 async def with_files(
-    messages: list[ModelMessage], read: Callable[[str], Awaitable[bytes | None]], model: Model, cache: dict[str, bytes]
+    messages: list[ModelMessage],
+    read: Callable[[str], Awaitable[bytes | None]],
+    can_take: Callable[[MediaPart], bool],
+    cache: dict[str, bytes],
 ) -> list[ModelMessage]:
     """The messages of a request with the bytes of their files.
 
     A note takes the place of a file that the model cannot take, or that was deleted.
 
     Args:
-        read: reads a file of the session; cache: what was read before.
+        read: reads a file of the session; can_take: whether the model takes it; cache: what was read before.
     """
     parts = {part.file_id: part for part in files_of(messages)}
     if not parts:
         return messages
     for file_id, part in parts.items():
-        if file_id not in cache and takes(model, part) and (content := await read(file_id)) is not None:
+        if file_id not in cache and can_take(part) and (content := await read(file_id)) is not None:
             cache[file_id] = content
 
     def put(part: MediaPart) -> object:
-        if not takes(model, part):
+        if not can_take(part):
             return f"{part.described[:-1]}, which this model cannot take]"
         if part.file_id not in cache:
             return f"{part.described[:-1]}, which was deleted]"
@@ -157,6 +170,15 @@ def _profile_takes(profile: ModelProfile, part: MediaPart) -> bool:
     if part.type != "document" or part.media_type not in _DOCUMENTS:
         return True
     return part.media_type in profile.get("supported_document_media_types", _DOCUMENTS)
+
+
+def refuses_files(error: BaseException) -> bool:
+    """Whether a provider refused a request because its model cannot take a file in it."""
+    if isinstance(error, FallbackExceptionGroup):
+        return any(refuses_files(each) for each in error.exceptions)
+    if not isinstance(error, ModelHTTPError) or error.status_code in _OTHER_CAUSES:
+        return False
+    return _REFUSED.search(str(error)) is not None
 
 
 def bytes_of_files(message: ModelMessage) -> int:

@@ -45,6 +45,7 @@ from sessions.errors import (
     TurnFailed,
     UnsupportedMedia,
 )
+from workers.engine.attachments import refuses_files
 from workers.engine.context_window import is_too_long
 from workers.engine.ports import HandedOver, LeaseLost, TransientModelError, Waiting
 
@@ -56,12 +57,6 @@ _TRANSIENT = (
     ModelRequestTimeout,
 )
 _FILTERED: Final = re.compile(r"content.?(filter|policy|management)|moderation|safety system", re.I)
-_KINDS_OF_FILES: Final = "image|image_url|input_image|audio|document|pdf|media|vision|multi-?modal"
-_MEDIA: Final = re.compile(
-    rf"\b({_KINDS_OF_FILES}|file)s?\b.{{0,60}}\b(not supported|unsupported|not support|only supported|not accept)"
-    rf"|\b(unsupported|(not|that) (support|accept|allow)s?)\b.{{0,30}}\b({_KINDS_OF_FILES})",
-    re.I,
-)
 _MESSAGE_CHARS: Final = 300
 _BROKEN_STREAM: Final = (
     "ended without a `finish_reason`",
@@ -100,7 +95,7 @@ def classify(error: Exception) -> Exception:
 
 
 def _classify_api_error(error: ModelAPIError) -> Exception:
-    if _is_transient(error) and not is_too_long(error):
+    if _is_transient(error) and not is_too_long(error) and not refuses_files(error):
         return TransientModelError(provider_message(error), error.retry_after)
     status = error.status_code if isinstance(error, ModelHTTPError) else None
     kind = _kind_of_refusal(error)
@@ -120,7 +115,7 @@ def _kind_of_refusal(error: ModelAPIError) -> type[ModelError]:
         return ModelAccessDenied
     if _FILTERED.search(str(error)):
         return ContentFiltered
-    return UnsupportedMedia if _MEDIA.search(str(error)) else ModelError
+    return UnsupportedMedia if refuses_files(error) else ModelError
 
 
 def provider_message(error: ModelAPIError) -> str:

@@ -39,8 +39,9 @@ from pydantic_core import to_json
 from broker_config.telemetry import get_logger
 from sessions.errors import UnsupportedMedia
 from sessions.protocol.event import EventType
+from sessions.protocol.message import MediaPart
 from sessions.protocol.turn import Usage
-from workers.engine.attachments import files_of, takes, with_files
+from workers.engine.attachments import files_of, refuses_files, takes, with_files
 from workers.engine.context_window import is_too_long, shortened
 from workers.engine.pending_calls import call_arguments
 from workers.engine.ports import EventDraft, TransientModelError
@@ -87,7 +88,7 @@ class JournalModel(WrapperModel):
             try:
                 response = await self.wrapped.request(asked, model_settings, model_request_parameters)
             except (ModelAPIError, FallbackExceptionGroup) as error:
-                sent = step.shorter(sent, error)
+                sent = step.reduced(sent, error)
             else:
                 return await step.record(response)
 
@@ -120,7 +121,7 @@ class JournalModel(WrapperModel):
                     live = self.wrapped.request_stream(asked, model_settings, model_request_parameters, run_context)
                     stream = await opened.enter_async_context(live)
                 except (ModelAPIError, FallbackExceptionGroup) as error:
-                    sent = step.shorter(sent, error)
+                    sent = step.reduced(sent, error)
                 else:
                     break
             try:
@@ -193,7 +194,11 @@ class _ModelStep:
                         f"{UnsupportedMedia.__doc__}"
                     )
                 )
-        return await with_files(messages, scope.state.files.read, model, scope.file_bytes)
+
+        def can_take(part: MediaPart) -> bool:
+            return takes(model, part) and (not scope.files_refused or part.file_id in scope.own_files)
+
+        return await with_files(messages, scope.state.files.read, can_take, scope.file_bytes)
 
     def fitting(self, messages: list[ModelMessage]) -> list[ModelMessage]:
         """Leave out as many old turns as earlier requests of this run had to."""
@@ -201,22 +206,35 @@ class _ModelStep:
             messages = shortened(messages, self._scope.turn.turn_id) or messages
         return messages
 
-    def shorter(
+    def reduced(
         self, messages: list[ModelMessage], error: ModelAPIError | FallbackExceptionGroup
     ) -> list[ModelMessage]:
-        """Shorten the messages for an immediate retry, after the provider refused a request that was too long.
+        """The messages for an immediate retry, after the provider refused a request for its length or its files.
 
-        The response is recorded under the fingerprint of the full request, so that a replay is not refused again.
+        Without this, every later message of the session would be refused too. The response is recorded under the
+        fingerprint of the full request, so that a replay is not refused again.
 
         Raises:
             ModelAPIError, FallbackExceptionGroup: `error` has another cause, or nothing is left to leave out.
         """
+        if self._leave_out_files(messages, error):
+            return messages
         less = shortened(messages, self._scope.turn.turn_id) if is_too_long(error) else None
         if less is None:
             raise error
         self._scope.shortened += 1
         _log.warning("context_too_long", turn=self._scope.turn.turn_id, left_out=len(messages) - len(less))
         return less
+
+    def _leave_out_files(self, messages: list[ModelMessage], error: ModelAPIError | FallbackExceptionGroup) -> bool:
+        """From now on send a note instead of the files of earlier turns and of tools; False if that changes nothing."""
+        scope = self._scope
+        others = [part for part in files_of(messages) if part.file_id not in scope.own_files]
+        if scope.files_refused or not others or not refuses_files(error):
+            return False
+        scope.files_refused = True
+        _log.warning("files_refused", turn=scope.turn.turn_id, left_out=len(others))
+        return True
 
     async def record_broken(self, usage: Usage) -> None:
         """Record the reported usage of a broken stream, which was paid for too."""

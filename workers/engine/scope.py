@@ -37,6 +37,7 @@ class TurnScope:
         pending: calls that wait for an answer, by their keys.
         delegate_usage: the usage of other agents' turns that this one asked.
         file_bytes: files that were read for requests of this run, by their ids.
+        files_refused: the provider refused a file, so those that are not of this turn's messages are left out.
         own_files: ids of the files of the messages that this turn answers.
         aborted: the error that ends this run. Agents and tools may swallow exceptions, so it is also kept here.
     """
@@ -56,6 +57,7 @@ class TurnScope:
     pending: dict[str, WaitingCall] = field(default_factory=dict)
     delegate_usage: list[Usage] = field(default_factory=list)
     file_bytes: dict[str, bytes] = field(default_factory=dict)
+    files_refused: bool = False
     own_files: set[str] = field(default_factory=set)
     aborted: Exception | None = None
 

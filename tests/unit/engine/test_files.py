@@ -227,6 +227,31 @@ def test_a_providers_refusal_of_a_file_has_a_type(text: str) -> None:
     assert type(classify(error)) is UnsupportedMedia
 
 
+async def test_a_refused_image_does_not_end_its_session(rig: Rig, files: Memory) -> None:
+    """A provider whose profile says nothing: the turn fails with a type, and later ones go on without the image."""
+    taken: list[list[ModelMessage]] = []
+
+    async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        taken.append(messages)
+        if any(isinstance(item, bytes) for item in binaries(messages)):
+            body = {"error": {"message": "image input is not supported - hint: you may need to provide the mmproj"}}
+            raise ModelHTTPError(status_code=500, model_name="small", body=body)
+        return ModelResponse(parts=[TextPart("ok")])
+
+    rig.registry.add_model("small", FunctionModel(answer))
+    turn = asking(rig, files.add(PHOTO), model="small")
+    with pytest.raises(UnsupportedMedia, match="mmproj"):
+        await rig.run(turn)
+    assert len(taken) == 1
+    history = [completed_steps(turn, rig.store).messages]
+    rig.store.clear()
+    later = rig.turn("and now?", number=2, model="small", history=history)
+    assert (await rig.run(later)).text == "ok"
+    assert binaries(taken[-1]) == ["[image photo.png, which this model cannot take]"]
+    assert (await rig.run(later)).text == "ok"  # replayed
+    assert len(taken) == 3
+
+
 def test_a_file_counts_when_a_request_is_shortened() -> None:
     """References are short, and the bytes that take their place are not."""
     photo = reference(MediaPart(type="image", file_id="a" * 64, media_type="image/png", size=100_000))
