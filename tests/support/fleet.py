@@ -207,12 +207,25 @@ def keys_without_ttl(server: Server) -> list[str]:
     permanent = (
         *(":meta", ":history", ":turns", ":agents", ":state", ":checkpoints"),
         *(":memory", ":memory:log", ":memory:vectors", ":sources", ":texts", ":lanes"),
-        *(":schedules", ":schedules:state", ":schedules:due"),
-        *(":fence", ":wakeups", "{fleet}:partitions", "{fleet}:index", "{fleet}:apikeys", "{fleet}:apikeys:used"),
+        *(":schedules", ":schedules:state", ":schedules:due", ":shares", ":left", ":branches", ":files", ":expiring"),
+        *(
+            ":fence",
+            ":wakeups",
+            "{fleet}:partitions",
+            "{fleet}:index",
+            "{fleet}:indexed",
+            "{fleet}:apikeys",
+            "{fleet}:apikeys:used",
+        ),
     )
     with server.client() as client:
         names = [raw.decode() for raw in client.scan_iter("sf:v1:*", count=1000)]
-        return sorted(n for n in names if not n.endswith(permanent) and client.ttl(n) == -1)
+        listed = (":used~", ":made~", ":hidden~")  # the indexes of sessions: while there are any
+        return sorted(
+            name
+            for name in names
+            if not name.endswith(permanent) and not any(part in name for part in listed) and client.ttl(name) == -1
+        )
 
 
 def now() -> float:
