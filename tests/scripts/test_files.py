@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from sessions.errors import FileTooLarge, InvalidFile, SessionOwnerError, TooManyFiles, UnknownFile
+from sessions.errors import FileTooLarge, InvalidFile, SessionOwnerError, StoreFull, TooManyFiles, UnknownFile
 from sessions.protocol.message import MediaPart, TextPart
 from sessions.protocol.turn import Policy, TurnRequest
 from sessions.store.files import PIECE_BYTES, FileContent, FileStore, StoredFile
@@ -124,6 +124,34 @@ async def test_the_files_of_a_session_with_a_ttl_expire_with_it(store: Files) ->
     assert len(expiries) == 1
     await store.send(file, session_ttl=50.0)
     assert await store.client.pttl(store.keys.file(file.id)) == -1
+
+
+async def test_an_unused_file_does_not_outlive_its_session(store: Files) -> None:
+    """Its bytes and the list of files expire at the same time."""
+    file = await store.add(ttl=50.0)
+    listed, content = [await store.client.pexpiretime(key) for key in (store.keys.files, store.keys.file(file.id))]
+    assert listed == content
+
+
+async def test_a_store_that_is_full_half_way_keeps_nothing(store: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pieces that were sent are removed, also those of no file that a turn uses."""
+    used = await store.add()
+    await store.send(used)
+    run, sent = store.scripts.run, 0
+
+    async def full(call: Any) -> Any:
+        nonlocal sent
+        sent += call.script.name == "add_file_piece"
+        if sent > 1:
+            sent = -100
+            raise StoreFull
+        return await run(call)
+
+    monkeypatch.setattr(store.scripts, "run", full)
+    with pytest.raises(StoreFull):
+        await store.add(LARGE)
+    assert await store.file_keys() == [store.keys.file(used.id)]
+    assert [file.id for file in await store.files.listed(store.keys)] == [used.id]
 
 
 async def test_deleting_a_session_removes_the_bytes(store: Files) -> None:

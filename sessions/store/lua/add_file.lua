@@ -43,7 +43,9 @@ redis.call('HSETNX', meta, 'created', now)
 if user ~= '' then redis.call('HSETNX', meta, 'owner', user) end
 set_ttl(session_ttl_ms)
 if before ~= 0 then
-  local unused_until = now + unused_ms
+  -- Not longer than the session, or its bytes would outlive the list of files.
+  local ttl = tonumber(redis.call('HGET', meta, 'ttl') or '') or 0
+  local unused_until = now + (ttl > 0 and math.min(unused_ms, ttl) or unused_ms)
   redis.call('HSET', all, file, size .. ',' .. pieces .. ',' .. string.format('%d', unused_until) .. ':' .. details)
   redis.call('PEXPIREAT', file_key(file), unused_until)
 end
