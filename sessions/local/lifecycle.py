@@ -178,6 +178,7 @@ class LocalLifecycle:
             title=original.title if original else "",
             metadata=original.metadata if original else {},
             copy=copy,
+            counts=await fleet.stores.records.title_source(keys),
         )
         await fleet.retrieval.copy_documents(keys, target)
         return Fork(session_id, user_id)

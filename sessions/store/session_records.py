@@ -121,6 +121,11 @@ class SessionRecords:
                     raise await self.missing(keys)
         raise StateConflict(f"the metadata of session {keys.session_id!r} change all the time; try again")
 
+    async def title_source(self, keys: SessionKeys) -> dict[str, str]:
+        """The turn whose message the title comes from, as a field of the session's record; empty if there is none."""
+        raw = await self._scripts.read("HGET", keys.meta, "title_of")
+        return {} if raw is None else {"title_of": raw.decode()}
+
     def _sealed_title(self, keys: SessionKeys, title: str | None) -> bytes:
         """The bytes to store; empty if there is no title yet."""
         return self._keyring.seal(keys.meta, TITLE, title.encode()) if title and title != AUTO_TITLE else b""

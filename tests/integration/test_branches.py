@@ -342,8 +342,12 @@ def test_the_title_goes_with_its_message(session: Session) -> None:
     """It is the beginning of the first message, unless somebody has chosen one."""
     (turn,) = talk(session, "SAY secret")
     assert session.info().title == "SAY secret"
+    forked = session.fork()
     session.delete_turn(turn.id)
     assert session.info().title == ""
+    assert forked.info().title == "SAY secret"
+    forked.delete_turn(forked.history().messages[0].turn_id)
+    assert forked.info().title == ""
     (turn,) = talk(session, "SAY next")
     assert session.info().title == "SAY next"
     session.update(title="Chosen")
