@@ -44,7 +44,7 @@ class _Store:
         return {}
 
 
-async def no_ticks(refs: Iterable[str]) -> None:
+def no_ticks(refs: Iterable[str]) -> None:
     """There are no schedules."""
 
 

@@ -181,8 +181,10 @@ class TurnProcess:
         self._shutdown = Shutdown(s, self._heartbeat, self._work, self._runner.start_no_more)
         self._presence = Presence(self._scripts, self._store, self._info)
         await self._presence.announce()
-        ticks = Ticks(ScheduleStore(self._scripts, s), s.partitions, self._publish)
-        rescuer = Rescuer(s, self._scripts, self._store, self._app, self.name, self._publish, self._run_here, ticks.act)
+        self._ticks = Ticks(ScheduleStore(self._scripts, s), s.partitions, self._publish)
+        rescuer = Rescuer(
+            s, self._scripts, self._store, self._app, self.name, self._publish, self._run_here, self._ticks.act
+        )
         indexing = SessionIndexing(s, self._store, self._scripts, self.name)
         for work in (self._presence.run(), rescuer.run(), indexing.run(), *self.retrieval.background()):
             self._background.append(self._loop.create_task(work))
@@ -269,6 +271,7 @@ class TurnProcess:
         if self._shutdown is not None:
             await self._shutdown.finished()
         await end_all(self._background)
+        await self._ticks.close()
         await self._presence.leave()
         await self.retrieval.close()
         await self._store.aclose()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from celery import Celery
@@ -44,7 +44,7 @@ class Rescuer:
         worker_id: str,
         publish: Publish,
         run_here: Callable[[str, str], bool],
-        act_on_schedules: Callable[[Iterable[str]], Awaitable[None]],
+        act_on_schedules: Callable[[Iterable[str]], None],
     ) -> None:
         self._settings = settings
         self._scripts = scripts
@@ -93,7 +93,7 @@ class Rescuer:
                 for keys in self._batches(partitions)
             )
         )
-        await self._act_on_schedules([ref for reply in replies for ref in reply.ticking])
+        self._act_on_schedules([ref for reply in replies for ref in reply.ticking])
         full = await self._met({queue for reply in replies for _, queue in reply.to_wake} - self._queues)
         return sum([await self._publish(reply, full) for reply in replies])
 
