@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from broker_config.settings import Settings
-from sessions import Agent, AgentTeam, Event, Session, Task, Turn, TurnStatus
+from sessions import Agent, AgentTeam, Document, Event, Session, Task, Turn, TurnStatus
 from sessions.errors import SealError, StateConflict, TurnConfigurationError
 from tests.integration.test_cli_on_a_fleet import CLI, environment
 from tests.integration.test_sealing import NEW, OLD, SECRET, holds, seen_with, sid
@@ -98,6 +98,7 @@ class Scenario:
             self.records,
             self.schedules,
             self.memory,
+            self.files,
         ):
             part()
             assert self.answers
@@ -170,6 +171,14 @@ class Scenario:
         self.session.add_memory(f"The {SECRET} likes fish")
         reminded = self.session.Agent("A", memory=True)
         self.says(reminded.chat(f"What does it like?\nSAY the {SECRET} likes fish", timeout=30))
+
+    def files(self) -> None:
+        agent = self.session.Agent("F", tools=["draw"])
+        document = Document(f"A {SECRET} at the pond".encode(), media_type="text/plain", name=f"{SECRET}.txt")
+        drawn = f'CALL draw({{"text": "{SECRET}"}})\nSAY the {SECRET} is drawn'
+        self.says(agent.chat([drawn, document], timeout=30), sorted(file.name for file in self.session.files()))
+        self.says([self.session.read_file(file.id) for file in sorted(self.session.files(), key=lambda f: f.name)])
+        self.says([(m.text, [p.get("name") for p in m.parts]) for m in self.session.history() if m.agent == "F"])
 
 
 def test_nothing_that_is_said_can_be_read(sealed: Fleet, new_fleet: Callable[..., Fleet]) -> None:

@@ -220,7 +220,7 @@ def keys_without_ttl(server: Server) -> list[str]:
     )
     with server.client() as client:
         names = [raw.decode() for raw in client.scan_iter("sf:v1:*", count=1000)]
-        listed = (":used~", ":made~", ":hidden~")  # the indexes of sessions: while there are any
+        listed = (":used~", ":made~", ":hidden~", ":file:")  # the indexes of sessions: while there are any; used files
         return sorted(
             name
             for name in names
