@@ -163,6 +163,10 @@ def test_schedules_are_the_owners(opened: Callable[..., Session]) -> None:
     for use in (theirs.pause, theirs.trigger, theirs.delete):
         with pytest.raises(SessionOwnerError):
             use()
+    checkpoint = session.save_state()
+    schedule.update(overlap="queue")
+    session.restore_state(checkpoint)
+    assert schedule.refresh().info.overlap == "queue", "a checkpoint is of the state"
     forked = session.fork()
     assert forked.schedules() == []
     session.delete()
