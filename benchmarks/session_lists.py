@@ -51,6 +51,7 @@ end
 def session_lists(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
     """A page of one user's list; of users with few sessions, and of one who has all of them."""
     rows = []
+    rig.redis.config_set("appendonly", "no")  # only to write the sessions faster: pages are only read
     for users, whose in ((scale.sessions // _OF_EACH_USER, "100 of each user"), (1, "all of one user")):
         tenant = f"bench{next(_numbers)}"
         progress(f"{scale.sessions:,} sessions, {whose}")
@@ -60,6 +61,7 @@ def session_lists(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Ro
         rows += _rows(rig, rig.settings, tenant, users, scale, f"{scale.sessions:,} sessions, {whose}")
         rows.append(Row("... bytes of the store for each session", grown / scale.sessions, means="record and indexes"))
         rig.redis.flushdb()
+    rig.redis.config_set("appendonly", "yes")
     return rows + _on_a_cluster(rig, scale, progress)
 
 
@@ -67,6 +69,9 @@ def _on_a_cluster(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Ro
     progress(f"{scale.sessions:,} sessions of one user on a cluster of three servers")
     with tempfile.TemporaryDirectory(dir=rig.folder) as folder, three_primaries(Path(folder)) as nodes:
         settings = Settings(redis_url=nodes[0].url, redis_cluster=True, broker_url=rig.url)  # type: ignore[call-arg]
+        for node in nodes:
+            with node.client() as plain:
+                plain.config_set("appendonly", "no")
         store = sync_store(settings)
         _load(store, settings, "bench", scale.sessions, 1)
         store.close()
