@@ -75,6 +75,7 @@ async def fill(store: Seen) -> tuple[str, str]:
     await store.leases.commit(store.keys, await store.begin(), ENDING, 9, go_on=False, last_ok=True)
     await store.client.delete(store.keys.outbox)
     await store.records.save_checkpoint(store.keys, {"saved": f'"{SECRET}"'}, None, None)
+    await store.records.update(store.keys, None, SECRET, {"note": SECRET})
     for whose in (scope, user(store)):
         memory = Memory(id=new_memory_id(), text=SECRET, kind="long", metadata={}, created_ms=1)
         await memories(store).add(whose, memory, operation=uuid.uuid4().hex)
@@ -102,6 +103,9 @@ async def check(store: Seen, ended: str, waits: str) -> None:
     assert (await store.turns.read(store.keys, ended)).metadata == {"note": SECRET}
     assert await store.turns.webhook(store.keys, ended) == "https://example.org/hook"
     assert SECRET in (await store.history.entries(store.keys, None, 0, -1))[0].messages.decode()
+    info = await store.records.info(store.keys)
+    assert info is not None
+    assert (info.title, info.metadata) == (SECRET, {"note": SECRET})
     saved = await store.records.checkpoint(store.keys)
     assert (saved.state, saved.agents["A"]["instructions"]) == ({"bird": SECRET, "größe": 3, "saved": SECRET}, SECRET)
     for whose in (scope, user(store)):
@@ -146,7 +150,7 @@ async def test_what_was_stored_before_there_were_keys_is_sealed(old: Seen, look:
     ended, waits = await fill(bare)
     await reseal(old, old.keys)
     await reseal(old, None)
-    for key in (old.keys.history, old.keys.state, old.keys.agents, f"{old.keys.base}:memory"):
+    for key in (old.keys.history, old.keys.state, old.keys.agents, f"{old.keys.base}:memory", old.keys.meta):
         assert SECRET.encode() not in await old.client.dump(key)
     await check(old, ended, waits)
     assert (await old.turns.request(old.keys, ended)).message == SECRET

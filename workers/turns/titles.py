@@ -63,7 +63,7 @@ class TitleWriting:
 
     async def write(self, keys: SessionKeys, answer: str) -> None:
         """Store the title that a model wrote, unless somebody has set one meanwhile, or the session is gone."""
-        title = default_title(answer.strip().strip("\"'*#`“”„«» "))
+        title = default_title(answer.strip().strip("\"'*#`“”„«» ").removesuffix("."))
         if not title:
             return
         try:
