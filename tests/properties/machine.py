@@ -65,7 +65,7 @@ class ProtocolMachine(ObservedMachine):
     @precondition(lambda self: len(self.accepted) > 2 and self.numbers % 3 == 0)  # else nothing else lives long
     @rule(name=names, user=st.sampled_from(["", "ann"]), lost_reply=again)
     def delete(self, name: str, user: str, lost_reply: bool) -> None:
-        call = Call("delete_session", name, (user,), lambda: self.model.delete(name, user))
+        call = Call("delete_session", name, (user, ""), lambda: self.model.delete(name, user))
         if self.send(call, lost_reply)[0] == "deleted":
             self.just_deleted = name
             self.removed |= {part for of, part in self.accepted if of == name}
