@@ -48,15 +48,17 @@ async def ok(scope: Scope, receive: Receive, send: Send) -> None:
     ("path", "status"),
     [
         ("/v1/sessions/a/knowledge", 200),
+        ("/v1/sessions/a/files", 200),
         ("/v1/sessions/a/state/knowledge", 413),
         ("/v1/sessions/a/state/a/knowledge", 413),
         ("/v1/agents/knowledge", 413),
         ("/agent/knowledge", 413),
+        ("/v1/sessions/a/state/files", 413),
     ],
 )
 async def test_only_documents_may_be_as_large_as_documents(path: str, status: int) -> None:
     """What else may be called `knowledge` is held in memory, however many ask at once."""
-    sent = await answered(BodyLimit(ok, 10, 1000), "PUT", path, (b"content-length", b"500"), receive=gone)
+    sent = await answered(BodyLimit(ok, 10, 1000, 1000), "PUT", path, (b"content-length", b"500"), receive=gone)
     assert sent[0]["status"] == status
 
 
