@@ -254,6 +254,11 @@ class Settings(BaseSettings):
         min_length=1,
         description="Pauses in seconds between the tries of a webhook, comma separated; the last one repeats.",
     )
+    archive: SecretStr | None = Field(
+        None,
+        description="Where workers write each committed turn, not encrypted: `sqlite:///<path>`, `jsonl:<path>` or "
+        "`postgresql://...` (extra `archive`). Set it alike for all workers (docs/archive.md). Unset: nowhere.",
+    )
     gateway_host: str = Field("127.0.0.1", min_length=1, description="The address that `sessionfleet gateway` binds.")
     gateway_port: int = Field(8000, ge=0, le=65535, description="The port of the gateway; 0 chooses a free one.")
     gateway_auth: Literal["auto", "on", "off"] = Field(
@@ -357,6 +362,14 @@ class Settings(BaseSettings):
             parse_keys(value.get_secret_value())
         return value
 
+    @field_validator("archive")
+    @classmethod
+    def _archive_address(cls, value: SecretStr | None) -> SecretStr | None:
+        known = ("sqlite:///", "jsonl:", "postgresql://", "postgres://")
+        if value is not None and not value.get_secret_value().startswith(known):
+            raise ValueError("use sqlite:///<path>, jsonl:<path> or postgresql://<user>@<host>/<database>")
+        return value
+
     @field_validator("webhook_secrets")
     @classmethod
     def _secrets(cls, value: SecretStr | None) -> SecretStr | None:
@@ -445,5 +458,9 @@ def _said(error: ValidationError) -> str:
         # The user's own Celery application may have exported it.
         return f"setting {_THEIR_BROKER}: {says}. If it is meant for another application, set {_OWN_BROKER} as well"
     # URLs can contain passwords, and keys and secrets must not be shown.
-    shown = "" if name.endswith(("_URL", "_KEY", "_KEYS", "_SECRETS", "_JWKS")) else f" (it is {first.get('input')!r})"
+    shown = (
+        ""
+        if name.endswith(("_URL", "_KEY", "_KEYS", "_SECRETS", "_JWKS", "_ARCHIVE"))
+        else f" (it is {first.get('input')!r})"
+    )
     return f"setting {name}: {says}{shown}"

@@ -53,6 +53,7 @@
         ├── StoreUnsupported             too old, evicting, without the rights we need, or not a Redis at all
         ├── ListsIncomplete                  the lists of an older deployment's sessions are still being built
         ├── PartitionMismatch · CorruptRecord · SealError
+        ├── ArchiveUnavailable           the archive of turns cannot be used now; what is to be written waits
         ├── IndexUnavailable · IndexLocked · EmbeddingUnavailable
         ├── AddressUnknown               a host's name cannot be resolved
         ├── GatewayStopping              a gateway that is stopping ends its waits; the turn continues
@@ -439,6 +440,10 @@ class CorruptRecord(BackendError):
 
 class SealError(BackendError):
     """An encrypted value cannot be decrypted with the keys in SESSIONFLEET_ENCRYPTION_KEYS."""
+
+
+class ArchiveUnavailable(BackendError):
+    """The archive of committed turns cannot be reached or used now; turns wait for it in the store."""
 
 
 class IndexUnavailable(BackendError):

@@ -13,6 +13,7 @@ from broker_config.settings import load_settings
 from sessions.api.session import Session
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, confirm, print_error, print_fields, print_json, print_table, say
+from sessions.cli.sessions_restore import restore_sessions
 from sessions.cli.sessions_transfer import export_session, import_session
 from sessions.cli.store import running_store
 from sessions.client.arguments.sessions import SessionOrder
@@ -24,6 +25,7 @@ from sessions.store.session_info import SessionInfo
 app = typer.Typer(help="List, show, copy, share, export, import and delete sessions.", no_args_is_help=True)
 app.command("export")(export_session)
 app.command("import")(import_session)
+app.command("restore")(restore_sessions)
 
 _UNITS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _AGE: Final = re.compile(r"(?P<number>\d+)(?P<unit>s|min|h|d)\Z")

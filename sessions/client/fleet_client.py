@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from broker_config.settings import Settings
 from sessions.client.admission import Admission
+from sessions.client.archiving import Archiving
 from sessions.client.connection import FleetConnection, Stores
 from sessions.client.deliveries import Deliveries
 from sessions.client.files import Files
@@ -39,6 +40,12 @@ class FleetClient:
         self.turns = Turns(self.connection, self.admission, self.ownership, self.files)
         self.session_turns = SessionTurns(self.connection, self.ownership, self.turns)
         self.retrieval = Retrieval(self.connection, self.admission, self.turns)
+
+    @property
+    def archiving(self) -> Archiving:
+        """Submits what is to be erased from the archive; needs `open` first."""
+        stores, dispatcher = self.connection.stores, self.connection.dispatcher
+        return Archiving(self.settings, stores.turns, stores.redis, dispatcher.wake)
 
     @property
     def settings(self) -> Settings:

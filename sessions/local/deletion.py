@@ -28,13 +28,20 @@ _RECEIPT: Final = ("sessions", "keys", "turns", "open_turns", "memories", "files
 async def delete_everything(fleet: FleetClient, keys: SessionKeys, user_id: str | None) -> dict[str, int]:
     """Delete a session with its lanes and documents. Deleting it again finds nothing.
 
-    Its documents are removed first, so that the deletion can be repeated if this process dies in between.
+    Its documents are removed first, so that the deletion can be repeated if this process dies in between. Turns that
+    were archived are erased there, too: before the deletion for the same reason, and after it because turns may have
+    ended in between.
 
     Raises:
         SessionOwnerError: it belongs to another user. ResultTimeout, NoWorkerAlive: its documents could not be removed.
     """
+    queue = await fleet.archiving.was_archived(keys)
+    if queue is not None:
+        await fleet.archiving.erase(keys, queue)
     removed = await fleet.retrieval.forget_documents(keys.lane(KNOWLEDGE), session_name(keys.session_id))
     receipt = await fleet.stores.turns.delete_session(keys, user_id)
+    if queue is not None:
+        await fleet.archiving.erase(keys, queue)
     return {**receipt, "keys": receipt["keys"] + await _delete_lanes(fleet, keys), **removed}
 
 
@@ -104,9 +111,12 @@ async def _leave(fleet: FleetClient, keys: SessionKeys, user_id: str) -> Mapping
 
 async def _prune(fleet: FleetClient, keys: SessionKeys, user_id: str | None, since_ms: int) -> Mapping[str, int]:
     """Delete one session unless it is used again. Its documents go last, and otherwise when a worker finds them."""
+    queue = await fleet.archiving.was_archived(keys)
     receipt = await fleet.stores.turns.delete_unused(keys, user_id, since_ms)
     if receipt is None:
         return {}
+    if queue is not None:
+        await fleet.archiving.erase(keys, queue)
     removed = await fleet.retrieval.forget_documents(keys.lane(KNOWLEDGE), session_name(keys.session_id))
     lanes = await _delete_lanes(fleet, keys)
     return {"sessions": 1, **receipt, "keys": receipt["keys"] + lanes, **removed}

@@ -149,7 +149,11 @@ class LocalLifecycle:
     async def delete_turn(self, session: SessionRef, part: str) -> dict[str, int]:
         """Delete one turn; see `BranchMethods.adelete_turn`."""
         fleet = await self._checked(session, "write")
-        return await fleet.stores.history.delete(session.keys, part, session.user_id)
+        queue = await fleet.archiving.was_archived(session.keys)
+        receipt = await fleet.stores.history.delete(session.keys, part, session.user_id)
+        if queue is not None:
+            await fleet.archiving.erase(session.keys, queue, part)
+        return receipt
 
     async def fork(self, session: SessionRef, session_id: str, at: str | None) -> Fork:
         """Create a session with this one's history; see `Session.afork`."""

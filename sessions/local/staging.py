@@ -187,8 +187,15 @@ class Staging:
         self._first_prompt = self._first_prompt or first_prompt(record.messages)
         self.counts["turns"] += 1
         self.counts["messages"] += record.count
-        entry = HistoryEntry(record.turn, record.agent, record.at_ms, record.count, messages, record.incomplete)
-        return entry.dump()
+        return HistoryEntry(
+            turn=record.turn,
+            agent=record.agent,
+            at_ms=record.at_ms,
+            count=record.count,
+            messages=messages,
+            incomplete=record.incomplete,
+            sender=record.sender,
+        ).dump()
 
     # --- files ------------------------------------------------------------------------------------------
 

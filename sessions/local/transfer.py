@@ -216,6 +216,7 @@ async def _turns(fleet: FleetClient, keys: SessionKeys, length: int) -> AsyncGen
                 at_ms=entry.at_ms,
                 count=entry.count,
                 incomplete=entry.incomplete,
+                sender=entry.sender,
                 messages=messages,
             )
 

@@ -22,7 +22,10 @@ WEBHOOKS: Final = "webhooks"
 TITLES: Final = "title"
 """The lane in which a model writes the session's title."""
 
-LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS, WEBHOOKS, TITLES)
+ARCHIVE: Final = "archive"
+"""The lane that writes committed turns to the archive."""
+
+LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS, WEBHOOKS, TITLES, ARCHIVE)
 
 SEARCH_TTL: Final = 60.0
 """Seconds that the result of a search is kept: it is read at once, and contains people's texts."""

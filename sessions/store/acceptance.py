@@ -69,7 +69,7 @@ def acceptance(
         watch="waiters",
         result_ttl_ms=int(result_ttl * 1000),
         idempotency_ttl_ms=int(min(settings.idempotency_ttl, result_ttl) * 1000),
-        max_attempts=settings.max_attempts,
+        max_attempts=submission.max_attempts or settings.max_attempts,
         session_ttl_ms=None if submission.session_ttl is None else int(submission.session_ttl * 1000),
         agent=agent,
         agent_config=submission.config and keyring.seal(keys.agents, agent, submission.config),

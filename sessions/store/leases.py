@@ -70,6 +70,7 @@ class Ending:
     state_ops: Sequence[StateOp] = ()
     effects: Sequence[bytes] = ()
     finish_reason: str = ""
+    archived: bytes = b""
 
 
 class LeaseStore:
@@ -168,6 +169,7 @@ class LeaseStore:
                 last_ok=last_ok,
                 finish_reason=ending.finish_reason,
                 changes=await self._changes(keys, ending.state_ops),
+                archived=self._sealed(keys.outbox, "", ending.archived),
                 effects=[self._sealed(keys.outbox, "", effect) for effect in ending.effects],
             )
             reply = await self._scripts.run(call)

@@ -88,6 +88,7 @@ class Submission:
         config: the agent's configuration as JSON; empty for the one that the session has under the agent's name.
         named: the caller only named the agent, so its configuration is not part of the request's digest.
         colleagues: further agents that workers must be able to run, of a team, each with its queue.
+        max_attempts: crashes of workers after which it is a dead letter; None for SESSIONFLEET_MAX_ATTEMPTS.
         session_ttl: seconds that the session is kept after its last turn; None leaves what is set.
         result_ttl: seconds that the turn's record is kept after its end; None for SESSIONFLEET_RESULT_TTL.
         user_id: the user that the session belongs to, if this turn creates it.
@@ -118,6 +119,7 @@ class Submission:
     idempotency_key: str | None = None
     session_ttl: float | None = None
     result_ttl: float | None = None
+    max_attempts: int | None = None
     policy: Policy = Policy.ENQUEUE
     waiting_blocks: bool = True
     approval_timeout: float = 86400.0

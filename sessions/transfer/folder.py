@@ -127,7 +127,7 @@ class FolderWriter:
     def finish(self) -> None:
         """Complete the folder, and give it its name."""
         self._close()
-        (self._partial / STATE).write_text(json.dumps(self._state, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        (self._partial / STATE).write_bytes(_readable(self._state) + b"\n")
         if self._path.exists():
             shutil.rmtree(self._path)
         self._partial.rename(self._path)
@@ -143,6 +143,14 @@ class FolderWriter:
     def __exit__(self, *_: object) -> None:
         self._close()
         shutil.rmtree(self._partial, ignore_errors=True)
+
+
+def _readable(state: dict[str, Any]) -> bytes:
+    """JSON for people. Half of a surrogate pair cannot be encoded; then everything is escaped."""
+    try:
+        return json.dumps(state, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(state, indent=2).encode()
 
 
 def _is_export(path: Path) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from sessions.errors import InvalidExport
 from sessions.transfer.messages import check_messages
@@ -117,6 +118,7 @@ class PastTurn(_Record):
     Attributes:
         count: the number of messages, as a person would count them.
         incomplete: how the turn ended, if it did not complete.
+        sender: the user who sent the message, if that was not the session's owner.
     """
 
     type: Literal["turn"] = "turn"
@@ -125,6 +127,7 @@ class PastTurn(_Record):
     at_ms: int
     count: int = Field(ge=0)
     incomplete: str = ""
+    sender: str | None = None
     messages: list[dict[str, Any]]
 
 
@@ -179,7 +182,10 @@ _ADAPTER: Final[TypeAdapter[Record]] = TypeAdapter(Annotated[Record, Field(discr
 
 def dump_record(record: Record) -> bytes:
     """A record as one line of JSON, with its end."""
-    return record.model_dump_json(exclude_none=True).encode() + b"\n"
+    try:
+        return record.model_dump_json(exclude_none=True).encode() + b"\n"
+    except PydanticSerializationError:  # half of a surrogate pair, which only escaped JSON can contain
+        return json.dumps(record.model_dump(mode="json", exclude_none=True)).encode() + b"\n"
 
 
 def load_record(line: bytes, place: str) -> Record:
@@ -195,7 +201,10 @@ def load_record(line: bytes, place: str) -> Record:
     try:
         record = _ADAPTER.validate_json(line)
     except ValidationError as error:
-        raise InvalidExport(f"{place}: {explained(error)}") from None
+        escaped = _escaped_record(line)
+        if escaped is None:
+            raise InvalidExport(f"{place}: {explained(error)}") from None
+        record = escaped
     if isinstance(record, SessionHeader) and record.version != VERSION:
         raise InvalidExport(
             f"{place}: the export has version {record.version}, and this Sessionfleet reads version {VERSION}: "
@@ -204,6 +213,16 @@ def load_record(line: bytes, place: str) -> Record:
     if isinstance(record, PastTurn):
         check_messages(record.messages, place)
     return record
+
+
+def _escaped_record(line: bytes) -> Record | None:
+    """A record with an escaped half of a surrogate pair, which pydantic's own parser refuses; None if it is none."""
+    if b"\\ud" not in line.lower():
+        return None
+    try:
+        return _ADAPTER.validate_python(json.loads(line))
+    except (ValueError, RecursionError):
+        return None
 
 
 def explained(error: ValidationError) -> str:

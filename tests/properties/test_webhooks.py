@@ -91,7 +91,7 @@ class WebhookMachine(RuleBasedStateMachine):
         part, lease, seq = self._taken()
         reply = self.run(
             "commit_turn", part, lease, status, "{}", "", "{}", "", 0, 0, seq + 5, int(go_on), LEASE, "w", "20", 1,
-            "", 0, lost_reply=lost_reply,
+            "", "", 0, lost_reply=lost_reply,
         )  # fmt: skip
         if reply[0] == "steered":
             self.run("take_steering", part, lease, "steer:1", seq + 6, "")
@@ -131,7 +131,25 @@ class WebhookMachine(RuleBasedStateMachine):
         assert self.gone is not None
         part, lease, seq = self.gone
         self.run(
-            "commit_turn", part, lease, "succeeded", "{}", "", "{}", "", 0, 0, seq + 5, 0, LEASE, "w", "20", 1, "", 0
+            "commit_turn",
+            part,
+            lease,
+            "succeeded",
+            "{}",
+            "",
+            "{}",
+            "",
+            0,
+            0,
+            seq + 5,
+            0,
+            LEASE,
+            "w",
+            "20",
+            1,
+            "",
+            "",
+            0,
         )
 
     @precondition(lambda self: self.held is not None)

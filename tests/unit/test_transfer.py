@@ -143,7 +143,7 @@ MESSAGES = [
 RECORDS: list[Record] = [
     SessionHeader(session_id="a/b", user_id="alice", title="Hello", metadata={"tier": 1}, turns=1),
     AgentRecord(name="Clerk", config={"name": "Clerk"}),
-    StateRecord(name="step", value=[1, None]),
+    StateRecord(name="step", value=[1, None, "half \ud83d of a pair"]),
     CheckpointRecord(number=3, at_ms=1, state={"step": 0}, agents={}, history=1, messages=2),
     MemoryRecord(id="0" * 32, text="likes tea", kind="long", created_ms=1),
     FileRecord(id="a" * 64, name="photo.png", media_type="image/png", size=5, added_ms=1),
@@ -163,7 +163,7 @@ def written(path: Path, records: list[Record]) -> Path:
 
 
 def shown(records: Iterable[Record]) -> list[str]:
-    return sorted(record.model_dump_json() for record in records)
+    return sorted(json.dumps(record.model_dump(mode="json")) for record in records)
 
 
 @pytest.mark.parametrize("name", ["chat.jsonl", "chat"])
@@ -183,7 +183,7 @@ def test_the_folder_has_the_documented_layout(tmp_path: Path) -> None:
     state = json.loads((path / "state.json").read_text())
     assert (state["session_id"], state["state"], state["agents"]) == (
         "a/b",
-        {"step": [1, None]},
+        {"step": [1, None, "half \ud83d of a pair"]},
         {"Clerk": {"name": "Clerk"}},
     )
     assert shown(open_source(path / "state.json").records()) == shown(open_source(tmp_path).records())

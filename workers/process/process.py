@@ -22,6 +22,8 @@ from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
 from broker_config.version import package_version
 from sessions.client.admission_checks import webhooks_of
+from sessions.client.archiving import Archiving
+from sessions.client.connection import Stores
 from sessions.client.deliveries import Deliveries
 from sessions.client.wakeups import publish_wake
 from sessions.own_packages import add_working_directory
@@ -51,6 +53,7 @@ from workers.retrieval_role.extraction import FactExtraction
 from workers.retrieval_role.role import RetrievalRole
 from workers.teams.runner import TeamRunner
 from workers.teams.tasks import TaskTurns
+from workers.turns.archive_writer import ArchiveWriter
 from workers.turns.parts import TurnParts
 from workers.turns.runner import SessionRun, TurnRunner
 from workers.turns.states import TurnStates
@@ -192,6 +195,7 @@ class TurnProcess:
     def _turn_parts(self) -> TurnParts:
         s, scripts, store, publish = self.settings, self._scripts, self._store, self._publish
         turns = TurnStore(scripts, store, s)
+        self._archive = ArchiveWriter(s, Stores.on(store, s, KeyRing.of(s)))
         facts = FactExtraction(s, turns, store, publish)
         titles = TitleWriting(s, turns, scripts, store, publish)
         return TurnParts(
@@ -200,7 +204,15 @@ class TurnProcess:
             heartbeat=self._heartbeat,
             lost_leases=LostLeases(self._leases),
             engine=self._engine(),
-            states=TurnStates(s, scripts, store, facts, Deliveries(s, turns, store, publish), titles),
+            states=TurnStates(
+                s,
+                scripts,
+                store,
+                facts,
+                Deliveries(s, turns, store, publish),
+                titles,
+                Archiving(s, turns, store, publish),
+            ),
             files=FileStore(scripts, store, s, KeyRing.of(s)),
             recaller=self.retrieval.recaller,
             facts=facts,
@@ -208,6 +220,7 @@ class TurnProcess:
             teams=TeamRunner(s, TaskTurns(s, scripts, store, publish)),
             retrieval=self.retrieval.runner,
             webhooks=WebhookDelivery(s, turns),
+            archive=self._archive,
             publish=publish,
             model_of=lambda agent: self._registry.own_model(agent) or s.model or "offline",
         )
@@ -274,6 +287,7 @@ class TurnProcess:
         await self._ticks.close()
         await self._presence.leave()
         await self.retrieval.close()
+        await self._archive.close()
         await self._store.aclose()
 
     def _unfinished(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from workers.engine.usage import broken_stream_usage
 from workers.lease.held_turn import HeldTurn, StopReason
 from workers.lease.journal import LeasedJournal
 from workers.lease.outcomes import NotEnded, Outcome, Postpone, Retry, WaitForAnswers, WaitForTurns, failed
+from workers.turns.archive_writer import KINDS
 from workers.turns.files import TurnFiles
 from workers.turns.interruption import ending_for, with_completed_steps
 from workers.turns.parts import TurnParts
@@ -47,7 +48,7 @@ _STORE_PAUSE: Final = 1.0
 
 
 class Execution:
-    """From a held turn to its outcome: by the engine, a team's runner, a retrieval operation, or a webhook delivery."""
+    """From a held turn to its outcome: by the engine, a team's runner, an operation, or a webhook delivery."""
 
     def __init__(self, parts: TurnParts) -> None:
         self._parts = parts
@@ -146,6 +147,8 @@ class Execution:
             return ending_for(held.turn.closing, held.turn.crashes)
         if spec.kind == DeliverWebhook.kind:
             return await self._until_deadline(held, self._parts.webhooks.deliver(held, spec))
+        if spec.kind in KINDS:
+            return await self._until_deadline(held, self._parts.archive.run(held, spec))
         held.operation = spec
         output = await self._until_deadline(held, self._parts.retrieval.run(held, spec, journal))
         result = json.dumps({"text": "", "output": output}).encode()

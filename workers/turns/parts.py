@@ -16,6 +16,7 @@ from workers.retrieval_role.extraction import FactExtraction
 from workers.retrieval_role.recall import Recaller
 from workers.retrieval_role.runner import RetrievalRunner
 from workers.teams.runner import TeamRunner
+from workers.turns.archive_writer import ArchiveWriter
 from workers.turns.states import TurnStates
 from workers.turns.titles import TitleWriting
 from workers.turns.webhook_delivery import WebhookDelivery
@@ -43,5 +44,6 @@ class TurnParts:
     teams: TeamRunner
     retrieval: RetrievalRunner
     webhooks: WebhookDelivery
+    archive: ArchiveWriter
     publish: Publish
     model_of: Callable[[str], str]

@@ -188,6 +188,7 @@ class TurnRunner:
         if ending.status is not TurnStatus.SUCCEEDED:
             usage = total([usage_so_far(held.steps), held.state.partial_usage or Usage()])
             ending = replace(ending, usage=usage.model_dump_json().encode())
+        ending = replace(ending, archived=self._parts.archive.effect(held, ending))
         self._free_last_attempt(held)
         leases, seq, go_on = self._parts.leases, held.take_seq(1), self._may_go_on(held)
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
+from sessions.client.archiving import Archiving
 from sessions.client.deliveries import Deliveries
 from sessions.errors import SessionBusy
 from sessions.protocol.agent import AgentConfig
@@ -35,11 +36,13 @@ class TurnStates:
         facts: FactExtraction,
         webhooks: Deliveries,
         titles: TitleWriting,
+        archiving: Archiving,
     ) -> None:
         self._settings = settings
         self._facts = facts
         self._titles = titles
         self._webhooks = webhooks
+        self._archiving = archiving
         self._scripts = scripts
         self._keyring = KeyRing.of(settings)
         self._store = StateStore(scripts, client, self._keyring)
@@ -83,6 +86,8 @@ class TurnStates:
                     await self._titles.submit(keys, effect)
                 case "webhook":
                     await self._accept_webhook(keys, effect)
+                case "archive":
+                    await self._archiving.accept(keys, effect["turn"], effect["packed"])
                 case _:
                     await self._store.apply(effect)
             await ack_effect(self._scripts, keys, entry)

@@ -23,6 +23,7 @@
 --   window: how much history a turn is given: turns, or turns:bytes
 --   last_ok: 1 if this process may run a turn on its last attempt, else 0
 --   finish_reason: why the model stopped, or ''
+--   archived: entry for the outbox if the turn gets a history entry, or ''
 --   changes[kind, field, a, b]: changes of the session's state, as write_state has them
 --   effects[]: entries for the outbox
 -- Returns
@@ -106,6 +107,10 @@ else
   if (status == 'succeeded' or kept) and state_changed() then return { 'state_changed' } end
   if forgotten then history_entry = '' end
   write_history(at, now)
+  if archived ~= '' and history_entry ~= '' then
+    redis.call('RPUSH', S .. ':outbox', archived)
+    redis.call('HSET', S .. ':meta', 'archived', 1)
+  end
   for field, spent in pairs(cjson.decode(usage)) do
     if type(spent) == 'number' and spent ~= 0 then redis.call('HINCRBYFLOAT', S .. ':meta', field, spent) end
   end

@@ -201,6 +201,7 @@ def commit_turn(
     window: str,
     last_ok: bool,
     finish_reason: str,
+    archived: bytes,
     changes: Iterable[Change],
     effects: Sequence[bytes],
 ) -> CommitReply:
