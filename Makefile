@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
 ON_REDIS := tests/scripts $(addprefix tests/integration/,test_memory_search.py test_memory_store.py test_bad_servers.py \
 	test_cluster.py test_cluster_nodes.py test_shared_server.py test_store_users.py test_state.py) tests/acceptance/test_full_store.py
 
-.PHONY: help install check test test-versions test-redis demo bench chaos fuzz browser format lock clean
+.PHONY: help install check test test-versions test-redis demo bench chaos fuzz browser foreign-sessions format lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -80,6 +80,9 @@ browser: $(DEVELOPS)  ## test the web pages in a real Chromium (Debian: apt-get 
 
 fuzz: $(DEVELOPS)  ## run Schemathesis against the gateway for ten minutes
 	SF_FUZZ_SECONDS=600 $(BIN)/python -m pytest tests/integration/test_gateway_fuzz.py -s --timeout 1200
+
+foreign-sessions: $(DEVELOPS)  ## write the sessions of other libraries again, with those libraries from the registry
+	FOREIGN_SESSIONS=1 $(BIN)/python -m pytest tests/unit/test_transfer.py -k libraries
 
 format: $(DEVELOPS)  ## fix and format the code
 	$(BIN)/ruff check --fix .

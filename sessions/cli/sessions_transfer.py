@@ -11,7 +11,7 @@ import typer
 from broker_config.settings import load_settings
 from sessions.api.session import Session
 from sessions.cli.fleet import AsJson
-from sessions.cli.output import print_error, print_json, say
+from sessions.cli.output import print_json, say
 from sessions.cli.store import running_store
 from sessions.cli.turn_bar import turn_bar
 from sessions.errors import BadRequest
@@ -40,7 +40,7 @@ def export_session(
     session = Session(session_id, user, settings=running_store(load_settings()))
     with turn_bar(session_id) as progress:
         written = session.export(folder if file is None else file, progress=progress)
-    print_error(_NOT_ENCRYPTED)
+    say(_NOT_ENCRYPTED, stderr=True)
     if as_json:
         print_json({"session_id": session_id, "path": str(written)})
     else:
@@ -90,7 +90,7 @@ def import_session(
     else:
         say(f"session {done.session.session_id} imported from {done.format}: {_shown(done.counts)}")
     for line in done.left_out:
-        print_error(f"not carried over: {line}")
+        say(f"not carried over: {line}", stderr=True)
 
 
 def _shown(counts: Mapping[str, int]) -> str:

@@ -154,7 +154,7 @@ def _readable(state: dict[str, Any]) -> bytes:
 
 
 def _is_export(path: Path) -> bool:
-    return path.is_dir() and ((path / STATE).exists() or not any(path.iterdir()))
+    return (path / STATE).is_file()
 
 
 def read_folder(path: Path) -> Iterator[Record]:

@@ -146,6 +146,21 @@ def test_deleting_erases_the_archive(archived: Fleet) -> None:
     session.delete()
 
 
+def test_tenants_are_apart_in_the_archive(archived: Fleet) -> None:
+    """The same session id of two tenants: two sessions, of which one is erased."""
+    session_id = sid()
+    ours, theirs = archived.session(session_id), archived.session(session_id, tenant="second")
+    ours.Agent().chat("SAY ours")
+    theirs.Agent().chat("SAY theirs")
+    address = address_of(archived)
+    for session, text in ((ours, "ours"), (theirs, "theirs")):
+        (turn,) = wait_archived(address, session, 1)
+        assert turn.messages[-1]["parts"][0]["content"] == text
+    ours.delete()
+    wait_until(lambda: not turns_in(address, ours), description="our turn is erased")
+    assert len(turns_in(address, theirs)) == 1
+
+
 def test_a_turn_that_took_the_place_of_others_does_so_in_the_archive(archived: Fleet) -> None:
     """Both are on record; a restored session has the new one."""
     session = archived.session(sid())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterable
@@ -39,7 +40,18 @@ from sessions.transfer.records import (
 )
 from sessions.transfer.sources import Source, inspected, open_source
 from sessions.transfer.texts import text_of
-from tests.support.make_foreign_sessions import ANSWER, ARGS, CALL_ID, FOREIGN, QUESTION, RESULT, THANKS, WELCOME
+from tests.support.make_foreign_sessions import (
+    ANSWER,
+    ARGS,
+    CALL_ID,
+    FOREIGN,
+    QUESTION,
+    RESULT,
+    THANKS,
+    WELCOME,
+    make_all,
+)
+from tests.support.servers import Server
 from workers.engine.ports import PastTurn as TurnOfHistory
 from workers.engine.transcript import load_history
 
@@ -337,3 +349,19 @@ def test_messages_that_workers_write_pass_the_check() -> None:
         ModelMessagesTypeAdapter.dump_json(ModelMessagesTypeAdapter.validate_python(MESSAGES))
     )
     PastTurn(turn="1" * 32, agent="A", at_ms=0, count=2, messages=written_by_workers)
+
+
+# --- the libraries themselves ---------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("FOREIGN_SESSIONS"), reason="installs other libraries: `make foreign-sessions`")
+def test_the_libraries_still_write_what_is_read_here(new_server: Server, tmp_path: Path) -> None:
+    """Writes the files of `tests/foreign/` again, each with its library from the registry, and reads them."""
+    written = make_all(tmp_path / "foreign", tmp_path / "environments", new_server.url)
+    assert written == json.loads((FOREIGN / "versions.json").read_text())
+    for path in sorted((tmp_path / "foreign").iterdir()):
+        if path.name not in ("versions.json", "openai_agents.redis.json"):
+            wanted = "weather-1" if path.name.startswith("openai") else None
+            turns = turns_of(open_source(path, from_session=wanted))
+            assert [turn.count for turn in turns] == [2, 2], path.name
