@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
 ON_REDIS := tests/scripts $(addprefix tests/integration/,test_memory_search.py test_memory_store.py test_bad_servers.py \
 	test_cluster.py test_cluster_nodes.py test_shared_server.py test_store_users.py test_state.py) tests/acceptance/test_full_store.py
 
-.PHONY: help install check test test-versions test-redis demo bench chaos fuzz browser foreign-sessions format lock clean
+.PHONY: help install check test test-versions test-redis adapters demo bench chaos fuzz browser foreign-sessions format lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -64,6 +64,17 @@ test-versions:  ## run all tests on each Python that pyproject.toml promises, as
 test-redis: $(DEVELOPS)  ## run what depends on the server's version on redis-server (Debian: apt-get install redis-server)
 	@command -v redis-server >/dev/null || { echo "redis-server not found: install Debian's package of that name" >&2; exit 1; }
 	SF_TEST_SERVER=redis-server $(PYTEST) $(ON_REDIS)
+
+adapters: $(DEVELOPS)  ## run the tests of all adapters, and the OpenAI Agents SDK's own tests on our session
+	$(BIN)/python -m pytest $(wildcard tests/integration/test_adapter_*.py)
+	@rm -rf build/adapters && mkdir -p build/adapters
+	@$(PIP) download --no-deps --no-binary :all: --dest build/adapters \
+		"$$($(BIN)/pip freeze | grep '^openai-agents==')" && $(PIP) install inline-snapshot
+	@tar xzf build/adapters/openai_agents-*.tar.gz -C build/adapters --strip-components 1
+	cd build/adapters && PYTHONPATH=$(CURDIR):$(CURDIR)/tests/upstream $(abspath $(BIN))/python -m pytest \
+		-p openai_agents_sdk -p no:schemathesis -p no:randomly -q -W ignore tests/memory/test_session.py \
+		tests/memory/test_session_limit.py tests/memory/test_session_context_wrapper.py tests/deferred_session_writes \
+		tests/test_hitl_session_scenario.py
 
 demo: $(READY)  ## kill a worker in the middle of a turn and watch it recover (MODEL=provider:model for a real model)
 	@$(BIN)/python examples/demo.py $(if $(MODEL),--model $(MODEL))

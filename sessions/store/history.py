@@ -1,7 +1,8 @@
 """The committed transcript: one entry per turn, so that a window never separates a tool call from its result.
 
 An entry is a header (one line of JSON) followed by the turn's messages as one JSON array. The engine reads the
-messages, all other code reads the header; neither parses the other's part.
+messages, all other code reads the header; neither parses the other's part. An entry that the session object of another
+library wrote has a line more: the same content in that library's own format.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ class HistoryEntry:
         messages: a JSON array in pydantic-ai's format.
         incomplete: how the turn ended, if it did not complete (`failed`, `cancelled`, `dead_lettered`); "" if it did.
         sender: the user who sent the message, if that was not the session's owner.
+        adapter: whose session object wrote it (`sessions.adapters`); "" if a worker did.
+        native: what that library needs to give back exactly what it was given; JSON.
     """
 
     turn: str
@@ -28,6 +31,8 @@ class HistoryEntry:
     messages: bytes
     incomplete: str = ""
     sender: str | None = None
+    adapter: str = ""
+    native: bytes = b""
 
     def dump(self) -> bytes:
         """The entry as it is stored."""
@@ -36,13 +41,18 @@ class HistoryEntry:
             header["incomplete"] = self.incomplete
         if self.sender is not None:
             header["sender"] = self.sender
-        return json.dumps(header, separators=(",", ":")).encode() + b"\n" + self.messages
+        if not self.adapter:
+            return json.dumps(header, separators=(",", ":")).encode() + b"\n" + self.messages
+        header["adapter"] = self.adapter
+        return b"\n".join((json.dumps(header, separators=(",", ":")).encode(), self.messages, self.native))
 
     @classmethod
     def load(cls, raw: bytes) -> HistoryEntry:
         """The entry from its stored form."""
         head, _, messages = raw.partition(b"\n")
-        header = json.loads(head)
+        header, native = json.loads(head), b""
+        if adapter := header.get("adapter", ""):
+            messages, _, native = messages.partition(b"\n")
         return cls(
             turn=header["turn"],
             agent=header["agent"],
@@ -51,4 +61,6 @@ class HistoryEntry:
             messages=messages,
             incomplete=header.get("incomplete", ""),
             sender=header.get("sender"),
+            adapter=adapter,
+            native=native,
         )

@@ -260,6 +260,11 @@ class SessionKeys:
         return f"{self.base}:branches"
 
     @property
+    def adapters(self) -> str:
+        """Hash: adapter -> what another library keeps about the conversation besides its messages."""
+        return f"{self.base}:adapters"
+
+    @property
     def agents(self) -> str:
         """Hash: agent name -> configuration, as the session knows it, or as the tenant (`WIDE_APP`) defines it."""
         return f"{self.base}:agents"

@@ -25,7 +25,7 @@ from sessions.store.turn_fields import ERROR, METADATA, REQUEST, RESULT, WEBHOOK
 _KEY: Final = re.compile(r"(?P<partition>sf:v1:\{\d+\}):(?P<ref>[^:]+:(?:~[a-z]+:)?[^:]+):(?P<rest>.+)\Z")
 _TURN: Final = re.compile(r"turn:(?P<part>[0-9a-f]{32})(?P<of>:journal|:upload)?\Z")
 _FILE: Final = re.compile(r"file:[0-9a-f]{64}\Z")
-_HASHES: Final = ("agents", "state", "memory", "sources", "texts", "schedules")
+_HASHES: Final = ("adapters", "agents", "state", "memory", "sources", "texts", "schedules")
 _PAGE: Final = 50
 
 Reencrypt = Callable[[str, str, bytes], bytes]

@@ -36,7 +36,7 @@ def read_adk(path: Path, wanted: str | None, left_out: LeftOut, agent: str) -> I
         conversation = Conversation(f"adk\0{app}\0{user}\0{session_id}", left_out, agent)
         for event_id, data in database.execute(_EVENTS, (app, user, session_id)):
             try:
-                yield from _read(conversation, json.loads(data), left_out)
+                yield from read_event(conversation, json.loads(data), left_out)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 place = f"{path.name}, event {event_id!r}"
                 raise InvalidExport(f"{place}: it is not an event of Google ADK: {error!r}") from None
@@ -64,7 +64,12 @@ def _report_wide_state(database: sqlite3.Connection, app: str, user: str, left_o
             left_out.add(f"the state of the {scope}, which is not the session's: set it with set_state('{scope}:...')")
 
 
-def _read(conversation: Conversation, event: dict[str, Any], left_out: LeftOut) -> Iterator[PastTurn]:
+def read_event(conversation: Conversation, event: dict[str, Any], left_out: LeftOut) -> Iterator[PastTurn]:
+    """Take an event, as JSON, into a conversation; yields the turn before it, if that has ended.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is not an event.
+    """
     at_ms = round(float(event.get("timestamp") or 0) * 1000)
     _report_actions(event.get("actions") or {}, left_out)
     if event.get("partial"):

@@ -99,13 +99,18 @@ def _records(session_id: str, items: Iterator[Item], left_out: LeftOut, agent: s
     for place, at_ms, data in items:
         try:
             item = json.loads(data)
-            yield from _read(conversation, item, at_ms, left_out)
+            yield from read_item(conversation, item, at_ms, left_out)
         except (KeyError, TypeError, ValueError, AttributeError, sqlite3.Error) as error:
             raise InvalidExport(f"{place}: it is not an item of the OpenAI Agents SDK: {error!r}") from None
     yield from conversation.end()
 
 
-def _read(conversation: Conversation, item: dict[str, Any], at_ms: int, left_out: LeftOut) -> Iterator[PastTurn]:
+def read_item(conversation: Conversation, item: dict[str, Any], at_ms: int, left_out: LeftOut) -> Iterator[PastTurn]:
+    """Take an item into a conversation; yields the turn before it, if that has ended.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is not an item.
+    """
     match item.get("type", "message"):
         case "message":
             yield from _read_message(conversation, item, at_ms, left_out)

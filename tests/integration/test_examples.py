@@ -13,13 +13,14 @@ import pytest
 
 from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.gateway import GatewayProcess, running_gateway
+from tests.support.openai_server import OpenAIServer
 from tests.support.servers import Server, running
 
 EXAMPLES = ROOT / "examples"
 _BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.M | re.S)
 
 
-_GUIDES = ("tools", "sessions", "teams", "retrieval", "remote", "files")
+_GUIDES = ("adapters", "tools", "sessions", "teams", "retrieval", "remote", "files")
 _PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _GUIDES))
 _GATEWAY = "http://127.0.0.1:8000"
 _IMPORTED = ("_tools.py", "_agents.py")
@@ -60,12 +61,12 @@ def shop(store: Server, gateway: GatewayProcess, tmp_path_factory: pytest.TempPa
         yield fleet
 
 
-def run(fleet: Fleet, script: Path, *arguments: str) -> str:
+def run(fleet: Fleet, script: Path, *arguments: str, **environment: str) -> str:
     """What a script says; it must end well."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONFLEET_")}
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script), *arguments],
-        env={**kept, "REDIS_URL": fleet.server.url, "PYTHONPATH": fleet.env["PYTHONPATH"]},
+        env={**kept, "REDIS_URL": fleet.server.url, "PYTHONPATH": fleet.env["PYTHONPATH"], **environment},
         cwd=script.parent,
         capture_output=True,
         text=True,
@@ -159,7 +160,9 @@ def test_a_session_behind_a_server(shop: Fleet, gateway: GatewayProcess) -> None
     assert "messages: 6 state: {'step': 1}" in said
 
 
-@pytest.mark.parametrize("name", [name for name in page_files() if not name.endswith(_IMPORTED)])
+@pytest.mark.parametrize(
+    "name", [name for name in page_files() if not name.endswith(_IMPORTED) and "with_" not in name]
+)
 def test_the_code_of_the_pages_runs(shop: Fleet, name: str) -> None:
     """Every Python block of README.md and of the guides in docs/, in the file that its first line names."""
     run(shop, shop.folder / name)
@@ -187,3 +190,23 @@ def test_the_demo_holds_what_it_promises() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all of it held" in done.stdout
     assert "everything stopped\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "needs"),
+    [("with_pydantic_ai", "pydantic_ai"), ("with_openai_sdk", "agents"), ("with_adk", "google.adk")],
+)
+def test_agents_of_other_libraries(shop: Fleet, script: str, needs: str) -> None:
+    """The scripts of `docs/adapters.md`, with a server that answers as their providers do."""
+    pytest.importorskip(needs)
+    with OpenAIServer() as provider:
+        said = run(
+            shop,
+            shop.folder / f"{script}.py",
+            OPENAI_API_KEY="x",
+            OPENAI_BASE_URL=provider.url,
+            GOOGLE_API_KEY="x",
+            GOOGLE_GEMINI_BASE_URL=provider.url.removesuffix("/v1"),
+        )
+        provider.shutdown()
+    assert said.splitlines() == ["you said My name is Ada", "['My name is Ada', 'you said My name is Ada']"]

@@ -1,4 +1,7 @@
-"""A server that speaks OpenAI's chat completions over HTTP, slowly, and sees when its caller disconnects."""
+"""A server that speaks OpenAI's chat completions over HTTP, slowly, and sees when its caller disconnects.
+
+It also answers, without delay, in the forms of OpenAI's responses and of Gemini.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +65,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.endswith("/embeddings"):
             self._embed(body)
             return
+        if self.path.endswith("/responses"):
+            self._answer_as_response(f"you said {body['input'][-1]['content']}")
+            return
+        if self.path.endswith(":generateContent"):
+            self._answer_as_gemini(f"you said {body['contents'][-1]['parts'][-1]['text']}")
+            return
         message = body["messages"][-1]["content"]
         self.server.asked.append(message)
         if self.server.down:
@@ -113,6 +122,19 @@ class _Handler(BaseHTTPRequestHandler):
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         answer: dict[str, Any] = {"id": "x", "object": "chat.completion", "created": 1, "model": "x"}
         self._send(200, {**answer, "choices": [choice], "usage": {**_USAGE, "completion_tokens": 2}})
+
+    def _answer_as_response(self, text: str) -> None:
+        content = [{"type": "output_text", "text": text, "annotations": []}]
+        message = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": content}
+        details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+        usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5, **details}
+        options = {"parallel_tool_calls": False, "tool_choice": "auto", "tools": []}
+        answer = {"id": "x", "object": "response", "created_at": 1, "model": "x", "status": "completed"}
+        self._send(200, {**answer, **options, "output": [message], "usage": usage})
+
+    def _answer_as_gemini(self, text: str) -> None:
+        content = {"role": "model", "parts": [{"text": text}]}
+        self._send(200, {"candidates": [{"content": content, "finishReason": "STOP"}]})
 
     def _send(self, status: int, answer: dict[str, Any]) -> None:
         raw = json.dumps(answer).encode()

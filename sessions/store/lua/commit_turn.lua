@@ -63,7 +63,7 @@ end
 -- Writes the turn's entry: at the end of the history, or in the place of the turns from `at` on.
 local function write_history(at, now)
   if history_entry == '' then return end
-  if at then cut_off(turn, at, tonumber(messages_cut), now) end
+  if at then cut_off(turn, redis.call('HGET', turn_key(turn), 'replaces'), at, tonumber(messages_cut), now) end
   redis.call('RPUSH', S .. ':history', history_entry)
   redis.call('HINCRBY', S .. ':meta', 'messages', messages)
 end

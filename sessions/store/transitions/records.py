@@ -169,6 +169,79 @@ def delete_turn(
     """Delete one turn that has ended, with its entry in the history or in a branch."""
 
 
+# --- session objects of other libraries -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFound:
+    """Entries of the history and what belongs to them, as they are stored.
+
+    Attributes:
+        revision: names this state of the history; recorded: its revision when the record was written.
+        length: how many entries the history has.
+        record: what the library keeps besides its messages.
+    """
+
+    revision: str
+    recorded: str
+    created_ms: int
+    used_ms: int
+    owner: str | None
+    length: int
+    entries: list[bytes]
+    record: bytes
+    state: dict[str, bytes]
+
+
+@transition
+def read_history(
+    *, user: str | None, adapter: str, start: int, stop: int, with_state: bool
+) -> HistoryFound | Missing | OtherOwner:
+    """Read a session as the session object of another library shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """The history has this revision now."""
+
+    revision: str
+
+
+@transition
+def write_history(
+    *,
+    operation: str,
+    user: str | None,
+    owner: str | None,
+    queue: str,
+    session_ttl_ms: int | None,
+    title: bytes,
+    revision: str,
+    at: int | None,
+    leave: Literal["drop", "branch"],
+    replaced: str,
+    messages_cut: int,
+    messages: int,
+    turn: str,
+    adapter: str,
+    record: bytes,
+    entries: Sequence[bytes],
+    changes: Iterable[Change],
+    effects: Sequence[bytes],
+) -> Wrote | Moved | Needed | OtherOwner:
+    """Write entries at the end of the history, or in the place of its last ones, with changes of state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """The history is empty."""
+
+
+@transition
+def clear_history(*, user: str | None, operation: str) -> Cleared | Needed | OtherOwner:
+    """Empty the history of a session, with its branches and the records of its ended turns."""
+
+
 # --- state ------------------------------------------------------------------------------------------------
 
 

@@ -37,9 +37,15 @@ local function each_replacing(except, each)
   look(redis.call('ZRANGE', S .. ':later', 0, -1))
 end
 
--- Moves the turns from position `at` on into a new branch. Its id is that of the first of them, for a turn leaves the
--- history once. `by` is the turn that takes their place.
-local function cut_off(by, at, messages, now)
+-- Names a state of the history: another one, if anything in it changes. '' if there is no session.
+local function history_revision()
+  local m = redis.call('HMGET', S .. ':meta', 'created', 'history_version')
+  return m[1] and m[1] .. '.' .. (m[2] or '0') .. '.' .. history_length() or ''
+end
+
+-- Moves the turns from position `at` on into a new branch. Its id is that of the first of them, `replaced`, for a turn
+-- leaves the history once. `by` is the turn that takes their place.
+local function cut_off(by, replaced, at, messages, now)
   local history, left, length = S .. ':history', S .. ':left', history_length()
   local start = redis.call('LLEN', left)
   for i = at, length - 1, PAGE do
@@ -47,7 +53,7 @@ local function cut_off(by, at, messages, now)
   end
   if at == 0 then redis.call('UNLINK', history) else redis.call('LTRIM', history, 0, at - 1) end
   redis.call('RPUSH', S .. ':branches', cjson.encode({
-    id = redis.call('HGET', turn_key(by), 'replaces'), by = by, at = at, start = start, turns = length - at,
+    id = replaced, by = by, at = at, start = start, turns = length - at,
     messages = messages, left_at = now,
   }))
   redis.call('HINCRBY', S .. ':meta', 'messages', -messages)
