@@ -138,6 +138,7 @@ class IndexPoint:
         source: the user's name for the document.
         revision: a digest of the document's content and of how it was divided into chunks.
         payload: what a hit returns: text, page, heading, start, end, number, metadata.
+        at_ms: a time by which searches may filter, in milliseconds since the epoch; None for a chunk without one.
     """
 
     id: str
@@ -147,6 +148,7 @@ class IndexPoint:
     dense: Vector
     sparse: SparseVector
     payload: Mapping[str, Any]
+    at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class IndexQuery:
         limit: the maximum number of hits.
         sources: restricts the search to these documents; None for all.
         metadata: restricts the search to chunks whose metadata has these values (a list means any of them).
+        since_ms, until_ms: restricts the search to chunks whose time is in between (`until_ms` excluded).
     """
 
     dense: Vector | None
@@ -186,6 +189,8 @@ class IndexQuery:
     limit: int = 5
     sources: Sequence[str] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    since_ms: int | None = None
+    until_ms: int | None = None
 
 
 class KnowledgeIndex(Protocol):
@@ -199,8 +204,14 @@ class KnowledgeIndex(Protocol):
         IndexMismatch: the collection holds another model's vectors.
     """
 
-    async def write(self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
-        """Write unpublished chunks; they are durable when this returns."""
+    async def write(
+        self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint], *, published: bool = False
+    ) -> None:
+        """Write chunks; they are durable when this returns.
+
+        Args:
+            published: whether they are visible at once, next to other revisions of their source.
+        """
         ...
 
     async def publish(self, collection: str, scope: Scope, source: str, revision: str) -> None:

@@ -1,7 +1,7 @@
 """Exports and imports knowledge including its vectors: from the embedded index to a server, or into a backup.
 
     {"kind": "collection", "format": 1, collection, model, dimension}       before the chunks of a collection
-    {"kind": "chunk", collection, id, tenant, scope, source, revision, dense, indices, values, payload}
+    {"kind": "chunk", collection, id, tenant, scope, source, revision, dense, indices, values, payload, at?}
     {"kind": "end", chunks}                                                 last: without it the export is incomplete
 
 Vectors are little-endian float32 in base64: exact, and a quarter of their size as JSON numbers.
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sessions.errors import BadRequest, IndexMismatch, IndexUnavailable
+from workers.retrieval.index.names import has_transcripts
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Scope, SparseVector
 
 FORMAT: Final = 1
@@ -49,7 +50,8 @@ async def export_knowledge(
         revisions: dict[tuple[Scope, str], str] = {}
         async for page in index.scroll(name, scope):
             for point in page:
-                if revisions.setdefault((point.scope, point.source), point.revision) != point.revision:
+                seen = revisions.setdefault((point.scope, point.source), point.revision)
+                if seen != point.revision and not has_transcripts(name):
                     raise IndexUnavailable(f"{point.source!r} was replaced while it was exported; export again")
                 yield _record(name, point)
             chunks += len(page)
@@ -145,14 +147,16 @@ class _Import:
         point = _point(record)
         self._batch.append(point)
         self._batch_of = collection
-        self._written[collection, point.scope, point.source] = point.revision
+        if not has_transcripts(collection):  # all turns of a session are visible, each as it is written
+            self._written[collection, point.scope, point.source] = point.revision
         self._done.chunks += 1
         if len(self._batch) == _BATCH:
             await self._write()
 
     async def _write(self) -> None:
         if self._batch:
-            await self._index.write(self._batch_of, self._done.collections[self._batch_of], self._batch)
+            model, turns = self._done.collections[self._batch_of], has_transcripts(self._batch_of)
+            await self._index.write(self._batch_of, model, self._batch, published=turns)
             self._batch = []
 
 
@@ -161,7 +165,7 @@ def _record(collection: str, point: IndexPoint) -> dict[str, Any]:
         "kind": "chunk", "collection": collection, "id": point.id,
         "tenant": point.scope.tenant, "scope": point.scope.name, "source": point.source, "revision": point.revision,
         "dense": _packed(point.dense), "indices": list(point.sparse.indices), "values": _packed(point.sparse.values),
-        "payload": dict(point.payload),
+        "payload": dict(point.payload), **({} if point.at_ms is None else {"at": point.at_ms}),
     }  # fmt: skip
 
 
@@ -174,6 +178,7 @@ def _point(record: Mapping[str, Any]) -> IndexPoint:
         _unpacked(record["dense"]),
         SparseVector(record["indices"], _unpacked(record["values"])),
         record["payload"],
+        record.get("at"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -223,6 +224,35 @@ async def test_removing_takes_what_was_named_and_nothing_else(index: KnowledgeIn
     assert await texts(index, collection, asking("tea", ALICE)) == []
     assert await texts(index, collection, asking("tea", BOB)) == ["tea"]
     assert await texts(index, collection, asking("tea", RIVAL)) == ["tea"]
+
+
+async def test_chunks_may_be_visible_at_once(index: KnowledgeIndex, collection: str) -> None:
+    """Next to other revisions of their source, each of which can be removed. Writing one again changes nothing."""
+    for revision in ("r1", "r2", "r1"):
+        await index.write(collection, MODEL, [chunk(ALICE, f"tea {revision}", revision=revision)], published=True)
+    assert sorted(await texts(index, collection, asking("tea", ALICE))) == ["tea r1", "tea r2"]
+    assert await index.remove(collection, ALICE, source="notes", revision="r1") == 1
+    assert await texts(index, collection, asking("tea", ALICE)) == ["tea r2"]
+
+
+async def test_a_search_may_be_limited_to_a_time(index: KnowledgeIndex, collection: str) -> None:
+    """`since_ms` is included, `until_ms` is not; chunks without a time are then not found. A scroll has the times."""
+    points = [replace(chunk(ALICE, f"tea {at}", number=at), at_ms=1_700_000_000_000 + at) for at in (1, 2, 3)]
+    await add(index, collection, *points, chunk(ALICE, "tea 0", number=0))
+
+    async def found(since: int | None, until: int | None) -> list[str]:
+        times = {"since_ms": since, "until_ms": until}
+        moved = {name: None if at is None else 1_700_000_000_000 + at for name, at in times.items()}
+        return sorted(await texts(index, collection, asking("tea", ALICE, **moved)))
+
+    assert await found(None, None) == ["tea 0", "tea 1", "tea 2", "tea 3"]
+    assert await found(2, None) == ["tea 2", "tea 3"]
+    assert await found(None, 2) == ["tea 1"]
+    assert await found(2, 3) == ["tea 2"]
+    scrolled = [point async for page in index.scroll(collection) for point in page]
+    assert {point.payload["text"]: point.at_ms for point in scrolled if point.at_ms} == {
+        point.payload["text"]: point.at_ms for point in points
+    }
 
 
 async def test_a_collection_that_does_not_exist_holds_nothing(index: KnowledgeIndex, collection: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from sessions.errors import BadRequest, IndexMismatch, IndexUnavailable
 from tests.support.knowledge import MODEL, add, asking, chunk, open_engine, texts
 from workers.retrieval.index.embedded import EmbeddedIndex
+from workers.retrieval.index.names import transcript_collection
 from workers.retrieval.ports import EmbeddingInfo, KnowledgeIndex, Scope
 from workers.retrieval.transfer import export_knowledge, import_knowledge
 
@@ -155,3 +157,17 @@ async def test_a_source_that_is_replaced_while_it_is_exported_is_noticed(old: Em
     await add(old, "one", *(chunk(ALICE, f"milk {n}", number=n, revision="r2") for n in range(300)))
     with pytest.raises(IndexUnavailable, match="'notes' was replaced"):
         [record async for record in records]
+
+
+async def test_transcripts_move_with_all_of_their_turns(tmp_path: Path) -> None:
+    """The turns of a session are revisions of one source, all visible, each with its time; twice changes nothing."""
+    name, old, new = transcript_collection(MODEL), *(EmbeddedIndex.open(tmp_path / each) for each in ("old", "new"))
+    turns = [replace(chunk(ALICE, f"tea {n}", source="chat-1", revision=f"t{n}"), at_ms=1000 + n) for n in range(3)]
+    await old.write(name, MODEL, turns, published=True)
+    records = await exported(old)
+    for _ in range(2):
+        assert (await import_knowledge(new, stream(records))).chunks == 3
+    assert await everything(new) == await everything(old)
+    assert await texts(new, name, asking("tea", ALICE, since_ms=1002)) == ["tea 2"]
+    for index in (old, new):
+        await index.close()

@@ -58,12 +58,14 @@ class EmbeddedIndex:
         """
         return cls(claim(folder), rrf_k=rrf_k, candidates=candidates)
 
-    async def write(self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
-        """Write unpublished chunks; they are on disk when this returns."""
+    async def write(
+        self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint], *, published: bool = False
+    ) -> None:
+        """Write chunks; they are on disk when this returns."""
         if not points:
             return
         for start in range(0, len(points), _BATCH):
-            await self._run(self._write, collection, model, points[start : start + _BATCH])
+            await self._run(self._write, collection, model, points[start : start + _BATCH], published)
         await self._run(self._sync, collection)
 
     async def publish(self, collection: str, scope: Scope, source: str, revision: str) -> None:
@@ -140,11 +142,11 @@ class EmbeddedIndex:
             self._shards[collection] = Shard.load(folder)
         return self._shards[collection]
 
-    def _write(self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
+    def _write(self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint], published: bool) -> None:
         shard = self._shard(collection)
         if shard is None:
             shard = self._shards[collection] = Shard.create(self._folder(collection), model)
-        shard.write(model, points)
+        shard.write(model, points, published=published)
 
     def _sync(self, collection: str) -> None:
         if shard := self._shard(collection):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any, Final
 from uuid import UUID
 
 import qdrant_edge as edge
 
-from workers.retrieval.index.records import DENSE, LEXICAL, Condition, query_terms, to_stored
+from workers.retrieval.index.records import DENSE, LEXICAL, Between, Conditions, query_terms, to_stored
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery
 
 VACUUM_FROM: Final = 1000  # the engine's thresholds for rewriting a segment: this many removed points,
@@ -28,17 +28,21 @@ def engine_config(info: EmbeddingInfo) -> edge.EdgeConfig:
     )
 
 
-def engine_point(point: IndexPoint, published: set[str]) -> edge.Point:
+def engine_point(point: IndexPoint, published: Collection[str]) -> edge.Point:
     """A chunk as the engine stores it."""
     terms = edge.SparseVector(list(point.sparse.indices), list(point.sparse.values))
     return edge.Point(UUID(point.id), {DENSE: list(point.dense), LEXICAL: terms}, to_stored(point, published))
 
 
-def engine_filter(conditions: Sequence[Condition]) -> edge.Filter:
+def engine_filter(conditions: Conditions) -> edge.Filter:
     """Conditions as a filter of the engine."""
     must: list[edge.ConditionType] = []
     must_not: list[edge.ConditionType] = []
     for condition in conditions:
+        if isinstance(condition, Between):
+            times = edge.RangeFloat(gte=condition.since, lt=condition.before)
+            must.append(edge.FieldCondition(condition.field, range=times))
+            continue
         match = edge.FieldCondition(condition.field, match=edge.MatchAny(list(condition.values)))
         (must_not if condition.negated else must).append(match)
     return edge.Filter(must=must, must_not=must_not)

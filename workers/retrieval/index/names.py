@@ -8,6 +8,7 @@ import re
 from sessions.errors import BadRequest
 from workers.retrieval.ports import EmbeddingInfo
 
+_TRANSCRIPTS = "sessionfleet-transcripts"
 _VALID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -27,6 +28,20 @@ def valid_collection(name: str) -> str:
 
 def default_collection(info: EmbeddingInfo) -> str:
     """The default collection for a model's vectors, which differs for each model and dimension."""
+    return _named("sessionfleet", info)
+
+
+def transcript_collection(info: EmbeddingInfo) -> str:
+    """The collection for the transcripts of sessions, with this model's vectors."""
+    return _named(_TRANSCRIPTS, info)
+
+
+def has_transcripts(collection: str) -> bool:
+    """Whether a collection is one for transcripts."""
+    return collection.startswith(f"{_TRANSCRIPTS}-")
+
+
+def _named(prefix: str, info: EmbeddingInfo) -> str:
     digest = hashlib.sha256(f"{info.id}\0{info.dimension}".encode()).hexdigest()[:8]
     readable = re.sub(r"[^A-Za-z0-9]+", "-", info.id).strip("-").lower()[:80]
-    return valid_collection(f"sessionfleet-{readable}-{digest}")
+    return valid_collection(f"{prefix}-{readable}-{digest}")

@@ -1,10 +1,11 @@
 """The stored form of a chunk, which is the same in both engines, and the filters that select stored chunks.
 
-    {tenant, scope, source, revision, state, tags, payload}
+    {tenant, scope, source, revision, state, tags, at, payload}
 
-All filtered fields are keywords. `state` is a word, since the embedded engine (0.9) cannot match booleans. `tags` are
-the user's metadata as `key=json`, so that strings, numbers, booleans and lists match in the same way and no key of
-theirs collides with ours. `payload` is JSON text, so that it comes back unchanged whatever types the engine has.
+All filtered fields are keywords, except `at`: a number, for chunks that have a time. `state` is a word, since the
+embedded engine (0.9) cannot match booleans. `tags` are the user's metadata as `key=json`, so that strings, numbers,
+booleans and lists match in the same way and no key of theirs collides with ours. `payload` is JSON text, so that it
+comes back unchanged whatever types the engine has.
 """
 
 from __future__ import annotations
@@ -39,6 +40,18 @@ class Condition:
     negated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The time of a chunk must be in this range, in milliseconds since the epoch; `before` is excluded."""
+
+    since: int | None
+    before: int | None
+    field: str = "at"
+
+
+Conditions = Sequence[Condition | Between]
+
+
 def to_stored(point: IndexPoint, published: Collection[str]) -> dict[str, Any]:
     """The stored form of a chunk. Chunks that are in `published` stay so, since the id implies the content."""
     metadata = point.payload.get("metadata") or {}
@@ -49,6 +62,7 @@ def to_stored(point: IndexPoint, published: Collection[str]) -> dict[str, Any]:
         "revision": _clean(point.revision),
         "state": PUBLISHED if point.id in published else WRITTEN,
         "tags": [tag for key, value in metadata.items() for tag in _tags(key, value)],
+        **({} if point.at_ms is None else {"at": point.at_ms}),
         "payload": _clean(json.dumps(dict(point.payload), ensure_ascii=False)),
     }
 
@@ -59,7 +73,8 @@ def point_of(record: Any) -> IndexPoint:
     scope, payload = Scope(found["tenant"], found["scope"]), json.loads(found["payload"])
     terms = vectors.get(LEXICAL)
     sparse = SparseVector(terms.indices, terms.values) if terms else SparseVector([], [])
-    return IndexPoint(str(record.id), scope, found["source"], found["revision"], vectors[DENSE], sparse, payload)
+    source, revision = found["source"], found["revision"]
+    return IndexPoint(str(record.id), scope, source, revision, vectors[DENSE], sparse, payload, found.get("at"))
 
 
 def hit_of(query: IndexQuery, point: Any) -> Hit:
@@ -97,7 +112,7 @@ def superseded_conditions(scope: Scope, source: str, revision: str) -> list[Cond
     ]
 
 
-def query_conditions(query: IndexQuery) -> list[Condition] | None:
+def query_conditions(query: IndexQuery) -> list[Condition | Between] | None:
     """Select the chunks that a query may find; None if there cannot be any.
 
     Raises:
@@ -114,7 +129,11 @@ def query_conditions(query: IndexQuery) -> list[Condition] | None:
         among["source"] = list(query.sources)
     conditions = [Condition(field, tuple(map(_clean, values))) for field, values in among.items()]
     conditions += [Condition("tags", tuple(_tags(key, value))) for key, value in query.metadata.items()]
-    return conditions if all(condition.values for condition in conditions) else None
+    if not all(condition.values for condition in conditions):
+        return None
+    if query.since_ms is None and query.until_ms is None:
+        return [*conditions]
+    return [*conditions, Between(query.since_ms, query.until_ms)]
 
 
 def query_terms(query: IndexQuery) -> SparseVector | None:

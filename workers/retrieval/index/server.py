@@ -14,7 +14,9 @@ from workers.retrieval.index.records import (
     DENSE,
     LEXICAL,
     PUBLISHED,
+    Between,
     Condition,
+    Conditions,
     check_model,
     check_points,
     count_conditions,
@@ -86,15 +88,17 @@ class ServerIndex:
         client = AsyncQdrantClient(url=url, api_key=api_key, timeout=math.ceil(timeout), check_compatibility=False)
         return cls(client, Requests(f"{parts.scheme}://{parts.hostname}:{parts.port or 6333}", attempts=attempts))
 
-    async def write(self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
-        """Write unpublished chunks; they are in the server's log when this returns."""
+    async def write(
+        self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint], *, published: bool = False
+    ) -> None:
+        """Write chunks; they are in the server's log when this returns."""
         if not points:
             return
         check_points(model, points)
         await self._collections.ready(collection, model)
         try:
             for batch in self._batches(points):
-                await self._upsert(collection, batch)
+                await self._upsert(collection, batch, published)
         except NoCollection as error:
             self._collections.forget(collection)
             raise IndexUnavailable(f"the collection {collection!r} was removed meanwhile; write it again") from error
@@ -198,12 +202,16 @@ class ServerIndex:
             size += weight
         yield batch
 
-    async def _upsert(self, collection: str, batch: list[IndexPoint]) -> None:
+    async def _upsert(self, collection: str, batch: list[IndexPoint], published: bool) -> None:
         ids: list[Any] = [point.id for point in batch]
-        there = await self._requests.send(lambda: self._client.retrieve(collection, ids, with_payload=["state"]))
-        published = {str(record.id) for record in there if (record.payload or {}).get("state") == PUBLISHED}
-        points = [_server_point(point, published) for point in batch]
+        visible = set(ids) if published else await self._published(collection, ids)
+        points = [_server_point(point, visible) for point in batch]
         await self._requests.send(lambda: self._client.upsert(collection, points, wait=True))
+
+    async def _published(self, collection: str, ids: list[Any]) -> set[str]:
+        """Those of the chunks that exist and are published."""
+        there = await self._requests.send(lambda: self._client.retrieve(collection, ids, with_payload=["state"]))
+        return {str(record.id) for record in there if (record.payload or {}).get("state") == PUBLISHED}
 
     async def _count(self, collection: str, which: models.Filter) -> int:
         return (await self._requests.send(lambda: self._client.count(collection, which, exact=True))).count
@@ -237,10 +245,14 @@ def _server_point(point: IndexPoint, published: set[str]) -> models.PointStruct:
     )
 
 
-def _filter(conditions: Sequence[Condition]) -> models.Filter:
+def _filter(conditions: Conditions) -> models.Filter:
     must: list[models.Condition] = []
     must_not: list[models.Condition] = []
     for condition in conditions:
+        if isinstance(condition, Between):
+            times = models.Range(gte=condition.since, lt=condition.before)
+            must.append(models.FieldCondition(key=condition.field, range=times))
+            continue
         match = models.FieldCondition(key=condition.field, match=models.MatchAny(any=list(condition.values)))
         (must_not if condition.negated else must).append(match)
     return models.Filter(must=must, must_not=must_not)

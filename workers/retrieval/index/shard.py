@@ -98,12 +98,13 @@ class Shard:
         with translate_errors(folder):
             return cls(folder, info, edge.EdgeShard.load(str(folder / DATA), engine_config(info)))
 
-    def write(self, model: EmbeddingInfo, points: Sequence[IndexPoint]) -> None:
-        """Write unpublished chunks."""
+    def write(self, model: EmbeddingInfo, points: Sequence[IndexPoint], *, published: bool) -> None:
+        """Write chunks, visible at once or not before they are published."""
         check_model(self.folder.name, self.info, model)
         check_points(model, points)
-        published = self._published([point.id for point in points])
-        self._update(edge.UpdateOperation.upsert_points([engine_point(point, published) for point in points]))
+        ids = [point.id for point in points]
+        visible = set(ids) if published else self._published(ids)
+        self._update(edge.UpdateOperation.upsert_points([engine_point(point, visible) for point in points]))
         self._unflushed += len(points)
 
     def publish(self, scope: Scope, source: str, revision: str) -> None:
