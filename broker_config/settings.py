@@ -215,6 +215,11 @@ class Settings(BaseSettings):
         le=400 * 1024 * 1024,
         description="Largest document; limits the file and its extracted text alike.",
     )
+    history_search: Literal["off", "on"] = Field(
+        "off",
+        description="`on`: the transcript of each session is searchable, from its next message on, unless it was "
+        "opened with `searchable=False`. Set it alike for clients, gateways and workers.",
+    )
     memory_text_limit_bytes: int = Field(32 * 1024, ge=1, description="Largest text of one memory.")
     memory_limit: int = Field(100_000, ge=1, description="Largest number of memories of one session or one user.")
     knowledge_urls: Literal["off", "public", "any"] = Field(

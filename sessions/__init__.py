@@ -17,7 +17,7 @@ from sessions.client.arguments.attachments import Audio, Document, Image
 from sessions.client.arguments.options import DocumentOptions, TurnOptions
 from sessions.client.backend import SessionPage
 from sessions.client.schedule_info import ScheduleInfo
-from sessions.client.transcript import Branch
+from sessions.client.transcript import Branch, FoundMessage
 from sessions.errors import SessionfleetError
 from sessions.protocol.event import Event, EventType, SessionEvent
 from sessions.protocol.public_errors import public_message
@@ -40,6 +40,7 @@ __all__ = [
     "DocumentOptions",
     "Event",
     "EventType",
+    "FoundMessage",
     "Image",
     "Operation",
     "OutsideResult",

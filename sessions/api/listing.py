@@ -25,9 +25,13 @@ class ListingMethods:
     info = blocking(ainfo)
 
     async def aupdate(
-        self: BackedSession, *, title: str | None = None, metadata: Mapping[str, MetadataValue | None] | None = None
+        self: BackedSession,
+        *,
+        title: str | None = None,
+        metadata: Mapping[str, MetadataValue | None] | None = None,
+        searchable: bool | None = None,
     ) -> SessionInfo:
-        """Change the title and the metadata of the session. This is no use of it: its place in lists stays.
+        """Change title, metadata, and whether it is searchable. This is no use of it: its place in lists stays.
 
         Args:
             title: up to 200 characters on one line; None leaves it as it is. `"auto"` has a model write it in the
@@ -36,6 +40,8 @@ class ListingMethods:
                 counted in the session.
             metadata: strings, numbers and booleans by name, merged into those that there are; None as a value removes
                 its name. Up to 8 KiB in total.
+            searchable: True has its history indexed in the background, False has it removed from the index; None leaves
+                it as it is.
 
         Returns:
             The session as it is then.
@@ -44,6 +50,6 @@ class ListingMethods:
             NotFound, SessionExpired: there is no such session. SessionOwnerError: it belongs to another user.
             BadRequest: an argument cannot be used, or the metadata would be too large.
         """
-        return await self.portal.acall(self.backend.listing.update(self, SessionChange.of(title, metadata)))
+        return await self.portal.acall(self.backend.listing.update(self, SessionChange.of(title, metadata, searchable)))
 
     update = blocking(aupdate)

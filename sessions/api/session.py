@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import copy
 from datetime import datetime
@@ -16,6 +17,7 @@ from sessions.api.agent import Agent
 from sessions.api.branches import BranchMethods
 from sessions.api.delegation import AgentTool
 from sessions.api.files import FileMethods
+from sessions.api.history_search import HistorySearchMethods
 from sessions.api.knowledge import KnowledgeMethods
 from sessions.api.lifecycle import LifecycleMethods
 from sessions.api.listing import ListingMethods
@@ -27,6 +29,7 @@ from sessions.api.state import StateMethods
 from sessions.api.transfer import ImportReport, TransferMethods
 from sessions.api.turn import Turn
 from sessions.api.turns import TurnMethods
+from sessions.client.arguments.history_search import HistoryQuery
 from sessions.client.arguments.message import Content, MessageInput, message_content
 from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search
@@ -39,9 +42,11 @@ from sessions.client.backend import Backend, Imported, NewSession, Progress, Ses
 from sessions.client.blocking import blocking
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient
+from sessions.client.transcript import FoundMessage
 from sessions.errors import BadRequest
 from sessions.local.backend import LocalBackend
 from sessions.protocol.agent import RecallSettings
+from sessions.protocol.transcript_requests import SpokenRole
 from sessions.store.keys import new_session_id, valid_session_id, valid_tenant
 from sessions.transfer.sources import inspected, open_source
 
@@ -69,6 +74,7 @@ class Session(
     TurnMethods,
     ScheduleMethods,
     ListingMethods,
+    HistorySearchMethods,
     SharingMethods,
     TransferMethods,
     MemoryMethods,
@@ -100,6 +106,9 @@ class Session(
         knowledge: the same for documents: True, the name of a knowledge base that sessions share (or a list of
             names), or a dict such as `{"vector_store": {"provider": "qdrant", "config": {"collection_name": ...}}}`.
             `knowledge_config` is the same under PraisonAI's name.
+        searchable: True makes its transcript searchable (`search_history`, `Session.search`), from its next message on
+            and with all of its history; False ends that. None leaves it as it is: off, unless
+            SESSIONFLEET_HISTORY_SEARCH is on.
         agent_url: the URL of an agent on a server, such as "http://host:8000/agent" or "https://host/agent/clerk": the
             session has the same methods, over HTTP. With a Sessionfleet gateway all of them work; with any other agent
             server only `chat` does, and the rest raises RemoteUnsupported.
@@ -126,6 +135,7 @@ class Session(
         memory_config: object = None,
         knowledge: object = None,
         knowledge_config: object = None,
+        searchable: bool | None = None,
         agent_url: str | None = None,
         timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
@@ -143,6 +153,7 @@ class Session(
         self.waiting_blocks = boolean("waiting_blocks", waiting_blocks)
         self.memory = memory_of(memory_config if memory is None else memory)
         self.knowledge = knowledge_of(knowledge_config if knowledge is None else knowledge)
+        self.searchable = None if searchable is None else boolean("searchable", searchable)
         self.keys = self.client.keys(self.session_id, None if tenant is None else valid_tenant(tenant))
 
     def __repr__(self) -> str:
@@ -378,6 +389,49 @@ class Session(
         any_of_them = cls(None, user_id, **where)
         work = any_of_them.backend.deletion.prune(any_of_them, aware_time("unused_since", unused_since))
         return any_of_them.portal.call(work)
+
+    @classmethod
+    async def asearch(
+        cls,
+        query: str,
+        user_id: str | None = None,
+        *,
+        limit: int = 10,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        role: SpokenRole | None = None,
+        **where: Unpack[Where],
+    ) -> builtins.list[FoundMessage]:
+        """Find messages in all searchable sessions that a user owns, the best first; see `asearch_history`.
+
+        Args:
+            user_id: the user; may be left out with an agent_url whose credential says it.
+            where: as for `alist`; `timeout` is for `agent_url` only.
+
+        Raises:
+            BadRequest: an argument cannot be used. ResultTimeout: no result in time (NoWorkerAlive: no worker serves
+                retrieval). BackendError, RemoteError: see `sessions.errors`.
+        """
+        wanted = HistoryQuery.of(query, limit, since, until, role, where.get("timeout"))
+        any_of_them = cls(None, user_id, **where)
+        return await any_of_them.portal.acall(any_of_them.backend.history_search.search_all(any_of_them, wanted))
+
+    @classmethod
+    def search(
+        cls,
+        query: str,
+        user_id: str | None = None,
+        *,
+        limit: int = 10,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        role: SpokenRole | None = None,
+        **where: Unpack[Where],
+    ) -> builtins.list[FoundMessage]:
+        """Find messages in all searchable sessions that a user owns; see `asearch`."""
+        wanted = HistoryQuery.of(query, limit, since, until, role, where.get("timeout"))
+        any_of_them = cls(None, user_id, **where)
+        return any_of_them.portal.call(any_of_them.backend.history_search.search_all(any_of_them, wanted))
 
     async def afork(self, session_id: str | None = None, *, at: str | None = None) -> Self:
         """A new session with a copy of this one's history up to a turn, state, memories, files, documents and agents.

@@ -1,11 +1,10 @@
-"""`sessionfleet sessions`: list, show, copy, share and delete sessions."""
+"""`sessionfleet sessions`: list, show, search, copy, share and delete sessions."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 
@@ -14,22 +13,22 @@ from sessions.api.session import Session
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, confirm, print_error, print_fields, print_json, print_table, say
 from sessions.cli.sessions_restore import restore_sessions
+from sessions.cli.sessions_search import search, searchable
 from sessions.cli.sessions_transfer import export_session, import_session
 from sessions.cli.store import running_store
+from sessions.cli.times import WHEN, time_of
 from sessions.client.arguments.sessions import SessionOrder
 from sessions.client.arguments.values import rights_named
 from sessions.client.transcript import Message, SortOrder
 from sessions.errors import BadRequest
 from sessions.store.session_info import SessionInfo
 
-app = typer.Typer(help="List, show, copy, share, export, import and delete sessions.", no_args_is_help=True)
+app = typer.Typer(help="List, show, search, copy, share, export, import and delete sessions.", no_args_is_help=True)
 app.command("export")(export_session)
 app.command("import")(import_session)
 app.command("restore")(restore_sessions)
-
-_UNITS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400}
-_AGE: Final = re.compile(r"(?P<number>\d+)(?P<unit>s|min|h|d)\Z")
-_WHEN: Final = "A time such as 2026-11-26T12:00+01:00, or an age such as 30d, 12h, 5min."
+app.command()(search)
+app.command()(searchable)
 
 OfUser = Annotated[str | None, typer.Option("--user", help="Only sessions of this user.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
@@ -42,8 +41,8 @@ def list_sessions(
     cursor: Annotated[str | None, typer.Option(help="The cursor at the end of the previous page.")] = None,
     order: Annotated[str, typer.Option(help="last_used or created; the newest first.")] = "last_used",
     metadata: Annotated[list[str] | None, typer.Option(help="Only sessions with this value, as name=value.")] = None,
-    active_since: Annotated[str | None, typer.Option(help=f"Only sessions used since then. {_WHEN}")] = None,
-    unused_since: Annotated[str | None, typer.Option(help=f"Only sessions not used since then. {_WHEN}")] = None,
+    active_since: Annotated[str | None, typer.Option(help=f"Only sessions used since then. {WHEN}")] = None,
+    unused_since: Annotated[str | None, typer.Option(help=f"Only sessions not used since then. {WHEN}")] = None,
     shared: Annotated[
         bool, typer.Option("--shared", help="The sessions of others that are shared with --user.")
     ] = False,
@@ -56,8 +55,8 @@ def list_sessions(
         cursor=cursor,
         order=_order(order),
         metadata=dict(_value(each) for each in metadata or ()),
-        active_since=None if active_since is None else _time("--active-since", active_since),
-        unused_since=None if unused_since is None else _time("--unused-since", unused_since),
+        active_since=None if active_since is None else time_of("--active-since", active_since),
+        unused_since=None if unused_since is None else time_of("--unused-since", unused_since),
         shared=shared,
         settings=running_store(load_settings()),  # looking at a fleet must not start one
     )
@@ -152,13 +151,13 @@ def unshare(session_id: str, user: str) -> None:
 
 @app.command()
 def prune(
-    unused_since: Annotated[str, typer.Option("--unused-since", help=f"Last used before then. {_WHEN}")],
+    unused_since: Annotated[str, typer.Option("--unused-since", help=f"Last used before then. {WHEN}")],
     user: OfUser = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete the sessions that were not used since a time, with everything in them. Those with open turns are kept."""
-    since = _time("--unused-since", unused_since)
+    since = time_of("--unused-since", unused_since)
     if not yes:
         whose = "all sessions" if user is None else f"the sessions of user {user!r}"
         confirm(f"Delete {whose} that were not used since {since.astimezone():%Y-%m-%d %H:%M}?")
@@ -217,15 +216,6 @@ def _value(text: str) -> tuple[str, Any]:
         return name, [float(value), value]
     except ValueError:
         return name, value
-
-
-def _time(option: str, text: str) -> datetime:
-    if age := _AGE.match(text):
-        return datetime.now(UTC) - timedelta(seconds=int(age["number"]) * _UNITS[age["unit"]])
-    try:
-        return datetime.fromisoformat(text).astimezone()
-    except ValueError:
-        raise BadRequest(f"{option} {text!r}: use {_WHEN[0].lower()}{_WHEN[1:]}") from None
 
 
 def _as_dict(info: SessionInfo) -> dict[str, Any]:

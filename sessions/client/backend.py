@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from broker_config.settings import Settings
+from sessions.client.arguments.history_search import HistoryQuery
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory
 from sessions.client.arguments.message import Content
@@ -21,7 +22,7 @@ from sessions.client.arguments.turns import TurnListing
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient, SessionRef
 from sessions.client.schedule_info import ScheduleInfo
-from sessions.client.transcript import Branch, Page, SortOrder
+from sessions.client.transcript import Branch, FoundMessage, Page, SortOrder
 from sessions.protocol.access import Rights
 from sessions.protocol.event import SessionEvent
 from sessions.protocol.memory_requests import ScopeName
@@ -264,6 +265,18 @@ class MemoryCalls(Protocol):
         ...
 
 
+class HistorySearchCalls(Protocol):
+    """The part for searches in transcripts."""
+
+    async def search(self, session: SessionRef, query: HistoryQuery) -> list[FoundMessage]:
+        """Find messages of the session."""
+        ...
+
+    async def search_all(self, session: SessionRef, query: HistoryQuery) -> list[FoundMessage]:
+        """Find messages in all sessions of this session's user."""
+        ...
+
+
 class SharingCalls(Protocol):
     """The part for `SharingMethods`."""
 
@@ -438,6 +451,11 @@ class Backend(Protocol):
     @property
     def listing(self) -> ListingCalls:
         """The part for lists of sessions."""
+        ...
+
+    @property
+    def history_search(self) -> HistorySearchCalls:
+        """The part for searches in transcripts."""
         ...
 
     @property

@@ -41,6 +41,7 @@ class Operations:
         idempotency_key: str | None = None,
         watcher: str = "",
         short_lived: bool = False,
+        result_ttl: float | None = None,
         policy: Policy = Policy.ENQUEUE,
         webhook: str = "",
     ) -> str:
@@ -51,6 +52,7 @@ class Operations:
             part: its id, if something was already stored under it.
             watcher: nonce of the bell that rings at its end.
             short_lived: neither the lane nor the result is needed for long.
+            result_ttl: seconds that its record is kept; None for SESSIONFLEET_RESULT_TTL, if it is not short-lived.
             policy: `ROLLBACK` cancels everything that is running or waiting in the lane.
             webhook: a URL to notify when it has ended.
 
@@ -65,7 +67,7 @@ class Operations:
             idempotency_key=idempotency_key,
             session_ttl=LANE_TTL if short_lived else 0.0,  # 0 also removes an expiry that a cleanup of the lane has set
             policy=policy,
-            result_ttl=SEARCH_TTL if short_lived else None,
+            result_ttl=SEARCH_TTL if short_lived else result_ttl,
             webhook=webhook,
         )
         accepted = await self._turns.accept(lane, submission, watcher=watcher)

@@ -29,6 +29,7 @@ class SessionRef(Protocol):
     user_id: str | None
     ttl: float | None
     queue: str
+    searchable: bool | None
     keys: SessionKeys
     knowledge: KnowledgeConfig
 

@@ -14,8 +14,9 @@ from sessions.client.scopes import session_name
 from sessions.client.turns import Turns
 from sessions.errors import NoWorkerAlive, ResultTimeout
 from sessions.protocol.knowledge_requests import CopyKnowledge, RemoveKnowledge
-from sessions.protocol.lanes import KNOWLEDGE, SEARCH
+from sessions.protocol.lanes import KNOWLEDGE, SEARCH, TRANSCRIPT
 from sessions.protocol.operation import OperationRequest
+from sessions.protocol.transcript_requests import ForgetTranscript
 from sessions.protocol.turn import Policy
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.scripts import translated
@@ -104,6 +105,35 @@ class Retrieval:
         removed = await self._result(lane, part, timeout)
         return {"documents": removed["sources"], "chunks": removed["chunks"]}
 
+    async def has_transcript(self, keys: SessionKeys) -> bool:
+        """Whether the index may have something of the session's transcript, or is about to."""
+        await self._connection.open()
+        lane = keys.lane(TRANSCRIPT)
+        with translated():
+            return bool(await self._connection.stores.redis.exists(lane.sources, lane.lease))
+
+    async def await_worker_for_transcript(self, keys: SessionKeys) -> None:
+        """If the index has something of the session, wait for a worker that can remove it.
+
+        Raises:
+            NoWorkerAlive: no worker serves the queue, and nothing was changed.
+        """
+        if await self.has_transcript(keys):
+            await self._await_worker(keys.lane(TRANSCRIPT), self._connection.settings.retrieval_timeout)
+
+    async def forget_transcript(self, keys: SessionKeys) -> int:
+        """Remove a deleted session from the index; returns the number of passages.
+
+        Raises:
+            NoWorkerAlive, ResultTimeout, TurnFailed: they were not removed yet; retrieval workers will do it.
+        """
+        if not await self.has_transcript(keys):
+            return 0
+        lane, timeout = keys.lane(TRANSCRIPT), self._connection.settings.retrieval_timeout
+        request = ForgetTranscript()
+        part = await self._connection.operations.submit(lane, request, timeout=timeout, policy=Policy.ROLLBACK)
+        return int((await self._result(lane, part, timeout))["passages"])
+
     async def _await_worker(self, lane: SessionKeys, timeout: float) -> None:
         """Wait until a worker serves the lane (it may be starting), before anything in the lane is cancelled."""
         until = time.monotonic() + timeout
@@ -113,7 +143,7 @@ class Retrieval:
                 return
             if time.monotonic() > until:
                 hint = f"nothing was changed; {start_hint(queue)}"
-                raise NoWorkerAlive(f"no worker serves the queue {queue!r}, so documents cannot be removed: {hint}")
+                raise NoWorkerAlive(f"no worker serves the queue {queue!r}, so the index cannot be changed: {hint}")
             await asyncio.sleep(_POLL_SECONDS)
 
     async def copy_documents(self, keys: SessionKeys, to: SessionKeys) -> None:

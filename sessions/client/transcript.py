@@ -45,6 +45,31 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundMessage:
+    """A message that a search in transcripts found.
+
+    Attributes:
+        title: of the session.
+        text: the passage of the message that matches best: at most 800 characters.
+        agent, turn_id: of the turn that the message belongs to; at: when that turn began.
+        score: 0 to 1; 1 is the first by meaning and by words.
+        similarity: cosine similarity; None if only words were compared.
+        user_id: who sent the message of that turn, if that was not the session's owner.
+    """
+
+    session_id: str
+    title: str
+    turn_id: str
+    role: Literal["user", "assistant"]
+    text: str
+    agent: str
+    at: datetime
+    score: float
+    similarity: float | None = None
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """The messages of some turns, and the cursor of the next page (`session.history(cursor=...)`); None at the end."""
 

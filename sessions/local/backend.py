@@ -14,6 +14,7 @@ from sessions.client.ports import SessionRef
 from sessions.client.result import result_of
 from sessions.local.deletion import LocalDeletion
 from sessions.local.files import LocalFiles
+from sessions.local.history_search import LocalHistorySearch
 from sessions.local.knowledge import LocalKnowledge
 from sessions.local.lifecycle import LocalLifecycle
 from sessions.local.listing import LocalListing
@@ -39,6 +40,7 @@ class LocalBackend:
         self.turns = LocalTurnLists(self.fleet)
         self.deletion = LocalDeletion(self.fleet)
         self.listing = LocalListing(self.fleet)
+        self.history_search = LocalHistorySearch(self.fleet)
         self.sharing = LocalSharing(self.fleet)
         self.schedules = LocalSchedules(self.fleet)
         self.memory = LocalMemory(self.fleet)

@@ -22,7 +22,7 @@ _PAGE: Final = 100
 _AT_ONCE: Final = 16
 _PASSES: Final = 10
 _ALL: Final[tuple[IndexKind, ...]] = ("used", "hidden")
-_RECEIPT: Final = ("sessions", "keys", "turns", "open_turns", "memories", "files", "documents", "chunks")
+_RECEIPT: Final = ("sessions", "keys", "turns", "open_turns", "memories", "files", "documents", "chunks", "passages")
 
 
 async def delete_everything(fleet: FleetClient, keys: SessionKeys, user_id: str | None) -> dict[str, int]:
@@ -30,11 +30,13 @@ async def delete_everything(fleet: FleetClient, keys: SessionKeys, user_id: str 
 
     Its documents are removed first, so that the deletion can be repeated if this process dies in between. Turns that
     were archived are erased there, too: before the deletion for the same reason, and after it because turns may have
-    ended in between.
+    ended in between. The index of its transcript is emptied after the history is gone, from which a worker would
+    otherwise fill it again; if this process dies in between, the retrieval workers empty it.
 
     Raises:
         SessionOwnerError: it belongs to another user. ResultTimeout, NoWorkerAlive: its documents could not be removed.
     """
+    await fleet.retrieval.await_worker_for_transcript(keys)
     queue = await fleet.archiving.was_archived(keys)
     if queue is not None:
         await fleet.archiving.erase(keys, queue)
@@ -42,6 +44,7 @@ async def delete_everything(fleet: FleetClient, keys: SessionKeys, user_id: str 
     receipt = await fleet.stores.turns.delete_session(keys, user_id)
     if queue is not None:
         await fleet.archiving.erase(keys, queue)
+    removed["passages"] = await fleet.retrieval.forget_transcript(keys)
     return {**receipt, "keys": receipt["keys"] + await _delete_lanes(fleet, keys), **removed}
 
 
@@ -118,6 +121,7 @@ async def _prune(fleet: FleetClient, keys: SessionKeys, user_id: str | None, sin
     if queue is not None:
         await fleet.archiving.erase(keys, queue)
     removed = await fleet.retrieval.forget_documents(keys.lane(KNOWLEDGE), session_name(keys.session_id))
+    removed["passages"] = await fleet.retrieval.forget_transcript(keys)
     lanes = await _delete_lanes(fleet, keys)
     return {"sessions": 1, **receipt, "keys": receipt["keys"] + lanes, **removed}
 

@@ -66,6 +66,7 @@ class LocalLifecycle:
                 origin="",
                 title=change.title or "",
                 metadata=merged_metadata({}, change.metadata),
+                searchable=_searchable(fleet, session),
             )
         except SessionExists:
             await self._checked(session)  # another user may have created it since the first check
@@ -181,6 +182,7 @@ class LocalLifecycle:
             origin=f"{session.session_id}@{at or 'end'}",
             title=original.title if original else "",
             metadata=original.metadata if original else {},
+            searchable=original.searchable if original else None,
             copy=copy,
             counts=await fleet.stores.records.title_source(keys),
         )
@@ -194,6 +196,12 @@ class LocalLifecycle:
     async def delete(self, session: SessionRef) -> dict[str, int]:
         """Delete the session and all its records; see `Session.adelete`."""
         return await delete_everything(await self._checked(session, "own"), session.keys, session.user_id)
+
+
+def _searchable(fleet: FleetClient, session: SessionRef) -> bool | None:
+    """Whether the transcript of a new session is searchable; None if nobody has decided."""
+    by_default = True if fleet.settings.history_search == "on" else None
+    return by_default if session.searchable is None else session.searchable
 
 
 async def _up_to(

@@ -50,10 +50,12 @@ class LocalListing:
         return found
 
     async def update(self, session: SessionRef, change: SessionChange) -> SessionInfo:
-        """Change title and metadata; see `ListingMethods.aupdate`."""
+        """Change title, metadata and whether it is searchable; see `ListingMethods.aupdate`."""
         fleet = self._fleet()
         await fleet.open()
-        await fleet.stores.records.update(session.keys, session.user_id, change.title, change.metadata)
+        await fleet.stores.records.update(
+            session.keys, session.user_id, change.title, change.metadata, searchable=change.searchable
+        )
         return await self.info(session)
 
 

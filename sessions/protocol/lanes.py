@@ -25,7 +25,10 @@ TITLES: Final = "title"
 ARCHIVE: Final = "archive"
 """The lane that writes committed turns to the archive."""
 
-LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS, WEBHOOKS, TITLES, ARCHIVE)
+TRANSCRIPT: Final = "transcript"
+"""The lane in which the search index of a session's transcript follows its history."""
+
+LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS, WEBHOOKS, TITLES, ARCHIVE, TRANSCRIPT)
 
 SEARCH_TTL: Final = 60.0
 """Seconds that the result of a search is kept: it is read at once, and contains people's texts."""

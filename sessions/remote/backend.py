@@ -19,6 +19,7 @@ from sessions.remote.address import Address, checked_headers
 from sessions.remote.client import RemoteClient
 from sessions.remote.deletion import RemoteDeletion
 from sessions.remote.files import RemoteFiles
+from sessions.remote.history_search import RemoteHistorySearch
 from sessions.remote.knowledge import RemoteKnowledge
 from sessions.remote.lifecycle import RemoteLifecycle
 from sessions.remote.listing import RemoteListing
@@ -59,6 +60,7 @@ class RemoteBackend:
         self.turns = RemoteTurnLists(self.client)
         self.deletion = RemoteDeletion(self.client)
         self.listing = RemoteListing(self.client)
+        self.history_search = RemoteHistorySearch(self.client)
         self.sharing = RemoteSharing(self.client)
         self.schedules = RemoteSchedules(self.client)
         self.memory = RemoteMemory(self.client)

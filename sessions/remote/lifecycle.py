@@ -53,7 +53,7 @@ class RemoteLifecycle:
         """Create the session if it does not exist; see `LifecycleMethods.acreate`."""
         ttl = {} if session.ttl is None else {"ttl": session.ttl}
         queue = {} if session.queue == "turns" else {"queue": session.queue}
-        shown = without_none(title=change.title, metadata=change.metadata or None)
+        shown = without_none(title=change.title, metadata=change.metadata or None, searchable=session.searchable)
         return await self._client(session).create({"session_id": session.session_id, **ttl, **queue, **shown})
 
     async def checkpoints(self, session: SessionRef) -> list[int]:

@@ -44,8 +44,8 @@ class RemoteListing:
             return _info(answer)
 
     async def update(self, session: SessionRef, change: SessionChange) -> SessionInfo:
-        """Change title and metadata; see `ListingMethods.aupdate`."""
-        body = without_none(title=change.title, metadata=dict(change.metadata) or None)
+        """Change title, metadata and whether it is searchable; see `ListingMethods.aupdate`."""
+        body = without_none(title=change.title, metadata=dict(change.metadata) or None, searchable=change.searchable)
         answer = await self._client(session).api("PATCH", json=body)
         with parsing("session"):
             return _info(answer)
@@ -68,6 +68,7 @@ def _info(answer: Mapping[str, Any]) -> SessionInfo:
         output_tokens=answer["output_tokens"],
         cost=answer["cost"],
         queue=answer["queue"],
+        searchable=answer.get("searchable", False),
         expires_at=parse_time(answer["expires_at"]),
     )
 

@@ -48,6 +48,7 @@ def turn_body(submission: Submission, session_id: str) -> dict[str, Any]:
         body["not_before"] = start.isoformat() if isinstance(start, datetime) else start
     request = submission.request
     body |= without_none(model=request.model, model_settings=request.model_settings, metadata=request.metadata)
+    body |= without_none(searchable=submission.searchable)
     if submission.sender != submission.user_id:
         body["user_id"] = submission.sender
     if submission.queue != "turns":

@@ -13,7 +13,7 @@ from sessions.protocol.turn import Policy
 from sessions.store.binding import ScriptCall
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
-from sessions.store.session_info import TITLE
+from sessions.store.session_info import TITLE, searchable_argument
 from sessions.store.submission import ScheduleTick, Submission, idempotency_hash
 from sessions.store.transitions.turns import AcceptReply, Replaces, accept_turn
 from sessions.store.turn_fields import MESSAGE, METADATA, PARTS, REQUEST, WEBHOOK
@@ -82,6 +82,7 @@ def acceptance(
         webhook=keyring.seal(keys.base, WEBHOOK, webhook.encode()) if webhook else b"",
         title=_title(keyring, keys, submission.title),
         hidden=submission.hidden,
+        searchable=_searchable(settings, keys, submission),
         joins=_joins(submission) if keyring.ids else "",
         files=file_ids(parts),
         # Also in the request, which few readers of a turn's record need.
@@ -121,6 +122,15 @@ def _replaces(submission: Submission) -> Sequence[Replaces]:
 
 def _title(keyring: KeyRing, keys: SessionKeys, title: str) -> bytes:
     return keyring.seal(keys.meta, TITLE, title.encode()) if title and not keys.is_lane else b""
+
+
+def _searchable(settings: Settings, keys: SessionKeys, submission: Submission) -> str:
+    """Whether the session's transcript is searchable, for the script. Lanes, and what a run makes, never are."""
+    if keys.is_lane or submission.hidden:
+        return ""
+    if submission.searchable is None:
+        return "default" if settings.history_search == "on" else ""
+    return searchable_argument(submission.searchable)
 
 
 def _as_arguments(tick: ScheduleTick) -> tuple[str, int | str, int, int | str, int, str]:

@@ -166,6 +166,15 @@ class HistoryStore:
             return Found("left", *hit, version, length)
         return Found("", -1, None, version, length)
 
+    async def entry(self, keys: SessionKeys, part: str, near: int) -> HistoryEntry | None:
+        """A turn of the history, looked for first at the position where it was; None if the history does not have it.
+
+        Raises:
+            CorruptRecord, SealError: it cannot be read.
+        """
+        entry = await self._entry(keys, near)
+        return entry if entry is not None and entry.turn == part else (await self.find(keys, part)).entry
+
     async def _length(self, key: str) -> int:
         return int(await self._scripts.read("LLEN", key)) if key else 0
 

@@ -245,6 +245,11 @@ class SessionKeys:
         return f"{self.base}:mailbox"
 
     @property
+    def lease(self) -> str:
+        """String: the lease of the worker that runs the session."""
+        return f"{self.base}:lease"
+
+    @property
     def history(self) -> str:
         """List: one entry per committed turn."""
         return f"{self.base}:history"

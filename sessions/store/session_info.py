@@ -19,7 +19,7 @@ SEALED: Final = (TITLE, METADATA)
 
 FIELDS: Final = (
     *("created", "owner", "used", "ttl", "queue", "open", "turns", "messages"),
-    *("requests", "input_tokens", "output_tokens", "cost", TITLE, METADATA),
+    *("requests", "input_tokens", "output_tokens", "cost", "searchable", TITLE, METADATA),
 )
 """The fields of the session's record that `SessionInfo.read` needs, in this order."""
 
@@ -40,6 +40,7 @@ class SessionInfo:
         turns: how many have ended; open_turns: how many have not.
         messages: in the history; requests: to models.
         cost: US dollars, as far as prices are known.
+        searchable: whether its transcript is in the index for searches.
         expires_at: when it expires if it is not used until then; None for never, and while a turn is open.
     """
 
@@ -57,6 +58,7 @@ class SessionInfo:
     output_tokens: int
     cost: float
     queue: str = "turns"
+    searchable: bool = False
     expires_at: datetime | None = field(default=None)
 
     @classmethod
@@ -93,6 +95,7 @@ class SessionInfo:
             output_tokens=number.get("output_tokens", 0),
             cost=float(raw.get("cost", 0)),
             queue=raw.get("queue", b"turns").decode(),
+            searchable=raw.get("searchable") == b"1",
             expires_at=_time(used + ttl) if ttl and not open_turns else None,
         )
 
@@ -122,6 +125,11 @@ def seal_metadata(keys: SessionKeys, keyring: KeyRing, metadata: Mapping[str, An
     if not metadata:
         return b""
     return keyring.seal(keys.meta, METADATA, json.dumps(dict(metadata), ensure_ascii=False).encode())
+
+
+def searchable_argument(searchable: bool | None) -> str:
+    """Whether a session is searchable, as the scripts take it; None leaves it as it is."""
+    return "" if searchable is None else str(int(searchable))
 
 
 def _time(ms: int) -> datetime:

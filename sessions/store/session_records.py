@@ -33,6 +33,7 @@ from sessions.store.session_info import (
     merged_metadata,
     open_metadata,
     seal_metadata,
+    searchable_argument,
 )
 from sessions.store.transitions import records as transitions
 from sessions.store.transitions.shared import Missing, OtherOwner
@@ -90,16 +91,19 @@ class SessionRecords:
         changes: Mapping[str, MetadataValue | None],
         *,
         by_model: bool = False,
+        searchable: bool | None = None,
     ) -> None:
         """Change the title (None leaves it, `auto` has a model write it) and merge metadata; None removes a name.
 
         Args:
             by_model: a model wrote the title: nothing is changed if nobody waits for that any more.
+            searchable: whether its transcript is searchable; None leaves it as it is.
 
         Raises:
             NotFound, SessionExpired: there is no such session. SessionOwnerError: it belongs to another user.
             BadRequest: the metadata would be too large. StateConflict: others change them all the time.
         """
+        operation = uuid_utils.uuid4().hex
         for _ in range(_TRIES):
             stored = await self._scripts.read("HGET", keys.meta, METADATA) if changes else None
             merged = merged_metadata(open_metadata(keys, self._keyring, stored or b""), changes)
@@ -111,6 +115,8 @@ class SessionRecords:
                 auto=title == AUTO_TITLE,
                 expected=stored or b"",
                 metadata=seal_metadata(keys, self._keyring, merged) if changes else b"",
+                searchable=searchable_argument(searchable),
+                operation=operation,
             )
             match await self._scripts.run(call):
                 case transitions.Updated():
@@ -215,6 +221,7 @@ class SessionRecords:
         title: str = "",
         metadata: Mapping[str, MetadataValue] | None = None,
         hidden: bool = False,
+        searchable: bool | None = None,
         copy: str | None = None,
         stored: int = 0,
         counts: Mapping[str, str] | None = None,
@@ -223,6 +230,7 @@ class SessionRecords:
 
         Args:
             hidden: no list shows the session, because it is made for one task.
+            searchable: whether its transcript is searchable; None if nobody has decided.
             copy: identifies the copy: what was stored under this name becomes the session's too.
             stored: history entries that `store_history` has stored under this name already.
             counts: further fields of the session's record.
@@ -245,6 +253,7 @@ class SessionRecords:
             auto_title=title == AUTO_TITLE,
             metadata=seal_metadata(keys, self._keyring, metadata or {}),
             hidden=hidden,
+            searchable=searchable_argument(searchable),
             counts=counts or {},
             state={name: self._keyring.seal(keys.state, name, value) for name, value in state.items()},
             agents={name: self._keyring.seal(keys.agents, name, value) for name, value in agents.items()},

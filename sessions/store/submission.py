@@ -101,6 +101,7 @@ class Submission:
         replacement: what it is to replace; None for a turn that is added to the history.
         place: where that is, once it was looked up.
         asked: the request as the caller made it, without what was looked up in the replaced turn.
+        searchable: whether the session's transcript is searchable; None leaves it as it is.
         hidden: no list shows the session, because it is made for this task or run.
         tick: of a schedule, if the turn is one.
         part: the turn's part of its id.
@@ -129,6 +130,7 @@ class Submission:
     replacement: Replacement | None = None
     place: Place | None = None
     asked: TurnRequest | None = None
+    searchable: bool | None = None
     hidden: bool = False
     tick: ScheduleTick | None = None
     part: str = field(default_factory=new_turn_part)

@@ -151,7 +151,15 @@ async def test_a_title_from_a_model_goes_with_the_first_message(talk: Talk, by_m
     part = await talk.say("a")
     await talk.client.hset(talk.keys.meta, "titling", "asked")
     await talk.run(
-        update_session, user=None, title=b"About a", by_model=by_model, auto=False, expected=b"", metadata=b""
+        update_session,
+        user=None,
+        title=b"About a",
+        by_model=by_model,
+        auto=False,
+        expected=b"",
+        metadata=b"",
+        searchable="",
+        operation="",
     )
     assert await talk.client.hget(talk.keys.meta, "title") == b"About a"
     await talk.history.delete(talk.keys, part, None)

@@ -55,6 +55,7 @@ def test_no_more_is_read_than_fits(server: Server, window: str, seen: int) -> No
             webhook="",
             title=b"",
             hidden=False,
+            searchable="",
             joins="",
             files=[],
             metadata="",

@@ -212,6 +212,7 @@ class TurnProcess:
                 Deliveries(s, turns, store, publish),
                 titles,
                 Archiving(s, turns, store, publish),
+                self.retrieval.transcripts,
             ),
             files=FileStore(scripts, store, s, KeyRing.of(s)),
             recaller=self.retrieval.recaller,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workers.retrieval.knowledge import Knowledge
     from workers.retrieval.memory_operations import MemoryOperations
     from workers.retrieval.ports import EmbeddingModel, KnowledgeIndex, LexicalModel
+    from workers.retrieval.transcript.operations import TranscriptOperations
 
 _TIDY_PAUSE: Final = 300.0
 _log = get_logger(__name__)
@@ -50,6 +51,7 @@ class RetrievalParts:
         self._index: KnowledgeIndex | None = None
         self._knowledge: Knowledge | None = None
         self._memory: MemoryOperations | None = None
+        self._transcript: TranscriptOperations | None = None
 
     async def knowledge(self) -> Knowledge:
         """The operations on documents.
@@ -61,9 +63,8 @@ class RetrievalParts:
             if self._knowledge is None:
                 from workers.retrieval.knowledge import Knowledge  # noqa: PLC0415 - heavy
 
-                embedding, lexical = await self._made_models()
-                self._index = self._open_index()
-                self._knowledge = Knowledge(self._settings, self._store, self._keyring, self._index, embedding, lexical)
+                models, index = await self._made_models(), self._opened_index()
+                self._knowledge = Knowledge(self._settings, self._store, self._keyring, index, *models)
             return self._knowledge
 
     async def memory(self) -> MemoryOperations:
@@ -80,6 +81,22 @@ class RetrievalParts:
                 search = MemorySearch(self._memories, *await self._made_models())
                 self._memory = MemoryOperations(self._settings, self._memories, search, self._operations)
             return self._memory
+
+    async def transcript(self) -> TranscriptOperations:
+        """The operations on the transcripts of sessions.
+
+        Raises:
+            IndexUnavailable, EmbeddingUnavailable: index or model is not available now.
+        """
+        async with self._making:
+            if self._transcript is None:
+                from workers.retrieval.transcript.operations import TranscriptOperations  # noqa: PLC0415 - heavy
+
+                models, index = await self._made_models(), self._opened_index()
+                self._transcript = TranscriptOperations(
+                    self._settings, self._store, self._keyring, index, *models, self._operations
+                )
+            return self._transcript
 
     async def keep_tidy(self) -> None:
         """Reclaim the space of removed chunks now and then, for ever. Searches wait for it, but leases do not."""
@@ -109,6 +126,11 @@ class RetrievalParts:
             await embedding.prepare()
             self._models = embedding, Bm25Model()
         return self._models
+
+    def _opened_index(self) -> KnowledgeIndex:
+        if self._index is None:
+            self._index = self._open_index()
+        return self._index
 
     def _open_index(self) -> KnowledgeIndex:
         settings = self._settings

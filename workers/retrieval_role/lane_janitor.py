@@ -1,4 +1,4 @@
-"""Removes the documents of expired sessions. Redis drops a session's keys by itself; the document index does not."""
+"""Removes documents and transcripts of expired sessions from the index. Redis drops a session's keys by itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from sessions.client.operations import Operations
 from sessions.client.scopes import orphaned, session_name
 from sessions.errors import BackendError, SessionBusy
 from sessions.protocol.knowledge_requests import RemoveKnowledge
+from sessions.protocol.lanes import TRANSCRIPT
+from sessions.protocol.operation import OperationRequest
+from sessions.protocol.transcript_requests import ForgetTranscript
 from sessions.store.keys import SessionKeys, lanes_key, partition_key
 from sessions.store.scripts import translated
 
@@ -39,7 +42,7 @@ class LaneJanitor:
                 _log.warning("lanes_not_looked_through", error=str(error))
 
     async def look(self) -> int:
-        """Look once. Returns the number of expired sessions that had documents."""
+        """Look once. Returns the number of lanes of expired sessions of which the index had something."""
         found = 0
         for partition in range(self._settings.partitions):
             with translated():
@@ -52,10 +55,12 @@ class LaneJanitor:
         if not await orphaned(self._store, lane):
             return False
         # The operation checks this again when it runs: by then, a new session with this id may have added documents.
-        request = RemoveKnowledge(scope=session_name(lane.home.session_id), outlived=True)
+        request: OperationRequest = RemoveKnowledge(scope=session_name(lane.home.session_id), outlived=True)
+        if lane.session_id.endswith(f"~{TRANSCRIPT}"):
+            request = ForgetTranscript(outlived=True)
         key = "expired"  # the same key for all workers, so that one operation at a time is accepted
         await self._operations.submit(
             lane, request, timeout=self._settings.retrieval_timeout, idempotency_key=key, short_lived=True
         )
-        _log.info("documents_of_expired_session", session=lane.home.ref)
+        _log.info("index_of_expired_session", lane=lane.ref)
         return True

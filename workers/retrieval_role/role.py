@@ -24,6 +24,7 @@ from workers.retrieval_role.index_claim import IndexClaim
 from workers.retrieval_role.lane_janitor import LaneJanitor
 from workers.retrieval_role.recall import Recaller
 from workers.retrieval_role.runner import RetrievalRunner
+from workers.retrieval_role.transcript_updates import TranscriptUpdates
 
 _log = get_logger(__name__)
 
@@ -65,6 +66,7 @@ class RetrievalRole:
         self._parts = RetrievalParts(s, store, keyring, memories, operations, lambda: self._claim.lock)
         self.runner = RetrievalRunner(s, leases, keyring, self._parts)
         self.recaller = Recaller(s, operations, memories, Catalog(store))
+        self.transcripts = TranscriptUpdates(s, operations)
         self._janitor = LaneJanitor(s, store, operations, lambda: RETRIEVAL in self.queues)
 
     def background(self) -> list[Coroutine[Any, Any, None]]:

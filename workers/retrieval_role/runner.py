@@ -23,6 +23,7 @@ from sessions.protocol.knowledge_requests import (
 )
 from sessions.protocol.memory_requests import EmbedMemory, KeepFacts, SearchMemory
 from sessions.protocol.operation import OperationRequest, OperationSpec
+from sessions.protocol.transcript_requests import ForgetTranscript, IndexTranscript, SearchTranscript
 from sessions.store.leases import LeaseStore
 from sessions.store.sealing import KeyRing
 from workers.lease.held_turn import HeldTurn
@@ -31,8 +32,10 @@ from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.parts import RetrievalParts
 
 _ABOUT_KNOWLEDGE = (AddKnowledge, SearchKnowledge, ReadKnowledge, RemoveKnowledge, CopyKnowledge)
+_ABOUT_MEMORY = (SearchMemory, EmbedMemory, KeepFacts)
+_ABOUT_TRANSCRIPTS = (SearchTranscript, IndexTranscript, ForgetTranscript)
 _REQUESTS: dict[str, type[OperationRequest]] = {
-    request.kind: request for request in (Recall, *_ABOUT_KNOWLEDGE, SearchMemory, EmbedMemory, KeepFacts)
+    request.kind: request for request in (Recall, *_ABOUT_KNOWLEDGE, *_ABOUT_MEMORY, *_ABOUT_TRANSCRIPTS)
 }
 
 
@@ -85,25 +88,51 @@ class RetrievalRunner:
         """
         request = _read(spec)
         op = self._context(held, journal)
+        if isinstance(request, Recall):
+            return await self._recall(op, request)
+        if isinstance(request, _ABOUT_MEMORY):
+            return await self._on_memory(op, request)
+        if isinstance(request, _ABOUT_TRANSCRIPTS):
+            return await self._on_transcripts(op, request)
+        return await self._on_knowledge(op, request)
+
+    async def _on_memory(self, op: OperationContext, request: OperationRequest) -> Any:
+        memory = await self._parts.memory()
         match request:
-            case Recall():
-                return await self._recall(op, request)
             case SearchMemory():
-                return await (await self._parts.memory()).search(op, request)
+                return await memory.search(op, request)
             case KeepFacts():
-                return await (await self._parts.memory()).keep(op, request)
+                return await memory.keep(op, request)
             case EmbedMemory():
-                return await (await self._parts.memory()).embed(op, request)
+                return await memory.embed(op, request)
+            case _:
+                raise AssertionError(request.kind)
+
+    async def _on_knowledge(self, op: OperationContext, request: OperationRequest) -> Any:
+        knowledge = await self._parts.knowledge()
+        match request:
             case AddKnowledge():
-                return await (await self._parts.knowledge()).add(op, request)
+                return await knowledge.add(op, request)
             case SearchKnowledge():
-                return await (await self._parts.knowledge()).search(op, request)
+                return await knowledge.search(op, request)
             case ReadKnowledge():
-                return await (await self._parts.knowledge()).read(op, request)
+                return await knowledge.read(op, request)
             case RemoveKnowledge():
-                return await (await self._parts.knowledge()).remove(op, request)
+                return await knowledge.remove(op, request)
             case CopyKnowledge():
-                return await (await self._parts.knowledge()).copy(op, request)
+                return await knowledge.copy(op, request)
+            case _:
+                raise AssertionError(request.kind)
+
+    async def _on_transcripts(self, op: OperationContext, request: OperationRequest) -> Any:
+        transcript = await self._parts.transcript()
+        match request:
+            case SearchTranscript():
+                return await transcript.search.search(op, request)
+            case IndexTranscript():
+                return await transcript.index.update(op, request)
+            case ForgetTranscript():
+                return await transcript.index.forget(op, request)
             case _:
                 raise AssertionError(request.kind)
 

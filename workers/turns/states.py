@@ -19,7 +19,9 @@ from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.state import Effect, StateScope, StateStore, ack_effect, session_scope, wide_scope
 from sessions.tools.turn_state import TurnState
+from workers.retrieval_role import extraction, transcript_updates
 from workers.retrieval_role.extraction import FactExtraction
+from workers.retrieval_role.transcript_updates import TranscriptUpdates
 from workers.turns.titles import TitleWriting
 
 _log = get_logger(__name__)
@@ -37,8 +39,10 @@ class TurnStates:
         webhooks: Deliveries,
         titles: TitleWriting,
         archiving: Archiving,
+        transcripts: TranscriptUpdates,
     ) -> None:
         self._settings = settings
+        self._transcripts = transcripts
         self._facts = facts
         self._titles = titles
         self._webhooks = webhooks
@@ -80,10 +84,12 @@ class TurnStates:
         for entry in entries:
             effect = json.loads(self._keyring.open(keys.outbox, "", entry))
             match effect.get("kind"):
-                case "extract":
+                case extraction.KIND:
                     await self._facts.submit(keys, effect)
                 case "title":
                     await self._titles.submit(keys, effect)
+                case transcript_updates.KIND:
+                    await self._transcripts.submit(keys, effect)
                 case "webhook":
                     await self._accept_webhook(keys, effect)
                 case "archive":

@@ -65,8 +65,8 @@ class SessionQuery:
             cursor,
             order,
             json_object("metadata", metadata),
-            _time("active_since", active_since),
-            _time("unused_since", unused_since),
+            optional_time("active_since", active_since),
+            optional_time("unused_since", unused_since),
             boolean("shared", shared),
         )
         query.after  # noqa: B018 - checks the cursor
@@ -134,19 +134,25 @@ class SessionChange:
     Attributes:
         title: None leaves it as it is; `auto` has a model write one.
         metadata: merged into those that there are; None as a value removes its name.
+        searchable: whether its transcript is searchable; None leaves it as it is.
     """
 
     title: str | None
     metadata: Mapping[str, MetadataValue | None]
+    searchable: bool | None = None
 
     @classmethod
-    def of(cls, title: object, metadata: object) -> Self:
+    def of(cls, title: object, metadata: object, searchable: object = None) -> Self:
         """The request of `session.update`.
 
         Raises:
             BadRequest: an argument cannot be used.
         """
-        return cls(None if title is None else title_text(title), metadata_changes(metadata))
+        return cls(
+            None if title is None else title_text(title),
+            metadata_changes(metadata),
+            None if searchable is None else boolean("searchable", searchable),
+        )
 
 
 def title_text(value: object) -> str:
@@ -184,7 +190,8 @@ def metadata_changes(value: object) -> dict[str, MetadataValue | None]:
     return plain
 
 
-def _time(name: str, value: object) -> datetime | None:
+def optional_time(name: str, value: object) -> datetime | None:
+    """Check a moment, or None; see `aware_time`."""
     return None if value is None else aware_time(name, value)
 
 

@@ -29,6 +29,7 @@ _TITLE = (
     "writes it in the background."
 )
 _METADATA = "Strings, numbers and booleans by name; up to 8 KiB."
+_SEARCHABLE = "Whether its transcript is searchable."
 _SINCE = "2026-11-26T12:00:00Z"
 MetadataValue = str | bool | int | float
 
@@ -44,6 +45,7 @@ class NewSession(Body):
     )
     title: str | None = Field(None, description=_TITLE, json_schema_extra=TEXT)
     metadata: dict[str, MetadataValue] | None = Field(None, description=_METADATA)
+    searchable: bool | None = Field(None, description=f"{_SEARCHABLE} By default not.")
     queue: str = Field(
         DEFAULT_QUEUE,
         description="The queue whose workers serve it; one other than `turns` needs the right `configure`.",
@@ -77,6 +79,10 @@ class SessionPatch(Body):
     metadata: dict[str, MetadataValue | None] | None = Field(
         None, description="Merged into those that there are; null removes a name. Up to 8 KiB in total."
     )
+    searchable: bool | None = Field(
+        None,
+        description=f"{_SEARCHABLE} true has its history indexed in the background, false removes it from the index.",
+    )
 
 
 _EXAMPLE: dict[str, Any] = {
@@ -94,6 +100,7 @@ _EXAMPLE: dict[str, Any] = {
     "output_tokens": 18,
     "cost": 0.0,
     "queue": "turns",
+    "searchable": False,
     "expires_at": "2026-11-26T13:07:31.900Z",
 }
 
@@ -117,6 +124,7 @@ class ListedSession(BaseModel):
     output_tokens: int
     cost: float = Field(description="US dollars, as far as prices are known.")
     queue: str
+    searchable: bool = Field(description=_SEARCHABLE)
     expires_at: datetime | None = Field(description="Null: never, or a turn is open.")
 
     @classmethod
@@ -157,7 +165,16 @@ class Receipt(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"keys": 9, "turns": 2, "open_turns": 0, "memories": 3, "files": 1, "documents": 1, "chunks": 14}
+                {
+                    "keys": 9,
+                    "turns": 2,
+                    "open_turns": 0,
+                    "memories": 3,
+                    "files": 1,
+                    "documents": 1,
+                    "chunks": 14,
+                    "passages": 6,
+                }
             ]
         }
     )
@@ -169,6 +186,7 @@ class Receipt(BaseModel):
     files: int = Field(0, description="Files of messages and tool results, with their bytes.")
     documents: int
     chunks: int
+    passages: int = Field(0, description="Passages of its transcript, in the index for searches.")
 
 
 class DeletionReceipt(Receipt):
@@ -269,7 +287,7 @@ def session_path(session_id: str) -> str:
 async def create_session(body: NewSession, caller: Writer, response: Response) -> SessionResource:
     """Optional: a session's first turn also creates it."""
     caller.may_use(body.queue)
-    session = caller.session(body.session_id, ttl=body.ttl, queue=body.queue)
+    session = caller.session(body.session_id, ttl=body.ttl, queue=body.queue, searchable=body.searchable)
     if not await session.acreate(title=body.title, metadata=body.metadata):
         response.status_code = status.HTTP_200_OK
     response.headers["Location"] = session_path(session.session_id)
@@ -328,9 +346,9 @@ async def prune_sessions(
 
 @router.patch("/{session_id:segment}", summary="Change a session", responses=responses(404, 409, 410))
 async def update_session(session_id: SessionId, body: SessionPatch, caller: Writer) -> SessionResource:
-    """Its title and metadata. This is no use of it: its place in the list and its expiry stay."""
+    """Title, metadata, whether it is searchable. This is no use of it: its place in the list and its expiry stay."""
     session = caller.session(session_id)
-    await session.aupdate(title=body.title, metadata=body.metadata)
+    await session.aupdate(title=body.title, metadata=body.metadata, searchable=body.searchable)
     return await found(session)
 
 

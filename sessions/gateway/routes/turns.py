@@ -75,6 +75,9 @@ class TurnBody(Body):
     session_ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until the session expires."
     )
+    searchable: bool | None = Field(
+        None, description="Whether the session's transcript is searchable, from now on and with all of its history."
+    )
     queue: str = Field(
         DEFAULT_QUEUE,
         description="The queue whose workers serve the session; fixed by its first turn. One other than `turns` "
@@ -113,7 +116,12 @@ class TurnBody(Body):
             caller.principal.need(Right.CONFIGURE)
         knowledge = {"bases": self.knowledge} if isinstance(self.knowledge, list) else self.knowledge
         return caller.session(
-            session_id, ttl=self.session_ttl, queue=self.queue, memory=self.memory, knowledge=knowledge
+            session_id,
+            ttl=self.session_ttl,
+            queue=self.queue,
+            memory=self.memory,
+            knowledge=knowledge,
+            searchable=self.searchable,
         )
 
 

@@ -34,6 +34,7 @@
 --   webhook: URL to notify when the turn ends, or ''
 --   title: of the session if it has none, its bytes; or ''
 --   hidden: 1 if no list shows the session, else 0
+--   searchable: of the session's transcript: 1 or 0; '' leaves it as it is; default: 1 if nobody has decided yet
 --   joins: with an encrypted request, whose messages may join this turn: agent:<name> | none; else ''
 --   metadata: JSON, or ''
 --   files[id]: of the message
@@ -64,6 +65,7 @@
 --!include line
 --!include files
 --!include schedule
+--!include transcript
 
 local tick_of, due_ms, at_ms, next_ms, missed, overlap = unpack(tick)
 local by_clock = tick_of and due_ms ~= ''
@@ -148,6 +150,7 @@ if title ~= '' and redis.call('HSETNX', meta, 'title', title) == 1 then redis.ca
 redis.call('HSETNX', meta, 'queue', queue)
 if user ~= '' and not owner then redis.call('HSET', meta, 'owner', user) end
 set_ttl(session_ttl_ms)
+set_searchable(searchable, 'on:' .. turn)
 if redis.call('HINCRBY', meta, 'open', 1) == 1 then
   redis.call('PERSIST', S .. ':turns') -- it may have outlived an expired session of this id
   if (tonumber(redis.call('HGET', meta, 'ttl') or '') or 0) > 0 then keep_all() end

@@ -40,6 +40,7 @@
 --!include branches
 --!include head
 --!include state
+--!include transcript
 
 -- The turn's changes of state. A change that has become impossible (a number was replaced by a text) is left out.
 local function apply_effects()
@@ -66,6 +67,7 @@ local function write_history(at, now)
   if at then cut_off(turn, redis.call('HGET', turn_key(turn), 'replaces'), at, tonumber(messages_cut), now) end
   redis.call('RPUSH', S .. ':history', history_entry)
   redis.call('HINCRBY', S .. ':meta', 'messages', messages)
+  if is_searchable() then note_transcript(turn) end
 end
 
 local function next_run(reply, ended)

@@ -3,8 +3,8 @@
 -- KEYS
 --   S: base of the session (writes :meta hash, :state hash, :agents hash, :memory:log stream; and, from what was
 --      written under the name :copy:<id> of each, :history list, :memory hash, :memory:vectors hash, :files hash,
---      :file:<id> hash, :checkpoints hash)
---   P: base of its partition (writes the indexes of sessions)
+--      :file:<id> hash, :checkpoints hash; writes :outbox list)
+--   P: base of its partition (writes :wakeups zset, the indexes of sessions)
 -- ARGV
 --   copy: id of the operation, and of the copy
 --   user: id, or ''
@@ -17,6 +17,7 @@
 --   auto_title: 1 if a model writes the title after the first turn, else 0
 --   metadata: their bytes, or ''
 --   hidden: 1 if no list shows the session, else 0
+--   searchable: 1 or 0, whether its transcript is searchable; '' if nobody has decided
 --   counts[field, value]: further fields of :meta, such as the tokens that an imported session has used
 --   state[field, value]
 --   agents[name, config]: configuration as JSON
@@ -26,6 +27,7 @@
 --!include clock
 --!include session
 --!include memory
+--!include transcript
 local now, meta = now_ms(), S .. ':meta'
 if redis.call('HGET', meta, 'made_by') == copy then return { 'created' } end -- Retry after a lost reply.
 if redis.call('EXISTS', meta, S .. ':mailbox', S .. ':state', S .. ':memory') > 0 then return { 'exists' } end
@@ -50,5 +52,7 @@ for _, id in ipairs(redis.call('HKEYS', S .. ':files')) do bring(file_key(id)) e
 if redis.call('EXISTS', S .. ':memory') == 1 then note_change('copy', origin) end
 for i = 1, #state, 2 do redis.call('HSET', S .. ':state', state[i], state[i + 1]) end
 for i = 1, #agents, 2 do redis.call('HSET', S .. ':agents', agents[i], agents[i + 1]) end
+set_searchable(searchable, 'on:' .. copy)
 note_use(now)
+if redis.call('EXISTS', S .. ':outbox') == 1 then reindex(now) end
 return { 'created' }

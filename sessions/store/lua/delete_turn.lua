@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- Deletes one turn that has ended: its entry in the history or in a branch, its record, events and idempotency keys.
 -- KEYS
---   S: base of the session (writes :history, :left and :branches lists, :meta hash, :turns zset, :op:<id> string; deletes
+--   S: base of the session (writes :history, :left and :branches lists, :meta hash, :turns zset, :op:<id> string, :outbox list, the
+--      hash :sources of the lane ~transcript; deletes
 --      :turn:<id> hash, :turn:<id>:events stream, :turn:<id>:journal hash, :turn:<id>:inbox list,
 --      :turn:<id>:upload string, :idem:<key> hash; reads :mailbox list, :waiting zset)
---   P: base of its partition (writes :dead zset)
+--   P: base of its partition (writes :dead zset, :wakeups zset)
 -- ARGV
 --   turn
 --   user: id, or ''
@@ -20,10 +21,12 @@
 --   needed: by (this open turn has seen the turn, or is replacing turns)
 --   moved (the history has changed: look the turn up again)
 --   other_owner (the session belongs to another user)
+--!include clock
 --!include session
 --!include rights
 --!include branches
 --!include forget
+--!include transcript
 local meta, done = S .. ':meta', S .. ':op:' .. operation
 local before = redis.call('GET', done)
 if before then return { 'forgotten', string.match(before, '^(%d+):(%d+)$') } end
@@ -43,5 +46,7 @@ local keys = forget_turn(turn)
 if redis.call('HGET', meta, 'title_of') == turn then redis.call('HDEL', meta, 'title', 'title_of') end
 redis.call('ZREM', S .. ':turns', turn)
 if list ~= '' or keys > 0 then redis.call('HINCRBY', meta, 'turns', -1) end
+forget_in_transcript(turn)
+if redis.call('EXISTS', S .. ':outbox') == 1 then reindex(now_ms()) end
 redis.call('SET', done, keys .. ':' .. messages, 'PX', 60000)
 return { 'forgotten', keys, messages }

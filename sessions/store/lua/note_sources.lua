@@ -1,5 +1,6 @@
 #!lua
--- Records what became of documents: in the list of a lane's documents, or in the texts of their chunks.
+-- Records what became of documents: in the list of a lane's documents, or in the texts of their chunks. In a lane
+-- ~transcript, how much of the history the index has.
 -- KEYS
 --   S: base of the session (writes :sources hash or :texts hash, :meta hash; reads :lease, :turn:<id> hash)
 --   P: base of its partition (writes :lanes set)
@@ -24,7 +25,8 @@ for i = 1, #values, 2 do
 end
 -- The lanes that have documents are listed, so that the documents of an expired session can be found and removed.
 if kind ~= 'texts' then
-  local any, home = redis.call('EXISTS', key) == 1, string.match(S, '^([^~]*)~knowledge$')
+  local home = string.match(S, '^([^~]*)~knowledge$') or string.match(S, '^([^~]*)~transcript$')
+  local any = redis.call('EXISTS', key) == 1
   redis.call(any and 'SADD' or 'SREM', P .. ':lanes', ref())
   -- Which session they belong to: one created under the same id after this one expired may be another user's.
   if not any then

@@ -1,6 +1,6 @@
 #!lua
--- Changes the title and the metadata of a session. This is no use of the session: it keeps its place in the lists and its
--- expiry.
+-- Changes the title and the metadata of a session, and whether its transcript is searchable. This is no use of the
+-- session: it keeps its place in the lists and its expiry.
 -- At maxmemory the server refuses this script (no allow-oom), on purpose: it makes the store grow.
 -- KEYS
 --   S: base of the session (writes :meta hash, :outbox list; reads :history list)
@@ -12,6 +12,8 @@
 --   auto: 1 to have a model write the title, now or after the first turn, else 0
 --   expected: bytes of the metadata that the change was decided on, or '' for none
 --   metadata: bytes of the new metadata; the same as expected to leave them as they are
+--   searchable: 1 or 0; '' leaves it as it is
+--   operation: id of this change
 -- Returns
 --   updated
 --   missing (there is no such session)
@@ -20,14 +22,15 @@
 --!include clock
 --!include session
 --!include rights
+--!include transcript
 local meta = S .. ':meta'
 local m = redis.call('HMGET', meta, 'created', 'metadata', 'titling')
 if not m[1] then return { 'missing' } end
 if not allowed(user, 'write') then return { 'other_owner' } end
 if by_model == '1' and m[3] ~= 'asked' then return { 'updated' } end
-local now = m[2] or ''
-if metadata ~= expected and now ~= expected then
-  if now == metadata then return { 'updated' } end -- Retry after a lost reply.
+local there = m[2] or ''
+if metadata ~= expected and there ~= expected then
+  if there == metadata then return { 'updated' } end -- Retry after a lost reply.
   return { 'changed' }
 end
 if title ~= '' then
@@ -45,4 +48,6 @@ if auto == '1' then
   end
 end
 if metadata ~= expected then redis.call('HSET', meta, 'metadata', metadata) end
+set_searchable(searchable, 'on:' .. operation)
+if redis.call('EXISTS', S .. ':outbox') == 1 then reindex(now_ms()) end
 return { 'updated' }

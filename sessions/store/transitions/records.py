@@ -44,6 +44,7 @@ def create_session(
     auto_title: bool,
     metadata: bytes,
     hidden: bool,
+    searchable: str,
     counts: Mapping[str, str],
     state: Mapping[str, bytes],
     agents: Mapping[str, bytes],
@@ -63,9 +64,17 @@ class Changed:
 
 @transition
 def update_session(
-    *, user: str | None, title: bytes, by_model: bool, auto: bool, expected: bytes, metadata: bytes
+    *,
+    user: str | None,
+    title: bytes,
+    by_model: bool,
+    auto: bool,
+    expected: bytes,
+    metadata: bytes,
+    searchable: str,
+    operation: str,
 ) -> Updated | Missing | OtherOwner | Changed:
-    """Change the title and the metadata of a session."""
+    """Change the title and the metadata of a session, and whether its transcript is searchable."""
 
 
 @dataclass(frozen=True, slots=True)

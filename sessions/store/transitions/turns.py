@@ -119,6 +119,7 @@ def accept_turn(
     webhook: str | bytes,
     title: bytes,
     hidden: bool,
+    searchable: str,
     joins: str,
     metadata: str | bytes,
     files: Sequence[str],
