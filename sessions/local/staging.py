@@ -26,6 +26,7 @@ from sessions.store.memory_record import Memory
 from sessions.store.session_info import MetadataValue, merged_metadata
 from sessions.store.session_records import COPY_SECONDS
 from sessions.store.state import session_scope
+from sessions.transfer.media import with_ids
 from sessions.transfer.messages import first_prompt
 from sessions.transfer.records import (
     AgentRecord,
@@ -178,7 +179,7 @@ class Staging:
         return Memory(record.id, record.text, record.kind, record.metadata, record.created_ms)
 
     def _turn(self, record: PastTurn) -> bytes:
-        messages = json.dumps(record.messages, separators=(",", ":")).encode()
+        messages = with_ids(json.dumps(record.messages, separators=(",", ":")).encode(), self._file_id)
         if len(messages) > self._fleet.settings.result_limit_bytes:
             raise InvalidExport(
                 f"turn {record.turn} has {len(messages):,} bytes of messages, and SESSIONFLEET_RESULT_LIMIT_BYTES "
@@ -207,7 +208,13 @@ class Staging:
         if isinstance(record, FileRecord):
             self._begin_file(record)
 
+    def _file_id(self, file_id: str) -> str:
+        """The id of a file here. With encryption it is keyed, so that it confirms no guess of the content."""
+        keyring = self._fleet.keyring
+        return keyring.digest(file_id.encode()) if keyring.ids else file_id
+
     def _begin_file(self, record: FileRecord) -> None:
+        record = record.model_copy(update={"id": self._file_id(record.id)})
         settings = self._fleet.settings
         self.counts["files"] += 1
         self._bytes += record.size

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sessions.errors import InvalidExport
 from sessions.transfer.conversation import Conversation, LeftOut
+from sessions.transfer.media import binary
 from sessions.transfer.records import PastTurn, Record, SessionHeader, StateRecord
 from sessions.transfer.sqlite import chosen, readable
 
@@ -100,6 +101,8 @@ def _said(parts: list[dict[str, Any]], left_out: LeftOut) -> str | list[Any]:
             said.append(part["text"])
         elif "file_data" in part:
             said.append(_linked(part["file_data"]))
+        elif inline := part.get("inline_data"):
+            said.append({**binary(inline["data"], inline["mime_type"]), "identifier": inline.get("display_name")})
         else:
             said.append(_not_imported(part, left_out))
     return "\n".join(said) if all(isinstance(item, str) for item in said) else said

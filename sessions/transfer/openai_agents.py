@@ -14,6 +14,7 @@ from typing import Any, Final
 from broker_config.redis_url import without_secrets
 from sessions.errors import BadRequest, InvalidExport
 from sessions.transfer.conversation import Conversation, LeftOut
+from sessions.transfer.media import of_data_url
 from sessions.transfer.records import PastTurn, Record, SessionHeader
 from sessions.transfer.sqlite import chosen, readable
 
@@ -158,6 +159,10 @@ def _part(part: dict[str, Any], left_out: LeftOut) -> str | dict[str, Any] | Non
             return str(part["text"])
         case "refusal":
             return str(part["refusal"])
+        case "input_image" if inline := of_data_url(str(part.get("image_url") or "")):
+            return inline
+        case "input_file" if inline := of_data_url(str(part.get("file_data") or "")):
+            return {**inline, "identifier": part.get("filename")}
         case "input_image" if str(part.get("image_url") or "").startswith(("http://", "https://")):
             return {"kind": "image-url", "url": part["image_url"]}
         case "input_file" if part.get("file_url"):

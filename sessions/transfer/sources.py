@@ -14,10 +14,11 @@ from sessions.errors import BadRequest, InvalidExport
 from sessions.transfer import google_adk, openai_agents
 from sessions.transfer.conversation import DEFAULT_AGENT, LeftOut
 from sessions.transfer.folder import STATE, folder_name, read_folder
+from sessions.transfer.media import with_files
 from sessions.transfer.portable import read_lines
 from sessions.transfer.praisonai import is_praisonai, read_praisonai
 from sessions.transfer.pydantic_ai import is_messages, read_messages
-from sessions.transfer.records import End, Record, SessionHeader, dump_record
+from sessions.transfer.records import End, FilePiece, Record, SessionHeader, dump_record
 from sessions.transfer.sqlite import MAGIC, tables_of
 
 KNOWN: Final = (
@@ -154,13 +155,14 @@ def _loaded(where: Path) -> Any:
 
 def _foreign(name: str, read: Callable[[LeftOut], Iterator[Record]]) -> Source:
     left_out = LeftOut()
-    return Source(name, lambda: _ended(read(left_out)), left_out)
+    return Source(name, lambda: _ended(with_files(read(left_out), left_out)), left_out)
 
 
 def _ended(records: Iterator[Record]) -> Iterator[Record]:
     """The records, with the one that our own formats have at their end."""
     counts: Counter[str] = Counter()
     for record in records:
-        counts[record.type] += 1
+        if not isinstance(record, FilePiece):
+            counts[record.type] += 1
         yield record
     yield End(counts=dict(counts))

@@ -109,7 +109,9 @@ def test_a_session_moves_to_another_deployment(fleet: Fleet, other: Fleet, tmp_p
     assert moved.search_memory("tea")[0]["text"] == "Ann likes green tea"
     assert "second class" in moved.search_knowledge("Which class do trains have?")[0]["text"]
     assert [(d["source"], d["metadata"]) for d in moved.list_knowledge()] == [("policy.txt", {"year": 2026})]
-    assert read_file(moved, other, file_id) == content
+    (file,) = moved.files()
+    assert (file.id == file_id, file.name) == (False, "photo.png")  # keyed: the other deployment is encrypted
+    assert read_file(moved, other, file.id) == content
     before, after = session.get_context(), moved.get_context()
     assert after["agents"] == before["agents"]
     assert (after["requests"], after["input_tokens"]) == (before["requests"], before["input_tokens"])

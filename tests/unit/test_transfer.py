@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import pytest
 from pydantic_ai.messages import (
+    BinaryContent,
     ModelMessage,
     ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -21,6 +25,7 @@ from pydantic_ai.messages import (
 )
 
 from sessions.errors import BadRequest, InvalidExport
+from sessions.protocol.message import MediaPart, parts_of_content
 from sessions.transfer.conversation import Conversation, LeftOut
 from sessions.transfer.folder import FolderWriter, folder_name
 from sessions.transfer.portable import PortableWriter, read_lines
@@ -37,6 +42,7 @@ from sessions.transfer.records import (
     Record,
     SessionHeader,
     StateRecord,
+    checked_sequence,
 )
 from sessions.transfer.sources import Source, inspected, open_source
 from sessions.transfer.texts import text_of
@@ -144,6 +150,38 @@ def test_calls_and_results_without_each_other_are_left_out_and_reported() -> Non
     assert [part["part_kind"] for message in turns[0].messages for part in message["parts"]] == ["user-prompt", "text"]
     assert turns[1].incomplete == "failed"
     assert set(left_out.lines) == {"a call of a tool that has no result (lost)", "a tool's result without its call"}
+
+
+def test_files_in_messages_become_files_of_the_session(tmp_path: Path) -> None:
+    """The history only refers to them; each of the libraries writes them in its own way."""
+    photo = b"\xfb\xff photo" * 50_000
+    plain, of_urls = base64.b64encode(photo).decode(), base64.urlsafe_b64encode(photo).decode()
+    shutil.copy(FOREIGN / "openai_agents.sqlite", tmp_path / "openai.sqlite")
+    item = {"role": "user", "content": [{"type": "input_image", "image_url": f"data:image/png;base64,{plain}"}]}
+    with sqlite3.connect(tmp_path / "openai.sqlite") as database:
+        insert = "INSERT INTO agent_messages (session_id, message_data) VALUES ('weather-2', ?)"
+        database.execute(insert, (json.dumps(item),))
+    database.close()
+    shutil.copy(FOREIGN / "google_adk.sqlite", tmp_path / "adk.sqlite")
+    with sqlite3.connect(tmp_path / "adk.sqlite") as database:
+        (data,) = database.execute("SELECT event_data FROM events ORDER BY timestamp LIMIT 1").fetchone()
+        event = json.loads(data)
+        event["content"]["parts"].append({"inline_data": {"data": of_urls, "mime_type": "image/png"}})
+        database.execute("UPDATE events SET event_data = ? WHERE event_data = ?", (json.dumps(event), data))
+    database.close()
+    content = ["Look", BinaryContent(photo, media_type="image/png")]
+    messages = [ModelRequest(parts=[UserPromptPart(content)]), ModelResponse(parts=[TextPart("A heron")])]
+    (tmp_path / "messages.json").write_bytes(ModelMessagesTypeAdapter.dump_json(messages))
+    for name, wanted in (("openai.sqlite", "weather-2"), ("adk.sqlite", None), ("messages.json", None)):
+        source = open_source(tmp_path / name, from_session=wanted)
+        records = list(checked_sequence(source.records(), name))
+        (file,) = (record for record in records if isinstance(record, FileRecord))
+        pieces = [record.data for record in records if isinstance(record, FilePiece)]
+        assert (b"".join(pieces), len(pieces), file.media_type) == (photo, 2, "image/png")
+        shown = [
+            part for turn in turns_of(source) for part in parts_of_content(turn.messages[0]["parts"][-1]["content"])
+        ]
+        assert any(isinstance(part, MediaPart) and part.file_id == file.id for part in shown), name
 
 
 # --- our own formats ------------------------------------------------------------------------------------------
