@@ -86,6 +86,7 @@ def test_the_gateway_keeps_what_its_document_says(new_server: Server, tmp_path: 
                     *(LONG if SECONDS else SHORT),
                 ],
                 cwd=tmp_path,
+                env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks", "PYTHONPATH": str(ROOT)},
                 capture_output=True,
                 text=True,
                 check=False,
