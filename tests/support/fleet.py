@@ -220,7 +220,8 @@ def keys_without_ttl(server: Server) -> list[str]:
     )
     with server.client() as client:
         names = [raw.decode() for raw in client.scan_iter("sf:v1:*", count=1000)]
-        listed = (":used~", ":made~", ":hidden~", ":file:")  # the indexes of sessions: while there are any; used files
+        # The indexes of sessions, while there are any; files that a turn has used.
+        listed = (":used~", ":made~", ":hidden~", ":shared~", ":file:")
         return sorted(
             name
             for name in names
