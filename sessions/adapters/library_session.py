@@ -63,13 +63,19 @@ class LibrarySession:
         return await self.session.portal.acall(read())
 
     async def lines(self) -> list[list[HistoryEntry]]:
-        """The branches of the history, each from its beginning."""
+        """The history and its branches, each from its beginning.
 
-        async def read() -> list[list[HistoryEntry]]:
-            history, keys = (await self._opened()).stores.history, self.session.keys
-            return [await history.entries(keys, branch.id, 0, _WHOLE) for branch in await history.listed(keys)]
+        Raises:
+            SessionOwnerError, CorruptRecord, SealError, BackendError: as `read`.
+        """
+        return await self.session.portal.acall(self._lines())
 
-        return await self.session.portal.acall(read())
+    async def _lines(self) -> list[list[HistoryEntry]]:
+        stores, keys = (await self._opened()).stores, self.session.keys
+        seen = await stores.adapters.read(self._reader)
+        branches = await stores.history.listed(keys)
+        left = [await stores.history.entries(keys, branch.id, 0, _WHOLE) for branch in branches]
+        return [list(seen.entries), *left]
 
     async def change(self, decide: Decide, start: int = -1) -> tuple[SeenHistory, str]:
         """Decide on a change of what is read from `start` on, and write it; again, if another writer was faster.
@@ -117,16 +123,20 @@ class LibrarySession:
         await self.session.portal.acall(finish())
 
     async def clear(self) -> None:
-        """Empty the history, with its branches and the records of its turns.
+        """Empty the history, with its branches and the records of its turns, also in the archive.
 
         Raises:
             SessionBusy, SessionOwnerError: as `change`.
         """
+        await _to_its_end(self.session.portal.acall(self._clear()))
 
-        async def clear() -> None:
-            await (await self._opened()).stores.adapters.clear(self._reader)
-
-        await _to_its_end(self.session.portal.acall(clear()))
+    async def _clear(self) -> None:
+        fleet, keys = await self._opened(), self.session.keys
+        queue = await fleet.archiving.was_archived(keys)
+        archived = [] if queue is None else [entry.turn for line in await self._lines() for entry in line]
+        await fleet.stores.adapters.clear(self._reader)
+        for part in dict.fromkeys(archived):
+            await fleet.archiving.erase(keys, queue or "", part)
 
     async def _opened(self) -> FleetClient:
         fleet = get_client(self.session.settings)

@@ -11,7 +11,6 @@ conversion, for Sessionfleet keeps messages of pydantic-ai.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -190,7 +189,7 @@ class FleetConversationStore(ConversationStore):
         """The last entries, if the head is the last of the history; it need not be read whole then."""
         seen = await self._stored(conversation_id).read(-limit - 1)
         whole = len(seen.entries) == seen.length
-        entries = list(_Lines.of(seen.entries).entries.values())
+        entries = list(_Lines.of([seen.entries]).entries.values())
         if not whole:  # the parent of the first one may be unknown
             entries = entries[len(_ids(seen.entries[0])) :]
         if not entries or entries[-1].id != head_id or (len(entries) < limit and not whole):
@@ -254,7 +253,7 @@ class FleetConversationStore(ConversationStore):
         if line.appends:
             groups = _groups(line.entries)
             if groups and last is not None and may_extend and not _begins(_json(groups[0])[0]):
-                known = list(_Lines.of([last]).entries.values())
+                known = list(_Lines.of([[last]]).entries.values())
                 first = self._entry((*known, *groups[0]), sender, last)
                 entries = [first, *(self._entry(group, sender) for group in groups[1:])]
                 at = seen.length - 1
@@ -302,9 +301,7 @@ class FleetConversationStore(ConversationStore):
 
     async def _lines(self, conversation_id: str) -> _Lines:
         """All entries of a conversation, with those that left its history."""
-        stored = self._stored(conversation_id)
-        history, branches = await asyncio.gather(stored.read(), stored.lines())
-        return _Lines.of(history.entries, branches)
+        return _Lines.of(await self._stored(conversation_id).lines())
 
     def _home(self, entry_id: str) -> str:
         try:
@@ -337,10 +334,10 @@ class _Lines:
     entries: dict[str, ConversationEntry]
 
     @classmethod
-    def of(cls, history: Iterable[HistoryEntry], branches: Iterable[Sequence[HistoryEntry]] = ()) -> _Lines:
-        """The entries of the history and of branches, each line from its beginning."""
+    def of(cls, lines: Iterable[Sequence[HistoryEntry]]) -> _Lines:
+        """The entries of the history, and of branches after it, each line from its beginning."""
         entries: dict[str, ConversationEntry] = {}
-        for line in (history, *branches):
+        for line in lines:
             parent: str | None = None
             for stored in line:
                 for entry in _entries(stored, parent):

@@ -242,3 +242,20 @@ def test_postgres_is_stopped_and_comes_back(tmp_path: Path, new_server: Server) 
                 assert run(fleet, empty)["restored"] == [session.session_id]
                 back = Session(session.session_id, settings=fleet.settings.model_copy(update={"redis_url": empty.url}))
                 assert spoken(back) == spoken(session)
+
+
+async def test_clearing_a_session_of_another_library_erases_its_turns(archived: Fleet) -> None:
+    """What workers have archived of it; a turn after that is archived again."""
+    pytest.importorskip("agents")
+    from sessions.adapters.openai_agents import FleetSession
+
+    library = FleetSession(sid(), settings=archived.settings)
+    session, address = library.session, address_of(archived)
+    await library.add_items([{"role": "user", "content": "SAY nothing"}])
+    await session.Agent("Assistant").achat("SAY one", timeout=40)
+    await session.aregenerate(timeout=40)
+    wait_archived(address, session, 1)
+    await library.clear_session()
+    wait_until(lambda: not turns_in(address, session), description="the archived turns are erased")
+    await session.Agent("Assistant").achat("SAY two", timeout=40)
+    assert [len(turn.messages) for turn in wait_archived(address, session, 1)] == [2]
