@@ -148,6 +148,7 @@ def _submission(
     )
     who = agent if isinstance(agent, Agent) else Agent(agent or "Assistant", session=session)
     made = who.submission(session, _SAME if message is None else message, stream=stream, **_checked(session, options))
+    replacement = replace(replacement, same_sender=message is None and made.sender is None)
     unknown: dict[str, Any] = {"message": ""} if message is None else {}
     if agent is None:
         made, unknown = replace(made, agent=None, config=b""), {**unknown, "agent": ""}

@@ -62,7 +62,12 @@ class LocalSchedules:
             known = await schedules.read(session.keys, schedule_id)
             rules = _rules(known, change)
             if await schedules.change(
-                session.keys, known, _job(known.job, change), rules, _next_ms(known, rules), session.user_id
+                session.keys,
+                known,
+                _job(known.job, change, session.user_id),
+                rules,
+                _next_ms(known, rules),
+                session.user_id,
             ):
                 return ScheduleInfo.of(await schedules.read(session.keys, schedule_id))
         raise SessionBusy(f"schedule {schedule_id!r} is being changed by others all the time; try again later")
@@ -112,12 +117,15 @@ def _next_ms(known: ScheduleRecord, rules: Rules) -> int | str | None:
     return rules.cron.after(known.now_ms)
 
 
-def _job(old: Job, change: ScheduleChange) -> Job:
+def _job(old: Job, change: ScheduleChange, user_id: str | None) -> Job:
+    """What is sent from now on. Who changes that is the one who sends it: no user speaks for another one."""
     request, changes = old.request, dict[str, object]()
+    if user_id is not None and (change.agent is not None or change.message is not None):
+        changes = {"user_id": user_id}
     if change.agent is not None:
         new = Job.of(change.agent)
         request = request.model_copy(update={"agent": new.request.agent, "recalls": new.request.recalls})
-        changes = {"agent": new.agent, "config": new.config, "named": new.named}
+        changes |= {"agent": new.agent, "config": new.config, "named": new.named}
     if change.message is not None:
         request = request.model_copy(update={"message": change.message})
     return old.model_copy(update={**changes, "request": request})

@@ -44,6 +44,8 @@ async def resolved(scripts: ScriptRunner, keyring: KeyRing, keys: SessionKeys, s
     known: dict[str, Any] = {"replaces": keys.public_id(entry.turn)}
     if wanted.same_message:
         known |= await _content(scripts, keyring, keys, entry)
+        if wanted.same_sender:
+            submission = replace(submission, sender=entry.sender)
     if wanted.same_agent:
         known["agent"] = entry.agent
         submission = replace(submission, agent=AgentConfig(name=entry.agent), config=b"")

@@ -38,11 +38,13 @@ class Replacement:
         turn: the turn's part of its id; None for the last committed turn.
         same_message: send the message of the replaced turn again.
         same_agent: send it to the agent of the replaced turn.
+        same_sender: the same message is sent for the user who sent it; for a caller that names no user.
     """
 
     turn: str | None = None
     same_message: bool = False
     same_agent: bool = False
+    same_sender: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,17 @@ class TurnStore:
                     return Accepted(first, duplicate=True)
                 first = keys.public_id(first)
                 raise IdempotencyConflict(f"{IdempotencyConflict.__doc__} It belongs to turn {first!r}.", turn_id=first)
+            case transitions.Taken(turn=first):
+                # If the user was looked up, another turn may be the one to replace by now, and another user its sender.
+                looked_up = submission.replacement is not None and submission.replacement.same_sender
+                if looked_up and await self._asked_before(keys, submission):
+                    return Accepted(first, duplicate=True)
+                first = keys.public_id(first)
+                raise IdempotencyConflict(
+                    f"another user of the session used this idempotency key, for turn {first!r}: use keys that only "
+                    "your requests have",
+                    turn_id=first,
+                )
             case _:
                 raise refusal(keys, submission, reply)
 
@@ -243,6 +254,11 @@ class TurnStore:
     async def user(self, keys: SessionKeys, part: str) -> str | None:
         """The owner of the turn's session when it was accepted; None: no owner, or no such turn."""
         raw = await self._scripts.read("HGET", keys.turn(part), "user")
+        return None if raw is None else raw.decode()
+
+    async def sender(self, keys: SessionKeys, part: str) -> str | None:
+        """The user who sent the turn's message, if that is not the session's owner; None if there is no such turn."""
+        raw = await self._scripts.read("HGET", keys.turn(part), "sender")
         return None if raw is None else raw.decode()
 
     async def watch(self, keys: SessionKeys, part: str, nonce: str, watch: Watch, *, on: bool = True) -> TurnStatus:

@@ -52,6 +52,7 @@
 --   open: count (policy reject, and this many turns are open, not counting those that begin later)
 --   duplicate: turn (the turn that was accepted under this idempotency key)
 --   conflict: turn (as duplicate, but the digest differs)
+--   taken: turn (as duplicate, but another user used the key)
 --   other_owner (the session belongs to another user)
 --   no_file: id (the session does not have this file)
 --   passed (nothing was written: the schedule is not due for this tick, or there is no such schedule)
@@ -102,13 +103,16 @@ local joined = redis.call('GET', S .. ':op:' .. turn)
 if joined then return { 'steered', joined } end
 local owner = redis.call('HGET', meta, 'owner')
 if not allowed(sender, 'write') then return { 'other_owner' } end
+local speaker = sender ~= '' and sender or owner or '' -- whose message it is: without a user, the owner's
 if idempotency ~= '' then
-  local first = redis.call('HMGET', S .. ':idem:' .. idempotency, 'turn', 'digest')
+  local first = redis.call('HMGET', S .. ':idem:' .. idempotency, 'turn', 'digest', 'sender')
   -- The key may outlive the session it was used in. For a later session of the same id, perhaps of another user, it does
   -- not count.
   local accepted = first[1] and tonumber(redis.call('HGET', turn_key(first[1]), 'accepted') or '')
   local created = tonumber(redis.call('HGET', meta, 'created') or '')
   if accepted and created and accepted >= created then
+    -- Users of a shared session do not get the turns of one another, even if both number their requests.
+    if sender ~= '' and (first[3] or '') ~= '' and first[3] ~= sender then return { 'taken', first[1] } end
     return { first[2] == digest and 'duplicate' or 'conflict', first[1] }
   end
 end
@@ -124,11 +128,11 @@ if replaced == '' then return { 'nothing_to_replace' } end
 if replaced and version ~= (redis.call('HGET', meta, 'history_version') or '0') then return { 'moved' } end
 local open = (tonumber(redis.call('HGET', meta, 'open') or '') or 0) - redis.call('ZCARD', S .. ':later')
 if policy == 'reject' and open > 0 then return { 'open', open } end
-local running = policy == 'steer' and steerable(agent)
+local running = policy == 'steer' and steerable(agent, speaker)
 if running then
   local unread = redis.call('LLEN', turn_key(running) .. ':inbox')
   if unread >= tonumber(mailbox_limit) then return { 'full', unread } end
-  steer(running, message, parts, turn, idempotency, digest)
+  steer(running, message, parts, turn, idempotency, digest, speaker)
   use_files(files)
   if webhook ~= '' then redis.call('HSETNX', turn_key(running), 'webhook', webhook) end
   return { 'steered', running }
@@ -179,7 +183,7 @@ local known = redis.call('HGET', S .. ':agents', agent)
 if agent_config ~= '' and agent_config ~= known then redis.call('HSET', S .. ':agents', agent, agent_config) end
 redis.call('HSET', t, 'agent', agent_config ~= '' and agent_config or known or '')
 if idempotency ~= '' then
-  redis.call('HSET', S .. ':idem:' .. idempotency, 'turn', turn, 'digest', digest)
+  redis.call('HSET', S .. ':idem:' .. idempotency, 'turn', turn, 'digest', digest, 'sender', speaker)
   redis.call('PERSIST', S .. ':idem:' .. idempotency)
 end
 if due > now then

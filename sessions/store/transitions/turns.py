@@ -56,6 +56,13 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """Another user used this idempotency key in the session, for this turn."""
+
+    turn: str
+
+
+@dataclass(frozen=True, slots=True)
 class NoFile:
     """Nothing was changed: the session does not have this file."""
 
@@ -85,7 +92,18 @@ class Skipped:
 
 
 Decided = (
-    Accepted | Steered | Open | Duplicate | Conflict | OtherOwner | Full | NoFile | NothingToReplace | Passed | Skipped
+    Accepted
+    | Steered
+    | Open
+    | Duplicate
+    | Conflict
+    | Taken
+    | OtherOwner
+    | Full
+    | NoFile
+    | NothingToReplace
+    | Passed
+    | Skipped
 )
 AcceptReply = Decided | Moved
 

@@ -35,12 +35,13 @@ local function clear_line(how, now)
   return worker, marked
 end
 
--- The turn that a steering message joins: one that has begun, of the same agent, that no client has cancelled.
-local function steerable(agent)
+-- The turn that a steering message joins: one that has begun, of the same agent and user, that no client has cancelled.
+-- A turn works for its user, with that user's memories and tools, so what another user says is a turn of its own.
+local function steerable(agent, speaker)
   local id = redis.call('LINDEX', S .. ':mailbox', 0)
   if not id or not begun(id) then return nil end
-  local r = redis.call('HMGET', turn_key(id), 'request', 'cancel', 'joins')
-  if r[2] or not r[1] then return nil end
+  local r = redis.call('HMGET', turn_key(id), 'request', 'cancel', 'joins', 'sender', 'user')
+  if r[2] or not r[1] or (r[4] or r[5] or '') ~= speaker then return nil end
   if r[3] then return r[3] == 'agent:' .. agent and id or nil end -- its request is encrypted
   local request = cjson.decode(r[1])
   if request.agent == agent and type(request.team) ~= 'table' then return id end
@@ -48,13 +49,13 @@ local function steerable(agent)
 end
 
 -- Puts a message into the inbox of a turn, with its idempotency key if it has one.
-local function steer(id, message, parts, op, idem, digest)
+local function steer(id, message, parts, op, idem, digest, speaker)
   local t = turn_key(id)
   local entry = { id = op, text = message, parts = parts ~= '' and parts or nil }
   redis.call('RPUSH', t .. ':inbox', cjson.encode(entry))
   redis.call('SET', S .. ':op:' .. op, id, 'PX', 60000)
   if idem ~= '' then
-    redis.call('HSET', S .. ':idem:' .. idem, 'turn', id, 'digest', digest)
+    redis.call('HSET', S .. ':idem:' .. idem, 'turn', id, 'digest', digest, 'sender', speaker)
     local others = redis.call('HGET', t, 'steer_idem')
     redis.call('HSET', t, 'steer_idem', others and others .. ' ' .. idem or idem)
   end
