@@ -110,3 +110,16 @@ def test_a_message_that_is_sent_again_is_still_its_users(opened: Open) -> None:
     assert "'ann'" in str(room.regenerate(user_id="ann"))
     assert "'carl'" in str(opened("carl").regenerate())
     assert "'ann'" in str(ann.regenerate())
+
+
+def test_the_record_of_an_expired_session_is_still_its_users(opened: Open, fleet: Fleet) -> None:
+    """A turn's record lives longer than its session. Deleting it begins no new session."""
+    ann = fleet.session(opened("ann").session_id, user_id="ann", ttl=1)
+    turn = ann.Agent("A").submit("SAY hello")
+    turn.result(timeout=30)
+    wait_until(ann.is_expired, description="the session has expired")
+    refuses(lambda: opened("bob").delete_turn(turn.id))
+    assert ann.turn(turn.id).result() == "hello"
+    assert opened("ann").delete_turn(turn.id)["keys"] == 2
+    with fleet.server.client() as store:
+        assert not store.exists(ann.keys.meta)

@@ -31,6 +31,9 @@ local meta, done = S .. ':meta', S .. ':op:' .. operation
 local before = redis.call('GET', done)
 if before then return { 'forgotten', string.match(before, '^(%d+):(%d+)$') } end
 if not allowed(user, 'write') then return { 'other_owner' } end
+-- The turn's record may outlive its session; then it is still the user's whom the session belonged to.
+local theirs = redis.call('HGET', turn_key(turn), 'user')
+if user ~= '' and theirs and theirs ~= user and theirs ~= redis.call('HGET', meta, 'owner') then return { 'other_owner' } end
 local status = redis.call('HGET', turn_key(turn), 'status')
 if status and not FINAL[status] then return { 'open', status } end
 if version ~= (redis.call('HGET', meta, 'history_version') or '0') then return { 'moved' } end
@@ -45,7 +48,8 @@ local keys = forget_turn(turn)
 -- The title is the beginning of its message. The next message that is accepted gives another one.
 if redis.call('HGET', meta, 'title_of') == turn then redis.call('HDEL', meta, 'title', 'title_of') end
 redis.call('ZREM', S .. ':turns', turn)
-if list ~= '' or keys > 0 then redis.call('HINCRBY', meta, 'turns', -1) end
+local counted = redis.call('HEXISTS', meta, 'turns') == 1 -- not if the session has expired: that would begin a new one
+if counted and (list ~= '' or keys > 0) then redis.call('HINCRBY', meta, 'turns', -1) end
 forget_in_transcript(turn)
 if redis.call('EXISTS', S .. ':outbox') == 1 then reindex(now_ms()) end
 redis.call('SET', done, keys .. ':' .. messages, 'PX', 60000)
