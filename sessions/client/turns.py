@@ -85,6 +85,8 @@ class Turns:
             await self._connection.open()
             submission = await self._connection.stores.turns.resolved(keys, submission)
         await self._admission.admit(submission)
+        if submission.content and submission.sender is not None:  # its files are stored before the turn is accepted
+            await self._ownership.check(keys, submission.sender, "write")
         return await self._files.with_stored(keys, submission)
 
     async def _accept(self, keys: SessionKeys, submission: Submission, watcher: str = "") -> str:

@@ -133,21 +133,29 @@ class FileStore:
         await content.measure(self._settings.file_limit_bytes)
 
     async def add(
-        self, keys: SessionKeys, content: FileContent, *, user_id: str | None, ttl: float | None
+        self,
+        keys: SessionKeys,
+        content: FileContent,
+        *,
+        user_id: str | None,
+        ttl: float | None,
+        turn: str | None = None,
     ) -> StoredFile:
         """Store a file that was measured, unless the session has it already; it expires unless a turn uses it.
 
         Args:
             ttl: seconds that the session is kept after its last use; None leaves what is set.
+            turn: the open turn that adds it, whoever may write to the session by now.
 
         Raises:
             SessionOwnerError: the session belongs to another user. TooManyFiles: nothing was written.
-            UnknownFile: the session was deleted meanwhile. StoreFull, StoreUnavailable, BackendError.
+            UnknownFile: the session was deleted meanwhile, or the turn ended.
+            StoreFull, StoreUnavailable, BackendError.
         """
         file_id = await self._id_of(keys, content)
         stored = StoredFile(file_id, content.name, content.media_type, content.size, datetime.now(UTC))
         for _ in range(_TRIES):  # its pieces may have expired while they were sent
-            if await self._listed(keys, stored, content, user_id, ttl):
+            if await self._listed(keys, stored, content, user_id, ttl, turn):
                 return stored
             try:
                 await self._send(keys, file_id, content)
@@ -169,7 +177,13 @@ class FileStore:
         return next((each for each, raw in zip(possible, there, strict=True) if raw is not None), possible[0])
 
     async def _listed(
-        self, keys: SessionKeys, file: StoredFile, content: FileContent, user_id: str | None, ttl: float | None
+        self,
+        keys: SessionKeys,
+        file: StoredFile,
+        content: FileContent,
+        user_id: str | None,
+        ttl: float | None,
+        turn: str | None,
     ) -> bool:
         """List the file; returns whether all its bytes are there already."""
         s = self._settings
@@ -177,6 +191,7 @@ class FileStore:
             keys.pair,
             file=file.id,
             user=user_id,
+            turn=turn,
             session_ttl_ms=None if ttl is None else int(ttl * 1000),
             size=file.size,
             pieces=content.pieces,
@@ -196,6 +211,8 @@ class FileStore:
                 )
             case OtherOwner():
                 raise refused(keys.session_id, user_id)
+            case Missing():
+                raise UnknownFile(f"file {file.name!r} was not stored: its turn has ended, or was deleted")
 
     async def _send(self, keys: SessionKeys, file_id: str, content: FileContent) -> None:
         digest, key = hashlib.sha256(), keys.file(file_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from sessions import Image, TurnStatus
@@ -123,3 +125,25 @@ def test_the_record_of_an_expired_session_is_still_its_users(opened: Open, fleet
     assert opened("ann").delete_turn(turn.id)["keys"] == 2
     with fleet.server.client() as store:
         assert not store.exists(ann.keys.meta)
+
+
+def test_an_accepted_turn_keeps_its_files_after_the_end_of_sharing(opened: Open) -> None:
+    """It runs to its end, with what its tools return."""
+    ann, bob = opened("ann"), opened("bob")
+    ann.create()
+    ann.share("bob", "write")
+    agent = bob.Agent("A", tools=["linger", "draw"])
+    turn = agent.submit('CALL linger({"seconds": 2})\nCALL draw({"text": "x"})\nSAY done')
+    wait_until(lambda: turn.status is TurnStatus.RUNNING, description="the turn runs")
+    ann.unshare("bob")
+    ann.turn(turn.id).result(timeout=30)
+    assert len(ann.files()) == 1
+
+
+def test_a_refused_message_leaves_no_file(fleet: Fleet) -> None:
+    """A backend names the sender, who may not write."""
+    ann = fleet.session(uuid.uuid4().hex, user_id="ann")
+    ann.create()
+    ann.share("bob", "read")
+    refuses(lambda: fleet.session(ann.session_id).chat(["look", HERON], user_id="bob"))
+    assert ann.files() == []

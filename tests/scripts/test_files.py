@@ -160,7 +160,7 @@ async def test_deleting_a_session_removes_the_bytes(store: Files) -> None:
     await store.add(b"unused")
     await store.send(file)
     half = add_file(
-        store.keys.pair, file="a" * 64, user=None, session_ttl_ms=None, size=9, pieces=2, details=b"x",
+        store.keys.pair, file="a" * 64, user=None, turn=None, session_ttl_ms=None, size=9, pieces=2, details=b"x",
         unused_ms=1000, most=9, most_bytes=1000,
     )  # fmt: skip
     await store.scripts.run(half)

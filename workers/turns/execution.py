@@ -117,7 +117,7 @@ class Execution:
             return ending_for(held.turn.closing, held.turn.crashes)
         turn = self._input(held, request)
         held.state.files = TurnFiles(
-            self._settings, self._parts.files, held.keys, held.turn.user_id, lambda: held.seconds_left > 0
+            self._settings, self._parts.files, held.keys, held.turn.part, lambda: held.seconds_left > 0
         )
         held.state.session = await self._parts.states.load(held.keys, held.turn, turn.agent)
         turn = await self._with_recalled(held, request, turn, journal)

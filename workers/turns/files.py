@@ -36,17 +36,17 @@ class TurnFiles:
     """`SessionFiles` of one turn.
 
     Args:
-        keys: of the turn's session; user_id: its owner.
+        keys: of the turn's session; turn: the turn's part of its id.
         lasts: whether the turn still has time to wait for the store.
     """
 
     def __init__(
-        self, settings: Settings, store: FileStore, keys: SessionKeys, user_id: str | None, lasts: Callable[[], bool]
+        self, settings: Settings, store: FileStore, keys: SessionKeys, turn: str, lasts: Callable[[], bool]
     ) -> None:
         self._settings = settings
         self._store = store
         self._keys = keys
-        self._user_id = user_id
+        self._turn = turn
         self._lasts = lasts
 
     async def read(self, file_id: str) -> bytes | None:
@@ -66,7 +66,7 @@ class TurnFiles:
         name = part.name or file_name(fetched.name) or part.type
         try:
             stored = await self._add(FileContent(io.BytesIO(fetched.data), name, media_type))
-        except (InvalidFile, TooManyFiles) as error:
+        except (InvalidFile, TooManyFiles, UnknownFile) as error:
             raise FileUnavailable(f"{part.described} cannot be kept: {error}") from error
         return stored.part.model_copy(update={"name": name, "media_type": media_type, "type": part.type})
 
@@ -122,7 +122,7 @@ class TurnFiles:
         await self._store.measure(content)
         while True:
             try:
-                return await self._store.add(self._keys, content, user_id=self._user_id, ttl=None)
+                return await self._store.add(self._keys, content, user_id=None, ttl=None, turn=self._turn)
             except StoreUnavailable:
                 if not self._lasts():
                     raise

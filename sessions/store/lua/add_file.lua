@@ -1,11 +1,13 @@
 #!lua
--- Lists a file whose pieces are sent next, by add_file_piece. Creates the session if it does not exist.
+-- Lists a file whose pieces are sent next, by add_file_piece. Creates the session if it does not exist, unless a turn adds
+-- the file.
 -- KEYS
---   S: base of the session (writes :meta hash, :files hash, :file:<id> hash)
+--   S: base of the session (writes :meta hash, :files hash, :file:<id> hash; reads :turn:<id> hash)
 --   P: base of its partition
 -- ARGV
 --   file: its id
 --   user: id, or ''
+--   turn: the open turn that adds it, or ''; an accepted turn runs to its end, whatever its user may still do
 --   session_ttl_ms: '' leaves the session's ttl as it is
 --   size: in bytes
 --   pieces: how many there are
@@ -17,12 +19,18 @@
 --   file_listed: complete (1: all its pieces are there already, none need be sent)
 --   files_full: count, bytes (of the files that are there)
 --   other_owner (the session belongs to another user)
+--   missing (nothing was written: the turn has ended, or was deleted with its session)
 --!include clock
 --!include session
 --!include rights
 --!include files
 local meta, all, now = S .. ':meta', S .. ':files', now_ms()
-if not allowed(user, 'write') then return { 'other_owner' } end
+if turn == '' then
+  if not allowed(user, 'write') then return { 'other_owner' } end
+else
+  local status = redis.call('HGET', turn_key(turn), 'status')
+  if not status or FINAL[status] then return { 'missing' } end
+end
 local before, count, bytes = nil, 0, 0
 local flat = redis.call('HGETALL', all)
 for i = 1, #flat, 2 do

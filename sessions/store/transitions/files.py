@@ -28,6 +28,7 @@ def add_file(
     *,
     file: str,
     user: str | None,
+    turn: str | None,
     session_ttl_ms: int | None,
     size: int,
     pieces: int,
@@ -35,7 +36,7 @@ def add_file(
     unused_ms: int,
     most: int,
     most_bytes: int,
-) -> FileListed | FilesFull | OtherOwner:
+) -> FileListed | FilesFull | OtherOwner | Missing:
     """List a file whose pieces are sent next."""
 
 
