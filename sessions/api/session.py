@@ -369,9 +369,9 @@ class Session(
 
     @classmethod
     async def aprune(cls, unused_since: datetime, user_id: str | None = None, **where: Unpack[Where]) -> dict[str, int]:
-        """Delete the sessions of a user, or of the tenant, that were last used before a time and have no open turn.
+        """Delete the sessions of a user, or of the tenant, that were last used before a time.
 
-        A session that is used meanwhile is kept.
+        Those with an open turn or an active schedule are kept, and those that are used meanwhile.
 
         Args:
             unused_since: with a time zone. where: as for `list`.

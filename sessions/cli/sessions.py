@@ -156,7 +156,10 @@ def prune(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete the sessions that were not used since a time, with everything in them. Those with open turns are kept."""
+    """Delete the sessions that were not used since a time, with everything in them.
+
+    Those with an open turn or an active schedule are kept.
+    """
     since = time_of("--unused-since", unused_since)
     if not yes:
         whose = "all sessions" if user is None else f"the sessions of user {user!r}"

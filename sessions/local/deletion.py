@@ -13,7 +13,15 @@ from typing import Final
 from sessions.client.fleet_client import FleetClient
 from sessions.client.ports import SessionRef
 from sessions.client.scopes import session_name, user_name
-from sessions.errors import BadRequest, ListsIncomplete, NotFound, SessionOwnerError
+from sessions.errors import (
+    BadRequest,
+    CorruptRecord,
+    ListsIncomplete,
+    NotFound,
+    SealError,
+    SessionOwnerError,
+    TurnNotFound,
+)
 from sessions.protocol.lanes import KNOWLEDGE, LANES
 from sessions.store.keys import IndexKind, SessionKeys, wide_name
 from sessions.store.session_index import IndexRange, Position
@@ -106,7 +114,16 @@ async def _delete_of(fleet: FleetClient, keys: SessionKeys, user_id: str) -> Map
 
 
 async def _leave(fleet: FleetClient, keys: SessionKeys, user_id: str) -> Mapping[str, int]:
-    """End the sharing of another user's session with this one."""
+    """End the sharing of another user's session with this one, which leaves nothing there that is still to run."""
+    for part in await fleet.stores.turns.listed(keys, "open"):
+        if await fleet.stores.turns.sender(keys, part) == user_id:
+            with suppress(TurnNotFound):
+                await fleet.turns.cancel(keys, part)
+    schedules = fleet.stores.schedules
+    with suppress(SealError, CorruptRecord):
+        for schedule in await schedules.all(keys):
+            if schedule.job.user_id == user_id:
+                await schedules.remove(keys, schedule.schedule_id, None)
     with suppress(NotFound, BadRequest):  # it has expired, and another one may have its id
         await fleet.stores.shares.share(keys, None, user_id, None)
     return {}

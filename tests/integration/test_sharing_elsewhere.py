@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sessions import Image, TurnStatus
+from sessions import Image, Session, TurnStatus
 from sessions.errors import IdempotencyConflict
 from tests.integration.test_schedules import NEVER_SOON, tick
 from tests.integration.test_sharing import Open, opened, refuses
@@ -147,3 +148,31 @@ def test_a_refused_message_leaves_no_file(fleet: Fleet) -> None:
     ann.share("bob", "read")
     refuses(lambda: fleet.session(ann.session_id).chat(["look", HERON], user_id="bob"))
     assert ann.files() == []
+
+
+def test_nothing_of_a_deleted_user_still_runs_in_a_shared_session(fleet: Fleet) -> None:
+    """Schedules and turns for later would bring back what was deleted. The owner's stay."""
+    bob_id = f"bob-{uuid.uuid4().hex}"
+    ann = fleet.session(uuid.uuid4().hex, user_id="ann")
+    bob = fleet.session(ann.session_id, user_id=bob_id)
+    ann.create()
+    ann.share(bob_id, "write")
+    bob.schedule(NEVER_SOON, "SAY bob", schedule_id="b")
+    ann.schedule(NEVER_SOON, "SAY ann", schedule_id="a")
+    theirs, own = (each.Agent("A").submit("SAY later", not_before=3600) for each in (bob, ann))
+    Session.delete_user(bob_id, settings=fleet.settings)
+    assert [schedule.schedule_id for schedule in ann.schedules()] == ["a"]
+    assert (ann.turn(theirs.id).status, own.status) == (TurnStatus.CANCELLED, TurnStatus.QUEUED)
+    assert ann.shared_with() == {}
+    ann.delete()
+
+
+def test_pruning_keeps_a_session_with_an_active_schedule(fleet: Fleet) -> None:
+    """It waits for its next tick, which may be far away; once it is paused, nothing does."""
+    user = f"ann-{uuid.uuid4().hex}"
+    session = fleet.session(uuid.uuid4().hex, user_id=user)
+    schedule = session.schedule(NEVER_SOON, "SAY tick")
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    assert Session.prune(soon, user, settings=fleet.settings)["sessions"] == 0
+    schedule.pause()
+    assert Session.prune(soon, user, settings=fleet.settings)["sessions"] == 1

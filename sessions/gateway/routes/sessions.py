@@ -339,7 +339,10 @@ async def prune_sessions(
         datetime, Query(description="Delete the sessions that were last used before this time.", examples=[_SINCE])
     ],
 ) -> DeletionReceipt:
-    """Of the user you act for; without a user, of the tenant. Sessions with an open turn are kept."""
+    """Of the user you act for; without a user, of the tenant.
+
+    Sessions with an open turn or an active schedule are kept.
+    """
     tenant, settings = caller.principal.tenant, caller.gateway.settings
     return DeletionReceipt(**await Session.aprune(unused_since, caller.user, tenant=tenant, settings=settings))
 

@@ -5,11 +5,11 @@
 --   P: base of its partition (writes :wakeups zset, :dead zset, :lanes set, the indexes of sessions)
 -- ARGV
 --   user: id, or ''
---   unused_since: delete it only if it has no open turn and was not used since this time (ms); or ''
+--   unused_since: delete it only if it has no open turn and no active schedule, and was not used since this time (ms); or ''
 -- Returns
 --   deleted: keys, turns, open_turns, memories, files (how many of each; open_turns are among the turns)
 --   other_owner (the session belongs to another user)
---   in_use (nothing was deleted: it has an open turn, or was used since)
+--   in_use (nothing was deleted: it has an open turn or an active schedule, or was used since)
 --!include session
 --!include forget
 --!include rights
@@ -17,6 +17,7 @@ if not allowed(user, 'own') then return { 'other_owner' } end
 if unused_since ~= '' then
   local m = redis.call('HMGET', S .. ':meta', 'open', 'used', 'created')
   local used = tonumber(m[2] or m[3] or '') or 0
+  if redis.call('EXISTS', S .. ':schedules:due') == 1 then return { 'in_use' } end
   if (tonumber(m[1] or '') or 0) > 0 or used >= tonumber(unused_since) then return { 'in_use' } end
 end
 for _, viewer in ipairs(listed_for()) do unlist(viewer) end
