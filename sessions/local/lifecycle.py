@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -163,16 +164,16 @@ class LocalLifecycle:
         parsed = [HistoryEntry.load(entry) for entry in raw]
         if at is not None:
             parsed = await _up_to(fleet, keys, parsed, at)
-            raw = [entry.dump() for entry in parsed]
-        target = fleet.keys(session_id, keys.tenant)
-        user_id = session.user_id or await fleet.ownership.owner(keys)
+        target, owner = fleet.keys(session_id, keys.tenant), await fleet.ownership.owner(keys)
+        user_id = session.user_id or owner
+        parsed = [_of_owner(entry, owner, user_id) for entry in parsed]
         copy = uuid_utils.uuid4().hex
         original = await fleet.stores.records.info(keys)
         await fleet.stores.memory.copy(session_scope(keys), session_scope(target), copy, COPY_SECONDS)
         await fleet.stores.files.copy(keys, target, copy, COPY_SECONDS)
         await fleet.stores.records.create(
             target,
-            raw,
+            [entry.dump() for entry in parsed],
             user_id=user_id,
             queue=session.queue,
             ttl=session.ttl,
@@ -202,6 +203,12 @@ def _searchable(fleet: FleetClient, session: SessionRef) -> bool | None:
     """Whether the transcript of a new session is searchable; None if nobody has decided."""
     by_default = True if fleet.settings.history_search == "on" else None
     return by_default if session.searchable is None else session.searchable
+
+
+def _of_owner(entry: HistoryEntry, before: str | None, owner: str | None) -> HistoryEntry:
+    """An entry as it is in a session of this owner: a message without a sender is the owner's."""
+    sender = entry.sender or before
+    return replace(entry, sender=None if sender == owner else sender)
 
 
 async def _up_to(

@@ -176,3 +176,14 @@ def test_pruning_keeps_a_session_with_an_active_schedule(fleet: Fleet) -> None:
     assert Session.prune(soon, user, settings=fleet.settings)["sessions"] == 0
     schedule.pause()
     assert Session.prune(soon, user, settings=fleet.settings)["sessions"] == 1
+
+
+def test_a_fork_says_who_said_what(opened: Open) -> None:
+    """A message without a sender is the owner's, and the fork has another owner."""
+    ann, bob = opened("ann"), opened("bob")
+    ann.chat("SAY one")
+    ann.share("bob", "write")
+    bob.chat("SAY two")
+    fork = bob.fork()
+    assert [m.user_id for m in fork.history() if m.role == "user"] == ["ann", None]
+    assert [m.user_id for m in ann.fork().history() if m.role == "user"] == [None, "bob"]
