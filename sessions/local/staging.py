@@ -196,6 +196,8 @@ class Staging:
             messages=messages,
             incomplete=record.incomplete,
             sender=record.sender,
+            adapter=record.adapter if record.native is not None else "",
+            native=_one_line(record.native) if record.native is not None else b"",
         ).dump()
 
     # --- files ------------------------------------------------------------------------------------------
@@ -263,6 +265,14 @@ def _agent(record: AgentRecord) -> bytes:
     except ValidationError as error:
         raise InvalidExport(f"the configuration of agent {record.name!r}: {explained(error)}") from None
     return json.dumps(record.config).encode()
+
+
+def _one_line(native: str) -> bytes:
+    """JSON without the line ends that would end its part of the entry."""
+    try:
+        return json.dumps(json.loads(native), separators=(",", ":")).encode()
+    except ValueError as error:
+        raise InvalidExport(f"`native` of a turn is not JSON: {error}") from None
 
 
 def _checkpoint(record: CheckpointRecord) -> Checkpoint:

@@ -217,6 +217,8 @@ async def _turns(fleet: FleetClient, keys: SessionKeys, length: int) -> AsyncGen
                 count=entry.count,
                 incomplete=entry.incomplete,
                 sender=entry.sender,
+                adapter=entry.adapter,
+                native=entry.native.decode() if entry.adapter else None,
                 messages=messages,
             )
 

@@ -62,7 +62,7 @@ class StateRecord(_Record):
 
     type: Literal["state"] = "state"
     name: str
-    value: Any
+    value: Any = None
 
 
 class CheckpointRecord(_Record):
@@ -119,6 +119,7 @@ class PastTurn(_Record):
         count: the number of messages, as a person would count them.
         incomplete: how the turn ended, if it did not complete.
         sender: the user who sent the message, if that was not the session's owner.
+        adapter: whose session object wrote it (`sessions.adapters`); native: what that library stored, as JSON.
     """
 
     type: Literal["turn"] = "turn"
@@ -128,6 +129,8 @@ class PastTurn(_Record):
     count: int = Field(ge=0)
     incomplete: str = ""
     sender: str | None = None
+    adapter: str = ""
+    native: str | None = None
     messages: list[dict[str, Any]]
 
 

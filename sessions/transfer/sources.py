@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ KNOWN: Final = (
     "file or Redis of the OpenAI Agents SDK, a SQLite file of Google ADK, or messages of pydantic-ai as JSON"
 )
 _HEAD: Final = 512
+_EXPORT: Final = re.compile(rb'\s*\{\s*"type"\s*:\s*"session"')
 _LARGEST_JSON: Final = 512 * 1024 * 1024
 
 
@@ -93,7 +95,7 @@ def open_source(path: str | Path, *, from_session: str | None = None, agent: str
         head = file.read(_HEAD)
     if head.startswith(MAGIC):
         return _sqlite(where, from_session, named)
-    if head.lstrip().startswith(b'{"type":"session"'):
+    if _EXPORT.match(head):
         return Source("an export of Sessionfleet", lambda: read_lines(where))
     return _json(where, named)
 

@@ -27,6 +27,7 @@ from sessions.errors import (
     SessionOwnerError,
 )
 from sessions.store.files import FileContent
+from sessions.transfer.records import PastTurn
 from sessions.transfer.sources import open_source
 from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.gateway import GatewayProcess, ask, made_key
@@ -131,6 +132,21 @@ def test_the_model_sees_the_images_of_an_imported_session(fleet: Fleet, other: F
     moved.Agent().chat(question)
     (line,) = other.ledger("model_started", prompt=question)
     assert line["files"] == [f"image.png image/png {hashlib.sha256(photo).hexdigest()[:8]}"]
+
+
+def test_what_other_libraries_stored_comes_along(fleet: Fleet, tmp_path: Path) -> None:
+    """An entry of their session objects has their own form next to the messages; senders of shared sessions stay."""
+    session, native = fleet.session(sid(), user_id="ann"), json.dumps([{"role": "user", "content": "Hi"}])
+    session.Agent().chat("SAY hello")
+    path = session.export(tmp_path / "chat.jsonl")
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    (turn,) = (line for line in lines if line["type"] == "turn")
+    turn.update(adapter="openai_agents", native=native, sender="bob")
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    moved = Session.import_from(path, sid(), settings=fleet.settings).session
+    (back,) = (r for r in open_source(moved.export(tmp_path / "back.jsonl")).records() if isinstance(r, PastTurn))
+    assert (back.adapter, back.sender, json.loads(back.native or "")) == ("openai_agents", "bob", json.loads(native))
+    assert [message.text for message in moved.history()] == ["SAY hello", "hello"]
 
 
 def test_an_exported_session_is_listed_with_its_title(fleet: Fleet, other: Fleet, tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ from sessions.transfer.records import (
     SessionHeader,
     StateRecord,
     checked_sequence,
+    dump_record,
+    load_record,
 )
 from sessions.transfer.sources import Source, inspected, open_source
 from sessions.transfer.texts import text_of
@@ -223,6 +225,12 @@ def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
     assert shown(open_source(path).records()) == shown([*RECORDS, End(counts=COUNTS)])
     assert path.stat().st_mode & 0o077 == 0
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_a_value_that_is_null_is_kept() -> None:
+    """In state, null is a value."""
+    record = StateRecord(name="nothing", value=None)
+    assert load_record(dump_record(record), "line 1") == record
 
 
 def test_the_folder_has_the_documented_layout(tmp_path: Path) -> None:
