@@ -17,6 +17,7 @@ from sessions.client.portal import Portal
 from sessions.client.wakeups import Dispatcher
 from sessions.fleet.autostart import ensure_fleet, resolved
 from sessions.protocol.worker_info import WorkerInfo
+from sessions.store.acceptance import searchable_by_default
 from sessions.store.adapter_store import AdapterStore
 from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.calls import CallStore
@@ -77,7 +78,7 @@ class Stores:
             records=SessionRecords(scripts, redis, keyring),
             index=SessionIndex(scripts, redis, settings),
             history=HistoryStore(scripts, keyring),
-            adapters=AdapterStore(scripts, keyring),
+            adapters=AdapterStore(scripts, keyring, searchable=searchable_by_default(settings)),
             memory=MemoryStore(scripts, redis, most=settings.memory_limit, seal=keyring.seal, open=keyring.open),
             files=FileStore(scripts, redis, settings, keyring),
             shares=ShareStore(scripts),

@@ -129,8 +129,13 @@ def _searchable(settings: Settings, keys: SessionKeys, submission: Submission) -
     if keys.is_lane or submission.hidden:
         return ""
     if submission.searchable is None:
-        return "default" if settings.history_search == "on" else ""
+        return searchable_by_default(settings)
     return searchable_argument(submission.searchable)
+
+
+def searchable_by_default(settings: Settings) -> str:
+    """Whether a session is searchable about which nobody has decided, for the scripts."""
+    return "default" if settings.history_search == "on" else ""
 
 
 def _as_arguments(tick: ScheduleTick) -> tuple[str, int | str, int, int | str, int, str]:

@@ -102,8 +102,14 @@ class HistoryChange:
 class AdapterStore:
     """Reads and changes the history for the session objects of other libraries. Values are encrypted here."""
 
-    def __init__(self, scripts: ScriptRunner, keyring: KeyRing) -> None:
+    def __init__(self, scripts: ScriptRunner, keyring: KeyRing, *, searchable: str = "") -> None:
+        """Over a client of the store.
+
+        Args:
+            searchable: whether a session is searchable about which nobody has decided (`searchable_by_default`).
+        """
         self._scripts = scripts
+        self._searchable = searchable
         self._keyring = keyring
 
     # --- read -------------------------------------------------------------------------------------------
@@ -162,6 +168,7 @@ class AdapterStore:
             queue=queue,
             session_ttl_ms=None if ttl is None else int(ttl * 1000),
             title=self._title(keys, change.title),
+            searchable=self._searchable,
             revision=change.revision,
             at=change.at,
             leave=change.leave,

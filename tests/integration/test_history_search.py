@@ -13,6 +13,7 @@ import pytest
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions import FoundMessage, Session
+from sessions.adapters.openai_agents import FleetSession
 from sessions.client.operations import Operations
 from sessions.errors import BadRequest, NoWorkerAlive, SessionOwnerError
 from sessions.protocol.lanes import TRANSCRIPT
@@ -375,3 +376,33 @@ async def reseal(settings: Settings, session: Session) -> int:
     await store.aclose()
     assert not done.closed
     return done.values
+
+
+async def test_what_another_library_writes_is_found(fleet: Fleet) -> None:
+    """Its session object adds to the last turn, takes items back, and clears the session: the index follows."""
+    session = fleet.session(new_id(), user_id="ann")
+    theirs = FleetSession(session.session_id, user_id="ann", settings=fleet.settings)
+
+    async def said(*roles: str) -> None:
+        await theirs.add_items([{"role": role, "content": f"{role} speaks of the lighthouse {role}"} for role in roles])  # type: ignore[misc]
+
+    async def found() -> list[str]:
+        await asyncio.to_thread(settled, fleet, session)
+        return sorted(message.role for message in await session.asearch_history("lighthouse", limit=100))
+
+    await said("user")
+    await session.aupdate(searchable=True)
+    assert await found() == ["user"]
+    await said("assistant")
+    assert await found() == ["assistant", "user"]
+    for _ in range(3):
+        await said("user", "assistant")
+    await theirs.pop_item()
+    assert await found() == ["assistant"] * 3 + ["user"] * 4
+    await session.achat("SAY the lighthouse is dark")
+    assert len(await found()) == 9
+    await theirs.clear_session()
+    assert await found() == []
+    await said("user")
+    assert await found() == ["user"]
+    assert (await session.adelete())["passages"] == 1

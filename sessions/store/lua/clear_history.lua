@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- Empties the history of a session, with its branches, and deletes the records of its ended turns. The session stays.
 -- KEYS
---   S: base of the session (writes :meta hash, :turns zset, :op:<id> string; deletes :history, :left and :branches lists,
---      :adapters hash, :turn:<id> hash, :turn:<id>:events stream, :turn:<id>:journal hash, :turn:<id>:inbox list,
---      :turn:<id>:upload string, :idem:<key> hash; reads :mailbox list, :waiting and :later zsets)
---   P: base of its partition (writes :dead zset, the indexes of sessions)
+--   S: base of the session (writes :meta hash, :turns zset, :op:<id> string, :outbox list, the hash :sources of the lane
+--      ~transcript; deletes :history, :left and :branches lists, :adapters hash, :turn:<id> hash, :turn:<id>:events
+--      stream, :turn:<id>:journal hash, :turn:<id>:inbox list, :turn:<id>:upload string, :idem:<key> hash; reads :mailbox list, :waiting and :later zsets)
+--   P: base of its partition (writes :dead and :wakeups zsets, the indexes of sessions)
 -- ARGV
 --   user: id, or ''
 --   operation: its id; a retry after a lost reply changes nothing
@@ -17,11 +17,13 @@
 --!include rights
 --!include branches
 --!include forget
+--!include transcript
 local meta, done = S .. ':meta', S .. ':op:' .. operation
 if redis.call('EXISTS', done) == 1 or redis.call('HEXISTS', meta, 'created') == 0 then return { 'cleared' } end
 if not allowed(user, 'write') then return { 'other_owner' } end
 local by = depends_on(0)
 if by then return { 'needed', by } end
+cut_transcript(0)
 redis.call('UNLINK', S .. ':history', S .. ':left', S .. ':branches', S .. ':adapters')
 each_replacing('', function(id) redis.call('HSET', turn_key(id), 'replaces_gone', 'deleted') end)
 for _, id in ipairs(redis.call('ZRANGE', S .. ':turns', 0, -1)) do
@@ -33,6 +35,8 @@ end
 redis.call('HSET', meta, 'messages', 0, 'turns', 0)
 if redis.call('HEXISTS', meta, 'title_of') == 1 then redis.call('HDEL', meta, 'title', 'title_of') end
 note_history_changed()
-note_use(now_ms())
+local now = now_ms()
+note_use(now)
+if redis.call('EXISTS', S .. ':outbox') == 1 then reindex(now) end
 redis.call('SET', done, 1, 'PX', 60000)
 return { 'cleared' }

@@ -4,7 +4,7 @@
 -- At maxmemory the server refuses this script (no allow-oom), on purpose: it makes the store grow.
 -- KEYS
 --   S: base of the session (writes :history, :left, :branches and :outbox lists, :meta, :state and :adapters hashes,
---      :op:<id> string; reads :mailbox list, :waiting and :later zsets, :turn:<id> and :turn:<id>:journal hashes)
+--      :op:<id> string, the hash :sources of the lane ~transcript; reads :mailbox list, :waiting and :later zsets, :turn:<id> and :turn:<id>:journal hashes)
 --   P: base of its partition (writes :wakeups zset, the indexes of sessions)
 -- ARGV
 --   operation: its id; a retry after a lost reply changes nothing and gets the same reply
@@ -13,6 +13,7 @@
 --   queue: Celery queue of the session, if this creates it
 --   session_ttl_ms: '' leaves the session's ttl as it is
 --   title: of the session if it has none, its bytes; or ''
+--   searchable: of the session's transcript: '' leaves it as it is; default: 1 if nobody has decided yet
 --   revision: of the history that the change was decided on; '' if there must be no session; any for all
 --   at: position from which the last entries leave the history, or ''
 --   leave: drop | branch (to stay readable)
@@ -35,6 +36,7 @@
 --!include rights
 --!include branches
 --!include state
+--!include transcript
 local meta, history, done = S .. ':meta', S .. ':history', S .. ':op:' .. operation
 local before = redis.call('GET', done)
 if before then return { 'wrote', before } end
@@ -47,6 +49,7 @@ if by then return { 'needed', by } end
 -- Removes the entries from the position on, for good.
 local function drop()
   local dropped = history_length() - place
+  cut_transcript(place)
   if place == 0 then redis.call('UNLINK', history) else redis.call('LTRIM', history, 0, place - 1) end
   redis.call('HINCRBY', meta, 'messages', -messages_cut)
   redis.call('HINCRBY', meta, 'turns', -dropped)
@@ -60,6 +63,7 @@ redis.call('HSETNX', meta, 'queue', queue)
 if owner ~= '' then redis.call('HSETNX', meta, 'owner', owner) end
 if title ~= '' and redis.call('HSETNX', meta, 'title', title) == 1 then redis.call('HSET', meta, 'title_of', turn) end
 set_ttl(session_ttl_ms)
+set_searchable(searchable, 'on:' .. operation)
 if place and place < history_length() then
   if leave == 'branch' then cut_off(turn, replaced, place, tonumber(messages_cut), now) else drop() end
 end
@@ -69,11 +73,12 @@ redis.call('HINCRBY', meta, 'turns', #entries)
 for i = 1, #changes, 4 do change(S .. ':state', unpack(changes, i, i + 3)) end
 for _, effect in ipairs(effects) do redis.call('RPUSH', S .. ':outbox', effect) end
 note_history_changed()
+if #entries > 0 and is_searchable() then note_transcript('wrote:' .. operation) end
 if record ~= '' then
   redis.call('HSET', S .. ':adapters', adapter, record)
   redis.call('HSET', meta, 'recorded', history_revision())
 end
 note_use(now)
-if #effects > 0 then reindex(now) end
+if redis.call('EXISTS', S .. ':outbox') == 1 then reindex(now) end
 redis.call('SET', done, history_revision(), 'PX', 60000)
 return { 'wrote', history_revision() }

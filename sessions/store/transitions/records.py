@@ -225,6 +225,7 @@ def write_history(
     queue: str,
     session_ttl_ms: int | None,
     title: bytes,
+    searchable: str,
     revision: str,
     at: int | None,
     leave: Literal["drop", "branch"],

@@ -3,13 +3,14 @@
     history -> the turns after the last indexed one -> passages -> vectors -> index -> record how far
 
 The history is the truth: the index is derived from it, and can be at any point behind it. Positions in the history only
-change when turns leave it. Those that another turn replaced are found in the branches, those that were deleted in the
-lane (`progress`). Ids of points are derived from turn, message and passage, so that writing a turn twice is harmless.
+change when turns leave it. Those that another turn replaced are found in the branches; what left it otherwise is noted
+in the lane (`progress`). Ids of points are derived from turn and passage, so that writing a turn twice is harmless.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from sessions.errors import BackendError, EmbeddingFailed, SessionBusy, TurnNotF
 from sessions.protocol.lanes import SEARCH_TTL
 from sessions.protocol.transcript_requests import ForgetTranscript, IndexTranscript
 from sessions.store.history import HistoryEntry
-from sessions.store.history_store import HistoryStore
+from sessions.store.history_store import HistoryStore, StoredBranch
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner
 from workers.retrieval.index.names import transcript_collection
@@ -136,49 +137,59 @@ class TranscriptIndexing:
     async def _empty(self, op: OperationContext) -> int:
         known = await self._progress.read(op.keys)
         if known.progress is None:
-            if known.gone:
-                await self._progress.write(op.fields, None, known.gone)
+            if known.notes:
+                await self._progress.write(op.fields, None, known.notes)
             return 0
         op.fields.check_held()
         scope = Scope(op.keys.tenant, known.progress.scope)
         removed = await self._index.remove(known.progress.collection, scope, source=op.keys.home.session_id)
-        await self._progress.write(op.fields, None, known.gone)
+        await self._progress.write(op.fields, None, known.notes)
         return removed
 
     async def _changed(self, keys: SessionKeys, session: _Session) -> bool:
         return (await self._session(keys)).version != session.version
 
     async def _without_departed(self, op: OperationContext, session: _Session, known: Known) -> Progress | None:
-        """Remove the turns that were deleted or replaced. Returns how far the index is then, or rather a bit less.
+        """Remove the turns that have left the history. Returns how far the index is then, or rather a bit less.
 
-        None if the history has changed meanwhile: look again.
+        None if the history has changed meanwhile, or the index must begin again: look again.
         """
         progress = known.progress
         assert progress is not None, "`_begun` has made it"  # noqa: S101
         branches = await self._history.listed(op.keys.home)
         seen = next((place for place, each in enumerate(branches, 1) if each.id == progress.branch), 0)
-        if not (fresh := branches[seen:]) and not known.gone:
+        if not (fresh := branches[seen:]) and not known.notes:
             return progress
-        departed, turns = list(known.gone), progress.turns
-        for branch in fresh:
-            turns = min(turns, branch.at)
-            try:
-                left = await self._history.entries(op.keys.home, branch.id, branch.at, branch.at + branch.turns - 1)
-            except TurnNotFound:  # all of its turns were deleted just now
-                continue
-            departed += [entry.turn for entry in left]
-        for turn in departed:
+        # Each deleted turn has moved those after it forward by one.
+        places = (progress.turns, *known.cuts, *(branch.at for branch in fresh))
+        kept = max(0, min(places) - len(known.gone))
+        cut_off = progress.since(kept) if known.cuts else ()
+        if cut_off is None:
+            await self._empty(op)
+            return None
+        await self._remove(op, progress, [*known.gone, *cut_off, *await self._replaced(op.keys.home, fresh)])
+        if await self._changed(op.keys.home, session):
+            return None
+        # Then it is uncertain at which positions the last ones were.
+        done = replace(progress, turns=kept, recent=()) if known.gone else progress.shortened(kept)
+        done = replace(done, branch=branches[-1].id if branches else done.branch)
+        await self._progress.write(op.fields, done, known.notes)
+        return done
+
+    async def _replaced(self, keys: SessionKeys, branches: Sequence[StoredBranch]) -> list[str]:
+        """The turns that left the history with these branches."""
+        turns: list[str] = []
+        for branch in branches:
+            with contextlib.suppress(TurnNotFound):  # all of its turns were deleted just now
+                last = branch.at + branch.turns - 1
+                turns += [entry.turn for entry in await self._history.entries(keys, branch.id, branch.at, last)]
+        return turns
+
+    async def _remove(self, op: OperationContext, progress: Progress, turns: Sequence[str]) -> None:
+        for turn in turns:
             op.fields.check_held()
             scope = Scope(op.keys.tenant, progress.scope)
             await self._index.remove(progress.collection, scope, source=op.keys.home.session_id, revision=turn)
-        if await self._changed(op.keys.home, session):
-            return None
-        # Each deleted turn has moved those after it forward by one.
-        done = replace(
-            progress, turns=max(0, turns - len(known.gone)), branch=branches[-1].id if branches else progress.branch
-        )
-        await self._progress.write(op.fields, done, known.gone)
-        return done
 
     async def _add(
         self, op: OperationContext, scope: Scope, progress: Progress, entries: Sequence[HistoryEntry]
@@ -187,15 +198,15 @@ class TranscriptIndexing:
         session = op.keys.home
         parsed = await asyncio.to_thread(lambda: [(entry, passages_of(entry, session)) for entry in entries])
         waiting: list[IndexPoint] = []
-        for position, (entry, passages) in enumerate(parsed, progress.turns):
+        for number, (entry, passages) in enumerate(parsed, 1):
             for batch in _batches(passages):
-                waiting += await self._points(op, scope, position, entry, batch)
-            last = position == progress.turns + len(entries) - 1
-            if len(waiting) >= _EMBED_BATCH or last:
+                waiting += await self._points(op, scope, progress.turns, entry, batch)
+            progress = progress.extended(entry.turn)
+            if len(waiting) >= _EMBED_BATCH or number == len(parsed):
                 op.fields.check_held()
                 await self._index.write(progress.collection, self._embedding.info, waiting, published=True)
                 waiting = []
-                await self._progress.write(op.fields, replace(progress, turns=position + 1))
+                await self._progress.write(op.fields, progress)
 
     async def _points(
         self, op: OperationContext, scope: Scope, position: int, entry: HistoryEntry, passages: Sequence[Passage]

@@ -27,3 +27,12 @@ local function forget_in_transcript(id)
   redis.call('HSET', known, 'gone:' .. id, '1')
   note_transcript('gone:' .. id)
 end
+
+-- The turns from this position on have left the history without a branch, or are about to be written anew.
+local function cut_transcript(at)
+  local known = S .. '~transcript:sources'
+  if redis.call('EXISTS', known) == 0 then return end
+  local cut = 'cut:' .. (redis.call('HGET', S .. ':meta', 'history_version') or '0')
+  redis.call('HSET', known, cut, at)
+  note_transcript(cut)
+end
