@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,27 +200,35 @@ async def test_a_session_with_a_ttl_expires_as_a_whole(fleet: Fleet) -> None:
     assert min(ends) > first
 
 
-def test_two_processes_append_and_one_is_killed(fleet: Fleet, session: FleetSession) -> None:
+def test_two_processes_append_and_one_is_killed(fleet: Fleet, session: FleetSession, tmp_path: Path) -> None:
     """What each call appended stays together and in order; nothing is lost, half-written or twice."""
     command = ["-m", "tests.support.appending", session.session_id]
     with ThreadPoolExecutor() as threads:
-        first = threads.submit(killed_at, b"12", fleet, [*command, "a", "100000"])
+        first = threads.submit(killed_at, b"12", fleet, [*command, "a", "100000", str(tmp_path)])
         for name in ("b", "c"):
-            threads.submit(killed_at, None, fleet, [*command, name, "20"])
+            threads.submit(killed_at, None, fleet, [*command, name, "20", str(tmp_path)])
     begun = first.result()
     items: Any = asyncio.run(session.get_items())
-    calls = [items[at : at + 3] for at in range(0, len(items), 3)]
-    order: dict[str, list[int]] = {"a": [], "b": [], "c": []}
-    for asked, call, result in calls:
-        name, _, number = asked["content"].split()
-        assert (call["call_id"], result["output"]) == (f"{name}{number}", f"{name} {number}")
-        order[name].append(int(number))
-    assert order["b"] == order["c"] == list(range(20))
-    assert order["a"] == list(range(len(order["a"])))
-    assert len(order["a"]) in (begun, begun + 1)  # the one in flight is there, or it is not
-    info = session.session.info()
-    assert info.turns == len(calls)
-    assert info.messages == len(calls)
+    asked: dict[str, list[int]] = {"a": [], "b": [], "c": []}
+    answered: dict[str, list[int]] = {"a": [], "b": [], "c": []}
+    for at, item in enumerate(items):
+        if "role" in item:
+            name, _, number = item["content"].split()
+            asked[name].append(int(number))
+        elif item["type"] == "function_call":
+            name, number = item["call_id"][0], item["call_id"][1:]
+            assert items[at + 1] == {**RESULT, "call_id": item["call_id"], "output": f"{name} {number}"}
+            answered[name].append(int(number))
+    assert len(items) == sum(len(asked[name]) + 2 * len(answered[name]) for name in asked)
+    for name in ("b", "c"):
+        assert asked[name] == answered[name] == list(range(20))
+    assert asked["a"] == list(range(len(asked["a"])))
+    assert len(asked["a"]) in (begun, begun + 1)  # what was in flight is there, or it is not
+    assert answered["a"] == asked["a"][: len(answered["a"])]
+    assert len(asked["a"]) - len(answered["a"]) in (0, 1)
+    shown = [message.role for message in session.session.history(1000)]
+    assert shown.count("user") == sum(map(len, asked.values()))
+    assert shown.count("tool") == sum(map(len, answered.values()))
 
 
 @pytest.fixture
