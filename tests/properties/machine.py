@@ -14,6 +14,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from tests.properties.acceptances import accept_arguments
 from tests.properties.calls import NAMES, Call
 from tests.properties.observed import ObservedMachine
 from tests.properties.pictures import IDEM_TTL, LEASE, MAILBOX_LIMIT, QUEUE, RESULT_TTL
@@ -40,8 +41,12 @@ class ProtocolMachine(ObservedMachine):
         part = f"t{self.number()}"
         call = Call(
             "accept_turn", name,
-            (part, body, body, idem, user, user, timeout, "", MAILBOX_LIMIT, QUEUE, "", "waiters", RESULT_TTL, IDEM_TTL,
-             limit, "" if ttl is None else ttl, "", "", "enqueue", 1, 86_400_000, "", "", "", "", 0, "", "", 0, 0),
+            accept_arguments(
+                part, request=body, digest=body, idempotency=idem, user=user, sender=user, timeout_ms=timeout,
+                mailbox_limit=MAILBOX_LIMIT, queue=QUEUE, result_ttl_ms=RESULT_TTL, idempotency_ttl_ms=IDEM_TTL,
+                max_attempts=limit, session_ttl_ms="" if ttl is None else ttl, agent="", agent_config="",
+                approval_ms=86_400_000,
+            ),
             lambda: self.model.accept(name, part, body, idem, user, timeout, limit, ttl),
         )  # fmt: skip
         if self.send(call, lost_reply)[0] == "accepted":

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sessions.protocol.cron import Cron, Decision, Missed, decide
 from sessions.store.keys import SessionKeys
 from sessions.store.script_files import script, script_names
+from tests.properties.acceptances import accept_arguments
 from tests.properties.virtual_store import Edits, VirtualStore
 from tests.support.servers import Server
 
@@ -109,11 +110,8 @@ class ScheduleMachine(RuleBasedStateMachine):
         upcoming = "" if plan.decision.next_ms is None else plan.decision.next_ms
         if plan.decision.run_ms is None:
             return self.run("pass_tick", "s", plan.due, upcoming, plan.decision.missed)
-        return self.run(
-            "accept_turn", plan.part, '{"agent":"A"}', "d", "", "", "", 900_000, "", 50, "turns", "", "waiters",
-            10**9, 10**9, 3, "", "A", "{}", "enqueue", 1, 5_000, "", "", "", "", 0, "", "", 0, 0,
-            "s", plan.due, plan.decision.run_ms, upcoming, plan.decision.missed, overlap,
-        )  # fmt: skip
+        tick = ("s", plan.due, plan.decision.run_ms, upcoming, plan.decision.missed, overlap)
+        return self.run("accept_turn", *accept_arguments(plan.part, tick=tick))
 
     @rule()
     def a_turn_ends(self) -> None:

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from sessions.store.keys import SessionKeys
 from sessions.store.script_files import script, script_names
+from tests.properties.acceptances import accept_arguments
 from tests.properties.laws import LONGEST_LOOK
 from tests.properties.pictures import FINAL, LEASE
 from tests.properties.virtual_store import Edits, StoredSession, VirtualStore
@@ -64,11 +65,18 @@ class WebhookMachine(RuleBasedStateMachine):
         self, policy: str, webhook: bool, blocks: bool, timeout: int, start: str, limit: int, lost_reply: bool
     ) -> None:
         part = self.new()
-        reply = self.run(
-            "accept_turn", part, '{"agent":"A"}', "d", "", "", "", timeout, start, 4, "turns", "", "waiters", 10**9,
-            10**9, limit, "", "A", "{}", policy, int(blocks), 5_000, "text", "", "url" if webhook else "",
-            "", 0, "", "", 0, 0, lost_reply=lost_reply,
-        )  # fmt: skip
+        arguments = accept_arguments(
+            part,
+            timeout_ms=timeout,
+            not_before=start,
+            mailbox_limit=4,
+            max_attempts=limit,
+            policy=policy,
+            waiting_blocks=int(blocks),
+            message="text",
+            webhook="url" if webhook else "",
+        )
+        reply = self.run("accept_turn", *arguments, lost_reply=lost_reply)
         if webhook and reply[0] in ("accepted", "steered"):
             self.with_webhook.add(reply[1])
 
