@@ -17,6 +17,7 @@ from sessions.errors import MissingExtra, StoreUnavailable
 from tests.integration.test_cli_on_a_fleet import CLI, Typist, environment
 from tests.support.documents import make_pdf
 from tests.support.fleet import Fleet
+from tests.support.transcripts import settled
 from tests.support.waiting import wait_until
 
 HOLIDAYS = "Each employee has 28 days of paid holiday in a year."
@@ -240,3 +241,27 @@ def test_the_doctor_names_who_has_the_documents(fleet: Fleet) -> None:
     assert checks["retrieval"]["says"] == f"served by {owner}"
     assert checks["index"]["says"].startswith("embedded, home ")
     assert checks["index"]["verdict"] == checks["embedding"]["verdict"] == "ok"
+
+
+def test_messages_are_found_on_the_command_line(fleet: Fleet) -> None:
+    """In one session or in all of a user's; a session is made searchable there, too."""
+    user, session_id = name("user"), name("chat")
+    session = fleet.session(session_id, user_id=user)
+    session.chat("SAY the kayak is red")
+    refused = run(fleet, "sessions", "search", "kayak", "--session", session_id)
+    assert refused.returncode == 1
+    assert "is not searchable" in refused.stderr
+    assert run(fleet, "sessions", "searchable", session_id).stdout == f"session '{session_id}' is now searchable\n"
+    settled(fleet, session)
+    for where in (("--session", session_id), ("--user", user)):
+        shown = run(fleet, "sessions", "search", "kayak", *where, "--role", "assistant")
+        assert shown.stdout.splitlines()[1].startswith(session_id)
+        assert "the kayak is red" in shown.stdout
+    found = json.loads(run(fleet, "sessions", "search", "kayak", "--user", user, "--json", "--since", "1h").stdout)
+    assert {message["role"] for message in found} == {"user", "assistant"}
+    nothing = run(fleet, "sessions", "search", "kayak", "--user", user, "--until", "1h")
+    assert nothing.stdout == "nothing was found\n"
+    assert run(fleet, "sessions", "search", "kayak").stderr.startswith("error: search where?")
+    run(fleet, "sessions", "searchable", session_id, "--off")
+    settled(fleet, session)
+    assert session.delete()["passages"] == 0
