@@ -53,7 +53,7 @@ class Caller:
         return self.session_of(self.user, session_id, **options)
 
     def user_or(self, named: str | None) -> str | None:
-        """The user the request acts for, if the body may name one too.
+        """The user the request acts for, if its body or path may name one too.
 
         Raises:
             Forbidden: the caller may not act for that user, or X-User-ID names another one. A proxy that sets the
@@ -62,7 +62,7 @@ class Caller:
         if named is None:
             return self.user
         if self.user not in (self.principal.user, named):
-            raise Forbidden(f"X-User-ID says {self.user!r}, the body says {named!r}: send one of them")
+            raise Forbidden(f"X-User-ID says {self.user!r}, and the request also names {named!r}: name one of them")
         return self.principal.user_for(named)
 
     def may_use(self, queue: str) -> None:
