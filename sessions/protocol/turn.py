@@ -110,6 +110,9 @@ class TurnRequest(BaseModel):
     replaces: str | None = Field(
         None, exclude_if=_not_given, description="Id of the turn whose place in the history it takes."
     )
+    about: str | None = Field(
+        None, exclude_if=_not_given, description="The turn's part of the id of the turn that a title is written for."
+    )
     metadata: dict[str, Any] | None = Field(None, exclude_if=_not_given, description="The caller's own notes on it.")
 
     @property

@@ -91,12 +91,14 @@ class SessionRecords:
         changes: Mapping[str, MetadataValue | None],
         *,
         by_model: bool = False,
+        about: str | None = None,
         searchable: bool | None = None,
     ) -> None:
         """Change the title (None leaves it, `auto` has a model write it) and merge metadata; None removes a name.
 
         Args:
             by_model: a model wrote the title: nothing is changed if nobody waits for that any more.
+            about: the turn that a model's title is about, and is deleted with.
             searchable: whether its transcript is searchable; None leaves it as it is.
 
         Raises:
@@ -112,6 +114,7 @@ class SessionRecords:
                 user=user_id,
                 title=self._sealed_title(keys, title),
                 by_model=by_model,
+                about=about,
                 auto=title == AUTO_TITLE,
                 expected=stored or b"",
                 metadata=seal_metadata(keys, self._keyring, merged) if changes else b"",

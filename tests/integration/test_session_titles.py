@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from sessions import Session
+from sessions import Session, TurnStatus
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
@@ -63,6 +63,42 @@ def test_a_title_that_fails_or_is_not_wanted_any_more_changes_nothing(fleet: Fle
     session.delete()
     with fleet.server.client() as client:
         assert [key for key in client.scan_iter(f"*{session.session_id}*") if b":op:" not in key] == []
+
+
+def test_a_title_goes_with_the_turn_that_it_is_about(fleet: Fleet) -> None:
+    """Also after somebody had chosen another one, and after another turn took the place of that turn."""
+    session = fleet.session(uuid.uuid4().hex)
+    first = session.Agent("A").submit("SAY seals dive")
+    first.result(timeout=30)
+    session.update(title="Mine")
+    session.update(title="auto")
+    titled(session, "seals dive")
+    session.regenerate(message="SAY otters sleep")
+    session.delete_turn(first.id)
+    assert session.info().title == ""
+    session.update(title="auto")
+    titled(session, "otters sleep")
+    session.delete_turn(session.history().messages[0].turn_id)
+    assert session.info().title == ""
+
+
+def test_no_title_about_a_deleted_turn(fleet: Fleet) -> None:
+    """The turn is deleted while the model writes the title."""
+    prompt = f"SLEEP 1\nSAY {uuid.uuid4().hex}"
+    session = auto(fleet)
+    turn = session.Agent("A").submit(prompt)
+    turn.result(timeout=30)
+    lane = fleet.session(session.session_id).keys.lane("title")
+
+    async def statuses() -> list[TurnStatus]:
+        store = fleet.client.stores.turns
+        return [(await store.read(lane, part)).status for part in await store.listed(lane)]
+
+    wait_until(lambda: fleet.client.portal.call(statuses()), description="the title's turn is there")
+    session.delete_turn(turn.id)
+    session.Agent("A").chat("SAY otters")
+    wait_until(lambda: all(s.final for s in fleet.client.portal.call(statuses())), description="it has ended")
+    assert session.info().title == "SAY otters"
 
 
 def test_a_worker_killed_while_it_writes_a_title(new_fleet: Callable[..., Fleet]) -> None:

@@ -155,6 +155,7 @@ async def test_a_title_from_a_model_goes_with_the_first_message(talk: Talk, by_m
         user=None,
         title=b"About a",
         by_model=by_model,
+        about=None,
         auto=False,
         expected=b"",
         metadata=b"",

@@ -121,7 +121,7 @@ class Execution:
         )
         held.state.session = await self._parts.states.load(held.keys, held.turn, turn.agent)
         turn = await self._with_recalled(held, request, turn, journal)
-        extraction, titles = request.extraction, request.titles
+        extraction, titles, about = request.extraction, request.titles, request.about
         del request  # it has about a kilobyte, and nothing needs it while the model thinks
         engine = self._parts.engine
         output = await self._until_deadline(held, engine.run(turn, journal, journal, held.state))
@@ -130,7 +130,7 @@ class Execution:
             await self._parts.recaller.keep_facts(held.keys.home, extraction, output.output["facts"])
             return self._answered(held, output)
         if titles:
-            await self._parts.titles.write(held.keys.home, output.text)
+            await self._parts.titles.write(held.keys.home, output.text, about)
             return self._answered(held, output)
         return self._succeeded(held, turn, output)
 

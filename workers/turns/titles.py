@@ -19,6 +19,7 @@ from sessions.protocol.lanes import LANE_TTL, TITLES
 from sessions.protocol.text import default_title
 from sessions.protocol.turn import TurnRequest
 from sessions.store.history import HistoryEntry
+from sessions.store.history_store import HistoryStore
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
@@ -47,6 +48,7 @@ class TitleWriting:
         self._publish = publish
         self._keyring = KeyRing.of(settings)
         self._records = SessionRecords(scripts, client, self._keyring)
+        self._history = HistoryStore(scripts, self._keyring)
 
     async def submit(self, keys: SessionKeys, effect: dict[str, Any]) -> None:
         """Submit the turn for an outbox entry. Submitting it again returns the same turn."""
@@ -61,13 +63,19 @@ class TitleWriting:
         if accepted.wake_up is not None:
             await self._publish(accepted.wake_up)
 
-    async def write(self, keys: SessionKeys, answer: str) -> None:
-        """Store the title that a model wrote, unless somebody has set one meanwhile, or the session is gone."""
+    async def write(self, keys: SessionKeys, answer: str, about: str | None) -> None:
+        """Store the title that a model wrote about a turn.
+
+        Not if somebody has set one meanwhile, or if the turn or the session is deleted.
+        """
         title = default_title(answer.strip().strip("\"'*#`“”„«» ").removesuffix("."))
         if not title:
             return
+        if about is not None and not (await self._history.find(keys, about, in_branches=True)).list:
+            _log.info("title_of_no_turn", session=keys.ref)
+            return
         try:
-            await self._records.update(keys, None, title, {}, by_model=True)
+            await self._records.update(keys, None, title, {}, by_model=True, about=about)
         except (NotFound, SessionExpired):
             _log.info("title_of_no_session", session=keys.ref)
 
@@ -88,7 +96,7 @@ class TitleWriting:
             return None
         agent = AgentConfig(name="Title", instructions=_INSTRUCTIONS, model=model)
         return Submission(
-            TurnRequest(message=exchange, agent=agent.name, titles=True),
+            TurnRequest(message=exchange, agent=agent.name, titles=True, about=entry.turn),
             agent=agent,
             config=agent.model_dump_json().encode(),
             named=True,  # a worker of another version may submit it again, with other instructions

@@ -45,6 +45,9 @@ if list == 'history' then forget_in_history(place, tonumber(messages)) end
 if list == 'left' then forget_in_branch(place, tonumber(messages)) end
 if list ~= '' then note_history_changed() end
 local keys = forget_turn(turn)
+-- A title that is being written may be about it.
+local first = list == 'left' or list == 'history' and place == 0
+if first and redis.call('HGET', meta, 'titling') == 'asked' then redis.call('HDEL', meta, 'titling') end
 -- The title is the beginning of its message. The next message that is accepted gives another one.
 if redis.call('HGET', meta, 'title_of') == turn then redis.call('HDEL', meta, 'title', 'title_of') end
 redis.call('ZREM', S .. ':turns', turn)

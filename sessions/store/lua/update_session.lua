@@ -9,6 +9,7 @@
 --   user: id, or ''
 --   title: its bytes, or '' to leave it as it is
 --   by_model: 1 if a model wrote the title: nothing is changed if nobody waits for that any more; else 0
+--   about: the turn that a model's title is about, or ''
 --   auto: 1 to have a model write the title, now or after the first turn, else 0
 --   expected: bytes of the metadata that the change was decided on, or '' for none
 --   metadata: bytes of the new metadata; the same as expected to leave them as they are
@@ -36,8 +37,12 @@ end
 if title ~= '' then
   redis.call('HSET', meta, 'title', title)
   redis.call('HDEL', meta, 'titling')
-  -- What a model wrote comes from the first message too, and goes with it (delete_turn).
-  if by_model == '0' then redis.call('HDEL', meta, 'title_of') end
+  -- What a model wrote goes with the turn that it is about (delete_turn); what somebody chose stays.
+  if about ~= '' then
+    redis.call('HSET', meta, 'title_of', about)
+  elseif by_model == '0' then
+    redis.call('HDEL', meta, 'title_of')
+  end
 end
 if auto == '1' then
   redis.call('HSET', meta, 'titling', 'wanted')

@@ -68,6 +68,7 @@ def update_session(
     user: str | None,
     title: bytes,
     by_model: bool,
+    about: str | None,
     auto: bool,
     expected: bytes,
     metadata: bytes,
