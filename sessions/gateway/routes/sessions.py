@@ -391,7 +391,6 @@ async def list_messages(
 @router.get(
     "/{session_id:segment}/stream",
     summary="Follow the open turn",
-    tags=["turns"],
     response_class=Response,
     responses={**SESSION_STREAM, **responses(409)},
 )
