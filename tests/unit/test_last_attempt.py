@@ -47,7 +47,8 @@ def _held(nonce: str, leases: LeaseStore) -> HeldTurn:
 async def test_a_commit_that_is_repeated_asks_again_whether_a_last_attempt_may_start() -> None:
     """An outage outlasts the first answer: by its end, another turn may be on its last attempt here."""
     leases = _Leases()
-    parts = SimpleNamespace(settings=Settings(), leases=leases)
+    archive = SimpleNamespace(effect=lambda held, ending: b"")
+    parts = SimpleNamespace(settings=Settings(), leases=leases, archive=archive)
     leases.runner = runner = TurnRunner(cast(TurnParts, parts))
     assert not await runner._commit(_held("own", cast(LeaseStore, leases)), Ending(TurnStatus.SUCCEEDED))
     assert leases.last_ok == [True, False]
