@@ -15,7 +15,7 @@ from sessions.errors import BadRequest, IndexMismatch, IndexUnavailable
 from tests.support.knowledge import MODEL, add, asking, chunk
 from tests.support.qdrant_server import QdrantServer
 from workers.retrieval.index import open_index
-from workers.retrieval.index.records import KEYWORDS
+from workers.retrieval.index.records import KEYWORDS, TIME
 from workers.retrieval.index.requests import Requests
 from workers.retrieval.index.server import ServerIndex
 from workers.retrieval.ports import Scope
@@ -28,7 +28,7 @@ BUSY = (503, {"status": {"error": "busy"}})
 @pytest.fixture
 def server() -> Iterator[QdrantServer]:
     with QdrantServer(metadata=OURS) as started:
-        started.indexed |= set(KEYWORDS)
+        started.indexed |= {*KEYWORDS, TIME}
         yield started
 
 
@@ -243,9 +243,10 @@ async def test_a_collection_is_made_with_both_vectors_and_an_index_for_tenants(
     assert made["sparse_vectors"]["bm25"]["modifier"] == "idf"
     assert made["metadata"] == OURS
     schemas = {body["field_name"]: body["field_schema"] for body in server.requests("PUT", "/index")}
-    assert set(schemas) == set(KEYWORDS)
+    assert set(schemas) == {*KEYWORDS, TIME}
     assert schemas["tenant"] == {"type": "keyword", "is_tenant": True}
-    assert {schema["type"] for schema in schemas.values()} == {"keyword"}
+    assert {schemas[field]["type"] for field in KEYWORDS} == {"keyword"}
+    assert schemas[TIME] == {"type": "integer", "lookup": False, "range": True}
 
 
 async def test_two_makers_of_one_collection_do_not_disturb_each_other(index: ServerIndex, server: QdrantServer) -> None:

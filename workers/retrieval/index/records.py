@@ -25,6 +25,7 @@ FORMAT: Final = 1
 DENSE: Final = "dense"
 LEXICAL: Final = "bm25"
 KEYWORDS: Final = ("tenant", "scope", "source", "revision", "state", "tags")
+TIME: Final = "at"
 WRITTEN: Final = "written"
 PUBLISHED: Final = "published"
 
@@ -46,7 +47,7 @@ class Between:
 
     since: int | None
     before: int | None
-    field: str = "at"
+    field: str = TIME
 
 
 Conditions = Sequence[Condition | Between]
@@ -62,7 +63,7 @@ def to_stored(point: IndexPoint, published: Collection[str]) -> dict[str, Any]:
         "revision": _clean(point.revision),
         "state": PUBLISHED if point.id in published else WRITTEN,
         "tags": [tag for key, value in metadata.items() for tag in _tags(key, value)],
-        **({} if point.at_ms is None else {"at": point.at_ms}),
+        **({} if point.at_ms is None else {TIME: point.at_ms}),
         "payload": _clean(json.dumps(dict(point.payload), ensure_ascii=False)),
     }
 
@@ -74,7 +75,7 @@ def point_of(record: Any) -> IndexPoint:
     terms = vectors.get(LEXICAL)
     sparse = SparseVector(terms.indices, terms.values) if terms else SparseVector([], [])
     source, revision = found["source"], found["revision"]
-    return IndexPoint(str(record.id), scope, source, revision, vectors[DENSE], sparse, payload, found.get("at"))
+    return IndexPoint(str(record.id), scope, source, revision, vectors[DENSE], sparse, payload, found.get(TIME))
 
 
 def hit_of(query: IndexQuery, point: Any) -> Hit:

@@ -12,7 +12,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from sessions.errors import IndexMismatch, IndexUnavailable
 from workers.retrieval.index.names import valid_collection
-from workers.retrieval.index.records import DENSE, FORMAT, KEYWORDS, LEXICAL, check_model
+from workers.retrieval.index.records import DENSE, FORMAT, KEYWORDS, LEXICAL, TIME, check_model
 from workers.retrieval.index.requests import CollectionExists, NoCollection, Requests
 from workers.retrieval.ports import EmbeddingInfo
 
@@ -54,7 +54,7 @@ class ServerCollections:
                 raise IndexMismatch(
                     f"the Qdrant server has a collection {name!r} that Sessionfleet did not create; choose another name"
                 )
-            await self._index_keywords(name, found)
+            await self._index_fields(name, found)
         except NoCollection:
             return None
         self._known[name] = info
@@ -102,14 +102,20 @@ class ServerCollections:
                 f"the Qdrant server is version {version}; Sessionfleet needs {'.'.join(map(str, _OLDEST))} or newer"
             )
 
-    async def _index_keywords(self, name: str, found: models.CollectionInfo) -> None:
-        """Create missing keyword indexes: a crash after the collection was created may have left some out."""
-        for field in KEYWORDS:
+    async def _index_fields(self, name: str, found: models.CollectionInfo) -> None:
+        """Create missing indexes of fields: a crash after the collection was created may have left some out."""
+        keyword, times = models.KeywordIndexType.KEYWORD, models.IntegerIndexType.INTEGER
+        schemas: dict[str, models.KeywordIndexParams | models.IntegerIndexParams] = {
+            field: models.KeywordIndexParams(type=keyword, is_tenant=field == "tenant" or None) for field in KEYWORDS
+        }
+        schemas[TIME] = models.IntegerIndexParams(type=times, lookup=False, range=True)
+        for field, schema in schemas.items():
             if field not in found.payload_schema:
-                await self._index_keyword(name, field)
+                await self._index_field(name, field, schema)
 
-    async def _index_keyword(self, name: str, field: str) -> None:
-        schema = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=field == "tenant" or None)
+    async def _index_field(
+        self, name: str, field: str, schema: models.KeywordIndexParams | models.IntegerIndexParams
+    ) -> None:
         await self._requests.send(lambda: self._client.create_payload_index(name, field, schema, wait=True))
 
 

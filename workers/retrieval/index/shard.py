@@ -33,6 +33,7 @@ from workers.retrieval.index.records import (
     FORMAT,
     KEYWORDS,
     PUBLISHED,
+    TIME,
     WRITTEN,
     Condition,
     check_model,
@@ -73,6 +74,8 @@ class Shard:
                 for field in KEYWORDS:
                     index = edge.KeywordIndexParams(is_tenant=field == "tenant")
                     engine.update(edge.UpdateOperation.create_field_index(field, index))
+                times = edge.IntegerIndexParams(lookup=False, range=True)
+                engine.update(edge.UpdateOperation.create_field_index(TIME, times))
                 engine.flush()
                 engine.close()
             about = {"format": FORMAT, "model": info.id, "dimension": info.dimension}
