@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
-import builtins
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import copy
-from datetime import datetime
 from functools import partial
-from pathlib import Path
-from typing import Any, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Self, Unpack
 
-from broker_config.names import LONGEST_ID, name_problem
 from broker_config.settings import RETRIEVAL, Settings, SettingsError, queue_name
 from sessions.api.agent import Agent
 from sessions.api.branches import BranchMethods
 from sessions.api.delegation import AgentTool
 from sessions.api.files import FileMethods
 from sessions.api.history_search import HistorySearchMethods
+from sessions.api.importing import ImportMethods
 from sessions.api.knowledge import KnowledgeMethods
 from sessions.api.lifecycle import LifecycleMethods
 from sessions.api.listing import ListingMethods
+from sessions.api.many_sessions import ManySessions
 from sessions.api.memory import MemoryMethods
 from sessions.api.middleware import Middleware, apply, apply_blocking, checked
 from sessions.api.schedules import ScheduleMethods
 from sessions.api.sharing import SharingMethods
 from sessions.api.state import StateMethods
-from sessions.api.transfer import ImportReport, TransferMethods
+from sessions.api.transfer import TransferMethods
 from sessions.api.turn import Turn
 from sessions.api.turns import TurnMethods
-from sessions.client.arguments.history_search import HistoryQuery
 from sessions.client.arguments.message import Content, MessageInput, message_content
 from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search
 from sessions.client.arguments.retrieval import knowledge_config as knowledge_of
 from sessions.client.arguments.retrieval import memory_config as memory_of
-from sessions.client.arguments.sessions import SessionOrder, SessionQuery, aware_time
 from sessions.client.arguments.turns import own_part
 from sessions.client.arguments.values import boolean, policy_named, seconds, short_string
-from sessions.client.backend import Backend, Imported, NewSession, Progress, SessionPage
+from sessions.client.backend import Backend
 from sessions.client.blocking import blocking
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient
-from sessions.client.transcript import FoundMessage
 from sessions.errors import BadRequest
 from sessions.local.backend import LocalBackend
 from sessions.protocol.agent import RecallSettings
-from sessions.protocol.transcript_requests import SpokenRole
 from sessions.store.keys import new_session_id, valid_session_id, valid_tenant
-from sessions.transfer.sources import inspected, open_source
 
 AnAgent = Agent
 """The class: in `Session`, the name is that of the method."""
@@ -58,20 +50,12 @@ def _is_remote(session: Session) -> bool:
     return session.is_remote
 
 
-class Where(TypedDict, total=False):
-    """Whose sessions a class method of `Session` is about; see the arguments of `Session`."""
-
-    tenant: str | None
-    settings: Settings | None
-    agent_url: str | None
-    headers: Mapping[str, str] | None
-    timeout: float | None
-
-
 class Session(
     StateMethods,
     LifecycleMethods,
     TurnMethods,
+    ManySessions,
+    ImportMethods,
     ScheduleMethods,
     ListingMethods,
     HistorySearchMethods,
@@ -288,151 +272,6 @@ class Session(
 
     turn = blocking(aturn)
 
-    @classmethod
-    async def alist(
-        cls,
-        user_id: str | None = None,
-        *,
-        limit: int = 50,
-        cursor: str | None = None,
-        order: SessionOrder = "last_used",
-        metadata: Mapping[str, Any] | None = None,
-        active_since: datetime | None = None,
-        unused_since: datetime | None = None,
-        shared: bool = False,
-        **where: Unpack[Where],
-    ) -> SessionPage:
-        """A page of the sessions of a user; without a user, of the tenant: for a trusted backend.
-
-        Args:
-            limit: the largest number, up to 1,000. cursor: `page.cursor` of the page before.
-            order: the newest first, by `last_used` or `created`. A session that is used while the pages are read moves
-                to the front of the list by last use; the list by creation misses none.
-            metadata: only sessions whose metadata have these values; a list means any of them.
-            active_since: only sessions that were used at this time or later. unused_since: only those that were not.
-            shared: the sessions of other users that are shared with this user, instead of its own.
-            where: `tenant` and `settings` of a fleet; or `agent_url`, `headers` and `timeout` of a gateway, as for
-                `Session`.
-
-        Raises:
-            BadRequest: an argument cannot be used. BackendError, RemoteError: see `sessions.errors`.
-        """
-        query = SessionQuery.of(limit, cursor, order, metadata, active_since, unused_since, shared)
-        any_of_them = cls(None, user_id, **where)
-        return await any_of_them.portal.acall(any_of_them.backend.listing.list(any_of_them, query))
-
-    @classmethod
-    def list(
-        cls,
-        user_id: str | None = None,
-        *,
-        limit: int = 50,
-        cursor: str | None = None,
-        order: SessionOrder = "last_used",
-        metadata: Mapping[str, Any] | None = None,
-        active_since: datetime | None = None,
-        unused_since: datetime | None = None,
-        shared: bool = False,
-        **where: Unpack[Where],
-    ) -> SessionPage:
-        """A page of the sessions of a user, or of the tenant; see `alist`."""
-        query = SessionQuery.of(limit, cursor, order, metadata, active_since, unused_since, shared)
-        any_of_them = cls(None, user_id, **where)
-        return any_of_them.portal.call(any_of_them.backend.listing.list(any_of_them, query))
-
-    @classmethod
-    async def adelete_user(cls, user_id: str, **where: Unpack[Where]) -> dict[str, int]:
-        """Delete everything of a user: sessions with everything in them, and the user's memories, state and documents.
-
-        It may be repeated: what a call that broke off has deleted stays deleted. Open turns end without a result. The
-        records of turns whose session had expired before are kept until SESSIONFLEET_RESULT_TTL after their end, if
-        the session had left the lists.
-
-        Args:
-            where: as for `list`.
-
-        Returns:
-            How many sessions, keys, turns, open_turns, memories, files, documents and chunks were deleted.
-
-        Raises:
-            ListsIncomplete: an older deployment's sessions are still being added to the lists; nothing was deleted.
-            ResultTimeout, NoWorkerAlive: documents could not be removed; what was deleted stays deleted.
-        """
-        any_of_them = cls(None, short_string("user_id", user_id), **where)
-        return await any_of_them.portal.acall(any_of_them.backend.deletion.delete_user(any_of_them))
-
-    @classmethod
-    def delete_user(cls, user_id: str, **where: Unpack[Where]) -> dict[str, int]:
-        """Delete everything of a user; see `adelete_user`."""
-        any_of_them = cls(None, short_string("user_id", user_id), **where)
-        return any_of_them.portal.call(any_of_them.backend.deletion.delete_user(any_of_them))
-
-    @classmethod
-    async def aprune(cls, unused_since: datetime, user_id: str | None = None, **where: Unpack[Where]) -> dict[str, int]:
-        """Delete the sessions of a user, or of the tenant, that were last used before a time.
-
-        Those with an open turn or an active schedule are kept, and those that are used meanwhile.
-
-        Args:
-            unused_since: with a time zone. where: as for `list`.
-
-        Returns, Raises:
-            As `adelete_user`.
-        """
-        any_of_them = cls(None, user_id, **where)
-        work = any_of_them.backend.deletion.prune(any_of_them, aware_time("unused_since", unused_since))
-        return await any_of_them.portal.acall(work)
-
-    @classmethod
-    def prune(cls, unused_since: datetime, user_id: str | None = None, **where: Unpack[Where]) -> dict[str, int]:
-        """Delete the sessions that were last used before a time; see `aprune`."""
-        any_of_them = cls(None, user_id, **where)
-        work = any_of_them.backend.deletion.prune(any_of_them, aware_time("unused_since", unused_since))
-        return any_of_them.portal.call(work)
-
-    @classmethod
-    async def asearch(
-        cls,
-        query: str,
-        user_id: str | None = None,
-        *,
-        limit: int = 10,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        role: SpokenRole | None = None,
-        **where: Unpack[Where],
-    ) -> builtins.list[FoundMessage]:
-        """Find messages in all searchable sessions that a user owns, the best first; see `asearch_history`.
-
-        Args:
-            user_id: the user; may be left out with an agent_url whose credential says it.
-            where: as for `alist`; `timeout` is for `agent_url` only.
-
-        Raises:
-            BadRequest: an argument cannot be used. ResultTimeout: no result in time (NoWorkerAlive: no worker serves
-                retrieval). BackendError, RemoteError: see `sessions.errors`.
-        """
-        wanted = HistoryQuery.of(query, limit, since, until, role, where.get("timeout"))
-        any_of_them = cls(None, user_id, **where)
-        return await any_of_them.portal.acall(any_of_them.backend.history_search.search_all(any_of_them, wanted))
-
-    @classmethod
-    def search(
-        cls,
-        query: str,
-        user_id: str | None = None,
-        *,
-        limit: int = 10,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        role: SpokenRole | None = None,
-        **where: Unpack[Where],
-    ) -> builtins.list[FoundMessage]:
-        """Find messages in all searchable sessions that a user owns; see `asearch`."""
-        wanted = HistoryQuery.of(query, limit, since, until, role, where.get("timeout"))
-        any_of_them = cls(None, user_id, **where)
-        return any_of_them.portal.call(any_of_them.backend.history_search.search_all(any_of_them, wanted))
-
     async def afork(self, session_id: str | None = None, *, at: str | None = None) -> Self:
         """A new session with a copy of this one's history up to a turn, state, memories, files, documents and agents.
 
@@ -453,65 +292,6 @@ class Session(
 
     fork = blocking(afork)
 
-    @classmethod
-    async def aimport_from(
-        cls,
-        path: str | Path,
-        session_id: str | None = None,
-        user_id: str | None = None,
-        *,
-        from_session: str | None = None,
-        agent: str | None = None,
-        ttl: float | None = None,
-        progress: Progress | None = None,
-        **options: Any,
-    ) -> ImportReport[Self]:
-        """Create a session from an export, or from a session of another library. Nothing is ever half imported.
-
-        Importing the same content into the same session again changes nothing.
-
-        Args:
-            path: an export (a folder, its `state.json`, or a `.jsonl` file), PraisonAI's session JSON, a SQLite file of
-                the OpenAI Agents SDK or of Google ADK, pydantic-ai's messages as JSON, or the URL of the Redis of the
-                OpenAI Agents SDK. The format is detected.
-            session_id: of the new session; None for the one in the file, or a generated one if it has none.
-            user_id: the owner; None for the one in the file.
-            from_session: which session to import, if there are several.
-            agent: the name for turns whose agent is not named in the file; "Assistant" by default.
-            ttl: seconds for which the session is kept after its last use; None for what the file says.
-            progress: called with the turns so far and the number of all turns, on the client's event loop.
-            options: of `Session`, such as `settings=` or `agent_url=`.
-
-        Returns:
-            The session, how much was imported, and what could not be carried over.
-
-        Raises:
-            SessionExists: the id is taken. InvalidExport: the file is damaged, or in an unknown format.
-            BadRequest: there is nothing to import, or several sessions. ResultTimeout, NoWorkerAlive, TurnFailed: its
-                documents could not be added; the session exists, and importing it again adds them.
-        """
-        session, new = await asyncio.to_thread(
-            _prepared, cls, path, session_id, user_id, from_session, agent, ttl, progress, options
-        )
-        return _report(session, new, await session.portal.acall(session.backend.transfer.create_from(session, new)))
-
-    @classmethod
-    def import_from(
-        cls,
-        path: str | Path,
-        session_id: str | None = None,
-        user_id: str | None = None,
-        *,
-        from_session: str | None = None,
-        agent: str | None = None,
-        ttl: float | None = None,
-        progress: Progress | None = None,
-        **options: Any,
-    ) -> ImportReport[Self]:
-        """Create a session from an export, or from a session of another library; see `aimport_from`."""
-        session, new = _prepared(cls, path, session_id, user_id, from_session, agent, ttl, progress, options)
-        return _report(session, new, session.portal.call(session.backend.transfer.create_from(session, new)))
-
     async def adelete(self) -> dict[str, int]:
         """Delete the session and all its records; returns the number of keys, turns, files and documents.
 
@@ -522,38 +302,6 @@ class Session(
         return await self.portal.acall(self.backend.lifecycle.delete(self))
 
     delete = blocking(adelete)
-
-
-S = TypeVar("S", bound=Session)
-
-
-def _prepared(
-    kind: type[S],
-    path: str | Path,
-    session_id: str | None,
-    user_id: str | None,
-    from_session: str | None,
-    agent: str | None,
-    ttl: float | None,
-    progress: Progress | None,
-    options: Mapping[str, Any],
-) -> tuple[S, NewSession]:
-    """Read and check what is imported, once; returns the session, which does not exist yet, and the request."""
-    source = open_source(path, from_session=from_session, agent=agent)
-    header, origin = inspected(source)
-    session = kind(_usable_id(header.session_id) if session_id is None else session_id, user_id, ttl=ttl, **options)
-    queue = session.queue if "queue" in options else None
-    return session, NewSession(source, session.user_id, session.ttl, queue, origin, progress)
-
-
-def _report(session: S, new: NewSession, imported: Imported) -> ImportReport[S]:
-    session.user_id = imported.user_id
-    return ImportReport(session, new.source.format, imported.counts, imported.left_out, imported.repeated)
-
-
-def _usable_id(session_id: str | None) -> str | None:
-    """The id in a file, if a session can have it: other libraries allow other characters."""
-    return None if session_id is None or name_problem(session_id, LONGEST_ID) else session_id
 
 
 def _queue(queue: object) -> str:
