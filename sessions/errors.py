@@ -7,6 +7,7 @@
     │   ├── InvalidTool · InvalidState
     │   ├── InvalidFile                  an image, document or audio file of a message cannot be sent
     │   │   └── FileTooLarge
+    │   ├── NotSearchable                a session whose transcript is not searchable
     │   ├── InvalidExport                a file that cannot be imported as a session
     │   ├── AddressRefused               a URL leads to an address that workers may not call
     │   ├── InvalidWebhook               a request that is not a webhook of this fleet
@@ -90,6 +91,10 @@ class SessionfleetError(Exception):
 
 class BadRequest(SessionfleetError, ValueError):
     """The request is not valid."""
+
+
+class NotSearchable(BadRequest):
+    """The session's transcript is not searchable."""
 
 
 class InvalidSessionId(BadRequest):

@@ -35,9 +35,9 @@ class HistorySearchMethods:
             timeout: seconds to wait for a worker; SESSIONFLEET_RETRIEVAL_TIMEOUT by default.
 
         Raises:
-            BadRequest: an argument cannot be used, or the session is not searchable. SessionOwnerError: it belongs to
-                another user, who has not shared it. ResultTimeout: no result in time (NoWorkerAlive: no worker serves
-                retrieval).
+            BadRequest: an argument cannot be used. NotSearchable: the session is not searchable. SessionOwnerError: it
+                belongs to another user, who has not shared it. ResultTimeout: no result in time (NoWorkerAlive: no
+                worker serves retrieval).
         """
         wanted = HistoryQuery.of(query, limit, since, until, role, timeout)
         return await self.portal.acall(self.backend.history_search.search(self, wanted))

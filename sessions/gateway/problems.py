@@ -33,6 +33,7 @@ STATUS_OF: Final[dict[type[Exception], int]] = {
     errors.FileTooLarge: 413,
     errors.InvalidTurnId: 404,  # an invalid id, or one of another session, does not exist here
     errors.RequestTooLarge: 413,
+    errors.NotSearchable: 409,
     errors.BadRequest: 422,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,

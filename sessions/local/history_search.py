@@ -10,7 +10,7 @@ from sessions.client.arguments.history_search import HistoryQuery
 from sessions.client.fleet_client import FleetClient
 from sessions.client.ports import SessionRef
 from sessions.client.transcript import FoundMessage
-from sessions.errors import BadRequest
+from sessions.errors import BadRequest, NotSearchable
 from sessions.store.keys import SessionKeys, wide_name
 
 
@@ -28,7 +28,7 @@ class LocalHistorySearch:
         if info is None:
             return []
         if not info.searchable:
-            raise BadRequest(
+            raise NotSearchable(
                 f"session {session.session_id!r} is not searchable: session.update(searchable=True) makes it so, with "
                 "all of its history"
             )

@@ -18,7 +18,7 @@ from benchmarks.scenarios import SCENARIOS
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("scenarios", "targets"),
-    [(["main", "slow", "streams", "gateway", "history", "recovery", "claims", "lists"], 13), (["retrieval"], 1)],
+    [(["main", "slow", "streams", "gateway", "history", "recovery", "claims", "lists"], 11), (["retrieval"], 1)],
     ids=["turns", "retrieval"],
 )
 def test_the_short_benchmark_measures_everything(scenarios: list[str], targets: int) -> None:

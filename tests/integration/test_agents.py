@@ -131,5 +131,5 @@ def test_a_session_can_be_deleted_while_its_turn_runs(fleet: Fleet) -> None:
 
 def test_deleting_what_is_not_there_is_no_error(fleet: Fleet) -> None:
     """Deleting a session that does not exist returns a receipt of zeros."""
-    nothing = dict.fromkeys(("keys", "turns", "open_turns", "memories", "files", "documents", "chunks"), 0)
+    nothing = dict.fromkeys(("keys", "turns", "open_turns", "memories", "files", "documents", "chunks", "passages"), 0)
     assert fleet.session(sid()).delete() == nothing

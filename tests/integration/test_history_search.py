@@ -361,7 +361,7 @@ def test_the_rest_api_searches(gateway_process: GatewayProcess, fleet: Fleet) ->
         problem(http.post(f"/v1/sessions/{session_id}/messages/search", json=asked, headers=others), 403)
         patched = http.patch(f"/v1/sessions/{session_id}", json={"searchable": False}, headers=user)
         assert good(patched)["searchable"] is False
-        problem(http.post(f"/v1/sessions/{session_id}/messages/search", json=asked, headers=user), 422, "BadRequest")
+        problem(http.post(f"/v1/sessions/{session_id}/messages/search", json=asked, headers=user), 409, "NotSearchable")
         made = http.post("/v1/sessions", json={"session_id": new_id(), "searchable": True}, headers=user)
         assert good(made, 201)["searchable"] is True
         settled(fleet, fleet.session(session_id))

@@ -91,7 +91,7 @@ class FoundMessages(BaseModel):
 @router.post(
     "/v1/sessions/{session_id:segment}/messages/search",
     summary="Search the transcript",
-    responses=responses(502, 504),
+    responses=responses(409, 502, 504),
 )
 async def search_messages(session_id: SessionId, body: MessageSearch, caller: Reader) -> FoundMessages:
     """By meaning and by words. The session must be searchable; a message is found a moment after its turn's end."""
