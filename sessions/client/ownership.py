@@ -28,9 +28,7 @@ class Ownership:
         Raises:
             SessionOwnerError: see `check`.
         """
-        owner = await self.owner(keys)
-        if user_id is not None and owner not in (None, user_id):
-            await self._check_shared(keys, user_id, access)
+        owner = await self._checked_owner(keys, user_id, access)
         return user_id or owner
 
     async def check(self, keys: SessionKeys, user_id: str | None, access: Access = "read") -> None:
@@ -41,9 +39,14 @@ class Ownership:
         """
         await self.owner_for(keys, user_id, access)
 
-    async def _check_shared(self, keys: SessionKeys, user_id: str, access: Access) -> None:
-        if not grants(await self._connection.stores.shares.rights(keys, user_id), access):
-            raise refused(keys.session_id, user_id, access)
+    async def _checked_owner(self, keys: SessionKeys, user_id: str | None, access: Access) -> str | None:
+        """The session's owner, if any, after the check."""
+        owner = await self.owner(keys)
+        if user_id is not None and owner not in (None, user_id):
+            rights = await self._connection.stores.shares.rights(keys, user_id)
+            if not grants(rights, access):
+                raise refused(keys.session_id, user_id, access)
+        return owner
 
     async def check_turn(self, keys: SessionKeys, part: str, user_id: str | None) -> None:
         """Refuse a user who may read neither the session nor the turn: a turn's record may outlive its session.
@@ -55,8 +58,8 @@ class Ownership:
             await self.check(keys, None)
             return
         await self._connection.open()  # so that all reads share one pipeline
-        owner, _, turns_owner = await asyncio.gather(
-            self.owner(keys), self.check(keys, user_id), self._connection.stores.turns.user(keys, part)
+        owner, turns_owner = await asyncio.gather(
+            self._checked_owner(keys, user_id, "read"), self._connection.stores.turns.user(keys, part)
         )
         if turns_owner not in (None, user_id, owner):
             raise SessionOwnerError(f"turn {keys.public_id(part)!r} belongs to another user than {user_id!r}")

@@ -198,9 +198,10 @@ class StateStore:
             return {}
         if scope.kind == "session" and user:
             owner = await self._scripts.read("HGET", f"{scope.base}:meta", "owner")
-            rights = await self._scripts.read("HGET", f"{scope.base}:shares", user)
-            if owner not in (None, user.encode()) and not grants(rights and rights.decode(), "write"):
-                raise refused(scope.session_id, user)
+            if owner not in (None, user.encode()):
+                rights = await self._scripts.read("HGET", f"{scope.base}:shares", user)
+                if not grants(rights and rights.decode(), "write"):
+                    raise refused(scope.session_id, user)
         return dict(zip(fields, await self._scripts.read("HMGET", scope.key, *fields), strict=True))
 
     async def _run(

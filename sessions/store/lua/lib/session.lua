@@ -118,10 +118,10 @@ local function viewers()
   return { '', m[2] and escaped(m[2]) or nil }, m[3], m[1]
 end
 
--- The users that the session is shared with, whose lists of shared sessions it is in.
-local function guests()
-  if redis.call('HEXISTS', S .. ':meta', 'created') == 0 then return {} end
-  local found = redis.call('HKEYS', S .. ':shares')
+-- The users that the session is shared with, whose lists of shared sessions it is in. `all` are the viewers: only an owner,
+-- the second of them, shares a session.
+local function guests(all)
+  local found = all[2] and redis.call('HKEYS', S .. ':shares') or {}
   for i, user in ipairs(found) do found[i] = escaped(user) end
   return found
 end
@@ -129,7 +129,7 @@ end
 -- All in whose lists the session is.
 local function listed_for()
   local all = viewers()
-  for _, guest in ipairs(guests()) do all[#all + 1] = guest end
+  for _, guest in ipairs(guests(all)) do all[#all + 1] = guest end
   return all
 end
 
@@ -161,7 +161,7 @@ local function list_session(used)
       redis.call('ZADD', P .. ':made' .. index, created, name)
     end
   end
-  for _, guest in ipairs(guests()) do
+  for _, guest in ipairs(guests(all)) do
     local index, name = listing(guest)
     redis.call('ZADD', P .. ':shared' .. index, used, name)
   end
