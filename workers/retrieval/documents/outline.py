@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.documents.table import Table, table_lines
 from workers.retrieval.ports import Section
 
 _LONGEST_HEADING = 200
@@ -49,6 +50,10 @@ class Outline:
             check_chars(self._chars, self._limits)
             self._blocks.append(text)
             self._bare = False
+
+    def table(self, table: Table) -> None:
+        """Add a table, so that each of its rows names its columns. Raises the same error as `text`."""
+        self.text("\n".join(table_lines(table)))
 
     def sections(self) -> list[Section]:
         """All sections of the document."""

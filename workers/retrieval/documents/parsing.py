@@ -46,7 +46,7 @@ def _parse_text(kind: Kind, data: bytes, limits: DocumentLimits, charset: str | 
 
         return read_markdown(text, limits)
     if kind is Kind.CSV:
-        from workers.retrieval.documents.table import read_csv  # noqa: PLC0415
+        from workers.retrieval.documents.csv_text import read_csv  # noqa: PLC0415
 
         return read_csv(text, limits)
     if kind in (Kind.JSON, Kind.JSON_LINES):

@@ -1,84 +1,127 @@
-"""CSV: each row becomes a line that names its columns, so that it can be found and understood on its own."""
+"""Tables of any format: each row becomes a line that names its columns, so that every passage has the header.
+
+A reader hands over a `Table` (to `Outline.table`, unless the table is the whole document), and nothing else has to know
+about tables: a chunk begins and ends between lines, and each line says which columns its values are in.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from workers.retrieval.documents.limits import DocumentLimits
-from workers.retrieval.documents.outline import check_chars
-from workers.retrieval.documents.plain import one_line
-from workers.retrieval.documents.refusal import Reason, Refusal
-from workers.retrieval.ports import Document, Section
+from workers.retrieval.documents.table_header import find_header
+from workers.retrieval.ports import Section
 
-_DELIMITERS: Final = ",;\t|"
-_SAMPLE_CHARS: Final = 16_384
 _SECTION_ROWS: Final = 50
-_LONGEST_CELL: Final = 100_000
+# Half of a chunk, because the headings above a passage may take up to half of it.
+_LINE_CHARS: Final = 400
+_NAME_CHARS: Final = 100
 
 
-def read_csv(text: str, limits: DocumentLimits) -> Document:
-    """Parse CSV into sections of 50 rows. A section's heading says which rows it has, counted from 1 after the header.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as a reader found it.
 
-    Raises:
-        Refusal: it is not a table, or a cell is too large.
+    Attributes:
+        rows: the rows with their cells, each cell without line breaks. A merged cell occurs in each row and column that
+            it covers; a row with a single cell, in a table that has more columns, is a remark on the rows around it.
+        header_rows: how many of the first rows the document marks as header. None if it marks none: then the table
+            decides whether the first row is one. Two columns of mere texts are taken for a list of properties.
+        row_names: whether the first cell of each row names the row, as in a list of properties. Ignored with a header.
     """
-    rows = _rows(text)
-    first = next(rows, None)
-    if first is None:
-        return Document("csv", ())
-    header = first if _is_header(first) else [f"column {number}" for number, _ in enumerate(first, start=1)]
-    lines = [] if header is first else [_line(header, first)]
-    lines.extend(_line(header, row) for row in rows)
-    if not lines:
-        lines = [", ".join(filter(None, header))]
-    check_chars(sum(map(len, lines)), limits)
-    return Document("csv", group(lines, "rows", "\n"))
+
+    rows: Sequence[Sequence[str]]
+    header_rows: int | None = None
+    row_names: bool = False
 
 
-def group(lines: Sequence[str], what: str, between: str) -> list[Section]:
-    """Group lines into sections, so that a hit says where in a long table it is."""
+def table_lines(table: Table) -> list[str]:
+    """The table's rows as lines; a long row has several. Without a header, ' | ' separates the cells of a row."""
+    rows = [list(row) for row in table.rows if any(row)]
+    count = table.header_rows
+    if count is None:
+        width = max(map(len, rows), default=0)
+        count = int(width > 1 and find_header(rows, in_doubt=width > 2))
+    names = column_names(rows[:count])
+    if not any(names):
+        return [_unnamed(row, table.row_names) for row in rows]
+    if len(rows) == count:
+        return [" | ".join(filter(None, names))]
+    return [line for row in rows[count:] if row not in rows[:count] for line in row_lines(names, row)]
+
+
+def column_names(header: Sequence[Sequence[str]]) -> list[str]:
+    """One name for each column: from all rows of the header, numbered if several columns have the same name."""
+    width = max(map(len, header), default=0)
+    names = []
+    seen: Counter[str] = Counter()
+    for column in range(width):
+        name = " ".join(dict.fromkeys(row[column] for row in header if column < len(row) and row[column]))
+        seen[name] += 1
+        names.append(f"{name} ({seen[name]})" if name and seen[name] > 1 else name)
+    return names
+
+
+def row_lines(names: Sequence[str], row: Sequence[str]) -> list[str]:
+    """A row as `name: value; name: value`.
+
+    A row that is too long for a passage becomes several lines. Each begins with the row's first value, which usually
+    says what the row is about, and names the columns of what it contains.
+    """
+    if len(row) == 1 < len(names):
+        return [row[0]]
+    names = [*names, *(f"column {number}" for number in range(len(names) + 1, len(row) + 1))]
+    cells = [(name, cell) for name, cell in zip(names, row, strict=False) if cell]
+    line = "; ".join(map(_named, cells))
+    return [line] if len(line) <= _LINE_CHARS else list(_broken(cells))
+
+
+def group(lines: Sequence[str], what: str, between: str, *, title: str = "") -> list[Section]:
+    """Group lines into sections, so that a hit says where in a long table it is. The title is in each heading."""
     sections = []
     for start in range(0, len(lines), _SECTION_ROWS):
         part = lines[start : start + _SECTION_ROWS]
         if body := between.join(filter(None, part)):
-            sections.append(Section(body, heading=f"{what} {start + 1} to {start + len(part)}"))
+            where = f"{what} {start + 1} to {start + len(part)}"
+            sections.append(Section(body, heading=f"{title} > {where}" if title else where))
     return sections
 
 
-def _rows(text: str) -> Iterator[list[str]]:
-    """The rows that are not empty."""
-    try:
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)):
-            if any(len(cell) > _LONGEST_CELL for cell in row):
-                raise csv.Error("field larger than field limit")
-            if any(cell.strip() for cell in row):
-                yield [one_line(cell) for cell in row]
-    except csv.Error as error:
-        if "field limit" in str(error):
-            problem = f"has a cell of more than {_LONGEST_CELL:,} characters; is a quotation mark missing?"
-            raise Refusal(Reason.TOO_LARGE, problem) from error
-        raise Refusal(Reason.CORRUPT, f"is not valid CSV ({error})") from error
+def _named(cell: tuple[str, str]) -> str:
+    name, value = cell
+    return f"{name}: {value}" if name else value
 
 
-def _delimiter(text: str) -> str:
-    """The most frequent delimiter in the first line. `csv.Sniffer` can take minutes, and choose a letter."""
-    first = text.lstrip().partition("\n")[0][:_SAMPLE_CHARS]
-    return max(_DELIMITERS, key=first.count)
+def _unnamed(row: Sequence[str], row_names: bool) -> str:
+    if row_names and len(row) > 1 and row[0]:
+        return f"{row[0].rstrip(' :')}: {' | '.join(filter(None, row[1:]))}".rstrip(" :")
+    return " | ".join(row).strip(" |")
 
 
-def _is_header(row: Sequence[str]) -> bool:
-    """Whether the row has names that are unique and not numbers."""
-    names = [name for name in row if name]
-    return bool(names) and len(set(names)) == len(names) and not any(_is_number(name) for name in names)
+def _broken(cells: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The cells in lines of at most `_LINE_CHARS`, if their names are not very long."""
+    key = _named(cells[0])
+    lead = f"{key}; " if len(key) <= _NAME_CHARS and len(cells) > 1 else ""
+    line = ""
+    for name, value in cells[1:] if lead else cells:
+        room = _LINE_CHARS - len(lead) - (len(name) + 2 if len(name) <= _NAME_CHARS else 0)
+        for number, piece in enumerate(_pieces(value, room)):
+            part = _named((name if number == 0 or len(name) <= _NAME_CHARS else "", piece))
+            if line and len(lead) + len(line) + len(part) + 2 > _LINE_CHARS:
+                yield lead + line
+                line = ""
+            line = f"{line}; {part}" if line else part
+    yield lead + line
 
 
-def _is_number(text: str) -> bool:
-    return text.lstrip("+-").replace(".", "").replace(",", "").rstrip("%").isdigit()
-
-
-def _line(header: Sequence[str], row: Sequence[str]) -> str:
-    names = [*header, *(f"column {number}" for number in range(len(header) + 1, len(row) + 1))]
-    return "; ".join(f"{name}: {cell}" if name else cell for name, cell in zip(names, row, strict=False) if cell)
+def _pieces(text: str, room: int) -> Iterator[str]:
+    """A text in pieces of whole words."""
+    start = 0
+    while len(text) - start > room:
+        end = text.rfind(" ", start + 1, start + room + 1)
+        end = end if end > 0 else start + room
+        yield text[start:end]
+        start = end + (text[end] == " ")
+    yield text[start:]
