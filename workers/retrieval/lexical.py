@@ -1,69 +1,109 @@
-"""BM25 vectors made with qdrant-edge's tokenizer and stemmer, so that embedded and server index have the same terms.
+"""BM25 vectors made with qdrant-edge's tokenizers and stemmers, so that embedded and server index have the same terms.
 
-The index multiplies them by the inverse document frequencies; the vectors here depend on one text only.
+    text -> normalised -> by script -> stems of its language + codes -> weights
+
+A document has one term for each word: its stem in the text's language. A query has every form that a document may have:
+the stems of its own language, those of English (which were the only ones in version 1 of this rule, so that documents
+of that time are found), and, if its language cannot be told from so few words, those of all languages.
+
+The index multiplies the vectors by the inverse document frequencies; the vectors here depend on one text only.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from workers.retrieval.ports import SparseVector
+from workers.retrieval.words.codes import asked_codes, codes
+from workers.retrieval.words.languages import ENGLISH, LATIN, UNSPACED, by_script, language_of
+from workers.retrieval.words.spellings import normalised, respelled
 
 if TYPE_CHECKING:
     from qdrant_edge import Bm25
     from qdrant_edge import SparseVector as EdgeVector
 
-# Chinese, Japanese, Thai, Lao, Burmese and Khmer put no spaces between words.
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+_K: Final = 1.2  # BM25's saturation,
+_B: Final = 0.75  # and its discount for length
+_RESPELLED: Final = 0.5  # the weight of a query's other spellings, which may be other words: poet is not a Pöt
 
 
 class Bm25Model:
     """The LexicalModel based on qdrant-edge. It is stateless, so threads can share it."""
 
-    def __init__(self, *, language: str = "english", average_length: float = 128.0) -> None:
+    def __init__(self, *, average_length: float = 128.0) -> None:
         """Load the engine's tokenizer.
 
         Args:
-            language: the language of stop words and stemming; words of other languages match in their exact form only.
             average_length: the average length of a chunk in terms; longer chunks get slightly lower weights.
         """
-        from qdrant_edge import Bm25, Bm25Config, TokenizerType  # noqa: PLC0415
-
-        def model(tokenizer: TokenizerType) -> Bm25:
-            return Bm25(Bm25Config(tokenizer=tokenizer, language=language, avg_len=average_length, ascii_folding=True))
-
-        # The multilingual tokenizer divides unspaced scripts into words, but drops standalone numbers (version 0.9
-        # finds neither '4021' nor '3.11'), so it is used for unspaced scripts only.
-        self._spaced = model(TokenizerType.Word)
-        self._unspaced = model(TokenizerType.Multilingual)
+        self._average_length = average_length
+        _engine(ENGLISH)  # fails now if the package is not installed
 
     def document(self, text: str) -> SparseVector:
         """The vector of a text: its terms with their saturated frequencies. Empty for a text of stop words."""
-        text = _clean(text)
-        weights = _weights(self._spaced.embed_document(text))
-        if _UNSPACED.search(text):
-            weights = _weights(self._unspaced.embed_document(text)) | weights
-        return _vector(weights)
+        text = normalised(text)
+        parts = by_script(text)
+        counts: Counter[int] = Counter(_counts(language_of(parts[""]) or ENGLISH, parts[""]))
+        for script, words in parts.items():
+            if script:
+                counts.update(_counts(script, words))
+        if found := codes(parts[""]):
+            counts.update(_counts(ENGLISH, " ".join(found)))
+        length = counts.total()
+        floor = _K * (1 - _B + _B * length / self._average_length)
+        return _vector({term: count * (_K + 1) / (count + floor) for term, count in counts.items()})
 
     def query(self, text: str) -> SparseVector:
-        """The vector of a query: each term once, with weight 1. Empty for a query of stop words."""
-        text = _clean(text)
-        weights = _weights(self._spaced.embed_query(text))
-        if _UNSPACED.search(text):
-            weights = _weights(self._unspaced.embed_query(text)) | weights
+        """The vector of a query: each form of a word once, with weight 1. Empty for a query of stop words."""
+        text = normalised(text)
+        parts = by_script(text)
+        latin = parts.pop("")
+        weights = _of_words(latin)
+        for script, words in parts.items():
+            forms = (script,) if script == UNSPACED else (script, ENGLISH)
+            weights |= dict.fromkeys(_terms(forms, words), 1.0)
+        weights |= dict.fromkeys(_terms((ENGLISH,), " ".join(asked_codes(latin))), 1.0)
         return _vector(weights)
 
 
-def _clean(text: str) -> str:
-    """Replace lone surrogates (half an emoji), for which the engine would reject the whole text."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _of_words(text: str) -> dict[int, float]:
+    """The terms of a query's words in Latin letters, with their weights."""
+    language = language_of(text)
+    first = language or ENGLISH
+    forms = LATIN if language is None else (language, ENGLISH)
+    words = [word for word in text.split() if _terms((first,), word)]  # not the stop words
+    others = [other for word in words for other in respelled(word)]
+    weak = dict.fromkeys(_terms(forms, " ".join(others)), _RESPELLED)
+    return weak | dict.fromkeys(_terms(forms, " ".join(words)), 1.0)
+
+
+def _terms(languages: Iterable[str], text: str) -> set[int]:
+    return {term for language in languages for term in _engine(language).embed_query(text).indices}
+
+
+def _counts(language: str, text: str) -> dict[int, int]:
+    """How often each term occurs. Without its discount for length, the engine's weight tells."""
+    weights = _weights(_engine(language).embed_document(text))
+    return {term: max(1, round(weight * _K / (_K + 1 - weight))) for term, weight in weights.items()}
+
+
+@cache
+def _engine(language: str) -> Bm25:
+    from qdrant_edge import Bm25, Bm25Config, TokenizerType  # noqa: PLC0415
+
+    # The tokenizer for unspaced scripts drops standalone numbers (version 0.9 finds neither '4021' nor '3.11').
+    kind = TokenizerType.Multilingual if language == UNSPACED else TokenizerType.Word
+    stems = ENGLISH if language == UNSPACED else language
+    return Bm25(Bm25Config(tokenizer=kind, language=stems, ascii_folding=True, k=_K, b=0.0))
 
 
 def _weights(vector: EdgeVector) -> dict[int, float]:
     return dict(zip(vector.indices, vector.values, strict=True))
 
 
-def _vector(weights: dict[int, float]) -> SparseVector:
+def _vector(weights: Mapping[int, float]) -> SparseVector:
     indices = sorted(weights)
     return SparseVector(indices, [weights[index] for index in indices])

@@ -1,0 +1,1 @@
+"""The parts of the word rule: scripts and languages, spellings, and codes. `..lexical` combines them."""
