@@ -118,7 +118,8 @@ class KnowledgeMethods:
 
         Args:
             limit: the largest number of passages, at most 100.
-            filters: only passages with this metadata; a list means any of its values.
+            filters: only passages whose metadata satisfy these conditions: values, lists of accepted values, or
+                operators such as `{"year": {"$gte": 2023}}` (docs/retrieval.md lists them).
             sources: only these documents.
             scope: only "session", "user" or one base; None for all scopes of this session.
 

@@ -104,7 +104,8 @@ class MemoryMethods:
         """The memories that match a query, best first: of the user and of this session, unless `scope` names one.
 
         Args:
-            filters: only memories whose metadata has these values; a list means any of them.
+            filters: only memories whose metadata satisfy these conditions: values, lists of accepted values, or
+                operators such as `{"year": {"$gte": 2023}}` (docs/retrieval.md lists them).
             min_score: 0 to 1; 1 is the best match by meaning as well as by words.
             timeout: seconds to wait for a retrieval worker.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from sessions.api.session import Session
 from sessions.cli.fleet import AsJson
 from sessions.cli.ingest import bars, take_in
 from sessions.cli.interrupts import INTERRUPTED, heed_interrupts
+from sessions.cli.metadata import Filters, Metadata, json_option
 from sessions.cli.output import clock, confirm, counted, print_error, print_json, print_styled, print_table, say
 from sessions.cli.store import running_store
 from sessions.errors import BadRequest, MissingExtra
@@ -41,13 +41,11 @@ def add(
     session: InSession = None,
     base: InBase = None,
     user: OfUser = None,
-    metadata: Annotated[
-        str | None, typer.Option(help="A JSON object that is stored with each document, for filters.")
-    ] = None,
+    metadata: Metadata = None,
     as_json: AsJson = False,
 ) -> None:
     """Add documents, one after the other; Ctrl-C cancels. If one fails, the others continue; exit status 1 then."""
-    target, extra, receipts = _target(session, base, user), _json(metadata), []
+    target, extra, receipts = _target(session, base, user), json_option("--metadata", metadata), []
     heed_interrupts()
     try:
         with bars(quiet=as_json) as shown:
@@ -86,10 +84,11 @@ def search(
     base: InBase = None,
     user: OfUser = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 5,
+    filters: Filters = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the passages that answer a query best."""
-    found = _target(session, base, user).search_knowledge(query, limit=limit)
+    found = _target(session, base, user).search_knowledge(query, limit, json_option("--filters", filters))
     if as_json:
         print_json(found)
         return
@@ -170,16 +169,6 @@ def _print_receipts(receipts: list[dict[str, Any]], as_json: bool) -> None:
     for receipt in receipts:
         if "error" in receipt:
             print_error(f"{receipt['source']}: {receipt['error']}")
-
-
-def _json(text: str | None) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "{}")
-    except ValueError as error:
-        raise BadRequest(f"--metadata {text!r}: use a JSON object ({error})") from error
-    if not isinstance(value, dict):
-        raise BadRequest(f"--metadata {text!r}: use a JSON object")
-    return value
 
 
 def _cell(value: object) -> object:

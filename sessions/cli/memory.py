@@ -10,6 +10,7 @@ from broker_config.settings import Settings, load_settings
 from sessions.api.memory import ScopeName
 from sessions.api.session import Session
 from sessions.cli.fleet import AsJson
+from sessions.cli.metadata import Filters, Metadata, json_option
 from sessions.cli.output import confirm, print_error, print_json, print_table, say
 from sessions.cli.store import running_store
 from sessions.errors import BadRequest
@@ -55,12 +56,17 @@ def search(
     user: OfUser = None,
     memory_type: Kind = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 5,
+    filters: Filters = None,
     as_json: AsJson = False,
 ) -> None:
     """Find memories that match a query; with --session and --user, those of both."""
     target, scope = _target(session, user)
     found = target.search_memory(
-        query, memory_type, limit=limit, scope=None if session is not None and user is not None else scope
+        query,
+        memory_type,
+        limit=limit,
+        filters=json_option("--filters", filters),
+        scope=None if session is not None and user is not None else scope,
     )
     if as_json:
         print_json(found)
@@ -77,10 +83,11 @@ def add(
     session: InSession = None,
     user: OfUser = None,
     memory_type: Annotated[str, typer.Option("--type", help="short or long.")] = "long",
+    metadata: Metadata = None,
 ) -> None:
     """Add a memory; prints its id."""
     target, scope = _target(session, user)
-    say(target.add_memory(text, memory_type, scope=scope))
+    say(target.add_memory(text, memory_type, metadata=json_option("--metadata", metadata), scope=scope))
 
 
 @app.command()

@@ -19,6 +19,11 @@ KEYS: Final[dict[str, Any]] = {"propertyNames": {"minLength": 1, "maxLength": 25
 QUEUE: Final[dict[str, Any]] = {"pattern": r"^[A-Za-z0-9._-]+$", "not": {"const": "retrieval"}}
 TEXT: Final[dict[str, Any]] = {"pattern": r"[^\s\x1c-\x1f\x85\xa0]"}
 """It is not blank."""
+FILTERS: Final = (
+    "Conditions on the metadata: a value, a list of values (any of them), or operators: `$eq`, `$ne`, `$gt`, `$gte`, "
+    "`$lt`, `$lte`, `$in`, `$nin`, `$exists`, `$not`; `$and`, `$or` and `$not` combine whole filters. Numbers and ISO "
+    "8601 dates have an order."
+)
 WEBHOOK: Final[dict[str, Any]] = {
     "description": "The URL that is called when it ends, with a signature (docs/webhooks.md).",
     "max_length": 2048,

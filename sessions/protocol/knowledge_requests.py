@@ -40,7 +40,7 @@ class SearchKnowledge(OperationRequest):
 
     Attributes:
         scopes: where to search; nothing outside of them is found.
-        sources: only these documents; filters: only chunks whose metadata has these values (a list: any of them).
+        sources: only these documents; filters: only chunks whose metadata satisfy this filter; see `filters`.
     """
 
     kind: ClassVar[str] = "search_knowledge"

@@ -18,8 +18,7 @@ class SearchMemory(OperationRequest):
         query: the text to search for.
         limit: the largest number of results.
         types: `short`, `long`, or both.
-        filters: only memories whose metadata has these values; a list means any of them, and a list in the metadata
-            has each of its values.
+        filters: only memories whose metadata satisfy this filter; see `filters`.
         scopes: where to search: in the session, the user's memories, or both.
         user: whose memories those are; recorded here, so that a repeat searches where the first one did.
         min_score: only memories with this score or a better one (0 to 1).

@@ -69,8 +69,10 @@ def test_a_text_is_added_followed_and_found(http: httpx.Client) -> None:
         assert [event.type for event in sent_events(stream.iter_lines())][-1] == "ended"
     done = good(http.get(operation, headers=WAIT))
     assert (done["status"], done["result"]["status"], done["session_id"]) == ("succeeded", "added", "k-text")
-    asked = {"query": "which class do I travel in?", "filters": {"year": 2026}}
+    asked = {"query": "which class do I travel in?", "filters": {"year": {"$gte": 2025, "$lt": 2027}}}
     assert good(http.post(f"{base}/search", json=asked))["passages"][0]["text"] == TRAINS
+    unknown = {**asked, "filters": {"year": {"gte": 2025}}}
+    assert "use '$gte'" in problem(http.post(f"{base}/search", json=unknown), 422, "BadRequest")["detail"]
     assert good(http.post(f"{base}/search", json={**asked, "sources": ["other.txt"]}))["passages"] == []
     assert [d["source"] for d in good(http.get(base))["documents"]] == ["policy.txt"]
     assert good(http.delete(f"{base}/policy.txt")) == {"chunks": 1}

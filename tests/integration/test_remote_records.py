@@ -203,7 +203,7 @@ def test_memory_is_the_same_from_both_sides(pair: Pair) -> None:
     assert remote.get_memory("nothing") is None
     assert remote.list_memory() == local.list_memory()
     assert remote.list_memory(scope="session") == local.list_memory(scope="session")
-    found = remote.search_memory("seat preferences", filters={"topic": "travel"}, timeout=30)
+    found = remote.search_memory("seat preferences", filters={"year": {"$gt": 2025}}, timeout=30)
     assert [memory["text"] for memory in found] == ["Ann prefers window seats"]
     assert set(found[0]) == set(local.search_memory("seat preferences")[0])
     assert remote.search_memory("gate", "long", scope="session") == []

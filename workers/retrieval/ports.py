@@ -179,7 +179,7 @@ class IndexQuery:
         scopes: the scopes to search: at least one, all of one tenant.
         limit: the maximum number of hits.
         sources: restricts the search to these documents; None for all.
-        metadata: restricts the search to chunks whose metadata has these values (a list means any of them).
+        metadata: restricts the search to chunks whose metadata satisfy this filter (`sessions.protocol.filters`).
         since_ms, until_ms: restricts the search to chunks whose time is in between (`until_ms` excluded).
     """
 

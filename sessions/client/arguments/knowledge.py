@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from sessions.client.arguments.filters import metadata_filter
 from sessions.client.arguments.values import json_object, seconds, short_string, webhook_url
 from sessions.errors import BadRequest
 from sessions.protocol.text import is_encodable
@@ -70,7 +71,7 @@ class KnowledgeQuery:
     """A search among passages.
 
     Attributes:
-        filters: only passages with this metadata; sources: only these documents, None for all.
+        filters: only passages whose metadata satisfy this filter; sources: only these documents, None for all.
         scope: "session", "user" or one base; None for all scopes of the session.
         timeout: seconds to wait for a worker.
     """
@@ -102,7 +103,7 @@ class KnowledgeQuery:
         if not isinstance(limit, int) or not 1 <= limit <= _MOST_FOUND:
             raise BadRequest(f"limit {limit!r}: use a number from 1 to {_MOST_FOUND}")
         names = None if sources is None else _names(sources)
-        return cls(query, limit, json_object("filters", filters), names, scope, timeout)
+        return cls(query, limit, metadata_filter(json_object("filters", filters)), names, scope, timeout)
 
 
 def _names(sources: Sequence[str]) -> tuple[str, ...]:

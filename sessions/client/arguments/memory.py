@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from sessions.client.arguments.filters import metadata_filter
 from sessions.client.arguments.values import LONE_SURROGATE
 from sessions.errors import BadRequest
 from sessions.protocol.memory_requests import ScopeName
@@ -73,7 +74,7 @@ class MemoryQuery:
     """A search among memories.
 
     Attributes:
-        filters: only memories whose metadata has these values; scope: None for all scopes of the session.
+        filters: only memories whose metadata satisfy this filter; scope: None for all scopes of the session.
         min_score: only memories with this score or a better one (0 to 1); timeout: seconds to wait for a worker.
     """
 
@@ -105,7 +106,7 @@ class MemoryQuery:
             query=memory_query(query),
             kinds=memory_kinds(memory_type),
             limit=results_limit(limit),
-            filters=json_dict("filters", filters),
+            filters=metadata_filter(json_dict("filters", filters)),
             scope=scope_name(scope),
             min_score=minimum_score(min_score),
             timeout=timeout,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sessions.api.session import Session
 from sessions.gateway.caller import Caller, Reader, Writer
 from sessions.gateway.documents import FORM_SCHEMA, NewDocument, received
-from sessions.gateway.parameters import BASE, TEXT, IdempotencyKey, SessionId
+from sessions.gateway.parameters import BASE, FILTERS, TEXT, IdempotencyKey, SessionId
 from sessions.gateway.prefer import Wait
 from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
@@ -92,13 +92,14 @@ class KnowledgeSearch(Body):
             "examples": [
                 {"query": "which class do I travel in?"},
                 {"query": "form for travel", "bases": ["handbook"], "filters": {"year": [2025, 2026]}},
+                {"query": "prices", "filters": {"valid_until": {"$gte": "2026-11-30"}, "draft": {"$ne": True}}},
             ]
         },
     )
 
     query: str = Field(min_length=1, json_schema_extra=TEXT)
     limit: Whole = Field(5, ge=1, le=100)
-    filters: dict[str, Any] | None = Field(None, description="Values of the metadata; a list means any of them.")
+    filters: dict[str, Any] | None = Field(None, description=FILTERS)
     sources: list[str] | None = Field(None, description="Only these documents.")
     scope: str | None = Field(
         None,

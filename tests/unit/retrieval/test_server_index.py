@@ -15,7 +15,8 @@ from sessions.errors import BadRequest, IndexMismatch, IndexUnavailable
 from tests.support.knowledge import MODEL, add, asking, chunk
 from tests.support.qdrant_server import QdrantServer
 from workers.retrieval.index import open_index
-from workers.retrieval.index.records import KEYWORDS, TIME
+from workers.retrieval.index.conditions import TIME
+from workers.retrieval.index.records import KEYWORDS
 from workers.retrieval.index.requests import Requests
 from workers.retrieval.index.server import ServerIndex
 from workers.retrieval.ports import Scope

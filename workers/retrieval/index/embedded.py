@@ -19,6 +19,7 @@ from broker_config.telemetry import get_logger
 from sessions.errors import IndexUnavailable
 from workers.retrieval.index import vacuum
 from workers.retrieval.index.names import valid_collection
+from workers.retrieval.index.older_chunks import CompleteScopes
 from workers.retrieval.index.ownership import IndexLock, claim
 from workers.retrieval.index.shard import DATA, Shard
 from workers.retrieval.index.shard_files import read_info
@@ -46,6 +47,7 @@ class EmbeddedIndex:
         self._rrf_k = rrf_k
         self._candidates = candidates
         self._shards: dict[str, Shard] = {}
+        self._complete = CompleteScopes()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="knowledge-index")
         self._closed = False
 
@@ -74,6 +76,10 @@ class EmbeddedIndex:
 
     async def search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
         """The best published chunks; see `KnowledgeIndex.search`."""
+        if unchecked := self._complete.to_check(collection, query):
+            while await self._run(self._complete_piece, collection, unchecked):
+                pass
+            self._complete.note(collection, unchecked)
         return await self._run(self._search, collection, model, query)
 
     async def remove(
@@ -160,6 +166,10 @@ class EmbeddedIndex:
     def _search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
         shard = self._shard(collection)
         return shard.search(model, query, rrf_k=self._rrf_k, candidates=self._candidates) if shard else []
+
+    def _complete_piece(self, collection: str, scopes: Sequence[Scope]) -> bool:
+        shard = self._shard(collection)
+        return shard.complete_piece(scopes) if shard else False
 
     def _remove(self, collection: str, scope: Scope, source: str | None, revision: str | None) -> int:
         shard = self._shard(collection)

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from workers.retrieval.index.records import DENSE, LEXICAL, Between, Conditions, query_terms, to_stored
+from workers.retrieval.index.conditions import AnyCondition, Between, Condition, Conditions, Either, Negated, Together
+from workers.retrieval.index.records import DENSE, LEXICAL, query_terms, to_stored
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery
 
 VACUUM_FROM: Final = 1000  # the engine's thresholds for rewriting a segment: this many removed points,
@@ -36,16 +37,21 @@ def engine_point(point: IndexPoint, published: Collection[str]) -> edge.Point:
 
 def engine_filter(conditions: Conditions) -> edge.Filter:
     """Conditions as a filter of the engine."""
-    must: list[edge.ConditionType] = []
-    must_not: list[edge.ConditionType] = []
-    for condition in conditions:
-        if isinstance(condition, Between):
-            times = edge.RangeFloat(gte=condition.since, lt=condition.before)
-            must.append(edge.FieldCondition(condition.field, range=times))
-            continue
-        match = edge.FieldCondition(condition.field, match=edge.MatchAny(list(condition.values)))
-        (must_not if condition.negated else must).append(match)
-    return edge.Filter(must=must, must_not=must_not)
+    return edge.Filter(must=[_condition(one) for one in conditions])
+
+
+def _condition(condition: AnyCondition) -> edge.ConditionType:
+    match condition:
+        case Condition(field, values):
+            return edge.FieldCondition(field, match=edge.MatchAny(list(values)))
+        case Between(since, before, field):
+            return edge.FieldCondition(field, range=edge.RangeFloat(gte=since, lt=before))
+        case Together(parts):
+            return edge.Filter(must=[_condition(part) for part in parts])
+        case Either(parts):
+            return edge.Filter(should=[_condition(part) for part in parts])
+        case Negated(part):
+            return edge.Filter(must_not=[_condition(part)])
 
 
 def prefetches(query: IndexQuery, allowed: edge.Filter, candidates: int) -> list[edge.Prefetch]:

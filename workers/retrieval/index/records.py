@@ -3,68 +3,45 @@
     {tenant, scope, source, revision, state, tags, at, payload}
 
 All filtered fields are keywords, except `at`: a number, for chunks that have a time. `state` is a word, since the
-embedded engine (0.9) cannot match booleans. `tags` are the user's metadata as `key=json`, so that strings, numbers,
-booleans and lists match in the same way and no key of theirs collides with ours. `payload` is JSON text, so that it
-comes back unchanged whatever types the engine has.
+embedded engine (0.9) cannot match booleans. `tags` are the user's metadata (see `metadata_tags`), so that all values
+match in the same way and no name of theirs collides with ours. `payload` is JSON text, so that it comes back unchanged
+whatever types the engine has.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from operator import mul
 from typing import Any, Final
 
 from sessions.errors import EmbeddingFailed, IndexMismatch
+from sessions.protocol.filters import parse_filter
+from workers.retrieval.index.conditions import TIME, AnyCondition, Between, Condition, Conditions, Negated
+from workers.retrieval.index.metadata_tags import TAGS, filter_condition, tags_of
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope, SparseVector, Vector
 
 FORMAT: Final = 1
 DENSE: Final = "dense"
 LEXICAL: Final = "bm25"
-KEYWORDS: Final = ("tenant", "scope", "source", "revision", "state", "tags")
-TIME: Final = "at"
+KEYWORDS: Final = ("tenant", "scope", "source", "revision", "state", TAGS)
 WRITTEN: Final = "written"
 PUBLISHED: Final = "published"
-
-_TAG_LIMIT = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A stored keyword must be one of these values or, if negated, none of them."""
-
-    field: str
-    values: tuple[str, ...]
-    negated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Between:
-    """The time of a chunk must be in this range, in milliseconds since the epoch; `before` is excluded."""
-
-    since: int | None
-    before: int | None
-    field: str = TIME
-
-
-Conditions = Sequence[Condition | Between]
 
 
 def to_stored(point: IndexPoint, published: Collection[str]) -> dict[str, Any]:
     """The stored form of a chunk. Chunks that are in `published` stay so, since the id implies the content."""
     metadata = point.payload.get("metadata") or {}
     return {
-        "tenant": _clean(point.scope.tenant),
-        "scope": _clean(point.scope.name),
-        "source": _clean(point.source),
-        "revision": _clean(point.revision),
+        "tenant": clean(point.scope.tenant),
+        "scope": clean(point.scope.name),
+        "source": clean(point.source),
+        "revision": clean(point.revision),
         "state": PUBLISHED if point.id in published else WRITTEN,
-        "tags": [tag for key, value in metadata.items() for tag in _tags(key, value)],
+        TAGS: tags_of(metadata),
         **({} if point.at_ms is None else {TIME: point.at_ms}),
-        "payload": _clean(json.dumps(dict(point.payload), ensure_ascii=False)),
+        "payload": clean(json.dumps(dict(point.payload), ensure_ascii=False)),
     }
 
 
@@ -97,7 +74,7 @@ def scope_conditions(
 ) -> list[Condition]:
     """Select a scope's chunks, optionally of one source, revision or state only."""
     named = {"tenant": scope.tenant, "scope": scope.name, "source": source, "revision": revision, "state": state}
-    return [Condition(field, (_clean(value),)) for field, value in named.items() if value is not None]
+    return [Condition(field, (clean(value),)) for field, value in named.items() if value is not None]
 
 
 def count_conditions(scope: Scope, source: str | None, revision: str | None) -> list[Condition]:
@@ -105,15 +82,15 @@ def count_conditions(scope: Scope, source: str | None, revision: str | None) -> 
     return scope_conditions(scope, source=source, revision=revision, state=PUBLISHED if revision is None else None)
 
 
-def superseded_conditions(scope: Scope, source: str, revision: str) -> list[Condition]:
+def superseded_conditions(scope: Scope, source: str, revision: str) -> Conditions:
     """Select the other published revisions of a source. Unpublished chunks belong to a later operation, and stay."""
     return [
         *scope_conditions(scope, source=source, state=PUBLISHED),
-        Condition("revision", (_clean(revision),), negated=True),
+        Negated(Condition("revision", (clean(revision),))),
     ]
 
 
-def query_conditions(query: IndexQuery) -> list[Condition | Between] | None:
+def query_conditions(query: IndexQuery) -> Conditions | None:
     """Select the chunks that a query may find; None if there cannot be any.
 
     Raises:
@@ -127,14 +104,15 @@ def query_conditions(query: IndexQuery) -> list[Condition | Between] | None:
         raise ValueError(f"a search cannot be limited to {query.limit!r} hits; ask for at least 1")
     among = {"tenant": [query.scopes[0].tenant], "scope": [s.name for s in query.scopes], "state": [PUBLISHED]}
     if query.sources is not None:
+        if not query.sources:
+            return None
         among["source"] = list(query.sources)
-    conditions = [Condition(field, tuple(map(_clean, values))) for field, values in among.items()]
-    conditions += [Condition("tags", tuple(_tags(key, value))) for key, value in query.metadata.items()]
-    if not all(condition.values for condition in conditions):
-        return None
-    if query.since_ms is None and query.until_ms is None:
-        return [*conditions]
-    return [*conditions, Between(query.since_ms, query.until_ms)]
+    conditions: list[AnyCondition] = [Condition(field, tuple(map(clean, values))) for field, values in among.items()]
+    if query.metadata:
+        conditions.append(filter_condition(parse_filter(query.metadata)))
+    if query.since_ms is not None or query.until_ms is not None:
+        conditions.append(Between(query.since_ms, query.until_ms))
+    return conditions
 
 
 def query_terms(query: IndexQuery) -> SparseVector | None:
@@ -172,21 +150,6 @@ def check_model(collection: str, has: EmbeddingInfo, wants: EmbeddingInfo) -> No
         )
 
 
-def _tags(key: str, value: Any) -> list[str]:
-    """The keywords of a metadata entry: one for each value of a list."""
-    values = value if isinstance(value, list | tuple | set | frozenset) else [value]
-    return [_tag(key, each) for each in values]
-
-
-def _tag(key: str, value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # 1.0 and 1 are the same number, but different JSON
-    text = _clean(f"{key}={json.dumps(value, ensure_ascii=False, sort_keys=True)}")
-    if len(text) <= _TAG_LIMIT:
-        return text
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Escape lone surrogates (from file names, or half an emoji), which no engine accepts."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -10,26 +10,23 @@ from urllib.parse import urlsplit
 from qdrant_client import AsyncQdrantClient, models
 
 from sessions.errors import BadRequest, IndexUnavailable
+from workers.retrieval.index.conditions import Condition, Conditions
+from workers.retrieval.index.older_chunks import PIECE, CompleteScopes, complete_tags, older_conditions
 from workers.retrieval.index.records import (
     DENSE,
-    LEXICAL,
     PUBLISHED,
-    Between,
-    Condition,
-    Conditions,
     check_model,
     check_points,
     count_conditions,
     hit_of,
     point_of,
     query_conditions,
-    query_terms,
     scope_conditions,
     superseded_conditions,
-    to_stored,
 )
 from workers.retrieval.index.requests import NoCollection, Requests
 from workers.retrieval.index.server_collections import ServerCollections
+from workers.retrieval.index.server_points import prefetches, server_filter, server_point
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
 _PAGE: Final = 256
@@ -63,6 +60,7 @@ class ServerIndex:
         self._client = client
         self._requests = requests
         self._collections = ServerCollections(client, requests)
+        self._complete = CompleteScopes()
         self._rrf_k = rrf_k
         self._candidates = candidates
         self._batch_points = batch_points
@@ -105,8 +103,8 @@ class ServerIndex:
 
     async def publish(self, collection: str, scope: Scope, source: str, revision: str) -> None:
         """Make a revision of a source visible, then remove the others. Does nothing if it was never written."""
-        mine = _filter(scope_conditions(scope, source=source, revision=revision))
-        others = models.FilterSelector(filter=_filter(superseded_conditions(scope, source, revision)))
+        mine = server_filter(scope_conditions(scope, source=source, revision=revision))
+        others = models.FilterSelector(filter=server_filter(superseded_conditions(scope, source, revision)))
         try:
             if await self._collections.find(collection) is None or not await self._count(collection, mine):
                 return
@@ -124,11 +122,12 @@ class ServerIndex:
         if info is None:
             return []
         check_model(collection, info, model)
-        prefetches = [] if conditions is None else _prefetches(query, _filter(conditions), self._candidates)
-        if not prefetches:
+        halves = [] if conditions is None else prefetches(query, server_filter(conditions), self._candidates)
+        if not halves:
             return []
         try:
-            found = await self._query(collection, query, prefetches)
+            await self._complete_tags(collection, query)
+            found = await self._query(collection, query, halves)
         except NoCollection:
             self._collections.forget(collection)
             return []
@@ -138,7 +137,7 @@ class ServerIndex:
         self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
     ) -> int:
         """Remove chunks, published or not. Returns how many there were."""
-        doomed = _filter(scope_conditions(scope, source=source, revision=revision))
+        doomed = server_filter(scope_conditions(scope, source=source, revision=revision))
         try:
             if await self._collections.find(collection) is None:
                 return 0
@@ -157,20 +156,22 @@ class ServerIndex:
         try:
             if await self._collections.find(collection) is None:
                 return 0
-            return await self._count(collection, _filter(count_conditions(scope, source, revision)))
+            return await self._count(collection, server_filter(count_conditions(scope, source, revision)))
         except NoCollection:
             self._collections.forget(collection)
             return 0
 
     async def scroll(self, collection: str, scope: Scope | None = None) -> AsyncIterator[list[IndexPoint]]:
         """All published chunks, page by page. Chunks that are published or removed meanwhile may be missed."""
-        conditions = [Condition("state", (PUBLISHED,))] if scope is None else scope_conditions(scope, state=PUBLISHED)
+        conditions: Conditions = [Condition("state", (PUBLISHED,))]
+        if scope is not None:
+            conditions = scope_conditions(scope, state=PUBLISHED)
         if await self._collections.find(collection) is None:
             return
         after: Any = None
         while True:
             try:
-                records, after = await self._page(collection, _filter(conditions), after)
+                records, after = await self._page(collection, server_filter(conditions), after)
             except NoCollection:
                 self._collections.forget(collection)
                 return
@@ -205,7 +206,7 @@ class ServerIndex:
     async def _upsert(self, collection: str, batch: list[IndexPoint], published: bool) -> None:
         ids: list[Any] = [point.id for point in batch]
         visible = set(ids) if published else await self._published(collection, ids)
-        points = [_server_point(point, visible) for point in batch]
+        points = [server_point(point, visible) for point in batch]
         await self._requests.send(lambda: self._client.upsert(collection, points, wait=True))
 
     async def _published(self, collection: str, ids: list[Any]) -> set[str]:
@@ -216,19 +217,36 @@ class ServerIndex:
     async def _count(self, collection: str, which: models.Filter) -> int:
         return (await self._requests.send(lambda: self._client.count(collection, which, exact=True))).count
 
-    async def _query(
-        self, collection: str, query: IndexQuery, prefetches: list[models.Prefetch]
-    ) -> models.QueryResponse:
+    async def _query(self, collection: str, query: IndexQuery, halves: list[models.Prefetch]) -> models.QueryResponse:
         return await self._requests.send(
             lambda: self._client.query_points(
                 collection,
                 query=models.RrfQuery(rrf=models.Rrf(k=self._rrf_k)),
-                prefetch=prefetches,
+                prefetch=halves,
                 limit=query.limit,
                 with_payload=True,
                 with_vectors=[DENSE] if query.dense is not None else False,
             )
         )
+
+    async def _complete_tags(self, collection: str, query: IndexQuery) -> None:
+        """Have all chunks that the query may find the keywords that its filter needs; see `older_chunks`."""
+        unchecked = self._complete.to_check(collection, query)
+        if not unchecked:
+            return
+        older = server_filter(older_conditions(unchecked))
+        while True:
+            records, _ = await self._requests.send(
+                lambda: self._client.scroll(collection, older, limit=PIECE, with_payload=["payload"])
+            )
+            if not records:
+                break
+            for ids, field in complete_tags(records):
+                await self._set_payload(collection, ids, field)
+        self._complete.note(collection, unchecked)
+
+    async def _set_payload(self, collection: str, ids: list[Any], fields: dict[str, Any]) -> None:
+        await self._requests.send(lambda: self._client.set_payload(collection, fields, points=ids, wait=True))
 
     async def _page(self, collection: str, which: models.Filter, after: Any) -> tuple[list[models.Record], Any]:
         return await self._requests.send(
@@ -236,34 +254,3 @@ class ServerIndex:
                 collection, which, limit=_PAGE, offset=after, with_payload=True, with_vectors=True
             )
         )
-
-
-def _server_point(point: IndexPoint, published: set[str]) -> models.PointStruct:
-    terms = models.SparseVector(indices=list(point.sparse.indices), values=list(point.sparse.values))
-    return models.PointStruct(
-        id=point.id, vector={DENSE: list(point.dense), LEXICAL: terms}, payload=to_stored(point, published)
-    )
-
-
-def _filter(conditions: Conditions) -> models.Filter:
-    must: list[models.Condition] = []
-    must_not: list[models.Condition] = []
-    for condition in conditions:
-        if isinstance(condition, Between):
-            times = models.Range(gte=condition.since, lt=condition.before)
-            must.append(models.FieldCondition(key=condition.field, range=times))
-            continue
-        match = models.FieldCondition(key=condition.field, match=models.MatchAny(any=list(condition.values)))
-        (must_not if condition.negated else must).append(match)
-    return models.Filter(must=must, must_not=must_not)
-
-
-def _prefetches(query: IndexQuery, allowed: models.Filter, candidates: int) -> list[models.Prefetch]:
-    limit = max(candidates, query.limit)
-    prefetches = []
-    if query.dense is not None:
-        prefetches.append(models.Prefetch(query=list(query.dense), using=DENSE, filter=allowed, limit=limit))
-    if terms := query_terms(query):
-        vector = models.SparseVector(indices=list(terms.indices), values=list(terms.values))
-        prefetches.append(models.Prefetch(query=vector, using=LEXICAL, filter=allowed, limit=limit))
-    return prefetches

@@ -20,6 +20,7 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
+from workers.retrieval.index.conditions import TIME, Condition, Conditions
 from workers.retrieval.index.engine_points import (
     VACUUM_FROM,
     VACUUM_SHARE,
@@ -28,14 +29,13 @@ from workers.retrieval.index.engine_points import (
     engine_point,
     prefetches,
 )
+from workers.retrieval.index.older_chunks import PIECE, complete_tags, older_conditions
 from workers.retrieval.index.records import (
     DENSE,
     FORMAT,
     KEYWORDS,
     PUBLISHED,
-    TIME,
     WRITTEN,
-    Condition,
     check_model,
     check_points,
     count_conditions,
@@ -143,11 +143,24 @@ class Shard:
         with translate_errors(self.folder):
             return [hit_of(query, point) for point in self._engine.query(request)]
 
+    def complete_piece(self, scopes: Sequence[Scope]) -> bool:
+        """Add what is missing to some of the chunks that an earlier version wrote; False if there were none."""
+        request = edge.ScrollRequest(
+            limit=PIECE, filter=engine_filter(older_conditions(scopes)), with_payload=["payload"], with_vector=False
+        )
+        with translate_errors(self.folder):
+            records, _ = self._engine.scroll(request)
+        for ids, field in complete_tags(records):
+            self._update(edge.UpdateOperation.set_payload(ids, field))
+        return bool(records)
+
     def page(
         self, scope: Scope | None, after: edge.PointId | None, limit: int
     ) -> tuple[list[IndexPoint], edge.PointId | None]:
         """A page of published chunks from an id on, and the id of the next page; None at the end."""
-        conditions = [Condition("state", (PUBLISHED,))] if scope is None else scope_conditions(scope, state=PUBLISHED)
+        conditions: Conditions = [Condition("state", (PUBLISHED,))]
+        if scope is not None:
+            conditions = scope_conditions(scope, state=PUBLISHED)
         with translate_errors(self.folder):
             records, following = self._engine.scroll(
                 edge.ScrollRequest(
@@ -199,11 +212,11 @@ class Shard:
             records = self._engine.retrieve([UUID(id_) for id_ in ids], with_payload=["state"], with_vector=False)
         return {str(record.id) for record in records if (record.payload or {})["state"] == PUBLISHED}
 
-    def _count(self, conditions: Sequence[Condition]) -> int:
+    def _count(self, conditions: Conditions) -> int:
         with translate_errors(self.folder):
             return self._engine.count(edge.CountRequest(filter=engine_filter(conditions)))
 
-    def _remove(self, conditions: Sequence[Condition]) -> int:
+    def _remove(self, conditions: Conditions) -> int:
         removed = 0
         for ids in self._pieces(conditions):
             self._update(edge.UpdateOperation.delete_points(ids))
@@ -211,7 +224,7 @@ class Shard:
         self._removed += removed
         return removed
 
-    def _pieces(self, conditions: Sequence[Condition]) -> Iterator[list[Any]]:
+    def _pieces(self, conditions: Conditions) -> Iterator[list[Any]]:
         """Ids of matching chunks until none is left. The caller must change each piece so that it no longer matches."""
         request = edge.ScrollRequest(
             limit=_PIECE, filter=engine_filter(conditions), with_payload=False, with_vector=False

@@ -1,35 +1,82 @@
-"""Metadata filters. Values are converted to JSON text, so that equal values have equal texts."""
+"""Metadata filters on a copy of a scope: sets of rows, from an inverted index of the values."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from sessions.protocol.filters import (
+    AllOf,
+    AnyOf,
+    Compares,
+    Exists,
+    Filter,
+    HasValue,
+    Not,
+    elements,
+    value_text,
+)
+from workers.retrieval.memory.postings import Postings, Rows
+
+Mask = npt.NDArray[np.bool_]
+
+_PRESENT: Final = ""
+"""Stands for the presence of a name; no JSON text is empty."""
 
 
-def values_of(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The values of each metadata name; each element of a list is one value."""
-    for name, value in metadata.items():
-        for one in _accepted(value):
-            yield name, one
+class MetadataIndex:
+    """Which rows have which values of which name."""
 
+    def __init__(self) -> None:
+        self._rows: Postings[tuple[str, str]] = Postings()
+        self._texts: dict[str, set[str]] = {}
 
-def wanted_by(filters: Mapping[str, Any]) -> Iterator[tuple[str, set[str]]]:
-    """The accepted values for each name of a filter; of a list, any element is accepted."""
-    for name, value in filters.items():
-        yield name, _accepted(value)
+    def add(self, row: int, metadata: Mapping[str, Any]) -> None:
+        """Add a row, once."""
+        for name, value in metadata.items():
+            texts = {value_text(element) for element in elements(value)}
+            self._texts.setdefault(name, set()).update(texts)
+            for text in (_PRESENT, *texts):
+                self._rows.add((name, text), row)
 
+    def move(self, to: Rows) -> None:
+        """Renumber the rows as `Postings.move` does, and forget values that no row has any more."""
+        self._rows.move(to)
+        for name, texts in list(self._texts.items()):
+            texts.intersection_update(text for text in list(texts) if (name, text) in self._rows)
+            if not texts and (name, _PRESENT) not in self._rows:
+                del self._texts[name]
 
-def _accepted(value: Any) -> set[str]:
-    return {json.dumps(_plain(one), sort_keys=True) for one in (value if isinstance(value, list) else [value])}
+    def mask(self, parsed: Filter, size: int) -> Mask:
+        """Which of the first `size` rows satisfy a filter. Dead rows may be among them."""
+        match parsed:
+            case HasValue(name, values):
+                return self._having(name, values, size)
+            case Exists(name):
+                return self._having(name, (_PRESENT,), size)
+            case Compares(name):
+                # Each value is compared once, however many rows have it.
+                accepted = [text for text in self._texts.get(name, ()) if parsed.accepts(json.loads(text))]
+                return self._having(name, accepted, size)
+            case AllOf(parts):
+                mask = np.ones(size, dtype=np.bool_)
+                for part in parts:
+                    mask &= self.mask(part, size)
+                return mask
+            case AnyOf(parts):
+                mask = np.zeros(size, dtype=np.bool_)
+                for part in parts:
+                    mask |= self.mask(part, size)
+                return mask
+            case Not(part):
+                return ~self.mask(part, size)
 
-
-def _plain(value: Any) -> Any:
-    """Make 1.0 equal to 1, since both are the same JSON number; `True` stays different."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return value
+    def _having(self, name: str, texts: Iterable[str], size: int) -> Mask:
+        having = np.zeros(size, dtype=np.bool_)
+        for text in texts:
+            having[self._rows.get((name, text))[0]] = True
+        return having

@@ -21,6 +21,9 @@ class Postings(Generic[Key]):
     def __init__(self) -> None:
         self._lists: dict[Key, tuple[array[int], array[float]]] = {}
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._lists
+
     def add(self, key: Key, row: int, weight: float = 1.0) -> None:
         """Add a row to the key's list."""
         rows, weights = self._lists.setdefault(key, (array("i"), array("f")))

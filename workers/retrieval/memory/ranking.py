@@ -14,9 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from sessions.protocol.filters import parse_filter
 from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory_record import Memory
-from workers.retrieval.memory.scope_index import Mask, ScopeIndex
+from workers.retrieval.memory.metadata import Mask
+from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import Floats
 from workers.retrieval.ports import SparseVector
 
@@ -76,7 +78,8 @@ class Ranking:
         return [self._result(row, score) for score, _, row in scored[: request.limit] if score >= least]
 
     def _allowed(self, request: SearchMemory) -> Mask:
-        masks = [index.allowed(request.types, request.filters) for index in self._indexes]
+        filters = parse_filter(request.filters)
+        masks = [index.allowed(request.types, filters) for index in self._indexes]
         return np.concatenate(masks) if masks else np.zeros(0, dtype=np.bool_)
 
     def _top(self, values: Floats, mask: Mask, limit: int) -> list[int]:

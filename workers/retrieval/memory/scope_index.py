@@ -8,18 +8,16 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from sessions.protocol.filters import Filter
 from sessions.store.memory_record import KINDS, LogMark, Memory, StoredMemory
-from workers.retrieval.memory.metadata import values_of, wanted_by
+from workers.retrieval.memory.metadata import Mask, MetadataIndex
 from workers.retrieval.memory.postings import Postings
 from workers.retrieval.memory.vectors import Floats, unpack
 from workers.retrieval.ports import LexicalModel
-
-Mask = npt.NDArray[np.bool_]
 
 _DEAD: Final = 0
 _KIND_CODES: Final = {kind: code for code, kind in enumerate(KINDS, start=1)}
@@ -39,7 +37,7 @@ class ScopeIndex:
         self._embedded: Mask = np.zeros(0, dtype=np.bool_)
         self._missing: dict[str, None] = {}
         self._terms: Postings[int] = Postings()
-        self._values: Postings[tuple[str, str]] = Postings()
+        self._metadata = MetadataIndex()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -82,8 +80,7 @@ class ScopeIndex:
         sparse = self._lexical.document(stored.memory.text)
         for term, weight in zip(sparse.indices, sparse.values, strict=True):
             self._terms.add(term, row, weight)
-        for value in values_of(stored.memory.metadata):
-            self._values.add(value, row)
+        self._metadata.add(row, stored.memory.metadata)
 
     def _make_room(self, rows: int) -> None:
         if rows > len(self._kinds):
@@ -110,7 +107,7 @@ class ScopeIndex:
         self._kinds, self._embedded = self._kinds[live], self._embedded[live]
         self._vectors = self._vectors[live]
         self._terms.move(moved)
-        self._values.move(moved)
+        self._metadata.move(moved)
 
     # --- query ------------------------------------------------------------------------------------------
 
@@ -132,15 +129,11 @@ class ScopeIndex:
         """The newest memories that have no vector yet."""
         return [self._at(self._rows[memory_id]) for memory_id in heapq.nlargest(most, self._missing)]
 
-    def allowed(self, kinds: Sequence[str], filters: Mapping[str, Any]) -> Mask:
-        """A mask of the rows that have one of these kinds and these metadata values; dead rows are excluded."""
+    def allowed(self, kinds: Sequence[str], filters: Filter) -> Mask:
+        """A mask of the rows that have one of these kinds and satisfy the filter; dead rows are excluded."""
         size = len(self._stored)
         mask: Mask = np.isin(self._kinds[:size], [_KIND_CODES[kind] for kind in kinds if kind in _KIND_CODES])
-        for name, values in wanted_by(filters):
-            having = np.zeros(size, dtype=np.bool_)
-            for value in values:
-                having[self._values.get((name, value))[0]] = True
-            mask &= having
+        mask &= self._metadata.mask(filters, size)
         return mask
 
     def similarities(self, query: Floats | None) -> Floats:
