@@ -14,6 +14,7 @@ from sessions.errors import ApprovalTimeout, BadRequest, CallAnswered, CallNotFo
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import TurnStatus
 from tests.integration.test_cli_on_a_fleet import CLI, environment
+from tests.support import preloaded
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 
@@ -148,7 +149,7 @@ def test_calls_are_answered_on_the_command_line(fleet: Fleet) -> None:
     def turns(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [*CLI, "turns", *arguments]
         env = environment(fleet.server.url)
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        return preloaded.run(command, env=env, timeout=60)
 
     message = 'CALL refund({"amount": 7})\nCALL long_job({"size": 3})'
     turn = waiting(ask(fleet.session(), message))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from sessions.archive.address import open_archive
 from sessions.archive.records import ArchivedTurn
 from sessions.errors import ArchiveUnavailable, TurnFailed
 from sessions.protocol.lanes import ARCHIVE
+from tests.support import preloaded
 from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.postgres import running_postgres
 from tests.support.servers import Server, running
@@ -175,7 +175,7 @@ def test_a_turn_that_took_the_place_of_others_does_so_in_the_archive(archived: F
 def run(fleet: Fleet, server: Server, *arguments: str) -> Any:
     env = {**os.environ, **fleet.env, "REDIS_URL": server.url, "SESSIONFLEET_HOME": str(fleet.folder / "home")}
     command = [sys.executable, "-m", "sessions.cli.main", "sessions", "restore", "--json", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, timeout=90, check=False)
+    done = preloaded.run(command, env=env, cwd=ROOT, timeout=90)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

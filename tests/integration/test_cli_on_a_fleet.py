@@ -19,9 +19,10 @@ from sessions import Session
 from sessions.errors import EmbeddedServerError
 from sessions.fleet.autostart import ensure_fleet, stop_fleet
 from sessions.fleet.home import FleetHome
+from tests.support import preloaded
 from tests.support.fleet import ROOT, Fleet
 from tests.support.servers import Server
-from tests.support.waiting import wait_until
+from tests.support.waiting import PROGRAM_START, wait_until
 
 CLI = [sys.executable, "-W", "ignore", "-m", "sessions.cli.main"]
 
@@ -58,9 +59,9 @@ def test_ctrl_c_cancels_the_running_turn(fleet: Fleet) -> None:
 def test_a_turn_that_fails_is_an_error_of_the_command(fleet: Fleet) -> None:
     """Scripts that call `chat` see it by the exit status, people by one line."""
     message = "FAIL 400 99\nSAY cli-fail"
-    done = subprocess.run(
+    done = preloaded.run(
         [*CLI, "chat", "cli-fail", "--message", message],
-        env=environment(fleet.server.url), capture_output=True, text=True, timeout=60, check=False,
+        env=environment(fleet.server.url), timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
     assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
@@ -72,7 +73,7 @@ class Typist:
 
     def __init__(self, command: list[str], env: dict[str, str], term: str = "dumb") -> None:
         self._master, slave = pty.openpty()
-        self.process = subprocess.Popen(
+        self.process = preloaded.start(
             command, env={**env, "TERM": term}, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
         )
         os.close(slave)
@@ -106,7 +107,7 @@ def test_a_typed_conversation_goes_on_after_a_cancelled_turn(fleet: Fleet) -> No
         terminal.sees("you> ", count=2)
         terminal.type("SLEEP 61.5\n")
         fleet.noted("model_started", prompt="SLEEP 61.5")
-        terminal.process.send_signal(signal.SIGINT)
+        os.kill(terminal.process.pid, signal.SIGINT)
         terminal.sees("(cancelled)")
         terminal.type("SAY typed-again\n")
         terminal.sees("typed-again", count=2)
@@ -125,7 +126,7 @@ def test_a_chat_begins_with_the_answer_that_is_being_written(fleet: Fleet) -> No
     fleet.noted("stalled", prompt=message)
     command = [*CLI, "turns", "list", "cli-again", "--open", "--json"]
     env = environment(fleet.server.url)
-    listed = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    listed = preloaded.run(command, env=env, timeout=60, check=True)
     assert [found["turn"] for found in json.loads(listed.stdout)] == [turn.id]
     terminal = Typist([*CLI, "chat", "cli-again"], env)
     try:
@@ -163,7 +164,7 @@ def test_a_chat_asks_about_the_calls_of_its_tools(fleet: Fleet) -> None:
         terminal.sees("/pending")
         terminal.type("//SAY a literal slash\n")
         terminal.sees("you> ", count=5)
-        terminal.process.send_signal(signal.SIGINT)
+        os.kill(terminal.process.pid, signal.SIGINT)
         assert terminal.process.wait(20) == 0, "where no turn runs, Ctrl-C leaves"
     finally:
         terminal.close()
@@ -181,9 +182,9 @@ def test_a_chat_regenerates_and_edits(fleet: Fleet) -> None:
     """The new answer is shown like any other; without something to replace, the chat says so."""
 
     def piped(lines: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*CLI, "chat", "cli-edits"], input=lines, env=environment(fleet.server.url), capture_output=True, text=True,
-            timeout=60, check=False,
+        return preloaded.run(
+            [*CLI, "chat", "cli-edits"], input=lines, env=environment(fleet.server.url),
+            timeout=60,
         )  # fmt: skip
 
     nothing = piped("/regenerate\n")
@@ -197,9 +198,7 @@ def test_a_chat_regenerates_and_edits(fleet: Fleet) -> None:
     assert "enter the new message" in piped("/edit\n").stderr
     last = session.history().messages[0].turn_id
     command = [*CLI, "turns", "delete", last]
-    gone = subprocess.run(
-        command, env=environment(fleet.server.url), capture_output=True, text=True, timeout=60, check=True
-    )
+    gone = preloaded.run(command, env=environment(fleet.server.url), timeout=60, check=True)
     assert "2 messages" in gone.stdout
     assert list(session.history()) == []
 
@@ -208,9 +207,9 @@ def test_a_chat_without_a_terminal_reads_answers_where_it_reads_messages(fleet: 
     """Where they end, it does not hang: the turn waits on, and the command that answers it is shown."""
 
     def piped(lines: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return preloaded.run(
             [*CLI, "chat", "cli-piped", "--tool", "refund"], input=lines,
-            env=environment(fleet.server.url), capture_output=True, text=True, timeout=60, check=False,
+            env=environment(fleet.server.url), timeout=60,
         )  # fmt: skip
 
     done = piped(f"{REFUND}\nno not that much\n")
@@ -230,9 +229,9 @@ def test_a_chat_sends_files(fleet: Fleet, tmp_path: Path) -> None:
     (tmp_path / "heron.png").write_bytes(b"\x89PNG heron")
 
     def piped(lines: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return preloaded.run(
             [*CLI, "chat", "cli-files"], input=lines,
-            env=environment(fleet.server.url), capture_output=True, text=True, timeout=60, check=False,
+            env=environment(fleet.server.url), timeout=60,
         )  # fmt: skip
 
     done = piped(f"/attach {tmp_path / 'heron.png'}\nSAY cli-one\nSAY cli-two\n")
@@ -252,15 +251,15 @@ def test_one_more_worker_joins_and_leaves(new_fleet: Callable[..., Fleet]) -> No
     fleet = new_fleet()
     command = [*CLI, "worker", "--name", "byhand", "--queues", "turns,vip", "--concurrency", "3"]
     with (fleet.folder / "worker.log").open("wb") as log:
-        worker = subprocess.Popen(command, env=environment(fleet.server.url), stdout=log, stderr=log)
+        worker = preloaded.start(command, env=environment(fleet.server.url), stdout=log, stderr=log)
     try:
-        wait_until(fleet.registered, description="the worker is registered")
+        wait_until(fleet.registered, description="the worker is registered", timeout=PROGRAM_START)
         (info,) = fleet.registered()
         assert info.id.startswith("byhand@")
         assert (info.pid, info.concurrency, info.queues) == (worker.pid, 3, ("turns", "turns.vip"))
         answer = fleet.session("joined", queue="vip").Agent().chat("hello", timeout=20)
         assert "hello" in answer
-        worker.send_signal(signal.SIGTERM)
+        os.kill(worker.pid, signal.SIGTERM)
         assert worker.wait(20) == 0
         assert fleet.registered() == []
     finally:
@@ -273,7 +272,7 @@ def test_up_with_an_address_runs_workers_only(new_server: Server, tmp_path: Path
     """The store is the one at REDIS_URL; a script of this home without that URL gets an error that says so."""
     home = FleetHome(tmp_path / "home")
     with (tmp_path / "up.log").open("wb") as log:
-        up = subprocess.Popen(
+        up = preloaded.start(
             [*CLI, "up", "--workers", "1", "--no-gateway", "--home", str(home.path)],
             env=environment(new_server.url), cwd=tmp_path, stdout=log, stderr=log,
         )  # fmt: skip

@@ -15,6 +15,7 @@ from broker_config.settings import load_settings
 from sessions.cli import main as cli
 from sessions.errors import MissingExtra, StoreUnavailable
 from tests.integration.test_cli_on_a_fleet import CLI, Typist, environment
+from tests.support import preloaded
 from tests.support.documents import make_pdf
 from tests.support.fleet import Fleet
 from tests.support.transcripts import settled
@@ -29,9 +30,8 @@ def name(kind: str) -> str:
 
 
 def run(fleet: Fleet, *command: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*CLI, *command], env=environment(fleet.server.url, **more), cwd=cwd,
-        capture_output=True, text=True, timeout=90, check=False,
+    return preloaded.run(
+        [*CLI, *command], env=environment(fleet.server.url, **more), cwd=cwd, timeout=90,
     )  # fmt: skip
 
 

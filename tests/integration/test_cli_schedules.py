@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import uuid
 from typing import Any
 
 from tests.integration.test_cli_on_a_fleet import CLI, environment
+from tests.support import preloaded
 from tests.support.fleet import Fleet
 
 
@@ -16,9 +16,7 @@ def test_schedules_from_the_command_line(fleet: Fleet) -> None:
     session_id, env = uuid.uuid4().hex, environment(fleet.server.url)
 
     def run(*arguments: str, fails: bool = False) -> str:
-        done = subprocess.run(
-            [*CLI, "schedules", *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
-        )
+        done = preloaded.run([*CLI, "schedules", *arguments], env=env, timeout=60)
         assert (done.returncode != 0) == fails, done.stderr
         return done.stderr if fails else done.stdout
 
@@ -47,15 +45,11 @@ def test_turns_show_when_they_begin(fleet: Fleet) -> None:
     session, env = fleet.session(), environment(fleet.server.url)
     turn = session.Agent("A", instructions="x").submit("SAY later", not_before=3600)
     for arguments in (["list", session.session_id, "--json"], ["show", turn.id, "--json"]):
-        done = subprocess.run(
-            [*CLI, "turns", *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
-        )
+        done = preloaded.run([*CLI, "turns", *arguments], env=env, timeout=60)
         found = json.loads(done.stdout)
         shown = found[0] if isinstance(found, list) else found
         assert shown["status"] == "queued"
         assert shown["not_before"] > shown["accepted"]
-    listed = subprocess.run(
-        [*CLI, "turns", "list", session.session_id], env=env, capture_output=True, text=True, timeout=60, check=False
-    )
+    listed = preloaded.run([*CLI, "turns", "list", session.session_id], env=env, timeout=60)
     assert "not_before" in listed.stdout
     turn.cancel()

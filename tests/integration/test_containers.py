@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 
+from tests.support import preloaded
 from tests.support.fleet import ROOT
 from tests.support.gateway import GatewayProcess, running_gateway
 from tests.support.servers import Server
@@ -31,11 +31,9 @@ def _made_key(gateway: GatewayProcess) -> str:
     """By `docker compose exec gateway ...`: in the gateway's environment."""
     line = next(line for line in (ROOT / "docker-compose.yml").read_text().splitlines() if "exec gateway" in line)
     command = shlex.split(line.partition("exec gateway sessionfleet ")[2])
-    made = subprocess.run(
+    made = preloaded.run(
         [sys.executable, "-m", "sessions.cli.main", *command],
         env=gateway.env,
-        capture_output=True,
-        text=True,
         check=True,
     )
     return made.stdout.strip()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import preloaded
 from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.gateway import GatewayProcess, running_gateway
 from tests.support.openai_server import OpenAIServer
@@ -64,14 +65,11 @@ def shop(store: Server, gateway: GatewayProcess, tmp_path_factory: pytest.TempPa
 def run(fleet: Fleet, script: Path, *arguments: str, **environment: str) -> str:
     """What a script says; it must end well."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONFLEET_")}
-    done = subprocess.run(
+    done = preloaded.run(
         [sys.executable, "-W", "error", str(script), *arguments],
         env={**kept, "REDIS_URL": fleet.server.url, "PYTHONPATH": fleet.env["PYTHONPATH"], **environment},
         cwd=script.parent,
-        capture_output=True,
-        text=True,
         timeout=60,
-        check=False,
     )
     assert done.returncode == 0, f"{script.name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout

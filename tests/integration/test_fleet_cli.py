@@ -18,6 +18,7 @@ import pytest
 from broker_config.embedded import EmbeddedServer
 from sessions.fleet.autostart import stop_fleet
 from sessions.fleet.home import FleetHome, alive
+from tests.support import preloaded
 from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
@@ -37,7 +38,7 @@ class Place:
         self.folder = folder
         self.home = FleetHome(folder / "home")
         self.port = free_port()
-        self.up: subprocess.Popen[bytes] | None = None
+        self.up: preloaded.Program | None = None
 
     def environment(self, **settings: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONFLEET_")}
@@ -46,12 +47,10 @@ class Place:
         return {**kept, **ours, **quick, "SESSIONFLEET_GATEWAY_PORT": str(self.port), **settings}
 
     def run(self, *command: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return preloaded.run(
             [sys.executable, *command],
             cwd=self.folder,
             env=self.environment(**settings),
-            capture_output=True,
-            text=True,
             timeout=100,
             check=check,
         )
@@ -65,7 +64,7 @@ class Place:
     def start(self, *arguments: str) -> None:
         """`sessionfleet up`, until it is ready."""
         with (self.folder / "up.log").open("ab") as log:
-            self.up = subprocess.Popen(
+            self.up = preloaded.start(
                 [sys.executable, "-m", "sessions.cli.main", "up", *arguments],
                 cwd=self.folder,
                 env=self.environment(),

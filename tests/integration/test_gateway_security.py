@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -18,6 +17,7 @@ from sessions.gateway.access import access_for
 from sessions.gateway.api_key import id_in
 from sessions.gateway.authenticator import Everybody
 from sessions.store.api_keys import ApiKeyStore
+from tests.support import preloaded
 from tests.support.fleet import ROOT
 from tests.support.gateway import GatewayProcess, a_session, answer_to, ask, made_key, running_gateway
 from tests.support.http import good, problem
@@ -147,7 +147,7 @@ def test_a_revoked_key_is_refused(gateway: GatewayProcess, store: Server) -> Non
     good(ask(gateway, "GET", path, key))
     environment = {**os.environ, "REDIS_URL": store.url, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "sessions.cli.main", "keys", "api", "revoke", str(id_in(key))]
-    assert "revoked" in subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "revoked" in preloaded.run(command, env=environment, check=True).stdout
     wait_until(lambda: ask(gateway, "GET", path, key).status_code == 401, description="the key is refused")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import uuid
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from sessions.errors import IdempotencyConflict, ResultTimeout
 from sessions.store.turns import TurnStore
+from tests.support import preloaded
 from tests.support.fleet import ROOT, Fleet
 from tests.support.waiting import wait_until
 
@@ -28,9 +28,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def submit_and_die(fleet: Fleet, session_id: str, message: str) -> str:
     env = {**os.environ, "REDIS_URL": fleet.server.url, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
+    done = preloaded.run(
         [sys.executable, "-c", SUBMIT_AND_DIE, session_id, message],
-        env=env, stdout=subprocess.PIPE, text=True, timeout=40, check=False,
+        env=env, timeout=40,
     )  # fmt: skip
     assert done.returncode == -9
     return done.stdout.strip()

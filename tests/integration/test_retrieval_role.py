@@ -16,6 +16,7 @@ import pytest
 
 from sessions import EventType, Session
 from sessions.errors import NoWorkerAlive, RetrievalUnavailable
+from tests.support import preloaded
 from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.servers import Server, running
 from workers.retrieval.index.ownership import try_claim
@@ -86,7 +87,7 @@ def worker(fleet: Fleet, home: Path, *options: str) -> subprocess.CompletedProce
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONFLEET_")}
     environment = {**kept, "REDIS_URL": fleet.server.url, "SESSIONFLEET_HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "ignore", "-m", "sessions.cli.main", "worker", *options]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return preloaded.run(command, env=environment, timeout=60)
 
 
 def test_a_worker_that_cannot_serve_retrieval_says_why(lone: tuple[Fleet, Session], tmp_path: Path) -> None:

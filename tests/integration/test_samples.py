@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support import preloaded
 from tests.support.documents import make_pdf
 from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.servers import Server, running
@@ -40,10 +40,10 @@ def run(fleet: Fleet, *parts: str) -> list[str]:
     """The lines that a program of these parts prints; it must end well. The lines it warns with come last."""
     code = "\n".join(("from sessions import Agent, AgentTeam, Session, Task", *parts))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONFLEET_")}
-    done = subprocess.run(
+    done = preloaded.run(
         [sys.executable, "-c", code],
         env={**kept, "REDIS_URL": fleet.server.url, "PYTHONPATH": str(ROOT)},
-        cwd=fleet.folder, capture_output=True, text=True, timeout=60, check=False,
+        cwd=fleet.folder, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
     return [*done.stdout.splitlines(), *(line for line in done.stderr.splitlines() if "Warning" in line)]

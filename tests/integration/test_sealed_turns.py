@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +21,7 @@ from sessions import Agent, AgentTeam, Document, Event, Session, Task, Turn, Tur
 from sessions.errors import SealError, StateConflict, TurnConfigurationError
 from tests.integration.test_cli_on_a_fleet import CLI, environment
 from tests.integration.test_sealing import NEW, OLD, SECRET, holds, seen_with, sid
+from tests.support import preloaded
 from tests.support.fleet import Fleet, keys_without_ttl, running_fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
@@ -253,12 +253,12 @@ def _resealed(fleet: Fleet, session_id: str) -> None:
     """Afterwards the new key alone reads what the old one had sealed."""
     command = [*CLI, "keys", "reseal", "--session", session_id]
     with_both = environment(fleet.server.url, **{KEYS: BOTH})
-    done = subprocess.run(command, env=with_both, capture_output=True, text=True, check=True)
+    done = preloaded.run(command, env=with_both, check=True)
     assert re.match(r"re-encrypted \d+ values with the key 'new'", done.stdout)
     with seen_with(fleet, NEW, session_id) as new:
         assert next(m.text for m in new.history() if m.role == "user") == "first"
         assert new.restore_state(checkpoint=1) == {"n": 1}
-    failed = subprocess.run(command, env=environment(fleet.server.url), capture_output=True, text=True, check=False)
+    failed = preloaded.run(command, env=environment(fleet.server.url))
     assert failed.returncode != 0
     assert "SESSIONFLEET_ENCRYPTION_KEYS" in failed.stderr
 
@@ -287,11 +287,11 @@ def test_the_command_line_reads_what_is_sealed(sealed: Fleet) -> None:
     session = sealed.session(sid())
     turn = waiting(session.Agent("A", tools=TOOLS).submit(f'CALL refund({{"amount": 3}})\nSAY {SECRET}'))
     with_keys = {**environment(sealed.server.url), KEYS: OLD}
-    done = subprocess.run([*CLI, "turns", "show", turn.id], env=with_keys, capture_output=True, text=True, check=True)
+    done = preloaded.run([*CLI, "turns", "show", turn.id], env=with_keys, check=True)
     assert SECRET in done.stdout
     assert "refund" in done.stdout
     bare = {name: value for name, value in environment(sealed.server.url).items() if name != KEYS}
-    failed = subprocess.run([*CLI, "turns", "show", turn.id], env=bare, capture_output=True, text=True, check=False)
+    failed = preloaded.run([*CLI, "turns", "show", turn.id], env=bare)
     assert failed.returncode == 1
     assert "'old'" in failed.stderr
     assert KEYS in failed.stderr

@@ -19,6 +19,7 @@ from sessions.errors import BadRequest, ListsIncomplete, NotFound, SessionOwnerE
 from sessions.store.keys import INDEXED
 from sessions.store.session_index import SessionIndex
 from tests.integration.test_cli_on_a_fleet import CLI, environment
+from tests.support import preloaded
 from tests.support.fleet import Fleet
 from tests.support.gateway import GatewayProcess, made_key
 from tests.support.http import good, problem
@@ -36,9 +37,8 @@ def http(gateway_process: GatewayProcess, fleet: Fleet) -> Iterator[httpx.Client
 
 
 def cli(fleet: Fleet, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*CLI, "sessions", *command], env=environment(fleet.server.url),
-        capture_output=True, text=True, timeout=60, check=False,
+    return preloaded.run(
+        [*CLI, "sessions", *command], env=environment(fleet.server.url), timeout=60,
     )  # fmt: skip
 
 

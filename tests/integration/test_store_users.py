@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from sessions.errors import StoreUnavailable, StoreUnsupported
 from sessions.store.deployment import check_deployment
 from sessions.store.rights import COMMANDS
 from sessions.store.script_files import script, script_names
+from tests.support import preloaded
 from tests.support.fleet import ROOT, Fleet
 from tests.support.servers import Server, running
 
@@ -54,7 +54,7 @@ def test_least_rights_suffice(guarded: Server, tmp_path: Path) -> None:
         session.fork("copy").delete()
         doctor = [sys.executable, "-m", "sessions.cli.main", "doctor"]
         environment = {**os.environ, "REDIS_URL": url_of(guarded, "sf_client"), "SESSIONFLEET_AUTOSTART": "0"}
-        told = subprocess.run(doctor, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        told = preloaded.run(doctor, env=environment, timeout=60)
         assert "✗" not in told.stdout, told.stdout
         fleet.workers[0].terminate()
         assert not re.findall(r".*(?:NOPERM|permission|Traceback).*", fleet.workers[0].log)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from sessions.errors import (
     TurnDeadlineExceeded,
     UnknownTool,
 )
+from tests.support import preloaded
 from tests.support.fleet import ROOT, Fleet, keys_without_ttl, running_fleet
 from tests.support.servers import Server, running
 from tests.support.waiting import wait_until
@@ -331,8 +331,8 @@ def test_a_run_outlives_its_client(fleet: Fleet) -> None:
     """kill -9 of the process that submitted it: another one finds the run, with its answer."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONFLEET_")}
     environment = {**kept, "REDIS_URL": fleet.server.url}
-    client = subprocess.run([sys.executable, "-c", CLIENT], env=environment, cwd=ROOT, capture_output=True, check=False)
-    assert client.returncode == -signal.SIGKILL, client.stderr.decode()
-    run = TeamRun.attach(client.stdout.decode().strip(), settings=fleet.settings)
+    client = preloaded.run([sys.executable, "-c", CLIENT], env=environment, cwd=ROOT)
+    assert client.returncode == -signal.SIGKILL, client.stderr
+    run = TeamRun.attach(client.stdout.strip(), settings=fleet.settings)
     assert not run.status.final
     assert [task.text for task in run.result(timeout=30).tasks] == ["one", "two"]

@@ -29,6 +29,7 @@ from sessions.errors import (
 from sessions.store.files import FileContent
 from sessions.transfer.records import PastTurn
 from sessions.transfer.sources import open_source
+from tests.support import preloaded
 from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.gateway import GatewayProcess, ask, made_key
 from tests.support.make_foreign_sessions import ANSWER, CALL_ID, FOREIGN, QUESTION, THANKS, WELCOME
@@ -335,7 +336,7 @@ def test_exports_and_imports_need_the_right_to_configure(
 def run(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **fleet.env, "REDIS_URL": fleet.server.url, "SESSIONFLEET_HOME": str(fleet.folder / "home")}
     command = [sys.executable, "-m", "sessions.cli.main", "sessions", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, timeout=60, check=False)
+    return preloaded.run(command, env=env, cwd=ROOT, timeout=60)
 
 
 def test_the_commands_export_and_import(fleet: Fleet, tmp_path: Path) -> None:
@@ -376,7 +377,7 @@ def test_an_import_that_dies_in_the_middle_leaves_no_session(fleet: Fleet, tmp_p
     session_id = sid()
     env = {**os.environ, "REDIS_URL": fleet.server.url}
     command = [sys.executable, "-c", _DIES, str(tmp_path / "messages.json"), session_id, "400"]
-    assert subprocess.run(command, env=env, cwd=ROOT, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert preloaded.run(command, env=env, cwd=ROOT, timeout=60).returncode == -signal.SIGKILL
     assert fleet.session(session_id).get_context()["created_at"] is None
     with fleet.server.client() as client:
         left = [key for key in client.scan_iter("sf:v1:*") if session_id.encode() in key]

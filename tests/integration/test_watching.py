@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import re
-import subprocess
+import signal
 import sys
 import threading
 import urllib.error
@@ -19,6 +19,7 @@ import pytest
 
 from sessions import Session
 from sessions.errors import TurnFailed
+from tests.support import preloaded
 from tests.support.broker import queue_key
 from tests.support.fleet import ROOT, Fleet
 from tests.support.servers import Server, free_port, running
@@ -41,7 +42,7 @@ class Flower:
         }
         command = ["-m", "celery", "-A", "workers", "flower", f"--port={self.port}", "--address=127.0.0.1"]
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = preloaded.start(
                 [sys.executable, "-W", "ignore", *command], env=env, cwd=fleet.folder, stdout=log, stderr=log
             )
 
@@ -54,7 +55,7 @@ class Flower:
             return None
 
     def close(self) -> None:
-        self.process.terminate()
+        os.kill(self.process.pid, signal.SIGTERM)
         self.process.wait()
 
 

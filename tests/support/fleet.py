@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from sessions import Session
 from sessions.client.fleet_client import FleetClient
 from sessions.client.per_process import get_client
 from sessions.protocol.worker_info import WorkerInfo
+from tests.support import preloaded
 from tests.support.servers import Server
 from tests.support.waiting import PROGRAM_START, wait_until
 
@@ -41,15 +41,13 @@ class Worker:
             **fleet.env,
             **env,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: preloaded.Program | None = None
 
     def start(self) -> Worker:
         """Start the process; `Fleet.ready` waits until it serves."""
         command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "workers", "worker", "-n", f"{self.name}@%h"]
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, env=self._env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+            self.process = preloaded.start(command, env=self._env, cwd=ROOT, stdout=log, stderr=log)
         return self
 
     @property

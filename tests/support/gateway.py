@@ -19,6 +19,7 @@ import httpx
 from sessions.gateway.api_key import digest_of, new_key
 from sessions.store.api_keys import ApiKeyRecord
 from sessions.store.keys import API_KEYS
+from tests.support import preloaded
 from tests.support.fleet import ROOT
 from tests.support.servers import Server, free_port
 from tests.support.waiting import PROGRAM_START, wait_until
@@ -43,15 +44,13 @@ class GatewayProcess:
             "PYTHONPATH": str(ROOT),
             **env,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: preloaded.Program | None = None
 
     def start(self) -> GatewayProcess:
         """Start it, and wait until it answers."""
         command = [sys.executable, "-m", "sessions.cli.main", "gateway", "--port", str(self.port), *self._options]
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, env=self.env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+            self.process = preloaded.start(command, env=self.env, cwd=ROOT, stdout=log, stderr=log)
         wait_until(self._answers, description="the gateway answers", timeout=PROGRAM_START)
         return self
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import httpx
 
+from tests.support import preloaded
 from tests.support.fleet import ROOT, Fleet
 from tests.support.servers import free_port
 from tests.support.sse import Item, text_of
@@ -127,10 +128,10 @@ class Site:
         with log.open("wb") as out:
             self._process = self._start(kind, fleet, out, env)
 
-    def _start(self, kind: Kind, fleet: Fleet, out: BinaryIO, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _start(self, kind: Kind, fleet: Fleet, out: BinaryIO, env: dict[str, str]) -> preloaded.Program:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONFLEET_")}
         folder = EXAMPLES / kind.folder
-        return subprocess.Popen(
+        return preloaded.start(
             [sys.executable, "-m", *(part.format(port=self.port) for part in kind.command)],
             env={
                 **kept,
@@ -174,7 +175,7 @@ class Site:
         """Stop it with its children, which gunicorn stops."""
         if self._process.poll() is not None:
             return
-        self._process.send_signal(signal.SIGTERM)
+        os.kill(self._process.pid, signal.SIGTERM)
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
