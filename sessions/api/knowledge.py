@@ -51,9 +51,11 @@ class KnowledgeMethods:
             options: see `sessions.DocumentOptions`.
 
         Returns:
-            A receipt: `source`, `status` (`added`, `replaced`, `unchanged`, or `duplicate`: another document of this
-            scope, named in `source`, has the same content), `kind`, `bytes`, `pages`, `chunks`. For a list, a list of
-            receipts; a document that could not be added has `error` instead, and the others are still added.
+            A receipt: `source`, `status` (`added`, `replaced`, `unchanged`, or `duplicate`: added, and another document
+            of this scope has the same content), `same_as` (the name of such a document, or None), `kind`, `bytes`,
+            `pages`, `chunks`, `embedded` (chunks whose texts were new and had to be embedded), `collection`. For a
+            list, a list of receipts; a document that could not be added has `error` instead, and the others are still
+            added.
 
         Raises:
             DocumentError: the document cannot be read; FileNotFoundError, BadRequest, ResultTimeout, BackendError.
@@ -114,7 +116,7 @@ class KnowledgeMethods:
         scope: str | None = None,
         timeout: float | None = None,
     ) -> list[dict[str, Any]]:
-        """The passages that match a query best, by meaning and by words.
+        """The passages that match a query best, by meaning and by words. Each text is among them once.
 
         Args:
             limit: the largest number of passages, at most 100.
@@ -125,7 +127,8 @@ class KnowledgeMethods:
 
         Returns:
             Dicts with `text`, `score` (larger is better, comparable within one search), `similarity` (cosine, or
-            None), `source`, `chunk` (its number), `page`, `heading`, `start`, `end` (characters), `metadata`, `id`.
+            None), `source`, `chunk` (its number), `page`, `heading`, `start`, `end` (characters), `metadata`, `id`, and
+            `also_in`: where else the same text was found, as dicts with `source`, `chunk`, `page`, `metadata`, `id`.
             Empty if no document was added.
 
         Raises:

@@ -85,15 +85,31 @@ def test_nothing_is_found_where_nothing_was_added(session: Session) -> None:
     assert session.delete_knowledge("nothing.pdf") == 0
 
 
-def test_the_same_content_is_stored_once(session: Session) -> None:
-    """Adding it again, under the same name or another one, is a no-op, and the receipt says so."""
-    first = session.add_knowledge(HOLIDAYS.encode(), name="holidays.txt")
-    again = session.add_knowledge(HOLIDAYS.encode(), name="holidays.txt")
-    other = session.add_knowledge(HOLIDAYS.encode(), name="copy.txt")
-    assert [r["status"] for r in (first, again, other)] == ["added", "unchanged", "duplicate"]  # type: ignore[call-overload]
-    assert other["source"] == "holidays.txt"  # type: ignore[call-overload]
-    assert [item["source"] for item in session.list_knowledge()] == ["holidays.txt"]
-    assert len(session.search_knowledge("paid holiday", limit=10)) == 1
+def test_the_same_content_under_two_names_is_two_documents(session: Session) -> None:
+    """Each is listed, filtered and removed on its own; the text is embedded once, and found once."""
+    first, again, other = (
+        session.add_knowledge(HOLIDAYS.encode(), name=name, metadata={"of": name[0]})
+        for name in ("holidays.txt", "holidays.txt", "copy.txt")
+    )
+    assert isinstance(first, dict)
+    assert isinstance(again, dict)
+    assert isinstance(other, dict)
+    assert [(r["status"], r["source"], r["embedded"], r["same_as"]) for r in (first, again, other)] == [
+        ("added", "holidays.txt", 1, None), ("unchanged", "holidays.txt", 0, None),
+        ("duplicate", "copy.txt", 0, "holidays.txt"),
+    ]  # fmt: skip
+    assert [item["source"] for item in session.list_knowledge()] == ["copy.txt", "holidays.txt"]
+    assert [f["source"] for f in session.search_knowledge("paid holiday", filters={"of": "c"})] == ["copy.txt"]
+    assert [f["source"] for f in session.search_knowledge("paid holiday", sources=["copy.txt"])] == ["copy.txt"]
+    (found,) = session.search_knowledge("paid holiday", limit=10)
+    assert {found["source"], *(place["source"] for place in found["also_in"])} == {"copy.txt", "holidays.txt"}
+    told = session.Agent("A", model="offline", knowledge=True).chat('CALL search_knowledge({"query": "paid holiday"})')
+    assert "; also in " in told
+    assert told.count("28 days") == 1
+    session.add_knowledge(PARKING.encode(), name="holidays.txt")
+    assert [f["source"] for f in session.search_knowledge("paid holiday", limit=1)] == ["copy.txt"]
+    assert session.delete_knowledge("copy.txt") == 1
+    assert texts(session.search_knowledge("paid holiday", limit=10)) == PARKING
 
 
 def test_changed_content_replaces_the_old(session: Session) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from broker_config.settings import Settings
 from sessions.client.scopes import lane_of, session_name
-from sessions.protocol.knowledge_requests import AddKnowledge
+from sessions.protocol.knowledge_requests import AddKnowledge, RemoveKnowledge, SearchKnowledge
 from sessions.store.keys import SessionKeys, new_turn_part
 from sessions.store.sealing import KeyRing
 from tests.support.retrieval_doubles import WordEmbedding, WordLexical
@@ -118,14 +118,20 @@ class Bench:
 
     def __init__(self, settings: Settings, store: Any, index: KnowledgeIndex) -> None:
         self.crash = CrashPoint()
+        self.settings = settings
         self.store = store
-        self.index = index
         self.embedding = WordEmbedding()
-        crashing: Any = CrashingIndex(index, self.crash)
-        self.knowledge = Knowledge(settings, store, KeyRing({}), crashing, self.embedding, WordLexical())
+        self.lexical = WordLexical()
+        self.start(index)
         self.scope = session_name(f"crash-{uuid.uuid4().hex[:8]}")
         self.lane = lane_of(settings.tenant, self.scope, settings.partitions)
         self.collection = default_collection(self.embedding.info)
+
+    def start(self, index: KnowledgeIndex) -> None:
+        """Begin as a new process: nothing is known but what store and index have."""
+        crashing: Any = CrashingIndex(index, self.crash)
+        self.index = index
+        self.knowledge = Knowledge(self.settings, self.store, KeyRing({}), crashing, self.embedding, self.lexical)
 
     def operation(self) -> tuple[OperationContext, CrashingJournal, CrashingFields]:
         """A new operation in the lane. Keep it to resume it after a crash."""
@@ -133,13 +139,24 @@ class Bench:
         fields = CrashingFields(self.store, self.lane, self.crash)
         return OperationContext(self.lane, new_turn_part(), journal, journal, fields, 1), journal, fields  # type: ignore[arg-type]
 
-    def request(self, text: str, source: str = "rules.txt") -> AddKnowledge:
+    def request(self, text: str, source: str = "rules.txt", metadata: Mapping[str, Any] | None = None) -> AddKnowledge:
         """A request to add a text."""
-        return AddKnowledge(scope=self.scope, source=source, origin="text", text=text)
+        return AddKnowledge(scope=self.scope, source=source, origin="text", text=text, metadata=dict(metadata or {}))
 
-    async def add(self, text: str, source: str = "rules.txt") -> dict[str, Any]:
+    async def add(
+        self, text: str, source: str = "rules.txt", metadata: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Add a text, in a new operation."""
-        return await self.knowledge.add(self.operation()[0], self.request(text, source))
+        return await self.knowledge.add(self.operation()[0], self.request(text, source, metadata))
+
+    async def remove(self, source: str) -> dict[str, int]:
+        """Remove a document, in a new operation."""
+        return await self.knowledge.remove(self.operation()[0], RemoveKnowledge(scope=self.scope, source=source))
+
+    async def search(self, query: str, **which: Any) -> list[dict[str, Any]]:
+        """Search the scope."""
+        wanted = SearchKnowledge(query=query, scopes=(self.scope,), **which)
+        return await self.knowledge.search(self.operation()[0], wanted)
 
     async def visible(self) -> list[tuple[str, str]]:
         """Source and text of every chunk that a search can find, sorted."""

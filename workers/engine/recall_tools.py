@@ -16,6 +16,7 @@ from workers.engine.scope import current_recall, current_tool
 NONE_FOUND = "Nothing was found."
 NOT_REMEMBERED = "The fact was not stored: {}."
 NOT_SEARCHED = "The search is not available now: {}. Answer without it, and say so."
+_CITED = 3  # other documents with the same passage that are named; a prompt has no room for a hundred
 
 
 async def remember(fact: str) -> str:
@@ -75,13 +76,17 @@ def recall_specs(config: AgentConfig) -> list[ToolSpec]:
 
 
 def cite(item: dict[str, Any]) -> str:
-    """Where a passage comes from: its document, and the page or heading."""
+    """Where a passage comes from: its document, the page or heading, and other documents that have the same passage."""
     parts = [str(item["source"])]
     if item.get("page") is not None:
         parts.append(f"page {item['page']}")
     elif item.get("heading"):
         parts.append(str(item["heading"]))
-    return ", ".join(parts)
+    others = list(dict.fromkeys(str(place["source"]) for place in item.get("also_in", ())))
+    others = [source for source in others if source != item["source"]]
+    if len(others) > _CITED:
+        others = [*others[:_CITED], f"{len(others) - _CITED} more"]
+    return ", ".join(parts) + (f"; also in {', '.join(others)}" if others else "")
 
 
 def _recall() -> Recall:

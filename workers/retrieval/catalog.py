@@ -1,8 +1,8 @@
-"""The catalog of a scope's documents, a hash in the store. `list_knowledge` reads it, and so does duplicate detection.
+"""The catalog of a scope's documents, a hash in the store. `list_knowledge` reads it.
 
 Fields:
     `<collection>/<source>`     a document
-    `#<collection>/<digest>`    the source of the document with this content, to find duplicates without a scan
+    `#<collection>/<digest>`    the sources of the documents with this content, to find their vectors without a scan
     `#unfinished`               the pending change of the index. There is at most one, since the operations of a lane
                                 run one at a time and each starts by settling the previous one's
 
@@ -25,6 +25,8 @@ from workers.retrieval.operation_context import FencedFields
 
 _PAGE: Final = 500
 _PENDING_CHANGE: Final = "#unfinished"
+_SEVERAL: Final = "\0"  # begins a list of sources; a single source is stored as it is
+_MOST_ALIKE: Final = 8  # sources of one content that are noted; with thousands of copies, each would rewrite all names
 _Raw = bytes  # within `CatalogEntry`, the name `bytes` is a field
 
 
@@ -73,10 +75,16 @@ class CatalogEntry:
         """The entry with what is known after parsing the document."""
         return replace(self, kind=kind, pages=pages, chunks=chunks)
 
-    def receipt(self, status: str) -> dict[str, Any]:
-        """The result that the caller of `add_knowledge` gets."""
+    def receipt(self, status: str, *, embedded: int = 0, same_as: str | None = None) -> dict[str, Any]:
+        """The result that the caller of `add_knowledge` gets.
+
+        Args:
+            embedded: how many of its chunks were embedded, because the index had no vectors of their texts.
+            same_as: another document with the same content.
+        """
         names = ("source", "kind", "bytes", "pages", "chunks", "collection")
-        return {"status": status, **{name: getattr(self, name) for name in names}}
+        known = {name: getattr(self, name) for name in names}
+        return {"status": status, **known, "embedded": embedded, "same_as": same_as}
 
     @classmethod
     def load(cls, raw: _Raw) -> CatalogEntry:
@@ -136,14 +144,19 @@ class SourceCatalog:
             raw = await self._store.hget(lane.sources, name)
         return None if raw is None else self._loaded(lane, name, raw)
 
-    async def same_content(self, lane: SessionKeys, collection: str, digests: Sequence[str]) -> CatalogEntry | None:
-        """The document whose content has one of these digests, or None."""
-        names = [f"#{collection}/{digest}" for digest in digests]
-        with translated():
-            found = await self._store.hmget(lane.sources, names)
-        for name, raw in zip(names, found, strict=True):
-            if raw is not None:
-                return await self.entry(lane, collection, self._keyring.open(lane.sources, name, raw).decode())
+    async def same_content(
+        self, lane: SessionKeys, collection: str, digests: Sequence[str], *, but: str
+    ) -> CatalogEntry | None:
+        """A document whose content has one of these digests, or None.
+
+        Args:
+            but: the source that is not meant.
+        """
+        for digest in digests:
+            for source in await self._alike(lane, f"#{collection}/{digest}"):
+                entry = None if source == but else await self.entry(lane, collection, source)
+                if entry is not None and entry.digest in digests:
+                    return entry
         return None
 
     async def entries(self, lane: SessionKeys, source: str | None = None) -> AsyncIterator[CatalogEntry]:
@@ -177,13 +190,43 @@ class SourceCatalog:
     def _loaded(self, lane: SessionKeys, name: str, raw: bytes) -> CatalogEntry:
         return CatalogEntry.load(self._keyring.open(lane.sources, name, raw))
 
-    async def put(self, fields: FencedFields, entry: CatalogEntry, before: CatalogEntry | None) -> None:
+    async def put(
+        self, fields: FencedFields, lane: SessionKeys, entry: CatalogEntry, before: CatalogEntry | None
+    ) -> None:
         """Record a published document, which replaces an earlier revision, and clear the pending change."""
-        values = {_PENDING_CHANGE: "", entry.field: json.dumps(asdict(entry)), entry.digest_field: entry.source}
+        values = {_PENDING_CHANGE: "", entry.field: json.dumps(asdict(entry))}
         if before is not None and before.digest != entry.digest:
-            values[before.digest_field] = ""
+            values[before.digest_field] = await self._without(lane, before)
+        alike = [source for source in await self._alike(lane, entry.digest_field) if source != entry.source]
+        values[entry.digest_field] = _dumped([*alike, entry.source][-_MOST_ALIKE:])
         await fields.write("sources", values)
 
-    async def drop(self, fields: FencedFields, entry: CatalogEntry) -> None:
+    async def drop(self, fields: FencedFields, lane: SessionKeys, entry: CatalogEntry) -> None:
         """Delete the entry of a removed document."""
-        await fields.write("sources", {entry.field: "", entry.digest_field: ""})
+        await fields.write("sources", {entry.field: "", entry.digest_field: await self._without(lane, entry)})
+
+    async def _alike(self, lane: SessionKeys, name: str) -> list[str]:
+        """The sources that are noted for a content, by the name of its field."""
+        with translated():
+            raw = await self._store.hget(lane.sources, name)
+        return [] if raw is None else _loaded_sources(self._keyring.open(lane.sources, name, raw).decode())
+
+    async def _without(self, lane: SessionKeys, entry: CatalogEntry) -> str:
+        """The value of the digest field of an entry that goes; '' if no other document has its content."""
+        return _dumped([source for source in await self._alike(lane, entry.digest_field) if source != entry.source])
+
+
+def _dumped(sources: Sequence[str]) -> str:
+    """The value of a digest field; one source is stored as versions wrote it that knew one document per content."""
+    if len(sources) == 1 and not sources[0].startswith(_SEVERAL):
+        return sources[0]
+    return _SEVERAL + json.dumps(sources) if sources else ""
+
+
+def _loaded_sources(value: str) -> list[str]:
+    if not value.startswith(_SEVERAL):
+        return [value]
+    try:
+        return [str(source) for source in json.loads(value.removeprefix(_SEVERAL))]
+    except (ValueError, TypeError):  # an older version's single source, whose name happens to begin so
+        return [value]

@@ -124,7 +124,7 @@ class DocumentWriter:
         await self._index.publish(entry.collection, scope, entry.source, entry.revision)
         if before is not None:
             await self._texts.drop(op, before.revision)
-        await self._catalog.put(op.fields, entry, before)
+        await self._catalog.put(op.fields, op.keys, entry, before)
 
     async def _remove(self, op: OperationContext, scope: Scope, source: str | None) -> None:
         entries = [entry async for entry in self._catalog.entries(op.keys, source)]
@@ -134,7 +134,7 @@ class DocumentWriter:
             await self._index.remove(collection, scope, source=source)
         for entry in entries:
             await self._texts.drop(op, entry.revision)
-            await self._catalog.drop(op.fields, entry)
+            await self._catalog.drop(op.fields, op.keys, entry)
         if source is None:
             await self._texts.drop(op)
         if await self._catalog.pending_change(op.keys) is not None:

@@ -35,7 +35,9 @@ from workers.retrieval.chunk_texts import ChunkTexts
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS, chunk_document, embedded_text
 from workers.retrieval.document_loader import DocumentLoader, RawDocument
 from workers.retrieval.document_writer import DocumentWriter
+from workers.retrieval.found_passages import alike, found_passage
 from workers.retrieval.index.names import default_collection
+from workers.retrieval.known_vectors import KnownVectors
 from workers.retrieval.operation_context import OperationContext, progress_event
 from workers.retrieval.ports import (
     Chunk,
@@ -47,10 +49,13 @@ from workers.retrieval.ports import (
     LexicalModel,
     Scope,
     SparseVector,
+    Vector,
 )
 
 _log = get_logger(__name__)
 _BATCH: Final = 16
+_SPARE: Final = 10  # hits that are asked for beyond the limit, to meet the copies of a text
+_MOST_HITS: Final = 1000
 _READ_AT_ONCE: Final = 1000  # passages of at most 800 characters: a result of less than 4 MiB
 _CHUNKING: Final = f"1:{MAX_CHARS}:{OVERLAP_CHARS}"
 _NAMESPACE: Final = uuid.UUID("6f3c2a52-0d0f-5c0e-9a43-2f6d1f5b7c11")
@@ -82,7 +87,9 @@ class Knowledge:
     # --- add --------------------------------------------------------------------------------------------
 
     async def add(self, op: OperationContext, request: AddKnowledge) -> dict[str, Any]:
-        """Add one document. Adding the same content again changes nothing.
+        """Add one document. Adding the same content again under the same name changes nothing.
+
+        A document with the content of another one is a document of its own, which has the vectors of the other.
 
         Raises:
             DocumentError: the document cannot be read.
@@ -97,17 +104,19 @@ class Knowledge:
         await self._remove_orphaned(op, scope)
         await self._writer.settle(op, scope, resumed_revision=entry.revision)
         before = await self._catalog.entry(op.keys, collection, request.source)
+        digests = self._keyring.digests(content.data)
+        twin = await self._catalog.same_content(op.keys, collection, digests, but=request.source)
+        same_as = None if twin is None else twin.source
         if before is not None and before.revision == entry.revision:
-            return before.receipt("unchanged")
-        twin = await self._catalog.same_content(op.keys, collection, self._keyring.digests(content.data))
-        if before is None and twin is not None:
-            return twin.receipt("duplicate")
+            return before.receipt("unchanged", same_as=same_as)
         document = await self._loader.parse(op, content)
         chunks = await asyncio.to_thread(chunk_document, document)
         entry = entry.with_parsed(document.kind, document.pages, len(chunks))
-        await self._write(op, entry, scope, chunks)
+        known = await self._known_vectors(op, scope, twin, before)
+        await self._write(op, entry, scope, chunks, known)
         await self._writer.publish(op, scope, entry, before)
-        return entry.receipt("added" if before is None else "replaced")
+        status = "replaced" if before is not None else "added" if twin is None else "duplicate"
+        return entry.receipt(status, embedded=known.missing(chunks), same_as=same_as)
 
     async def undo(self, op: OperationContext, request: AddKnowledge | CopyKnowledge) -> None:
         """Remove the chunks of a document that will not be completed."""
@@ -131,16 +140,34 @@ class Knowledge:
             added_ms=op.now_ms,
         )
 
-    async def _write(self, op: OperationContext, entry: CatalogEntry, scope: Scope, chunks: Sequence[Chunk]) -> None:
+    async def _known_vectors(self, op: OperationContext, scope: Scope, *entries: CatalogEntry | None) -> KnownVectors:
+        """The vectors of documents of the scope, by their texts."""
+        known = KnownVectors()
+        for entry in entries:
+            if entry is not None and entry.model == self._embedding.info.id:
+                async for page in self._index.scroll(entry.collection, scope, source=entry.source):
+                    known.add(await self._points_with_texts(op.keys, page))
+        return known
+
+    async def _write(
+        self, op: OperationContext, entry: CatalogEntry, scope: Scope, chunks: Sequence[Chunk], known: KnownVectors
+    ) -> None:
         """Embed and write the chunks. If the index has lost some that the journal lists, write all of them again."""
         await self._writer.begin(op, scope, entry)
-        await self._write_batches(op, entry, scope, chunks, again=False)
+        await self._write_batches(op, entry, scope, chunks, known, again=False)
         if not await self._writer.is_complete(entry, scope):
             _log.warning("chunks_lost", scope=scope.name, source=entry.source, collection=entry.collection)
-            await self._write_batches(op, entry, scope, chunks, again=True)
+            await self._write_batches(op, entry, scope, chunks, known, again=True)
 
     async def _write_batches(
-        self, op: OperationContext, entry: CatalogEntry, scope: Scope, chunks: Sequence[Chunk], *, again: bool
+        self,
+        op: OperationContext,
+        entry: CatalogEntry,
+        scope: Scope,
+        chunks: Sequence[Chunk],
+        known: KnownVectors,
+        *,
+        again: bool,
     ) -> None:
         """Embed and write batch by batch, skipping batches that the journal lists as written."""
         for start in range(0, len(chunks), _BATCH):
@@ -148,19 +175,19 @@ class Knowledge:
             if op.journal.lookup(key) is not None and not again:
                 continue
             batch = chunks[start : start + _BATCH]
-            await self._write_batch(op, entry, scope, batch)
+            await self._write_batch(op, entry, scope, batch, known)
             done = progress_event(
                 "embedding", done=start + len(batch), total=len(chunks), pages=entry.pages, source=entry.source
             )
             await op.journal.record(key, b"1", [done])
 
     async def _write_batch(
-        self, op: OperationContext, entry: CatalogEntry, scope: Scope, chunks: Sequence[Chunk]
+        self, op: OperationContext, entry: CatalogEntry, scope: Scope, chunks: Sequence[Chunk], known: KnownVectors
     ) -> None:
         title = "" if entry.untitled else entry.source
         texts = [embedded_text(chunk, title) for chunk in chunks]
         op.fields.check_held()
-        vectors = await self._embedding.embed_documents(texts)
+        vectors = await self._vectors(chunks, texts, known)
         points = [
             IndexPoint(
                 id=_point_id(op.keys, entry, chunk.number),
@@ -175,13 +202,20 @@ class Knowledge:
         ]
         await self._writer.write(op, entry, self._embedding.info, points)
 
+    async def _vectors(self, chunks: Sequence[Chunk], texts: Sequence[str], known: KnownVectors) -> list[Vector]:
+        """The vectors of these chunks; only those that are not known are embedded."""
+        vectors = [known.of(chunk) for chunk in chunks]
+        missing = [text for text, vector in zip(texts, vectors, strict=True) if vector is None]
+        embedded = iter(await self._embedding.embed_documents(missing) if missing else ())
+        return [next(embedded) if vector is None else vector for vector in vectors]
+
     async def _collection(self, wanted: str | None) -> str:
         return wanted or default_collection(self._embedding.info)
 
     # --- search -----------------------------------------------------------------------------------------
 
     async def search(self, op: OperationContext, request: SearchKnowledge) -> list[dict[str, Any]]:
-        """The best passages within the request's scopes, as dicts."""
+        """The best passages within the request's scopes, as dicts. No text is among them twice."""
         scopes = [Scope(op.keys.tenant, name) for name in request.scopes if await self._visible(op.keys.tenant, name)]
         if not scopes:
             return []
@@ -189,13 +223,17 @@ class Knowledge:
             dense=await self._embedding.embed_query(request.query),
             sparse=self._lexical.query(request.query),
             scopes=scopes,
-            limit=request.limit,
+            limit=request.limit + _SPARE,
             sources=request.sources,
             metadata=request.filters,
         )
         collection = await self._collection(request.collection)
-        hits = await self._index.search(collection, self._embedding.info, query)
-        return [_passage(hit) for hit in await self._with_texts(op.keys.tenant, hits)]
+        while True:
+            hits = await self._index.search(collection, self._embedding.info, query)
+            found = alike(await self._with_texts(op.keys.tenant, hits))
+            if len(found) >= request.limit or len(hits) < query.limit or query.limit >= _MOST_HITS:
+                return [found_passage(group) for group in found[: request.limit]]
+            query = replace(query, limit=min(4 * query.limit, _MOST_HITS))
 
     async def _with_texts(self, tenant: str, hits: Sequence[Hit]) -> list[Hit]:
         """The hits with their texts. A hit without one is dropped: its document was removed or replaced just now."""
@@ -215,13 +253,12 @@ class Knowledge:
         if entry is None or not await self._visible(op.keys.tenant, request.scope):
             return {"passages": [], "next": None}
         points: list[IndexPoint] = []
-        async for page in self._index.scroll(entry.collection, Scope(op.keys.tenant, request.scope)):
+        scope = Scope(op.keys.tenant, request.scope)
+        async for page in self._index.scroll(entry.collection, scope, source=entry.source):
             points += [
                 replace(point, dense=(), sparse=SparseVector((), ()))  # the vectors are the largest part
                 for point in page
-                if point.source == entry.source
-                and point.revision == entry.revision
-                and point.payload["number"] >= request.first
+                if point.revision == entry.revision and point.payload["number"] >= request.first
             ]
         points.sort(key=lambda point: int(point.payload["number"]))
         full = await self._points_with_texts(lane, points[:_READ_AT_ONCE])
@@ -259,11 +296,11 @@ class Knowledge:
         if before is not None and before.revision == entry.revision:
             return
         await self._writer.begin(op, scope, entry)
-        async for page in self._index.scroll(entry.collection, theirs):
+        async for page in self._index.scroll(entry.collection, theirs, source=entry.source):
             points = [
                 replace(point, id=_point_id(op.keys, entry, point.payload["number"]), scope=scope)
                 for point in page
-                if point.source == entry.source and point.revision == entry.revision
+                if point.revision == entry.revision
             ]
             if points:
                 full = await self._points_with_texts(origin, points)
@@ -311,20 +348,3 @@ def _payload(entry: CatalogEntry, chunk: Chunk) -> dict[str, Any]:
 def _read_passage(point: IndexPoint) -> dict[str, Any]:
     payload = point.payload
     return {name: payload.get(name) for name in ("number", "text", "start", "end", "page", "heading")}
-
-
-def _passage(hit: Hit) -> dict[str, Any]:
-    payload = hit.payload
-    return {
-        "text": payload["text"],
-        "score": hit.score,
-        "similarity": hit.similarity,
-        "source": hit.source,
-        "chunk": payload["number"],
-        "page": payload.get("page"),
-        "heading": payload.get("heading"),
-        "start": payload["start"],
-        "end": payload["end"],
-        "metadata": payload.get("metadata") or {},
-        "id": hit.id,
-    }

@@ -237,8 +237,14 @@ class KnowledgeIndex(Protocol):
         """Count a scope's published chunks. With `revision`, unpublished chunks of that revision are included."""
         ...
 
-    def scroll(self, collection: str, scope: Scope | None = None) -> AsyncIterator[list[IndexPoint]]:
-        """All published chunks with their vectors, page by page, for exports and copies."""
+    def scroll(
+        self, collection: str, scope: Scope | None = None, *, source: str | None = None
+    ) -> AsyncIterator[list[IndexPoint]]:
+        """All published chunks with their vectors, page by page, for exports and copies.
+
+        Args:
+            source: restricts them to one document of `scope`.
+        """
         ...
 
     async def collections(self) -> dict[str, EmbeddingInfo]:

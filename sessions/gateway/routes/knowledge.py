@@ -111,6 +111,18 @@ class KnowledgeSearch(Body):
     )
 
 
+class Place(BaseModel):
+    """Another document, or another place in the same one, with the text of a passage."""
+
+    model_config = ConfigDict(extra="allow")
+
+    source: str
+    chunk: int
+    page: int | None = None
+    metadata: dict[str, Any]
+    id: str
+
+
 class Passage(BaseModel):
     """A part of a document that answers a query."""
 
@@ -130,6 +142,7 @@ class Passage(BaseModel):
                     "start": 4120,
                     "end": 4154,
                     "metadata": {"year": 2026},
+                    "also_in": [],
                 }
             ]
         },
@@ -146,6 +159,7 @@ class Passage(BaseModel):
     start: int = Field(description="Characters from the document's beginning.")
     end: int
     metadata: dict[str, Any]
+    also_in: list[Place] = Field([], description="Where else the same text was found.")
 
 
 class Passages(BaseModel):

@@ -94,11 +94,13 @@ class EmbeddedIndex:
         """Count a scope's published chunks. With `revision`, unpublished chunks of that revision are included."""
         return await self._run(self._count, collection, scope, source, revision)
 
-    async def scroll(self, collection: str, scope: Scope | None = None) -> AsyncIterator[list[IndexPoint]]:
+    async def scroll(
+        self, collection: str, scope: Scope | None = None, *, source: str | None = None
+    ) -> AsyncIterator[list[IndexPoint]]:
         """All published chunks, page by page. Chunks that are published or removed meanwhile may be missed."""
         after: Any = None
         while True:
-            points, after = await self._run(self._page, collection, scope, after)
+            points, after = await self._run(self._page, collection, scope, source, after)
             if points:
                 yield points
             if after is None:
@@ -182,9 +184,11 @@ class EmbeddedIndex:
         shard = self._shard(collection)
         return shard.count(scope, source, revision) if shard else 0
 
-    def _page(self, collection: str, scope: Scope | None, after: Any) -> tuple[list[IndexPoint], Any]:
+    def _page(
+        self, collection: str, scope: Scope | None, source: str | None, after: Any
+    ) -> tuple[list[IndexPoint], Any]:
         shard = self._shard(collection)
-        return shard.page(scope, after, _PAGE) if shard else ([], None)
+        return shard.page(scope, source, after, _PAGE) if shard else ([], None)
 
     def _collections(self) -> dict[str, EmbeddingInfo]:
         folders = sorted(path for path in self._lock.folder.iterdir() if path.is_dir() and path.name[0] != ".")

@@ -77,6 +77,13 @@ def scope_conditions(
     return [Condition(field, (clean(value),)) for field, value in named.items() if value is not None]
 
 
+def scroll_conditions(scope: Scope | None, source: str | None) -> list[Condition]:
+    """Select the published chunks of one source, of one scope, or all."""
+    if scope is None:
+        return [Condition("state", (PUBLISHED,))]
+    return scope_conditions(scope, source=source, state=PUBLISHED)
+
+
 def count_conditions(scope: Scope, source: str | None, revision: str | None) -> list[Condition]:
     """Select the published chunks, or all chunks of one revision."""
     return scope_conditions(scope, source=source, revision=revision, state=PUBLISHED if revision is None else None)

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from qdrant_client import AsyncQdrantClient, models
 
 from sessions.errors import BadRequest, IndexUnavailable
-from workers.retrieval.index.conditions import Condition, Conditions
 from workers.retrieval.index.older_chunks import PIECE, CompleteScopes, complete_tags, older_conditions
 from workers.retrieval.index.records import (
     DENSE,
@@ -22,6 +21,7 @@ from workers.retrieval.index.records import (
     point_of,
     query_conditions,
     scope_conditions,
+    scroll_conditions,
     superseded_conditions,
 )
 from workers.retrieval.index.requests import NoCollection, Requests
@@ -161,11 +161,11 @@ class ServerIndex:
             self._collections.forget(collection)
             return 0
 
-    async def scroll(self, collection: str, scope: Scope | None = None) -> AsyncIterator[list[IndexPoint]]:
+    async def scroll(
+        self, collection: str, scope: Scope | None = None, *, source: str | None = None
+    ) -> AsyncIterator[list[IndexPoint]]:
         """All published chunks, page by page. Chunks that are published or removed meanwhile may be missed."""
-        conditions: Conditions = [Condition("state", (PUBLISHED,))]
-        if scope is not None:
-            conditions = scope_conditions(scope, state=PUBLISHED)
+        conditions = scroll_conditions(scope, source)
         if await self._collections.find(collection) is None:
             return
         after: Any = None

@@ -20,7 +20,7 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from workers.retrieval.index.conditions import TIME, Condition, Conditions
+from workers.retrieval.index.conditions import TIME, Conditions
 from workers.retrieval.index.engine_points import (
     VACUUM_FROM,
     VACUUM_SHARE,
@@ -43,6 +43,7 @@ from workers.retrieval.index.records import (
     point_of,
     query_conditions,
     scope_conditions,
+    scroll_conditions,
     superseded_conditions,
 )
 from workers.retrieval.index.shard_files import ABOUT, damaged, fsync, read_info, translate_errors
@@ -155,12 +156,10 @@ class Shard:
         return bool(records)
 
     def page(
-        self, scope: Scope | None, after: edge.PointId | None, limit: int
+        self, scope: Scope | None, source: str | None, after: edge.PointId | None, limit: int
     ) -> tuple[list[IndexPoint], edge.PointId | None]:
         """A page of published chunks from an id on, and the id of the next page; None at the end."""
-        conditions: Conditions = [Condition("state", (PUBLISHED,))]
-        if scope is not None:
-            conditions = scope_conditions(scope, state=PUBLISHED)
+        conditions = scroll_conditions(scope, source)
         with translate_errors(self.folder):
             records, following = self._engine.scroll(
                 edge.ScrollRequest(
