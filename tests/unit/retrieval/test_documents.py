@@ -110,7 +110,7 @@ async def test_html_is_what_a_reader_sees() -> None:
     document = await read(page, "page")
     assert list(document.sections) == [
         Section("Guide\n\nOne bold word.\n\nFish & chips\ndaily", heading="Guide"),
-        Section("Prices\n\nWhat | Price\nFish | 9\n\n- first\n\n- second\n\nif x:\n    y", heading="Guide > Prices"),
+        Section("Prices\n\nWhat: Fish; Price: 9\n\n- first\n\n- second\n\nif x:\n    y", heading="Guide > Prices"),
     ]
 
 

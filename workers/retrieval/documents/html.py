@@ -1,124 +1,147 @@
-"""HTML: the visible text of a page, divided at its headings, without menus, scripts and form controls."""
+"""HTML: the text of a page as a reader sees it, divided at its headings, without menus, scripts and form controls."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborNode
 
+from workers.retrieval.documents.html_inline import InlineText
+from workers.retrieval.documents.html_table import read_table
+from workers.retrieval.documents.html_tree import Tree, Walk
+from workers.retrieval.documents.html_visibility import Visibility
 from workers.retrieval.documents.limits import DocumentLimits
-from workers.retrieval.documents.nesting import flatten
 from workers.retrieval.documents.outline import Outline
-from workers.retrieval.documents.plain import clean, flow, named_charset, one_line
+from workers.retrieval.documents.plain import named_charset, one_line
+from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document
 
-_DROPPED: Final = frozenset({
-    "head", "script", "style", "noscript", "template", "nav", "svg", "iframe", "object", "canvas", "audio", "video",
-    "button", "select", "textarea", "dialog",
-})  # fmt: skip
 _HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
-_BLOCKS: Final = frozenset({
-    "address", "article", "aside", "blockquote", "body", "caption", "center", "details", "div", "dl", "fieldset",
-    "figcaption", "figure", "footer", "form", "header", "hr", "main", "ol", "p", "section", "summary", "table", "ul",
-})  # fmt: skip
-# These elements begin a new line; blocks are surrounded by blank lines.
-_LINES: Final = frozenset({"li", "tr", "dd", "dt", "br"})
-_LONE_MARK: Final = re.compile(r"^-\n+(?!-)", re.MULTILINE)
+# The level of summaries and of labels of panels, below all headings.
+_LABELS: Final = 7
+# What a page says that has no text before its scripts have run.
+_PLACEHOLDER: Final = re.compile(
+    r"\W*(?:(?:loading|please wait|initiali[sz]ing)\b.{0,40}|"
+    r".{0,80}\b(?:enabled?|requires?|needs?) java\s?script.{0,200})?",
+    re.IGNORECASE | re.DOTALL,
+)
+_LONGEST_TITLE: Final = 200
 
 
 def read_html(text: str, limits: DocumentLimits) -> Document:
-    """One section for each heading, under the page's title."""
-    tree = LexborHTMLParser(flatten(text))
-    title = tree.css_first("head > title")
-    outline = Outline(limits, title=one_line(title.text())[:200] if title else None)
-    if tree.body is not None:
-        _Page(outline).read(tree.body)
-    return Document("html", outline.sections())
+    """One section for each heading, under the page's title.
+
+    Raises:
+        Refusal: its text is made by scripts.
+    """
+    tree = Tree(text)
+    outline = Outline(limits, title=one_line(tree.title)[:_LONGEST_TITLE] or None)
+    needs_script = _read_body(tree, outline)
+    sections = outline.sections()
+    if needs_script and all(_PLACEHOLDER.fullmatch(section.text) for section in sections):
+        raise Refusal(Reason.EMPTY, "has no text without JavaScript; save the page in a browser and send that file")
+    return Document("html", sections)
+
+
+def read_fragment(text: str, outline: Outline) -> None:
+    """Add HTML that is part of another document. Its elements may end in a later fragment."""
+    _read_body(Tree(text), outline, is_fragment=True)
+
+
+def _read_body(tree: Tree, outline: Outline, *, is_fragment: bool = False) -> bool:
+    """Pass all text to the outline; return whether the page asks for JavaScript."""
+    if tree.body is None:
+        return False
+    visibility = Visibility(tree.body)
+    _Page(tree, visibility, outline, is_fragment=is_fragment).read(tree.body)
+    return visibility.needs_script
 
 
 class _Page:
     """Walks a page's tree once, without recursion."""
 
-    def __init__(self, outline: Outline) -> None:
+    def __init__(self, tree: Tree, visibility: Visibility, outline: Outline, *, is_fragment: bool) -> None:
+        self._tree = tree
+        self._is_fragment = is_fragment
+        self._visibility = visibility
         self._outline = outline
-        self._parts: list[str] = []
+        self._text = InlineText()
         self._heading: int | None = None
         self._pre = False
+        self._open_labels: list[int] = []  # the details and panels that are open
 
     def read(self, body: LexborNode) -> None:
         """Pass all visible text to the outline."""
-        for node, opens in _walk(body):
+        walk = Walk(self._tree, body, self._visibility.hidden)
+        for node, opens in walk:
             tag = node.tag or ""
             if tag == "-text":
-                self._parts.append(node.text() if self._pre else _spaced(node.text()))
-            elif tag in _HEADINGS:
-                self._flush()
-                self._heading = _HEADINGS[tag] if opens else None
-            elif tag == "pre":
-                self._flush()
-                self._pre = opens
+                self._text.add(node, opens, pre=self._pre)
+            elif tag == "math" and opens:
+                self._text.formula(node)
+                walk.skip()
+            elif tag == "table" and opens and self._table(node):
+                walk.skip()
             else:
-                self._parts.append(_opening(tag) if opens else _closing(tag))
+                self._element(node, tag, opens)
         self._flush()
 
+    def _element(self, node: LexborNode, tag: str, opens: bool) -> None:
+        if (level := self._level(node, tag)) is not None:
+            self._flush()
+            self._heading = level if opens else None
+        elif tag == "pre":
+            self._flush()
+            self._pre = opens
+        else:
+            self._text.add(node, opens)
+        self._label(node, tag, opens)
+
+    def _level(self, node: LexborNode, tag: str) -> int | None:
+        """The level of a heading."""
+        if tag in _HEADINGS:
+            return _HEADINGS[tag]
+        if tag == "summary" and self._open_labels:
+            return _LABELS + len(self._open_labels) - 1
+        attributes = node.attributes
+        if attributes.get("role") == "heading":
+            level = attributes.get("aria-level") or ""
+            return min(int(level), _LABELS - 1) if level.isdecimal() and 0 < len(level) < 4 and int(level) else 2
+        return None
+
+    def _label(self, node: LexborNode, tag: str, opens: bool) -> None:
+        """Begin or end what stands under the summary of details, or under the label of a panel."""
+        if not opens:
+            if self._open_labels and self._open_labels[-1] == node.mem_id:
+                self._flush()
+                self._open_labels.pop()
+                self._outline.end(_LABELS + len(self._open_labels))
+            return
+        label = self._visibility.label(node)
+        if (tag == "details" and not self._is_fragment) or label:
+            self._flush()
+            self._open_labels.append(node.mem_id)
+        if label:
+            self._outline.heading(_LABELS + len(self._open_labels) - 1, label)
+
+    def _table(self, node: LexborNode) -> bool:
+        """Whether the node is a table of data, which is then read."""
+        found = read_table(self._tree, node, self._visibility.hidden)
+        if found is None:
+            return False
+        self._flush()
+        caption, table = found
+        self._outline.text(caption)
+        self._outline.table(table)
+        return True
+
     def _flush(self) -> None:
-        text = "".join(self._parts)
-        self._parts = []
+        text = self._text.take(pre=self._pre)
         if self._heading is not None:
             self._outline.heading(self._heading, one_line(text))
         else:
-            self._outline.text(clean(text) if self._pre else _tidy(text))
-
-
-def _opening(tag: str) -> str:
-    if tag in _LINES:
-        return "\n- " if tag == "li" else "\n"
-    return "\n\n" if tag in _BLOCKS else ""
-
-
-def _closing(tag: str) -> str:
-    if tag in ("td", "th"):
-        return " | "
-    return "\n\n" if tag in _BLOCKS else ""
-
-
-def _spaced(text: str) -> str:
-    """Collapse spaces, including those at the ends, which separate words of neighbouring elements."""
-    return " ".join(f"<{text}>".split())[1:-1]
-
-
-def _tidy(text: str) -> str:
-    """Remove the marks of cells and list items that are empty or contain paragraphs."""
-    lines = (line.strip(" |") for line in flow(text).split("\n"))
-    return flow(_LONE_MARK.sub("- ", "\n".join(lines)))
-
-
-def _walk(root: LexborNode) -> Iterator[tuple[LexborNode, bool]]:
-    """Each visible node when it opens (True) and closes (False), in document order."""
-    stack: list[tuple[LexborNode, bool]] = [(root, True)]
-    while stack:
-        node, opens = stack.pop()
-        if opens and _hidden(node):
-            continue
-        yield node, opens
-        if opens and node.tag != "-text":
-            stack.append((node, False))
-            child = node.last_child
-            while child is not None:
-                stack.append((child, True))
-                child = child.prev
-
-
-def _hidden(node: LexborNode) -> bool:
-    tag = node.tag or "-"
-    if tag.startswith("-"):
-        return tag != "-text"
-    if tag in _DROPPED:
-        return True
-    attributes = node.attributes
-    return "hidden" in attributes or attributes.get("aria-hidden") == "true" or attributes.get("role") == "navigation"
+            self._outline.text(text)
 
 
 def page_charset(data: bytes) -> str | None:

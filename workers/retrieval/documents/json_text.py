@@ -3,53 +3,102 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
+from workers.retrieval.documents.embedded_data import is_base64, without_data_uris
+from workers.retrieval.documents.geojson import is_geojson, readable
 from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.notebook import is_notebook, read_notebook
 from workers.retrieval.documents.outline import check_chars
 from workers.retrieval.documents.plain import clean, one_line
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.documents.table import group
 from workers.retrieval.ports import Document, Section
 
+# Longer lists of numbers are vectors, coordinates or measurements, which no search by words or meaning finds.
+_MOST_NUMBERS: Final = 100
+# Between values, in files that contain several: spaces, commas never, and the record separator of RFC 7464.
+_BETWEEN_VALUES: Final = re.compile(r"[\s\x1e]*")
+
+
+class _Number(str):
+    """A number as it was written: Python would turn 1.10 into 1.1, and rejects very long ones."""
+
+    __slots__ = ()
+
 
 def read_json(text: str, limits: DocumentLimits) -> Document:
     """Parse JSON. The items of a list are grouped like the rows of a table; any other value is one section.
 
+    A file with several values, such as JSON Lines under the name of JSON, is read value by value; a notebook is read as
+    Markdown.
+
     Raises:
         Refusal: it is not valid JSON, or nested too deeply.
     """
-    value = _load(text, "is not valid JSON")
-    if isinstance(value, list):
+    values = list(_values(text, "is not valid JSON"))
+    if len(values) > 1:
+        return Document("jsonl", group(_records(values, limits), "lines", "\n\n"))
+    value = values[0] if values else None
+    if is_notebook(value):
+        return read_notebook(value, limits)
+    if is_geojson(value):
+        value = readable(value)
+    if isinstance(value, list) and _count_numbers(value, limits.depth) <= _MOST_NUMBERS:
         return Document("json", group(_records(value, limits), "items", "\n\n"))
     lines = "\n".join(_bounded(_lines(value, "", limits.depth), limits))
     return Document("json", [Section(lines)] if lines else ())
 
 
 def read_json_lines(text: str, limits: DocumentLimits) -> Document:
-    """Parse JSON Lines: one value per line.
+    """Parse JSON Lines: one value per line, or values of several lines one after the other.
 
     Raises:
         Refusal: a line is not valid JSON, or nested too deeply.
     """
-    lines = [line for line in text.split("\n") if line.strip()]  # `splitlines` would also split within strings
-    values = (_load(line, f"is not valid JSON in line {number}") for number, line in enumerate(lines, start=1))
+    values = _values(text, "is not valid JSON")
     return Document("jsonl", group(_records(values, limits), "lines", "\n\n"))
 
 
-def _load(text: str, problem: str) -> Any:
-    try:
-        # Numbers are kept as written: Python would turn 1.10 into 1.1, and rejects very long ones.
-        return json.loads(text, parse_int=str, parse_float=str)
-    except RecursionError as error:
-        raise Refusal(Reason.CORRUPT, "is nested too deeply") from error
-    except ValueError as error:
-        raise Refusal(Reason.CORRUPT, f"{problem} ({error})") from error
+def _values(text: str, problem: str) -> Iterator[Any]:
+    """All values of a text, one after the other."""
+    decoder = json.JSONDecoder(parse_int=_Number, parse_float=_Number, object_pairs_hook=_object)
+    at = _start(text, 0)
+    while at < len(text):
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except RecursionError as error:
+            raise Refusal(Reason.CORRUPT, "is nested too deeply") from error
+        except ValueError as error:
+            raise Refusal(Reason.CORRUPT, f"{problem} ({error})") from error
+        yield value
+        at = _start(text, at)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. Python would keep only the last of several values with the same name."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    found.clear()
+    seen: Counter[str] = Counter()
+    for name, value in pairs:
+        seen[name] += 1
+        found[name if seen[name] == 1 else f"{name} ({seen[name]})"] = value
+    return found
+
+
+def _start(text: str, at: int) -> int:
+    found = _BETWEEN_VALUES.match(text, at)
+    return found.end() if found else at
 
 
 def _records(values: Iterable[Any], limits: DocumentLimits) -> list[str]:
-    return list(_bounded(("\n".join(_lines(value, "", limits.depth)) for value in values), limits))
+    shown = (readable(value) if is_geojson(value) else value for value in values)
+    return list(_bounded(("\n".join(_lines(value, "", limits.depth)) for value in shown), limits))
 
 
 def _bounded(lines: Iterable[str], limits: DocumentLimits) -> Iterator[str]:
@@ -68,8 +117,51 @@ def _lines(value: Any, path: str, depth: int) -> Iterator[str]:
         for key, inner in value.items():
             yield from _lines(inner, f"{path}.{one_line(key)}" if path else one_line(key), depth - 1)
     elif isinstance(value, list):
+        if count := _count_numbers(value, depth):
+            yield _numbers(value, count, path)
+            return
         for number, inner in enumerate(value):
             yield from _lines(inner, f"{path}[{number}]", depth - 1)
-    elif value not in (None, ""):
-        text = clean(value) if isinstance(value, str) else json.dumps(value)
+    elif text := _scalar(value):
         yield f"{path}: {text}" if path else text
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, _Number):
+        return value
+    if isinstance(value, str):
+        return "" if is_base64(value) else clean(without_data_uris(value))
+    return json.dumps(value)
+
+
+def _numbers(value: list[Any], count: int, path: str) -> str:
+    """A list of numbers in one line: all of them, or the first ones of a very long list."""
+    if isinstance(value[0], list):
+        text = f"{count:,} numbers"
+    else:
+        more = f", ... ({count:,} numbers)" if count > _MOST_NUMBERS else ""
+        text = ", ".join(value[:_MOST_NUMBERS]) + more
+    return f"{path}: {text}" if path else text
+
+
+def _count_numbers(value: list[Any], depth: int) -> int:
+    """How many numbers a list has that contains nothing else, or many lists of them; 0 for any other list."""
+    if value and all(isinstance(inner, _Number) for inner in value):
+        return len(value)
+    count = _leaves(value, depth)
+    return count if count > _MOST_NUMBERS else 0
+
+
+def _leaves(value: list[Any], depth: int) -> int:
+    """The number of leaves of nested lists, if all of them are numbers, otherwise 0."""
+    if depth == 0:
+        raise Refusal(Reason.CORRUPT, "is nested too deeply")
+    count = 0
+    for inner in value:
+        found = 1 if isinstance(inner, _Number) else _leaves(inner, depth - 1) if isinstance(inner, list) else 0
+        if not found:
+            return 0
+        count += found
+    return count

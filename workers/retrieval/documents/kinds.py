@@ -26,6 +26,9 @@ class Kind(StrEnum):
 # Their parsers are slow or can be attacked, so they always run in a child process.
 PARSED_IN_CHILD: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML})
 
+# These can contain HTML; its parser is not run in this process either.
+_WITH_HTML: Final = {Kind.MARKDOWN: re.compile(rb"<[a-zA-Z/!?]|\0"), Kind.JSON: re.compile(rb'"nbformat"|\0')}
+
 _READABLE: Final = "send PDF, DOCX, HTML, Markdown, text, CSV or JSON"
 
 _FOREIGN: Final = (
@@ -72,9 +75,14 @@ _BY_SUFFIX: Final = {
     ".xhtml": Kind.HTML,
     ".md": Kind.MARKDOWN,
     ".markdown": Kind.MARKDOWN,
+    ".mdown": Kind.MARKDOWN,
+    ".mkd": Kind.MARKDOWN,
+    ".mdx": Kind.MARKDOWN,
     ".csv": Kind.CSV,
     ".tsv": Kind.CSV,
     ".json": Kind.JSON,
+    ".geojson": Kind.JSON,
+    ".ipynb": Kind.JSON,
     ".jsonl": Kind.JSON_LINES,
     ".ndjson": Kind.JSON_LINES,
 }
@@ -102,6 +110,12 @@ def find_kind(data: bytes, *, name: str, content_type: str | None = None) -> Kin
     if claimed in (None, Kind.TEXT):
         return kind or Kind.TEXT
     return claimed
+
+
+def is_parsed_in_child(kind: Kind, data: bytes) -> bool:
+    """Whether a document is parsed in a child process, whatever its size."""
+    found = _WITH_HTML.get(kind)
+    return kind in PARSED_IN_CHILD or (found is not None and found.search(data) is not None)
 
 
 def _by_bytes(data: bytes) -> Kind | None:

@@ -39,6 +39,13 @@ class Outline:
         self.text(text)
         self._bare = True
 
+    def end(self, level: int) -> None:
+        """End the text under the headings of this and of deeper levels."""
+        if self._above and self._above[-1][0] >= level:
+            self._close()
+        while self._above and self._above[-1][0] >= level:
+            self._above.pop()
+
     def text(self, text: str) -> None:
         """Add a paragraph, a row or a list item.
 

@@ -106,5 +106,5 @@ def flow(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Clean text without line breaks, for a heading or a cell."""
-    plain = text if text.isascii() and text.isprintable() else clean(text)  # fast path for large tables
-    return " ".join(plain.split())
+    words = " ".join(text.split())
+    return words if words.isascii() and words.isprintable() else " ".join(clean(text).split())  # fast for large tables

@@ -8,7 +8,7 @@ from typing import Final
 
 from sessions import errors
 from workers.retrieval.documents.child_process import read_in_child
-from workers.retrieval.documents.kinds import PARSED_IN_CHILD, find_kind
+from workers.retrieval.documents.kinds import find_kind, is_parsed_in_child
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.parsing import parse
 from workers.retrieval.documents.plain import named_charset
@@ -35,8 +35,9 @@ async def read_document(
 ) -> Document:
     """Parse a document into sections.
 
-    PDF, DOCX, HTML and large documents are parsed in a child process: their parsers can hold the GIL for minutes, and a
-    malicious file can only crash the child. Each call starts its own child; the caller must limit concurrency.
+    PDF, DOCX, HTML, Markdown with HTML, and large documents are parsed in a child process: their parsers can hold the
+    GIL for minutes, and a malicious file can only crash the child. Each call starts its own child; the caller must
+    limit concurrency.
 
     Args:
         data: the document's bytes.
@@ -68,7 +69,7 @@ async def _read(
         raise Refusal(Reason.TOO_LARGE, f"has {len(data):,} bytes, more than {limits.document_bytes:,}; split it")
     kind = find_kind(data, name=name, content_type=content_type)
     charset = named_charset(content_type)
-    if kind in PARSED_IN_CHILD or len(data) > limits.inline_bytes:
+    if is_parsed_in_child(kind, data) or len(data) > limits.inline_bytes:
         return await read_in_child(kind, data, limits, charset=charset, on_page=on_page)
     # In a thread: even 64 kB of Markdown can take half a second, and other work's leases must be renewed meanwhile.
     return await asyncio.to_thread(parse, kind, data, limits, charset=charset, on_page=on_page)

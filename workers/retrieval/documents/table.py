@@ -46,7 +46,8 @@ def table_lines(table: Table) -> list[str]:
         count = int(width > 1 and find_header(rows, in_doubt=width > 2))
     names = column_names(rows[:count])
     if not any(names):
-        return [_unnamed(row, table.row_names) for row in rows]
+        row_names = table.row_names or sum(row[0].endswith(":") for row in rows) * 2 > len(rows)
+        return [_unnamed(row, row_names) for row in rows]
     if len(rows) == count:
         return [" | ".join(filter(None, names))]
     return [line for row in rows[count:] if row not in rows[:count] for line in row_lines(names, row)]

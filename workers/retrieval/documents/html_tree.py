@@ -1,0 +1,79 @@
+"""Walks the tree of an HTML page, including what stands in shadow roots and in frames that the page itself contains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from workers.retrieval.documents.nesting import flatten
+
+_SHADOW_ROOTS: Final = ("shadowrootmode", "shadowroot")
+# Each is parsed on its own; a page nested in itself would be parsed once for each level.
+_MOST_INNER_PAGES: Final = 100
+
+
+class Tree:
+    """A parsed page."""
+
+    def __init__(self, text: str) -> None:
+        parser = LexborHTMLParser(flatten(text))
+        self.body: LexborNode | None = parser.body
+        title = parser.css_first("head > title")
+        self.title: str = title.text() if title else ""
+        # A node does not keep its parser alive.
+        self._parsers = [parser]
+
+    def children(self, node: LexborNode) -> Iterator[LexborNode]:
+        """The children of an element, the last one first."""
+        if (inner := self._inner(node)) is not None:
+            yield inner
+            return
+        child = node.last_child
+        while child is not None:
+            yield child
+            child = child.prev
+
+    def _inner(self, node: LexborNode) -> LexborNode | None:
+        """The body of the page that an element contains as text."""
+        source = None
+        if node.tag == "iframe":
+            source = node.attributes.get("srcdoc")
+        elif is_shadow_root(node):
+            source = (node.html or "").partition(">")[2].removesuffix("</template>")
+        if not source or len(self._parsers) > _MOST_INNER_PAGES:
+            return None
+        self._parsers.append(LexborHTMLParser(flatten(source)))
+        return self._parsers[-1].body
+
+
+class Walk:
+    """Each visible node when it opens (True) and closes (False), in document order, without recursion."""
+
+    def __init__(self, tree: Tree, root: LexborNode, hidden: Callable[[LexborNode], bool]) -> None:
+        self._tree = tree
+        self._hidden = hidden
+        self._stack: list[tuple[LexborNode, bool]] = [(root, True)]
+        self._skips = False
+
+    def __iter__(self) -> Iterator[tuple[LexborNode, bool]]:
+        while self._stack:
+            node, opens = self._stack.pop()
+            if opens and self._hidden(node):
+                continue
+            yield node, opens
+            if self._skips:
+                self._skips = False
+            elif opens and node.tag != "-text":
+                self._stack.append((node, False))
+                self._stack.extend((child, True) for child in self._tree.children(node))
+
+    def skip(self) -> None:
+        """Leave out the contents and the end of the element that has just opened."""
+        self._skips = True
+
+
+def is_shadow_root(node: LexborNode) -> bool:
+    """Whether an element is the declaration of a shadow root, which browsers show in place of its parent's children."""
+    return node.tag == "template" and any(name in node.attributes for name in _SHADOW_ROOTS)

@@ -1,0 +1,81 @@
+"""Jupyter notebooks: their cells as one Markdown text, with code and the texts that it printed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, TypeGuard
+
+from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.markdown import read_markdown
+from workers.retrieval.ports import Document
+
+_FENCE: Final = re.compile(r"`{3,}")
+_LANGUAGE: Final = re.compile(r"[\w+#.-]{1,30}")
+# Longer outputs are logs or whole tables of data.
+_LONGEST_OUTPUT: Final = 2_000
+
+
+def is_notebook(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a JSON value is a notebook, of the present format (4) or the one before."""
+    return isinstance(value, dict) and "nbformat" in value and isinstance(_sheet(value).get("cells"), list)
+
+
+def read_notebook(value: dict[str, Any], limits: DocumentLimits) -> Document:
+    """One section for each heading; pictures and the HTML of outputs are left out."""
+    language = _language(value)
+    blocks = [block for cell in _sheet(value)["cells"] if isinstance(cell, dict) for block in _cell(cell, language)]
+    return Document("notebook", read_markdown("\n\n".join(blocks), limits).sections)
+
+
+def _sheet(value: dict[str, Any]) -> dict[str, Any]:
+    sheets = value.get("worksheets")
+    return sheets[0] if isinstance(sheets, list) and sheets and isinstance(sheets[0], dict) else value
+
+
+def _cell(cell: dict[str, Any], language: str) -> Iterator[str]:
+    source = _text(cell.get("source", cell.get("input")))
+    kind = cell.get("cell_type")
+    if kind == "code":
+        if source.strip():
+            yield _fenced(source, language)
+        outputs = cell.get("outputs")
+        for output in outputs if isinstance(outputs, list) else ():
+            if isinstance(output, dict) and (text := _output(output)):
+                yield _fenced(text, "")
+    elif kind == "heading":
+        level: Any = cell.get("level")
+        yield f"{'#' * (level if level in range(1, 7) else 1)} {source}"
+    elif source.strip():
+        yield source
+
+
+def _output(output: dict[str, Any]) -> str:
+    """What a cell printed or returned, or the message of its error."""
+    if "ename" in output:
+        return f"{output.get('ename')}: {output.get('evalue')}"
+    found = output.get("data")
+    data = found if isinstance(found, dict) else {}
+    is_picture = any(str(kind).startswith("image/") for kind in data)  # whose text is '<Figure size 640x480>'
+    text = (_text(output.get("text")) or ("" if is_picture else _text(data.get("text/plain")))).strip("\n")
+    return text if len(text) <= _LONGEST_OUTPUT else f"{text[:_LONGEST_OUTPUT]}\n..."
+
+
+def _language(value: dict[str, Any]) -> str:
+    metadata = value.get("metadata")
+    kernel = metadata.get("kernelspec") if isinstance(metadata, dict) else None
+    language = kernel.get("language") if isinstance(kernel, dict) else None
+    return language if isinstance(language, str) and _LANGUAGE.fullmatch(language) else ""
+
+
+def _fenced(text: str, language: str) -> str:
+    longest = max(map(len, _FENCE.findall(text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{text.strip(chr(10))}\n{fence}"
+
+
+def _text(value: Any) -> str:
+    """Texts are stored as one string or as a list of lines."""
+    if isinstance(value, list):
+        return "".join(line for line in value if isinstance(line, str))
+    return value if isinstance(value, str) else ""
