@@ -111,7 +111,7 @@ class EmbeddedIndex:
         return await self._run(self._collections)
 
     async def tidy(self) -> None:
-        """Rewrite collections of which a fifth was removed, in a child process.
+        """Rewrite collections of which a fifth was removed, or which an earlier version wrote, in a child process.
 
         Takes about 1 s for 10,000 chunks and 5 s for 100,000. The event loop is not blocked; calls of this index wait.
         """
@@ -200,7 +200,7 @@ class EmbeddedIndex:
                 del self._shards[collection]
                 shard.close()
                 self._rewrite(shard.folder)
-                self._shards[collection] = Shard.load(shard.folder)
+                self._shards[collection] = Shard.load(shard.folder, rewritten=True)
 
     def _rewrite(self, folder: Path) -> None:
         # The child inherits the lock: if this process dies, no other opens the folder before the child is done.

@@ -1,9 +1,14 @@
-"""Converts our chunks and queries to qdrant-edge's types, and configures the engine."""
+"""Converts our chunks and queries to qdrant-edge's types, and configures the engine.
+
+The engine keeps a code of 4 bits for each number of a dense vector next to the vector (TurboQuant). A search compares
+the codes of all chunks, and then the vectors of four times as many of the nearest as it needs: at 100,000 chunks it
+finds what comparing all vectors finds, in a third of the time (docs/knowledge-index.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from typing import Final
 from uuid import UUID
 
 import qdrant_edge as edge
@@ -15,12 +20,14 @@ from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery
 VACUUM_FROM: Final = 1000  # the engine's thresholds for rewriting a segment: this many removed points,
 VACUUM_SHARE: Final = 0.2  # and this share of all points
 _NO_GRAPH: Final = 1_000_000_000  # kilobytes of vectors from which the engine would build a graph
+_RESCORED: Final = 4.0  # how many vectors a search compares for each hit that it needs
 
 
 def engine_config(info: EmbeddingInfo) -> edge.EdgeConfig:
     """The configuration of a collection for this model."""
+    codes = edge.TurboQuantQuantizationConfig(bits=edge.TurboQuantBitSize.Bits4)
     return edge.EdgeConfig(
-        vectors={DENSE: edge.EdgeVectorParams(info.dimension, edge.Distance.Cosine)},
+        vectors={DENSE: edge.EdgeVectorParams(info.dimension, edge.Distance.Cosine, quantization_config=codes)},
         sparse_vectors={LEXICAL: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
         optimizers=edge.EdgeOptimizersConfig(
             indexing_threshold=_NO_GRAPH, deleted_threshold=VACUUM_SHARE, vacuum_min_vector_number=VACUUM_FROM
@@ -54,15 +61,28 @@ def _condition(condition: AnyCondition) -> edge.ConditionType:
             return edge.Filter(must_not=[_condition(part)])
 
 
-def prefetches(query: IndexQuery, allowed: edge.Filter, candidates: int) -> list[edge.Prefetch]:
-    """The dense and the lexical half of a search, as far as the query has them."""
-    limit = max(candidates, query.limit)
-    vectors: list[tuple[Any, str]] = []
+def search_params() -> edge.SearchParams:
+    """How dense vectors are compared."""
+    return edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=_RESCORED))
+
+
+def prefetches(
+    query: IndexQuery, allowed: edge.Filter, limit: int, *, nearest: Sequence[edge.PointId] | None = None
+) -> list[edge.Prefetch]:
+    """The dense and the lexical half of a search, as far as the query has them.
+
+    Args:
+        query: the search.
+        allowed: the chunks that may be found.
+        limit: the maximum number of hits of each half.
+        nearest: chunks that are known to include the dense hits; None if nothing is known.
+    """
+    halves = []
     if query.dense is not None:
-        vectors.append((list(query.dense), DENSE))
+        among = allowed if nearest is None else edge.Filter(must=[allowed, edge.HasIdCondition(set(nearest))])
+        dense = edge.Query.Nearest(list(query.dense), using=DENSE)
+        halves.append(edge.Prefetch(limit=limit, query=dense, filter=among, params=search_params()))
     if terms := query_terms(query):
-        vectors.append((edge.SparseVector(list(terms.indices), list(terms.values)), LEXICAL))
-    return [
-        edge.Prefetch(limit=limit, query=edge.Query.Nearest(vector, using=name), filter=allowed)
-        for vector, name in vectors
-    ]
+        vector = edge.SparseVector(list(terms.indices), list(terms.values))
+        halves.append(edge.Prefetch(limit=limit, query=edge.Query.Nearest(vector, using=LEXICAL), filter=allowed))
+    return halves

@@ -3,9 +3,9 @@
 Every call of qdrant-edge (0.9) holds the GIL until it returns, so that two searching threads are no faster than one.
 Long work is therefore divided into pieces of 256 points (10 to 30 ms), between which other threads can run.
 
-There is no HNSW graph: a search scores every vector that passes its filter. With 100,000 chunks this takes 4 ms in a
-scope of 2,000 chunks and 16 ms in one of 100,000. A graph would reduce the latter to 2.5 ms, with approximate results,
-but building it would block the whole process for 106 s (docs/knowledge-index.md). Larger indexes need a Qdrant server.
+There is no HNSW graph: a search compares the codes of all vectors that its filter lets through, see `engine_points` and
+`unfiltered`. A graph takes 106 s to build for 100,000 chunks, in which the whole process would be blocked, and finds
+fewer of the nearest chunks (docs/knowledge-index.md). Larger indexes need a Qdrant server.
 """
 
 from __future__ import annotations
@@ -46,24 +46,28 @@ from workers.retrieval.index.records import (
     scroll_conditions,
     superseded_conditions,
 )
-from workers.retrieval.index.shard_files import ABOUT, damaged, fsync, read_info, translate_errors
+from workers.retrieval.index.shard_files import ABOUT, damaged, fsync, has_codes, read_info, translate_errors
+from workers.retrieval.index.unfiltered import ScopeSizes, nearest
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
 DATA: Final = "data"
 _PREPARED: Final = "tmp-"
 _PIECE: Final = 256
+_WORTH_CODES: Final = 1000  # chunks; fewer are searched fast enough without
 _FLUSH_AFTER: Final = 5000  # chunks in the log; replaying so many at the next start takes about 0.2 s
 
 
 class Shard:
     """An open collection."""
 
-    def __init__(self, folder: Path, info: EmbeddingInfo, engine: edge.EdgeShard) -> None:
+    def __init__(self, folder: Path, info: EmbeddingInfo, engine: edge.EdgeShard, *, rewritten: bool = False) -> None:
         self.folder = folder
         self.info = info
         self._engine = engine
         self._removed = 0
         self._unflushed = 0
+        self._sizes = ScopeSizes(lambda scope: self._count(scope_conditions(scope, state=PUBLISHED)))
+        self._lacks_codes = not rewritten and not has_codes(folder / DATA, DENSE)
 
     @classmethod
     def create(cls, folder: Path, info: EmbeddingInfo) -> Self:
@@ -89,8 +93,12 @@ class Shard:
         return cls.load(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, *, rewritten: bool = False) -> Self:
         """Open a collection; the engine replays its log.
+
+        Args:
+            folder: the collection's folder.
+            rewritten: whether it was rewritten just now; if that failed, it is not tried again in this process.
 
         Raises:
             IndexUnavailable: the folder is damaged.
@@ -100,7 +108,8 @@ class Shard:
         if not any((folder / DATA / "segments").glob("*")):
             raise damaged(folder, "its segments are missing")
         with translate_errors(folder):
-            return cls(folder, info, edge.EdgeShard.load(str(folder / DATA), engine_config(info)))
+            engine = edge.EdgeShard.load(str(folder / DATA), engine_config(info))
+        return cls(folder, info, engine, rewritten=rewritten)
 
     def write(self, model: EmbeddingInfo, points: Sequence[IndexPoint], *, published: bool) -> None:
         """Write chunks, visible at once or not before they are published."""
@@ -110,6 +119,7 @@ class Shard:
         visible = set(ids) if published else self._published(ids)
         self._update(edge.UpdateOperation.upsert_points([engine_point(point, visible) for point in points]))
         self._unflushed += len(points)
+        self._sizes.changed(len(points))
 
     def publish(self, scope: Scope, source: str, revision: str) -> None:
         """Make a revision visible, then remove the others. Does nothing if the revision does not exist."""
@@ -117,6 +127,7 @@ class Shard:
             return
         for ids in self._pieces(scope_conditions(scope, source=source, revision=revision, state=WRITTEN)):
             self._update(edge.UpdateOperation.set_payload(ids, {"state": PUBLISHED}))
+            self._sizes.changed(len(ids))
         self._remove(superseded_conditions(scope, source, revision))
 
     def remove(self, scope: Scope, source: str | None, revision: str | None) -> int:
@@ -131,7 +142,9 @@ class Shard:
         """The best chunks; see `KnowledgeIndex.search`."""
         check_model(self.folder.name, self.info, model)
         conditions = query_conditions(query)
-        halves = [] if conditions is None else prefetches(query, engine_filter(conditions), candidates)
+        if conditions is None:
+            return []
+        halves = self._halves(query, engine_filter(conditions), max(candidates, query.limit))
         if not halves:
             return []
         request = edge.QueryRequest(
@@ -154,6 +167,11 @@ class Shard:
         for ids, field in complete_tags(records):
             self._update(edge.UpdateOperation.set_payload(ids, field))
         return bool(records)
+
+    def _halves(self, query: IndexQuery, allowed: edge.Filter, limit: int) -> list[edge.Prefetch]:
+        with translate_errors(self.folder):
+            known = nearest(self._engine, query, allowed, limit, self._sizes)
+            return prefetches(query, allowed, limit, nearest=known)
 
     def page(
         self, scope: Scope | None, source: str | None, after: edge.PointId | None, limit: int
@@ -197,7 +215,9 @@ class Shard:
             self._engine.close()
 
     def worth_tidying(self) -> bool:
-        """Whether enough chunks were removed since the collection was opened to make rewriting it worthwhile."""
+        """Whether much was removed since the collection was opened, or an earlier version wrote it, without codes."""
+        if self._lacks_codes and self._count([]) >= _WORTH_CODES:
+            return True
         # The usual case first, because counting 30,000 chunks holds the GIL for 3 ms.
         return self._removed >= VACUUM_FROM and self._removed >= VACUUM_SHARE * (self._count([]) + self._removed)
 
@@ -221,6 +241,7 @@ class Shard:
             self._update(edge.UpdateOperation.delete_points(ids))
             removed += len(ids)
         self._removed += removed
+        self._sizes.changed(removed)
         return removed
 
     def _pieces(self, conditions: Conditions) -> Iterator[list[Any]]:

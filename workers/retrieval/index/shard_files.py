@@ -35,6 +35,12 @@ def read_info(folder: Path) -> EmbeddingInfo:
     return info
 
 
+def has_codes(data: Path, vectors: str) -> bool:
+    """Whether all segments of a shard have codes of these vectors (see `engine_points`)."""
+    segments = list((data / "segments").glob("*"))
+    return all((segment / f"vector_storage-{vectors}" / "quantized.config.json").exists() for segment in segments)
+
+
 def damaged(folder: Path, reason: str) -> IndexUnavailable:
     """The error for a folder with damaged data."""
     return IndexUnavailable(
