@@ -57,7 +57,8 @@ _BATCH: Final = 16
 _SPARE: Final = 10  # hits that are asked for beyond the limit, to meet the copies of a text
 _MOST_HITS: Final = 1000
 _READ_AT_ONCE: Final = 1000  # passages of at most 800 characters: a result of less than 4 MiB
-_CHUNKING: Final = f"1:{MAX_CHARS}:{OVERLAP_CHARS}"
+# The first number grows when documents are read or divided differently, so that adding one again replaces its passages.
+_CHUNKING: Final = f"2:{MAX_CHARS}:{OVERLAP_CHARS}"
 _NAMESPACE: Final = uuid.UUID("6f3c2a52-0d0f-5c0e-9a43-2f6d1f5b7c11")
 
 

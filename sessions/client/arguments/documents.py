@@ -19,6 +19,9 @@ SUFFIXES: Final = frozenset(
     [
         ".pdf",
         ".docx",
+        ".docm",
+        ".dotx",
+        ".dotm",
         ".html",
         ".htm",
         ".xhtml",

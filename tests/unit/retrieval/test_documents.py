@@ -90,12 +90,12 @@ async def test_a_pdf_that_only_may_not_be_changed_is_read() -> None:
 
 
 async def test_a_docx_has_headings_lists_and_tables_in_order() -> None:
-    """Sections stand under their headings; a row is a line."""
+    """Sections stand under their headings; a row is a line that names its columns."""
     fees = [["Country", "Fee"], ["France", "86"]]
     document = await read(make_docx(["Before", "# Travel", "## Passports", "Renew them.", fees, "# End"]), "a.docx")
     assert list(document.sections) == [
         Section("Before"),
-        Section("Travel\n\nPassports\n\nRenew them.\n\nCountry | Fee\nFrance | 86", heading="Travel > Passports"),
+        Section("Travel\n\nPassports\n\nRenew them.\n\nCountry: France; Fee: 86", heading="Travel > Passports"),
         Section("End", heading="End"),
     ]
 

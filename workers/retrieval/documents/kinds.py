@@ -53,6 +53,9 @@ _BY_TYPE: Final = {
     "application/pdf": Kind.PDF,
     "application/x-pdf": Kind.PDF,
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": Kind.DOCX,
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.template": Kind.DOCX,
+    "application/vnd.ms-word.document.macroenabled.12": Kind.DOCX,
+    "application/vnd.ms-word.template.macroenabled.12": Kind.DOCX,
     "text/html": Kind.HTML,
     "application/xhtml+xml": Kind.HTML,
     "text/markdown": Kind.MARKDOWN,
@@ -70,6 +73,9 @@ _BY_TYPE: Final = {
 _BY_SUFFIX: Final = {
     ".pdf": Kind.PDF,
     ".docx": Kind.DOCX,
+    ".docm": Kind.DOCX,
+    ".dotx": Kind.DOCX,
+    ".dotm": Kind.DOCX,
     ".html": Kind.HTML,
     ".htm": Kind.HTML,
     ".xhtml": Kind.HTML,
@@ -91,6 +97,13 @@ _HTML_START: Final = re.compile(
     rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S
 )
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_OLE_KINDS: Final = (
+    ("WordDocument", "a Word document (DOC)"),
+    ("Workbook", "a spreadsheet (XLS)"),
+    ("PowerPoint Document", "a presentation (PPT)"),
+)
+# A Word document in one XML file instead of an archive.
+_WORD_XML: Final = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*<\?xml.{0,500}?<(?:pkg:package|w:wordDocument)\s", re.S)
 _HEAD_BYTES: Final = 1024
 
 
@@ -100,7 +113,7 @@ def find_kind(data: bytes, *, name: str, content_type: str | None = None) -> Kin
     Raises:
         Refusal: the kind is not supported, or the bytes are not what the name or content type claims.
     """
-    if (kind := _by_bytes(data)) in (Kind.PDF, Kind.DOCX):
+    if (kind := _by_bytes(data, name)) in (Kind.PDF, Kind.DOCX):
         return kind
     claimed, claim = _claimed(name, content_type)
     if claimed in (Kind.PDF, Kind.DOCX):
@@ -118,22 +131,34 @@ def is_parsed_in_child(kind: Kind, data: bytes) -> bool:
     return kind in PARSED_IN_CHILD or (found is not None and found.search(data) is not None)
 
 
-def _by_bytes(data: bytes) -> Kind | None:
+def _by_bytes(data: bytes, name: str) -> Kind | None:
     # PDF readers accept the header anywhere in the first kilobyte, since mail gateways insert text before it.
     if b"%PDF-" in data[:_HEAD_BYTES]:
         return Kind.PDF
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        if b"word/document" in data:
+        # Some programs separate folders as Windows does, or give the main part another name.
+        is_office = b"[Content_Types].xml" in data and _BY_SUFFIX.get(PurePosixPath(name.lower()).suffix) is Kind.DOCX
+        if b"word/document" in data or b"word\\document" in data or is_office:
             return Kind.DOCX
         raise Refusal(Reason.UNSUPPORTED, f"is an archive, or an office document other than DOCX; {_READABLE}")
     if data.startswith(_OLE):
-        if "EncryptedPackage".encode("utf-16-le") in data:
-            raise Refusal(Reason.ENCRYPTED, "is encrypted; save it without a password and send it again")
-        raise Refusal(Reason.UNSUPPORTED, "is in the office format from before 2007; save it as DOCX and send that")
+        raise _ole_refusal(data)
+    if _WORD_XML.match(data[:_HEAD_BYTES]):
+        raise Refusal(Reason.UNSUPPORTED, "is a Word document in XML; save it as DOCX and send that")
     for start, what in _FOREIGN:
         if data.startswith(start):
             raise Refusal(Reason.UNSUPPORTED, f"is {what}; {_READABLE}")
     return Kind.HTML if _HTML_START.match(data[:_HEAD_BYTES]) else None
+
+
+def _ole_refusal(data: bytes) -> Refusal:
+    """Why a compound file is refused. What it is follows from the names in its directory, which are UTF-16."""
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        return Refusal(Reason.ENCRYPTED, "is encrypted; save it without a password and send it again")
+    for name, what in _OLE_KINDS:
+        if name.encode("utf-16-le") in data:
+            return Refusal(Reason.UNSUPPORTED, f"is {what} from before 2007; save it as DOCX or PDF and send that")
+    return Refusal(Reason.UNSUPPORTED, "is in the office format from before 2007; save it as DOCX and send that")
 
 
 def _claimed(name: str, content_type: str | None) -> tuple[Kind | None, str]:

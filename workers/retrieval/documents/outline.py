@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.documents.table import Table, table_lines
@@ -61,6 +63,25 @@ class Outline:
     def table(self, table: Table) -> None:
         """Add a table, so that each of its rows names its columns. Raises the same error as `text`."""
         self.text("\n".join(table_lines(table)))
+
+    def include(self, sections: Sequence[Section]) -> None:
+        """Add the sections of an embedded document below the present headings. Raises the same error as `text`."""
+        self._close()
+        for section in sections:
+            self._chars += len(section.text)
+            check_chars(self._chars, self._limits)
+            heading = " > ".join(filter(None, (*(text for _, text in self._above), section.heading)))
+            self._sections.append(Section(section.text, heading=heading or None))
+
+    def apart(self, text: str) -> None:
+        """Add a section without heading, after which no text may follow. Raises the same error as `text`."""
+        self._close()
+        self._above = []
+        self.text(text)
+
+    def has(self, text: str) -> bool:
+        """Whether a text occurs in what was added."""
+        return any(text in each for each in self._blocks) or any(text in section.text for section in self._sections)
 
     def sections(self) -> list[Section]:
         """All sections of the document."""

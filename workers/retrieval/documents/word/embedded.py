@@ -1,0 +1,66 @@
+"""Reads documents that a DOCX embeds in place of paragraphs (`w:altChunk`): HTML, web archives, text, DOCX."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+from collections.abc import Callable
+from email.message import EmailMessage
+from pathlib import PurePosixPath
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from workers.retrieval.documents.html import page_charset, read_html
+from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.outline import check_chars
+from workers.retrieval.documents.plain import clean, decode
+from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.documents.word.names import qn
+from workers.retrieval.documents.word.package import Package
+from workers.retrieval.ports import Document, Section
+
+_ID: Final = qn("r:id")
+_HTML: Final = frozenset({".htm", ".html", ".xhtml"})
+_ARCHIVES: Final = frozenset({".mht", ".mhtml"})
+_WORD: Final = frozenset({".docx", ".docm", ".dotx", ".dotm"})
+
+
+def read_embedded(
+    package: Package, part: str, element: Element, limits: DocumentLimits, read_docx: Callable[[bytes], Document]
+) -> Document:
+    """The document to which an element of a part refers.
+
+    Raises:
+        Refusal: it is of another kind, outside of the DOCX, or cannot be read.
+    """
+    relation = package.relations(part).get(element.get(_ID, ""))
+    data = None if relation is None or relation.external else package.bytes_of(relation.target)
+    if relation is None or data is None:
+        where = "?" if relation is None else relation.target
+        raise Refusal(Reason.CORRUPT, f"embeds a document ({where!r}) that is not in it; save it again in Word")
+    suffix = PurePosixPath(relation.target.lower()).suffix
+    if suffix in _WORD:
+        return read_docx(data)
+    if suffix in _HTML:
+        return read_html(decode(data, charset=page_charset(data)), limits)
+    if suffix in _ARCHIVES:
+        return read_html(_page(data), limits)
+    if suffix == ".txt":
+        text = clean(decode(data))
+        check_chars(len(text), limits)
+        return Document("text", [Section(text)] if text else ())
+    raise Refusal(
+        Reason.UNSUPPORTED,
+        f"embeds a document of another kind ({relation.target!r}); open it in Word and save it again",
+    )
+
+
+def _page(data: bytes) -> str:
+    """The first page of a web archive."""
+    message = email.message_from_bytes(data, policy=email.policy.default)
+    for part in message.walk():
+        if part.get_content_type() == "text/html" and isinstance(part, EmailMessage):
+            contents = part.get_payload(decode=True)
+            if isinstance(contents, bytes):
+                return decode(contents, charset=part.get_content_charset() or page_charset(contents))
+    raise Refusal(Reason.CORRUPT, "embeds a web archive without a page; open it in Word and save it again")
