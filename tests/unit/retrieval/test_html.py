@@ -59,6 +59,17 @@ def test_a_summary_is_the_heading_of_its_details() -> None:
     assert sections(page) == [("What?", "What?\n\nThis."), ("What? > How?", "How?\n\nSo."), (None, "after")]
 
 
+def test_a_summary_without_details_is_text() -> None:
+    """What follows it is not below it."""
+    assert sections("<details><summary>A</summary></details><h2>B</h2>b") == [("A", "A"), ("B", "B\n\nb")]
+
+
+def test_xhtml_may_close_elements_at_once() -> None:
+    """For HTML, `<title/>` begins a title that the rest of the page belongs to."""
+    page = '<?xml version="1.0"?><html><head><title/><script src="x"/></head><body><p>a<![CDATA[ < b]]><a id="c"/>d'
+    assert text(page) == "a < bd"
+
+
 def test_a_tab_is_the_heading_of_its_panel() -> None:
     """Only one panel is visible before a click, and all of them are text."""
     page = (
@@ -104,6 +115,8 @@ SEEN = {
     "raised": ("10<sup>6</sup>, H<sub>2</sub>O, 1<sup>st</sup>, word<sup><a>1</a></sup>", "10^6, H2O, 1st, word[1]"),
     "numbered list": ("<ol start=3><li>c<li><p>d</p><li value=9>e</ol><ul><li>x<li></ul>", "3. c\n4. d\n\n9. e\n\n- x"),
     "links to a heading": ("<h2>Install<a class=headerlink href='#i'>\xb6</a></h2>x", "Install\n\nx"),
+    "pronunciation": ("<ruby>\u6f22<rp>(</rp><rt>kan</rt><rp>)</rp>\u5b57<rt>ji</rt></ruby>", "\u6f22\u5b57"),
+    "links to edit": ("<h2>Life<span class=mw-editsection>[edit]</span></h2>x", "Life\n\nx"),
     "code": ("<pre>if x:\n    y</pre>and <code>a  b</code>", "if x:\n    y\n\nand a b"),
     "entities": ("&lt;b&gt; &amp;amp; &#8364;&nbsp;5", "<b> &amp; \u20ac 5"),
     "data": ("<script type='application/ld+json'>{}</script><meta name=description content=no>x", "x"),

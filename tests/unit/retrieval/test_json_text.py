@@ -65,6 +65,7 @@ def test_a_type_of_another_meaning_is_no_map() -> None:
     """`Feature` and `Point` are words."""
     assert text('{"type": "Feature", "coordinates": "x"}') == "type: Feature\ncoordinates: x"
     assert text('{"type": "Point", "x": 1}') == "type: Point\nx: 1"
+    assert text('{"type": ["Feature"], "geometry": 1}') == "type[0]: Feature\ngeometry: 1"
 
 
 def test_numbers_stay_as_they_were_written() -> None:

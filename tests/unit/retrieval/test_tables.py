@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from workers.retrieval.chunking import chunk_document
 from workers.retrieval.documents.limits import DocumentLimits
@@ -65,6 +67,29 @@ def test_thousands_of_columns_are_many_lines() -> None:
     assert all(line.startswith("c0: 0") for line in lines)
     assert "c2999: 2999" in lines[-1]
     assert max(map(len, lines)) <= 400
+
+
+@given(
+    st.lists(st.text("ab c", max_size=12), min_size=1, max_size=60),
+    st.lists(st.text("xyz ", max_size=900).map(lambda cell: " ".join(cell.split())), min_size=1, max_size=60),
+)
+@settings(max_examples=60, deadline=None)
+def test_nothing_of_a_row_is_lost(names: list[str], row: list[str]) -> None:
+    """Every letter of every cell is in some line, and no line is longer than half a passage."""
+    lines = row_lines(names, row)
+    assert max(map(len, lines), default=0) <= (400 if len(lines) > 1 or len(row) > 1 or len(names) < 2 else 900)
+    written = "".join("".join(lines).split())
+    for letter in "xyz":
+        assert written.count(letter) >= "".join(row).count(letter)
+
+
+def test_a_name_longer_than_a_line_is_written_once() -> None:
+    """A question of a survey is not repeated for each of a thousand answers."""
+    question = "How much do you agree with this? " * 20
+    header, first, _ = table_lines(Table([["Name", question.strip()], ["Ann", "much"], ["Bob", "not"]], header_rows=1))
+    assert header == f"Name | {question.strip()}"
+    assert first.startswith("Name: Ann; How much do you agree")
+    assert len(first) < 250
 
 
 @pytest.mark.parametrize(
@@ -131,6 +156,7 @@ CSV = {
     "a remark below": ("a,b\n1,2\nSource: our own\n", "a: 1; b: 2\nSource: our own"),
     "repeated header": ("a,b\n1,2\na,b\n3,4\n", "a: 1; b: 2\na: 3; b: 4"),
     "empty columns": ("a,,b\n1,,2\n", "a: 1; b: 2"),
+    "pictures": (f"a,b\nx,data:image/png;base64,{'aB3/' * 60_000}\ny,2\n", "a: x\na: y; b: 2"),
     "header alone": ("a,b\n", "a, b"),
     "groups of columns": (",2023,,2024,\nRegion,Q1,Q2,Q1,Q2\nN,1,2,3,4\nS,1,2,3,4\n",
                           "Region: N; 2023 Q1: 1; 2023 Q2: 2; 2024 Q1: 3; 2024 Q2: 4\n"
@@ -142,6 +168,11 @@ CSV = {
 async def test_a_csv_is_read_as_it_is_meant(data: str, expected: str) -> None:
     """Its header is found, and its delimiter is the one that divides the rows evenly."""
     assert await text(data, "a.csv") == expected
+
+
+async def test_a_long_text_is_no_name_of_a_column() -> None:
+    """It would be repeated in each row."""
+    assert (await text(f"{'word ' * 80},good\n{'term ' * 80},bad\n", "a.csv")).count("word") == 80
 
 
 @pytest.mark.parametrize("title", ["Sales report 2024\n\n", "Sales report 2024,,\n,,\n"])

@@ -6,11 +6,12 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
+from workers.retrieval.documents.embedded_data import without_data_uris
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import check_chars
 from workers.retrieval.documents.plain import one_line
@@ -39,19 +40,28 @@ def read_csv(text: str, limits: DocumentLimits) -> Document:
     Raises:
         Refusal: it is not a table, or a cell is too large.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = without_data_uris(text).replace("\r\n", "\n").replace("\r", "\n")
     excel = _EXCEL_LINE.match(text)
     text = text[excel.end() :] if excel else text
     above, rows = _without_titles(_rows(text, excel[1] if excel else _delimiter(text)))
     names, rows = _header(rows)
-    lines = ["\n".join(row_lines(names, row)) for row in rows] or [", ".join(filter(None, names))]
-    check_chars(sum(map(len, lines)), limits)
+    lines = list(_lines(names, rows, limits)) or [", ".join(filter(None, names))]
     titles = [", ".join(filter(None, row)) for row in above]
     title = titles[0] if titles and len(titles[0]) <= _LONGEST_TITLE else ""
     sections = group(lines, "rows", "\n", title=title)
     if titles and sections:
         sections[0] = Section("\n".join((*titles, sections[0].text)), heading=sections[0].heading)
     return Document("csv", sections)
+
+
+def _lines(names: Sequence[str], rows: Sequence[Sequence[str]], limits: DocumentLimits) -> Iterator[str]:
+    """The lines of each row. Their length is checked while they grow: long names are repeated in each row."""
+    chars = 0
+    for row in rows:
+        line = "\n".join(row_lines(names, row))
+        chars += len(line)
+        check_chars(chars, limits)
+        yield line
 
 
 def _header(rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:

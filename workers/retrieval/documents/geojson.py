@@ -15,7 +15,7 @@ def is_geojson(value: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a JSON value is a collection of places, a place, or a geometry."""
     if not isinstance(value, dict):
         return False
-    kind = value.get("type")
+    kind = _kind(value)
     if kind == _COLLECTION:
         return isinstance(value.get("features"), list)
     return (kind == _FEATURE and "geometry" in value) or (kind in _GEOMETRIES and bool(value.keys() & _PARTS))
@@ -26,7 +26,7 @@ _PARTS: Final = frozenset({"coordinates", "geometries"})
 
 def readable(value: dict[str, Any]) -> Any:
     """The value without coordinates, except those of points; a collection becomes the list of its places."""
-    if value.get("type") == _COLLECTION:
+    if _kind(value) == _COLLECTION:
         about = {name: inner for name, inner in value.items() if name not in ("type", "features", "bbox", "crs")}
         return [*([about] if about else ()), *map(_place, value["features"])]
     return _place(value)
@@ -36,7 +36,8 @@ def _place(value: Any) -> Any:
     """A place or geometry; anything else as it is."""
     if not isinstance(value, dict):
         return value
-    if value.get("type") == _FEATURE:
+    kind = _kind(value)
+    if kind == _FEATURE:
         kept = {name: inner for name, inner in value.items() if name not in ("type", "geometry", "bbox", "properties")}
         properties = value.get("properties")
         return {
@@ -44,6 +45,11 @@ def _place(value: Any) -> Any:
             **(properties if isinstance(properties, dict) else {}),
             "geometry": _place(value.get("geometry")),
         }
-    if value.get("type") == "Point":
+    if kind == "Point":
         return {name: inner for name, inner in value.items() if name != "bbox"}
-    return value.get("type") if value.get("type") in _GEOMETRIES else value
+    return kind if kind in _GEOMETRIES else value
+
+
+def _kind(value: dict[str, Any]) -> str:
+    kind = value.get("type")
+    return kind if isinstance(kind, str) else ""  # in other JSON it can be a list

@@ -18,6 +18,7 @@ from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document
 
 _HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
+_AS_WRITTEN: Final = frozenset({"pre", "listing", "xmp", "plaintext"})
 # The level of summaries and of labels of panels, below all headings.
 _LABELS: Final = 7
 # What a page says that has no text before its scripts have run.
@@ -91,7 +92,7 @@ class _Page:
         if (level := self._level(node, tag)) is not None:
             self._flush()
             self._heading = level if opens else None
-        elif tag == "pre":
+        elif tag in _AS_WRITTEN:
             self._flush()
             self._pre = opens
         else:

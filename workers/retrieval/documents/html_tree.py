@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -9,6 +11,12 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from workers.retrieval.documents.nesting import flatten
 
+_CDATA: Final = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.DOTALL)
+# Drawings and formulas have such elements in HTML as well.
+_CLOSED_AT_ONCE: Final = re.compile(
+    r"<(title|script|style|textarea|iframe|noscript|xmp|a|p|div|span|td|th|li|ul|ol|b|i|em|strong)\b([^<>]*)(?<=[\s\"'a-z])/>",
+    re.IGNORECASE,
+)
 _SHADOW_ROOTS: Final = ("shadowrootmode", "shadowroot")
 # Each is parsed on its own; a page nested in itself would be parsed once for each level.
 _MOST_INNER_PAGES: Final = 100
@@ -18,7 +26,7 @@ class Tree:
     """A parsed page."""
 
     def __init__(self, text: str) -> None:
-        parser = LexborHTMLParser(flatten(text))
+        parser = LexborHTMLParser(flatten(_as_html(text)))
         self.body: LexborNode | None = parser.body
         title = parser.css_first("head > title")
         self.title: str = title.text() if title else ""
@@ -72,6 +80,14 @@ class Walk:
     def skip(self) -> None:
         """Leave out the contents and the end of the element that has just opened."""
         self._skips = True
+
+
+def _as_html(text: str) -> str:
+    """XHTML as HTML, where `<title/>` or `<script/>` would begin an element that contains the rest of the page."""
+    if not text.lstrip().startswith("<?xml"):
+        return text
+    text = _CDATA.sub(lambda found: html.escape(found[1], quote=False), text)
+    return _CLOSED_AT_ONCE.sub(r"<\1\2></\1>", text)
 
 
 def is_shadow_root(node: LexborNode) -> bool:

@@ -12,9 +12,9 @@ from workers.retrieval.documents.plain import one_line
 
 _DROPPED: Final = frozenset({
     "head", "script", "style", "nav", "object", "canvas", "audio", "video", "select", "textarea", "datalist",
-    "progress", "meter", "defs", "symbol", "metadata",
+    "progress", "meter", "rt", "rp", "defs", "symbol", "metadata",
 })  # fmt: skip
-_SOMETIMES: Final = frozenset({"button", "noscript", "template", "iframe", "dialog", "a"})
+_SOMETIMES: Final = frozenset({"button", "noscript", "template", "iframe", "dialog", "a", "span"})
 _LINK_MARK: Final = re.compile(r"anchor|headerlink|permalink|heading-?link", re.IGNORECASE)
 _MENUS: Final = frozenset({"navigation", "menu", "menubar"})
 _HEADING: Final = "h1, h2, h3, h4, h5, h6, [role=heading]"
@@ -128,6 +128,8 @@ class Visibility:
                 return "open" not in attributes
             case "a":
                 return _LINK_MARK.search(attributes.get("class") or "") is not None and _is_mark(node)
+            case "span":
+                return "mw-editsection" in (attributes.get("class") or "")
         return False
 
     @staticmethod

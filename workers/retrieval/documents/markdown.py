@@ -19,11 +19,11 @@ from workers.retrieval.ports import Document
 
 # A longer heading becomes text anyway, unless it is mostly links. Parsing a megabyte of brackets takes seconds.
 _LONGEST_SOURCE: Final = 2_000
+_LONGEST_CODE_LINE: Final = 500
 _LONGEST_TITLE: Final = 200
 _EMPTY_PICTURE: Final = re.compile(r"!\[([^\]\n]*)\]\(\s*<?\s*>?(?:\s+[\"'][^\"'\n]*[\"'])?\s*\)")
 _EMPTY_REFERENCE: Final = re.compile(r"^ {0,3}\[[^\]\n]+\]:[ \t]*<?>?[ \t]*$\n?", re.MULTILINE)
 _BREAK: Final = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
 _MDX_CODE: Final = re.compile(
     r"(?:import\b.+\bfrom\s+|import\s+)[\"'].+[\"'];?|export\s+(?:const|default|function|let)\b.*"
 )
@@ -124,13 +124,26 @@ def _table(block: Sequence[Token]) -> Table:
         if token.type == "tr_open":
             rows.append([])
         elif token.type == "inline":
-            rows[-1].append(one_line(_COMMENT.sub("", _BREAK.sub(" ", token.content))))
+            rows[-1].append(one_line(_without_comments(_BREAK.sub(" ", token.content))))
     return Table(rows, header_rows=1 if any(rows[0]) else 0)
 
 
 def _changed(lines: Sequence[str]) -> str | None:
     """A paragraph without comments, and without code of MDX (`import Tabs from '...'`); None if it has neither."""
-    if lines[0].startswith(("import ", "export ")) and all(map(_MDX_CODE.fullmatch, lines)):
+    if lines[0].startswith(("import ", "export ")) and all(map(_is_mdx_code, lines)):
         return ""
     text = "\n".join(lines)
-    return _COMMENT.sub("", text) if "<!--" in text and "`" not in text else None
+    return _without_comments(text) if "<!--" in text and "`" not in text else None
+
+
+def _is_mdx_code(line: str) -> bool:
+    return len(line) <= _LONGEST_CODE_LINE and _MDX_CODE.fullmatch(line) is not None
+
+
+def _without_comments(text: str) -> str:
+    parts = []
+    start = 0
+    while (begin := text.find("<!--", start)) >= 0 and (end := text.find("-->", begin)) >= 0:
+        parts.append(text[start:begin])
+        start = end + 3
+    return "".join((*parts, text[start:]))

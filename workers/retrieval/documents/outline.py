@@ -93,6 +93,7 @@ class Outline:
             heading = " > ".join(text for _, text in self._above) or None
             self._sections.append(Section("\n\n".join(self._blocks), heading=heading))
             self._blocks = []
+            self._bare = False
 
 
 def check_chars(chars: int, limits: DocumentLimits) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from workers.retrieval.documents.embedded_data import without_data_uris
 from workers.retrieval.documents.kinds import Kind
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import check_chars
@@ -53,6 +54,6 @@ def _parse_text(kind: Kind, data: bytes, limits: DocumentLimits, charset: str | 
         from workers.retrieval.documents.json_text import read_json, read_json_lines  # noqa: PLC0415
 
         return read_json(text, limits) if kind is Kind.JSON else read_json_lines(text, limits)
-    text = clean(text)
+    text = clean(without_data_uris(text))
     check_chars(len(text), limits)
     return Document("text", [Section(text)] if text.strip() else ())

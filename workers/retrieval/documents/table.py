@@ -18,6 +18,8 @@ _SECTION_ROWS: Final = 50
 # Half of a chunk, because the headings above a passage may take up to half of it.
 _LINE_CHARS: Final = 400
 _NAME_CHARS: Final = 100
+# A longer name is repeated in each row only in part; the whole of it stands before the rows.
+_LONGEST_NAME: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,12 @@ def table_lines(table: Table) -> list[str]:
     if not any(names):
         row_names = table.row_names or sum(row[0].endswith(":") for row in rows) * 2 > len(rows)
         return [_unnamed(row, row_names) for row in rows]
+    header = " | ".join(filter(None, names))
     if len(rows) == count:
-        return [" | ".join(filter(None, names))]
-    return [line for row in rows[count:] if row not in rows[:count] for line in row_lines(names, row)]
+        return [header]
+    long = any(len(name) > _LONGEST_NAME for name in names)
+    names = [_shortened(name) for name in names]
+    return [header] * long + [line for row in rows[count:] if row not in rows[:count] for line in row_lines(names, row)]
 
 
 def column_names(header: Sequence[Sequence[str]]) -> list[str]:
@@ -88,6 +93,10 @@ def group(lines: Sequence[str], what: str, between: str, *, title: str = "") -> 
             where = f"{what} {start + 1} to {start + len(part)}"
             sections.append(Section(body, heading=f"{title} > {where}" if title else where))
     return sections
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3].rstrip()}..."
 
 
 def _named(cell: tuple[str, str]) -> str:

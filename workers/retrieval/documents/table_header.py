@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Final
 
 _SAMPLE_ROWS: Final = 50
+_LONGEST_NAME: Final = 300
 _MISSING: Final = frozenset({"", "-", "\u2013", "\u2014", "n/a", "na", "null", "none", "nan", "."})
 _DATE: Final = re.compile(
     r"\d{4}[-/.]\d{1,2}([-/.]\d{1,2}([T ].*)?)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d\d?:\d\d(:\d\d)?"
@@ -41,6 +42,8 @@ def find_header(rows: Sequence[Sequence[str]], *, in_doubt: bool) -> bool:
         return False
     first, body = rows[0], rows[1 : _SAMPLE_ROWS + 1]
     looks = [_look(cell) for cell in first]
+    if max(map(len, first)) > _LONGEST_NAME:
+        return False
     if _Look.TEXT not in looks and looks[0] is not _Look.MISSING and not _is_sequence(first):
         return False
     counts = _is_sequence(first) and not (body and _is_sequence(body[0]))
