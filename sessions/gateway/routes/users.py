@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from sessions.api.session import Session
 from sessions.gateway.caller import Writer
 from sessions.gateway.problems import responses
-from sessions.gateway.routes.sessions import DeletionReceipt
+from sessions.gateway.session_resources import DeletionReceipt
 from sessions.gateway.strict_json import StrictRoute
 
 router = APIRouter(prefix="/v1/users", tags=["sessions"], route_class=StrictRoute)
