@@ -7,15 +7,17 @@ session of the tenant may use. A search never leaves its scopes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, Unpack
 
 from sessions.api.operation import Operation, Progress
 from sessions.client.arguments.documents import source_name
+from sessions.client.arguments.folders import FolderFile, SameName, several
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.options import DocumentOptions, takes
 from sessions.client.backend import BackedSession
 from sessions.client.blocking import blocking
-from sessions.errors import SessionfleetError
+from sessions.errors import BadRequest, SessionfleetError
 
 ProgressCallback = Callable[[Progress], Any]
 
@@ -45,8 +47,9 @@ class KnowledgeMethods:
         """Add a document, or several, and wait until they can be found.
 
         Args:
-            source: a path, text, bytes, a URL (if the workers may fetch it), or a list of these. A string that looks
-                like a path raises FileNotFoundError if there is no such file. A document of the same name is replaced.
+            source: a path, text, bytes, a URL (if the workers may fetch it), a folder as a `pathlib.Path`, or a list of
+                these. A string that looks like a path raises FileNotFoundError if there is no such file. A document of
+                the same name is replaced. The documents of a folder have their paths in it as names.
             progress: called with a `Progress` while the document is processed.
             options: see `sessions.DocumentOptions`.
 
@@ -54,15 +57,16 @@ class KnowledgeMethods:
             A receipt: `source`, `status` (`added`, `replaced`, `unchanged`, or `duplicate`: added, and another document
             of this scope has the same content), `same_as` (the name of such a document, or None), `kind`, `bytes`,
             `pages`, `chunks`, `embedded` (chunks whose texts were new and had to be embedded), `collection`. For a
-            list, a list of receipts; a document that could not be added has `error` instead, and the others are still
-            added.
+            list or a folder, a list of receipts; a document that could not be added has `error` instead (status
+            `failed`), and the others are still added. A file of a folder that is no document has `reason` (status
+            `skipped`).
 
         Raises:
             DocumentError: the document cannot be read; FileNotFoundError, BadRequest, ResultTimeout, BackendError.
         """
-        if isinstance(source, list | tuple):
-            return [await _add_of_several(self, one, progress, options) for one in source]
-        return await _add(self, source, progress, options)
+        if (sources := _sources(source, options)) is not None:
+            return [await _add_of_several(self, one, progress, options) for one in sources]
+        return await _add(self, source, options, progress)
 
     @takes(DocumentOptions)
     def add_knowledge(
@@ -74,9 +78,9 @@ class KnowledgeMethods:
         **options: Unpack[DocumentOptions],
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Add a document, or several; see `aadd_knowledge`."""
-        if isinstance(source, list | tuple):
-            return [_add_of_several_blocking(self, one, progress, options) for one in source]
-        return _add_blocking(self, source, progress, options)
+        if (sources := _sources(source, options)) is not None:
+            return [_add_of_several_blocking(self, one, progress, options) for one in sources]
+        return _add_blocking(self, source, options, progress)
 
     @takes(DocumentOptions)
     async def asubmit_knowledge(
@@ -164,8 +168,33 @@ class KnowledgeMethods:
     clear_knowledge = blocking(aclear_knowledge)
 
 
+def _sources(source: object, options: DocumentOptions) -> list[object] | None:
+    """The documents of a list or a folder; None if `source` is one document.
+
+    Raises:
+        BadRequest: there is an option that fits one document only.
+    """
+    if not isinstance(source, list | tuple) and not (isinstance(source, Path) and source.is_dir()):
+        return None
+    for option in ("name", "idempotency_key"):
+        if options.get(option) is not None:
+            raise BadRequest(
+                f"{option}= is for one document: add those of a list or a folder without it, or one by one"
+            )
+    return list(several([source] if isinstance(source, Path) else source))
+
+
+def _one(source: object, options: DocumentOptions) -> tuple[object, DocumentOptions]:
+    """The source of one document of several, and its options."""
+    if isinstance(source, SameName):
+        raise source.error
+    if isinstance(source, FolderFile):
+        return source.path, {**options, "name": source.name}
+    return source, options
+
+
 async def _add(
-    session: _Adding, source: object, report: ProgressCallback | None, options: DocumentOptions
+    session: _Adding, source: object, options: DocumentOptions, report: ProgressCallback | None
 ) -> dict[str, Any]:
     """Add one document and wait for its receipt."""
     operation = await session.asubmit_knowledge(source, **options)
@@ -177,7 +206,7 @@ async def _add(
 
 
 def _add_blocking(
-    session: _Adding, source: object, report: ProgressCallback | None, options: DocumentOptions
+    session: _Adding, source: object, options: DocumentOptions, report: ProgressCallback | None
 ) -> dict[str, Any]:
     """Like `_add`, but calls `report` on the caller's thread, which a derived sync function would not."""
     operation = session.submit_knowledge(source, **options)
@@ -192,8 +221,10 @@ async def _add_of_several(
     session: _Adding, source: object, report: ProgressCallback | None, options: DocumentOptions
 ) -> dict[str, Any]:
     """The receipt of one document of a list. An error becomes part of it, so that the others are still added."""
+    if isinstance(source, FolderFile) and source.skipped:
+        return source.receipt
     try:
-        return await _add(session, source, report, options)
+        return await _add(session, *_one(source, options), report=report)
     except (SessionfleetError, OSError) as error:
         return _failure(source, error)
 
@@ -202,8 +233,10 @@ def _add_of_several_blocking(
     session: _Adding, source: object, report: ProgressCallback | None, options: DocumentOptions
 ) -> dict[str, Any]:
     """Like `_add_of_several`, but calls `report` on the caller's thread."""
+    if isinstance(source, FolderFile) and source.skipped:
+        return source.receipt
     try:
-        return _add_blocking(session, source, report, options)
+        return _add_blocking(session, *_one(source, options), report=report)
     except (SessionfleetError, OSError) as error:
         return _failure(source, error)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -16,9 +16,12 @@ from sessions.api.session import Session
 from sessions.cli.interrupts import interrupt_later
 from sessions.cli.output import counted, terminal
 from sessions.client.arguments.documents import read_source
+from sessions.client.arguments.folders import FolderFile, SameName, several
 from sessions.client.per_process import get_client
-from sessions.errors import SessionfleetError
+from sessions.errors import BackendError, SessionfleetError
 
+FEW: Final = 10
+"""Up to so many documents are shown one by one to the end, and not counted."""
 _SHOWN_NAME = 40
 _CANCEL_TIMEOUT = 30.0
 
@@ -45,7 +48,8 @@ class Bar:
     def end(self, receipt: Mapping[str, Any]) -> None:
         """Show the result."""
         pages = f"{counted(receipt['pages'], 'page')}, " if receipt["pages"] else ""
-        told = f"{receipt['status']}: {pages}{counted(receipt['chunks'], 'chunk')}"
+        same = f", same content as {one_line(receipt['same_as'])}" if receipt.get("same_as") else ""
+        told = f"{receipt['status']}: {pages}{counted(receipt['chunks'], 'chunk')}{same}"
         self._bars.update(self._id, completed=1, total=1, told=told)
 
     def give_up(self, why: str) -> None:
@@ -75,16 +79,35 @@ def bars(*, quiet: bool) -> Iterator[Progress | None]:
         yield shown
 
 
-def take_in(target: Session, given: str, metadata: Mapping[str, Any], shown: Progress | None) -> dict[str, Any]:
+def given_documents(arguments: Sequence[str]) -> list[object]:
+    """The documents that a command line names: texts and URLs as they are, files and those of folders as paths."""
+    return list(several([Path(given) if _is_path(given) else given for given in arguments]))
+
+
+def named(given: object) -> str:
+    """What a document is called before it has a receipt."""
+    return given.name if isinstance(given, FolderFile | SameName) else str(given)
+
+
+def take_in(target: Session, given: object, metadata: Mapping[str, Any], shown: Progress | None) -> dict[str, Any]:
     """Add one document and follow it to its end; returns its receipt, with an `error` if it is not there now.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed. The operation is cancelled, and what was written is removed.
+        BackendError: the fleet cannot add documents now, so that the next one would fail in the same way.
     """
+    if isinstance(given, FolderFile) and given.skipped:
+        return given.receipt
     name = _name(given)
     bar = None if shown is None else Bar(shown, name)
     try:
+        if isinstance(given, SameName):
+            raise given.error
         receipt = _followed(_submitted(target, given, metadata), bar)
+    except BackendError:
+        if bar is not None:
+            bar.give_up("failed")
+        raise
     except (SessionfleetError, OSError) as error:
         if bar is not None:
             bar.give_up("failed")
@@ -94,13 +117,29 @@ def take_in(target: Session, given: str, metadata: Mapping[str, Any], shown: Pro
     return receipt
 
 
-def _submitted(target: Session, given: str, metadata: Mapping[str, Any]) -> Operation:
+def take_in_all(
+    target: Session, given: Sequence[object], metadata: Mapping[str, Any], shown: Progress | None
+) -> Iterator[dict[str, Any]]:
+    """Add documents one after the other; yields their receipts. Raises what `take_in` raises."""
+    many = shown is not None and len(given) > FEW
+    total = shown.add_task("all", total=len(given), told="") if shown is not None and many else None
+    for number, one in enumerate(given, 1):
+        yield take_in(target, one, metadata, shown)
+        if shown is not None and total is not None:
+            for task in shown.task_ids:  # a terminal has no room for a hundred lines, and would show the first ones
+                if task != total:
+                    shown.remove_task(task)
+            shown.update(total, completed=number, told=f"{number}/{len(given)} files")
+
+
+def _submitted(target: Session, given: object, metadata: Mapping[str, Any]) -> Operation:
     client = get_client(target.settings)
+    source, name = (given.path, given.name) if isinstance(given, FolderFile) else (given, None)
     # Before anything is started: a typing error must not start a fleet.
-    read_source(given, None, client.settings.document_limit_bytes)
+    read_source(source, name, client.settings.document_limit_bytes)
     client.portal.call(client.open())  # this may take a while, and may be interrupted
     with interrupt_later() as interrupted:
-        operation = target.submit_knowledge(given, metadata=metadata)
+        operation = target.submit_knowledge(source, name=name, metadata=metadata)
     if interrupted:
         _cancel(operation)
         raise KeyboardInterrupt
@@ -130,11 +169,24 @@ def _cancel(operation: Operation) -> None:
         return
 
 
-def _name(given: str) -> str:
-    name = Path(given).name if len(given) < 200 else given
+def _is_path(given: str) -> bool:
+    try:
+        return Path(given).exists()
+    except (OSError, ValueError):  # too long for a path, or with characters that none has
+        return False
+
+
+def _name(given: object) -> str:
+    name = named(given)
+    if not isinstance(given, FolderFile) and len(name) < 200:
+        name = Path(name).name
     return name if len(name) <= _SHOWN_NAME else f"{name[: _SHOWN_NAME - 1]}…"
 
 
-def _said(error: Exception, given: str) -> str:
+def _said(error: Exception, given: object) -> str:
     """An error in the form that helps here: its advice to pass bytes instead is for programs."""
-    return f"there is no file {given!r}" if isinstance(error, FileNotFoundError) else str(error)
+    if isinstance(error, FileNotFoundError):
+        return f"there is no file {str(given)!r}"
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror}"
+    return str(error)

@@ -13,12 +13,14 @@ from broker_config.printable import one_line
 from broker_config.settings import Settings, load_settings
 from sessions.api.session import Session
 from sessions.cli.fleet import AsJson
-from sessions.cli.ingest import bars, take_in
+from sessions.cli.ingest import bars, given_documents, named, take_in_all
 from sessions.cli.interrupts import INTERRUPTED, heed_interrupts
 from sessions.cli.metadata import Filters, Metadata, json_option
 from sessions.cli.output import clock, confirm, counted, print_error, print_json, print_styled, print_table, say
+from sessions.cli.receipts import cell, print_receipts
 from sessions.cli.store import running_store
-from sessions.errors import BadRequest, MissingExtra
+from sessions.client.arguments.folders import FolderFile
+from sessions.errors import BackendError, BadRequest, MissingExtra
 from sessions.fleet.process import child_environment, missing_for_retrieval
 from sessions.own_packages import own_program
 
@@ -31,33 +33,46 @@ InBase = Annotated[str | None, typer.Option("--base", help="A named knowledge ba
 OfUser = Annotated[
     str | None, typer.Option("--user", help="The session's user; without --session: the user's knowledge.")
 ]
-_RECEIPT = ("source", "status", "kind", "pages", "chunks", "bytes")
+_NAMED = 10  # documents that an error names
 _SHOWN = 300
 
 
 @app.command()
 def add(
-    files: Annotated[list[str], typer.Argument(help="Files, URLs or texts.")],
+    files: Annotated[list[str], typer.Argument(help="Files, folders, URLs or texts.")],
     session: InSession = None,
     base: InBase = None,
     user: OfUser = None,
     metadata: Metadata = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add documents, one after the other; Ctrl-C cancels. If one fails, the others continue; exit status 1 then."""
-    target, extra, receipts = _target(session, base, user), json_option("--metadata", metadata), []
+    """Add documents, one after the other; Ctrl-C cancels. If one fails, the others continue; exit status 1 then.
+
+    Of a folder, all documents in it and below it are added, under their paths in it; files of other kinds, empty and
+    hidden ones are skipped. Adding a folder again adds what is new and replaces what was changed.
+    """
+    target, extra = _target(session, base, user), json_option("--metadata", metadata)
+    given, receipts = given_documents(files), list[dict[str, Any]]()
     heed_interrupts()
     try:
         with bars(quiet=as_json) as shown:
-            for given in files:
-                receipts.append(take_in(target, given, extra, shown))
+            receipts.extend(take_in_all(target, given, extra, shown))
     except KeyboardInterrupt:
-        _print_receipts(receipts, as_json)
-        left = ", ".join(map(repr, files[len(receipts) :]))
-        print_error(f"cancelled; not added: {left}. Whatever was written of them is removed")
+        print_receipts(receipts, as_json)
+        print_error(f"cancelled; {_not_added(given[len(receipts) :])}. Whatever was written of them is removed")
         raise typer.Exit(INTERRUPTED) from None
-    _print_receipts(receipts, as_json)
+    except BackendError as error:
+        print_receipts(receipts, as_json)
+        print_error(f"{error}; {_not_added(given[len(receipts) :])}")
+        raise typer.Exit(1) from None
+    print_receipts(receipts, as_json)
     raise typer.Exit(1 if any("error" in receipt for receipt in receipts) else 0)
+
+
+def _not_added(left: list[object]) -> str:
+    names = [repr(named(one)) for one in left if not (isinstance(one, FolderFile) and one.skipped)]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"not added: {', '.join(names[:_NAMED])}{more}"
 
 
 @app.command("list")
@@ -73,7 +88,7 @@ def list_documents(
         say("nothing was added yet; use `sessionfleet knowledge add FILE`")
     else:
         columns = ("source", "kind", "pages", "chunks", "bytes", "added")
-        rows = [[*(_cell(item.get(c)) for c in columns[:-1]), clock(item["added_ms"])] for item in found]
+        rows = [[*(cell(item.get(c)) for c in columns[:-1]), clock(item["added_ms"])] for item in found]
         print_table(columns, rows, spare=("kind",))
 
 
@@ -157,19 +172,3 @@ def _target(session: str | None, base: str | None, user: str | None, settings: S
     if user is not None:
         return Session(user_id=user, knowledge={"scope": "user"}, settings=settings)
     raise BadRequest("whose knowledge? use --session ID, --base NAME or --user USER")
-
-
-def _print_receipts(receipts: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print_json(receipts)
-        return
-    if done := [receipt for receipt in receipts if "error" not in receipt]:
-        rows = [[_cell(receipt.get(name)) for name in _RECEIPT] for receipt in done]
-        print_table(_RECEIPT, rows, spare=("bytes", "kind"))
-    for receipt in receipts:
-        if "error" in receipt:
-            print_error(f"{receipt['source']}: {receipt['error']}")
-
-
-def _cell(value: object) -> object:
-    return "-" if value is None else value

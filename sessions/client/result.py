@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from sessions.client.output_type import OutputType
-from sessions.errors import CorruptRecord, TurnFailed, turn_error
+from sessions.errors import CorruptRecord, DocumentError, TurnFailed, turn_error
 from sessions.protocol.turn import TurnStatus
 from sessions.store.turns import TurnRecord
 
@@ -23,5 +23,8 @@ def result_of(record: TurnRecord, turn_id: str, output: OutputType | None) -> An
         value = json.loads(record.result)["output"]
         return value if output is None else output.load(value, turn_id)
     if record.error is not None:
+        error = turn_error(record.error.type, record.error.message, record.error.detail)
+        if isinstance(error, DocumentError):  # it names the document, which says more than the operation's id
+            raise error
         raise turn_error(record.error.type, f"turn {turn_id!r}: {record.error.message}", record.error.detail)
     raise TurnFailed(f"turn {turn_id!r} ended as {record.status}")

@@ -13,7 +13,7 @@ import pytest
 
 from broker_config.settings import load_settings
 from sessions.cli import main as cli
-from sessions.errors import MissingExtra, StoreUnavailable
+from sessions.errors import BadRequest, MissingExtra, StoreUnavailable
 from tests.integration.test_cli_on_a_fleet import CLI, Typist, environment
 from tests.support import preloaded
 from tests.support.documents import make_pdf
@@ -70,6 +70,44 @@ def test_documents_are_added_listed_searched_and_removed(fleet: Fleet, papers: P
     assert (again.returncode, again.stderr.count("error: there is no document 'rules.pdf'")) == (1, 1)
     assert run(fleet, "knowledge", "clear", "--base", base, "--yes").stdout == "1 chunk removed\n"
     assert run(fleet, "knowledge", "list", "--base", base).stdout.startswith("nothing was added")
+
+
+def test_a_folder_is_added_and_added_again(fleet: Fleet, papers: Path) -> None:
+    """Files of one name in two folders stay apart; the second time, only what was changed is done."""
+    base = name("folder")
+    (papers / "sub").mkdir()
+    for number in range(8):
+        (papers / f"n{number}.txt").write_text(f"{PARKING} {number}")
+    (papers / "sub" / "n0.txt").write_text(HOLIDAYS)
+    (papers / "sub" / "n1.txt").write_text(f"{PARKING} 1")
+    (papers / "photo.png").write_bytes(b"png")
+    added = run(fleet, "knowledge", "add", "papers", "--base", base, cwd=papers.parent)
+    assert added.returncode == 1
+    rows = [line.split() for line in added.stdout.splitlines()]
+    assert rows[0][-3:] == ["same", "content", "as"]
+    assert {row[0]: row[1] for row in rows[1:]} == {
+        "notes.md": "added", "rules.pdf": "added", "sub/n0.txt": "added", "sub/n1.txt": "duplicate",
+        **{f"n{number}.txt": "added" for number in range(8)},
+    }  # fmt: skip
+    skipped, error, counts = added.stderr.splitlines()
+    assert skipped == "skipped, not a kind of document: photo.png"
+    assert error.startswith("error: cut.pdf: is damaged")
+    assert counts == "14 files: 11 added, 1 duplicate, 1 skipped, 1 failed"
+
+    (papers / "cut.pdf").unlink()
+    (papers / "n3.txt").write_text(HOLIDAYS + " At least.")
+    again = run(fleet, "knowledge", "add", str(papers), "--base", base)
+    assert again.returncode == 0
+    assert [line.split()[:2] for line in again.stdout.splitlines()[1:]] == [["n3.txt", "replaced"]]
+    assert again.stderr.splitlines()[-1] == "13 files: 1 replaced, 11 unchanged, 1 skipped"
+    reader = fleet.session(knowledge=base)
+    receipts = reader.add_knowledge(papers)
+    assert isinstance(receipts, list)
+    assert [r["source"] for r in receipts if r["status"] == "skipped"] == ["photo.png"]
+    assert {r["status"] for r in receipts} == {"unchanged", "skipped"}
+    with pytest.raises(BadRequest, match="is for one document"):
+        reader.add_knowledge([papers / "n1.txt", papers / "n2.txt"], name="n")
+    assert reader.clear_knowledge() == 12
 
 
 def test_programs_get_json(fleet: Fleet, papers: Path) -> None:

@@ -134,7 +134,9 @@ def _explicit(source: Text | Address, name: str | None, limit: int, digest: Dige
 
 def _file(path: Path, name: str | None, limit: int) -> Source:
     if path.is_dir():
-        raise BadRequest(f"{str(path)!r} is a folder: add its files, one by one or as a list")
+        raise BadRequest(
+            f"{str(path)!r} is a folder: pass it to add_knowledge as a pathlib.Path, or its files one by one"
+        )
     if not path.exists():
         raise FileNotFoundError(_missing(path))
     if path.stat().st_size > limit:  # before it is read
