@@ -23,11 +23,15 @@ NAMESPACES = " ".join(
         "r": _RELATIONSHIPS,
         "v": "urn:schemas-microsoft-com:vml",
         "w": f"{_OFFICE}/wordprocessingml/2006/main",
+        "wp": f"{_OFFICE}/drawingml/2006/wordprocessingDrawing",
         "wps": "http://schemas.microsoft.com/office/word/2010/wordprocessingShape",
     }.items()
 )
+_MAIN_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
 _TYPES = (
-    f'<Types xmlns="{_OFFICE}/package/2006/content-types"><Default Extension="xml" ContentType="text/xml"/></Types>'
+    f'<Types xmlns="{_OFFICE}/package/2006/content-types"><Default Extension="xml" ContentType="application/xml"/>'
+    '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+    '<Override PartName="/word/{}" ContentType="{}"/></Types>'
 )
 
 
@@ -91,7 +95,7 @@ def make_word(
     out = io.BytesIO()
     targets = {name.rpartition("/")[2].partition(".")[0]: (kind, name) for name, (kind, _) in (parts or {}).items()}
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
-        packed.writestr("[Content_Types].xml", _TYPES)
+        packed.writestr("[Content_Types].xml", _TYPES.format(main, _MAIN_TYPE))
         packed.writestr("_rels/.rels", relationships({"r1": ("officeDocument", f"word/{main}")}))
         packed.writestr(f"word/_rels/{main}.rels", relationships(targets))
         packed.writestr(f"word/{main}", part("w:document", f"<w:body>{body}</w:body>"))

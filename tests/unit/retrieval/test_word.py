@@ -208,6 +208,26 @@ def test_smart_art_and_charts_have_texts() -> None:
     assert text_of(paragraph(body), parts) == "Plan\nBuild\n\nBy quarter\nQ1; Sales: 5\nQ2; Sales: 7"
 
 
+@pytest.mark.parametrize(
+    ("alternative", "text"),
+    [
+        ("The route from Lisbon to Porto", "The route from Lisbon to Porto"),
+        ("A map&#xA;&#xA;Description automatically generated with medium confidence", "A map"),
+        ("A map AI-generated content may be incorrect.", "A map"),
+        ("C:\\Users\\ann\\my map.png", ""),
+        ("https://example.org/map?size=3", ""),
+        ("map.JPEG", ""),
+        ("", ""),
+    ],
+)
+def test_what_is_said_in_place_of_a_picture_is_read(alternative: str, text: str) -> None:
+    """As on web pages, unless it only says where the picture came from."""
+    picture = (
+        f'<w:r><w:drawing><wp:inline><wp:docPr id="1" name="x" descr="{alternative}"/></wp:inline></w:drawing></w:r>'
+    )
+    assert text_of(paragraph("See", picture)) == f"See\n\n{text}".strip()
+
+
 def test_notes_stand_after_what_refers_to_them() -> None:
     """Their marks are in the text, though not in headings; each note is read once, and separators are none."""
     reference = "<w:r><w:footnoteReference w:id='2'/></w:r>"

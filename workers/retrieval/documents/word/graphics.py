@@ -1,7 +1,9 @@
-"""The text of drawings: SmartArt, charts, text art and shapes."""
+"""The text of drawings: SmartArt, charts, text art, shapes, and what is said in place of pictures."""
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from xml.etree.ElementTree import Element
 
 from workers.retrieval.documents.plain import flow, one_line
@@ -16,12 +18,19 @@ _TITLE, _SERIES, _NAME = qn("c:title"), qn("c:ser"), qn("c:tx")
 _CATEGORIES, _VALUES = (qn("c:cat"), qn("c:xVal")), (qn("c:val"), qn("c:yVal"))
 _CACHED, _INDEX, _VALUE = qn("c:pt"), "idx", qn("c:v")
 _ART, _STRING = qn("v:textpath"), "string"
+_PICTURE, _ALTERNATIVE = qn("wp:docPr"), "descr"
+# Where a picture came from is no description of it, and neither is a remark of the program that described it.
+_ADDRESS: Final = re.compile(r"(https?:|file:|cid:)\S*|([a-z]:\\|\\\\).*|.*\.(png|jpe?g|gif|bmp|tiff?|emf|wmf|svg)", re.I)
+_REMARK: Final = re.compile(r" ?(Description automatically generated.*|AI-generated content may be incorrect\.?)")
 
 
 def graphic_text(element: Element, package: Package, part: str) -> str:
-    """The text of a paragraph of a shape, of text art, of a diagram or of a chart that a part refers to."""
+    """The text of a paragraph of a shape, of text art, of a picture, or of a diagram or chart that a part refers to."""
     if element.tag == _PARAGRAPH:
         return _paragraph(element)
+    if element.tag == _PICTURE:
+        text = _REMARK.sub("", one_line(element.get(_ALTERNATIVE, "")))
+        return "" if _ADDRESS.fullmatch(text) else text
     if element.tag == _ART:
         return one_line(element.get(_STRING, ""))
     is_diagram = element.tag == qn("dgm:relIds")

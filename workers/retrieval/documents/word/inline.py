@@ -21,6 +21,8 @@ TEXT_BOX: Final = qn("w:txbxContent")
 _RUN_PROPERTIES, _FONTS = qn("w:rPr"), qn("w:rFonts")
 _ASCII, _FONT, _CHAR, _ID, _INSTRUCTION = (qn(f"w:{tag}") for tag in ("ascii", "font", "char", "id", "instr"))
 _CUSTOM_MARK, _STRING, _TEXT = qn("w:customMarkFollows"), "string", qn("w:t")
+DRAWN: Final = (qn("a:p"), qn("dgm:relIds"), qn("c:chart"), qn("v:textpath"), qn("wp:docPr"))
+"""Elements of drawings that have a text, or refer to one."""
 _CHOICE, _FALLBACK = qn("mc:Choice"), qn("mc:Fallback")
 _CHECKED, _DEFAULT, _RESULT, _ENTRY = (qn(f"w:{tag}") for tag in ("checked", "default", "result", "listEntry"))
 
@@ -98,8 +100,7 @@ class InlineReader:
             qn("w:endnoteReference"): lambda each, into: self._reference("endnote", each, into),
             qn("mc:AlternateContent"): self._alternatives,
             qn("m:oMath"): lambda each, into: into.parts.append(self._formulas.line(each)),
-            qn("v:textpath"): lambda each, into: into.objects.append(each),
-            **dict.fromkeys([TEXT_BOX, qn("a:p"), qn("dgm:relIds"), qn("c:chart")], _object),
+            **dict.fromkeys([TEXT_BOX, *DRAWN], _object),
         }
 
     def read(self, paragraph: Element, style: ParagraphStyle) -> Inline:

@@ -16,7 +16,7 @@ _SPACES: Final = {
     "rel": f"{_TRANSITIONAL}package/2006/relationships",
     "v": "urn:schemas-microsoft-com:vml",
     "w": f"{_TRANSITIONAL}wordprocessingml/2006/main",
-    "w14": "http://schemas.microsoft.com/office/word/2010/wordml",
+    "wp": f"{_TRANSITIONAL}drawingml/2006/wordprocessingDrawing",
 }
 # Strict documents have the same elements in namespaces of their own.
 _OF_STRICT: Final = {
@@ -26,6 +26,7 @@ _OF_STRICT: Final = {
     f"{_STRICT}drawingml/main": _SPACES["a"],
     f"{_STRICT}drawingml/chart": _SPACES["c"],
     f"{_STRICT}drawingml/diagram": _SPACES["dgm"],
+    f"{_STRICT}drawingml/wordprocessingDrawing": _SPACES["wp"],
 }
 
 
