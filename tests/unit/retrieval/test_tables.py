@@ -37,6 +37,16 @@ def test_columns_of_one_name_are_told_apart() -> None:
     assert column_names([["Name", "Phone", "Phone"]]) == ["Name", "Phone", "Phone (2)"]
 
 
+def test_a_column_without_values_keeps_its_name() -> None:
+    """A form to fill in says what belongs into it, though no row does."""
+    rows = [["No.", "Document", "Pages"], ["1", "Passport", ""], ["2", "Photo", ""]]
+    assert table_lines(Table(rows, header_rows=1)) == [
+        "No. | Document | Pages",
+        "No.: 1; Document: Passport",
+        "No.: 2; Document: Photo",
+    ]
+
+
 def test_a_row_across_all_columns_is_a_remark() -> None:
     """'Europe' above some rows is no country."""
     assert table_lines(Table([["Country", "Fee"], ["Europe"], ["France", "86"]], header_rows=1)) == [

@@ -53,9 +53,11 @@ def table_lines(table: Table) -> list[str]:
     header = " | ".join(filter(None, names))
     if len(rows) == count:
         return [header]
-    long = any(len(name) > _LONGEST_NAME for name in names)
+    body = [row for row in rows[count:] if row not in rows[:count]]
+    # No row has the name of a column that is empty, as in a form to fill in.
+    incomplete = any(len(name) > _LONGEST_NAME for name in names) or any(_empty_columns(names, body))
     names = [_shortened(name) for name in names]
-    return [header] * long + [line for row in rows[count:] if row not in rows[:count] for line in row_lines(names, row)]
+    return [header] * incomplete + [line for row in body for line in row_lines(names, row)]
 
 
 def column_names(header: Sequence[Sequence[str]]) -> list[str]:
@@ -68,6 +70,12 @@ def column_names(header: Sequence[Sequence[str]]) -> list[str]:
         seen[name] += 1
         names.append(f"{name} ({seen[name]})" if name and seen[name] > 1 else name)
     return names
+
+
+def _empty_columns(names: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The names of columns in which no row has a value."""
+    filled = {column for row in body for column, cell in enumerate(row) if cell}
+    return (name for column, name in enumerate(names) if name and column not in filled)
 
 
 def row_lines(names: Sequence[str], row: Sequence[str]) -> list[str]:
