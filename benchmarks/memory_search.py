@@ -26,7 +26,8 @@ from benchmarks.scale import ProgressCallback
 from benchmarks.synthetic_data import RandomVectors, Texts
 from broker_config.redis_clients import async_store
 from sessions.protocol.memory_requests import SearchMemory
-from sessions.store.memory import MemoryScope, MemoryStore
+from sessions.store.memory import MemoryStore
+from sessions.store.memory_places import MemoryScope
 from sessions.store.memory_record import Memory, StoredMemory, new_memory_id
 from sessions.store.scripts import ScriptRunner
 from sessions.store.state import wide_scope

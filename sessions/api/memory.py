@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory, scope_name
+from sessions.client.arguments.memory import MemoryListing, MemoryQuery, MemoryUpdate, NewMemory, scope_name
 from sessions.client.backend import BackedSession, MemoryPage
 from sessions.client.blocking import blocking
 from sessions.protocol.memory_requests import ScopeName
@@ -20,8 +20,8 @@ class MemoryMethods:
     default is the user's if the session has one, otherwise the session's. Types are "long" and "short": a label for
     your own use, without any difference in how a memory is kept.
 
-    A memory is a dict: id, text, metadata, type, scope, created_at (datetime); search results also have a score, and a
-    similarity (cosine, None if only words were compared).
+    A memory is a dict: id, text, metadata, type, scope, version, created_at and updated_at (datetimes); search results
+    also have a score, and a similarity (cosine, None if only words were compared).
     """
 
     # --- change -----------------------------------------------------------------------------------------
@@ -38,6 +38,9 @@ class MemoryMethods:
     ) -> str:
         """Add a memory; returns its id.
 
+        If the scope has a memory with the same text (whatever its case and spacing), type and metadata, that one stays
+        the only one: its id is returned, and its `updated_at` is now.
+
         Args:
             metadata: JSON that is stored with it, together with `more` (PraisonAI passes metadata as keywords).
 
@@ -50,6 +53,35 @@ class MemoryMethods:
         )
 
     add_memory = blocking(aadd_memory)
+
+    async def aupdate_memory(
+        self: BackedSession,
+        memory_id: str,
+        /,
+        text: str | None = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        memory_type: str | None = None,
+        version: int | None = None,
+    ) -> dict[str, Any] | None:
+        """Change one memory of the session or its user; returns it, or None if there is none with this id.
+
+        Two updates at once are applied one after the other, each to what the other one left.
+
+        Args:
+            text: the new text; metadata: the new metadata, instead of the old; memory_type: the new type. What is None
+                stays.
+            version: only if the memory still has this `version`.
+
+        Raises:
+            StateConflict: the memory has another version: read it and decide again.
+            BadRequest: an argument cannot be used, or nothing is to be changed.
+            SessionOwnerError: the session belongs to another user. StoreFull: the store has no room.
+        """
+        update = MemoryUpdate.of(memory_id, text, memory_type, metadata, version)
+        return await self.portal.acall(self.backend.memory.update(self, update))
+
+    update_memory = blocking(aupdate_memory)
 
     async def adelete_memory(self: BackedSession, memory_id: str) -> bool:
         """Delete one memory of the session or its user; False if there is none with this id."""

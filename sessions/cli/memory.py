@@ -43,8 +43,8 @@ def list_memories(
     if not page:
         say("no memories yet; use `sessionfleet memory add TEXT`")
         return
-    rows = [(m["id"], m["type"], f"{m['created_at'].astimezone():%Y-%m-%d %H:%M}", m["text"]) for m in page]
-    print_table(("memory", "type", "created", "text"), rows, spare=("type", "created"), cut="text")
+    rows = [(m["id"], m["type"], f"{m['updated_at'].astimezone():%Y-%m-%d %H:%M}", m["text"]) for m in page]
+    print_table(("memory", "type", "updated", "text"), rows, spare=("type", "updated"), cut="text")
     if page.cursor is not None:
         print_error(f"there are more: add `--cursor {page.cursor}`")
 
@@ -91,12 +91,33 @@ def add(
 
 
 @app.command()
+def update(
+    memory_id: str,
+    text: Annotated[str | None, typer.Argument(help="The new text; without it the text stays.")] = None,
+    session: InSession = None,
+    user: OfUser = None,
+    memory_type: Annotated[str | None, typer.Option("--type", help="short or long.")] = None,
+    metadata: Metadata = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change one memory; its id stays."""
+    target, _ = _target(session, user)
+    new = None if metadata is None else json_option("--metadata", metadata)
+    changed = target.update_memory(memory_id, text, metadata=new, memory_type=memory_type)
+    if changed is None:
+        raise _no_memory(memory_id)
+    if as_json:
+        print_json(changed)
+    else:
+        say(f"memory {memory_id} changed (version {changed['version']})")
+
+
+@app.command()
 def delete(memory_id: str, session: InSession = None, user: OfUser = None) -> None:
     """Delete one memory."""
     target, _ = _target(session, user)
     if not target.delete_memory(memory_id):
-        print_error(f"there is no memory {memory_id!r}; `sessionfleet memory list` lists the memories")
-        raise typer.Exit(1)
+        raise _no_memory(memory_id)
     say(f"memory {memory_id} deleted")
 
 
@@ -114,6 +135,11 @@ def clear(
         confirm(f"Delete all memories of {whose}?")
     forgotten = target.clear_memory(memory_type, scope=scope)
     say("1 memory deleted" if forgotten == 1 else f"{forgotten} memories deleted")
+
+
+def _no_memory(memory_id: str) -> typer.Exit:
+    print_error(f"there is no memory {memory_id!r}; `sessionfleet memory list` lists the memories")
+    return typer.Exit(1)
 
 
 def _target(session: str | None, user: str | None, settings: Settings | None = None) -> tuple[Session, ScopeName]:

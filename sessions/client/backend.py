@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from broker_config.settings import Settings
 from sessions.client.arguments.history_search import HistoryQuery
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
-from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory
+from sessions.client.arguments.memory import MemoryListing, MemoryQuery, MemoryUpdate, NewMemory
 from sessions.client.arguments.message import Content
 from sessions.client.arguments.schedules import NewSchedule, ScheduleChange
 from sessions.client.arguments.sessions import SessionChange, SessionQuery
@@ -242,6 +242,10 @@ class MemoryCalls(Protocol):
 
     async def add(self, session: SessionRef, memory: NewMemory) -> str:
         """Add a memory; returns its id."""
+        ...
+
+    async def update(self, session: SessionRef, update: MemoryUpdate) -> dict[str, Any] | None:
+        """Change one memory; returns it, or None if it does not exist."""
         ...
 
     async def delete(self, session: SessionRef, memory_id: str) -> bool:

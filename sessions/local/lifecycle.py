@@ -169,7 +169,7 @@ class LocalLifecycle:
         parsed = [_of_owner(entry, owner, user_id) for entry in parsed]
         copy = uuid_utils.uuid4().hex
         original = await fleet.stores.records.info(keys)
-        await fleet.stores.memory.copy(session_scope(keys), session_scope(target), copy, COPY_SECONDS)
+        await fleet.stores.memory.copies.copy(session_scope(keys), session_scope(target), copy, COPY_SECONDS)
         await fleet.stores.files.copy(keys, target, copy, COPY_SECONDS)
         await fleet.stores.records.create(
             target,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sessions.client.arguments.memory import (
     MemoryListing,
     MemoryQuery,
+    MemoryUpdate,
     NewMemory,
     memory_id_text,
     memory_kinds,
@@ -18,9 +20,9 @@ from sessions.client.arguments.memory import (
 from sessions.client.backend import MemoryPage
 from sessions.client.fleet_client import FleetClient
 from sessions.client.ports import SessionRef
-from sessions.errors import BadRequest
+from sessions.errors import BadRequest, StateConflict
 from sessions.protocol.memory_requests import ScopeName, SearchMemory
-from sessions.store.memory import MemoryScope
+from sessions.store.memory_places import MemoryScope
 from sessions.store.memory_record import KINDS, Memory, new_memory_id
 from sessions.store.state import session_scope, wide_scope
 
@@ -47,8 +49,35 @@ class LocalMemory:
         name = scopes.resolve(memory.scope)
         if name == "user":  # they are in another cluster slot, so record in the session's that it belongs to this user
             await fleet.stores.state.write(session_scope(session.keys), (), user_id=session.user_id, ttl=session.ttl)
-        await fleet.stores.memory.add(scopes.stored_scope(name), stored, user_id=session.user_id, ttl=session.ttl)
-        return stored.id
+        place = scopes.stored_scope(name)
+        return await fleet.stores.memory.add(place, stored, user_id=session.user_id, ttl=session.ttl)
+
+    async def update(self, session: SessionRef, update: MemoryUpdate) -> dict[str, Any] | None:
+        """Change one memory; see `MemoryMethods.aupdate_memory`."""
+        fleet = self._fleet()
+        if update.text is not None:
+            memory_text(update.text, fleet.settings.memory_text_limit_bytes)
+
+        def changed(memory: Memory) -> Memory:
+            if update.version not in (None, memory.version):
+                has = f"the memory {memory.id!r} has version {memory.version}, not {update.version}"
+                raise StateConflict(f"{has}: read it and try again")
+            return replace(
+                memory,
+                text=memory.text if update.text is None else update.text,
+                kind=update.kind or memory.kind,
+                metadata=memory.metadata if update.metadata is None else update.metadata,
+                updated_ms=time.time_ns() // 1_000_000,
+                version=memory.version + 1,
+            )
+
+        scopes = await _Scopes.of(fleet, session)
+        for name in scopes.names:
+            place = scopes.stored_scope(name)
+            memory = await fleet.stores.memory.change(place, update.memory_id, changed, user_id=session.user_id)
+            if memory is not None:
+                return _as_dict(memory, name)
+        return None
 
     async def delete(self, session: SessionRef, memory_id: str) -> bool:
         """Delete one memory; see `MemoryMethods.adelete_memory`."""
@@ -160,7 +189,10 @@ def _as_dict(memory: Memory, scope: ScopeName) -> dict[str, Any]:
 
 
 def _with_datetime(memory: Mapping[str, Any]) -> dict[str, Any]:
-    """A memory with `created_at` (datetime) instead of `created_ms`."""
+    """A memory with `created_at` and `updated_at` (datetimes) instead of milliseconds."""
     dated = dict(memory)
     dated["created_at"] = datetime.fromtimestamp(dated.pop("created_ms") / 1000, UTC)
+    updated_ms = dated.pop("updated_ms", None)  # workers of earlier versions do not say
+    dated["updated_at"] = dated["created_at"] if updated_ms is None else datetime.fromtimestamp(updated_ms / 1000, UTC)
+    dated.setdefault("version", 1)
     return dated

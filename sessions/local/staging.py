@@ -110,7 +110,7 @@ class Staging:
     async def _store(self) -> None:
         stores, keys, copy = self._fleet.stores, self._keys, self._copy
         await stores.records.store_history(keys, copy, self._turns)
-        await stores.memory.store(session_scope(keys), self._memories, copy, COPY_SECONDS)
+        await stores.memory.copies.store(session_scope(keys), self._memories, copy, COPY_SECONDS)
         if self._checkpoints:
             await stores.records.store_checkpoints(keys, copy, self._checkpoints)
 
@@ -176,7 +176,15 @@ class Staging:
         self.counts["memories"] += 1
         if self.counts["memories"] > self._fleet.settings.memory_limit:
             raise InvalidExport("it has more memories than SESSIONFLEET_MEMORY_LIMIT allows: raise that limit first")
-        return Memory(record.id, record.text, record.kind, record.metadata, record.created_ms)
+        return Memory(
+            record.id,
+            record.text,
+            record.kind,
+            record.metadata,
+            record.created_ms,
+            record.updated_ms,
+            record.version,
+        )
 
     def _turn(self, record: PastTurn) -> bytes:
         messages = with_ids(json.dumps(record.messages, separators=(",", ":")).encode(), self._file_id)

@@ -187,6 +187,8 @@ async def _memories(fleet: FleetClient, keys: SessionKeys) -> AsyncGenerator[Mem
                 kind=memory.kind,
                 metadata=dict(memory.metadata),
                 created_ms=memory.created_ms,
+                updated_ms=memory.updated_ms,
+                version=memory.version,
             )
 
 

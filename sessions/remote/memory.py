@@ -6,7 +6,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sessions.client.arguments.memory import MemoryListing, MemoryQuery, NewMemory, memory_id_text, memory_kinds
+from sessions.client.arguments.memory import (
+    MemoryListing,
+    MemoryQuery,
+    MemoryUpdate,
+    NewMemory,
+    memory_id_text,
+    memory_kinds,
+)
 from sessions.client.backend import MemoryPage
 from sessions.client.ports import SessionRef
 from sessions.protocol.memory_requests import ScopeName
@@ -33,6 +40,15 @@ class RemoteMemory:
         stored = await self._client(session).api("POST", "/memory", json=body, repeatable=False)
         with parsing("memory"):
             return str(stored["id"])
+
+    async def update(self, session: SessionRef, update: MemoryUpdate) -> dict[str, Any] | None:
+        """Change one memory; see `MemoryMethods.aupdate_memory`."""
+        body = without_none(text=update.text, type=update.kind, metadata=update.metadata, version=update.version)
+        # With a version, a repeat of a request that did arrive would be refused.
+        repeatable = update.version is None
+        path = _path(update.memory_id)
+        found = await self._client(session).api_or_none("PATCH", path, json=body, repeatable=repeatable)
+        return None if found is None else _dated([found])[0]
 
     async def delete(self, session: SessionRef, memory_id: str) -> bool:
         """Delete one memory; see `MemoryMethods.adelete_memory`."""
@@ -79,4 +95,10 @@ def _kind(kinds: tuple[MemoryKind, ...]) -> MemoryKind | None:
 
 def _dated(memories: list[dict[str, Any]]) -> list[dict[str, Any]]:
     with parsing("memories"):
-        return [{**memory, "created_at": datetime.fromisoformat(memory["created_at"])} for memory in memories]
+        return [_with_datetimes(memory) for memory in memories]
+
+
+def _with_datetimes(memory: dict[str, Any]) -> dict[str, Any]:
+    created = datetime.fromisoformat(memory["created_at"])
+    updated = datetime.fromisoformat(memory.get("updated_at", memory["created_at"]))  # older gateways do not say
+    return {"version": 1, **memory, "created_at": created, "updated_at": updated}

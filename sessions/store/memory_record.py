@@ -22,6 +22,8 @@ class Memory:
     Attributes:
         id: a UUIDv7, so that ids sort by creation time.
         created_ms: by the clock of the process that added it, milliseconds since the epoch.
+        updated_ms: when its text or metadata were last changed, or the same was said again; 0 for never.
+        version: 1, and one more with every change.
     """
 
     id: str
@@ -29,6 +31,18 @@ class Memory:
     kind: MemoryKind
     metadata: Mapping[str, Any]
     created_ms: int
+    updated_ms: int = 0
+    version: int = 1
+
+    @property
+    def recency(self) -> tuple[int, str]:
+        """Orders memories by the time from which they are known to hold; the id decides between equal times."""
+        return max(self.created_ms, self.updated_ms), self.id
+
+    @property
+    def content(self) -> bytes:
+        """Equal for memories that say the same: text (without regard to case and spacing), kind and metadata."""
+        return json.dumps([plain_text(self.text), self.kind, self.metadata], sort_keys=True).encode()
 
     def dump(self) -> bytes:
         """The memory in its stored form, unencrypted."""
@@ -39,6 +53,8 @@ class Memory:
             "kind": self.kind,
             "metadata": self.metadata,
             "created_ms": self.created_ms,
+            "updated_ms": self.updated_ms,
+            "version": self.version,
         }
         return json.dumps(stored, separators=(",", ":")).encode()
 
@@ -51,6 +67,8 @@ class Memory:
             "type": self.kind,
             "scope": scope,
             "created_ms": self.created_ms,
+            "updated_ms": max(self.created_ms, self.updated_ms),
+            "version": self.version,
         }
 
     @classmethod
@@ -62,7 +80,15 @@ class Memory:
         """
         try:
             stored = json.loads(raw)
-            return cls(stored["id"], stored["text"], stored["kind"], stored["metadata"], stored["created_ms"])
+            return cls(
+                stored["id"],
+                stored["text"],
+                stored["kind"],
+                stored["metadata"],
+                stored["created_ms"],
+                stored.get("updated_ms", 0),  # memories of earlier versions were never changed
+                stored.get("version", 1),
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptRecord(f"a memory cannot be read: {error!r}") from error
 
@@ -101,6 +127,11 @@ class Changes:
 
     ids: Sequence[str] = ()
     mark: LogMark | None = None
+
+
+def plain_text(text: str) -> str:
+    """The text without differences of case and spacing."""
+    return " ".join(text.split()).casefold()
 
 
 def new_memory_id() -> str:

@@ -42,7 +42,7 @@ KEPT_CHECKPOINTS: Final = 100
 _COPY_PAGE: Final = 200
 _TRIES: Final = 20
 COPY_SECONDS: Final = 3600
-_BROUGHT: Final = ("history", "memory", "memory:vectors", "files", "checkpoints")
+_BROUGHT: Final = ("history", "memory", "memory:vectors", "memory:texts", "files", "checkpoints")
 
 
 @dataclass(frozen=True, slots=True)

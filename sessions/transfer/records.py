@@ -87,6 +87,8 @@ class MemoryRecord(_Record):
     kind: Literal["short", "long"]
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_ms: int
+    updated_ms: int = 0
+    version: int = Field(1, ge=1)
 
 
 class FileRecord(_Record):

@@ -192,6 +192,15 @@ def test_memories_are_added_listed_searched_and_forgotten(fleet: Fleet) -> None:
     refused = run(fleet, "memory", "list", "--session", session, "--user", "mallory")
     assert (refused.returncode, refused.stderr.count("error: ")) == (1, 1)
 
+    changed = run(fleet, "memory", "update", prefers, "Prefers coffee", "--metadata", '{"year": 2026}', "--user", user)
+    assert changed.stdout == f"memory {prefers} changed (version 2)\n"
+    filters = ("--filters", '{"year": {"$gt": 2025}}', "--json")
+    found = json.loads(run(fleet, "memory", "search", "drinks", "--user", user, *filters).stdout)
+    assert [(memory["text"], memory["version"]) for memory in found] == [("Prefers coffee", 2)]
+    unknown = run(fleet, "memory", "search", "drinks", "--user", user, "--filters", '{"year": {"$near": 1}}')
+    assert "'$near' of 'year' is no operator" in unknown.stderr
+    assert run(fleet, "memory", "update", "nothing", "x", "--user", user).returncode == 1
+
     assert run(fleet, "memory", "delete", prefers, "--user", user).stdout == f"memory {prefers} deleted\n"
     assert run(fleet, "memory", "delete", prefers, "--user", user).returncode == 1
     assert run(fleet, "memory", "clear", "--session", session, "--yes").stdout == "1 memory deleted\n"

@@ -38,6 +38,17 @@ def test_a_memory_is_kept_found_and_forgotten(http: httpx.Client) -> None:
     found = good(http.post("/v1/sessions/m-2/memory/search", json=asked, headers=ANN))["memories"]
     assert found[0]["id"] == memory
     assert found[0]["score"] > 0
+    changed = good(http.patch(f"{base}/{memory}", json={"text": "Ann prefers aisle seats"}, headers=ANN))
+    assert (changed["text"], changed["metadata"], changed["version"]) == (
+        "Ann prefers aisle seats",
+        {"topic": "travel"},
+        2,
+    )
+    assert changed == good(http.get(f"{base}/{memory}", headers=ANN))
+    problem(http.patch(f"{base}/{memory}", json={"text": "x", "version": 1}, headers=ANN), 409, "StateConflict")
+    problem(http.patch(f"{base}/{memory}", json={}, headers=ANN), 422, "BadRequest")
+    problem(http.patch(f"{base}/{memory}", json={"text": "x"}, headers={"X-User-ID": "bob"}), 403, "SessionOwnerError")
+    problem(http.patch(f"{base}/nothing", json={"text": "x"}, headers=ANN), 404, "NotFound")
     problem(http.get(f"{base}/{memory}", headers={"X-User-ID": "bob"}), 403, "SessionOwnerError")
     assert http.delete(f"{base}/{memory}", headers=ANN).status_code == 204
     problem(http.get(f"{base}/{memory}", headers=ANN), 404, "NotFound")

@@ -58,6 +58,53 @@ def test_agents_remember_and_search(fleet: Fleet) -> None:
     assert "allergic to peanuts" in said
 
 
+def test_a_prompt_tells_which_memory_is_newer(fleet: Fleet) -> None:
+    """Each with its number and day, the newest first: also where the older one matches better; the same text once."""
+    session = fleet.session(sid(), user_id=sid())
+    old = session.add_memory("Favourite drink is cola")
+    session.add_memory("favourite drink  is cola", metadata={"from": "a form"})
+    new = session.add_memory("Favourite drink is now coffee, not cola")
+    said = session.Agent("Assistant", memory=True, model="offline").chat("What is the favourite drink?")
+    day = f"{session.get_memory(new)['updated_at']:%Y-%m-%d}"
+    newest = said.index(f"- [{new[-8:]}] {day}: Favourite drink is now coffee, not cola")
+    assert newest < said.index("] " + day, newest + 30), said
+    assert said.count("] " + day) == 2, said
+    assert session.search_memory("favourite drink")[0]["id"] == new
+    assert old in {found["id"] for found in session.search_memory("favourite drink")}
+
+
+def test_agents_correct_and_forget(fleet: Fleet) -> None:
+    """Through tools, by the number with which a memory is shown; without one nothing is changed, and the model told."""
+    session = fleet.session(sid(), user_id=sid())
+    agent = session.Agent("A", memory=True)
+    number = session.add_memory("The number of Ann is 555-0147")
+    secret = session.add_memory("The code of the door is 4417", scope="session")
+    call = json.dumps({"memory": number[-8:], "fact": "The number of Ann is 555-0199"})
+    assert agent.chat(f"CALL correct_memory({call})") == "ok: Corrected."
+    assert (session.get_memory(number)["text"], session.get_memory(number)["version"]) == (
+        "The number of Ann is 555-0199",
+        2,
+    )
+    assert agent.chat(f"CALL forget_memory({json.dumps({'memory': f'[{secret[-8:]}]'})})") == "ok: Forgotten."
+    assert session.get_memory(secret) is None
+    assert "no memory" in agent.chat(f"CALL forget_memory({json.dumps({'memory': secret[-8:]})})")
+    assert "no memory" in agent.chat('CALL forget_memory({"memory": "all"})')
+    other = fleet.session(sid(), user_id=sid())
+    assert "no memory" in other.Agent("B", memory=True).chat(
+        f"CALL forget_memory({json.dumps({'memory': number[-8:]})})"
+    )
+    assert session.get_memory(number) is not None
+
+
+def test_a_fact_that_corrects_another_is_kept(fleet: Fleet) -> None:
+    """However similar the two are; the same fact in other spelling is not kept twice."""
+    session = fleet.session(sid(), user_id=sid())
+    agent = session.Agent("A", memory=True)
+    for fact in ("His phone number is 555-0147", "His phone number is 555-0199", "his phone number is 555-0199."):
+        assert agent.chat(f"CALL remember({json.dumps({'fact': fact})})") == "ok: Remembered."
+    assert [memory["text"][-4:] for memory in session.list_memory()] == ["0199", "0147"]
+
+
 def test_facts_are_taken_from_what_is_said(fleet: Fleet) -> None:
     """`extract`: once, after the turn, and not what is already known; the extraction is not part of the history."""
     session = fleet.session(sid(), user_id=sid(), memory={"extract": True})

@@ -14,7 +14,8 @@ from broker_config.settings import Settings
 from sessions.errors import EmbeddingUnavailable
 from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.keys import SessionKeys
-from sessions.store.memory import MemoryScope, MemoryStore
+from sessions.store.memory import MemoryStore
+from sessions.store.memory_places import MemoryScope
 from sessions.store.memory_record import Memory, new_memory_id
 from sessions.store.scripts import ScriptRunner
 from sessions.store.state import session_scope, wide_scope
@@ -181,8 +182,8 @@ async def test_copies_are_kept_within_bounds(rig: Rig) -> None:
     """The scopes used last stay; one that was dropped is read again when it is asked for."""
     scopes = [wide_scope("default", uuid.uuid4().hex, rig.settings.partitions) for _ in range(4)]
     for n, scope in enumerate(scopes):
-        for _ in range(5):
-            await rig.add(f"tea of {n}", scope)
+        for number in range(5):
+            await rig.add(f"tea of {n}", scope, metadata={"number": number})
     worker = rig.worker(most=10)
     for _ in range(2):
         for n, scope in enumerate(scopes):
@@ -196,9 +197,9 @@ async def test_searches_and_changes_at_once_agree_in_the_end(rig: Rig) -> None:
     """Searchers of two workers while others add and remove: nothing fails, and at last all say the same."""
     workers = [rig.worker(embedded_at_search=2), rig.worker()]
 
-    async def change() -> None:
+    async def change(who: str) -> None:
         for n in range(30):
-            memory_id = await rig.add(f"tea {n}")
+            memory_id = await rig.add(f"tea {n} of {who}")
             if n % 3 == 0:
                 await rig.store.remove(rig.user, [memory_id])
 
@@ -206,7 +207,7 @@ async def test_searches_and_changes_at_once_agree_in_the_end(rig: Rig) -> None:
         for _ in range(15):
             await rig.search(worker, "tea", limit=100)
 
-    await asyncio.gather(change(), change(), *(look(worker) for worker in workers for _ in range(2)))
+    await asyncio.gather(change("one"), change("other"), *(look(worker) for worker in workers for _ in range(2)))
     for worker in workers:
         await worker.embed_missing(rig.user, 1_000)
     one, two = [(await rig.search(worker, "tea", limit=100)).memories for worker in workers]

@@ -14,7 +14,7 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions import Session
-from sessions.errors import BadRequest, SessionExists, SessionOwnerError
+from sessions.errors import BadRequest, SessionExists, SessionOwnerError, StateConflict
 from tests.support.fleet import keys_without_ttl
 from tests.support.local_search import search_here
 from tests.support.servers import Server
@@ -46,12 +46,14 @@ def test_a_memory_is_told_with_all_it_has(open_session: Any) -> None:
     memory_id = session.add_memory("likes green tea", "short", metadata={"topic": "drinks"}, source="chat")
     told = session.get_memory(memory_id)
     assert datetime.now(UTC) - told["created_at"] < timedelta(minutes=1)
-    assert {key: value for key, value in told.items() if key != "created_at"} == {
+    assert told["updated_at"] == told["created_at"]
+    assert {key: value for key, value in told.items() if key not in ("created_at", "updated_at")} == {
         "id": memory_id,
         "text": "likes green tea",
         "type": "short",
         "metadata": {"topic": "drinks", "source": "chat"},
         "scope": "user",
+        "version": 1,
     }
     assert list(session.list_memory()) == [told]
     [found] = session.search_memory("tea", min_score=0.9)
@@ -59,6 +61,49 @@ def test_a_memory_is_told_with_all_it_has(open_session: Any) -> None:
     assert found["score"] == 1.0
     assert session.search_memory("tea", filters={"topic": "food"}) == []
     assert session.search_memory("tea", "long") == []
+
+
+def test_a_memory_is_changed_under_its_id(open_session: Any) -> None:
+    """Text, kind and metadata, each alone; found by its new words; the version counts, and refuses what it overtook."""
+    session = open_session(user_id="ann")
+    memory_id = session.add_memory("likes green tea", metadata={"topic": "drinks"})
+    first = session.get_memory(memory_id)
+    changed = session.update_memory(memory_id, "likes black coffee", version=first["version"])
+    assert changed == session.get_memory(memory_id)
+    assert (changed["text"], changed["metadata"], changed["version"]) == ("likes black coffee", {"topic": "drinks"}, 2)
+    assert changed["created_at"] == first["created_at"] < changed["updated_at"]
+    assert texts(session.search_memory("coffee")) == ["likes black coffee"]
+    assert session.search_memory("green") == []
+    with pytest.raises(StateConflict, match="version 2, not 1"):
+        session.update_memory(memory_id, "likes milk", version=1)
+    again = session.update_memory(memory_id, metadata={}, memory_type="short")
+    assert (again["text"], again["metadata"], again["type"]) == ("likes black coffee", {}, "short")
+    assert session.update_memory("no-such-memory", "x") is None
+    assert open_session(user_id="eve").update_memory(memory_id, "x") is None
+    for wrong in ({}, {"text": " "}, {"text": "x", "version": 0}, {"metadata": [1]}):
+        with pytest.raises(BadRequest):
+            session.update_memory(memory_id, **wrong)
+    own = session.add_memory("meets Bob", scope="session")
+    assert session.update_memory(own, "meets Eve")["scope"] == "session"
+
+
+async def test_memories_are_changed_asynchronously(open_session: Any) -> None:
+    """The async twin."""
+    session = open_session(user_id="ann")
+    memory_id = await session.aadd_memory("likes tea")
+    assert (await session.aupdate_memory(memory_id, "likes milk"))["text"] == "likes milk"
+
+
+def test_the_same_is_kept_once(open_session: Any) -> None:
+    """In each scope; what was said again is as new as then."""
+    session = open_session(user_id="ann")
+    first = session.add_memory("Favourite drink is cola")
+    session.add_memory("Favourite drink is now coffee")
+    assert session.add_memory("favourite  drink is cola") == first
+    assert session.add_memory("Favourite drink is cola", scope="session") != first
+    assert len(session.list_memory()) == 2
+    kept = session.get_memory(first)
+    assert kept["updated_at"] > kept["created_at"]
 
 
 def test_memory_is_the_user_s_where_there_is_one(open_session: Any) -> None:
@@ -103,9 +148,9 @@ def test_a_backend_without_a_user_acts_as_the_owner(open_session: Any) -> None:
 def test_clearing_reaches_one_scope(open_session: Any) -> None:
     """Of one kind, or all; the session's and other users' memories stay."""
     session, bob = open_session(user_id="ann"), open_session(user_id="bob")
-    for kind in ("short", "long", "long"):
-        session.add_memory("tea", kind)
-        session.add_memory("tea", kind, scope="session")
+    for number, kind in enumerate(("short", "long", "long")):
+        session.add_memory(f"tea {number}", kind)
+        session.add_memory(f"tea {number}", kind, scope="session")
     bob.add_memory("tea")
     assert session.clear_memory("short_term") == 1
     assert session.clear_memory() == 2

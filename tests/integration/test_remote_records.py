@@ -201,6 +201,11 @@ def test_memory_is_the_same_from_both_sides(pair: Pair) -> None:
     remote.add_memory("The gate is B7", "short", scope="session")
     assert remote.get_memory(seat) == local.get_memory(seat)
     assert remote.get_memory("nothing") is None
+    assert remote.update_memory(seat, metadata={"topic": "travel", "year": 2026}, version=1) == local.get_memory(seat)
+    assert local.get_memory(seat)["version"] == 2
+    with pytest.raises(StateConflict):
+        remote.update_memory(seat, "Ann prefers aisle seats", version=1)
+    assert remote.update_memory("nothing", "x") is None
     assert remote.list_memory() == local.list_memory()
     assert remote.list_memory(scope="session") == local.list_memory(scope="session")
     found = remote.search_memory("seat preferences", filters={"year": {"$gt": 2025}}, timeout=30)

@@ -85,6 +85,25 @@ class MemoryMachine(RuleBasedStateMachine):
             self.owners[session.client.settings.tenant, session.session_id] = session.user_id
         return memory_id
 
+    @rule(session=sessions, memory_id=memories, topic=TOPICS)
+    def update(self, session: Session, memory_id: str, topic: str) -> None:
+        """Whoever owns the id: only what the session reaches is changed."""
+        if not self._mine(session):
+            return
+        changed = session.update_memory(memory_id, metadata={"topic": topic})
+        assert (changed is not None) == (memory_id in self._reached(session))
+        if changed is not None:
+            self._place(session, changed["scope"])[memory_id]["topic"] = topic
+
+    @rule(session=sessions, memory_id=memories)
+    def add_again(self, session: Session, memory_id: str) -> None:
+        """The same text, kind and metadata in the same scope are the same memory."""
+        if self._mine(session) and memory_id in self._reached(session):
+            known = session.get_memory(memory_id)
+            assert known is not None
+            again = session.add_memory(known["text"], known["type"], metadata=known["metadata"], scope=known["scope"])
+            assert again == memory_id
+
     @rule(session=sessions, memory_id=memories)
     def forget(self, session: Session, memory_id: str) -> None:
         """Whoever owns the id: only what the session reaches is deleted."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ from sessions.errors import BadRequest, SessionOwnerError, StoreFull
 from sessions.protocol.turn import TurnRequest, TurnStatus
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending, LeaseStore
-from sessions.store.memory import MemoryScope, MemoryStore
+from sessions.store.memory import MemoryStore
+from sessions.store.memory_places import MemoryScope
 from sessions.store.memory_record import Memory, new_memory_id
 from sessions.store.open_turn import OpenTurn
 from sessions.store.scripts import ScriptRunner
@@ -28,11 +31,14 @@ from sessions.store.turns import TurnStore
 from tests.support.servers import Server
 
 TAG = "a1b2"
-KEYS = ("memory", "memory:log", "memory:vectors")
+KEYS = ("memory", "memory:log", "memory:vectors", "memory:texts")
 
 
-def memory(text: str = "likes tea", **fields: Any) -> Memory:
-    return Memory(**{"id": new_memory_id(), "text": text, "kind": "long", "metadata": {}, "created_ms": 1, **fields})
+def memory(text: str = "", **fields: Any) -> Memory:
+    """With a text of its own, unless one is given: the same text is kept once."""
+    new_id = new_memory_id()
+    text = text or f"likes tea {new_id}"
+    return Memory(**{"id": new_id, "text": text, "kind": "long", "metadata": {}, "created_ms": 1, **fields})
 
 
 class Store:
@@ -192,6 +198,7 @@ async def test_a_log_that_was_cut_or_begun_anew_is_told(store: Store) -> None:
                 id=two.id,
                 memory=two.dump(),
                 most=3,
+                same=(),
             )
         )
     await store.memory.add(store.user, two)
@@ -219,10 +226,10 @@ async def test_memories_expire_with_their_session(store: Store) -> None:
     await store.memory.add(store.session, one, ttl=1_000.0)
     first = (await store.lifetimes())[0]
     assert await store.note(store.session, one) == 1
-    assert await store.lifetimes() == [first] * 4
+    assert await store.lifetimes() == [first] * (1 + len(KEYS))
     await store.memory.add(store.session, memory(), ttl=2_000.0)
     later = await store.lifetimes()
-    assert later == [later[0]] * 4
+    assert later == [later[0]] * (1 + len(KEYS))
     assert later[0] > first
 
 
@@ -233,14 +240,14 @@ async def test_nothing_expires_while_a_turn_is_open(store: Store) -> None:
     one = memory("meanwhile")
     await store.memory.add(store.session, one)
     await store.note(store.session, one)
-    assert await store.lifetimes() == [-1] * 4
+    assert await store.lifetimes() == [-1] * (1 + len(KEYS))
     leases = LeaseStore(store.scripts, store.settings, "w1@test")
     begun = await leases.acquire(store.keys, "n1", last_ok=True)
     assert isinstance(begun, OpenTurn)
     ending = Ending(TurnStatus.SUCCEEDED, result=b"{}", history_entry=b"{}\n[]", messages=2)
     await leases.commit(store.keys, begun, ending, 9, go_on=False, last_ok=True)
     ended = await store.lifetimes()
-    assert ended == [ended[0]] * 4
+    assert ended == [ended[0]] * (1 + len(KEYS))
     assert ended[0] > 0
 
 
@@ -290,7 +297,7 @@ async def test_a_copy_becomes_part_of_the_new_session(store: Store) -> None:
     assert b"secret" not in await store.client.hget(f"{store.session.base}:memory", one.id)
     keys = SessionKeys.of("default", uuid.uuid4().hex, store.settings.partitions)
     forked = session_scope(keys)
-    await sealing.copy(store.session, forked, "c1", 60)
+    await sealing.copies.copy(store.session, forked, "c1", 60)
     assert 0 < await store.client.ttl(f"{forked.base}:memory:copy:c1") <= 60
     await store.records.create(
         keys, [], user_id=None, queue="turns", ttl=None, messages=0, state={}, agents={}, origin="x", copy="c1"
@@ -300,8 +307,9 @@ async def test_a_copy_becomes_part_of_the_new_session(store: Store) -> None:
     assert {m.memory.text: m.vector for m in found.values()} == {"secret": b"\x00:\x01", "other": None}
     assert await sealing.mark(forked) is not None
     assert await store.client.ttl(f"{forked.base}:memory") == -1
+    assert await sealing.add(forked, memory("secret")) == one.id
     assert (await store.turns.delete_session(keys))["memories"] == 2
-    assert await store.left(forked) == []
+    assert [key for key in await store.left(forked) if ":op:" not in key] == []
 
 
 async def test_a_full_store_refuses_memories_reads_them_and_lets_them_go(new_server: Server) -> None:
@@ -325,3 +333,87 @@ async def test_a_full_store_refuses_memories_reads_them_and_lets_them_go(new_ser
         assert connection.default_channel._size("turns") == 0
     assert await store.memory.remove(store.session, [one.id]) == 1
     await store.client.aclose()
+
+
+# --- the same content, and changes -----------------------------------------------------------------------------------
+
+
+async def test_the_same_content_is_kept_once(store: Store) -> None:
+    """Whatever its case and spacing; it is as new as the last time it was said. Other kinds and metadata are others."""
+    one = memory("likes tea", created_ms=5)
+    assert await store.memory.add(store.user, one) == one.id
+    assert await store.memory.add(store.user, memory(" Likes  TEA", created_ms=9)) == one.id
+    kept = await store.memory.get(store.user, one.id)
+    assert kept is not None
+    assert (kept.text, kept.created_ms, kept.updated_ms, kept.version) == ("likes tea", 5, 9, 2)
+    other = memory("likes tea", metadata={"of": "ann"})
+    assert await store.memory.add(store.user, other) == other.id
+    assert await store.memory.add(store.session, memory("likes tea")) != one.id
+    await store.memory.remove(store.user, [one.id])
+    again = memory("likes tea")
+    assert await store.memory.add(store.user, again) == again.id
+
+
+async def test_the_same_content_has_room_in_a_full_scope(store: Store) -> None:
+    """Saying again what is known adds nothing."""
+    for text in ("one", "two", "three"):
+        await store.memory.add(store.user, memory(text))
+    await store.memory.add(store.user, memory("two"))
+    with pytest.raises(BadRequest, match="the limit is 3"):
+        await store.memory.add(store.user, memory("four"))
+
+
+async def test_many_additions_of_one_text_at_once_are_one_memory(store: Store) -> None:
+    """The script decides, not the clients."""
+    ids = await asyncio.gather(*(store.memory.add(store.user, memory("likes tea")) for _ in range(8)))
+    assert len(set(ids)) == 1
+    assert await store.memory.ids(store.user) == ids[:1]
+
+
+async def test_changes_at_once_are_all_made(store: Store) -> None:
+    """Each is made to what the one before left: none is lost, and the version counts them."""
+    one = memory("likes tea")
+    await store.memory.add(store.user, one)
+
+    def adding(name: str) -> Any:
+        return lambda m: replace(m, metadata={**m.metadata, name: 1}, version=m.version + 1)
+
+    await asyncio.gather(*(store.memory.change(store.user, one.id, adding(f"n{n}")) for n in range(6)))
+    changed = await store.memory.get(store.user, one.id)
+    assert changed is not None
+    assert (len(changed.metadata), changed.version) == (6, 7)
+
+
+async def test_a_change_that_is_repeated_is_made_once(store: Store) -> None:
+    """As after a worker was killed: the same operation changes nothing, whatever has happened in between."""
+    one = memory("likes tea")
+    await store.memory.add(store.session, one)
+    await store.note(store.session, one)
+
+    def to(text: str) -> Any:
+        return lambda m: replace(m, text=text, version=m.version + 1)
+
+    await store.memory.change(store.session, one.id, to("likes coffee"), operation="op-1")
+    assert await store.vector(store.session, one) is None
+    await store.memory.change(store.session, one.id, to("likes milk"), operation="op-2")
+    await store.memory.change(store.session, one.id, to("likes coffee"), operation="op-1")
+    kept = await store.memory.get(store.session, one.id)
+    assert kept is not None
+    assert (kept.text, kept.version) == ("likes milk", 3)
+    assert await store.memory.change(store.session, new_memory_id(), to("x")) is None
+    await store.memory.add(store.session, memory(), user_id="ann")
+    with pytest.raises(SessionOwnerError):
+        await store.memory.change(store.session, one.id, to("x"), user_id="eve")
+
+
+async def test_a_change_of_metadata_keeps_the_vector(store: Store) -> None:
+    """It is that of the text."""
+    one = memory("likes tea")
+    await store.memory.add(store.user, one)
+    await store.note(store.user, one)
+    await store.memory.change(store.user, one.id, lambda m: replace(m, metadata={"a": 1}))
+    assert await store.vector(store.user, one) == b"\x01\x02"
+    await store.memory.change(store.user, one.id, lambda m: replace(m, text="likes milk"))
+    assert await store.memory.add(store.user, memory("likes milk", metadata={"a": 1})) == one.id
+    fresh = memory("likes tea")
+    assert await store.memory.add(store.user, fresh) == fresh.id

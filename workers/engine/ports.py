@@ -184,8 +184,8 @@ class SearchUnavailable(Exception):
 class Recall(Protocol):
     """Memory and knowledge, as an agent's tools use them."""
 
-    async def search_memory(self, query: str) -> list[dict[str, Any]]:
-        """Memories of the session and its user: dicts with `text`. Raises `SearchUnavailable`."""
+    async def search_memory(self, query: str) -> list[str]:
+        """Memories of the session and its user, each as a line with number and date. Raises `SearchUnavailable`."""
         ...
 
     async def search_knowledge(self, query: str) -> list[dict[str, Any]]:
@@ -194,6 +194,14 @@ class Recall(Protocol):
 
     async def remember(self, key: str, text: str) -> None:
         """Store a text for later turns. Repeating a key stores it once."""
+        ...
+
+    async def correct(self, key: str, number: str, text: str) -> bool:
+        """Replace the text of the memory with this number; False if there is none. Repeating a key changes it once."""
+        ...
+
+    async def forget(self, key: str, number: str) -> bool:
+        """Remove the memory with this number; False if there is none. Repeating a key returns the same."""
         ...
 
 

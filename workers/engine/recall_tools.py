@@ -1,8 +1,8 @@
-"""The tools of agents with memory or knowledge: to search, and to remember."""
+"""The tools of agents with memory or knowledge: to search, to remember, to correct and to forget."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from pydantic_ai import ModelRetry, Tool
@@ -15,12 +15,18 @@ from workers.engine.scope import current_recall, current_tool
 
 NONE_FOUND = "Nothing was found."
 NOT_REMEMBERED = "The fact was not stored: {}."
+UNKNOWN_MEMORY = (
+    "There is no memory {!r}, so nothing was changed. Give the 8 characters in brackets with which search_memory shows "
+    "the memory."
+)
 NOT_SEARCHED = "The search is not available now: {}. Answer without it, and say so."
 _CITED = 3  # other documents with the same passage that are named; a prompt has no room for a hundred
 
 
 async def remember(fact: str) -> str:
     """Remember a lasting fact about the user or the matter at hand, for later conversations.
+
+    If it replaces something that you remember, use correct_memory instead.
 
     Args:
         fact: one short sentence that can be understood by itself
@@ -34,8 +40,34 @@ async def remember(fact: str) -> str:
     return "Remembered."
 
 
+async def correct_memory(memory: str, fact: str) -> str:
+    """Correct something that you remember and that is wrong or has changed.
+
+    Args:
+        memory: the 8 characters in brackets with which the memory is shown, such as 1a2b3c4d
+        fact: how it should be remembered from now on: one short sentence that can be understood by itself
+    """
+    if not fact.strip():
+        raise ModelRetry("Give the fact as a sentence, or use forget_memory.")
+    try:
+        done = await _recall().correct(current_tool.get().idempotency_key, memory, fact)
+    except BadRequest as error:
+        return NOT_REMEMBERED.format(error)
+    return "Corrected." if done else UNKNOWN_MEMORY.format(memory)
+
+
+async def forget_memory(memory: str) -> str:
+    """Forget something that you remember, for instance because the user asks for it.
+
+    Args:
+        memory: the 8 characters in brackets with which the memory is shown, such as 1a2b3c4d
+    """
+    done = await _recall().forget(current_tool.get().idempotency_key, memory)
+    return "Forgotten." if done else UNKNOWN_MEMORY.format(memory)
+
+
 async def search_memory(query: str) -> str:
-    """Search what is remembered from earlier conversations.
+    """Search what is remembered from earlier conversations; of two that contradict each other, the newer one holds.
 
     Args:
         query: what to look for, in a few words
@@ -44,7 +76,7 @@ async def search_memory(query: str) -> str:
         found = await _recall().search_memory(query)
     except SearchUnavailable as error:
         return NOT_SEARCHED.format(error)
-    return "\n".join(f"- {item['text']}" for item in found) or NONE_FOUND
+    return "\n".join(found) or NONE_FOUND
 
 
 async def search_knowledge(query: str) -> str:
@@ -62,16 +94,21 @@ async def search_knowledge(query: str) -> str:
 
 def recall_tools(config: AgentConfig, taken: Sequence[str]) -> list[Tool[Any]]:
     """The recall tools of an agent, without those whose names the agent's own tools have taken."""
-    wanted = []
+    wanted: dict[str, Callable[..., Awaitable[str]]] = {}
     if config.recalls.memory:
-        wanted += [remember, search_memory]
+        wanted |= {
+            "remember": remember,
+            "search_memory": search_memory,
+            "correct_memory": correct_memory,
+            "forget_memory": forget_memory,
+        }
     if config.recalls.knowledge:
-        wanted.append(search_knowledge)
-    return [Tool(function, name=function.__name__) for function in wanted if function.__name__ not in taken]
+        wanted["search_knowledge"] = search_knowledge
+    return [Tool(function, name=name) for name, function in wanted.items() if name not in taken]
 
 
 def recall_specs(config: AgentConfig) -> list[ToolSpec]:
-    """Their specifications. Repeating a search is safe, and a repeated fact is stored once."""
+    """Their specifications. Repeating a search is safe, and a repeated change is made once."""
     return [ToolSpec(tool.name, retry="safe") for tool in recall_tools(config, config.tools)]
 
 

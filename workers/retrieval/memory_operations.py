@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import uuid
+from dataclasses import replace
 from typing import Any, Final
 
 from broker_config.settings import Settings
@@ -13,14 +15,15 @@ from sessions.protocol.lanes import MEMORY
 from sessions.protocol.memory_requests import EmbedMemory, KeepFacts, SearchMemory
 from sessions.protocol.turn import Policy
 from sessions.store.keys import SessionKeys, wide_name
-from sessions.store.memory import MemoryScope, MemoryStore
+from sessions.store.memory import MemoryStore
+from sessions.store.memory_places import MemoryScope
 from sessions.store.memory_record import Memory, new_memory_id
 from workers.retrieval.memory import MemorySearch, scopes_of
 from workers.retrieval.operation_context import OperationContext
 
 _log = get_logger(__name__)
 _EMBED_BATCH: Final = 128
-_SAME_FACT: Final = 0.88  # the cosine from which two texts count as the same fact
+_SAME_FACT: Final = 0.88  # the cosine that two texts with the same words have at least, unless their order matters
 _REMEMBERED_MS: Final = 7 * 86_400_000
 
 
@@ -58,13 +61,36 @@ class MemoryOperations:
             if len(fact.encode()) > self._settings.memory_text_limit_bytes:
                 _log.warning("fact_too_long", scope=keys.ref, bytes=len(fact.encode()))
                 continue
-            if not fact.strip() or await self._search.similar(scope, fact, _SAME_FACT):
+            if not fact.strip():
+                continue
+            operation = uuid.uuid5(uuid.NAMESPACE_URL, f"{request.turn}:{number}").hex
+            if (known := await self._known(scope, fact)) is not None:
+                await self._say_again(scope, known, op.now_ms, operation)
                 continue
             memory = Memory(new_memory_id(), fact.strip(), "long", {"turn": request.turn}, op.now_ms)
-            operation = uuid.uuid5(uuid.NAMESPACE_URL, f"{request.turn}:{number}").hex
             await self._memories.add(scope, memory, operation=operation, remembered_ms=_REMEMBERED_MS)
             kept += 1
         return {"facts": len(request.facts), "kept": kept}
+
+    async def _known(self, scope: MemoryScope, fact: str) -> str | None:
+        """The memory that has the same words as a fact.
+
+        A high similarity is not enough: what corrects a fact ("his number is 0199") is as similar to it as what repeats
+        it, and must not be lost. Texts with the same words may still differ in their order.
+        """
+        words = _words(fact)
+        for memory, _ in await self._search.similar(scope, fact, _SAME_FACT):
+            if _words(memory.text) == words:
+                return memory.id
+        return None
+
+    async def _say_again(self, scope: MemoryScope, memory_id: str, now_ms: int, operation: str) -> None:
+        """A fact that was said again is as new as the last time."""
+
+        def dated(memory: Memory) -> Memory:
+            return replace(memory, updated_ms=max(memory.recency[0], now_ms), version=memory.version + 1)
+
+        await self._memories.change(scope, memory_id, dated, operation=operation, remembered_ms=_REMEMBERED_MS)
 
     async def _queue_embedding(self, keys: SessionKeys) -> None:
         """Queue an operation that computes the scope's missing vectors, unless one is queued already."""
@@ -78,6 +104,10 @@ class MemoryOperations:
 
     def _of_user(self, session: SessionKeys, user: str | None) -> SessionKeys:
         return SessionKeys.wide(session.tenant, wide_name("user", user or ""), self._settings.partitions)
+
+
+def _words(text: str) -> list[str]:
+    return sorted(re.findall(r"\w+", text.casefold()))
 
 
 def _scope_of(keys: SessionKeys) -> MemoryScope:

@@ -62,7 +62,9 @@ class RetrievalRole:
         self._bell = Bell(store, uuid_utils.uuid4().hex)
         operations = Operations(TurnStore(scripts, store, s), self._bell, publish)
         keyring = KeyRing.of(s)
-        memories = MemoryStore(scripts, store, most=s.memory_limit, seal=keyring.seal, open=keyring.open)
+        memories = MemoryStore(
+            scripts, store, most=s.memory_limit, seal=keyring.seal, open=keyring.open, digests=keyring.digests
+        )
         self._parts = RetrievalParts(s, store, keyring, memories, operations, lambda: self._claim.lock)
         self.runner = RetrievalRunner(s, leases, keyring, self._parts)
         self.recaller = Recaller(s, operations, memories, Catalog(store))

@@ -47,6 +47,41 @@ class NewMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryUpdate:
+    """A change of one memory. What is None stays as it is.
+
+    Attributes:
+        metadata: replaces the metadata as a whole.
+        version: the version that the caller has seen; None for any.
+    """
+
+    memory_id: str
+    text: str | None
+    kind: MemoryKind | None
+    metadata: dict[str, Any] | None
+    version: int | None
+
+    @classmethod
+    def of(cls, memory_id: object, text: object, memory_type: object, metadata: object, version: object) -> Self:
+        """The request of `update_memory`. The back end checks the length of the text.
+
+        Raises:
+            BadRequest: an argument cannot be used, or nothing is to be changed.
+        """
+        if text is None and memory_type is None and metadata is None:
+            raise BadRequest("nothing to update: pass text=, metadata= or memory_type=")
+        if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
+            raise BadRequest(f"version {version!r}: use the `version` of a memory that you read, or None")
+        return cls(
+            memory_id=memory_id_text(memory_id),
+            text=None if text is None else _text("text", text),
+            kind=None if memory_type is None else memory_kind(memory_type),
+            metadata=None if metadata is None else json_dict("metadata", metadata),
+            version=version,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryListing:
     """A page of one scope's memories, newest first.
 

@@ -27,7 +27,9 @@ _MEMORY: Final[dict[str, Any]] = {
     "metadata": {"topic": "travel"},
     "type": "long",
     "scope": "user",
+    "version": 1,
     "created_at": "2026-11-26T12:00:00.120Z",
+    "updated_at": "2026-11-26T12:00:00.120Z",
 }
 
 
@@ -54,6 +56,21 @@ class NewMemoryId(BaseModel):
     id: str
 
 
+class MemoryChange(Body):
+    """What to change of a memory; what is missing stays."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"text": "Ann prefers aisle seats"}, {"metadata": {"topic": "travel"}, "version": 2}]
+        },
+    )
+
+    text: str | None = Field(None, min_length=1, description="The new text.", json_schema_extra=TEXT)
+    type: Kind | None = None
+    metadata: dict[str, Any] | None = Field(None, description="The new metadata, instead of the old; up to 8 KiB.")
+    version: Whole | None = Field(None, ge=1, description="Only if the memory still has this version; otherwise 409.")
+
+
 class MemoryResource(BaseModel):
     """A memory."""
 
@@ -64,7 +81,9 @@ class MemoryResource(BaseModel):
     metadata: dict[str, Any]
     type: Kind
     scope: Scope
+    version: int = Field(description="1, and one more with every change.")
     created_at: datetime
+    updated_at: datetime = Field(description="When it was last changed, or the same was added again.")
     score: float | None = Field(None, description="In a search: 0 to 1; 1 is the first by meaning and by words.")
     similarity: float | None = Field(
         None, description="In a search: cosine similarity; null if only words were compared."
@@ -114,7 +133,10 @@ class MemorySearch(Body):
 
 @router.post("", status_code=status.HTTP_201_CREATED, summary="Add a memory")
 async def add_memory(session_id: SessionId, body: NewMemory, caller: Writer, response: Response) -> NewMemoryId:
-    """A worker computes its vector later; it can be found by its words at once."""
+    """A worker computes its vector later; it can be found by its words at once.
+
+    If there is a memory with the same text, type and metadata, that one stays the only one, and its id is returned.
+    """
     session = caller.session(session_id)
     made = await session.aadd_memory(body.text, body.type, metadata=body.metadata, scope=body.scope)
     response.headers["Location"] = f"/v1/sessions/{segment(session_id)}/memory/{segment(made)}"
@@ -161,6 +183,24 @@ async def search_memory(session_id: SessionId, body: MemorySearch, caller: Reade
 async def get_memory(session_id: SessionId, memory_id: MemoryId, caller: Reader) -> MemoryResource:
     """Of the session or its user."""
     memory = await caller.session(session_id).aget_memory(memory_id)
+    if memory is None:
+        raise _none(memory_id)
+    return MemoryResource(**memory)
+
+
+@router.patch(
+    "/{memory_id:anything}",
+    response_model_exclude_unset=True,
+    summary="Change a memory",
+    responses=responses(404, 409),
+)
+async def update_memory(
+    session_id: SessionId, memory_id: MemoryId, body: MemoryChange, caller: Writer
+) -> MemoryResource:
+    """Of the session or its user. Changes that are made at the same time are applied one after the other."""
+    memory = await caller.session(session_id).aupdate_memory(
+        memory_id, body.text, metadata=body.metadata, memory_type=body.type, version=body.version
+    )
     if memory is None:
         raise _none(memory_id)
     return MemoryResource(**memory)

@@ -2,8 +2,8 @@
 -- Creates a session, empty or from a copy that was written into its partition: the last step of a fork or an import.
 -- KEYS
 --   S: base of the session (writes :meta hash, :state hash, :agents hash, :memory:log stream; and, from what was
---      written under the name :copy:<id> of each, :history list, :memory hash, :memory:vectors hash, :files hash,
---      :file:<id> hash, :checkpoints hash; writes :outbox list)
+--      written under the name :copy:<id> of each, :history list, :memory hash, :memory:vectors hash,
+--      :memory:texts hash, :files hash, :file:<id> hash, :checkpoints hash; writes :outbox list)
 --   P: base of its partition (writes :wakeups zset, the indexes of sessions)
 -- ARGV
 --   copy: id of the operation, and of the copy
@@ -47,7 +47,8 @@ local function bring(name)
   end
 end
 for i = 1, #counts, 2 do redis.call('HSET', meta, counts[i], counts[i + 1]) end
-for _, name in ipairs({ ':history', ':memory', ':memory:vectors', ':files', ':checkpoints' }) do bring(S .. name) end
+local brought = { ':history', ':memory', ':memory:vectors', ':memory:texts', ':files', ':checkpoints' }
+for _, name in ipairs(brought) do bring(S .. name) end
 for _, id in ipairs(redis.call('HKEYS', S .. ':files')) do bring(file_key(id)) end
 if redis.call('EXISTS', S .. ':memory') == 1 then note_change('copy', origin) end
 for i = 1, #state, 2 do redis.call('HSET', S .. ':state', state[i], state[i + 1]) end

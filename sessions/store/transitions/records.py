@@ -59,7 +59,7 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Nothing was written: the metadata are not those that the change was decided on. Decide again."""
+    """Nothing was written: the metadata or the memory are not what the change was decided on. Decide again."""
 
 
 @transition
@@ -298,6 +298,13 @@ class Written:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Nothing was written: this memory has the same content."""
+
+    id: str
+
+
 @transition
 def write_memory(
     *,
@@ -309,8 +316,30 @@ def write_memory(
     id: str,  # noqa: A002 - the script's name for it
     memory: bytes,
     most: int,
-) -> Written | OtherOwner | Full:
-    """Add a memory, or replace the memory of this id."""
+    same: Sequence[str],
+) -> Written | OtherOwner | Known | Full:
+    """Add a memory, or replace the memory of this id; unless another one has the same content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The memory has its new version."""
+
+
+@transition
+def replace_memory(
+    *,
+    operation: str,
+    scope: Scope,
+    user: str | None,
+    remembered_ms: int,
+    id: str,  # noqa: A002 - the script's name for it
+    digest: str,
+    memory: bytes,
+    same_text: bool,
+    same: Sequence[str],
+) -> Replaced | Missing | Changed | OtherOwner:
+    """Replace a memory by a newer version of it, unless it was changed since it was read."""
 
 
 @dataclass(frozen=True, slots=True)

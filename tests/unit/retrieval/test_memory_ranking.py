@@ -72,14 +72,14 @@ async def test_what_is_hardly_alike_is_unrelated(bench: Bench) -> None:
 async def test_what_is_equal_is_ordered_by_id_whatever_the_order_of_loading(bench: Bench) -> None:
     """Newest first; two workers that read the same memories in another order say the same."""
     for name in ("b", "a", "d", "c"):
-        await bench.put("likes tea", name)
+        await bench.put("likes tea", name, metadata={"of": name})
     other = Bench()
     for name in ("d", "c", "b", "a"):
-        await other.put("likes tea", name)
+        await other.put("likes tea", name, metadata={"of": name})
     assert await bench.ids("tea") == await other.ids("tea") == ["d", "c", "b", "a"]
     assert await bench.ids("tea", limit=2) == ["d", "c"]
     for n in range(200):
-        await bench.put("likes tea", f"e{n:03}")
+        await bench.put("likes tea", f"e{n:03}", metadata={"of": n})
     assert await bench.ids("tea", limit=2) == ["e199", "e198"]
 
 
@@ -102,7 +102,7 @@ async def test_filters_apply_before_ranking(bench: Bench) -> None:
         (1, True, False),
         ("1", [1, 2], False),
         (None, None, True),
-        ({"a": 1, "b": [2.0]}, {"b": [2], "a": 1}, True),
+        ({"a": 1, "b": [2.0]}, {"$eq": {"b": [2], "a": 1}}, True),
         (["a", "b"], "b", True),
         (["a", "b"], ["c", "a"], True),
         (["a", "b"], ["c"], False),
@@ -185,3 +185,32 @@ async def test_the_same_is_recognised(bench: Bench) -> None:
     vector = np.asarray(await bench.embedding.embed_query("likes tea"), np.float32)
     alike = bench.scopes["session"].duplicates_of("likes tea", vector, 0.6)
     assert [(memory.id, round(score, 2)) for memory, score in alike] == [("1", 1.0), ("2", 0.71)]
+
+
+async def test_what_is_newer_comes_before_what_it_changes(bench: Bench) -> None:
+    """Even if the older one is more similar to the question; its score is that of the one that it changes."""
+    await bench.put("his favourite drink at work is cola", "older", created_ms=1)
+    await bench.put("his favourite drink at work now is coffee", "newer", created_ms=2)
+    found = await bench.search("his favourite drink at work is")
+    assert [one["id"] for one in found] == ["newer", "older"]
+    assert found[0]["score"] == found[1]["score"]
+    await bench.put("his favourite drink at work is cola", "older", created_ms=3)
+    assert await bench.ids("his favourite drink at work is") == ["older", "newer"]
+
+
+async def test_a_newer_memory_about_something_else_stays_behind(bench: Bench) -> None:
+    """A change has the words of the question that the older memory has, and is similar to it."""
+    await bench.put("the train to oslo leaves at nine", "answer", created_ms=1)
+    await bench.put("the train to riga leaves at ten", "other", created_ms=2)
+    assert (await bench.ids("when does the train to oslo leave"))[0] == "answer"
+    await bench.put("tea", "tea", created_ms=3)
+    assert (await bench.ids("when does the train to oslo leave"))[0] == "answer"
+
+
+async def test_the_same_content_is_found_once(bench: Bench) -> None:
+    """Earlier versions kept every copy: the newest is found. Other metadata is another memory, as is another scope."""
+    await bench.put("likes tea", "1", created_ms=1)
+    await bench.put("Likes  TEA", "2", created_ms=2)
+    await bench.put("likes tea", "3", created_ms=1, metadata={"of": "ann"})
+    await bench.put("likes tea", "4", "user", created_ms=1)
+    assert sorted(await bench.ids("tea")) == ["2", "3", "4"]

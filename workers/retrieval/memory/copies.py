@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sessions.errors import StoreUnavailable
-from sessions.store.memory import MemoryScope, MemoryStore
+from sessions.store.memory import MemoryStore
+from sessions.store.memory_places import MemoryScope
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.ports import LexicalModel
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from broker_config.telemetry import get_logger
 from sessions.errors import EmbeddingFailed, StoreFull
-from sessions.store.memory import MemoryScope, MemoryStore
+from sessions.store.memory import MemoryStore
+from sessions.store.memory_places import MemoryScope
 from sessions.store.memory_record import StoredMemory
 from workers.retrieval.memory.copies import Copy
 from workers.retrieval.memory.vectors import NO_VECTOR, pack

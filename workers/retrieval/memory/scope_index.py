@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from sessions.protocol.filters import Filter
-from sessions.store.memory_record import KINDS, LogMark, Memory, StoredMemory
+from sessions.store.memory_record import KINDS, LogMark, Memory, StoredMemory, plain_text
 from workers.retrieval.memory.metadata import Mask, MetadataIndex
 from workers.retrieval.memory.postings import Postings
 from workers.retrieval.memory.vectors import Floats, unpack
@@ -120,6 +120,10 @@ class ScopeIndex:
         """The memory in a live row."""
         return self._at(row).memory
 
+    def vector(self, row: int) -> Floats | None:
+        """The vector of a live row, if it has one."""
+        return self._vectors[row] if self._embedded[row] else None
+
     @property
     def missing(self) -> int:
         """How many memories have no vector yet."""
@@ -149,11 +153,11 @@ class ScopeIndex:
 
     def duplicates_of(self, text: str, query: Floats | None, threshold: float) -> list[tuple[Memory, float]]:
         """The memories with the same words as the text (similarity 1), or with at least this cosine."""
-        wanted, found = _plain(text), []
+        wanted, found = plain_text(text), []
         for row, similarity in enumerate(self.similarities(query).tolist()):
             stored = self._stored[row]
-            if stored is not None and (similarity >= threshold or _plain(stored.memory.text) == wanted):
-                found.append((stored.memory, 1.0 if _plain(stored.memory.text) == wanted else similarity))
+            if stored is not None and (similarity >= threshold or plain_text(stored.memory.text) == wanted):
+                found.append((stored.memory, 1.0 if plain_text(stored.memory.text) == wanted else similarity))
         return sorted(found, key=lambda one: (one[1], one[0].id), reverse=True)
 
     def document_frequency(self, term: int) -> int:
@@ -168,7 +172,3 @@ class ScopeIndex:
             rows, weights = self._terms.get(term)
             total[rows] += weights * np.float32(query_weight)
         return total
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()

@@ -17,7 +17,8 @@ from broker_config.telemetry import get_logger
 from sessions.errors import EmbeddingFailed, EmbeddingUnavailable
 from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.keys import SessionKeys
-from sessions.store.memory import MemoryScope, MemoryStore
+from sessions.store.memory import MemoryStore
+from sessions.store.memory_places import MemoryScope
 from sessions.store.memory_record import Memory
 from sessions.store.state import session_scope, wide_scope
 from workers.retrieval.memory.copies import Copy, ScopeCopies
