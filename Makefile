@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
 ON_REDIS := tests/scripts $(addprefix tests/integration/,test_memory_search.py test_memory_store.py test_bad_servers.py \
 	test_cluster.py test_cluster_nodes.py test_shared_server.py test_store_users.py test_state.py) tests/acceptance/test_full_store.py
 
-.PHONY: help install check test test-versions test-redis adapters demo bench chaos fuzz browser foreign-sessions format lock clean
+.PHONY: help install check test test-versions test-redis test-qdrant adapters demo bench chaos fuzz browser foreign-sessions format lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -64,6 +64,10 @@ test-versions:  ## run all tests on each Python that pyproject.toml promises, as
 test-redis: $(DEVELOPS)  ## run what depends on the server's version on redis-server (Debian: apt-get install redis-server)
 	@command -v redis-server >/dev/null || { echo "redis-server not found: install Debian's package of that name" >&2; exit 1; }
 	SF_TEST_SERVER=redis-server $(PYTEST) $(ON_REDIS)
+
+test-qdrant: $(DEVELOPS)  ## run the tests of the index on the Qdrant server at QDRANT_URL (collections test-..., removed afterwards)
+	@test -n "$(QDRANT_URL)" || { echo "say where: make test-qdrant QDRANT_URL=http://127.0.0.1:6333" >&2; exit 1; }
+	QDRANT_URL="$(QDRANT_URL)" $(BIN)/python -m pytest tests/unit/retrieval/test_index.py tests/unit/retrieval/test_transfer.py
 
 adapters: $(DEVELOPS)  ## run the tests of all adapters, and the OpenAI Agents SDK's own tests on our session
 	$(BIN)/python -m pytest $(wildcard tests/integration/test_adapter_*.py)

@@ -23,6 +23,7 @@ class QdrantServer:
         self.exists = metadata is not None
         self.metadata = metadata
         self.indexed: set[str] = set()
+        self.refuse: Callable[[str, dict[str, Any]], bool] = lambda _path, _body: False
         self.rival: Callable[[], None] | None = None
         self.stuck = threading.Event()
         self.stuck.set()
@@ -75,6 +76,8 @@ class QdrantServer:
         return self._of_the_collection(method, path, body)
 
     def _of_the_collection(self, method: str, path: str, body: dict[str, Any]) -> Answer:
+        if self.refuse(path, body):
+            return 400, {"status": {"error": "Wrong input"}}
         done = {"operation_id": 1, "status": "completed"}
         match method, path.removeprefix("/collections/c"):
             case "GET", "":
@@ -82,8 +85,12 @@ class QdrantServer:
             case "PUT", "/index":
                 self.indexed.add(body["field_name"])
                 return self._ok(done)
+            case "POST", "/points/scroll":
+                return self._ok({"points": [], "next_page_offset": None})
             case "POST", "/points/query":
                 return self._ok({"points": []})
+            case "POST", "/points/batch":
+                return self._ok([done for _ in body["operations"]])
             case "POST", "/points":
                 return self._ok([])
             case "POST", "/points/count":

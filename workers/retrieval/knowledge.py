@@ -217,11 +217,14 @@ class Knowledge:
 
     async def search(self, op: OperationContext, request: SearchKnowledge) -> list[dict[str, Any]]:
         """The best passages within the request's scopes, as dicts. No text is among them twice."""
-        scopes = [Scope(op.keys.tenant, name) for name in request.scopes if await self._visible(op.keys.tenant, name)]
+        # The store is asked while the model computes.
+        dense, scopes = await asyncio.gather(
+            self._embedding.embed_query(request.query), self._visible_scopes(op.keys.tenant, request.scopes)
+        )
         if not scopes:
             return []
         query = IndexQuery(
-            dense=await self._embedding.embed_query(request.query),
+            dense=dense,
             sparse=self._lexical.query(request.query),
             scopes=scopes,
             limit=request.limit + _SPARE,
@@ -235,6 +238,10 @@ class Knowledge:
             if len(found) >= request.limit or len(hits) < query.limit or query.limit >= _MOST_HITS:
                 return [found_passage(group) for group in found[: request.limit]]
             query = replace(query, limit=min(4 * query.limit, _MOST_HITS))
+
+    async def _visible_scopes(self, tenant: str, names: Sequence[str]) -> list[Scope]:
+        visible = await asyncio.gather(*(self._visible(tenant, name) for name in names))
+        return [Scope(tenant, name) for name, seen in zip(names, visible, strict=True) if seen]
 
     async def _with_texts(self, tenant: str, hits: Sequence[Hit]) -> list[Hit]:
         """The hits with their texts. A hit without one is dropped: its document was removed or replaced just now."""

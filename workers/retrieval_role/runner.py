@@ -6,6 +6,7 @@ fields that it writes under the lease. A process that does not serve the queue `
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -143,12 +144,19 @@ class RetrievalRunner:
             await (await self._parts.knowledge()).undo(self._context(held, journal), request)
 
     async def _recall(self, op: OperationContext, request: Recall) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        if request.memory is not None:
-            found["memories"] = await (await self._parts.memory()).search(op, request.memory)
-        if request.knowledge is not None:
-            found["passages"] = await (await self._parts.knowledge()).search(op, request.knowledge)
-        return found
+        """Search memories and documents at the same time; both use one vector of the query (`QueryMemo`)."""
+        memory = await self._parts.memory() if request.memory is not None else None
+        knowledge = await self._parts.knowledge() if request.knowledge is not None else None
+        searches: dict[str, asyncio.Task[list[dict[str, Any]]]] = {}
+        if memory is not None and request.memory is not None:
+            searches["memories"] = asyncio.create_task(memory.search(op, request.memory))
+        if knowledge is not None and request.knowledge is not None:
+            searches["passages"] = asyncio.create_task(knowledge.search(op, request.knowledge))
+        try:
+            return dict(zip(searches, await asyncio.gather(*searches.values()), strict=True))
+        finally:
+            for task in searches.values():  # after an error of one, or if this operation was cancelled
+                task.cancel()
 
     def _context(self, held: HeldTurn, journal: LeasedJournal) -> OperationContext:
         fields = LeasedFields(self._leases, self._keyring, held)

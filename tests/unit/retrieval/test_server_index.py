@@ -14,6 +14,7 @@ import pytest
 from sessions.errors import BadRequest, IndexMismatch, IndexUnavailable
 from tests.support.knowledge import MODEL, add, asking, chunk
 from tests.support.qdrant_server import QdrantServer
+from tests.support.waiting import await_until
 from workers.retrieval.index import open_index
 from workers.retrieval.index.conditions import TIME
 from workers.retrieval.index.records import KEYWORDS
@@ -227,6 +228,55 @@ async def test_a_write_waits_until_the_server_has_done_it(index: ServerIndex, se
     with patch.object(index._client, "upsert", wraps=index._client.upsert) as upsert:
         await index.write("c", MODEL, [chunk(ALICE, "tea")])
     assert upsert.call_args.kwargs["wait"] is True
+
+
+async def test_documents_that_are_indexed_at_the_same_time_share_requests(
+    index: ServerIndex, server: QdrantServer
+) -> None:
+    """The first write is under way when the others come, so these go together; and publications likewise."""
+    await find(index)
+    documents = [[chunk(ALICE, f"{n} {m}", source=f"d{n}", number=m) for m in range(16)] for n in range(8)]
+    server.asked.clear()
+    await asyncio.gather(*(index.write("c", MODEL, document) for document in documents))
+    assert [len(body["points"]) for body in server.requests("PUT", "/points")] in ([16, 112], [128])
+    await asyncio.gather(*(index.publish("c", ALICE, f"d{n}", "r1") for n in range(8)))
+    changes = [body["operations"] for body in server.requests("POST", "/points/batch")]
+    assert sum(map(len, changes)) == 16
+    assert len(changes) <= 2
+    assert [next(iter(change)) for change in changes[0]][:2] == ["set_payload", "delete"]
+
+
+async def test_a_document_that_the_server_refuses_spoils_no_other(index: ServerIndex, server: QdrantServer) -> None:
+    """The documents of the refused request are sent again, one by one."""
+    await find(index)
+    documents = {name: [chunk(ALICE, name, source=name)] for name in ("good", "bad", "fine")}
+    bad = documents["bad"][0].id
+    server.refuse = lambda path, body: path.endswith("/points") and bad in str(body.get("points"))
+    tried = [index.write("c", MODEL, document) for document in documents.values()]
+    good, refused, fine = await asyncio.gather(*tried, return_exceptions=True)
+    assert (good, fine) == (None, None)
+    assert isinstance(refused, IndexUnavailable)
+
+
+async def test_a_write_that_is_given_up_before_it_is_sent_is_not_sent(index: ServerIndex, server: QdrantServer) -> None:
+    """Its worker may have lost the lease. The requests of others go on."""
+    await find(index)
+    server.stuck.clear()
+    first = asyncio.create_task(index.write("c", MODEL, [chunk(ALICE, "first")]))
+
+    async def is_sent() -> bool:
+        return bool(server.requests("POST", "/points"))
+
+    await await_until(is_sent, description="the first request")
+    given_up = asyncio.create_task(index.write("c", MODEL, [chunk(ALICE, "given up", number=1)]))
+    last = asyncio.create_task(index.write("c", MODEL, [chunk(ALICE, "last", number=2)]))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.gather(given_up, return_exceptions=True)
+    server.stuck.set()
+    await asyncio.gather(first, last)
+    sent = str(server.requests("PUT", "/points"))
+    assert ("first" in sent, "given up" in sent, "last" in sent) == (True, False, True)
 
 
 # --- collections -------------------------------------------------------------------------------------------

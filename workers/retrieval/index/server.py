@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -13,7 +13,6 @@ from sessions.errors import BadRequest, IndexUnavailable
 from workers.retrieval.index.older_chunks import PIECE, CompleteScopes, complete_tags, older_conditions
 from workers.retrieval.index.records import (
     DENSE,
-    PUBLISHED,
     check_model,
     check_points,
     count_conditions,
@@ -22,15 +21,14 @@ from workers.retrieval.index.records import (
     query_conditions,
     scope_conditions,
     scroll_conditions,
-    superseded_conditions,
 )
 from workers.retrieval.index.requests import NoCollection, Requests
 from workers.retrieval.index.server_collections import ServerCollections
-from workers.retrieval.index.server_points import prefetches, server_filter, server_point
+from workers.retrieval.index.server_points import prefetches, server_filter
+from workers.retrieval.index.server_writes import ServerWrites
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
 _PAGE: Final = 256
-_BYTES_A_NUMBER: Final = 22  # of a double as JSON
 
 
 class ServerIndex:
@@ -60,6 +58,7 @@ class ServerIndex:
         self._client = client
         self._requests = requests
         self._collections = ServerCollections(client, requests)
+        self._changing: dict[str, ServerWrites] = {}
         self._complete = CompleteScopes()
         self._rrf_k = rrf_k
         self._candidates = candidates
@@ -95,23 +94,16 @@ class ServerIndex:
         check_points(model, points)
         await self._collections.ready(collection, model)
         try:
-            for batch in self._batches(points):
-                await self._upsert(collection, batch, published)
+            await self._writes(collection).write(points, published=published)
         except NoCollection as error:
             self._collections.forget(collection)
             raise IndexUnavailable(f"the collection {collection!r} was removed meanwhile; write it again") from error
 
     async def publish(self, collection: str, scope: Scope, source: str, revision: str) -> None:
         """Make a revision of a source visible, then remove the others. Does nothing if it was never written."""
-        mine = server_filter(scope_conditions(scope, source=source, revision=revision))
-        others = models.FilterSelector(filter=server_filter(superseded_conditions(scope, source, revision)))
         try:
-            if await self._collections.find(collection) is None or not await self._count(collection, mine):
-                return
-            await self._requests.send(
-                lambda: self._client.set_payload(collection, {"state": PUBLISHED}, points=mine, wait=True)
-            )
-            await self._requests.send(lambda: self._client.delete(collection, others, wait=True))
+            if await self._collections.find(collection) is not None:
+                await self._writes(collection).publish(scope, source, revision)
         except NoCollection:
             self._collections.forget(collection)
 
@@ -191,28 +183,16 @@ class ServerIndex:
         """Close the connections. Can be called twice."""
         await self._client.close()
 
-    def _batches(self, points: Sequence[IndexPoint]) -> Iterator[list[IndexPoint]]:
-        batch: list[IndexPoint] = []
-        size = 0
-        for point in points:
-            weight = len(str(point.payload)) + _BYTES_A_NUMBER * (len(point.dense) + 2 * len(point.sparse.indices))
-            if batch and (len(batch) == self._batch_points or size + weight > self._batch_bytes):
-                yield batch
-                batch, size = [], 0
-            batch.append(point)
-            size += weight
-        yield batch
-
-    async def _upsert(self, collection: str, batch: list[IndexPoint], published: bool) -> None:
-        ids: list[Any] = [point.id for point in batch]
-        visible = set(ids) if published else await self._published(collection, ids)
-        points = [server_point(point, visible) for point in batch]
-        await self._requests.send(lambda: self._client.upsert(collection, points, wait=True))
-
-    async def _published(self, collection: str, ids: list[Any]) -> set[str]:
-        """Those of the chunks that exist and are published."""
-        there = await self._requests.send(lambda: self._client.retrieve(collection, ids, with_payload=["state"]))
-        return {str(record.id) for record in there if (record.payload or {}).get("state") == PUBLISHED}
+    def _writes(self, collection: str) -> ServerWrites:
+        if collection not in self._changing:
+            self._changing[collection] = ServerWrites(
+                self._client,
+                self._requests,
+                collection,
+                batch_points=self._batch_points,
+                batch_bytes=self._batch_bytes,
+            )
+        return self._changing[collection]
 
     async def _count(self, collection: str, which: models.Filter) -> int:
         return (await self._requests.send(lambda: self._client.count(collection, which, exact=True))).count

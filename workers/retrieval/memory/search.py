@@ -99,8 +99,7 @@ class MemorySearch:
             EmbeddingFailed: the model cannot embed the query.
             BackendError: the store cannot be read.
         """
-        vector = await self._query_vector(request.query)
-        copies = await self._current(scopes)
+        vector, copies = await self._vector_and_copies(scopes, request.query)
         if vector is not None:
             await self._fill(scopes, copies)
         indexes = {name: copy.index for name, copy in copies.items()}
@@ -133,12 +132,19 @@ class MemorySearch:
             text: the text.
             threshold: the minimum cosine; memories with the same words have similarity 1.
         """
-        vector = await self._query_vector(text)
         scopes = {"": scope}
-        copies = await self._current(scopes)
+        vector, copies = await self._vector_and_copies(scopes, text)
         if vector is not None:
             await self._fill(scopes, copies)
         return copies[""].index.duplicates_of(text, vector, threshold)
+
+    async def _vector_and_copies(
+        self, scopes: Mapping[str, MemoryScope], text: str
+    ) -> tuple[Floats | None, dict[str, Copy]]:
+        if self._tag:  # the store is read while the model computes
+            return await asyncio.gather(self._query_vector(text), self._current(scopes))
+        vector = await self._query_vector(text)  # which may tell the model's dimension, and with it the tag
+        return vector, await self._current(scopes)
 
     async def _query_vector(self, text: str) -> Floats | None:
         """The query's vector; None if the model cannot answer now, since a search by words is better than none."""
