@@ -17,6 +17,7 @@ from sessions.cli.interrupts import interrupt_later
 from sessions.cli.output import counted, terminal
 from sessions.client.arguments.documents import read_source
 from sessions.client.arguments.folders import FolderFile, SameName, several
+from sessions.client.arguments.options import DocumentOptions
 from sessions.client.per_process import get_client
 from sessions.errors import BackendError, SessionfleetError
 
@@ -89,7 +90,7 @@ def named(given: object) -> str:
     return given.name if isinstance(given, FolderFile | SameName) else str(given)
 
 
-def take_in(target: Session, given: object, metadata: Mapping[str, Any], shown: Progress | None) -> dict[str, Any]:
+def take_in(target: Session, given: object, options: DocumentOptions, shown: Progress | None) -> dict[str, Any]:
     """Add one document and follow it to its end; returns its receipt, with an `error` if it is not there now.
 
     Raises:
@@ -103,7 +104,7 @@ def take_in(target: Session, given: object, metadata: Mapping[str, Any], shown: 
     try:
         if isinstance(given, SameName):
             raise given.error
-        receipt = _followed(_submitted(target, given, metadata), bar)
+        receipt = _followed(_submitted(target, given, options), bar)
     except BackendError:
         if bar is not None:
             bar.give_up("failed")
@@ -118,13 +119,13 @@ def take_in(target: Session, given: object, metadata: Mapping[str, Any], shown: 
 
 
 def take_in_all(
-    target: Session, given: Sequence[object], metadata: Mapping[str, Any], shown: Progress | None
+    target: Session, given: Sequence[object], options: DocumentOptions, shown: Progress | None
 ) -> Iterator[dict[str, Any]]:
     """Add documents one after the other; yields their receipts. Raises what `take_in` raises."""
     many = shown is not None and len(given) > FEW
     total = shown.add_task("all", total=len(given), told="") if shown is not None and many else None
     for number, one in enumerate(given, 1):
-        yield take_in(target, one, metadata, shown)
+        yield take_in(target, one, options, shown)
         if shown is not None and total is not None:
             for task in shown.task_ids:  # a terminal has no room for a hundred lines, and would show the first ones
                 if task != total:
@@ -132,14 +133,14 @@ def take_in_all(
             shown.update(total, completed=number, told=f"{number}/{len(given)} files")
 
 
-def _submitted(target: Session, given: object, metadata: Mapping[str, Any]) -> Operation:
+def _submitted(target: Session, given: object, options: DocumentOptions) -> Operation:
     client = get_client(target.settings)
     source, name = (given.path, given.name) if isinstance(given, FolderFile) else (given, None)
     # Before anything is started: a typing error must not start a fleet.
     read_source(source, name, client.settings.document_limit_bytes)
     client.portal.call(client.open())  # this may take a while, and may be interrupted
     with interrupt_later() as interrupted:
-        operation = target.submit_knowledge(source, name=name, metadata=metadata)
+        operation = target.submit_knowledge(source, **{**options, "name": name})
     if interrupted:
         _cancel(operation)
         raise KeyboardInterrupt

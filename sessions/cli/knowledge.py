@@ -20,6 +20,8 @@ from sessions.cli.output import clock, confirm, counted, print_error, print_json
 from sessions.cli.receipts import cell, print_receipts
 from sessions.cli.store import running_store
 from sessions.client.arguments.folders import FolderFile
+from sessions.client.arguments.options import DocumentOptions
+from sessions.client.arguments.values import charset_label
 from sessions.errors import BackendError, BadRequest, MissingExtra
 from sessions.fleet.process import child_environment, missing_for_retrieval
 from sessions.own_packages import own_program
@@ -44,6 +46,10 @@ def add(
     base: InBase = None,
     user: OfUser = None,
     metadata: Metadata = None,
+    charset: Annotated[
+        str | None,
+        typer.Option(help="Of text files, such as windows-1251; by default the one declared in them, or detected."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add documents, one after the other; Ctrl-C cancels. If one fails, the others continue; exit status 1 then.
@@ -51,12 +57,15 @@ def add(
     Of a folder, all documents in it and below it are added, under their paths in it; files of other kinds, empty and
     hidden ones are skipped. Adding a folder again adds what is new and replaces what was changed.
     """
-    target, extra = _target(session, base, user), json_option("--metadata", metadata)
+    target = _target(session, base, user)
+    options = DocumentOptions(
+        metadata=json_option("--metadata", metadata), charset=None if charset is None else charset_label(charset)
+    )
     given, receipts = given_documents(files), list[dict[str, Any]]()
     heed_interrupts()
     try:
         with bars(quiet=as_json) as shown:
-            receipts.extend(take_in_all(target, given, extra, shown))
+            receipts.extend(take_in_all(target, given, options, shown))
     except KeyboardInterrupt:
         print_receipts(receipts, as_json)
         print_error(f"cancelled; {_not_added(given[len(receipts) :])}. Whatever was written of them is removed")

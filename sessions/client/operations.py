@@ -93,7 +93,7 @@ class Operations:
                 if record.status.final:
                     return record
                 if time.monotonic() > until:
-                    raise ResultTimeout(f"search {lane.public_id(part)!r} did not end within {timeout:g} s")
+                    raise ResultTimeout(f"the search did not end within {timeout:g} s")
 
 
 def operation_result(record: TurnRecord, lane: SessionKeys) -> Any:

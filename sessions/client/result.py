@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from sessions.client.output_type import OutputType
-from sessions.errors import CorruptRecord, DocumentError, TurnFailed, turn_error
+from sessions.errors import CorruptRecord, TurnFailed, turn_error
 from sessions.protocol.turn import TurnStatus
+from sessions.store.keys import is_operation
 from sessions.store.turns import TurnRecord
 
 
@@ -19,12 +20,14 @@ def result_of(record: TurnRecord, turn_id: str, output: OutputType | None) -> An
     """
     if record.status is TurnStatus.SUCCEEDED:
         if record.result is None:
-            raise CorruptRecord(f"turn {turn_id!r} succeeded, but its result is missing")
+            raise CorruptRecord(f"{_subject(turn_id)}it succeeded, but its result is missing")
         value = json.loads(record.result)["output"]
         return value if output is None else output.load(value, turn_id)
     if record.error is not None:
-        error = turn_error(record.error.type, record.error.message, record.error.detail)
-        if isinstance(error, DocumentError):  # it names the document, which says more than the operation's id
-            raise error
-        raise turn_error(record.error.type, f"turn {turn_id!r}: {record.error.message}", record.error.detail)
-    raise TurnFailed(f"turn {turn_id!r} ended as {record.status}")
+        raise turn_error(record.error.type, f"{_subject(turn_id)}{record.error.message}", record.error.detail)
+    raise TurnFailed(f"{_subject(turn_id)}it ended as {record.status}")
+
+
+def _subject(turn_id: str) -> str:
+    """What an error is about. That of an operation names the document, the model or the index itself."""
+    return "" if is_operation(turn_id) else f"turn {turn_id!r}: "

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from sessions.protocol.turn import TurnStatus
 from sessions.protocol.worker_info import WorkerInfo
+from sessions.store.keys import is_operation
 from sessions.store.turns import TurnRecord
 
 
@@ -22,7 +23,8 @@ def timeout_message(
         ahead: the number of turns before it in its session.
         serving: the running workers that serve its queue.
     """
-    late = f"turn {turn_id!r} did not end within {timeout:g} s"
+    what = "operation" if is_operation(turn_id) else "turn"
+    late = f"{what} {turn_id!r} did not end within {timeout:g} s"
     again = "wait again with result()"
     if record is None:
         return f"{late}, and its record could not be read; {again}"

@@ -17,6 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from sessions.client.arguments.documents import Address, Text
+from sessions.client.arguments.values import CHARSET
 from sessions.errors import BadRequest, DocumentTooLarge
 from sessions.gateway.parameters import BASE, TEXT, WEBHOOK
 from sessions.gateway.strict_json import Body, parse_json
@@ -42,6 +43,12 @@ class DocumentFields(Body):
         json_schema_extra=BASE,
     )
     content_type: str | None = Field(None, max_length=256, description="Needed if the name does not show it.")
+    charset: str | None = Field(
+        None,
+        max_length=64,
+        pattern=CHARSET,
+        description="Of a text file, such as `windows-1251`; by default the one that it declares, or that is detected.",
+    )
     webhook: str | None = Field(None, **WEBHOOK)
 
 
@@ -88,6 +95,7 @@ FORM_SCHEMA: Final[dict[str, Any]] = {
         "metadata": {"type": "object", "description": "As JSON."},
         "scope": {"type": "string", **BASE},
         "content_type": {"type": "string", "maxLength": 256},
+        "charset": {"type": "string", "maxLength": 64, "pattern": CHARSET},
         "webhook": {"type": "string", "maxLength": 2048, **WEBHOOK["json_schema_extra"]},
     },
     "additionalProperties": False,
@@ -112,7 +120,7 @@ async def received(request: Request, limit: int) -> AsyncIterator[_Form | _Body]
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         try:
-            form = await request.form(max_files=1, max_fields=8, max_part_size=_FIELD_BYTES)
+            form = await request.form(max_files=1, max_fields=9, max_part_size=_FIELD_BYTES)
         except HTTPException as error:
             if error.status_code == 400:
                 raise BadRequest(f"the form cannot be parsed: {error.detail}") from error

@@ -50,6 +50,7 @@ class LocalKnowledge:
             text=source.text,
             url=source.url,
             content_type=document.content_type,
+            charset=document.charset,
             metadata=document.metadata,
         )
         if document.idempotency_key and source.data:  # another file of the same name is a different request

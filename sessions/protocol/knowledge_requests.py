@@ -19,6 +19,7 @@ class AddKnowledge(OperationRequest):
         source: the document's name.
         origin: where its content is: uploaded with the request, in `text`, or at `url`.
         digest: of the uploaded bytes, if there is an idempotency key: a repeat must upload the same.
+        charset: of a text, if the caller named one.
         metadata: stored with each chunk, for filters.
     """
 
@@ -32,6 +33,8 @@ class AddKnowledge(OperationRequest):
     url: str = ""
     digest: str = ""
     content_type: str | None = None
+    # Left out if it is not given: a repeat must have the digest that it had before the upgrade that added it.
+    charset: str | None = Field(None, exclude_if=lambda given: given is None)
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -35,6 +35,7 @@ class RemoteKnowledge:
             metadata=document.metadata or None,
             scope=_scope(session, document.scope),
             content_type=document.content_type,
+            charset=document.charset,
             webhook=document.webhook or None,
         )
         _refuse_own_collection(session)

@@ -97,6 +97,11 @@ def new_turn_part() -> str:
     return str(uuid_utils.uuid7().hex)
 
 
+def is_operation(turn_id: str) -> bool:
+    """Whether a turn's public id is that of an operation in a lane, `<session>~<lane>~<uuid>`."""
+    return turn_id.removeprefix("~").count("~") > 1
+
+
 def split_turn_id(turn_id: object) -> tuple[str, str]:
     """A public turn id, `<session>~<uuid>`, as session id and turn part.
 

@@ -23,11 +23,12 @@ _REPORT_INTERVAL: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class RawDocument:
-    """A document's bytes, with its name and the content type that its sender gave."""
+    """A document's bytes, with its name, the content type that its sender gave, and the charset that the user named."""
 
     data: bytes
     name: str
     content_type: str | None
+    charset: str | None = None
 
 
 class _PageProgress:
@@ -66,7 +67,7 @@ class DocumentLoader:
             DocumentError: its upload has expired, or it cannot be fetched.
         """
         if request.origin == "text":
-            return RawDocument(request.text.encode(), request.source, request.content_type or "text/plain")
+            return RawDocument(request.text.encode(), request.source, request.content_type or "text/plain", "utf-8")
         if request.origin == "url":
             return await self._fetched(request)
         with translated():
@@ -74,7 +75,7 @@ class DocumentLoader:
         if data is None:
             raise DocumentCorrupt(f"the content of {request.source!r} is no longer in the store; send it again")
         opened = await asyncio.to_thread(self._keyring.open, op.keys.upload(op.part), "", data)  # 32 MiB take 0.15 s
-        return RawDocument(opened, request.source, request.content_type)
+        return RawDocument(opened, request.source, request.content_type, request.charset)
 
     async def _fetched(self, request: AddKnowledge) -> RawDocument:
         allowed = self._settings.knowledge_urls
@@ -86,7 +87,7 @@ class DocumentLoader:
         limits = FetchLimits(document_bytes=self._settings.document_limit_bytes)
         hosts = self._settings.allowed_hosts
         fetched = await fetch_url(request.url, limits=limits, allow_private=allowed == "any", allowed_hosts=hosts)
-        return RawDocument(fetched.data, fetched.name, request.content_type or fetched.content_type)
+        return RawDocument(fetched.data, fetched.name, request.content_type or fetched.content_type, request.charset)
 
     async def parse(self, op: OperationContext, content: RawDocument) -> Document:
         """Parse a document, reporting each page.
@@ -103,6 +104,7 @@ class DocumentLoader:
                     content.data,
                     name=content.name,
                     content_type=content.content_type,
+                    charset=content.charset,
                     limits=DocumentLimits(document_bytes=self._settings.document_limit_bytes),
                     on_page=pages.on_page,
                 )

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from email.message import Message
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import unquote
@@ -19,6 +20,24 @@ from sessions.errors import AddressRefused, AddressUnknown, DocumentError, Docum
 from workers.outbound import ONE_USE, pinned_response
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_WITH_DOCUMENT: Final = frozenset({200, 203})
+_NO_ACCESS: Final = "it needs a login, or refuses programs; download the document and add its bytes"
+_GONE: Final = "there is no document at this URL; check its spelling"
+_MEANING: Final = {
+    202: "the document is not ready yet; try again later",
+    204: "there is no content at this URL",
+    205: "there is no content at this URL",
+    300: "there are several versions of the document; use the URL of one of them",
+    **dict.fromkeys((401, 402, 403, 407, 451), _NO_ACCESS),
+    **dict.fromkeys((404, 410), _GONE),
+    **dict.fromkeys((408, 425, 429), "the server asks to wait; try again later"),
+}
+_MEANING_OF_CLASS: Final = {
+    2: "this is not the whole document",
+    3: "it redirects without saying where to",
+    4: "the server does not accept the request",
+    5: "the server failed; try again later",
+}
 _HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity"}
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _PIECE: Final = 64 * 1024
@@ -122,8 +141,8 @@ class _Fetch:
                 if response.status_code in _REDIRECTS and "location" in response.headers:
                     url = url.join(response.headers["location"])
                     continue
-                if response.status_code != 200:
-                    raise DocumentError(f"{redacted(url)!r} answered {response.status_code}; does it need a login?")
+                if response.status_code not in _WITH_DOCUMENT:
+                    raise DocumentError(f"{redacted(url)!r} answered {_meaning(response.status_code)}")
                 data = await self._body(url, response)
                 return Fetched(data, _name(url, response), response.headers.get("content-type"))
         raise DocumentError(f"{redacted(url)!r} redirects more than {self.limits.redirects} times")
@@ -140,6 +159,12 @@ class _Fetch:
 
     def _too_large(self, url: httpx.URL) -> DocumentTooLarge:
         return DocumentTooLarge(f"{redacted(url)!r} has more than {self.limits.document_bytes:,} bytes; split it")
+
+
+def _meaning(status: int) -> str:
+    """A status with what it means for the one who wants the document."""
+    name = next((f" ({known.phrase})" for known in HTTPStatus if known == status), "")
+    return f"{status}{name}: {_MEANING.get(status) or _MEANING_OF_CLASS.get(status // 100, 'no document')}"
 
 
 async def _unpacked(url: httpx.URL, response: httpx.Response) -> AsyncIterator[bytes]:

@@ -35,6 +35,7 @@ from workers.retrieval.chunk_texts import ChunkTexts
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS, chunk_document, embedded_text
 from workers.retrieval.document_loader import DocumentLoader, RawDocument
 from workers.retrieval.document_writer import DocumentWriter
+from workers.retrieval.documents.charsets import label_in
 from workers.retrieval.found_passages import alike, found_passage
 from workers.retrieval.index.names import default_collection
 from workers.retrieval.known_vectors import KnownVectors
@@ -129,7 +130,10 @@ class Knowledge:
         """The entry of a document before it is parsed. Its revision depends on everything that its chunks depend on."""
         digest = self._keyring.digest(content.data)
         model = self._embedding.info.id
-        made_of = json.dumps([digest, collection, request.source, _CHUNKING, model, request.metadata], sort_keys=True)
+        parts = [digest, collection, request.source, _CHUNKING, model, request.metadata]
+        if charset := request.charset or label_in(request.content_type):
+            parts.append(charset.lower())  # the same bytes in another charset are another text
+        made_of = json.dumps(parts, sort_keys=True)
         return CatalogEntry(
             source=request.source,
             collection=collection,

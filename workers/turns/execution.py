@@ -11,7 +11,10 @@ from typing import Any, Final, TypeVar
 from broker_config.telemetry import get_logger
 from sessions.errors import (
     BackendError,
+    DocumentError,
     EmbeddingUnavailable,
+    FileUnavailable,
+    IndexMismatch,
     IndexUnavailable,
     ModelUnavailable,
     ResultTooLarge,
@@ -45,6 +48,8 @@ from workers.turns.turn_input import input_of, request_of
 T = TypeVar("T")
 _log = get_logger(__name__)
 _STORE_PAUSE: Final = 1.0
+_EXPLAINED: Final = (DocumentError, FileUnavailable, IndexMismatch)
+"""Errors about what a user sent: their messages say everything, and our code did what it should."""
 
 
 class Execution:
@@ -88,8 +93,7 @@ class Execution:
             _log.warning("turn_not_opened", turn=held.turn_id, error=str(error))
             return failed(TurnConfigurationError(str(error)))
         except TurnFailed as error:
-            # The caller gets the message. The traceback through a user's tool or agent is only in this log.
-            _log.warning("turn_failed", turn=held.turn_id, error=repr(error), exc_info=error)
+            log_failed(held.turn_id, error)
             return failed(error)
         except asyncio.CancelledError:
             return self._stopped(held)
@@ -263,6 +267,13 @@ class Execution:
             return failed(last_error(f"{error} (the next try would be after the turn's deadline)"))
         _log.warning("model_error_passing", turn=held.turn_id, error=str(error), pause=pause, tried=tried + 1)
         return Retry(pause, str(error))
+
+
+def log_failed(turn_id: str, error: TurnFailed) -> None:
+    """Log why a turn failed. The caller gets the message; the traceback through a user's tool or agent is only here."""
+    _log.warning(
+        "turn_failed", turn=turn_id, error=repr(error), exc_info=None if isinstance(error, _EXPLAINED) else error
+    )
 
 
 def _waiting(held: HeldTurn, waiting: Waiting) -> Outcome:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from sessions.client.arguments.filters import metadata_filter
-from sessions.client.arguments.values import json_object, seconds, short_string, webhook_url
+from sessions.client.arguments.values import charset_label, json_object, seconds, short_string, webhook_url
 from sessions.errors import BadRequest
 from sessions.protocol.text import is_encodable
 
@@ -22,6 +22,7 @@ class NewDocument:
         source: a path, text, bytes or a URL, as the caller passed it; the back end reads it.
         name: of the document; None for the file's name.
         scope: "session", "user" or the name of a base; None for the session's default.
+        charset: of a text file; None for the one that it declares, or that is detected.
         timeout: seconds to the operation's deadline; None for the settings' limit.
         idempotency_key: a repeat with the same key is the same operation.
         webhook: the URL to notify when it has ended; '' for none.
@@ -32,6 +33,7 @@ class NewDocument:
     metadata: dict[str, Any]
     scope: str | None
     content_type: str | None
+    charset: str | None
     timeout: float | None
     idempotency_key: str | None
     webhook: str
@@ -45,6 +47,7 @@ class NewDocument:
         metadata: Mapping[str, Any] | None = None,
         scope: str | None = None,
         content_type: str | None = None,
+        charset: str | None = None,
         timeout: float | None = None,
         idempotency_key: str | None = None,
         webhook: str | None = None,
@@ -60,6 +63,7 @@ class NewDocument:
             metadata=json_object("metadata", metadata),
             scope=scope,
             content_type=content_type,
+            charset=None if charset is None else charset_label(charset),
             timeout=None if timeout is None else seconds("timeout", timeout),
             idempotency_key=None if idempotency_key is None else short_string("idempotency_key", idempotency_key),
             webhook="" if webhook is None else webhook_url(webhook),

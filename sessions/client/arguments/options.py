@@ -60,6 +60,7 @@ class DocumentOptions(TypedDict, total=False):
         metadata: a dict of JSON values, for filters.
         scope: "session", "user" or the name of a base; by default the session's.
         content_type: such as "text/html"; by default it follows from the name and the content.
+        charset: of a text file, such as "windows-1251"; by default the one that it declares, or that is detected.
         timeout: seconds to the operation's deadline.
         idempotency_key: the same key returns the same operation, until a day after its end.
         webhook: a URL to notify when the operation has ended.
@@ -69,6 +70,7 @@ class DocumentOptions(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     scope: str | None
     content_type: str | None
+    charset: str | None
     timeout: float | None
     idempotency_key: str | None
     webhook: str | None

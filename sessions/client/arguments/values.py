@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final, cast, get_args
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from sessions.protocol.turn import Policy
 _LONGEST_SECONDS: Final = 100 * 365 * 86400.0
 _TEXT_LIMIT: Final = 256
 _LONGEST_URL: Final = 2048
+CHARSET: Final = r"^[A-Za-z0-9][A-Za-z0-9._:+()-]{0,63}$"
+"""What a charset label looks like. Which labels exist, the workers know."""
 LONE_SURROGATE: Final = (
     "character {} is half of a surrogate pair, for instance of an emoji that was cut in two; split strings between "
     "whole characters, or call toWellFormed() in JavaScript"
@@ -47,6 +50,17 @@ def short_string(name: str, value: object) -> str:
         or not is_encodable(value)
     ):
         raise BadRequest(f"{name} {value!r}: use a string of 1 to {_TEXT_LIMIT} bytes, or None")
+    return value
+
+
+def charset_label(value: object) -> str:
+    """Check the name of a charset.
+
+    Raises:
+        BadRequest: it cannot be one.
+    """
+    if not isinstance(value, str) or not re.match(CHARSET, value):
+        raise BadRequest(f"charset {value!r}: use a name such as 'windows-1251', or None to have it detected")
     return value
 
 

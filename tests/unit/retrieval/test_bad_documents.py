@@ -205,7 +205,7 @@ def test_a_child_loads_neither_engine_nor_broker() -> None:
         f"runpy.run_path({str(child_process._CHILD)!r}, run_name='__main__')\n"
         "print(*sys.modules, file=sys.stderr)\n"
     )
-    settings = json.dumps({"kind": "pdf", "charset": None, "limits": {"seconds": 30, "memory_bytes": 1 << 30}})
+    settings = json.dumps({"kind": "pdf", "labels": {}, "limits": {"seconds": 30, "memory_bytes": 1 << 30}})
     done = subprocess.run(
         [sys.executable, "-c", told, "-", settings], input=make_pdf(["x"]), capture_output=True, check=True
     )

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import gzip
 import itertools
+import re
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
@@ -132,6 +133,29 @@ async def test_a_password_goes_to_its_host_only_and_into_no_error(web: Web) -> N
         await fetch_url(url, allow_private=True, resolver=loopback)
     assert "hunter2" not in f"{caught.value} {again.value}"
     assert redacted(url) == web.url("/a", host="docs.example")
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (204, "answered 204 (No Content): there is no content"),
+        (300, "answered 300 (Multiple Choices): there are several versions"),
+        (302, "answered 302 (Found): it redirects without saying where to"),
+        (401, "answered 401 (Unauthorized): it needs a login"),
+        (403, "answered 403 (Forbidden): it needs a login"),
+        (404, "answered 404 (Not Found): there is no document at this URL"),
+        (410, "answered 410 (Gone): there is no document at this URL"),
+        (418, "answered 418 (I'm a Teapot): the server does not accept the request"),
+        (429, "answered 429 (Too Many Requests): the server asks to wait"),
+        (503, "answered 503 (Service Unavailable): the server failed"),
+        (599, "answered 599: the server failed"),
+    ],
+)
+async def test_a_status_is_explained(web: Web, status: int, says: str) -> None:
+    """Only some of them are a question of a login."""
+    web.answers["/a"] = Answer(status=status)
+    with pytest.raises(DocumentError, match=re.escape(f"/a' {says}")):
+        await fetch_url(web.url("/a"), allow_private=True)
 
 
 async def test_a_document_that_says_it_is_too_large_is_not_fetched(web: Web) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 
 def main() -> None:
-    """Parse the document with the kind, charset and limits given as arguments."""
+    """Parse the document with the kind, labels and limits given as arguments."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and kills its children
     _bypass_workers_init()
     settings = json.loads(sys.argv[1])
@@ -64,6 +64,7 @@ def _limit(seconds: float, memory_bytes: int) -> None:
 def _read(settings: dict[str, Any]) -> None:
     import logging  # noqa: PLC0415
 
+    from workers.retrieval.documents.charsets import Labels  # noqa: PLC0415
     from workers.retrieval.documents.kinds import Kind  # noqa: PLC0415
     from workers.retrieval.documents.limits import DocumentLimits  # noqa: PLC0415
     from workers.retrieval.documents.parsing import parse  # noqa: PLC0415
@@ -73,7 +74,7 @@ def _read(settings: dict[str, Any]) -> None:
     limits = DocumentLimits(**settings["limits"])
     data = sys.stdin.buffer.read()
     try:
-        document = parse(Kind(settings["kind"]), data, limits, charset=settings["charset"], on_page=_send_page)
+        document = parse(Kind(settings["kind"]), data, limits, labels=Labels(**settings["labels"]), on_page=_send_page)
     except Refusal as refusal:
         _send("refused", refusal.reason, refusal.problem)
         return

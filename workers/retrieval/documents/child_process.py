@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sessions.errors import MissingExtra
+from workers.retrieval.documents.charsets import Labels
 from workers.retrieval.documents.kinds import Kind
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.refusal import Reason, Refusal
@@ -31,7 +32,7 @@ _KILLED: Final = {signal.SIGXCPU, signal.SIGKILL}
 
 
 async def read_in_child(
-    kind: Kind, data: bytes, limits: DocumentLimits, *, charset: str | None, on_page: Callable[[int, int], None]
+    kind: Kind, data: bytes, limits: DocumentLimits, *, labels: Labels, on_page: Callable[[int, int], None]
 ) -> Document:
     """Parse a document in a child process, which has ended when this returns or raises.
 
@@ -40,7 +41,7 @@ async def read_in_child(
         MissingExtra: the library for this kind is not installed.
     """
     limits = replace(limits, seconds=limits.cpu_seconds(kind, len(data)))
-    process = await _start(kind, limits, charset)
+    process = await _start(kind, limits, labels)
     try:
         async with asyncio.timeout(_HANG_FACTOR * (1 + limits.seconds)):
             await _send(process, data)
@@ -54,8 +55,8 @@ async def read_in_child(
     raise _crashed(code, limits)
 
 
-async def _start(kind: Kind, limits: DocumentLimits, charset: str | None) -> Process:
-    settings = json.dumps({"kind": kind, "charset": charset, "limits": asdict(limits)})
+async def _start(kind: Kind, limits: DocumentLimits, labels: Labels) -> Process:
+    settings = json.dumps({"kind": kind, "labels": asdict(labels), "limits": asdict(limits)})
     return await asyncio.create_subprocess_exec(
         sys.executable, "-P", str(_CHILD), settings,
         stdin=PIPE, stdout=PIPE, stderr=DEVNULL,

@@ -13,7 +13,7 @@ from workers.retrieval.documents.html_tree import Tree, Walk
 from workers.retrieval.documents.html_visibility import Visibility
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import Outline
-from workers.retrieval.documents.plain import named_charset, one_line
+from workers.retrieval.documents.plain import one_line
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document
 
@@ -143,8 +143,3 @@ class _Page:
             self._outline.heading(self._heading, one_line(text))
         else:
             self._outline.text(text)
-
-
-def page_charset(data: bytes) -> str | None:
-    """The charset that the page itself declares; like browsers, this searches the first kilobyte."""
-    return named_charset(data[:1024].decode("ascii", "replace"))

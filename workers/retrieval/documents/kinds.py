@@ -31,23 +31,24 @@ _WITH_HTML: Final = {Kind.MARKDOWN: re.compile(rb"<[a-zA-Z/!?]|\0"), Kind.JSON: 
 
 _READABLE: Final = "send PDF, DOCX, HTML, Markdown, text, CSV or JSON"
 
+# Those that begin with letters are recognized by the bytes behind them, because a text can begin with the letters.
 _FOREIGN: Final = (
-    (b"\x89PNG", "a picture"),
-    (b"\xff\xd8\xff", "a picture"),
-    (b"GIF8", "a picture"),
-    (b"II*\x00", "a picture"),
-    (b"MM\x00*", "a picture"),
-    (b"\x1f\x8b", "a gzip file"),
-    (b"BZh", "a bzip2 file"),
-    (b"\xfd7zXZ", "an xz file"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"{\\rtf", "an RTF document"),
-    (b"%!PS", "a PostScript document"),
-    (b"SQLite format 3", "a SQLite database"),
-    (b"\x7fELF", "a program"),
-    (b"MZ\x90", "a program"),
+    (rb"\x89PNG", "a picture"),
+    (rb"\xff\xd8\xff", "a picture"),
+    (rb"GIF8[79]a(?=.{0,8}[\x00-\x08])", "a picture"),
+    (rb"II\*\x00|MM\x00\*", "a picture"),
+    (rb"\x1f\x8b", "a gzip file"),
+    (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", "a bzip2 file"),
+    (rb"\xfd7zXZ", "an xz file"),
+    (rb"7z\xbc\xaf", "a 7z archive"),
+    (rb"Rar!\x1a\x07", "a RAR archive"),
+    (rb"\{\\rtf\d?\s*[\\{]", "an RTF document"),
+    (rb"%!PS-Adobe-\d\.\d(?: EPSF-\d\.\d)?[\r\n]|%!PS[\r\n]", "a PostScript document"),
+    (rb"SQLite format 3\x00", "a SQLite database"),
+    (rb"\x7fELF|MZ\x90", "a program"),
+    (rb"!BDN", "an Outlook data file"),
 )
+_FOREIGN_START: Final = tuple((re.compile(start, re.DOTALL), what) for start, what in _FOREIGN)
 
 _BY_TYPE: Final = {
     "application/pdf": Kind.PDF,
@@ -96,6 +97,8 @@ _BY_SUFFIX: Final = {
 _HTML_START: Final = re.compile(
     rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S
 )
+_PDF_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*%PDF-\d")
+_PDF_OBJECT: Final = re.compile(rb"\s\d+\s+\d+\s+obj\b")
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_KINDS: Final = (
     ("WordDocument", "a Word document (DOC)"),
@@ -116,6 +119,9 @@ def find_kind(data: bytes, *, name: str, content_type: str | None = None) -> Kin
     if (kind := _by_bytes(data, name)) in (Kind.PDF, Kind.DOCX):
         return kind
     claimed, claim = _claimed(name, content_type)
+    # PDF readers accept the header anywhere in the first kilobyte, since mail gateways insert text before it.
+    if claimed is Kind.PDF and b"%PDF-" in data[:_HEAD_BYTES]:
+        return Kind.PDF
     if claimed in (Kind.PDF, Kind.DOCX):
         raise Refusal(
             Reason.CORRUPT, f"is not a {claimed.upper()}, although its {claim} says so; send the original file"
@@ -132,8 +138,7 @@ def is_parsed_in_child(kind: Kind, data: bytes) -> bool:
 
 
 def _by_bytes(data: bytes, name: str) -> Kind | None:
-    # PDF readers accept the header anywhere in the first kilobyte, since mail gateways insert text before it.
-    if b"%PDF-" in data[:_HEAD_BYTES]:
+    if _PDF_START.match(data) and _PDF_OBJECT.search(data):
         return Kind.PDF
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         # Some programs separate folders as Windows does, or give the main part another name.
@@ -145,8 +150,8 @@ def _by_bytes(data: bytes, name: str) -> Kind | None:
         raise _ole_refusal(data)
     if _WORD_XML.match(data[:_HEAD_BYTES]):
         raise Refusal(Reason.UNSUPPORTED, "is a Word document in XML; save it as DOCX and send that")
-    for start, what in _FOREIGN:
-        if data.startswith(start):
+    for start, what in _FOREIGN_START:
+        if start.match(data):
             raise Refusal(Reason.UNSUPPORTED, f"is {what}; {_READABLE}")
     return Kind.HTML if _HTML_START.match(data[:_HEAD_BYTES]) else None
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from workers.retrieval.documents.charsets import Labels, label_in_page
+from workers.retrieval.documents.decoding import decode
 from workers.retrieval.documents.embedded_data import without_data_uris
 from workers.retrieval.documents.kinds import Kind
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import check_chars
-from workers.retrieval.documents.plain import clean, decode
+from workers.retrieval.documents.plain import clean
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document, Section
 
 
 def parse(
-    kind: Kind, data: bytes, limits: DocumentLimits, *, charset: str | None, on_page: Callable[[int, int], None]
+    kind: Kind, data: bytes, limits: DocumentLimits, *, labels: Labels, on_page: Callable[[int, int], None]
 ) -> Document:
     """Parse a document. The library for each kind is imported with the first document of that kind.
 
@@ -30,18 +32,18 @@ def parse(
 
         document = read_docx(data, limits)
     else:
-        document = _parse_text(kind, data, limits, charset)
+        document = _parse_text(kind, data, limits, labels)
     if not document.sections:
         raise Refusal(Reason.EMPTY, "has no text")
     return document
 
 
-def _parse_text(kind: Kind, data: bytes, limits: DocumentLimits, charset: str | None) -> Document:
+def _parse_text(kind: Kind, data: bytes, limits: DocumentLimits, labels: Labels) -> Document:
     if kind is Kind.HTML:
-        from workers.retrieval.documents.html import page_charset, read_html  # noqa: PLC0415
+        from workers.retrieval.documents.html import read_html  # noqa: PLC0415
 
-        return read_html(decode(data, charset=charset or page_charset(data)), limits)
-    text = decode(data, charset=charset)
+        return read_html(decode(data, labels, inner=label_in_page(data)), limits)
+    text = decode(data, labels)
     if kind is Kind.MARKDOWN:
         from workers.retrieval.documents.markdown import read_markdown  # noqa: PLC0415
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Final
 
 from sessions import errors
+from workers.retrieval.documents.charsets import Labels, label_in
 from workers.retrieval.documents.child_process import read_in_child
+from workers.retrieval.documents.decoding import settled
 from workers.retrieval.documents.kinds import find_kind, is_parsed_in_child
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.parsing import parse
-from workers.retrieval.documents.plain import named_charset
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document
 
@@ -30,19 +31,21 @@ async def read_document(
     *,
     name: str,
     content_type: str | None = None,
+    charset: str | None = None,
     limits: DocumentLimits = _DEFAULT,
     on_page: Callable[[int, int], None] | None = None,
 ) -> Document:
     """Parse a document into sections.
 
-    PDF, DOCX, HTML, Markdown with HTML, and large documents are parsed in a child process: their parsers can hold the
-    GIL for minutes, and a malicious file can only crash the child. Each call starts its own child; the caller must
-    limit concurrency.
+    PDF, DOCX, HTML, Markdown with HTML, large documents, and texts whose charset must be detected are parsed in a child
+    process: their parsers can hold the GIL for minutes, and a malicious file can only crash the child. Each call starts
+    its own child; the caller must limit concurrency.
 
     Args:
         data: the document's bytes.
         name: the user's name for the document. Errors quote it, and its suffix is the last resort to detect the kind.
-        content_type: the content type as a server sent it, with its charset.
+        content_type: the content type as a server sent it, with its charset, which is believed if it fits.
+        charset: the charset of a text, if the user named one.
         limits: the limits for the document.
         on_page: called after each page of a PDF with the page's number and the number of pages.
 
@@ -55,24 +58,29 @@ async def read_document(
         MissingExtra: the library for its kind is not installed.
     """
     try:
-        return await _read(data, name, content_type, limits, on_page or _ignore_page)
+        return await _read(data, name, content_type, charset, limits, on_page or _ignore_page)
     except Refusal as refusal:
         raise _ERRORS[refusal.reason](f"{name!r} {refusal.problem}") from refusal
 
 
 async def _read(
-    data: bytes, name: str, content_type: str | None, limits: DocumentLimits, on_page: Callable[[int, int], None]
+    data: bytes,
+    name: str,
+    content_type: str | None,
+    charset: str | None,
+    limits: DocumentLimits,
+    on_page: Callable[[int, int], None],
 ) -> Document:
     if not data.strip():
         raise Refusal(Reason.EMPTY, "is empty")
     if len(data) > limits.document_bytes:
         raise Refusal(Reason.TOO_LARGE, f"has {len(data):,} bytes, more than {limits.document_bytes:,}; split it")
     kind = find_kind(data, name=name, content_type=content_type)
-    charset = named_charset(content_type)
-    if is_parsed_in_child(kind, data) or len(data) > limits.inline_bytes:
-        return await read_in_child(kind, data, limits, charset=charset, on_page=on_page)
+    labels = Labels(charset, label_in(content_type))
+    if is_parsed_in_child(kind, data) or len(data) > limits.inline_bytes or settled(data, labels) is None:
+        return await read_in_child(kind, data, limits, labels=labels, on_page=on_page)
     # In a thread: even 64 kB of Markdown can take half a second, and other work's leases must be renewed meanwhile.
-    return await asyncio.to_thread(parse, kind, data, limits, charset=charset, on_page=on_page)
+    return await asyncio.to_thread(parse, kind, data, limits, labels=labels, on_page=on_page)
 
 
 def _ignore_page(number: int, of: int) -> None:
