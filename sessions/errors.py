@@ -371,7 +371,7 @@ class DocumentError(TurnFailed):
 
 
 class DocumentUnsupported(DocumentError):
-    """This kind of document cannot be read; send PDF, DOCX, HTML, Markdown, text, CSV or JSON."""
+    """This kind of document cannot be read; send PDF, DOCX, HTML, Markdown, text, CSV, JSON or a mail."""
 
 
 class DocumentEmpty(DocumentError):

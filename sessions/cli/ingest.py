@@ -136,11 +136,13 @@ def take_in_all(
 def _submitted(target: Session, given: object, options: DocumentOptions) -> Operation:
     client = get_client(target.settings)
     source, name = (given.path, given.name) if isinstance(given, FolderFile) else (given, None)
+    under_name = options.copy()
+    under_name["name"] = name
     # Before anything is started: a typing error must not start a fleet.
     read_source(source, name, client.settings.document_limit_bytes)
     client.portal.call(client.open())  # this may take a while, and may be interrupted
     with interrupt_later() as interrupted:
-        operation = target.submit_knowledge(source, **{**options, "name": name})
+        operation = target.submit_knowledge(source, **under_name)
     if interrupted:
         _cancel(operation)
         raise KeyboardInterrupt

@@ -89,7 +89,7 @@ FORM_SCHEMA: Final[dict[str, Any]] = {
             "type": "string",
             "format": "binary",
             "minLength": 1,
-            "description": "PDF, DOCX, HTML, Markdown, text, CSV, JSON.",
+            "description": "PDF, DOCX, HTML, Markdown, text, CSV, JSON, mail.",
         },
         "name": {"type": "string", "minLength": 1, "maxLength": 512, "description": "By default the file's name."},
         "metadata": {"type": "object", "description": "As JSON."},

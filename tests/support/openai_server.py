@@ -26,7 +26,8 @@ class OpenAIServer(ThreadingHTTPServer):
 
     Texts to embed are commands: `SLOW`, `STATUS 503`, `FEWER` (a vector is missing), `ZERO`, `WIDER`, `HANG word` (not
     answered the first time that this word occurs, and disconnected once the word is in `let_go`), `POISON` (`on_poison`
-    is called, and there is no answer). While `down` is set, every response is a 503.
+    is called, and there is no answer), `INSTEAD` (answered with `instead`, a content type and a body). While `down` is
+    set, every response is a 503.
     """
 
     daemon_threads = True
@@ -39,6 +40,7 @@ class OpenAIServer(ThreadingHTTPServer):
         self.hung: set[str] = set()
         self.let_go: set[str] = set()
         self.down = False
+        self.instead = ("text/html", b"<html>Sign in</html>")
         self.on_poison: Callable[[], None] = lambda: None
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -75,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append(message)
         if self.server.down:
             self._send(503, {"error": {"message": "down for now", "type": "x", "code": None}})
+        elif "INSTEAD" in message:
+            self._send_raw(200, self.server.instead)
         elif "SLOW" in message:
             self._wait_for_the_end(message)
         else:
@@ -95,6 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif hang and hang[1] not in self.server.hung:
             self.server.hung.add(hang[1])
             self._wait_for_the_end(said, hang[1])
+        elif "INSTEAD" in said:
+            self._send_raw(200, self.server.instead)
         elif found := re.search(r"STATUS (\d+)", said):
             self._send(int(found[1]), {"error": {"message": "so it was asked", "type": "x", "code": None}})
         else:
@@ -137,10 +143,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, {"candidates": [{"content": content, "finishReason": "STOP"}]})
 
     def _send(self, status: int, answer: dict[str, Any]) -> None:
-        raw = json.dumps(answer).encode()
+        self._send_raw(status, ("application/json", json.dumps(answer).encode()))
+
+    def _send_raw(self, status: int, answer: tuple[str, bytes]) -> None:
+        content_type, raw = answer
         self.send_response(status)
         self.send_header("x-should-retry", "false")  # to OpenAI's client, which would take its time
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
         self.wfile.write(raw)

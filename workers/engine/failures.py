@@ -1,6 +1,7 @@
 """Classifies the errors of a run: the turn is retried later, or ends with a typed error.
 
 429, 5xx, timeouts, broken connections         TransientModelError, with the delay that the provider asked for
+a 200 with something else than a response      TransientModelError
 any other error response of the provider       ModelError, or the subclass that says why
 no output of the required type                 OutputInvalid
 a tool that used up its retries                ToolError
@@ -66,6 +67,8 @@ _BROKEN_STREAM: Final = (
 """pydantic-ai's messages for streams that end early, and for a proxy's HTML page instead of a response."""
 _UNREADABLE: Final = "Invalid response from"
 """pydantic-ai's message for a 200 whose body is something else, such as an error object."""
+_CLIENTS: Final = "pydantic_ai.models."
+_NO_CLIENTS: Final = frozenset({f"{_CLIENTS}function", f"{_CLIENTS}test"})
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 _OURS = (SessionfleetError, TransientModelError, HandedOver, LeaseLost, Waiting)
 
@@ -90,8 +93,7 @@ def classify(error: Exception) -> Exception:
         return ModelError(str(error))
     if isinstance(error, UserError):
         return TurnConfigurationError(f"the agent cannot be run as it is configured: {error}")
-    kind = type(error).__name__
-    return TurnFailed(f"the agent raised {kind}; the worker's log has its text", exception=kind)
+    return _classify_other(error)
 
 
 def _classify_api_error(error: ModelAPIError) -> Exception:
@@ -161,6 +163,25 @@ def _classify_behaviour(error: UnexpectedModelBehavior) -> Exception:
     if error.message.startswith(_UNREADABLE):
         return TransientModelError(f"the model's provider sent no valid response: {error.message[:_MESSAGE_CHARS]}")
     return ModelError(f"the model's response cannot be used: {error}{why}")
+
+
+def _classify_other(error: Exception) -> Exception:
+    kind = type(error).__name__
+    if _is_misread_answer(error):
+        return TransientModelError(f"the model's provider sent no valid response: its client raised {kind}")
+    return TurnFailed(f"the agent raised {kind}; the worker's log has its text", exception=kind)
+
+
+def _is_misread_answer(error: Exception) -> bool:
+    """Whether the client of a model broke over a response: a 200 with something else, such as an error object.
+
+    Only the code that reads responses raises there; agents, tools and the models of tests are elsewhere.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    return module.startswith(_CLIENTS) and module not in _NO_CLIENTS
 
 
 def _describe(error: Exception) -> str:

@@ -36,6 +36,9 @@ SUFFIXES: Final = frozenset(
         ".json",
         ".jsonl",
         ".ndjson",
+        ".eml",
+        ".mht",
+        ".mhtml",
     ]
 )
 Digest = Callable[[bytes], str]

@@ -72,6 +72,29 @@ async def test_what_may_pass_is_unavailable(model: ProviderEmbeddingModel, statu
         await model.embed_query(f"STATUS {status}")
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ("text/html", b"<html>Sign in</html>"),
+        ("application/json", b"<html>Sign in</html>"),
+        ("application/json", b'{"error": {"message": "busy"}}'),
+        ("application/json", b'{"data": []}'),
+        ("application/json", b'{"data": [{"embedding": "x"}]}'),
+        ("application/json", b"[]"),
+        ("application/json", b"null"),
+        ("text/plain", b""),
+    ],
+)
+async def test_an_answer_that_is_something_else_is_unavailable(
+    model: ProviderEmbeddingModel, server: OpenAIServer, answer: tuple[str, bytes]
+) -> None:
+    """A 200 with a proxy's page, an error object or nothing says nothing about the text: the request is repeated."""
+    server.instead = answer
+    with pytest.raises(EmbeddingUnavailable, match="'openai:small' cannot answer now"):
+        await model.embed_query("INSTEAD")
+    assert len(await model.embed_query("a")) == 8
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 422])
 async def test_what_will_not_pass_has_failed(model: ProviderEmbeddingModel, status: int) -> None:
     """Another try cannot mend a wrong key or name."""

@@ -61,8 +61,8 @@ def not_text() -> Refusal:
     """The refusal of bytes that are not text in any charset."""
     return Refusal(
         Reason.UNSUPPORTED,
-        "is not text and of no known kind; send PDF, DOCX, HTML, Markdown, text, CSV, JSON or a mail. If it is text in "
-        f"a rare charset, {NAME_IT}",
+        "is not text and of no known kind; send PDF, DOCX, HTML, Markdown, text, CSV, JSON or a mail (.eml, .mhtml). "
+        f"If it is text in a rare charset, {NAME_IT}",
     )
 
 

@@ -21,15 +21,16 @@ class Kind(StrEnum):
     CSV = "csv"
     JSON = "json"
     JSON_LINES = "jsonl"
+    MAIL = "mail"
 
 
 # Their parsers are slow or can be attacked, so they always run in a child process.
-PARSED_IN_CHILD: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML})
+PARSED_IN_CHILD: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML, Kind.MAIL})
 
 # These can contain HTML; its parser is not run in this process either.
 _WITH_HTML: Final = {Kind.MARKDOWN: re.compile(rb"<[a-zA-Z/!?]|\0"), Kind.JSON: re.compile(rb'"nbformat"|\0')}
 
-_READABLE: Final = "send PDF, DOCX, HTML, Markdown, text, CSV or JSON"
+_READABLE: Final = "send PDF, DOCX, HTML, Markdown, text, CSV, JSON or a mail (.eml, .mhtml)"
 
 # Those that begin with letters are recognized by the bytes behind them, because a text can begin with the letters.
 _FOREIGN: Final = (
@@ -69,6 +70,10 @@ _BY_TYPE: Final = {
     "application/x-ndjson": Kind.JSON_LINES,
     "application/jsonl": Kind.JSON_LINES,
     "application/jsonlines": Kind.JSON_LINES,
+    "message/rfc822": Kind.MAIL,
+    "message/global": Kind.MAIL,
+    "multipart/related": Kind.MAIL,
+    "application/x-mimearchive": Kind.MAIL,
 }
 
 _BY_SUFFIX: Final = {
@@ -92,13 +97,23 @@ _BY_SUFFIX: Final = {
     ".ipynb": Kind.JSON,
     ".jsonl": Kind.JSON_LINES,
     ".ndjson": Kind.JSON_LINES,
+    ".eml": Kind.MAIL,
+    ".mht": Kind.MAIL,
+    ".mhtml": Kind.MAIL,
 }
+
+_MAILBOX_SUFFIXES: Final = frozenset({".mbox", ".mbx"})
 
 _HTML_START: Final = re.compile(
     rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S
 )
 _PDF_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*%PDF-\d")
 _PDF_OBJECT: Final = re.compile(rb"\s\d+\s+\d+\s+obj\b")
+# Lines of headers, up to the empty one. Those that only mails have tell a mail from a letter.
+_HEADERS: Final = re.compile(rb"(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*){2,}?(?=\r?\n)")
+_ONLY_IN_MAIL: Final = re.compile(rb"^(?:MIME-Version: *1\.0|Message-ID: *<|Received: *(?:from|by) )", re.I | re.M)
+_FROM: Final = re.compile(rb"^From:", re.I | re.M)
+_MAIL_BYTES: Final = 64 * 1024
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_KINDS: Final = (
     ("WordDocument", "a Word document (DOC)"),
@@ -153,13 +168,23 @@ def _by_bytes(data: bytes, name: str) -> Kind | None:
     for start, what in _FOREIGN_START:
         if start.match(data):
             raise Refusal(Reason.UNSUPPORTED, f"is {what}; {_READABLE}")
-    return Kind.HTML if _HTML_START.match(data[:_HEAD_BYTES]) else None
+    if _HTML_START.match(data[:_HEAD_BYTES]):
+        return Kind.HTML
+    return Kind.MAIL if _is_mail(data) else None
+
+
+def _is_mail(data: bytes) -> bool:
+    """Whether the bytes begin with the headers of a mail that was sent, or of a saved page."""
+    found = _HEADERS.match(data[:_MAIL_BYTES])
+    return found is not None and _FROM.search(found[0]) is not None and _ONLY_IN_MAIL.search(found[0]) is not None
 
 
 def _ole_refusal(data: bytes) -> Refusal:
     """Why a compound file is refused. What it is follows from the names in its directory, which are UTF-16."""
     if "EncryptedPackage".encode("utf-16-le") in data:
         return Refusal(Reason.ENCRYPTED, "is encrypted; save it without a password and send it again")
+    if "__properties_version1.0".encode("utf-16-le") in data:  # before the others, which it may have as attachments
+        return Refusal(Reason.UNSUPPORTED, "is an Outlook message (.msg); save it as .eml and send that")
     for name, what in _OLE_KINDS:
         if name.encode("utf-16-le") in data:
             return Refusal(Reason.UNSUPPORTED, f"is {what} from before 2007; save it as DOCX or PDF and send that")
@@ -178,4 +203,7 @@ def _claimed(name: str, content_type: str | None) -> tuple[Kind | None, str]:
         return Kind.JSON, "content type"
     if media_type.startswith(("image/", "audio/", "video/", "font/")) and media_type != "image/svg+xml":
         raise Refusal(Reason.UNSUPPORTED, f"has the content type {media_type!r}; {_READABLE}")
-    return _BY_SUFFIX.get(PurePosixPath(name.lower()).suffix), "name"
+    suffix = PurePosixPath(name.lower()).suffix
+    if suffix in _MAILBOX_SUFFIXES or media_type == "application/mbox":
+        raise Refusal(Reason.UNSUPPORTED, "is a mailbox; send its mails one by one, as .eml")
+    return _BY_SUFFIX.get(suffix), "name"

@@ -43,6 +43,10 @@ def _parse_text(kind: Kind, data: bytes, limits: DocumentLimits, labels: Labels)
         from workers.retrieval.documents.html import read_html  # noqa: PLC0415
 
         return read_html(decode(data, labels, inner=label_in_page(data)), limits)
+    if kind is Kind.MAIL:
+        from workers.retrieval.documents.mail import read_mail  # noqa: PLC0415
+
+        return read_mail(data, limits, labels)
     text = decode(data, labels)
     if kind is Kind.MARKDOWN:
         from workers.retrieval.documents.markdown import read_markdown  # noqa: PLC0415

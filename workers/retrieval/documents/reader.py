@@ -37,9 +37,9 @@ async def read_document(
 ) -> Document:
     """Parse a document into sections.
 
-    PDF, DOCX, HTML, Markdown with HTML, large documents, and texts whose charset must be detected are parsed in a child
-    process: their parsers can hold the GIL for minutes, and a malicious file can only crash the child. Each call starts
-    its own child; the caller must limit concurrency.
+    PDF, DOCX, HTML, mails, Markdown with HTML, large documents, and texts whose charset must be detected are parsed in
+    a child process: their parsers can hold the GIL for minutes, and a malicious file can only crash the child. Each
+    call starts its own child; the caller must limit concurrency.
 
     Args:
         data: the document's bytes.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sessions.errors import EmbeddingFailed, EmbeddingUnavailable, MissingExtra, TurnConfigurationError
+from sessions.errors import EmbeddingFailed, EmbeddingUnavailable, MissingExtra, TurnConfigurationError, TurnFailed
 from workers.retrieval.ports import EmbeddingInfo
 
 if TYPE_CHECKING:  # pydantic-ai is imported with the first text
@@ -109,6 +109,8 @@ class ProviderEmbeddingModel:
         return embedder
 
     def _checked(self, vectors: Sequence[Sequence[float]], wanted: int) -> list[list[float]]:
+        if not vectors:
+            raise EmbeddingUnavailable(f"embedding model {self._name!r} cannot answer now: it sent no vectors")
         if len(vectors) != wanted:
             raise EmbeddingFailed(f"embedding model {self._name!r} returned {len(vectors)} vectors for {wanted} texts")
         known = self._info or EmbeddingInfo(self._name, len(vectors[0]))
@@ -171,4 +173,8 @@ def _translated(error: Exception, name: str) -> Exception:
         return EmbeddingUnavailable(
             f"embedding model {name!r} cannot answer now: {found}", retry_after=found.retry_after
         )
+    if type(found) is TurnFailed:
+        # Not an error of the provider: its client could not read the answer, such as a proxy's page or an error object.
+        kind = type(error).__name__
+        return EmbeddingUnavailable(f"embedding model {name!r} cannot answer now: it sent something else ({kind})")
     return EmbeddingFailed(f"embedding model {name!r} failed: {found}")
