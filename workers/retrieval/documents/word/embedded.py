@@ -10,10 +10,12 @@ from pathlib import PurePosixPath
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from workers.retrieval.documents.html import page_charset, read_html
+from workers.retrieval.documents.charsets import Labels, label_in_page
+from workers.retrieval.documents.decoding import decode
+from workers.retrieval.documents.html import read_html
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import check_chars
-from workers.retrieval.documents.plain import clean, decode
+from workers.retrieval.documents.plain import clean
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.documents.word.names import qn
 from workers.retrieval.documents.word.package import Package
@@ -42,11 +44,11 @@ def read_embedded(
     if suffix in _WORD:
         return read_docx(data)
     if suffix in _HTML:
-        return read_html(decode(data, charset=page_charset(data)), limits)
+        return read_html(decode(data, Labels(), inner=label_in_page(data)), limits)
     if suffix in _ARCHIVES:
         return read_html(_page(data), limits)
     if suffix == ".txt":
-        text = clean(decode(data))
+        text = clean(decode(data, Labels()))
         check_chars(len(text), limits)
         return Document("text", [Section(text)] if text else ())
     raise Refusal(
@@ -62,5 +64,5 @@ def _page(data: bytes) -> str:
         if part.get_content_type() == "text/html" and isinstance(part, EmailMessage):
             contents = part.get_payload(decode=True)
             if isinstance(contents, bytes):
-                return decode(contents, charset=part.get_content_charset() or page_charset(contents))
+                return decode(contents, Labels(declared=part.get_content_charset()), inner=label_in_page(contents))
     raise Refusal(Reason.CORRUPT, "embeds a web archive without a page; open it in Word and save it again")
