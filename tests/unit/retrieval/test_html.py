@@ -143,6 +143,7 @@ TABLES = {
     "hidden rows": ("<tr><th>A<th>B<tr hidden><td>1<td>2<tr><td>3<td>4", "A: 3; B: 4"),
     "a table in a cell": ("<tr><td>x<td><table><tr><th>A<th>B<tr><td>1<td>2</table>y", "x\n\nA: 1; B: 2\n\ny"),
     "layout": ("<tr><td><h2>One</h2>a<td><h2>Two</h2>b", "One\n\na\n\nTwo\n\nb"),
+    "numbers of lines": ("<tr><td class='x linenos'><pre>1\n2</pre><td><pre>a\nb</pre>", "a\nb"),
     "numbered code": ("<tr><td><pre>1\n2</pre><td><pre>if x:\n  y</pre>", "1\n2\n\nif x:\n  y"),
     "a header alone": ("<tr><th>a<th>b", "a | b"),
     "rows without cells": ("<tr><tr><td><tr><td>a<td>b<tr><td>c<td>d", "a | b\nc | d"),

@@ -124,6 +124,21 @@ def test_a_notebook_is_its_texts_code_and_output() -> None:
     assert len(section.text) < 2_500
 
 
+def test_a_table_that_a_notebook_shows_names_its_columns() -> None:
+    """pandas writes it as HTML, with a style sheet that has blank lines."""
+    page = (
+        "<div>\n<style scoped>\n  .a {\n  }\n\n  .b {\n  }\n</style>\n<table>\n  <thead>\n    <tr>\n      <th></th>\n"
+        "      <th>Fee</th>\n    </tr>\n  </thead>\n  <tbody><tr><th>0</th><td>86</td></tr></tbody>\n</table>\n</div>"
+    )
+    outputs = [
+        {"data": {"text/plain": "   Fee\n0   86", "text/html": [page]}},
+        {"data": {"text/plain": "<Markdown>", "text/markdown": "*It is so.*"}},
+        {"data": {"text/html": "<p>Done</p>"}},
+    ]
+    (section,) = read_json(notebook({"cell_type": "code", "source": "", "outputs": outputs}), LIMITS).sections
+    assert section.text == "0; Fee: 86\n\n*It is so.*\n\nDone"
+
+
 def test_a_notebook_of_the_format_before_is_read() -> None:
     """Its cells are in a worksheet, and its headings are cells."""
     cells = [{"cell_type": "heading", "level": 2, "source": "Herons"}, {"cell_type": "code", "input": ["x = 1"]}]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.documents import make_docx
 from workers.retrieval.chunking import chunk_document
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import Outline
@@ -183,6 +184,39 @@ async def test_a_csv_is_read_as_it_is_meant(data: str, expected: str) -> None:
 async def test_a_long_text_is_no_name_of_a_column() -> None:
     """It would be repeated in each row."""
     assert (await text(f"{'word ' * 80},good\n{'term ' * 80},bad\n", "a.csv")).count("word") == 80
+
+
+async def test_a_title_may_contain_the_delimiter() -> None:
+    """A full row that is clearly a header begins the table."""
+    data = "Sales report, 2024\nAll regions, all shops\nRegion,Q1,Q2\nNorth,10,20\nSouth,30,40\n"
+    assert (await text(data, "a.csv")).split("\n") == [
+        "Sales report, 2024",
+        "All regions, all shops",
+        "Region: North; Q1: 10; Q2: 20",
+        "Region: South; Q1: 30; Q2: 40",
+    ]
+
+
+FORMATS = {
+    "a.csv": lambda rows: "\n".join(map(",".join, rows)).encode(),
+    "a.md": lambda rows: "\n".join(
+        f"|{'|'.join(row)}|" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])
+    ).encode(),
+    "a.html": lambda rows: (
+        "<table>" + "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}" for row in rows)
+    ).encode(),
+    "a.docx": lambda rows: make_docx(["# Fees", rows]),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_every_passage_has_the_header_in_every_format(name: str) -> None:
+    """The tables are one, and so are their passages."""
+    rows = [["Country", "Fee in euros"], *([f"Land {number}", str(number)] for number in range(100))]
+    chunks = chunk_document(await read_document(FORMATS[name](rows), name=name))
+    assert len(chunks) > 3
+    assert all("Country: Land " in chunk.text and "Fee in euros: " in chunk.text for chunk in chunks)
+    assert "Country: Land 99; Fee in euros: 99" in chunks[-1].text
 
 
 @pytest.mark.parametrize("title", ["Sales report 2024\n\n", "Sales report 2024,,\n,,\n"])

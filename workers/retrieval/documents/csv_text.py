@@ -26,6 +26,7 @@ _SAMPLE_CHARS: Final = 65_536
 _SAMPLE_ROWS: Final = 100
 _LONGEST_CELL: Final = 100_000
 _LEAST_EVENNESS: Final = 0.5
+_MOST_TITLES: Final = 5
 _LONGEST_TITLE: Final = 200
 _EXCEL_LINE: Final = re.compile(r"\s*\"?sep=(\t|[^\w\s\"])\"?\s*(?:\n|\Z)", re.IGNORECASE)
 
@@ -97,6 +98,10 @@ def _without_titles(rows: list[list[str]]) -> tuple[list[list[str]], list[list[s
     first = next((number for number, row in enumerate(rows) if filled[number] > max(1, (width - 1) // 2)), 0)
     if width == 1 or any(row[0] == "" for row in rows[:first]):
         return [], rows
+    if filled[first] < width:  # a title can contain the delimiter; below it is a full row that is clearly a header
+        full = next((number for number in range(first, len(rows)) if filled[number] >= width), first)
+        if full <= first + _MOST_TITLES and find_header(rows[full:], in_doubt=False):
+            first = full
     return rows[:first], rows[first:]
 
 

@@ -14,7 +14,9 @@ _DROPPED: Final = frozenset({
     "head", "script", "style", "nav", "object", "canvas", "audio", "video", "select", "textarea", "datalist",
     "progress", "meter", "rt", "rp", "defs", "symbol", "metadata",
 })  # fmt: skip
-_SOMETIMES: Final = frozenset({"button", "noscript", "template", "iframe", "dialog", "a", "span"})
+_SOMETIMES: Final = frozenset({"button", "noscript", "template", "iframe", "dialog", "a", "span", "td"})
+# Links to edit a section of a wiki, and the numbers of lines of code.
+_MARGIN: Final = frozenset({"mw-editsection", "linenos", "lineno", "hljs-ln-numbers", "blob-num"})
 _LINK_MARK: Final = re.compile(r"anchor|headerlink|permalink|heading-?link", re.IGNORECASE)
 _MENUS: Final = frozenset({"navigation", "menu", "menubar"})
 _HEADING: Final = "h1, h2, h3, h4, h5, h6, [role=heading]"
@@ -128,8 +130,8 @@ class Visibility:
                 return "open" not in attributes
             case "a":
                 return _LINK_MARK.search(attributes.get("class") or "") is not None and _is_mark(node)
-            case "span":
-                return "mw-editsection" in (attributes.get("class") or "")
+            case "span" | "td":
+                return not _MARGIN.isdisjoint((attributes.get("class") or "").split())
         return False
 
     @staticmethod

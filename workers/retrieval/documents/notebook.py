@@ -14,6 +14,9 @@ _FENCE: Final = re.compile(r"`{3,}")
 _LANGUAGE: Final = re.compile(r"[\w+#.-]{1,30}")
 # Longer outputs are logs or whole tables of data.
 _LONGEST_OUTPUT: Final = 2_000
+_LONGEST_PAGE: Final = 50_000
+# A blank line would end the HTML within Markdown.
+_BLANK_LINES: Final = re.compile(r"\n\s*\n")
 
 
 def is_notebook(value: Any) -> TypeGuard[dict[str, Any]]:
@@ -41,8 +44,8 @@ def _cell(cell: dict[str, Any], language: str) -> Iterator[str]:
             yield _fenced(source, language)
         outputs = cell.get("outputs")
         for output in outputs if isinstance(outputs, list) else ():
-            if isinstance(output, dict) and (text := _output(output)):
-                yield _fenced(text, "")
+            if isinstance(output, dict):
+                yield from _output(output)
     elif kind == "heading":
         level: Any = cell.get("level")
         yield f"{'#' * (level if level in range(1, 7) else 1)} {source}"
@@ -50,15 +53,27 @@ def _cell(cell: dict[str, Any], language: str) -> Iterator[str]:
         yield source
 
 
-def _output(output: dict[str, Any]) -> str:
-    """What a cell printed or returned, or the message of its error."""
+def _output(output: dict[str, Any]) -> Iterator[str]:
+    """What a cell printed or returned, or the message of its error.
+
+    A table is read from its HTML, so that its rows name their columns.
+    """
     if "ename" in output:
-        return f"{output.get('ename')}: {output.get('evalue')}"
+        yield _fenced(f"{output.get('ename')}: {output.get('evalue')}", "")
+        return
     found = output.get("data")
     data = found if isinstance(found, dict) else {}
-    is_picture = any(str(kind).startswith("image/") for kind in data)  # whose text is '<Figure size 640x480>'
-    text = (_text(output.get("text")) or ("" if is_picture else _text(data.get("text/plain")))).strip("\n")
-    return text if len(text) <= _LONGEST_OUTPUT else f"{text[:_LONGEST_OUTPUT]}\n..."
+    page = _BLANK_LINES.sub("\n", _text(data.get("text/html")).strip())
+    text = _text(output.get("text")) or _text(data.get("text/plain"))
+    if any(str(kind).startswith("image/") for kind in data):
+        return  # its text is '<Figure size 640x480>'
+    if len(page) <= _LONGEST_PAGE and page.startswith("<") and ("<table" in page or not text):
+        yield page
+    elif written := _text(data.get("text/markdown")):
+        yield written
+    elif text.strip():
+        text = text.strip("\n")
+        yield _fenced(text if len(text) <= _LONGEST_OUTPUT else f"{text[:_LONGEST_OUTPUT]}\n...", "")
 
 
 def _language(value: dict[str, Any]) -> str:
