@@ -12,9 +12,9 @@ from markdown_it.token import Token
 from workers.retrieval.documents.embedded_data import without_data_uris
 from workers.retrieval.documents.front_matter import split_front_matter
 from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.markdown_table import find_table, without_comments
 from workers.retrieval.documents.outline import Outline
 from workers.retrieval.documents.plain import clean, one_line
-from workers.retrieval.documents.table import Table
 from workers.retrieval.ports import Document
 
 # A longer heading becomes text anyway, unless it is mostly links. Parsing a megabyte of brackets takes seconds.
@@ -54,9 +54,11 @@ class _Reader:
 
     def __init__(self, outline: Outline) -> None:
         self._outline = outline
-        self._parser = MarkdownIt("commonmark").enable("table")
+        # Tables are found in paragraphs. The parser's own rule takes 167 MiB for 600 kB of a table.
+        self._parser = MarkdownIt("commonmark")
         self._lines: list[str] = []
         self._end = 0  # the first line that was not passed on
+        self._page: list[str] = []  # HTML that may continue in the next block
 
     def read(self, text: str) -> None:
         """Pass all blocks to the outline."""
@@ -64,28 +66,38 @@ class _Reader:
         tokens = self._parser.disable("inline").parse(text)
         self._parser.enable("inline")
         for block in _blocks(tokens):
-            first = block[0]
-            if first.map is None:
-                continue
-            if first.type == "heading_open":
-                self._pass_on(first.map[0])
-                self._outline.heading(int(first.tag[1:]), self._heading(block[1].content))
-            elif first.type == "table_open":
-                self._pass_on(first.map[0])
-                self._outline.table(_table(block))
-            elif first.type == "html_block" and not _COMPONENT.match(first.content):
-                self._pass_on(first.map[0])
-                self._html(first.content)
-            elif first.type == "paragraph_open" and (kept := _changed(self._lines[slice(*first.map)])) is not None:
-                self._pass_on(first.map[0])
-                self._outline.text(kept)
-            else:
-                continue
-            self._end = first.map[1]
+            if (span := block[0].map) is not None:
+                self._block(block, *span)
         self._pass_on(len(self._lines))
+
+    def _block(self, block: Sequence[Token], start: int, end: int) -> None:
+        """Pass on a block that is not kept as it is written, and what stands before it."""
+        kind = block[0].type
+        if kind == "html_block" and not _COMPONENT.match(block[0].content):
+            if any(self._lines[self._end : start]):
+                self._pass_on(start)
+            self._page.append(block[0].content)
+        elif kind == "heading_open":
+            self._pass_on(start)
+            self._outline.heading(int(block[0].tag[1:]), self._heading(block[1].content))
+        elif kind == "paragraph_open" and (found := find_table(self._lines[start:end])) is not None:
+            above, table = found
+            self._pass_on(start + above)
+            self._outline.table(table)
+        elif kind == "paragraph_open" and (kept := _changed(self._lines[start:end])) is not None:
+            self._pass_on(start)
+            self._outline.text(kept)
+        else:
+            return
+        self._end = end
 
     def _pass_on(self, end: int) -> None:
         """Add the lines up to this one as they are, also those that make no block, such as targets of links."""
+        if self._page:
+            from workers.retrieval.documents.html import read_fragment  # noqa: PLC0415
+
+            read_fragment("\n".join(self._page), self._outline)
+            self._page = []
         self._outline.text("\n".join(self._lines[self._end : end]).strip("\n"))
         self._end = end
 
@@ -95,11 +107,6 @@ class _Reader:
             return content
         (parsed,) = self._parser.parseInline(content)
         return _HEADING_ID.sub("", one_line("".join(map(_plain, parsed.children or ()))))
-
-    def _html(self, content: str) -> None:
-        from workers.retrieval.documents.html import read_fragment  # noqa: PLC0415
-
-        read_fragment(content, self._outline)
 
 
 def _blocks(tokens: Sequence[Token]) -> Iterator[list[Token]]:
@@ -118,32 +125,13 @@ def _plain(token: Token) -> str:
     return token.content if token.type in ("text", "code_inline", "image", "text_special") else ""
 
 
-def _table(block: Sequence[Token]) -> Table:
-    rows: list[list[str]] = []
-    for token in block:
-        if token.type == "tr_open":
-            rows.append([])
-        elif token.type == "inline":
-            rows[-1].append(one_line(_without_comments(_BREAK.sub(" ", token.content))))
-    return Table(rows, header_rows=1 if any(rows[0]) else 0)
-
-
 def _changed(lines: Sequence[str]) -> str | None:
     """A paragraph without comments, and without code of MDX (`import Tabs from '...'`); None if it has neither."""
     if lines[0].startswith(("import ", "export ")) and all(map(_is_mdx_code, lines)):
         return ""
     text = "\n".join(lines)
-    return _without_comments(text) if "<!--" in text and "`" not in text else None
+    return without_comments(text) if "<!--" in text and "`" not in text else None
 
 
 def _is_mdx_code(line: str) -> bool:
     return len(line) <= _LONGEST_CODE_LINE and _MDX_CODE.fullmatch(line) is not None
-
-
-def _without_comments(text: str) -> str:
-    parts = []
-    start = 0
-    while (begin := text.find("<!--", start)) >= 0 and (end := text.find("-->", begin)) >= 0:
-        parts.append(text[start:begin])
-        start = end + 3
-    return "".join((*parts, text[start:]))
