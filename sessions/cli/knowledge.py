@@ -78,6 +78,12 @@ def add(
     raise typer.Exit(1 if any("error" in receipt for receipt in receipts) else 0)
 
 
+def _also_in(passage: dict[str, Any]) -> str:
+    others = sorted({place["source"] for place in passage.get("also_in", ())} - {passage["source"]})
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return f"also in {', '.join(others[:_NAMED])}{more}" if others else ""
+
+
 def _not_added(left: list[object]) -> str:
     names = [repr(named(one)) for one in left if not (isinstance(one, FolderFile) and one.skipped)]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -119,7 +125,7 @@ def search(
     if not found:
         say("nothing was found")
     for place, item in enumerate(found, 1):
-        where = [item["source"], f"page {item['page']}" if item["page"] else item["heading"]]
+        where = [item["source"], f"page {item['page']}" if item["page"] else item["heading"], _also_in(item)]
         print_styled((f"{place}. {', '.join(one_line(str(part)) for part in where if part)}", "bold"))
         text = " ".join(item["text"].split())
         say(f"   {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}")

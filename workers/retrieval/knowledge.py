@@ -114,7 +114,7 @@ class Knowledge:
         document = await self._loader.parse(op, content)
         chunks = await asyncio.to_thread(chunk_document, document)
         entry = entry.with_parsed(document.kind, document.pages, len(chunks))
-        known = await self._known_vectors(op, scope, twin, before)
+        known = await self._known_vectors(op, request, twin, before)
         await self._write(op, entry, scope, chunks, known)
         await self._writer.publish(op, scope, entry, before)
         status = "replaced" if before is not None else "added" if twin is None else "duplicate"
@@ -130,26 +130,28 @@ class Knowledge:
         """The entry of a document before it is parsed. Its revision depends on everything that its chunks depend on."""
         digest = self._keyring.digest(content.data)
         model = self._embedding.info.id
-        parts = [digest, collection, request.source, _CHUNKING, model, request.metadata]
-        if charset := request.charset or label_in(request.content_type):
-            parts.append(charset.lower())  # the same bytes in another charset are another text
-        made_of = json.dumps(parts, sort_keys=True)
-        return CatalogEntry(
+        entry = CatalogEntry(
             source=request.source,
             collection=collection,
-            revision=hashlib.sha256(made_of.encode()).hexdigest()[:32],
+            revision="",
             digest=digest,
             bytes=len(content.data),
             metadata=request.metadata,
             model=model,
             added_ms=op.now_ms,
         )
+        return replace(entry, revision=_revision(entry, model, _charset(request)))
 
-    async def _known_vectors(self, op: OperationContext, scope: Scope, *entries: CatalogEntry | None) -> KnownVectors:
-        """The vectors of documents of the scope, by their texts."""
+    async def _known_vectors(
+        self, op: OperationContext, request: AddKnowledge, *entries: CatalogEntry | None
+    ) -> KnownVectors:
+        """The vectors of documents of the scope, by their texts; not of documents that were read in an older way."""
         known = KnownVectors()
+        model, scope = self._embedding.info.id, Scope(op.keys.tenant, request.scope)
         for entry in entries:
-            if entry is not None and entry.model == self._embedding.info.id:
+            # The catalog does not have the charset that was given for a document.
+            charsets = {"", _charset(request)}
+            if entry is not None and entry.revision in {_revision(entry, model, charset) for charset in charsets}:
                 async for page in self._index.scroll(entry.collection, scope, source=entry.source):
                     known.add(await self._points_with_texts(op.keys, page))
         return known
@@ -339,6 +341,19 @@ class Knowledge:
         places = [(lane, point.revision, point.payload["number"]) for point in bare]
         texts = dict(zip((point.id for point in bare), await self._texts.read(places), strict=True))
         return [replace(point, payload={**point.payload, **(texts.get(point.id) or {})}) for point in points]
+
+
+def _charset(request: AddKnowledge) -> str:
+    """The charset that was given for a document; '' if none was."""
+    return (request.charset or label_in(request.content_type) or "").lower()
+
+
+def _revision(entry: CatalogEntry, model: str, charset: str) -> str:
+    """The revision of a document that is read and embedded now."""
+    parts = [entry.digest, entry.collection, entry.source, _CHUNKING, model, entry.metadata]
+    if charset:
+        parts.append(charset)  # the same bytes in another charset are another text
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _point_id(lane: SessionKeys, entry: CatalogEntry, number: int) -> str:
