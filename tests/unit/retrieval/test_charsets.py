@@ -245,3 +245,27 @@ def test_an_option_that_cannot_be_a_charset_is_refused_at_once() -> None:
     for wrong in ("", "utf 8", "x" * 100, "\u043a\u043e\u0438", 8):
         with pytest.raises(BadRequest, match="charset"):
             NewDocument.of("a text", charset=wrong)  # type: ignore[arg-type]
+
+
+def test_the_option_is_a_field_over_http() -> None:
+    """In JSON and in forms, which share their fields."""
+    from pydantic import ValidationError
+
+    from sessions.gateway.documents import FORM_SCHEMA, DocumentFields
+    from sessions.gateway.documents import NewDocument as SentDocument
+
+    sent = SentDocument.model_validate({"url": "https://example.org/a.txt", "charset": "windows-1251"})
+    assert sent.model_dump(exclude={"text", "url"})["charset"] == "windows-1251"
+    assert FORM_SCHEMA["properties"].keys() - {"file"} == DocumentFields.model_fields.keys()
+    with pytest.raises(ValidationError):
+        DocumentFields.model_validate({"charset": "utf 8"})
+
+
+def test_a_request_without_the_option_has_the_form_that_it_had() -> None:
+    """A repeat of it after the upgrade is the same request."""
+    from sessions.protocol.knowledge_requests import AddKnowledge
+
+    request = AddKnowledge(scope="base:handbook", source="a.txt", origin="upload")
+    assert "charset" not in request.spec().body
+    named = request.model_copy(update={"charset": "koi8-r"})
+    assert AddKnowledge.model_validate(named.spec().body) == named
