@@ -217,6 +217,7 @@ def test_smart_art_and_charts_have_texts() -> None:
         ("C:\\Users\\ann\\my map.png", ""),
         ("https://example.org/map?size=3", ""),
         ("map.JPEG", ""),
+        ("_x0000_t75", ""),
         ("", ""),
     ],
 )

@@ -58,6 +58,12 @@ def test_numbers_of_several_levels() -> None:
     ]  # fmt: skip
 
 
+def test_plain_numerals_keep_their_zeros() -> None:
+    """As in 'Section 1.01' under 'Article I'."""
+    levels = level(0, "upperRoman", "Article %1.") + level(1, "decimalZero", "Section %1.%2", "<w:isLgl/>")
+    assert text_of(item("a") + item("b", 1), numbering(levels)) == "Article I. a\n  Section 1.01 b"
+
+
 def test_headings_have_their_numbers() -> None:
     """By their styles, as handbooks have it; the headings above a section have them, too."""
     links = '<w:pStyle w:val="H{}"/>'
@@ -72,7 +78,7 @@ def test_headings_have_their_numbers() -> None:
 
 
 def test_a_list_can_restart() -> None:
-    """Lists of one definition count on, unless one of them has a start of its own."""
+    """Lists of one definition count on together; one with a start of its own begins with it."""
     lists = "".join(
         f'<w:num w:numId="{number}"><w:abstractNumId w:val="0"/>{override}</w:num>'
         for number, override in (
@@ -81,7 +87,8 @@ def test_a_list_can_restart() -> None:
         )
     )  # fmt: skip
     body = item("a") + item("b", number="2") + item("c", number="3") + item("d", number="3") + item("e", number="4")
-    assert text_of(body, numbering(level(0, "decimal", "%1."), lists)) == "1. a\n2. b\n5. c\n6. d\n(C) e"
+    body += item("f") + item("g", number="3")
+    assert text_of(body, numbering(level(0, "decimal", "%1."), lists)) == "1. a\n2. b\n5. c\n6. d\n(G) e\n8. f\n9. g"
 
 
 def test_a_level_that_never_restarts_counts_on() -> None:

@@ -21,7 +21,7 @@ _ART, _STRING = qn("v:textpath"), "string"
 _PICTURE, _ALTERNATIVE = qn("wp:docPr"), "descr"
 # Where a picture came from is no description of it, and neither is a remark of the program that described it.
 _ADDRESS: Final = re.compile(
-    r"(https?:|file:|cid:)\S*|([a-z]:\\|\\\\).*|.*\.(png|jpe?g|gif|bmp|tiff?|emf|wmf|svg)", re.IGNORECASE
+    r"(https?:|file:|cid:|_x0000_)\S*|([a-z]:\\|\\\\).*|.*\.(png|jpe?g|gif|bmp|tiff?|emf|wmf|svg)", re.IGNORECASE
 )
 _REMARK: Final = re.compile(r" ?(Description automatically generated.*|AI-generated content may be incorrect\.?)")
 

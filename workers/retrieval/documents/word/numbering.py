@@ -45,7 +45,14 @@ _UNKNOWN: Final = _Level(1, "bullet", "", None, legal=False)
 
 @dataclass(slots=True)
 class _List:
-    """A list: its levels, the starts that it overrides, and the counters, which lists of one definition share."""
+    """A list.
+
+    Attributes:
+        levels: how its levels are numbered.
+        by_style: the levels that belong to styles of paragraphs.
+        counters: the numbers of its last paragraphs. Lists of one definition share them.
+        starts: the numbers with which the list begins at its first use of a level, instead of continuing the count.
+    """
 
     levels: dict[int, _Level]
     by_style: dict[str, int]
@@ -99,35 +106,34 @@ def _linked(definitions: dict[str, Element], lists: dict[str, str], abstract_id:
 
 
 def _overridden(base: _List, element: Element) -> _List:
-    """A list of a definition. One that overrides a start or a level counts on its own."""
-    overrides = {_number(each): each for each in element.iterfind(_OVERRIDE)}
-    if not overrides:
-        return base
+    """A list of a definition, some levels or starts of which it may override."""
     levels, starts = dict(base.levels), {}
-    for number, override in overrides.items():
+    for override in element.iterfind(_OVERRIDE):
+        number = _number(override)
         if (level := override.find(_LEVEL)) is not None:
             levels[number] = _level(level)
         if (start := override.find(_START_OVERRIDE)) is not None:
             starts[number] = integer(start.get(VAL))
-    # With a start of its own the list restarts; otherwise it continues the count of the other lists.
-    return _List(levels, base.by_style, [None] * _LEVELS if starts else base.counters, starts)
+    return _List(levels, base.by_style, base.counters, starts)
 
 
 def _count(found: _List, level: int) -> None:
     """Count a paragraph, and restart the levels below it."""
     for above in range(level):
         if found.counters[above] is None:
-            found.counters[above] = _start(found, above)
+            found.counters[above] = _first(found, above)
     current = found.counters[level]
-    found.counters[level] = _start(found, level) if current is None else current + 1
+    begins = current is None or level in found.starts
+    found.counters[level] = _first(found, level) if begins else (current or 0) + 1
     for below in range(level + 1, _LEVELS):
         restart = found.levels.get(below, _UNKNOWN).restart
         if restart is None or level < restart:
             found.counters[below] = None
 
 
-def _start(found: _List, level: int) -> int:
-    return found.starts.get(level, found.levels.get(level, _UNKNOWN).start)
+def _first(found: _List, level: int) -> int:
+    """The number with which a level begins."""
+    return found.starts.pop(level, found.levels.get(level, _UNKNOWN).start)
 
 
 def _label(found: _List, number: int) -> str:
@@ -140,7 +146,8 @@ def _label(found: _List, number: int) -> str:
         count = found.counters[other]
         if count is None or other > number:
             return ""
-        style = "decimal" if level.legal else found.levels.get(other, _UNKNOWN).format
+        style = found.levels.get(other, _UNKNOWN).format
+        style = "decimal" if level.legal and style != "decimalZero" else style
         return _FORMATS.get(style, str)(count)
 
     return _PLACE.sub(place, level.text)[:_LONGEST_LABEL].strip()
