@@ -109,7 +109,7 @@ class MemoryStore:
         )
         match await self._scripts.run(call):
             case Known(id=known):
-                again = f"{operation}:again"
+                again = f"{operation}-again"
                 await self.change(
                     scope, known, said_again, user_id=user_id, operation=again, remembered_ms=remembered_ms
                 )

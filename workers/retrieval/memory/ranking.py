@@ -29,7 +29,7 @@ _DIGITS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class RankingWeights:
-    """Parameters of the ranking. The defaults suit MiniLM; `python -m benchmarks.memory_search` measures them.
+    """Parameters of the ranking. The defaults suit MiniLM; `python -m benchmarks.memory_found` measures them.
 
     Attributes:
         k: the constant of reciprocal rank fusion: rank r scores 1 / (k + r).
