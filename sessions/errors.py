@@ -69,6 +69,8 @@
         └── EmbeddedServerError          also the class of that name in `broker_config.embedded`
 
 `SettingsError` is in `broker_config.settings`, below this package, and is a ValueError.
+
+Not an error: DocumentWarning, a Python warning that a part of a document could not be read.
 """
 
 from __future__ import annotations
@@ -388,6 +390,10 @@ class DocumentEncrypted(DocumentError):
 
 class DocumentTooLarge(DocumentError):
     """The document is larger than SESSIONFLEET_DOCUMENT_LIMIT_BYTES, before or after unpacking."""
+
+
+class DocumentWarning(UserWarning):
+    """A part of a document could not be read; the rest can be found. The receipt has the same sentences."""
 
 
 class WebhookFailed(TurnFailed):

@@ -6,6 +6,7 @@ session of the tenant may use. A search never leaves its scopes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Unpack
@@ -17,7 +18,7 @@ from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.options import DocumentOptions, takes
 from sessions.client.backend import BackedSession
 from sessions.client.blocking import blocking
-from sessions.errors import BadRequest, SessionfleetError
+from sessions.errors import BadRequest, DocumentWarning, SessionfleetError
 
 ProgressCallback = Callable[[Progress], Any]
 
@@ -56,10 +57,11 @@ class KnowledgeMethods:
         Returns:
             A receipt: `source`, `status` (`added`, `replaced`, `unchanged`, or `duplicate`: added, and another document
             of this scope has the same content), `same_as` (the name of such a document, or None), `kind`, `bytes`,
-            `pages`, `chunks`, `embedded` (chunks whose texts were new and had to be embedded), `collection`. For a
-            list or a folder, a list of receipts; a document that could not be added has `error` instead (status
-            `failed`), and the others are still added. A file of a folder that is no document has `reason` (status
-            `skipped`).
+            `pages`, `chunks`, `embedded` (chunks whose texts were new and had to be embedded), `collection`,
+            `warnings` (sentences on what of it could not be read) and `unread_pages` (the pages of a PDF that could not
+            be read, or in part only). Each warning is a Python `DocumentWarning`, too. For a list or a
+            folder, a list of receipts; a document that could not be added has `error` instead (status `failed`), and
+            the others are still added. A file of a folder that is no document has `reason` (status `skipped`).
 
         Raises:
             DocumentError: the document cannot be read; FileNotFoundError, BadRequest, ResultTimeout, BackendError.
@@ -202,7 +204,7 @@ async def _add(
         async for progress in operation.aprogress():
             report(progress)
     receipt: dict[str, Any] = await operation.aresult(options.get("timeout"))
-    return receipt
+    return _warned(receipt)
 
 
 def _add_blocking(
@@ -214,7 +216,7 @@ def _add_blocking(
         for progress in operation.progress():
             report(progress)
     receipt: dict[str, Any] = operation.result(options.get("timeout"))
-    return receipt
+    return _warned(receipt)
 
 
 async def _add_of_several(
@@ -239,6 +241,13 @@ def _add_of_several_blocking(
         return _add_blocking(session, *_one(source, options), report=report)
     except (SessionfleetError, OSError) as error:
         return _failure(source, error)
+
+
+def _warned(receipt: dict[str, Any]) -> dict[str, Any]:
+    """The receipt, after Python warnings on what of the document could not be read."""
+    for problem in receipt.get("warnings") or ():
+        warnings.warn(f"{receipt['source']!r}: {problem}", DocumentWarning, stacklevel=4)
+    return receipt
 
 
 def _failure(source: object, error: Exception) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def print_receipts(receipts: Sequence[Mapping[str, Any]], as_json: bool) -> None
     for receipt in receipts:
         if "error" in receipt:
             print_error(f"{receipt['source']}: {receipt['error'].removeprefix(repr(receipt['source'])).lstrip()}")
+        for warning in receipt.get("warnings") or ():
+            say(f"warning: {receipt['source']}: {warning}", stderr=True)
     if many:
         counts = Counter(str(receipt["status"]) for receipt in receipts)
         said = ", ".join(f"{counts[status]} {status}" for status in _ORDER if counts[status])

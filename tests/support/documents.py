@@ -24,7 +24,7 @@ def make_pdf(pages: Sequence[str]) -> bytes:
             b" /Contents %d 0 R >>" % (first + 2 * number + 1)
         )
         objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(contents), contents))
-    return _pdf_file(objects)
+    return pdf_file(objects)
 
 
 def make_encrypted_pdf(pages: Sequence[str], *, password: str) -> bytes:
@@ -69,7 +69,7 @@ def _pdf_string(text: str) -> bytes:
     return b"(" + escaped.encode("cp1252") + b")"
 
 
-def _pdf_file(objects: Sequence[bytes]) -> bytes:
+def pdf_file(objects: Sequence[bytes]) -> bytes:
     """Number the objects from 1 and add the table of where they begin, which readers look for at the end."""
     out = io.BytesIO()
     out.write(b"%PDF-1.4\n")

@@ -22,6 +22,7 @@ from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
 from sessions.store.sealing import KeyRing
 from workers.retrieval.operation_context import FencedFields
+from workers.retrieval.ports import Document
 
 _PAGE: Final = 500
 _PENDING_CHANGE: Final = "#unfinished"
@@ -41,6 +42,8 @@ class CatalogEntry:
         model: the id of the embedding model.
         added_ms: when it was added, in milliseconds since the epoch.
         pages: None for kinds of documents without pages.
+        warnings: what of it could not be read, in sentences.
+        unread_pages: the pages (1-based) that could not be read, or in part only.
     """
 
     source: str
@@ -54,6 +57,8 @@ class CatalogEntry:
     pages: int | None = None
     chunks: int = 0
     metadata: dict[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    unread_pages: Sequence[int] = ()
     v: int = 1
 
     @property
@@ -71,9 +76,16 @@ class CatalogEntry:
         """Whether its source was generated from its content and so says nothing about it."""
         return self.source in (f"text-{self.digest[:12]}", f"document-{self.digest[:12]}")
 
-    def with_parsed(self, kind: str, pages: int | None, chunks: int) -> CatalogEntry:
+    def with_parsed(self, document: Document, chunks: int) -> CatalogEntry:
         """The entry with what is known after parsing the document."""
-        return replace(self, kind=kind, pages=pages, chunks=chunks)
+        return replace(
+            self,
+            kind=document.kind,
+            pages=document.pages,
+            chunks=chunks,
+            warnings=list(document.warnings),
+            unread_pages=list(document.unread_pages),
+        )
 
     def receipt(self, status: str, *, embedded: int = 0, same_as: str | None = None) -> dict[str, Any]:
         """The result that the caller of `add_knowledge` gets.
@@ -82,7 +94,7 @@ class CatalogEntry:
             embedded: how many of its chunks were embedded, because the index had no vectors of their texts.
             same_as: another document with the same content.
         """
-        names = ("source", "kind", "bytes", "pages", "chunks", "collection")
+        names = ("source", "kind", "bytes", "pages", "chunks", "collection", "warnings", "unread_pages")
         known = {name: getattr(self, name) for name in names}
         return {"status": status, **known, "embedded": embedded, "same_as": same_as}
 

@@ -113,7 +113,9 @@ class Knowledge:
             return before.receipt("unchanged", same_as=same_as)
         document = await self._loader.parse(op, content)
         chunks = await asyncio.to_thread(chunk_document, document)
-        entry = entry.with_parsed(document.kind, document.pages, len(chunks))
+        entry = entry.with_parsed(document, len(chunks))
+        if document.warnings:
+            _log.warning("document_partly_unread", source=entry.source, pages=list(document.unread_pages))
         known = await self._known_vectors(op, request, twin, before)
         await self._write(op, entry, scope, chunks, known)
         await self._writer.publish(op, scope, entry, before)

@@ -32,11 +32,19 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed document. Its text is that of its sections, joined by two newlines."""
+    """A parsed document. Its text is that of its sections, joined by two newlines.
+
+    Attributes:
+        pages: None for kinds of documents without pages.
+        warnings: sentences on what is not in the text although the document has it.
+        unread_pages: the pages (1-based) that could not be read, or in part only.
+    """
 
     kind: str
     sections: Sequence[Section]
     pages: int | None = None
+    warnings: Sequence[str] = ()
+    unread_pages: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

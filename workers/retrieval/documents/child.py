@@ -2,6 +2,7 @@
 
     ["page", number, of]                 while a PDF is read
     ["section", text, page, heading]     then each section
+    ["unread", warnings, pages]          if a part of it cannot be read
     ["end", kind, pages]                 the last line, or one of these:
     ["refused", reason, problem]         the document cannot be parsed
     ["missing", package]                 a library is not installed
@@ -74,12 +75,21 @@ def _read(settings: dict[str, Any]) -> None:
     limits = DocumentLimits(**settings["limits"])
     data = sys.stdin.buffer.read()
     try:
-        document = parse(Kind(settings["kind"]), data, limits, labels=Labels(**settings["labels"]), on_page=_send_page)
+        document = parse(
+            Kind(settings["kind"]),
+            data,
+            limits,
+            labels=Labels(**settings["labels"]),
+            on_page=_send_page,
+            skipped=settings.get("skipped", ()),
+        )
     except Refusal as refusal:
         _send("refused", refusal.reason, refusal.problem)
         return
     for section in document.sections:
         _send("section", section.text, section.page, section.heading)
+    if document.warnings:
+        _send("unread", list(document.warnings), list(document.unread_pages))
     _send("end", document.kind, document.pages)
 
 

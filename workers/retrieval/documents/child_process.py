@@ -9,10 +9,12 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
+
+import psutil
 
 from sessions.errors import MissingExtra
 from workers.retrieval.documents.charsets import Labels
@@ -25,10 +27,21 @@ _CHILD: Final = Path(__file__).with_name("child.py")
 # The child's environment has no secrets, since it parses untrusted files.
 _ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _MIB: Final = 1024 * 1024
-# The child limits its own CPU time. This wall-clock factor only ends a child that hangs, which none should; it must
-# tolerate one that gets a small share of a busy machine.
-_HANG_FACTOR: Final = 20
+# The child limits its own CPU time. A child that has used none for so many seconds hangs, which none should. Wall-clock
+# time alone says nothing: on a busy machine a valid document may take an hour.
+_HANG_SECONDS: Final = 600.0
+# A PDF is read again without the page that crashed its reader, at most this many times.
+_MOST_CRASHES: Final = 2
 _KILLED: Final = {signal.SIGXCPU, signal.SIGKILL}
+
+
+class _Crashed(Exception):
+    """The child ended without a result. `page` is the one that it was reading, 1-based."""
+
+    def __init__(self, code: int, page: int) -> None:
+        super().__init__(code, page)
+        self.code = code
+        self.page = page
 
 
 async def read_in_child(
@@ -41,24 +54,76 @@ async def read_in_child(
         MissingExtra: the library for this kind is not installed.
     """
     limits = replace(limits, seconds=limits.cpu_seconds(kind, len(data)))
-    process = await _start(kind, limits, labels)
+    settings: dict[str, Any] = {"kind": kind, "labels": asdict(labels), "limits": asdict(limits)}
+    skipped: list[int] = []
+    while True:
+        try:
+            return await _read_once({**settings, "skipped": skipped}, data, limits, on_page)
+        except _Crashed as crash:
+            if kind is not Kind.PDF or crash.page in skipped or len(skipped) >= _MOST_CRASHES:
+                raise _refusal(crash.code, limits) from crash
+            if -crash.code in _KILLED:
+                raise _limit_exceeded(limits) from crash
+            skipped.append(crash.page)
+
+
+async def _read_once(
+    settings: dict[str, Any], data: bytes, limits: DocumentLimits, on_page: Callable[[int, int], None]
+) -> Document:
+    """Run one child.
+
+    Raises:
+        Refusal, MissingExtra: as the child says.
+        _Crashed: it ended without saying anything.
+    """
+    process = await _start(settings, limits)
+    reached = 0
+
+    def reach(number: int, of: int) -> None:
+        nonlocal reached
+        reached = number
+        on_page(number, of)
+
     try:
-        async with asyncio.timeout(_HANG_FACTOR * (1 + limits.seconds)):
+        async with _ended_if_it_hangs(process):
             await _send(process, data)
-            if (document := await _receive(process, on_page)) is not None:
+            if (document := await _receive(process, reach)) is not None:
                 return document
             code = await process.wait()
     except TimeoutError as error:
-        raise _limit_exceeded(limits) from error
+        raise Refusal(Reason.TOO_LARGE, "cannot be read: its parser makes no progress; simplify or split it") from error
     finally:
         await _kill(process)
-    raise _crashed(code, limits)
+    raise _Crashed(code, reached + 1)
 
 
-async def _start(kind: Kind, limits: DocumentLimits, labels: Labels) -> Process:
-    settings = json.dumps({"kind": kind, "labels": asdict(labels), "limits": asdict(limits)})
+@asynccontextmanager
+async def _ended_if_it_hangs(process: Process) -> AsyncIterator[None]:
+    """Raise TimeoutError in the body once the child has used no processor time for too long."""
+    async with asyncio.timeout(None) as deadline:
+        watching = asyncio.create_task(_postpone(deadline, process.pid))
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+
+async def _postpone(deadline: asyncio.Timeout, pid: int) -> None:
+    """Move the deadline as long as the child uses processor time."""
+    used = -1.0
+    with suppress(psutil.Error):  # it has ended
+        child = psutil.Process(pid)
+        while True:
+            times = child.cpu_times()
+            if times.user + times.system > used:
+                used = times.user + times.system
+                deadline.reschedule(asyncio.get_running_loop().time() + _HANG_SECONDS)
+            await asyncio.sleep(_HANG_SECONDS / 10)
+
+
+async def _start(settings: dict[str, Any], limits: DocumentLimits) -> Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-P", str(_CHILD), settings,
+        sys.executable, "-P", str(_CHILD), json.dumps(settings),
         stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
         # The longest line is one section; a character takes up to 12 bytes in JSON.
@@ -79,14 +144,18 @@ async def _send(process: Process, data: bytes) -> None:
 async def _receive(process: Process, on_page: Callable[[int, int], None]) -> Document | None:
     """The document from the child's output; None if the child ends without a final line."""
     sections: list[Section] = []
+    warnings: list[str] = []
+    unread_pages: list[int] = []
     async for words in _lines(process):
         match words:
             case ["page", int(number), int(of)]:
                 on_page(number, of)
             case ["section", text, page, heading]:
                 sections.append(Section(text, page, heading))
+            case ["unread", list(warnings), list(unread_pages)]:
+                pass
             case ["end", kind, pages]:
-                return Document(kind, sections, pages)
+                return Document(kind, sections, pages, tuple(warnings), tuple(unread_pages))
             case ["refused", reason, problem]:
                 raise Refusal(Reason(reason), problem)
             case ["missing", package]:
@@ -110,7 +179,7 @@ async def _kill(process: Process) -> None:
     await asyncio.shield(process.wait())
 
 
-def _crashed(code: int, limits: DocumentLimits) -> Refusal:
+def _refusal(code: int, limits: DocumentLimits) -> Refusal:
     if -code in _KILLED:
         return _limit_exceeded(limits)
     how = signal.Signals(-code).name if code < 0 else f"code {code}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from workers.retrieval.documents.charsets import Labels, label_in_page
 from workers.retrieval.documents.decoding import decode
@@ -16,17 +16,26 @@ from workers.retrieval.ports import Document, Section
 
 
 def parse(
-    kind: Kind, data: bytes, limits: DocumentLimits, *, labels: Labels, on_page: Callable[[int, int], None]
+    kind: Kind,
+    data: bytes,
+    limits: DocumentLimits,
+    *,
+    labels: Labels,
+    on_page: Callable[[int, int], None],
+    skipped: Collection[int] = (),
 ) -> Document:
     """Parse a document. The library for each kind is imported with the first document of that kind.
+
+    Args:
+        skipped: pages of a PDF (1-based) that are not to be read.
 
     Raises:
         Refusal: it cannot be parsed, or has no text.
     """
     if kind is Kind.PDF:
-        from workers.retrieval.documents.pdf import read_pdf  # noqa: PLC0415
+        from workers.retrieval.documents.pdf.reading import read_pdf  # noqa: PLC0415
 
-        document = read_pdf(data, limits, on_page)
+        document = read_pdf(data, limits, on_page, skipped=skipped)
     elif kind is Kind.DOCX:
         from workers.retrieval.documents.word import read_docx  # noqa: PLC0415
 

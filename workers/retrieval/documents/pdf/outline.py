@@ -6,10 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import islice
+from typing import Final
 
-from pypdf import PdfReader
-from pypdf.errors import PyPdfError
+import pypdfium2
 
 from workers.retrieval.documents.plain import one_line
 from workers.retrieval.ports import Section
@@ -30,11 +30,11 @@ class Bookmark:
     title: str
 
 
-def read_bookmarks(reader: PdfReader) -> list[Bookmark]:
+def read_bookmarks(document: pypdfium2.PdfDocument) -> list[Bookmark]:
     """The bookmarks in order; none if they are damaged, since the text can be read without them."""
     try:
-        return list(_flat(reader, reader.outline, 0))[:_MOST]
-    except (PyPdfError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return list(islice(_bookmarks(document), _MOST))
+    except (pypdfium2.PdfiumError, ValueError, RecursionError):
         return []
 
 
@@ -69,14 +69,13 @@ def cut_pages(pages: Sequence[str], bookmarks: Sequence[Bookmark]) -> list[Secti
     return sections
 
 
-def _flat(reader: PdfReader, outline: Sequence[Any], level: int) -> Iterator[Bookmark]:
-    for entry in outline:
-        if isinstance(entry, list):
-            yield from _flat(reader, entry, level + 1)
-        elif title := one_line(str(entry.title or ""))[:_LONGEST_TITLE]:
-            page = reader.get_destination_page_number(entry)
-            if page is not None:
-                yield Bookmark(page, level, title)
+def _bookmarks(document: pypdfium2.PdfDocument) -> Iterator[Bookmark]:
+    for entry in document.get_toc():
+        title = one_line(entry.get_title())[:_LONGEST_TITLE]
+        target = entry.get_dest()
+        page = target.get_index() if target else None
+        if title and page is not None:
+            yield Bookmark(page, entry.level, title)
 
 
 def _find(lines: Sequence[str], start: int, title: str) -> int | None:

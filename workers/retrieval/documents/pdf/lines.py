@@ -31,7 +31,7 @@ def join_lines(text: str, hyphened: Collection[str]) -> str:
     """A page's text with each paragraph on one line.
 
     Args:
-        text: pypdf's text, with one line for each line of the page.
+        text: its text, with one line for each line of the page.
         hyphened: words that keep their hyphen at the end of a line.
     """
     text = flow(text.translate(_LIGATURES))

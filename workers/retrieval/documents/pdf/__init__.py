@@ -1,0 +1,1 @@
+"""Reads PDFs with PDFium. `reading.read_pdf` is the entry; it runs in the child process only."""

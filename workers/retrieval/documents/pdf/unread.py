@@ -1,0 +1,90 @@
+"""Collects the pages of a PDF that could not be read, or in part only, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Final
+
+from workers.retrieval.documents.pdf.page_text import PageText
+from workers.retrieval.documents.refusal import Reason, Refusal
+
+# A page is reported if this share of its characters has no meaning. Logos and bullets often have none.
+_REPORTED: Final = 0.05
+_MOSTLY: Final = 0.5
+_RECOGNITION: Final = "text recognition (OCR) would be needed"
+
+
+class UnreadPages:
+    """The pages that could not be read. Numbers are 1-based."""
+
+    def __init__(self) -> None:
+        self._damaged: dict[int, str] = {}
+        self._unmapped: list[int] = []
+        self._pictured: list[int] = []
+
+    def damaged(self, number: int, problem: str) -> None:
+        """Note a damaged page; `problem` is a sentence without its full stop."""
+        self._damaged.setdefault(number, problem)
+
+    def check(self, pages: Sequence[PageText]) -> None:
+        """Note the pages without a text that can be read.
+
+        Raises:
+            Refusal: no page has text, or most of the text cannot be read.
+        """
+        for number, page in enumerate(pages, start=1):
+            if page.unmapped > _REPORTED * page.glyphs:
+                self._unmapped.append(number)
+            elif page.pictured:
+                self._pictured.append(number)
+        glyphs = sum(page.glyphs for page in pages)
+        unmapped = sum(page.unmapped for page in pages)
+        if glyphs and unmapped > _MOSTLY * glyphs:
+            problem = "does not say which letters most of its text consists of"
+            raise Refusal(Reason.EMPTY, f"{problem} ({unmapped / glyphs:.0%}); {_RECOGNITION}")
+        if not any(page.text.strip() for page in pages):
+            self._refuse(len(pages))
+
+    def numbers(self) -> tuple[int, ...]:
+        """All pages that could not be read, or in part only."""
+        return tuple(sorted({*self._damaged, *self._unmapped, *self._pictured}))
+
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each reason, with the pages."""
+        said = [
+            f"{_listed(numbers)} could not be read, or in part only: {problem}"
+            for problem, numbers in _by_problem(self._damaged)
+        ]
+        if self._unmapped:
+            problem = "the file does not say which letters their text consists of"
+            said.append(f"{_listed(self._unmapped)} could not be read, or in part only: {problem}; {_RECOGNITION}")
+        if self._pictured:
+            said.append(f"{_listed(self._pictured)} consist of pictures without text; {_RECOGNITION}")
+        return tuple(said)
+
+    def _refuse(self, count: int) -> None:
+        if self._damaged:
+            number, problem = min(self._damaged.items())
+            what = f"is damaged: none of its {count:,} pages can be read (page {number}: {problem})"
+            raise Refusal(Reason.CORRUPT, f"{what}; open it in a PDF program and save it again")
+        problem = f"has no text on its {count:,} pages; a scanned document needs text recognition first"
+        raise Refusal(Reason.EMPTY, problem)
+
+
+def _by_problem(damaged: dict[int, str]) -> Iterable[tuple[str, list[int]]]:
+    ordered = sorted(damaged.items(), key=lambda item: (item[1], item[0]))
+    for problem, group in groupby(ordered, key=lambda item: item[1]):
+        yield problem, [number for number, _ in group]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """Page numbers as a reader writes them: 'pages 2, 5 to 9'."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    told = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
+    return f"{'page' if len(numbers) == 1 else 'pages'} {', '.join(told)}"
