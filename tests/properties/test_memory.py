@@ -103,6 +103,8 @@ class MemoryMachine(RuleBasedStateMachine):
             assert known is not None
             again = session.add_memory(known["text"], known["type"], metadata=known["metadata"], scope=known["scope"])
             assert again == memory_id
+            if session.user_id is not None:
+                self.owners[session.client.settings.tenant, session.session_id] = session.user_id
 
     @rule(session=sessions, memory_id=memories)
     def forget(self, session: Session, memory_id: str) -> None:

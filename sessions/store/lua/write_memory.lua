@@ -18,7 +18,7 @@
 -- Returns
 --   written: count (of memories there are now)
 --   other_owner (the session belongs to another user)
---   known: id (of the memory that has the same content; nothing was written)
+--   known: id (of the memory that has the same content; only an owner was written)
 --   full: count (of memories there are)
 --!include clock
 --!include session
@@ -31,7 +31,10 @@ if scope == 'session' then
   if not allowed(user, 'write') then return { 'other_owner' } end
 end
 local known = same_memory(same)
-if known and known ~= id then return { 'known', known } end
+if known and known ~= id then
+  if scope == 'session' and user ~= '' then redis.call('HSETNX', S .. ':meta', 'owner', user) end
+  return { 'known', known }
+end
 local count = redis.call('HLEN', all)
 if count >= tonumber(most) and redis.call('HEXISTS', all, id) == 0 then return { 'full', count } end
 
