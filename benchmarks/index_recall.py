@@ -68,7 +68,7 @@ async def _queries() -> list[IndexQuery]:
 
 def _search(shard: Shard, query: IndexQuery, *, limit: int = 5, hybrid: bool = False) -> list[str]:
     asked = replace(query, sparse=query.sparse if hybrid else None, limit=limit)
-    return [hit.id for hit in shard.search(_MODEL, asked, rrf_k=2, candidates=_FOUND)]
+    return [hit.id for hit in shard.search(_MODEL, asked, candidates=_FOUND)]
 
 
 def _exact(collection: Path, queries: Sequence[IndexQuery]) -> tuple[list[float], list[list[str]]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import sys
 import tempfile
 import time
@@ -25,16 +24,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.retrieval_corpus import PYTHON, Passage, Question, cut, questions
+from benchmarks.retrieval_scores import CANDIDATES, Scores, by_rank, fused, score_all
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.index.embedded import EmbeddedIndex
 from workers.retrieval.lexical import Bm25Model
-from workers.retrieval.ports import EmbeddingModel, IndexPoint, IndexQuery, Scope
+from workers.retrieval.ports import EmbeddingModel, IndexPoint, Scope
 
 SIZES = (400, 600, 800, 1000, 1200)
 # The room in an agent's prompt, in characters: longer passages find more within five, and take more room.
 ROOM = 3_000
-CANDIDATES = 50
+WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Searched:
-    """One chunking of the corpus, with the scores of every passage (a column) for every question (a row).
+    """One chunking of the corpus, with the scores of every passage for every question.
 
     Attributes:
         size, overlap: of passages, in characters.
@@ -62,8 +62,7 @@ class Searched:
     headed: bool
     questions: Sequence[Question]
     passages: Sequence[Passage]
-    dense: np.ndarray
-    lexical: np.ndarray
+    scores: Scores
 
     @property
     def name(self) -> str:
@@ -82,20 +81,8 @@ async def search(
     passages = cut(size, overlap, own=own)
     texts = [passage.text(headed=headed) for passage in passages]
     asked = [question for question in questions() if not own or question.kind != PYTHON]
-    documents = np.array(await model.embed_documents(texts))
-    queries = np.array([await model.embed_query(question.text) for question in asked])
-    return Searched(size, overlap, headed, asked, passages, queries @ documents.T, _lexical(texts, asked))
-
-
-def fuse(searched: Searched, *, k: int = 2, dense: float = 1.0, lexical: float = 1.0) -> np.ndarray:
-    """Reciprocal rank fusion of each side's best candidates, as Qdrant does it: weight / (k + rank), from rank 0."""
-    fused = np.zeros_like(searched.dense)
-    for weight, scores in ((dense, searched.dense), (lexical, searched.lexical)):
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :CANDIDATES]
-        for rank, column in enumerate(order.T):
-            found = scores[np.arange(len(scores)), column] > 0
-            fused[np.arange(len(scores))[found], column[found]] += weight / (k + rank)
-    return fused
+    scores = await score_all(model, texts, [question.text for question in asked])
+    return Searched(size, overlap, headed, asked, passages, scores)
 
 
 def judge(way: str, searched: Searched, scores: np.ndarray) -> Figures:
@@ -132,36 +119,26 @@ def _share(found: Any) -> float:
     return sum(values) / len(values)
 
 
-def _lexical(texts: Sequence[str], asked: Sequence[Question]) -> np.ndarray:
-    """BM25 with the inverse document frequencies that Qdrant multiplies by."""
-    model = Bm25Model()
-    documents = [model.document(text) for text in texts]
-    holding = Counter(term for document in documents for term in document.indices)
-    idf = {term: math.log(1 + (len(texts) - n + 0.5) / (n + 0.5)) for term, n in holding.items()}
-    weights = [{t: v * idf[t] for t, v in zip(one.indices, one.values, strict=True)} for one in documents]
-    terms = [model.query(question.text).indices for question in asked]
-    return np.array([[sum(of.get(term, 0.0) for term in query) for of in weights] for query in terms])
-
-
 def ways(searched: Searched) -> list[Figures]:
     """Dense, lexical, and both."""
     return [
-        judge(f"{searched.name}: dense", searched, searched.dense),
-        judge(f"{searched.name}: lexical", searched, searched.lexical),
-        judge(f"{searched.name}: fused", searched, fuse(searched)),
+        judge(f"{searched.name}: dense", searched, searched.scores.dense),
+        judge(f"{searched.name}: lexical", searched, searched.scores.lexical),
+        judge(f"{searched.name}: fused", searched, fused(searched.scores)),
     ]
 
 
 def fusions(searched: Searched) -> list[Figures]:
-    """Fused, with other constants and weights."""
+    """Fused with other weights of meaning, and by rank."""
     return [
-        judge(f"k={k}, {dense:g}:{lexical:g}", searched, fuse(searched, k=k, dense=dense, lexical=lexical))
-        for k, (dense, lexical) in product((1, 2, 5, 10, 20, 60), ((1, 1), (2, 1), (1, 2)))
+        judge("the model's weight", searched, fused(searched.scores)),
+        *(judge(f"weight {weight}", searched, fused(searched.scores, weight=weight)) for weight in WEIGHTS),
+        *(judge(f"by rank, k={k}", searched, by_rank(searched.scores, k=k)) for k in (2, 60)),
     ]
 
 
-async def through_the_index(model: EmbeddingModel) -> list[Figures]:
-    """The default chunking in the embedded index, with its own k and with the usual one."""
+async def through_the_index(model: EmbeddingModel) -> Figures:
+    """The default chunking in the embedded index."""
     scope, lexical = Scope("bench", "base:bench"), Bm25Model()
     searched = await search(model)
     texts = [passage.text(headed=True) for passage in searched.passages]
@@ -169,23 +146,16 @@ async def through_the_index(model: EmbeddingModel) -> list[Figures]:
         IndexPoint(str(uuid.UUID(int=n)), scope, "all", "1", vector, lexical.document(text), {"n": n})
         for n, (text, vector) in enumerate(zip(texts, await model.embed_documents(texts), strict=True))
     ]
-    queries = [
-        IndexQuery(await model.embed_query(asked.text), lexical.query(asked.text), [scope], limit=CANDIDATES)
-        for asked in searched.questions
-    ]
-    results = []
-    for k in (2, 60):
-        with tempfile.TemporaryDirectory() as folder:
-            index = EmbeddedIndex.open(Path(folder), rrf_k=k, candidates=CANDIDATES)
-            await index.write("bench", model.info, points)
-            await index.publish("bench", scope, "all", "1")
-            scores = np.zeros_like(searched.dense)
-            for row, query in zip(scores, queries, strict=True):
-                for hit in await index.search("bench", model.info, query):
-                    row[hit.payload["n"]] = hit.score
-            await index.close()
-        results.append(judge(f"embedded index, k={k}", searched, scores))
-    return results
+    scores = np.zeros_like(searched.scores.dense)
+    with tempfile.TemporaryDirectory() as folder:
+        index = EmbeddedIndex.open(Path(folder), candidates=CANDIDATES)
+        await index.write("bench", model.info, points)
+        await index.publish("bench", scope, "all", "1")
+        for row, query in zip(scores, searched.scores.queries, strict=True):
+            for hit in await index.search("bench", model.info, query):
+                row[hit.payload["n"]] = hit.score
+        await index.close()
+    return judge("embedded index", searched, scores)
 
 
 async def rate(model: EmbeddingModel, most: int = 100) -> dict[str, float]:
@@ -223,9 +193,9 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         results["cuts"] += ways(searched)
         if (size, overlap, headed) == usual:
             results["fusions"] = fusions(searched)
-            results["misses"] = misses(searched, fuse(searched))
+            results["misses"] = misses(searched, fused(searched.scores))
     if options.index:
-        results["index"] = await through_the_index(model)
+        results["index"] = [await through_the_index(model)]
     await model.close()
     return results
 
@@ -256,8 +226,8 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 150)
     counted = Counter(question.kind for question in questions())
     console.print(f"{len(questions())} questions: {', '.join(f'{n} {kind}' for kind, n in counted.items())}")
-    console.print(_table("Chunking (fused: k=2, 1:1)", results["cuts"]))
-    console.print(_table(f"Fusion, at {MAX_CHARS} +{OVERLAP_CHARS}, headings (dense:lexical)", results["fusions"]))
+    console.print(_table("Chunking", results["cuts"]))
+    console.print(_table(f"Fusion, at {MAX_CHARS} +{OVERLAP_CHARS}, headings", results["fusions"]))
     if options.index:
         console.print(_table("Through the embedded index", results["index"]))
     for what, figure in results["rate"].items():

@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.support.documents import make_pdf
 from workers.retrieval.lexical import Bm25Model
-from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Scope
+from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Reading, Scope
 
 CHUNK_WORDS = 130  # about 800 characters, like a chunk
 _DOCUMENT_CHUNKS = 500
@@ -37,6 +37,12 @@ class RandomVectors:
         vectors = self._numbers.standard_normal((len(texts), self.info.dimension))
         unit: list[list[float]] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).tolist()
         return unit
+
+    def reading(self, text: str) -> Reading:
+        return Reading()
+
+    def limit(self) -> None:
+        return None
 
 
 class Texts:

@@ -120,6 +120,7 @@ class KnowledgeMethods:
         *,
         sources: Sequence[str] | None = None,
         scope: str | None = None,
+        min_score: float | None = None,
         timeout: float | None = None,
     ) -> list[dict[str, Any]]:
         """The passages that match a query best, by meaning and by words. Each text is among them once.
@@ -130,17 +131,19 @@ class KnowledgeMethods:
                 operators such as `{"year": {"$gte": 2023}}` (docs/retrieval.md lists them).
             sources: only these documents.
             scope: only "session", "user" or one base; None for all scopes of this session.
+            min_score: 0 to 1; 1 is the best match by meaning as well as by words. None for the usual floor, below which
+                passages have nothing to do with the query; 0 for the best ones whatever they are.
 
         Returns:
-            Dicts with `text`, `score` (larger is better, comparable within one search), `similarity` (cosine, or
+            Dicts with `text`, `score` (0 to 1, comparable between searches with one model), `similarity` (cosine, or
             None), `source`, `chunk` (its number), `page`, `heading`, `start`, `end` (characters), `metadata`, `id`, and
             `also_in`: where else the same text was found, as dicts with `source`, `chunk`, `page`, `metadata`, `id`.
-            Empty if no document was added.
+            Empty if no document was added, or none is about it.
 
         Raises:
             BadRequest, ResultTimeout (NoWorkerAlive), TurnFailed, BackendError.
         """
-        wanted = KnowledgeQuery.of(query, limit, filters, sources, scope, timeout)
+        wanted = KnowledgeQuery.of(query, limit, filters, sources, scope, min_score, timeout)
         return await self.portal.acall(self.backend.knowledge.search(self, wanted))
 
     search_knowledge = blocking(asearch_knowledge)

@@ -115,10 +115,14 @@ def search(
     user: OfUser = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 5,
     filters: Filters = None,
+    min_score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of each passage; by default the usual floor.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the passages that answer a query best."""
-    found = _target(session, base, user).search_knowledge(query, limit, json_option("--filters", filters))
+    among = json_option("--filters", filters)
+    found = _target(session, base, user).search_knowledge(query, limit, among, min_score=min_score)
     if as_json:
         print_json(found)
         return

@@ -88,6 +88,7 @@ class LocalKnowledge:
             limit=query.limit,
             sources=query.sources,
             filters=query.filters,
+            min_score=query.min_score,
         )
         found: list[dict[str, Any]] = await fleet.retrieval.search(session.keys, request, timeout=query.timeout)
         return found

@@ -44,6 +44,7 @@ class SearchKnowledge(OperationRequest):
     Attributes:
         scopes: where to search; nothing outside of them is found.
         sources: only these documents; filters: only chunks whose metadata satisfy this filter; see `filters`.
+        min_score: only chunks with this score or a better one (0 to 1); None for the worker's floor.
     """
 
     kind: ClassVar[str] = "search_knowledge"
@@ -54,6 +55,7 @@ class SearchKnowledge(OperationRequest):
     limit: int = 5
     sources: tuple[str, ...] | None = None
     filters: dict[str, Any] = Field(default_factory=dict)
+    min_score: float | None = None
 
 
 class Recall(OperationRequest):

@@ -60,6 +60,7 @@ class RemoteKnowledge:
             filters=query.filters or None,
             sources=None if query.sources is None else list(query.sources),
             scope=query.scope,
+            min_score=query.min_score,
             bases=list(session.knowledge.bases) or None,
         )
         _refuse_own_collection(session)

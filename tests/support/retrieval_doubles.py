@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sessions.errors import EmbeddingFailed, EmbeddingUnavailable
-from workers.retrieval.ports import EmbeddingInfo, SparseVector
+from workers.retrieval.ports import EmbeddingInfo, Reading, SparseVector
 
 _SYNONYMS = {"car": "vehicle", "automobile": "vehicle", "coffee": "drink", "tea": "drink", "espresso": "drink"}
 _DIMENSION = 64
@@ -43,6 +43,12 @@ class WordEmbedding:
     async def embed_query(self, text: str) -> list[float]:
         return self._vector(text)
 
+    def reading(self, text: str) -> Reading:
+        return Reading(weight=0.5, same=1.0)
+
+    def limit(self) -> None:
+        return None
+
     def _vector(self, text: str) -> list[float]:
         if self.down:
             raise EmbeddingUnavailable("the provider does not answer")
@@ -67,6 +73,9 @@ class WordLexical:
     def query(self, text: str) -> SparseVector:
         terms = list(dict.fromkeys(self._term(word) for word in _words(text) if len(word) > 2))
         return SparseVector(terms, [1.0] * len(terms))
+
+    def words(self, text: str) -> list[frozenset[int]]:
+        return [frozenset([term]) for term in self.query(text).indices]
 
     def _term(self, word: str) -> int:
         return self._terms.setdefault(word, len(self._terms))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from workers.retrieval.ports import Chunk, Document, Section
+from workers.retrieval.ports import Chunk, Document, PieceLimit, Section
 
 # MiniLM reads 256 word pieces and ignores the rest. 800 characters of prose have about 130 pieces (95 % have fewer than
 # 160), those of technical Markdown 180 (95 % below 250). At 1,000 characters, two fifths of the latter would be cut.
@@ -24,6 +24,7 @@ _TINY: Final = 8
 _WINDOW_CHARS: Final = 20_000
 _WORDS: Final = re.compile(r"[\W_]+")
 _LONGEST_TITLE: Final = 80
+_LEAST_CHARS: Final = 80
 
 
 def document_text(document: Document) -> str:
@@ -32,7 +33,12 @@ def document_text(document: Document) -> str:
 
 
 def chunk_document(
-    document: Document, *, max_chars: int = MAX_CHARS, overlap_chars: int = OVERLAP_CHARS
+    document: Document,
+    *,
+    max_chars: int = MAX_CHARS,
+    overlap_chars: int = OVERLAP_CHARS,
+    limit: PieceLimit | None = None,
+    name: str = "",
 ) -> list[Chunk]:
     """Divide a document at sections, paragraphs, sentences or words: the largest unit that fits.
 
@@ -45,6 +51,8 @@ def chunk_document(
         max_chars: the maximum size of a chunk.
         overlap_chars: how much of a chunk's end may be repeated in the next one of the same section, in whole sentences
             or words.
+        limit: how much the embedding model reads; None if that is more than `max_chars` in any language.
+        name: the document's name, which is embedded with each chunk.
 
     Raises:
         ValueError: the sizes do not fit together.
@@ -53,7 +61,9 @@ def chunk_document(
         raise ValueError(f"overlap_chars={overlap_chars!r} must be between 0 and half of max_chars={max_chars!r}")
     chunks: list[Chunk] = []
     for passage in _passages(document.sections, max_chars):
-        for start, end in _cuts(passage, max_chars, overlap_chars):
+        room = _Room(passage, limit, name)
+        size = room.chars(max_chars)
+        for start, end in room.divided(_cuts(passage, size, min(overlap_chars, size // 2))):
             text = passage.text[start:end]
             at = passage.start + start
             chunks.append(Chunk(len(chunks), text, at, at + len(text), passage.page, passage.heading))
@@ -66,9 +76,13 @@ def embedded_text(chunk: Chunk, name: str) -> str:
     'It must be renewed each year' says little on its own; under 'staff handbook > Passports' it is found. Headings with
     which the chunk itself begins are not repeated.
     """
-    parts = [_title(name), *(chunk.heading or "").split(" > ")]
-    above = " > ".join(part for part in parts if part and not chunk.text.startswith(part))
+    above = _above(chunk.heading, chunk.text, name)
     return f"{above}\n{chunk.text}" if above else chunk.text
+
+
+def _above(heading: str | None, text: str, name: str) -> str:
+    parts = [_title(name), *(heading or "").split(" > ")]
+    return " > ".join(part for part in parts if part and not text.startswith(part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,45 @@ class _Passage:
     text: str
     page: int | None
     heading: str | None
+
+
+class _Room:
+    """How much of a passage fits into a chunk, in the embedding model's word pieces.
+
+    800 Chinese characters are three times what MiniLM reads; the rest would be in no vector.
+    """
+
+    def __init__(self, passage: _Passage, limit: PieceLimit | None, name: str) -> None:
+        self._text = passage.text
+        self._limit = limit
+        self._pieces = 0
+        if limit is not None:
+            above = limit.count(_above(passage.heading, "", name))
+            self._pieces = max(limit.most - above, limit.most // 2)
+
+    def chars(self, most: int) -> int:
+        """The size of chunks in characters: what fits on average, with a tenth to spare, and `most` at most."""
+        sample = self._text[:_WINDOW_CHARS]
+        if self._limit is None or not sample or not (pieces := self._limit.count(sample)):
+            return most
+        return min(most, max(_LEAST_CHARS, int(0.9 * self._pieces * len(sample) / pieces)))
+
+    def divided(self, cuts: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """The cuts, of which those are divided that do not fit, such as a table or code between prose."""
+        for start, end in cuts:
+            pieces = 0 if self._limit is None else self._limit.count(self._text[start:end])
+            if pieces <= self._pieces or end - start <= _LEAST_CHARS:
+                yield start, end
+                continue
+            size = max(_LEAST_CHARS // 2, int(0.9 * self._pieces * (end - start) / pieces))
+            yield from self.divided(_split(self._text[start:end], start, size))
+
+
+def _split(text: str, start: int, size: int) -> Iterator[tuple[int, int]]:
+    from semantic_text_splitter import TextSplitter  # noqa: PLC0415
+
+    for offset, part in TextSplitter(size).chunk_indices(text):
+        yield start + offset, start + offset + len(part)
 
 
 def _passages(sections: Sequence[Section], max_chars: int) -> Iterator[_Passage]:
@@ -147,7 +200,7 @@ def _windows(text: str, start: int) -> Iterator[tuple[int, str]]:
         end = start + _WINDOW_CHARS
         if end < len(text):
             half = start + _WINDOW_CHARS // 2
-            cuts = (text.rfind(between, half, end) for between in ("\n\n", "\n", ". ", " "))
+            cuts = (text.rfind(between, half, end) for between in ("\n\n", "\n", ". ", "\u3002", " "))
             end = next((cut + 1 for cut in cuts if cut > 0), end)
         yield start, text[start:end]
         start = end

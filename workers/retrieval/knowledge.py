@@ -59,7 +59,9 @@ _SPARE: Final = 10  # hits that are asked for beyond the limit, to meet the copi
 _MOST_HITS: Final = 1000
 _READ_AT_ONCE: Final = 1000  # passages of at most 800 characters: a result of less than 4 MiB
 # The first number grows when documents are read or divided differently, so that adding one again replaces its passages.
-_CHUNKING: Final = f"2:{MAX_CHARS}:{OVERLAP_CHARS}"
+_CHUNKING: Final = f"3:{MAX_CHARS}:{OVERLAP_CHARS}"
+FLOOR: Final = 0.15
+"""The score below which a passage has nothing to do with a query; docs/retrieval.md has what it keeps."""
 _NAMESPACE: Final = uuid.UUID("6f3c2a52-0d0f-5c0e-9a43-2f6d1f5b7c11")
 
 
@@ -112,7 +114,8 @@ class Knowledge:
         if before is not None and before.revision == entry.revision:
             return before.receipt("unchanged", same_as=same_as)
         document = await self._loader.parse(op, content)
-        chunks = await asyncio.to_thread(chunk_document, document)
+        name, limit = "" if entry.untitled else entry.source, self._embedding.limit()
+        chunks = await asyncio.to_thread(chunk_document, document, limit=limit, name=name)
         entry = entry.with_parsed(document, len(chunks))
         if document.warnings:
             _log.warning("document_partly_unread", source=entry.source, pages=list(document.unread_pages))
@@ -238,6 +241,9 @@ class Knowledge:
             limit=request.limit + _SPARE,
             sources=request.sources,
             metadata=request.filters,
+            words=self._lexical.words(request.query),
+            reading=self._embedding.reading(request.query),
+            min_score=FLOOR if request.min_score is None else request.min_score,
         )
         collection = await self._collection(request.collection)
         while True:

@@ -12,7 +12,8 @@ The index multiplies the vectors by the inverse document frequencies; the vector
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -59,25 +60,36 @@ class Bm25Model:
     def query(self, text: str) -> SparseVector:
         """The vector of a query: each form of a word once, with weight 1. Empty for a query of stop words."""
         text = normalised(text)
-        parts = by_script(text)
-        latin = parts.pop("")
-        weights = _of_words(latin)
-        for script, words in parts.items():
-            forms = (script,) if script == UNSPACED else (script, ENGLISH)
-            weights |= dict.fromkeys(_terms(forms, words), 1.0)
-        weights |= dict.fromkeys(_terms((ENGLISH,), " ".join(asked_codes(latin))), 1.0)
-        return _vector(weights)
+        weights: dict[int, float] = {}
+        for word in _words(text):
+            weights = dict.fromkeys(word.respelled, _RESPELLED) | weights | dict.fromkeys(word.forms, 1.0)
+        codes_ = " ".join(asked_codes(by_script(text)[""]))
+        return _vector(weights | dict.fromkeys(_terms((ENGLISH,), codes_), 1.0))
+
+    def words(self, text: str) -> list[frozenset[int]]:
+        """The words of a query, each as all of its forms."""
+        return list(dict.fromkeys(frozenset(word.forms | word.respelled) for word in _words(normalised(text))))
 
 
-def _of_words(text: str) -> dict[int, float]:
-    """The terms of a query's words in Latin letters, with their weights."""
-    language = language_of(text)
-    first = language or ENGLISH
-    forms = LATIN if language is None else (language, ENGLISH)
-    words = [word for word in text.split() if _terms((first,), word)]  # not the stop words
-    others = [other for word in words for other in respelled(word)]
-    weak = dict.fromkeys(_terms(forms, " ".join(others)), _RESPELLED)
-    return weak | dict.fromkeys(_terms(forms, " ".join(words)), 1.0)
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A word of a query, as its terms."""
+
+    forms: set[int]
+    respelled: set[int]
+
+
+def _words(text: str) -> Iterator[_Word]:
+    """The words of a query that are no stop words."""
+    for script, part in by_script(text).items():
+        if script == UNSPACED:
+            yield from (_Word({term}, set()) for term in sorted(_terms((script,), part)))
+            continue
+        language = script or language_of(part)
+        forms = LATIN if language is None else (language, ENGLISH)
+        for word in part.split():
+            if _terms((language or ENGLISH,), word):
+                yield _Word(_terms(forms, word), _terms(forms, " ".join(respelled(word))))
 
 
 def _terms(languages: Iterable[str], text: str) -> set[int]:

@@ -8,7 +8,7 @@ leases or turns.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -74,6 +74,38 @@ class EmbeddingInfo:
     dimension: int
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the cosines of a query tell.
+
+    Attributes:
+        weight: of meaning against words, 0 to 1; less for a text in a language that the model does not know.
+        unrelated: the usual cosine of texts that have nothing in common.
+        same: the cosine of a question and its answer from which on they could not match better.
+    """
+
+    weight: float = 0.7
+    unrelated: float = 0.0
+    same: float = 0.7
+
+    def meaning(self, cosine: float) -> float:
+        """The cosine on the scale from `unrelated`, which is 0, to `same`, which is 1."""
+        return min(1.0, max(0.0, (cosine - self.unrelated) / (self.same - self.unrelated)))
+
+
+@dataclass(frozen=True, slots=True)
+class PieceLimit:
+    """How much of a text a model reads.
+
+    Attributes:
+        most: in word pieces.
+        count: how many word pieces a text has.
+    """
+
+    most: int
+    count: Callable[[str], int]
+
+
 class EmbeddingModel(Protocol):
     """Computes vectors of texts. Vectors have length 1, so that their dot product is the cosine."""
 
@@ -99,6 +131,14 @@ class EmbeddingModel(Protocol):
         """The vector of a search query."""
         ...
 
+    def reading(self, text: str) -> Reading:
+        """What the cosines of a query with this text tell; known after `prepare` or the first vector."""
+        ...
+
+    def limit(self) -> PieceLimit | None:
+        """How much of a text it reads; None if that is more than the longest chunk in any language."""
+        ...
+
     async def close(self) -> None:
         """Release connections and threads."""
         ...
@@ -121,6 +161,10 @@ class LexicalModel(Protocol):
 
     def query(self, text: str) -> SparseVector:
         """The vector of a search query."""
+        ...
+
+    def words(self, text: str) -> Sequence[frozenset[int]]:
+        """The words of a search query, each as the terms that stand for it in `query`; without stop words."""
         ...
 
 
@@ -164,7 +208,7 @@ class Hit:
     """A chunk that a search found.
 
     Attributes:
-        score: the fused score; larger is better. Scores are comparable within one search only.
+        score: 0 to 1, comparable between searches; `workers.retrieval.index.fusion` says what it means.
         similarity: the cosine of the dense vectors, if known.
     """
 
@@ -189,6 +233,9 @@ class IndexQuery:
         sources: restricts the search to these documents; None for all.
         metadata: restricts the search to chunks whose metadata satisfy this filter (`sessions.protocol.filters`).
         since_ms, until_ms: restricts the search to chunks whose time is in between (`until_ms` excluded).
+        words: the query's words, each as its terms; by default, each term is a word.
+        reading: what the cosines tell.
+        min_score: the score that a hit must have.
     """
 
     dense: Vector | None
@@ -199,6 +246,9 @@ class IndexQuery:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     since_ms: int | None = None
     until_ms: int | None = None
+    words: Sequence[frozenset[int]] = ()
+    reading: Reading = Reading()
+    min_score: float = 0.0
 
 
 class KnowledgeIndex(Protocol):
@@ -227,7 +277,7 @@ class KnowledgeIndex(Protocol):
         ...
 
     async def search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
-        """The best published chunks within the query's scopes; dense and lexical hits are fused by reciprocal rank.
+        """The best published chunks within the query's scopes; what both halves find is fused (see `index.fusion`).
 
         A search in a collection that does not exist finds nothing.
         """

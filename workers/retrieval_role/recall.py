@@ -34,6 +34,7 @@ from sessions.store.memory_record import Memory, new_memory_id, plain_text
 from sessions.store.state import session_scope, wide_scope
 from workers.engine.ports import EventDraft, SearchUnavailable
 from workers.engine.recall_tools import cite
+from workers.retrieval.small_talk import is_small_talk
 from workers.retrieval_role.memory_changes import REMEMBERED_MS, MemoryChanges, memory_line
 
 _log = get_logger(__name__)
@@ -176,11 +177,12 @@ class TurnRecall:
         return await self._changes.forget(key, number)
 
     async def _found(self, message: str) -> dict[str, Any]:
+        about_something = not is_small_talk(message)
         wanted = Recall(
             memory=self._for_memory(message) if self._recalls.memory else None,
-            knowledge=self._for_knowledge(message) if self._recalls.knowledge else None,
+            knowledge=self._for_knowledge(message) if about_something and self._recalls.knowledge else None,
         )
-        return await self._ask(wanted)
+        return await self._ask(wanted) if wanted.memory or wanted.knowledge else {}
 
     def _for_memory(self, query: str) -> SearchMemory:
         scopes = ("session",) if self._user_id is None else ("user", "session")

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from sessions.client.arguments.filters import metadata_filter
-from sessions.client.arguments.values import charset_label, json_object, seconds, short_string, webhook_url
+from sessions.client.arguments.values import (
+    charset_label,
+    json_object,
+    minimum_score,
+    seconds,
+    short_string,
+    webhook_url,
+)
 from sessions.errors import BadRequest
 from sessions.protocol.text import is_encodable
 
@@ -77,6 +84,7 @@ class KnowledgeQuery:
     Attributes:
         filters: only passages whose metadata satisfy this filter; sources: only these documents, None for all.
         scope: "session", "user" or one base; None for all scopes of the session.
+        min_score: only passages with this score or a better one (0 to 1); None for the usual floor.
         timeout: seconds to wait for a worker.
     """
 
@@ -85,6 +93,7 @@ class KnowledgeQuery:
     filters: dict[str, Any]
     sources: tuple[str, ...] | None
     scope: str | None
+    min_score: float | None
     timeout: float | None
 
     @classmethod
@@ -95,6 +104,7 @@ class KnowledgeQuery:
         filters: object,
         sources: Sequence[str] | None,
         scope: str | None,
+        min_score: object,
         timeout: float | None,
     ) -> Self:
         """The request of `search_knowledge`.
@@ -107,7 +117,8 @@ class KnowledgeQuery:
         if not isinstance(limit, int) or not 1 <= limit <= _MOST_FOUND:
             raise BadRequest(f"limit {limit!r}: use a number from 1 to {_MOST_FOUND}")
         names = None if sources is None else _names(sources)
-        return cls(query, limit, metadata_filter(json_object("filters", filters)), names, scope, timeout)
+        wanted = metadata_filter(json_object("filters", filters))
+        return cls(query, limit, wanted, names, scope, minimum_score(min_score), timeout)
 
 
 def _names(sources: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from sessions.client.arguments.filters import metadata_filter
-from sessions.client.arguments.values import LONE_SURROGATE
+from sessions.client.arguments.values import LONE_SURROGATE, minimum_score
 from sessions.errors import BadRequest
 from sessions.protocol.memory_requests import ScopeName
 from sessions.protocol.text import find_lone_surrogate, is_encodable
@@ -266,16 +266,3 @@ def results_limit(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_RESULTS:
         raise BadRequest(f"limit {value!r}: use an integer from 1 to {_MOST_RESULTS}")
     return value
-
-
-def minimum_score(value: object) -> float | None:
-    """Check the minimum score; None for any score.
-
-    Raises:
-        BadRequest: it is not a number from 0 to 1.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise BadRequest(f"min_score {value!r}: use a number from 0 to 1")
-    return float(value)

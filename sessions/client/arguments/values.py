@@ -158,3 +158,16 @@ def json_object(name: str, value: object, *, limit: int | None = None) -> dict[s
         raise BadRequest(f"{name} has {len(encoded)} bytes of JSON, the limit is {limit}: store less with it")
     plain: dict[str, Any] = json.loads(encoded)
     return plain
+
+
+def minimum_score(value: object) -> float | None:
+    """Check the minimum score; None if none was given.
+
+    Raises:
+        BadRequest: it is not a number from 0 to 1.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise BadRequest(f"min_score {value!r}: use a number from 0 to 1")
+    return float(value)

@@ -106,6 +106,9 @@ class KnowledgeSearch(Body):
         description="Only `session`, `user` or one base; by default all, including `bases`.",
         json_schema_extra=BASE,
     )
+    min_score: float | None = Field(
+        None, ge=0, le=1, description="Of each passage; by default the floor below which it has nothing to do with it."
+    )
     bases: list[Annotated[str, Field(json_schema_extra=BASE)]] | None = Field(
         None, description="Named bases to search as well."
     )
@@ -133,7 +136,7 @@ class Passage(BaseModel):
                 {
                     "id": "0d9a4e21-0192-4f5c-8e8d-17e3c8e3c5b7",
                     "text": "Trains are booked in second class.",
-                    "score": 0.032,
+                    "score": 0.62,
                     "similarity": 0.61,
                     "source": "policy.pdf",
                     "chunk": 7,
@@ -150,7 +153,7 @@ class Passage(BaseModel):
 
     id: str
     text: str
-    score: float = Field(description="Larger is better; comparable within one search.")
+    score: float = Field(ge=0, le=1, description="1 is the best match by meaning and by words.")
     similarity: float | None = Field(None, description="Cosine similarity; null if only words were compared.")
     source: str
     chunk: int
@@ -212,7 +215,7 @@ async def clear_knowledge(session_id: SessionId, caller: Writer, scope: Scope = 
 async def search_knowledge(session_id: SessionId, body: KnowledgeSearch, caller: Reader) -> Passages:
     """By meaning and by words, in the session's documents, its user's, and those of `bases`."""
     found = await caller.session(session_id, knowledge=body.bases).asearch_knowledge(
-        body.query, body.limit, body.filters, sources=body.sources, scope=body.scope
+        body.query, body.limit, body.filters, sources=body.sources, scope=body.scope, min_score=body.min_score
     )
     return Passages(passages=[Passage(**one) for one in found])
 

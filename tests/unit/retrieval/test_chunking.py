@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.retrieval.chunking import MAX_CHARS, chunk_document, document_text, embedded_text
-from workers.retrieval.ports import Chunk, Document, Section
+from workers.retrieval.ports import Chunk, Document, PieceLimit, Section
 
 SENTENCE = "The quick brown fox jumps over the lazy dog near the old mill. "
 
@@ -111,3 +111,34 @@ def test_what_is_embedded_repeats_no_heading() -> None:
     assert embedded_text(chunk, "") == f"Travel\n{chunk.text}"
     assert embedded_text(Chunk(0, "x", 0, 1), "") == "x"
     assert embedded_text(Chunk(0, "x", 0, 1), "x" * 200) == "x"
+
+
+def letters(most: int) -> PieceLimit:
+    """A model that reads Chinese sign by sign, and four letters of other scripts at a time."""
+    return PieceLimit(most, lambda text: sum(4 if sign > "\u2e80" else 1 for sign in text) // 4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "合同的通知期为一个月。" * 200,
+        "合" * 3000,
+        SENTENCE * 30 + "\n\n" + "合同的通知期为一个月。" * 100 + "\n\n" + SENTENCE * 30,
+    ],
+)
+def test_a_chunk_is_no_longer_than_what_the_model_reads(text: str) -> None:
+    """Also next to prose of which it reads more, and under headings, which are embedded with it."""
+    section = Section(text, heading="Verträge > 通知期")
+    limit = letters(250)
+    chunks = chunk_document(Document("text", [section]), limit=limit, name="handbook.md")
+    assert all(limit.count(embedded_text(chunk, "handbook.md")) <= 250 for chunk in chunks)
+    assert all(text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
+    covered = {at for chunk in chunks for at in range(chunk.start, chunk.end)}
+    assert all(text[at].isspace() for at in range(len(text)) if at not in covered)
+    assert len(chunks) < len(text) / 100
+
+
+def test_prose_that_the_model_reads_whole_is_cut_by_characters() -> None:
+    """A limit changes nothing for it."""
+    document = Document("text", [Section(SENTENCE * 40)])
+    assert chunk_document(document, limit=letters(250)) == chunk_document(document)

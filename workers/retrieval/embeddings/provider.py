@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sessions.errors import EmbeddingFailed, EmbeddingUnavailable, MissingExtra, TurnConfigurationError, TurnFailed
-from workers.retrieval.ports import EmbeddingInfo
+from workers.retrieval.ports import EmbeddingInfo, Reading
 
 if TYPE_CHECKING:  # pydantic-ai is imported with the first text
     from pydantic_ai.embeddings import Embedder
@@ -74,6 +74,13 @@ class ProviderEmbeddingModel:
     async def embed_query(self, text: str) -> list[float]:
         """The vector of a search query. Some models embed queries and documents differently."""
         return (await self._ask([_clean(text)], "query"))[0]
+
+    def reading(self, text: str) -> Reading:
+        """The usual reading: that of models whose cosines are near 0 for unrelated texts."""
+        return Reading()
+
+    def limit(self) -> None:
+        """None: they read thousands of tokens."""
 
     async def close(self) -> None:
         """Close the connections to the provider."""

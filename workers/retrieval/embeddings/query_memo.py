@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from workers.retrieval.ports import EmbeddingInfo, EmbeddingModel
+from workers.retrieval.ports import EmbeddingInfo, EmbeddingModel, PieceLimit, Reading
 
 _KEPT: Final = 64
 
@@ -46,6 +46,14 @@ class QueryMemo:
                 self._tasks.popitem(last=False)
         self._tasks.move_to_end(text)
         return await asyncio.shield(task)
+
+    def reading(self, text: str) -> Reading:
+        """What the cosines of the query tell, as the model says."""
+        return self._model.reading(text)
+
+    def limit(self) -> PieceLimit | None:
+        """How much the model reads."""
+        return self._model.limit()
 
     async def close(self) -> None:
         """Close the model."""

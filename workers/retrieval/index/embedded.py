@@ -35,16 +35,14 @@ _log = get_logger(__name__)
 class EmbeddedIndex:
     """A KnowledgeIndex in a local folder; see `open`."""
 
-    def __init__(self, lock: IndexLock, *, rrf_k: int = 2, candidates: int = 50) -> None:
+    def __init__(self, lock: IndexLock, *, candidates: int = 50) -> None:
         """Use a folder that this process owns; `close` releases it.
 
         Args:
             lock: the folder's lock.
-            rrf_k: the constant of reciprocal rank fusion; docs/retrieval.md explains why it is so small.
             candidates: how many dense and how many lexical hits are fused.
         """
         self._lock = lock
-        self._rrf_k = rrf_k
         self._candidates = candidates
         self._shards: dict[str, Shard] = {}
         self._complete = CompleteScopes()
@@ -52,13 +50,13 @@ class EmbeddedIndex:
         self._closed = False
 
     @classmethod
-    def open(cls, folder: Path, *, rrf_k: int = 2, candidates: int = 50) -> Self:
+    def open(cls, folder: Path, *, candidates: int = 50) -> Self:
         """Take ownership of a folder and serve its collections.
 
         Raises:
             IndexLocked: another process owns the folder.
         """
-        return cls(claim(folder), rrf_k=rrf_k, candidates=candidates)
+        return cls(claim(folder), candidates=candidates)
 
     async def write(
         self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint], *, published: bool = False
@@ -167,7 +165,7 @@ class EmbeddedIndex:
 
     def _search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
         shard = self._shard(collection)
-        return shard.search(model, query, rrf_k=self._rrf_k, candidates=self._candidates) if shard else []
+        return shard.search(model, query, candidates=self._candidates) if shard else []
 
     def _complete_piece(self, collection: str, scopes: Sequence[Scope]) -> bool:
         shard = self._shard(collection)

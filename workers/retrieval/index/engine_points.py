@@ -1,4 +1,4 @@
-"""Converts our chunks and queries to qdrant-edge's types, and configures the engine.
+"""Converts our chunks and filters to qdrant-edge's types, and configures the engine.
 
 The engine keeps a code of 4 bits for each number of a dense vector next to the vector (TurboQuant). A search compares
 the codes of all chunks, and then the vectors of four times as many of the nearest as it needs: at 100,000 chunks it
@@ -7,15 +7,15 @@ finds what comparing all vectors finds, in a third of the time (docs/knowledge-i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
 import qdrant_edge as edge
 
 from workers.retrieval.index.conditions import AnyCondition, Between, Condition, Conditions, Either, Negated, Together
-from workers.retrieval.index.records import DENSE, LEXICAL, query_terms, to_stored
-from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery
+from workers.retrieval.index.records import DENSE, LEXICAL, to_stored
+from workers.retrieval.ports import EmbeddingInfo, IndexPoint
 
 VACUUM_FROM: Final = 1000  # the engine's thresholds for rewriting a segment: this many removed points,
 VACUUM_SHARE: Final = 0.2  # and this share of all points
@@ -64,25 +64,3 @@ def _condition(condition: AnyCondition) -> edge.ConditionType:
 def search_params() -> edge.SearchParams:
     """How dense vectors are compared."""
     return edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=_RESCORED))
-
-
-def prefetches(
-    query: IndexQuery, allowed: edge.Filter, limit: int, *, nearest: Sequence[edge.PointId] | None = None
-) -> list[edge.Prefetch]:
-    """The dense and the lexical half of a search, as far as the query has them.
-
-    Args:
-        query: the search.
-        allowed: the chunks that may be found.
-        limit: the maximum number of hits of each half.
-        nearest: chunks that are known to include the dense hits; None if nothing is known.
-    """
-    halves = []
-    if query.dense is not None:
-        among = allowed if nearest is None else edge.Filter(must=[allowed, edge.HasIdCondition(set(nearest))])
-        dense = edge.Query.Nearest(list(query.dense), using=DENSE)
-        halves.append(edge.Prefetch(limit=limit, query=dense, filter=among, params=search_params()))
-    if terms := query_terms(query):
-        vector = edge.SparseVector(list(terms.indices), list(terms.values))
-        halves.append(edge.Prefetch(limit=limit, query=edge.Query.Nearest(vector, using=LEXICAL), filter=allowed))
-    return halves

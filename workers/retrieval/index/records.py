@@ -55,12 +55,11 @@ def point_of(record: Any) -> IndexPoint:
     return IndexPoint(str(record.id), scope, source, revision, vectors[DENSE], sparse, payload, found.get(TIME))
 
 
-def hit_of(query: IndexQuery, point: Any) -> Hit:
-    """The hit from a point that a search found. The points of both engines have the same attributes."""
-    found = point.payload or {}
+def hit_of(record: Any, score: float, similarity: float | None) -> Hit:
+    """The hit from a stored record. The records of both engines have the same attributes."""
+    found = record.payload or {}
     scope, payload = Scope(found["tenant"], found["scope"]), json.loads(found["payload"])
-    similarity = None if query.dense is None else cosine(query.dense, point.vector[DENSE])
-    return Hit(str(point.id), scope, found["source"], found["revision"], point.score, payload, similarity)
+    return Hit(str(record.id), scope, found["source"], found["revision"], score, payload, similarity)
 
 
 def cosine(asked: Vector, found: Vector) -> float:

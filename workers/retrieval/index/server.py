@@ -12,11 +12,9 @@ from qdrant_client import AsyncQdrantClient, models
 from sessions.errors import BadRequest, IndexUnavailable
 from workers.retrieval.index.older_chunks import PIECE, CompleteScopes, complete_tags, older_conditions
 from workers.retrieval.index.records import (
-    DENSE,
     check_model,
     check_points,
     count_conditions,
-    hit_of,
     point_of,
     query_conditions,
     scope_conditions,
@@ -24,7 +22,8 @@ from workers.retrieval.index.records import (
 )
 from workers.retrieval.index.requests import NoCollection, Requests
 from workers.retrieval.index.server_collections import ServerCollections
-from workers.retrieval.index.server_points import prefetches, server_filter
+from workers.retrieval.index.server_points import server_filter
+from workers.retrieval.index.server_search import search_server
 from workers.retrieval.index.server_writes import ServerWrites
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
@@ -39,7 +38,6 @@ class ServerIndex:
         client: AsyncQdrantClient,
         requests: Requests,
         *,
-        rrf_k: int = 2,
         candidates: int = 50,
         batch_points: int = 256,
         batch_bytes: int = 8_000_000,
@@ -50,7 +48,6 @@ class ServerIndex:
             client: a client of the server, or qdrant-client's in-memory mode (for tests only: slow, and not
                 thread-safe).
             requests: sends the client's requests.
-            rrf_k: the constant of reciprocal rank fusion; docs/retrieval.md explains why it is so small.
             candidates: how many dense and how many lexical hits are fused.
             batch_points: the maximum number of chunks in one request.
             batch_bytes: their approximate maximum size (a server accepts 32 MB by default).
@@ -60,7 +57,6 @@ class ServerIndex:
         self._collections = ServerCollections(client, requests)
         self._changing: dict[str, ServerWrites] = {}
         self._complete = CompleteScopes()
-        self._rrf_k = rrf_k
         self._candidates = candidates
         self._batch_points = batch_points
         self._batch_bytes = batch_bytes
@@ -114,16 +110,15 @@ class ServerIndex:
         if info is None:
             return []
         check_model(collection, info, model)
-        halves = [] if conditions is None else prefetches(query, server_filter(conditions), self._candidates)
-        if not halves:
+        if conditions is None:
             return []
+        allowed = server_filter(conditions)
         try:
             await self._complete_tags(collection, query)
-            found = await self._query(collection, query, halves)
+            return await search_server(self._client, self._requests, collection, query, allowed, self._candidates)
         except NoCollection:
             self._collections.forget(collection)
             return []
-        return [hit_of(query, point) for point in found.points]
 
     async def remove(
         self, collection: str, scope: Scope, *, source: str | None = None, revision: str | None = None
@@ -196,18 +191,6 @@ class ServerIndex:
 
     async def _count(self, collection: str, which: models.Filter) -> int:
         return (await self._requests.send(lambda: self._client.count(collection, which, exact=True))).count
-
-    async def _query(self, collection: str, query: IndexQuery, halves: list[models.Prefetch]) -> models.QueryResponse:
-        return await self._requests.send(
-            lambda: self._client.query_points(
-                collection,
-                query=models.RrfQuery(rrf=models.Rrf(k=self._rrf_k)),
-                prefetch=halves,
-                limit=query.limit,
-                with_payload=True,
-                with_vectors=[DENSE] if query.dense is not None else False,
-            )
-        )
 
     async def _complete_tags(self, collection: str, query: IndexQuery) -> None:
         """Have all chunks that the query may find the keywords that its filter needs; see `older_chunks`."""

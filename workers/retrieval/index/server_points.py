@@ -1,12 +1,12 @@
-"""Converts our chunks and queries to the types of qdrant-client."""
+"""Converts our chunks and filters to the types of qdrant-client."""
 
 from __future__ import annotations
 
 from qdrant_client import models
 
 from workers.retrieval.index.conditions import AnyCondition, Between, Condition, Conditions, Either, Negated, Together
-from workers.retrieval.index.records import DENSE, LEXICAL, query_terms, to_stored
-from workers.retrieval.ports import IndexPoint, IndexQuery
+from workers.retrieval.index.records import DENSE, LEXICAL, to_stored
+from workers.retrieval.ports import IndexPoint
 
 
 def server_point(point: IndexPoint, published: set[str]) -> models.PointStruct:
@@ -34,15 +34,3 @@ def _condition(condition: AnyCondition) -> models.Condition:
             return models.Filter(should=[_condition(part) for part in parts])
         case Negated(part):
             return models.Filter(must_not=[_condition(part)])
-
-
-def prefetches(query: IndexQuery, allowed: models.Filter, candidates: int) -> list[models.Prefetch]:
-    """The dense and the lexical half of a search, as far as the query has them."""
-    limit = max(candidates, query.limit)
-    halves = []
-    if query.dense is not None:
-        halves.append(models.Prefetch(query=list(query.dense), using=DENSE, filter=allowed, limit=limit))
-    if terms := query_terms(query):
-        vector = models.SparseVector(indices=list(terms.indices), values=list(terms.values))
-        halves.append(models.Prefetch(query=vector, using=LEXICAL, filter=allowed, limit=limit))
-    return halves

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 from uuid import UUID
 
 import qdrant_edge as edge
@@ -27,7 +27,6 @@ from workers.retrieval.index.engine_points import (
     engine_config,
     engine_filter,
     engine_point,
-    prefetches,
 )
 from workers.retrieval.index.older_chunks import PIECE, complete_tags, older_conditions
 from workers.retrieval.index.records import (
@@ -39,7 +38,6 @@ from workers.retrieval.index.records import (
     check_model,
     check_points,
     count_conditions,
-    hit_of,
     point_of,
     query_conditions,
     scope_conditions,
@@ -47,6 +45,7 @@ from workers.retrieval.index.records import (
     superseded_conditions,
 )
 from workers.retrieval.index.shard_files import ABOUT, damaged, fsync, has_codes, read_info, translate_errors
+from workers.retrieval.index.shard_search import search_engine
 from workers.retrieval.index.unfiltered import ScopeSizes, nearest
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
@@ -138,24 +137,16 @@ class Shard:
         """Count the published chunks, or all chunks of one revision."""
         return self._count(count_conditions(scope, source, revision))
 
-    def search(self, model: EmbeddingInfo, query: IndexQuery, *, rrf_k: int, candidates: int) -> list[Hit]:
+    def search(self, model: EmbeddingInfo, query: IndexQuery, *, candidates: int) -> list[Hit]:
         """The best chunks; see `KnowledgeIndex.search`."""
         check_model(self.folder.name, self.info, model)
         conditions = query_conditions(query)
         if conditions is None:
             return []
-        halves = self._halves(query, engine_filter(conditions), max(candidates, query.limit))
-        if not halves:
-            return []
-        request = edge.QueryRequest(
-            limit=query.limit,
-            query=cast(edge.Fusion, edge.Fusion.Rrf(rrf_k)),  # the stubs know no Rrf as a Fusion
-            prefetches=halves,
-            with_payload=True,
-            with_vector=[DENSE] if query.dense is not None else False,
-        )
+        allowed, limit = engine_filter(conditions), max(candidates, query.limit)
         with translate_errors(self.folder):
-            return [hit_of(query, point) for point in self._engine.query(request)]
+            known = nearest(self._engine, query, allowed, limit, self._sizes)
+            return search_engine(self._engine, query, allowed, limit, nearest=known)
 
     def complete_piece(self, scopes: Sequence[Scope]) -> bool:
         """Add what is missing to some of the chunks that an earlier version wrote; False if there were none."""
@@ -167,11 +158,6 @@ class Shard:
         for ids, field in complete_tags(records):
             self._update(edge.UpdateOperation.set_payload(ids, field))
         return bool(records)
-
-    def _halves(self, query: IndexQuery, allowed: edge.Filter, limit: int) -> list[edge.Prefetch]:
-        with translate_errors(self.folder):
-            known = nearest(self._engine, query, allowed, limit, self._sizes)
-            return prefetches(query, allowed, limit, nearest=known)
 
     def page(
         self, scope: Scope | None, source: str | None, after: edge.PointId | None, limit: int

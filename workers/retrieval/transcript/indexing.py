@@ -196,7 +196,8 @@ class TranscriptIndexing:
     ) -> None:
         """Index turns, and record how far the index is after each batch of passages."""
         session = op.keys.home
-        parsed = await asyncio.to_thread(lambda: [(entry, passages_of(entry, session)) for entry in entries])
+        limit = self._embedding.limit()
+        parsed = await asyncio.to_thread(lambda: [(entry, passages_of(entry, session, limit)) for entry in entries])
         waiting: list[IndexPoint] = []
         for number, (entry, passages) in enumerate(parsed, 1):
             for batch in _batches(passages):

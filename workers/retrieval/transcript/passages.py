@@ -13,7 +13,7 @@ from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from workers.retrieval.chunking import chunk_document
 from workers.retrieval.documents.plain import clean
-from workers.retrieval.ports import Document, Section
+from workers.retrieval.ports import Document, PieceLimit, Section
 
 _ROLES: Final = ("user", "assistant")
 LONGEST_CHARS: Final = 100_000
@@ -38,8 +38,13 @@ class Passage:
     text: str
 
 
-def passages_of(entry: HistoryEntry, keys: SessionKeys) -> list[Passage]:
+def passages_of(entry: HistoryEntry, keys: SessionKeys, limit: PieceLimit | None = None) -> list[Passage]:
     """The passages of a turn: of what its user said and what was answered, not of its tools' returns.
+
+    Args:
+        entry: the turn.
+        keys: the session's.
+        limit: how much the embedding model reads.
 
     Raises:
         CorruptRecord: the turn's messages cannot be read.
@@ -48,7 +53,7 @@ def passages_of(entry: HistoryEntry, keys: SessionKeys) -> list[Passage]:
     for message, said in enumerate(messages_of(entry, keys)):
         if said.role not in _ROLES or not (text := _text_of(said)):
             continue
-        for chunk in chunk_document(Document("text", [Section(text)])):
+        for chunk in chunk_document(Document("text", [Section(text)]), limit=limit):
             found.append(Passage(message, chunk.number, said.role, chunk.start, chunk.end, chunk.text))
     return found
 

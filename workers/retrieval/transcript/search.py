@@ -123,6 +123,8 @@ class TranscriptSearch:
             metadata={} if request.role is None else {"role": request.role},
             since_ms=request.since_ms,
             until_ms=request.until_ms,
+            words=self._lexical.words(request.query),
+            reading=self._embedding.reading(request.query),
         )
         info = self._embedding.info
         return await self._index.search(transcript_collection(info), info, query)

@@ -1,0 +1,69 @@
+"""Fuses what a search finds by meaning with what it finds by words, into one score between 0 and 1.
+
+    score = weight * meaning + (1 - weight) * words
+
+`meaning` is the cosine, from 0 for the usual one of texts that have nothing in common to 1 for texts that say the same.
+`words` is the BM25 score in relation to the best one, times the share of the query's words that the best one has. So a
+score means the same in every search, and a passage is not first because the others are worse, which is all that a rank
+says. docs/retrieval.md has the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from workers.retrieval.index.records import DENSE, cosine, hit_of
+from workers.retrieval.ports import Hit, IndexQuery
+
+# Of passages that were found by words only, the cosine is not known before they are read: so many more are read.
+_SPARE = 10
+
+
+class Candidates:
+    """What both halves of a search found."""
+
+    def __init__(
+        self, query: IndexQuery, cosines: Mapping[str, float], bm25: Mapping[str, float], best_terms: Collection[int]
+    ) -> None:
+        """Collect the candidates, by id.
+
+        Args:
+            query: the query.
+            cosines: those of the passages that were found by meaning.
+            bm25: the scores of the passages that were found by words.
+            best_terms: the terms of the best of these.
+        """
+        self._query = query
+        share = covered(query, best_terms) / max(bm25.values()) if bm25 else 0.0
+        self._words = {found: share * weight for found, weight in bm25.items()}
+        # A passage that was found by words only has no larger cosine than the least that was found by meaning.
+        least = min(cosines.values(), default=None)
+        scores = {found: self.score(found, cosines.get(found, least)) for found in {**cosines, **bm25}}
+        ranked = sorted(scores, key=lambda found: (-scores[found], found))
+        self.best = ranked[: query.limit + _SPARE]
+
+    def hits(self, records: Iterable[Any]) -> list[Hit]:
+        """The best of `best`, from their stored records with the dense vectors; without those that are gone by now."""
+        asked = self._query.dense
+        hits = []
+        for record in records:
+            similarity = None if asked is None else cosine(asked, record.vector[DENSE])
+            hits.append(hit_of(record, self.score(str(record.id), similarity), similarity))
+        hits.sort(key=lambda hit: (-hit.score, hit.id))
+        return [hit for hit in hits[: self._query.limit] if hit.score >= self._query.min_score]
+
+    def score(self, found: str, similarity: float | None) -> float:
+        """The score of a candidate, given its cosine; None if only words are compared."""
+        words = min(1.0, self._words.get(found, 0.0))
+        if similarity is None:
+            return words
+        weight = 1.0 if self._query.sparse is None else self._query.reading.weight
+        return weight * self._query.reading.meaning(similarity) + (1 - weight) * words
+
+
+def covered(query: IndexQuery, terms: Collection[int]) -> float:
+    """The share of the query's words of which a passage with these terms has a form."""
+    words = query.words or [frozenset([term]) for term in (query.sparse.indices if query.sparse else ())]
+    held = set(terms)
+    return sum(not word.isdisjoint(held) for word in words) / len(words) if words else 0.0
