@@ -190,10 +190,11 @@ class Settings(BaseSettings):
 
     embedding_model: str | None = Field(
         None,
-        description="`minilm` (runs in the worker, needs no key), `provider:model` such as "
-        "`openai:text-embedding-3-small`, or `fastembed:<directory>`. Unset: `minilm`, whatever keys are set.",
+        description="`minilm` (runs in the worker, needs no key), `multilingual-e5-small` (the extra `multilingual`), "
+        "`provider:model` such as `openai:text-embedding-3-small`, or `fastembed:<directory>`. Unset: `minilm`, "
+        "whatever keys are set.",
     )
-    embedding_threads: int = Field(1, ge=1, le=64, description="Threads that `minilm` uses.")
+    embedding_threads: int = Field(1, ge=1, le=64, description="Threads that a model in the worker uses.")
     retrieval_timeout: float = Field(
         30.0,
         gt=0,

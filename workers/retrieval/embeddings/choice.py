@@ -5,6 +5,7 @@ from __future__ import annotations
 from sessions.errors import TurnConfigurationError
 from workers.retrieval.embeddings.directory import FASTEMBED, directory_model
 from workers.retrieval.embeddings.minilm import minilm
+from workers.retrieval.embeddings.multilingual import MULTILINGUAL, MultilingualE5
 from workers.retrieval.embeddings.provider import ProviderEmbeddingModel
 from workers.retrieval.ports import EmbeddingModel
 
@@ -17,8 +18,8 @@ def resolve_embedding_model(
     """The model with this name. Nothing is loaded before its first text.
 
     Args:
-        name: `provider:model`, or `fastembed:<directory>`; None or `minilm` for the built-in model, even if API keys
-            are set: a key alone never selects a paid model.
+        name: `provider:model`, `multilingual-e5-small`, or `fastembed:<directory>`; None or `minilm` for the built-in
+            model, even if API keys are set: a key alone never selects a paid model.
         threads: how many processors a local model may use for documents.
         timeout: the timeout of one request to a provider, in seconds.
 
@@ -27,12 +28,15 @@ def resolve_embedding_model(
     """
     if name is None or name == MINILM:
         return minilm(threads=threads)
+    if name == MULTILINGUAL:
+        return MultilingualE5(threads=threads)
     if name.startswith(FASTEMBED):
         return directory_model(name, threads=threads)
     provider, colon, model = name.partition(":")
     if not (provider and colon and model):
         raise TurnConfigurationError(
-            f"embedding model {name!r} is not known: use {MINILM!r}, which is built in, 'provider:model' "
-            f"such as 'openai:text-embedding-3-small', or '{FASTEMBED}<directory>' with model.onnx and tokenizer.json"
+            f"embedding model {name!r} is not known: use {MINILM!r}, which is built in, {MULTILINGUAL!r}, "
+            f"'provider:model' such as 'openai:text-embedding-3-small', or '{FASTEMBED}<directory>' with model.onnx "
+            f"and tokenizer.json"
         )
     return ProviderEmbeddingModel(name, timeout=timeout)
