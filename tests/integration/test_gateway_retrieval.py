@@ -110,6 +110,8 @@ def test_a_file_is_uploaded_into_a_base_that_sessions_share(http: httpx.Client) 
     assert good(http.post(search, json=asked))["passages"] == []
     found = good(http.post(search, json={**asked, "bases": ["handbook-http"]}))["passages"]
     assert "second class" in found[0]["text"]
+    assert good(http.post(search, json={**asked, "bases": ["handbook-http"], "min_score": 0.99}))["passages"] == []
+    assert http.post(search, json={**asked, "min_score": 1.5}).status_code == 422
     assert good(http.delete(base, params={"scope": "handbook-http"}))["chunks"] > 0
 
 

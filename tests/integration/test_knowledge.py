@@ -75,6 +75,10 @@ def test_a_paper_and_a_finding_are_found(session: Session, tmp_path: Path) -> No
     assert "28 days" in best["text"]
     assert (best["source"], best["page"]) == ("research_paper.pdf", 1)
     assert session.search_knowledge("E-117", limit=1)[0]["page"] == 3
+    assert session.search_knowledge("purple elephants on mars") == [], "nothing of it has to do with them"
+    assert len(session.search_knowledge("purple elephants on mars", limit=3, min_score=0)) == 3
+    assert session.search_knowledge("how much vacation do I get?", min_score=0.99) == []
+    assert 0.15 <= best["score"] <= 1
 
 
 def test_nothing_is_found_where_nothing_was_added(session: Session) -> None:
@@ -202,6 +206,10 @@ def test_an_agent_uses_the_sessions_knowledge(fleet: Fleet) -> None:
     assert "28 days" in turn.result(timeout=30)
     events = list(turn.events())
     assert [e.data for e in events if e.type is EventType.RETRIEVED] == [{"memories": 0, "chunks": 1}]
+    thanked = agent.submit("Thanks!")
+    thanked.result(timeout=30)
+    told = [e.data for e in thanked.events() if e.type is EventType.RETRIEVED]
+    assert told == [{"memories": 0, "chunks": 0}], "nothing is looked up for it"
     searched = agent.chat('CALL search_knowledge({"query": "paid holiday"})')
     assert "[holidays.txt]" in searched
     assert "28 days" in searched

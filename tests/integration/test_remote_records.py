@@ -236,6 +236,7 @@ def test_documents_are_read_here_and_uploaded(pair: Pair, tmp_path: Path) -> Non
     found = remote.search_knowledge("which form is for travel?", 1, {"year": 2026})
     assert "E-117" in found[0]["text"]
     assert found == local.search_knowledge("which form is for travel?", 1, {"year": 2026})
+    assert remote.search_knowledge("which form is for travel?", min_score=0.99) == []
     assert remote.delete_knowledge("policy.pdf") == added["chunks"]
     assert remote.delete_knowledge("policy.pdf") == 0
     assert remote.clear_knowledge() == 2

@@ -87,8 +87,8 @@ class QdrantServer:
                 return self._ok(done)
             case "POST", "/points/scroll":
                 return self._ok({"points": [], "next_page_offset": None})
-            case "POST", "/points/query":
-                return self._ok({"points": []})
+            case "POST", "/points/query/batch":
+                return self._ok([{"points": []} for _ in body["searches"]])
             case "POST", "/points/batch":
                 return self._ok([done for _ in body["operations"]])
             case "POST", "/points":

@@ -56,7 +56,7 @@ async def test_a_failure_that_may_pass_is_tried_again(index: ServerIndex, server
     server.asked.clear()
     server.fail((status, {"status": {"error": "busy"}}), (status, b"<html>"))
     assert await find(index) == []
-    assert len(server.requests("POST", "/points/query")) == 3
+    assert len(server.requests("POST", "/points/query/batch")) == 3
 
 
 async def test_a_server_that_stays_busy_is_given_up(index: ServerIndex, server: QdrantServer) -> None:
