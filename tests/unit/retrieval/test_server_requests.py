@@ -96,8 +96,8 @@ def test_each_request_fits_the_document_of_each_version(sent: list[Request], ver
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_request_that_a_version_does_not_know_is_noticed(version: str) -> None:
     """Such as a field with a typing error, or a query that came later."""
-    search = VERSIONS[version]["bodies"]["POST /collections/{collection_name}/points/query"]
+    search = VERSIONS[version]["bodies"]["POST /collections/{collection_name}/points/query/batch"]
     right = {"query": [0.1], "using": "dense", "limit": 5}
-    assert validator(version, search).is_valid({"prefetch": right, "query": {"rrf": {"k": 2}}, "limit": 5})
-    assert not validator(version, search).is_valid({"prefetch": right, "query": {"text": "tea"}, "limit": 5})
-    assert not validator(version, search).is_valid({"prefetch": {**right, "limits": 5}, "query": {"rrf": {"k": 2}}})
+    assert validator(version, search).is_valid({"searches": [right]})
+    assert not validator(version, search).is_valid({"searches": [{**right, "query": {"text": "tea"}}]})
+    assert not validator(version, search).is_valid({"searches": [{**right, "limits": 5}]})

@@ -66,6 +66,4 @@ async def search_server(
 def _nearest(
     vector: Any, name: str, allowed: models.Filter, limit: int, vectors: list[str] | None = None
 ) -> models.QueryRequest:
-    return models.QueryRequest(
-        query=models.NearestQuery(nearest=vector), using=name, filter=allowed, limit=limit, with_vector=vectors
-    )
+    return models.QueryRequest(query=vector, using=name, filter=allowed, limit=limit, with_vector=vectors)
