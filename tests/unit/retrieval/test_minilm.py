@@ -151,3 +151,12 @@ def test_batches_hold_each_text_once_and_little_padding() -> None:
     batches = list(batches_by_length(lengths, 256))
     assert batches == [[2, 4, 0, 6], [5, 3], [7], [1]]
     assert list(batches_by_length([], 256)) == []
+
+
+async def test_its_limit_counts_the_pieces_of_texts_of_any_length(model: OnnxEmbeddingModel) -> None:
+    """Neither padded to what the tokenizer's file says, nor cut to what the model reads."""
+    await model.prepare()
+    limit = model.limit()
+    assert limit.most == 254
+    assert limit.count("tea and coffee") == 3
+    assert limit.count("tea " * 1000) == 1000

@@ -74,6 +74,7 @@ class OnnxEncoder:
         limit = files.max_pieces or (self._tokenizer.truncation or {}).get("max_length") or 512
         self._measure = Tokenizer.from_str(self._tokenizer.to_str())
         self._measure.no_truncation()
+        self._measure.no_padding()
         self.limit = PieceLimit(limit - self._tokenizer.num_special_tokens_to_add(False), self._count)
         self._chars = limit * _CHARS_PER_PIECE
         self._pad = (self._tokenizer.padding or {}).get("pad_id", 0)
