@@ -277,9 +277,15 @@ def test_deleting_a_session_leaves_no_key_and_no_point(fleet: Fleet) -> None:
     assert keys_without_ttl(fleet.server) == []
 
 
-def test_turn_workers_load_no_embedding_model(fleet: Fleet, session: Session) -> None:
-    """One of the two processes has the model and the engine after all this; the other, and this client, have not."""
+def test_turn_workers_load_no_embedding_model(new_fleet: Callable[..., Fleet]) -> None:
+    """One of the two processes has the model and the engine after this; the other has not."""
+    fleet = new_fleet()
+    for name in ("one", "two"):
+        fleet.start(name, anew=True)
+    fleet.ready()
+    session = fleet.session(sid())
     session.add_knowledge(HOLIDAYS)
+    assert "August" in session.Agent("A").chat("SAY August")
     heavy = ("onnxruntime", "qdrant_edge", "tokenizers", "numpy")
 
     def loaded(pid: int) -> bool:

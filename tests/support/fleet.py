@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -25,11 +26,12 @@ ROOT = Path(__file__).parents[2]
 
 
 class Worker:
-    """One worker process. `env` are further settings of its environment."""
+    """One worker process. `env` are further settings of its environment; `anew` starts a new interpreter for it."""
 
-    def __init__(self, fleet: Fleet, name: str, env: dict[str, str]) -> None:
+    def __init__(self, fleet: Fleet, name: str, env: dict[str, str], *, anew: bool = False) -> None:
         self.name = name
         self.log_path = fleet.folder / f"{name}.log"
+        self._start = preloaded.start_anew if anew else preloaded.start
         self._env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("SESSIONFLEET_", "OPENAI_"))},
             "REDIS_URL": fleet.server.url,
@@ -41,13 +43,13 @@ class Worker:
             **fleet.env,
             **env,
         }
-        self.process: preloaded.Program | None = None
+        self.process: preloaded.Program | subprocess.Popen[bytes] | None = None
 
     def start(self) -> Worker:
         """Start the process; `Fleet.ready` waits until it serves."""
         command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "workers", "worker", "-n", f"{self.name}@%h"]
         with self.log_path.open("ab") as log:
-            self.process = preloaded.start(command, env=self._env, cwd=ROOT, stdout=log, stderr=log)
+            self.process = self._start(command, env=self._env, cwd=ROOT, stdout=log, stderr=log)
         return self
 
     @property
@@ -105,9 +107,9 @@ class Fleet:
         self.env["REDIS_URL"] = url
         self.settings = self.settings.model_copy(update={"redis_url": url})
 
-    def start(self, name: str, **env: str) -> Worker:
-        """Start another worker, without waiting until it is ready."""
-        worker = Worker(self, name, env).start()
+    def start(self, name: str, *, anew: bool = False, **env: str) -> Worker:
+        """Start another worker, without waiting until it is ready; `anew` is for tests of what a worker loads."""
+        worker = Worker(self, name, env, anew=anew).start()
         self.workers.append(worker)
         return worker
 

@@ -113,6 +113,13 @@ def start(
     return _origin().start(request, stdin, stdout, stderr)
 
 
+def start_anew(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path, stdout: IO[Any], stderr: IO[Any]
+) -> subprocess.Popen[bytes]:
+    """Start a program in a new interpreter: for tests of what it loads."""
+    return subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+
+
 def run(
     command: Sequence[str],
     *,
