@@ -49,7 +49,7 @@ def work_together() -> None:
             print("passages in the prompt:", event.data["chunks"])
 
     outside = Session(session_id="project_chair", knowledge="workshop")
-    print("another project finds:", {passage["source"] for passage in outside.search_knowledge("hull of a boat")})
+    print("another project finds:", {passage["source"] for passage in outside.search_knowledge("How is the laser cutter booked?")})
 
 
 if __name__ == "__main__":

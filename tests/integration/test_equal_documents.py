@@ -60,7 +60,7 @@ async def test_a_changed_document_embeds_what_was_changed(bench: Bench) -> None:
     assert (receipt["status"], receipt["chunks"], receipt["embedded"]) == ("replaced", 3, 1)
     receipt = await bench.add(f"{RULES}\n\n{NEW}", metadata={"year": 2026})
     assert (receipt["status"], receipt["chunks"], receipt["embedded"]) == ("replaced", 3, 0)
-    assert len(await bench.search("rule", limit=10, filters={"year": 2026})) == 3
+    assert len(await bench.search("rule", limit=10, filters={"year": 2026}, min_score=0)) == 3
 
 
 async def test_equal_texts_under_other_headings_are_other_passages(

@@ -298,7 +298,7 @@ def test_ctrl_c_ends_a_fleet_in_order(place: Place) -> None:
     place.start("--workers", "1")
     assert place.up is not None
     running = place.processes()
-    place.up.send_signal(signal.SIGINT)
+    os.kill(place.up.pid, signal.SIGINT)
     assert place.up.wait(30) == 0
     assert not any(alive(pid) for pid in running)
     said = place.output()

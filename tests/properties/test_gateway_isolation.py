@@ -51,6 +51,7 @@ BODIES: dict[tuple[str, str], list[dict[str, Any] | None]] = {
     ("POST", "/v1/sessions/{session_id}/state/{key}/increment"): [None, {"amount": 2}],
     ("POST", "/v1/sessions/{session_id}/checkpoints"): [None, {"values": {"secret": 0}}],
     ("POST", "/v1/sessions/{session_id}/memory"): [{"text": "x"}, {"text": "x", "scope": "user"}],
+    ("PATCH", "/v1/sessions/{session_id}/memory/{memory_id}"): [{"text": "x"}, {"text": "x", "version": 1}],
     ("POST", "/v1/sessions/{session_id}/memory/search"): [
         {"query": "combination"},
         {"query": "combination", "scope": "user"},

@@ -43,7 +43,7 @@ def test_what_is_no_filter_is_refused(filters: dict[str, Any], says: str) -> Non
     with pytest.raises(BadRequest, match=says):
         MemoryQuery.of("tea", None, 5, filters, None, None, None)
     with pytest.raises(BadRequest, match=says):
-        KnowledgeQuery.of("tea", 5, filters, None, None, None)
+        KnowledgeQuery.of("tea", 5, filters, None, None, None, None)
 
 
 def test_filters_have_a_largest_depth() -> None:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from broker_config.printable import one_line, printable
-from sessions.cli import fleet, knowledge
+from sessions.cli import fleet, receipts
 from sessions.cli.output import print_error, print_exception, print_fields, print_json, print_styled, print_table, say
 from tests.support.fleet import ROOT
 
@@ -58,7 +58,7 @@ def test_no_command_sends_a_strangers_control_sequences(
     print_error(HOSTILE)
     fleet._say_in_colour("worker-1", HOSTILE)
     fleet._say_to_log("worker-1", HOSTILE)
-    knowledge._print_receipts([receipt, {"source": HOSTILE, "error": HOSTILE}], as_json=False)
+    receipts.print_receipts([receipt, {"source": HOSTILE, "status": "failed", "error": HOSTILE}], as_json=False)
     try:
         raise ValueError(HOSTILE)
     except ValueError as error:
