@@ -49,7 +49,8 @@ def work_together() -> None:
             print("passages in the prompt:", event.data["chunks"])
 
     outside = Session(session_id="project_chair", knowledge="workshop")
-    print("another project finds:", {passage["source"] for passage in outside.search_knowledge("How is the laser cutter booked?")})
+    found = outside.search_knowledge("How is the laser cutter booked?")
+    print("another project finds:", {passage["source"] for passage in found})
 
 
 if __name__ == "__main__":
