@@ -139,7 +139,7 @@ def _search(knowledge: Knowledge, texts: Texts, collection: str) -> Callable[[],
     op = _operating()
 
     async def search() -> None:
-        request = SearchKnowledge(query=texts.sentence(6), scopes=(_SCOPE,), collection=collection)
+        request = SearchKnowledge(query=texts.sentence(6), scopes=(_SCOPE,), collection=collection, min_score=0.0)
         found = await knowledge.search(op, request)
         assert found, request
 

@@ -85,7 +85,7 @@ def _searchers(rig: Rig, points: int) -> Iterator[None]:
     def search() -> None:
         session = reader(rig, points)
         while not done.is_set():
-            session.search_knowledge(texts.sentence(6))
+            session.search_knowledge(texts.sentence(6), min_score=0)
 
     threads = [threading.Thread(target=search) for _ in range(_SEARCHERS)]
     for thread in threads:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from workers.retrieval.index import shard, unfiltered
 from workers.retrieval.index.embedded import EmbeddedIndex
 from workers.retrieval.index.records import DENSE
 from workers.retrieval.index.shard_files import has_codes
-from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery, Scope
+from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery, Reading, Scope
 
 BASE = Scope("acme", "base:handbook")
 BOB = Scope("acme", "user:bob")
 RIVAL = Scope("rival", "base:handbook")
+OpenIndex = Callable[[], EmbeddedIndex]
+WriteEarlier = Callable[[list[IndexPoint]], Awaitable[EmbeddedIndex]]
 
 
 @pytest.fixture
@@ -28,10 +30,22 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def index(folder: Path) -> AsyncIterator[EmbeddedIndex]:
-    opened = EmbeddedIndex.open(folder)
-    yield opened
-    await opened.close()
+async def open_index(folder: Path) -> AsyncIterator[OpenIndex]:
+    """Opens the index again and again; closes what a test that failed has left open."""
+    opened: list[EmbeddedIndex] = []
+
+    def open_index() -> EmbeddedIndex:
+        opened.append(EmbeddedIndex.open(folder))
+        return opened[-1]
+
+    yield open_index
+    for index in opened:
+        await index.close()
+
+
+@pytest.fixture
+def index(open_index: OpenIndex) -> EmbeddedIndex:
+    return open_index()
 
 
 @pytest.fixture
@@ -60,11 +74,13 @@ async def ids(index: EmbeddedIndex, query: IndexQuery) -> list[str]:
 
 
 def nearest_of(points: Sequence[IndexPoint], text: str, limit: int) -> list[str]:
+    """The ids of the nearest; chunks with the same text are as near, and come in the order of their ids."""
     asked = vector(text)
-    return [
-        point.id
-        for point in sorted(points, key=lambda p: sum(map(float.__mul__, asked, list(p.dense))), reverse=True)[:limit]
-    ]
+
+    def order(point: IndexPoint) -> tuple[float, str]:
+        return -sum(map(float.__mul__, asked, list(point.dense))), point.id
+
+    return [point.id for point in sorted(points, key=order)[:limit]]
 
 
 async def test_a_search_of_most_of_a_collection_finds_exactly_the_nearest(
@@ -119,10 +135,10 @@ async def test_a_scope_that_grows_is_searched_without_its_filter_before_long(
 
 
 async def test_a_hit_by_words_is_found_next_to_the_nearest(index: EmbeddedIndex, shortcuts: list[int | None]) -> None:
-    """The lexical half has its filter as before."""
+    """The lexical half has its filter as before. Words weigh more here: the model knows little of the language."""
     await add(index, "c", *about(BASE, "tea", 200), replace(chunk(BASE, "zebra", number=200), dense=vector("mud")))
     await add(index, "c", *about(RIVAL, "zebra", 5))
-    query = IndexQuery(vector("tea 1"), LEXICAL.query("zebra"), [BASE])
+    query = IndexQuery(vector("tea 1"), LEXICAL.query("zebra"), [BASE], reading=Reading(weight=0.3))
     hits = await index.search("c", MODEL, query)
     assert "zebra" in [hit.payload["text"] for hit in hits]
     assert {hit.scope for hit in hits} == {BASE}
@@ -141,22 +157,31 @@ def _without_codes(info: EmbeddingInfo) -> edge.EdgeConfig:
     )
 
 
-async def _written_earlier(folder: Path, monkeypatch: pytest.MonkeyPatch, points: list[IndexPoint]) -> EmbeddedIndex:
-    with monkeypatch.context() as earlier:
-        earlier.setattr(shard, "engine_config", _without_codes)
-        index = EmbeddedIndex.open(folder)
-        await add(index, "c", *points)
-        await index.close()
-    assert not has_codes(folder / "c" / "data", DENSE)
-    return EmbeddedIndex.open(folder)
+@pytest.fixture
+def write_earlier(folder: Path, open_index: OpenIndex, monkeypatch: pytest.MonkeyPatch) -> WriteEarlier:
+    """Opens an index whose chunks an earlier version has written."""
+
+    async def write_earlier(points: list[IndexPoint]) -> EmbeddedIndex:
+        with monkeypatch.context() as earlier:
+            earlier.setattr(shard, "engine_config", _without_codes)
+            index = open_index()
+            await add(index, "c", *points)
+            await index.close()
+        assert not has_codes(folder / "c" / "data", DENSE)
+        return open_index()
+
+    return write_earlier
 
 
 async def test_a_collection_of_an_earlier_version_is_searched_and_gets_codes(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    open_index: OpenIndex,
+    write_earlier: WriteEarlier,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is found before, after, and after the next start; what is written meanwhile is found too."""
     points = about(BASE, "tea", 1200)
-    index = await _written_earlier(folder, monkeypatch, points)
+    index = await write_earlier(points)
     query = IndexQuery(vector("tea 7"), None, [BASE])
     assert await ids(index, query) == nearest_of(points, "tea 7", 5)
     more = chunk(BASE, "tea 7", source="more")
@@ -165,19 +190,18 @@ async def test_a_collection_of_an_earlier_version_is_searched_and_gets_codes(
     assert has_codes(folder / "c" / "data", DENSE)
     assert more.id in await ids(index, query)
     await index.close()
-    index = EmbeddedIndex.open(folder)
+    index = open_index()
     assert await ids(index, replace(query, limit=60)) == nearest_of([*points, more], "tea 7", 60)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("nothing to do"))
     await index.tidy()
-    await index.close()
 
 
 async def test_a_collection_that_cannot_be_given_codes_is_served_and_tried_once(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    write_earlier: WriteEarlier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every five minutes would be too often for something that blocks searches."""
     points = about(BASE, "tea", 1000)
-    index = await _written_earlier(folder, monkeypatch, points)
+    index = await write_earlier(points)
     tried: list[object] = []
 
     def refused(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
@@ -190,15 +214,13 @@ async def test_a_collection_that_cannot_be_given_codes_is_served_and_tried_once(
         await index.tidy()
     assert len(tried) == 1
     assert await ids(index, IndexQuery(vector("tea 7"), None, [BASE])) == nearest_of(points, "tea 7", 5)
-    await index.close()
 
 
 async def test_a_small_collection_of_an_earlier_version_stays_as_it_is(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    write_earlier: WriteEarlier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is searched fast enough."""
-    index = await _written_earlier(folder, monkeypatch, about(BASE, "tea", 30))
+    index = await write_earlier(about(BASE, "tea", 30))
     assert len(await ids(index, asking("tea", BASE))) == 5
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("nothing to do"))
     await index.tidy()
-    await index.close()

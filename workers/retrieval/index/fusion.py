@@ -39,9 +39,9 @@ class Candidates:
         self._words = {found: share * weight for found, weight in bm25.items()}
         # A passage that was found by words only has no larger cosine than the least that was found by meaning.
         least = min(cosines.values(), default=None)
-        scores = {found: self.score(found, cosines.get(found, least)) for found in {**cosines, **bm25}}
-        ranked = sorted(scores, key=lambda found: (-scores[found], found))
-        self.best = ranked[: query.limit + _SPARE]
+        likely = {found: cosines.get(found, least) for found in {**cosines, **bm25}}
+        order = {found: _order(self.score(found, near), near, found) for found, near in likely.items()}
+        self.best = sorted(order, key=order.__getitem__)[: query.limit + _SPARE]
 
     def hits(self, records: Iterable[Any]) -> list[Hit]:
         """The best of `best`, from their stored records with the dense vectors; without those that are gone by now."""
@@ -50,7 +50,7 @@ class Candidates:
         for record in records:
             similarity = None if asked is None else cosine(asked, record.vector[DENSE])
             hits.append(hit_of(record, self.score(str(record.id), similarity), similarity))
-        hits.sort(key=lambda hit: (-hit.score, hit.id))
+        hits.sort(key=lambda hit: _order(hit.score, hit.similarity, hit.id))
         return [hit for hit in hits[: self._query.limit] if hit.score >= self._query.min_score]
 
     def score(self, found: str, similarity: float | None) -> float:
@@ -60,6 +60,11 @@ class Candidates:
             return words
         weight = 1.0 if self._query.sparse is None else self._query.reading.weight
         return weight * self._query.reading.meaning(similarity) + (1 - weight) * words
+
+
+def _order(score: float, similarity: float | None, found: str) -> tuple[float, float, str]:
+    """Where a candidate comes, the best first. Of equal scores, such as several of 1, the nearest comes first."""
+    return -score, -(similarity or 0.0), found
 
 
 def covered(query: IndexQuery, terms: Collection[int]) -> float:
