@@ -61,7 +61,13 @@ class MemoryChange(Body):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"text": "Ann prefers aisle seats"}, {"metadata": {"topic": "travel"}, "version": 2}]
+            # Null is what is missing: one of them must be there.
+            "anyOf": [
+                {"required": ["text"], "properties": {"text": {"type": "string"}}},
+                {"required": ["type"], "properties": {"type": {"type": "string"}}},
+                {"required": ["metadata"], "properties": {"metadata": {"type": "object"}}},
+            ],
+            "examples": [{"text": "Ann prefers aisle seats"}, {"metadata": {"topic": "travel"}, "version": 2}],
         },
     )
 
