@@ -171,9 +171,11 @@ class VirtualStore:
         return self._known[name]
 
     def snapshot(self) -> Snapshot:
-        """All that the store holds."""
+        """All that the store holds, in the order of the names: the server's own order depends on its hash seed, and on
+        how far it has moved its keys to a larger table, which it does in its spare time.
+        """
         found = Snapshot(self.now)
-        for key, kind, expires, raw in _decoded(self._look()):
+        for key, kind, expires, raw in sorted(_decoded(self._look()), key=lambda entry: entry[0]):
             name = key.removeprefix(PARTITION + ":")
             value = _VALUES[kind](raw)
             if ":" not in name:
