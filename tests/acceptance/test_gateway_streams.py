@@ -63,7 +63,7 @@ async def test_every_reader_sees_its_turn_end_though_a_worker_dies(edge: tuple[F
         warm = await asyncio.gather(*(submitted(client, READERS + n, "SAY warm") for n in range(20)))
         await asyncio.gather(*(Reader(client, f"{url}/events").run() for url in warm))
         before = await asyncio.to_thread(open_things, gateway)
-        message = f"PACE 0.4\nSAY {WORDS}"
+        message = f"PACE 0.8\nSAY {WORDS}"
         turns = await asyncio.gather(*(submitted(client, number, message) for number in range(READERS)))
         readers = [
             Reader(client, f"{url}/events", 3 if n % 10 == 0 else None, 3.0 if n % 10 == 5 else 0.0)
