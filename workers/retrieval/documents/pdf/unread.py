@@ -68,8 +68,12 @@ class UnreadPages:
             number, problem = min(self._damaged.items())
             what = f"is damaged: none of its {count:,} pages can be read (page {number}: {problem})"
             raise Refusal(Reason.CORRUPT, f"{what}; open it in a PDF program and save it again")
-        problem = f"has no text on its {count:,} pages; a scanned document needs text recognition first"
+        problem = f"has no text on its {_pages(count)}; a scanned document needs text recognition first"
         raise Refusal(Reason.EMPTY, problem)
+
+
+def _pages(count: int) -> str:
+    return "only page" if count == 1 else f"{count:,} pages"
 
 
 def _by_problem(damaged: dict[int, str]) -> Iterable[tuple[str, list[int]]]:
