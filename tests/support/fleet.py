@@ -17,6 +17,7 @@ from broker_config.settings import Settings
 from sessions import Session
 from sessions.client.fleet_client import FleetClient
 from sessions.client.per_process import get_client
+from sessions.errors import StoreUnavailable
 from sessions.protocol.worker_info import WorkerInfo
 from tests.support import preloaded
 from tests.support.servers import Server
@@ -122,7 +123,11 @@ class Fleet:
                 if worker.process is not None and worker.process.poll() not in (None, 0, -9):
                     raise AssertionError(f"worker {worker.name} ended: {worker.log[-3000:]}")
             names = {w.name for w in self.workers if w.alive}
-            found = [i for i in self.registered() if i.id.partition("@")[0] in names]
+            try:
+                registered = self.registered()
+            except StoreUnavailable:  # on a busy machine it answers late
+                return None
+            found = [i for i in registered if i.id.partition("@")[0] in names]
             return found if len(found) >= wanted else None
 
         return wait_until(look, description=f"{wanted} workers are registered", timeout=timeout)
