@@ -9,6 +9,7 @@ import pytest
 from pypdf import PdfWriter
 
 from tests.support.documents import make_docx, make_encrypted_pdf, make_pdf
+from workers.retrieval.documents import reader
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.reader import read_document
 from workers.retrieval.ports import Document, Section
@@ -208,6 +209,37 @@ async def test_large_text_is_read_apart_and_the_same() -> None:
     data = "# One\n\nword\n\n" * 200
     apart = await read_document(data.encode(), name="a.md", limits=DocumentLimits(inline_bytes=10))
     assert apart == await read(data, "a.md")
+
+
+PLAIN = "# Trains\n\nThe train leaves at nine. " * 3
+NOTEBOOK = '{"nbformat": 4, "cells": []}'
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "charset", "apart"),
+    [
+        (PLAIN.encode(), "a.md", None, False),
+        (PLAIN.encode("cp037"), "a.md", "cp037", False),
+        ((PLAIN + "<p>x").encode(), "a.md", None, True),
+        ((PLAIN + "<p>x").encode("cp037"), "a.md", "cp037", True),
+        ((PLAIN + "<\u200bp>x").encode(), "a.md", None, True),
+        (b'{"caf\\u00e9": 1}', "a.json", None, False),
+        (NOTEBOOK.encode(), "a.json", None, True),
+        (NOTEBOOK.replace("n", "\\u006e", 1).encode(), "a.json", None, True),
+        (NOTEBOOK.replace("nb", "nb\\u0066o").replace("ofo", "o").encode("utf-16"), "a.json", None, True),
+    ],
+)
+async def test_a_text_that_may_contain_html_is_read_apart(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, name: str, charset: str | None, apart: bool
+) -> None:
+    """However it is encoded or escaped: the parser of HTML runs in child processes only."""
+
+    async def read_in_child(*args: object, **options: object) -> Document:
+        return Document("apart", [])
+
+    monkeypatch.setattr(reader, "read_in_child", read_in_child)
+    document = await read_document(data, name=name, charset=charset)
+    assert (document.kind == "apart") is apart
 
 
 async def test_documents_are_read_side_by_side() -> None:

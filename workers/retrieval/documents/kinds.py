@@ -27,8 +27,9 @@ class Kind(StrEnum):
 # Their parsers are slow or can be attacked, so they always run in a child process.
 PARSED_IN_CHILD: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML, Kind.MAIL})
 
-# These can contain HTML; its parser is not run in this process either.
-_WITH_HTML: Final = {Kind.MARKDOWN: re.compile(rb"<[a-zA-Z/!?]|\0"), Kind.JSON: re.compile(rb'"nbformat"|\0')}
+# What a text of these kinds has if it contains HTML. Markdown: characters behind the `<` may be removed before HTML is
+# looked for, so the `<` alone decides. JSON: the key of a notebook, or a letter of it that is written as an escape.
+_SIGN_OF_HTML: Final = {Kind.MARKDOWN: re.compile("<"), Kind.JSON: re.compile(r"nbformat|\\u00[67]")}
 
 _READABLE: Final = "send PDF, DOCX, HTML, Markdown, text, CSV, JSON or a mail (.eml, .mhtml)"
 
@@ -146,10 +147,10 @@ def find_kind(data: bytes, *, name: str, content_type: str | None = None) -> Kin
     return claimed
 
 
-def is_parsed_in_child(kind: Kind, data: bytes) -> bool:
-    """Whether a document is parsed in a child process, whatever its size."""
-    found = _WITH_HTML.get(kind)
-    return kind in PARSED_IN_CHILD or (found is not None and found.search(data) is not None)
+def may_contain_html(kind: Kind, text: str) -> bool:
+    """Whether reading this text can run the parser of HTML."""
+    sign = _SIGN_OF_HTML.get(kind)
+    return sign is not None and sign.search(text) is not None
 
 
 def _by_bytes(data: bytes, name: str) -> Kind | None:

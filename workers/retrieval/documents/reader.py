@@ -10,7 +10,7 @@ from sessions import errors
 from workers.retrieval.documents.charsets import Labels, label_in
 from workers.retrieval.documents.child_process import read_in_child
 from workers.retrieval.documents.decoding import settled
-from workers.retrieval.documents.kinds import find_kind, is_parsed_in_child
+from workers.retrieval.documents.kinds import PARSED_IN_CHILD, Kind, find_kind, may_contain_html
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.parsing import parse
 from workers.retrieval.documents.refusal import Reason, Refusal
@@ -37,9 +37,9 @@ async def read_document(
 ) -> Document:
     """Parse a document into sections.
 
-    PDF, DOCX, HTML, mails, Markdown with HTML, large documents, and texts whose charset must be detected are parsed in
-    a child process: their parsers can hold the GIL for minutes, and a malicious file can only crash the child. Each
-    call starts its own child; the caller must limit concurrency.
+    PDF, DOCX, HTML, mails, Markdown and notebooks that may contain HTML, large documents, and texts whose charset must
+    be detected are parsed in a child process: their parsers can hold the GIL for minutes, and a malicious file can only
+    crash the child. Each call starts its own child; the caller must limit concurrency.
 
     Args:
         data: the document's bytes.
@@ -77,10 +77,18 @@ async def _read(
         raise Refusal(Reason.TOO_LARGE, f"has {len(data):,} bytes, more than {limits.document_bytes:,}; split it")
     kind = find_kind(data, name=name, content_type=content_type)
     labels = Labels(charset, label_in(content_type))
-    if is_parsed_in_child(kind, data) or len(data) > limits.inline_bytes or settled(data, labels) is None:
+    if not _is_parsed_here(kind, data, limits, labels):
         return await read_in_child(kind, data, limits, labels=labels, on_page=on_page)
     # In a thread: even 64 kB of Markdown can take half a second, and other work's leases must be renewed meanwhile.
     return await asyncio.to_thread(parse, kind, data, limits, labels=labels, on_page=on_page)
+
+
+def _is_parsed_here(kind: Kind, data: bytes, limits: DocumentLimits, labels: Labels) -> bool:
+    """Whether a document is small, needs no detection of its charset, and none of the parsers that can be attacked."""
+    if kind in PARSED_IN_CHILD or len(data) > limits.inline_bytes:
+        return False
+    text = settled(data, labels)
+    return text is not None and not may_contain_html(kind, text)
 
 
 def _ignore_page(number: int, of: int) -> None:
