@@ -7,7 +7,9 @@ import gzip
 
 import pytest
 
+from sessions.client.arguments.documents import SUFFIXES
 from tests.support.documents import make_docx, make_pdf
+from workers.retrieval.documents import kinds
 from workers.retrieval.documents.charsets import Labels
 from workers.retrieval.documents.decoding import decode
 from workers.retrieval.documents.kinds import Kind, find_kind
@@ -77,3 +79,8 @@ def test_a_few_nuls_do_not_make_a_text_a_program() -> None:
     assert "line two" in decode(text, Labels())
     with pytest.raises(Refusal, match="is not text"):
         decode(bytes(range(32)) * 10, Labels())
+
+
+def test_the_client_takes_all_files_that_the_workers_read() -> None:
+    """It skips files of other suffixes in a folder, and takes their names for texts."""
+    assert set(kinds._BY_SUFFIX) <= SUFFIXES
