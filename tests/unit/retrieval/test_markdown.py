@@ -144,3 +144,20 @@ def test_a_notebook_of_the_format_before_is_read() -> None:
     cells = [{"cell_type": "heading", "level": 2, "source": "Herons"}, {"cell_type": "code", "input": ["x = 1"]}]
     (section,) = read_json(json.dumps({"nbformat": 3, "worksheets": [{"cells": cells}]}), LIMITS).sections
     assert (section.heading, section.text) == ("Herons", "Herons\n\n```\nx = 1\n```")
+
+
+def test_headings_of_the_format_before_have_levels() -> None:
+    """A level that does not exist is the outermost one."""
+    levels: dict[str, object] = {"Birds": 1, "Herons": 3, "Storks": "2", "Plants": 7, "Reeds": [2], "Moss": None}
+    cells = [
+        cell
+        for name, level in levels.items()
+        for cell in (
+            {"cell_type": "heading", "level": level, "source": name},
+            {"cell_type": "markdown", "source": f"About {name}."},
+        )
+    ]
+    source = json.dumps({"nbformat": 3, "worksheets": [{"cells": cells}]})
+    assert [section.heading for section in read_json(source, LIMITS).sections] == [
+        "Birds", "Birds > Herons", "Birds > Storks", "Plants", "Reeds", "Moss",
+    ]  # fmt: skip

@@ -12,6 +12,7 @@ from workers.retrieval.ports import Document
 
 _FENCE: Final = re.compile(r"`{3,}")
 _LANGUAGE: Final = re.compile(r"[\w+#.-]{1,30}")
+_LEVELS: Final = frozenset("123456")
 # Longer outputs are logs or whole tables of data.
 _LONGEST_OUTPUT: Final = 2_000
 _LONGEST_PAGE: Final = 50_000
@@ -47,8 +48,8 @@ def _cell(cell: dict[str, Any], language: str) -> Iterator[str]:
             if isinstance(output, dict):
                 yield from _output(output)
     elif kind == "heading":
-        level: Any = cell.get("level")
-        yield f"{'#' * (level if level in range(1, 7) else 1)} {source}"
+        level = str(cell.get("level"))  # numbers are texts here
+        yield f"{'#' * (int(level) if level in _LEVELS else 1)} {source}"
     elif source.strip():
         yield source
 
