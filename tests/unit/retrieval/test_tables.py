@@ -56,10 +56,37 @@ def test_a_row_across_all_columns_is_a_remark() -> None:
     ]
 
 
+def test_bars_and_colons_in_cells_are_kept() -> None:
+    """Only empty cells at the ends of a row are left out."""
+    rows = [["", "||", "or", ""], ["a |", "", "|", ""], ["x", "y", "z", ":"]]
+    assert table_lines(Table(rows, header_rows=0)) == ["|| | or", "a | |  | |", "x | y | z | :"]
+    named = Table([["Sign:", "::", ""], ["Empty:", "", ""]], header_rows=0, row_names=True)
+    assert table_lines(named) == ["Sign: ::", "Empty"]
+
+
 def test_a_header_that_is_repeated_on_each_page_is_no_row() -> None:
     """Its names are in each line already."""
     rows = [["a", "b"], ["1", "2"], ["a", "b"], ["3", "4"]]
     assert table_lines(Table(rows, header_rows=1)) == ["a: 1; b: 2", "a: 3; b: 4"]
+
+
+class Counted(str):
+    """A cell that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return super().__eq__(other)
+
+
+def test_a_long_header_is_compared_with_each_row_once() -> None:
+    """A page can mark all rows but the last as its header."""
+    rows = [[Counted(f"cell {number}")] for number in range(400)]
+    table_lines(Table(rows, header_rows=200))
+    assert Counted.compared < 2_000
 
 
 def test_a_row_longer_than_a_passage_says_what_it_is_about_in_each_line() -> None:

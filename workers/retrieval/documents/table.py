@@ -53,7 +53,8 @@ def table_lines(table: Table) -> list[str]:
     header = " | ".join(filter(None, names))
     if len(rows) == count:
         return [header]
-    body = [row for row in rows[count:] if row not in rows[:count]]
+    header_rows = set(map(tuple, rows[:count]))
+    body = [row for row in rows[count:] if tuple(row) not in header_rows]
     # No row has the name of a column that is empty, as in a form to fill in.
     incomplete = any(len(name) > _LONGEST_NAME for name in names) or any(_empty_columns(names, body))
     names = [_shortened(name) for name in names]
@@ -114,8 +115,10 @@ def _named(cell: tuple[str, str]) -> str:
 
 def _unnamed(row: Sequence[str], row_names: bool) -> str:
     if row_names and len(row) > 1 and row[0]:
-        return f"{row[0].rstrip(' :')}: {' | '.join(filter(None, row[1:]))}".rstrip(" :")
-    return " | ".join(row).strip(" |")
+        values = " | ".join(filter(None, row[1:]))
+        return _named((row[0].rstrip(" :"), values)) if values else row[0].rstrip(" :")
+    filled = [column for column, cell in enumerate(row) if cell]
+    return " | ".join(row[filled[0] : filled[-1] + 1])
 
 
 def _broken(cells: Sequence[tuple[str, str]]) -> Iterator[str]:
