@@ -117,6 +117,7 @@ SEEN = {
     "links to a heading": ("<h2>Install<a class=headerlink href='#i'>\xb6</a></h2>x", "Install\n\nx"),
     "pronunciation": ("<ruby>\u6f22<rp>(</rp><rt>kan</rt><rp>)</rp>\u5b57<rt>ji</rt></ruby>", "\u6f22\u5b57"),
     "links to edit": ("<h2>Life<span class=mw-editsection>[edit]</span></h2>x", "Life\n\nx"),
+    "bars": ("<p>a ||<p>| b |", "a ||\n\n| b |"),
     "code": ("<pre>if x:\n    y</pre>and <code>a  b</code>", "if x:\n    y\n\nand a b"),
     "entities": ("&lt;b&gt; &amp;amp; &#8364;&nbsp;5", "<b> &amp; \u20ac 5"),
     "data": ("<script type='application/ld+json'>{}</script><meta name=description content=no>x", "x"),
@@ -146,6 +147,8 @@ TABLES = {
     "numbers of lines": ("<tr><td class='x linenos'><pre>1\n2</pre><td><pre>a\nb</pre>", "a\nb"),
     "numbered code": ("<tr><td><pre>1\n2</pre><td><pre>if x:\n  y</pre>", "1\n2\n\nif x:\n  y"),
     "a header alone": ("<tr><th>a<th>b", "a | b"),
+    "bars in cells": ("<tr><th>Sign<th>Is<tr><td>||<td>or<tr><td>a |<td>|", "Sign: ||; Is: or\nSign: a |; Is: |"),
+    "bars in cells of a layout": ("<tr><td><h2>Or</h2>a ||<td><td>| b ||", "Or\n\na || | | | b ||"),
     "rows without cells": ("<tr><tr><td><tr><td>a<td>b<tr><td>c<td>d", "a | b\nc | d"),
 }  # fmt: skip
 
@@ -154,6 +157,13 @@ TABLES = {
 def test_a_table_of_data_names_its_columns(rows: str, expected: str) -> None:
     """One that only arranges the page is read part by part."""
     assert text(f"<table>{rows}</table>") == expected
+
+
+def test_a_frame_in_a_layout_is_parsed_once() -> None:
+    """A table is looked at twice, whether it has data and then for its parts; the number of frames is limited."""
+    frames = "".join(f"<iframe srcdoc='&lt;p>frame {number}.'></iframe>" for number in range(90))
+    found = text(f"<table><tr><td><h2>Frames</h2>{frames}<td>x</table>")
+    assert [number for number in range(90) if f"frame {number}." not in found] == []
 
 
 def test_spans_without_end_cost_no_more_than_the_page() -> None:

@@ -19,6 +19,8 @@ _LINES: Final = frozenset({"tr", "dd", "dt", "br", "option", "text", "desc", "ti
 # Next to each other, these are set apart by their style.
 _APART: Final = frozenset({"a", "button", "label", "input", "img"})
 _LISTS: Final = frozenset({"ol", "ul", "menu"})
+# The end of a cell until the text is tidy: a character that no text has, since a `|` can be a part of the cell.
+_CELL_END: Final = "\ufdd0"
 _LONE_MARK: Final = re.compile(r"^(-|\d+\.)\n+(?!-|\d+\. )", re.MULTILINE)
 _POWER: Final = re.compile(r"[-+\u2212]?\d{1,3}|n")
 _NO_ALT: Final = re.compile(
@@ -56,17 +58,18 @@ class InlineText:
 
     def take(self, *, pre: bool = False) -> str:
         """What was collected since the last call."""
-        text = "".join(self._parts)
-        self._parts = []
-        self._closed = ""
-        return clean(text) if pre else _tidy(text)
+        text = self._taken()
+        return (clean(text) if pre else _tidy(text)).replace(_CELL_END, "|")
 
     def take_line(self) -> str:
         """The same as one line, for a cell."""
+        return one_line(self._taken())
+
+    def _taken(self) -> str:
         text = "".join(self._parts)
         self._parts = []
         self._closed = ""
-        return one_line(text).strip(" |")
+        return text
 
     def _add(self, text: str) -> None:
         if text:
@@ -96,7 +99,7 @@ class InlineText:
             self._brackets -= 1
             self._add("]")
         elif tag in ("td", "th"):
-            self._add(" | ")
+            self._add(f" {_CELL_END} ")
         elif tag in _BLOCKS:
             self._add("\n\n")
         elif "-" in tag:
@@ -138,6 +141,6 @@ def _spaced(text: str) -> str:
 
 def _tidy(text: str) -> str:
     """Remove the marks of cells and list items that are empty or contain paragraphs."""
-    lines = (line.strip(" |") for line in flow(text).split("\n"))
+    lines = (line.strip(f" {_CELL_END}") for line in flow(text).split("\n"))
     joined = _LONE_MARK.sub(r"\1 ", "\n".join(lines))
     return flow("\n".join(line for line in joined.split("\n") if line != "-"))

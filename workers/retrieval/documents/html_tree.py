@@ -32,6 +32,7 @@ class Tree:
         self.title: str = title.text() if title else ""
         # A node does not keep its parser alive.
         self._parsers = [parser]
+        self._bodies: dict[int, LexborNode | None] = {}  # of inner pages, by the element that contains each
 
     def children(self, node: LexborNode) -> Iterator[LexborNode]:
         """The children of an element, the last one first."""
@@ -44,13 +45,21 @@ class Tree:
             child = child.prev
 
     def _inner(self, node: LexborNode) -> LexborNode | None:
-        """The body of the page that an element contains as text."""
-        source = None
+        """The body of the page that an element contains as text. It is parsed once, though tables are walked twice."""
+        if node.tag != "iframe" and not is_shadow_root(node):
+            return None
+        if node.mem_id not in self._bodies:
+            self._bodies[node.mem_id] = self._inner_body(node)
+        return self._bodies[node.mem_id]
+
+    def _inner_body(self, node: LexborNode) -> LexborNode | None:
+        if len(self._parsers) > _MOST_INNER_PAGES:
+            return None
         if node.tag == "iframe":
             source = node.attributes.get("srcdoc")
-        elif is_shadow_root(node):
+        else:
             source = (node.html or "").partition(">")[2].removesuffix("</template>")
-        if not source or len(self._parsers) > _MOST_INNER_PAGES:
+        if not source:
             return None
         self._parsers.append(LexborHTMLParser(flatten(source)))
         return self._parsers[-1].body
