@@ -282,3 +282,20 @@ def test_comments_are_left_out() -> None:
     }
     body = paragraph("<w:commentRangeStart w:id='1'/>", "Fact", "<w:r><w:commentReference w:id='1'/></w:r>")
     assert text_of(body, comments) == "Fact"
+
+
+def test_a_header_of_many_sections_is_read_once() -> None:
+    """Its numbers would otherwise go on counting with each section."""
+    header = paragraph("Orion Ltd", properties='<w:pStyle w:val="Item"/>')
+    abstract = (
+        '<w:abstractNum w:abstractNumId="1"><w:lvl w:ilvl="0"><w:start w:val="1"/><w:lvlText w:val="%1."/></w:lvl>'
+    )
+    numbered = style("Item", "Item", '<w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr>')
+    parts = {
+        "header1.xml": ("header", part("w:hdr", header)),
+        "numbering.xml": ("numbering", part(
+            "w:numbering", f'{abstract}</w:abstractNum><w:num w:numId="1"><w:abstractNumId w:val="1"/></w:num>')),
+        **styles(numbered),
+    }  # fmt: skip
+    section = "<w:sectPr><w:headerReference r:id='header1'/></w:sectPr>"
+    assert text_of(paragraph("Text") + 3 * section, parts) == "Text\n\n1. Orion Ltd"

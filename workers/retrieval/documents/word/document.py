@@ -104,14 +104,18 @@ def _margins(source: Source, part: str, root: Element) -> Iterator[str]:
     """The lines of the headers and footers that Word shows, without page numbers."""
     settings = source.package.related(part, "settings")
     even = settings is not None and _is_set(settings[1], _EVEN)
+    read: set[str] = set()  # sections share headers
     for section in root.iter(_SECTION):
         shown = {"default", *(["even"] if even else []), *(["first"] if _is_set(section, _TITLE_PAGE) else [])}
         for reference in section:
             if reference.tag not in _MARGINS or reference.get(_TYPE, "default") not in shown:
                 continue
             relation = source.package.relations(part).get(reference.get(_ID, ""))
-            margin = None if relation is None else source.package.xml(relation.target)
-            if relation is None or margin is None:
+            if relation is None or relation.external or relation.target in read:
+                continue
+            read.add(relation.target)
+            margin = source.package.xml(relation.target)
+            if margin is None:
                 continue
             story = Story(source, relation.target, margin, without=LISTS | PAGE_NUMBERS, has_notes=False)
             yield from story.lines(margin, [])
