@@ -197,22 +197,25 @@ async def test_documents_are_read_from_the_loop_of_any_thread() -> None:
     assert document.pages == 1
 
 
-def test_a_child_loads_neither_engine_nor_broker() -> None:
-    """It starts in a tenth of a second, and knows nothing worth stealing."""
+@pytest.mark.parametrize(
+    ("kind", "data", "parser"), [("pdf", make_pdf(["x"]), "pypdf"), ("docx", make_docx(["x"]), "zipfile")]
+)
+def test_a_child_loads_neither_engine_nor_broker(kind: str, data: bytes, parser: str) -> None:
+    """It starts in a tenth of a second, knows nothing worth stealing, and loads no parser of another kind."""
     told = (
         "import runpy, sys\n"
         "sys.argv = ['child', sys.argv[2]]\n"
         f"runpy.run_path({str(child_process._CHILD)!r}, run_name='__main__')\n"
         "print(*sys.modules, file=sys.stderr)\n"
     )
-    settings = json.dumps({"kind": "pdf", "labels": {}, "limits": {"seconds": 30, "memory_bytes": 1 << 30}})
-    done = subprocess.run(
-        [sys.executable, "-c", told, "-", settings], input=make_pdf(["x"]), capture_output=True, check=True
-    )
-    assert json.loads(done.stdout.splitlines()[-1]) == ["end", "pdf", 1]
+    settings = json.dumps({"kind": kind, "labels": {}, "limits": {"seconds": 30, "memory_bytes": 1 << 30}})
+    done = subprocess.run([sys.executable, "-c", told, "-", settings], input=data, capture_output=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1])[:2] == ["end", kind]
     loaded = {name.partition(".")[0] for name in done.stderr.decode().split()}
-    assert "pypdf" in loaded
-    assert loaded.isdisjoint({"celery", "redis", "pydantic_ai", "sessions", "asyncio", "numpy", "docx", "qdrant_edge"})
+    assert parser in loaded
+    assert loaded.isdisjoint({
+        "celery", "redis", "pydantic_ai", "sessions", "asyncio", "numpy", "docx", "qdrant_edge", "selectolax",
+    })  # fmt: skip
 
 
 def test_importing_the_package_loads_no_parser() -> None:

@@ -119,6 +119,15 @@ async def test_a_saved_page_is_its_text() -> None:
         )
 
 
+def test_a_page_with_a_name_is_no_attachment() -> None:
+    """Some programs name the page of a mail like a file."""
+    raw = (
+        b'From: a@b.c\nMIME-Version: 1.0\nContent-Type: multipart/related; boundary="b"\n\n'
+        b"--b\nContent-Type: text/html; name=page.html\n\n<p>The train leaves at nine.\n--b--\n"
+    )
+    assert text_of(raw) == "From: a@b.c\n\nThe train leaves at nine."
+
+
 def test_headers_in_every_state_are_read() -> None:
     """Encoded in words, cut within a letter, in raw bytes, or wrong."""
     japanese = base64.b64encode("東京都の電車".encode("iso2022_jp")).decode()

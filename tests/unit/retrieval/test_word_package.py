@@ -84,6 +84,12 @@ Content-Type: image/png
 x
 --b--
 """
+# The page is the part that `start` names, not the first one.
+NAMED_MHT = MHT.replace('; boundary="b"\n', '; boundary="b"; start="<page>"\n').replace(
+    "--b\nContent-Type: text/html",
+    "--b\nContent-Type: text/html\n\n<p>a frame\n--b\nContent-ID: <page>\nContent-Type: text/html",
+    1,
+)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +98,7 @@ x
         ("chunk.html", "<h1>Fees</h1><p>450 euros", [Section("Fees\n\n450 euros", heading="Top > Fees")]),
         ("chunk.htm", "<meta charset=utf-16><p>x".encode("utf-16"), [Section("x", heading="Top")]),
         ("chunk.mht", MHT, [Section("Caf\xe9\n\nopen", heading="Top > Caf\xe9")]),
+        ("chunk.mht", NAMED_MHT, [Section("Caf\xe9\n\nopen", heading="Top > Caf\xe9")]),
         ("chunk.txt", "plain\ntext", [Section("plain\ntext", heading="Top")]),
         ("chunk.docx", make_docx(["# Inner", "text"]), [Section("Inner\n\ntext", heading="Top > Inner")]),
     ],
@@ -110,6 +117,8 @@ def test_an_embedded_document_of_another_kind_is_refused_by_name() -> None:
     assert rtf.reason is Reason.UNSUPPORTED
     assert "word/chunk.rtf" in rtf.problem
     assert refusal(make_word(CHUNK)).reason is Reason.CORRUPT
+    no_page = "MIME-Version: 1.0\nContent-Type: image/png\n\nx"
+    assert "web archive without a page" in refusal(make_word(CHUNK, {"chunk.mht": ("aFChunk", no_page)})).problem
     nested = make_word(paragraph("x"))
     for _ in range(4):
         nested = make_word(CHUNK, {"chunk.docx": ("aFChunk", nested)})

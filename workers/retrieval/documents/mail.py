@@ -52,6 +52,18 @@ def read_mail(data: bytes, limits: DocumentLimits, labels: Labels) -> Document:
     return Document("mail", sections)
 
 
+def read_saved_page(data: bytes, limits: DocumentLimits) -> Document | None:
+    """A saved page (.mhtml) without the headers that the browser wrote; None if it contains no HTML.
+
+    Raises:
+        Refusal: it is too large, or nested too deeply.
+    """
+    message = message_from_bytes(data)
+    if "text/html" not in _kinds(message):
+        return None
+    return Document("html", _Reader(limits, Labels()).body(message))
+
+
 class _Reader:
     """Reads the messages of one document.
 
@@ -80,6 +92,10 @@ class _Reader:
             yield Section(text, heading=_path(subject, first.heading))
         for section in sections[1:]:
             yield Section(section.text, heading=_path(subject, section.heading))
+
+    def body(self, message: Message) -> list[Section]:
+        """The sections of a message without its headers and attachments."""
+        return self._part(message, 0, [], is_body=True)
 
     def _headers(self, message: Message, attached: list[str]) -> list[str]:
         values = [(name, self._header(message, name)) for name in _SHOWN]
@@ -135,7 +151,7 @@ class _Reader:
         for child in children:
             if child is not page and child.get_content_disposition() == "attachment":
                 attached.append(self._name(child))
-        return self._part(page or children[0], depth, attached) if children else []
+        return self._part(page or children[0], depth, attached, is_body=True) if children else []
 
     def _html(self, part: Message) -> list[Section]:
         data = _bytes(part)

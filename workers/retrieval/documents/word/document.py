@@ -11,7 +11,6 @@ from workers.retrieval.documents.archive import Archive
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import Outline
 from workers.retrieval.documents.refusal import Reason, Refusal
-from workers.retrieval.documents.word.embedded import read_embedded
 from workers.retrieval.documents.word.fields import LISTS, PAGE_NUMBERS
 from workers.retrieval.documents.word.names import qn
 from workers.retrieval.documents.word.notes import Notes
@@ -62,6 +61,9 @@ def _read(data: bytes, limits: DocumentLimits, depth: int) -> Document:
 
 def _source(package: Package, part: str, limits: DocumentLimits, depth: int) -> Source:
     def embedded(part: str, element: Element) -> Document:
+        # Few documents embed others, and it loads the parser of HTML.
+        from workers.retrieval.documents.word.embedded import read_embedded  # noqa: PLC0415
+
         if depth == _DEEPEST_EMBEDDED:
             raise Refusal(Reason.CORRUPT, "is nested too deeply")
         return read_embedded(package, part, element, limits, lambda data: _read(data, limits, depth + 1))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 from collections.abc import Callable
-from email.message import EmailMessage
 from pathlib import PurePosixPath
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -14,6 +11,7 @@ from workers.retrieval.documents.charsets import Labels, label_in_page
 from workers.retrieval.documents.decoding import decode
 from workers.retrieval.documents.html import read_html
 from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.mail import read_saved_page
 from workers.retrieval.documents.outline import check_chars
 from workers.retrieval.documents.plain import clean
 from workers.retrieval.documents.refusal import Reason, Refusal
@@ -46,7 +44,10 @@ def read_embedded(
     if suffix in _HTML:
         return read_html(decode(data, Labels(), inner=label_in_page(data)), limits)
     if suffix in _ARCHIVES:
-        return read_html(_page(data), limits)
+        page = read_saved_page(data, limits)
+        if page is None:
+            raise Refusal(Reason.CORRUPT, "embeds a web archive without a page; open it in Word and save it again")
+        return page
     if suffix == ".txt":
         text = clean(decode(data, Labels()))
         check_chars(len(text), limits)
@@ -55,14 +56,3 @@ def read_embedded(
         Reason.UNSUPPORTED,
         f"embeds a document of another kind ({relation.target!r}); open it in Word and save it again",
     )
-
-
-def _page(data: bytes) -> str:
-    """The first page of a web archive."""
-    message = email.message_from_bytes(data, policy=email.policy.default)
-    for part in message.walk():
-        if part.get_content_type() == "text/html" and isinstance(part, EmailMessage):
-            contents = part.get_payload(decode=True)
-            if isinstance(contents, bytes):
-                return decode(contents, Labels(declared=part.get_content_charset()), inner=label_in_page(contents))
-    raise Refusal(Reason.CORRUPT, "embeds a web archive without a page; open it in Word and save it again")
