@@ -22,7 +22,7 @@ from sessions.store.scripts import store_error
 
 _QDRANT_PORT: Final = 6333
 _OLDEST: Final = (1, 16)
-"""The first Qdrant that accepts a constant for rank fusion, which every search sets."""
+"""The first Qdrant whose collections have metadata, which say that a collection is ours (see `server_collections`)."""
 _INSTALL: Final = "run `pip install 'sessionfleet[worker,documents]'`"
 
 
@@ -90,7 +90,7 @@ def _qdrant(url: str, key: str | None, timeout: float) -> Check:
     says = f"Qdrant {version} at {base}, " + ("key accepted" if key else "no key required")
     if _numbers(version) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
-        return Check("index", Verdict.BROKEN, says, f"searches need Qdrant {oldest} or newer")
+        return Check("index", Verdict.BROKEN, says, f"documents need Qdrant {oldest} or newer")
     if key is not None and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         return Check("index", Verdict.WARNING, says, "the key crosses the network unencrypted: use https")
     return Check("index", Verdict.OK, says)

@@ -347,6 +347,26 @@ async def test_somebody_elses_collection_is_left_alone(
     assert server.requests("PUT", "/points") == []
 
 
+async def test_a_collection_of_a_newer_format_is_said_to_be_ours(index: ServerIndex, server: QdrantServer) -> None:
+    """Another name, which is the advice about somebody else's collection, would hide the documents in it."""
+    server.metadata = {"sessionfleet": {**OURS["sessionfleet"], "format": 2}}
+    with pytest.raises(IndexUnavailable, match=r"'c'.* format 2.*reads 1; use the version that wrote it"):
+        await find(index)
+    with pytest.raises(IndexUnavailable, match="format 2"):
+        await index.collections()
+    assert server.requests("PUT", "/points") == []
+
+
+@pytest.mark.parametrize("about", ["ours", {"format": 1}, {"format": 1, "model": MODEL.id}])
+async def test_a_collection_with_damaged_metadata_is_refused(
+    index: ServerIndex, server: QdrantServer, about: Any
+) -> None:
+    """Somebody has changed them, and the model of the vectors is no longer known."""
+    server.metadata = {"sessionfleet": about}
+    with pytest.raises(IndexUnavailable, match=r"metadata of the collection 'c'.*cannot be read.*restore"):
+        await find(index)
+
+
 async def test_a_server_that_is_too_old_is_refused_before_anything_is_made(
     index: ServerIndex, server: QdrantServer
 ) -> None:

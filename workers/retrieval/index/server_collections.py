@@ -45,12 +45,13 @@ class ServerCollections:
 
         Raises:
             IndexMismatch: Sessionfleet did not create it.
+            IndexUnavailable: a newer version of Sessionfleet created it, or its metadata are damaged.
         """
         if name in self._known:
             return self._known[name]
         try:
             found = await self._describe(valid_collection(name))
-            info = _info(found)
+            info = _info(name, found)
             if info is None:
                 raise IndexMismatch(
                     f"the Qdrant server has a collection {name!r} that Sessionfleet did not create; choose another name"
@@ -70,7 +71,7 @@ class ServerCollections:
         found = {}
         for entry in (await self._requests.send(self._client.get_collections)).collections:
             with contextlib.suppress(NoCollection):  # it was removed since
-                if info := _info(await self._describe(entry.name)):
+                if info := _info(entry.name, await self._describe(entry.name)):
                     found[entry.name] = info
         return found
 
@@ -120,6 +121,25 @@ class ServerCollections:
         await self._requests.send(lambda: self._client.create_payload_index(name, field, schema, wait=True))
 
 
-def _info(found: models.CollectionInfo) -> EmbeddingInfo | None:
+def _info(name: str, found: models.CollectionInfo) -> EmbeddingInfo | None:
+    """The model of a collection's vectors; None if Sessionfleet did not create it.
+
+    Raises:
+        IndexUnavailable: a newer version of Sessionfleet created it, or its metadata are damaged.
+    """
     about = (found.config.metadata or {}).get(_OURS)
-    return EmbeddingInfo(about["model"], about["dimension"]) if about and about["format"] == FORMAT else None
+    if about is None:
+        return None
+    try:
+        version, info = about["format"], EmbeddingInfo(about["model"], about["dimension"])
+    except (KeyError, TypeError) as error:
+        raise IndexUnavailable(
+            f"the metadata of the collection {name!r} on the Qdrant server cannot be read ({about!r}); restore a "
+            "snapshot of the collection, or remove it and add the documents again"
+        ) from error
+    if version != FORMAT:
+        raise IndexUnavailable(
+            f"the collection {name!r} on the Qdrant server has the format {version!r}, and this version of "
+            f"Sessionfleet reads {FORMAT}; use the version that wrote it, or another collection"
+        )
+    return info
