@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from rich.console import Console
 
 from benchmarks.knowledge_alone import timed
-from benchmarks.memory_set import MEMORIES, QUESTIONS, UNRELATED
+from benchmarks.memory_found import WAYS, MemoryBench
+from benchmarks.memory_sets import memory_set
 from benchmarks.producers import quantile
 from benchmarks.report import Report, Row
 from benchmarks.rig import Rig
@@ -28,21 +28,18 @@ from broker_config.redis_clients import async_store
 from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory import MemoryStore
 from sessions.store.memory_places import MemoryScope
-from sessions.store.memory_record import Memory, StoredMemory, new_memory_id
+from sessions.store.memory_record import Memory, new_memory_id
 from sessions.store.scripts import ScriptRunner
 from sessions.store.state import wide_scope
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.memory import MemorySearch
-from workers.retrieval.memory.ranking import Ranking, RankingWeights
-from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import model_tag, pack
-from workers.retrieval.ports import EmbeddingModel, SparseVector
+from workers.retrieval.ports import EmbeddingModel
 
 _MEMORIES = 10_000
 _SAMPLES = 1_000
 _TARGET_MS = 50
-_NO_WORDS = SparseVector((), ())
 
 
 async def memory_search(rig: Rig, count: int, samples: int, progress: ProgressCallback) -> list[Row]:
@@ -106,7 +103,7 @@ async def searching(
     store: MemoryStore, scope: MemoryScope, model: EmbeddingModel, texts: Texts, samples: int, name: str
 ) -> list[Row]:
     process = psutil.Process()
-    lexical = Bm25Model(average_length=16.0)
+    lexical = Bm25Model()
     worker, before = MemorySearch(store, model, lexical), process.memory_info().rss
 
     async def search(**options: Any) -> None:
@@ -135,26 +132,15 @@ async def searching(
 
 async def _found(model: EmbeddingModel) -> list[Row]:
     """How often the answering memory is among the first five, by each half and by both."""
-    lexical = Bm25Model(average_length=16.0)
-    index = ScopeIndex(lexical)
-    for number, vector in enumerate(await model.embed_documents(MEMORIES)):
-        memory = Memory(f"{number:02}", MEMORIES[number], "long", {}, 0)
-        index.put(StoredMemory(memory, memory.id, pack(vector)))
-
-    async def ids(query: str, *, dense: bool, words: bool) -> list[str]:
-        vector = np.asarray(await model.embed_query(query), np.float32) if dense else None
-        ranking = Ranking({"user": index}, vector, lexical.query(query) if words else _NO_WORDS)
-        return [found["id"] for found in ranking.best(SearchMemory(query=query), RankingWeights())]
-
-    rows, asked = [], len(QUESTIONS)
-    for name, dense, words in (("by meaning", True, False), ("by words", False, True), ("by both", True, True)):
-        found = [(await ids(query, dense=dense, words=words), f"{answer:02}") for query, answer in QUESTIONS]
-        hits = [1 / (1 + ids.index(answer)) for ids, answer in found if answer in ids]
-        unrelated = sum([len(await ids(query, dense=dense, words=words)) for query in UNRELATED])
+    plain = memory_set("plain")
+    bench, rows = MemoryBench(model, plain), []
+    sizes = f"{len(plain.asked)} questions to {len(plain.texts)} memories"
+    for way in WAYS:
+        found = await bench.figures(way)
         rows += [
-            Row(f"{asked} questions to {len(MEMORIES)} memories, {name}, recall@5", len(hits) / asked),
-            Row("... MRR", sum(hits) / asked),
-            Row("... returned for a question that none answers", unrelated / len(UNRELATED)),
+            Row(f"{sizes}, {way.name}, recall@5", found.recall_at_5),
+            Row("... MRR", found.mrr),
+            Row("... returned for a question that none answers", found.unrelated),
         ]
     return rows
 

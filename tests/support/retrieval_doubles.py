@@ -11,7 +11,8 @@ from sessions.errors import EmbeddingFailed, EmbeddingUnavailable
 from workers.retrieval.ports import EmbeddingInfo, Reading, SparseVector
 
 _SYNONYMS = {"car": "vehicle", "automobile": "vehicle", "coffee": "drink", "tea": "drink", "espresso": "drink"}
-_DIMENSION = 64
+_AXES = 64
+_DIMENSION = _AXES + 1
 
 
 def _words(text: str) -> list[str]:
@@ -21,11 +22,13 @@ def _words(text: str) -> list[str]:
 class WordEmbedding:
     """Adds up one axis for each word, of which synonyms share one; texts that share nothing have the cosine 0.
 
+    With a `base`, every two texts share so much that they have this cosine, as those of some models.
     `down` makes it unavailable; a text with REFUSE in it is never embedded. `embedded` has all documents it was given.
     """
 
-    def __init__(self, name: str = "words") -> None:
+    def __init__(self, name: str = "words", *, base: float = 0.0) -> None:
         self._name = name
+        self._base = base
         self._axes: dict[str, int] = {}
         self.down = False
         self.embedded: list[str] = []
@@ -44,7 +47,7 @@ class WordEmbedding:
         return self._vector(text)
 
     def reading(self, text: str) -> Reading:
-        return Reading(weight=0.5, same=1.0)
+        return Reading.on_scale(self._base, self._base + 0.7 * (1 - self._base), weight=0.5)
 
     def limit(self) -> None:
         return None
@@ -52,12 +55,13 @@ class WordEmbedding:
     def _vector(self, text: str) -> list[float]:
         if self.down:
             raise EmbeddingUnavailable("the provider does not answer")
-        vector = [0.0] * _DIMENSION
+        vector = [0.0] * _AXES
         for word in _words(text):
             axis = self._axes.setdefault(_SYNONYMS.get(word, word), len(self._axes))
-            vector[axis % _DIMENSION] += 1.0
+            vector[axis % _AXES] += 1.0
         length = math.hypot(*vector) or 1.0
-        return [value / length for value in vector]
+        words = [value / length * math.sqrt(1 - self._base) for value in vector]
+        return [*words, math.sqrt(self._base)]
 
 
 class WordLexical:

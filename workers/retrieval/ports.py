@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, Self
 
 Vector = Sequence[float]
+
+_USUAL_WEIGHT: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,33 @@ class Reading:
         weight: of meaning against words, 0 to 1; less for a text in a language that the model does not know.
         unrelated: the usual cosine of texts that have nothing in common.
         same: the cosine of a question and its answer from which on they could not match better.
+        related: the cosine from which a sentence, such as a memory, has to do with the query.
+        alike: the cosine of two sentences from which both are about the same.
     """
 
-    weight: float = 0.7
+    weight: float = _USUAL_WEIGHT
     unrelated: float = 0.0
     same: float = 0.7
+    related: float = 0.2
+    alike: float = 0.75
+
+    @classmethod
+    def on_scale(cls, unrelated: float, same: float, *, weight: float = _USUAL_WEIGHT) -> Self:
+        """For a model of which only these are known: the other cosines are where they are on the usual scale."""
+        usual = cls()
+        stretched = (same - unrelated) / (usual.same - usual.unrelated)
+        related, alike = (unrelated + stretched * (at - usual.unrelated) for at in (usual.related, usual.alike))
+        return cls(weight, unrelated, same, related, alike)
+
+    @property
+    def trust(self) -> float:
+        """How far the cosines can be relied upon, 0 to 1: less in a language that the model does not know."""
+        return min(1.0, self.weight / _USUAL_WEIGHT)
+
+    @property
+    def floor(self) -> float:
+        """`related`, raised where the cosines tell less. No text is related by its cosine alone if this is above 1."""
+        return self.unrelated + (self.related - self.unrelated) / self.trust
 
     def meaning(self, cosine: float) -> float:
         """The cosine on the scale from `unrelated`, which is 0, to `same`, which is 1."""

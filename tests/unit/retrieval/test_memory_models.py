@@ -9,10 +9,10 @@ from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory_record import Memory, StoredMemory
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.lexical import Bm25Model
-from workers.retrieval.memory.ranking import Ranking, RankingWeights
+from workers.retrieval.memory.ranking import Ranking
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import pack
-from workers.retrieval.ports import EmbeddingModel
+from workers.retrieval.ports import EmbeddingModel, Reading
 
 MEMORIES = [
     "User prefers dark mode in every application",
@@ -40,7 +40,8 @@ async def found(query: str, lexical: Bm25Model, embedding: EmbeddingModel | None
         memory = Memory(str(number), text, "long", {}, 1)
         index.put(StoredMemory(memory, str(number), vectors[number]))
     vector = None if embedding is None else np.asarray(await embedding.embed_query(query), np.float32)
-    best = Ranking({"user": index}, vector, lexical.query(query)).best(SearchMemory(query=query), RankingWeights())
+    reading = Reading() if embedding is None else embedding.reading(query)
+    best = Ranking({"user": index}, vector, lexical.query(query), reading).best(SearchMemory(query=query))
     return [one["text"] for one in best]
 
 

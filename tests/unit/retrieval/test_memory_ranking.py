@@ -11,16 +11,17 @@ import pytest
 from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory_record import Memory, StoredMemory
 from tests.support.retrieval_doubles import WordEmbedding, WordLexical
-from workers.retrieval.memory.ranking import Ranking, RankingWeights
+from workers.retrieval.memory.ranking import Ranking
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import NO_VECTOR, pack
+from workers.retrieval.ports import Reading
 
 
 class Bench:
     """Scopes that share two models."""
 
-    def __init__(self) -> None:
-        self.embedding, self.lexical = WordEmbedding(), WordLexical()
+    def __init__(self, *, base: float = 0.0) -> None:
+        self.embedding, self.lexical = WordEmbedding(base=base), WordLexical()
         self.scopes: dict[str, ScopeIndex] = {}
 
     async def put(
@@ -33,8 +34,8 @@ class Bench:
 
     async def search(self, query: str, *, dense: bool = True, **options: Any) -> list[dict[str, Any]]:
         vector = np.asarray(await self.embedding.embed_query(query), np.float32) if dense else None
-        ranking = Ranking(self.scopes, vector, self.lexical.query(query))
-        return ranking.best(SearchMemory(query=query, **options), RankingWeights())
+        ranking = Ranking(self.scopes, vector, self.lexical.query(query), self.embedding.reading(query))
+        return ranking.best(SearchMemory(query=query, **options))
 
     async def ids(self, query: str, **options: Any) -> list[str]:
         return [found["id"] for found in await self.search(query, **options)]
@@ -67,6 +68,28 @@ async def test_what_is_hardly_alike_is_unrelated(bench: Bench) -> None:
     assert await bench.ids("is tea") == []
     await bench.put("is ok", "alike")
     assert await bench.ids("is tea") == ["alike"]
+
+
+async def test_a_model_whose_cosines_are_all_large_is_read_on_its_own_scale() -> None:
+    """The cosine of everything is 0.7 or more: the same is unrelated, and the same is about the same, as without it."""
+    bench = Bench(base=0.7)
+    await bench.put("is " + " ".join("abcdefghijklmnopqrstuvw"), "noise")
+    await bench.put("is ok", "alike")
+    assert await bench.ids("is tea") == ["alike"]
+    await bench.put("the train to oslo leaves at 9", "answer", created_ms=1)
+    await bench.put("the train to oslo leaves at 10", "newer", created_ms=2)
+    await bench.put("the oslo train leaves a lot of my old wishes open", "other", created_ms=3)
+    assert await bench.ids("the train to oslo leaves at 9") == ["newer", "answer", "other"]
+
+
+async def test_words_decide_in_a_language_that_the_model_does_not_know(bench: Bench) -> None:
+    """Its cosines tell little there: what has the word comes first, and nothing is found by its cosine alone."""
+    await bench.put("an automobile", "near")
+    await bench.put("his old red car is in the yard of my aunt", "word")
+    vector = np.asarray(await bench.embedding.embed_query("car"), np.float32)
+    for weight, found in ((0.7, ["near", "word"]), (0.1, ["word"])):
+        ranking = Ranking(bench.scopes, vector, bench.lexical.query("car"), Reading(weight))
+        assert [one["id"] for one in ranking.best(SearchMemory(query="car"))] == found
 
 
 async def test_what_is_equal_is_ordered_by_id_whatever_the_order_of_loading(bench: Bench) -> None:

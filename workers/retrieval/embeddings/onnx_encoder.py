@@ -85,7 +85,7 @@ class OnnxEncoder:
         self.dimension = len(self.vectors(self.pieces([""]))[0])
         self._language = files.language
         self._vocabulary = self._tokenizer.get_vocab_size()
-        self._unrelated, self._same = files.scale or measured_scale(lambda texts: self.vectors(self.pieces(texts)))
+        self._scale = files.scale or measured_scale(lambda texts: self.vectors(self.pieces(texts)))
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """The word pieces of each text, truncated to the model's limit."""
@@ -99,7 +99,7 @@ class OnnxEncoder:
 
     def reading(self, text: str) -> Reading:
         """What the cosines of a query with this text tell."""
-        return Reading(_LEAST_WEIGHT + _MORE_WEIGHT * self._familiarity(text), self._unrelated, self._same)
+        return Reading.on_scale(*self._scale, weight=_LEAST_WEIGHT + _MORE_WEIGHT * self._familiarity(text))
 
     def _familiarity(self, text: str) -> float:
         """How well the model knows the words of a text, 0 to 1, as its tokenizer tells.

@@ -33,7 +33,6 @@ from workers.retrieval.transcript.passages import Place
 from workers.retrieval.transcript.progress import ProgressRecords
 
 _log = get_logger(__name__)
-_FLOOR: Final = 0.2  # as for memories: the cosine below which a passage without a word of the query is unrelated
 _AHEAD: Final = 3  # several passages of one message may be hits, and some hits may not count
 
 
@@ -49,6 +48,21 @@ class _Found:
     def message(self) -> tuple[str, str, int]:
         """The message that it is a passage of."""
         return self.hit.source, self.place.turn, self.place.message
+
+
+class Relevance:
+    """Whether passages have to do with a query: they are as close to it as memories must be, or have a word of it."""
+
+    def __init__(self, query: str, embedding: EmbeddingModel, lexical: LexicalModel) -> None:
+        self._floor = embedding.reading(query).floor
+        self._words = set(lexical.query(query).indices)
+        self._lexical = lexical
+
+    def of(self, text: str, similarity: float | None) -> bool:
+        """True without a similarity, since the passage was found by its words then."""
+        if similarity is None or similarity >= self._floor:
+            return True
+        return not self._words.isdisjoint(self._lexical.document(text).indices)
 
 
 class TranscriptSearch:
@@ -146,8 +160,8 @@ class TranscriptSearch:
             zip(names, await asyncio.gather(*(self._info(keys[name], request) for name in names)), strict=True)
         )
         found = await asyncio.gather(*(self._found(hit, keys[hit.source], infos[hit.source]) for hit in hits))
-        words = set(self._lexical.query(request.query).indices)
-        return [one for one in found if one is not None and self._related(one, words)]
+        relevance = Relevance(request.query, self._embedding, self._lexical)
+        return [one for one in found if one is not None and relevance.of(one.shown["text"], one.hit.similarity)]
 
     async def _info(self, keys: SessionKeys, request: SearchTranscript) -> SessionInfo | None:
         """The session, if its messages may be shown."""
@@ -186,12 +200,6 @@ class TranscriptSearch:
             "similarity": hit.similarity,
         }
         return _Found(hit, place, shown)
-
-    def _related(self, found: _Found, words: set[int]) -> bool:
-        similarity = found.hit.similarity
-        if similarity is None or similarity >= _FLOOR:
-            return True
-        return not words.isdisjoint(self._lexical.document(found.shown["text"]).indices)
 
 
 def _best(found: Sequence[_Found], limit: int) -> list[_Found]:
