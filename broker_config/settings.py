@@ -171,8 +171,16 @@ class Settings(BaseSettings):
     result_limit_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, description="Largest tool result, model response or answer."
     )
-    history_window: int = Field(20, ge=0, le=1000, description="Past turns that the model sees.")
-    history_window_bytes: int = Field(512 * 1024, ge=0, description="Bytes of past turns that the model sees.")
+    history_window: int = Field(
+        20,
+        ge=0,
+        le=1000,
+        description="Largest number of past turns that the model sees. The window grows to this number, then it moves "
+        "until half of it is left: between two moves, each request begins with the one before it.",
+    )
+    history_window_bytes: int = Field(
+        512 * 1024, ge=0, description="Largest number of bytes of past turns that the model sees; as for turns."
+    )
     result_ttl: float = Field(
         7 * 86400.0, gt=0, description="Seconds for which results and events are kept after their turn ends."
     )

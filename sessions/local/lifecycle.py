@@ -185,7 +185,7 @@ class LocalLifecycle:
             metadata=original.metadata if original else {},
             searchable=original.searchable if original else None,
             copy=copy,
-            counts=await fleet.stores.records.title_source(keys),
+            counts=await fleet.stores.records.fork_fields(keys, len(parsed)),
         )
         await fleet.retrieval.copy_documents(keys, target)
         return Fork(session_id, user_id)

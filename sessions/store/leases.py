@@ -59,7 +59,11 @@ class LeaseRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a turn ends."""
+    """How a turn ends.
+
+    Attributes:
+        window_kept: how many of the past turns that it saw stay in the window for the next turn; None for all.
+    """
 
     status: TurnStatus
     result: bytes = b""
@@ -71,6 +75,7 @@ class Ending:
     effects: Sequence[bytes] = ()
     finish_reason: str = ""
     archived: bytes = b""
+    window_kept: int | None = None
 
 
 class LeaseStore:
@@ -166,6 +171,7 @@ class LeaseStore:
                 lease_ms=self._lease_ms,
                 worker=self._worker,
                 window=self._window,
+                window_kept=ending.window_kept,
                 last_ok=last_ok,
                 finish_reason=ending.finish_reason,
                 changes=await self._changes(keys, ending.state_ops),

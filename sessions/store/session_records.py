@@ -130,10 +130,15 @@ class SessionRecords:
                     raise await self.missing(keys)
         raise StateConflict(f"the metadata of session {keys.session_id!r} change all the time; try again")
 
-    async def title_source(self, keys: SessionKeys) -> dict[str, str]:
-        """The turn whose message the title comes from, as a field of the session's record; empty if there is none."""
-        raw = await self._scripts.read("HGET", keys.meta, "title_of")
-        return {} if raw is None else {"title_of": raw.decode()}
+    async def fork_fields(self, keys: SessionKeys, turns: int) -> dict[str, str]:
+        """Fields of the session's record that a fork with so many of its turns has too.
+
+        The turn whose message the title comes from; and where the window begins, so that the fork's first request
+        begins like this session's last one.
+        """
+        title_of, window_at = await self._scripts.read("HMGET", keys.meta, "title_of", "window_at")
+        fields = {} if title_of is None else {"title_of": title_of.decode()}
+        return {**fields, "window_at": window_at.decode()} if window_at and int(window_at) < turns else fields
 
     def _sealed_title(self, keys: SessionKeys, title: str | None) -> bytes:
         """The bytes to store; empty if there is no title yet."""

@@ -289,16 +289,23 @@ class Model(State):
             return self._run_reply(session, turn)
         turn.attempt += 1
         turn.status, turn.owner, turn.not_before, turn.seq = "running", value, 0, 1
-        turn.journal.setdefault("inputs", f"{len(session.history)}:{WINDOW}:{self.now}")
+        self._fix_inputs(session, turn)
         if turn.attempt == 1:
             turn.add(token_of(value), 1, "started", None)
         else:
             turn.add(token_of(value), 1, "attempt_reset", "-".join(map(str, turn.valid)) if turn.valid else None)
         return self._run_reply(session, turn)
 
+    def _fix_inputs(self, session: Session, turn: Turn) -> None:
+        if "inputs" not in turn.journal:
+            upto = len(session.history)
+            if upto - session.window_at > WINDOW:
+                session.window_at = upto - WINDOW // 2
+            turn.journal["inputs"] = f"{upto}:{upto - session.window_at}:{self.now}"
+
     def _run_reply(self, session: Session, turn: Turn) -> list[Any]:
-        upto = int(turn.journal["inputs"].partition(":")[0])
-        seen = session.history[max(0, upto - WINDOW) : upto]
+        upto, turns = map(int, turn.journal["inputs"].split(":")[:2])
+        seen = session.history[upto - turns : upto]
         last = str(int(turn.last_attempt))
         return ["run", turn.part, turn.owner, turn.attempt, turn.seq, turn.retries, last, dict(turn.journal), seen]
 

@@ -64,6 +64,7 @@ class Session:
     ttl: int = 0
     mailbox: list[str] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
+    window_at: int = 0
     messages: int = 0
     ended: int = 0
     lease: tuple[str, int] | None = None
@@ -105,6 +106,7 @@ def _expected_session(session: Session) -> dict[str, Any]:
         "open": len(session.mailbox),
         "ended": session.ended,
         "history": session.history,
+        "window_at": session.window_at,
         "messages": session.messages,
         "owner": session.owner,
         "lease": session.lease,
@@ -159,6 +161,7 @@ def _stored_session(session: StoredSession) -> dict[str, Any]:
         "open": int(meta.get("open", 0)),
         "ended": int(meta.get("turns", 0)),
         "history": session.history,
+        "window_at": int(meta.get("window_at", 0)),
         "messages": int(meta.get("messages", 0)),
         "owner": meta.get("owner", ""),
         "lease": (lease, session.expires["lease"]) if lease else None,

@@ -52,6 +52,7 @@ class Sent:
     strict: bool = False
     begun: OpenTurn | None = None
     seen: int = 0
+    window: list[Said] = field(default_factory=list)
 
 
 @dataclass
@@ -63,11 +64,27 @@ class Transcript:
     left: dict[str, int] = field(default_factory=dict)
     line: list[Sent] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
+    window_at: int = 0
+
+    def window(self, upto: int, limit: int) -> list[Said]:
+        """What a turn sees that begins now: the window stands still, then moves by half of the limit."""
+        start = self.window_at if self.window_at < upto else 0
+        if upto - start > limit:
+            start = upto - limit // 2
+        if upto:
+            self.window_at = start
+        return self.history[start:upto]
 
     def position(self, part: str | None) -> int | None:
         return next((i for i, said in enumerate(self.history) if said.part == part), None)
 
+    def cut(self, at: int) -> None:
+        self.history = self.history[:at]
+        self.window_at = self.window_at if self.window_at <= at else 0
+
     def forget(self, part: str) -> None:
+        if (at := self.position(part)) is not None and at < self.window_at:
+            self.window_at -= 1
         self.history = [said for said in self.history if said.part != part]
         for branch, path in self.branches.items():
             own = path[len(path) - self.left[branch] :]
@@ -151,6 +168,7 @@ class Conversation:
         assert isinstance(acquired, OpenTurn)
         at = self.model.position(head.of)
         head.begun, head.seen = acquired, len(self.model.history) if at is None else at
+        head.window = self.model.window(head.seen, self.settings.history_window)
         self._sees(head, acquired)
 
     def _can_begin(self, sent: Sent) -> bool:
@@ -160,8 +178,7 @@ class Conversation:
     def _sees(self, sent: Sent, begun: OpenTurn) -> None:
         assert begun.part == sent.part
         assert json.loads(begun.request)["message"] == sent.message
-        window = self.model.history[: sent.seen][-self.settings.history_window :]
-        assert [HistoryEntry.load(raw).turn for raw in begun.history] == [said.part for said in window]
+        assert [HistoryEntry.load(raw).turn for raw in begun.history] == [said.part for said in sent.window]
 
     async def crash(self, _which: int, _option: int) -> None:
         """The next worker sees what the first one saw."""
@@ -187,7 +204,8 @@ class Conversation:
         if at is not None and not succeeds:
             return
         if at is not None:
-            path, self.model.history = self.model.history, self.model.history[:at]
+            path = self.model.history
+            self.model.cut(at)
             self.model.branches[path[at].part], self.model.left[path[at].part] = path, len(path) - at
         self.model.history.append(Said(head.part, head.message, count))
 

@@ -131,7 +131,7 @@ class TaskTurns:
         """
         home = SessionKeys.of(slot.tenant, str(slot.member.session), self._settings.partitions)
         with translated():
-            owner = await self._client.hget(home.meta, "owner")
+            owner, window_at = await self._client.hmget(home.meta, "owner", "window_at")
             shared = None if slot.user_id is None else await self._client.hget(home.shares, slot.user_id)
         theirs = owner is None or slot.user_id is None or owner.decode() == slot.user_id
         if not theirs and not grants(shared and shared.decode(), "read"):
@@ -139,7 +139,7 @@ class TaskTurns:
         history, state, agents = await self._records.raw_parts(home)
         if not (history or state or agents):
             return
-        window = history[-self._settings.history_window :] if self._settings.history_window else []
+        window = history[max(int(window_at or 0), len(history) - self._settings.history_window) :]
         try:
             await self._records.create(
                 keys,

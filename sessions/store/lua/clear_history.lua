@@ -33,6 +33,7 @@ for _, id in ipairs(redis.call('ZRANGE', S .. ':turns', 0, -1)) do
   end
 end
 redis.call('HSET', meta, 'messages', 0, 'turns', 0)
+redis.call('HDEL', meta, 'window_at')
 if redis.call('HEXISTS', meta, 'title_of') == 1 then redis.call('HDEL', meta, 'title', 'title_of') end
 note_history_changed()
 local now = now_ms()

@@ -20,7 +20,8 @@
 --   go_on: 1 to begin the next turn, else 0
 --   lease_ms: how long a lease lasts
 --   worker: name of this worker
---   window: how much history a turn is given: turns, or turns:bytes
+--   window: how much history a turn is given at most: turns, or turns:bytes
+--   window_kept: how many of the turns that this one saw stay in the window; '' for all
 --   last_ok: 1 if this process may run a turn on its last attempt, else 0
 --   finish_reason: why the model stopped, or ''
 --   archived: entry for the outbox if the turn gets a history entry, or ''
@@ -38,6 +39,7 @@
 --!include clock
 --!include session
 --!include branches
+--!include window
 --!include head
 --!include state
 --!include transcript
@@ -109,6 +111,7 @@ else
   if (status == 'succeeded' or kept) and state_changed() then return { 'state_changed' } end
   if forgotten then history_entry = '' end
   write_history(at, now)
+  if window_kept ~= '' then narrow_window(redis.call('HGET', t .. ':journal', 'inputs'), window_kept) end
   if archived ~= '' and history_entry ~= '' then
     redis.call('RPUSH', S .. ':outbox', archived)
     redis.call('HSET', S .. ':meta', 'archived', 1)

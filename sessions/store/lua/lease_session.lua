@@ -9,7 +9,7 @@
 --   nonce: of this acquisition; a retry after a lost reply has the same one
 --   lease_ms: how long a lease lasts
 --   worker: name of this worker
---   window: how much history a turn is given: turns, or turns:bytes
+--   window: how much history a turn is given at most: turns, or turns:bytes
 --   last_ok: 1 if this process may run a turn on its last attempt, else 0
 -- Returns
 --   run: turn, lease, attempt, request, deadline_ms, accepted_ms, seq, retries, last, now_ms, user, journal, history,
@@ -25,6 +25,7 @@
 --!include clock
 --!include session
 --!include branches
+--!include window
 --!include head
 local now, held = now_ms(), redis.call('GET', S .. ':lease')
 local ours = held and string.match(held, ':(.*)$') == nonce

@@ -53,6 +53,7 @@ local function drop()
   if place == 0 then redis.call('UNLINK', history) else redis.call('LTRIM', history, 0, place - 1) end
   redis.call('HINCRBY', meta, 'messages', -messages_cut)
   redis.call('HINCRBY', meta, 'turns', -dropped)
+  cut_window(place)
   each_replacing('', function(id, wanted)
     if wanted >= place then redis.call('HSET', turn_key(id), 'replaces_gone', 'changed') end
   end)

@@ -199,6 +199,7 @@ def commit_turn(
     lease_ms: int,
     worker: str,
     window: str,
+    window_kept: int | None,
     last_ok: bool,
     finish_reason: str,
     archived: bytes,

@@ -15,6 +15,12 @@ local function note_history_changed()
   redis.call('HINCRBY', S .. ':meta', 'history_version', 1)
 end
 
+-- The window begins anew if the entries from position `at` on leave, and it began after that position.
+local function cut_window(at)
+  local from = tonumber(redis.call('HGET', S .. ':meta', 'window_at') or '') or 0
+  if from > at then redis.call('HDEL', S .. ':meta', 'window_at') end
+end
+
 local function branches()
   local found = redis.call('LRANGE', S .. ':branches', 0, -1)
   for i, raw in ipairs(found) do found[i] = cjson.decode(raw) end
@@ -57,6 +63,7 @@ local function cut_off(by, replaced, at, messages, now)
     messages = messages, left_at = now,
   }))
   redis.call('HINCRBY', S .. ':meta', 'messages', -messages)
+  cut_window(at)
   each_replacing(by, function(id, place)
     if place >= at then redis.call('HSET', turn_key(id), 'replaces_gone', 'replaced by turn ' .. by) end
   end)
@@ -82,6 +89,8 @@ end
 local function forget_in_history(at, messages)
   remove_at(S .. ':history', at)
   redis.call('HINCRBY', S .. ':meta', 'messages', -messages)
+  local from = tonumber(redis.call('HGET', S .. ':meta', 'window_at') or '') or 0
+  if from > at then redis.call('HINCRBY', S .. ':meta', 'window_at', -1) end
   local all = branches()
   shorten_before(all, #all + 1, at)
   each_replacing('', function(id, place)

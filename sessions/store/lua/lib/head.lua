@@ -1,38 +1,29 @@
 -- Begins the turn at the head of the mailbox: for lease_session, and for commit_turn when it begins the next turn. After
--- `branches`.
-
--- The newest entries that fit the limit in bytes; the newest one is always included.
-local function within(entries, limit)
-  local total, first = 0, #entries
-  for i = #entries, 1, -1 do
-    total = total + #entries[i]
-    if total > limit and i < #entries then break end
-    first = i
-  end
-  local kept = {}
-  for i = first, #entries do kept[#kept + 1] = entries[i] end
-  return kept
-end
+-- `window`.
 
 -- What a worker needs to run a turn: its record, its journal, and the window of history that the turn's first attempt saw,
--- for a replay must see the same input.
-local function run_reply(id, value, now, last, closing)
+-- for a replay must see the same input. `seen`: that window, if it was read just now.
+local function run_reply(id, value, now, last, closing, seen)
   local t = turn_key(id)
   local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries', 'agent', 'cancel',
     'crashes', 'sender', 'replaces_at')
-  local seen = redis.call('HGET', t .. ':journal', 'inputs')
-  local upto, window = string.match(seen, '^(%d+):(%d+):')
-  local limit = tonumber(string.match(seen, '^%d+:%d+:(%d+):') or '') or math.huge
-  local from = math.max(0, upto - window)
-  local history = {}
-  if tonumber(window) > 0 and tonumber(upto) > 0 then
-    history = within(redis.call('LRANGE', S .. ':history', from, upto - 1), limit)
-  end
+  local history = seen or window_seen(redis.call('HGET', t .. ':journal', 'inputs'))
   local owner = redis.call('HGET', S .. ':meta', 'owner') or ''
   return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
     redis.call('HGETALL', t .. ':journal'), history, r[7] or '',
     redis.call('HGETALL', S .. ':state'), closing or (r[8] and 'cancelled' or ''), r[9] or '0',
     r[10] or '', r[11] or '' }
+end
+
+-- Fixes what all attempts of a turn see: the end of its window, how many turns the window has, and the time. Returns the
+-- window if this is the first attempt.
+local function fix_inputs(id, window, now)
+  local journal = turn_key(id) .. ':journal'
+  if redis.call('HEXISTS', journal, 'inputs') == 1 then return nil end
+  local upto = tonumber(place_of(id))
+  local entries = place_window(upto, window)
+  redis.call('HSET', journal, 'inputs', upto .. ':' .. #entries .. ':' .. now)
+  return entries
 end
 
 -- `closing` says why the turn must end without being run; a worker only records what it finished. That is no attempt.
@@ -48,10 +39,10 @@ local function start(id, value, lease_ms, worker, window, now, last, closing)
   redis.call('HSET', t, 'status', 'running', 'owner', value, 'worker', worker, 'not_before', 0, 'seq', resumed and 0 or 1)
   if not resumed then redis.call('HSET', t, 'started', now) end
   if closing then redis.call('HSET', t, 'closing', closing) end
-  redis.call('HSETNX', t .. ':journal', 'inputs', place_of(id) .. ':' .. window .. ':' .. now)
+  local seen = fix_inputs(id, window, now)
   if resumed then
     reindex(now)
-    return run_reply(id, value, now, last, closing)
+    return run_reply(id, value, now, last, closing, seen)
   elseif answered then
     local eid = add_event(id, token, 1, 'resumed', cjson.encode({ attempt = attempt, worker = worker }))
     redis.call('HSET', t, 'valid', eid)
@@ -64,7 +55,7 @@ local function start(id, value, lease_ms, worker, window, now, last, closing)
   end
   reindex(now)
   notify(id, false)
-  return run_reply(id, value, now, last)
+  return run_reply(id, value, now, last, nil, seen)
 end
 
 -- Counts a crash of the head: its lease ended without a release. Nothing else counts towards max_attempts.
