@@ -20,6 +20,7 @@ import qdrant_edge as edge
 from benchmarks.synthetic_data import RandomVectors, Texts, fill
 from workers.retrieval.index.embedded import EmbeddedIndex
 from workers.retrieval.index.engine_points import engine_config, engine_filter
+from workers.retrieval.index.fusion import CANDIDATES
 from workers.retrieval.index.records import DENSE, query_conditions
 from workers.retrieval.index.shard import DATA, Shard
 from workers.retrieval.lexical import Bm25Model
@@ -28,7 +29,7 @@ from workers.retrieval.ports import IndexQuery, Scope
 _SCOPE = Scope("default", "base:bench")
 _MODEL = RandomVectors.info
 _SEARCHES = 50
-_FOUND = 50
+_FOUND = CANDIDATES
 
 
 def main() -> None:
@@ -60,15 +61,14 @@ async def _fill(folder: Path, points: int) -> None:
 
 
 async def _queries() -> list[IndexQuery]:
-    texts, lexical, vectors = Texts(), Bm25Model(), RandomVectors()
-    await vectors.embed_documents([""])  # the chunks' vectors begin with the same random numbers
-    dense = await vectors.embed_documents([""] * (_SEARCHES + 1000))
-    return [IndexQuery(vector, lexical.query(texts.sentence(6)), [_SCOPE]) for vector in dense[-_SEARCHES:]]
+    texts, lexical = Texts(), Bm25Model()
+    dense = await RandomVectors(seed=2).embed_documents([""] * _SEARCHES)
+    return [IndexQuery(vector, lexical.query(texts.sentence(6)), [_SCOPE]) for vector in dense]
 
 
 def _search(shard: Shard, query: IndexQuery, *, limit: int = 5, hybrid: bool = False) -> list[str]:
     asked = replace(query, sparse=query.sparse if hybrid else None, limit=limit)
-    return [hit.id for hit in shard.search(_MODEL, asked, candidates=_FOUND)]
+    return [hit.id for hit in shard.search(_MODEL, asked)]
 
 
 def _exact(collection: Path, queries: Sequence[IndexQuery]) -> tuple[list[float], list[list[str]]]:

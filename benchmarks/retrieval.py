@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.retrieval_corpus import PYTHON, Passage, Question, cut, questions
-from benchmarks.retrieval_scores import CANDIDATES, Scores, by_rank, fused, score_all
+from benchmarks.retrieval_scores import Scores, by_rank, fused, score_all
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.index.embedded import EmbeddedIndex
@@ -148,7 +148,7 @@ async def through_the_index(model: EmbeddingModel) -> Figures:
     ]
     scores = np.zeros_like(searched.scores.dense)
     with tempfile.TemporaryDirectory() as folder:
-        index = EmbeddedIndex.open(Path(folder), candidates=CANDIDATES)
+        index = EmbeddedIndex.open(Path(folder))
         await index.write("bench", model.info, points)
         await index.publish("bench", scope, "all", "1")
         for row, query in zip(scores, searched.scores.queries, strict=True):

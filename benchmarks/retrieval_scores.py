@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from workers.retrieval.index.fusion import Candidates
+from workers.retrieval.index.fusion import CANDIDATES, Candidates
 from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.ports import EmbeddingModel, IndexQuery, Scope
-
-CANDIDATES = 50
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 import qdrant_edge as edge
 
 from tests.support.knowledge import LEXICAL, MODEL, add, asking, chunk, vector
-from workers.retrieval.index import shard, unfiltered
+from workers.retrieval.index import shard, shard_search, unfiltered
 from workers.retrieval.index.embedded import EmbeddedIndex
 from workers.retrieval.index.records import DENSE
 from workers.retrieval.index.shard_files import has_codes
@@ -50,18 +50,18 @@ def index(open_index: OpenIndex) -> EmbeddedIndex:
 
 @pytest.fixture
 def shortcuts(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
-    """How many chunks each search found without its filter; None for a search with it. Any collection is large."""
+    """How many hits each search found without its filter; None for a search with it. Any collection is large."""
     taken: list[int | None] = []
 
     def nearest(
         engine: edge.EdgeShard, query: IndexQuery, allowed: edge.Filter, limit: int, sizes: unfiltered.ScopeSizes
-    ) -> list[edge.PointId] | None:
+    ) -> dict[str, float] | None:
         found = unfiltered.nearest(engine, query, allowed, limit, sizes)
         taken.append(None if found is None else len(found))
         return found
 
     monkeypatch.setattr(unfiltered, "_LARGE", 1)
-    monkeypatch.setattr(shard, "nearest", nearest)
+    monkeypatch.setattr(shard_search, "nearest", nearest)
     return taken
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -35,28 +36,22 @@ _log = get_logger(__name__)
 class EmbeddedIndex:
     """A KnowledgeIndex in a local folder; see `open`."""
 
-    def __init__(self, lock: IndexLock, *, candidates: int = 50) -> None:
-        """Use a folder that this process owns; `close` releases it.
-
-        Args:
-            lock: the folder's lock.
-            candidates: how many dense and how many lexical hits are fused.
-        """
+    def __init__(self, lock: IndexLock) -> None:
+        """Use the folder of this lock; `close` releases it."""
         self._lock = lock
-        self._candidates = candidates
         self._shards: dict[str, Shard] = {}
-        self._complete = CompleteScopes()
+        self._complete = CompleteScopes(known_for=math.inf)  # nobody else writes to the folder
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="knowledge-index")
         self._closed = False
 
     @classmethod
-    def open(cls, folder: Path, *, candidates: int = 50) -> Self:
+    def open(cls, folder: Path) -> Self:
         """Take ownership of a folder and serve its collections.
 
         Raises:
             IndexLocked: another process owns the folder.
         """
-        return cls(claim(folder), candidates=candidates)
+        return cls(claim(folder))
 
     async def write(
         self, collection: str, model: EmbeddingInfo, points: Sequence[IndexPoint], *, published: bool = False
@@ -74,10 +69,9 @@ class EmbeddedIndex:
 
     async def search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
         """The best published chunks; see `KnowledgeIndex.search`."""
-        if unchecked := self._complete.to_check(collection, query):
-            while await self._run(self._complete_piece, collection, unchecked):
-                pass
-            self._complete.note(collection, unchecked)
+        await self._complete.ensure(
+            collection, query, lambda scopes: self._run(self._complete_piece, collection, scopes)
+        )
         return await self._run(self._search, collection, model, query)
 
     async def remove(
@@ -165,7 +159,7 @@ class EmbeddedIndex:
 
     def _search(self, collection: str, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
         shard = self._shard(collection)
-        return shard.search(model, query, candidates=self._candidates) if shard else []
+        return shard.search(model, query) if shard else []
 
     def _complete_piece(self, collection: str, scopes: Sequence[Scope]) -> bool:
         shard = self._shard(collection)

@@ -1,4 +1,4 @@
-"""Converts our chunks and filters to qdrant-edge's types, and configures the engine.
+"""Converts our chunks, filters and queries to qdrant-edge's types, and configures the engine.
 
 The engine keeps a code of 4 bits for each number of a dense vector next to the vector (TurboQuant). A search compares
 the codes of all chunks, and then the vectors of four times as many of the nearest as it needs: at 100,000 chunks it
@@ -15,7 +15,7 @@ import qdrant_edge as edge
 
 from workers.retrieval.index.conditions import AnyCondition, Between, Condition, Conditions, Either, Negated, Together
 from workers.retrieval.index.records import DENSE, LEXICAL, to_stored
-from workers.retrieval.ports import EmbeddingInfo, IndexPoint
+from workers.retrieval.ports import EmbeddingInfo, IndexPoint, SparseVector, Vector
 
 VACUUM_FROM: Final = 1000  # the engine's thresholds for rewriting a segment: this many removed points,
 VACUUM_SHARE: Final = 0.2  # and this share of all points
@@ -61,6 +61,19 @@ def _condition(condition: AnyCondition) -> edge.ConditionType:
             return edge.Filter(must_not=[_condition(part)])
 
 
-def search_params() -> edge.SearchParams:
-    """How dense vectors are compared."""
-    return edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=_RESCORED))
+def dense_request(vector: Vector, limit: int, allowed: edge.Filter | None = None) -> edge.QueryRequest:
+    """Ask for the chunks with the nearest vectors, of those that the filter allows."""
+    nearest = edge.Query.Nearest(list(vector), using=DENSE)
+    codes = edge.QuantizationSearchParams(rescore=True, oversampling=_RESCORED)
+    return edge.QueryRequest(limit=limit, query=nearest, filter=allowed, params=edge.SearchParams(quantization=codes))
+
+
+def lexical_request(terms: SparseVector, limit: int, allowed: edge.Filter) -> edge.QueryRequest:
+    """Ask for the chunks with the largest BM25 scores."""
+    vector = edge.SparseVector(list(terms.indices), list(terms.values))
+    return edge.QueryRequest(limit=limit, query=edge.Query.Nearest(vector, using=LEXICAL), filter=allowed)
+
+
+def scores(engine: edge.EdgeShard, request: edge.QueryRequest) -> dict[str, float]:
+    """What the engine answers to a request, the best first: ids with their scores."""
+    return {str(point.id): point.score for point in engine.query(request)}

@@ -11,13 +11,16 @@ says. docs/retrieval.md has the figures.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from workers.retrieval.index.records import DENSE, cosine, hit_of
 from workers.retrieval.ports import Hit, IndexQuery
 
+CANDIDATES: Final = 50
+"""How many passages each half of a search finds, unless more hits are wanted."""
+
 # Of passages that were found by words only, the cosine is not known before they are read: so many more are read.
-_SPARE = 10
+_SPARE: Final = 10
 
 
 class Candidates:
@@ -35,6 +38,7 @@ class Candidates:
             best_terms: the terms of the best of these.
         """
         self._query = query
+        self._cosines = cosines
         share = covered(query, best_terms) / max(bm25.values()) if bm25 else 0.0
         self._words = {found: share * weight for found, weight in bm25.items()}
         # A passage that was found by words only has no larger cosine than the least that was found by meaning.
@@ -43,15 +47,29 @@ class Candidates:
         order = {found: _order(self.score(found, near), near, found) for found, near in likely.items()}
         self.best = sorted(order, key=order.__getitem__)[: query.limit + _SPARE]
 
+    @property
+    def need_vectors(self) -> bool:
+        """Whether one of `best` was found by words only, so that its cosine is computed from its vector."""
+        return self._query.dense is not None and not self._cosines.keys() >= set(self.best)
+
     def hits(self, records: Iterable[Any]) -> list[Hit]:
-        """The best of `best`, from their stored records with the dense vectors; without those that are gone by now."""
-        asked = self._query.dense
+        """The best of `best`, from their stored records; without those that are gone by now.
+
+        Args:
+            records: with the dense vectors, if `need_vectors`.
+        """
         hits = []
         for record in records:
-            similarity = None if asked is None else cosine(asked, record.vector[DENSE])
+            similarity = self._similarity(record)
             hits.append(hit_of(record, self.score(str(record.id), similarity), similarity))
         hits.sort(key=lambda hit: _order(hit.score, hit.similarity, hit.id))
         return [hit for hit in hits[: self._query.limit] if hit.score >= self._query.min_score]
+
+    def _similarity(self, record: Any) -> float | None:
+        if self._query.dense is None:
+            return None
+        known = self._cosines.get(str(record.id))
+        return cosine(self._query.dense, record.vector[DENSE]) if known is None else known
 
     def score(self, found: str, similarity: float | None) -> float:
         """The score of a candidate, given its cosine; None if only words are compared."""

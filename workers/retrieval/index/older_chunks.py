@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 from sessions.protocol.filters import needs_order_or_presence, parse_filter
@@ -18,29 +18,48 @@ from workers.retrieval.index.records import clean
 from workers.retrieval.ports import IndexQuery, Scope
 
 PIECE: Final = 256
-# Workers of the earlier version may still write for a while after this one has started.
-_KNOWN_FOR: Final = 60.0
 _MOST_KNOWN: Final = 10_000
 
 
 class CompleteScopes:
-    """Remembers for a minute which scopes have no such chunks, so that not every search looks for them."""
+    """Remembers which scopes have no such chunks, so that not every search looks for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, known_for: float) -> None:
+        """Begin with nothing known.
+
+        Args:
+            known_for: seconds after which a scope is looked at again: workers of an earlier version may write to it.
+        """
+        self._known_for = known_for
         self._until: dict[tuple[str, Scope], float] = {}
 
-    def to_check(self, collection: str, query: IndexQuery) -> list[Scope]:
-        """The scopes of a query in which such chunks must be looked for before it can be answered."""
+    async def ensure(
+        self, collection: str, query: IndexQuery, complete_piece: Callable[[Sequence[Scope]], Awaitable[bool]]
+    ) -> None:
+        """Have all chunks that a query may find the keywords that its filter needs.
+
+        Args:
+            collection: the collection.
+            query: the query.
+            complete_piece: completes some such chunks of the scopes; False if there were none.
+        """
+        if unchecked := self._unchecked(collection, query):
+            while await complete_piece(unchecked):
+                pass
+            self._note(collection, unchecked)
+
+    def _unchecked(self, collection: str, query: IndexQuery) -> list[Scope]:
+        """The scopes in which such chunks must be looked for before the query can be answered."""
         if not (query.metadata and needs_order_or_presence(parse_filter(query.metadata))):
             return []
         now = time.monotonic()
         return [scope for scope in query.scopes if self._until.get((collection, scope), now) <= now]
 
-    def note(self, collection: str, scopes: Sequence[Scope]) -> None:
+    def _note(self, collection: str, scopes: Sequence[Scope]) -> None:
         """None was found in these scopes."""
         if len(self._until) + len(scopes) > _MOST_KNOWN:
             self._until.clear()
-        self._until |= dict.fromkeys(((collection, scope) for scope in scopes), time.monotonic() + _KNOWN_FOR)
+        self._until |= dict.fromkeys(((collection, scope) for scope in scopes), time.monotonic() + self._known_for)
 
 
 def older_conditions(scopes: Sequence[Scope]) -> Conditions:

@@ -20,7 +20,10 @@ from sessions.errors import IndexUnavailable
 T = TypeVar("T")
 
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_DENIALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_REFUSALS: Final = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
 # A reply that is not JSON raises JSONDecodeError; a Retry-After header with a date raises QdrantException.
 _ERRORS: Final = (ResponseHandlingException, UnexpectedResponse, QdrantException, JSONDecodeError)
 
@@ -87,7 +90,7 @@ class Requests:
                 return CollectionExists(_body(error))
             case UnexpectedResponse(status_code=HTTPStatus.BAD_REQUEST) if b"already exists" in error.content:
                 return CollectionExists(_body(error))
-            case UnexpectedResponse(status_code=status) if status in _REFUSED:
+            case UnexpectedResponse(status_code=status) if status in _DENIALS:
                 reason = f"denies access ({status}); check QDRANT_API_KEY"
             case UnexpectedResponse(status_code=status):
                 reason = f"answered {status}: {_body(error)}; check QDRANT_URL and the server's log"
@@ -98,6 +101,11 @@ class Requests:
             case _:
                 reason = f"is busy ({error}); try again later"
         return IndexUnavailable(f"Qdrant at {self._server!r} {reason}")
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether `send` raised this because the server does not accept what was sent."""
+    return isinstance(error.__cause__, UnexpectedResponse) and error.__cause__.status_code in _REFUSALS
 
 
 def _is_transient(error: BaseException) -> bool:

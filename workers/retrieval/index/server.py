@@ -28,6 +28,7 @@ from workers.retrieval.index.server_writes import ServerWrites
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
 _PAGE: Final = 256
+_KNOWN_FOR: Final = 60.0  # workers of an earlier version may still write for a while after this one has started
 
 
 class ServerIndex:
@@ -38,7 +39,6 @@ class ServerIndex:
         client: AsyncQdrantClient,
         requests: Requests,
         *,
-        candidates: int = 50,
         batch_points: int = 256,
         batch_bytes: int = 8_000_000,
     ) -> None:
@@ -48,7 +48,6 @@ class ServerIndex:
             client: a client of the server, or qdrant-client's in-memory mode (for tests only: slow, and not
                 thread-safe).
             requests: sends the client's requests.
-            candidates: how many dense and how many lexical hits are fused.
             batch_points: the maximum number of chunks in one request.
             batch_bytes: their approximate maximum size (a server accepts 32 MB by default).
         """
@@ -56,8 +55,7 @@ class ServerIndex:
         self._requests = requests
         self._collections = ServerCollections(client, requests)
         self._changing: dict[str, ServerWrites] = {}
-        self._complete = CompleteScopes()
-        self._candidates = candidates
+        self._complete = CompleteScopes(known_for=_KNOWN_FOR)
         self._batch_points = batch_points
         self._batch_bytes = batch_bytes
 
@@ -114,8 +112,8 @@ class ServerIndex:
             return []
         allowed = server_filter(conditions)
         try:
-            await self._complete_tags(collection, query)
-            return await search_server(self._client, self._requests, collection, query, allowed, self._candidates)
+            await self._complete.ensure(collection, query, lambda scopes: self._complete_piece(collection, scopes))
+            return await search_server(self._client, self._requests, collection, query, allowed)
         except NoCollection:
             self._collections.forget(collection)
             return []
@@ -192,21 +190,15 @@ class ServerIndex:
     async def _count(self, collection: str, which: models.Filter) -> int:
         return (await self._requests.send(lambda: self._client.count(collection, which, exact=True))).count
 
-    async def _complete_tags(self, collection: str, query: IndexQuery) -> None:
-        """Have all chunks that the query may find the keywords that its filter needs; see `older_chunks`."""
-        unchecked = self._complete.to_check(collection, query)
-        if not unchecked:
-            return
-        older = server_filter(older_conditions(unchecked))
-        while True:
-            records, _ = await self._requests.send(
-                lambda: self._client.scroll(collection, older, limit=PIECE, with_payload=["payload"])
-            )
-            if not records:
-                break
-            for ids, field in complete_tags(records):
-                await self._set_payload(collection, ids, field)
-        self._complete.note(collection, unchecked)
+    async def _complete_piece(self, collection: str, scopes: Sequence[Scope]) -> bool:
+        """Add what is missing to some of the chunks that an earlier version wrote; False if there were none."""
+        older = server_filter(older_conditions(scopes))
+        records, _ = await self._requests.send(
+            lambda: self._client.scroll(collection, older, limit=PIECE, with_payload=["payload"])
+        )
+        for ids, field in complete_tags(records):
+            await self._set_payload(collection, ids, field)
+        return bool(records)
 
     async def _set_payload(self, collection: str, ids: list[Any], fields: dict[str, Any]) -> None:
         await self._requests.send(lambda: self._client.set_payload(collection, fields, points=ids, wait=True))

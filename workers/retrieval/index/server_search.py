@@ -6,7 +6,7 @@ from typing import Any
 
 from qdrant_client import AsyncQdrantClient, models
 
-from workers.retrieval.index.fusion import Candidates
+from workers.retrieval.index.fusion import CANDIDATES, Candidates
 from workers.retrieval.index.records import DENSE, LEXICAL, query_terms
 from workers.retrieval.index.requests import Requests
 from workers.retrieval.ports import Hit, IndexQuery
@@ -18,7 +18,6 @@ async def search_server(
     collection: str,
     query: IndexQuery,
     allowed: models.Filter,
-    candidates: int,
 ) -> list[Hit]:
     """The best chunks that the filter allows; see `KnowledgeIndex.search`.
 
@@ -28,13 +27,12 @@ async def search_server(
         collection: the collection.
         query: the query.
         allowed: the filter of both halves.
-        candidates: how many chunks each half finds.
 
     Raises:
         NoCollection: there is no such collection.
         IndexUnavailable: the server cannot answer now.
     """
-    limit = max(candidates, query.limit)
+    limit = max(CANDIDATES, query.limit)
     asked = []
     if query.dense is not None:
         asked.append(_nearest(list(query.dense), DENSE, allowed, limit))
@@ -57,7 +55,7 @@ async def search_server(
     if not found.best:
         return []
     ids: list[Any] = list(found.best)
-    with_vectors = [DENSE] if query.dense is not None else False
+    with_vectors = [DENSE] if found.need_vectors else False
     return found.hits(
         await requests.send(lambda: client.retrieve(collection, ids, with_payload=True, with_vectors=with_vectors))
     )

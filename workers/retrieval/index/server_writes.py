@@ -9,22 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Final
 
 from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.http.exceptions import UnexpectedResponse
 
 from workers.retrieval.index.group_commit import GroupCommit
 from workers.retrieval.index.records import PUBLISHED, scope_conditions, superseded_conditions
-from workers.retrieval.index.requests import Requests
+from workers.retrieval.index.requests import Requests, is_refusal
 from workers.retrieval.index.server_points import server_filter, server_point
 from workers.retrieval.ports import IndexPoint, Scope
 
 _BYTES_A_NUMBER: Final = 22  # of a double as JSON
-_REFUSALS: Final = frozenset(
-    {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +53,8 @@ class ServerWrites:
         self._collection = collection
         self._batch_points = batch_points
         self._batch_bytes = batch_bytes
-        self._writes: GroupCommit[_Write] = GroupCommit(self._write, one_may_spoil=_is_refusal)
-        self._publications: GroupCommit[_Publication] = GroupCommit(self._publish, one_may_spoil=_is_refusal)
+        self._writes: GroupCommit[_Write] = GroupCommit(self._write, one_may_spoil=is_refusal)
+        self._publications: GroupCommit[_Publication] = GroupCommit(self._publish, one_may_spoil=is_refusal)
 
     async def write(self, points: Sequence[IndexPoint], *, published: bool) -> None:
         """Write chunks, visible at once or not before they are published."""
@@ -125,7 +120,3 @@ def _changes(one: _Publication) -> list[models.UpdateOperation]:
 def _weight(point: IndexPoint) -> int:
     """About how many bytes the chunk has in a request."""
     return len(str(point.payload)) + _BYTES_A_NUMBER * (len(point.dense) + 2 * len(point.sparse.indices))
-
-
-def _is_refusal(error: Exception) -> bool:
-    return isinstance(error.__cause__, UnexpectedResponse) and error.__cause__.status_code in _REFUSALS

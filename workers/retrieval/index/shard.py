@@ -46,7 +46,7 @@ from workers.retrieval.index.records import (
 )
 from workers.retrieval.index.shard_files import ABOUT, damaged, fsync, has_codes, read_info, translate_errors
 from workers.retrieval.index.shard_search import search_engine
-from workers.retrieval.index.unfiltered import ScopeSizes, nearest
+from workers.retrieval.index.unfiltered import ScopeSizes
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
 DATA: Final = "data"
@@ -137,16 +137,14 @@ class Shard:
         """Count the published chunks, or all chunks of one revision."""
         return self._count(count_conditions(scope, source, revision))
 
-    def search(self, model: EmbeddingInfo, query: IndexQuery, *, candidates: int) -> list[Hit]:
+    def search(self, model: EmbeddingInfo, query: IndexQuery) -> list[Hit]:
         """The best chunks; see `KnowledgeIndex.search`."""
         check_model(self.folder.name, self.info, model)
         conditions = query_conditions(query)
         if conditions is None:
             return []
-        allowed, limit = engine_filter(conditions), max(candidates, query.limit)
         with translate_errors(self.folder):
-            known = nearest(self._engine, query, allowed, limit, self._sizes)
-            return search_engine(self._engine, query, allowed, limit, nearest=known)
+            return search_engine(self._engine, query, engine_filter(conditions), self._sizes)
 
     def complete_piece(self, scopes: Sequence[Scope]) -> bool:
         """Add what is missing to some of the chunks that an earlier version wrote; False if there were none."""

@@ -2,8 +2,7 @@
 
 Checking a filter costs the engine more than comparing vectors: 25 ms for 100,000 chunks that pass, and 3 ms for their
 vectors. So the whole collection is searched for more hits than needed, and the filter checks these only. If enough of
-them pass, they include exactly what a filtered search finds, and the engine is told so. Otherwise it searches with the
-filter as usual.
+them pass, the nearest of these are exactly what a filtered search finds.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from typing import Final
 
 import qdrant_edge as edge
 
-from workers.retrieval.index.engine_points import search_params
-from workers.retrieval.index.records import DENSE
+from workers.retrieval.index.engine_points import dense_request, scores
 from workers.retrieval.ports import IndexQuery, Scope
 
 _LARGE: Final = 5_000  # chunks; below, any search takes about a millisecond
@@ -55,8 +53,8 @@ class ScopeSizes:
 
 def nearest(
     engine: edge.EdgeShard, query: IndexQuery, allowed: edge.Filter, limit: int, sizes: ScopeSizes
-) -> list[edge.PointId] | None:
-    """Chunks that include the `limit` dense hits of a search; None if only a filtered search can tell."""
+) -> dict[str, float] | None:
+    """The `limit` dense hits of a search with their cosines; None if only a filtered search can tell."""
     if query.dense is None or _is_narrow(query):
         return None
     total = engine.info().points_count
@@ -64,10 +62,10 @@ def nearest(
     if passing < limit or passing < total * _LEAST_SHARE:
         return None
     more = math.ceil(limit * _MARGIN * total / passing)
-    dense = edge.Query.Nearest(list(query.dense), using=DENSE)
-    found = [hit.id for hit in engine.query(edge.QueryRequest(limit=more, query=dense, params=search_params()))]
-    among = edge.Filter(must=[allowed, edge.HasIdCondition(set(found))])
-    return found if engine.count(edge.CountRequest(filter=among)) >= limit else None
+    near = {hit.id for hit in engine.query(dense_request(query.dense, more))}
+    among = edge.Filter(must=[allowed, edge.HasIdCondition(near)])
+    passed = scores(engine, dense_request(query.dense, limit, among))
+    return passed if len(passed) == limit else None
 
 
 def _is_narrow(query: IndexQuery) -> bool:
