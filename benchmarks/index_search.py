@@ -117,7 +117,7 @@ def _open(engine: str, folder: Path) -> KnowledgeIndex:
 
 async def _queries(count: int) -> list[IndexQuery]:
     texts, lexical = Texts(), Bm25Model()
-    vectors = await RandomVectors().embed_documents([""] * count)
+    vectors = await RandomVectors(seed=2).embed_documents([""] * count)
     return [
         IndexQuery(vector, lexical.query(texts.sentence(6)), [_SCOPES[number % len(_SCOPES)]])
         for number, vector in enumerate(vectors)

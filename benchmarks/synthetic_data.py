@@ -6,6 +6,7 @@ import itertools
 import random
 import re
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from pydoc_data.topics import topics
 
@@ -23,12 +24,15 @@ _seeds = itertools.count()
 
 
 class RandomVectors:
-    """Vectors of the default model's dimension, at no cost: what is left is the search itself."""
+    """Vectors of the default model's dimension, at no cost: what is left is the search itself.
+
+    The same seed gives the same vectors, so queries need another one than what they search.
+    """
 
     info = EmbeddingInfo("made-up", 384)
 
-    def __init__(self) -> None:
-        self._numbers = np.random.default_rng(1)
+    def __init__(self, *, seed: int = 1) -> None:
+        self._numbers = np.random.default_rng(seed)
 
     async def embed_query(self, text: str) -> list[float]:
         return (await self.embed_documents([text]))[0]
@@ -64,8 +68,8 @@ class Texts:
 
 
 async def chunks(scope: Scope, count: int) -> AsyncIterator[list[IndexPoint]]:
-    """This many chunks with made-up vectors, document by document."""
-    texts, vectors, lexical = Texts(), RandomVectors(), Bm25Model()
+    """This many chunks with made-up vectors, document by document; in each scope there are others."""
+    texts, vectors, lexical = Texts(), RandomVectors(seed=zlib.crc32(str(scope).encode())), Bm25Model()
     for first in range(0, count, _DOCUMENT_CHUNKS):
         numbers = range(first, min(first + _DOCUMENT_CHUNKS, count))
         passages = [texts.sentence(CHUNK_WORDS) for _ in numbers]
