@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from workers.retrieval.documents.html import read_html
+from workers.retrieval.documents.html.nesting import DEEPEST, flatten
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.markdown import read_markdown
-from workers.retrieval.documents.nesting import DEEPEST, flatten
 from workers.retrieval.documents.plain import clean
 
 

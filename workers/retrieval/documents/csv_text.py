@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
-from workers.retrieval.documents.embedded_data import without_data_uris
+from workers.retrieval.documents.base64_data import without_data_uris
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import check_chars
 from workers.retrieval.documents.plain import one_line

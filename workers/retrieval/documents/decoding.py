@@ -6,8 +6,8 @@ import codecs
 import re
 from typing import Final
 
+from workers.retrieval.documents.charset_detection import detect, not_text
 from workers.retrieval.documents.charsets import Labels, codec_of
-from workers.retrieval.documents.detection import detect, not_text
 from workers.retrieval.documents.refusal import Reason, Refusal
 
 # The order matters: UTF-32's byte order mark begins with UTF-16's.

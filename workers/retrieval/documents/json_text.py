@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from workers.retrieval.documents.embedded_data import is_base64, without_data_uris
+from workers.retrieval.documents.base64_data import is_base64, without_data_uris
 from workers.retrieval.documents.geojson import is_geojson, readable
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.notebook import is_notebook, read_notebook

@@ -9,7 +9,7 @@ from typing import Final
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from workers.retrieval.documents.embedded_data import without_data_uris
+from workers.retrieval.documents.base64_data import without_data_uris
 from workers.retrieval.documents.front_matter import split_front_matter
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.markdown_table import find_table, without_comments

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from workers.retrieval.documents.base64_data import without_data_uris
 from workers.retrieval.documents.charsets import Labels, label_in_page
 from workers.retrieval.documents.decoding import decode
-from workers.retrieval.documents.embedded_data import without_data_uris
 from workers.retrieval.documents.kinds import Kind
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import check_chars

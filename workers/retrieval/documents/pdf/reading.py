@@ -13,10 +13,10 @@ import pypdfium2.raw as pdfium
 
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import check_chars
+from workers.retrieval.documents.pdf.bookmarks import Bookmark, cut_pages, read_bookmarks
 from workers.retrieval.documents.pdf.damage import find_damage
 from workers.retrieval.documents.pdf.legibility import is_noise
 from workers.retrieval.documents.pdf.lines import join_lines, words_with_hyphens
-from workers.retrieval.documents.pdf.outline import Bookmark, cut_pages, read_bookmarks
 from workers.retrieval.documents.pdf.page_text import PageText, read_page
 from workers.retrieval.documents.pdf.unread import UnreadPages
 from workers.retrieval.documents.refusal import Reason, Refusal

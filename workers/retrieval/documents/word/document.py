@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Final
 from xml.etree.ElementTree import Element, ParseError
 
-from workers.retrieval.documents.archive import Archive
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import Outline
 from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.documents.word.archive import Archive
 from workers.retrieval.documents.word.fields import LISTS, PAGE_NUMBERS
 from workers.retrieval.documents.word.names import qn
 from workers.retrieval.documents.word.notes import Notes

@@ -9,8 +9,8 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from workers.retrieval.documents.archive import Archive
 from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.documents.word.archive import Archive
 from workers.retrieval.documents.word.names import is_strict, qn, transitional
 
 _RELATIONSHIP: Final = qn("rel:Relationship")

@@ -9,7 +9,7 @@ from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from workers.retrieval.documents.nesting import flatten
+from workers.retrieval.documents.html.nesting import flatten
 
 _CDATA: Final = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.DOTALL)
 # Drawings and formulas have such elements in HTML as well.

@@ -8,8 +8,8 @@ from typing import Final
 
 from selectolax.lexbor import LexborNode
 
-from workers.retrieval.documents.html_inline import InlineText
-from workers.retrieval.documents.html_tree import Tree, Walk
+from workers.retrieval.documents.html.inline import InlineText
+from workers.retrieval.documents.html.tree import Tree, Walk
 from workers.retrieval.documents.table import Table
 
 _ROLES: Final = frozenset({"presentation", "none"})

@@ -7,10 +7,10 @@ from typing import Final
 
 from selectolax.lexbor import LexborNode
 
-from workers.retrieval.documents.html_inline import InlineText
-from workers.retrieval.documents.html_table import read_table
-from workers.retrieval.documents.html_tree import Tree, Walk
-from workers.retrieval.documents.html_visibility import Visibility
+from workers.retrieval.documents.html.inline import InlineText
+from workers.retrieval.documents.html.table import read_table
+from workers.retrieval.documents.html.tree import Tree, Walk
+from workers.retrieval.documents.html.visibility import Visibility
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import Outline
 from workers.retrieval.documents.plain import one_line

@@ -7,7 +7,7 @@ from typing import Final
 
 from selectolax.lexbor import LexborNode
 
-from workers.retrieval.documents.html_tree import is_shadow_root
+from workers.retrieval.documents.html.tree import is_shadow_root
 from workers.retrieval.documents.plain import one_line
 
 _DROPPED: Final = frozenset({
