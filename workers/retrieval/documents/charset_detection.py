@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from workers.retrieval.documents.charsets import codec_of
-from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.documents.refusal import READABLE, Reason, Refusal
 
 # What people have: the web's charsets, and those of DOS and of the Macintosh for Western and Central Europe. With all
 # that the detector knows, more short texts were taken for a charset that hardly anybody uses.
@@ -28,7 +28,9 @@ _SCRIPTS: Final = "\u0370-\u1dff\u2e80-\ufaff\ufe70-\uffdc"
 _NOT_LATIN: Final = re.compile(f"[{_SCRIPTS}]")
 _TOUCHING_LATIN: Final = re.compile(f"(?<=[A-Za-z])[{_SCRIPTS}]|[{_SCRIPTS}](?=[A-Za-z])")
 
-NAME_IT: Final = "name it with the option `charset`, such as windows-1251 (on the command line: --charset windows-1251)"
+_NAME_IT: Final = (
+    "name it with the option `charset`, such as windows-1251 (on the command line: --charset windows-1251)"
+)
 
 
 def detect(data: bytes) -> str:
@@ -52,7 +54,7 @@ def detect(data: bytes) -> str:
     likely = [reading for reading in readings if not _mixes_scripts(sample, reading[0])] or readings
     label, confidence = likely[0]
     if confidence < _HOPELESS and _non_ascii(sample) > _DENSE * len(sample):
-        raise Refusal(Reason.UNSUPPORTED, f"is in a charset that cannot be detected; {NAME_IT}")
+        raise Refusal(Reason.UNSUPPORTED, f"is in a charset that cannot be detected; {_NAME_IT}")
     tied = {name for name, other in likely if other >= _TIE * confidence}
     return codec_of("windows-1252" if "cp1252" in tied else label) or label
 
@@ -61,8 +63,7 @@ def not_text() -> Refusal:
     """The refusal of bytes that are not text in any charset."""
     return Refusal(
         Reason.UNSUPPORTED,
-        "is not text and of no known kind; send PDF, DOCX, HTML, Markdown, text, CSV, JSON or a mail (.eml, .mhtml). "
-        f"If it is text in a rare charset, {NAME_IT}",
+        f"is not text and of no known kind; send {READABLE}. If it is text in a rare charset, {_NAME_IT}",
     )
 
 

@@ -36,8 +36,6 @@ def main() -> None:
     except MemoryError:
         allowed = settings["limits"]["memory_bytes"] >> 20
         _send("refused", "DocumentTooLarge", f"takes more than {allowed:,} MiB of memory to read; split it")
-    except RecursionError:
-        _send("refused", "DocumentCorrupt", "is nested too deeply")
 
 
 def _bypass_workers_init() -> None:
@@ -69,7 +67,7 @@ def _read(settings: dict[str, Any]) -> None:
     from workers.retrieval.documents.kinds import Kind  # noqa: PLC0415
     from workers.retrieval.documents.limits import DocumentLimits  # noqa: PLC0415
     from workers.retrieval.documents.parsing import parse  # noqa: PLC0415
-    from workers.retrieval.documents.refusal import Refusal  # noqa: PLC0415
+    from workers.retrieval.documents.refusal import Refusal, nested_too_deeply  # noqa: PLC0415
 
     logging.disable()  # pypdf logs every flaw of a file
     limits = DocumentLimits(**settings["limits"])
@@ -83,7 +81,8 @@ def _read(settings: dict[str, Any]) -> None:
             on_page=_send_page,
             skipped=settings.get("skipped", ()),
         )
-    except Refusal as refusal:
+    except (Refusal, RecursionError) as error:
+        refusal = error if isinstance(error, Refusal) else nested_too_deeply()
         _send("refused", refusal.reason, refusal.problem)
         return
     for section in document.sections:

@@ -60,10 +60,9 @@ async def read_in_child(
         try:
             return await _read_once({**settings, "skipped": skipped}, data, limits, on_page)
         except _Crashed as crash:
-            if kind is not Kind.PDF or crash.page in skipped or len(skipped) >= _MOST_CRASHES:
+            is_new = kind is Kind.PDF and -crash.code not in _KILLED and crash.page not in skipped
+            if not is_new or len(skipped) >= _MOST_CRASHES:
                 raise _refusal(crash.code, limits) from crash
-            if -crash.code in _KILLED:
-                raise _limit_exceeded(limits) from crash
             skipped.append(crash.page)
 
 
@@ -181,12 +180,8 @@ async def _kill(process: Process) -> None:
 
 def _refusal(code: int, limits: DocumentLimits) -> Refusal:
     if -code in _KILLED:
-        return _limit_exceeded(limits)
+        memory = f"{limits.memory_bytes // _MIB:,} MiB"
+        problem = f"takes more than {limits.seconds:.3g} s of CPU time or {memory} to read; simplify or split it"
+        return Refusal(Reason.TOO_LARGE, problem)
     how = signal.Signals(-code).name if code < 0 else f"code {code}"
     return Refusal(Reason.CORRUPT, f"crashed its parser ({how}); open it in a program for such files and save it again")
-
-
-def _limit_exceeded(limits: DocumentLimits) -> Refusal:
-    memory = f"{limits.memory_bytes // _MIB:,} MiB"
-    problem = f"takes more than {limits.seconds:.3g} s of CPU time or {memory} to read; simplify or split it"
-    return Refusal(Reason.TOO_LARGE, problem)

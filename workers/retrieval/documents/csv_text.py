@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from workers.retrieval.documents.base64_data import without_data_uris
 from workers.retrieval.documents.limits import DocumentLimits
-from workers.retrieval.documents.outline import check_chars
 from workers.retrieval.documents.plain import one_line
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.documents.table import column_names, group, row_lines
@@ -61,7 +60,7 @@ def _lines(names: Sequence[str], rows: Sequence[Sequence[str]], limits: Document
     for row in rows:
         line = "\n".join(row_lines(names, row))
         chars += len(line)
-        check_chars(chars, limits)
+        limits.check_chars(chars)
         yield line
 
 

@@ -12,9 +12,8 @@ from workers.retrieval.documents.base64_data import is_base64, without_data_uris
 from workers.retrieval.documents.geojson import is_geojson, readable
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.notebook import is_notebook, read_notebook
-from workers.retrieval.documents.outline import check_chars
 from workers.retrieval.documents.plain import clean, one_line
-from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.documents.refusal import Reason, Refusal, nested_too_deeply
 from workers.retrieval.documents.table import group
 from workers.retrieval.ports import Document, Section
 
@@ -71,7 +70,7 @@ def _values(text: str, problem: str) -> Iterator[Any]:
         try:
             value, at = decoder.raw_decode(text, at)
         except RecursionError as error:
-            raise Refusal(Reason.CORRUPT, "is nested too deeply") from error
+            raise nested_too_deeply() from error
         except ValueError as error:
             raise Refusal(Reason.CORRUPT, f"{problem} ({error})") from error
         yield value
@@ -106,13 +105,13 @@ def _bounded(lines: Iterable[str], limits: DocumentLimits) -> Iterator[str]:
     chars = 0
     for line in lines:
         chars += len(line)
-        check_chars(chars, limits)
+        limits.check_chars(chars)
         yield line
 
 
 def _lines(value: Any, path: str, depth: int) -> Iterator[str]:
     if depth == 0:
-        raise Refusal(Reason.CORRUPT, "is nested too deeply")
+        raise nested_too_deeply()
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _lines(inner, f"{path}.{one_line(key)}" if path else one_line(key), depth - 1)
@@ -157,7 +156,7 @@ def _count_numbers(value: list[Any], depth: int) -> int:
 def _leaves(value: list[Any], depth: int) -> int:
     """The number of leaves of nested lists, if all of them are numbers, otherwise 0."""
     if depth == 0:
-        raise Refusal(Reason.CORRUPT, "is nested too deeply")
+        raise nested_too_deeply()
     count = 0
     for inner in value:
         found = 1 if isinstance(inner, _Number) else _leaves(inner, depth - 1) if isinstance(inner, list) else 0

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Final
 
-from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.documents.refusal import READABLE, Reason, Refusal, encrypted
 
 
 class Kind(StrEnum):
@@ -30,8 +30,6 @@ PARSED_IN_CHILD: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML, Kind.MAIL})
 # What a text of these kinds has if it contains HTML. Markdown: characters behind the `<` may be removed before HTML is
 # looked for, so the `<` alone decides. JSON: the key of a notebook, or a letter of it that is written as an escape.
 _SIGN_OF_HTML: Final = {Kind.MARKDOWN: re.compile("<"), Kind.JSON: re.compile(r"nbformat|\\u00[67]")}
-
-_READABLE: Final = "send PDF, DOCX, HTML, Markdown, text, CSV, JSON or a mail (.eml, .mhtml)"
 
 # Those that begin with letters are recognized by the bytes behind them, because a text can begin with the letters.
 _FOREIGN: Final = (
@@ -161,14 +159,14 @@ def _by_bytes(data: bytes, name: str) -> Kind | None:
         is_office = b"[Content_Types].xml" in data and _BY_SUFFIX.get(PurePosixPath(name.lower()).suffix) is Kind.DOCX
         if b"word/document" in data or b"word\\document" in data or is_office:
             return Kind.DOCX
-        raise Refusal(Reason.UNSUPPORTED, f"is an archive, or an office document other than DOCX; {_READABLE}")
+        raise Refusal(Reason.UNSUPPORTED, f"is an archive, or an office document other than DOCX; send {READABLE}")
     if data.startswith(_OLE):
         raise _ole_refusal(data)
     if _WORD_XML.match(data[:_HEAD_BYTES]):
         raise Refusal(Reason.UNSUPPORTED, "is a Word document in XML; save it as DOCX and send that")
     for start, what in _FOREIGN_START:
         if start.match(data):
-            raise Refusal(Reason.UNSUPPORTED, f"is {what}; {_READABLE}")
+            raise Refusal(Reason.UNSUPPORTED, f"is {what}; send {READABLE}")
     if _HTML_START.match(data[:_HEAD_BYTES]):
         return Kind.HTML
     return Kind.MAIL if _is_mail(data) else None
@@ -183,7 +181,7 @@ def _is_mail(data: bytes) -> bool:
 def _ole_refusal(data: bytes) -> Refusal:
     """Why a compound file is refused. What it is follows from the names in its directory, which are UTF-16."""
     if "EncryptedPackage".encode("utf-16-le") in data:
-        return Refusal(Reason.ENCRYPTED, "is encrypted; save it without a password and send it again")
+        return encrypted()
     if "__properties_version1.0".encode("utf-16-le") in data:  # before the others, which it may have as attachments
         return Refusal(Reason.UNSUPPORTED, "is an Outlook message (.msg); save it as .eml and send that")
     for name, what in _OLE_KINDS:
@@ -203,7 +201,7 @@ def _claimed(name: str, content_type: str | None) -> tuple[Kind | None, str]:
     if media_type.endswith("+json"):
         return Kind.JSON, "content type"
     if media_type.startswith(("image/", "audio/", "video/", "font/")) and media_type != "image/svg+xml":
-        raise Refusal(Reason.UNSUPPORTED, f"has the content type {media_type!r}; {_READABLE}")
+        raise Refusal(Reason.UNSUPPORTED, f"has the content type {media_type!r}; send {READABLE}")
     suffix = PurePosixPath(name.lower()).suffix
     if suffix in _MAILBOX_SUFFIXES or media_type == "application/mbox":
         raise Refusal(Reason.UNSUPPORTED, "is a mailbox; send its mails one by one, as .eml")

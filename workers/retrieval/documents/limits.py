@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workers.retrieval.documents.kinds import Kind
+from workers.retrieval.documents.refusal import Reason, Refusal
 
 _MIB = 1024 * 1024
 
@@ -47,3 +48,12 @@ class DocumentLimits:
         """
         start, each = (60.0, 30.0) if kind in (Kind.PDF, Kind.DOCX) else (10.0, 15.0)
         return min(self.seconds, start + each * size / _MIB)
+
+    def check_chars(self, chars: int) -> None:
+        """Check the length of a document's text, or of what is known of it.
+
+        Raises:
+            Refusal: it exceeds the limit.
+        """
+        if chars > self.text_chars:
+            raise Refusal(Reason.TOO_LARGE, f"has more than {self.text_chars:,} characters of text; split it")

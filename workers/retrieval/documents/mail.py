@@ -18,9 +18,8 @@ from workers.retrieval.documents.charsets import Labels, label_in_page
 from workers.retrieval.documents.decoding import decode
 from workers.retrieval.documents.html import read_html
 from workers.retrieval.documents.limits import DocumentLimits
-from workers.retrieval.documents.outline import check_chars
 from workers.retrieval.documents.plain import clean, one_line
-from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.documents.refusal import Reason, Refusal, nested_too_deeply
 from workers.retrieval.ports import Document, Section
 
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date", "Snapshot-Content-Location")
@@ -81,7 +80,7 @@ class _Reader:
     def message(self, message: Message, depth: int) -> Iterator[Section]:
         """The sections of a message. The first one begins with its headers."""
         if depth > _DEEPEST:
-            raise Refusal(Reason.CORRUPT, "is nested too deeply")
+            raise nested_too_deeply()
         attached: list[str] = []
         sections = self._part(message, depth, attached, is_body=True)
         subject = self._header(message, "Subject")[:_LONGEST_SUBJECT]
@@ -178,7 +177,7 @@ class _Reader:
 
     def _count(self, text: str) -> None:
         self.chars += len(text)
-        check_chars(self.chars, self._limits)
+        self._limits.check_chars(self.chars)
 
     # --- headers ----------------------------------------------------------------------------------------
 

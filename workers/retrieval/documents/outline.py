@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workers.retrieval.documents.limits import DocumentLimits
-from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.documents.table import Table, table_lines
 from workers.retrieval.ports import Section
 
@@ -56,7 +55,7 @@ class Outline:
         """
         if text.strip():
             self._chars += len(text)
-            check_chars(self._chars, self._limits)
+            self._limits.check_chars(self._chars)
             self._blocks.append(text)
             self._bare = False
 
@@ -69,7 +68,7 @@ class Outline:
         self._close()
         for section in sections:
             self._chars += len(section.text)
-            check_chars(self._chars, self._limits)
+            self._limits.check_chars(self._chars)
             heading = " > ".join(filter(None, (*(text for _, text in self._above), section.heading)))
             self._sections.append(Section(section.text, heading=heading or None))
 
@@ -94,13 +93,3 @@ class Outline:
             self._sections.append(Section("\n\n".join(self._blocks), heading=heading))
             self._blocks = []
             self._bare = False
-
-
-def check_chars(chars: int, limits: DocumentLimits) -> None:
-    """Check the length of a document's text.
-
-    Raises:
-        Refusal: it exceeds the limit.
-    """
-    if chars > limits.text_chars:
-        raise Refusal(Reason.TOO_LARGE, f"has more than {limits.text_chars:,} characters of text; split it")

@@ -9,7 +9,6 @@ from workers.retrieval.documents.charsets import Labels, label_in_page
 from workers.retrieval.documents.decoding import decode
 from workers.retrieval.documents.kinds import Kind
 from workers.retrieval.documents.limits import DocumentLimits
-from workers.retrieval.documents.outline import check_chars
 from workers.retrieval.documents.plain import clean
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document, Section
@@ -70,5 +69,5 @@ def _parse_text(kind: Kind, data: bytes, limits: DocumentLimits, labels: Labels)
 
         return read_json(text, limits) if kind is Kind.JSON else read_json_lines(text, limits)
     text = clean(without_data_uris(text))
-    check_chars(len(text), limits)
+    limits.check_chars(len(text))
     return Document("text", [Section(text)] if text.strip() else ())

@@ -7,6 +7,7 @@ child process. The reader adds the name and raises the public error.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Reason(StrEnum):
@@ -19,6 +20,10 @@ class Reason(StrEnum):
     TOO_LARGE = "DocumentTooLarge"
 
 
+READABLE: Final = "PDF, DOCX, HTML, Markdown, text, CSV, JSON or a mail (.eml, .mhtml)"
+"""What can be sent instead of a document of another kind."""
+
+
 class Refusal(Exception):
     """A document cannot be parsed. `problem` continues a sentence that begins with its name: 'is encrypted; ...'."""
 
@@ -26,3 +31,13 @@ class Refusal(Exception):
         super().__init__(problem)
         self.reason = reason
         self.problem = problem
+
+
+def nested_too_deeply() -> Refusal:
+    """The refusal of a document whose elements contain each other without end."""
+    return Refusal(Reason.CORRUPT, "is nested too deeply")
+
+
+def encrypted() -> Refusal:
+    """The refusal of a document that needs a password."""
+    return Refusal(Reason.ENCRYPTED, "is encrypted; save it without a password and send it again")

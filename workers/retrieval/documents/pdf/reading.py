@@ -12,14 +12,13 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from workers.retrieval.documents.limits import DocumentLimits
-from workers.retrieval.documents.outline import check_chars
 from workers.retrieval.documents.pdf.bookmarks import Bookmark, cut_pages, read_bookmarks
 from workers.retrieval.documents.pdf.damage import find_damage
 from workers.retrieval.documents.pdf.legibility import is_noise
 from workers.retrieval.documents.pdf.lines import join_lines, words_with_hyphens
 from workers.retrieval.documents.pdf.page_text import PageText, read_page
 from workers.retrieval.documents.pdf.unread import UnreadPages
-from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.documents.refusal import Reason, Refusal, encrypted
 from workers.retrieval.ports import Document, Section
 
 _LINEARIZED: Final = re.compile(rb"/Linearized\b[^>]{0,200}?/L\s+(\d{1,12})")
@@ -80,8 +79,7 @@ def _open(data: bytes) -> pypdfium2.PdfDocument:
     except pypdfium2.PdfiumError as error:
         # Many documents have a password against changes only; PDFium opens them without one.
         if error.err_code == pdfium.FPDF_ERR_PASSWORD:
-            problem = "is encrypted; save it without a password and send it again"
-            raise Refusal(Reason.ENCRYPTED, problem) from error
+            raise encrypted() from error
         if error.err_code == pdfium.FPDF_ERR_SECURITY:
             problem = "is encrypted in a way that is not supported; save it without encryption and send it again"
             raise Refusal(Reason.ENCRYPTED, problem) from error
@@ -113,7 +111,7 @@ def _read_pages(
         if is_noise(page.text):
             page = replace(page, text="", unmapped=page.glyphs)
         chars += len(page.text)
-        check_chars(chars, limits)
+        limits.check_chars(chars)
         pages.append(page)
         on_page(number, count)
     return pages, unread

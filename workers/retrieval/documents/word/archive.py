@@ -13,7 +13,7 @@ import zlib
 from typing import Final
 
 from workers.retrieval.documents.limits import DocumentLimits
-from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.documents.refusal import Reason, Refusal, encrypted
 
 _PIECE: Final = 64 * 1024
 _SMALL: Final = 1024 * 1024
@@ -90,7 +90,7 @@ def _check_declared(entries: list[zipfile.ZipInfo], limits: DocumentLimits) -> N
         raise _too_large(limits)
     for entry in entries:
         if entry.flag_bits & 0x1:
-            raise Refusal(Reason.ENCRYPTED, "is encrypted; save it without a password and send it again")
+            raise encrypted()
         if entry.file_size > _SMALL and entry.file_size > limits.unpacked_ratio * max(entry.compress_size, 1):
             raise Refusal(
                 Reason.TOO_LARGE,

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import Outline
-from workers.retrieval.documents.refusal import Reason, Refusal
+from workers.retrieval.documents.refusal import Reason, Refusal, nested_too_deeply
 from workers.retrieval.documents.word.archive import Archive
 from workers.retrieval.documents.word.fields import LISTS, PAGE_NUMBERS
 from workers.retrieval.documents.word.names import qn
@@ -55,7 +55,7 @@ def _read(data: bytes, limits: DocumentLimits, depth: int) -> Document:
     except ParseError as error:
         raise Refusal(Reason.CORRUPT, f"is not a valid DOCX ({error}); save it again and send that file") from error
     except RecursionError as error:
-        raise Refusal(Reason.CORRUPT, "is nested too deeply") from error
+        raise nested_too_deeply() from error
     return Document("docx", outline.sections())
 
 
@@ -65,7 +65,7 @@ def _source(package: Package, part: str, limits: DocumentLimits, depth: int) -> 
         from workers.retrieval.documents.word.embedded import read_embedded  # noqa: PLC0415
 
         if depth == _DEEPEST_EMBEDDED:
-            raise Refusal(Reason.CORRUPT, "is nested too deeply")
+            raise nested_too_deeply()
         return read_embedded(package, part, element, limits, lambda data: _read(data, limits, depth + 1))
 
     styles, numbering = package.related(part, "styles"), package.related(part, "numbering")

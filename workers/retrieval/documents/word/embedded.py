@@ -12,7 +12,6 @@ from workers.retrieval.documents.decoding import decode
 from workers.retrieval.documents.html import read_html
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.mail import read_saved_page
-from workers.retrieval.documents.outline import check_chars
 from workers.retrieval.documents.plain import clean
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.documents.word.names import qn
@@ -50,7 +49,7 @@ def read_embedded(
         return page
     if suffix == ".txt":
         text = clean(decode(data, Labels()))
-        check_chars(len(text), limits)
+        limits.check_chars(len(text))
         return Document("text", [Section(text)] if text else ())
     raise Refusal(
         Reason.UNSUPPORTED,
