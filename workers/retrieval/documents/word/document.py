@@ -12,18 +12,19 @@ from workers.retrieval.documents.outline import Outline
 from workers.retrieval.documents.refusal import Reason, Refusal, nested_too_deeply
 from workers.retrieval.documents.word.archive import Archive
 from workers.retrieval.documents.word.fields import LISTS, PAGE_NUMBERS
-from workers.retrieval.documents.word.names import qn
+from workers.retrieval.documents.word.names import names, qn
 from workers.retrieval.documents.word.notes import Notes
 from workers.retrieval.documents.word.numbering import Numbering
 from workers.retrieval.documents.word.package import Package
+from workers.retrieval.documents.word.properties import has
 from workers.retrieval.documents.word.source import Source
 from workers.retrieval.documents.word.story import Embedded, Paragraph, Story, TableBlock
-from workers.retrieval.documents.word.styles import VAL, Styles, is_on
+from workers.retrieval.documents.word.styles import Styles
 from workers.retrieval.ports import Document
 
 _DEEPEST_EMBEDDED: Final = 3
-_BODY, _SECTION, _TITLE_PAGE, _EVEN = (qn(f"w:{tag}") for tag in ("body", "sectPr", "titlePg", "evenAndOddHeaders"))
-_MARGINS, _TYPE, _ID = (qn("w:headerReference"), qn("w:footerReference")), qn("w:type"), qn("r:id")
+_BODY, _SECTION, _TITLE_PAGE, _EVEN = names("w", "body", "sectPr", "titlePg", "evenAndOddHeaders")
+_MARGINS, _TYPE = names("w", "headerReference", "footerReference"), qn("w:type")
 # What remains of 'Page 1 of 3' without its numbers, in the languages that we know.
 _PAGE_WORDS: Final = frozenset({
     "page", "pages", "pag", "p", "pg", "of", "seite", "seiten", "von", "s", "página", "páginas", "pág", "de", "pagina",
@@ -105,22 +106,20 @@ def _add_paragraph(block: Paragraph, outline: Outline) -> None:
 def _margins(source: Source, part: str, root: Element) -> Iterator[str]:
     """The lines of the headers and footers that Word shows, without page numbers."""
     settings = source.package.related(part, "settings")
-    even = settings is not None and _is_set(settings[1], _EVEN)
+    even = settings is not None and has(settings[1], _EVEN)
     read: set[str] = set()  # sections share headers
     for section in root.iter(_SECTION):
-        shown = {"default", *(["even"] if even else []), *(["first"] if _is_set(section, _TITLE_PAGE) else [])}
+        shown = {"default", *(["even"] if even else []), *(["first"] if has(section, _TITLE_PAGE) else [])}
         for reference in section:
             if reference.tag not in _MARGINS or reference.get(_TYPE, "default") not in shown:
                 continue
-            relation = source.package.relations(part).get(reference.get(_ID, ""))
-            if relation is None or relation.external or relation.target in read:
+            name = source.package.target(part, reference)
+            if name is None or name in read:
                 continue
-            read.add(relation.target)
-            margin = source.package.xml(relation.target)
-            if margin is None:
-                continue
-            story = Story(source, relation.target, margin, without=LISTS | PAGE_NUMBERS, has_notes=False)
-            yield from story.lines(margin, [])
+            read.add(name)
+            if (margin := source.package.xml(name)) is not None:
+                story = Story(source, name, margin, without=LISTS | PAGE_NUMBERS, has_notes=False)
+                yield from story.lines(margin, [])
 
 
 def _new_lines(lines: Iterator[str], outline: Outline) -> Iterator[str]:
@@ -131,8 +130,3 @@ def _new_lines(lines: Iterator[str], outline: Outline) -> Iterator[str]:
         if line not in seen and not _PAGE_WORDS.issuperset(words) and not outline.has(line):
             yield line
         seen.add(line)
-
-
-def _is_set(element: Element, name: str) -> bool:
-    found = element.find(name)
-    return found is not None and is_on(found.get(VAL))

@@ -14,11 +14,9 @@ from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.mail import read_saved_page
 from workers.retrieval.documents.plain import clean
 from workers.retrieval.documents.refusal import Reason, Refusal
-from workers.retrieval.documents.word.names import qn
 from workers.retrieval.documents.word.package import Package
 from workers.retrieval.ports import Document, Section
 
-_ID: Final = qn("r:id")
 _HTML: Final = frozenset({".htm", ".html", ".xhtml"})
 _ARCHIVES: Final = frozenset({".mht", ".mhtml"})
 _WORD: Final = frozenset({".docx", ".docm", ".dotx", ".dotm"})
@@ -32,12 +30,12 @@ def read_embedded(
     Raises:
         Refusal: it is of another kind, outside of the DOCX, or cannot be read.
     """
-    relation = package.relations(part).get(element.get(_ID, ""))
-    data = None if relation is None or relation.external else package.bytes_of(relation.target)
-    if relation is None or data is None:
-        where = "?" if relation is None else relation.target
-        raise Refusal(Reason.CORRUPT, f"embeds a document ({where!r}) that is not in it; save it again in Word")
-    suffix = PurePosixPath(relation.target.lower()).suffix
+    target = package.target(part, element)
+    data = None if target is None else package.bytes_of(target)
+    if target is None or data is None:
+        where = "" if target is None else f" ({target!r})"
+        raise Refusal(Reason.CORRUPT, f"embeds a document{where} that is not in it; save it again in Word")
+    suffix = PurePosixPath(target.lower()).suffix
     if suffix in _WORD:
         return read_docx(data)
     if suffix in _HTML:
@@ -53,5 +51,5 @@ def read_embedded(
         return Document("text", [Section(text)] if text else ())
     raise Refusal(
         Reason.UNSUPPORTED,
-        f"embeds a document of another kind ({relation.target!r}); open it in Word and save it again",
+        f"embeds a document of another kind ({target!r}); open it in Word and save it again",
     )

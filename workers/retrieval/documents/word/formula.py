@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 from workers.retrieval.documents.word.names import names, qn
 
 _TEXTS: Final = frozenset({qn("m:t"), qn("w:t")})
-_CHAR, _BEGIN, _END, _SEPARATOR, _VAL = (qn(f"m:{tag}") for tag in ("chr", "begChr", "endChr", "sepChr", "val"))
+_CHAR, _BEGIN, _END, _SEPARATOR, _VAL = names("m", "chr", "begChr", "endChr", "sepChr", "val")
 _BASE, _SUB, _SUP, _NAME, _DEGREE, _NUMERATOR, _DENOMINATOR, _LIMIT = names(
     "m", "e", "sub", "sup", "fName", "deg", "num", "den", "lim"
 )

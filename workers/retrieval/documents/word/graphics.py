@@ -36,8 +36,8 @@ def graphic_text(element: Element, package: Package, part: str) -> str:
     if element.tag == _ART:
         return one_line(element.get(_STRING, ""))
     is_diagram = element.tag == qn("dgm:relIds")
-    relation = package.relations(part).get(element.get(_DATA if is_diagram else _CHART_ID, ""))
-    root = None if relation is None or relation.external else package.xml(relation.target)
+    target = package.target(part, element, _DATA if is_diagram else _CHART_ID)
+    root = None if target is None else package.xml(target)
     if root is None:
         return ""
     return _diagram(root) if is_diagram else _chart(root)

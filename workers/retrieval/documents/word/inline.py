@@ -14,17 +14,18 @@ from xml.etree.ElementTree import Element
 from workers.retrieval.documents.word.fields import field_name
 from workers.retrieval.documents.word.formula import Formulas
 from workers.retrieval.documents.word.names import names, qn
-from workers.retrieval.documents.word.styles import VAL, ParagraphStyle, Styles, integer, is_on
+from workers.retrieval.documents.word.properties import VAL, has, integer, is_on, value_of
+from workers.retrieval.documents.word.styles import ParagraphStyle, Styles
 from workers.retrieval.documents.word.symbols import readable, symbol
 
 TEXT_BOX: Final = qn("w:txbxContent")
 _RUN_PROPERTIES, _FONTS = qn("w:rPr"), qn("w:rFonts")
-_ASCII, _FONT, _CHAR, _ID, _INSTRUCTION = (qn(f"w:{tag}") for tag in ("ascii", "font", "char", "id", "instr"))
+_ASCII, _FONT, _CHAR, _ID, _INSTRUCTION = names("w", "ascii", "font", "char", "id", "instr")
 _CUSTOM_MARK, _STRING, _TEXT = qn("w:customMarkFollows"), "string", qn("w:t")
 DRAWN: Final = (qn("a:p"), qn("dgm:relIds"), qn("c:chart"), qn("v:textpath"), qn("wp:docPr"))
 """Elements of drawings that have a text, or refer to one."""
 _CHOICE, _FALLBACK = qn("mc:Choice"), qn("mc:Fallback")
-_CHECKED, _DEFAULT, _RESULT, _ENTRY = (qn(f"w:{tag}") for tag in ("checked", "default", "result", "listEntry"))
+_CHECKED, _DEFAULT, _RESULT, _ENTRY = names("w", "checked", "default", "result", "listEntry")
 
 SKIPPED: Final = frozenset([
     *names("w", "del", "moveFrom", "delText", "instrText", "delInstrText", "rt"),
@@ -182,12 +183,9 @@ def _form_field(data: Element) -> str:
     """The value of an old form field that has no text: a box to tick, or a list to choose from."""
     box = data.find(qn("w:checkBox"))
     if box is not None:
-        ticked = box.find(_CHECKED)
-        ticked = box.find(_DEFAULT) if ticked is None else ticked
-        return "☒" if ticked is not None and is_on(ticked.get(VAL)) else "☐"
+        return "☒" if has(box, _DEFAULT if box.find(_CHECKED) is None else _CHECKED) else "☐"
     choice = data.find(qn("w:ddList"))
     if choice is None:
         return ""
-    entries, chosen = choice.findall(_ENTRY), choice.find(_RESULT)
-    number = 0 if chosen is None else integer(chosen.get(VAL))
+    entries, number = choice.findall(_ENTRY), integer(value_of(choice, _RESULT))
     return entries[number].get(VAL, "") if 0 <= number < len(entries) else ""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from workers.retrieval.documents.word.names import qn
-from workers.retrieval.documents.word.styles import VAL, Numbered, ParagraphStyle, Styles, integer, is_on
+from workers.retrieval.documents.word.names import names, qn
+from workers.retrieval.documents.word.properties import VAL, has, integer, value_of
+from workers.retrieval.documents.word.styles import Numbered, ParagraphStyle, Styles
 
 _LEVELS: Final = 9
 _LONGEST_LABEL: Final = 50
@@ -19,9 +20,7 @@ _PLACE: Final = re.compile("%([1-9])")
 _ABSTRACT, _LIST, _LEVEL = qn("w:abstractNum"), qn("w:num"), qn("w:lvl")
 _ABSTRACT_ID, _LIST_ID, _LEVEL_NUMBER = qn("w:abstractNumId"), qn("w:numId"), qn("w:ilvl")
 _OVERRIDE, _START_OVERRIDE, _STYLE_LINK = qn("w:lvlOverride"), qn("w:startOverride"), qn("w:numStyleLink")
-_START, _FORMAT, _TEXT, _RESTART, _LEGAL = (
-    qn(f"w:{tag}") for tag in ("start", "numFmt", "lvlText", "lvlRestart", "isLgl")
-)
+_START, _FORMAT, _TEXT, _RESTART, _LEGAL = names("w", "start", "numFmt", "lvlText", "lvlRestart", "isLgl")
 _PARAGRAPH_STYLE = qn("w:pStyle")
 _ROMAN: Final = (
     (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
@@ -82,16 +81,16 @@ class Numbering:
 
     def _read(self, root: Element, styles: Styles) -> None:
         definitions = {each.get(_ABSTRACT_ID, ""): each for each in root.iterfind(_ABSTRACT)}
-        lists = {each.get(_LIST_ID, ""): _value(each, _ABSTRACT_ID) for each in root.iterfind(_LIST)}
+        lists = {each.get(_LIST_ID, ""): value_of(each, _ABSTRACT_ID) for each in root.iterfind(_LIST)}
         read: dict[str, _List] = {}
         for element in root.iterfind(_LIST):
-            definition = _linked(definitions, lists, _value(element, _ABSTRACT_ID), styles)
+            definition = _linked(definitions, lists, value_of(element, _ABSTRACT_ID), styles)
             if definition is None:
                 continue
             abstract_id = definition.get(_ABSTRACT_ID, "")
             if abstract_id not in read:
                 levels = {_number(level): level for level in definition.iterfind(_LEVEL)}
-                by_style = {_value(level, _PARAGRAPH_STYLE): number for number, level in levels.items()}
+                by_style = {value_of(level, _PARAGRAPH_STYLE): number for number, level in levels.items()}
                 read[abstract_id] = _List({n: _level(each) for n, each in levels.items()}, by_style, [None] * _LEVELS)
             self._lists[element.get(_LIST_ID, "")] = _overridden(read[abstract_id], element)
 
@@ -99,7 +98,7 @@ class Numbering:
 def _linked(definitions: dict[str, Element], lists: dict[str, str], abstract_id: str, styles: Styles) -> Element | None:
     """A definition; one that only names a style of lists is replaced by that style's definition."""
     definition = definitions.get(abstract_id)
-    link = "" if definition is None else _value(definition, _STYLE_LINK)
+    link = "" if definition is None else value_of(definition, _STYLE_LINK)
     if link and (linked := definitions.get(lists.get(styles.numbering(link), ""))) is not None:
         return linked
     return definition
@@ -190,20 +189,15 @@ _FORMATS: Final[dict[str, Callable[[int], str]]] = {
 
 
 def _level(element: Element) -> _Level:
-    restart, legal = element.find(_RESTART), element.find(_LEGAL)
+    restart = element.find(_RESTART)
     return _Level(
-        start=integer(_value(element, _START)),
-        format=_value(element, _FORMAT) or "decimal",
-        text=_value(element, _TEXT),
+        start=integer(value_of(element, _START)),
+        format=value_of(element, _FORMAT) or "decimal",
+        text=value_of(element, _TEXT),
         restart=None if restart is None else integer(restart.get(VAL)),
-        legal=legal is not None and is_on(legal.get(VAL)),
+        legal=has(element, _LEGAL),
     )
 
 
 def _number(element: Element) -> int:
     return integer(element.get(_LEVEL_NUMBER))
-
-
-def _value(element: Element, name: str) -> str:
-    found = element.find(name)
-    return "" if found is None else found.get(VAL, "")

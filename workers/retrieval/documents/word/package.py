@@ -14,6 +14,7 @@ from workers.retrieval.documents.word.archive import Archive
 from workers.retrieval.documents.word.names import is_strict, qn, transitional
 
 _RELATIONSHIP: Final = qn("rel:Relationship")
+_ID: Final = qn("r:id")
 _DOCUMENT: Final = qn("w:document")
 _USUAL_MAIN_PART: Final = "word/document.xml"
 _OTHER_OFFICE: Final = {"workbook": "a spreadsheet", "presentation": "a presentation"}
@@ -83,6 +84,11 @@ class Package:
             found = [] if root is None else root.iter(_RELATIONSHIP)
             self._relations[part] = {each.get("Id", ""): _relation(each, folder) for each in found}
         return self._relations[part]
+
+    def target(self, part: str, element: Element, attribute: str = _ID) -> str | None:
+        """The name of what an element of a part refers to. If it is outside of the document, there is no such part."""
+        relation = self.relations(part).get(element.get(attribute, ""))
+        return None if relation is None else relation.target
 
     def related(self, part: str, kind: str) -> tuple[str, Element] | None:
         """The name and root of the first part of a kind that a part refers to."""

@@ -10,12 +10,12 @@ from xml.etree.ElementTree import Element
 
 from workers.retrieval.documents.table import Table
 from workers.retrieval.documents.word.inline import SKIPPED
-from workers.retrieval.documents.word.names import qn
-from workers.retrieval.documents.word.styles import VAL, integer, is_on
+from workers.retrieval.documents.word.names import names
+from workers.retrieval.documents.word.properties import VAL, has, integer, value_of
 
-_ROW, _CELL, _ROW_PROPERTIES, _CELL_PROPERTIES = (qn(f"w:{tag}") for tag in ("tr", "tc", "trPr", "tcPr"))
-_IS_HEADER, _IS_HIDDEN, _IS_DELETED, _BEFORE = (qn(f"w:{tag}") for tag in ("tblHeader", "hidden", "del", "gridBefore"))
-_SPAN, _MERGED, _CELL_DELETED = (qn(f"w:{tag}") for tag in ("gridSpan", "vMerge", "cellDel"))
+_ROW, _CELL, _ROW_PROPERTIES, _CELL_PROPERTIES = names("w", "tr", "tc", "trPr", "tcPr")
+_IS_HEADER, _IS_HIDDEN, _IS_DELETED, _BEFORE = names("w", "tblHeader", "hidden", "del", "gridBefore")
+_SPAN, _MERGED, _CELL_DELETED = names("w", "gridSpan", "vMerge", "cellDel")
 _MOST_COLUMNS: Final = 63  # of a table in Word
 # A merged cell with more text is no name of the rows or columns that it covers, so it occurs once.
 _LONGEST_REPEATED: Final = 200
@@ -115,11 +115,11 @@ def _texts(row: Row, covers: dict[int, str], text_of: Callable[[Element], str], 
 
 def _row(element: Element) -> Row | None:
     properties = element.find(_ROW_PROPERTIES)
-    if properties is not None and (_has(properties, _IS_DELETED) or _has(properties, _IS_HIDDEN)):
+    if properties is not None and (has(properties, _IS_DELETED) or has(properties, _IS_HIDDEN)):
         return None
     before = _number(properties, _BEFORE)
     cells = [Cell(None)] * before + [_cell(cell) for cell in _below(element, _CELL)]
-    return Row(cells[:_MOST_COLUMNS], properties is not None and _has(properties, _IS_HEADER))
+    return Row(cells[:_MOST_COLUMNS], properties is not None and has(properties, _IS_HEADER))
 
 
 def _cell(element: Element) -> Cell:
@@ -143,11 +143,5 @@ def _below(element: Element, tag: str) -> Iterator[Element]:
             yield from _below(child, tag)
 
 
-def _has(properties: Element, name: str) -> bool:
-    found = properties.find(name)
-    return found is not None and is_on(found.get(VAL))
-
-
 def _number(properties: Element | None, name: str) -> int:
-    found = None if properties is None else properties.find(name)
-    return 0 if found is None else min(max(integer(found.get(VAL)), 0), _MOST_COLUMNS)
+    return 0 if properties is None else min(max(integer(value_of(properties, name)), 0), _MOST_COLUMNS)

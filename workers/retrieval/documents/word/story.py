@@ -12,18 +12,19 @@ from workers.retrieval.documents.table import Table, table_lines
 from workers.retrieval.documents.word.fields import LISTS, skipped_by_fields
 from workers.retrieval.documents.word.graphics import graphic_text
 from workers.retrieval.documents.word.inline import SKIPPED, TEXT_BOX, Inline, InlineReader, Reference
-from workers.retrieval.documents.word.names import qn
+from workers.retrieval.documents.word.names import names, qn
+from workers.retrieval.documents.word.properties import value_of
 from workers.retrieval.documents.word.rows import Row, filled_table, table_rows
 from workers.retrieval.documents.word.source import Source
-from workers.retrieval.documents.word.styles import VAL, heading_of, numbering_of
+from workers.retrieval.documents.word.styles import heading_of, numbering_of
 from workers.retrieval.ports import Document
 
-_PARAGRAPH, _TABLE, _EMBEDDED, _TEXT = (qn(f"w:{tag}") for tag in ("p", "tbl", "altChunk", "t"))
+_PARAGRAPH, _TABLE, _EMBEDDED, _TEXT = names("w", "p", "tbl", "altChunk", "t")
 _BLOCKS: Final = frozenset({_PARAGRAPH, _TABLE, _EMBEDDED, qn("m:oMathPara"), qn("m:oMath")})
 _PROPERTIES, _MARK_PROPERTIES = qn("w:pPr"), qn("w:rPr")
-_DELETED, _MOVED, _FRAME, _DROP_CAP = (qn(f"w:{tag}") for tag in ("del", "moveFrom", "framePr", "dropCap"))
+_DELETED, _MOVED, _FRAME, _DROP_CAP = names("w", "del", "moveFrom", "framePr", "dropCap")
 _ALTERNATIVES, _ALTERNATIVE = qn("mc:AlternateContent"), frozenset({qn("mc:Choice"), qn("mc:Fallback")})
-_CONTROL, _GALLERY = qn("w:sdt"), "/".join(qn(f"w:{tag}") for tag in ("sdtPr", "docPartObj", "docPartGallery"))
+_CONTROL, _GALLERY = qn("w:sdt"), "/".join(names("w", "sdtPr", "docPartObj", "docPartGallery"))
 _CONTENTS: Final = "Table of Contents"
 
 
@@ -193,8 +194,7 @@ def _blocks_below(container: Element) -> Iterator[Element]:
 
 def _is_contents(element: Element) -> bool:
     """Whether an element is a table of contents, which repeats the headings."""
-    gallery = element.find(_GALLERY) if element.tag == _CONTROL else None
-    return gallery is not None and gallery.get(VAL) == _CONTENTS
+    return element.tag == _CONTROL and value_of(element, _GALLERY) == _CONTENTS
 
 
 def _joined_by(properties: Element | None) -> str | None:

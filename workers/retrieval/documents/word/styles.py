@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from workers.retrieval.documents.word.names import qn
+from workers.retrieval.documents.word.names import names, qn
+from workers.retrieval.documents.word.properties import VAL, integer, is_on, value_of
 
 _HEADING: Final = re.compile(r"heading ([1-9])", re.IGNORECASE)
-_LARGEST: Final = 1_000_000
 _DEEPEST_STYLE: Final = 20
 _DEEPEST_HEADING: Final = 9
-_STYLE, _NAME, _BASE, _PPR, _RPR = (qn(f"w:{tag}") for tag in ("style", "name", "basedOn", "pPr", "rPr"))
+_STYLE, _NAME, _BASE, _PPR, _RPR = names("w", "style", "name", "basedOn", "pPr", "rPr")
 _PARAGRAPH_STYLE, _CHARACTER_STYLE = qn("w:pStyle"), qn("w:rStyle")
 _OUTLINE_LEVEL, _VANISH, _NUMBERING = qn("w:outlineLvl"), qn("w:vanish"), qn("w:numPr")
 _NUMBERING_ID, _NUMBERING_LEVEL = qn("w:numId"), qn("w:ilvl")
-VAL: Final = qn("w:val")
 _ID, _TYPE, _IS_DEFAULT = qn("w:styleId"), qn("w:type"), qn("w:default")
-_OFF: Final = frozenset({"0", "false", "off", "none"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ class Styles:
             heading=_heading(chain),
             hidden=_first_vanish(chain),
             numbered=numbered,
-            is_bullet=any(_name(style).startswith("List Bullet") for style in chain),
+            is_bullet=any(value_of(style, _NAME).startswith("List Bullet") for style in chain),
         )
 
     def _chain(self, kind: str, style_id: str) -> Iterator[Element]:
@@ -122,8 +120,7 @@ class Styles:
             if style is None:
                 return
             yield style
-            base = style.find(_BASE)
-            style_id = "" if base is None else base.get(VAL, "")
+            style_id = value_of(style, _BASE)
 
 
 def numbering_of(properties: Element | None, inherited: Numbered | None) -> Numbered | None:
@@ -146,24 +143,10 @@ def heading_of(properties: Element | None, style: ParagraphStyle) -> int | None:
     return _heading_level(level)
 
 
-def is_on(value: str | None) -> bool:
-    """Whether a property with this value is on; one without value is."""
-    return value is None or value.lower() not in _OFF
-
-
-def integer(text: str | None) -> int:
-    """A number from the document; 0 if it is none, or absurdly large."""
-    try:
-        number = int(text or "")
-    except ValueError:
-        return 0
-    return number if abs(number) < _LARGEST else 0
-
-
 def _heading(chain: Sequence[Element]) -> int | None:
     """A style's heading level. Word stores the names of built-in styles in English, in whatever language it runs."""
     for style in chain:
-        name = _name(style)
+        name = value_of(style, _NAME)
         if name.lower() == "title":
             return 0
         level = style.find(f"{_PPR}/{_OUTLINE_LEVEL}")
@@ -184,8 +167,3 @@ def _first_vanish(chain: Sequence[Element]) -> bool | None:
         if (found := style.find(f"{_RPR}/{_VANISH}")) is not None:
             return is_on(found.get(VAL))
     return None
-
-
-def _name(style: Element) -> str:
-    name = style.find(_NAME)
-    return "" if name is None else name.get(VAL, "")
