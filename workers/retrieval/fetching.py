@@ -8,7 +8,6 @@ import zlib
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from email.message import Message
-from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import unquote
@@ -163,8 +162,9 @@ class _Fetch:
 
 def _meaning(status: int) -> str:
     """A status with what it means for the one who wants the document."""
-    name = next((f" ({known.phrase})" for known in HTTPStatus if known == status), "")
-    return f"{status}{name}: {_MEANING.get(status) or _MEANING_OF_CLASS.get(status // 100, 'no document')}"
+    phrase = httpx.codes.get_reason_phrase(status)
+    name = f"{status} ({phrase})" if phrase else str(status)
+    return f"{name}: {_MEANING.get(status) or _MEANING_OF_CLASS.get(status // 100, 'no document')}"
 
 
 async def _unpacked(url: httpx.URL, response: httpx.Response) -> AsyncIterator[bytes]:

@@ -145,7 +145,7 @@ async def test_a_password_goes_to_its_host_only_and_into_no_error(web: Web) -> N
         (403, "answered 403 (Forbidden): it needs a login"),
         (404, "answered 404 (Not Found): there is no document at this URL"),
         (410, "answered 410 (Gone): there is no document at this URL"),
-        (418, "answered 418 (I'm a Teapot): the server does not accept the request"),
+        (418, "answered 418 (I'm a teapot): the server does not accept the request"),
         (429, "answered 429 (Too Many Requests): the server asks to wait"),
         (503, "answered 503 (Service Unavailable): the server failed"),
         (599, "answered 599: the server failed"),
