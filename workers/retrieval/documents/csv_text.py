@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, Final
 
 from workers.retrieval.documents.base64_data import without_data_uris
+from workers.retrieval.documents.headings import LONGEST_TITLE
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.plain import one_line
 from workers.retrieval.documents.refusal import Reason, Refusal
@@ -26,7 +27,6 @@ _SAMPLE_ROWS: Final = 100
 _LONGEST_CELL: Final = 100_000
 _LEAST_EVENNESS: Final = 0.5
 _MOST_TITLES: Final = 5
-_LONGEST_TITLE: Final = 200
 _EXCEL_LINE: Final = re.compile(r"\s*\"?sep=(\t|[^\w\s\"])\"?\s*(?:\n|\Z)", re.IGNORECASE)
 
 _REMARK: Final = re.compile(r"\A[*#(\u2020]|:")
@@ -47,7 +47,7 @@ def read_csv(text: str, limits: DocumentLimits) -> Document:
     names, rows = _header(rows)
     lines = list(_lines(names, rows, limits)) or [", ".join(filter(None, names))]
     titles = [", ".join(filter(None, row)) for row in above]
-    title = titles[0] if titles and len(titles[0]) <= _LONGEST_TITLE else ""
+    title = titles[0] if titles and len(titles[0]) <= LONGEST_TITLE else ""
     sections = group(lines, "rows", "\n", title=title)
     if titles and sections:
         sections[0] = Section("\n".join((*titles, sections[0].text)), heading=sections[0].heading)

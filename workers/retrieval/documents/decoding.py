@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from workers.retrieval.documents.charset_detection import detect, not_text
-from workers.retrieval.documents.charsets import Labels, codec_of
+from workers.retrieval.documents.charsets import Labels, codec_of, label_in_page
 from workers.retrieval.documents.refusal import Reason, Refusal
 
 # The order matters: UTF-32's byte order mark begins with UTF-16's.
@@ -51,6 +51,11 @@ def decode(data: bytes, labels: Labels, *, inner: str | None = None) -> str:
     if len(_JUNK.findall(sample)) > _JUNK_SHARE * len(sample):
         raise not_text()
     return text
+
+
+def decode_page(data: bytes, labels: Labels) -> str:
+    """Decode an HTML page, which may declare its charset itself. Raises the same error as `decode`."""
+    return decode(data, labels, inner=label_in_page(data))
 
 
 def settled(data: bytes, labels: Labels, *, inner: str | None = None) -> str | None:

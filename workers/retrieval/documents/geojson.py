@@ -9,6 +9,7 @@ _FEATURE: Final = "Feature"
 _GEOMETRIES: Final = frozenset({
     "Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection",
 })  # fmt: skip
+_PARTS: Final = frozenset({"coordinates", "geometries"})
 
 
 def is_geojson(value: Any) -> TypeGuard[dict[str, Any]]:
@@ -21,10 +22,7 @@ def is_geojson(value: Any) -> TypeGuard[dict[str, Any]]:
     return (kind == _FEATURE and "geometry" in value) or (kind in _GEOMETRIES and bool(value.keys() & _PARTS))
 
 
-_PARTS: Final = frozenset({"coordinates", "geometries"})
-
-
-def readable(value: dict[str, Any]) -> Any:
+def without_coordinates(value: dict[str, Any]) -> Any:
     """The value without coordinates, except those of points; a collection becomes the list of its places."""
     if _kind(value) == _COLLECTION:
         about = {name: inner for name, inner in value.items() if name not in ("type", "features", "bbox", "crs")}

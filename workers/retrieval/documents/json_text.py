@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from workers.retrieval.documents.base64_data import is_base64, without_data_uris
-from workers.retrieval.documents.geojson import is_geojson, readable
+from workers.retrieval.documents.geojson import is_geojson, without_coordinates
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.notebook import is_notebook, read_notebook
 from workers.retrieval.documents.plain import clean, one_line
@@ -38,16 +38,14 @@ def read_json(text: str, limits: DocumentLimits) -> Document:
     Raises:
         Refusal: it is not valid JSON, or nested too deeply.
     """
-    values = list(_values(text, "is not valid JSON"))
+    values = list(_values(text))
     if len(values) > 1:
-        return Document("jsonl", group(_records(values, limits), "lines", "\n\n"))
-    value = values[0] if values else None
+        return Document("jsonl", _records(values, "lines", limits))
+    value = _shown(values[0]) if values else None
     if is_notebook(value):
         return read_notebook(value, limits)
-    if is_geojson(value):
-        value = readable(value)
     if isinstance(value, list) and _count_numbers(value, limits.depth) <= _MOST_NUMBERS:
-        return Document("json", group(_records(value, limits), "items", "\n\n"))
+        return Document("json", _records(value, "items", limits))
     lines = "\n".join(_bounded(_lines(value, "", limits.depth), limits))
     return Document("json", [Section(lines)] if lines else ())
 
@@ -58,11 +56,10 @@ def read_json_lines(text: str, limits: DocumentLimits) -> Document:
     Raises:
         Refusal: a line is not valid JSON, or nested too deeply.
     """
-    values = _values(text, "is not valid JSON")
-    return Document("jsonl", group(_records(values, limits), "lines", "\n\n"))
+    return Document("jsonl", _records(_values(text), "lines", limits))
 
 
-def _values(text: str, problem: str) -> Iterator[Any]:
+def _values(text: str) -> Iterator[Any]:
     """All values of a text, one after the other."""
     decoder = json.JSONDecoder(parse_int=_Number, parse_float=_Number, object_pairs_hook=_object)
     at = _start(text, 0)
@@ -72,7 +69,7 @@ def _values(text: str, problem: str) -> Iterator[Any]:
         except RecursionError as error:
             raise nested_too_deeply() from error
         except ValueError as error:
-            raise Refusal(Reason.CORRUPT, f"{problem} ({error})") from error
+            raise Refusal(Reason.CORRUPT, f"is not valid JSON ({error})") from error
         yield value
         at = _start(text, at)
 
@@ -95,9 +92,14 @@ def _start(text: str, at: int) -> int:
     return found.end() if found else at
 
 
-def _records(values: Iterable[Any], limits: DocumentLimits) -> list[str]:
-    shown = (readable(value) if is_geojson(value) else value for value in values)
-    return list(_bounded(("\n".join(_lines(value, "", limits.depth)) for value in shown), limits))
+def _records(values: Iterable[Any], what: str, limits: DocumentLimits) -> list[Section]:
+    """Each value as the lines of its parts; values are grouped like the rows of a table."""
+    texts = ("\n".join(_lines(_shown(value), "", limits.depth)) for value in values)
+    return group(list(_bounded(texts, limits)), what, "\n\n")
+
+
+def _shown(value: Any) -> Any:
+    return without_coordinates(value) if is_geojson(value) else value
 
 
 def _bounded(lines: Iterable[str], limits: DocumentLimits) -> Iterator[str]:

@@ -14,8 +14,9 @@ from email.header import decode_header
 from email.message import Message
 from typing import Final
 
-from workers.retrieval.documents.charsets import Labels, label_in_page
-from workers.retrieval.documents.decoding import decode
+from workers.retrieval.documents.charsets import Labels
+from workers.retrieval.documents.decoding import decode, decode_page
+from workers.retrieval.documents.headings import heading_path, title_of
 from workers.retrieval.documents.html import read_html
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.plain import clean, one_line
@@ -25,7 +26,6 @@ from workers.retrieval.ports import Document, Section
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date", "Snapshot-Content-Location")
 _NAMES: Final = {"Snapshot-Content-Location": "Address"}
 _BROWSER: Final = re.compile(r"<?Saved by ", re.IGNORECASE)
-_LONGEST_SUBJECT: Final = 200
 _MOST_NAMED: Final = 100
 _DEEPEST: Final = 20
 # A soft line break of format=flowed; the mark of a signature, `-- `, is none.
@@ -83,14 +83,14 @@ class _Reader:
             raise nested_too_deeply()
         attached: list[str] = []
         sections = self._part(message, depth, attached, is_body=True)
-        subject = self._header(message, "Subject")[:_LONGEST_SUBJECT]
+        subject = title_of(self._header(message, "Subject"))
         headers = self._headers(message, attached)
         first = sections[0] if sections else Section("")
         text = "\n\n".join(filter(None, ("\n".join(headers), first.text)))
         if text:
-            yield Section(text, heading=_path(subject, first.heading))
+            yield Section(text, heading=heading_path(subject, first.heading))
         for section in sections[1:]:
-            yield Section(section.text, heading=_path(subject, section.heading))
+            yield Section(section.text, heading=heading_path(subject, section.heading))
 
     def body(self, message: Message) -> list[Section]:
         """The sections of a message without its headers and attachments."""
@@ -154,7 +154,7 @@ class _Reader:
 
     def _html(self, part: Message) -> list[Section]:
         data = _bytes(part)
-        text = decode(data, self._labels(part), inner=label_in_page(data)) if data.strip() else ""
+        text = decode_page(data, self._labels(part)) if data.strip() else ""
         self._count(text)
         try:
             return list(read_html(text, self._limits).sections)
@@ -216,7 +216,3 @@ def _bytes(part: Message) -> bytes:
 
 def _kinds(part: Message) -> set[str]:
     return {inner.get_content_type() for inner in part.walk()}
-
-
-def _path(*headings: str | None) -> str | None:
-    return " > ".join(filter(None, headings)) or None

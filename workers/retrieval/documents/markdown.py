@@ -11,8 +11,9 @@ from markdown_it.token import Token
 
 from workers.retrieval.documents.base64_data import without_data_uris
 from workers.retrieval.documents.front_matter import split_front_matter
+from workers.retrieval.documents.headings import title_of
 from workers.retrieval.documents.limits import DocumentLimits
-from workers.retrieval.documents.markdown_table import find_table, without_comments
+from workers.retrieval.documents.markdown_table import BREAK, find_table, without_comments
 from workers.retrieval.documents.outline import Outline
 from workers.retrieval.documents.plain import clean, one_line
 from workers.retrieval.ports import Document
@@ -20,10 +21,8 @@ from workers.retrieval.ports import Document
 # A longer heading becomes text anyway, unless it is mostly links. Parsing a megabyte of brackets takes seconds.
 _LONGEST_SOURCE: Final = 2_000
 _LONGEST_CODE_LINE: Final = 500
-_LONGEST_TITLE: Final = 200
 _EMPTY_PICTURE: Final = re.compile(r"!\[([^\]\n]*)\]\(\s*<?\s*>?(?:\s+[\"'][^\"'\n]*[\"'])?\s*\)")
 _EMPTY_REFERENCE: Final = re.compile(r"^ {0,3}\[[^\]\n]+\]:[ \t]*<?>?[ \t]*$\n?", re.MULTILINE)
-_BREAK: Final = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _MDX_CODE: Final = re.compile(
     r"(?:import\b.+\bfrom\s+|import\s+)[\"'].+[\"'];?|export\s+(?:const|default|function|let)\b.*"
 )
@@ -37,7 +36,7 @@ def read_markdown(text: str, limits: DocumentLimits) -> Document:
     Metadata at the beginning is text of its own, and its title is the document's. HTML is read as in a page.
     """
     title, metadata, body = split_front_matter(clean(text))
-    outline = Outline(limits, title=one_line(title)[:_LONGEST_TITLE] or None)
+    outline = Outline(limits, title=title_of(title))
     outline.text(metadata)
     _Reader(outline).read(_without_data(body))
     return Document("markdown", outline.sections())
@@ -120,7 +119,7 @@ def _blocks(tokens: Sequence[Token]) -> Iterator[list[Token]]:
 
 
 def _plain(token: Token) -> str:
-    if token.type in ("softbreak", "hardbreak") or (token.type == "html_inline" and _BREAK.match(token.content)):
+    if token.type in ("softbreak", "hardbreak") or (token.type == "html_inline" and BREAK.match(token.content)):
         return " "
     return token.content if token.type in ("text", "code_inline", "image", "text_special") else ""
 

@@ -12,7 +12,8 @@ from workers.retrieval.documents.table import Table
 _RULE: Final = re.compile(r"\s*:?-+:?\s*")
 _RULE_CHARS: Final = "|:- \t"
 _BAR: Final = re.compile(r"(?<!\\)\|")
-_BREAK: Final = re.compile(r"<br\s*/?>", re.IGNORECASE)
+BREAK: Final = re.compile(r"<br\s*/?>", re.IGNORECASE)
+"""A line break in HTML, which Markdown has within cells and headings."""
 
 
 def find_table(lines: Sequence[str]) -> tuple[int, Table] | None:
@@ -46,4 +47,4 @@ def _cells(line: str) -> list[str]:
 
 
 def _text(cell: str) -> str:
-    return one_line(without_comments(_BREAK.sub(" ", cell.replace("\\|", "|"))))
+    return one_line(without_comments(BREAK.sub(" ", cell.replace("\\|", "|"))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from workers.retrieval.documents.headings import heading_path
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.table import Table, table_lines
 from workers.retrieval.ports import Section
@@ -69,8 +70,8 @@ class Outline:
         for section in sections:
             self._chars += len(section.text)
             self._limits.check_chars(self._chars)
-            heading = " > ".join(filter(None, (*(text for _, text in self._above), section.heading)))
-            self._sections.append(Section(section.text, heading=heading or None))
+            heading = heading_path(*(text for _, text in self._above), section.heading)
+            self._sections.append(Section(section.text, heading=heading))
 
     def apart(self, text: str) -> None:
         """Add a section without heading, after which no text may follow. Raises the same error as `text`."""
@@ -89,7 +90,7 @@ class Outline:
 
     def _close(self) -> None:
         if self._blocks:
-            heading = " > ".join(text for _, text in self._above) or None
+            heading = heading_path(*(text for _, text in self._above))
             self._sections.append(Section("\n\n".join(self._blocks), heading=heading))
             self._blocks = []
             self._bare = False

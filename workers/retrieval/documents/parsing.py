@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from workers.retrieval.documents.base64_data import without_data_uris
-from workers.retrieval.documents.charsets import Labels, label_in_page
-from workers.retrieval.documents.decoding import decode
+from workers.retrieval.documents.charsets import Labels
+from workers.retrieval.documents.decoding import decode, decode_page
 from workers.retrieval.documents.kinds import Kind
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.plain import clean
@@ -50,7 +50,7 @@ def _parse_text(kind: Kind, data: bytes, limits: DocumentLimits, labels: Labels)
     if kind is Kind.HTML:
         from workers.retrieval.documents.html import read_html  # noqa: PLC0415
 
-        return read_html(decode(data, labels, inner=label_in_page(data)), limits)
+        return read_html(decode_page(data, labels), limits)
     if kind is Kind.MAIL:
         from workers.retrieval.documents.mail import read_mail  # noqa: PLC0415
 

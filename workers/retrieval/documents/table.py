@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from workers.retrieval.documents.headings import heading_path
 from workers.retrieval.documents.table_header import find_header
 from workers.retrieval.ports import Section
 
@@ -20,6 +21,7 @@ _LINE_CHARS: Final = 400
 _NAME_CHARS: Final = 100
 # A longer name is repeated in each row only in part; the whole of it stands before the rows.
 _LONGEST_NAME: Final = 200
+_LONGEST_REPEATED: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,14 @@ def row_lines(names: Sequence[str], row: Sequence[str]) -> list[str]:
     return [line] if len(line) <= _LINE_CHARS else list(_broken(cells))
 
 
+def repeated(text: str) -> str:
+    """What a merged cell with this text has in the other rows and columns that it covers.
+
+    A long text is no name of them, and occurs once.
+    """
+    return text if len(text) <= _LONGEST_REPEATED else ""
+
+
 def group(lines: Sequence[str], what: str, between: str, *, title: str = "") -> list[Section]:
     """Group lines into sections, so that a hit says where in a long table it is. The title is in each heading."""
     sections = []
@@ -100,7 +110,7 @@ def group(lines: Sequence[str], what: str, between: str, *, title: str = "") -> 
         part = lines[start : start + _SECTION_ROWS]
         if body := between.join(filter(None, part)):
             where = f"{what} {start + 1} to {start + len(part)}"
-            sections.append(Section(body, heading=f"{title} > {where}" if title else where))
+            sections.append(Section(body, heading=heading_path(title, where)))
     return sections
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from selectolax.lexbor import LexborNode
 
+from workers.retrieval.documents.html.tree import number_in
 from workers.retrieval.documents.plain import clean, flow, one_line
 
 _BLOCKS: Final = frozenset({
@@ -80,7 +81,8 @@ class InlineText:
         if tag in _APART and self._closed in _APART:
             self._add(" ")
         if tag in _LISTS:
-            self._lists.append(_first(node) - 1 if tag == "ol" else None)
+            start = number_in(node, "start")
+            self._lists.append(None if tag != "ol" else 0 if start is None else start - 1)
         if tag == "li":
             self._add(self._item(node))
         elif tag in ("img", "area"):
@@ -109,8 +111,8 @@ class InlineText:
     def _item(self, node: LexborNode) -> str:
         if not self._lists or (last := self._lists[-1]) is None:
             return "\n- "
-        value = node.attributes.get("value") or ""
-        self._lists[-1] = number = int(value) if value.isdecimal() and len(value) < 10 else last + 1
+        value = number_in(node, "value")
+        self._lists[-1] = number = last + 1 if value is None else value
         return f"\n{number}. "
 
     def _picture(self, node: LexborNode) -> None:
@@ -127,11 +129,6 @@ class InlineText:
             self._add("[")
         elif _POWER.fullmatch(text):
             self._add("^")
-
-
-def _first(node: LexborNode) -> int:
-    start = node.attributes.get("start") or ""
-    return int(start) if start.isdecimal() and len(start) < 10 else 1
 
 
 def _spaced(text: str) -> str:

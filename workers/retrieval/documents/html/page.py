@@ -7,9 +7,10 @@ from typing import Final
 
 from selectolax.lexbor import LexborNode
 
+from workers.retrieval.documents.headings import title_of
 from workers.retrieval.documents.html.inline import InlineText
 from workers.retrieval.documents.html.table import read_table
-from workers.retrieval.documents.html.tree import Tree, Walk
+from workers.retrieval.documents.html.tree import HEADINGS, Tree, Walk, number_in
 from workers.retrieval.documents.html.visibility import Visibility
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.outline import Outline
@@ -17,7 +18,6 @@ from workers.retrieval.documents.plain import one_line
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document
 
-_HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
 _AS_WRITTEN: Final = frozenset({"pre", "listing", "xmp", "plaintext"})
 # The level of summaries and of labels of panels, below all headings.
 _LABELS: Final = 7
@@ -27,7 +27,6 @@ _PLACEHOLDER: Final = re.compile(
     r".{0,80}\b(?:enabled?|requires?|needs?) java\s?script.{0,200})?",
     re.IGNORECASE | re.DOTALL,
 )
-_LONGEST_TITLE: Final = 200
 
 
 def read_html(text: str, limits: DocumentLimits) -> Document:
@@ -37,7 +36,7 @@ def read_html(text: str, limits: DocumentLimits) -> Document:
         Refusal: its text is made by scripts.
     """
     tree = Tree(text)
-    outline = Outline(limits, title=one_line(tree.title)[:_LONGEST_TITLE] or None)
+    outline = Outline(limits, title=title_of(tree.title))
     needs_script = _read_body(tree, outline)
     sections = outline.sections()
     if needs_script and all(_PLACEHOLDER.fullmatch(section.text) for section in sections):
@@ -101,14 +100,12 @@ class _Page:
 
     def _level(self, node: LexborNode, tag: str) -> int | None:
         """The level of a heading."""
-        if tag in _HEADINGS:
-            return _HEADINGS[tag]
+        if tag in HEADINGS:
+            return HEADINGS[tag]
         if tag == "summary" and self._open_labels:
             return _LABELS + len(self._open_labels) - 1
-        attributes = node.attributes
-        if attributes.get("role") == "heading":
-            level = attributes.get("aria-level") or ""
-            return min(int(level), _LABELS - 1) if level.isdecimal() and 0 < len(level) < 4 and int(level) else 2
+        if node.attributes.get("role") == "heading":
+            return min(number_in(node, "aria-level") or 2, _LABELS - 1)
         return None
 
     def _label(self, node: LexborNode, tag: str, opens: bool) -> None:

@@ -9,17 +9,16 @@ from typing import Final
 from selectolax.lexbor import LexborNode
 
 from workers.retrieval.documents.html.inline import InlineText
-from workers.retrieval.documents.html.tree import Tree, Walk
-from workers.retrieval.documents.table import Table
+from workers.retrieval.documents.html.tree import HEADINGS, Tree, Walk, number_in
+from workers.retrieval.documents.table import Table, repeated
 
 _ROLES: Final = frozenset({"presentation", "none"})
 # A table without header cells that contains these, or a cell of this length, arranges a page.
-_PARTS_OF_PAGES: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "pre", "form", "article", "section"})
+_PARTS_OF_PAGES: Final = frozenset({*HEADINGS, "pre", "form", "article", "section"})
 _LONGEST_CELL: Final = 1_000
 _MOST_COLUMNS: Final = 1_000
-# Merged cells are repeated in the rows and columns that they cover, up to this number of cells and this length.
+# Merged cells are repeated in the rows and columns that they cover, up to this number of cells.
 _MOST_REPEATED: Final = 100_000
-_LONGEST_REPEATED: Final = 200
 
 
 @dataclass(slots=True)
@@ -110,13 +109,8 @@ class _Reader:
         if tag == "caption":
             self.caption = text
         elif self.rows:
-            spans = (_span(node, "colspan"), _span(node, "rowspan"))
-            self.rows[-1].cells.append(_Cell(text, tag == "th", *spans))
-
-
-def _span(node: LexborNode, name: str) -> int:
-    value = node.attributes.get(name) or ""
-    return max(1, int(value)) if value.isdecimal() and len(value) < 6 else 1
+            columns, rows = (number_in(node, name) or 1 for name in ("colspan", "rowspan"))
+            self.rows[-1].cells.append(_Cell(text, tag == "th", columns, rows))
 
 
 def _grid(rows: list[_Row]) -> list[list[str]]:
@@ -134,10 +128,10 @@ def _grid(rows: list[_Row]) -> list[list[str]]:
             budget -= _carry_down(below, texts)
             spread = min(cell.columns, max(1, width - len(texts))) if budget > 0 else 1
             budget -= spread - 1
-            for repeated in range(spread):
+            for copy in range(spread):
                 if cell.rows > 1 and number + 1 < len(rows) and budget > 0:
-                    below[len(texts)] = (cell.rows - 1, cell.text if len(cell.text) <= _LONGEST_REPEATED else "")
-                texts.append(cell.text if repeated == 0 or len(cell.text) <= _LONGEST_REPEATED else "")
+                    below[len(texts)] = (cell.rows - 1, repeated(cell.text))
+                texts.append(cell.text if copy == 0 else repeated(cell.text))
         budget -= _carry_down(below, texts)
         if budget <= 0:
             below.clear()

@@ -11,12 +11,16 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from workers.retrieval.documents.html.nesting import flatten
 
+HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
+"""The elements that are headings, with their levels."""
+
 _CDATA: Final = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.DOTALL)
 # Drawings and formulas have such elements in HTML as well.
 _CLOSED_AT_ONCE: Final = re.compile(
     r"<(title|script|style|textarea|iframe|noscript|xmp|a|p|div|span|td|th|li|ul|ol|b|i|em|strong)\b([^<>]*)(?<=[\s\"'a-z])/>",
     re.IGNORECASE,
 )
+_MOST_DIGITS: Final = 10
 _SHADOW_ROOTS: Final = ("shadowrootmode", "shadowroot")
 # Each is parsed on its own; a page nested in itself would be parsed once for each level.
 _MOST_INNER_PAGES: Final = 100
@@ -102,3 +106,9 @@ def _as_html(text: str) -> str:
 def is_shadow_root(node: LexborNode) -> bool:
     """Whether an element is the declaration of a shadow root, which browsers show in place of its parent's children."""
     return node.tag == "template" and any(name in node.attributes for name in _SHADOW_ROOTS)
+
+
+def number_in(node: LexborNode, attribute: str) -> int | None:
+    """The whole number in an attribute; None if it has none, or an absurdly large one."""
+    value = node.attributes.get(attribute) or ""
+    return int(value) if value.isdecimal() and len(value) < _MOST_DIGITS else None

@@ -7,7 +7,7 @@ from typing import Final
 
 from selectolax.lexbor import LexborNode
 
-from workers.retrieval.documents.html.tree import is_shadow_root
+from workers.retrieval.documents.html.tree import HEADINGS, is_shadow_root
 from workers.retrieval.documents.plain import one_line
 
 _DROPPED: Final = frozenset({
@@ -19,7 +19,8 @@ _SOMETIMES: Final = frozenset({"button", "noscript", "template", "iframe", "dial
 _MARGIN: Final = frozenset({"mw-editsection", "linenos", "lineno", "hljs-ln-numbers", "blob-num"})
 _LINK_MARK: Final = re.compile(r"anchor|headerlink|permalink|heading-?link", re.IGNORECASE)
 _MENUS: Final = frozenset({"navigation", "menu", "menubar"})
-_HEADING: Final = "h1, h2, h3, h4, h5, h6, [role=heading]"
+_HEADING: Final = ", ".join([*HEADINGS, "[role=heading]"])
+_LIKE_HEADINGS: Final = frozenset({*HEADINGS, "summary", "dt"})
 _INVISIBLE: Final = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _ABOUT_SCRIPTS: Final = re.compile(r"java\s?script|enable\W+scripts", re.IGNORECASE)
 _LONGEST_REQUEST: Final = 600
@@ -181,9 +182,7 @@ def _within_heading(node: LexborNode) -> bool:
     for _ in range(3):
         if above is None:
             return False
-        if above.tag in ("h1", "h2", "h3", "h4", "h5", "h6", "summary", "dt"):
-            return True
-        if above.attributes.get("role") == "heading":
+        if above.tag in _LIKE_HEADINGS or above.attributes.get("role") == "heading":
             return True
         above = above.parent
     return False

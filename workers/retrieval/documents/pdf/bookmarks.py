@@ -11,11 +11,10 @@ from typing import Final
 
 import pypdfium2
 
-from workers.retrieval.documents.plain import one_line
+from workers.retrieval.documents.headings import heading_path, title_of
 from workers.retrieval.ports import Section
 
 _MOST: Final = 10_000
-_LONGEST_TITLE: Final = 200
 # On the page, '4.1 ' or 'Chapter 4: ' may precede the title.
 _NUMBERING_CHARS: Final = 14
 _SIGNS: Final = re.compile(r"[\W_]+")
@@ -52,7 +51,7 @@ def cut_pages(pages: Sequence[str], bookmarks: Sequence[Bookmark]) -> list[Secti
 
     def close(number: int, lines: Sequence[str]) -> None:
         if text := "\n".join(lines).strip("\n"):
-            sections.append(Section(text, number + 1, " > ".join(title for _, title in above) or None))
+            sections.append(Section(text, number + 1, heading_path(*(title for _, title in above))))
 
     for number, page in enumerate(pages):
         lines = page.split("\n")
@@ -71,7 +70,7 @@ def cut_pages(pages: Sequence[str], bookmarks: Sequence[Bookmark]) -> list[Secti
 
 def _bookmarks(document: pypdfium2.PdfDocument) -> Iterator[Bookmark]:
     for entry in document.get_toc():
-        title = one_line(entry.get_title())[:_LONGEST_TITLE]
+        title = title_of(entry.get_title())
         target = entry.get_dest()
         page = target.get_index() if target else None
         if title and page is not None:

@@ -8,10 +8,11 @@ be read by rows; the difference is that lines of columns are full of words, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import median
 from typing import Final
+
+from workers.retrieval.documents.pdf.word import Line, Word, smaller_height
 
 # Rows that must have text on both sides of a gutter. Fewer are a heading, an address or a small table.
 _LEAST_ROWS: Final = 4
@@ -21,32 +22,6 @@ _GUTTER: Final = 1.0
 _LEAST_WORDS: Final = 3
 _FILLED: Final = 0.7
 _MOST_COLUMNS: Final = 6
-_RIGHT_TO_LEFT: Final = range(0x590, 0x900)
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word and its place on the page, in points from the lower left corner.
-
-    `is_apart` says that the file has a space before it, which PDFium did not conclude from its place.
-    """
-
-    text: str
-    left: float
-    right: float
-    bottom: float
-    top: float
-    is_apart: bool = False
-
-    def turned(self, quarters: int) -> Word:
-        """The word on a page that was turned clockwise by this many quarter turns."""
-        word = self
-        for _ in range(quarters):
-            word = Word(word.text, word.bottom, word.top, -word.right, -word.left, word.is_apart)
-        return word
-
-
-Line = tuple[Word, ...]
 
 
 def in_reading_order(lines: Sequence[Line]) -> list[str]:
@@ -70,7 +45,7 @@ def _text(words: Sequence[Word]) -> str:
 
 
 def _is_right_to_left(words: Sequence[Word]) -> bool:
-    return sum(ord(word.text[0]) in _RIGHT_TO_LEFT for word in words) > len(words) // 10
+    return sum(word.is_right_to_left for word in words) > len(words) // 10
 
 
 def _rows(words: Sequence[Word]) -> list[Line]:
@@ -125,7 +100,7 @@ def _gutter(rows: Sequence[Line]) -> float | None:
 
 def _gaps(row: Line) -> Iterator[tuple[float, float]]:
     for before, after in pairwise(row):
-        if after.left - before.right >= _GUTTER * min(before.top - before.bottom, after.top - after.bottom):
+        if after.left - before.right >= _GUTTER * smaller_height(before, after):
             yield before.right, after.left
 
 

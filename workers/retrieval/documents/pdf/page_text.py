@@ -17,9 +17,10 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from workers.retrieval.documents.pdf.accents import ACCENTS, with_accents
-from workers.retrieval.documents.pdf.columns import Line, Word, in_reading_order
+from workers.retrieval.documents.pdf.columns import in_reading_order
 from workers.retrieval.documents.pdf.legibility import is_legible, is_text
 from workers.retrieval.documents.pdf.superscripts import joined
+from workers.retrieval.documents.pdf.word import Line, Word
 
 # PDFium writes these for a hyphen at the end of a line, and omits the line break after it.
 _LINE_END_HYPHENS: Final = "\x02\ufffe"

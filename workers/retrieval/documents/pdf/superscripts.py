@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from workers.retrieval.documents.pdf.columns import Line, Word
+from workers.retrieval.documents.pdf.word import Line, Word, smaller_height
 
 # In heights of the smaller word: what is nearer is one word, what is farther apart is another line.
 _ONE_WORD: Final = 0.1
@@ -32,18 +32,18 @@ def joined(lines: Sequence[Line]) -> list[Line]:
 
 
 def _is_continued(before: Word, after: Word) -> bool:
-    height = min(before.top - before.bottom, after.top - after.bottom)
+    height = smaller_height(before, after)
     gap = after.left - before.right
     return _is_beside(before, after) and -_BACK * height <= gap <= _ONE_LINE * height
 
 
 def _is_beside(before: Word, after: Word) -> bool:
-    height = min(before.top - before.bottom, after.top - after.bottom)
+    height = smaller_height(before, after)
     return min(before.top, after.top) - max(before.bottom, after.bottom) > _SHARED * height > 0
 
 
 def _is_raised(before: Word, after: Word) -> bool:
-    height = min(before.top - before.bottom, after.top - after.bottom)
+    height = smaller_height(before, after)
     moved = max(abs(before.bottom - after.bottom), abs(before.top - after.top))
     return _is_beside(before, after) and moved > _RAISED * height
 
@@ -51,9 +51,9 @@ def _is_raised(before: Word, after: Word) -> bool:
 def _words(line: Sequence[Word]) -> Iterator[Word]:
     word = line[0]
     for before, after in pairwise(line):
-        height = min(before.top - before.bottom, after.top - after.bottom)
+        height = smaller_height(before, after)
         touches = _is_raised(before, after) and -_BACK * height <= after.left - before.right < _ONE_WORD * height
-        if touches and not after.is_apart and not _is_right_to_left(after):
+        if touches and not after.is_apart and not after.is_right_to_left:
             word = Word(
                 word.text + after.text,
                 min(word.left, after.left),
@@ -66,7 +66,3 @@ def _words(line: Sequence[Word]) -> Iterator[Word]:
             yield word
             word = after
     yield word
-
-
-def _is_right_to_left(word: Word) -> bool:
-    return 0x590 <= ord(word.text[0]) < 0x900

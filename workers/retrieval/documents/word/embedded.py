@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from workers.retrieval.documents.charsets import Labels, label_in_page
-from workers.retrieval.documents.decoding import decode
+from workers.retrieval.documents.charsets import Labels
+from workers.retrieval.documents.decoding import decode, decode_page
 from workers.retrieval.documents.html import read_html
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.mail import read_saved_page
@@ -39,7 +39,7 @@ def read_embedded(
     if suffix in _WORD:
         return read_docx(data)
     if suffix in _HTML:
-        return read_html(decode(data, Labels(), inner=label_in_page(data)), limits)
+        return read_html(decode_page(data, Labels()), limits)
     if suffix in _ARCHIVES:
         page = read_saved_page(data, limits)
         if page is None:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from workers.retrieval.documents.table import Table
+from workers.retrieval.documents.table import Table, repeated
 from workers.retrieval.documents.word.inline import SKIPPED
 from workers.retrieval.documents.word.names import names
 from workers.retrieval.documents.word.properties import VAL, has, integer, value_of
@@ -17,8 +17,6 @@ _ROW, _CELL, _ROW_PROPERTIES, _CELL_PROPERTIES = names("w", "tr", "tc", "trPr", 
 _IS_HEADER, _IS_HIDDEN, _IS_DELETED, _BEFORE = names("w", "tblHeader", "hidden", "del", "gridBefore")
 _SPAN, _MERGED, _CELL_DELETED = names("w", "gridSpan", "vMerge", "cellDel")
 _MOST_COLUMNS: Final = 63  # of a table in Word
-# A merged cell with more text is no name of the rows or columns that it covers, so it occurs once.
-_LONGEST_REPEATED: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ def _texts(row: Row, covers: dict[int, str], text_of: Callable[[Element], str], 
             text = covers.get(column, "")
         else:
             text = text_of(cell.element) if cell.element is not None else ""
-            covers[column] = text if len(text) <= _LONGEST_REPEATED else ""
+            covers[column] = repeated(text)
         texts.append(text)
         texts.extend([covers.get(column, "") if repeat else ""] * (cell.span - 1))
     return texts
