@@ -9,8 +9,8 @@ from typing import Final
 from workers.retrieval.documents.charsets import codec_of
 from workers.retrieval.documents.refusal import READABLE, Reason, Refusal
 
-# What people have: the web's charsets, and those of DOS and of the Macintosh for Western and Central Europe. With all
-# that the detector knows, more short texts were taken for a charset that hardly anybody uses.
+# What people have: the web's charsets, and those of DOS and of the Macintosh for Western and Central Europe. If the
+# detector may choose any that it knows, it takes more short texts for a charset that hardly anybody uses.
 _CANDIDATES: Final = (
     *("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "iso-2022-jp", "iso-2022-kr"),
     *("cp932", "shift_jis", "euc-jp", "gb2312", "gbk", "gb18030", "big5", "big5hkscs", "euc-kr", "cp949"),

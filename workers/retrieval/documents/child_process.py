@@ -27,8 +27,8 @@ _CHILD: Final = Path(__file__).with_name("child.py")
 # The child's environment has no secrets, since it parses untrusted files.
 _ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _MIB: Final = 1024 * 1024
-# The child limits its own CPU time. A child that has used none for so many seconds hangs, which none should. Wall-clock
-# time alone says nothing: on a busy machine a valid document may take an hour.
+# The child limits its own CPU time, so it only needs to be ended here if it hangs: if it uses no CPU time for so long.
+# How long it runs says nothing: on a busy machine a valid document may take an hour.
 _HANG_SECONDS: Final = 600.0
 # A PDF is read again without the page that crashed its reader, at most this many times.
 _MOST_CRASHES: Final = 2

@@ -20,7 +20,7 @@ from workers.retrieval.documents.table import column_names, group, row_lines
 from workers.retrieval.documents.table_header import find_header
 from workers.retrieval.ports import Document, Section
 
-# The first of equals is chosen: a comma occurs in texts, so a table that each of them divides evenly has the other one.
+# If several divide a table evenly, the first of them is chosen. The comma is the last one, since texts contain commas.
 _DELIMITERS: Final = "\t;|,"
 _SAMPLE_CHARS: Final = 65_536
 _SAMPLE_ROWS: Final = 100

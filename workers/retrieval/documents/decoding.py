@@ -92,8 +92,8 @@ def _in_chosen(data: bytes, label: str) -> str:
 def _fitting(data: bytes, codec: str, label: str, utf8: str | None) -> str | None:
     """The text in a declared charset; None if that charset is hardly the right one."""
     if utf8 is not None and not _is_wide(data) and not _CHOOSES_CHARSET.search(data):
-        # Many servers declare one charset for all pages. Only short texts in a multibyte charset are UTF-8 by chance,
-        # and they are made of pairs.
+        # The label is wrong: many servers declare one charset for all pages, and hardly any text is UTF-8 by chance.
+        # Only a short text in a multibyte charset can be: its pairs of bytes look like UTF-8's letters of two bytes.
         if codec not in _MULTIBYTE or data.isascii() or _UTF8_LONG.search(data):
             return _undoubled(utf8)
         return _strictly(data, codec) or utf8

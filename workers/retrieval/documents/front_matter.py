@@ -8,7 +8,8 @@ from typing import Final
 
 _YAML: Final = re.compile(r"---[ \t]*\n(?P<lines>(?:.*\n)*?)(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
 _TOML: Final = re.compile(r"\+\+\+[ \t]*\n(?P<lines>(?:.*\n)*?)\+\+\+[ \t]*(?:\n|\Z)")
-# Every line is a key, a list item, a comment, empty, or belongs to the line before: text between two rules has others.
+# Each line of metadata is a key, a list item, a comment, empty, or continues the line before. If any line is not, it is
+# a text between two rules.
 _YAML_LINE: Final = re.compile(r"\s*(?:#.*)?|\s+\S.*|-\s.*|-|[\[\]{}].*|[\w\"'][^:]*:(?:\s.*)?")
 _YAML_TITLE: Final = re.compile(r"^title:\s+(?P<title>\S.*)$", re.MULTILINE | re.IGNORECASE)
 

@@ -19,7 +19,7 @@ from workers.retrieval.ports import Document, Section
 
 # Longer lists of numbers are vectors, coordinates or measurements, which no search by words or meaning finds.
 _MOST_NUMBERS: Final = 100
-# Between values, in files that contain several: spaces, commas never, and the record separator of RFC 7464.
+# What separates several values in a file: spaces, or the record separator of RFC 7464. Commas do not.
 _BETWEEN_VALUES: Final = re.compile(r"[\s\x1e]*")
 
 

@@ -27,11 +27,11 @@ class Kind(StrEnum):
 # Their parsers are slow or can be attacked, so they always run in a child process.
 PARSED_IN_CHILD: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML, Kind.MAIL})
 
-# What a text of these kinds has if it contains HTML. Markdown: characters behind the `<` may be removed before HTML is
-# looked for, so the `<` alone decides. JSON: the key of a notebook, or a letter of it that is written as an escape.
+# What a text of these kinds has if it contains HTML. In Markdown it is the `<` alone, since characters behind it may be
+# removed before it is parsed. In JSON it is the key of a notebook, or an escape that stands for a letter of the key.
 _SIGN_OF_HTML: Final = {Kind.MARKDOWN: re.compile("<"), Kind.JSON: re.compile(r"nbformat|\\u00[67]")}
 
-# Those that begin with letters are recognized by the bytes behind them, because a text can begin with the letters.
+# A text can begin with the same letters as a format. So the bytes behind the letters count as well.
 _FOREIGN: Final = (
     (rb"\x89PNG", "a picture"),
     (rb"\xff\xd8\xff", "a picture"),
@@ -108,7 +108,8 @@ _HTML_START: Final = re.compile(
 )
 _PDF_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*%PDF-\d")
 _PDF_OBJECT: Final = re.compile(rb"\s\d+\s+\d+\s+obj\b")
-# Lines of headers, up to the empty one. Those that only mails have tell a mail from a letter.
+# Lines of headers, up to the empty line. A letter also has 'From:' and 'To:', so one must be of those that only mails
+# have.
 _HEADERS: Final = re.compile(rb"(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*){2,}?(?=\r?\n)")
 _ONLY_IN_MAIL: Final = re.compile(rb"^(?:MIME-Version: *1\.0|Message-ID: *<|Received: *(?:from|by) )", re.I | re.M)
 _FROM: Final = re.compile(rb"^From:", re.I | re.M)

@@ -18,7 +18,8 @@ from workers.retrieval.documents.outline import Outline
 from workers.retrieval.documents.plain import clean, one_line
 from workers.retrieval.ports import Document
 
-# A longer heading becomes text anyway, unless it is mostly links. Parsing a megabyte of brackets takes seconds.
+# A longer heading is not parsed, because a megabyte of brackets takes seconds. Hardly any becomes short enough for a
+# heading without its links.
 _LONGEST_SOURCE: Final = 2_000
 _LONGEST_CODE_LINE: Final = 500
 _EMPTY_PICTURE: Final = re.compile(r"!\[([^\]\n]*)\]\(\s*<?\s*>?(?:\s+[\"'][^\"'\n]*[\"'])?\s*\)")

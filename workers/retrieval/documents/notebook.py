@@ -48,7 +48,7 @@ def _cell(cell: dict[str, Any], language: str) -> Iterator[str]:
             if isinstance(output, dict):
                 yield from _output(output)
     elif kind == "heading":
-        level = str(cell.get("level"))  # numbers are texts here
+        level = str(cell.get("level"))  # `json_text` reads numbers as texts
         yield f"{'#' * (int(level) if level in _LEVELS else 1)} {source}"
     elif source.strip():
         yield source

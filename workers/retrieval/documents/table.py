@@ -19,7 +19,7 @@ _SECTION_ROWS: Final = 50
 # Half of a chunk, because the headings above a passage may take up to half of it.
 _LINE_CHARS: Final = 400
 _NAME_CHARS: Final = 100
-# A longer name is repeated in each row only in part; the whole of it stands before the rows.
+# Of a longer name each row has the beginning; the whole of it stands before the rows.
 _LONGEST_NAME: Final = 200
 _LONGEST_REPEATED: Final = 200
 
@@ -57,7 +57,7 @@ def table_lines(table: Table) -> list[str]:
         return [header]
     header_rows = set(map(tuple, rows[:count]))
     body = [row for row in rows[count:] if tuple(row) not in header_rows]
-    # No row has the name of a column that is empty, as in a form to fill in.
+    # The rows do not name a column without values (a form to fill in), nor the whole of a long name.
     incomplete = any(len(name) > _LONGEST_NAME for name in names) or any(_empty_columns(names, body))
     names = [_shortened(name) for name in names]
     return [header] * incomplete + [line for row in body for line in row_lines(names, row)]

@@ -17,10 +17,11 @@ _BLOCKS: Final = frozenset({
 })  # fmt: skip
 # These elements begin a new line; blocks are surrounded by blank lines.
 _LINES: Final = frozenset({"tr", "dd", "dt", "br", "option", "text", "desc", "title"})
-# Next to each other, these are set apart by their style.
+# Browsers draw these apart from each other, even if no space is between them.
 _APART: Final = frozenset({"a", "button", "label", "input", "img"})
 _LISTS: Final = frozenset({"ol", "ul", "menu"})
-# The end of a cell until the text is tidy: a character that no text has, since a `|` can be a part of the cell.
+# Marks the end of a cell until `_tidy` has removed the marks of empty cells. A `|` can be a part of a cell; this
+# character occurs in no text.
 _CELL_END: Final = "\ufdd0"
 _LONE_MARK: Final = re.compile(r"^(-|\d+\.)\n+(?!-|\d+\. )", re.MULTILINE)
 _POWER: Final = re.compile(r"[-+\u2212]?\d{1,3}|n")
@@ -92,7 +93,7 @@ class InlineText:
         elif tag in _LINES or tag in _BLOCKS:
             self._add("\n" if tag in _LINES else "\n\n")
         elif "-" in tag:
-            self._add(" ")  # a custom element looks like nothing or like anything
+            self._add(" ")  # nothing says whether a custom element is a block
 
     def _close(self, tag: str) -> None:
         if tag in _LISTS and self._lists:

@@ -13,7 +13,7 @@ from workers.retrieval.documents.html.tree import HEADINGS, Tree, Walk, number_i
 from workers.retrieval.documents.table import Table, repeated
 
 _ROLES: Final = frozenset({"presentation", "none"})
-# A table without header cells that contains these, or a cell of this length, arranges a page.
+# A table without header cells arranges a page if it contains one of these elements, or a cell longer than this.
 _PARTS_OF_PAGES: Final = frozenset({*HEADINGS, "pre", "form", "article", "section"})
 _LONGEST_CELL: Final = 1_000
 _MOST_COLUMNS: Final = 1_000

@@ -15,14 +15,14 @@ HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
 """The elements that are headings, with their levels."""
 
 _CDATA: Final = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.DOTALL)
-# Drawings and formulas have such elements in HTML as well.
+# Only elements of HTML itself: in drawings and formulas, HTML closes `<path/>` as XHTML does.
 _CLOSED_AT_ONCE: Final = re.compile(
     r"<(title|script|style|textarea|iframe|noscript|xmp|a|p|div|span|td|th|li|ul|ol|b|i|em|strong)\b([^<>]*)(?<=[\s\"'a-z])/>",
     re.IGNORECASE,
 )
 _MOST_DIGITS: Final = 10
 _SHADOW_ROOTS: Final = ("shadowrootmode", "shadowroot")
-# Each is parsed on its own; a page nested in itself would be parsed once for each level.
+# Each is parsed on its own, and again with each page that contains it.
 _MOST_INNER_PAGES: Final = 100
 
 

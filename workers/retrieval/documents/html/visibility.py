@@ -117,7 +117,7 @@ class Visibility:
         return (node.tag == "dd" and before.tag == "dt") or _opens_something(before.attributes, before.tag)
 
     def _drops(self, node: LexborNode, attributes: dict[str, str | None]) -> bool:
-        """Whether an element is left out that is part of the text only in some cases."""
+        """Whether this element is left out. Others of its kind are part of the text."""
         match node.tag:
             case "button":
                 return self._drops_button(node, attributes)

@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from typing import Final
 
-# Quotation marks, dashes and the like are right wherever they occur: no font has them in this place by chance.
+# Quotation marks, dashes and the like are right even without a mapping: no font has glyphs at these numbers by chance.
 _PUNCTUATION: Final = range(0x2010, 0x2040)
 # Of the characters that are not spaces, this share must be letters and digits, and of the letters this share must be of
 # one script. Latin letters occur in all texts.

@@ -84,7 +84,7 @@ def _open(data: bytes) -> pypdfium2.PdfDocument:
             problem = "is encrypted in a way that is not supported; save it without encryption and send it again"
             raise Refusal(Reason.ENCRYPTED, problem) from error
         raise Refusal(Reason.CORRUPT, f"is damaged or truncated ({error}); {_SAVE_AGAIN}") from error
-    with suppress(pypdfium2.PdfiumError):  # fields without an appearance get one; those that have one do not need this
+    with suppress(pypdfium2.PdfiumError):  # gives an appearance to fields without one; the others can do without
         document.init_forms()
     return document
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from workers.retrieval.documents.pdf.word import Line, Word, smaller_height
 
-# In heights of the smaller word: what is nearer is one word, what is farther apart is another line.
+# Gaps between two words, in heights of the smaller one: below the first they are one word, above the second they are
+# on different lines. The third is how far a word may reach back into the one before.
 _ONE_WORD: Final = 0.1
 _ONE_LINE: Final = 2.0
 _BACK: Final = 0.5

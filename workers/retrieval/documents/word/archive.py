@@ -21,7 +21,7 @@ _DAMAGES: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError
 # Office documents have no DTD. NULs are removed before the search, which would otherwise miss UTF-16.
 _DTD: Final = (b"<!DOCTYPE", b"<!ENTITY")
 _ENCODING: Final = re.compile(rb"<\?xml[^>]*?\sencoding\s*=\s*[\"']([^\"']*)")
-# In these encodings the search for a DTD finds it. The standard allows the first two only.
+# Encodings in which `_DTD` is found as it is written here. The standard allows the first two only.
 _ENCODINGS: Final = frozenset({b"utf-8", b"utf-16", b"us-ascii", b"ascii", b"iso-8859-1", b"windows-1252"})
 
 

@@ -19,7 +19,7 @@ _CATEGORIES, _VALUES = (qn("c:cat"), qn("c:xVal")), (qn("c:val"), qn("c:yVal"))
 _CACHED, _INDEX, _VALUE = qn("c:pt"), "idx", qn("c:v")
 _ART, _STRING = qn("v:textpath"), "string"
 _PICTURE, _ALTERNATIVE = qn("wp:docPr"), "descr"
-# Where a picture came from is no description of it, and neither is a remark of the program that described it.
+# These are no descriptions of a picture: where it came from, and a remark of the program that described it.
 _ADDRESS: Final = re.compile(
     r"(https?:|file:|cid:|_x0000_)\S*|([a-z]:\\|\\\\).*|.*\.(png|jpe?g|gif|bmp|tiff?|emf|wmf|svg)", re.IGNORECASE
 )

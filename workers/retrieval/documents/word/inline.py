@@ -36,7 +36,7 @@ SKIPPED: Final = frozenset([
 ])  # fmt: skip
 """Elements whose content is not text of the document: deleted, an instruction, a property, or a file of its own."""
 
-# What stands for a character. A page number's tab stop is a space like any other.
+# Elements that stand for a character.
 _CHARACTERS: Final = {
     **dict.fromkeys(names("w", "tab", "ptab"), "\t"),
     **dict.fromkeys(names("w", "br", "cr"), "\n"),

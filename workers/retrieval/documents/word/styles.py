@@ -86,7 +86,7 @@ class Styles:
         style = run.find(_CHARACTER_STYLE)
         if style is None:
             return bool(paragraph.hidden)
-        # The standard says that such a property in both styles turns itself off.
+        # The standard says that a run is shown if both styles hide it.
         return bool(paragraph.hidden) != bool(self._character_hides(style.get(VAL, "")))
 
     def numbering(self, style_id: str) -> str:
