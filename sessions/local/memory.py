@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -62,13 +61,11 @@ class LocalMemory:
             if update.version not in (None, memory.version):
                 has = f"the memory {memory.id!r} has version {memory.version}, not {update.version}"
                 raise StateConflict(f"{has}: read it and try again")
-            return replace(
-                memory,
+            return memory.changed(
+                time.time_ns() // 1_000_000,
                 text=memory.text if update.text is None else update.text,
                 kind=update.kind or memory.kind,
                 metadata=memory.metadata if update.metadata is None else update.metadata,
-                updated_ms=time.time_ns() // 1_000_000,
-                version=memory.version + 1,
             )
 
         scopes = await _Scopes.of(fleet, session)

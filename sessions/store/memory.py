@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import uuid_utils
@@ -91,10 +90,6 @@ class MemoryStore:
             BadRequest: the scope has no room. SessionOwnerError: the session belongs to another user. StoreFull.
         """
         operation = operation or uuid_utils.uuid4().hex
-
-        def said_again(known: Memory) -> Memory:
-            return replace(known, updated_ms=max(known.recency[0], memory.created_ms), version=known.version + 1)
-
         call = transitions.write_memory(
             (scope.base, scope.partition),
             operation=operation,
@@ -111,7 +106,12 @@ class MemoryStore:
             case Known(id=known):
                 again = f"{operation}-again"
                 await self.change(
-                    scope, known, said_again, user_id=user_id, operation=again, remembered_ms=remembered_ms
+                    scope,
+                    known,
+                    lambda known: known.said_again(memory.created_ms),
+                    user_id=user_id,
+                    operation=again,
+                    remembered_ms=remembered_ms,
                 )
                 return known
             case OtherOwner():

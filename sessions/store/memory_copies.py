@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sessions.store.memory_places import MemoryScope, MemorySealing, digests_key, memories_key, vectors_key
@@ -32,43 +32,41 @@ class MemoryCopies:
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
             reply = await self._scripts.run(transitions.read_memories((scope.base,), with_vectors=True, ids=page))
-            await self._put(memories_key(scope), memories_key(to), copy, _there(page, reply.memories), within)
-            await self._put(vectors_key(scope), vectors_key(to), copy, _there(page, reply.vectors), within)
             stored = _there(page, reply.memories)
+            await self._put(memories_key(to), copy, self._moved(memories_key(scope), memories_key(to), stored), within)
+            vectors = _there(page, reply.vectors)
+            await self._put(vectors_key(to), copy, self._moved(vectors_key(scope), vectors_key(to), vectors), within)
             memories = [self._sealing.opened(scope, memory_id, raw) for memory_id, raw in stored.items()]
-            await self._put_digests(to, memories, copy, within)
+            await self._put(digests_key(to), copy, self._digests(to, memories), within)
 
     async def store(self, to: MemoryScope, memories: Sequence[Memory], copy: str, within: int) -> None:
         """Store memories for a session that `create_session` is about to create; `copy` and `within` as for a copy."""
-        values = {m.id: self._sealing.sealed(to, m) for m in memories}
-        if values:
-            with translated():
-                await self._client.hset(f"{memories_key(to)}:copy:{copy}", mapping=values)
-                await self._client.expire(f"{memories_key(to)}:copy:{copy}", within)
-            await self._put_digests(to, memories, copy, within)
+        sealed = {memory.id: self._sealing.sealed(to, memory) for memory in memories}
+        await self._put(memories_key(to), copy, sealed, within)
+        await self._put(digests_key(to), copy, self._digests(to, memories), within)
 
-    async def _put_digests(self, to: MemoryScope, memories: Sequence[Memory], copy: str, within: int) -> None:
+    async def _put(self, key: str, copy: str, values: Mapping[str, str | bytes], within: int) -> None:
+        if not values:
+            return
+        with translated():
+            await self._client.hset(f"{key}:copy:{copy}", mapping=values)
+            await self._client.expire(f"{key}:copy:{copy}", within)
+
+    def _digests(self, to: MemoryScope, memories: Sequence[Memory]) -> dict[str, str]:
         digests: dict[str, str] = {}
         for memory in memories:
             digest = self._sealing.content_digests(to, memory)[0]
             digests |= {digest: memory.id, memory.id: digest}
-        if digests:
-            with translated():
-                await self._client.hset(f"{digests_key(to)}:copy:{copy}", mapping=digests)
-                await self._client.expire(f"{digests_key(to)}:copy:{copy}", within)
+        return digests
 
-    async def _put(self, source: str, to: str, copy: str, values: dict[str, bytes], within: int) -> None:
-        if not values:
-            return
-        moved = {memory_id: self._moved(source, to, memory_id, value) for memory_id, value in values.items()}
-        with translated():
-            await self._client.hset(f"{to}:copy:{copy}", mapping=moved)
-            await self._client.expire(f"{to}:copy:{copy}", within)
-
-    def _moved(self, source: str, to: str, memory_id: str, value: bytes) -> bytes:
+    def _moved(self, source: str, to: str, values: Mapping[str, bytes]) -> dict[str, bytes]:
         """Encrypted again, because the encryption may depend on the place."""
-        tag, mark, sealed = value.partition(b":") if source.endswith(_VECTORS) else (b"", b"", value)
-        return tag + mark + self._sealing.seal(to, memory_id, self._sealing.open(source, memory_id, sealed))
+        moved = {}
+        for memory_id, value in values.items():
+            tag, mark, sealed = value.partition(b":") if source.endswith(_VECTORS) else (b"", b"", value)
+            opened = self._sealing.open(source, memory_id, sealed)
+            moved[memory_id] = tag + mark + self._sealing.seal(to, memory_id, opened)
+        return moved
 
     async def _ids(self, scope: MemoryScope) -> list[str]:
         with translated():

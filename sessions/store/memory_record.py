@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import uuid_utils
@@ -35,14 +35,27 @@ class Memory:
     version: int = 1
 
     @property
+    def known_since_ms(self) -> int:
+        """The time from which it is known to hold."""
+        return max(self.created_ms, self.updated_ms)
+
+    @property
     def recency(self) -> tuple[int, str]:
         """Orders memories by the time from which they are known to hold; the id decides between equal times."""
-        return max(self.created_ms, self.updated_ms), self.id
+        return self.known_since_ms, self.id
 
     @property
     def content(self) -> bytes:
         """Equal for memories that say the same: text (without regard to case and spacing), kind and metadata."""
         return json.dumps([plain_text(self.text), self.kind, self.metadata], sort_keys=True).encode()
+
+    def changed(self, now_ms: int, **fields: Any) -> Memory:
+        """The next version of the memory, with other values in these fields."""
+        return replace(self, updated_ms=now_ms, version=self.version + 1, **fields)
+
+    def said_again(self, at_ms: int) -> Memory:
+        """The next version of a memory that was said again at this time: it is as new as the last time."""
+        return self.changed(max(self.known_since_ms, at_ms))
 
     def dump(self) -> bytes:
         """The memory in its stored form, unencrypted."""
@@ -67,7 +80,7 @@ class Memory:
             "type": self.kind,
             "scope": scope,
             "created_ms": self.created_ms,
-            "updated_ms": max(self.created_ms, self.updated_ms),
+            "updated_ms": self.known_since_ms,
             "version": self.version,
         }
 
@@ -127,6 +140,12 @@ class Changes:
 
     ids: Sequence[str] = ()
     mark: LogMark | None = None
+
+
+def known_since_ms(shown: Mapping[str, Any]) -> int:
+    """`Memory.known_since_ms` of a memory in its public form; workers of earlier versions say less."""
+    since: int = shown.get("updated_ms", shown["created_ms"])
+    return since
 
 
 def plain_text(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import replace
 from typing import Any, Final
 
 from broker_config.settings import Settings
@@ -65,7 +64,13 @@ class MemoryOperations:
                 continue
             operation = uuid.uuid5(uuid.NAMESPACE_URL, f"{request.turn}:{number}").hex
             if (known := await self._known(scope, fact)) is not None:
-                await self._say_again(scope, known, op.now_ms, operation)
+                await self._memories.change(
+                    scope,
+                    known,
+                    lambda memory: memory.said_again(op.now_ms),
+                    operation=operation,
+                    remembered_ms=_REMEMBERED_MS,
+                )
                 continue
             memory = Memory(new_memory_id(), fact.strip(), "long", {"turn": request.turn}, op.now_ms)
             await self._memories.add(scope, memory, operation=operation, remembered_ms=_REMEMBERED_MS)
@@ -83,14 +88,6 @@ class MemoryOperations:
             if _words(memory.text) == words:
                 return memory.id
         return None
-
-    async def _say_again(self, scope: MemoryScope, memory_id: str, now_ms: int, operation: str) -> None:
-        """A fact that was said again is as new as the last time."""
-
-        def dated(memory: Memory) -> Memory:
-            return replace(memory, updated_ms=max(memory.recency[0], now_ms), version=memory.version + 1)
-
-        await self._memories.change(scope, memory_id, dated, operation=operation, remembered_ms=_REMEMBERED_MS)
 
     async def _queue_embedding(self, keys: SessionKeys) -> None:
         """Queue an operation that computes the scope's missing vectors, unless one is queued already."""

@@ -10,7 +10,6 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ from sessions.client.arguments.memory import memory_text
 from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
 from sessions.store.memory_places import MemoryScope
-from sessions.store.memory_record import Memory
+from sessions.store.memory_record import known_since_ms
 from sessions.store.state import session_scope, wide_scope
 
 REMEMBERED_MS: Final = 7 * 86_400_000
@@ -29,8 +28,8 @@ _HEX: Final = re.compile(rf"[0-9a-f]{{{_NUMBER},32}}")
 
 def memory_line(memory: Mapping[str, Any]) -> str:
     """A memory as models see it: its number, the day from which it is known to hold, and its text."""
-    at_ms = memory.get("updated_ms", memory["created_ms"])
-    return f"- [{memory['id'][-_NUMBER:]}] {datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d}: {memory['text']}"
+    day = datetime.fromtimestamp(known_since_ms(memory) / 1000, UTC)
+    return f"- [{memory['id'][-_NUMBER:]}] {day:%Y-%m-%d}: {memory['text']}"
 
 
 class MemoryChanges:
@@ -50,15 +49,15 @@ class MemoryChanges:
             BadRequest: the text is too long. BackendError: the store did not take it.
         """
         memory_text(text, self._settings.memory_text_limit_bytes)
-        now_ms = time.time_ns() // 1_000_000
-
-        def corrected(memory: Memory) -> Memory:
-            return replace(memory, text=text, updated_ms=now_ms, version=memory.version + 1)
-
         place = await self._find(number)
         if place is None:
             return False
-        changed = await self._memories.change(*place, corrected, operation=_operation(key), remembered_ms=REMEMBERED_MS)
+        changed = await self._memories.change(
+            *place,
+            lambda memory: memory.changed(time.time_ns() // 1_000_000, text=text),
+            operation=_operation(key),
+            remembered_ms=REMEMBERED_MS,
+        )
         return changed is not None
 
     async def forget(self, key: str, number: str) -> bool:

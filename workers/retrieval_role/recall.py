@@ -30,7 +30,7 @@ from sessions.protocol.operation import Extraction
 from sessions.store.catalog import Catalog
 from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
-from sessions.store.memory_record import Memory, new_memory_id, plain_text
+from sessions.store.memory_record import Memory, known_since_ms, new_memory_id, plain_text
 from sessions.store.state import session_scope, wide_scope
 from workers.engine.ports import EventDraft, SearchUnavailable
 from workers.engine.recall_tools import cite
@@ -234,7 +234,7 @@ class TurnRecall:
 
 
 def _recency(memory: dict[str, Any]) -> tuple[int, str]:
-    return memory.get("updated_ms", memory["created_ms"]), memory["id"]
+    return known_since_ms(memory), memory["id"]
 
 
 def _prompt(memories: list[str], passages: list[str]) -> str:

@@ -153,7 +153,7 @@ class Ranking:
         return ordered + rest
 
     def _supersedes(self, newer: _Scored, older: _Scored) -> bool:
-        if newer.memory.recency[0] <= older.memory.recency[0]:
+        if newer.memory.known_since_ms <= older.memory.known_since_ms:
             return False
         one, other = self._vector(newer.row), self._vector(older.row)
         if one is None or other is None:
