@@ -19,8 +19,8 @@ from sessions.own_packages import own_program
 
 SPAWN = str(Path(__file__).with_name("spawn.py"))
 _RETRIEVAL_MODULES = (
-    "numpy", "onnxruntime", "tokenizers", "qdrant_client", "qdrant_edge", "pypdf", "selectolax",
-    "semantic_text_splitter",
+    "numpy", "onnxruntime", "tokenizers", "qdrant_client", "qdrant_edge", "pypdf", "pypdfium2",
+    "selectolax", "markdown_it", "webencodings", "chardet", "semantic_text_splitter",
 )  # fmt: skip
 _GATEWAY_MODULES = ("fastapi", "uvicorn", "httptools", "sse_starlette", "jwt", "python_multipart")
 LOG_LIMIT_BYTES = 5 * 1024 * 1024
