@@ -13,7 +13,7 @@ from typing import Any, Protocol, Unpack
 
 from sessions.api.operation import Operation, Progress
 from sessions.client.arguments.documents import source_name
-from sessions.client.arguments.folders import FolderFile, SameName, several
+from sessions.client.arguments.folders import FolderFile, one_of_several, several
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.options import DocumentOptions, takes
 from sessions.client.backend import BackedSession
@@ -191,11 +191,8 @@ def _sources(source: object, options: DocumentOptions) -> list[object] | None:
 
 def _one(source: object, options: DocumentOptions) -> tuple[object, DocumentOptions]:
     """The source of one document of several, and its options."""
-    if isinstance(source, SameName):
-        raise source.error
-    if isinstance(source, FolderFile):
-        return source.path, {**options, "name": source.name}
-    return source, options
+    single, name = one_of_several(source)
+    return single, options if name is None else {**options, "name": name}
 
 
 async def _add(

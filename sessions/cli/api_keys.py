@@ -11,7 +11,7 @@ import typer
 
 from broker_config.settings import load_settings
 from sessions.cli.fleet import AsJson
-from sessions.cli.output import ago, print_error, print_json, print_table, say
+from sessions.cli.output import ago, cell, print_error, print_json, print_table, say
 from sessions.cli.store import with_store
 from sessions.client.arguments.values import short_string
 from sessions.errors import BadRequest
@@ -94,7 +94,7 @@ def list_keys(as_json: AsJson = False) -> None:
     rows = [
         (
             record.id,
-            record.name or "-",
+            cell(record.name),
             record.tenant,
             _whose(record),
             " ".join(record.rights),

@@ -11,7 +11,7 @@ import typer
 
 from broker_config.embedded import EmbeddedServer
 from broker_config.settings import Settings, load_settings
-from sessions.cli.output import ago, print_fields, print_json, print_styled, print_table, say
+from sessions.cli.output import ago, cell, print_fields, print_json, print_styled, print_table, say
 from sessions.cli.store import running_store
 from sessions.fleet.autostart import stop_fleet
 from sessions.fleet.home import Fingerprint, FleetHome
@@ -76,7 +76,7 @@ def workers(as_json: AsJson = False) -> None:
             ago(now - w.started),
             ago(seen.last_seen.get(w.id, 0.0)),
             w.default_model,
-            " ".join(w.tools) or "-",
+            cell(" ".join(w.tools)),
         )
         for w in seen.workers
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -14,15 +14,13 @@ from sessions.api.operation import Operation
 from sessions.api.operation import Progress as Step
 from sessions.api.session import Session
 from sessions.cli.interrupts import interrupt_later
-from sessions.cli.output import counted, terminal
+from sessions.cli.output import FEW, counted, terminal
 from sessions.client.arguments.documents import read_source
-from sessions.client.arguments.folders import FolderFile, SameName, several
+from sessions.client.arguments.folders import FolderFile, SameName, one_of_several, several
 from sessions.client.arguments.options import DocumentOptions
 from sessions.client.per_process import get_client
 from sessions.errors import BackendError, SessionfleetError
 
-FEW: Final = 10
-"""Up to so many documents are shown one by one to the end, and not counted."""
 _SHOWN_NAME = 40
 _CANCEL_TIMEOUT = 30.0
 
@@ -102,8 +100,6 @@ def take_in(target: Session, given: object, options: DocumentOptions, shown: Pro
     name = _name(given)
     bar = None if shown is None else Bar(shown, name)
     try:
-        if isinstance(given, SameName):
-            raise given.error
         receipt = _followed(_submitted(target, given, options), bar)
     except BackendError:
         if bar is not None:
@@ -135,7 +131,7 @@ def take_in_all(
 
 def _submitted(target: Session, given: object, options: DocumentOptions) -> Operation:
     client = get_client(target.settings)
-    source, name = (given.path, given.name) if isinstance(given, FolderFile) else (given, None)
+    source, name = one_of_several(given)
     under_name = options.copy()
     under_name["name"] = name
     # Before anything is started: a typing error must not start a fleet.

@@ -16,8 +16,19 @@ from sessions.cli.fleet import AsJson
 from sessions.cli.ingest import bars, given_documents, named, take_in_all
 from sessions.cli.interrupts import INTERRUPTED, heed_interrupts
 from sessions.cli.metadata import Filters, Metadata, json_option
-from sessions.cli.output import clock, confirm, counted, print_error, print_json, print_styled, print_table, say
-from sessions.cli.receipts import cell, print_receipts
+from sessions.cli.output import (
+    cell,
+    clock,
+    confirm,
+    counted,
+    enumerated,
+    print_error,
+    print_json,
+    print_styled,
+    print_table,
+    say,
+)
+from sessions.cli.receipts import print_receipts
 from sessions.cli.store import running_store
 from sessions.client.arguments.folders import FolderFile
 from sessions.client.arguments.options import DocumentOptions
@@ -35,7 +46,6 @@ InBase = Annotated[str | None, typer.Option("--base", help="A named knowledge ba
 OfUser = Annotated[
     str | None, typer.Option("--user", help="The session's user; without --session: the user's knowledge.")
 ]
-_NAMED = 10  # documents that an error names
 _SHOWN = 300
 
 
@@ -80,14 +90,12 @@ def add(
 
 def _also_in(passage: dict[str, Any]) -> str:
     others = sorted({place["source"] for place in passage.get("also_in", ())} - {passage["source"]})
-    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-    return f"also in {', '.join(others[:_NAMED])}{more}" if others else ""
+    return f"also in {enumerated(others)}" if others else ""
 
 
 def _not_added(left: list[object]) -> str:
     names = [repr(named(one)) for one in left if not (isinstance(one, FolderFile) and one.skipped)]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"not added: {', '.join(names[:_NAMED])}{more}"
+    return f"not added: {enumerated(names)}"
 
 
 @app.command("list")

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich.console import Console
@@ -21,6 +21,8 @@ from rich.text import Text
 
 from broker_config.printable import one_line, printable, printable_json
 
+FEW: Final = 10
+"""Up to so many things are shown or named one by one to the end; of more, the first, or their number."""
 _UNLIMITED = 100_000
 # The least width of a column, including the space after it, in a terminal that is too narrow for the ids.
 _LEAST = 9
@@ -130,6 +132,17 @@ def confirm(question: str) -> None:
 def safe(text: str, style: str = "") -> Text:
     """A text that is safe for rich to print."""
     return Text(printable(text), style=style)
+
+
+def cell(value: object) -> object:
+    """A value in a table; '-' for None and nothing."""
+    return "-" if value is None or value == "" else value
+
+
+def enumerated(names: Sequence[str], most: int = FEW) -> str:
+    """`a, b and 3 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def counted(number: int, what: str) -> str:

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sessions.cli.ingest import FEW
-from sessions.cli.output import print_error, print_json, print_table, say
+from sessions.cli.output import FEW, cell, enumerated, print_error, print_json, print_table, say
 
 _COLUMNS: Final = ("source", "status", "kind", "pages", "chunks", "bytes")
 _ORDER: Final = ("added", "duplicate", "replaced", "unchanged", "skipped", "failed")
@@ -36,11 +35,6 @@ def print_receipts(receipts: Sequence[Mapping[str, Any]], as_json: bool) -> None
         say(f"{len(receipts)} files: {said}", stderr=True)
 
 
-def cell(value: object) -> object:
-    """A value in a table; '-' for None."""
-    return "-" if value is None else value
-
-
 def _is_unchanged(receipt: Mapping[str, Any]) -> bool:
     return bool(receipt["status"] == "unchanged")
 
@@ -52,5 +46,4 @@ def _print_skipped(receipts: Sequence[Mapping[str, Any]]) -> None:
         if receipt["status"] == "skipped":
             reasons.setdefault(receipt["reason"], []).append(receipt["source"])
     for reason, names in reasons.items():
-        more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-        say(f"skipped, {reason}: {', '.join(names[:FEW])}{more}", stderr=True)
+        say(f"skipped, {reason}: {enumerated(names)}", stderr=True)

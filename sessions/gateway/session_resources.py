@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -149,25 +149,22 @@ def listed_fields(info: SessionInfo) -> dict[str, Any]:
     return {**fields, "message_count": fields.pop("messages")}
 
 
+_REMOVED: Final[dict[str, Any]] = {
+    "keys": 9,
+    "turns": 2,
+    "open_turns": 0,
+    "memories": 3,
+    "files": 1,
+    "documents": 1,
+    "chunks": 14,
+    "passages": 6,
+}
+
+
 class Receipt(BaseModel):
     """What was removed."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "keys": 9,
-                    "turns": 2,
-                    "open_turns": 0,
-                    "memories": 3,
-                    "files": 1,
-                    "documents": 1,
-                    "chunks": 14,
-                    "passages": 6,
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [_REMOVED]})
 
     keys: int
     turns: int
@@ -182,22 +179,7 @@ class Receipt(BaseModel):
 class DeletionReceipt(Receipt):
     """What was removed of several sessions."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "sessions": 4,
-                    "keys": 41,
-                    "turns": 12,
-                    "open_turns": 0,
-                    "memories": 3,
-                    "files": 1,
-                    "documents": 1,
-                    "chunks": 14,
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"sessions": 4, **_REMOVED, "keys": 41, "turns": 12}]})
 
     sessions: int
 

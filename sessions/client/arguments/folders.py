@@ -53,6 +53,17 @@ def files_in(folder: Path) -> Iterator[FolderFile]:
         yield from _found(folder, entry)
 
 
+def one_of_several(source: object) -> tuple[object, str | None]:
+    """What is added of one of `several`, and its name if it is not the usual one.
+
+    Raises:
+        BadRequest: it would replace another one of them.
+    """
+    if isinstance(source, SameName):
+        raise source.error
+    return (source.path, source.name) if isinstance(source, FolderFile) else (source, None)
+
+
 def several(sources: Sequence[object]) -> Iterator[object]:
     """The sources, with files instead of folders (given as `Path`), and `SameName` for what would replace another."""
     names: dict[str, Path] = {}
