@@ -59,7 +59,7 @@ _SPARE: Final = 10  # hits that are asked for beyond the limit, to meet the copi
 _MOST_HITS: Final = 1000
 _READ_AT_ONCE: Final = 1000  # passages of at most 800 characters: a result of less than 4 MiB
 # The first number grows when documents are read or divided differently, so that adding one again replaces its passages.
-_CHUNKING: Final = f"3:{MAX_CHARS}:{OVERLAP_CHARS}"
+_CHUNKING: Final = f"4:{MAX_CHARS}:{OVERLAP_CHARS}"
 FLOOR: Final = 0.15
 """The score below which a passage has nothing to do with a query; docs/retrieval.md has what it keeps."""
 _NAMESPACE: Final = uuid.UUID("6f3c2a52-0d0f-5c0e-9a43-2f6d1f5b7c11")
