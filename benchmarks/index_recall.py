@@ -23,8 +23,8 @@ from workers.retrieval.index.engine_points import engine_config, engine_filter
 from workers.retrieval.index.fusion import CANDIDATES
 from workers.retrieval.index.records import DENSE, query_conditions
 from workers.retrieval.index.shard import DATA, Shard
-from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.ports import IndexQuery, Scope
+from workers.retrieval.words.bm25 import Bm25Model
 
 _SCOPE = Scope("default", "base:bench")
 _MODEL = RandomVectors.info

@@ -29,8 +29,8 @@ from benchmarks.synthetic_data import RandomVectors, Texts, chunks, fill
 from workers.retrieval.index.embedded import EmbeddedIndex
 from workers.retrieval.index.requests import Requests
 from workers.retrieval.index.server import ServerIndex
-from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.ports import IndexPoint, IndexQuery, KnowledgeIndex, Scope
+from workers.retrieval.words.bm25 import Bm25Model
 
 _SCOPES = [Scope(f"tenant{number}", "base:handbook") for number in range(50)]
 _COLLECTION = "bench"

@@ -33,10 +33,10 @@ from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.index.embedded import EmbeddedIndex
 from workers.retrieval.index.requests import Requests
 from workers.retrieval.index.server import ServerIndex
-from workers.retrieval.knowledge import Knowledge
-from workers.retrieval.lexical import Bm25Model
+from workers.retrieval.knowledge.operations import KnowledgeOperations
 from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import EmbeddingModel, KnowledgeIndex, Scope
+from workers.retrieval.words.bm25 import Bm25Model
 
 BASE = "bench"
 """The knowledge base that all chunks are in, so that its searches cover all of them."""
@@ -91,7 +91,7 @@ async def _embedding(model: EmbeddingModel, scale: Scale) -> list[Row]:
 
 
 @contextlib.asynccontextmanager
-async def _alone(rig: Rig, model: EmbeddingModel) -> AsyncIterator[tuple[Knowledge, KnowledgeIndex, Any]]:
+async def _alone(rig: Rig, model: EmbeddingModel) -> AsyncIterator[tuple[KnowledgeOperations, KnowledgeIndex, Any]]:
     store, index = async_store(rig.settings), EmbeddedIndex.open(index_folder(rig))
     try:
         yield _knowledge(store, index, model), index, store
@@ -101,7 +101,7 @@ async def _alone(rig: Rig, model: EmbeddingModel) -> AsyncIterator[tuple[Knowled
 
 
 async def _searching(
-    knowledge: Knowledge, store: Any, model: EmbeddingModel, scale: Scale, points: int, filled: float
+    knowledge: KnowledgeOperations, store: Any, model: EmbeddingModel, scale: Scale, points: int, filled: float
 ) -> list[Row]:
     texts, collection = Texts(), collection_of(points)
     search = _search(knowledge, texts, collection)
@@ -130,29 +130,29 @@ def compared(
     ]  # fmt: skip
 
 
-def _knowledge(store: Any, index: KnowledgeIndex, model: EmbeddingModel) -> Knowledge:
+def _knowledge(store: Any, index: KnowledgeIndex, model: EmbeddingModel) -> KnowledgeOperations:
     settings = Settings()  # type: ignore[call-arg]
-    return Knowledge(settings, store, KeyRing.of(settings), index, model, Bm25Model())
+    return KnowledgeOperations(settings, store, KeyRing.of(settings), index, model, Bm25Model())
 
 
-def _search(knowledge: Knowledge, texts: Texts, collection: str) -> Callable[[], Awaitable[None]]:
+def _search(knowledge: KnowledgeOperations, texts: Texts, collection: str) -> Callable[[], Awaitable[None]]:
     op = _operating()
 
     async def search() -> None:
         request = SearchKnowledge(query=texts.sentence(6), scopes=(_SCOPE,), collection=collection, min_score=0.0)
-        found = await knowledge.search(op, request)
+        found = await knowledge.search.search(op, request)
         assert found, request
 
     return search
 
 
 @contextlib.asynccontextmanager
-async def _ingesting(knowledge: Knowledge, store: Any, book: bytes, collection: str) -> AsyncIterator[None]:
+async def _ingesting(knowledge: KnowledgeOperations, store: Any, book: bytes, collection: str) -> AsyncIterator[None]:
     """Meanwhile, a document is indexed that never ends."""
     name = uuid.uuid4().hex
     request = AddKnowledge(scope=_SCOPE, collection=collection, source=name, origin="text", text=book.decode())
     op = _operating(store)
-    adding = asyncio.create_task(knowledge.add(op, request))
+    adding = asyncio.create_task(knowledge.changes.add(op, request))
     while not any(key.startswith("batch") for key in op.journal.steps):  # it first reads and cuts
         await asyncio.sleep(0.01)
         assert not adding.done(), adding.result()
@@ -160,7 +160,7 @@ async def _ingesting(knowledge: Knowledge, store: Any, book: bytes, collection: 
     assert not adding.done(), "the book ended while searches were measured: it must be longer"
     adding.cancel()
     await asyncio.gather(adding, return_exceptions=True)
-    await knowledge.undo(op, request)
+    await knowledge.changes.undo(op, request)
 
 
 def _operating(store: Any = None) -> OperationContext:

@@ -21,11 +21,11 @@ from benchmarks.memory_sets import MemorySet, memory_set
 from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory_record import Memory, StoredMemory
 from workers.retrieval.embeddings import resolve_embedding_model
-from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.memory.ranking import Ranking
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import pack
 from workers.retrieval.ports import EmbeddingModel, SparseVector
+from workers.retrieval.words.bm25 import Bm25Model
 
 _NO_WORDS: Final = SparseVector((), ())
 _NEVER: Final = 2.0  # a cosine

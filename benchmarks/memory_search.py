@@ -32,10 +32,10 @@ from sessions.store.memory_record import Memory, new_memory_id
 from sessions.store.scripts import ScriptRunner
 from sessions.store.state import wide_scope
 from workers.retrieval.embeddings import resolve_embedding_model
-from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.memory import MemorySearch
 from workers.retrieval.memory.vectors import model_tag, pack
 from workers.retrieval.ports import EmbeddingModel
+from workers.retrieval.words.bm25 import Bm25Model
 
 _MEMORIES = 10_000
 _SAMPLES = 1_000

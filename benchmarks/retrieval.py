@@ -28,8 +28,8 @@ from benchmarks.retrieval_scores import Scores, by_rank, fused, score_all
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.index.embedded import EmbeddedIndex
-from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.ports import EmbeddingModel, IndexPoint, Scope
+from workers.retrieval.words.bm25 import Bm25Model
 
 SIZES = (400, 600, 800, 1000, 1200)
 # The room in an agent's prompt, in characters: longer passages find more within five, and take more room.

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from benchmarks.retrieval_scores import fused, score_all
 from workers.retrieval.embeddings import resolve_embedding_model
-from workers.retrieval.knowledge import FLOOR
+from workers.retrieval.knowledge.search import FLOOR
 from workers.retrieval.ports import EmbeddingInfo, EmbeddingModel, PieceLimit, Reading
 
 OWN = Path(__file__).parent / "language_set"

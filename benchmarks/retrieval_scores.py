@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from workers.retrieval.index.fusion import CANDIDATES, Candidates
-from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.ports import EmbeddingModel, IndexQuery, Scope
+from workers.retrieval.words.bm25 import Bm25Model
 
 
 @dataclass(frozen=True)

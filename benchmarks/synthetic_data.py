@@ -13,8 +13,8 @@ from pydoc_data.topics import topics
 import numpy as np
 
 from tests.support.documents import make_pdf
-from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Reading, Scope
+from workers.retrieval.words.bm25 import Bm25Model
 
 CHUNK_WORDS = 130  # about 800 characters, like a chunk
 _DOCUMENT_CHUNKS = 500

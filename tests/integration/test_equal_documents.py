@@ -13,7 +13,7 @@ from broker_config.settings import Settings
 from tests.support.crashing import Bench
 from tests.support.knowledge import open_engine
 from tests.support.servers import Server
-from workers.retrieval import document_loader, knowledge
+from workers.retrieval.knowledge import changes, document_loader
 from workers.retrieval.ports import Document, Section
 
 KEEP = "Contracts are kept for ten years. " * 4
@@ -81,7 +81,7 @@ async def test_equal_texts_under_other_headings_are_other_passages(
 async def test_documents_of_an_earlier_version_are_embedded_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes into the model may have changed with the way in which documents are read: no old vector is taken."""
     with monkeypatch.context() as older:
-        older.setattr(knowledge, "_CHUNKING", "0:old")
+        older.setattr(changes, "_CHUNKING", "0:old")
         await bench.add(RULES, "a.txt")
     copy = await bench.add(RULES, "b.txt")
     assert (copy["status"], copy["same_as"], copy["embedded"]) == ("duplicate", "a.txt", 2)

@@ -16,7 +16,7 @@ from tests.support.crashing import Bench, completes
 from tests.support.knowledge import open_engine
 from tests.support.servers import Server
 from workers.engine.ports import LeaseLost
-from workers.retrieval import document_loader, knowledge
+from workers.retrieval.knowledge import changes, document_loader
 from workers.retrieval.ports import Document, KnowledgeIndex, Section
 
 MOST_STEPS = 60
@@ -55,7 +55,7 @@ async def new_bench(
 ) -> AsyncIterator[Callable[[], Bench]]:
     """Creates separate scopes; batches of two chunks, texts in the store, so that there is much to go wrong."""
     monkeypatch.setattr(document_loader, "read_document", _read)
-    monkeypatch.setattr(knowledge, "_BATCH", 2)
+    monkeypatch.setattr(changes, "_BATCH", 2)
     settings = Settings(redis_url=server.url, knowledge_texts="store")
     store = async_store(settings)
     made: list[Bench] = []
@@ -95,7 +95,7 @@ async def test_a_document_is_whole_after_a_crash_at_any_step(new_bench: Callable
         bench.crash.disarm()
         bench.crash.after = fatal
         op, journal, _ = bench.operation()
-        if await completes(bench.knowledge.add(op, bench.request(NEW))):
+        if await completes(bench.changes.add(op, bench.request(NEW))):
             break
         done, kept = list(bench.crash.done), [key for key in journal.steps if key.startswith("batch:")]
         if "publish" not in done:
@@ -103,7 +103,7 @@ async def test_a_document_is_whole_after_a_crash_at_any_step(new_bench: Callable
         paid = 2 * len(kept)  # of the batches that are journalled
         first = bench.embedding.embedded[:paid]
         bench.crash.disarm()
-        receipt = await bench.knowledge.add(op, bench.request(NEW))
+        receipt = await bench.changes.add(op, bench.request(NEW))
         assert receipt["status"] in ("replaced" if before else "added", "unchanged")
         assert [bench.embedding.embedded.count(text) for text in first] == [1] * len(first), f"behind {done}"
         assert await bench.visible() == as_found("rules.txt", NEW), f"behind {done}"
@@ -126,7 +126,7 @@ async def test_a_document_that_never_goes_on_leaves_nothing_behind(
         bench.crash.disarm()
         bench.crash.after = fatal
         op, _, _ = bench.operation()
-        if await completes(bench.knowledge.add(op, bench.request(NEW))):
+        if await completes(bench.changes.add(op, bench.request(NEW))):
             break
         done = list(bench.crash.done)
         bench.crash.disarm()
@@ -139,7 +139,7 @@ async def test_a_document_that_never_goes_on_leaves_nothing_behind(
             await bench.add(NEW)
             assert await bench.visible() == as_found("rules.txt", NEW), f"behind {done}"
         else:
-            await bench.knowledge.undo(op, bench.request(NEW))
+            await bench.changes.undo(op, bench.request(NEW))
             assert await bench.visible() in ([], as_found("rules.txt", OLD), as_found("rules.txt", NEW))
         await expect_whole(bench)
 
@@ -155,12 +155,12 @@ async def test_a_removal_is_whole_after_a_crash_at_any_step(new_bench: Callable[
         bench.crash.after = fatal
         op, _, _ = bench.operation()
         request = RemoveKnowledge(scope=bench.scope)
-        if await completes(bench.knowledge.remove(op, request)):
+        if await completes(bench.changes.remove(op, request)):
             break
         done = list(bench.crash.done)
         bench.crash.disarm()
         if goes_on:
-            assert await bench.knowledge.remove(op, request) == {"sources": 2, "chunks": 5}, f"behind {done}"
+            assert await bench.changes.remove(op, request) == {"sources": 2, "chunks": 5}, f"behind {done}"
             assert await bench.visible() == []
         await bench.add(OLD)
         assert set(as_found("rules.txt", OLD)) <= set(await bench.visible()), f"behind {done}"
@@ -180,11 +180,11 @@ async def test_a_copy_is_whole_after_a_crash_at_any_step(new_bench: Callable[[],
         bench.crash.after = fatal
         op, _, _ = bench.operation()
         request = CopyKnowledge(scope=bench.scope, origin=origin.scope)
-        if await completes(bench.knowledge.copy(op, request)):
+        if await completes(bench.changes.copy(op, request)):
             break
         bench.crash.disarm()
         if goes_on:
-            await bench.knowledge.copy(op, request)
+            await bench.changes.copy(op, request)
             assert await bench.visible() == await origin.visible()
             assert bench.embedding.embedded == []
         else:
@@ -199,11 +199,11 @@ async def test_what_the_index_lost_while_it_was_written_is_written_again(new_ben
     bench = new_bench()
     bench.crash.after = 8
     op, journal, _ = bench.operation()
-    assert not await completes(bench.knowledge.add(op, bench.request(NEW)))
+    assert not await completes(bench.changes.add(op, bench.request(NEW)))
     assert any(key.startswith("batch:") for key in journal.steps)
     assert await bench.chunks() > 0
     bench.crash.disarm()
-    await bench.knowledge.add(op, bench.request(NEW))
+    await bench.changes.add(op, bench.request(NEW))
     assert await bench.visible() == as_found("rules.txt", NEW)
 
 
@@ -240,7 +240,7 @@ async def test_a_worker_whose_lease_has_ended_leaves_the_index_alone(
         monkeypatch.setattr(fields, "write", write)
     fields.lost = stage == "remove"
     removal = RemoveKnowledge(scope=bench.scope)
-    work = bench.knowledge.remove(op, removal) if stage == "remove" else bench.knowledge.add(op, bench.request(NEW))
+    work = bench.changes.remove(op, removal) if stage == "remove" else bench.changes.add(op, bench.request(NEW))
     with pytest.raises(LeaseLost):
         await work
     assert stage not in reached
@@ -253,8 +253,8 @@ async def test_a_document_that_is_refused_half_way_leaves_nothing(new_bench: Cal
     op, _, _ = bench.operation()
     refused = bench.request(f"{NEW}\n\nREFUSE " + "this " * 30)
     with pytest.raises(TurnFailed, match="refused"):
-        await bench.knowledge.add(op, refused)
+        await bench.changes.add(op, refused)
     assert await bench.texts() > 0
-    await bench.knowledge.undo(op, refused)
+    await bench.changes.undo(op, refused)
     assert await bench.visible() == []
     await expect_whole(bench)

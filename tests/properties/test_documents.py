@@ -20,7 +20,7 @@ from sessions.protocol.knowledge_requests import RemoveKnowledge
 from tests.support.crashing import Bench, completes
 from tests.support.knowledge import open_engine
 from tests.support.servers import Server
-from workers.retrieval import document_loader
+from workers.retrieval.knowledge import document_loader
 from workers.retrieval.ports import Document, KnowledgeIndex, Section
 
 PARTS = [f"{word} " * 20 + "tea" for word in ("apple", "berry", "cedar")]
@@ -78,13 +78,13 @@ class DocumentsMachine(RuleBasedStateMachine):
         embedded = len(self.bench.embedding.embedded)
         if crash is not None:
             self.bench.crash.after = crash
-            interrupted = not self.run(completes(self.bench.knowledge.add(op, request)))
+            interrupted = not self.run(completes(self.bench.changes.add(op, request)))
             self.restart()
             if interrupted and not resumed:
-                self.run(self.bench.knowledge.undo(op, request))
+                self.run(self.bench.changes.undo(op, request))
                 self._look_which(name, (text, metadata))
                 return
-        receipt = self.run(self.bench.knowledge.add(op, request))
+        receipt = self.run(self.bench.changes.add(op, request))
         self.documents[name] = text, metadata
         assert receipt["source"] == name
         assert (receipt["same_as"] in alike) if alike else receipt["same_as"] is None
@@ -116,7 +116,7 @@ class DocumentsMachine(RuleBasedStateMachine):
         assert (name in entries) == (name in self.documents)
 
     async def _entries(self) -> list[Any]:
-        return [entry async for entry in self.bench.knowledge._catalog.entries(self.bench.lane)]
+        return [entry async for entry in self.bench.changes._catalog.entries(self.bench.lane)]
 
     @rule(name=NAME, crash=CRASH, resumed=st.booleans())
     def remove(self, name: str, crash: int | None, resumed: bool) -> None:
@@ -125,7 +125,7 @@ class DocumentsMachine(RuleBasedStateMachine):
         request = RemoveKnowledge(scope=self.bench.scope, source=name)
         if crash is not None:
             self.bench.crash.after = crash
-            interrupted = not self.run(completes(self.bench.knowledge.remove(op, request)))
+            interrupted = not self.run(completes(self.bench.changes.remove(op, request)))
             begun = self.bench.crash.done.count("note sources") > 0
             self.restart()
             if interrupted and not resumed:
@@ -133,7 +133,7 @@ class DocumentsMachine(RuleBasedStateMachine):
                     self.documents.pop(name, None)
                 self.run(self.bench.remove("no such document"))  # the lane's next operation
                 return
-        removed = self.run(self.bench.knowledge.remove(op, request))
+        removed = self.run(self.bench.changes.remove(op, request))
         if crash is None:
             text, _ = self.documents.get(name, ("", {}))
             assert removed["chunks"] == (len(text.split("\n\n")) if text else 0)

@@ -14,7 +14,7 @@ from sessions.store.sealing import KeyRing
 from tests.support.retrieval_doubles import WordEmbedding, WordLexical
 from workers.engine.ports import EventDraft, LeaseLost
 from workers.retrieval.index.names import default_collection
-from workers.retrieval.knowledge import Knowledge
+from workers.retrieval.knowledge.operations import KnowledgeOperations
 from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import IndexPoint, IndexQuery, KnowledgeIndex, Scope
 
@@ -131,7 +131,9 @@ class Bench:
         """Begin as a new process: nothing is known but what store and index have."""
         crashing: Any = CrashingIndex(index, self.crash)
         self.index = index
-        self.knowledge = Knowledge(self.settings, self.store, KeyRing({}), crashing, self.embedding, self.lexical)
+        models = self.embedding, self.lexical
+        self.knowledge = KnowledgeOperations(self.settings, self.store, KeyRing({}), crashing, *models)
+        self.changes = self.knowledge.changes
 
     def operation(self) -> tuple[OperationContext, CrashingJournal, CrashingFields]:
         """A new operation in the lane. Keep it to resume it after a crash."""
@@ -147,28 +149,28 @@ class Bench:
         self, text: str, source: str = "rules.txt", metadata: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Add a text, in a new operation."""
-        return await self.knowledge.add(self.operation()[0], self.request(text, source, metadata))
+        return await self.changes.add(self.operation()[0], self.request(text, source, metadata))
 
     async def remove(self, source: str) -> dict[str, int]:
         """Remove a document, in a new operation."""
-        return await self.knowledge.remove(self.operation()[0], RemoveKnowledge(scope=self.scope, source=source))
+        return await self.changes.remove(self.operation()[0], RemoveKnowledge(scope=self.scope, source=source))
 
     async def search(self, query: str, **which: Any) -> list[dict[str, Any]]:
         """Search the scope."""
         wanted = SearchKnowledge(query=query, scopes=(self.scope,), **which)
-        return await self.knowledge.search(self.operation()[0], wanted)
+        return await self.knowledge.search.search(self.operation()[0], wanted)
 
     async def visible(self) -> list[tuple[str, str]]:
         """Source and text of every chunk that a search can find, sorted."""
         scope = Scope(self.lane.tenant, self.scope)
         query = IndexQuery([1.0] * self.embedding.info.dimension, None, [scope], limit=100)
         hits = await self.index.search(self.collection, self.embedding.info, query)
-        full = await self.knowledge._with_texts(self.lane.tenant, hits)
+        full = await self.knowledge.search._with_texts(self.lane.tenant, hits)
         return sorted((hit.source, hit.payload["text"]) for hit in full)
 
     async def listed(self) -> dict[str, int]:
         """The documents of the catalog, with their numbers of chunks."""
-        return {e.source: e.chunks async for e in self.knowledge._catalog.entries(self.lane)}
+        return {e.source: e.chunks async for e in self.changes._catalog.entries(self.lane)}
 
     async def chunks(self) -> int:
         """How many chunks the index has, visible or not. Removes them, so call it last."""

@@ -15,8 +15,8 @@ from typing import Any
 from workers.retrieval.index.embedded import EmbeddedIndex
 from workers.retrieval.index.requests import Requests
 from workers.retrieval.index.server import ServerIndex
-from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery, KnowledgeIndex, Scope
+from workers.retrieval.words.bm25 import Bm25Model
 
 MODEL = EmbeddingInfo("made-of-words", 16)
 OTHER_MODEL = EmbeddingInfo("made-otherwise", 16)

@@ -25,7 +25,7 @@ def runner(memory: Any, knowledge: Any) -> RetrievalRunner:
     async def part(search: Any) -> SimpleNamespace:
         return SimpleNamespace(search=search)
 
-    parts = SimpleNamespace(memory=lambda: part(memory), knowledge=lambda: part(knowledge))
+    parts = SimpleNamespace(memory=lambda: part(memory), knowledge=lambda: part(SimpleNamespace(search=knowledge)))
     return RetrievalRunner(cast(Any, None), cast(Any, None), cast(Any, None), cast(RetrievalParts, parts))
 
 

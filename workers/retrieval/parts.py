@@ -15,8 +15,8 @@ from sessions.store.sealing import KeyRing
 from workers.retrieval.index.ownership import IndexLock
 
 if TYPE_CHECKING:
-    from workers.retrieval.knowledge import Knowledge
-    from workers.retrieval.memory_operations import MemoryOperations
+    from workers.retrieval.knowledge.operations import KnowledgeOperations
+    from workers.retrieval.memory.operations import MemoryOperations
     from workers.retrieval.ports import EmbeddingModel, KnowledgeIndex, LexicalModel
     from workers.retrieval.transcript.operations import TranscriptOperations
 
@@ -49,11 +49,11 @@ class RetrievalParts:
         self._making = asyncio.Lock()
         self._models: tuple[EmbeddingModel, LexicalModel] | None = None
         self._index: KnowledgeIndex | None = None
-        self._knowledge: Knowledge | None = None
+        self._knowledge: KnowledgeOperations | None = None
         self._memory: MemoryOperations | None = None
         self._transcript: TranscriptOperations | None = None
 
-    async def knowledge(self) -> Knowledge:
+    async def knowledge(self) -> KnowledgeOperations:
         """The operations on documents.
 
         Raises:
@@ -61,10 +61,10 @@ class RetrievalParts:
         """
         async with self._making:
             if self._knowledge is None:
-                from workers.retrieval.knowledge import Knowledge  # noqa: PLC0415 - heavy
+                from workers.retrieval.knowledge.operations import KnowledgeOperations  # noqa: PLC0415 - heavy
 
                 models, index = await self._made_models(), self._opened_index()
-                self._knowledge = Knowledge(self._settings, self._store, self._keyring, index, *models)
+                self._knowledge = KnowledgeOperations(self._settings, self._store, self._keyring, index, *models)
             return self._knowledge
 
     async def memory(self) -> MemoryOperations:
@@ -76,7 +76,7 @@ class RetrievalParts:
         async with self._making:
             if self._memory is None:
                 from workers.retrieval.memory import MemorySearch  # noqa: PLC0415 - heavy
-                from workers.retrieval.memory_operations import MemoryOperations  # noqa: PLC0415 - heavy
+                from workers.retrieval.memory.operations import MemoryOperations  # noqa: PLC0415 - heavy
 
                 search = MemorySearch(self._memories, *await self._made_models())
                 self._memory = MemoryOperations(self._settings, self._memories, search, self._operations)
@@ -118,7 +118,7 @@ class RetrievalParts:
     async def _made_models(self) -> tuple[EmbeddingModel, LexicalModel]:
         if self._models is None:
             from workers.retrieval.embeddings import QueryMemo, resolve_embedding_model  # noqa: PLC0415 - heavy
-            from workers.retrieval.lexical import Bm25Model  # noqa: PLC0415 - heavy
+            from workers.retrieval.words.bm25 import Bm25Model  # noqa: PLC0415 - heavy
 
             settings = self._settings
             model = resolve_embedding_model(settings.embedding_model, threads=settings.embedding_threads)

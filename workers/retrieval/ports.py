@@ -2,8 +2,8 @@
 
     bytes --documents--> Document --chunking--> Chunk --embeddings--> vectors --index--> Hit
 
-Each part uses its own libraries only; `knowledge` and `memory_operations` combine them. Nothing here depends on Celery,
-leases or turns.
+Each part uses its own libraries only; `knowledge`, `memory` and `transcript` combine them. Nothing here depends on
+Celery, leases or turns.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ from sessions.store.memory_record import Memory, known_since_ms, new_memory_id, 
 from sessions.store.state import session_scope, wide_scope
 from workers.engine.ports import EventDraft, SearchUnavailable
 from workers.engine.recall_tools import cite
-from workers.retrieval.small_talk import is_small_talk
 from workers.retrieval_role.memory_changes import REMEMBERED_MS, MemoryChanges, memory_line
+from workers.retrieval_role.small_talk import is_small_talk
 
 _log = get_logger(__name__)
 _KEY: Final = "recalled"

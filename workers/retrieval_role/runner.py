@@ -113,15 +113,15 @@ class RetrievalRunner:
         knowledge = await self._parts.knowledge()
         match request:
             case AddKnowledge():
-                return await knowledge.add(op, request)
+                return await knowledge.changes.add(op, request)
             case SearchKnowledge():
-                return await knowledge.search(op, request)
+                return await knowledge.search.search(op, request)
             case ReadKnowledge():
-                return await knowledge.read(op, request)
+                return await knowledge.search.read(op, request)
             case RemoveKnowledge():
-                return await knowledge.remove(op, request)
+                return await knowledge.changes.remove(op, request)
             case CopyKnowledge():
-                return await knowledge.copy(op, request)
+                return await knowledge.changes.copy(op, request)
             case _:
                 raise AssertionError(request.kind)
 
@@ -141,7 +141,7 @@ class RetrievalRunner:
         """Remove what an unsuccessful operation has left in the index."""
         request = _read(spec)
         if isinstance(request, AddKnowledge | CopyKnowledge):
-            await (await self._parts.knowledge()).undo(self._context(held, journal), request)
+            await (await self._parts.knowledge()).changes.undo(self._context(held, journal), request)
 
     async def _recall(self, op: OperationContext, request: Recall) -> dict[str, Any]:
         """Search memories and documents at the same time; both use one vector of the query (`QueryMemo`)."""
@@ -151,7 +151,7 @@ class RetrievalRunner:
         if memory is not None and request.memory is not None:
             searches["memories"] = asyncio.create_task(memory.search(op, request.memory))
         if knowledge is not None and request.knowledge is not None:
-            searches["passages"] = asyncio.create_task(knowledge.search(op, request.knowledge))
+            searches["passages"] = asyncio.create_task(knowledge.search.search(op, request.knowledge))
         try:
             return dict(zip(searches, await asyncio.gather(*searches.values()), strict=True))
         finally:

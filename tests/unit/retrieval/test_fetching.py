@@ -20,8 +20,8 @@ from sessions.errors import DocumentError, DocumentTooLarge
 from sessions.protocol.knowledge_requests import AddKnowledge
 from sessions.store.sealing import KeyRing
 from tests.support.web import Answer, Web, web_server
-from workers.retrieval.document_loader import DocumentLoader
 from workers.retrieval.fetching import Fetched, FetchLimits, fetch_url, redacted
+from workers.retrieval.knowledge.document_loader import DocumentLoader
 
 SMALL = FetchLimits(document_bytes=100_000, seconds=20)
 

@@ -12,7 +12,7 @@ from benchmarks.retrieval_corpus import questions
 from benchmarks.retrieval_scores import fused
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.index.fusion import Candidates
-from workers.retrieval.knowledge import FLOOR
+from workers.retrieval.knowledge.search import FLOOR
 from workers.retrieval.ports import IndexQuery, Reading, Scope, SparseVector
 
 Judged = dict[str, Figures]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.ports import LexicalModel, SparseVector
+from workers.retrieval.words.bm25 import Bm25Model
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import pytest
 from sessions.protocol.memory_requests import SearchMemory
 from sessions.store.memory_record import Memory, StoredMemory
 from workers.retrieval.embeddings import resolve_embedding_model
-from workers.retrieval.lexical import Bm25Model
 from workers.retrieval.memory.ranking import Ranking
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import pack
 from workers.retrieval.ports import EmbeddingModel, Reading
+from workers.retrieval.words.bm25 import Bm25Model
 
 MEMORIES = [
     "User prefers dark mode in every application",

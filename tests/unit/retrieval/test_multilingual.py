@@ -12,7 +12,7 @@ import pytest
 from sessions.errors import EmbeddingFailed, MissingExtra
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.embeddings.multilingual import MULTILINGUAL, MultilingualE5
-from workers.retrieval.knowledge import FLOOR
+from workers.retrieval.knowledge.search import FLOOR
 
 ANSWERS = [
     "Die Kündigungsfrist beträgt einen Monat.",

@@ -11,10 +11,10 @@ import pytest
 from sessions import errors
 from tests.support.documents import make_pdf
 from tests.support.pdfs import form_pdf, pages_pdf, shown, stream
-from workers.retrieval.catalog import CatalogEntry
 from workers.retrieval.documents import child_process
 from workers.retrieval.documents.pdf.damage import find_damage
 from workers.retrieval.documents.reader import read_document
+from workers.retrieval.knowledge.catalog import CatalogEntry
 from workers.retrieval.ports import Document, Section
 
 PROSE = "Passengers should be at the station ten minutes before the train leaves."

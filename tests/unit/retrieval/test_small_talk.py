@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.retrieval.small_talk import is_small_talk
+from workers.retrieval_role.small_talk import is_small_talk
 
 
 @pytest.mark.parametrize(

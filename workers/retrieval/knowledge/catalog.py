@@ -72,9 +72,10 @@ class CatalogEntry:
         return f"#{self.collection}/{self.digest}"
 
     @property
-    def untitled(self) -> bool:
-        """Whether its source was generated from its content and so says nothing about it."""
-        return self.source in (f"text-{self.digest[:12]}", f"document-{self.digest[:12]}")
+    def title(self) -> str:
+        """Its source, if that says something about it; '' for one that was generated from its content."""
+        generated = (f"text-{self.digest[:12]}", f"document-{self.digest[:12]}")
+        return "" if self.source in generated else self.source
 
     def with_parsed(self, document: Document, chunks: int) -> CatalogEntry:
         """The entry with what is known after parsing the document."""

@@ -1,4 +1,4 @@
-"""The operations on knowledge: adding, searching, removing and copying documents.
+"""Adding, removing and copying documents.
 
     bytes -> already known? -> sections -> chunks -> for each batch: (vectors -> index) -> publish -> catalog
 
@@ -24,55 +24,46 @@ from sessions.errors import IndexUnavailable
 from sessions.protocol.knowledge_requests import (
     AddKnowledge,
     CopyKnowledge,
-    ReadKnowledge,
     RemoveKnowledge,
-    SearchKnowledge,
 )
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
-from workers.retrieval.catalog import CatalogEntry, SourceCatalog
-from workers.retrieval.chunk_texts import ChunkTexts
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS, chunk_document, embedded_text
-from workers.retrieval.document_loader import DocumentLoader, RawDocument
-from workers.retrieval.document_writer import DocumentWriter
 from workers.retrieval.documents.charsets import label_in
-from workers.retrieval.found_passages import alike, found_passage
 from workers.retrieval.index.names import default_collection
-from workers.retrieval.known_vectors import KnownVectors
+from workers.retrieval.knowledge.catalog import CatalogEntry, SourceCatalog
+from workers.retrieval.knowledge.chunk_texts import ChunkTexts
+from workers.retrieval.knowledge.document_loader import DocumentLoader, RawDocument
+from workers.retrieval.knowledge.document_writer import DocumentWriter
+from workers.retrieval.knowledge.known_vectors import KnownVectors
 from workers.retrieval.operation_context import OperationContext, progress_event
 from workers.retrieval.ports import (
     Chunk,
     EmbeddingModel,
-    Hit,
     IndexPoint,
-    IndexQuery,
     KnowledgeIndex,
     LexicalModel,
     Scope,
-    SparseVector,
     Vector,
 )
 
 _log = get_logger(__name__)
 _BATCH: Final = 16
-_SPARE: Final = 10  # hits that are asked for beyond the limit, to meet the copies of a text
-_MOST_HITS: Final = 1000
-_READ_AT_ONCE: Final = 1000  # passages of at most 800 characters: a result of less than 4 MiB
 # The first number grows when documents are read or divided differently, so that adding one again replaces its passages.
 _CHUNKING: Final = f"4:{MAX_CHARS}:{OVERLAP_CHARS}"
-FLOOR: Final = 0.15
-"""The score below which a passage has nothing to do with a query; docs/retrieval.md has what it keeps."""
 _NAMESPACE: Final = uuid.UUID("6f3c2a52-0d0f-5c0e-9a43-2f6d1f5b7c11")
 
 
-class Knowledge:
-    """The operations on knowledge. One per process."""
+class KnowledgeChanges:
+    """The operations that change what is found. One per process."""
 
     def __init__(
         self,
         settings: Settings,
         store: Any,
         keyring: KeyRing,
+        catalog: SourceCatalog,
+        texts: ChunkTexts,
         index: KnowledgeIndex,
         embedding: EmbeddingModel,
         lexical: LexicalModel,
@@ -83,12 +74,10 @@ class Knowledge:
         self._index = index
         self._embedding = embedding
         self._lexical = lexical
-        self._catalog = SourceCatalog(store, keyring)
-        self._texts = ChunkTexts(store, keyring)
-        self._writer = DocumentWriter(index, self._catalog, self._texts, texts_in_store=settings.texts_in_store)
+        self._catalog = catalog
+        self._texts = texts
+        self._writer = DocumentWriter(index, catalog, texts, texts_in_store=settings.texts_in_store)
         self._loader = DocumentLoader(settings, store, keyring)
-
-    # --- add --------------------------------------------------------------------------------------------
 
     async def add(self, op: OperationContext, request: AddKnowledge) -> dict[str, Any]:
         """Add one document. Adding the same content again under the same name changes nothing.
@@ -102,20 +91,20 @@ class Knowledge:
             LeaseLost: another worker may own the operation now.
         """
         content = await self._loader.load(op, request)
-        collection = await self._collection(request.collection)
-        entry = self._entry(request, collection, content, op)
+        collection = request.collection or default_collection(self._embedding.info)
+        digests = self._keyring.digests(content.data)
+        entry = self._entry(request, collection, content, digests[0], op.now_ms)
         scope = Scope(op.keys.tenant, request.scope)
         await self._remove_orphaned(op, scope)
         await self._writer.settle(op, scope, resumed_revision=entry.revision)
         before = await self._catalog.entry(op.keys, collection, request.source)
-        digests = self._keyring.digests(content.data)
         twin = await self._catalog.same_content(op.keys, collection, digests, but=request.source)
         same_as = None if twin is None else twin.source
         if before is not None and before.revision == entry.revision:
             return before.receipt("unchanged", same_as=same_as)
         document = await self._loader.parse(op, content)
-        name, limit = "" if entry.untitled else entry.source, self._embedding.limit()
-        chunks = await asyncio.to_thread(chunk_document, document, limit=limit, name=name)
+        limit = self._embedding.limit()
+        chunks = await asyncio.to_thread(chunk_document, document, limit=limit, name=entry.title)
         entry = entry.with_parsed(document, len(chunks))
         if document.warnings:
             _log.warning("document_partly_unread", source=entry.source, pages=list(document.unread_pages))
@@ -130,10 +119,9 @@ class Knowledge:
         await self._writer.revert(op, Scope(op.keys.tenant, request.scope))
 
     def _entry(
-        self, request: AddKnowledge, collection: str, content: RawDocument, op: OperationContext
+        self, request: AddKnowledge, collection: str, content: RawDocument, digest: str, now_ms: int
     ) -> CatalogEntry:
         """The entry of a document before it is parsed. Its revision depends on everything that its chunks depend on."""
-        digest = self._keyring.digest(content.data)
         model = self._embedding.info.id
         entry = CatalogEntry(
             source=request.source,
@@ -143,7 +131,7 @@ class Knowledge:
             bytes=len(content.data),
             metadata=request.metadata,
             model=model,
-            added_ms=op.now_ms,
+            added_ms=now_ms,
         )
         return replace(entry, revision=_revision(entry, model, _charset(request)))
 
@@ -153,12 +141,11 @@ class Knowledge:
         """The vectors of documents of the scope, by their texts; not of documents that were read in an older way."""
         known = KnownVectors()
         model, scope = self._embedding.info.id, Scope(op.keys.tenant, request.scope)
+        charsets = {"", _charset(request)}  # the catalog does not have the one that was given for a document
         for entry in entries:
-            # The catalog does not have the charset that was given for a document.
-            charsets = {"", _charset(request)}
             if entry is not None and entry.revision in {_revision(entry, model, charset) for charset in charsets}:
                 async for page in self._index.scroll(entry.collection, scope, source=entry.source):
-                    known.add(await self._points_with_texts(op.keys, page))
+                    known.add(await self._texts.full(op.keys, page))
         return known
 
     async def _write(
@@ -196,8 +183,7 @@ class Knowledge:
     async def _write_batch(
         self, op: OperationContext, entry: CatalogEntry, scope: Scope, chunks: Sequence[Chunk], known: KnownVectors
     ) -> None:
-        title = "" if entry.untitled else entry.source
-        texts = [embedded_text(chunk, title) for chunk in chunks]
+        texts = [embedded_text(chunk, entry.title) for chunk in chunks]
         op.fields.check_held()
         vectors = await self._vectors(chunks, texts, known)
         points = [
@@ -221,74 +207,6 @@ class Knowledge:
         embedded = iter(await self._embedding.embed_documents(missing) if missing else ())
         return [next(embedded) if vector is None else vector for vector in vectors]
 
-    async def _collection(self, wanted: str | None) -> str:
-        return wanted or default_collection(self._embedding.info)
-
-    # --- search -----------------------------------------------------------------------------------------
-
-    async def search(self, op: OperationContext, request: SearchKnowledge) -> list[dict[str, Any]]:
-        """The best passages within the request's scopes, as dicts. No text is among them twice."""
-        # The store is asked while the model computes.
-        dense, scopes = await asyncio.gather(
-            self._embedding.embed_query(request.query), self._visible_scopes(op.keys.tenant, request.scopes)
-        )
-        if not scopes:
-            return []
-        query = IndexQuery(
-            dense=dense,
-            sparse=self._lexical.query(request.query),
-            scopes=scopes,
-            limit=request.limit + _SPARE,
-            sources=request.sources,
-            metadata=request.filters,
-            words=self._lexical.words(request.query),
-            reading=self._embedding.reading(request.query),
-            min_score=FLOOR if request.min_score is None else request.min_score,
-        )
-        collection = await self._collection(request.collection)
-        while True:
-            hits = await self._index.search(collection, self._embedding.info, query)
-            found = alike(await self._with_texts(op.keys.tenant, hits))
-            if len(found) >= request.limit or len(hits) < query.limit or query.limit >= _MOST_HITS:
-                return [found_passage(group) for group in found[: request.limit]]
-            query = replace(query, limit=min(4 * query.limit, _MOST_HITS))
-
-    async def _visible_scopes(self, tenant: str, names: Sequence[str]) -> list[Scope]:
-        visible = await asyncio.gather(*(self._visible(tenant, name) for name in names))
-        return [Scope(tenant, name) for name, seen in zip(names, visible, strict=True) if seen]
-
-    async def _with_texts(self, tenant: str, hits: Sequence[Hit]) -> list[Hit]:
-        """The hits with their texts. A hit without one is dropped: its document was removed or replaced just now."""
-        bare = [hit for hit in hits if "text" not in hit.payload]
-        lanes = [lane_of(tenant, hit.scope.name, self._settings.partitions) for hit in bare]
-        places = [(lane, hit.revision, hit.payload["number"]) for lane, hit in zip(lanes, bare, strict=True)]
-        texts = dict(zip((hit.id for hit in bare), await self._texts.read(places), strict=True))
-        full = [(hit, texts.get(hit.id, {})) for hit in hits]
-        return [replace(hit, payload={**hit.payload, **text}) for hit, text in full if text is not None]
-
-    # --- read -------------------------------------------------------------------------------------------
-
-    async def read(self, op: OperationContext, request: ReadKnowledge) -> dict[str, Any]:
-        """The passages of one document from `first` on, as many as fit into one result."""
-        lane = lane_of(op.keys.tenant, request.scope, self._settings.partitions)
-        entry = await self._catalog.entry(lane, request.collection, request.source)
-        if entry is None or not await self._visible(op.keys.tenant, request.scope):
-            return {"passages": [], "next": None}
-        points: list[IndexPoint] = []
-        scope = Scope(op.keys.tenant, request.scope)
-        async for page in self._index.scroll(entry.collection, scope, source=entry.source):
-            points += [
-                replace(point, dense=(), sparse=SparseVector((), ()))  # the vectors are the largest part
-                for point in page
-                if point.revision == entry.revision and point.payload["number"] >= request.first
-            ]
-        points.sort(key=lambda point: int(point.payload["number"]))
-        full = await self._points_with_texts(lane, points[:_READ_AT_ONCE])
-        after = points[_READ_AT_ONCE].payload["number"] if len(points) > _READ_AT_ONCE else None
-        return {"passages": [_read_passage(point) for point in full], "next": after}
-
-    # --- remove, copy -----------------------------------------------------------------------------------
-
     async def remove(self, op: OperationContext, request: RemoveKnowledge) -> dict[str, int]:
         """Remove one document, or all of a scope. Returns how many documents and chunks there were."""
         scope = Scope(op.keys.tenant, request.scope)
@@ -303,7 +221,7 @@ class Knowledge:
         await self._remove_orphaned(op, scope)
         await self._writer.settle(op, scope)
         copied = 0
-        if not await self._visible(op.keys.tenant, request.origin):
+        if await orphaned(self._store, origin):
             return {"sources": copied}
         async for entry in self._catalog.entries(origin):
             await self._copy_entry(op, request, origin, entry)
@@ -325,16 +243,11 @@ class Knowledge:
                 if point.revision == entry.revision
             ]
             if points:
-                full = await self._points_with_texts(origin, points)
+                full = await self._texts.full(origin, points)
                 await self._writer.write(op, entry, self._embedding.info, full)
         if not await self._writer.is_complete(entry, scope):
             raise IndexUnavailable(f"{entry.source!r} was replaced while it was copied; the copy is retried")
         await self._writer.publish(op, scope, entry, before)
-
-    # --- expired sessions -------------------------------------------------------------------------------
-
-    async def _visible(self, tenant: str, scope: str) -> bool:
-        return not await orphaned(self._store, lane_of(tenant, scope, self._settings.partitions))
 
     async def _remove_orphaned(self, op: OperationContext, scope: Scope) -> bool:
         """Remove the documents of an expired session with the same id, before this one's documents are changed."""
@@ -342,13 +255,6 @@ class Knowledge:
             return False
         await self._writer.remove(op, scope, None)
         return True
-
-    async def _points_with_texts(self, lane: SessionKeys, points: Sequence[IndexPoint]) -> list[IndexPoint]:
-        """The chunks of a lane with their texts, wherever those are kept."""
-        bare = [point for point in points if "text" not in point.payload]
-        places = [(lane, point.revision, point.payload["number"]) for point in bare]
-        texts = dict(zip((point.id for point in bare), await self._texts.read(places), strict=True))
-        return [replace(point, payload={**point.payload, **(texts.get(point.id) or {})}) for point in points]
 
 
 def _charset(request: AddKnowledge) -> str:
@@ -378,8 +284,3 @@ def _payload(entry: CatalogEntry, chunk: Chunk) -> dict[str, Any]:
         "metadata": entry.metadata,
         "text": chunk.text,
     }
-
-
-def _read_passage(point: IndexPoint) -> dict[str, Any]:
-    payload = point.payload
-    return {name: payload.get(name) for name in ("number", "text", "start", "end", "page", "heading")}

@@ -6,7 +6,7 @@ A field is `<revision>/<chunk number>`; its value is the chunk's text and headin
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
 from sessions.store.sealing import KeyRing
 from workers.retrieval.operation_context import OperationContext
-from workers.retrieval.ports import IndexPoint
+from workers.retrieval.ports import Hit, IndexPoint
 
 _PAGE: Final = 500
 _TEXT_FIELDS: Final = ("text", "heading")
@@ -56,6 +56,21 @@ class ChunkTexts:
                     pipe.hget(key, field)
                 found = await pipe.execute()
         return [self._loaded(key, field, raw) for (key, field), raw in zip(where, found, strict=True)]
+
+    async def payloads(self, chunks: Sequence[tuple[SessionKeys, IndexPoint | Hit]]) -> list[Mapping[str, Any] | None]:
+        """What the index or the store has of chunks of these lanes; None for a chunk without a text in either."""
+        bare = [(lane, chunk) for lane, chunk in chunks if "text" not in chunk.payload]
+        places = [(lane, chunk.revision, chunk.payload["number"]) for lane, chunk in bare]
+        texts = dict(zip((chunk.id for _, chunk in bare), await self.read(places), strict=True))
+        found = [(chunk, texts.get(chunk.id, {})) for _, chunk in chunks]
+        return [None if text is None else {**chunk.payload, **text} for chunk, text in found]
+
+    async def full(self, lane: SessionKeys, points: Sequence[IndexPoint]) -> list[IndexPoint]:
+        """The chunks of a lane with their texts, wherever those are kept. A text that is gone is left out."""
+        payloads = await self.payloads([(lane, point) for point in points])
+        return [
+            replace(point, payload=payload or point.payload) for point, payload in zip(points, payloads, strict=True)
+        ]
 
     async def drop(self, op: OperationContext, revision: str | None = None) -> None:
         """Remove the texts of a revision; with None all of the operation's lane, including those left by a crash.

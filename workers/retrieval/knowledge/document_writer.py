@@ -16,8 +16,8 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from workers.retrieval.catalog import CatalogEntry, PendingChange, SourceCatalog
-from workers.retrieval.chunk_texts import ChunkTexts, without_text
+from workers.retrieval.knowledge.catalog import CatalogEntry, PendingChange, SourceCatalog
+from workers.retrieval.knowledge.chunk_texts import ChunkTexts, without_text
 from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Scope
 
