@@ -181,6 +181,12 @@ class Settings(BaseSettings):
     history_window_bytes: int = Field(
         512 * 1024, ge=0, description="Largest number of bytes of past turns that the model sees; as for turns."
     )
+    prompt_cache: bool = Field(
+        True,
+        description="Use the prompt caches of providers that need marks for that (Anthropic, Bedrock, OpenRouter, new "
+        "models of OpenAI). A message's `model_settings=`, and the settings of registered agents and models, win. Read "
+        "by the workers.",
+    )
     result_ttl: float = Field(
         7 * 86400.0, gt=0, description="Seconds for which results and events are kept after their turn ends."
     )

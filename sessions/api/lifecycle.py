@@ -76,8 +76,9 @@ class LifecycleMethods:
         """Facts about the session, as a dict; or, with a query, the transcript's best matching lines as prompt text.
 
         The dict has session_id, user_id, created_at (datetime, None before the first turn), message_count, turns,
-        open_turns, agents, requests, input_tokens, output_tokens, cost (US dollars, as far as prices are known), queue
-        and expires_in (seconds, None for never).
+        open_turns, agents, requests, input_tokens, cache_read_tokens and cache_write_tokens (of the input tokens, those
+        that came from or went to providers' prompt caches), output_tokens, cost (US dollars, as far as prices are
+        known), queue and expires_in (seconds, None for never).
         """
         calls = self.backend.lifecycle
         work = calls.context(self) if query is None else calls.context_for(self, query, max_items)

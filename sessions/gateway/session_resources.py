@@ -86,6 +86,8 @@ _EXAMPLE: dict[str, Any] = {
     "open_turns": 0,
     "requests": 2,
     "input_tokens": 122,
+    "cache_read_tokens": 61,
+    "cache_write_tokens": 0,
     "output_tokens": 18,
     "cost": 0.0,
     "queue": "turns",
@@ -110,6 +112,8 @@ class ListedSession(BaseModel):
     open_turns: int
     requests: int = Field(description="Requests to models.")
     input_tokens: int
+    cache_read_tokens: int = Field(description="Of the input tokens: read from providers' prompt caches.")
+    cache_write_tokens: int = Field(description="Of the input tokens: written to providers' prompt caches.")
     output_tokens: int
     cost: float = Field(description="US dollars, as far as prices are known.")
     queue: str

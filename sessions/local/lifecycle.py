@@ -112,6 +112,8 @@ class LocalLifecycle:
             "agents": agents,
             "requests": counted.requests,
             "input_tokens": counted.input_tokens,
+            "cache_read_tokens": counted.cache_read_tokens,
+            "cache_write_tokens": counted.cache_write_tokens,
             "output_tokens": counted.output_tokens,
             "cost": counted.cost,
             "queue": counted.queue,

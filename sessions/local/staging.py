@@ -124,6 +124,8 @@ class Staging:
         spent = {
             "requests": header.requests,
             "input_tokens": header.input_tokens,
+            "cache_read_tokens": header.cache_read_tokens,
+            "cache_write_tokens": header.cache_write_tokens,
             "output_tokens": header.output_tokens,
             "cost": header.cost,
             "checkpoint": self._newest,

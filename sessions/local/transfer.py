@@ -167,6 +167,8 @@ def _header(info: SessionInfo, turns: int, ttl: float | None) -> SessionHeader:
         input_tokens=info.input_tokens,
         output_tokens=info.output_tokens,
         cost=info.cost,
+        cache_read_tokens=info.cache_read_tokens,
+        cache_write_tokens=info.cache_write_tokens,
     )
 
 

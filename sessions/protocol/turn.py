@@ -122,12 +122,19 @@ class TurnRequest(BaseModel):
 
 
 class Usage(BaseModel):
-    """The cost of a turn: requests and tokens, and US dollars as far as the model's price is known."""
+    """The cost of a turn: requests and tokens, and US dollars as far as the model's price is known.
+
+    Attributes:
+        cache_read_tokens: how many of the input tokens came from the provider's prompt cache, for a lower price.
+        cache_write_tokens: how many of the input tokens were written to that cache; some providers charge for that.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     requests: int = 0
     input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
     output_tokens: int = 0
     tool_calls: int = 0
     cost: float = 0.0

@@ -20,8 +20,11 @@ _LARGEST_PAGE: Final = 1000
 """Turns; a gateway's limit for one page."""
 _CONTEXT: Final = (
     *("session_id", "user_id", "created_at", "message_count", "turns", "open_turns", "agents"),
-    *("requests", "input_tokens", "output_tokens", "cost", "queue", "expires_in"),
+    *("requests", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "cost"),
+    *("queue", "expires_in"),
 )
+_SINCE_LATER = {"cache_read_tokens": 0, "cache_write_tokens": 0}
+"""What an older gateway does not say."""
 _NOTHING_YET = {
     "created_at": None,
     "message_count": 0,
@@ -29,6 +32,8 @@ _NOTHING_YET = {
     "open_turns": 0,
     "requests": 0,
     "input_tokens": 0,
+    "cache_read_tokens": 0,
+    "cache_write_tokens": 0,
     "output_tokens": 0,
     "cost": 0.0,
     "expires_in": None,
@@ -95,7 +100,8 @@ class RemoteLifecycle:
             }
             return own | _NOTHING_YET
         with parsing("session"):
-            return {name: answer[name] for name in _CONTEXT} | {"created_at": parse_time(answer["created_at"])}
+            found = _SINCE_LATER | answer
+            return {name: found[name] for name in _CONTEXT} | {"created_at": parse_time(answer["created_at"])}
 
     async def context_for(self, session: SessionRef, query: str, max_items: int) -> str:
         """The transcript's best matching lines as prompt text; see `LifecycleMethods.aget_context`."""

@@ -70,6 +70,8 @@ def _info(answer: Mapping[str, Any]) -> SessionInfo:
         queue=answer["queue"],
         searchable=answer.get("searchable", False),
         expires_at=parse_time(answer["expires_at"]),
+        cache_read_tokens=answer.get("cache_read_tokens", 0),
+        cache_write_tokens=answer.get("cache_write_tokens", 0),
     )
 
 

@@ -20,6 +20,7 @@ SEALED: Final = (TITLE, METADATA)
 FIELDS: Final = (
     *("created", "owner", "used", "ttl", "queue", "open", "turns", "messages"),
     *("requests", "input_tokens", "output_tokens", "cost", "searchable", TITLE, METADATA),
+    *("cache_read_tokens", "cache_write_tokens"),
 )
 """The fields of the session's record that `SessionInfo.read` needs, in this order."""
 
@@ -40,6 +41,8 @@ class SessionInfo:
         turns: how many have ended; open_turns: how many have not.
         messages: in the history; requests: to models.
         cost: US dollars, as far as prices are known.
+        cache_read_tokens: of the input tokens, how many came from providers' prompt caches; cache_write_tokens: how
+            many were written to them.
         searchable: whether its transcript is in the index for searches.
         expires_at: when it expires if it is not used until then; None for never, and while a turn is open.
     """
@@ -60,6 +63,8 @@ class SessionInfo:
     queue: str = "turns"
     searchable: bool = False
     expires_at: datetime | None = field(default=None)
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
 
     @classmethod
     def read(cls, keys: SessionKeys, keyring: KeyRing, values: Sequence[bytes | None]) -> Self | None:
@@ -97,6 +102,8 @@ class SessionInfo:
             queue=raw.get("queue", b"turns").decode(),
             searchable=raw.get("searchable") == b"1",
             expires_at=_time(used + ttl) if ttl and not open_turns else None,
+            cache_read_tokens=number.get("cache_read_tokens", 0),
+            cache_write_tokens=number.get("cache_write_tokens", 0),
         )
 
 

@@ -47,6 +47,8 @@ class SessionHeader(_Record):
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float = 0.0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 class AgentRecord(_Record):

@@ -49,6 +49,7 @@ from pydantic_ai.profiles import ModelProfile
 from sessions import Image, OutsideResult, ToolContext, tool
 from sessions.errors import TurnRefused
 from workers import HookContext, register_agent, register_hooks, register_model
+from workers.engine.recalled import split_recalled
 
 _CALL = re.compile(r"^CALL (\w+)\((.*)\)$", re.M)
 
@@ -73,7 +74,7 @@ def _prompt(messages: list[ModelMessage]) -> str:
         if isinstance(message, ModelRequest):
             for part in reversed(message.parts):  # quoted turns of other agents may precede it in the same request
                 if isinstance(part, UserPromptPart):
-                    return part.content if isinstance(part.content, str) else _joined(part.content)
+                    return split_recalled(part.content if isinstance(part.content, str) else _joined(part.content))[0]
     return ""
 
 

@@ -60,7 +60,7 @@ def shortened(messages: Sequence[ModelMessage], turn_id: str = "") -> list[Model
         messages: the request's messages.
         turn_id: the run id of the open turn's messages.
     """
-    cuts = list(_cuts(messages, _open_turn(messages, turn_id)))
+    cuts = list(_cuts(messages, open_turn_index(messages, turn_id)))
     if not cuts:
         return None
     sizes = [_size(message) for message in messages]
@@ -74,7 +74,7 @@ def shortened(messages: Sequence[ModelMessage], turn_id: str = "") -> list[Model
     return [first, *messages[index + 1 :]]
 
 
-def _open_turn(messages: Sequence[ModelMessage], turn_id: str) -> int:
+def open_turn_index(messages: Sequence[ModelMessage], turn_id: str) -> int:
     """The index of the open turn's first message."""
     last = len(messages) - 1
     first = next((i for i, message in enumerate(messages) if turn_id and message.run_id == turn_id), last)

@@ -49,6 +49,7 @@ class Engine:
         first_token_timeout: float = 120.0,
         token_timeout: float = 60.0,
         file_turns: int = 5,
+        prompt_cache: bool = True,
     ) -> None:
         """Create an engine; nothing is imported or connected until a turn needs it.
 
@@ -63,6 +64,7 @@ class Engine:
             first_token_timeout: the maximum wait for the first token of a streamed answer, in seconds.
             token_timeout: the maximum wait between two tokens of a streamed answer, in seconds.
             file_turns: for how many later turns the model gets a file of the history again.
+            prompt_cache: use providers' prompt caches, unless a model, agent or turn has settings for that.
         """
         self._default_model = default_model
         self._result_limit_bytes = result_limit_bytes
@@ -72,6 +74,7 @@ class Engine:
         self._first_token_timeout = first_token_timeout
         self._token_timeout = token_timeout
         self._file_turns = file_turns
+        self._prompt_cache = prompt_cache
         self._registry = registry
         self._hooks = tuple(hooks)
         registry.hooks_named(self._hooks)  # an unknown name must fail at start-up, not at the first turn
@@ -141,9 +144,9 @@ class Engine:
         self, turn: TurnInput, message: str | list[UserContent], prepared: PreparedAgent, deltas: DeltaBuffer | None
     ) -> AgentRunResult[Any]:
         options: Mapping[str, Any] = prepared.options
-        if turn.recalled:
+        if instructed := turn.recalled.instructions:
             own = options.get("instructions")
-            options = {**options, "instructions": [own, turn.recalled] if own else turn.recalled}
+            options = {**options, "instructions": [own, instructed] if own else instructed}
         if turn.models:
             options = {**options, "model": self._models.resolve_chain(turn.models)}
         # Keep replayed steps out of the traces: their spans were reported when the steps first ran.
@@ -196,6 +199,7 @@ class Engine:
             specs=prepared.specs,
             plain_text=prepared.plain_text,
             hooks=hooks,
+            prompt_cache=self._prompt_cache,
         )
 
     def _hooks_of(self, turn: TurnInput) -> list[Hooks]:

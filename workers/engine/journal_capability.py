@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic_ai import RunContext
 from pydantic_ai.capabilities import AbstractCapability, WrapToolValidateHandler
 from pydantic_ai.messages import ModelResponse, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestContext
+from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset
 from pydantic_graph import End
 
 from workers.engine.model_journal import JournalModel
 from workers.engine.pending_calls import resolve_deferred
+from workers.engine.prompt_cache import cache_settings
 from workers.engine.recorded_call import find_call, must_run, validated_arguments
 from workers.engine.response_repair import repaired
 from workers.engine.scope import TurnScope, current_scope
@@ -34,6 +37,10 @@ class JournalCapability(AbstractCapability[Any]):
     def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any] | None:
         """Wrap the tools, so that their calls are journalled."""
         return None if current_scope.get() is None else JournalToolset(toolset)
+
+    def get_model_settings(self) -> Callable[[RunContext[Any]], ModelSettings]:
+        """Use the provider's prompt cache, unless the model, the agent or the turn has settings for that."""
+        return _cache_settings
 
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[Any], *, requests: DeferredToolRequests
@@ -81,6 +88,13 @@ class JournalCapability(AbstractCapability[Any]):
             for content in await next_steering(scope):
                 ctx.enqueue(*content)
         return result
+
+
+def _cache_settings(ctx: RunContext[Any]) -> ModelSettings:
+    scope = current_scope.get()
+    if scope is None or not scope.prompt_cache:
+        return {}
+    return cache_settings(scope.turn.session_id, ctx.model, ctx.model_settings)
 
 
 def _has_run(scope: TurnScope, ctx: RunContext[Any], call: ToolCallPart) -> bool:

@@ -28,7 +28,6 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import (
     CompletedStreamedResponse,
-    Model,
     ModelRequestParameters,
     StreamedResponse,
 )
@@ -37,14 +36,11 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_core import to_json
 
 from broker_config.telemetry import get_logger
-from sessions.errors import UnsupportedMedia
 from sessions.protocol.event import EventType
-from sessions.protocol.message import MediaPart
 from sessions.protocol.turn import Usage
-from workers.engine.attachments import files_of, refuses_files, takes, with_files
-from workers.engine.context_window import is_too_long, shortened
 from workers.engine.pending_calls import call_arguments
 from workers.engine.ports import EventDraft, TransientModelError
+from workers.engine.request_shape import RequestShape
 from workers.engine.response_repair import repaired
 from workers.engine.scope import TurnScope, current_scope
 
@@ -81,14 +77,15 @@ class JournalModel(WrapperModel):
         if (recorded := step.recorded()) is not None:
             return recorded
         step.check_may_start()
-        sent = step.fitting(await scope.hooks.before_model(messages))
+        shape = RequestShape(scope, self.wrapped)
+        sent = await shape.first(messages, model_settings)
         while True:
             scope.check_held()
-            asked = await step.with_files(sent, self.wrapped)
+            asked = await shape.with_files(sent)
             try:
                 response = await self.wrapped.request(asked, model_settings, model_request_parameters)
             except (ModelAPIError, FallbackExceptionGroup) as error:
-                sent = step.reduced(sent, error)
+                sent = shape.reduced(sent, error)
             else:
                 return await step.record(response)
 
@@ -112,16 +109,17 @@ class JournalModel(WrapperModel):
             yield CompletedStreamedResponse(recorded, model_request_parameters=model_request_parameters)
             return
         step.check_may_start()
-        sent = step.fitting(await scope.hooks.before_model(messages))
+        shape = RequestShape(scope, self.wrapped)
+        sent = await shape.first(messages, model_settings)
         async with AsyncExitStack() as opened:
             while True:
                 scope.check_held()
-                asked = await step.with_files(sent, self.wrapped)
+                asked = await shape.with_files(sent)
                 try:
                     live = self.wrapped.request_stream(asked, model_settings, model_request_parameters, run_context)
                     stream = await opened.enter_async_context(live)
                 except (ModelAPIError, FallbackExceptionGroup) as error:
-                    sent = step.reduced(sent, error)
+                    sent = shape.reduced(sent, error)
                 else:
                     break
             try:
@@ -152,7 +150,13 @@ def _check_finished(response: ModelResponse) -> None:
 def broken_usage(stream: StreamedResponse) -> Usage:
     """The usage of a stream that did not end, as far as its provider has reported it."""
     usage = stream.usage
-    return Usage(requests=1, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+    return Usage(
+        requests=1,
+        input_tokens=usage.input_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        output_tokens=usage.output_tokens,
+    )
 
 
 class _ModelStep:
@@ -176,65 +180,6 @@ class _ModelStep:
     def check_may_start(self) -> None:
         self._scope.check_open()
         self._scope.hand_over_if_draining()
-
-    async def with_files(self, messages: list[ModelMessage], model: Model) -> list[ModelMessage]:
-        """The messages as they are sent: with the bytes of their files.
-
-        Raises:
-            UnsupportedMedia: the model says that it cannot take a file of the message that this turn answers.
-        """
-        scope = self._scope
-        if scope.state.files is None:
-            return messages
-        for part in files_of(messages):
-            if part.file_id in scope.own_files and not takes(model, part):
-                raise scope.abort(
-                    UnsupportedMedia(
-                        f"model {model.model_name!r} does not take {part.media_type!r} ({part.described}). "
-                        f"{UnsupportedMedia.__doc__}"
-                    )
-                )
-
-        def can_take(part: MediaPart) -> bool:
-            return takes(model, part) and (not scope.files_refused or part.file_id in scope.own_files)
-
-        return await with_files(messages, scope.state.files.read, can_take, scope.file_bytes)
-
-    def fitting(self, messages: list[ModelMessage]) -> list[ModelMessage]:
-        """Leave out as many old turns as earlier requests of this run had to."""
-        for _ in range(self._scope.shortened):
-            messages = shortened(messages, self._scope.turn.turn_id) or messages
-        return messages
-
-    def reduced(
-        self, messages: list[ModelMessage], error: ModelAPIError | FallbackExceptionGroup
-    ) -> list[ModelMessage]:
-        """The messages for an immediate retry, after the provider refused a request for its length or its files.
-
-        Without this, every later message of the session would be refused too. The response is recorded under the
-        fingerprint of the full request, so that a replay is not refused again.
-
-        Raises:
-            ModelAPIError, FallbackExceptionGroup: `error` has another cause, or nothing is left to leave out.
-        """
-        if self._leave_out_files(messages, error):
-            return messages
-        less = shortened(messages, self._scope.turn.turn_id) if is_too_long(error) else None
-        if less is None:
-            raise error
-        self._scope.shortened += 1
-        _log.warning("context_too_long", turn=self._scope.turn.turn_id, left_out=len(messages) - len(less))
-        return less
-
-    def _leave_out_files(self, messages: list[ModelMessage], error: ModelAPIError | FallbackExceptionGroup) -> bool:
-        """From now on send a note instead of the files of earlier turns and of tools; False if that changes nothing."""
-        scope = self._scope
-        others = [part for part in files_of(messages) if part.file_id not in scope.own_files]
-        if scope.files_refused or not others or not refuses_files(error):
-            return False
-        scope.files_refused = True
-        _log.warning("files_refused", turn=scope.turn.turn_id, left_out=len(others))
-        return True
 
     async def record_broken(self, usage: Usage) -> None:
         """Record the reported usage of a broken stream, which was paid for too."""

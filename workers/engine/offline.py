@@ -25,6 +25,7 @@ from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls
 from pydantic_ai.usage import RequestUsage
 
 from workers.engine.offline_schema import example
+from workers.engine.recalled import split_recalled
 
 NOTE = (
     "(This is the offline model: it quotes its input, and is not a language model. "
@@ -57,6 +58,7 @@ class _Turn:
         step: how many responses the turn has had.
         results: the tool results so far.
         files: what there is to see, in words.
+        recalled: the memories and passages for the prompt.
         earlier: the user's messages in past turns, latest first.
     """
 
@@ -66,6 +68,7 @@ class _Turn:
     results: tuple[ToolReturnPart, ...]
     earlier: tuple[str, ...]
     files: tuple[str, ...] = ()
+    recalled: str = ""
 
 
 async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
@@ -107,7 +110,8 @@ def _text(turn: _Turn, instructions: str | None) -> str:
     quotes = _relevant(turn.prompt, turn.earlier)
     if quotes:
         return "You told me: " + "; ".join(f'"{quote}"' for quote in quotes)
-    known = _relevant(turn.prompt, [line.strip() for line in (instructions or "").splitlines() if line.strip()])
+    given = f"{instructions or ''}\n{turn.recalled}".splitlines()
+    known = _relevant(turn.prompt, [line.strip() for line in given if line.strip()])
     if known:
         return "I was given: " + "; ".join(f'"{line}"' for line in known)
     return "I was told nothing about that." if "?" in turn.prompt else f'Noted: "{turn.prompt.strip()}"'
@@ -153,6 +157,7 @@ def _read(messages: Sequence[ModelMessage]) -> _Turn:
     if start and isinstance(messages[start], ModelResponse):
         start -= 1  # pydantic-ai merged the turn's first request with the one before it, which removed its run id
     opened, *earlier = _prompts(messages[start]) or [""]
+    opened, recalled = split_recalled(opened)
     for message in reversed(messages[:start]):
         earlier.extend(_prompts(message))
     rest = messages[start + 1 :]
@@ -163,6 +168,7 @@ def _read(messages: Sequence[ModelMessage]) -> _Turn:
         results=tuple(part for message in rest for part in message.parts if isinstance(part, ToolReturnPart)),
         earlier=tuple(earlier),
         files=tuple(file for message in messages[start:] for file in _files(message)),
+        recalled=recalled,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from sessions.protocol.agent import AgentConfig, Delegate
@@ -40,6 +41,31 @@ class PastTurn:
     incomplete: str = ""
 
 
+class RecalledPlace(StrEnum):
+    """Where recalled memories and passages are in a turn's requests."""
+
+    MESSAGE = "message"
+    INSTRUCTIONS = "instructions"  # only in turns that began under an earlier version
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What memory and knowledge have for a turn's message; an empty text for nothing."""
+
+    text: str = ""
+    place: RecalledPlace = RecalledPlace.MESSAGE
+
+    @property
+    def instructions(self) -> str:
+        """What belongs into the model's instructions."""
+        return self.text if self.place is RecalledPlace.INSTRUCTIONS else ""
+
+    @property
+    def behind_message(self) -> str:
+        """What follows the user's message."""
+        return self.text if self.place is RecalledPlace.MESSAGE else ""
+
+
 @dataclass(frozen=True, slots=True)
 class TurnInput:
     """Everything that a turn's result depends on. A replay gets the same input, so that it takes the same path.
@@ -49,7 +75,7 @@ class TurnInput:
         history: the past turns of the session, oldest first, whichever agent answered them.
         now_ms: the store's time when the turn was first started, in milliseconds since the epoch.
         parts: of a message with files: its texts and files, in order.
-        recalled: memories and passages to add to the model's instructions, '' for none.
+        recalled: memories and passages for its message.
         default_model: the model for agents that name none.
         models: the models of this turn, the first first; none for the agent's own.
         model_settings: of this turn's model requests, in addition to the agent's own.
@@ -67,7 +93,7 @@ class TurnInput:
     now_ms: int
     default_model: str
     parts: Sequence[TextPart | MediaPart] = ()
-    recalled: str = ""
+    recalled: Recalled = Recalled()
     models: tuple[str, ...] = ()
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -31,6 +31,7 @@ class TurnScope:
         specs: the specifications of the tools by name. A tool without one is never run again after a crash.
         plain_text: any text ends the run, so its last response need not be durable before the commit.
         hooks: those of this worker and of the turn's agent.
+        prompt_cache: use the provider's prompt cache.
         requests: the number of model responses so far, including replayed ones.
         shortened: how often the oldest turns were left out of a request, because the model's context is too small.
         steered: the numbers of the model calls to which this run has added steering messages.
@@ -51,6 +52,7 @@ class TurnScope:
     specs: Mapping[str, ToolSpec]
     plain_text: bool
     hooks: HookChain
+    prompt_cache: bool = True
     requests: int = 0
     shortened: int = 0
     steered: set[int] = field(default_factory=set)

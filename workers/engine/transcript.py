@@ -126,8 +126,8 @@ def _past_parts(past: PastTurn) -> tuple[bytes, ...]:
 def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Sequence[Usage] = ()) -> TurnOutput:
     """The result of a run that succeeded.
 
-    Recalled memories and passages are removed from the messages: they would be repeated in each request, outlive the
-    memory or document that they came from, and be stored unencrypted in the history.
+    Memories and passages that were recalled into the instructions are removed from the messages: they would outlive
+    the memory or document that they came from.
 
     Args:
         result: the run's result.
@@ -144,6 +144,8 @@ def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Se
     own = Usage(
         requests=usage.requests,
         input_tokens=usage.input_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
         output_tokens=usage.output_tokens,
         tool_calls=usage.tool_calls,
         cost=cost_of(message for message in new if isinstance(message, ModelResponse)),
@@ -151,7 +153,9 @@ def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Se
     return TurnOutput(
         text=text,
         output=output,
-        messages=ModelMessagesTypeAdapter.dump_json([_without_instructions(m) for m in new] if turn.recalled else new),
+        messages=ModelMessagesTypeAdapter.dump_json(
+            [_without_instructions(m) for m in new] if turn.recalled.instructions else new
+        ),
         message_count=count_messages(new, typed=not isinstance(result.output, str)),
         usage=total([own, *delegate_usage]),
         finish_reason=(last.finish_reason or "") if last else "",

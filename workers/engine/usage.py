@@ -20,6 +20,8 @@ def usage_of(responses: Sequence[ModelResponse]) -> Usage:
     return Usage(
         requests=len(responses),
         input_tokens=sum(response.usage.input_tokens for response in responses),
+        cache_read_tokens=sum(response.usage.cache_read_tokens for response in responses),
+        cache_write_tokens=sum(response.usage.cache_write_tokens for response in responses),
         output_tokens=sum(response.usage.output_tokens for response in responses),
         cost=cost_of(responses),
     )

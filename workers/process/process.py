@@ -239,6 +239,7 @@ class TurnProcess:
             first_token_timeout=s.first_token_timeout,
             token_timeout=s.token_timeout,
             file_turns=s.file_turns,
+            prompt_cache=s.prompt_cache,
         )
 
     def _info(self) -> WorkerInfo:

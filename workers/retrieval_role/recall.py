@@ -32,7 +32,7 @@ from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
 from sessions.store.memory_record import Memory, known_since_ms, new_memory_id, plain_text
 from sessions.store.state import session_scope, wide_scope
-from workers.engine.ports import EventDraft, SearchUnavailable
+from workers.engine.ports import EventDraft, Recalled, RecalledPlace, SearchUnavailable
 from workers.engine.recall_tools import cite
 from workers.retrieval_role.memory_changes import REMEMBERED_MS, MemoryChanges, memory_line
 from workers.retrieval_role.small_talk import is_small_talk
@@ -102,8 +102,8 @@ class TurnRecall:
         self._recalls = recalls
         self._changes = MemoryChanges(recaller.settings, recaller.memories, keys, user_id)
 
-    async def before_turn(self, message: str, journal: RecordedSteps) -> str:
-        """The memories and passages for the turn's prompt, searched with its message; '' if there are none.
+    async def before_turn(self, message: str, journal: RecordedSteps) -> Recalled:
+        """The memories and passages for the turn's message, searched with it.
 
         They are journalled together with the event `retrieved`.
 
@@ -111,10 +111,10 @@ class TurnRecall:
             LeaseLost: the lease was lost.
         """
         if not (self._recalls.memory or self._recalls.knowledge):
-            return ""
+            return Recalled()
         recorded = journal.lookup(_KEY)
         if recorded is not None:
-            return str(json.loads(recorded)["text"])
+            return read_recalled(recorded)
         try:
             found, why = await self._found(message), ""
         except SearchUnavailable as error:
@@ -123,9 +123,10 @@ class TurnRecall:
         memories = self._memory_lines(found.get("memories", ()))
         passages = self._within([f"[{cite(item)}]\n{item['text']}" for item in found.get("passages", ())])
         shown = {"memories": len(memories), "chunks": len(passages), **({"why": why} if why else {})}
-        text = _prompt(memories, passages)
-        await journal.record(_KEY, json.dumps({"text": text}).encode(), [EventDraft(EventType.RETRIEVED, shown)])
-        return text
+        recalled = Recalled(_prompt(memories, passages))
+        step = json.dumps({"text": recalled.text, "place": recalled.place}).encode()
+        await journal.record(_KEY, step, [EventDraft(EventType.RETRIEVED, shown)])
+        return recalled
 
     async def search_memory(self, query: str) -> list[str]:
         """Search the memories of the session and its user; each is a line with its number and date.
@@ -231,6 +232,12 @@ class TurnRecall:
                 break
             kept.append(line)
         return kept
+
+
+def read_recalled(raw: bytes) -> Recalled:
+    """What a turn has recalled, from its journal. Earlier versions named no place, and used the instructions."""
+    step = json.loads(raw)
+    return Recalled(step["text"], RecalledPlace(step.get("place", RecalledPlace.INSTRUCTIONS)))
 
 
 def _recency(memory: dict[str, Any]) -> tuple[int, str]:

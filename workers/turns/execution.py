@@ -172,8 +172,7 @@ class Execution:
         held.state.recall = recall = self._parts.recaller.of(keys, turn.user_id, recalls)
         if not turn.message.strip():  # only files: there is nothing to search for
             return turn
-        text = await self._until_deadline(held, recall.before_turn(turn.message, journal))
-        return replace(turn, recalled=text)
+        return replace(turn, recalled=await self._until_deadline(held, recall.before_turn(turn.message, journal)))
 
     async def _until_deadline(self, held: HeldTurn, work: Coroutine[Any, Any, T]) -> T:
         task = held.run(work)

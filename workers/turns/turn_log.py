@@ -14,7 +14,7 @@ from typing import Any
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from broker_config.telemetry import get_logger
-from sessions.protocol.turn import TurnRequest, TurnStatus
+from sessions.protocol.turn import TurnRequest, TurnStatus, Usage
 from sessions.store.leases import Ending
 from sessions.store.open_turn import OpenTurn
 from workers.lease.held_turn import HeldTurn
@@ -74,8 +74,7 @@ def _model(config: bytes) -> str | None:
 
 def _usage(usage: bytes) -> dict[str, Any]:
     spent = json.loads(usage)
-    names = ("requests", "input_tokens", "output_tokens", "tool_calls", "cost")
-    return {name: spent[name] for name in names if name in spent}
+    return {name: spent[name] for name in Usage.model_fields if name in spent}
 
 
 def _ms(held: HeldTurn) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -260,18 +259,3 @@ async def test_agents_are_built_once_and_the_cache_is_bounded() -> None:
     cache.prepare(AgentConfig(name="3"), "m")
     assert cache.prepare(AgentConfig(name="1"), "m") is first
     assert cache.prepare(AgentConfig(name="1", instructions="x"), "m") is not first
-
-
-async def test_what_a_turn_is_reminded_of_stays_out_of_its_history(rig: Rig) -> None:
-    """The model reads it with the agent's instructions, in this turn only."""
-    told: list[str | None] = []
-
-    def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        told.append(info.instructions)
-        return ModelResponse(parts=[TextPart("well")])
-
-    rig.model(answer, name="other")
-    turn = rig.turn(model="other", instructions="Be kind.")
-    output = await rig.run(replace(turn, recalled="The user likes tea."))
-    assert told == ["Be kind.\n\nThe user likes tea."]
-    assert b"tea" not in output.messages
