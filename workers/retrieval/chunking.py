@@ -127,10 +127,11 @@ class _Room:
             yield from self.divided(_split(self._text[start:end], start, size))
 
 
-def _split(text: str, start: int, size: int) -> Iterator[tuple[int, int]]:
+def _split(text: str, start: int, size: int, overlap: int = 0) -> Iterator[tuple[int, int]]:
+    """Where the parts of a text begin and end that itself begins at `start`."""
     from semantic_text_splitter import TextSplitter  # noqa: PLC0415
 
-    for offset, part in TextSplitter(size).chunk_indices(text):
+    for offset, part in TextSplitter(size, overlap=overlap).chunk_indices(text):
         yield start + offset, start + offset + len(part)
 
 
@@ -168,16 +169,13 @@ def _cuts(passage: _Passage, max_chars: int, overlap_chars: int) -> Iterator[tup
     of their own if the first paragraph fills one. All chunks are shorter by the length of the headings, because
     `embedded_text` adds them again.
     """
-    from semantic_text_splitter import TextSplitter  # noqa: PLC0415
-
     lead = _lead(passage)
     lead = lead if lead <= max_chars // 2 else 0
     room = max_chars - lead
-    splitter = TextSplitter(room, overlap=min(overlap_chars, room // 2))
     first = True
-    for start, window in _windows(passage.text, lead):
-        for offset, text in splitter.chunk_indices(window):
-            yield (0 if first and lead else start + offset), start + offset + len(text)
+    for at, window in _windows(passage.text, lead):
+        for start, end in _split(window, at, room, min(overlap_chars, room // 2)):
+            yield (0 if first and lead else start), end
             first = False
     if first and lead:
         yield 0, len(passage.text[:lead].rstrip())

