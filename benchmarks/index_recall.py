@@ -19,10 +19,10 @@ import qdrant_edge as edge
 
 from benchmarks.synthetic_data import RandomVectors, Texts, fill
 from workers.retrieval.index.embedded import EmbeddedIndex
-from workers.retrieval.index.engine_points import engine_config, engine_filter
+from workers.retrieval.index.embedded.points import engine_config, engine_filter
+from workers.retrieval.index.embedded.shard import DATA, Shard
 from workers.retrieval.index.fusion import CANDIDATES
 from workers.retrieval.index.records import DENSE, query_conditions
-from workers.retrieval.index.shard import DATA, Shard
 from workers.retrieval.ports import IndexQuery, Scope
 from workers.retrieval.words.bm25 import Bm25Model
 

@@ -27,8 +27,8 @@ from benchmarks.report import Report, Row
 from benchmarks.scale import ProgressCallback, Scale
 from benchmarks.synthetic_data import RandomVectors, Texts, chunks, fill
 from workers.retrieval.index.embedded import EmbeddedIndex
-from workers.retrieval.index.requests import Requests
 from workers.retrieval.index.server import ServerIndex
+from workers.retrieval.index.server.requests import Requests
 from workers.retrieval.ports import IndexPoint, IndexQuery, KnowledgeIndex, Scope
 from workers.retrieval.words.bm25 import Bm25Model
 

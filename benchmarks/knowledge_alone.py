@@ -31,8 +31,8 @@ from sessions.protocol.knowledge_requests import AddKnowledge, SearchKnowledge
 from sessions.store.sealing import KeyRing
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.index.embedded import EmbeddedIndex
-from workers.retrieval.index.requests import Requests
 from workers.retrieval.index.server import ServerIndex
+from workers.retrieval.index.server.requests import Requests
 from workers.retrieval.knowledge.operations import KnowledgeOperations
 from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import EmbeddingModel, KnowledgeIndex, Scope

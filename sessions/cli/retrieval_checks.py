@@ -22,7 +22,7 @@ from sessions.store.scripts import store_error
 
 _QDRANT_PORT: Final = 6333
 _OLDEST: Final = (1, 16)
-"""The first Qdrant whose collections have metadata, which say that a collection is ours (see `server_collections`)."""
+"""The first Qdrant whose collections have metadata, which say that a collection is ours."""
 _INSTALL: Final = "run `pip install 'sessionfleet[worker,documents]'`"
 
 

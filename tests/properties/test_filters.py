@@ -21,7 +21,9 @@ from sessions.client.arguments.filters import metadata_filter
 from sessions.protocol.filters import parse_filter
 from tests.support.filter_reference import matches
 from tests.support.knowledge import ENGINES, MODEL, chunk, open_engine, vector
-from workers.retrieval.index import records, server, shard
+from workers.retrieval.index import records
+from workers.retrieval.index.embedded import shard
+from workers.retrieval.index.server import index as server
 from workers.retrieval.memory.metadata import MetadataIndex
 from workers.retrieval.ports import IndexQuery, KnowledgeIndex, Scope
 

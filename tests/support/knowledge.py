@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from workers.retrieval.index.embedded import EmbeddedIndex
-from workers.retrieval.index.requests import Requests
 from workers.retrieval.index.server import ServerIndex
+from workers.retrieval.index.server.requests import Requests
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery, KnowledgeIndex, Scope
 from workers.retrieval.words.bm25 import Bm25Model
 

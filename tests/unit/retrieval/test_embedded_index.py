@@ -21,7 +21,7 @@ from sessions.errors import IndexLocked, IndexUnavailable
 from tests.support.knowledge import MODEL, add, asking, chunk, texts
 from workers.retrieval.index import FOLDER, default_collection, home_id, open_index, try_claim
 from workers.retrieval.index.embedded import EmbeddedIndex
-from workers.retrieval.index.shard import Shard
+from workers.retrieval.index.embedded.shard import Shard
 from workers.retrieval.ports import EmbeddingInfo, Scope
 
 ALICE = Scope("acme", "user:alice")

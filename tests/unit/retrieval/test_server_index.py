@@ -18,8 +18,8 @@ from tests.support.waiting import await_until
 from workers.retrieval.index import open_index
 from workers.retrieval.index.conditions import TIME
 from workers.retrieval.index.records import KEYWORDS
-from workers.retrieval.index.requests import Requests
 from workers.retrieval.index.server import ServerIndex
+from workers.retrieval.index.server.requests import Requests
 from workers.retrieval.ports import Scope
 
 ALICE = Scope("acme", "user:alice")

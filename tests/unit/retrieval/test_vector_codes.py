@@ -11,10 +11,9 @@ import pytest
 import qdrant_edge as edge
 
 from tests.support.knowledge import LEXICAL, MODEL, add, asking, chunk, vector
-from workers.retrieval.index import shard, shard_search, unfiltered
-from workers.retrieval.index.embedded import EmbeddedIndex
+from workers.retrieval.index.embedded import EmbeddedIndex, search, shard, unfiltered
+from workers.retrieval.index.embedded.files import has_codes
 from workers.retrieval.index.records import DENSE
-from workers.retrieval.index.shard_files import has_codes
 from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery, Reading, Scope
 
 BASE = Scope("acme", "base:handbook")
@@ -61,7 +60,7 @@ def shortcuts(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         return found
 
     monkeypatch.setattr(unfiltered, "_LARGE", 1)
-    monkeypatch.setattr(shard_search, "nearest", nearest)
+    monkeypatch.setattr(search, "nearest", nearest)
     return taken
 
 

@@ -1,4 +1,4 @@
-"""The KnowledgeIndex on Qdrant, embedded in this process or on a server. Importing this loads neither engine."""
+"""The KnowledgeIndex on Qdrant, embedded in this process or on a server. Importing this loads neither of them."""
 
 from workers.retrieval.index.factory import FOLDER, open_index
 from workers.retrieval.index.names import default_collection, valid_collection

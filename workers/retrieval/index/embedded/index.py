@@ -18,12 +18,12 @@ from typing import Any, Final, Self, TypeVar
 
 from broker_config.telemetry import get_logger
 from sessions.errors import IndexUnavailable
-from workers.retrieval.index import vacuum
+from workers.retrieval.index.embedded import vacuum
+from workers.retrieval.index.embedded.files import read_info
+from workers.retrieval.index.embedded.shard import DATA, Shard
 from workers.retrieval.index.names import valid_collection
 from workers.retrieval.index.older_chunks import CompleteScopes
 from workers.retrieval.index.ownership import IndexLock, claim
-from workers.retrieval.index.shard import DATA, Shard
-from workers.retrieval.index.shard_files import read_info
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
 T = TypeVar("T")

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from qdrant_client import AsyncQdrantClient, models
 
-from workers.retrieval.index.group_commit import GroupCommit
 from workers.retrieval.index.records import PUBLISHED, scope_conditions, superseded_conditions
-from workers.retrieval.index.requests import Requests, is_refusal
-from workers.retrieval.index.server_points import server_filter, server_point
+from workers.retrieval.index.server.group_commit import GroupCommit
+from workers.retrieval.index.server.points import server_filter, server_point
+from workers.retrieval.index.server.requests import Requests, is_refusal
 from workers.retrieval.ports import IndexPoint, Scope
 
 _BYTES_A_NUMBER: Final = 22  # of a double as JSON

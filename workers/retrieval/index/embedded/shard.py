@@ -3,7 +3,7 @@
 Every call of qdrant-edge (0.9) holds the GIL until it returns, so that two searching threads are no faster than one.
 Long work is therefore divided into pieces of 256 points (10 to 30 ms), between which other threads can run.
 
-There is no HNSW graph: a search compares the codes of all vectors that its filter lets through, see `engine_points` and
+There is no HNSW graph: a search compares the codes of all vectors that its filter lets through, see `points` and
 `unfiltered`. A graph takes 106 s to build for 100,000 chunks, in which the whole process would be blocked, and finds
 fewer of the nearest chunks (docs/knowledge-index.md). Larger indexes need a Qdrant server.
 """
@@ -21,13 +21,16 @@ from uuid import UUID
 import qdrant_edge as edge
 
 from workers.retrieval.index.conditions import TIME, Conditions
-from workers.retrieval.index.engine_points import (
+from workers.retrieval.index.embedded.files import ABOUT, damaged, fsync, has_codes, read_info, translate_errors
+from workers.retrieval.index.embedded.points import (
     VACUUM_FROM,
     VACUUM_SHARE,
     engine_config,
     engine_filter,
     engine_point,
 )
+from workers.retrieval.index.embedded.search import search_engine
+from workers.retrieval.index.embedded.unfiltered import ScopeSizes
 from workers.retrieval.index.older_chunks import PIECE, complete_tags, older_conditions
 from workers.retrieval.index.records import (
     DENSE,
@@ -44,9 +47,6 @@ from workers.retrieval.index.records import (
     scroll_conditions,
     superseded_conditions,
 )
-from workers.retrieval.index.shard_files import ABOUT, damaged, fsync, has_codes, read_info, translate_errors
-from workers.retrieval.index.shard_search import search_engine
-from workers.retrieval.index.unfiltered import ScopeSizes
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
 DATA: Final = "data"

@@ -14,7 +14,7 @@ from typing import Final
 
 import qdrant_edge as edge
 
-from workers.retrieval.index.engine_points import dense_request, scores
+from workers.retrieval.index.embedded.points import dense_request, scores
 from workers.retrieval.ports import IndexQuery, Scope
 
 _LARGE: Final = 5_000  # chunks; below, any search takes about a millisecond

@@ -8,7 +8,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from workers.retrieval.index.fusion import CANDIDATES, Candidates
 from workers.retrieval.index.records import DENSE, LEXICAL, query_terms
-from workers.retrieval.index.requests import Requests
+from workers.retrieval.index.server.requests import Requests
 from workers.retrieval.ports import Hit, IndexQuery
 
 

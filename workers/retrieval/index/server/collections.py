@@ -14,7 +14,7 @@ from sessions.errors import IndexMismatch, IndexUnavailable
 from workers.retrieval.index.conditions import TIME
 from workers.retrieval.index.names import valid_collection
 from workers.retrieval.index.records import DENSE, FORMAT, KEYWORDS, LEXICAL, check_model
-from workers.retrieval.index.requests import CollectionExists, NoCollection, Requests
+from workers.retrieval.index.server.requests import CollectionExists, NoCollection, Requests
 from workers.retrieval.ports import EmbeddingInfo
 
 _OURS: Final = "sessionfleet"

@@ -36,7 +36,7 @@ def read_info(folder: Path) -> EmbeddingInfo:
 
 
 def has_codes(data: Path, vectors: str) -> bool:
-    """Whether all segments of a shard have codes of these vectors (see `engine_points`)."""
+    """Whether all segments of a shard have codes of these vectors (see `points`)."""
     segments = list((data / "segments").glob("*"))
     return all((segment / f"vector_storage-{vectors}" / "quantized.config.json").exists() for segment in segments)
 

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from workers.retrieval.index.engine_points import dense_request, lexical_request, scores
+from workers.retrieval.index.embedded.points import dense_request, lexical_request, scores
+from workers.retrieval.index.embedded.unfiltered import ScopeSizes, nearest
 from workers.retrieval.index.fusion import CANDIDATES, Candidates
 from workers.retrieval.index.records import DENSE, LEXICAL, query_terms
-from workers.retrieval.index.unfiltered import ScopeSizes, nearest
 from workers.retrieval.ports import Hit, IndexQuery
 
 

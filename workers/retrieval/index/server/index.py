@@ -20,11 +20,11 @@ from workers.retrieval.index.records import (
     scope_conditions,
     scroll_conditions,
 )
-from workers.retrieval.index.requests import NoCollection, Requests
-from workers.retrieval.index.server_collections import ServerCollections
-from workers.retrieval.index.server_points import server_filter
-from workers.retrieval.index.server_search import search_server
-from workers.retrieval.index.server_writes import ServerWrites
+from workers.retrieval.index.server.collections import ServerCollections
+from workers.retrieval.index.server.points import server_filter
+from workers.retrieval.index.server.requests import NoCollection, Requests
+from workers.retrieval.index.server.search import search_server
+from workers.retrieval.index.server.writes import ServerWrites
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope
 
 _PAGE: Final = 256
