@@ -136,11 +136,11 @@ def _knowledge(store: Any, index: KnowledgeIndex, model: EmbeddingModel) -> Know
 
 
 def _search(knowledge: KnowledgeOperations, texts: Texts, collection: str) -> Callable[[], Awaitable[None]]:
-    op = _operating()
+    tenant = _operating().keys.tenant
 
     async def search() -> None:
         request = SearchKnowledge(query=texts.sentence(6), scopes=(_SCOPE,), collection=collection, min_score=0.0)
-        found = await knowledge.search.search(op, request)
+        found = await knowledge.search.search(tenant, request)
         assert found, request
 
     return search

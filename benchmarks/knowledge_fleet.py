@@ -19,11 +19,11 @@ from sessions import Session
 _names = itertools.count()
 
 
-def reader(rig: Rig, points: int, user_id: str | None = None) -> Session:
+def reader(rig: Rig, points: int, user_id: str | None = None, queue: str = "turns") -> Session:
     """A session that has the collection of this size as its knowledge."""
     at = {"provider": "qdrant", "config": {"collection_name": collection_of(points)}}
     knowledge = {"bases": [BASE], "vector_store": at}
-    return Session(f"reader-{next(_names)}", user_id, knowledge=knowledge, settings=rig.settings)
+    return Session(f"reader-{next(_names)}", user_id, knowledge=knowledge, queue=queue, settings=rig.settings)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from benchmarks.recall_cost import neighbours, recalls
 from benchmarks.report import Row
 from benchmarks.rig import Process, Rig
 from benchmarks.scale import ProgressCallback, Scale
+from benchmarks.search_paths import search_paths
 
 
 def retrieval_rows(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
@@ -29,7 +30,8 @@ def retrieval_rows(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[R
     user = uuid.uuid4().hex
     rows += memory_fleet(rig, scale, user, progress)
     sizes.append(_size(retrieval, f"... with {scale.memories:,} memories", "a copy of which it keeps"))
-    rows += [*recalls(rig, scale, user, progress), *neighbours(rig, scale, progress)]
+    rows += [*recalls(rig, scale, user, progress), *search_paths(rig, scale, user, progress)]
+    rows += neighbours(rig, scale, progress)
     turns.end()
     retrieval.end()
     return [*rows, *sizes]

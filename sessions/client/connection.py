@@ -14,6 +14,7 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.client.operations import Operations
 from sessions.client.portal import Portal
+from sessions.client.searches import DirectSearches
 from sessions.client.wakeups import Dispatcher
 from sessions.fleet.autostart import ensure_fleet, resolved
 from sessions.protocol.worker_info import WorkerInfo
@@ -22,6 +23,7 @@ from sessions.store.adapter_store import AdapterStore
 from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.calls import CallStore
 from sessions.store.catalog import Catalog
+from sessions.store.channels import Channels
 from sessions.store.deployment import check_deployment
 from sessions.store.events import Bell
 from sessions.store.files import FileStore
@@ -31,6 +33,7 @@ from sessions.store.memory import MemoryStore
 from sessions.store.schedules import ScheduleStore
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
+from sessions.store.search_exchange import SearchExchange
 from sessions.store.session_index import SessionIndex
 from sessions.store.session_records import SessionRecords
 from sessions.store.shares import ShareStore
@@ -101,7 +104,7 @@ class FleetConnection:
 
     Attributes:
         stores: the records; bell: wakes the waiters of this process; dispatcher: publishes wake-ups.
-        operations: submits operations.
+        operations: submits operations, and runs searches.
     """
 
     stores: Stores
@@ -147,15 +150,18 @@ class FleetConnection:
             await redis.aclose()
             raise
         self.stores = Stores.on(redis, settings, self.keyring)
-        self.bell = Bell(redis, uuid_utils.uuid4().hex)
+        self._channels, address = Channels(redis), uuid_utils.uuid4().hex
+        self.bell = Bell(self._channels, address)
         self.dispatcher = Dispatcher(settings)
-        self.operations = Operations(self.stores.turns, self.bell, self.dispatcher.wake)
+        exchange = SearchExchange(self.stores.scripts, self._channels, self.keyring, address)
+        direct = DirectSearches(exchange, self.stores.catalog)
+        self.operations = Operations(self.stores.turns, self.bell, self.dispatcher.wake, direct)
 
     async def aclose(self) -> None:
         """Close all connections."""
         if self._opened:
             self._opened = False
-            await self.bell.close()
+            await self._channels.close()
             self.dispatcher.close()
             await self.stores.redis.aclose()
 

@@ -3,6 +3,9 @@
 An operation is a turn in a lane, on the queue `retrieval`. It has everything that turns have (order, deadline, events,
 journal, cancel, rescue), but the lane has its own mailbox and lease: an operation never waits for a turn of the
 session, and no turn waits for it.
+
+A search needs none of this. It is answered directly if that is possible (`sessions.client.searches`), and is an
+operation otherwise.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any
 
 from broker_config.settings import RETRIEVAL
 from sessions.client.result import result_of
+from sessions.client.searches import DirectSearches
 from sessions.errors import ResultTimeout
 from sessions.protocol.lanes import LANE_TTL, SEARCH_TTL
 from sessions.protocol.operation import OperationRequest
@@ -24,12 +28,17 @@ from sessions.store.wake_up import Publish
 
 
 class Operations:
-    """Submits operations and waits for them. Used by clients, and by workers for their turns."""
+    """Submits operations and waits for them. Used by clients, and by workers for their turns.
 
-    def __init__(self, turns: TurnStore, bell: Bell, publish: Publish) -> None:
+    Args:
+        direct: sends searches to other processes; None: each search is an operation.
+    """
+
+    def __init__(self, turns: TurnStore, bell: Bell, publish: Publish, direct: DirectSearches | None = None) -> None:
         self._turns = turns
         self._bell = bell
         self._publish = publish
+        self._direct = direct
 
     async def submit(
         self,
@@ -77,8 +86,26 @@ class Operations:
 
     async def search(
         self, lane: SessionKeys, request: OperationRequest, timeout: float, *, part: str | None = None
+    ) -> Any:
+        """Run a search and return its result: directly if a process answers it, otherwise in the lane.
+
+        Args:
+            part: the id of its turn, if it becomes one.
+
+        Raises:
+            ResultTimeout: it did not end in time. SessionBusy, StoreFull, StoreUnavailable: it was not accepted.
+            TurnFailed: it failed.
+        """
+        until = time.monotonic() + timeout
+        if self._direct is not None and (found := await self._direct.result(lane, request, timeout)) is not None:
+            return found
+        left = until - time.monotonic()
+        return operation_result(await self.run(lane, request, left, part=part), lane)
+
+    async def run(
+        self, lane: SessionKeys, request: OperationRequest, timeout: float, *, part: str | None = None
     ) -> TurnRecord:
-        """Run a search and wait for its end.
+        """Run a short operation in a lane and wait for its end.
 
         Raises:
             ResultTimeout: it did not end in time. SessionBusy, StoreFull, StoreUnavailable: it was not accepted.
@@ -93,7 +120,7 @@ class Operations:
                 if record.status.final:
                     return record
                 if time.monotonic() > until:
-                    raise ResultTimeout(f"the search did not end within {timeout:g} s")
+                    raise ResultTimeout(f"the operation did not end within {timeout:g} s")
 
 
 def operation_result(record: TurnRecord, lane: SessionKeys) -> Any:

@@ -33,7 +33,7 @@ class Retrieval:
         self._turns = turns
 
     async def search(self, keys: SessionKeys, request: OperationRequest, *, timeout: float | None = None) -> Any:
-        """Run a search in the session's search lane and wait for its result.
+        """Run a search, directly or in the session's search lane, and wait for its result.
 
         Args:
             timeout: seconds; None for SESSIONFLEET_RETRIEVAL_TIMEOUT.
@@ -46,10 +46,9 @@ class Retrieval:
         seconds = self._connection.settings.retrieval_timeout if timeout is None else timeout
         lane, part = keys.lane(SEARCH), new_turn_part()
         try:
-            record = await self._connection.operations.search(lane, request, seconds, part=part)
+            return await self._connection.operations.search(lane, request, seconds, part=part)
         except ResultTimeout:
             raise await self._turns.timeout_error(lane, part, seconds) from None
-        return operation_result(record, lane)
 
     async def submit(
         self,

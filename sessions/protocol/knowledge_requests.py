@@ -48,6 +48,7 @@ class SearchKnowledge(OperationRequest):
     """
 
     kind: ClassVar[str] = "search_knowledge"
+    direct: ClassVar[bool] = True
 
     query: str
     scopes: tuple[str, ...]
@@ -65,6 +66,7 @@ class Recall(OperationRequest):
     """
 
     kind: ClassVar[str] = "recall"
+    direct: ClassVar[bool] = True
 
     memory: SearchMemory | None = None
     knowledge: SearchKnowledge | None = None

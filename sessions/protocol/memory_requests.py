@@ -25,6 +25,7 @@ class SearchMemory(OperationRequest):
     """
 
     kind: ClassVar[str] = "search_memory"
+    direct: ClassVar[bool] = True
 
     query: str
     limit: Annotated[int, Field(ge=1)] = 5

@@ -29,12 +29,17 @@ class Extraction(BaseModel):
 
 
 class OperationRequest(BaseModel):
-    """What an operation does. `kind` names it on the wire."""
+    """What an operation does. `kind` names it on the wire.
+
+    Attributes:
+        direct: whether a process may answer it without a turn: it only reads, and its result is small.
+    """
 
     # A request that cannot be read is reported in errors and logs without its query or text.
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     kind: ClassVar[str]
+    direct: ClassVar[bool] = False
 
     def spec(self) -> OperationSpec:
         """The form that goes over the wire."""

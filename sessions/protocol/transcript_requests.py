@@ -39,6 +39,7 @@ class SearchTranscript(OperationRequest):
     """
 
     kind: ClassVar[str] = "search_transcript"
+    direct: ClassVar[bool] = True
 
     query: str
     user: str | None = None

@@ -36,7 +36,7 @@ class WorkerInfo(BaseModel):
     queues: tuple[str, ...]
     concurrency: int
     running: int = 0
-    turns_done: int = 0
+    turns_done: int = Field(0, description="Turns that it has ended, and searches that it has answered directly.")
     tools: tuple[str, ...] = ()
     agents: tuple[str, ...] = ()
     models: tuple[str, ...] = Field((), description="Models registered by name, `offline` among them.")
@@ -46,3 +46,4 @@ class WorkerInfo(BaseModel):
     default_model: str = "offline"
     version: str = ""
     webhooks: WebhookOffer = WebhookOffer()
+    searches: str = Field("", description="Where it receives searches directly; empty if it does not.")

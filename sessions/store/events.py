@@ -13,66 +13,38 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
-from broker_config.redis_clients import PASSING
-from broker_config.telemetry import get_logger
 from sessions.errors import StaleCursor, TurnNotFound
 from sessions.protocol.event import Event
+from sessions.store.channels import Channels
 from sessions.store.event_records import read_event
 from sessions.store.keys import SessionKeys, bell_channel
-from sessions.store.scripts import ScriptRunner, store_error
+from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
-from sessions.store.shelter import sheltered
 
 POLL: Final = 1.0
 _LARGEST_PAGE: Final = 500
 _FIRST_PAGE: Final = 8
 _PAGE_BYTES: Final = 256 * 1024
 """The size of a page: it stays in memory until its reader is done. One event may have 8 MB."""
-_LULL: Final = 0.01
 _CURSOR: Final = re.compile(r"(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})").fullmatch
 """The form in which the store writes cursors.
 
 `int` also accepts '+1', '1_0' and '٣', which the store refuses, and '07-1', which never equals the last event's id.
 The store counts in 64 bits; no event comes near that limit.
 """
-_log = get_logger(__name__)
 
 
 class Bell:
     """Wakes the waiters of this process when the store reports news of their turns."""
 
-    def __init__(self, client: Any, nonce: str) -> None:
+    def __init__(self, channels: Channels, nonce: str) -> None:
         self.nonce = nonce
-        self._client = client
-        self._pubsub: Any = None
-        self._partitions: set[str] = set()
+        self._channels = channels
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._listeners: dict[str, asyncio.Task[None]] = {}  # one; on a cluster one per shard
-        self._lock = asyncio.Lock()
 
     async def subscribe(self, partition: str) -> None:
         """Subscribe to the bell of a partition, once."""
-        if partition not in self._partitions:
-            await sheltered(self._subscribe_once(partition))
-
-    async def _subscribe_once(self, partition: str) -> None:
-        async with self._lock:
-            if partition in self._partitions:
-                return
-            try:
-                if self._pubsub is None:
-                    self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
-                await self._pubsub.ssubscribe(bell_channel(partition, self.nonce))
-            except PASSING as error:
-                raise store_error(error) from error
-            self._partitions.add(partition)
-            self._listen_to(bell_channel(partition, self.nonce))
-
-    def _listen_to(self, channel: str) -> None:
-        node = self._client.get_node_from_key(channel) if hasattr(self._client, "get_node_from_key") else None
-        shard = node.name if node else ""
-        if shard not in self._listeners or self._listeners[shard].done():
-            self._listeners[shard] = asyncio.get_running_loop().create_task(self._listen(node))
+        await self._channels.subscribe(bell_channel(partition, self.nonce), self._notify, self._notify_all)
 
     @contextlib.contextmanager
     def waiting(self, part: str) -> Iterator[asyncio.Event]:
@@ -86,40 +58,8 @@ class Bell:
             if not self._waiters[part]:
                 del self._waiters[part]
 
-    async def close(self) -> None:
-        """Stop listening."""
-        for listener in self._listeners.values():
-            listener.cancel()
-        await asyncio.gather(*self._listeners.values(), return_exceptions=True)
-        if self._pubsub is not None:
-            await self._pubsub.aclose()
-
-    async def _listen(self, node: Any) -> None:
-        while True:
-            try:
-                await self._listen_once(node)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - readers poll meanwhile, and are notified again afterwards
-                _log.warning("bell_broken", error=repr(error))
-                await asyncio.sleep(POLL)
-                self._notify_all()
-
-    async def _listen_once(self, node: Any) -> None:
-        if node is None:
-            async for message in self._pubsub.listen():
-                self._notify(message)
-            return
-        message = await self._pubsub.get_sharded_message(timeout=POLL, target_node=node)
-        if message is None:
-            # No message came; or this shard has none of our partitions any more, and the call returned at once.
-            await asyncio.sleep(_LULL)
-        self._notify(message)
-
-    def _notify(self, message: dict[str, Any] | None) -> None:
-        if message is None or message["type"] != "smessage":
-            return
-        for waiter in self._waiters.get(message["data"].decode(), ()):
+    def _notify(self, part: bytes) -> None:
+        for waiter in self._waiters.get(part.decode(), ()):
             waiter.set()
 
     def _notify_all(self) -> None:

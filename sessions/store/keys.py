@@ -361,3 +361,17 @@ def lanes_key(partition: str) -> str:
 def bell_channel(partition: str, client: str) -> str:
     """The sharded channel on which one client is notified of its turns in one partition."""
     return f"{partition}:bell:{client}"
+
+
+def searches_channel(process: str) -> str:
+    """The sharded channel on which a process of the retrieval role receives searches: a separate slot for each."""
+    return f"{_direct(process)}:searches"
+
+
+def answers_channel(caller: str) -> str:
+    """The sharded channel on which a process receives the answers to its searches."""
+    return f"{_direct(caller)}:answers"
+
+
+def _direct(process: str) -> str:
+    return f"{ROOT}:{{direct-{process}}}"

@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class _Call:
-    """A pending command. `script` is None for a plain read."""
+    """A pending command. `script` is None for a plain command."""
 
     command: tuple[Arg, ...]
     script: ScriptCall[Any] | None
@@ -102,6 +102,14 @@ class ScriptRunner:
             StoreUnavailable, BackendError: the store did not answer.
         """
         return await self._queue(command, None)
+
+    async def publish(self, channel: str, message: bytes) -> int:
+        """Publish a message on a sharded channel, with the scripts of this tick; returns how many receive it.
+
+        Raises:
+            StoreUnavailable, BackendError: the store did not answer; the message may have been published.
+        """
+        return int(await self._queue(("SPUBLISH", channel, message), None))
 
     def _queue(self, command: tuple[Arg, ...], script: ScriptCall[Any] | None) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ import pytest
 
 from sessions import AgentTeam, EventType, Task, TurnStatus
 from sessions.errors import SessionOwnerError, TurnCancelled
+from sessions.protocol.lanes import SEARCH
 from tests.support.fleet import Fleet, keys_without_ttl, running_fleet
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
@@ -74,6 +75,16 @@ def test_a_killed_worker_is_replaced_on_a_cluster(clustered: Fleet, tmp_path: Pa
     assert turn.result(timeout=30) == "ok: crash found"
     assert len(clustered.ledger("look_up", query="crash")) == 1
     assert turn.attempt == 2
+
+
+def test_a_search_on_a_cluster(clustered: Fleet) -> None:
+    """It goes directly to the worker that serves retrieval, whatever slots the session and the processes are in."""
+    sessions = [clustered.session(sid()) for _ in range(3)]
+    for session in sessions:
+        session.add_memory(f"The room is called {session.session_id}")
+        assert [memory["text"][-32:] for memory in session.search_memory("room")] == [session.session_id]
+    with clustered.server.client() as client:
+        assert not any(client.exists(session.keys.lane(SEARCH).meta) for session in sessions), "no turn was needed"
 
 
 def test_a_team_on_a_cluster(clustered: Fleet) -> None:

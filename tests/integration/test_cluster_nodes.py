@@ -14,6 +14,8 @@ from sessions.cli.checks import examine
 from sessions.cli.verdicts import Check, Verdict
 from sessions.errors import StoreFull, StoreUnsupported
 from sessions.store.deployment import check_deployment
+from sessions.store.keys import searches_channel
+from tests.integration.test_direct_searches import Processes, found
 from tests.support.servers import Server, three_primaries
 
 
@@ -72,6 +74,20 @@ async def test_a_cluster_with_one_server_that_evicts_is_refused(settings: Settin
     with pytest.raises(StoreUnsupported, match=rf":{ill.port}.*noeviction"):
         await check_deployment(client, settings)
     await client.aclose()
+
+
+async def test_searches_reach_processes_in_the_slots_of_every_server(settings: Settings) -> None:
+    """Callers and processes have channels of their own, and each is on one of the servers."""
+    processes = await Processes(settings).open()
+    try:
+        for _ in range(6):
+            await processes.serving(found)
+        assert await asyncio.gather(*(processes.result() for _ in range(60))) == [await found()] * 60
+        cluster, _ = processes._clients[0]
+        owners = {cluster.get_node_from_key(searches_channel(name)).port for name in processes.announced}
+        assert len(owners) > 1
+    finally:
+        await processes.close()
 
 
 def test_new_turns_stop_when_one_server_is_nearly_full(settings: Settings, ill: Server) -> None:

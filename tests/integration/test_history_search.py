@@ -17,6 +17,7 @@ from sessions.adapters.openai_agents import FleetSession
 from sessions.client.operations import Operations
 from sessions.errors import BadRequest, NoWorkerAlive, SessionOwnerError
 from sessions.protocol.lanes import TRANSCRIPT
+from sessions.store.channels import Channels
 from sessions.store.events import Bell
 from sessions.store.resealing import Resealing
 from sessions.store.scripts import ScriptRunner
@@ -255,7 +256,9 @@ async def test_an_expired_session_leaves_nothing(fleet: Fleet) -> None:
     async def wake(wake_up: WakeUp) -> bool:
         return await fleet.client.portal.acall(fleet.client.connection.dispatcher.wake(wake_up))
 
-    operations = Operations(TurnStore(ScriptRunner(store), store, fleet.settings), Bell(store, "janitor"), wake)
+    operations = Operations(
+        TurnStore(ScriptRunner(store), store, fleet.settings), Bell(Channels(store), "janitor"), wake
+    )
     janitor = LaneJanitor(fleet.settings, store, operations, lambda: True)
 
     async def gone(key: str) -> bool:

@@ -24,6 +24,7 @@ from sessions.errors import (
     TurnCancelled,
 )
 from sessions.protocol.lanes import KNOWLEDGE
+from sessions.store.channels import Channels
 from sessions.store.events import Bell
 from sessions.store.scripts import ScriptRunner
 from sessions.store.turns import TurnStore
@@ -308,7 +309,7 @@ async def test_an_expired_session_leaves_no_documents(fleet: Fleet) -> None:
     async def wake(wake_up: WakeUp) -> bool:
         return await fleet.client.portal.acall(fleet.client.connection.dispatcher.wake(wake_up))
 
-    operations = Operations(TurnStore(scripts, store, fleet.settings), Bell(store, "janitor"), wake)
+    operations = Operations(TurnStore(scripts, store, fleet.settings), Bell(Channels(store), "janitor"), wake)
     janitor = LaneJanitor(fleet.settings, store, operations, lambda: True)
     assert await store.exists(lane.sources)
     await until_gone(lambda: store.exists(session.keys.meta))

@@ -10,13 +10,14 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from sessions import EventType, Session
 from sessions.api.operation import Operation
 from sessions.errors import RetrievalUnavailable, TurnCancelled, TurnDeadLettered, TurnDeadlineExceeded
-from sessions.protocol.lanes import KNOWLEDGE
+from sessions.protocol.lanes import KNOWLEDGE, SEARCH
 from sessions.store.keys import split_turn_id
 from tests.support.fleet import Fleet, Worker
 from tests.support.openai_server import OpenAIServer
@@ -143,6 +144,22 @@ def test_nothing_is_visible_before_all_is_there(crew: Fleet, provider: OpenAISer
     chunks = found(session)
     assert not set(chunks) & set(old)
     assert set(chunks.values()) == {1}
+    session.delete()
+
+
+def test_a_search_outlives_its_worker(crew: Fleet, provider: OpenAIServer) -> None:
+    """kill -9 in the middle of one that was sent directly: the lane has the other worker answer it, within its time."""
+    owner, _ = pair(crew)
+    session, name = new_session(crew)
+    session.add_knowledge(book(name, 2), name="book.txt")
+    with ThreadPoolExecutor(1) as threads:
+        search = threads.submit(session.search_knowledge, f"which part? HANG {name}", timeout=90)
+        hangs(provider, name)
+        assert f"operation=search_knowledge session={session.keys.ref}" not in owner.log, "there is no turn"
+        owner.kill()
+        assert {hit["source"] for hit in search.result()} == {"book.txt"}
+    with crew.server.client() as client:
+        assert client.exists(session.keys.lane(SEARCH).meta), "the lane answered"
     session.delete()
 
 

@@ -21,6 +21,7 @@ from sessions.client.operations import Operations
 from sessions.errors import IdempotencyConflict, SealError, TurnCancelled, TurnConfigurationError
 from sessions.protocol.knowledge_requests import AddKnowledge, RemoveKnowledge
 from sessions.protocol.lanes import KNOWLEDGE
+from sessions.store.channels import Channels
 from sessions.store.events import Bell
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner
@@ -239,7 +240,9 @@ async def test_an_operation_is_known_again_under_another_key(own_server: Server)
     async def submit(keys: str | None, source: str) -> str:
         settings = Settings(redis_url=own_server.url, encryption_keys=keys)  # type: ignore[arg-type]
         client = async_store(settings)
-        operations = Operations(TurnStore(ScriptRunner(client), client, settings), Bell(client, "x"), _not_woken)
+        operations = Operations(
+            TurnStore(ScriptRunner(client), client, settings), Bell(Channels(client), "x"), _not_woken
+        )
         request = AddKnowledge(scope="base:b", source=source, origin="text", text="tea")
         try:
             return await operations.submit(lane, request, timeout=60, idempotency_key="once")

@@ -51,6 +51,7 @@ def test_least_rights_suffice(guarded: Server, tmp_path: Path) -> None:
         session.set_state("a", 1)
         session.add_memory("likes tea")
         assert [found["text"] for found in session.search_memory("tea")] == ["likes tea"]
+        assert "search_answered" in fleet.workers[0].log, "it went the direct way, over channels"
         session.fork("copy").delete()
         doctor = [sys.executable, "-m", "sessions.cli.main", "doctor"]
         environment = {**os.environ, "REDIS_URL": url_of(guarded, "sf_client"), "SESSIONFLEET_AUTOSTART": "0"}

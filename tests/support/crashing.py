@@ -158,7 +158,7 @@ class Bench:
     async def search(self, query: str, **which: Any) -> list[dict[str, Any]]:
         """Search the scope."""
         wanted = SearchKnowledge(query=query, scopes=(self.scope,), **which)
-        return await self.knowledge.search.search(self.operation()[0], wanted)
+        return await self.knowledge.search.search(self.lane.tenant, wanted)
 
     async def visible(self) -> list[tuple[str, str]]:
         """Source and text of every chunk that a search can find, sorted."""

@@ -11,7 +11,7 @@ import pytest
 from sessions.errors import IndexUnavailable
 from sessions.protocol.knowledge_requests import Recall, SearchKnowledge
 from sessions.protocol.memory_requests import SearchMemory
-from workers.retrieval.operation_context import OperationContext
+from sessions.store.keys import SessionKeys
 from workers.retrieval.parts import RetrievalParts
 from workers.retrieval_role.runner import RetrievalRunner
 
@@ -30,7 +30,7 @@ def runner(memory: Any, knowledge: Any) -> RetrievalRunner:
 
 
 async def recall(of: RetrievalRunner, request: Recall) -> dict[str, Any]:
-    return await of._recall(cast(OperationContext, None), request)
+    return await of.search(SessionKeys.of("default", "s", 256), request.spec())
 
 
 async def test_memories_and_documents_are_searched_at_the_same_time() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions.client.connection import FleetConnection
+from sessions.store.channels import Channels
 from sessions.store.events import Bell
 
 
@@ -58,12 +59,13 @@ async def leaves(reader: asyncio.Task[None], sending: Sending) -> None:
 async def test_a_reader_may_leave_while_it_subscribes() -> None:
     """The next reader finds the bell subscribed."""
     sending = Sending()
-    bell = Bell(Subscribed(sending), "nonce")
+    channels = Channels(Subscribed(sending))
+    bell = Bell(channels, "nonce")
     await leaves(asyncio.create_task(bell.subscribe("p")), sending)
     sending.begun.clear()
     await bell.subscribe("p")
     assert not sending.begun.is_set()
-    await bell.close()
+    await channels.close()
 
 
 def test_a_reader_may_leave_while_its_client_connects(monkeypatch: pytest.MonkeyPatch) -> None:

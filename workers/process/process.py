@@ -181,7 +181,8 @@ class TurnProcess:
         self._heartbeat = Heartbeat(s, self._loop)
         await self.retrieval.connect(self._store, self._scripts, self._leases, self._publish)
         self._runner = TurnRunner(self._turn_parts())
-        self._shutdown = Shutdown(s, self._heartbeat, self._work, self._runner.start_no_more)
+        stop_starting = (self._runner.start_no_more, self.retrieval.searches.stop_taking)
+        self._shutdown = Shutdown(s, self._heartbeat, self._work, stop_starting)
         self._presence = Presence(self._scripts, self._store, self._info)
         await self._presence.announce()
         self._ticks = Ticks(ScheduleStore(self._scripts, s), s.partitions, self._publish)
@@ -251,8 +252,8 @@ class TurnProcess:
             started=self._started,
             queues=self.queues,
             concurrency=s.concurrency,
-            running=len(self._heartbeat.held),
-            turns_done=self._runner.turns_done,
+            running=len(self._heartbeat.held) + self.retrieval.searches.running,
+            turns_done=self._runner.turns_done + self.retrieval.searches.answered,
             tools=registry.tool_names,
             agents=registry.agent_names,
             models=registry.model_names,
@@ -262,6 +263,7 @@ class TurnProcess:
             default_model=s.model or "offline",
             version=package_version(),
             webhooks=webhooks_of(s),
+            searches=self.retrieval.searches.address,
         )
 
     # --- stop -------------------------------------------------------------------------------------------

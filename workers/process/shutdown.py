@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from broker_config.settings import Settings
@@ -31,11 +31,11 @@ class Shutdown:
     """Drains this process's turns, once.
 
     Args:
-        stop_starting: keeps the runner from starting turns.
+        stop_starting: keep the process from starting turns, and from taking searches.
     """
 
     def __init__(
-        self, settings: Settings, heartbeat: Heartbeat, work: OpenWork, stop_starting: Callable[[], None]
+        self, settings: Settings, heartbeat: Heartbeat, work: OpenWork, stop_starting: Sequence[Callable[[], None]]
     ) -> None:
         self._settings = settings
         self._heartbeat = heartbeat
@@ -46,7 +46,8 @@ class Shutdown:
     def begin(self) -> None:
         """Begin to drain. Called on the loop's thread; calling it again changes nothing."""
         if self._drained is None:
-            self._stop_starting()
+            for stop in self._stop_starting:
+                stop()
             self._drained = asyncio.get_running_loop().create_task(self._drain())
 
     async def finished(self) -> None:

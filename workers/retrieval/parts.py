@@ -12,6 +12,7 @@ from sessions.client.operations import Operations
 from sessions.errors import IndexUnavailable
 from sessions.store.memory import MemoryStore
 from sessions.store.sealing import KeyRing
+from sessions.store.shelter import sheltered
 from workers.retrieval.index.ownership import IndexLock
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _log = get_logger(__name__)
 
 class RetrievalParts:
     """One of each part per process, used on the process's event loop.
+
+    Loading a model may take longer than the first search waits: it continues for the next one.
 
     Args:
         lock: returns the lock of the embedded index's folder. Without QDRANT_URL, the process must hold it.
@@ -59,6 +62,9 @@ class RetrievalParts:
         Raises:
             IndexUnavailable, EmbeddingUnavailable: index or model is not available now.
         """
+        return await sheltered(self._make_knowledge()) if self._knowledge is None else self._knowledge
+
+    async def _make_knowledge(self) -> KnowledgeOperations:
         async with self._making:
             if self._knowledge is None:
                 from workers.retrieval.knowledge.operations import KnowledgeOperations  # noqa: PLC0415 - heavy
@@ -73,6 +79,9 @@ class RetrievalParts:
         Raises:
             EmbeddingUnavailable: the model is not available now.
         """
+        return await sheltered(self._make_memory()) if self._memory is None else self._memory
+
+    async def _make_memory(self) -> MemoryOperations:
         async with self._making:
             if self._memory is None:
                 from workers.retrieval.memory import MemorySearch  # noqa: PLC0415 - heavy
@@ -88,6 +97,9 @@ class RetrievalParts:
         Raises:
             IndexUnavailable, EmbeddingUnavailable: index or model is not available now.
         """
+        return await sheltered(self._make_transcript()) if self._transcript is None else self._transcript
+
+    async def _make_transcript(self) -> TranscriptOperations:
         async with self._making:
             if self._transcript is None:
                 from workers.retrieval.transcript.operations import TranscriptOperations  # noqa: PLC0415 - heavy

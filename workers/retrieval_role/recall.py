@@ -1,8 +1,8 @@
 """Memory and knowledge for a turn: what is added to its prompt, and what its tools search and store.
 
-The worker that runs a turn has no embedding model. It submits a search to the session's lane for searches and waits
-for the result like a client. The result is journalled at once, so that a replay of the turn sees the same. A search
-that is not possible does not fail the turn; the turn's event stream shows it.
+The worker that runs a turn has no embedding model. It searches as a client does, by asking a worker of the retrieval
+role. The result is journalled at once, so that a replay of the turn sees the same. A search that is not possible does
+not fail the turn; the turn's event stream shows it.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class TurnRecall:
         if await self._catalog.serves(RETRIEVAL):
             request, lane = KeepFacts(facts=(text,), turn=key, user=self._user_id), self._keys.lane(MEMORY)
             with contextlib.suppress(ResultTimeout):  # it was accepted and will be carried out
-                operation_result(await self._operations.search(lane, request, self._settings.retrieval_timeout), lane)
+                operation_result(await self._operations.run(lane, request, self._settings.retrieval_timeout), lane)
             return
         partitions = self._settings.partitions
         scope = session_scope(self._keys)
@@ -210,8 +210,7 @@ class TurnRecall:
         if not await self._catalog.serves(RETRIEVAL):
             raise NoWorkerAlive(f"no worker serves the queue {RETRIEVAL!r}: {start_hint(RETRIEVAL)}")
         lane = self._keys.lane(SEARCH)
-        record = await self._operations.search(lane, request, self._settings.retrieval_timeout)
-        found: dict[str, Any] = operation_result(record, lane)
+        found: dict[str, Any] = await self._operations.search(lane, request, self._settings.retrieval_timeout)
         return found
 
     def _memory_lines(self, found: Sequence[dict[str, Any]]) -> list[str]:

@@ -25,6 +25,7 @@ from sessions.protocol.knowledge_requests import (
 from sessions.protocol.memory_requests import EmbedMemory, KeepFacts, SearchMemory
 from sessions.protocol.operation import OperationRequest, OperationSpec
 from sessions.protocol.transcript_requests import ForgetTranscript, IndexTranscript, SearchTranscript
+from sessions.store.keys import SessionKeys
 from sessions.store.leases import LeaseStore
 from sessions.store.sealing import KeyRing
 from workers.lease.held_turn import HeldTurn
@@ -88,20 +89,45 @@ class RetrievalRunner:
             LeaseLost: the lease was lost.
         """
         request = _read(spec)
+        if request.direct:
+            return await self._search(held.keys.home, request)
         op = self._context(held, journal)
-        if isinstance(request, Recall):
-            return await self._recall(op, request)
         if isinstance(request, _ABOUT_MEMORY):
             return await self._on_memory(op, request)
         if isinstance(request, _ABOUT_TRANSCRIPTS):
             return await self._on_transcripts(op, request)
         return await self._on_knowledge(op, request)
 
+    async def search(self, session: SessionKeys, spec: OperationSpec) -> Any:
+        """Run a search for which there is no turn; returns its result as a JSON value.
+
+        Args:
+            session: the session, or user, in whose lane it would be otherwise.
+
+        Raises:
+            As `run`. TurnConfigurationError: it is not a search that can be done without a turn.
+        """
+        request = _read(spec)
+        if not request.direct:
+            raise TurnConfigurationError(f"the operation {spec.kind!r} needs a turn")
+        return await self._search(session, request)
+
+    async def _search(self, session: SessionKeys, request: OperationRequest) -> Any:
+        match request:
+            case Recall():
+                return await self._recall(session, request)
+            case SearchMemory():
+                return await (await self._parts.memory()).search(session, request)
+            case SearchKnowledge():
+                return await (await self._parts.knowledge()).search.search(session.tenant, request)
+            case SearchTranscript():
+                return await (await self._parts.transcript()).search.search(session, request)
+            case _:
+                raise AssertionError(request.kind)
+
     async def _on_memory(self, op: OperationContext, request: OperationRequest) -> Any:
         memory = await self._parts.memory()
         match request:
-            case SearchMemory():
-                return await memory.search(op, request)
             case KeepFacts():
                 return await memory.keep(op, request)
             case EmbedMemory():
@@ -114,8 +140,6 @@ class RetrievalRunner:
         match request:
             case AddKnowledge():
                 return await knowledge.changes.add(op, request)
-            case SearchKnowledge():
-                return await knowledge.search.search(op, request)
             case ReadKnowledge():
                 return await knowledge.search.read(op, request)
             case RemoveKnowledge():
@@ -128,8 +152,6 @@ class RetrievalRunner:
     async def _on_transcripts(self, op: OperationContext, request: OperationRequest) -> Any:
         transcript = await self._parts.transcript()
         match request:
-            case SearchTranscript():
-                return await transcript.search.search(op, request)
             case IndexTranscript():
                 return await transcript.index.update(op, request)
             case ForgetTranscript():
@@ -143,15 +165,15 @@ class RetrievalRunner:
         if isinstance(request, AddKnowledge | CopyKnowledge):
             await (await self._parts.knowledge()).changes.undo(self._context(held, journal), request)
 
-    async def _recall(self, op: OperationContext, request: Recall) -> dict[str, Any]:
+    async def _recall(self, session: SessionKeys, request: Recall) -> dict[str, Any]:
         """Search memories and documents at the same time; both use one vector of the query (`QueryMemo`)."""
         memory = await self._parts.memory() if request.memory is not None else None
         knowledge = await self._parts.knowledge() if request.knowledge is not None else None
         searches: dict[str, asyncio.Task[list[dict[str, Any]]]] = {}
         if memory is not None and request.memory is not None:
-            searches["memories"] = asyncio.create_task(memory.search(op, request.memory))
+            searches["memories"] = asyncio.create_task(memory.search(session, request.memory))
         if knowledge is not None and request.knowledge is not None:
-            searches["passages"] = asyncio.create_task(knowledge.search.search(op, request.knowledge))
+            searches["passages"] = asyncio.create_task(knowledge.search.search(session.tenant, request.knowledge))
         try:
             return dict(zip(searches, await asyncio.gather(*searches.values()), strict=True))
         finally:

@@ -54,11 +54,11 @@ class KnowledgeSearch:
         self._embedding = embedding
         self._lexical = lexical
 
-    async def search(self, op: OperationContext, request: SearchKnowledge) -> list[dict[str, Any]]:
-        """The best passages within the request's scopes, as dicts. No text is among them twice."""
+    async def search(self, tenant: str, request: SearchKnowledge) -> list[dict[str, Any]]:
+        """The best passages of a tenant within the request's scopes, as dicts. No text is among them twice."""
         # The store is asked while the model computes.
         dense, scopes = await asyncio.gather(
-            self._embedding.embed_query(request.query), self._visible_scopes(op.keys.tenant, request.scopes)
+            self._embedding.embed_query(request.query), self._visible_scopes(tenant, request.scopes)
         )
         if not scopes:
             return []
@@ -76,7 +76,7 @@ class KnowledgeSearch:
         collection = request.collection or default_collection(self._embedding.info)
         while True:
             hits = await self._index.search(collection, self._embedding.info, query)
-            found = alike(await self._with_texts(op.keys.tenant, hits))
+            found = alike(await self._with_texts(tenant, hits))
             if len(found) >= request.limit or len(hits) < query.limit or query.limit >= _MOST_HITS:
                 return [found_passage(group) for group in found[: request.limit]]
             query = replace(query, limit=min(4 * query.limit, _MOST_HITS))

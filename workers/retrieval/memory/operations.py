@@ -35,9 +35,11 @@ class MemoryOperations:
         self._search = search
         self._operations = operations
 
-    async def search(self, op: OperationContext, request: SearchMemory) -> list[dict[str, Any]]:
-        """The best matches. Memories without a vector are matched by their words, and their embedding is queued."""
-        session = op.keys.home
+    async def search(self, session: SessionKeys, request: SearchMemory) -> list[dict[str, Any]]:
+        """The best matches of a session, its user, or both.
+
+        Memories without a vector are matched by their words, and their embedding is queued.
+        """
         found = await self._search.search(scopes_of(request, session, self._settings.partitions), request)
         for name in found.unembedded:
             await self._queue_embedding(session if name == "session" else self._of_user(session, request.user))

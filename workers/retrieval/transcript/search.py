@@ -26,7 +26,6 @@ from sessions.store.keys import SessionKeys
 from sessions.store.session_info import SessionInfo
 from sessions.store.session_records import SessionRecords
 from workers.retrieval.index.names import transcript_collection
-from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import EmbeddingModel, Hit, IndexQuery, KnowledgeIndex, LexicalModel, Scope
 from workers.retrieval.transcript.indexing import transcript_scope
 from workers.retrieval.transcript.passages import Place
@@ -90,14 +89,18 @@ class TranscriptSearch:
         self._lexical = lexical
         self._operations = operations
 
-    async def search(self, op: OperationContext, request: SearchTranscript) -> list[dict[str, Any]]:
-        """The messages that match best, as dicts; of equally good ones, the newest first."""
+    async def search(self, session: SessionKeys, request: SearchTranscript) -> list[dict[str, Any]]:
+        """The messages that match best, as dicts; of equally good ones, the newest first.
+
+        Args:
+            session: where to search; if the request names a user, only its tenant counts.
+        """
         if request.user is None:
-            scope = await self._scope_of(op.keys.home)
-            hits = [] if scope is None else await self._hits(request, scope, (op.keys.home.session_id,))
+            scope = await self._scope_of(session)
+            hits = [] if scope is None else await self._hits(request, scope, (session.session_id,))
         else:
-            hits = await self._hits(request, transcript_scope(op.keys.tenant, request.user, ""), None)
-        found = await self._resolved(op.keys.tenant, hits, request)
+            hits = await self._hits(request, transcript_scope(session.tenant, request.user, ""), None)
+        found = await self._resolved(session.tenant, hits, request)
         return [one.shown for one in _best(found, request.limit)]
 
     async def _scope_of(self, session: SessionKeys) -> Scope | None:

@@ -1,0 +1,122 @@
+"""Answers the searches that other processes send directly to this one.
+
+A search that fails, or cannot be done at once, is left unanswered: its caller then has it done in the lane, where it
+waits, is tried again, and ends with an error that says why. So a search is never refused here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Final
+
+from structlog.contextvars import bind_contextvars
+
+from broker_config.settings import Settings
+from broker_config.telemetry import get_logger
+from sessions.errors import BackendError, ResultTooLarge
+from sessions.protocol.direct_search import DirectSearch
+from sessions.store.keys import SessionKeys
+from sessions.store.search_exchange import ReceivedSearch, SearchExchange
+from workers.retrieval_role.runner import RetrievalRunner
+
+_LONGEST_RESULT: Final = 1024 * 1024
+"""Bytes. The store drops a subscriber for which too many bytes wait (8 MiB for a minute, or 32 MiB)."""
+_LAST_SECONDS: Final = 5.0
+_log = get_logger(__name__)
+
+
+class SearchServer:
+    """One per process that may serve the role; on the process's event loop.
+
+    Args:
+        serves: whether the process serves the queue `retrieval` now.
+
+    Attributes:
+        answered: the number of searches that were answered.
+    """
+
+    def __init__(
+        self, settings: Settings, exchange: SearchExchange, runner: RetrievalRunner, serves: Callable[[], bool]
+    ) -> None:
+        self._settings = settings
+        self._exchange = exchange
+        self._runner = runner
+        self._serves = serves
+        self._stopping = False
+        self._open: dict[str, asyncio.Task[None]] = {}
+        self.answered = 0
+
+    async def start(self) -> None:
+        """Receive searches, from now on.
+
+        Raises:
+            StoreUnavailable, BackendError: the store did not answer.
+        """
+        await self._exchange.listen_for_searches(self._receive)
+
+    @property
+    def address(self) -> str:
+        """Where callers send searches to; empty if this process takes none now."""
+        return self._exchange.address if self._takes() else ""
+
+    @property
+    def running(self) -> int:
+        """The number of searches that run now."""
+        return len(self._open)
+
+    def stop_taking(self) -> None:
+        """Leave new searches to the lane from now on, because the worker shuts down."""
+        self._stopping = True
+
+    async def close(self) -> None:
+        """Wait until the running searches are answered. Those that take too long are answered by the lane."""
+        self._stopping = True
+        if self._open:
+            await asyncio.wait(self._open.values(), timeout=_LAST_SECONDS)
+        for task in self._open.values():
+            task.cancel()
+
+    def _takes(self) -> bool:
+        return self._serves() and not self._stopping
+
+    def _receive(self, search: ReceivedSearch) -> None:
+        if search.id in self._open:  # the client library sent it again, because the reply was lost
+            return
+        takes = self._takes() and len(self._open) < self._settings.concurrency
+        task = asyncio.get_running_loop().create_task(self._answer(search, takes=takes))
+        self._open[search.id] = task
+        task.add_done_callback(lambda _: self._open.pop(search.id))
+
+    async def _answer(self, search: ReceivedSearch, *, takes: bool) -> None:
+        result = None
+        if takes:
+            result = await self._result(search)
+        else:
+            _log.info("search_left_to_lane", why="this worker is stopping, or has no free slot")
+        try:
+            await self._exchange.answer(search, result)
+        except BackendError as error:  # the caller does not wait for longer than it said
+            _log.warning("search_answer_not_sent", error=str(error))
+
+    async def _result(self, search: ReceivedSearch) -> bytes | None:
+        """The result as JSON; None if there is none, whatever the reason. The lane decides what its end is."""
+        started, kind = time.monotonic(), None
+        try:
+            wanted = DirectSearch.model_validate_json(search.body)
+            kind = wanted.operation.kind
+            session = SessionKeys.from_ref(wanted.session, self._settings.partitions)
+            bind_contextvars(session=session.ref)  # of this search's task only
+            async with asyncio.timeout(wanted.seconds):
+                found = await self._runner.search(session, wanted.operation)
+            result = json.dumps(found).encode()
+            if len(result) > min(_LONGEST_RESULT, self._settings.result_limit_bytes):
+                raise ResultTooLarge(f"the result has {len(result)} bytes")
+        except Exception as error:  # noqa: BLE001 - the lane turns whatever it is into an outcome
+            _log.info("search_left_to_lane", operation=kind, why=repr(error))
+            return None
+        self.answered += 1
+        _log.info("search_answered", operation=kind, ms=round((time.monotonic() - started) * 1000))
+        return result
