@@ -219,6 +219,7 @@ async def test_a_process_takes_no_more_searches_than_it_has_slots(server: Server
         first = asyncio.create_task(processes.result())
         await await_until(lambda: asyncio.sleep(0, processes.asked), description="the search runs")
         assert await processes.result() is None
+        assert len(processes.asked) == 1
         first.cancel()
     finally:
         await processes.close()
