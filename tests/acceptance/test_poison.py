@@ -44,7 +44,8 @@ def test_a_poison_turn_becomes_a_dead_letter_and_its_neighbours_do_not(
     with capsys.disabled():
         print(f"\npoison: {len(fleet.ledger('died'))} workers died, then dead-lettered; its {NEIGHBOURS} neighbours "
               f"lost their worker {crashes} times and all succeeded")  # fmt: skip
-    assert (record.status, record.crashes, record.attempt) == (TurnStatus.DEAD_LETTERED, MAX_ATTEMPTS, MAX_ATTEMPTS)
+    assert (record.status, record.crashes) == (TurnStatus.DEAD_LETTERED, MAX_ATTEMPTS)
+    assert record.attempt >= MAX_ATTEMPTS  # more where a lease ran out on a slow machine, which is no crash
     assert len(fleet.ledger("died")) == MAX_ATTEMPTS
     assert _dead(fleet) == [poison.id]
     assert min(crashes) >= 1, "not every neighbour was in flight on a killed worker: this proves nothing"
