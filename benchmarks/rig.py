@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import psutil
 import redis
@@ -39,18 +39,20 @@ def wait_until(look: Callable[[], T], what: str, timeout: float = 60.0) -> T:
 
 
 class Process:
-    """A program in the background, with its log in a file."""
+    """A program in the background, with its log in a file. `start` is a class attribute for tests to replace."""
+
+    start: ClassVar[Callable[..., Any]] = subprocess.Popen
 
     def __init__(self, command: list[str], log: Path, env: dict[str, str] | None = None) -> None:
         self.log = log
         with log.open("ab") as out:
-            self._popen = subprocess.Popen(command, env=env, cwd=ROOT, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
-        self.pid = self._popen.pid
+            self._popen = self.start(command, env=env, cwd=ROOT, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        self.pid: int = self._popen.pid
         self._seen = psutil.Process(self.pid)
 
     @property
     def alive(self) -> bool:
-        return self._popen.poll() is None
+        return bool(self._popen.poll() is None)
 
     def cpu(self) -> float:
         """CPU seconds so far, user and system."""
@@ -64,7 +66,7 @@ class Process:
     def end(self, number: int = signal.SIGTERM, patience: float = 20.0) -> None:
         """Send a signal and wait; kill -9 those that do not exit."""
         if self.alive:
-            self._popen.send_signal(number)
+            os.kill(self.pid, number)
         try:
             self._popen.wait(patience)
         except subprocess.TimeoutExpired:
