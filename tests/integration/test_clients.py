@@ -15,6 +15,7 @@ import pytest
 
 from sessions import Agent, Session, TurnStatus
 from sessions.client.per_process import get_client
+from tests.support import preloaded
 from tests.support.fleet import ROOT, Fleet
 
 
@@ -27,14 +28,7 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     """Run a script as a client of this fleet."""
     env = {**os.environ, "REDIS_URL": fleet.server.url, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": warnings}
-    return subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    return preloaded.run([sys.executable, "-c", script, *arguments], env=env, timeout=timeout)
 
 
 def quiet(done: subprocess.CompletedProcess[str]) -> str:

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,6 @@ _LIBRARIES = (
     "celery.bin.celery",
     "celery.apps.worker",
     "celery.worker.consumer",
-    "celery.contrib.testing.manager",
     "kombu.transport.redis",
     "qdrant_client",
     "uvicorn",
@@ -178,6 +178,7 @@ class _Origin:
             socket.send_fds(self._socket, [json.dumps(request).encode()], numbers)
             while "pid" not in (answer := self._receive()):
                 self._note(answer)
+            self.ended.pop(answer["pid"], None)  # of an earlier program with the same id
         return Program(self, answer["pid"])
 
     def look(self) -> None:
@@ -277,7 +278,8 @@ def _run_module(words: list[str]) -> None:
 def _run_code(words: list[str]) -> None:
     sys.path.insert(0, "")
     sys.argv = ["-c", *words[2:]]
-    exec(compile(words[1], "<string>", "exec"), {"__name__": "__main__"})
+    sys.modules["__main__"] = program = types.ModuleType("__main__")  # pickle looks there for its functions
+    exec(compile(words[1], "<string>", "exec"), program.__dict__)
 
 
 def _run_script(words: list[str]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from sessions.errors import IndexLocked, IndexUnavailable
+from tests.support import preloaded
 from tests.support.knowledge import MODEL, add, asking, chunk, texts
 from workers.retrieval.index import FOLDER, default_collection, home_id, open_index, try_claim
 from workers.retrieval.index.embedded import EmbeddedIndex
@@ -43,9 +44,12 @@ async def index(folder: Path) -> AsyncIterator[EmbeddedIndex]:
 
 def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run code in a separate process; it finds the folder in `FOLDER`."""
+    return preloaded.run(_command(code, folder), env=os.environ, cwd=ROOT)
+
+
+def _command(code: str, folder: Path) -> list[str]:
     head = f"from pathlib import Path\nFOLDER = Path({str(folder)!r})\n"
-    command = [sys.executable, "-c", head + textwrap.dedent(code)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    return [sys.executable, "-c", head + textwrap.dedent(code)]
 
 
 # --- one owner ---------------------------------------------------------------------------------------------
@@ -81,8 +85,7 @@ async def test_a_worker_can_ask_whether_the_folder_is_free_and_then_use_it(folde
 
 def test_asking_loads_no_engine(folder: Path) -> None:
     """A worker that serves no retrieval stays light."""
-    done = run(
-        """
+    code = """
         import sys
         from workers.retrieval import ports
         from workers.retrieval.index import home_id, try_claim
@@ -90,9 +93,9 @@ def test_asking_loads_no_engine(folder: Path) -> None:
         home_id(FOLDER)
         heavy = {"qdrant_edge", "qdrant_client", "numpy", "onnxruntime", "tokenizers", "pypdf"}
         print(sorted(heavy & set(sys.modules)))
-        """,
-        folder,
-    )
+        """
+    command = _command(code, folder)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
 
 
