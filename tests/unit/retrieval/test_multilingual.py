@@ -53,7 +53,7 @@ async def test_a_question_finds_its_answer_in_another_language(
     assert meanings[answer] * reading.weight > FLOOR
 
 
-@pytest.mark.parametrize("text", ["", "\0", "half an emoji \ud83d", "\ufdfa" * 3000, "字" * 20_000])
+@pytest.mark.parametrize("text", ["", "\0", "half an emoji \ud83d", "\ufdfa" * 300, "字" * 3_000])
 async def test_any_text_has_a_vector(model: MultilingualE5, text: str) -> None:
     """Its engine is written in C: what it could not bear does not reach it."""
     (vector,) = await model.embed_documents([text])
