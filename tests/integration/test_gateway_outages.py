@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 @pytest.fixture
 def gateway(new_server: Server, tmp_path: Path) -> Iterator[GatewayProcess]:
     """A gateway of the test's own."""
-    with running_gateway(new_server, tmp_path / "gateway", SESSIONFLEET_CONNECT_TIMEOUT="0.5") as started:
+    with running_gateway(new_server, tmp_path / "gateway", SESSIONFLEET_CONNECT_TIMEOUT="1") as started:
         yield started
 
 
