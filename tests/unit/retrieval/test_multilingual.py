@@ -53,6 +53,22 @@ async def test_a_question_finds_its_answer_in_another_language(
     assert meanings[answer] * reading.weight > FLOOR
 
 
+@pytest.mark.parametrize(
+    ("question", "answer", "unrelated"),
+    [
+        ("Which car does she own?", "She drives an old blue Saab", "The backup job starts at 02:30"),
+        ("她开什么车?", "她开一辆旧的蓝色萨博", "房东要求每月一号付钱"),
+    ],
+)
+async def test_what_is_related_is_told_from_what_is_not(
+    model: MultilingualE5, question: str, answer: str, unrelated: str
+) -> None:
+    """All cosines are large, those in Chinese most of all."""
+    asked, reading = await model.embed_query(question), model.reading(question)
+    near, far = [cosine(asked, vector) for vector in await model.embed_documents([answer, unrelated])]
+    assert far < reading.floor < near
+
+
 @pytest.mark.parametrize("text", ["", "\0", "half an emoji \ud83d", "\ufdfa" * 300, "字" * 3_000])
 async def test_any_text_has_a_vector(model: MultilingualE5, text: str) -> None:
     """Its engine is written in C: what it could not bear does not reach it."""

@@ -53,3 +53,8 @@ Conditions = Sequence[AnyCondition]
 
 NOTHING: Final = Condition("state", ("",))
 """No chunk has this state."""
+
+
+def clean(text: str) -> str:
+    """Escape lone surrogates (from file names, or half an emoji), which no engine accepts."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -29,7 +29,7 @@ from sessions.protocol.filters import (
     rank_of,
     value_text,
 )
-from workers.retrieval.index.conditions import NOTHING, Condition, Conditions, Either, Negated, Together
+from workers.retrieval.index.conditions import NOTHING, Condition, Conditions, Either, Negated, Together, clean
 
 TAGS: Final = "tags"
 COMPLETE: Final = "*"
@@ -101,6 +101,6 @@ def _beginning(name: str, kind: RankKind, beginning: str) -> str:
 
 
 def _keyword(text: str) -> str:
-    """As it is or, if it is long, its digest. Lone surrogates are escaped, which no engine accepts."""
-    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """As it is or, if it is long, its digest."""
+    plain = clean(text)
     return plain if len(plain) <= _LIMIT else f"sha256:{hashlib.sha256(plain.encode()).hexdigest()}"

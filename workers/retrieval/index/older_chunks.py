@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 from sessions.protocol.filters import needs_order_or_presence, parse_filter
-from workers.retrieval.index.conditions import Condition, Conditions
+from workers.retrieval.index.conditions import Condition, Conditions, clean
 from workers.retrieval.index.metadata_tags import TAGS, incomplete, tags_of
-from workers.retrieval.index.records import clean
 from workers.retrieval.ports import IndexQuery, Scope
 
 PIECE: Final = 256

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sessions.errors import EmbeddingFailed, IndexMismatch
 from sessions.protocol.filters import parse_filter
-from workers.retrieval.index.conditions import TIME, AnyCondition, Between, Condition, Conditions, Negated
+from workers.retrieval.index.conditions import TIME, AnyCondition, Between, Condition, Conditions, Negated, clean
 from workers.retrieval.index.metadata_tags import TAGS, filter_condition, tags_of
 from workers.retrieval.ports import EmbeddingInfo, Hit, IndexPoint, IndexQuery, Scope, SparseVector, Vector
 
@@ -154,8 +154,3 @@ def check_model(collection: str, has: EmbeddingInfo, wants: EmbeddingInfo) -> No
             f"the collection {collection!r} holds vectors of {has.id!r} ({has.dimension} numbers), not of {wants.id!r} "
             f"({wants.dimension}); use that model, or another collection"
         )
-
-
-def clean(text: str) -> str:
-    """Escape lone surrogates (from file names, or half an emoji), which no engine accepts."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
