@@ -1,7 +1,7 @@
 """Rewrites a collection without its removed chunks, in a separate process: `python -P vacuum.py FOLDER`.
 
-In a worker, the engine would block all threads for seconds (4 s at 100,000 chunks), long enough to lose leases. The
-program needs nothing from Sessionfleet, so it is run by its path and imports only the engine.
+In a worker, the engine would block all threads for seconds (6 to 8 s at 100,000 chunks), long enough to lose leases.
+The program needs nothing from Sessionfleet, so it is run by its path and imports only the engine.
 """
 
 from __future__ import annotations
