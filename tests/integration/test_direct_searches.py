@@ -234,6 +234,16 @@ async def test_an_answer_that_may_be_lost_is_not_waited_for(processes: Processes
     assert await asyncio.wait_for(waiting, 60) is None
 
 
+async def test_a_process_listens_again_after_its_connection_broke(processes: Processes, server: Server) -> None:
+    """Until then, searches go through the lane."""
+    await processes.serving(found)
+    assert await processes.result() == await found()
+    with server.client() as client:
+        ours = [each["id"] for each in client.client_list(_type="pubsub") if each["name"] == "sessionfleet"]
+        assert [client.client_kill_filter(_id=one) for one in ours] == [1, 1]
+    await await_until(processes.result, description="searches are answered again")
+
+
 # --- with encryption --------------------------------------------------------------------------------------------
 
 
@@ -307,6 +317,7 @@ def test_direct_searches_find_what_the_lane_finds(fleet: Fleet, monkeypatch: pyt
     with fleet.server.client() as client:
         direct = search()
         assert all(direct)
+        assert session.Agent("A", memory=True, model="offline").chat("What tea does the user prefer?")
         assert not client.exists(lane.meta), "there was no turn"
         workers = [info.model_copy(update={"searches": ""}) for info in fleet.registered()]
 
