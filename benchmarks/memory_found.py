@@ -101,10 +101,10 @@ class MemoryBench:
         """The texts that a search finds, each with its place from 1."""
         vector = np.asarray(await self._model.embed_query(question), np.float32) if way.dense else None
         terms = self._lexical.query(question) if way.words else _NO_WORDS
-        reading = self._model.reading(question)
+        scale = self._model.scale(question)
         if not way.newer_first:
-            reading = replace(reading, alike=_NEVER)
-        best = Ranking({"user": self._index}, vector, terms, reading).best(SearchMemory(query=question, limit=100))
+            scale = replace(scale, alike=_NEVER)
+        best = Ranking({"user": self._index}, vector, terms, scale).best(SearchMemory(query=question, limit=100))
         return {memory["text"]: place for place, memory in enumerate(best, start=1)}
 
 

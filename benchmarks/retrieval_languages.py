@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks.retrieval_scores import fused, score_all
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.knowledge.search import FLOOR
-from workers.retrieval.ports import EmbeddingInfo, EmbeddingModel, PieceLimit, Reading
+from workers.retrieval.ports import CosineScale, EmbeddingInfo, EmbeddingModel, PieceLimit
 
 OWN = Path(__file__).parent / "language_set"
 _SAVED = 20  # vectors are saved after so many texts
@@ -85,8 +85,8 @@ class CachedModel:
         vector: list[float] = np.load(path).tolist()
         return vector
 
-    def reading(self, text: str) -> Reading:
-        return self._model.reading(text)
+    def scale(self, text: str) -> CosineScale:
+        return self._model.scale(text)
 
     def limit(self) -> PieceLimit | None:
         return self._model.limit()

@@ -40,7 +40,7 @@ async def score_all(model: EmbeddingModel, texts: Sequence[str], questions: Sequ
             scopes=[scope],
             limit=CANDIDATES,
             words=lexical.words(text),
-            reading=model.reading(text),
+            scale=model.scale(text),
         )
         for text in questions
     ]
@@ -71,7 +71,7 @@ def fused(scores: Scores, *, weight: float | None = None) -> np.ndarray:
     result = np.zeros_like(scores.dense)
     for query, row, dense, lexical in zip(scores.queries, result, scores.dense, scores.lexical, strict=True):
         if weight is not None:
-            query = replace(query, reading=replace(query.reading, weight=weight))  # noqa: PLW2901
+            query = replace(query, scale=replace(query.scale, weight=weight))  # noqa: PLW2901
         cosines = {str(number): float(dense[number]) for number in _best(dense)}
         bm25 = {str(number): float(lexical[number]) for number in _best(lexical) if lexical[number] > 0}
         candidates = Candidates(query, cosines, bm25, scores.terms[int(next(iter(bm25)))] if bm25 else ())

@@ -13,7 +13,7 @@ from pydoc_data.topics import topics
 import numpy as np
 
 from tests.support.documents import make_pdf
-from workers.retrieval.ports import EmbeddingInfo, IndexPoint, KnowledgeIndex, Reading, Scope
+from workers.retrieval.ports import CosineScale, EmbeddingInfo, IndexPoint, KnowledgeIndex, Scope
 from workers.retrieval.words.bm25 import Bm25Model
 
 CHUNK_WORDS = 130  # about 800 characters, like a chunk
@@ -42,8 +42,8 @@ class RandomVectors:
         unit: list[list[float]] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).tolist()
         return unit
 
-    def reading(self, text: str) -> Reading:
-        return Reading()
+    def scale(self, text: str) -> CosineScale:
+        return CosineScale()
 
     def limit(self) -> None:
         return None

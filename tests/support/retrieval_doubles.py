@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sessions.errors import EmbeddingFailed, EmbeddingUnavailable
-from workers.retrieval.ports import EmbeddingInfo, Reading, SparseVector
+from workers.retrieval.ports import CosineScale, EmbeddingInfo, SparseVector
 
 _SYNONYMS = {"car": "vehicle", "automobile": "vehicle", "coffee": "drink", "tea": "drink", "espresso": "drink"}
 _AXES = 64
@@ -46,8 +46,8 @@ class WordEmbedding:
     async def embed_query(self, text: str) -> list[float]:
         return self._vector(text)
 
-    def reading(self, text: str) -> Reading:
-        return Reading.on_scale(self._base, self._base + 0.7 * (1 - self._base), weight=0.5)
+    def scale(self, text: str) -> CosineScale:
+        return CosineScale.of(self._base, self._base + 0.7 * (1 - self._base), weight=0.5)
 
     def limit(self) -> None:
         return None

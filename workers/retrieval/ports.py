@@ -8,6 +8,7 @@ Celery, leases or turns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self
@@ -77,7 +78,7 @@ class EmbeddingInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CosineScale:
     """What the cosines of a query tell.
 
     Attributes:
@@ -95,7 +96,7 @@ class Reading:
     alike: float = 0.75
 
     @classmethod
-    def on_scale(cls, unrelated: float, same: float, *, weight: float = _USUAL_WEIGHT) -> Self:
+    def of(cls, unrelated: float, same: float, *, weight: float = _USUAL_WEIGHT) -> Self:
         """For a model of which only these are known: the other cosines are where they are on the usual scale."""
         usual = cls()
         stretched = (same - unrelated) / (usual.same - usual.unrelated)
@@ -110,7 +111,7 @@ class Reading:
     @property
     def floor(self) -> float:
         """`related`, raised where the cosines tell less. No text is related by its cosine alone if this is above 1."""
-        return self.unrelated + (self.related - self.unrelated) / self.trust
+        return self.unrelated + (self.related - self.unrelated) / self.trust if self.trust else math.inf
 
     def meaning(self, cosine: float) -> float:
         """The cosine on the scale from `unrelated`, which is 0, to `same`, which is 1."""
@@ -155,7 +156,7 @@ class EmbeddingModel(Protocol):
         """The vector of a search query."""
         ...
 
-    def reading(self, text: str) -> Reading:
+    def scale(self, text: str) -> CosineScale:
         """What the cosines of a query with this text tell; known after `prepare` or the first vector."""
         ...
 
@@ -258,7 +259,7 @@ class IndexQuery:
         metadata: restricts the search to chunks whose metadata satisfy this filter (`sessions.protocol.filters`).
         since_ms, until_ms: restricts the search to chunks whose time is in between (`until_ms` excluded).
         words: the query's words, each as its terms; by default, each term is a word.
-        reading: what the cosines tell.
+        scale: what the cosines tell.
         min_score: the score that a hit must have.
     """
 
@@ -271,7 +272,7 @@ class IndexQuery:
     since_ms: int | None = None
     until_ms: int | None = None
     words: Sequence[frozenset[int]] = ()
-    reading: Reading = Reading()
+    scale: CosineScale = CosineScale()
     min_score: float = 0.0
 
 

@@ -13,7 +13,7 @@ from benchmarks.retrieval_scores import fused
 from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.index.fusion import Candidates
 from workers.retrieval.knowledge.search import FLOOR
-from workers.retrieval.ports import IndexQuery, Reading, Scope, SparseVector
+from workers.retrieval.ports import CosineScale, IndexQuery, Scope, SparseVector
 
 Judged = dict[str, Figures]
 
@@ -79,7 +79,7 @@ def test_scores_mean_the_same_in_every_search(searched: Searched) -> None:
 def test_a_poor_passage_of_both_sides_does_not_pass_the_best_of_one() -> None:
     """It would by rank, with the usual constant of 60."""
     words = [frozenset([n]) for n in range(4)]
-    query = IndexQuery([1.0], SparseVector(range(4), [1.0] * 4), [Scope("t", "s")], words=words, reading=Reading(0.7))
+    query = IndexQuery([1.0], SparseVector(range(4), [1.0] * 4), [Scope("t", "s")], words=words, scale=CosineScale(0.7))
     cosines = {"best of one": 0.6, "poor in both": 0.2}
     found = Candidates(query, cosines, {"by words": 8.0, "poor in both": 2.0}, [0])
     assert found.best == ["best of one", "by words", "poor in both"]
@@ -89,5 +89,5 @@ def test_without_one_half_the_other_is_the_whole_score() -> None:
     """A model that does not answer makes no score smaller."""
     only_words = IndexQuery(None, SparseVector([1], [1.0]), [Scope("t", "s")])
     assert Candidates(only_words, {}, {"a": 3.0}, [1]).score("a", None) == 1.0
-    only_meaning = IndexQuery([1.0], None, [Scope("t", "s")], reading=Reading(0.7, 0.0, 0.8))
+    only_meaning = IndexQuery([1.0], None, [Scope("t", "s")], scale=CosineScale(0.7, 0.0, 0.8))
     assert Candidates(only_meaning, {"a": 0.4}, {}, ()).score("a", 0.4) == pytest.approx(0.5)

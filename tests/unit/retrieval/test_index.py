@@ -10,7 +10,7 @@ import pytest
 
 from sessions.errors import BadRequest, EmbeddingFailed, IndexMismatch
 from tests.support.knowledge import LEXICAL, MODEL, OTHER_MODEL, add, asking, chunk, texts, vector
-from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery, KnowledgeIndex, Reading, Scope
+from workers.retrieval.ports import CosineScale, EmbeddingInfo, IndexPoint, IndexQuery, KnowledgeIndex, Scope
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
@@ -185,7 +185,7 @@ async def test_of_hits_with_the_best_score_the_nearest_comes_first(index: Knowle
     """A score ends at 1: from a certain cosine on, a text could not match better. The search tells them apart still."""
     texts = ["tea", *(f"tea {'tea ' * n}leaves" for n in range(8))]
     await add(index, collection, *(chunk(ALICE, text, number=n) for n, text in enumerate(texts)))
-    query = IndexQuery(vector("tea"), None, [ALICE], limit=9, reading=Reading(same=0.1))
+    query = IndexQuery(vector("tea"), None, [ALICE], limit=9, scale=CosineScale(same=0.1))
     hits = await index.search(collection, MODEL, query)
     assert [hit.score for hit in hits] == [1.0] * 9
     assert [hit.payload["text"] for hit in hits] == [texts[0], *reversed(texts[1:])]

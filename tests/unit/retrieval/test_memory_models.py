@@ -11,7 +11,7 @@ from workers.retrieval.embeddings import resolve_embedding_model
 from workers.retrieval.memory.ranking import Ranking
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import pack
-from workers.retrieval.ports import EmbeddingModel, Reading
+from workers.retrieval.ports import CosineScale, EmbeddingModel
 from workers.retrieval.words.bm25 import Bm25Model
 
 MEMORIES = [
@@ -40,8 +40,8 @@ async def found(query: str, lexical: Bm25Model, embedding: EmbeddingModel | None
         memory = Memory(str(number), text, "long", {}, 1)
         index.put(StoredMemory(memory, str(number), vectors[number]))
     vector = None if embedding is None else np.asarray(await embedding.embed_query(query), np.float32)
-    reading = Reading() if embedding is None else embedding.reading(query)
-    best = Ranking({"user": index}, vector, lexical.query(query), reading).best(SearchMemory(query=query))
+    scale = CosineScale() if embedding is None else embedding.scale(query)
+    best = Ranking({"user": index}, vector, lexical.query(query), scale).best(SearchMemory(query=query))
     return [one["text"] for one in best]
 
 

@@ -14,7 +14,7 @@ from tests.support.retrieval_doubles import WordEmbedding, WordLexical
 from workers.retrieval.memory.ranking import Ranking
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import NO_VECTOR, pack
-from workers.retrieval.ports import Reading
+from workers.retrieval.ports import CosineScale
 
 
 class Bench:
@@ -34,7 +34,7 @@ class Bench:
 
     async def search(self, query: str, *, dense: bool = True, **options: Any) -> list[dict[str, Any]]:
         vector = np.asarray(await self.embedding.embed_query(query), np.float32) if dense else None
-        ranking = Ranking(self.scopes, vector, self.lexical.query(query), self.embedding.reading(query))
+        ranking = Ranking(self.scopes, vector, self.lexical.query(query), self.embedding.scale(query))
         return ranking.best(SearchMemory(query=query, **options))
 
     async def ids(self, query: str, **options: Any) -> list[str]:
@@ -88,7 +88,7 @@ async def test_words_decide_in_a_language_that_the_model_does_not_know(bench: Be
     await bench.put("his old red car is in the yard of my aunt", "word")
     vector = np.asarray(await bench.embedding.embed_query("car"), np.float32)
     for weight, found in ((0.7, ["near", "word"]), (0.1, ["word"])):
-        ranking = Ranking(bench.scopes, vector, bench.lexical.query("car"), Reading(weight))
+        ranking = Ranking(bench.scopes, vector, bench.lexical.query("car"), CosineScale(weight))
         assert [one["id"] for one in ranking.best(SearchMemory(query="car"))] == found
 
 

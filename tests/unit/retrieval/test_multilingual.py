@@ -48,9 +48,9 @@ async def test_a_question_finds_its_answer_in_another_language(
     asked = await model.embed_query(question)
     cosines = [cosine(asked, vector) for vector in await model.embed_documents(ANSWERS)]
     assert cosines.index(max(cosines)) == answer
-    reading = model.reading(question)
-    meanings = [reading.meaning(value) for value in cosines]
-    assert meanings[answer] * reading.weight > FLOOR
+    scale = model.scale(question)
+    meanings = [scale.meaning(value) for value in cosines]
+    assert meanings[answer] * scale.weight > FLOOR
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ async def test_what_is_related_is_told_from_what_is_not(
     model: MultilingualE5, question: str, answer: str, unrelated: str
 ) -> None:
     """All cosines are large, those in Chinese most of all."""
-    asked, reading = await model.embed_query(question), model.reading(question)
+    asked, scale = await model.embed_query(question), model.scale(question)
     near, far = [cosine(asked, vector) for vector in await model.embed_documents([answer, unrelated])]
-    assert far < reading.floor < near
+    assert far < scale.floor < near
 
 
 @pytest.mark.parametrize("text", ["", "\0", "half an emoji \ud83d", "\ufdfa" * 300, "字" * 3_000])

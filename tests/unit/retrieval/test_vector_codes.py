@@ -14,7 +14,7 @@ from tests.support.knowledge import LEXICAL, MODEL, add, asking, chunk, vector
 from workers.retrieval.index.embedded import EmbeddedIndex, search, shard, unfiltered
 from workers.retrieval.index.embedded.files import has_codes
 from workers.retrieval.index.records import DENSE
-from workers.retrieval.ports import EmbeddingInfo, IndexPoint, IndexQuery, Reading, Scope
+from workers.retrieval.ports import CosineScale, EmbeddingInfo, IndexPoint, IndexQuery, Scope
 
 BASE = Scope("acme", "base:handbook")
 BOB = Scope("acme", "user:bob")
@@ -137,7 +137,7 @@ async def test_a_hit_by_words_is_found_next_to_the_nearest(index: EmbeddedIndex,
     """The lexical half has its filter as before. Words weigh more here: the model knows little of the language."""
     await add(index, "c", *about(BASE, "tea", 200), replace(chunk(BASE, "zebra", number=200), dense=vector("mud")))
     await add(index, "c", *about(RIVAL, "zebra", 5))
-    query = IndexQuery(vector("tea 1"), LEXICAL.query("zebra"), [BASE], reading=Reading(weight=0.3))
+    query = IndexQuery(vector("tea 1"), LEXICAL.query("zebra"), [BASE], scale=CosineScale(weight=0.3))
     hits = await index.search("c", MODEL, query)
     assert "zebra" in [hit.payload["text"] for hit in hits]
     assert {hit.scope for hit in hits} == {BASE}

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from sessions.errors import EmbeddingFailed, MissingExtra
 from workers.retrieval.embeddings.files import checked_hash
-from workers.retrieval.ports import EmbeddingInfo, PieceLimit, Reading
+from workers.retrieval.ports import CosineScale, EmbeddingInfo, PieceLimit
 from workers.retrieval.words.languages import UNSPACED, by_script
 
 T = TypeVar("T")
@@ -30,10 +30,10 @@ _SHA256: Final = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb78
 _INFO: Final = EmbeddingInfo(f"multilingual-e5-small-q4@{_SHA256[:8]}", 384)
 # The median cosine of Chinese and of Arabic questions with other paragraphs is 0.81 and 0.76, that with their own 0.90
 # and 0.86, and that of a question with its answer in another language about 0.83.
-_READING: Final = Reading(weight=0.7, unrelated=0.78, same=0.95, related=0.785, alike=0.9)
+_SCALE: Final = CosineScale(weight=0.7, unrelated=0.78, same=0.95, related=0.785, alike=0.9)
 # Short sentences that have nothing in common: 0.74 in English, 0.78 in German and Arabic, and 0.83 in Chinese, where an
 # answer to a short question has 0.87 or more. The newer and the older of two facts: 0.88 to 0.97, in Chinese from 0.93.
-_UNSPACED: Final = replace(_READING, related=0.85, alike=0.93)
+_UNSPACED: Final = replace(_SCALE, related=0.85, alike=0.93)
 _LONGEST_CHARS: Final = 8_000  # of a text; the longest chunk has less than a tenth
 _PIECES: Final = 500
 _BATCH: Final = 8  # texts that go through the model together; a query waits for no more
@@ -81,9 +81,9 @@ class MultilingualE5:
         """The vector of a search query, which this model embeds differently from a document."""
         return await self._run(self._queries, self._query, _clean(text))
 
-    def reading(self, text: str) -> Reading:
+    def scale(self, text: str) -> CosineScale:
         """The scale of this model's cosines, which are all above 0.7, and largest in scripts without spaces."""
-        return _UNSPACED if UNSPACED in by_script(text) else _READING
+        return _UNSPACED if UNSPACED in by_script(text) else _SCALE
 
     def limit(self) -> PieceLimit:
         """How much of a text it reads: of a longer one, it takes the mean of its parts."""

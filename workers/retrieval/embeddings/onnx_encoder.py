@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from sessions.errors import EmbeddingFailed
 from workers.retrieval.embeddings.files import checked_hash
 from workers.retrieval.embeddings.scale import measured_scale
-from workers.retrieval.ports import PieceLimit, Reading
+from workers.retrieval.ports import CosineScale, PieceLimit
 from workers.retrieval.words.languages import language_of
 
 Pooling = Literal["mean", "cls"]
@@ -40,7 +40,7 @@ class OnnxFiles:
         pooling: the mean of the pieces' vectors, or the vector of the first piece, as the model was trained.
         model_sha256, tokenizer_sha256: the expected hashes of the files; None to accept any file.
         language: that of the model, if it has only one and it is known; see `words.languages`.
-        scale: `unrelated` and `same` of its `Reading`; None to measure them with a few questions and answers.
+        scale: `unrelated` and `same` of its `CosineScale`; None to measure them with a few questions and answers.
         remedy: what to do about a missing or wrong file, for the error.
     """
 
@@ -94,9 +94,9 @@ class OnnxEncoder:
         found = self._tokenizer.encode(text.encode(errors="replace").decode(), add_special_tokens=False)
         return len(found.ids) + sum(len(rest.ids) for rest in found.overflowing)
 
-    def reading(self, text: str) -> Reading:
+    def scale(self, text: str) -> CosineScale:
         """What the cosines of a query with this text tell."""
-        return Reading.on_scale(*self._scale, weight=_LEAST_WEIGHT + _MORE_WEIGHT * self._familiarity(text))
+        return CosineScale.of(*self._scale, weight=_LEAST_WEIGHT + _MORE_WEIGHT * self._familiarity(text))
 
     def _familiarity(self, text: str) -> float:
         """How well the model knows the words of a text, 0 to 1, as its tokenizer tells.

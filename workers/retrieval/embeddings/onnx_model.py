@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sessions.errors import EmbeddingFailed, MissingExtra
 from workers.retrieval.embeddings.batches import batches_by_length
-from workers.retrieval.ports import EmbeddingInfo, PieceLimit, Reading
+from workers.retrieval.ports import CosineScale, EmbeddingInfo, PieceLimit
 
 if TYPE_CHECKING:  # numpy, onnxruntime and tokenizers are imported with the first text
     from workers.retrieval.embeddings.onnx_encoder import OnnxEncoder, OnnxFiles
@@ -90,9 +90,9 @@ class OnnxEmbeddingModel:
         """The vector of a search query."""
         return await self._run(self._queries, self._query_vector, text)
 
-    def reading(self, text: str) -> Reading:
+    def scale(self, text: str) -> CosineScale:
         """What the cosines of the query tell: less in a language of whose words the model knows only letters."""
-        return self._loaded().reading(text)
+        return self._loaded().scale(text)
 
     def limit(self) -> PieceLimit:
         """How much of a text the model reads."""

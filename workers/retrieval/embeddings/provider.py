@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sessions.errors import EmbeddingFailed, EmbeddingUnavailable, MissingExtra, TurnConfigurationError, TurnFailed
-from workers.retrieval.ports import EmbeddingInfo, Reading
+from workers.retrieval.ports import CosineScale, EmbeddingInfo
 
 if TYPE_CHECKING:  # pydantic-ai is imported with the first text
     from pydantic_ai.embeddings import Embedder
@@ -75,9 +75,9 @@ class ProviderEmbeddingModel:
         """The vector of a search query. Some models embed queries and documents differently."""
         return (await self._ask([_clean(text)], "query"))[0]
 
-    def reading(self, text: str) -> Reading:
-        """The usual reading: that of models whose cosines are near 0 for unrelated texts."""
-        return Reading()
+    def scale(self, text: str) -> CosineScale:
+        """The usual scale: that of models whose cosines are near 0 for unrelated texts."""
+        return CosineScale()
 
     def limit(self) -> None:
         """None: they read thousands of tokens."""

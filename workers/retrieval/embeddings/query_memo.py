@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from workers.retrieval.ports import EmbeddingInfo, EmbeddingModel, PieceLimit, Reading
+from workers.retrieval.ports import CosineScale, EmbeddingInfo, EmbeddingModel, PieceLimit
 
 _KEPT: Final = 64
 
@@ -47,9 +47,9 @@ class QueryMemo:
         self._tasks.move_to_end(text)
         return await asyncio.shield(task)
 
-    def reading(self, text: str) -> Reading:
+    def scale(self, text: str) -> CosineScale:
         """What the cosines of the query tell, as the model says."""
-        return self._model.reading(text)
+        return self._model.scale(text)
 
     def limit(self) -> PieceLimit | None:
         """How much the model reads."""

@@ -23,7 +23,7 @@ _MARGIN: Final = 1.2  # the best answers are closer than these are on average
 
 
 def measured_scale(embed: Callable[[Sequence[str]], Sequence[Vector]]) -> tuple[float, float]:
-    """The cosines of `Reading`: `unrelated` and `same`."""
+    """The cosines of `CosineScale`: `unrelated` and `same`."""
     questions = embed([question for question, _ in _PAIRS])
     answers = embed([answer for _, answer in _PAIRS])
     cosines = [[sum(a * b for a, b in zip(one, other, strict=True)) for other in answers] for one in questions]

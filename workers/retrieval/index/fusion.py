@@ -76,8 +76,8 @@ class Candidates:
         words = min(1.0, self._words.get(found, 0.0))
         if similarity is None:
             return words
-        weight = 1.0 if self._query.sparse is None else self._query.reading.weight
-        return weight * self._query.reading.meaning(similarity) + (1 - weight) * words
+        weight = 1.0 if self._query.sparse is None else self._query.scale.weight
+        return weight * self._query.scale.meaning(similarity) + (1 - weight) * words
 
 
 def _order(score: float, similarity: float | None, found: str) -> tuple[float, float, str]:

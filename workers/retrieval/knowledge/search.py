@@ -70,7 +70,7 @@ class KnowledgeSearch:
             sources=request.sources,
             metadata=request.filters,
             words=self._lexical.words(request.query),
-            reading=self._embedding.reading(request.query),
+            scale=self._embedding.scale(request.query),
             min_score=FLOOR if request.min_score is None else request.min_score,
         )
         collection = request.collection or default_collection(self._embedding.info)

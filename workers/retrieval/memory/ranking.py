@@ -20,7 +20,7 @@ from sessions.store.memory_record import Memory
 from workers.retrieval.memory.metadata import Mask
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import Floats
-from workers.retrieval.ports import Reading, SparseVector
+from workers.retrieval.ports import CosineScale, SparseVector
 
 _RANKED: Final = 100
 _COMPARED: Final = 20
@@ -31,8 +31,8 @@ _DIGITS: Final = 5
 class RankingWeights:
     """Parameters of the ranking; `python -m benchmarks.memory_found` measures them.
 
-    The model's `Reading` tells which memories are related to a query, and which two are about the same. Of two that are
-    about the same, the newer one comes first, even if the older one is closer to the query.
+    The model's `CosineScale` tells which memories are related to a query, and which two are about the same. Of two that
+    are about the same, the newer one comes first, even if the older one is closer to the query.
 
     Attributes:
         k: the constant of reciprocal rank fusion: rank r scores 1 / (k + r).
@@ -65,7 +65,7 @@ class Ranking:
         indexes: Mapping[str, ScopeIndex],
         vector: Floats | None,
         sparse: SparseVector,
-        reading: Reading,
+        scale: CosineScale,
         weights: RankingWeights | None = None,
     ) -> None:
         """Compare the memories with a query.
@@ -74,7 +74,7 @@ class Ranking:
             indexes: the scopes by their names.
             vector: the query's vector; None if only words are compared.
             sparse: the query's terms.
-            reading: what the cosines of the query tell.
+            scale: what the cosines of the query tell.
             weights: the parameters.
         """
         self._names = list(indexes)
@@ -85,7 +85,7 @@ class Ranking:
         idf_weights = self._idf_weights(sparse)
         self._weight = np.round(_joined([index.term_weights(idf_weights) for index in self._indexes]), _DIGITS)
         self._dense, self._lexical = vector is not None, bool(sparse.indices)
-        self._reading = reading
+        self._scale = scale
         self._weights = weights or RankingWeights()
 
     def _idf_weights(self, query: SparseVector) -> dict[int, float]:
@@ -107,13 +107,13 @@ class Ranking:
 
     def _scores(self, request: SearchMemory) -> dict[int, float]:
         """The scores of the rows that meaning or words find: 1 for the first by both."""
-        allowed, related = self._allowed(request), self._similarity >= self._reading.floor
+        allowed, related = self._allowed(request), self._similarity >= self._scale.floor
         near = self._top(self._similarity, self._weight, allowed & related, request.limit)
         worded = self._top(self._weight, self._similarity, allowed & (self._weight > 0), request.limit)
-        fused = {row: self._reading.trust / (self._weights.k + place) for place, row in enumerate(near, start=1)}
+        fused = {row: self._scale.trust / (self._weights.k + place) for place, row in enumerate(near, start=1)}
         for place, row in enumerate(worded, start=1):
             fused[row] = fused.get(row, 0.0) + self._words_weight(row) / (self._weights.k + place)
-        by_both = self._reading.trust + self._lexical * self._trusted(self._weights.words)
+        by_both = self._scale.trust + self._lexical * self._trusted(self._weights.words)
         first = by_both if self._dense else 1.0
         return {row: min(1.0, score * (self._weights.k + 1) / first) for row, score in fused.items()}
 
@@ -126,7 +126,7 @@ class Ranking:
 
     def _trusted(self, words: float) -> float:
         """A weight of words, raised towards 1 as far as the cosines cannot be relied upon."""
-        return 1 - self._reading.trust * (1 - words)
+        return 1 - self._scale.trust * (1 - words)
 
     def _once(self, scored: Sequence[_Scored]) -> list[_Scored]:
         """The newest of the memories of one scope with the same content; earlier versions kept them all."""
@@ -158,13 +158,13 @@ class Ranking:
         one, other = self._vector(newer.row), self._vector(older.row)
         if one is None or other is None:
             return False
-        weights, scale = self._weights, self._reading.same - self._reading.unrelated
-        if self._similarity[newer.row] < self._similarity[older.row] - weights.near * scale:
+        weights, span = self._weights, self._scale.same - self._scale.unrelated
+        if self._similarity[newer.row] < self._similarity[older.row] - weights.near * span:
             return False
         if self._weight[newer.row] < self._weight[older.row] * weights.words_kept:
             return False
         lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-        return round(float(np.vecdot(one, other)) / (lengths or 1.0), _DIGITS) >= self._reading.alike
+        return round(float(np.vecdot(one, other)) / (lengths or 1.0), _DIGITS) >= self._scale.alike
 
     def _vector(self, row: int) -> Floats | None:
         number, inner = self._place(row)

@@ -25,7 +25,7 @@ from workers.retrieval.memory.copies import Copy, ScopeCopies
 from workers.retrieval.memory.missing_vectors import MissingVectors
 from workers.retrieval.memory.ranking import Ranking, RankingWeights
 from workers.retrieval.memory.vectors import Floats, model_tag
-from workers.retrieval.ports import EmbeddingModel, LexicalModel, Reading
+from workers.retrieval.ports import CosineScale, EmbeddingModel, LexicalModel
 
 _EMBED_BATCH: Final = 16
 _log = get_logger(__name__)
@@ -103,8 +103,8 @@ class MemorySearch:
         if vector is not None:
             await self._fill(scopes, copies)
         indexes = {name: copy.index for name, copy in copies.items()}
-        reading = Reading() if vector is None else self._embedding.reading(request.query)
-        ranking = Ranking(indexes, vector, self._lexical.query(request.query), reading, self._weights)
+        scale = CosineScale() if vector is None else self._embedding.scale(request.query)
+        ranking = Ranking(indexes, vector, self._lexical.query(request.query), scale, self._weights)
         return Found(
             ranking.best(request),
             {name: index.missing for name, index in indexes.items() if index.missing},

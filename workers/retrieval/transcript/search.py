@@ -53,7 +53,7 @@ class Relevance:
     """Whether passages have to do with a query: they are as close to it as memories must be, or have a word of it."""
 
     def __init__(self, query: str, embedding: EmbeddingModel, lexical: LexicalModel) -> None:
-        self._floor = embedding.reading(query).floor
+        self._floor = embedding.scale(query).floor
         self._words = set(lexical.query(query).indices)
         self._lexical = lexical
 
@@ -141,7 +141,7 @@ class TranscriptSearch:
             since_ms=request.since_ms,
             until_ms=request.until_ms,
             words=self._lexical.words(request.query),
-            reading=self._embedding.reading(request.query),
+            scale=self._embedding.scale(request.query),
         )
         info = self._embedding.info
         return await self._index.search(transcript_collection(info), info, query)
