@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -17,13 +18,16 @@ ALIVE_MS: Final = 15_000
 _REMEMBERED: Final = 5.0
 
 
-async def note_worker(scripts: ScriptRunner, info: WorkerInfo, consumed: dict[str, int]) -> None:
-    """Report that this worker is running, what it knows, and how far it has read its queues."""
-    await scripts.run(
-        transitions.note_worker(
-            (FLEET,), worker=info.id, info=info.model_dump_json(), alive_ms=ALIVE_MS, consumed=consumed
-        )
+async def note_worker(scripts: ScriptRunner, info: WorkerInfo, consumed: dict[str, int]) -> Sequence[str]:
+    """Report that this worker is running, what it knows, and how far it has read its queues.
+
+    Returns:
+        Digests of the models whose calls are being held back (`sessions.store.model_limits`).
+    """
+    call = transitions.note_worker(
+        (FLEET,), worker=info.id, info=info.model_dump_json(), alive_ms=ALIVE_MS, consumed=consumed
     )
+    return (await scripts.run(call)).models
 
 
 async def forget_worker(scripts: ScriptRunner, worker_id: str) -> None:

@@ -211,7 +211,8 @@ class LeaseStore:
         """Give the turn back unfinished; returns the wake-up to publish when it may go on at once.
 
         Args:
-            why: `retry`, `handover`, or `tasks`: it waits for turns of others, and looks at them after the pause.
+            why: `retry`; `limited`, which is no retry: it waits until its model may be called; `handover`; or `tasks`:
+                it waits for turns of others, and looks at them after the pause.
 
         Raises:
             LeaseRefused: the lease had ended.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from sessions import TurnStatus, errors
+from sessions import Turn, TurnStatus, errors
 from sessions.protocol.event import EventType
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,43 @@ def test_an_error_that_cannot_pass_ends_the_turn_at_once(ask: Callable) -> None:
     with pytest.raises(errors.ModelError):
         turn.result(timeout=30)
     assert turn.record().retries == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_rate_limit_holds_back_the_calls_of_all_turns(hasty: Fleet, ask: Callable, stream: bool) -> None:
+    """They wait as the provider asked, without a slot; the refused call comes first again, and it alone is a retry."""
+    tag, number = uuid.uuid4().hex, count()
+
+    def submit(command: str = "SAY ok", **options: object) -> Turn:
+        return ask(model="scarce").submit(f"{tag} {next(number)}\n{command}", stream=stream, **options)
+
+    refused = submit("FAIL 429 1 RETRY 3")
+    wait_until(lambda: pauses(refused), description="the provider refuses the call")
+    turns = [refused, *(submit() for _ in range(3))]
+    impatient = submit(timeout=1)
+    with pytest.raises(errors.ModelUnavailable, match="deadline"):
+        impatient.result(timeout=10)
+    wait_until(lambda: all(map(pauses, turns)), description="all have met the limit")
+    assert ask().chat("SAY another model") == "another model"
+    assert not called(hasty, tag)
+
+    for turn in turns:
+        turn.result(timeout=30)
+    assert [turn.record().retries for turn in turns] == [1, 0, 0, 0]
+    asked = called(hasty, tag)
+    assert asked[0] == f"{tag} 0"
+    assert sorted(asked) == [f"{tag} {n}" for n in range(4)]
+
+
+def pauses(turn: Turn) -> bool:
+    """Whether a worker has taken the turn and given it back."""
+    record = turn.record()
+    return record.status is TurnStatus.QUEUED and record.started_ms is not None
+
+
+def called(fleet: Fleet, tag: str) -> list[str]:
+    """The messages that the model was asked and has answered, in order."""
+    return [line["prompt"].splitlines()[0] for line in fleet.ledger("model") if tag in line["prompt"]]
 
 
 def test_a_turn_that_fails_was_paid_for(fleet: Fleet) -> None:

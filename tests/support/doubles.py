@@ -11,6 +11,7 @@ line are atomic). The lines of a message are commands for the model:
     PACE 0.1         seconds between two words of a streamed answer
     FAIL 429 2       the first two model calls of this turn fail with this status (counted across attempts)
     FAIL_AFTER 1 429 2  ... but only model calls after one tool result
+    FAIL 429 1 RETRY 2  ... and the provider names a pause of 2 s
     HANG 1 60        the model call after one tool result takes 60 s, but only the first time
     STALL 3 60       the stream pauses after three words for 60 s, but only the first time
     PLAN {...}       the typed answer (default: the whole message)
@@ -118,11 +119,12 @@ def _returns(messages: list[ModelMessage]) -> list[Any]:
 async def _think(messages: list[ModelMessage]) -> TextPart | list[ToolCallPart]:
     prompt, returns = _prompt(messages), _returns(messages)
     note("model_started", prompt=prompt, step=len(returns), files=_files(messages))
-    if fail := re.search(r"^FAIL(?:_AFTER (\d+))? (\d+) (\d+)$", prompt, re.M):
+    if fail := re.search(r"^FAIL(?:_AFTER (\d+))? (\d+) (\d+)(?: RETRY (\d+))?$", prompt, re.M):
         due = fail[1] is None or int(fail[1]) == len(returns)
         if due and _ledger_count("model_failed", prompt=prompt) < int(fail[3]):
             note("model_failed", prompt=prompt)
-            raise ModelHTTPError(status_code=int(fail[2]), model_name="double", body="told to fail")
+            headers = {"retry-after": fail[4]} if fail[4] else None
+            raise ModelHTTPError(status_code=int(fail[2]), model_name="double", body="told to fail", headers=headers)
     hang = re.search(rf"^HANG {len(returns)} ([\d.]+)$", prompt, re.M)
     if hang and not _ledger_count("hung", prompt=prompt):
         note("hung", prompt=prompt)
@@ -179,6 +181,8 @@ async def _stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterato
 
 double = register_model("double", FunctionModel(_answer, stream_function=_stream, model_name="double"))
 
+# Tests of rate limits hold this one back; "double" is every other test's.
+scarce = register_model("scarce", FunctionModel(_answer, stream_function=_stream, model_name="scarce"))
 blind = register_model(
     "blind", FunctionModel(_answer, model_name="blind", profile=ModelProfile(supports_image_input=False))
 )

@@ -12,6 +12,7 @@ any other exception of the agent's own code    TurnFailed
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from pydantic_ai.exceptions import (
@@ -48,7 +49,8 @@ from sessions.errors import (
 )
 from workers.engine.attachments import refuses_files
 from workers.engine.context_window import is_too_long
-from workers.engine.ports import HandedOver, LeaseLost, TransientModelError, Waiting
+from workers.engine.limited_model import limit_of
+from workers.engine.ports import HandedOver, LeaseLost, ModelLimit, TransientModelError, Waiting
 
 _TRANSIENT = (
     ModelRateLimitError,
@@ -98,7 +100,7 @@ def classify(error: Exception) -> Exception:
 
 def _classify_api_error(error: ModelAPIError) -> Exception:
     if _is_transient(error) and not is_too_long(error) and not refuses_files(error):
-        return TransientModelError(provider_message(error), error.retry_after)
+        return TransientModelError(provider_message(error), error.retry_after, limit_of(error))
     status = error.status_code if isinstance(error, ModelHTTPError) else None
     kind = _kind_of_refusal(error)
     hint = "" if kind is ModelError else f" {kind.__doc__}"
@@ -149,7 +151,14 @@ def _classify_fallback(group: FallbackExceptionGroup) -> Exception:
         kind = kinds.pop() if len(kinds) == 1 else ModelError
         return kind("; ".join(dict.fromkeys(map(str, found))))
     pauses = [error.retry_after for error in transient if error.retry_after is not None]
-    return TransientModelError("; ".join(map(str, found)), min(pauses, default=None))
+    return TransientModelError("; ".join(map(str, found)), min(pauses, default=None), _soonest(transient))
+
+
+def _soonest(errors: Sequence[TransientModelError]) -> ModelLimit | None:
+    """The limit that ends first, if limits are all that keeps the models of a chain from answering."""
+    if any(error.limit is None for error in errors):
+        return None
+    return min(errors, key=lambda error: error.retry_after or 0.0).limit
 
 
 def _classify_behaviour(error: UnexpectedModelBehavior) -> Exception:

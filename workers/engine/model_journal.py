@@ -28,6 +28,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import (
     CompletedStreamedResponse,
+    Model,
     ModelRequestParameters,
     StreamedResponse,
 )
@@ -38,6 +39,7 @@ from pydantic_core import to_json
 from broker_config.telemetry import get_logger
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import Usage
+from workers.engine.limited_model import limited
 from workers.engine.pending_calls import call_arguments
 from workers.engine.ports import EventDraft, TransientModelError
 from workers.engine.request_shape import RequestShape
@@ -83,7 +85,7 @@ class JournalModel(WrapperModel):
             scope.check_held()
             asked = await shape.with_files(sent)
             try:
-                response = await self.wrapped.request(asked, model_settings, model_request_parameters)
+                response = await self._within_limits(scope).request(asked, model_settings, model_request_parameters)
             except (ModelAPIError, FallbackExceptionGroup) as error:
                 sent = shape.reduced(sent, error)
             else:
@@ -116,7 +118,8 @@ class JournalModel(WrapperModel):
                 scope.check_held()
                 asked = await shape.with_files(sent)
                 try:
-                    live = self.wrapped.request_stream(asked, model_settings, model_request_parameters, run_context)
+                    provider = self._within_limits(scope)
+                    live = provider.request_stream(asked, model_settings, model_request_parameters, run_context)
                     stream = await opened.enter_async_context(live)
                 except (ModelAPIError, FallbackExceptionGroup) as error:
                     sent = shape.reduced(sent, error)
@@ -133,6 +136,11 @@ class JournalModel(WrapperModel):
                 await step.record_broken(broken_usage(stream))
                 raise
         await step.record(response)
+
+    def _within_limits(self, scope: TurnScope) -> Model:
+        """The model as it is asked: within the fleet's limits, if the turn has any."""
+        limits = scope.state.model_limits
+        return self.wrapped if limits is None else limited(self.wrapped, limits)
 
 
 def _check_finished(response: ModelResponse) -> None:

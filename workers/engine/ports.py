@@ -255,6 +255,31 @@ class SessionFiles(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ModelLimit:
+    """Why a request was refused: a rate limit of the model's provider.
+
+    Attributes:
+        model: a digest of the model and its API key.
+        asked: the provider itself refused this request; False if it was not sent because others had been refused.
+    """
+
+    model: str
+    asked: bool
+
+
+class ModelLimits(Protocol):
+    """Which models the fleet may not call now. Models are named by digests (`limited_model.digest_of`)."""
+
+    async def wait(self, model: str) -> float:
+        """How long this turn has to wait before it may call the model, in seconds; 0 if it may call it now."""
+        ...
+
+    async def close(self, model: str, seconds: float) -> None:
+        """Hold back the fleet's calls to the model, because its provider wants none for so long."""
+        ...
+
+
 @dataclass(slots=True)
 class RunState:
     """State that the turn runner and the engine share while a turn runs.
@@ -270,6 +295,7 @@ class RunState:
         delegates: asks other agents.
         recall: searches memory and knowledge.
         files: the session's files.
+        model_limits: which models may not be called now.
         partial_text: set at the end of a run: the text of a streamed answer that was cut short.
         partial_usage: set at the end of a run: what the provider reported for that answer.
     """
@@ -282,16 +308,23 @@ class RunState:
     delegates: Delegates | None = None
     recall: Recall | None = None
     files: SessionFiles | None = None
+    model_limits: ModelLimits | None = None
     partial_text: str = ""
     partial_usage: Usage | None = None
 
 
 class TransientModelError(Exception):
-    """A model error that a later retry may get past: 429, 5xx, a timeout or a broken connection."""
+    """A model error that a later retry may get past: 429, 5xx, a timeout or a broken connection.
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    Attributes:
+        retry_after: seconds that the provider asked to wait, if it did.
+        limit: the provider's rate limit, if that is the reason.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None, limit: ModelLimit | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.limit = limit
 
 
 class Waiting(Exception):

@@ -15,10 +15,15 @@ from workers.engine.well_formed import well_formed, well_formed_values
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A temporary error: the turn stays at the head of its mailbox and runs again after the pause."""
+    """A temporary error: the turn stays at the head of its mailbox and runs again after the pause.
+
+    Attributes:
+        counted: whether it counts as a retry. A call that was held back for a provider's rate limit does not.
+    """
 
     pause: float
     why: str
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import psutil
@@ -24,12 +24,20 @@ class Presence:
 
     Args:
         info: describes this worker as it is now.
+        learn: is told the models whose calls the fleet holds back.
     """
 
-    def __init__(self, scripts: ScriptRunner, store: Any, info: Callable[[], WorkerInfo]) -> None:
+    def __init__(
+        self,
+        scripts: ScriptRunner,
+        store: Any,
+        info: Callable[[], WorkerInfo],
+        learn: Callable[[Sequence[str]], None],
+    ) -> None:
         self._scripts = scripts
         self._store = store
         self._info = info
+        self._learn = learn
         self._consumed: dict[str, int] = {}
 
     def consumed(self, queue: str, accepted_ms: int) -> None:
@@ -44,14 +52,14 @@ class Presence:
             BackendError: the store did not take it.
         """
         await self._warn_of_namesake()
-        await note_worker(self._scripts, self._info(), {})
+        self._learn(await note_worker(self._scripts, self._info(), {}))
 
     async def run(self) -> None:
         """Renew the entry once a second, for ever."""
         while True:
             await asyncio.sleep(_PERIOD)
             try:
-                await note_worker(self._scripts, self._info(), dict(self._consumed))
+                self._learn(await note_worker(self._scripts, self._info(), dict(self._consumed)))
             except BackendError as error:
                 _log.warning("alive_not_said", error=str(error))
 

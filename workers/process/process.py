@@ -31,6 +31,7 @@ from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.deployment import check_deployment
 from sessions.store.files import FileStore
 from sessions.store.leases import LeaseStore
+from sessions.store.model_limits import ModelLimitStore
 from sessions.store.schedules import ScheduleStore
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
@@ -54,6 +55,7 @@ from workers.retrieval_role.role import RetrievalRole
 from workers.teams.runner import TeamRunner
 from workers.teams.tasks import TaskTurns
 from workers.turns.archive_writer import ArchiveWriter
+from workers.turns.model_limits import ModelLimiter
 from workers.turns.parts import TurnParts
 from workers.turns.runner import SessionRun, TurnRunner
 from workers.turns.states import TurnStates
@@ -180,10 +182,11 @@ class TurnProcess:
         self._leases = LeaseStore(self._scripts, s, self.name)
         self._heartbeat = Heartbeat(s, self._loop)
         await self.retrieval.connect(self._store, self._scripts, self._leases, self._publish)
+        self._model_limits = ModelLimiter(ModelLimitStore(self._scripts))
         self._runner = TurnRunner(self._turn_parts())
         stop_starting = (self._runner.start_no_more, self.retrieval.searches.stop_taking)
         self._shutdown = Shutdown(s, self._heartbeat, self._work, stop_starting)
-        self._presence = Presence(self._scripts, self._store, self._info)
+        self._presence = Presence(self._scripts, self._store, self._info, self._model_limits.learn)
         await self._presence.announce()
         self._ticks = Ticks(ScheduleStore(self._scripts, s), s.partitions, self._publish)
         rescuer = Rescuer(
@@ -223,6 +226,7 @@ class TurnProcess:
             retrieval=self.retrieval.runner,
             webhooks=WebhookDelivery(s, turns),
             archive=self._archive,
+            model_limits=self._model_limits,
             publish=publish,
             model_of=lambda agent: self._registry.own_model(agent) or s.model or "offline",
         )

@@ -86,9 +86,9 @@ class Execution:
         except Waiting as waiting:
             return _waiting(held, waiting)
         except TransientModelError as error:
-            return self._retry(held, error, ModelUnavailable)
+            return await self._retry(held, error, ModelUnavailable)
         except (StoreUnavailable, IndexUnavailable, EmbeddingUnavailable) as error:
-            return self._unavailable(held, error)
+            return await self._unavailable(held, error)
         except SealError as error:
             _log.warning("turn_not_opened", turn=held.turn_id, error=str(error))
             return failed(TurnConfigurationError(str(error)))
@@ -120,6 +120,7 @@ class Execution:
         if held.turn.closing is not None:
             return ending_for(held.turn.closing, held.turn.crashes)
         turn = self._input(held, request)
+        held.state.model_limits = self._parts.model_limits.of(held)
         held.state.files = TurnFiles(
             self._settings, self._parts.files, held.keys, held.turn.part, lambda: held.seconds_left > 0
         )
@@ -250,22 +251,29 @@ class Execution:
             case StopReason.HANDOVER | None:  # None: the process itself is going down
                 return NotEnded.HANDED_OVER
 
-    def _unavailable(self, held: HeldTurn, error: BackendError) -> Outcome:
+    async def _unavailable(self, held: HeldTurn, error: BackendError) -> Outcome:
         if isinstance(error, StoreUnavailable):  # not a retry: an outage of the store must not use up a turn's retries
             _log.warning("turn_waits_for_store", turn=held.turn_id, error=str(error))
             return Postpone(_STORE_PAUSE)
-        return self._retry(held, TransientModelError(str(error)), RetrievalUnavailable)
+        return await self._retry(held, TransientModelError(str(error)), RetrievalUnavailable)
 
-    def _retry(self, held: HeldTurn, error: TransientModelError, last_error: type[TurnFailed]) -> Outcome:
-        """Another try after a pause; or the end of the turn with `last_error`, if its tries or its time are used up."""
-        s, tried = self._settings, held.turn.retries
-        pause = error.retry_after or min(s.model_backoff_limit, s.model_backoff * 2**tried)
-        if tried >= s.model_retries:
+    async def _retry(self, held: HeldTurn, error: TransientModelError, last_error: type[TurnFailed]) -> Outcome:
+        """Another try after a pause; or the end of the turn with `last_error`, if its tries or its time are used up.
+
+        A call that was not sent, because the provider's rate limit holds the fleet's calls back, is no try.
+        """
+        s, tried, limit = self._settings, held.turn.retries, error.limit
+        counted = limit is None or limit.asked
+        if counted and tried >= s.model_retries:
             return failed(last_error(f"{error} (tried {tried + 1} times; SESSIONFLEET_MODEL_RETRIES)"))
+        pause = error.retry_after or min(s.model_backoff_limit, s.model_backoff * 2**tried)
+        if limit is not None:
+            pause = max(pause, await self._parts.model_limits.pause(held, limit) or 0.0)
         if pause >= held.seconds_left:
             return failed(last_error(f"{error} (the next try would be after the turn's deadline)"))
-        _log.warning("model_error_passing", turn=held.turn_id, error=str(error), pause=pause, tried=tried + 1)
-        return Retry(pause, str(error))
+        tried += counted
+        _log.warning("model_error_passing", turn=held.turn_id, error=str(error), pause=pause, tried=tried)
+        return Retry(pause, str(error), counted)
 
 
 def log_failed(turn_id: str, error: TurnFailed) -> None:

@@ -17,6 +17,7 @@ from workers.retrieval_role.recall import Recaller
 from workers.retrieval_role.runner import RetrievalRunner
 from workers.teams.runner import TeamRunner
 from workers.turns.archive_writer import ArchiveWriter
+from workers.turns.model_limits import ModelLimiter
 from workers.turns.states import TurnStates
 from workers.turns.titles import TitleWriting
 from workers.turns.webhook_delivery import WebhookDelivery
@@ -45,5 +46,6 @@ class TurnParts:
     retrieval: RetrievalRunner
     webhooks: WebhookDelivery
     archive: ArchiveWriter
+    model_limits: ModelLimiter
     publish: Publish
     model_of: Callable[[str], str]

@@ -172,7 +172,8 @@ class TurnRunner:
                 await self._give_back(held, "tasks", outcome.seconds, None, {})
             case Retry():
                 data = {"pause": outcome.pause, "why": outcome.why}
-                await self._give_back(held, "retry", outcome.pause, EventType.RETRYING, data)
+                word = "retry" if outcome.counted else "limited"
+                await self._give_back(held, word, outcome.pause, EventType.RETRYING, data)
             case Redeliver():
                 data = {"pause": outcome.pause, "why": outcome.why}
                 await self._give_back(held, "later", outcome.pause, EventType.RETRYING, data)

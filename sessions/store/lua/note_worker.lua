@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
 -- A worker reports that it is alive, and how far it has read its queues.
 -- KEYS
---   F: base of the fleet (writes :worker:<id> string, :workers zset, :consumed hash)
+--   F: base of the fleet (writes :worker:<id> string, :workers zset, :consumed hash, :models zset)
 -- ARGV
 --   worker: its id
 --   info: JSON, or '' when the worker leaves
 --   alive_ms: how long the report counts
 --   consumed[queue, accepted_ms]: acceptance time of the newest wake-up it consumed from each queue
 -- Returns
---   noted
+--   noted: models[] (digests of the models whose calls are being held back)
 --!include clock
 local now = now_ms()
 if info == '' then
@@ -26,4 +26,5 @@ for i = 1, #consumed, 2 do
   if tonumber(accepted_ms) > known then redis.call('HSET', F .. ':consumed', queue, accepted_ms) end
 end
 redis.call('PEXPIRE', F .. ':consumed', 3600000)
-return { 'noted' }
+redis.call('ZREMRANGEBYSCORE', F .. ':models', '-inf', now)
+return { 'noted', unpack(redis.call('ZRANGE', F .. ':models', 0, -1)) }

@@ -8,7 +8,7 @@
 --   turn
 --   lease: its value
 --   why: retry | later (a retry that leaves the mailbox meanwhile, so that the turns after it can run) | handover
---      | tasks (it waits for turns of other sessions)
+--      | limited (it waits until its model may be called, which is no retry) | tasks (it waits for turns of other sessions)
 --   pause_ms: time before it may run again
 --   seq: number of the event
 --   event: its type, or '' for no event

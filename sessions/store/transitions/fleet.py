@@ -1,4 +1,4 @@
-"""The transitions of the fleet: which workers are alive, what they rescue, and how many requests a caller has."""
+"""The transitions of the fleet: its workers, what they rescue, the models they may call, and the gateway's callers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from enum import StrEnum
 from sessions.store.binding import transition
 
 
-class WorkerNoted(StrEnum):
-    """The report counts."""
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The report counts; and the digests of the models whose calls are being held back."""
 
-    NOTED = "noted"
+    models: tuple[str, ...]
 
 
 @transition
-def note_worker(*, worker: str, info: str, alive_ms: int, consumed: Mapping[str, int]) -> WorkerNoted:
+def note_worker(*, worker: str, info: str, alive_ms: int, consumed: Mapping[str, int]) -> Noted:
     """Report that a worker is alive, or (empty info) that it leaves."""
 
 
@@ -104,3 +105,49 @@ class RequestReleased(StrEnum):
 @transition
 def end_request(*, request: str) -> RequestReleased:
     """Release a request's reservation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """No worker asks this model for so long."""
+
+    wait_ms: int
+
+
+@transition
+def close_model(*, model: str, pause_ms: int) -> Closed:
+    """Hold back the fleet's calls to a model, because its provider refused one for its rate limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Nothing holds this model's calls back any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """This call may start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """This call may not start before so much time has passed."""
+
+    wait_ms: int
+
+
+@transition
+def admit_model_call(*, model: str, turn: str) -> Free | Started | Held:
+    """Ask whether a model may be called, after its provider has refused calls for its rate limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The turn's call may start after so much time."""
+
+    wait_ms: int
+
+
+@transition
+def queue_for_model(*, model: str, turn: str, first: bool, jitter: float, patience_ms: int) -> Queued:
+    """Give a turn a place among those that wait for a model."""
