@@ -160,8 +160,9 @@ class Settings(BaseSettings):
         5,
         ge=0,
         le=1000,
-        description="For how many later turns the model gets a file of the history again; then a short text stands in "
-        "its place. Read by the workers.",
+        description="For how many later turns the model gets a file of the history again, at least; then a short text "
+        "stands in its place. That is done for several turns together, so it may be up to twice as many. Read by the "
+        "workers.",
     )
     file_urls: Literal["public", "any", "off"] = Field(
         "public",
@@ -172,14 +173,28 @@ class Settings(BaseSettings):
         8 * 1024 * 1024, ge=1024, description="Largest tool result, model response or answer."
     )
     history_window: int = Field(
-        20,
+        100,
         ge=0,
         le=1000,
         description="Largest number of past turns that the model sees. The window grows to this number, then it moves "
-        "until half of it is left: between two moves, each request begins with the one before it.",
+        "until half of it is left: between two moves, each request begins with the one before it, which providers read "
+        "from their caches. Usually `SESSIONFLEET_HISTORY_TOKENS` is reached first.",
     )
     history_window_bytes: int = Field(
         512 * 1024, ge=0, description="Largest number of bytes of past turns that the model sees; as for turns."
+    )
+    history_tokens: int | None = Field(
+        None,
+        ge=1000,
+        description="Tokens of a conversation, as the provider counts them, after which the window moves: the next "
+        "turn's conversation has about half as many. Unset: half of the model's context, at most 64,000; 32,000 if it "
+        "is not known. Read by the workers.",
+    )
+    history_result_bytes: int = Field(
+        16 * 1024,
+        ge=512,
+        description="Largest tool result of a past turn in a prompt. Of a larger one, the model gets the beginning and "
+        "the end; the history keeps all of it. Read by the workers.",
     )
     prompt_cache: bool = Field(
         True,

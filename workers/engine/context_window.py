@@ -1,4 +1,4 @@
-"""Shortens a request that exceeds the model's context, by leaving out the oldest turns of the history.
+"""Shortens a request that exceeds the model's context: by leaving out the oldest turns, and by shortening tool results.
 
 The limit is known only once a provider refuses a request. Without this, every later message of the session would be
 refused too, since it would send the same history. Whole turns are left out, so that no tool result loses its call.
@@ -7,7 +7,7 @@ refused too, since it would send the same history. Whole turns are left out, so 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -23,6 +23,7 @@ from pydantic_ai.messages import (
 )
 
 from workers.engine.attachments import bytes_of_files
+from workers.engine.long_results import RESULT_BYTES, SHORTEST, long_results, with_short_results
 from workers.engine.transcript import QUOTED
 
 # Error messages of servers that speak OpenAI's protocol, for which pydantic-ai has no exception class.
@@ -51,20 +52,27 @@ def is_too_long(error: BaseException) -> bool:
     return error.status_code == 413 or (error.status_code == 429 and _LARGER_THAN_LIMIT.search(str(error)) is not None)
 
 
-def shortened(messages: Sequence[ModelMessage], turn_id: str = "") -> list[ModelMessage] | None:
-    """The messages without the oldest turns, at most half as large; None if only the open turn is left.
+def shortened(
+    messages: Sequence[ModelMessage], turn_id: str = "", result_bytes: int = RESULT_BYTES
+) -> list[ModelMessage] | None:
+    """The messages at most half as large; None if nothing is left to leave out.
 
-    System prompts of the dropped messages are moved to the front of the remaining ones.
+    If most of it are tool results longer than those of past turns may be, these are shortened first. Then the oldest
+    turns are left out; system prompts of the dropped messages are moved to the front of the remaining ones. If only the
+    open turn is left, its results are shortened more and more, the oldest first.
 
     Args:
         messages: the request's messages.
         turn_id: the run id of the open turn's messages.
+        result_bytes: the bytes that tool results of past turns may have.
     """
-    cuts = list(_cuts(messages, open_turn_index(messages, turn_id)))
-    if not cuts:
-        return None
     sizes = [_size(message) for message in messages]
     half = sum(sizes) / 2
+    if long_results(messages, result_bytes) > half:
+        return with_short_results(messages, result_bytes)
+    cuts = list(_cuts(messages, open_turn_index(messages, turn_id)))
+    if not cuts:
+        return _with_shorter_results(messages, half, result_bytes)
     index, part = next((cut for cut in cuts if _size_after(messages, sizes, cut) <= half), cuts[-1])
     dropped = [*(part for message in messages[:index] for part in message.parts), *messages[index].parts[:part]]
     system = [part for part in dropped if isinstance(part, SystemPromptPart)]
@@ -104,6 +112,26 @@ def _is_quoted(part: object) -> bool:
 
 def _size(message: ModelMessage) -> int:
     return len(ModelMessagesTypeAdapter.dump_json([message])) + bytes_of_files(message)
+
+
+def prompts_in(messages: Iterable[ModelMessage]) -> int:
+    """How many user prompts there are; fewer once old turns were left out."""
+    return sum(isinstance(part, UserPromptPart) for message in messages for part in message.parts)
+
+
+def _with_shorter_results(messages: Sequence[ModelMessage], most: float, limit: int) -> list[ModelMessage] | None:
+    """The messages with as many results shortened as this size requires; None if there is nothing to shorten."""
+    shorter, size, changed = list(messages), sum(map(_size, messages)), False
+    while limit >= SHORTEST:
+        for index, message in enumerate(shorter):
+            if size <= most:
+                return shorter
+            [less] = with_short_results([message], limit)
+            if less is not message:
+                size -= _size(message) - _size(less)
+                shorter[index], changed = less, True
+        limit //= 4
+    return shorter if changed else None
 
 
 def _size_after(messages: Sequence[ModelMessage], sizes: Sequence[int], cut: tuple[int, int]) -> int:

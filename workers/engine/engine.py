@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from anyio.to_thread import current_default_thread_limiter
 from pydantic_ai.durable_exec import replay_scope
-from pydantic_ai.messages import UserContent
+from pydantic_ai.messages import ModelMessage, UserContent
 from pydantic_ai.run import AgentRunResult
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
@@ -21,6 +21,7 @@ from workers.engine.attachments import has_files, prompt, without_files
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.failures import classify
 from workers.engine.hooks import BEFORE_TURN, HookChain, Hooks
+from workers.engine.long_results import RESULT_BYTES
 from workers.engine.message_files import FETCHED, fetched_parts, turns_sent_again
 from workers.engine.models import OFFLINE, ModelResolver
 from workers.engine.pending_calls import stop_if_waiting
@@ -28,6 +29,7 @@ from workers.engine.ports import EventSink, PastTurn, RunState, StepJournal, Tur
 from workers.engine.registry import Registry
 from workers.engine.scope import TurnScope, current_recall, current_scope
 from workers.engine.transcript import input_digest, load_history, turn_output, with_output
+from workers.engine.window import bytes_besides, kept_in_window, token_limit
 
 # A turn is limited by its deadline; pydantic-ai's default limit of 50 requests would end long turns early.
 _NO_LIMIT = UsageLimits(request_limit=None)
@@ -50,6 +52,8 @@ class Engine:
         token_timeout: float = 60.0,
         file_turns: int = 5,
         prompt_cache: bool = True,
+        history_tokens: int | None = None,
+        result_bytes: int = RESULT_BYTES,
     ) -> None:
         """Create an engine; nothing is imported or connected until a turn needs it.
 
@@ -65,6 +69,8 @@ class Engine:
             token_timeout: the maximum wait between two tokens of a streamed answer, in seconds.
             file_turns: for how many later turns the model gets a file of the history again.
             prompt_cache: use providers' prompt caches, unless a model, agent or turn has settings for that.
+            history_tokens: the most tokens of a conversation before the window moves; None: as `token_limit` says.
+            result_bytes: the bytes to which long tool results of past turns are shortened.
         """
         self._default_model = default_model
         self._result_limit_bytes = result_limit_bytes
@@ -75,6 +81,8 @@ class Engine:
         self._token_timeout = token_timeout
         self._file_turns = file_turns
         self._prompt_cache = prompt_cache
+        self._history_tokens = history_tokens
+        self._result_bytes = result_bytes
         self._registry = registry
         self._hooks = tuple(hooks)
         registry.hooks_named(self._hooks)  # an unknown name must fail at start-up, not at the first turn
@@ -122,6 +130,7 @@ class Engine:
             if scope.deltas is not None:
                 await scope.deltas.flush()
             output = turn_output(result, turn, scope.delegate_usage)
+            output = replace(output, window_kept=self._window_kept(scope, prepared, result.new_messages()))
             if not isinstance(output.output, str):
                 output = with_output(output, await hooks.after_turn(output.output))
             scope.check_size("the answer", len(output.text.encode()))
@@ -153,7 +162,7 @@ class Engine:
         with replay_scope():
             return await prepared.agent.run(
                 message,
-                message_history=load_history(turn.history, turn.agent.name) or None,
+                message_history=load_history(turn.history, turn.agent.name, self._result_bytes) or None,
                 run_id=turn.turn_id,
                 conversation_id=turn.session_id,
                 usage_limits=_NO_LIMIT,
@@ -164,11 +173,23 @@ class Engine:
                 **options,
             )
 
+    def _window_kept(self, scope: TurnScope, prepared: PreparedAgent, new: Sequence[ModelMessage]) -> int | None:
+        turn = scope.turn
+        model = self._models.resolve_chain(turn.models) if turn.models else prepared.options.get("model")
+        return kept_in_window(
+            turn.history,
+            new,
+            limit=token_limit(self._history_tokens, model or prepared.agent.model),
+            halved=scope.halved,
+            result_bytes=self._result_bytes,
+            besides=bytes_besides(new, scope.parameters) + len(turn.recalled.behind_message),
+        )
+
     async def _with_aged_files(self, turn: TurnInput, journal: StepJournal) -> TurnInput:
         """The input with notes in the place of files that were sent too many turns ago."""
         if not any(has_files(past.messages) for past in turn.history):
             return turn
-        again = await turns_sent_again(self._file_turns, journal)
+        again = await turns_sent_again(self._file_turns, len(turn.history), journal)
         old = len(turn.history) - again
         return replace(turn, history=[_without_files(p) if i < old else p for i, p in enumerate(turn.history)])
 
@@ -200,6 +221,7 @@ class Engine:
             plain_text=prepared.plain_text,
             hooks=hooks,
             prompt_cache=self._prompt_cache,
+            result_bytes=self._result_bytes,
         )
 
     def _hooks_of(self, turn: TurnInput) -> list[Hooks]:

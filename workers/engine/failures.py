@@ -105,7 +105,7 @@ def _classify_api_error(error: ModelAPIError) -> Exception:
     kind = _kind_of_refusal(error)
     hint = "" if kind is ModelError else f" {kind.__doc__}"
     if kind is ContextTooLong:
-        hint += " SESSIONFLEET_HISTORY_WINDOW and SESSIONFLEET_HISTORY_WINDOW_BYTES limit how much history is sent."
+        hint += " SESSIONFLEET_HISTORY_TOKENS limits how much history is sent."
     message = provider_message(error).rstrip(".")
     return kind(f"the model's provider refused the request: {message}.{hint}", status=status)
 

@@ -41,13 +41,21 @@ def recorded_parts(parts: Parts, key: str, steps: Mapping[str, bytes]) -> Parts:
     return [part for part in known if isinstance(part, TextPart) or part.file_id]
 
 
-async def turns_sent_again(setting: int, journal: StepJournal) -> int:
-    """For how many later turns files are sent again: as this turn's first attempt had it."""
-    recorded = journal.lookup(SENT_AGAIN)
-    if recorded is None:
-        await journal.record(SENT_AGAIN, json.dumps(setting).encode())
-        return setting
-    return int(json.loads(recorded))
+async def turns_sent_again(setting: int, past: int, journal: StepJournal) -> int:
+    """The files of how many past turns are sent again: as this turn's first attempt had it.
+
+    Notes take the place of the files of several turns together, so that most requests begin with the one before them.
+
+    Args:
+        setting: of at least so many turns, and of less than twice as many.
+        past: how many turns the window has.
+    """
+    if (recorded := journal.lookup(SENT_AGAIN)) is not None:
+        return int(json.loads(recorded))
+    step = max(1, setting)
+    again = past - max(0, (past - setting) // step * step)
+    await journal.record(SENT_AGAIN, json.dumps(again).encode())
+    return again
 
 
 def steering_message(entry: object) -> tuple[str, Parts]:

@@ -172,7 +172,7 @@ class _ModelStep:
         self._scope = scope
         self._key = f"model:{scope.requests + 1}"
         self._fingerprint = _fingerprint(scope, messages)
-        self._parameters = parameters
+        self._parameters = scope.parameters = parameters
 
     def recorded(self) -> ModelResponse | None:
         raw = self._scope.journal.lookup(self._key)

@@ -110,6 +110,7 @@ class TurnOutput:
         message_count: how many of them a person would count: the user's message and the assistant's texts.
         finish_reason: why the model stopped, according to its last response; "" if unknown.
         model: provider and name of the model that gave the last response; of a fallback chain, the one that answered.
+        window_kept: how many of the past turns that it saw the next turn should see as well; None for all.
     """
 
     text: str
@@ -119,6 +120,7 @@ class TurnOutput:
     usage: Usage
     finish_reason: str = ""
     model: str = ""
+    window_kept: int | None = None
 
 
 class StepJournal(Protocol):

@@ -25,7 +25,7 @@ def cache_settings(session_id: str, model: object, settings: Mapping[str, Any] |
         session_id: requests with the same key go to machines that have the session's prompt.
         settings: those of the model, the agent and its capabilities.
     """
-    models = list(_models(model))
+    models = list(models_of(model))
     own = [settings or {}, *(each.settings or {} for each in models)]
     ours: dict[str, Any] = {}
     if not any("cache" in each for each in own):
@@ -40,16 +40,16 @@ def takes_cache_points(model: Model, settings: ModelSettings | None) -> bool:
     given = settings or {}
     if not given.get("cache") or any("_cache" in name and name != _KEY for name in given):
         return False  # a provider's own setting replaces the general one
-    return any(each.profile.get("supports_cache", False) for each in _models(model))
+    return any(each.profile.get("supports_cache", False) for each in models_of(model))
 
 
-def _models(model: object) -> Iterator[Model]:
-    """The models of a fallback chain, or the one model, without wrappers."""
+def models_of(model: object) -> Iterator[Model]:
+    """The models of a fallback chain, or the one model, without wrappers; none for a name."""
     if (wrapped := getattr(model, "wrapped", None)) is not None:
-        yield from _models(wrapped)
+        yield from models_of(wrapped)
     elif chain := getattr(model, "models", None):
         for each in chain:
-            yield from _models(each)
+            yield from models_of(each)
     elif isinstance(model, Model):
         yield model
 

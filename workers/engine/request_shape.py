@@ -15,7 +15,7 @@ from broker_config.telemetry import get_logger
 from sessions.errors import UnsupportedMedia
 from sessions.protocol.message import MediaPart
 from workers.engine.attachments import files_of, refuses_files, takes, with_files
-from workers.engine.context_window import is_too_long, shortened
+from workers.engine.context_window import is_too_long, prompts_in, shortened
 from workers.engine.prompt_cache import takes_cache_points
 from workers.engine.recalled import with_recalled
 from workers.engine.scope import TurnScope
@@ -62,10 +62,13 @@ class RequestShape:
         return await with_files(messages, scope.state.files.read, can_take, scope.file_bytes)
 
     def _fitting(self, messages: list[ModelMessage]) -> list[ModelMessage]:
-        """Leave out as many old turns as earlier requests of this run had to."""
+        """Shorten a request as often as earlier requests of this run had to be."""
         for _ in range(self._scope.shortened):
-            messages = shortened(messages, self._scope.turn.turn_id) or messages
+            messages = self._shortened(messages) or messages
         return messages
+
+    def _shortened(self, messages: list[ModelMessage]) -> list[ModelMessage] | None:
+        return shortened(messages, self._scope.turn.turn_id, self._scope.result_bytes)
 
     def reduced(
         self, messages: list[ModelMessage], error: ModelAPIError | FallbackExceptionGroup
@@ -80,10 +83,11 @@ class RequestShape:
         """
         if self._leave_out_files(messages, error):
             return messages
-        less = shortened(messages, self._scope.turn.turn_id) if is_too_long(error) else None
+        less = self._shortened(messages) if is_too_long(error) else None
         if less is None:
             raise error
         self._scope.shortened += 1
+        self._scope.halved += prompts_in(less) < prompts_in(messages)
         _log.warning("context_too_long", turn=self._scope.turn.turn_id, left_out=len(messages) - len(less))
         return less
 

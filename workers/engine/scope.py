@@ -10,12 +10,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from pydantic_ai.models import ModelRequestParameters
+
 from sessions.errors import JournalDiverged, ResultTooLarge
 from sessions.protocol.call import WaitingCall
 from sessions.protocol.turn import Usage
 from sessions.tools.decorator import ToolContext, ToolSpec
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.hooks import HookChain
+from workers.engine.long_results import RESULT_BYTES
 from workers.engine.ports import EventDraft, HandedOver, Recall, RunState, StepJournal, TurnInput
 
 Raised = TypeVar("Raised", bound=Exception)
@@ -32,8 +35,11 @@ class TurnScope:
         plain_text: any text ends the run, so its last response need not be durable before the commit.
         hooks: those of this worker and of the turn's agent.
         prompt_cache: use the provider's prompt cache.
+        result_bytes: the bytes to which long tool results of past turns are shortened.
         requests: the number of model responses so far, including replayed ones.
-        shortened: how often the oldest turns were left out of a request, because the model's context is too small.
+        shortened: how often a request was shortened, because the model's context is too small; halved: how often the
+            oldest turns were left out for that.
+        parameters: of the last request: the tools that the model has.
         steered: the numbers of the model calls to which this run has added steering messages.
         pending: calls that wait for an answer, by their keys.
         delegate_usage: the usage of other agents' turns that this one asked.
@@ -53,8 +59,11 @@ class TurnScope:
     plain_text: bool
     hooks: HookChain
     prompt_cache: bool = True
+    result_bytes: int = RESULT_BYTES
     requests: int = 0
     shortened: int = 0
+    halved: int = 0
+    parameters: ModelRequestParameters | None = None
     steered: set[int] = field(default_factory=set)
     pending: dict[str, WaitingCall] = field(default_factory=dict)
     delegate_usage: list[Usage] = field(default_factory=list)

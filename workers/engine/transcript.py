@@ -26,6 +26,7 @@ from sessions.protocol.finite import non_finite
 from sessions.protocol.message import dump_parts
 from sessions.protocol.turn import Usage, total
 from workers.engine.attachments import described
+from workers.engine.long_results import RESULT_BYTES, with_short_results
 from workers.engine.ports import PastTurn, TurnInput, TurnOutput
 from workers.engine.prices import cost_of
 
@@ -37,10 +38,15 @@ _NOTES: Final = {
 }
 
 
-def load_history(turns: Sequence[PastTurn], agent: str) -> list[ModelMessage]:
+def load_history(turns: Sequence[PastTurn], agent: str, result_bytes: int = RESULT_BYTES) -> list[ModelMessage]:
     """The messages of past turns, starting with a user prompt, so that no tool result comes without its call.
 
     The turns of the session's other agents are quoted under their names, as part of user prompts.
+
+    Args:
+        turns: oldest first.
+        agent: whose turns are not quoted.
+        result_bytes: the bytes to which long tool results are shortened.
 
     Raises:
         CorruptRecord: they are not messages of this or an earlier version.
@@ -48,7 +54,9 @@ def load_history(turns: Sequence[PastTurn], agent: str) -> list[ModelMessage]:
     messages: list[ModelMessage] = []
     for own, group in groupby(turns, key=lambda turn: turn.agent == agent):
         if own:
-            messages += _messages([part for turn in group for part in _with_note(turn)])
+            parts = [part for turn in group for part in _with_note(turn)]
+            loaded = _messages(parts)
+            messages += with_short_results(loaded, result_bytes) if max(map(len, parts)) > result_bytes else loaded
         else:
             messages += [_quoted(turn.agent, _messages(_with_note(turn))) for turn in group]
     start = next((i for i, message in enumerate(messages) if _is_prompt(message)), len(messages))
@@ -126,8 +134,7 @@ def _past_parts(past: PastTurn) -> tuple[bytes, ...]:
 def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Sequence[Usage] = ()) -> TurnOutput:
     """The result of a run that succeeded.
 
-    Memories and passages that were recalled into the instructions are removed from the messages: they would outlive
-    the memory or document that they came from.
+    Its messages have no instructions: a later turn has its own, and an earlier version recalled memories into them.
 
     Args:
         result: the run's result.
@@ -153,9 +160,7 @@ def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Se
     return TurnOutput(
         text=text,
         output=output,
-        messages=ModelMessagesTypeAdapter.dump_json(
-            [_without_instructions(m) for m in new] if turn.recalled.instructions else new
-        ),
+        messages=ModelMessagesTypeAdapter.dump_json([_without_instructions(message) for message in new]),
         message_count=count_messages(new, typed=not isinstance(result.output, str)),
         usage=total([own, *delegate_usage]),
         finish_reason=(last.finish_reason or "") if last else "",

@@ -245,6 +245,8 @@ class TurnProcess:
             token_timeout=s.token_timeout,
             file_turns=s.file_turns,
             prompt_cache=s.prompt_cache,
+            history_tokens=s.history_tokens,
+            result_bytes=s.history_result_bytes,
         )
 
     def _info(self) -> WorkerInfo:

@@ -208,6 +208,7 @@ class Execution:
             messages=output.message_count,
             state_ops=own,
             effects=effects,
+            window_kept=output.window_kept,
         )
 
     def _check_size(self, *written: bytes) -> None:

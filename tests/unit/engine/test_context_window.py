@@ -106,7 +106,7 @@ async def test_a_turn_that_does_not_fit_by_itself_fails_with_what_to_do(rig: Rig
     """There is no history left to leave out."""
     small = Small()
     rig.registry.add_model("small", small.model())
-    with pytest.raises(ContextTooLong, match="SESSIONFLEET_HISTORY_WINDOW"):
+    with pytest.raises(ContextTooLong, match="SESSIONFLEET_HISTORY_TOKENS"):
         await rig.run(rig.turn("hello " * LIMIT, model="small", history=[past(1)]))
 
 

@@ -156,20 +156,27 @@ async def test_a_tool_reads_the_files_of_the_message(rig: Rig, files: Memory) ->
 
 
 async def test_old_files_become_notes_the_same_on_a_replay(rig: Rig, files: Memory) -> None:
-    """The number is journalled: a worker with another setting sends what the first one sent."""
+    """Those of several turns at a time. The number is journalled: another worker sends what the first one sent."""
     rig.script([TextPart("ok")])
     history: list[bytes] = []
-    for number in range(3):
+    shown: list[int] = []
+    for number in range(7):
         asked = replace(asking(rig, files.add(b"photo %d" % number), number=number + 1, history=history))
-        history.append((await rig.run(asked)).messages)
+        history.append((await rig.run(asked, file_turns=2)).messages)
+        shown.append(sum(isinstance(binary, bytes) for binary in binaries(rig.seen[-1])) - 1)
         rig.store.clear()
+    assert shown == [0, 1, 2, 3, 2, 3, 2]
     last = rig.turn("and now?", number=9, history=history)
     with pytest.raises(Crash):
         await rig.run(last, crash=(1, "before"), file_turns=2)
     await rig.run(last, file_turns=0)
     assert [binaries(messages) for messages in rig.seen[-2:]] == [
-        ["[image photo.png, sent earlier]", b"photo 1", b"photo 2"]
+        ["[image photo.png, sent earlier]"] * 4 + [b"photo 4", b"photo 5", b"photo 6"]
     ] * 2
+    rig.store.clear()
+    rig.store["files:again"] = b"2"  # of a turn that began under the earlier version, which wrote the setting down
+    await rig.run(last, file_turns=5)
+    assert binaries(rig.seen[-1])[-3:] == ["[image photo.png, sent earlier]", b"photo 5", b"photo 6"]
 
 
 async def test_a_turn_that_fails_keeps_its_references(rig: Rig, files: Memory) -> None:
