@@ -24,6 +24,8 @@ _USAGE = {"prompt_tokens": 3, "total_tokens": 5}
 class OpenAIServer(ThreadingHTTPServer):
     """Never answers messages with `SLOW`, and all others immediately. `asked` and `hung_up` record what happened.
 
+    `requests` has the bodies of what was asked. Messages may be `HANG word`, too, as texts to embed.
+
     Texts to embed are commands: `SLOW`, `STATUS 503`, `FEWER` (a vector is missing), `ZERO`, `WIDER`, `HANG word` (not
     answered the first time that this word occurs, and disconnected once the word is in `let_go`), `POISON` (`on_poison`
     is called, and there is no answer), `INSTEAD` (answered with `instead`, a content type and a body). While `down` is
@@ -35,6 +37,7 @@ class OpenAIServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[str] = []
+        self.requests: list[dict[str, Any]] = []
         self.hung_up: dict[str, float] = {}
         self.embedded: list[list[str]] = []
         self.hung: set[str] = set()
@@ -75,12 +78,17 @@ class _Handler(BaseHTTPRequestHandler):
             return
         message = body["messages"][-1]["content"]
         self.server.asked.append(message)
+        self.server.requests.append(body)
+        hang = re.search(r"HANG (\w+)", message)
         if self.server.down:
             self._send(503, {"error": {"message": "down for now", "type": "x", "code": None}})
         elif "INSTEAD" in message:
             self._send_raw(200, self.server.instead)
         elif "SLOW" in message:
             self._wait_for_the_end(message)
+        elif hang and hang[1] not in self.server.hung:
+            self.server.hung.add(hang[1])
+            self._wait_for_the_end(message, hang[1])
         else:
             self._answer(f"you said {message}")
 
