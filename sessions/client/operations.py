@@ -99,7 +99,7 @@ class Operations:
         until = time.monotonic() + timeout
         if self._direct is not None and (found := await self._direct.result(lane, request, timeout)) is not None:
             return found
-        left = until - time.monotonic()
+        left = max(0.001, until - time.monotonic())
         return operation_result(await self.run(lane, request, left, part=part), lane)
 
     async def run(
@@ -120,7 +120,8 @@ class Operations:
                 if record.status.final:
                     return record
                 if time.monotonic() > until:
-                    raise ResultTimeout(f"the operation did not end within {timeout:g} s")
+                    public_id = lane.public_id(part)
+                    raise ResultTimeout(f"operation {public_id!r} did not end within {timeout:g} s", turn_id=public_id)
 
 
 def operation_result(record: TurnRecord, lane: SessionKeys) -> Any:

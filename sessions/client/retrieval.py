@@ -47,7 +47,9 @@ class Retrieval:
         lane, part = keys.lane(SEARCH), new_turn_part()
         try:
             return await self._connection.operations.search(lane, request, seconds, part=part)
-        except ResultTimeout:
+        except ResultTimeout as error:
+            if "turn_id" not in error.detail:  # it was no turn
+                raise
             raise await self._turns.timeout_error(lane, part, seconds) from None
 
     async def submit(

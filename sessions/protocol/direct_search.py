@@ -14,7 +14,7 @@ class DirectSearch(BaseModel):
     Attributes:
         session: key of the session, or of the user, in whose lane the search would be otherwise.
         operation: what to search for, as in the request of a turn.
-        seconds: how long the caller waits; then it has the search done in the lane.
+        seconds: after this, nobody waits for the result any more.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)

@@ -1,7 +1,7 @@
 """Searches and their answers as messages between two processes, over the store's sharded channels.
 
-    caller  -- id, caller, sealed search -->  <D of the process>:searches
-    process -- id, sealed result ---------->  <D of the caller>:answers     (id alone: it leaves the search unanswered)
+    caller  -- id, caller, sealed search -->  <D of the process>:searches   (without a search: is it being worked on?)
+    process -- id, kind, sealed result ---->  <D of the caller>:answers
 
 The store keeps nothing of them: a message reaches a process that listens at that moment, or it is gone. So nothing has
 to expire, and a caller learns at once that nobody listens. It must not depend on an answer; `sessions.client.searches`
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from broker_config.telemetry import get_logger
@@ -25,9 +26,30 @@ _ID: Final = 32  # hex digits, of a search and of a process
 _log = get_logger(__name__)
 
 
+class AnswerKind(StrEnum):
+    """What a process says of a search."""
+
+    RESULT = "="
+    WORKING = "."
+    LEFT = "-"
+    """It does not answer it: the lane must."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it arrived. `result` is there if that is its kind."""
+
+    search: str
+    kind: AnswerKind
+    result: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class ReceivedSearch:
-    """A search as it arrived: its id, the process that waits for the answer, and what to search for."""
+    """A search as it arrived: its id, the process that waits for the answer, and what to search for.
+
+    The body is empty if the caller asks whether the search is being worked on, or if it cannot be decrypted.
+    """
 
     id: str
     caller: str
@@ -49,13 +71,8 @@ class SearchExchange:
 
     # --- the caller -----------------------------------------------------------------------------------------
 
-    async def listen_for_answers(
-        self, receive: Callable[[str, bytes | None], None], resumed: Callable[[], None]
-    ) -> None:
-        """Receive answers to this process's searches, from now on: id and result, None if it was left unanswered.
-
-        Args:
-            resumed: called after answers may have been lost.
+    async def listen_for_answers(self, receive: Callable[[Answer], None]) -> None:
+        """Receive answers to this process's searches, from now on.
 
         Raises:
             StoreUnavailable, BackendError: the store did not answer.
@@ -63,28 +80,29 @@ class SearchExchange:
         channel = answers_channel(self.address)
 
         def answered(message: bytes) -> None:
-            search, sealed = message[:_ID].decode("ascii", "replace"), message[_ID:]
-            receive(search, self._opened(channel, search, sealed) if sealed else None)
+            receive(self._read_answer(channel, message))
 
-        await self._channels.subscribe(channel, answered, resumed)
+        await self._channels.subscribe(channel, answered, lambda: None)
 
     async def ask(self, process: str, search: str, body: bytes) -> bool:
         """Send a search to a process. False if it does not listen.
+
+        Args:
+            body: what to search for; empty to ask whether the process works on the search that it has.
 
         Raises:
             StoreUnavailable, BackendError: the store did not answer; the process may have the search nevertheless.
         """
         channel = searches_channel(process)
-        sealed = self._keyring.seal(channel, search, body)
+        sealed = self._keyring.seal(channel, search, body) if body else b""
         return await self._scripts.publish(channel, f"{search}{self.address}".encode() + sealed) > 0
 
-    async def listens(self, process: str) -> bool:
-        """Whether a process is there to receive searches.
-
-        Raises:
-            StoreUnavailable, BackendError: the store did not answer.
-        """
-        return await self._scripts.publish(searches_channel(process), b"") > 0
+    def _read_answer(self, channel: str, message: bytes) -> Answer:
+        search, kind, sealed = message[:_ID].decode("ascii", "replace"), message[_ID : _ID + 1], message[_ID + 1 :]
+        if kind == b".":
+            return Answer(search, AnswerKind.WORKING)
+        result = self._opened(channel, search, sealed) if kind == b"=" else b""
+        return Answer(search, AnswerKind.RESULT if result else AnswerKind.LEFT, result)
 
     # --- the process that searches --------------------------------------------------------------------------
 
@@ -97,27 +115,25 @@ class SearchExchange:
         channel = searches_channel(self.address)
 
         def asked(message: bytes) -> None:
-            if len(message) <= 2 * _ID:  # a caller looks whether this process is there
-                return
             search, caller = (message[start : start + _ID].decode("ascii", "replace") for start in (0, _ID))
-            body = self._opened(channel, search, message[2 * _ID :])
-            receive(ReceivedSearch(search, caller, body or b""))
+            receive(ReceivedSearch(search, caller, self._opened(channel, search, message[2 * _ID :])))
 
         await self._channels.subscribe(channel, asked, lambda: None)
 
-    async def answer(self, search: ReceivedSearch, result: bytes | None) -> None:
-        """Send the result of a search to its caller; None: it is left unanswered.
+    async def answer(self, search: ReceivedSearch, kind: AnswerKind, result: bytes = b"") -> None:
+        """Send an answer to the caller of a search.
 
         Raises:
             StoreUnavailable, BackendError: the store did not answer.
         """
         channel = answers_channel(search.caller)
-        sealed = b"" if result is None else self._keyring.seal(channel, search.id, result)
-        await self._scripts.publish(channel, search.id.encode() + sealed)
+        sealed = self._keyring.seal(channel, search.id, result) if result else b""
+        await self._scripts.publish(channel, f"{search.id}{kind}".encode() + sealed)
 
-    def _opened(self, channel: str, search: str, sealed: bytes) -> bytes | None:
+    def _opened(self, channel: str, search: str, sealed: bytes) -> bytes:
+        """The decrypted value; empty if it cannot be decrypted."""
         try:
             return self._keyring.open(channel, search, sealed)
         except SealError as error:
             _log.warning("direct_search_not_opened", error=str(error))
-            return None
+            return b""

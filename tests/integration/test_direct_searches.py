@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +16,7 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.client import searches
 from sessions.client.searches import DirectSearches
-from sessions.errors import EmbeddingFailed, IndexUnavailable
+from sessions.errors import EmbeddingFailed, IndexUnavailable, ResultTimeout
 from sessions.protocol.knowledge_requests import ReadKnowledge, Recall, SearchKnowledge
 from sessions.protocol.lanes import SEARCH
 from sessions.protocol.memory_requests import SearchMemory
@@ -25,7 +25,7 @@ from sessions.store.channels import Channels
 from sessions.store.keys import SessionKeys, wide_name
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
-from sessions.store.search_exchange import SearchExchange
+from sessions.store.search_exchange import AnswerKind, ReceivedSearch, SearchExchange
 from tests.support.fleet import Fleet
 from tests.support.servers import Server
 from tests.support.waiting import await_until
@@ -92,6 +92,20 @@ class Processes:
             await self.die()
 
 
+def overhear(server: SearchServer, lose: Iterable[AnswerKind] = ()) -> list[AnswerKind]:
+    """The kinds of what a process says, some of which are lost on the way."""
+    said: list[AnswerKind] = []
+    answer, lost = server._exchange.answer, list(lose)
+
+    async def overheard(search: ReceivedSearch, kind: AnswerKind, result: bytes = b"") -> None:
+        said.append(kind)
+        if kind not in lost:
+            await answer(search, kind, result)
+
+    server._exchange.answer = overheard  # type: ignore[method-assign]
+    return said
+
+
 @pytest.fixture
 async def processes(server: Server) -> AsyncIterator[Processes]:
     made = await Processes(Settings(redis_url=server.url)).open()
@@ -150,6 +164,7 @@ async def test_what_needs_a_turn_is_not_sent(processes: Processes) -> None:
 async def test_a_process_that_dies_meanwhile_is_noticed(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long before the caller's patience ends."""
     monkeypatch.setattr(searches, "_PATIENCE", 300.0)
+    monkeypatch.setattr(searches, "_LOOKS", 600)
     await processes.serving(nothing_yet)
     waiting = asyncio.create_task(processes.result(timeout=900))
     await await_until(lambda: asyncio.sleep(0, processes.asked), description="the search runs")
@@ -157,12 +172,47 @@ async def test_a_process_that_dies_meanwhile_is_noticed(processes: Processes, mo
     assert await asyncio.wait_for(waiting, 60) is None
 
 
-async def test_a_process_that_does_not_answer_is_not_waited_for(processes: Processes) -> None:
-    """It may be stopped, or too slow. The search ends there as well, since nobody waits for it."""
+async def test_a_process_that_is_silent_is_not_waited_for(processes: Processes) -> None:
+    """It may be stopped, or cut off."""
     server = await processes.serving(nothing_yet)
-    assert await processes.result(timeout=0.2) is None
+    said = overhear(server, lose=AnswerKind)
+    assert await processes.result(timeout=0.5) is None
+    assert set(said) == {AnswerKind.WORKING}, "what it says is lost"
+
+
+async def test_a_process_that_works_is_waited_for(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the search takes longer than a silence may; nobody else does it meanwhile."""
+    monkeypatch.setattr(searches, "_PATIENCE", 0.2)
+    may_end = asyncio.Event()
+
+    async def slowly() -> Any:
+        await may_end.wait()
+        return ["at last"]
+
+    said = overhear(await processes.serving(slowly))
+    waiting = asyncio.create_task(processes.result())
+    await await_until(lambda: asyncio.sleep(0, len(said) > 2 * searches._LOOKS), description="it has said so often")
+    may_end.set()
+    assert await waiting == ["at last"]
+    assert len(processes.asked) == 1
+
+
+async def test_a_search_ends_with_its_time(processes: Processes) -> None:
+    """The caller is told, and the process stops searching."""
+    server = await processes.serving(nothing_yet)
+    with pytest.raises(ResultTimeout, match="working on it"):
+        await processes.result(timeout=0.5)
     await await_until(lambda: asyncio.sleep(0, not server.running), description="the search was ended")
-    assert (len(processes.asked), server.answered) == (1, 0)
+    assert server.answered == 0
+
+
+async def test_a_lost_answer_is_noticed(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's connection was broken for a moment: the process has the search no more when it is asked."""
+    monkeypatch.setattr(searches, "_PATIENCE", 0.5)
+    said = overhear(await processes.serving(found), lose=[AnswerKind.RESULT])
+    assert await processes.result() is None
+    assert said[0] is AnswerKind.RESULT
+    assert AnswerKind.LEFT in said
 
 
 @pytest.mark.parametrize("error", [IndexUnavailable("down"), EmbeddingFailed("refused"), KeyError("broken")])
@@ -223,15 +273,6 @@ async def test_a_process_takes_no_more_searches_than_it_has_slots(server: Server
         first.cancel()
     finally:
         await processes.close()
-
-
-async def test_an_answer_that_may_be_lost_is_not_waited_for(processes: Processes) -> None:
-    """After the caller's connection was broken."""
-    await processes.serving(nothing_yet)
-    waiting = asyncio.create_task(processes.result())
-    await await_until(lambda: asyncio.sleep(0, processes.asked), description="the search runs")
-    processes.caller._give_up()
-    assert await asyncio.wait_for(waiting, 60) is None
 
 
 async def test_a_process_listens_again_after_its_connection_broke(processes: Processes, server: Server) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from structlog.contextvars import bind_contextvars
 
@@ -19,7 +19,7 @@ from broker_config.telemetry import get_logger
 from sessions.errors import BackendError, ResultTooLarge
 from sessions.protocol.direct_search import DirectSearch
 from sessions.store.keys import SessionKeys
-from sessions.store.search_exchange import ReceivedSearch, SearchExchange
+from sessions.store.search_exchange import AnswerKind, ReceivedSearch, SearchExchange
 from workers.retrieval_role.runner import RetrievalRunner
 
 _LONGEST_RESULT: Final = 1024 * 1024
@@ -47,6 +47,7 @@ class SearchServer:
         self._serves = serves
         self._stopping = False
         self._open: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # those, and answers on their way
         self.answered = 0
 
     async def start(self) -> None:
@@ -74,31 +75,40 @@ class SearchServer:
     async def close(self) -> None:
         """Wait until the running searches are answered. Those that take too long are answered by the lane."""
         self._stopping = True
-        if self._open:
-            await asyncio.wait(self._open.values(), timeout=_LAST_SECONDS)
-        for task in self._open.values():
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST_SECONDS)
+        for task in self._tasks:
             task.cancel()
 
     def _takes(self) -> bool:
         return self._serves() and not self._stopping
 
     def _receive(self, search: ReceivedSearch) -> None:
-        if search.id in self._open:  # the client library sent it again, because the reply was lost
-            return
-        takes = self._takes() and len(self._open) < self._settings.concurrency
-        task = asyncio.get_running_loop().create_task(self._answer(search, takes=takes))
-        self._open[search.id] = task
-        task.add_done_callback(lambda _: self._open.pop(search.id))
-
-    async def _answer(self, search: ReceivedSearch, *, takes: bool) -> None:
-        result = None
-        if takes:
-            result = await self._result(search)
-        else:
+        if search.id in self._open:  # its caller asks; or the client library sent it again, because the reply was lost
+            self._start(self._say(search, AnswerKind.WORKING))
+        elif not search.body:  # it has ended, and the answer was lost; or it cannot be decrypted
+            self._start(self._say(search, AnswerKind.LEFT))
+        elif not self._takes() or len(self._open) >= self._settings.concurrency:
             _log.info("search_left_to_lane", why="this worker is stopping, or has no free slot")
+            self._start(self._say(search, AnswerKind.LEFT))
+        else:
+            self._open[search.id] = task = self._start(self._answer(search))
+            task.add_done_callback(lambda _: self._open.pop(search.id))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _answer(self, search: ReceivedSearch) -> None:
+        result = await self._result(search)
+        await self._say(search, AnswerKind.LEFT if result is None else AnswerKind.RESULT, result or b"")
+
+    async def _say(self, search: ReceivedSearch, kind: AnswerKind, result: bytes = b"") -> None:
         try:
-            await self._exchange.answer(search, result)
-        except BackendError as error:  # the caller does not wait for longer than it said
+            await self._exchange.answer(search, kind, result)
+        except BackendError as error:  # the caller does without
             _log.warning("search_answer_not_sent", error=str(error))
 
     async def _result(self, search: ReceivedSearch) -> bytes | None:
