@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broker_config.encryption_keys import parse_keys
 from broker_config.names import LONGEST_TENANT, name_problem
+from broker_config.prices import parse_prices
 from broker_config.redis_url import RedisUrl, check_readable, without_secrets
 from broker_config.sentinel_url import SentinelUrl, is_sentinel
 from broker_config.webhook_secrets import parse_secrets
@@ -294,6 +295,19 @@ class Settings(BaseSettings):
         description="Where workers write each committed turn, not encrypted: `sqlite:///<path>`, `jsonl:<path>` or "
         "`postgresql://...` (extra `archive`). Set it alike for all workers (docs/archive.md). Unset: nowhere.",
     )
+    prices: str = Field(
+        "",
+        description="Prices of models in US dollars per million tokens, for models that pydantic-ai's list does not "
+        'have, or instead of it: `{"<provider>:<model>": {"input": 0.5, "output": 2}}`, optionally with `cache_read` '
+        "and `cache_write`. Read by the workers.",
+    )
+    usage_days: int = Field(
+        400,
+        ge=0,
+        le=4000,
+        description="Days for which the usage of each tenant, user and model is kept; 0: it is not counted. Read by "
+        "the workers (docs/usage-and-budgets.md).",
+    )
     gateway_host: str = Field("127.0.0.1", min_length=1, description="The address that `sessionfleet gateway` binds.")
     gateway_port: int = Field(8000, ge=0, le=65535, description="The port of the gateway; 0 chooses a free one.")
     gateway_auth: Literal["auto", "on", "off"] = Field(
@@ -395,6 +409,12 @@ class Settings(BaseSettings):
     def _keys(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("prices")
+    @classmethod
+    def _known_prices(cls, value: str) -> str:
+        parse_prices(value)
         return value
 
     @field_validator("archive")

@@ -45,7 +45,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 def _default(field: FieldInfo) -> str:
     value: Any = field.default
-    if value is PydanticUndefined or value is None or value == ():
+    if value is PydanticUndefined or value is None or value in ((), ""):
         return "unset"
     if isinstance(value, bool):
         return f"`{int(value)}`"

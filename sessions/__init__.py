@@ -23,6 +23,7 @@ from sessions.protocol.event import Event, EventType, SessionEvent
 from sessions.protocol.public_errors import public_message
 from sessions.protocol.team_result import TaskResult, TaskStatus, TeamResult
 from sessions.protocol.turn import TurnStatus
+from sessions.protocol.usage import UsageRow
 from sessions.protocol.webhook_signature import verify_webhook
 from sessions.store.calls import PendingCall
 from sessions.store.files import StoredFile
@@ -66,6 +67,7 @@ __all__ = [
     "TurnOptions",
     "TurnPage",
     "TurnStatus",
+    "UsageRow",
     "public_message",
     "tool",
     "verify_webhook",

@@ -78,7 +78,8 @@ class LifecycleMethods:
         The dict has session_id, user_id, created_at (datetime, None before the first turn), message_count, turns,
         open_turns, agents, requests, input_tokens, cache_read_tokens and cache_write_tokens (of the input tokens, those
         that came from or went to providers' prompt caches), output_tokens, cost (US dollars, as far as prices are
-        known), queue and expires_in (seconds, None for never).
+        known; None if none is), unpriced_requests (those whose price is not known), queue and expires_in (seconds, None
+        for never).
         """
         calls = self.backend.lifecycle
         work = calls.context(self) if query is None else calls.context_for(self, query, max_items)

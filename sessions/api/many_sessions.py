@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from builtins import list as list_
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any, TypedDict, Unpack, cast
 
 from broker_config.settings import Settings
 from sessions.client.arguments.history_search import HistoryQuery
 from sessions.client.arguments.sessions import SessionOrder, SessionQuery, aware_time
+from sessions.client.arguments.usage import UsageQuery
 from sessions.client.arguments.values import short_string
 from sessions.client.backend import BackedSession, SessionPage
 from sessions.client.transcript import FoundMessage
 from sessions.protocol.transcript_requests import SpokenRole
+from sessions.protocol.usage import UsageDimension, UsageRow
 
 
 class Where(TypedDict, total=False):
@@ -177,6 +179,48 @@ class ManySessions:
         wanted = HistoryQuery.of(query, limit, since, until, role, where.get("timeout"))
         any_of_them = _opened(cls, user_id, **where)
         return any_of_them.portal.call(any_of_them.backend.history_search.search_all(any_of_them, wanted))
+
+    @classmethod
+    async def ausage(
+        cls: type[BackedSession],
+        user_id: str | None = None,
+        *,
+        since: date | None = None,
+        until: date | None = None,
+        by: Sequence[UsageDimension] = ("day",),
+        **where: Unpack[Where],
+    ) -> list_[UsageRow]:
+        """What a user used; without a user, what the tenant used: requests to models, tokens, tool calls and cost.
+
+        A turn is counted when it ends, for the day on which it began, whether or not it succeeded.
+
+        Args:
+            since: the first day (UTC), by default the last one. until: the last day, included, by default today. At
+                most 400 days; those of more than SESSIONFLEET_USAGE_DAYS ago are gone.
+            by: what to keep apart: any of "day", "user" and "model"; nothing for one row.
+            where: as for `alist`.
+
+        Raises:
+            BadRequest: an argument cannot be used. BackendError, RemoteError: see `sessions.errors`.
+        """
+        query = UsageQuery.of(since, until, by)
+        any_of_them = _opened(cls, user_id, **where)
+        return await any_of_them.portal.acall(any_of_them.backend.usage.rows(any_of_them, query))
+
+    @classmethod
+    def usage(
+        cls: type[BackedSession],
+        user_id: str | None = None,
+        *,
+        since: date | None = None,
+        until: date | None = None,
+        by: Sequence[UsageDimension] = ("day",),
+        **where: Unpack[Where],
+    ) -> list_[UsageRow]:
+        """What a user used, or the tenant; see `ausage`."""
+        query = UsageQuery.of(since, until, by)
+        any_of_them = _opened(cls, user_id, **where)
+        return any_of_them.portal.call(any_of_them.backend.usage.rows(any_of_them, query))
 
 
 def _opened(kind: type[BackedSession], user_id: str | None, **where: Unpack[Where]) -> BackedSession:

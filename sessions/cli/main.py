@@ -11,7 +11,21 @@ import typer
 from broker_config.embedded import EmbeddedServerError
 from broker_config.settings import SettingsError
 from broker_config.version import package_version
-from sessions.cli import chat, dead, doctor, fleet, gateway, keys, knowledge, memory, schedules, sessions, turns, worker
+from sessions.cli import (
+    chat,
+    dead,
+    doctor,
+    fleet,
+    gateway,
+    keys,
+    knowledge,
+    memory,
+    schedules,
+    sessions,
+    turns,
+    usage,
+    worker,
+)
 from sessions.cli.output import print_error, print_exception, say
 from sessions.errors import SessionfleetError
 
@@ -35,6 +49,7 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(dead.app, name="dead")
 app.add_typer(memory.app, name="memory")
 app.add_typer(knowledge.app, name="knowledge")
+app.command()(usage.usage)
 app.add_typer(keys.app, name="keys")
 app.command(context_settings=worker.PASS_ON)(worker.flower)
 

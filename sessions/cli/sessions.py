@@ -69,7 +69,7 @@ def list_sessions(
     else:
         columns = ("session", "user", "used", "turns", "open", "cost", "title")
         rows = [
-            (i.session_id, i.user_id or "", _age_of(i), i.turns, i.open_turns, f"{i.cost:.2f}", i.title) for i in page
+            (i.session_id, i.user_id or "", _age_of(i), i.turns, i.open_turns, _cost(i.cost), i.title) for i in page
         ]
         print_table(columns, rows, spare=("cost", "open", "user"), cut="title")
     if page.cursor is not None:
@@ -225,6 +225,10 @@ def _as_dict(info: SessionInfo) -> dict[str, Any]:
     fields = asdict(info)
     times = ("created_at", "last_used_at", "expires_at")
     return fields | {name: None if fields[name] is None else fields[name].isoformat() for name in times}
+
+
+def _cost(cost: float | None) -> str:
+    return "unknown" if cost is None else f"{cost:.2f}"
 
 
 def _age_of(info: SessionInfo) -> str:

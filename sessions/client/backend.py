@@ -19,6 +19,7 @@ from sessions.client.arguments.message import Content
 from sessions.client.arguments.schedules import NewSchedule, ScheduleChange
 from sessions.client.arguments.sessions import SessionChange, SessionQuery
 from sessions.client.arguments.turns import TurnListing
+from sessions.client.arguments.usage import UsageQuery
 from sessions.client.portal import Portal
 from sessions.client.ports import SessionClient, SessionRef
 from sessions.client.schedule_info import ScheduleInfo
@@ -27,6 +28,7 @@ from sessions.protocol.access import Rights
 from sessions.protocol.event import SessionEvent
 from sessions.protocol.memory_requests import ScopeName
 from sessions.protocol.state_ops import StateOp
+from sessions.protocol.usage import UsageRow
 from sessions.store.files import StoredFile
 from sessions.store.keys import SessionKeys
 from sessions.store.session_info import SessionInfo
@@ -176,6 +178,14 @@ class ListingCalls(Protocol):
 
     async def update(self, session: SessionRef, change: SessionChange) -> SessionInfo:
         """Change its title and metadata; returns it as it is then."""
+        ...
+
+
+class UsageCalls(Protocol):
+    """The part for what was used."""
+
+    async def rows(self, session: SessionRef, query: UsageQuery) -> list[UsageRow]:
+        """What this session's user, or without a user its tenant, used."""
         ...
 
 
@@ -455,6 +465,11 @@ class Backend(Protocol):
     @property
     def listing(self) -> ListingCalls:
         """The part for lists of sessions."""
+        ...
+
+    @property
+    def usage(self) -> UsageCalls:
+        """The part for what was used."""
         ...
 
     @property

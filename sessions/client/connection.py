@@ -40,6 +40,7 @@ from sessions.store.shares import ShareStore
 from sessions.store.shelter import sheltered
 from sessions.store.state import StateStore
 from sessions.store.turns import TurnStore
+from sessions.store.usage import UsageStore
 
 _FLEET_CHECK_SECONDS: Final = 2.0
 _EXIT_SECONDS: Final = 1.0
@@ -59,6 +60,7 @@ class Stores:
     state: StateStore
     records: SessionRecords
     index: SessionIndex
+    usage: UsageStore
     history: HistoryStore
     adapters: AdapterStore
     memory: MemoryStore
@@ -80,6 +82,7 @@ class Stores:
             state=StateStore(scripts, redis, keyring),
             records=SessionRecords(scripts, redis, keyring),
             index=SessionIndex(scripts, redis, settings),
+            usage=UsageStore(scripts, redis, settings),
             history=HistoryStore(scripts, keyring),
             adapters=AdapterStore(scripts, keyring, searchable=searchable_by_default(settings)),
             memory=MemoryStore(

@@ -39,6 +39,7 @@ from sessions.gateway.routes import (
     teams,
     transfer,
     turns,
+    usage,
     users,
 )
 from sessions.gateway.routes import sessions as sessions_routes
@@ -70,6 +71,7 @@ _ROUTERS: Final = (
     agents.router,
     teams.router,
     users.router,
+    usage.router,
     docs.router,
 )
 _ENVELOPE: Final = 64 * 1024

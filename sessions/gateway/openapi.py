@@ -27,6 +27,7 @@ _TAGS: Final = {
     "operations": "Documents that are being indexed.",
     "agents": "Agents by name: those that the tenant defines, and those that the workers register.",
     "teams": "Several agents that work on tasks that depend on each other.",
+    "usage": "Requests, tokens and cost, by day, user and model.",
     "health": "For load balancers.",
 }
 _ANY: Final = (422, 500)

@@ -89,7 +89,8 @@ _EXAMPLE: dict[str, Any] = {
     "cache_read_tokens": 61,
     "cache_write_tokens": 0,
     "output_tokens": 18,
-    "cost": 0.0,
+    "unpriced_requests": 0,
+    "cost": 0.0031,
     "queue": "turns",
     "searchable": False,
     "expires_at": "2026-11-26T13:07:31.900Z",
@@ -115,7 +116,8 @@ class ListedSession(BaseModel):
     cache_read_tokens: int = Field(description="Of the input tokens: read from providers' prompt caches.")
     cache_write_tokens: int = Field(description="Of the input tokens: written to providers' prompt caches.")
     output_tokens: int
-    cost: float = Field(description="US dollars, as far as prices are known.")
+    unpriced_requests: int = Field(description="Requests whose price is not known: `cost` does not contain them.")
+    cost: float | None = Field(description="US dollars; null if no request has a known price.")
     queue: str
     searchable: bool = Field(description=_SEARCHABLE)
     expires_at: datetime | None = Field(description="Null: never, or a turn is open.")

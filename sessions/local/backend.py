@@ -24,6 +24,7 @@ from sessions.local.sharing import LocalSharing
 from sessions.local.state import LocalState
 from sessions.local.transfer import LocalTransfer
 from sessions.local.turns import LocalTurnLists
+from sessions.local.usage import LocalUsage
 
 
 class LocalBackend:
@@ -40,6 +41,7 @@ class LocalBackend:
         self.turns = LocalTurnLists(self.fleet)
         self.deletion = LocalDeletion(self.fleet)
         self.listing = LocalListing(self.fleet)
+        self.usage = LocalUsage(self.fleet)
         self.history_search = LocalHistorySearch(self.fleet)
         self.sharing = LocalSharing(self.fleet)
         self.schedules = LocalSchedules(self.fleet)

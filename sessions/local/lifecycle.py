@@ -116,6 +116,7 @@ class LocalLifecycle:
             "cache_write_tokens": counted.cache_write_tokens,
             "output_tokens": counted.output_tokens,
             "cost": counted.cost,
+            "unpriced_requests": counted.unpriced_requests,
             "queue": counted.queue,
             "expires_in": lifetime.left,
         }

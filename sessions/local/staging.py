@@ -128,6 +128,7 @@ class Staging:
             "cache_write_tokens": header.cache_write_tokens,
             "output_tokens": header.output_tokens,
             "cost": header.cost,
+            "unpriced_requests": header.unpriced_requests,
             "checkpoint": self._newest,
         }
         await self._fleet.stores.records.create(

@@ -166,7 +166,8 @@ def _header(info: SessionInfo, turns: int, ttl: float | None) -> SessionHeader:
         requests=info.requests,
         input_tokens=info.input_tokens,
         output_tokens=info.output_tokens,
-        cost=info.cost,
+        cost=info.cost or 0.0,
+        unpriced_requests=info.unpriced_requests,
         cache_read_tokens=info.cache_read_tokens,
         cache_write_tokens=info.cache_write_tokens,
     )

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sessions.protocol.agent import RecallSettings
 from sessions.protocol.message import MediaPart, MessagePart
@@ -127,6 +127,8 @@ class Usage(BaseModel):
     Attributes:
         cache_read_tokens: how many of the input tokens came from the provider's prompt cache, for a lower price.
         cache_write_tokens: how many of the input tokens were written to that cache; some providers charge for that.
+        unpriced_requests: how many of the requests have an unknown price, so that `cost` does not contain it.
+        cost: None if no request has a known price; left out of the JSON then, because earlier versions expect a number.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -137,13 +139,26 @@ class Usage(BaseModel):
     cache_write_tokens: int = 0
     output_tokens: int = 0
     tool_calls: int = 0
-    cost: float = 0.0
+    unpriced_requests: int = 0
+    cost: float | None = Field(0.0, exclude_if=_not_given)
+
+    @model_validator(mode="after")
+    def _cost_unknown(self) -> Self:
+        if not self.cost and 0 < self.requests <= self.unpriced_requests:
+            object.__setattr__(self, "cost", None)
+        return self
+
+
+class ModelUsage(Usage):
+    """What was used of one model: `provider:model`, or "" if it is not known."""
+
+    model: str = ""
 
 
 def total(spent: Iterable[Usage]) -> Usage:
     """The sum of several usages."""
     every = list(spent)
-    return Usage(**{field: sum(getattr(usage, field) for usage in every) for field in Usage.model_fields})
+    return Usage(**{field: sum(getattr(usage, field) or 0 for usage in every) for field in Usage.model_fields})
 
 
 class TurnError(BaseModel):

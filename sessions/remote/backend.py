@@ -30,6 +30,7 @@ from sessions.remote.sharing import RemoteSharing
 from sessions.remote.state import RemoteState
 from sessions.remote.transfer import RemoteTransfer
 from sessions.remote.turns import RemoteTurnLists
+from sessions.remote.usage import RemoteUsage
 from sessions.store.submission import Submission
 
 _CALL_SECONDS: Final = 30.0
@@ -60,6 +61,7 @@ class RemoteBackend:
         self.turns = RemoteTurnLists(self.client)
         self.deletion = RemoteDeletion(self.client)
         self.listing = RemoteListing(self.client)
+        self.usage = RemoteUsage(self.client)
         self.history_search = RemoteHistorySearch(self.client)
         self.sharing = RemoteSharing(self.client)
         self.schedules = RemoteSchedules(self.client)

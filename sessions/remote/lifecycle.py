@@ -21,9 +21,10 @@ _LARGEST_PAGE: Final = 1000
 _CONTEXT: Final = (
     *("session_id", "user_id", "created_at", "message_count", "turns", "open_turns", "agents"),
     *("requests", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "cost"),
+    "unpriced_requests",
     *("queue", "expires_in"),
 )
-_SINCE_LATER = {"cache_read_tokens": 0, "cache_write_tokens": 0}
+_SINCE_LATER = {"cache_read_tokens": 0, "cache_write_tokens": 0, "unpriced_requests": 0}
 """What an older gateway does not say."""
 _NOTHING_YET = {
     "created_at": None,
@@ -36,6 +37,7 @@ _NOTHING_YET = {
     "cache_write_tokens": 0,
     "output_tokens": 0,
     "cost": 0.0,
+    "unpriced_requests": 0,
     "expires_in": None,
 }
 

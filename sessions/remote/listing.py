@@ -72,6 +72,7 @@ def _info(answer: Mapping[str, Any]) -> SessionInfo:
         expires_at=parse_time(answer["expires_at"]),
         cache_read_tokens=answer.get("cache_read_tokens", 0),
         cache_write_tokens=answer.get("cache_write_tokens", 0),
+        unpriced_requests=answer.get("unpriced_requests", 0),
     )
 
 

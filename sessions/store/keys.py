@@ -353,6 +353,11 @@ def session_index(kind: IndexKind, tenant: str, user_id: str | None = None) -> s
     return f"{kind}~{escaped(tenant)}{owner}"
 
 
+def usage_counters(tenant: str, day: str) -> str:
+    """The end of the name of the counters of a tenant's usage on a day, such as `2026-11-30`, in each partition."""
+    return f"~{escaped(tenant)}~{day}"
+
+
 def lanes_key(partition: str) -> str:
     """Set: the lanes of a partition that have documents."""
     return f"{partition}:lanes"

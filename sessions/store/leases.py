@@ -28,6 +28,7 @@ from sessions.store.transitions import leases as transitions
 from sessions.store.transitions.leases import Effects, Forgiven, NothingToRun, StepReply
 from sessions.store.transitions.shared import Cancelled, Change, Lost
 from sessions.store.turn_fields import ERROR, RESULT
+from sessions.store.usage_counters import Spending
 from sessions.store.wake_up import WakeUp
 
 __all__ = ["CancelFirst", "Committed", "Effects", "Ending", "LeaseRefused", "LeaseStore", "NothingToRun", "StepReply"]
@@ -63,6 +64,7 @@ class Ending:
 
     Attributes:
         window_kept: how many of the past turns that it saw stay in the window for the next turn; None for all.
+        spent: what to add to the usage of the turn's day.
     """
 
     status: TurnStatus
@@ -76,6 +78,7 @@ class Ending:
     finish_reason: str = ""
     archived: bytes = b""
     window_kept: int | None = None
+    spent: Spending | None = None
 
 
 class LeaseStore:
@@ -176,6 +179,9 @@ class LeaseStore:
                 finish_reason=ending.finish_reason,
                 changes=await self._changes(keys, ending.state_ops),
                 archived=self._sealed(keys.outbox, "", ending.archived),
+                usage_key="" if ending.spent is None else ending.spent.key,
+                usage_expires_ms=0 if ending.spent is None else ending.spent.expires_ms,
+                spent={} if ending.spent is None else ending.spent.amounts,
                 effects=[self._sealed(keys.outbox, "", effect) for effect in ending.effects],
             )
             reply = await self._scripts.run(call)

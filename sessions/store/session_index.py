@@ -14,19 +14,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from redis.asyncio import RedisCluster
-
 from broker_config.settings import Settings
-from sessions.errors import BackendError
-from sessions.store.keys import INDEXED, IndexKind, escaped, partition_key, session_index
+from sessions.store.keys import INDEXED, IndexKind, escaped, session_index
+from sessions.store.partition_batches import Batches, PartitionBatches
 from sessions.store.scripts import ScriptRunner
 from sessions.store.transitions.indexes import read_index
 
 _SPARE: Final = 3
 """Entries of each server that are read at first, more than an even spread over them needs."""
-
-Batches = Sequence[tuple[str, ...]]
-"""The bases of all partitions: those that one call reads are together."""
 
 
 class Position(NamedTuple):
@@ -64,8 +59,7 @@ class SessionIndex:
 
     def __init__(self, scripts: ScriptRunner, client: Any, settings: Settings) -> None:
         self._scripts = scripts
-        self._client = client
-        self._partitions = tuple(partition_key(number) for number in range(settings.partitions))
+        self._batches = PartitionBatches(client, settings)
 
     async def complete(self) -> bool:
         """Whether all sessions are in the indexes: not while those of an older deployment are being added."""
@@ -77,24 +71,7 @@ class SessionIndex:
         Raises:
             StoreUnavailable, BackendError: the store did not answer.
         """
-        if not isinstance(self._client, RedisCluster):
-            return await self._merged([self._partitions], wanted, count)
-        try:
-            return await self._merged(await self._by_server(self._client), wanted, count)
-        except BackendError as error:
-            if type(error) is not BackendError:
-                raise
-            # A slot is being moved to another server, or has been since this client last asked: read each partition by
-            # itself, which is redirected.
-            return await self._merged([(each,) for each in self._partitions], wanted, count)
-
-    async def _by_server(self, cluster: RedisCluster) -> Batches:
-        await cluster.initialize()
-        found: dict[str, list[str]] = {}
-        for partition in self._partitions:
-            node = cluster.get_node_from_key(partition)
-            found.setdefault("" if node is None else node.name, []).append(partition)
-        return [tuple(partitions) for partitions in found.values()]
+        return await self._batches.read(lambda batches: self._merged(batches, wanted, count))
 
     async def _merged(self, batches: Batches, wanted: IndexRange, count: int) -> list[Entry]:
         found: list[Entry] = []

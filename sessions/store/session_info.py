@@ -20,7 +20,7 @@ SEALED: Final = (TITLE, METADATA)
 FIELDS: Final = (
     *("created", "owner", "used", "ttl", "queue", "open", "turns", "messages"),
     *("requests", "input_tokens", "output_tokens", "cost", "searchable", TITLE, METADATA),
-    *("cache_read_tokens", "cache_write_tokens"),
+    *("cache_read_tokens", "cache_write_tokens", "unpriced_requests"),
 )
 """The fields of the session's record that `SessionInfo.read` needs, in this order."""
 
@@ -40,7 +40,8 @@ class SessionInfo:
         last_used_at: the last turn, change of state or memories, or checkpoint. Reading is no use.
         turns: how many have ended; open_turns: how many have not.
         messages: in the history; requests: to models.
-        cost: US dollars, as far as prices are known.
+        cost: US dollars, as far as prices are known; None if no request has a known price.
+        unpriced_requests: how many requests have an unknown price, so that `cost` does not contain them.
         cache_read_tokens: of the input tokens, how many came from providers' prompt caches; cache_write_tokens: how
             many were written to them.
         searchable: whether its transcript is in the index for searches.
@@ -59,12 +60,13 @@ class SessionInfo:
     requests: int
     input_tokens: int
     output_tokens: int
-    cost: float
+    cost: float | None
     queue: str = "turns"
     searchable: bool = False
     expires_at: datetime | None = field(default=None)
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    unpriced_requests: int = 0
 
     @classmethod
     def read(cls, keys: SessionKeys, keyring: KeyRing, values: Sequence[bytes | None]) -> Self | None:
@@ -98,13 +100,19 @@ class SessionInfo:
             requests=number.get("requests", 0),
             input_tokens=number.get("input_tokens", 0),
             output_tokens=number.get("output_tokens", 0),
-            cost=float(raw.get("cost", 0)),
+            cost=_cost(raw, number),
             queue=raw.get("queue", b"turns").decode(),
             searchable=raw.get("searchable") == b"1",
             expires_at=_time(used + ttl) if ttl and not open_turns else None,
             cache_read_tokens=number.get("cache_read_tokens", 0),
             cache_write_tokens=number.get("cache_write_tokens", 0),
+            unpriced_requests=number.get("unpriced_requests", 0),
         )
+
+
+def _cost(raw: Mapping[str, bytes], number: Mapping[str, int]) -> float | None:
+    unknown = "cost" not in raw and 0 < number.get("requests", 0) <= number.get("unpriced_requests", 0)
+    return None if unknown else float(raw.get("cost", 0))
 
 
 def merged_metadata(

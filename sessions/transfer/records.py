@@ -49,6 +49,7 @@ class SessionHeader(_Record):
     cost: float = 0.0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    unpriced_requests: int = 0
 
 
 class AgentRecord(_Record):

@@ -26,6 +26,7 @@ from workers.engine.message_files import FETCHED, fetched_parts, turns_sent_agai
 from workers.engine.models import OFFLINE, ModelResolver
 from workers.engine.pending_calls import stop_if_waiting
 from workers.engine.ports import EventSink, PastTurn, RunState, StepJournal, TurnInput, TurnOutput, Waiting
+from workers.engine.prices import PriceList
 from workers.engine.registry import Registry
 from workers.engine.scope import TurnScope, current_recall, current_scope
 from workers.engine.transcript import input_digest, load_history, turn_output, with_output
@@ -54,6 +55,7 @@ class Engine:
         prompt_cache: bool = True,
         history_tokens: int | None = None,
         result_bytes: int = RESULT_BYTES,
+        prices: PriceList | None = None,
     ) -> None:
         """Create an engine; nothing is imported or connected until a turn needs it.
 
@@ -71,6 +73,7 @@ class Engine:
             prompt_cache: use providers' prompt caches, unless a model, agent or turn has settings for that.
             history_tokens: the most tokens of a conversation before the window moves; None: as `token_limit` says.
             result_bytes: the bytes to which long tool results of past turns are shortened.
+            prices: what models cost; by default as pydantic-ai's list says.
         """
         self._default_model = default_model
         self._result_limit_bytes = result_limit_bytes
@@ -83,6 +86,7 @@ class Engine:
         self._prompt_cache = prompt_cache
         self._history_tokens = history_tokens
         self._result_bytes = result_bytes
+        self.prices = prices or PriceList()
         self._registry = registry
         self._hooks = tuple(hooks)
         registry.hooks_named(self._hooks)  # an unknown name must fail at start-up, not at the first turn
@@ -129,7 +133,7 @@ class Engine:
             scope.check_open()
             if scope.deltas is not None:
                 await scope.deltas.flush()
-            output = turn_output(result, turn, scope.delegate_usage)
+            output = turn_output(result, turn, scope.prices, scope.delegate_usage)
             output = replace(output, window_kept=self._window_kept(scope, prepared, result.new_messages()))
             if not isinstance(output.output, str):
                 output = with_output(output, await hooks.after_turn(output.output))
@@ -222,6 +226,7 @@ class Engine:
             hooks=hooks,
             prompt_cache=self._prompt_cache,
             result_bytes=self._result_bytes,
+            prices=self.prices,
         )
 
     def _hooks_of(self, turn: TurnInput) -> list[Hooks]:

@@ -38,10 +38,11 @@ from pydantic_core import to_json
 
 from broker_config.telemetry import get_logger
 from sessions.protocol.event import EventType
-from sessions.protocol.turn import Usage
+from sessions.protocol.turn import ModelUsage
 from workers.engine.limited_model import limited
 from workers.engine.pending_calls import call_arguments
 from workers.engine.ports import EventDraft, TransientModelError
+from workers.engine.prices import PriceList
 from workers.engine.request_shape import RequestShape
 from workers.engine.response_repair import repaired
 from workers.engine.scope import TurnScope, current_scope
@@ -130,10 +131,10 @@ class JournalModel(WrapperModel):
                 response = stream.get()
                 _check_finished(response)
             except asyncio.CancelledError:
-                scope.state.partial_usage = broken_usage(stream)  # cancelled: no time left to write
+                scope.state.partial_usage = broken_usage(stream, scope.prices)  # cancelled: no time left to write
                 raise
             except Exception:
-                await step.record_broken(broken_usage(stream))
+                await step.record_broken(broken_usage(stream, scope.prices))
                 raise
         await step.record(response)
 
@@ -155,16 +156,10 @@ def _check_finished(response: ModelResponse) -> None:
         raise TransientModelError("the model's stream ended without a finish reason: the answer may be incomplete")
 
 
-def broken_usage(stream: StreamedResponse) -> Usage:
+def broken_usage(stream: StreamedResponse, prices: PriceList) -> ModelUsage:
     """The usage of a stream that did not end, as far as its provider has reported it."""
     usage = stream.usage
-    return Usage(
-        requests=1,
-        input_tokens=usage.input_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        output_tokens=usage.output_tokens,
-    )
+    return prices.usage(stream.provider_name, stream.model_name, usage, known=usage.total_tokens > 0)
 
 
 class _ModelStep:
@@ -189,7 +184,7 @@ class _ModelStep:
         self._scope.check_open()
         self._scope.hand_over_if_draining()
 
-    async def record_broken(self, usage: Usage) -> None:
+    async def record_broken(self, usage: ModelUsage) -> None:
         """Record the reported usage of a broken stream, which was paid for too."""
         scope = self._scope
         if scope.aborted is None:

@@ -15,7 +15,7 @@ from sessions.protocol.agent import AgentConfig, Delegate
 from sessions.protocol.call import WaitingCall
 from sessions.protocol.event import EventType
 from sessions.protocol.message import MediaPart, TextPart
-from sessions.protocol.turn import Usage
+from sessions.protocol.turn import ModelUsage, Usage
 from sessions.tools.turn_state import TurnState
 
 
@@ -312,7 +312,7 @@ class RunState:
     files: SessionFiles | None = None
     model_limits: ModelLimits | None = None
     partial_text: str = ""
-    partial_usage: Usage | None = None
+    partial_usage: ModelUsage | None = None
 
 
 class TransientModelError(Exception):

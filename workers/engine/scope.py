@@ -20,6 +20,7 @@ from workers.engine.deltas import DeltaBuffer
 from workers.engine.hooks import HookChain
 from workers.engine.long_results import RESULT_BYTES
 from workers.engine.ports import EventDraft, HandedOver, Recall, RunState, StepJournal, TurnInput
+from workers.engine.prices import PriceList
 
 Raised = TypeVar("Raised", bound=Exception)
 
@@ -36,6 +37,7 @@ class TurnScope:
         hooks: those of this worker and of the turn's agent.
         prompt_cache: use the provider's prompt cache.
         result_bytes: the bytes to which long tool results of past turns are shortened.
+        prices: what models cost.
         requests: the number of model responses so far, including replayed ones.
         shortened: how often a request was shortened, because the model's context is too small; halved: how often the
             oldest turns were left out for that.
@@ -60,6 +62,7 @@ class TurnScope:
     hooks: HookChain
     prompt_cache: bool = True
     result_bytes: int = RESULT_BYTES
+    prices: PriceList = field(default_factory=PriceList)
     requests: int = 0
     shortened: int = 0
     halved: int = 0

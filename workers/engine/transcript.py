@@ -28,7 +28,7 @@ from sessions.protocol.turn import Usage, total
 from workers.engine.attachments import described
 from workers.engine.long_results import RESULT_BYTES, with_short_results
 from workers.engine.ports import PastTurn, TurnInput, TurnOutput
-from workers.engine.prices import cost_of
+from workers.engine.prices import PriceList, named
 
 QUOTED: Final = "[The user to "
 """The start of a prompt that quotes a turn of another agent of the session."""
@@ -131,7 +131,9 @@ def _past_parts(past: PastTurn) -> tuple[bytes, ...]:
     return (past.agent.encode(), past.messages, *mark)
 
 
-def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Sequence[Usage] = ()) -> TurnOutput:
+def turn_output(
+    result: AgentRunResult[Any], turn: TurnInput, prices: PriceList, delegate_usage: Sequence[Usage] = ()
+) -> TurnOutput:
     """The result of a run that succeeded.
 
     Its messages have no instructions: a later turn has its own, and an earlier version recalled memories into them.
@@ -139,6 +141,7 @@ def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Se
     Args:
         result: the run's result.
         turn: the turn's input.
+        prices: what models cost.
         delegate_usage: the usage of other agents' turns that this one asked.
 
     Raises:
@@ -148,6 +151,7 @@ def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Se
     new = result.new_messages()
     usage = result.usage
     last = next((m for m in reversed(new) if isinstance(m, ModelResponse)), None)
+    priced = total(prices.usages(message for message in new if isinstance(message, ModelResponse)))
     own = Usage(
         requests=usage.requests,
         input_tokens=usage.input_tokens,
@@ -155,7 +159,8 @@ def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Se
         cache_write_tokens=usage.cache_write_tokens,
         output_tokens=usage.output_tokens,
         tool_calls=usage.tool_calls,
-        cost=cost_of(message for message in new if isinstance(message, ModelResponse)),
+        unpriced_requests=priced.unpriced_requests,
+        cost=priced.cost,
     )
     return TurnOutput(
         text=text,
@@ -164,12 +169,8 @@ def turn_output(result: AgentRunResult[Any], turn: TurnInput, delegate_usage: Se
         message_count=count_messages(new, typed=not isinstance(result.output, str)),
         usage=total([own, *delegate_usage]),
         finish_reason=(last.finish_reason or "") if last else "",
-        model=_answered_by(last) if last else "",
+        model=named(last.provider_name, last.model_name) if last else "",
     )
-
-
-def _answered_by(response: ModelResponse) -> str:
-    return ":".join(name for name in (response.provider_name, response.model_name) if name)
 
 
 def _without_instructions(message: ModelMessage) -> ModelMessage:

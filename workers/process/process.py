@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from celery import Celery
 
+from broker_config.prices import parse_prices
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
@@ -38,6 +39,7 @@ from sessions.store.sealing import KeyRing
 from sessions.store.turns import TurnStore
 from sessions.store.wake_up import WakeUp
 from workers.engine import Engine
+from workers.engine.prices import PriceList
 from workers.engine.registry import Registry
 from workers.lease.heartbeat import Heartbeat
 from workers.lease.held_turn import StopReason
@@ -247,6 +249,7 @@ class TurnProcess:
             prompt_cache=s.prompt_cache,
             history_tokens=s.history_tokens,
             result_bytes=s.history_result_bytes,
+            prices=PriceList(parse_prices(s.prices)),
         )
 
     def _info(self) -> WorkerInfo:

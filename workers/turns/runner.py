@@ -36,6 +36,7 @@ from workers.lease.outcomes import NotEnded, Outcome, Postpone, Redeliver, Retry
 from workers.turns.execution import Execution
 from workers.turns.parts import TurnParts
 from workers.turns.turn_log import attempt_started, nothing_runs, turn_ended, turn_left
+from workers.turns.usage_counting import spending_of
 
 _log = get_logger(__name__)
 _SHORT_PAUSE: Final = 0.5
@@ -187,9 +188,10 @@ class TurnRunner:
 
     async def _commit(self, held: HeldTurn, ending: Ending) -> bool:
         if ending.status is not TurnStatus.SUCCEEDED:
-            usage = total([usage_so_far(held.steps), held.state.partial_usage or Usage()])
+            usage = total([usage_so_far(held.steps, self._parts.engine.prices), held.state.partial_usage or Usage()])
             ending = replace(ending, usage=usage.model_dump_json().encode())
-        ending = replace(ending, archived=self._parts.archive.effect(held, ending))
+        spent = spending_of(held, ending, self._parts.engine.prices, self._parts.settings)
+        ending = replace(ending, archived=self._parts.archive.effect(held, ending), spent=spent)
         self._free_last_attempt(held)
         leases, seq, go_on = self._parts.leases, held.take_seq(1), self._may_go_on(held)
         try:

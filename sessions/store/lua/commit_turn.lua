@@ -5,7 +5,7 @@
 --   S: base of the session (writes :lease string, :mailbox list, :history, :left and :branches lists, :meta hash, :turn:<id> hash,
 --      :turn:<id>:events stream, :turn:<id>:journal hash, :turns zset, :idem:<key> hash, :state hash, :outbox list,
 --      :waiting zset, :later zset; reads :turn:<id>:inbox)
---   P: base of its partition (writes :wakeups zset, :fence counter, :dead zset)
+--   P: base of its partition (writes :wakeups zset, :fence counter, :dead zset, :usage~<tenant>~<day> hash)
 -- ARGV
 --   turn
 --   lease: its value
@@ -25,6 +25,9 @@
 --   last_ok: 1 if this process may run a turn on its last attempt, else 0
 --   finish_reason: why the model stopped, or ''
 --   archived: entry for the outbox if the turn gets a history entry, or ''
+--   usage_key: the end of the name of the counters of the turn's day, or ''
+--   usage_expires_ms: when they expire
+--   spent[counter, amount]: what to add to them
 --   changes[kind, field, a, b]: changes of the session's state, as write_state has them
 --   effects[]: entries for the outbox
 -- Returns
@@ -70,6 +73,14 @@ local function write_history(at, now)
   redis.call('RPUSH', S .. ':history', history_entry)
   redis.call('HINCRBY', S .. ':meta', 'messages', messages)
   if is_searchable() then note_transcript(turn) end
+end
+
+-- Adds what the turn used to the counters of its day, in the step that ends it: exactly once.
+local function count_usage()
+  if #spent == 0 then return end
+  local counters = P .. ':usage' .. usage_key
+  for i = 1, #spent, 2 do redis.call('HINCRBY', counters, spent[i], spent[i + 1]) end
+  redis.call('PEXPIREAT', counters, usage_expires_ms)
 end
 
 local function next_run(reply, ended)
@@ -119,6 +130,7 @@ else
   for field, spent in pairs(cjson.decode(usage)) do
     if type(spent) == 'number' and spent ~= 0 then redis.call('HINCRBYFLOAT', S .. ':meta', field, spent) end
   end
+  count_usage()
   if status == 'succeeded' or kept then apply_effects() end
   local token = string.match(lease, '^(%d+):')
   end_turn(turn, status, now, token, seq,

@@ -203,6 +203,9 @@ def commit_turn(
     last_ok: bool,
     finish_reason: str,
     archived: bytes,
+    usage_key: str,
+    usage_expires_ms: int,
+    spent: Mapping[str, int],
     changes: Iterable[Change],
     effects: Sequence[bytes],
 ) -> CommitReply:

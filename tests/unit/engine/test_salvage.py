@@ -12,6 +12,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from sessions import tool
 from workers.engine.ports import PastTurn
+from workers.engine.prices import PriceList
 from workers.engine.salvage import completed_steps
 from workers.engine.transcript import input_digest, load_history
 from workers.engine.usage import usage_so_far
@@ -50,7 +51,7 @@ async def test_every_call_has_a_return_wherever_it_stops(rig: Rig, step: int, wh
     kept = completed_steps(rig.turn(), rig.store)
     messages = load_history([PastTurn("Assistant", kept.messages)], "Assistant")
     assert not unanswered(messages)
-    assert usage_so_far(rig.store).requests == sum(key.startswith("model:") for key in rig.store)
+    assert usage_so_far(rig.store, PriceList()).requests == sum(key.startswith("model:") for key in rig.store)
     rig.store.clear()
     rig.script([TextPart("on")], name="next")
     output = await rig.run(rig.turn("next", number=2, model="next", history=[kept.messages]))

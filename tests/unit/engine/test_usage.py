@@ -11,6 +11,7 @@ from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from workers.engine import TransientModelError
+from workers.engine.prices import PriceList
 from workers.engine.usage import broken_stream_usage, usage_so_far
 
 from .doubles import Rig
@@ -19,7 +20,7 @@ from .doubles import Rig
 def test_a_step_that_cannot_be_read_does_not_keep_a_turn_from_ending() -> None:
     """A newer worker's step is left out of the sum, instead of raising while the turn is ended."""
     steps = {"inputs": b"0:20:1", "model:1": b'{"kind":"of tomorrow"}', "tool:1:c:0": b"not JSON"}
-    assert usage_so_far(steps).requests == 0
+    assert usage_so_far(steps, PriceList()).requests == 0
 
 
 async def test_a_stream_that_broke_was_paid_for_too(rig: Rig) -> None:
@@ -40,7 +41,7 @@ async def test_a_stream_that_broke_was_paid_for_too(rig: Rig) -> None:
     lost = broken_stream_usage(rig.store)
     assert lost.requests == 1
     assert lost.output_tokens > 0
-    assert usage_so_far(rig.store) == lost
+    assert usage_so_far(rig.store, PriceList()) == lost
     output = await rig.run(turn)
     assert output.text == "half of it"
     assert broken_stream_usage(rig.store) == lost
