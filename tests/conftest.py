@@ -66,6 +66,7 @@ def _plain_environment() -> Iterator[None]:
             "REDIS_URL",
             "CELERY_BROKER_URL",
             "QDRANT_URL",
+            "QDRANT_API_KEY",
             "OPENAI_API_KEY",
         ):
             patch.delenv(name)

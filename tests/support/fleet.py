@@ -20,6 +20,7 @@ from sessions.client.per_process import get_client
 from sessions.errors import StoreUnavailable
 from sessions.protocol.worker_info import WorkerInfo
 from tests.support import preloaded
+from tests.support.real_qdrant import server_settings
 from tests.support.servers import Server
 from tests.support.waiting import PROGRAM_START, wait_until
 
@@ -41,6 +42,7 @@ class Worker:
             "SESSIONFLEET_HOME": str(fleet.folder / "home"),
             "SF_TEST_LEDGER": str(fleet.ledger_path),
             "PYTHONPATH": str(ROOT),
+            **server_settings(),
             **fleet.env,
             **env,
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import random
 import uuid
 import warnings
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.real_qdrant import SERVER_KEY, SERVER_URL
 from workers.retrieval.index.embedded import EmbeddedIndex
 from workers.retrieval.index.server import ServerIndex
 from workers.retrieval.index.server.requests import Requests
@@ -22,9 +22,6 @@ MODEL = EmbeddingInfo("made-of-words", 16)
 OTHER_MODEL = EmbeddingInfo("made-otherwise", 16)
 LEXICAL = Bm25Model()
 
-# Read at import, before the fixture that hides the developer's settings from the tests.
-SERVER_URL = os.environ.get("QDRANT_URL")
-SERVER_KEY = os.environ.get("QDRANT_API_KEY")
 ENGINES = ["embedded", "in-memory", *(["server"] if SERVER_URL else [])]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.knowledge import ENGINES, SERVER_KEY, SERVER_URL, open_engine
+from tests.support.knowledge import ENGINES, open_engine
+from tests.support.real_qdrant import SERVER_KEY, SERVER_URL
 from workers.retrieval.ports import KnowledgeIndex
 
 
