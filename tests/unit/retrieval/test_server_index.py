@@ -13,14 +13,14 @@ import pytest
 
 from sessions.errors import BadRequest, IndexMismatch, IndexUnavailable
 from tests.support.knowledge import MODEL, add, asking, chunk
-from tests.support.qdrant_server import QdrantServer
+from tests.support.qdrant_server import Answer, QdrantServer
 from tests.support.waiting import await_until
 from workers.retrieval.index import open_index
 from workers.retrieval.index.conditions import TIME
-from workers.retrieval.index.records import KEYWORDS
+from workers.retrieval.index.records import KEYWORDS, to_stored
 from workers.retrieval.index.server import ServerIndex
 from workers.retrieval.index.server.requests import Requests
-from workers.retrieval.ports import Scope
+from workers.retrieval.ports import IndexPoint, Scope
 
 ALICE = Scope("acme", "user:alice")
 OURS = {"sessionfleet": {"format": 1, "model": MODEL.id, "dimension": MODEL.dimension}}
@@ -277,6 +277,39 @@ async def test_a_write_that_is_given_up_before_it_is_sent_is_not_sent(index: Ser
     await asyncio.gather(first, last)
     sent = str(server.requests("PUT", "/points"))
     assert ("first" in sent, "given up" in sent, "last" in sent) == (True, False, True)
+
+
+# --- searches ----------------------------------------------------------------------------------------------
+
+
+async def test_a_search_that_a_replacement_overtakes_is_made_again(index: ServerIndex, server: QdrantServer) -> None:
+    """Its old revision was found and is gone when it is read; without another look, the source would seem missing."""
+    old, new = chunk(ALICE, "tea"), chunk(ALICE, "tea is hot", revision="r2")
+
+    def found(*points: IndexPoint) -> Answer:
+        scored = [{"id": point.id, "version": 1, "score": 0.9, "vector": {"bm25": _terms(point)}} for point in points]
+        return 200, {"result": [{"points": scored}] * 3}
+
+    def read(*points: IndexPoint) -> Answer:
+        vectors = [{"dense": list(point.dense)} for point in points]
+        stored = [to_stored(point, {point.id}) for point in points]
+        ids = [point.id for point in points]
+        return 200, {
+            "result": [{"id": i, "payload": p, "vector": v} for i, p, v in zip(ids, stored, vectors, strict=True)]
+        }
+
+    await find(index)
+    server.fail(found(old), read(), found(new), read(new))
+    [hit] = await find(index)
+    assert hit.payload["text"] == "tea is hot"
+    server.asked.clear()
+    server.fail(*[found(old), read()] * 5)
+    assert await find(index) == []
+    assert len(server.asked) == 6, "a source that is replaced all the time is not waited for"
+
+
+def _terms(point: IndexPoint) -> dict[str, Any]:
+    return {"indices": list(point.sparse.indices), "values": list(point.sparse.values)}
 
 
 # --- collections -------------------------------------------------------------------------------------------

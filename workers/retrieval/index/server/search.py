@@ -1,8 +1,12 @@
-"""A search on a Qdrant server: by meaning, by words, and both fused, in two requests."""
+"""A search on a Qdrant server: by meaning, by words, and both fused, in two requests.
+
+What the first one finds can be gone when the second one reads it, because its document was replaced. The new revision
+was not visible yet when the first one looked, so the search is then made again.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from qdrant_client import AsyncQdrantClient, models
 
@@ -10,6 +14,8 @@ from workers.retrieval.index.fusion import CANDIDATES, Candidates
 from workers.retrieval.index.records import DENSE, LEXICAL, query_terms
 from workers.retrieval.index.server.requests import Requests
 from workers.retrieval.ports import Hit, IndexQuery
+
+_ATTEMPTS: Final = 3
 
 
 async def search_server(
@@ -32,33 +38,53 @@ async def search_server(
         NoCollection: there is no such collection.
         IndexUnavailable: the server cannot answer now.
     """
+    asked = _requests(query, allowed)
+    for attempt in range(1, _ATTEMPTS + 1) if asked else ():
+        found = await _candidates(client, requests, collection, query, asked)
+        if not found.best:
+            break
+        records = await _read(client, requests, collection, found)
+        if len(records) == len(found.best) or attempt == _ATTEMPTS:
+            return found.hits(records)
+    return []
+
+
+def _requests(query: IndexQuery, allowed: models.Filter) -> list[models.QueryRequest]:
     limit = max(CANDIDATES, query.limit)
     asked = []
     if query.dense is not None:
         asked.append(_nearest(list(query.dense), DENSE, allowed, limit))
-    terms = query_terms(query)
-    if terms:
+    if terms := query_terms(query):
         vector = models.SparseVector(indices=list(terms.indices), values=list(terms.values))
         # The best one a second time, with its terms: those of all would be most of the response.
         asked += [_nearest(vector, LEXICAL, allowed, limit), _nearest(vector, LEXICAL, allowed, 1, [LEXICAL])]
-    if not asked:
-        return []
+    return asked
+
+
+async def _candidates(
+    client: AsyncQdrantClient,
+    requests: Requests,
+    collection: str,
+    query: IndexQuery,
+    asked: list[models.QueryRequest],
+) -> Candidates:
     answers = [answer.points for answer in await requests.send(lambda: client.query_batch_points(collection, asked))]
     best_terms: list[int] = []
+    terms = query_terms(query)
     if terms:
         for best in answers.pop():
             vectors: Any = best.vector
             best_terms = vectors[LEXICAL].indices
     halves = [{str(point.id): point.score for point in points} for points in answers]
-    cosines = {} if query.dense is None else halves[0]
-    found = Candidates(query, cosines, halves[-1] if terms else {}, best_terms)
-    if not found.best:
-        return []
+    return Candidates(query, {} if query.dense is None else halves[0], halves[-1] if terms else {}, best_terms)
+
+
+async def _read(
+    client: AsyncQdrantClient, requests: Requests, collection: str, found: Candidates
+) -> list[models.Record]:
     ids: list[Any] = list(found.best)
     with_vectors = [DENSE] if found.need_vectors else False
-    return found.hits(
-        await requests.send(lambda: client.retrieve(collection, ids, with_payload=True, with_vectors=with_vectors))
-    )
+    return await requests.send(lambda: client.retrieve(collection, ids, with_payload=True, with_vectors=with_vectors))
 
 
 def _nearest(
