@@ -158,6 +158,25 @@ async def test_accents_that_are_drawn_apart_are_put_on_their_letters() -> None:
     assert await text(pages_pdf([drawn])) == "R\xe9union"
 
 
+@pytest.mark.parametrize("direction", ["H", "V"])
+async def test_chinese_and_japanese_text_needs_no_font_on_this_machine(direction: str) -> None:
+    """Files may rely on the reader's fonts: characters that are placed one by one, and lines from top to bottom."""
+    font = (
+        f"<< /Type /Font /Subtype /Type0 /BaseFont /SimSun /Encoding /UniGB-UTF16-{direction} /DescendantFonts"
+        " [<< /Type /Font /Subtype /CIDFontType2 /BaseFont /SimSun /DW 1000 /CIDSystemInfo << /Registry (Adobe)"
+        " /Ordering (GB1) /Supplement 2 >> /FontDescriptor << /Type /FontDescriptor /FontName /SimSun /Flags 4"
+        " /FontBBox [0 -120 1000 880] /ItalicAngle 0 /Ascent 880 /Descent -120 /CapHeight 700 /StemV 80 >> >>] >>"
+    )
+    pieces = "会议室在三楼" if direction == "H" else ["会议室", "在三楼"]
+    contents = "".join(
+        f"BT /F1 10 Tf {100 + 12 * at} 600 Td <{piece.encode('utf-16-be').hex()}> Tj ET\n"
+        for at, piece in enumerate(pieces)
+    )
+    found = await text(pages_pdf([contents], font=font.encode()))
+    assert "会议室" in found
+    assert "在三楼" in found
+
+
 async def test_text_without_a_mapping_is_left_out_and_reported() -> None:
     """It is noise, and would be found by nothing. The text beside it is kept."""
     page = shown(PROSE, 50, 700) + shown(PROSE, 50, 680) + unmapped("Nobody can know what this says")

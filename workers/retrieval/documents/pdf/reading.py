@@ -17,6 +17,7 @@ from workers.retrieval.documents.pdf.damage import find_damage
 from workers.retrieval.documents.pdf.legibility import is_noise
 from workers.retrieval.documents.pdf.lines import join_lines, words_with_hyphens
 from workers.retrieval.documents.pdf.page_text import PageText, read_page
+from workers.retrieval.documents.pdf.stand_in_font import install as install_stand_in_font
 from workers.retrieval.documents.pdf.unread import UnreadPages
 from workers.retrieval.documents.refusal import Reason, Refusal, encrypted
 from workers.retrieval.ports import Document, Section
@@ -42,6 +43,7 @@ def read_pdf(
         Refusal: it is damaged, encrypted, too large, has no text, or most of its text cannot be read.
     """
     _check_whole(data)
+    install_stand_in_font()
     document = _open(data)
     try:
         count = len(document)
