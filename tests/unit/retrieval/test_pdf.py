@@ -119,6 +119,17 @@ LEFT = [f"The left column has line {number} of its own story" for number in rang
 RIGHT = [f"while its neighbour tells {number} other things to all" for number in range(8)]
 
 
+async def test_letters_that_are_spaced_out_stay_one_word() -> None:
+    """A gap like those between the letters of its word separates no words, even where the file begins a new piece."""
+    pieces = ["Nort", "h Buon", "a Vist", "a Driv", "e"]
+    starts = [60 + 8 * sum(map(len, pieces[:at])) for at in range(len(pieces))]
+    spaced = "".join(
+        f"BT /F1 10 Tf 2 Tc {start} 600 Td ({piece}) Tj ET\n" for piece, start in zip(pieces, starts, strict=True)
+    )
+    found = await text(pages_pdf([spaced], font=b"<< /Type /Font /Subtype /Type1 /BaseFont /Courier >>"))
+    assert "North Buona Vista Drive" in found
+
+
 @pytest.mark.parametrize("rotate", [0, 90])
 async def test_columns_are_read_one_after_the_other(rotate: int) -> None:
     """Also if the file has the first lines of both columns, then the second ones. A heading stays above."""

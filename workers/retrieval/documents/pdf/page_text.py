@@ -19,6 +19,7 @@ import pypdfium2.raw as pdfium
 from workers.retrieval.documents.pdf.accents import ACCENTS, with_accents
 from workers.retrieval.documents.pdf.columns import in_reading_order
 from workers.retrieval.documents.pdf.legibility import is_legible, is_text
+from workers.retrieval.documents.pdf.spaces import false_spaces
 from workers.retrieval.documents.pdf.superscripts import joined
 from workers.retrieval.documents.pdf.word import Line, Word
 
@@ -97,7 +98,10 @@ class _Characters:
         """All lines, in PDFium's order, as on a page that is held so that its text is upright."""
         chars = list(_decoded(self._raw))
         self._unmapped = _unmapped(self._raw, chars)
+        false = false_spaces(chars, self._place, self._is_added)
         for index, char in chars:
+            if index in false:
+                continue
             if char in _LINE_END_HYPHENS and pdfium.FPDFText_IsHyphen(self._raw, index) == 1:
                 self._add(index, "-")
                 self._end_line()
@@ -105,7 +109,7 @@ class _Characters:
                 self._end_line()
             elif char.isspace():
                 self._end_word()
-                self._is_apart = pdfium.FPDFText_IsGenerated(self._raw, index) != 1
+                self._is_apart = not self._is_added(index)
             else:
                 self._add(index, char)
         self._end_line()
@@ -145,6 +149,10 @@ class _Characters:
         box = self._box
         pdfium.FPDFText_GetLooseCharBox(self._raw, index, ctypes.byref(box))
         return box.left, box.right, box.bottom, box.top
+
+    def _is_added(self, index: int) -> bool:
+        """Whether a space is not in the file; PDFium concluded it from the places of its neighbours."""
+        return bool(pdfium.FPDFText_IsGenerated(self._raw, index) == 1)
 
     def _end_line(self) -> None:
         self._end_word()
