@@ -249,7 +249,10 @@ def test_a_deployment_may_search_everything(fleet: Fleet) -> None:
 
 async def test_an_expired_session_leaves_nothing(fleet: Fleet) -> None:
     """Redis forgets it by itself, retrieval workers empty the index; whoever takes its id finds none of it."""
-    session = fleet.session(new_id(), user_id="ann", ttl=1, searchable=True)
+    before = fleet.session(new_id(), user_id="ann", searchable=True)
+    await before.achat("SAY the worker loads its model")  # which may take longer than the next session lives
+    await before.asearch_history("model")
+    session = fleet.session(new_id(), user_id="ann", ttl=3, searchable=True)
     await session.achat("SAY the safe opens with 1234")
     lane, store = session.keys.lane(TRANSCRIPT), async_store(fleet.settings)
 

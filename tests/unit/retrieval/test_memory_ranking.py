@@ -221,6 +221,13 @@ async def test_what_is_newer_comes_before_what_it_changes(bench: Bench) -> None:
     assert await bench.ids("his favourite drink at work is") == ["older", "newer"]
 
 
+async def test_of_two_memories_of_one_millisecond_the_id_tells_the_newer(bench: Bench) -> None:
+    """A process adds several in a millisecond, and its ids are in order."""
+    await bench.put("his favourite drink at work is cola", "1", created_ms=1)
+    await bench.put("his favourite drink at work now is coffee", "2", created_ms=1)
+    assert await bench.ids("his favourite drink at work is") == ["2", "1"]
+
+
 async def test_a_newer_memory_about_something_else_stays_behind(bench: Bench) -> None:
     """A change has the words of the question that the older memory has, and is similar to it."""
     await bench.put("the train to oslo leaves at nine", "answer", created_ms=1)

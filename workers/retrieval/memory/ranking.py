@@ -153,7 +153,7 @@ class Ranking:
         return ordered + rest
 
     def _supersedes(self, newer: _Scored, older: _Scored) -> bool:
-        if newer.memory.known_since_ms <= older.memory.known_since_ms:
+        if newer.memory.recency <= older.memory.recency:
             return False
         one, other = self._vector(newer.row), self._vector(older.row)
         if one is None or other is None:
