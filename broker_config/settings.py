@@ -295,6 +295,10 @@ class Settings(BaseSettings):
         description="Where workers write each committed turn, not encrypted: `sqlite:///<path>`, `jsonl:<path>` or "
         "`postgresql://...` (extra `archive`). Set it alike for all workers (docs/archive.md). Unset: nowhere.",
     )
+    turn_model_calls: int = Field(
+        0, ge=0, description="How often a turn may ask a model; 0: no limit. Read by the workers, as the next one."
+    )
+    turn_tool_calls: int = Field(0, ge=0, description="How many tool calls a turn may make; 0: no limit.")
     prices: str = Field(
         "",
         description="Prices of models in US dollars per million tokens, for models that pydantic-ai's list does not "

@@ -39,6 +39,7 @@
     │   ├── ModelUnavailable · ToolError · ToolInDoubt
     │   ├── OutputInvalid · JournalDiverged · ResultTooLarge
     │   ├── HistoryChanged               the turn that this one was to replace is not there any more
+    │   ├── TurnLimitExceeded            the turn needs more model calls or tool calls than it may make
     │   ├── TurnRefused · HookError      a hook of the worker refused the turn, or raised
     │   ├── RetrievalUnavailable         the index or the embedding model did not answer, retries included
     │   ├── EmbeddingFailed              the embedding model refused a text permanently
@@ -354,6 +355,20 @@ class JournalDiverged(TurnFailed):
 
 class ResultTooLarge(TurnFailed):
     """A model response, tool result or answer is larger than SESSIONFLEET_RESULT_LIMIT_BYTES."""
+
+
+class TurnLimitExceeded(TurnFailed):
+    """The turn may not make as many model calls or tool calls as it needs: `limit` names the limit, `allowed` it."""
+
+    @property
+    def limit(self) -> str:
+        """`model_calls` or `tool_calls`."""
+        return str(self.detail.get("limit", ""))
+
+    @property
+    def allowed(self) -> int:
+        """How many are allowed."""
+        return int(self.detail.get("allowed", 0))
 
 
 class TurnConfigurationError(TurnFailed):

@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError
 from sessions.api.delegation import AgentTool, agent_tool, delegates_of, split_tools
 from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
+from sessions.client.arguments.limits import turn_limits
 from sessions.client.arguments.message import Content, MessageInput, message_content
 from sessions.client.arguments.model_options import model_settings as settings_of
 from sessions.client.arguments.model_options import models_named
@@ -62,6 +63,7 @@ class Agent:
         hooks: names of hooks that the workers registered (`workers.register_hooks`); they run in addition to the
             worker's own.
         registered: run the pydantic-ai agent that the workers registered under this name, unchanged.
+        max_model_calls, max_tool_calls: how often its turns may ask a model and call tools; see `TurnOptions`.
         memory: True adds relevant memories of the session and its user to the prompt, and gives the agent tools to
             search and add memories. `{"session_id": ...}` names the session of a stand-alone agent. None: the
             session's setting.
@@ -85,6 +87,8 @@ class Agent:
         output_type: Any = None,
         hooks: Sequence[str] = (),
         registered: bool = False,
+        max_model_calls: int | None = None,
+        max_tool_calls: int | None = None,
         memory: Mapping[str, Any] | bool | None = None,
         knowledge: object = None,
         session: AgentHome | None = None,
@@ -110,6 +114,7 @@ class Agent:
             registered=registered,
             delegates=delegates_of(name, self.session.user_id, agents),
             recalls=_recalls(memory, knowledge, self.session),
+            limits=turn_limits(max_model_calls, max_tool_calls),
         )
         # Empty for a name without configuration: the session's stored configuration of that name is used.
         self._config_json = b"" if self.config.name_only and instructions is None else _as_json(self.config)
@@ -320,6 +325,8 @@ class Agent:
         model: str | Sequence[str] | None = None,
         model_settings: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        max_model_calls: int | None = None,
+        max_tool_calls: int | None = None,
         user_id: str | None = None,
     ) -> Submission:
         """The submission of a message to this agent in this session; options as for `asubmit`.
@@ -340,6 +347,7 @@ class Agent:
                 model=models_named("model", model),
                 model_settings=settings_of(model_settings),
                 metadata=json_object("metadata", metadata, limit=_LARGEST_METADATA) or None,
+                limits=turn_limits(max_model_calls, max_tool_calls),
             ),
             content=content.parts,
             agent=self.config,

@@ -30,6 +30,8 @@ class ScheduleOptions(TypedDict, total=False):
     model: Any
     model_settings: Mapping[str, Any] | None
     metadata: Mapping[str, Any] | None
+    max_model_calls: int | None
+    max_tool_calls: int | None
 
 
 class ScheduleHome(BackedSession, AgentHome, Protocol):

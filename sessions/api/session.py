@@ -197,6 +197,8 @@ class Session(
         output_type: Any = None,
         hooks: Sequence[str] = (),
         registered: bool = False,
+        max_model_calls: int | None = None,
+        max_tool_calls: int | None = None,
         memory: Mapping[str, Any] | bool | None = None,
         knowledge: object = None,
     ) -> Agent:
@@ -209,6 +211,8 @@ class Session(
             output_type=output_type,
             hooks=hooks,
             registered=registered,
+            max_model_calls=max_model_calls,
+            max_tool_calls=max_tool_calls,
             memory=memory,
             knowledge=knowledge,
             session=self,

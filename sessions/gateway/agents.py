@@ -17,6 +17,7 @@ from sessions.gateway.parameters import BASE, TOOL
 from sessions.gateway.principal import Right
 from sessions.gateway.strict_json import Body
 from sessions.protocol.agent import AgentConfig, KnowledgeBases
+from sessions.protocol.limits import NO_LIMITS
 from sessions.protocol.worker_info import WorkerInfo
 
 ASSISTANT: Final = "assistant"
@@ -50,6 +51,8 @@ class AgentDefinition(Body):
     hooks: list[str] = Field([], description="Names of hooks that the workers registered.")
     memory: bool | None = Field(None, description="By default as the turn says.")
     knowledge: bool | Base | list[Base] | None = Field(None, description="True, or names of knowledge bases.")
+    max_model_calls: int | None = Field(None, ge=1, le=1_000_000, description="How often a turn may ask a model.")
+    max_tool_calls: int | None = Field(None, ge=0, le=1_000_000, description="How many tool calls a turn may make.")
     output_schema: dict[str, Any] | None = Field(None, description="JSON Schema (of an object) for its answers.")
 
     def as_agent(self, name: str, session: Session) -> Agent:
@@ -66,6 +69,8 @@ class AgentDefinition(Body):
             hooks=self.hooks,
             memory=self.memory,
             knowledge=self.knowledge,
+            max_model_calls=self.max_model_calls,
+            max_tool_calls=self.max_tool_calls,
             session=session,
         )
         if self.output_schema is None:
@@ -76,7 +81,7 @@ class AgentDefinition(Body):
     @classmethod
     def of(cls, config: AgentConfig) -> AgentDefinition:
         """The configuration as the caller would write it."""
-        knowledge = config.recalls.knowledge
+        knowledge, limits = config.recalls.knowledge, config.limits or NO_LIMITS
         return cls(
             instructions=config.instructions,
             tools=list(config.tools),
@@ -84,6 +89,8 @@ class AgentDefinition(Body):
             hooks=list(config.hooks),
             memory=config.recalls.memory,
             knowledge=(list(knowledge.bases) or True) if isinstance(knowledge, KnowledgeBases) else knowledge,
+            max_model_calls=limits.model_calls,
+            max_tool_calls=limits.tool_calls,
             output_schema=config.output_schema,
         )
 

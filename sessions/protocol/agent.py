@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sessions.protocol.limits import TurnLimits
 from sessions.protocol.version import WIRE_VERSION, WireVersion
 
 DELEGATION_DEPTH = 5
@@ -69,6 +70,12 @@ class AgentConfig(BaseModel):
         RecallSettings(), description="Its memory and knowledge; the session's apply where it specifies none."
     )
 
+    limits: TurnLimits | None = Field(
+        None,
+        exclude_if=lambda limits: limits is None,  # a turn that was open during the upgrade has the digest without it
+        description="The most that its turns may do.",
+    )
+
     @property
     def models(self) -> tuple[str, ...]:
         """The names of its models; none for the worker's default."""
@@ -78,7 +85,7 @@ class AgentConfig(BaseModel):
     def name_only(self) -> bool:
         """Whether it has only a name, and so stands for the agent that the session or the workers know by it."""
         own = self.instructions or self.tools or self.model or self.output_schema or self.registered or self.hooks
-        return not (own or self.delegates or self.recalls.specified)
+        return not (own or self.delegates or self.recalls.specified or self.limits)
 
     def with_delegates(self, queue: str) -> Iterator[tuple[AgentConfig, str]]:
         """This agent and all that it may ask, directly or through others; each with the queue that it runs on."""

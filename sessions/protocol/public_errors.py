@@ -19,6 +19,7 @@ _OUR_WORDS: Final = (
     errors.ApprovalTimeout,
     errors.HistoryChanged,
     errors.TurnRefused,
+    errors.TurnLimitExceeded,
     errors.ResultTooLarge,
     errors.DocumentError,
 )

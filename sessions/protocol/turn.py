@@ -12,6 +12,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sessions.protocol.agent import RecallSettings
+from sessions.protocol.limits import TurnLimits
 from sessions.protocol.message import MediaPart, MessagePart
 from sessions.protocol.operation import Extraction, OperationSpec
 from sessions.protocol.team import TeamSpec
@@ -114,6 +115,10 @@ class TurnRequest(BaseModel):
         None, exclude_if=_not_given, description="The turn's part of the id of the turn that a title is written for."
     )
     metadata: dict[str, Any] | None = Field(None, exclude_if=_not_given, description="The caller's own notes on it.")
+
+    limits: TurnLimits | None = Field(
+        None, exclude_if=_not_given, description="The most that it may do, besides the agent's limits."
+    )
 
     @property
     def in_words(self) -> str:

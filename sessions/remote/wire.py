@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sessions.errors import BadRequest, InvalidTurnId, RemoteFailed, SessionfleetError
 from sessions.protocol.agent import AgentConfig, KnowledgeBases, RecallSettings
+from sessions.protocol.limits import NO_LIMITS, TurnLimits
 from sessions.protocol.message import shown_parts
 from sessions.protocol.turn import Policy, TurnError, TurnStatus, Usage
 from sessions.store.submission import Replacement, Submission
@@ -48,6 +49,7 @@ def turn_body(submission: Submission, session_id: str) -> dict[str, Any]:
         body["not_before"] = start.isoformat() if isinstance(start, datetime) else start
     request = submission.request
     body |= without_none(model=request.model, model_settings=request.model_settings, metadata=request.metadata)
+    body |= _limits(request.limits)
     body |= without_none(searchable=submission.searchable)
     if submission.sender != submission.user_id:
         body["user_id"] = submission.sender
@@ -99,7 +101,12 @@ def _spec(agent: AgentConfig) -> dict[str, Any]:
         "hooks": list(agent.hooks),
         "output_schema": agent.output_schema,
     }
-    return {name: value for name, value in fields.items() if value} | _recalls(agent.recalls)
+    return {name: value for name, value in fields.items() if value} | _recalls(agent.recalls) | _limits(agent.limits)
+
+
+def _limits(limits: TurnLimits | None) -> dict[str, Any]:
+    found = limits or NO_LIMITS
+    return without_none(max_model_calls=found.model_calls, max_tool_calls=found.tool_calls)
 
 
 def _recalls(recalls: RecallSettings) -> dict[str, Any]:

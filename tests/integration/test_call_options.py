@@ -122,6 +122,23 @@ def test_wrong_settings_are_refused(session: Session, settings: object, problem:
         session.Agent("A").chat("hi", model_settings=settings)  # type: ignore[arg-type]
 
 
+# --- limits ----------------------------------------------------------------------------------------------
+
+
+def test_a_turn_that_needs_more_calls_than_it_may_make_fails(session: Session) -> None:
+    """With the limit in the error; what it finished is in the history, and the session goes on."""
+    agent = session.Agent("A", tools=["charge"], max_tool_calls=5)
+    with pytest.raises(errors.TurnLimitExceeded, match="may make 1 model calls") as refused:
+        agent.chat('CALL charge({"amount": 41})', max_model_calls=1)
+    assert (refused.value.limit, refused.value.allowed) == ("model_calls", 1)
+    assert any(message.text == "charged 41" for message in session.history())
+    assert agent.chat("SAY on we go", max_model_calls=1) == "on we go"
+    with pytest.raises(errors.TurnLimitExceeded, match="may make 0 tool calls"):
+        agent.chat('CALL charge({"amount": 42})', max_tool_calls=0)
+    with pytest.raises(errors.BadRequest, match="max_model_calls=0: use a whole number from 1"):
+        agent.chat("hi", max_model_calls=0)
+
+
 # --- metadata --------------------------------------------------------------------------------------------
 
 

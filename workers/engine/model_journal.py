@@ -23,6 +23,7 @@ from pydantic_ai.messages import (
     ModelRequest,
     ModelRequestPart,
     ModelResponse,
+    ModelResponsePart,
     TextPart,
     ToolCallPart,
 )
@@ -167,7 +168,8 @@ class _ModelStep:
         self._scope = scope
         self._key = f"model:{scope.requests + 1}"
         self._fingerprint = _fingerprint(scope, messages)
-        self._parameters = scope.parameters = parameters
+        scope.parameters = parameters
+        self._outputs = {tool.name for tool in parameters.output_tools}
 
     def recorded(self) -> ModelResponse | None:
         raw = self._scope.journal.lookup(self._key)
@@ -177,11 +179,13 @@ class _ModelStep:
         if record.fingerprint != self._fingerprint:
             raise self._scope.diverged(f"sends the model a different request at step {self._key!r} than it did")
         self._scope.requests += 1
+        self._count_tool_calls(record.response)
         record_durable_unit(executed=False)
         return record.response
 
     def check_may_start(self) -> None:
         self._scope.check_open()
+        self._scope.check_model_calls()
         self._scope.hand_over_if_draining()
 
     async def record_broken(self, usage: ModelUsage) -> None:
@@ -219,15 +223,22 @@ class _ModelStep:
         if scope.deltas is not None:
             scope.deltas.mark_recorded()
         record_durable_unit(executed=True)
+        self._count_tool_calls(response)
         return response
 
+    def _count_tool_calls(self, response: ModelResponse) -> None:
+        self._scope.count_tool_calls(sum(map(self._is_tool_call, response.parts)))
+
+    def _is_tool_call(self, part: ModelResponsePart) -> bool:
+        """Whether it calls a tool; an answer of a certain type is a call as well."""
+        return isinstance(part, ToolCallPart) and part.tool_name not in self._outputs
+
     def _events(self, response: ModelResponse) -> Iterator[EventDraft]:
-        outputs = {tool.name for tool in self._parameters.output_tools}
         for part in response.parts:
             if isinstance(part, TextPart):
                 if part.content and self._scope.deltas is None:
                     yield EventDraft(EventType.TEXT, {"text": part.content})
-            elif isinstance(part, ToolCallPart) and part.tool_name not in outputs:
+            elif isinstance(part, ToolCallPart) and part.tool_name not in self._outputs:
                 data = {"tool": part.tool_name, "call_id": part.tool_call_id, "args": call_arguments(part)}
                 yield EventDraft(EventType.TOOL_CALL, data)
 

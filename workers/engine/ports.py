@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from sessions.protocol.agent import AgentConfig, Delegate
 from sessions.protocol.call import WaitingCall
 from sessions.protocol.event import EventType
+from sessions.protocol.limits import NO_LIMITS, TurnLimits
 from sessions.protocol.message import MediaPart, TextPart
 from sessions.protocol.turn import ModelUsage, Usage
 from sessions.tools.turn_state import TurnState
@@ -80,6 +81,7 @@ class TurnInput:
         models: the models of this turn, the first first; none for the agent's own.
         model_settings: of this turn's model requests, in addition to the agent's own.
         metadata: the caller's own notes, which tools and hooks see.
+        limits: the most that it may do.
     """
 
     turn_id: str
@@ -97,6 +99,7 @@ class TurnInput:
     models: tuple[str, ...] = ()
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    limits: TurnLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic_ai.models import ModelRequestParameters
 
-from sessions.errors import JournalDiverged, ResultTooLarge
+from sessions.errors import JournalDiverged, ResultTooLarge, TurnLimitExceeded
 from sessions.protocol.call import WaitingCall
 from sessions.protocol.turn import Usage
 from sessions.tools.decorator import ToolContext, ToolSpec
@@ -39,6 +39,7 @@ class TurnScope:
         result_bytes: the bytes to which long tool results of past turns are shortened.
         prices: what models cost.
         requests: the number of model responses so far, including replayed ones.
+        tool_calls: how many tool calls those ask for.
         shortened: how often a request was shortened, because the model's context is too small; halved: how often the
             oldest turns were left out for that.
         parameters: of the last request: the tools that the model has.
@@ -64,6 +65,7 @@ class TurnScope:
     result_bytes: int = RESULT_BYTES
     prices: PriceList = field(default_factory=PriceList)
     requests: int = 0
+    tool_calls: int = 0
     shortened: int = 0
     halved: int = 0
     parameters: ModelRequestParameters | None = None
@@ -103,6 +105,27 @@ class TurnScope:
         """Raise the error that ended this run, if any. Called before anything new is started."""
         if self.aborted is not None:
             raise self.aborted
+
+    def check_model_calls(self) -> None:
+        """Keep a turn from asking a model more often than it may.
+
+        Raises:
+            TurnLimitExceeded: it has done so as often as it may.
+        """
+        most = self.turn.limits.model_calls
+        if most is not None and self.requests >= most:
+            raise self.abort(_too_many("model_calls", "model calls", most))
+
+    def count_tool_calls(self, number: int) -> None:
+        """Count the tool calls of a model response, before any of them runs: stopping between them would cut some off.
+
+        Raises:
+            TurnLimitExceeded: the turn may not make as many.
+        """
+        self.tool_calls += number
+        most = self.turn.limits.tool_calls
+        if most is not None and self.tool_calls > most:
+            raise self.abort(_too_many("tool_calls", "tool calls", most))
 
     def hand_over_if_draining(self) -> None:
         """Keep a stopping worker from starting a model request or, unless another one is running, a tool.
@@ -146,6 +169,14 @@ class TurnScope:
                     f"SESSIONFLEET_RESULT_LIMIT_BYTES allows; return less, or raise the limit on the workers"
                 )
             )
+
+
+def _too_many(limit: str, what: str, allowed: int) -> TurnLimitExceeded:
+    return TurnLimitExceeded(
+        f"the turn may make {allowed:,} {what}, and needs more. What it finished is in the session's history",
+        limit=limit,
+        allowed=allowed,
+    )
 
 
 current_scope: ContextVar[TurnScope | None] = ContextVar("sessionfleet_turn", default=None)

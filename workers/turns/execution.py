@@ -26,6 +26,7 @@ from sessions.errors import (
     TurnFailed,
 )
 from sessions.protocol.call import CallKind
+from sessions.protocol.limits import TurnLimits
 from sessions.protocol.operation import OperationSpec
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.turn import TurnRequest, TurnStatus, total
@@ -57,7 +58,8 @@ class Execution:
 
     def __init__(self, parts: TurnParts) -> None:
         self._parts = parts
-        self._settings = parts.settings
+        self._settings = s = parts.settings
+        self._limits = TurnLimits(model_calls=s.turn_model_calls or None, tool_calls=s.turn_tool_calls or None)
 
     async def run(self, held: HeldTurn) -> Outcome:
         """Run the turn. If it ends without an answer, clean up what it started elsewhere."""
@@ -184,7 +186,7 @@ class Execution:
             timer.cancel()
 
     def _input(self, held: HeldTurn, request: TurnRequest) -> TurnInput:
-        return input_of(held, request, self._settings.model or "offline")
+        return input_of(held, request, self._settings.model or "offline", self._limits)
 
     # --- endings ----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from sessions.errors import TurnFailed
 from sessions.protocol.agent import AgentConfig, names_of
+from sessions.protocol.limits import TurnLimits
 from sessions.protocol.turn import TurnRequest
 from sessions.store.history import HistoryEntry
 from workers.engine.ports import PastTurn, TurnInput
@@ -28,8 +29,11 @@ def request_of(held: HeldTurn) -> TurnRequest:
         return TurnRequest.model_validate_json(held.turn.request)
 
 
-def input_of(held: HeldTurn, request: TurnRequest, default_model: str) -> TurnInput:
+def input_of(held: HeldTurn, request: TurnRequest, default_model: str, limits: TurnLimits) -> TurnInput:
     """The engine's input for a turn of an agent. A replay gets the same input.
+
+    Args:
+        limits: those of this worker.
 
     Raises:
         TurnFailed: this worker cannot read the agent's configuration.
@@ -54,6 +58,7 @@ def input_of(held: HeldTurn, request: TurnRequest, default_model: str) -> TurnIn
         models=names_of(request.model),
         model_settings=request.model_settings or {},
         metadata=request.metadata or {},
+        limits=limits.and_also(agent.limits).and_also(request.limits),
     )
 
 

@@ -32,6 +32,9 @@ class TurnOptions(TypedDict, total=False):
             which each is asked if the ones before it failed.
         model_settings: of this message's model requests, such as `{"temperature": 0.2, "max_tokens": 500}`; they
             replace the agent's own. The names are those of pydantic-ai's `ModelSettings`.
+        max_model_calls: how often the turn may ask a model; max_tool_calls: how many tool calls it may make. Of these,
+            the agent's own limits and the workers' settings, the smallest counts. A turn that needs more fails with
+            TurnLimitExceeded; what it finished stays in the history.
         user_id: who sends the message, for a session that a backend opens without a user and that several users share:
             its owner, or a user whom the owner lets write (`session.share`). Its tools, memories and `user:` state are
             then this user's.
@@ -49,6 +52,8 @@ class TurnOptions(TypedDict, total=False):
     model: str | Sequence[str] | None
     model_settings: Mapping[str, Any] | None
     metadata: Mapping[str, Any] | None
+    max_model_calls: int | None
+    max_tool_calls: int | None
     user_id: str | None
 
 

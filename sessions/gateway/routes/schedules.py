@@ -72,6 +72,8 @@ class NewSchedule(Body):
     model: str | list[str] | None = Field(None, description="For these messages, instead of the agent's.")
     model_settings: dict[str, Any] | None = Field(None, description="For these messages, instead of the agent's.")
     metadata: dict[str, Any] | None = Field(None, description="Shown in the record of each turn.")
+    max_model_calls: int | None = Field(None, ge=1, le=1_000_000, description="How often a turn may ask a model.")
+    max_tool_calls: int | None = Field(None, ge=0, le=1_000_000, description="How many tool calls a turn may make.")
     session_ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until the session expires."
     )
@@ -85,7 +87,10 @@ class NewSchedule(Body):
 
     def options(self) -> dict[str, Any]:
         """The arguments of `schedule`, as far as they are given."""
-        names = ("timeout", "waiting_blocks", "approval_timeout", "webhook", "model", "model_settings", "metadata")
+        names = (
+            *("timeout", "waiting_blocks", "approval_timeout", "webhook", "model", "model_settings", "metadata"),
+            *("max_model_calls", "max_tool_calls"),
+        )
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 

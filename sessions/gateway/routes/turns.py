@@ -72,6 +72,8 @@ class TurnBody(Body):
         "says it too.",
         max_length=256,
     )
+    max_model_calls: int | None = Field(None, ge=1, le=1_000_000, description="How often a turn may ask a model.")
+    max_tool_calls: int | None = Field(None, ge=0, le=1_000_000, description="How many tool calls a turn may make.")
     session_ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until the session expires."
     )
@@ -101,6 +103,8 @@ class TurnBody(Body):
             "model",
             "model_settings",
             "metadata",
+            "max_model_calls",
+            "max_tool_calls",
         )
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
