@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -56,10 +57,14 @@ def input_of(held: HeldTurn, request: TurnRequest, default_model: str, limits: T
         now_ms=turn.first_started_ms,
         default_model=default_model,
         models=names_of(request.model),
-        model_settings=request.model_settings or {},
+        model_settings=_ASKED_ONCE if request.extraction or request.titles else request.model_settings or {},
         metadata=request.metadata or {},
         limits=limits.and_also(agent.limits).and_also(request.limits),
     )
+
+
+_ASKED_ONCE: Final = {"cache": False}
+"""For requests that no other one begins with: to write them to a provider's cache costs more than to send them."""
 
 
 @contextlib.contextmanager
