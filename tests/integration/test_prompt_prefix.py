@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.prompt_prefix import KINDS, Talk, shares
 from broker_config.settings import Settings
-from tests.support.fleet import running_fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.openai_server import OpenAIServer
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
@@ -57,6 +57,23 @@ def test_workers_keep_it_over_kill_9(server: Server, tmp_path: Path) -> None:
         assert after[: len(before)] == _as_history(before)
     tools = [request["tools"] for request in provider.requests]
     assert all(each == tools[0] for each in tools)
+
+
+def test_a_conversation_with_too_many_tokens_loses_its_oldest_turns(fleet: Fleet) -> None:
+    """After the turn that had them, by what its model counted; the history keeps everything."""
+    session = fleet.session(uuid.uuid4().hex)
+    agent = session.Agent("A", model="double")
+    agent.chat("the first words\nSAY one")
+    agent.chat("many words: " + "otter " * 40_000 + "\nSAY two")
+    seen = agent.chat("RECITE")
+    assert "many words" in seen
+    assert "the first words" not in seen
+    assert [m.text[:15] for m in session.history() if m.role == "user"] == [
+        "the first words",
+        "many words: ott",
+        "RECITE",
+    ]
+    session.delete()
 
 
 def _as_history(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
