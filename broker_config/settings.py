@@ -342,6 +342,29 @@ class Settings(BaseSettings):
         ge=0,
         description="Requests and streams that one API key or token's user may have open at once; 0: no limit.",
     )
+    tenant_turns_per_minute: int = Field(
+        0,
+        ge=0,
+        description="Turns of one tenant that are accepted in any minute; 0: no limit. `sessionfleet limits set` gives "
+        "a tenant or user limits of its own.",
+    )
+    tenant_turns_in_flight: int = Field(
+        0, ge=0, description="Turns of one tenant that may be queued or running at once; 0: no limit."
+    )
+    tenant_open_turns: int = Field(
+        0,
+        ge=0,
+        description="Turns of one tenant that may be open, also waiting for an answer or for their time; 0: no limit.",
+    )
+    tenant_sessions: int = Field(0, ge=0, description="Sessions that one tenant may have; 0: no limit.")
+    user_turns_per_minute: int = Field(
+        0, ge=0, description="Turns of one user that are accepted in any minute; 0: no limit."
+    )
+    user_turns_in_flight: int = Field(
+        0, ge=0, description="Turns of one user that may be queued or running at once; 0: no limit."
+    )
+    user_open_turns: int = Field(0, ge=0, description="Turns of one user that may be open; 0: no limit.")
+    user_sessions: int = Field(0, ge=0, description="Sessions that one user may have; 0: no limit.")
     gateway_cors: Names = Field((), description="Origins whose pages may call the gateway, comma separated.")
 
     connect_timeout: float = Field(2.0, gt=0, description="Seconds after which an unreachable server is an error.")

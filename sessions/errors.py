@@ -14,6 +14,7 @@
     │   └── InvalidImport                a module in SESSIONFLEET_IMPORTS cannot be used
     ├── Unauthenticated(PermissionError) · Forbidden(PermissionError)   at the gateway
     ├── TooManyRequests                  a limit of the gateway; `retry_after` says when to try again
+    │   └── RateLimited                  a limit of the tenant or user
     ├── RequestTooLarge                  a request's body, at the gateway
     ├── NotFound(LookupError)            something that a request names does not exist
     │   └── UnknownFile                  a file that the session does not have
@@ -182,6 +183,10 @@ class TooManyRequests(SessionfleetError):
     def retry_after(self) -> float:
         """Seconds after which to try again."""
         return float(self.detail.get("retry_after", 1.0))
+
+
+class RateLimited(TooManyRequests):
+    """The tenant or the user has reached its limit of turns or sessions; try again later."""
 
 
 class RequestTooLarge(SessionfleetError):

@@ -16,7 +16,7 @@ from sessions.cli.interrupts import INTERRUPTED, heed_interrupts, interrupt_late
 from sessions.cli.output import print_error
 from sessions.cli.screen import Screen
 from sessions.client.per_process import get_client
-from sessions.errors import BadRequest, SessionBusy, SessionfleetError, TurnFailed, TurnNotFound
+from sessions.errors import BadRequest, RateLimited, SessionBusy, SessionfleetError, TurnFailed, TurnNotFound
 from sessions.protocol.event import Event, EventType
 from sessions.protocol.turn import TurnStatus
 
@@ -94,7 +94,7 @@ class Conversation:
                     return 0 if turn is None else self._follow(turn)
                 message = message[1:]
             return self._follow(*self._accepted(message))
-        except (TurnFailed, SessionBusy, BadRequest) as error:
+        except (TurnFailed, SessionBusy, RateLimited, BadRequest) as error:
             if not self._lines.typed:
                 raise
             print_error(str(error))

@@ -19,6 +19,7 @@ from sessions.cli import (
     gateway,
     keys,
     knowledge,
+    limits,
     memory,
     schedules,
     sessions,
@@ -51,6 +52,7 @@ app.add_typer(memory.app, name="memory")
 app.add_typer(knowledge.app, name="knowledge")
 app.command()(usage.usage)
 app.add_typer(keys.app, name="keys")
+app.add_typer(limits.app, name="limits")
 app.command(context_settings=worker.PASS_ON)(worker.flower)
 
 

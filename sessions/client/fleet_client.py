@@ -16,6 +16,7 @@ from sessions.client.ownership import Ownership
 from sessions.client.portal import Portal
 from sessions.client.retrieval import Retrieval
 from sessions.client.session_turns import SessionTurns
+from sessions.client.turn_limits import TurnLimits
 from sessions.client.turns import Turns
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
@@ -28,6 +29,7 @@ class FleetClient:
         connection: the stores, and the channels to and from the workers.
         admission: whether the fleet can run a request; ownership: who owns a session.
         files: files of messages and tools' results.
+        limits: the limits of tenants and users.
         turns: turns, from their request to their result; session_turns: lists of a session's turns, and its stream.
         retrieval: searches and documents.
     """
@@ -37,7 +39,8 @@ class FleetClient:
         self.admission = Admission(self.connection)
         self.ownership = Ownership(self.connection)
         self.files = Files(self.connection, self.admission)
-        self.turns = Turns(self.connection, self.admission, self.ownership, self.files)
+        self.limits = TurnLimits(self.connection)
+        self.turns = Turns(self.connection, self.admission, self.ownership, self.files, self.limits)
         self.session_turns = SessionTurns(self.connection, self.ownership, self.turns)
         self.retrieval = Retrieval(self.connection, self.admission, self.turns)
 

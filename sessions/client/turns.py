@@ -18,6 +18,7 @@ from sessions.client.connection import FleetConnection
 from sessions.client.files import Files
 from sessions.client.ownership import Ownership
 from sessions.client.timeout_message import timeout_message
+from sessions.client.turn_limits import TurnLimits
 from sessions.errors import (
     BackendError,
     BadRequest,
@@ -44,8 +45,16 @@ _log = get_logger(__name__)
 class Turns:
     """Submits turns and waits for them. Its coroutines run on the portal's event loop only."""
 
-    def __init__(self, connection: FleetConnection, admission: Admission, ownership: Ownership, files: Files) -> None:
+    def __init__(
+        self,
+        connection: FleetConnection,
+        admission: Admission,
+        ownership: Ownership,
+        files: Files,
+        limits: TurnLimits,
+    ) -> None:
         self._connection = connection
+        self._limits = limits
         self._ownership = ownership
         self._admission = admission
         self._files = files
@@ -57,7 +66,8 @@ class Turns:
         """Submit a turn and return its id within the session (for a repeated idempotency key, the first one's).
 
         Raises:
-            BadRequest: the request cannot run; SessionBusy, IdempotencyConflict, SessionOwnerError, BackendError.
+            BadRequest: the request cannot run; SessionBusy, RateLimited, IdempotencyConflict, SessionOwnerError,
+            BackendError.
         """
         submission = await self._admitted(keys, submission)
         return await self._accept(keys, submission)
@@ -90,7 +100,7 @@ class Turns:
         return await self._files.with_stored(keys, submission)
 
     async def _accept(self, keys: SessionKeys, submission: Submission, watcher: str = "") -> str:
-        accepted = await self._connection.stores.turns.accept(keys, submission, watcher=watcher)
+        accepted = await self._limits.accept(keys, submission, watcher=watcher)
         if accepted.cancelled is not None:
             await self._connection.dispatcher.notify_cancel(
                 accepted.cancelled.worker, keys.ref, accepted.cancelled.part

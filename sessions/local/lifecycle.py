@@ -54,6 +54,7 @@ class LocalLifecycle:
     async def create(self, session: SessionRef, change: SessionChange) -> bool:
         """Create the session if it does not exist; see `LifecycleMethods.acreate`."""
         fleet = await self._checked(session)
+        await fleet.limits.refuse_new_session(session.keys, session.user_id)
         try:
             await fleet.stores.records.create(
                 session.keys,
@@ -170,6 +171,7 @@ class LocalLifecycle:
         target, owner = fleet.keys(session_id, keys.tenant), await fleet.ownership.owner(keys)
         user_id = session.user_id or owner
         parsed = [_of_owner(entry, owner, user_id) for entry in parsed]
+        await fleet.limits.refuse_new_session(target, user_id)
         copy = uuid_utils.uuid4().hex
         original = await fleet.stores.records.info(keys)
         await fleet.stores.memory.copies.copy(session_scope(keys), session_scope(target), copy, COPY_SECONDS)

@@ -131,6 +131,7 @@ class Staging:
             "unpriced_requests": header.unpriced_requests,
             "checkpoint": self._newest,
         }
+        await self._fleet.limits.refuse_new_session(self._keys, self.owner)
         await self._fleet.stores.records.create(
             self._keys,
             (),

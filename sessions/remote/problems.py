@@ -29,6 +29,8 @@ def error_of(response: httpx.Response, server: str) -> SessionfleetError:
     error_class = _error_class(str(problem.get("type", "")))
     text = problem.get("detail") or _body_text(response)
     if error_class is not None:
+        if issubclass(error_class, errors.RateLimited):
+            detail["retry_after"] = retry_after(response)
         return error_class(str(text), **detail)
     status = f"{response.status_code} {response.reason_phrase}".rstrip()
     if response.is_redirect:
@@ -71,7 +73,9 @@ def _error_class(kind: str) -> type[SessionfleetError] | None:
     found = getattr(errors, kind.removeprefix(_URN), None) if kind.startswith(_URN) else None
     if not isinstance(found, type) or not issubclass(found, SessionfleetError):
         return None
-    return None if issubclass(found, _AT_THE_GATEWAY) else found
+    # A tenant and a user have their limits in a local session too.
+    at_the_gateway = issubclass(found, _AT_THE_GATEWAY) and not issubclass(found, errors.RateLimited)
+    return None if at_the_gateway else found
 
 
 def _body_text(response: httpx.Response) -> str:

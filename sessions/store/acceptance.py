@@ -11,6 +11,7 @@ from broker_config.settings import Settings
 from sessions.protocol.message import dump_parts, file_ids
 from sessions.protocol.turn import Policy
 from sessions.store.binding import ScriptCall
+from sessions.store.gate import OPEN_GATE, Gate
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
 from sessions.store.session_info import TITLE, searchable_argument
@@ -45,7 +46,12 @@ class Accepted:
 
 
 def acceptance(
-    settings: Settings, keyring: KeyRing, keys: SessionKeys, submission: Submission, watcher: str
+    settings: Settings,
+    keyring: KeyRing,
+    keys: SessionKeys,
+    submission: Submission,
+    watcher: str,
+    gate: Gate = OPEN_GATE,
 ) -> ScriptCall[AcceptReply]:
     """The call that accepts a turn. Each value is encrypted for the place in which the script stores it."""
     record, agent, webhook = keys.turn(submission.part), submission.request.agent, submission.webhook
@@ -87,6 +93,8 @@ def acceptance(
         files=file_ids(parts),
         # Also in the request, which few readers of a turn's record need.
         metadata=b"" if metadata is None else keyring.seal(record, METADATA, json.dumps(metadata).encode()),
+        refused=gate.limit,
+        ask_for_session=gate.new_session is not None,
         replaces=_replaces(submission),
         tick=() if submission.tick is None else (_as_arguments(submission.tick),),
     )

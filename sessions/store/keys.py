@@ -31,6 +31,7 @@ INDEXED = f"{FLEET}:indexed"
 INDEXING = f"{FLEET}:indexing"
 API_KEYS = f"{FLEET}:apikeys"
 API_KEYS_USED = f"{FLEET}:apikeys:used"
+LIMITS = f"{FLEET}:limits"
 API_KEYS_REVOKED = f"{FLEET}:apikeys:revoked"
 
 WIDE_APP = "~app"
@@ -54,6 +55,11 @@ def limit_key(tenant: str, caller: str) -> str:
     """The prefix of the keys of one caller's limits: a separate slot, so that limits spread over a cluster."""
     digest = blake2b(f"{tenant}\0{caller}".encode(), digest_size=16).hexdigest()
     return f"{ROOT}:{{limit-{digest}}}"
+
+
+def quota_key(tenant: str) -> str:
+    """The prefix of the keys in which the turns of a tenant and its users are counted that have limits."""
+    return f"{ROOT}:{{quota-{blake2b(tenant.encode(), digest_size=16).hexdigest()}}}"
 
 
 def valid_session_id(session_id: object) -> str:

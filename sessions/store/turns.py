@@ -12,11 +12,13 @@ from broker_config.settings import Settings
 from sessions.errors import (
     CorruptRecord,
     IdempotencyConflict,
+    RateLimited,
     TurnNotFound,
 )
 from sessions.protocol.access import refused
 from sessions.protocol.turn import TurnError, TurnRequest, TurnStatus, Usage
 from sessions.store.acceptance import Accepted, CancelledRun, acceptance, digests
+from sessions.store.gate import OPEN_GATE, Gate
 from sessions.store.keys import SessionKeys
 from sessions.store.refusals import refusal
 from sessions.store.replacing import resolved
@@ -128,21 +130,30 @@ class TurnStore:
         self._settings = settings
         self._keyring = KeyRing.of(settings)
 
-    async def accept(self, keys: SessionKeys, submission: Submission, *, watcher: str = "") -> Accepted:
+    async def accept(
+        self, keys: SessionKeys, submission: Submission, *, watcher: str = "", gate: Gate = OPEN_GATE
+    ) -> Accepted:
         """Accept a turn. Once this returns, the turn ends in exactly one final status.
 
         Args:
             watcher: nonce of the client to notify when the turn ends.
+            gate: what the limits of the tenant and the user say.
 
         Raises:
-            SessionOwnerError, SessionBusy, IdempotencyConflict, UnknownFile: nothing was changed.
+            SessionOwnerError, SessionBusy, IdempotencyConflict, UnknownFile, RateLimited: nothing was changed.
             StoreFull, StoreUnavailable: the store could not accept it.
         """
         while True:
-            reply = await self._scripts.run(acceptance(self._settings, self._keyring, keys, submission, watcher))
-            if not isinstance(reply, Moved):
-                return await self._accepted(keys, submission, reply)
-            submission = await self.resolved(keys, submission)
+            call = acceptance(self._settings, self._keyring, keys, submission, watcher, gate)
+            match await self._scripts.run(call):
+                case Moved():
+                    submission = await self.resolved(keys, submission)
+                case transitions.NewSession():
+                    gate = await gate.for_new_session()
+                case transitions.Limited():
+                    raise gate.error or RateLimited
+                case reply:
+                    return await self._accepted(keys, submission, reply)
 
     async def resolved(self, keys: SessionKeys, submission: Submission) -> Submission:
         """The submission with what it replaces, looked up; one that replaces nothing is returned as it is.

@@ -223,6 +223,7 @@ def keys_without_ttl(server: Server) -> list[str]:
             "{fleet}:indexed",
             "{fleet}:apikeys",
             "{fleet}:apikeys:used",
+            "{fleet}:limits",
         ),
     )
     with server.client() as client:

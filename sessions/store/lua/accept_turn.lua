@@ -37,6 +37,8 @@
 --   searchable: of the session's transcript: 1 or 0; '' leaves it as it is; default: 1 if nobody has decided yet
 --   joins: with an encrypted request, whose messages may join this turn: agent:<name> | none; else ''
 --   metadata: JSON, or ''
+--   refused: the limit of the tenant or user that is reached (admit_turn): minute | flight | open | sessions; or ''
+--   ask_for_session: 1 if the turn may not create the session before the limit of sessions was looked at, else 0
 --   files[id]: of the message
 --   replaces[replaced, at, last, version]: the turn whose place it takes, and its position in this version of the history;
 --      last 1: only if no other turn has been committed after it. '' if the history has no such turn; none if it takes no
@@ -58,6 +60,8 @@
 --   passed (nothing was written: the schedule is not due for this tick, or there is no such schedule)
 --   skipped: why (no turn was accepted for this tick: overlap, the previous one's turn is open | full, the mailbox is)
 --   full: count (of the turns that are open, or of the messages that wait to join)
+--   limited (the limit is reached; nothing was written)
+--   new_session (nothing was written: the turn would create the session)
 --   moved (the history has changed, so the turn to replace may be elsewhere: look it up again)
 --   nothing_to_replace (the history has no such turn)
 --!include clock
@@ -122,6 +126,10 @@ end
 local schedule = tick_of and schedule_state(tick_of)
 if tick_of and (not schedule or by_clock and not is_due(tick_of, due_ms)) then return { 'passed' } end
 if by_clock and overlap == 'skip' and runs_still(schedule) then return skip_tick(schedule, 'overlap', now) end
+local creates = redis.call('HEXISTS', meta, 'created') == 0
+-- A message that joins a running turn makes no turn, but counts among those of a minute.
+if refused == 'minute' or (refused == 'sessions' and creates) then return { 'limited' } end
+if creates and ask_for_session == '1' then return { 'new_session' } end
 return_due(now) -- what is due by now comes before this message
 local replaced, at, last, version = unpack(replaces)
 if replaced == '' then return { 'nothing_to_replace' } end
@@ -136,6 +144,10 @@ if running then
   use_files(files)
   if webhook ~= '' then redis.call('HSETNX', turn_key(running), 'webhook', webhook) end
   return { 'steered', running }
+end
+if refused ~= '' and refused ~= 'sessions' then
+  reindex(now)
+  return { 'limited' }
 end
 local worker, marked = '', ''
 if policy == 'interrupt' or policy == 'rollback' then worker, marked = clear_line(policy, now) end

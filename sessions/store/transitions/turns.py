@@ -105,7 +105,19 @@ Decided = (
     | Passed
     | Skipped
 )
-AcceptReply = Decided | Moved
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """Nothing was written: a limit of the tenant or user is reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """Nothing was written: the turn would create the session, and the limit of sessions was not looked at."""
+
+
+AcceptReply = Decided | Moved | Limited | NewSession
 
 
 @transition
@@ -140,6 +152,8 @@ def accept_turn(
     searchable: str,
     joins: str,
     metadata: str | bytes,
+    refused: str,
+    ask_for_session: bool,
     files: Sequence[str],
     replaces: Sequence[Replaces],
     tick: Iterable[tuple[str, int | str, int, int | str, int, str]],
