@@ -94,7 +94,8 @@ def _cache_settings(ctx: RunContext[Any]) -> ModelSettings:
     scope = current_scope.get()
     if scope is None or not scope.prompt_cache:
         return {}
-    return cache_settings(scope.turn.session_id, ctx.model, ctx.model_settings)
+    marked = bool(scope.turn.recalled.behind_message) and scope.requests == 0
+    return cache_settings(scope.turn.session_id, ctx.model, ctx.model_settings, marked=marked)
 
 
 def _has_run(scope: TurnScope, ctx: RunContext[Any], call: ToolCallPart) -> bool:

@@ -12,24 +12,28 @@ from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from pydantic_ai.models import Model
-from pydantic_ai.settings import ModelSettings
+from pydantic_ai.settings import CacheConfig, ModelSettings
 
 _KEY: Final = "openai_prompt_cache_key"
 _TAKE_KEYS: Final = ("api.openai.com", ".openai.azure.com")  # of others, some refuse a field that they do not know
 
 
-def cache_settings(session_id: str, model: object, settings: Mapping[str, Any] | None) -> ModelSettings:
+def cache_settings(
+    session_id: str, model: object, settings: Mapping[str, Any] | None, *, marked: bool = False
+) -> ModelSettings:
     """The settings that use the provider's cache, as far as nobody else has set them.
 
     Args:
         session_id: requests with the same key go to machines that have the session's prompt.
         settings: those of the model, the agent and its capabilities.
+        marked: the messages have marks of their own. Then their end, which no other turn's request has, gets none:
+            that would be paid for, and providers take only four.
     """
     models = list(models_of(model))
     own = [settings or {}, *(each.settings or {} for each in models)]
     ours: dict[str, Any] = {}
     if not any("cache" in each for each in own):
-        ours["cache"] = True
+        ours["cache"] = CacheConfig(messages=False) if marked else True
     if models and all(map(_takes_key, models)) and not any(_KEY in each for each in own):
         ours[_KEY] = blake2b(session_id.encode(), digest_size=16).hexdigest()
     return cast(ModelSettings, ours)

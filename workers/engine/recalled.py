@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from pydantic_ai.messages import CachePoint, ModelMessage, ModelRequest, UserContent, UserPromptPart
+from pydantic_ai.models._prompt_cache import LOOKBACK_SAFE_BLOCKS
 
 from workers.engine.context_window import open_turn_index
 
@@ -32,22 +33,40 @@ def with_recalled(messages: list[ModelMessage], turn_id: str, text: str, *, mark
             nothing without it, because the end of the request is different in each turn.
     """
     index = open_turn_index(messages, turn_id)
-    request = messages[index]
-    if not isinstance(request, ModelRequest):
-        return messages
-    parts = list(request.parts)
+    past, request, rest = messages[:index], messages[index], messages[index + 1 :]
+    if mark_cache and not rest:
+        past = _marked(past)
+    return [*past, _followed(request, [CachePoint(), _block(text)] if mark_cache else [_block(text)]), *rest]
+
+
+def _marked(past: list[ModelMessage]) -> list[ModelMessage]:
+    """Past turns with a mark where the last one had its own, if that is too far from the next one to be found."""
+    if not past:
+        return past
+    index = open_turn_index(past, past[-1].run_id or "")
+    if sum(len(message.parts) for message in past[index + 1 :]) < LOOKBACK_SAFE_BLOCKS - 1:
+        return past
+    return [*past[:index], _followed(past[index], [CachePoint()]), *past[index + 1 :]]
+
+
+def _followed(message: ModelMessage, more: list[UserContent]) -> ModelMessage:
+    """The message with more content behind its last user prompt."""
+    if not isinstance(message, ModelRequest):
+        return message
+    parts = list(message.parts)
     for place, part in reversed(list(enumerate(parts))):
         if isinstance(part, UserPromptPart):
-            parts[place] = replace(part, content=_followed(part.content, _block(text), mark_cache=mark_cache))
+            parts[place] = replace(part, content=_content(part.content, more))
             break
-    return [*messages[:index], replace(request, parts=parts), *messages[index + 1 :]]
+    return replace(message, parts=parts)
 
 
-def _followed(content: str | Sequence[UserContent], block: str, *, mark_cache: bool) -> str | list[UserContent]:
-    if isinstance(content, str) and not mark_cache:  # some servers take only texts, and some templates only one message
-        return f"{content}\n\n{block}"
-    own: list[UserContent] = [content] if isinstance(content, str) else list(content)
-    return [*own, CachePoint(), block] if mark_cache and own else [*own, block]
+def _content(content: str | Sequence[UserContent], more: list[UserContent]) -> str | list[UserContent]:
+    if not isinstance(content, str):
+        return [*content, *more]
+    if all(isinstance(each, str) for each in more):  # some servers take only texts, and some templates only one message
+        return "\n\n".join([content, *map(str, more)])
+    return [content, *more] if content else [each for each in more if not isinstance(each, CachePoint)]
 
 
 def _block(text: str) -> str:

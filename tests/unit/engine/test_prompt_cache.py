@@ -30,14 +30,18 @@ USED = {"input_tokens": 5, "cache_read_input_tokens": 1000, "cache_creation_inpu
 
 
 class Recorder:
-    """Answers all requests of a vendor's client, and keeps their bodies. The vendors use different HTTP clients."""
+    """Answers all requests of a vendor's client, and keeps their bodies. The vendors use different HTTP clients.
 
-    def __init__(self, answer: bytes, http: Any = httpx, kind: str = "application/json") -> None:
+    The next answers call a tool, as often as `calls` says.
+    """
+
+    def __init__(self, answer: Callable[[Recorder], bytes], http: Any = httpx, kind: str = "application/json") -> None:
         self.bodies: list[dict[str, Any]] = []
+        self.calls = 0
 
         def respond(request: Any) -> Any:
             self.bodies.append(json.loads(request.content))
-            return http.Response(200, content=answer, headers={"content-type": kind})
+            return http.Response(200, content=answer(self), headers={"content-type": kind})
 
         self.client = http.AsyncClient(transport=http.MockTransport(respond))
 
@@ -47,19 +51,30 @@ def _requests_to_a_recorder(monkeypatch: pytest.MonkeyPatch, _no_paid_requests: 
     monkeypatch.setattr(models, "ALLOW_MODEL_REQUESTS", True)
 
 
-@pytest.fixture
-def claude() -> tuple[Recorder, Callable[..., Model]]:
+def _events(recorder: Recorder) -> bytes:
+    """An answer of Anthropic's, as the stream that its client asks for."""
+    block: dict[str, Any] = {"type": "text", "text": ""}
+    delta: dict[str, Any] = {"type": "text_delta", "text": "well"}
+    if recorder.calls:
+        recorder.calls -= 1
+        block = {"type": "tool_use", "id": f"c{len(recorder.bodies)}", "name": "look", "input": {}}
+        delta = {"type": "input_json_delta", "partial_json": '{"where": "here"}'}
+    why = "tool_use" if block["type"] == "tool_use" else "end_turn"
     message = {"id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-4-6", "content": []}
     events: list[dict[str, Any]] = [
         {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None, "usage": USED}},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "well"}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_delta", "index": 0, "delta": delta},
         {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": USED},
+        {"type": "message_delta", "delta": {"stop_reason": why, "stop_sequence": None}, "usage": USED},
         {"type": "message_stop"},
     ]
-    lines = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
-    recorder = Recorder(lines.encode(), httpx2, "text/event-stream")
+    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events).encode()
+
+
+@pytest.fixture
+def claude() -> tuple[Recorder, Callable[..., Model]]:
+    recorder = Recorder(_events, httpx2, "text/event-stream")
 
     def made(settings: ModelSettings | None = None) -> Model:
         vendor = AsyncAnthropic(api_key="k", base_url="http://127.0.0.1:9", http_client=recorder.client)
@@ -78,7 +93,7 @@ def completion() -> Recorder:
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "well"}}
     details = {"prompt_tokens": 30, "completion_tokens": 2, "total_tokens": 32}
     answer = {"id": "x", "object": "chat.completion", "created": 1, "model": "gpt-5", "choices": [choice]}
-    return Recorder(json.dumps({**answer, "usage": details}).encode())
+    return Recorder(lambda _: json.dumps({**answer, "usage": details}).encode())
 
 
 @tool
@@ -87,11 +102,13 @@ def look(where: str) -> str:
     return "seen"
 
 
-async def talk(rig: Rig, turns: int, recalled: str = "", **turn: Any) -> None:
-    """Some turns of a session; each one's entry is in the history of the next."""
+async def talk(rig: Rig, turns: int, recalled: str = "", recorder: Recorder | None = None, **turn: Any) -> None:
+    """Some turns of a session; each one's entry is in the history of the next. Every other one calls 15 tools."""
     history: list[PastTurn] = []
     for number in range(1, turns + 1):
         rig.store.clear()
+        if recorder is not None and number % 2:
+            recorder.calls = 15
         found = Recalled(f"{recalled} {number}" if recalled else "")
         asked = rig.turn(f"message {number}", number=number, model="m", instructions="Be kind.")
         output = await rig.run(replace(asked, history=list(history), recalled=found, **turn))
@@ -126,6 +143,36 @@ async def test_what_is_marked_is_the_beginning_of_the_next_request(rig: Rig, cla
         assert 1 in shared, "the tools have a mark of their own: other sessions of the agent begin with them"
         assert len(marked) <= 4, "the provider refuses more"
         assert sum("tea" in part for part in sent) == bool(recalled)
+
+
+LOOKBACK = 20
+"""So far before a mark the provider looks for what it has stored, in parts of the request."""
+
+
+@pytest.mark.parametrize("recalled", ["", "- The user likes tea"])
+async def test_the_provider_finds_the_last_message_after_long_turns(rig: Rig, claude: Any, recalled: str) -> None:
+    """A cache that works as Anthropic describes: it stores what is marked, and looks back from each mark."""
+    recorder, made = claude
+    rig.tool(look)
+    rig.registry.add_model("m", made())
+    await talk(rig, 6, recalled, recorder)
+    stored: set[str] = set()
+    for body in recorder.bodies:
+        sent, marked = blocks(body)
+        assert len(marked) <= 4
+        reach = {end for mark in marked for end in range(max(1, mark - LOOKBACK), mark + 1)}
+        found = max((end for end in reach if _prefix(sent, end) in stored), default=0)
+        asked = [place for place, part in enumerate(sent, 1) if '"text": "message ' in part]
+        begins = asked[-1] >= len(sent) - 1  # the turn's first request: its message is at the end
+        if begins and len(asked) > 1:
+            assert found >= asked[-2]
+        elif not begins:
+            assert found >= asked[-1]
+        stored |= {_prefix(sent, mark) for mark in marked}
+
+
+def _prefix(sent: list[str], end: int) -> str:
+    return "\0".join(sent[:end])
 
 
 @pytest.mark.parametrize("who", ["worker", "turn", "model", "agent"])
