@@ -179,7 +179,8 @@ class Settings(BaseSettings):
         le=1000,
         description="Largest number of past turns that the model sees. The window grows to this number, then it moves "
         "until half of it is left: between two moves, each request begins with the one before it, which providers read "
-        "from their caches. Usually `SESSIONFLEET_HISTORY_TOKENS` is reached first.",
+        "from their caches. It may be large, because `SESSIONFLEET_HISTORY_TOKENS` limits what a request costs and is "
+        "usually reached first.",
     )
     history_window_bytes: int = Field(
         512 * 1024, ge=0, description="Largest number of bytes of past turns that the model sees; as for turns."
