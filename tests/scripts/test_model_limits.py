@@ -91,6 +91,13 @@ async def test_calls_start_gradually_in_the_order_in_which_their_turns_came(limi
     assert await limited.waiting() == turns[8:]
 
 
+async def test_a_short_pause_is_followed_by_a_short_start(limited: Limited) -> None:
+    """After a second's pause, a thousand calls may start within a second."""
+    await limited.store.close(limited.model, 1)
+    waits = [await limited.queue(f"t{n:03}") for n in range(100)]
+    assert waits[-1] - waits[0] < 0.9, "a tenth of a second for each doubling"
+
+
 async def test_a_further_refusal_keeps_the_places(limited: Limited) -> None:
     """Those that wait stay in order; the turn whose call was refused comes before them."""
     await limited.store.close(limited.model, 10)

@@ -22,11 +22,12 @@ class ModelLimiter:
 
     def __init__(self, store: ModelLimitStore) -> None:
         self._store = store
-        self._held_back: set[str] = set()
+        self._held_back: dict[str, int] = {}  # with the number of refusals that this process was told of
 
     def learn(self, models: Iterable[str]) -> None:
         """Note models whose calls are held back."""
-        self._held_back.update(models)
+        for model in models:
+            self._held_back.setdefault(model, 0)
 
     def of(self, held: HeldTurn) -> TurnModelLimits:
         """The limiter as the engine sees it while this turn runs."""
@@ -51,16 +52,17 @@ class ModelLimiter:
         Raises:
             BackendError: the store did not answer.
         """
-        if model not in self._held_back:
+        refusals = self._held_back.get(model)
+        if refusals is None:
             return 0.0
         wait = await self._store.admit(model, turn)
-        if wait is None:
-            self._held_back.discard(model)
+        if wait is None and self._held_back.get(model) == refusals:  # else it was refused again meanwhile
+            del self._held_back[model]
         return wait or 0.0
 
     async def close(self, model: str, seconds: float) -> None:
         """Hold back the fleet's calls to the model. If the store does not answer, only this process knows."""
-        self._held_back.add(model)
+        self._held_back[model] = self._held_back.get(model, 0) + 1
         try:
             await self._store.close(model, seconds)
         except BackendError as error:

@@ -14,16 +14,16 @@
 --!include model_limit
 local now, key = now_ms(), limiter(model)
 local queue = key .. ':queue'
-local r = redis.call('HMGET', key, 'until', 'started')
+local r = redis.call('HMGET', key, 'until', 'step', 'started')
 if not r[1] then
   redis.call('ZREM', F .. ':models', model)
   return { 'free' }
 end
-local until_ms, started = tonumber(r[1]), tonumber(r[2])
+local until_ms, step_ms, started = tonumber(r[1]), tonumber(r[2]), tonumber(r[3])
 local place = redis.call('ZRANK', queue, turn) or redis.call('ZCARD', queue)
-local due = due_at(until_ms, started + place)
+local due = due_at(until_ms, step_ms, started + place)
 if due > now then return { 'held', due - now } end
-local late = math.min(2 ^ ((now - LATE_MS - until_ms) / STEP_MS), 1000000) - 1 - started
+local late = math.min(2 ^ ((now - LATE_MS - until_ms) / step_ms), 1000000) - 1 - started
 if late >= 1 then redis.call('ZREMRANGEBYRANK', queue, 0, math.min(math.floor(late), place) - 1) end
 redis.call('ZREM', queue, turn)
 redis.call('HINCRBY', key, 'started', 1)

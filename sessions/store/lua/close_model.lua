@@ -14,9 +14,9 @@ local now, key = now_ms(), limiter(model)
 local until_ms = now + tonumber(pause_ms)
 local known = tonumber(redis.call('HGET', key, 'until') or '') or 0
 if until_ms > known then
-  redis.call('HSET', key, 'until', until_ms, 'started', 0)
+  redis.call('HSET', key, 'until', until_ms, 'step', step_of(pause_ms), 'started', 0)
 else
   until_ms = known
 end
-keep_limiter(model, until_ms + RAMP_MS, now)
+keep_limiter(model, until_ms + RAMP * redis.call('HGET', key, 'step'), now)
 return { 'closed', until_ms - now }

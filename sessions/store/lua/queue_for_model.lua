@@ -15,14 +15,15 @@
 --!include model_limit
 local now, key = now_ms(), limiter(model)
 local queue = key .. ':queue'
-local r = redis.call('HMGET', key, 'until', 'started')
+local r = redis.call('HMGET', key, 'until', 'step', 'started')
 if not r[1] then return { 'queued', 0 } end
 if first == '1' then
   redis.call('ZADD', queue, 0, turn)
 else
   redis.call('ZADD', queue, 'NX', now, turn)
 end
-local due = due_at(tonumber(r[1]), tonumber(r[2]) + redis.call('ZRANK', queue, turn) + tonumber(jitter))
+local place = redis.call('ZRANK', queue, turn)
+local due = due_at(tonumber(r[1]), tonumber(r[2]), tonumber(r[3]) + place + tonumber(jitter))
 if due - now >= tonumber(patience_ms) then
   redis.call('ZREM', queue, turn)
 else
