@@ -2,83 +2,41 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-import redis
 
 from broker_config.settings import Settings
-from sessions.protocol.turn import Policy
-from sessions.store.binding import ScriptCall
-from sessions.store.keys import SessionKeys
+from sessions.store.history import HistoryEntry
 from sessions.store.leases import LeaseStore
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.session_records import SessionRecords
-from sessions.store.transitions.leases import Run, lease_session
-from sessions.store.transitions.records import clear_history, delete_session
-from sessions.store.transitions.turns import Accepted, accept_turn
+from sessions.store.transitions.records import clear_history
 from tests.support.conversation import Conversation, seen
 from tests.support.servers import Server
 
 
 @pytest.mark.parametrize(
-    ("window", "seen"),
-    [("5", 5), ("4", 2), ("3", 1), ("20", 5), ("20:500", 5), ("20:499", 2), ("20:1", 1), ("0:1000", 0), ("1:9999", 1)],
+    ("turns", "limit", "count"),
+    [
+        (5, 0, 5),
+        (4, 0, 2),
+        (3, 0, 1),
+        (20, 500, 5),
+        (20, 499, 2),
+        (20, 1, 1),
+        (0, 1000, 0),
+        (1, 9999, 1),
+    ],
 )
-def test_no_more_is_read_than_fits(server: Server, window: str, seen: int) -> None:
+async def test_no_more_is_read_than_fits(server: Server, turns: int, limit: int, count: int) -> None:
     """All entries while they fit, then half of what would fit, but the newest one always: a begin stays small (P7)."""
-    keys = SessionKeys.of("default", uuid.uuid4().hex, 256)
-    with server.client() as client:
-        for number in range(5):
-            client.rpush(keys.history, f"{number}" + "x" * 99)
-        accept = accept_turn(
-            keys.pair,
-            turn=uuid.uuid4().hex,
-            request=b"{}",
-            digest="digest",
-            idempotency="",
-            user=None,
-            sender=None,
-            timeout_ms=60000,
-            not_before=None,
-            mailbox_limit=10,
-            queue="turns",
-            watcher="",
-            watch="waiters",
-            result_ttl_ms=1000,
-            idempotency_ttl_ms=1000,
-            max_attempts=3,
-            session_ttl_ms=None,
-            agent="",
-            agent_config=b"",
-            policy=Policy.ENQUEUE,
-            waiting_blocks=True,
-            approval_ms=1000,
-            message="",
-            parts="",
-            webhook="",
-            title=b"",
-            hidden=False,
-            searchable="",
-            joins="",
-            files=[],
-            metadata="",
-            replaces=(),
-            tick=(),
-        )
-        assert isinstance(_run(client, accept), Accepted)
-        lease = lease_session(keys.pair, nonce="nonce", lease_ms=5000, worker="w", window=window, last_ok=True)
-        run = _run(client, lease)
-        assert isinstance(run, Run)
-        assert [entry[:1] for entry in run.history] == [str(n).encode() for n in range(5 - seen, 5)]
-        _run(client, delete_session(keys.pair, user=None, unused_since=None))
-
-
-def _run(client: redis.Redis, call: ScriptCall[Any]) -> Any:
-    return call.read(client.execute_command(*call.command_with_text))
+    talk = Conversation(Settings(redis_url=server.url, history_window=turns, history_window_bytes=limit or 10**6))
+    entries = [HistoryEntry(f"{number}", "A", 1, 2, b"").dump() for number in range(5)]
+    await talk.client.rpush(talk.keys.history, *(entry.ljust(100) for entry in entries))
+    assert seen(await talk.begin()) == [f"{number}" for number in range(5 - count, 5)]
+    await talk.close()
 
 
 @pytest.fixture
