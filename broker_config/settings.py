@@ -300,6 +300,19 @@ class Settings(BaseSettings):
         0, ge=0, description="How often a turn may ask a model; 0: no limit. Read by the workers, as the next one."
     )
     turn_tool_calls: int = Field(0, ge=0, description="How many tool calls a turn may make; 0: no limit.")
+    budget_turn_tokens: int | None = Field(
+        None,
+        ge=0,
+        description="Tokens that a turn may use, unless `sessionfleet budget` or the message says otherwise; unset: no "
+        "limit. The budgets are read by the workers (docs/usage-and-budgets.md).",
+    )
+    budget_turn_cost: float | None = Field(None, ge=0, description="US dollars that a turn may cost; unset: no limit.")
+    budget_session_tokens: int | None = Field(None, ge=0, description="Tokens that a session may use in all.")
+    budget_session_cost: float | None = Field(None, ge=0, description="US dollars that a session may cost in all.")
+    budget_user_tokens: int | None = Field(None, ge=0, description="Tokens that a user may use on a day (UTC).")
+    budget_user_cost: float | None = Field(None, ge=0, description="US dollars that a user may cost on a day.")
+    budget_tenant_tokens: int | None = Field(None, ge=0, description="Tokens that a tenant may use on a day (UTC).")
+    budget_tenant_cost: float | None = Field(None, ge=0, description="US dollars that a tenant may cost on a day.")
     prices: str = Field(
         "",
         description="Prices of models in US dollars per million tokens, for models that pydantic-ai's list does not "

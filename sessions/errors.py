@@ -40,6 +40,7 @@
     │   ├── ModelUnavailable · ToolError · ToolInDoubt
     │   ├── OutputInvalid · JournalDiverged · ResultTooLarge
     │   ├── HistoryChanged               the turn that this one was to replace is not there any more
+    │   ├── BudgetExceeded               the next model request could exceed a budget; it was not sent
     │   ├── TurnLimitExceeded            the turn needs more model calls or tool calls than it may make
     │   ├── TurnRefused · HookError      a hook of the worker refused the turn, or raised
     │   ├── RetrievalUnavailable         the index or the embedding model did not answer, retries included
@@ -77,6 +78,7 @@ Not an error: DocumentWarning, a Python warning that a part of a document could 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import broker_config.embedded
@@ -374,6 +376,36 @@ class TurnLimitExceeded(TurnFailed):
     def allowed(self) -> int:
         """How many are allowed."""
         return int(self.detail.get("allowed", 0))
+
+
+class BudgetExceeded(TurnFailed):
+    """The turn's next model request could exceed a budget; it was not sent."""
+
+    @property
+    def scope(self) -> str:
+        """Whose budget: `turn`, `session`, `user` or `tenant`."""
+        return str(self.detail.get("scope", ""))
+
+    @property
+    def unit(self) -> str:
+        """`tokens` or `cost` (US dollars)."""
+        return str(self.detail.get("unit", ""))
+
+    @property
+    def limit(self) -> float:
+        """What may be spent."""
+        return float(self.detail.get("limit", 0))
+
+    @property
+    def used(self) -> float:
+        """What is spent already, and what turns that run at the same time have reserved."""
+        return float(self.detail.get("used", 0))
+
+    @property
+    def resets_at(self) -> datetime | None:
+        """When a day's budget is there again, for turns that begin then; None for a turn's or session's."""
+        at = self.detail.get("resets_at")
+        return None if at is None else datetime.fromisoformat(at)
 
 
 class TurnConfigurationError(TurnFailed):

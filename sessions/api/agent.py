@@ -63,7 +63,8 @@ class Agent:
         hooks: names of hooks that the workers registered (`workers.register_hooks`); they run in addition to the
             worker's own.
         registered: run the pydantic-ai agent that the workers registered under this name, unchanged.
-        max_model_calls, max_tool_calls: how often its turns may ask a model and call tools; see `TurnOptions`.
+        max_model_calls, max_tool_calls, budget: how often its turns may ask a model and call tools, and what each may
+            spend; see `TurnOptions`.
         memory: True adds relevant memories of the session and its user to the prompt, and gives the agent tools to
             search and add memories. `{"session_id": ...}` names the session of a stand-alone agent. None: the
             session's setting.
@@ -89,6 +90,7 @@ class Agent:
         registered: bool = False,
         max_model_calls: int | None = None,
         max_tool_calls: int | None = None,
+        budget: Mapping[str, Any] | None = None,
         memory: Mapping[str, Any] | bool | None = None,
         knowledge: object = None,
         session: AgentHome | None = None,
@@ -114,7 +116,7 @@ class Agent:
             registered=registered,
             delegates=delegates_of(name, self.session.user_id, agents),
             recalls=_recalls(memory, knowledge, self.session),
-            limits=turn_limits(max_model_calls, max_tool_calls),
+            limits=turn_limits(max_model_calls, max_tool_calls, budget),
         )
         # Empty for a name without configuration: the session's stored configuration of that name is used.
         self._config_json = b"" if self.config.name_only and instructions is None else _as_json(self.config)
@@ -327,6 +329,7 @@ class Agent:
         metadata: Mapping[str, Any] | None = None,
         max_model_calls: int | None = None,
         max_tool_calls: int | None = None,
+        budget: Mapping[str, Any] | None = None,
         user_id: str | None = None,
     ) -> Submission:
         """The submission of a message to this agent in this session; options as for `asubmit`.
@@ -347,7 +350,7 @@ class Agent:
                 model=models_named("model", model),
                 model_settings=settings_of(model_settings),
                 metadata=json_object("metadata", metadata, limit=_LARGEST_METADATA) or None,
-                limits=turn_limits(max_model_calls, max_tool_calls),
+                limits=turn_limits(max_model_calls, max_tool_calls, budget),
             ),
             content=content.parts,
             agent=self.config,

@@ -32,6 +32,7 @@ class ScheduleOptions(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     max_model_calls: int | None
     max_tool_calls: int | None
+    budget: Mapping[str, Any] | None
 
 
 class ScheduleHome(BackedSession, AgentHome, Protocol):

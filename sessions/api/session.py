@@ -199,6 +199,7 @@ class Session(
         registered: bool = False,
         max_model_calls: int | None = None,
         max_tool_calls: int | None = None,
+        budget: Mapping[str, Any] | None = None,
         memory: Mapping[str, Any] | bool | None = None,
         knowledge: object = None,
     ) -> Agent:
@@ -213,6 +214,7 @@ class Session(
             registered=registered,
             max_model_calls=max_model_calls,
             max_tool_calls=max_tool_calls,
+            budget=budget,
             memory=memory,
             knowledge=knowledge,
             session=self,

@@ -12,6 +12,7 @@ from broker_config.embedded import EmbeddedServerError
 from broker_config.settings import SettingsError
 from broker_config.version import package_version
 from sessions.cli import (
+    budgets,
     chat,
     dead,
     doctor,
@@ -51,6 +52,7 @@ app.add_typer(dead.app, name="dead")
 app.add_typer(memory.app, name="memory")
 app.add_typer(knowledge.app, name="knowledge")
 app.command()(usage.usage)
+app.add_typer(budgets.app, name="budget")
 app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
 app.command(context_settings=worker.PASS_ON)(worker.flower)

@@ -12,6 +12,7 @@ from sessions.api.agent_directory import AgentDirectory
 from sessions.api.session import Session
 from sessions.client.fleet_client import FleetClient
 from sessions.errors import NotFound
+from sessions.gateway.budgets import TurnBudget, given_budget
 from sessions.gateway.caller import Caller
 from sessions.gateway.parameters import BASE, TOOL
 from sessions.gateway.principal import Right
@@ -53,6 +54,7 @@ class AgentDefinition(Body):
     knowledge: bool | Base | list[Base] | None = Field(None, description="True, or names of knowledge bases.")
     max_model_calls: int | None = Field(None, ge=1, le=1_000_000, description="How often a turn may ask a model.")
     max_tool_calls: int | None = Field(None, ge=0, le=1_000_000, description="How many tool calls a turn may make.")
+    budget: TurnBudget | None = Field(None, description="What a turn may spend.")
     output_schema: dict[str, Any] | None = Field(None, description="JSON Schema (of an object) for its answers.")
 
     def as_agent(self, name: str, session: Session) -> Agent:
@@ -71,6 +73,7 @@ class AgentDefinition(Body):
             knowledge=self.knowledge,
             max_model_calls=self.max_model_calls,
             max_tool_calls=self.max_tool_calls,
+            budget=given_budget(self.budget),
             session=session,
         )
         if self.output_schema is None:
@@ -91,6 +94,7 @@ class AgentDefinition(Body):
             knowledge=(list(knowledge.bases) or True) if isinstance(knowledge, KnowledgeBases) else knowledge,
             max_model_calls=limits.model_calls,
             max_tool_calls=limits.tool_calls,
+            budget=TurnBudget.of(limits),
             output_schema=config.output_schema,
         )
 

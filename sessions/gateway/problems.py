@@ -59,6 +59,7 @@ STATUS_OF: Final[dict[type[Exception], int]] = {
     errors.HistoryChanged: 409,
     errors.TurnRefused: 403,
     errors.TurnLimitExceeded: 409,
+    errors.BudgetExceeded: 402,
     errors.TurnDeadlineExceeded: 504,
     errors.DocumentTooLarge: 413,
     errors.DocumentError: 422,

@@ -6,12 +6,18 @@ from pydantic import BaseModel, ConfigDict
 
 
 class TurnLimits(BaseModel):
-    """The most model calls and tool calls of a turn; None for no limit."""
+    """The most that a turn may do; None for no limit.
+
+    Attributes:
+        tokens, cost: its budget: input and output tokens, and US dollars.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     model_calls: int | None = None
     tool_calls: int | None = None
+    tokens: int | None = None
+    cost: float | None = None
 
     @property
     def given(self) -> bool:
@@ -26,7 +32,7 @@ class TurnLimits(BaseModel):
         return TurnLimits(**{name: _smaller(mine[name], theirs[name]) for name in mine})
 
 
-def _smaller(one: int | None, other: int | None) -> int | None:
+def _smaller(one: float | None, other: float | None) -> float | None:
     found = [value for value in (one, other) if value is not None]
     return min(found, default=None)
 

@@ -106,7 +106,8 @@ def _spec(agent: AgentConfig) -> dict[str, Any]:
 
 def _limits(limits: TurnLimits | None) -> dict[str, Any]:
     found = limits or NO_LIMITS
-    return without_none(max_model_calls=found.model_calls, max_tool_calls=found.tool_calls)
+    budget = without_none(tokens=found.tokens, cost=found.cost)
+    return without_none(max_model_calls=found.model_calls, max_tool_calls=found.tool_calls, budget=budget or None)
 
 
 def _recalls(recalls: RecallSettings) -> dict[str, Any]:

@@ -29,6 +29,8 @@ INDEX = f"{FLEET}:index"
 PROBE = f"{FLEET}:probe"
 INDEXED = f"{FLEET}:indexed"
 INDEXING = f"{FLEET}:indexing"
+BUDGETS = f"{FLEET}:budgets"
+BUDGETS_VERSION = f"{FLEET}:budgets:version"
 API_KEYS = f"{FLEET}:apikeys"
 API_KEYS_USED = f"{FLEET}:apikeys:used"
 LIMITS = f"{FLEET}:limits"
@@ -60,6 +62,12 @@ def limit_key(tenant: str, caller: str) -> str:
 def quota_key(tenant: str) -> str:
     """The prefix of the keys in which the turns of a tenant and its users are counted that have limits."""
     return f"{ROOT}:{{quota-{blake2b(tenant.encode(), digest_size=16).hexdigest()}}}"
+
+
+def budget_key(tenant: str, user_id: str | None) -> str:
+    """The prefix of the keys of a tenant's budget, or of one user's: a separate slot for each."""
+    digest = blake2b(f"{tenant}\0{'' if user_id is None else user_id}".encode(), digest_size=16).hexdigest()
+    return f"{ROOT}:{{budget-{digest}}}"
 
 
 def valid_session_id(session_id: object) -> str:

@@ -10,12 +10,13 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from broker_config.settings import Settings
+from sessions.protocol.budgets import NANO
 from sessions.protocol.usage import UsageDimension, UsageRow
 from sessions.store.keys import escaped, usage_counters
 from sessions.store.partition_batches import Batches, PartitionBatches
 from sessions.store.scripts import ScriptRunner
 from sessions.store.transitions.usage import read_usage
-from sessions.store.usage_counters import COST, COUNTED, NANO, CounterName
+from sessions.store.usage_counters import COST, COUNTED, CounterName
 
 _DAYS_AT_ONCE: Final = 4
 _AT_ONCE: Final = 16

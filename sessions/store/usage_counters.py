@@ -15,21 +15,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Self
 from urllib.parse import unquote
 
+from sessions.protocol.budgets import nanodollars
 from sessions.protocol.turn import ModelUsage
 from sessions.store.keys import escaped, usage_counters
 
-NANO: Final = 1_000_000_000
 COST: Final = "nanodollars"
 COUNTED: Final = (
     *("requests", "unpriced_requests", "input_tokens", "cache_read_tokens", "cache_write_tokens"),
     *("output_tokens", "tool_calls"),
 )
 """The counts of a `Usage`, besides its cost."""
-
-
-def nanodollars(dollars: float) -> int:
-    """An amount of US dollars, to the nearest billionth."""
-    return round(dollars * NANO)
 
 
 def day_of(ms: int) -> date:

@@ -220,6 +220,8 @@ def keys_without_ttl(server: Server) -> list[str]:
             ":wakeups",
             "{fleet}:partitions",
             "{fleet}:index",
+            "{fleet}:budgets",
+            "{fleet}:budgets:version",
             "{fleet}:indexed",
             "{fleet}:apikeys",
             "{fleet}:apikeys:used",

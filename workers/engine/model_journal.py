@@ -40,6 +40,7 @@ from pydantic_core import to_json
 from broker_config.telemetry import get_logger
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import ModelUsage
+from workers.engine.estimate import estimate_of
 from workers.engine.limited_model import limited
 from workers.engine.pending_calls import call_arguments
 from workers.engine.ports import EventDraft, TransientModelError
@@ -83,6 +84,7 @@ class JournalModel(WrapperModel):
         step.check_may_start()
         shape = RequestShape(scope, self.wrapped)
         sent = await shape.first(messages, model_settings)
+        await step.reserve(self.wrapped, sent, model_settings, model_request_parameters)
         while True:
             scope.check_held()
             asked = await shape.with_files(sent)
@@ -115,6 +117,7 @@ class JournalModel(WrapperModel):
         step.check_may_start()
         shape = RequestShape(scope, self.wrapped)
         sent = await shape.first(messages, model_settings)
+        await step.reserve(self.wrapped, sent, model_settings, model_request_parameters)
         async with AsyncExitStack() as opened:
             while True:
                 scope.check_held()
@@ -187,6 +190,23 @@ class _ModelStep:
         self._scope.check_open()
         self._scope.check_model_calls()
         self._scope.hand_over_if_draining()
+
+    async def reserve(
+        self,
+        model: Model,
+        messages: Sequence[ModelMessage],
+        settings: ModelSettings | None,
+        parameters: ModelRequestParameters,
+    ) -> None:
+        """Reserve what the request may cost, if a budget applies to the turn."""
+        budget = self._scope.state.budget
+        if budget is None:
+            return
+        try:
+            await budget.reserve(estimate_of(model, messages, settings, parameters, self._scope.prices))
+        except Exception as error:
+            self._scope.abort(error)
+            raise
 
     async def record_broken(self, usage: ModelUsage) -> None:
         """Record the reported usage of a broken stream, which was paid for too."""

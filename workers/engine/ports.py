@@ -285,6 +285,34 @@ class ModelLimits(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RequestEstimate:
+    """What a model request may cost at most, as far as that can be said before.
+
+    Attributes:
+        tokens: of prompt and answer.
+        cost: in US dollars.
+        unpriced: a model that may be asked and whose price is not known; empty if all are.
+    """
+
+    tokens: int
+    cost: float
+    unpriced: str = ""
+
+
+class ModelBudget(Protocol):
+    """The budgets that apply to the turn."""
+
+    async def reserve(self, estimate: RequestEstimate) -> None:
+        """Reserve what the next model request may cost. What the journal has by then is settled.
+
+        Raises:
+            BudgetExceeded: a budget does not allow it. TurnConfigurationError: a budget is in money, and the price is
+                not known. LeaseLost: another worker has the turn.
+        """
+        ...
+
+
 @dataclass(slots=True)
 class RunState:
     """State that the turn runner and the engine share while a turn runs.
@@ -300,6 +328,7 @@ class RunState:
         delegates: asks other agents.
         recall: searches memory and knowledge.
         files: the session's files.
+        budget: the budgets that apply to the turn; None if none does.
         model_limits: which models may not be called now.
         partial_text: set at the end of a run: the text of a streamed answer that was cut short.
         partial_usage: set at the end of a run: what the provider reported for that answer.
@@ -313,6 +342,7 @@ class RunState:
     delegates: Delegates | None = None
     recall: Recall | None = None
     files: SessionFiles | None = None
+    budget: ModelBudget | None = None
     model_limits: ModelLimits | None = None
     partial_text: str = ""
     partial_usage: ModelUsage | None = None

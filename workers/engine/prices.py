@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Final
 
 from pydantic_ai.messages import ModelResponse
@@ -11,6 +11,7 @@ from pydantic_ai.usage import RequestUsage
 
 from sessions.protocol.turn import ModelUsage
 
+_REMEMBERED: Final = 1024
 _MILLION: Final = 1_000_000
 
 
@@ -47,6 +48,9 @@ class PriceList:
 
     def __init__(self, own: Mapping[str, Mapping[str, float]] | None = None) -> None:
         self._own = {**_FREE, **{model: Price(**parts) for model, parts in (own or {}).items()}}
+        self._found: dict[
+            tuple[object, ...], float | None
+        ] = {}  # a response is priced twice: for its turn, and its model
         self._without: set[tuple[str | None, str | None]] = set()
 
     def cost(self, provider: str | None, model: str | None, usage: RequestUsage) -> float | None:
@@ -55,6 +59,15 @@ class PriceList:
             return own.cost(usage)
         if (provider, model) in self._without or provider is None or model is None:
             return None
+        key = (provider, model, *(tuple(n.items()) if isinstance(n, dict) else n for n in astuple(usage)))
+        if key not in self._found:
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            self._found[key] = self._listed(provider, model, usage)
+        return self._found[key]
+
+    def _listed(self, provider: str, model: str, usage: RequestUsage) -> float | None:
+        """What pydantic-ai's list says."""
         response = ModelResponse(parts=[], usage=usage, model_name=model, provider_name=provider)
         try:
             return float(response.cost().total_price)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from sessions.protocol.turn import ModelUsage, Usage, total
@@ -11,6 +11,22 @@ from workers.engine.prices import PriceList
 from workers.engine.tool_record import ToolRecord, load_call
 
 T = TypeVar("T")
+
+
+class RequestMeter:
+    """What the requests in a journal used. Each step is parsed once, however often it is asked."""
+
+    def __init__(self, steps: Mapping[str, bytes], prices: PriceList) -> None:
+        self._steps = steps
+        self._prices = prices
+        self._read: dict[str, list[ModelUsage]] = {}
+
+    def read(self) -> list[ModelUsage]:
+        """One entry for each request so far."""
+        for key, raw in self._steps.items():
+            if key not in self._read and key.startswith(("model:", BROKEN)):
+                self._read[key] = _requests({key: raw}, self._prices)
+        return [usage for found in self._read.values() for usage in found]
 
 
 def usage_so_far(steps: Mapping[str, bytes], prices: PriceList) -> Usage:
@@ -40,10 +56,16 @@ def usage_by_model(steps: Mapping[str, bytes], prices: PriceList, more: ModelUsa
     by_model: dict[str, list[Usage]] = {}
     for each in requests:
         by_model.setdefault(each.model, []).append(each)
-    calls = _tool_calls(_calls(steps))
-    if requests and calls.tool_calls:
-        by_model[requests[-1].model].append(calls)
-    return [ModelUsage(**{**dict(total(spent)), "model": model}) for model, spent in by_model.items()]
+    if requests and (number := sum(call.status == "ok" for call in _calls(steps))):
+        by_model[requests[-1].model].append(Usage(tool_calls=number))
+    return [_of_model(model, spent) for model, spent in by_model.items()]
+
+
+def _of_model(model: str, spent: Sequence[Usage]) -> ModelUsage:
+    first = spent[0]
+    if len(spent) == 1 and isinstance(first, ModelUsage):
+        return first
+    return ModelUsage(**{**dict(total(spent)), "model": model})
 
 
 def _requests(steps: Mapping[str, bytes], prices: PriceList) -> list[ModelUsage]:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sessions.protocol.operation import OperationSpec
-from sessions.protocol.turn import TurnStatus
+from sessions.protocol.turn import ModelUsage, TurnStatus
 from sessions.store.keys import SessionKeys
 from sessions.store.open_turn import OpenTurn
 from workers.engine.ports import LeaseLost, RunState
@@ -31,6 +31,18 @@ class AskedAgents(Protocol):
 
     def pause(self) -> float:
         """Seconds until the asking turn runs again if the wake-up for it is lost."""
+        ...
+
+
+class TurnSpending(Protocol):
+    """What the turn spends of budgets. Implemented by `workers.turns.budgets`."""
+
+    async def settle(self, cut_short: ModelUsage | None = None) -> None:
+        """Note what the journal shows, and release what was reserved."""
+        ...
+
+    def end(self) -> None:
+        """Note that the turn has ended, without waiting for that."""
         ...
 
 
@@ -79,6 +91,7 @@ class HeldTurn:
         self.seq = turn.seq
         self.parent: str | None = None  # the turn that waits for this one: a team's run, or the agent that asked
         self.delegations: AskedAgents | None = None
+        self.spending: TurnSpending | None = None  # set if a budget applies to the turn
         self.operation: OperationSpec | None = None  # set when a retrieval worker runs an operation instead of an agent
         self.task: asyncio.Task[Any] | None = None
         self.log_fields: dict[str, Any] = {}  # the turn's agent and model
@@ -91,7 +104,7 @@ class HeldTurn:
         A busy worker's garbage collector finds such cycles only after thousands of turns: after a thousand turns they
         held 9 MB.
         """
-        self.delegations = self.state.delegates = self.task = None
+        self.delegations = self.state.delegates = self.task = self.spending = self.state.budget = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run the turn's work in a task of its own, which `stop` cancels."""

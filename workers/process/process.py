@@ -29,6 +29,7 @@ from sessions.client.deliveries import Deliveries
 from sessions.client.wakeups import publish_wake
 from sessions.own_packages import add_working_directory
 from sessions.protocol.worker_info import WorkerInfo
+from sessions.store.budgets import BudgetStore
 from sessions.store.deployment import check_deployment
 from sessions.store.files import FileStore
 from sessions.store.leases import LeaseStore
@@ -57,6 +58,7 @@ from workers.retrieval_role.role import RetrievalRole
 from workers.teams.runner import TeamRunner
 from workers.teams.tasks import TaskTurns
 from workers.turns.archive_writer import ArchiveWriter
+from workers.turns.budgets import Budgets
 from workers.turns.model_limits import ModelLimiter
 from workers.turns.parts import TurnParts
 from workers.turns.runner import SessionRun, TurnRunner
@@ -185,6 +187,9 @@ class TurnProcess:
         self._heartbeat = Heartbeat(s, self._loop)
         await self.retrieval.connect(self._store, self._scripts, self._leases, self._publish)
         self._model_limits = ModelLimiter(ModelLimitStore(self._scripts))
+        self._prices = PriceList(parse_prices(s.prices))
+        self._budgets = Budgets(s, BudgetStore(self._scripts, self._store), self._scripts, self._prices)
+        await self._budgets.refresh()
         self._runner = TurnRunner(self._turn_parts())
         stop_starting = (self._runner.start_no_more, self.retrieval.searches.stop_taking)
         self._shutdown = Shutdown(s, self._heartbeat, self._work, stop_starting)
@@ -195,7 +200,13 @@ class TurnProcess:
             s, self._scripts, self._store, self._app, self.name, self._publish, self._run_here, self._ticks.act
         )
         indexing = SessionIndexing(s, self._store, self._scripts, self.name)
-        for work in (self._presence.run(), rescuer.run(), indexing.run(), *self.retrieval.background()):
+        for work in (
+            self._presence.run(),
+            self._budgets.run(),
+            rescuer.run(),
+            indexing.run(),
+            *self.retrieval.background(),
+        ):
             self._background.append(self._loop.create_task(work))
 
     def _turn_parts(self) -> TurnParts:
@@ -229,6 +240,7 @@ class TurnProcess:
             webhooks=WebhookDelivery(s, turns),
             archive=self._archive,
             model_limits=self._model_limits,
+            budgets=self._budgets,
             publish=publish,
             model_of=lambda agent: self._registry.own_model(agent) or s.model or "offline",
         )
@@ -249,7 +261,7 @@ class TurnProcess:
             prompt_cache=s.prompt_cache,
             history_tokens=s.history_tokens,
             result_bytes=s.history_result_bytes,
-            prices=PriceList(parse_prices(s.prices)),
+            prices=self._prices,
         )
 
     def _info(self) -> WorkerInfo:

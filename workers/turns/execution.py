@@ -26,7 +26,7 @@ from sessions.errors import (
     TurnFailed,
 )
 from sessions.protocol.call import CallKind
-from sessions.protocol.limits import TurnLimits
+from sessions.protocol.limits import NO_LIMITS, TurnLimits
 from sessions.protocol.operation import OperationSpec
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.turn import TurnRequest, TurnStatus, total
@@ -119,9 +119,11 @@ class Execution:
 
     async def _run_agent(self, held: HeldTurn, request: TurnRequest, journal: LeasedJournal) -> Outcome:
         held.state.delegates = held.delegations = self._parts.teams.delegations(held, request, journal)
+        held.spending = self._parts.budgets.of(held, NO_LIMITS)
         if held.turn.closing is not None:
             return ending_for(held.turn.closing, held.turn.crashes)
         turn = self._input(held, request)
+        held.spending = held.state.budget = self._parts.budgets.of(held, turn.limits)
         held.state.model_limits = self._parts.model_limits.of(held)
         held.state.files = TurnFiles(
             self._settings, self._parts.files, held.keys, held.turn.part, lambda: held.seconds_left > 0

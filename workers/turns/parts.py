@@ -17,6 +17,7 @@ from workers.retrieval_role.recall import Recaller
 from workers.retrieval_role.runner import RetrievalRunner
 from workers.teams.runner import TeamRunner
 from workers.turns.archive_writer import ArchiveWriter
+from workers.turns.budgets import Budgets
 from workers.turns.model_limits import ModelLimiter
 from workers.turns.states import TurnStates
 from workers.turns.titles import TitleWriting
@@ -47,5 +48,6 @@ class TurnParts:
     webhooks: WebhookDelivery
     archive: ArchiveWriter
     model_limits: ModelLimiter
+    budgets: Budgets
     publish: Publish
     model_of: Callable[[str], str]

@@ -13,7 +13,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -192,9 +192,12 @@ class TurnRunner:
             ending = replace(ending, usage=usage.model_dump_json().encode())
         spent = spending_of(held, ending, self._parts.engine.prices, self._parts.settings)
         ending = replace(ending, archived=self._parts.archive.effect(held, ending), spent=spent)
+        cut_short = None if ending.status is TurnStatus.SUCCEEDED else held.state.partial_usage
         self._free_last_attempt(held)
         leases, seq, go_on = self._parts.leases, held.take_seq(1), self._may_go_on(held)
         try:
+            if (spending := held.spending) is not None:
+                await persist(held, lambda: spending.settle(cut_short))
             # `last_ok` is asked at each try: in an outage, another turn may start its last attempt between two tries.
             done = await persist(
                 held,
@@ -208,6 +211,8 @@ class TurnRunner:
         if done.steered:
             held.resume_steered()
             return True
+        if spending is not None:
+            spending.end()
         self.turns_done += 1
         held.ended[done.status] += 1
         turn_ended(held, done.status, ending)
@@ -223,6 +228,7 @@ class TurnRunner:
         placed = [call.model_copy(update={"place": place}) for place, call in enumerate(outcome.calls)]
         calls = {call.key: call.model_dump_json().encode() for call in placed}
         data = json.dumps({"calls": [call.model_dump(mode="json", exclude={"v", "key", "place"}) for call in placed]})
+        await _release_reserved(held)
         seq = held.take_seq(1)
         leases = self._parts.leases
         try:
@@ -240,6 +246,7 @@ class TurnRunner:
         self, held: HeldTurn, why: str, pause: float, event: EventType | None, data: dict[str, Any]
     ) -> None:
         """Release the lease with the turn unfinished; `why` is the script's word for it."""
+        await _release_reserved(held)
         seq, leases = held.take_seq(1), self._parts.leases
         try:
             wake_up = await persist(held, lambda: leases.release(held.keys, held.turn, why, pause, seq, event, data))
@@ -269,6 +276,13 @@ class TurnRunner:
         s = self._parts.settings
         full = held.served + 1 >= s.turns_per_lease or time.monotonic() - held.leased_since >= s.seconds_per_lease
         return not (self.draining or full)
+
+
+async def _release_reserved(held: HeldTurn) -> None:
+    """Release what the turn has reserved of budgets, because it pauses. If that fails, its next attempt does it."""
+    if held.spending is not None:
+        with suppress(BackendError):
+            await held.spending.settle()
 
 
 def _word_for(outcome: Outcome) -> str:

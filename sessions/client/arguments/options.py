@@ -35,6 +35,9 @@ class TurnOptions(TypedDict, total=False):
         max_model_calls: how often the turn may ask a model; max_tool_calls: how many tool calls it may make. Of these,
             the agent's own limits and the workers' settings, the smallest counts. A turn that needs more fails with
             TurnLimitExceeded; what it finished stays in the history.
+        budget: what the turn may spend: `{"tokens": 50000, "cost": 0.25}`, one or both, in US dollars. Before a model
+            request that could exceed it, the turn fails with BudgetExceeded. The agent's own and the workers' settings
+            count as well (docs/usage-and-budgets.md).
         user_id: who sends the message, for a session that a backend opens without a user and that several users share:
             its owner, or a user whom the owner lets write (`session.share`). Its tools, memories and `user:` state are
             then this user's.
@@ -54,6 +57,7 @@ class TurnOptions(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     max_model_calls: int | None
     max_tool_calls: int | None
+    budget: Mapping[str, Any] | None
     user_id: str | None
 
 

@@ -13,6 +13,7 @@ from sessions.api.schedules import Schedule
 from sessions.client.arguments.schedules import LONGEST_SCHEDULE_ID, MOST_RUNS
 from sessions.errors import ScheduleNotFound
 from sessions.gateway.agents import AgentSpec, Base, agent_of
+from sessions.gateway.budgets import TurnBudget, given_budget
 from sessions.gateway.caller import DEFAULT_QUEUE, Caller, Reader, Writer
 from sessions.gateway.parameters import LONGEST_TTL, QUEUE, TEXT, WEBHOOK, IdempotencyKey, SessionId
 from sessions.gateway.prefer import Wait
@@ -74,6 +75,7 @@ class NewSchedule(Body):
     metadata: dict[str, Any] | None = Field(None, description="Shown in the record of each turn.")
     max_model_calls: int | None = Field(None, ge=1, le=1_000_000, description="How often a turn may ask a model.")
     max_tool_calls: int | None = Field(None, ge=0, le=1_000_000, description="How many tool calls a turn may make.")
+    budget: TurnBudget | None = Field(None, description="What a turn may spend.")
     session_ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until the session expires."
     )
@@ -91,7 +93,7 @@ class NewSchedule(Body):
             *("timeout", "waiting_blocks", "approval_timeout", "webhook", "model", "model_settings", "metadata"),
             *("max_model_calls", "max_tool_calls"),
         )
-        given = {name: getattr(self, name) for name in names}
+        given = {name: getattr(self, name) for name in names} | {"budget": given_budget(self.budget)}
         return {name: value for name, value in given.items() if value is not None}
 
 

@@ -12,6 +12,7 @@ from sessions.api.turn import Turn
 from sessions.client.arguments.turns import MOST_TURNS, OnDisconnect
 from sessions.errors import BadRequest
 from sessions.gateway.agents import AgentSpec, Base, agent_of
+from sessions.gateway.budgets import TurnBudget, given_budget
 from sessions.gateway.caller import DEFAULT_QUEUE, Caller, Reader, Writer
 from sessions.gateway.messages import MessageBody, message_of
 from sessions.gateway.parameters import (
@@ -74,6 +75,7 @@ class TurnBody(Body):
     )
     max_model_calls: int | None = Field(None, ge=1, le=1_000_000, description="How often a turn may ask a model.")
     max_tool_calls: int | None = Field(None, ge=0, le=1_000_000, description="How many tool calls a turn may make.")
+    budget: TurnBudget | None = Field(None, description="What a turn may spend.")
     session_ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until the session expires."
     )
@@ -106,7 +108,7 @@ class TurnBody(Body):
             "max_model_calls",
             "max_tool_calls",
         )
-        given = {name: getattr(self, name) for name in names}
+        given = {name: getattr(self, name) for name in names} | {"budget": given_budget(self.budget)}
         return {name: value for name, value in given.items() if value is not None}
 
     def session(self, caller: Caller, session_id: str) -> Session:
