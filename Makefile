@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
 ON_REDIS := tests/scripts $(addprefix tests/integration/,test_memory_search.py test_memory_store.py test_bad_servers.py \
 	test_cluster.py test_cluster_nodes.py test_shared_server.py test_store_users.py test_state.py) tests/acceptance/test_full_store.py
 
-.PHONY: help install check test test-versions test-redis test-qdrant adapters demo bench chaos fuzz browser foreign-sessions format lock clean
+.PHONY: help install check test test-versions test-redis test-qdrant ocr adapters demo bench chaos fuzz browser foreign-sessions format lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -60,6 +60,10 @@ test-versions:  ## run all tests on each Python that pyproject.toml promises, as
 		$(MAKE) test VENV=.venv-$$version PYTHON="$$found" || { status=1; echo "FAILED on Python $$version" >&2; }; \
 	done; \
 	[ -z "$$missing" ] || echo "NOT FOUND, so not tested: Python$$missing" >&2; exit $$status
+
+ocr: $(DEVELOPS)  ## test text recognition with the real engine, which this adds to .venv (190 MB)
+	@$(PIP) install -r requirements-ocr.lock
+	$(BIN)/python -m pytest tests/unit/retrieval/test_recognition.py
 
 test-redis: $(DEVELOPS)  ## run what depends on the server's version on redis-server (Debian: apt-get install redis-server)
 	@command -v redis-server >/dev/null || { echo "redis-server not found: install Debian's package of that name" >&2; exit 1; }
@@ -106,6 +110,7 @@ format: $(DEVELOPS)  ## fix and format the code
 lock: $(DEVELOPS)  ## update the lock files within what pyproject.toml allows
 	$(COMPILE) --extra dev --upgrade --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --extra ocr --constraint requirements-dev.lock --output-file requirements-ocr.lock
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) .venv-3.* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

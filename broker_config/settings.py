@@ -247,6 +247,21 @@ class Settings(BaseSettings):
         le=400 * 1024 * 1024,
         description="Largest document; limits the file and its extracted text alike.",
     )
+    ocr: Literal["auto", "off"] = Field(
+        "auto",
+        description="Whether the text of scans and pictures is recognised: `auto`, if the extra `ocr` is installed.",
+    )
+    ocr_pages: int = Field(
+        200, ge=1, le=5000, description="Largest number of pages of one document whose text is recognised."
+    )
+    ocr_page_seconds: float = Field(
+        60.0, gt=0, le=3600, description="Seconds of processor time that recognising one page may take."
+    )
+    ocr_memory_bytes: int = Field(
+        2560 * 1024 * 1024,
+        ge=1024 * 1024 * 1024,
+        description="Address space of the process that recognises text; less than half of it is used.",
+    )
     history_search: Literal["off", "on"] = Field(
         "off",
         description="`on`: the transcript of each session is searchable, from its next message on, unless it was "

@@ -58,10 +58,11 @@ class KnowledgeMethods:
             A receipt: `source`, `status` (`added`, `replaced`, `unchanged`, or `duplicate`: added, and another document
             of this scope has the same content), `same_as` (the name of such a document, or None), `kind`, `bytes`,
             `pages`, `chunks`, `embedded` (chunks whose texts were new and had to be embedded), `collection`,
-            `warnings` (sentences on what of it could not be read) and `unread_pages` (the pages of a PDF that could not
-            be read, or in part only). Each warning is a Python `DocumentWarning`, too. For a list or a
-            folder, a list of receipts; a document that could not be added has `error` instead (status `failed`), and
-            the others are still added. A file of a folder that is no document has `reason` (status `skipped`).
+            `warnings` (sentences on what of it could not be read), `unread_pages` (the pages of a PDF that could not
+            be read, or in part only) and `recognised_pages` (those whose text was recognised). Each warning is a Python
+            `DocumentWarning`, too. For a list or a folder, a list of receipts; a document that could not be added has
+            `error` instead (status `failed`), and the others are still added. A file of a folder that is no document
+            has `reason` (status `skipped`).
 
         Raises:
             DocumentError: the document cannot be read; FileNotFoundError, BadRequest, ResultTimeout, BackendError.

@@ -41,6 +41,7 @@ class Document:
         pages: None for kinds of documents without pages.
         warnings: sentences on what is not in the text although the document has it.
         unread_pages: the pages (1-based) that could not be read, or in part only.
+        recognised_pages: the pages (1-based) whose text was recognised, so it may have errors.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Document:
     pages: int | None = None
     warnings: Sequence[str] = ()
     unread_pages: Sequence[int] = ()
+    recognised_pages: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,7 +208,14 @@ def test_a_child_loads_neither_engine_nor_broker(kind: str, data: bytes, parser:
         f"runpy.run_path({str(child_process._CHILD)!r}, run_name='__main__')\n"
         "print(*sys.modules, file=sys.stderr)\n"
     )
-    settings = json.dumps({"kind": kind, "labels": {}, "limits": {"seconds": 30, "memory_bytes": 1 << 30}})
+    settings = json.dumps(
+        {
+            "kind": kind,
+            "labels": {},
+            "limits": {"seconds": 30, "memory_bytes": 1 << 30},
+            "recognition": {"problem": "", "here": False},
+        }
+    )
     done = subprocess.run([sys.executable, "-c", told, "-", settings], input=data, capture_output=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1])[:2] == ["end", kind]
     loaded = {name.partition(".")[0] for name in done.stderr.decode().split()}

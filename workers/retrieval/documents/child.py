@@ -1,8 +1,11 @@
 """The child process that parses one document: bytes on stdin, lines of JSON on stdout. `child_process` runs this file.
 
     ["page", number, of]                 while a PDF is read
+    ["wanted", pages]                    pages that need text recognition
+    ["recognising", number, done, of]    before each of them, if it is in this process
     ["section", text, page, heading]     then each section
     ["unread", warnings, pages]          if a part of it cannot be read
+    ["recognised", pages]                the pages whose text was recognised
     ["end", kind, pages]                 the last line, or one of these:
     ["refused", reason, problem]         the document cannot be parsed
     ["missing", package]                 a library is not installed
@@ -19,6 +22,7 @@ import resource
 import signal
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +84,7 @@ def _read(settings: dict[str, Any]) -> None:
             labels=Labels(**settings["labels"]),
             on_page=_send_page,
             skipped=settings.get("skipped", ()),
+            recognition=_recognition(settings["recognition"]),
         )
     except (Refusal, RecursionError) as error:
         refusal = error if isinstance(error, Refusal) else nested_too_deeply()
@@ -89,7 +94,29 @@ def _read(settings: dict[str, Any]) -> None:
         _send("section", section.text, section.page, section.heading)
     if document.warnings:
         _send("unread", list(document.warnings), list(document.unread_pages))
+    if document.recognised_pages:
+        _send("recognised", list(document.recognised_pages))
     _send("end", document.kind, document.pages)
+
+
+def _recognition(settings: dict[str, Any]) -> Any:
+    """What the reader gets: the engine only if this process is one that may take its memory and time."""
+    from workers.retrieval.documents.recognition.page_text import Recogniser, Recognition  # noqa: PLC0415
+
+    recogniser = None
+    if settings["here"]:
+        from workers.retrieval.documents.recognition.engine import load_engine  # noqa: PLC0415
+
+        recogniser = Recogniser(load_engine(settings["threads"]), settings["pages"], settings["page_seconds"])
+    return Recognition(settings["problem"], recogniser, _send_wanted, _send_recognising)
+
+
+def _send_wanted(pages: Sequence[int]) -> None:
+    _send("wanted", list(pages))
+
+
+def _send_recognising(number: int, done: int, of: int) -> None:
+    _send("recognising", number, done, of)
 
 
 def _send_page(number: int, of: int) -> None:

@@ -20,6 +20,7 @@ from sessions.errors import MissingExtra
 from workers.retrieval.documents.charsets import Labels
 from workers.retrieval.documents.kinds import Kind
 from workers.retrieval.documents.limits import DocumentLimits
+from workers.retrieval.documents.recognition.limits import RecognitionLimits
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document, Section
 
@@ -32,7 +33,19 @@ _MIB: Final = 1024 * 1024
 _HANG_SECONDS: Final = 600.0
 # A PDF is read again without the page that crashed its reader, at most this many times.
 _MOST_CRASHES: Final = 2
+# For each page that is recognised, there is its own limit; this is for loading the models.
+_LOADING_SECONDS: Final = 60.0
+# The libraries below would start a thread for each processor, each with an address space of its own.
+_ONE_THREAD: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 _KILLED: Final = {signal.SIGXCPU, signal.SIGKILL}
+
+
+class _Wanted(Exception):
+    """The child found pages that need text recognition, which the next child has."""
+
+    def __init__(self, pages: int) -> None:
+        super().__init__(pages)
+        self.pages = pages
 
 
 class _Crashed(Exception):
@@ -45,25 +58,44 @@ class _Crashed(Exception):
 
 
 async def read_in_child(
-    kind: Kind, data: bytes, limits: DocumentLimits, *, labels: Labels, on_page: Callable[[int, int], None]
+    kind: Kind,
+    data: bytes,
+    limits: DocumentLimits,
+    *,
+    labels: Labels,
+    recognition: RecognitionLimits,
+    on_page: Callable[[int, int], None],
 ) -> Document:
     """Parse a document in a child process, which has ended when this returns or raises.
+
+    A document that needs text recognition gets a second child, with the limits of recognition.
 
     Raises:
         Refusal: the document cannot be parsed, or the child exceeded its limits.
         MissingExtra: the library for this kind is not installed.
     """
     limits = replace(limits, seconds=limits.cpu_seconds(kind, len(data)))
-    settings: dict[str, Any] = {"kind": kind, "labels": asdict(labels), "limits": asdict(limits)}
+    settings: dict[str, Any] = {"kind": kind, "labels": asdict(labels), "recognition": {"problem": recognition.problem}}
     skipped: list[int] = []
+    wanted = recognition.pages if kind is Kind.PICTURE and not recognition.problem else 0
     while True:
+        allowed = _with_recognition(limits, recognition, wanted) if wanted else limits
+        settings["limits"], settings["skipped"] = asdict(allowed), skipped
+        settings["recognition"] |= {**asdict(recognition), "here": wanted > 0}
         try:
-            return await _read_once({**settings, "skipped": skipped}, data, limits, on_page)
+            return await _read_once(settings, data, allowed, on_page)
+        except _Wanted as found:
+            wanted = min(found.pages, recognition.pages)
         except _Crashed as crash:
             is_new = kind is Kind.PDF and -crash.code not in _KILLED and crash.page not in skipped
             if not is_new or len(skipped) >= _MOST_CRASHES:
-                raise _refusal(crash.code, limits) from crash
+                raise _refusal(crash.code, allowed) from crash
             skipped.append(crash.page)
+
+
+def _with_recognition(limits: DocumentLimits, recognition: RecognitionLimits, pages: int) -> DocumentLimits:
+    seconds = limits.seconds + _LOADING_SECONDS + pages * recognition.page_seconds
+    return replace(limits, seconds=seconds, memory_bytes=recognition.memory_bytes)
 
 
 async def _read_once(
@@ -73,27 +105,22 @@ async def _read_once(
 
     Raises:
         Refusal, MissingExtra: as the child says.
+        _Wanted: the document needs text recognition; this child has none, but another one can have it.
         _Crashed: it ended without saying anything.
     """
     process = await _start(settings, limits)
-    reached = 0
-
-    def reach(number: int, of: int) -> None:
-        nonlocal reached
-        reached = number
-        on_page(number, of)
-
+    child = _Output(settings["recognition"], on_page)
     try:
         async with _ended_if_it_hangs(process):
             await _send(process, data)
-            if (document := await _receive(process, reach)) is not None:
+            if (document := await child.receive(process)) is not None:
                 return document
             code = await process.wait()
     except TimeoutError as error:
         raise Refusal(Reason.TOO_LARGE, "cannot be read: its parser makes no progress; simplify or split it") from error
     finally:
         await _kill(process)
-    raise _Crashed(code, reached + 1)
+    raise _Crashed(code, child.page)
 
 
 @asynccontextmanager
@@ -124,7 +151,7 @@ async def _start(settings: dict[str, Any], limits: DocumentLimits) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "-P", str(_CHILD), json.dumps(settings),
         stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
-        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | dict.fromkeys(_ONE_THREAD, "1"),
         # The longest line is one section; a character takes up to 12 bytes in JSON.
         limit=12 * limits.text_chars + _MIB,
     )  # fmt: skip
@@ -140,27 +167,54 @@ async def _send(process: Process, data: bytes) -> None:
         return  # the child exited before it had read everything; its output says why
 
 
-async def _receive(process: Process, on_page: Callable[[int, int], None]) -> Document | None:
-    """The document from the child's output; None if the child ends without a final line."""
-    sections: list[Section] = []
-    warnings: list[str] = []
-    unread_pages: list[int] = []
-    async for words in _lines(process):
+class _Output:
+    """What a child says.
+
+    Attributes:
+        page: the page at which it is, 1-based.
+    """
+
+    def __init__(self, recognition: dict[str, Any], on_page: Callable[[int, int], None]) -> None:
+        self._recognition = recognition
+        self._on_page = on_page
+        self.page = 1
+
+    async def receive(self, process: Process) -> Document | None:
+        """The document; None if the child ends without a final line."""
+        sections: list[Section] = []
+        warnings: list[str] = []
+        unread: list[int] = []
+        recognised: list[int] = []
+        async for words in _lines(process):
+            match words:
+                case ["section", text, page, heading]:
+                    sections.append(Section(text, page, heading))
+                case ["unread", list(warnings), list(unread)]:
+                    pass
+                case ["recognised", list(recognised)]:
+                    pass
+                case ["end", kind, pages]:
+                    return Document(kind, sections, pages, tuple(warnings), tuple(unread), tuple(recognised))
+                case _:
+                    self._follow(words)
+        return None
+
+    def _follow(self, words: list[Any]) -> None:
         match words:
             case ["page", int(number), int(of)]:
-                on_page(number, of)
-            case ["section", text, page, heading]:
-                sections.append(Section(text, page, heading))
-            case ["unread", list(warnings), list(unread_pages)]:
-                pass
-            case ["end", kind, pages]:
-                return Document(kind, sections, pages, tuple(warnings), tuple(unread_pages))
+                self.page = number + 1
+                if not self._recognition["here"]:
+                    self._on_page(number, of)
+            case ["recognising", int(number), int(done), int(of)]:
+                self.page = number
+                self._on_page(done, of)
+            case ["wanted", list(pages)] if not (self._recognition["here"] or self._recognition["problem"]):
+                raise _Wanted(len(pages))
             case ["refused", reason, problem]:
                 raise Refusal(Reason(reason), problem)
             case ["missing", package]:
-                needs = f"reading documents needs {package!r}; pip install 'sessionfleet[documents]'"
-                raise MissingExtra(needs)
-    return None
+                extra = "ocr" if self._recognition["here"] else "documents"
+                raise MissingExtra(f"reading documents needs {package!r}; pip install 'sessionfleet[{extra}]'")
 
 
 async def _lines(process: Process) -> AsyncIterator[list[Any]]:

@@ -22,10 +22,11 @@ class Kind(StrEnum):
     JSON = "json"
     JSON_LINES = "jsonl"
     MAIL = "mail"
+    PICTURE = "picture"
 
 
 # Their parsers are slow or can be attacked, so they always run in a child process.
-PARSED_IN_CHILD: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML, Kind.MAIL})
+PARSED_IN_CHILD: Final = frozenset({Kind.PDF, Kind.DOCX, Kind.HTML, Kind.MAIL, Kind.PICTURE})
 
 # What a text of these kinds has if it contains HTML. In Markdown it is the `<` alone, since characters behind it may be
 # removed before it is parsed. In JSON it is the key of a notebook, or an escape that stands for a letter of the key.
@@ -33,10 +34,7 @@ _SIGN_OF_HTML: Final = {Kind.MARKDOWN: re.compile("<"), Kind.JSON: re.compile(r"
 
 # A text can begin with the same letters as a format. So the bytes behind the letters count as well.
 _FOREIGN: Final = (
-    (rb"\x89PNG", "a picture"),
-    (rb"\xff\xd8\xff", "a picture"),
     (rb"GIF8[79]a(?=.{0,8}[\x00-\x08])", "a picture"),
-    (rb"II\*\x00|MM\x00\*", "a picture"),
     (rb"\x1f\x8b", "a gzip file"),
     (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", "a bzip2 file"),
     (rb"\xfd7zXZ", "an xz file"),
@@ -48,6 +46,8 @@ _FOREIGN: Final = (
     (rb"\x7fELF|MZ\x90", "a program"),
     (rb"!BDN", "an Outlook data file"),
 )
+# PNG, JPEG and TIFF.
+_PICTURE_START: Final = re.compile(rb"\x89PNG|\xff\xd8\xff|II\*\x00|MM\x00\*")
 _FOREIGN_START: Final = tuple((re.compile(start, re.DOTALL), what) for start, what in _FOREIGN)
 
 _BY_TYPE: Final = {
@@ -131,7 +131,7 @@ def find_kind(data: bytes, *, name: str, content_type: str | None = None) -> Kin
     Raises:
         Refusal: the kind is not supported, or the bytes are not what the name or content type claims.
     """
-    if (kind := _by_bytes(data, name)) in (Kind.PDF, Kind.DOCX):
+    if (kind := _by_bytes(data, name)) in (Kind.PDF, Kind.DOCX, Kind.PICTURE):
         return kind
     claimed, claim = _claimed(name, content_type)
     # PDF readers accept the header anywhere in the first kilobyte, since mail gateways insert text before it.
@@ -165,6 +165,8 @@ def _by_bytes(data: bytes, name: str) -> Kind | None:
         raise _ole_refusal(data)
     if _WORD_XML.match(data[:_HEAD_BYTES]):
         raise Refusal(Reason.UNSUPPORTED, "is a Word document in XML; save it as DOCX and send that")
+    if _PICTURE_START.match(data):
+        return Kind.PICTURE
     for start, what in _FOREIGN_START:
         if start.match(data):
             raise Refusal(Reason.UNSUPPORTED, f"is {what}; send {READABLE}")

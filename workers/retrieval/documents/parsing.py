@@ -10,6 +10,7 @@ from workers.retrieval.documents.decoding import decode, decode_page
 from workers.retrieval.documents.kinds import Kind
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.plain import clean
+from workers.retrieval.documents.recognition.page_text import NO_RECOGNITION, Recognition
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document, Section
 
@@ -22,11 +23,13 @@ def parse(
     labels: Labels,
     on_page: Callable[[int, int], None],
     skipped: Collection[int] = (),
+    recognition: Recognition = NO_RECOGNITION,
 ) -> Document:
     """Parse a document. The library for each kind is imported with the first document of that kind.
 
     Args:
         skipped: pages of a PDF (1-based) that are not to be read.
+        recognition: how text is recognised, if it is.
 
     Raises:
         Refusal: it cannot be parsed, or has no text.
@@ -34,7 +37,13 @@ def parse(
     if kind is Kind.PDF:
         from workers.retrieval.documents.pdf.reading import read_pdf  # noqa: PLC0415
 
-        document = read_pdf(data, limits, on_page, skipped=skipped)
+        document = read_pdf(data, limits, on_page, skipped=skipped, recognition=recognition)
+    elif kind is Kind.PICTURE:
+        from workers.retrieval.documents.recognition.pictures import read_picture  # noqa: PLC0415
+
+        if recognition.recogniser is None:
+            raise Refusal(Reason.UNSUPPORTED, f"is a picture; {recognition.problem}")
+        document = read_picture(data, limits, recognition.recogniser, recognition.on_page)
     elif kind is Kind.DOCX:
         from workers.retrieval.documents.word import read_docx  # noqa: PLC0415
 

@@ -13,6 +13,7 @@ from workers.retrieval.documents.decoding import settled
 from workers.retrieval.documents.kinds import PARSED_IN_CHILD, Kind, find_kind, may_contain_html
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.parsing import parse
+from workers.retrieval.documents.recognition.limits import RecognitionLimits
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document
 
@@ -24,6 +25,7 @@ _ERRORS: Final = {
     Reason.TOO_LARGE: errors.DocumentTooLarge,
 }
 _DEFAULT: Final = DocumentLimits()
+_NO_RECOGNITION: Final = RecognitionLimits()
 
 
 async def read_document(
@@ -33,6 +35,7 @@ async def read_document(
     content_type: str | None = None,
     charset: str | None = None,
     limits: DocumentLimits = _DEFAULT,
+    recognition: RecognitionLimits = _NO_RECOGNITION,
     on_page: Callable[[int, int], None] | None = None,
 ) -> Document:
     """Parse a document into sections.
@@ -47,6 +50,7 @@ async def read_document(
         content_type: the content type as a server sent it, with its charset, which is believed if it fits.
         charset: the charset of a text, if the user named one.
         limits: the limits for the document.
+        recognition: the limits of text recognition, or why there is none.
         on_page: called after each page of a PDF with the page's number and the number of pages.
 
     Raises:
@@ -58,7 +62,7 @@ async def read_document(
         MissingExtra: the library for its kind is not installed.
     """
     try:
-        return await _read(data, name, content_type, charset, limits, on_page or _ignore_page)
+        return await _read(data, name, content_type, charset, limits, recognition, on_page or _ignore_page)
     except Refusal as refusal:
         raise _ERRORS[refusal.reason](f"{name!r} {refusal.problem}") from refusal
 
@@ -69,6 +73,7 @@ async def _read(
     content_type: str | None,
     charset: str | None,
     limits: DocumentLimits,
+    recognition: RecognitionLimits,
     on_page: Callable[[int, int], None],
 ) -> Document:
     if not data.strip():
@@ -78,7 +83,7 @@ async def _read(
     kind = find_kind(data, name=name, content_type=content_type)
     labels = Labels(charset, label_in(content_type))
     if not _is_parsed_here(kind, data, limits, labels):
-        return await read_in_child(kind, data, limits, labels=labels, on_page=on_page)
+        return await read_in_child(kind, data, limits, labels=labels, recognition=recognition, on_page=on_page)
     # In a thread: even 64 kB of Markdown can take half a second, and other work's leases must be renewed meanwhile.
     return await asyncio.to_thread(parse, kind, data, limits, labels=labels, on_page=on_page)
 

@@ -44,6 +44,7 @@ class CatalogEntry:
         pages: None for kinds of documents without pages.
         warnings: what of it could not be read, in sentences.
         unread_pages: the pages (1-based) that could not be read, or in part only.
+        recognised_pages: the pages (1-based) whose text was recognised.
     """
 
     source: str
@@ -59,6 +60,7 @@ class CatalogEntry:
     metadata: dict[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     unread_pages: Sequence[int] = ()
+    recognised_pages: Sequence[int] = ()
     v: int = 1
 
     @property
@@ -86,6 +88,7 @@ class CatalogEntry:
             chunks=chunks,
             warnings=list(document.warnings),
             unread_pages=list(document.unread_pages),
+            recognised_pages=list(document.recognised_pages),
         )
 
     def receipt(self, status: str, *, embedded: int = 0, same_as: str | None = None) -> dict[str, Any]:
@@ -95,7 +98,17 @@ class CatalogEntry:
             embedded: how many of its chunks were embedded, because the index had no vectors of their texts.
             same_as: another document with the same content.
         """
-        names = ("source", "kind", "bytes", "pages", "chunks", "collection", "warnings", "unread_pages")
+        names = (
+            "source",
+            "kind",
+            "bytes",
+            "pages",
+            "chunks",
+            "collection",
+            "warnings",
+            "unread_pages",
+            "recognised_pages",
+        )
         known = {name: getattr(self, name) for name in names}
         return {"status": status, **known, "embedded": embedded, "same_as": same_as}
 
@@ -194,7 +207,8 @@ class SourceCatalog:
 
     async def begin(self, fields: FencedFields, pending_change: PendingChange) -> None:
         """Record a change that is about to be made to the index."""
-        await fields.write("sources", {_PENDING_CHANGE: json.dumps(asdict(pending_change))})
+        change = asdict(pending_change) | {"entry": _stored(pending_change.entry)}
+        await fields.write("sources", {_PENDING_CHANGE: json.dumps(change)})
 
     async def finish(self, fields: FencedFields) -> None:
         """Record that the pending change was completed or reverted."""
@@ -207,7 +221,7 @@ class SourceCatalog:
         self, fields: FencedFields, lane: SessionKeys, entry: CatalogEntry, before: CatalogEntry | None
     ) -> None:
         """Record a published document, which replaces an earlier revision, and clear the pending change."""
-        values = {_PENDING_CHANGE: "", entry.field: json.dumps(asdict(entry))}
+        values = {_PENDING_CHANGE: "", entry.field: json.dumps(_stored(entry))}
         if before is not None and before.digest != entry.digest:
             values[before.digest_field] = await self._without(lane, before)
         alike = [source for source in await self._alike(lane, entry.digest_field) if source != entry.source]
@@ -227,6 +241,14 @@ class SourceCatalog:
     async def _without(self, lane: SessionKeys, entry: CatalogEntry) -> str:
         """The value of the digest field of an entry that goes; '' if no other document has its content."""
         return _dumped([source for source in await self._alike(lane, entry.digest_field) if source != entry.source])
+
+
+def _stored(entry: CatalogEntry | None) -> dict[str, Any] | None:
+    """The fields of an entry. Older workers refuse fields that they do not know, so the newest is omitted if empty."""
+    if entry is None:
+        return None
+    fields = asdict(entry)
+    return fields if entry.recognised_pages else {name: fields[name] for name in fields if name != "recognised_pages"}
 
 
 def _dumped(sources: Sequence[str]) -> str:

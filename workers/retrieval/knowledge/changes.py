@@ -30,6 +30,7 @@ from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
 from workers.retrieval.chunking import MAX_CHARS, OVERLAP_CHARS, chunk_document, embedded_text
 from workers.retrieval.documents.charsets import label_in
+from workers.retrieval.documents.recognition.limits import RecognitionLimits
 from workers.retrieval.index.names import default_collection
 from workers.retrieval.knowledge.catalog import CatalogEntry, SourceCatalog
 from workers.retrieval.knowledge.chunk_texts import ChunkTexts
@@ -50,7 +51,7 @@ from workers.retrieval.ports import (
 _log = get_logger(__name__)
 _BATCH: Final = 16
 # The first number grows when documents are read or divided differently, so that adding one again replaces its passages.
-_CHUNKING: Final = f"4:{MAX_CHARS}:{OVERLAP_CHARS}"
+_CHUNKING: Final = f"5:{MAX_CHARS}:{OVERLAP_CHARS}"
 _NAMESPACE: Final = uuid.UUID("6f3c2a52-0d0f-5c0e-9a43-2f6d1f5b7c11")
 
 
@@ -93,7 +94,10 @@ class KnowledgeChanges:
         content = await self._loader.load(op, request)
         collection = request.collection or default_collection(self._embedding.info)
         digests = self._keyring.digests(content.data)
+        before = await self._catalog.entry(op.keys, collection, request.source)
         entry = self._entry(request, collection, content, digests[0], op.now_ms)
+        if not RecognitionLimits.of(self._settings).problem:
+            entry = read_with_recognition(entry, before)
         scope = Scope(op.keys.tenant, request.scope)
         await self._remove_orphaned(op, scope)
         await self._writer.settle(op, scope, resumed_revision=entry.revision)
@@ -260,6 +264,15 @@ class KnowledgeChanges:
 def _charset(request: AddKnowledge) -> str:
     """The charset that was given for a document; '' if none was."""
     return (request.charset or label_in(request.content_type) or "").lower()
+
+
+def read_with_recognition(entry: CatalogEntry, before: CatalogEntry | None) -> CatalogEntry:
+    """The entry of a document that is added again, with another revision if recognition may read more of it now."""
+    revision = hashlib.sha256(f"{entry.revision}:recognised".encode()).hexdigest()[:32]
+    if before is None or before.revision not in (entry.revision, revision):
+        return entry
+    is_read = before.revision == entry.revision and (before.recognised_pages or not before.unread_pages)
+    return entry if is_read else replace(entry, revision=revision)
 
 
 def _revision(entry: CatalogEntry, model: str, charset: str) -> str:

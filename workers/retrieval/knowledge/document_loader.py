@@ -13,6 +13,7 @@ from sessions.store.scripts import translated
 from sessions.store.sealing import KeyRing
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.reader import read_document
+from workers.retrieval.documents.recognition.limits import RecognitionLimits
 from workers.retrieval.fetching import FetchLimits, fetch_url
 from workers.retrieval.operation_context import OperationContext
 from workers.retrieval.ports import Document
@@ -106,6 +107,7 @@ class DocumentLoader:
                     content_type=content.content_type,
                     charset=content.charset,
                     limits=DocumentLimits(document_bytes=self._settings.document_limit_bytes),
+                    recognition=RecognitionLimits.of(self._settings),
                     on_page=pages.on_page,
                 )
         finally:

@@ -7,16 +7,15 @@ contents of the pages. It reads no text, and a time limit ends it: what it finds
 from __future__ import annotations
 
 import io
-import signal
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pypdf import PdfReader
 from pypdf.errors import PyPdfError
 from pypdf.generic import ArrayObject, StreamObject
+
+from workers.retrieval.documents.cpu_time import OutOfCpuTime, limited_cpu_time
 
 _FLATE: Final = ("/FlateDecode", "/Fl")
 _FILTERS: Final = frozenset({
@@ -52,36 +51,16 @@ def find_damage(data: bytes, *, seconds: float) -> dict[int, Damage]:
     """
     damaged: dict[int, Damage] = {}
     try:
-        with _limited(seconds):
+        with limited_cpu_time(seconds):
             reader = PdfReader(io.BytesIO(data))
             if reader.is_encrypted:
                 reader.decrypt("")
             for number, page in enumerate(reader.pages):
                 if problem := _problem(page):
                     damaged[number] = problem
-    except (*_DAMAGE, _OutOfTime):
+    except (*_DAMAGE, OutOfCpuTime):
         pass  # the file's structure is too damaged for this reader; PDFium's result stands
     return damaged
-
-
-class _OutOfTime(Exception):
-    pass
-
-
-@contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Raise `_OutOfTime` in the body after this processor time. The process must not use SIGPROF otherwise."""
-
-    def stop(signum: int, frame: object) -> None:
-        raise _OutOfTime
-
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 def _problem(page: Any) -> Damage | None:

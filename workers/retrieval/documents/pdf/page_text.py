@@ -16,18 +16,21 @@ from typing import Any, Final
 import pypdfium2
 import pypdfium2.raw as pdfium
 
+from workers.retrieval.documents.layout.columns import in_reading_order
+from workers.retrieval.documents.layout.word import Line, Word
 from workers.retrieval.documents.pdf.accents import ACCENTS, with_accents
-from workers.retrieval.documents.pdf.columns import in_reading_order
 from workers.retrieval.documents.pdf.legibility import is_legible, is_text
 from workers.retrieval.documents.pdf.spaces import false_spaces
 from workers.retrieval.documents.pdf.superscripts import joined
-from workers.retrieval.documents.pdf.word import Line, Word
 
 # PDFium writes these for a hyphen at the end of a line, and omits the line break after it.
 _LINE_END_HYPHENS: Final = "\x02\ufffe"
 # Characters that fonts use for glyphs of their own: logos, bullets, and letters whose meaning was not recorded.
 _PRIVATE: Final = range(0xE000, 0xF900)
 _IMAGE_AREA: Final = 0.3
+# A picture of this part of a page is the page; a text of so few characters on it is a stamp or a page number.
+_WHOLE_PAGE: Final = 0.8
+_STAMP_GLYPHS: Final = 100
 _SAMPLE: Final = 64  # characters of a page
 
 
@@ -40,12 +43,16 @@ class PageText:
         glyphs: the number of characters drawn, except spaces.
         unmapped: how many of them the file does not map to Unicode. They are not in the text.
         pictured: whether the page consists of pictures; a page without text is then a scan.
+        stamped: whether the page is a picture with hardly any text on it. It may be a scan, or a slide.
+        recognised: whether the text was recognised.
     """
 
     text: str
     glyphs: int = 0
     unmapped: int = 0
     pictured: bool = False
+    stamped: bool = False
+    recognised: bool = False
 
 
 def read_page(document: pypdfium2.PdfDocument, number: int) -> PageText:
@@ -67,11 +74,12 @@ def read_page(document: pypdfium2.PdfDocument, number: int) -> PageText:
             found = _Characters(text_page.raw).read()
         finally:
             text_page.close()
-        pictured = not found.glyphs and _is_pictured(page)
+        pictured = _pictured(page) if found.glyphs <= _STAMP_GLYPHS else 0.0
         text = "\n".join(in_reading_order(joined(found.lines)))
     finally:
         page.close()
-    return PageText(text, found.glyphs, found.unmapped, pictured)
+    is_scan = not found.glyphs and pictured >= _IMAGE_AREA
+    return PageText(text, found.glyphs, found.unmapped, is_scan, found.glyphs > 0 and pictured >= _WHOLE_PAGE)
 
 
 @dataclass(slots=True)
@@ -203,11 +211,11 @@ def _decoded(raw: Any) -> Iterator[tuple[int, str]]:
             yield index, chr(code) if code <= 0x10FFFF else "\ufffd"
 
 
-def _is_pictured(page: pypdfium2.PdfPage) -> bool:
-    """Whether pictures cover a good part of a page."""
+def _pictured(page: pypdfium2.PdfPage) -> float:
+    """The part of a page that pictures cover."""
     width, height = page.get_size()
     covered = 0.0
     for picture in page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE], max_depth=4):
         left, bottom, right, top = picture.get_bounds()
         covered += max(0.0, right - left) * max(0.0, top - bottom)
-    return bool(covered >= _IMAGE_AREA * width * height)
+    return float(covered / max(1.0, width * height))

@@ -11,14 +11,16 @@ from typing import Final
 import pypdfium2
 import pypdfium2.raw as pdfium
 
+from workers.retrieval.documents.layout.lines import join_lines, words_with_hyphens
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.pdf.bookmarks import Bookmark, cut_pages, read_bookmarks
 from workers.retrieval.documents.pdf.damage import find_damage
 from workers.retrieval.documents.pdf.legibility import is_noise
-from workers.retrieval.documents.pdf.lines import join_lines, words_with_hyphens
 from workers.retrieval.documents.pdf.page_text import PageText, read_page
+from workers.retrieval.documents.pdf.recognised import recognise_pages
 from workers.retrieval.documents.pdf.stand_in_font import install as install_stand_in_font
 from workers.retrieval.documents.pdf.unread import UnreadPages
+from workers.retrieval.documents.recognition.page_text import NO_RECOGNITION, Recognition
 from workers.retrieval.documents.refusal import Reason, Refusal, encrypted
 from workers.retrieval.ports import Document, Section
 
@@ -30,7 +32,12 @@ _SAVE_AGAIN: Final = "open it in a PDF program and save it again"
 
 
 def read_pdf(
-    data: bytes, limits: DocumentLimits, on_page: Callable[[int, int], None], *, skipped: Collection[int] = ()
+    data: bytes,
+    limits: DocumentLimits,
+    on_page: Callable[[int, int], None],
+    *,
+    skipped: Collection[int] = (),
+    recognition: Recognition = NO_RECOGNITION,
 ) -> Document:
     """Parse a PDF, calling `on_page` with each page's number and the number of pages.
 
@@ -49,7 +56,13 @@ def read_pdf(
         count = len(document)
         if count > limits.pages:
             raise Refusal(Reason.TOO_LARGE, f"has {count:,} pages, more than {limits.pages:,}; split it")
-        pages, unread = _read_pages(document, limits, on_page, skipped)
+        unread = UnreadPages(recognition.problem)
+        pages = _read_pages(document, limits, on_page, skipped, unread)
+        if needing := unread.needing_recognition(pages):
+            recognition.wanted(needing)
+            if recognition.recogniser:
+                recognise_pages(document, pages, needing, unread, recognition.recogniser, recognition.on_page)
+                limits.check_chars(sum(len(page.text) for page in pages))
         bookmarks = read_bookmarks(document)
     finally:
         document.close()
@@ -58,9 +71,8 @@ def read_pdf(
             unread.damaged(number + 1, damage.problem)
             pages[number] = pages[number] if damage.is_read else PageText("")
     unread.check(pages)
-    return Document(
-        "pdf", _sections(pages, bookmarks), pages=count, warnings=unread.warnings(), unread_pages=unread.numbers()
-    )
+    recognised = tuple(number for number, page in enumerate(pages, start=1) if page.recognised)
+    return Document("pdf", _sections(pages, bookmarks), count, unread.warnings(), unread.numbers(), recognised)
 
 
 def _check_whole(data: bytes) -> None:
@@ -96,8 +108,8 @@ def _read_pages(
     limits: DocumentLimits,
     on_page: Callable[[int, int], None],
     skipped: Collection[int],
-) -> tuple[list[PageText], UnreadPages]:
-    unread = UnreadPages()
+    unread: UnreadPages,
+) -> list[PageText]:
     pages = []
     chars = 0
     count = len(document)
@@ -116,7 +128,7 @@ def _read_pages(
         limits.check_chars(chars)
         pages.append(page)
         on_page(number, count)
-    return pages, unread
+    return pages
 
 
 def _sections(pages: list[PageText], bookmarks: list[Bookmark]) -> list[Section]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from workers.retrieval.documents.pdf.word import Line, Word, smaller_height
+from workers.retrieval.documents.layout.word import Line, Word, smaller_height
 
 # Gaps between two words, in heights of the smaller one: below the first they are one word, above the second they are
 # on different lines. The third is how far a word may reach back into the one before.

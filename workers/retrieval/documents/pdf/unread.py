@@ -7,18 +7,25 @@ from itertools import groupby
 from typing import Final
 
 from workers.retrieval.documents.pdf.page_text import PageText
+from workers.retrieval.documents.recognition.advice import MISSING
 from workers.retrieval.documents.refusal import Reason, Refusal
 
 # A page is reported if this share of its characters has no meaning. Logos and bullets often have none.
 _REPORTED: Final = 0.05
 _MOSTLY: Final = 0.5
-_RECOGNITION: Final = "text recognition (OCR) would be needed"
 
 
 class UnreadPages:
-    """The pages that could not be read. Numbers are 1-based."""
+    """The pages that could not be read. Numbers are 1-based.
 
-    def __init__(self) -> None:
+    Args:
+        without_recognition: why there is no text recognition; '' if there is.
+    """
+
+    def __init__(self, without_recognition: str = MISSING) -> None:
+        self._advice = f"; {without_recognition}" if without_recognition else ", and no text was recognised"
+        self._beyond: list[int] = []
+        self._most = 0
         self._damaged: dict[int, str] = {}
         self._unmapped: list[int] = []
         self._pictured: list[int] = []
@@ -27,6 +34,18 @@ class UnreadPages:
         """Note a damaged page; `problem` is a sentence without its full stop."""
         self._damaged.setdefault(number, problem)
 
+    def beyond(self, numbers: Sequence[int], most: int) -> None:
+        """Note pages that were not recognised, since `most` others were."""
+        self._beyond, self._most = list(numbers), most
+
+    def needing_recognition(self, pages: Sequence[PageText]) -> list[int]:
+        """The pages that are not damaged and have no text, or too little of it, that can be read."""
+        return [
+            number
+            for number, page in enumerate(pages, start=1)
+            if number not in self._damaged and (_is_unmapped(page) or page.pictured or page.stamped)
+        ]
+
     def check(self, pages: Sequence[PageText]) -> None:
         """Note the pages without a text that can be read.
 
@@ -34,7 +53,9 @@ class UnreadPages:
             Refusal: no page has text, or most of the text cannot be read.
         """
         for number, page in enumerate(pages, start=1):
-            if page.unmapped > _REPORTED * page.glyphs:
+            if number in self._beyond or number in self._damaged:
+                continue
+            if _is_unmapped(page):
                 self._unmapped.append(number)
             elif page.pictured:
                 self._pictured.append(number)
@@ -42,13 +63,13 @@ class UnreadPages:
         unmapped = sum(page.unmapped for page in pages)
         if glyphs and unmapped > _MOSTLY * glyphs:
             problem = "does not say which letters most of its text consists of"
-            raise Refusal(Reason.EMPTY, f"{problem} ({unmapped / glyphs:.0%}); {_RECOGNITION}")
+            raise Refusal(Reason.EMPTY, f"{problem} ({unmapped / glyphs:.0%}){self._advice}")
         if not any(page.text.strip() for page in pages):
             self._refuse(len(pages))
 
     def numbers(self) -> tuple[int, ...]:
         """All pages that could not be read, or in part only."""
-        return tuple(sorted({*self._damaged, *self._unmapped, *self._pictured}))
+        return tuple(sorted({*self._damaged, *self._unmapped, *self._pictured, *self._beyond}))
 
     def warnings(self) -> tuple[str, ...]:
         """A sentence for each reason, with the pages."""
@@ -58,9 +79,13 @@ class UnreadPages:
         ]
         if self._unmapped:
             problem = "the file does not say which letters their text consists of"
-            said.append(f"{_listed(self._unmapped)} could not be read, or in part only: {problem}; {_RECOGNITION}")
+            said.append(f"{_listed(self._unmapped)} could not be read, or in part only: {problem}{self._advice}")
         if self._pictured:
-            said.append(f"{_listed(self._pictured)} consist of pictures without text; {_RECOGNITION}")
+            verb = "consists" if len(self._pictured) == 1 else "consist"
+            said.append(f"{_listed(self._pictured)} {verb} of pictures without text{self._advice}")
+        if self._beyond:
+            problem = f"at most {self._most:,} pages of a document are (SESSIONFLEET_OCR_PAGES)"
+            said.append(f"no text was recognised on {_listed(self._beyond)}: {problem}")
         return tuple(said)
 
     def _refuse(self, count: int) -> None:
@@ -68,8 +93,12 @@ class UnreadPages:
             number, problem = min(self._damaged.items())
             what = f"is damaged: none of its {count:,} pages can be read (page {number}: {problem})"
             raise Refusal(Reason.CORRUPT, f"{what}; open it in a PDF program and save it again")
-        problem = f"has no text on its {_pages(count)}; a scanned document needs text recognition first"
+        problem = f"has no text on its {_pages(count)}{self._advice}"
         raise Refusal(Reason.EMPTY, problem)
+
+
+def _is_unmapped(page: PageText) -> bool:
+    return page.unmapped > _REPORTED * page.glyphs
 
 
 def _pages(count: int) -> str:

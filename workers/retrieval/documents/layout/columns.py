@@ -12,7 +12,7 @@ from itertools import groupby, pairwise
 from statistics import median
 from typing import Final
 
-from workers.retrieval.documents.pdf.word import Line, Word, smaller_height
+from workers.retrieval.documents.layout.word import Line, Word, smaller_height
 
 # Rows that must have text on both sides of a gutter. Fewer are a heading, an address or a small table.
 _LEAST_ROWS: Final = 4

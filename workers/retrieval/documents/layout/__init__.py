@@ -1,0 +1,1 @@
+"""The layout of a page: words with their places, put into lines and paragraphs in reading order."""
