@@ -22,6 +22,9 @@ class QdrantServer:
         self.version = "1.17.0"
         self.exists = metadata is not None
         self.metadata = metadata
+        self.params: dict[str, Any] = {
+            "vectors": {"dense": {"size": 16, "distance": "Cosine"}}, "sparse_vectors": {"bm25": {}},
+        }  # fmt: skip
         self.indexed: set[str] = set()
         self.refuse: Callable[[str, dict[str, Any]], bool] = lambda _path, _body: False
         self.rival: Callable[[], None] | None = None
@@ -81,7 +84,7 @@ class QdrantServer:
         done = {"operation_id": 1, "status": "completed"}
         match method, path.removeprefix("/collections/c"):
             case "GET", "":
-                return self._ok(_description(self.metadata, self.indexed))
+                return self._ok(_description(self.params, self.metadata, self.indexed))
             case "PUT", "/index":
                 self.indexed.add(body["field_name"])
                 return self._ok(done)
@@ -103,13 +106,13 @@ class QdrantServer:
         return 200, {"result": result, "status": "ok", "time": 0.0}
 
 
-def _description(metadata: dict[str, Any] | None, indexed: set[str]) -> dict[str, Any]:
+def _description(params: dict[str, Any], metadata: dict[str, Any] | None, indexed: set[str]) -> dict[str, Any]:
     return {
         "status": "green",
         "optimizer_status": "ok",
         "segments_count": 1,
         "config": {
-            "params": {"vectors": {"dense": {"size": 16, "distance": "Cosine"}}, "sparse_vectors": {"bm25": {}}},
+            "params": params,
             "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
             "optimizer_config": {
                 "deleted_threshold": 0.2, "vacuum_min_vector_number": 1000, "default_segment_number": 0,

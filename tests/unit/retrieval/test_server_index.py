@@ -18,7 +18,7 @@ from tests.support.waiting import await_until
 from workers.retrieval.index import open_index
 from workers.retrieval.index.conditions import TIME
 from workers.retrieval.index.records import KEYWORDS, to_stored
-from workers.retrieval.index.server import ServerIndex
+from workers.retrieval.index.server import ServerIndex, collections
 from workers.retrieval.index.server.requests import Requests
 from workers.retrieval.ports import IndexPoint, Scope
 
@@ -108,7 +108,7 @@ async def test_a_server_that_is_not_there_is_named() -> None:
     """The error has its address without the URL's secrets."""
     index = ServerIndex.connect("http://user:secret@127.0.0.1:1", timeout=1, attempts=2)
     with pytest.raises(
-        IndexUnavailable, match=r"http://127.0.0.1:1' cannot be reached \(ConnectError.*QDRANT_URL"
+        IndexUnavailable, match=r"http://127.0.0.1:1' cannot be reached \(ConnectError.*is running.*QDRANT_URL"
     ) as e:
         await find(index)
     assert "secret" not in str(e.value)
@@ -137,11 +137,13 @@ async def test_the_key_goes_with_every_request(server: QdrantServer, tmp_path: P
     await index.close()
 
 
-@pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_key_names_its_setting(index: ServerIndex, server: QdrantServer, status: int) -> None:
-    """The key itself is not in the message."""
+@pytest.mark.parametrize(("status", "advice"), [(401, r"set QDRANT_API_KEY"), (403, r"QDRANT_API_KEY .* may write")])
+async def test_a_refused_key_names_its_setting(
+    index: ServerIndex, server: QdrantServer, status: int, advice: str
+) -> None:
+    """A key that may only read is refused with 403. The key itself is not in the message."""
     server.fail((status, b"Must provide an API key"))
-    with pytest.raises(IndexUnavailable, match="QDRANT_API_KEY"):
+    with pytest.raises(IndexUnavailable, match=advice):
         await find(index)
 
 
@@ -187,7 +189,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
     with QdrantServer(metadata=OURS, tls=_self_signed(tmp_path)) as server:
         index = ServerIndex.connect(server.url, timeout=5)
         index._requests._backoff = lambda _: pytest.fail("tried again")  # type: ignore[assignment]
-        with pytest.raises(IndexUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(IndexUnavailable, match=r"CERTIFICATE_VERIFY_FAILED.*SSL_CERT_FILE"):
             await find(index)
         assert server.asked == []
         await index.close()
@@ -397,6 +399,35 @@ async def test_a_collection_with_damaged_metadata_is_refused(
     """Somebody has changed them, and the model of the vectors is no longer known."""
     server.metadata = {"sessionfleet": about}
     with pytest.raises(IndexUnavailable, match=r"metadata of the collection 'c'.*cannot be read.*restore"):
+        await find(index)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"vectors": {"size": 16, "distance": "Cosine"}, "sparse_vectors": {"bm25": {}}},
+        {"vectors": {"dense": {"size": 8, "distance": "Cosine"}}, "sparse_vectors": {"bm25": {}}},
+        {"vectors": {"dense": {"size": 16, "distance": "Cosine"}}},
+    ],
+)
+async def test_a_collection_with_other_vectors_is_refused(
+    index: ServerIndex, server: QdrantServer, params: dict[str, Any]
+) -> None:
+    """It was copied without its layout, say; otherwise the server would refuse each request with its own words."""
+    server.params = params
+    with pytest.raises(IndexUnavailable, match=r"'c'.* not the vectors .*restore"):
+        await find(index)
+
+
+async def test_what_is_known_of_a_collection_is_looked_up_again(
+    index: ServerIndex, server: QdrantServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have put another one in its place, whose vectors are another model's."""
+    await find(index)
+    server.metadata = {"sessionfleet": {"format": 1, "model": "another", "dimension": 16}}
+    assert await find(index) == []
+    monkeypatch.setattr(collections, "_KNOWN_FOR", 0.0)
+    with pytest.raises(IndexMismatch, match="'another'"):
         await find(index)
 
 

@@ -6,6 +6,7 @@ The purpose of a collection is in its metadata (Qdrant 1.16 and newer): `{"sessi
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any, Final
 
 from qdrant_client import AsyncQdrantClient, models
@@ -19,15 +20,16 @@ from workers.retrieval.ports import EmbeddingInfo
 
 _OURS: Final = "sessionfleet"
 _OLDEST: Final = (1, 16)
+_KNOWN_FOR: Final = 30.0  # seconds; somebody may remove a collection and create another one under its name
 
 
 class ServerCollections:
-    """Creates and checks collections, and caches the results."""
+    """Creates and checks collections, and caches the results for a while."""
 
     def __init__(self, client: AsyncQdrantClient, requests: Requests) -> None:
         self._client = client
         self._requests = requests
-        self._known: dict[str, EmbeddingInfo] = {}
+        self._known: dict[str, tuple[EmbeddingInfo, float]] = {}
 
     async def ready(self, name: str, model: EmbeddingInfo) -> None:
         """Make sure that the collection exists and is for this model. Several processes may do so concurrently.
@@ -45,10 +47,11 @@ class ServerCollections:
 
         Raises:
             IndexMismatch: Sessionfleet did not create it.
-            IndexUnavailable: a newer version of Sessionfleet created it, or its metadata are damaged.
+            IndexUnavailable: a newer version of Sessionfleet created it, or it was changed since.
         """
-        if name in self._known:
-            return self._known[name]
+        known = self._known.get(name)
+        if known is not None and time.monotonic() - known[1] < _KNOWN_FOR:
+            return known[0]
         try:
             found = await self._describe(valid_collection(name))
             info = _info(name, found)
@@ -59,7 +62,7 @@ class ServerCollections:
             await self._index_fields(name, found)
         except NoCollection:
             return None
-        self._known[name] = info
+        self._known[name] = info, time.monotonic()
         return info
 
     def forget(self, name: str) -> None:
@@ -125,7 +128,7 @@ def _info(name: str, found: models.CollectionInfo) -> EmbeddingInfo | None:
     """The model of a collection's vectors; None if Sessionfleet did not create it.
 
     Raises:
-        IndexUnavailable: a newer version of Sessionfleet created it, or its metadata are damaged.
+        IndexUnavailable: a newer version of Sessionfleet created it, or its metadata or layout were changed since.
     """
     about = (found.config.metadata or {}).get(_OURS)
     if about is None:
@@ -142,4 +145,15 @@ def _info(name: str, found: models.CollectionInfo) -> EmbeddingInfo | None:
             f"the collection {name!r} on the Qdrant server has the format {version!r}, and this version of "
             f"Sessionfleet reads {FORMAT}; use the version that wrote it, or another collection"
         )
+    if not _has_vectors(found.config.params, info):
+        raise IndexUnavailable(
+            f"the collection {name!r} on the Qdrant server has not the vectors that Sessionfleet created it with; "
+            "restore a snapshot of the collection, or remove it and add the documents again"
+        )
     return info
+
+
+def _has_vectors(params: models.CollectionParams, info: EmbeddingInfo) -> bool:
+    vectors = params.vectors
+    dense = vectors.get(DENSE) if isinstance(vectors, dict) else None
+    return dense is not None and dense.size == info.dimension and LEXICAL in (params.sparse_vectors or {})

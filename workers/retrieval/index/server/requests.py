@@ -20,7 +20,6 @@ from sessions.errors import IndexUnavailable
 T = TypeVar("T")
 
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-_DENIALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _REFUSALS: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
@@ -90,12 +89,14 @@ class Requests:
                 return CollectionExists(_body(error))
             case UnexpectedResponse(status_code=HTTPStatus.BAD_REQUEST) if b"already exists" in error.content:
                 return CollectionExists(_body(error))
-            case UnexpectedResponse(status_code=status) if status in _DENIALS:
-                reason = f"denies access ({status}); check QDRANT_API_KEY"
+            case UnexpectedResponse(status_code=HTTPStatus.UNAUTHORIZED):
+                reason = "denies access (401); set QDRANT_API_KEY to a key of the server"
+            case UnexpectedResponse(status_code=HTTPStatus.FORBIDDEN):
+                reason = "denies access (403); QDRANT_API_KEY must be a key that may write"
             case UnexpectedResponse(status_code=status):
                 reason = f"answered {status}: {_body(error)}; check QDRANT_URL and the server's log"
             case ResponseHandlingException(source=httpx.TransportError() as source):
-                reason = f"cannot be reached ({type(source).__name__}: {source}); check QDRANT_URL"
+                reason = f"cannot be reached ({type(source).__name__}: {source}); {_remedy(source)}"
             case ResponseHandlingException() | JSONDecodeError():
                 reason = "sent a reply that is not Qdrant's; check QDRANT_URL"
             case _:
@@ -114,9 +115,19 @@ def _is_transient(error: BaseException) -> bool:
             return status in _TRANSIENT
         case ResponseHandlingException(source=source):
             # Retrying does not make a certificate trusted.
-            return isinstance(source, httpx.TransportError) and "CERTIFICATE" not in str(source)
+            return isinstance(source, httpx.TransportError) and not _is_untrusted(source)
         case _:
             return isinstance(error, QdrantException)
+
+
+def _is_untrusted(error: Exception) -> bool:
+    return "CERTIFICATE" in str(error)
+
+
+def _remedy(error: Exception) -> str:
+    if _is_untrusted(error):
+        return "set SSL_CERT_FILE to the certificates of its authority"
+    return "check that it is running, and QDRANT_URL: its host, its port, http or https"
 
 
 def _body(error: UnexpectedResponse) -> str:
