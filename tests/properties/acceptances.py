@@ -39,6 +39,8 @@ _USUAL: Final[Mapping[str, Any]] = {
     "files": (),
     "replaces": (),
     "tick": (),
+    "refused": "",
+    "ask_for_session": 0,
 }
 
 

@@ -109,7 +109,7 @@ class ObservedMachine(RuleBasedStateMachine):
         why = "" if said else '{"type":"TurnFailed","message":"no"}'
         args = (
             claim.part, claim.value, status, said, why, "{}", entry, 2, 0, claim.seq + 1, int(go_on),
-            LEASE, slot.process, WINDOW, "", int(last_ok), "", "", 0,
+            LEASE, slot.process, WINDOW, "", int(last_ok), "", "", "", 0, 0, 0,
         )  # fmt: skip
         model = self.model.commit
         call = Call(
