@@ -86,7 +86,7 @@ def test_an_error_that_cannot_pass_ends_the_turn_at_once(ask: Callable) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_rate_limit_holds_back_the_calls_of_all_turns(hasty: Fleet, ask: Callable, stream: bool) -> None:
-    """They wait as the provider asked, without a slot; the refused call comes first again, and it alone is a retry."""
+    """They wait as the provider asked, without a slot; only the call that was refused is a retry."""
     tag, number = uuid.uuid4().hex, count()
 
     def submit(command: str = "SAY ok", **options: object) -> Turn:
@@ -105,9 +105,7 @@ def test_a_rate_limit_holds_back_the_calls_of_all_turns(hasty: Fleet, ask: Calla
     for turn in turns:
         turn.result(timeout=30)
     assert [turn.record().retries for turn in turns] == [1, 0, 0, 0]
-    asked = called(hasty, tag)
-    assert asked[0] == f"{tag} 0"
-    assert sorted(asked) == [f"{tag} {n}" for n in range(4)]
+    assert sorted(called(hasty, tag)) == [f"{tag} {n}" for n in range(4)]
 
 
 def pauses(turn: Turn) -> bool:
@@ -117,7 +115,7 @@ def pauses(turn: Turn) -> bool:
 
 
 def called(fleet: Fleet, tag: str) -> list[str]:
-    """The messages that the model was asked and has answered, in order."""
+    """The messages that the model has answered."""
     return [line["prompt"].splitlines()[0] for line in fleet.ledger("model") if tag in line["prompt"]]
 
 

@@ -36,6 +36,11 @@ def limits(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     load_settings.cache_clear()
 
 
+def hanging() -> str:
+    """A message whose turn is in flight until it is cancelled; the model hangs once for each."""
+    return f"{uuid.uuid4().hex}\nHANG 0 600"
+
+
 def test_a_user_with_a_limit(fleet: Fleet, gateway_process: GatewayProcess, limits: Callable[..., Result]) -> None:
     """One turn in flight: a second one is refused wherever it comes from, and accepted once the first has ended."""
     user = uuid.uuid4().hex
@@ -45,7 +50,7 @@ def test_a_user_with_a_limit(fleet: Fleet, gateway_process: GatewayProcess, limi
 
     def submit() -> Turn | RateLimited:
         try:
-            return session().Agent("A").submit("HANG 0 60")
+            return session().Agent("A").submit(hanging())
         except RateLimited as error:
             return error
 
@@ -71,7 +76,7 @@ def test_a_user_with_a_limit(fleet: Fleet, gateway_process: GatewayProcess, limi
 
     def refused_there() -> RateLimited | None:
         try:
-            turns.append(remote.Agent("A").submit("HANG 0 60"))
+            turns.append(remote.Agent("A").submit(hanging()))
         except RateLimited as error:
             return error
         return None
