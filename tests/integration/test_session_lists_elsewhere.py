@@ -17,7 +17,7 @@ import pytest
 from sessions import AgentTeam, Session, Task
 from sessions.errors import BadRequest, ListsIncomplete, NotFound, SessionOwnerError
 from sessions.store.keys import INDEXED
-from sessions.store.session_index import SessionIndex
+from sessions.store.partition_batches import PartitionBatches
 from tests.integration.test_cli_on_a_fleet import CLI, environment
 from tests.support import preloaded
 from tests.support.fleet import Fleet
@@ -253,11 +253,11 @@ def test_a_list_of_several_servers(server: Server, tmp_path: Path, monkeypatch: 
             assert listed() == wanted
             asked: list[int] = []
 
-            async def wrong(index: SessionIndex, _: object) -> list[tuple[str, ...]]:
-                asked.append(len(index._partitions))
-                return [index._partitions]
+            async def wrong(batches: PartitionBatches, _: object) -> list[tuple[str, ...]]:
+                asked.append(len(batches._partitions))
+                return [batches._partitions]
 
-            monkeypatch.setattr(SessionIndex, "_by_server", wrong)
+            monkeypatch.setattr(PartitionBatches, "_by_server", wrong)
             assert listed() == wanted
             assert asked == [256, 256]
 

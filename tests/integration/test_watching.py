@@ -223,7 +223,8 @@ def test_the_log_has_a_line_for_each_turns_begin_and_end(watched: Watched) -> No
     assert same.items() <= started.items()
     assert same.items() <= ended.items()
     assert started["queued_ms"] >= 0
-    assert (ended["status"], ended["requests"], ended["tool_calls"], ended["cost"]) == ("succeeded", 2, 1, 0.0)
+    assert (ended["status"], ended["requests"], ended["tool_calls"]) == ("succeeded", 2, 1)
+    assert (ended["unpriced_requests"], "cost" in ended) == (2, False)  # nobody knows what the double costs
     assert ended["input_tokens"] > 0
     assert ended["output_tokens"] > 0
     assert ended["ms"] >= 0

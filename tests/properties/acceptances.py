@@ -36,11 +36,11 @@ _USUAL: Final[Mapping[str, Any]] = {
     "searchable": "",
     "joins": "",
     "metadata": "",
+    "refused": "",
+    "ask_for_session": 0,
     "files": (),
     "replaces": (),
     "tick": (),
-    "refused": "",
-    "ask_for_session": 0,
 }
 
 

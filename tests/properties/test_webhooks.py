@@ -98,8 +98,8 @@ class WebhookMachine(RuleBasedStateMachine):
     def commit(self, status: str, go_on: bool, lost_reply: bool) -> None:
         part, lease, seq = self._taken()
         reply = self.run(
-            "commit_turn", part, lease, status, "{}", "", "{}", "", 0, 0, seq + 5, int(go_on), LEASE, "w", "20", 1,
-            "", "", 0, lost_reply=lost_reply,
+            "commit_turn", part, lease, status, "{}", "", "{}", "", 0, 0, seq + 5, int(go_on), LEASE, "w", "20",
+            "", 1, "", "", "", 0, 0, 0, lost_reply=lost_reply,
         )  # fmt: skip
         if reply[0] == "steered":
             self.run("take_steering", part, lease, "steer:1", seq + 6, "")
@@ -154,9 +154,13 @@ class WebhookMachine(RuleBasedStateMachine):
             LEASE,
             "w",
             "20",
+            "",
             1,
             "",
             "",
+            "",
+            0,
+            0,
             0,
         )
 

@@ -14,6 +14,7 @@ from sessions.protocol.turn import TurnStatus
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Committed, Ending, LeaseStore
 from sessions.store.open_turn import OpenTurn
+from workers.engine.prices import PriceList
 from workers.lease.held_turn import HeldTurn
 from workers.lease.lease_clock import lease_time
 from workers.turns.parts import TurnParts
@@ -48,7 +49,8 @@ async def test_a_commit_that_is_repeated_asks_again_whether_a_last_attempt_may_s
     """An outage outlasts the first answer: by its end, another turn may be on its last attempt here."""
     leases = _Leases()
     archive = SimpleNamespace(effect=lambda held, ending: b"")
-    parts = SimpleNamespace(settings=Settings(), leases=leases, archive=archive)
+    engine = SimpleNamespace(prices=PriceList())
+    parts = SimpleNamespace(settings=Settings(), leases=leases, archive=archive, engine=engine)
     leases.runner = runner = TurnRunner(cast(TurnParts, parts))
     assert not await runner._commit(_held("own", cast(LeaseStore, leases)), Ending(TurnStatus.SUCCEEDED))
     assert leases.last_ok == [True, False]

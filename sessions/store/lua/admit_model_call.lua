@@ -11,6 +11,7 @@
 --   started (this call may start)
 --   held: wait_ms (not before)
 --!include clock
+--!include rank
 --!include model_limit
 local now, key = now_ms(), limiter(model)
 local queue = key .. ':queue'
@@ -20,11 +21,15 @@ if not r[1] then
   return { 'free' }
 end
 local until_ms, step_ms, started = tonumber(r[1]), tonumber(r[2]), tonumber(r[3])
-local place = redis.call('ZRANK', queue, turn) or redis.call('ZCARD', queue)
+local place = rank_in(queue, turn) or redis.call('ZCARD', queue)
 local due = due_at(until_ms, step_ms, started + place)
 if due > now then return { 'held', due - now } end
 local late = math.min(2 ^ ((now - LATE_MS - until_ms) / step_ms), 1000000) - 1 - started
-if late >= 1 then redis.call('ZREMRANGEBYRANK', queue, 0, math.min(math.floor(late), place) - 1) end
+if late >= 1 then
+  for _, absent in ipairs(redis.call('ZRANGE', queue, 0, math.min(math.floor(late), place) - 1)) do
+    redis.call('ZREM', queue, absent)
+  end
+end
 redis.call('ZREM', queue, turn)
 redis.call('HINCRBY', key, 'started', 1)
 return { 'started' }

@@ -10,6 +10,7 @@
 --   announced: by_user, earlier[] (sessions that were announced before, and may not exist yet: first the user's, so many,
 --      then the tenant's)
 --!include clock
+--!include rank
 local ANNOUNCED_MS = 10000 -- by then it exists, or was refused
 local now, earlier, by_user = now_ms(), {}, 0
 local function announce(key)
@@ -18,7 +19,7 @@ local function announce(key)
   local newest = tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2] or '') or 0
   redis.call('ZADD', key, 'NX', math.max(now, newest + 1), session)
   redis.call('PEXPIRE', key, ANNOUNCED_MS)
-  local place = redis.call('ZRANK', key, session)
+  local place = rank_in(key, session)
   if place == 0 then return end
   for _, other in ipairs(redis.call('ZRANGE', key, 0, place - 1)) do earlier[#earlier + 1] = other end
 end

@@ -11,6 +11,7 @@
 -- Returns
 --   listed: turns[]
 --!include clock
+--!include rank
 local turns, now = S .. ':turns', now_ms()
 
 local function place_in(ids)
@@ -35,16 +36,8 @@ local function open_turns(with_scheduled)
   return found
 end
 
--- The rank of `after` by the time at which its record expires, or nil. (ZRANK is not among the rights that docs/security.md
--- lists, and few turns have the same time.)
-local function rank()
-  local score = after ~= '' and redis.call('ZSCORE', turns, after)
-  if not score then return nil end
-  return redis.call('ZCOUNT', turns, '-inf', '(' .. score) + place_in(redis.call('ZRANGEBYSCORE', turns, score, score)) - 1
-end
-
 local expired = redis.call('ZCOUNT', turns, '-inf', now) -- their records are gone
-local own, most = rank(), tonumber(limit)
+local own, most = after ~= '' and rank_in(turns, after), tonumber(limit)
 if which == 'open' or which == 'current' then
   local found, listed = open_turns(which == 'open'), { 'listed' }
   local first = (place_in(found) or 0) + 1

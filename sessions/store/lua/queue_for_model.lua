@@ -12,6 +12,7 @@
 -- Returns
 --   queued: wait_ms
 --!include clock
+--!include rank
 --!include model_limit
 local now, key = now_ms(), limiter(model)
 local queue = key .. ':queue'
@@ -22,7 +23,7 @@ if first == '1' then
 else
   redis.call('ZADD', queue, 'NX', now, turn)
 end
-local place = redis.call('ZRANK', queue, turn)
+local place = rank_in(queue, turn)
 local due = due_at(tonumber(r[1]), tonumber(r[2]), tonumber(r[3]) + place + tonumber(jitter))
 if due - now >= tonumber(patience_ms) then
   redis.call('ZREM', queue, turn)
