@@ -83,6 +83,14 @@ class TurnLimits:
             raise error
         self._announced.discard(keys.ref)  # it is created after this
 
+    async def forget_user(self, tenant: str, user: str) -> None:
+        """Forget which turns of a user are open, because everything of the user was deleted.
+
+        Raises:
+            BackendError: the store did not answer.
+        """
+        await self._store.forget_user(tenant, user)
+
     async def _of(self, tenant: str, user: str | None) -> Applied:
         if self._own is None:
             self._own = OwnLimits(OwnLimitStore(self._connection.stores.redis))

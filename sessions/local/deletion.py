@@ -82,6 +82,7 @@ class LocalDeletion:
         removed = await fleet.retrieval.forget_documents(own.lane(KNOWLEDGE), user_name(user_id))
         receipt.update({**await fleet.stores.turns.delete_session(own), **removed})
         receipt["keys"] += await _delete_lanes(fleet, own)
+        await fleet.limits.forget_user(tenant, user_id)
         return {name: receipt[name] for name in _RECEIPT}
 
     async def prune(self, session: SessionRef, unused_since: datetime) -> dict[str, int]:

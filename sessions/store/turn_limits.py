@@ -154,6 +154,12 @@ class TurnLimitStore:
         call = transitions.withdraw_turn((quota_key(turn.tenant),), turn=turn.name, user=user, counts=counts)
         await self._scripts.run(call)
 
+    async def forget_user(self, tenant: str, user: str) -> None:
+        """Forget which turns of a user are open: they were deleted. Those of the last minute stay for that minute."""
+        base = quota_key(tenant)
+        with translated():
+            await self._client.unlink(*(f"{base}:{what}~{_escaped(user)}" for what in ("flight", "open", "sessions")))
+
     async def _ask(self, turn: Counted, found: _Found, *, look: bool) -> Admitted | Minute | Full | LookFor:
         of_tenant, of_user = turn.tenant_limits, turn.user_limits
         call = transitions.admit_turn(

@@ -223,6 +223,14 @@ async def test_counts_expire(tenant: Tenant) -> None:
     assert 0 < await tenant.client.pttl(f"{base}:open") <= 30 * 86_400_000
 
 
+async def test_a_user_who_is_deleted_leaves_the_counts(tenant: Tenant) -> None:
+    """The names of the user's sessions stay in no set of the user's, except those of the minute."""
+    client = tenant.with_limits(user_turns_per_minute=9, user_turns_in_flight=9, user_open_turns=9)
+    await send(client, tenant.session(), "an~n")
+    await client.forget_user(tenant.name, "an~n")
+    assert await tenant.counted() == {"minute~an%7En": 1}
+
+
 async def test_many_turns_at_once_do_not_pass_a_limit_together(tenant: Tenant) -> None:
     """Of twenty that come at the same moment, as many are accepted as there may be."""
     client = tenant.with_limits(tenant_open_turns=5)
