@@ -182,7 +182,7 @@ def test_a_silent_stream_is_looked_after(way: FaultyProxy, monkeypatch: pytest.M
 
 def test_a_stream_that_cannot_be_taken_up_says_so(way: FaultyProxy) -> None:
     """After `timeout`, the error has the cursor after which to resume."""
-    session = Session(sid(), agent_url=way.url, timeout=0.8)
+    session = Session(sid(), agent_url=way.url, timeout=2)
     turn = session.Agent("A").submit(WORDS, stream=True)
     turn.result(timeout=20)
     events = turn.events()

@@ -278,7 +278,7 @@ def test_after_any_event_comes_what_follows_it(http: httpx.Client, fleet: Fleet,
     """The rest of its turn, though that has ended; the turns that have ended since; then the open one, to its end."""
     session = fleet.session(uuid.uuid4().hex)
     agent = session.Agent("A")
-    first = agent.submit("SAY one two", stream=True)
+    first = runs(agent.submit("SAY one two\nPACE 0.8", stream=True))
     seen = followed(http, session)
     first.result(40)
     between = agent.submit("SAY three", stream=True)
