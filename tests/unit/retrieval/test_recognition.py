@@ -22,7 +22,7 @@ from workers.retrieval.documents.reader import read_document
 from workers.retrieval.documents.recognition import limits as recognition_limits
 from workers.retrieval.documents.recognition.engine import RecognitionFailed, TextBox
 from workers.retrieval.documents.recognition.limits import RecognitionLimits
-from workers.retrieval.documents.recognition.page_text import Recogniser, Recognition, lines_of
+from workers.retrieval.documents.recognition.page_text import Recogniser, Recognition, rows_of
 from workers.retrieval.knowledge.catalog import CatalogEntry
 from workers.retrieval.knowledge.changes import read_with_recognition
 from workers.retrieval.ports import Document
@@ -108,7 +108,7 @@ def test_columns_of_a_page_that_lies_askew_are_read_one_after_the_other() -> Non
     ]
     boxes.sort(key=lambda found: found.corners[0][1])  # as engines sort them
     assert Recogniser(lambda _: boxes, 1, 60.0).read(None).split("\n") == first + second
-    assert [line[0].text for line in lines_of(boxes[::-1])[:2]] == ["left", "right"]
+    assert [(row[0].text, row[-1].text) for row in rows_of(boxes[::-1])] == [("left", "words")] * 6
 
 
 CHILD = """

@@ -34,10 +34,10 @@ def in_reading_order(lines: Sequence[Line]) -> list[str]:
     if len(words) < _LEAST_ROWS * 2 * _LEAST_WORDS or _is_right_to_left(words):
         return [_text(line) for line in lines]
     drawn = {id(word): number for number, word in enumerate(words)}
-    rows = _rows(words)
-    ordered = [_text(row) for row in _ordered(rows, drawn, _MOST_COLUMNS)]
+    found = rows(words)
+    ordered = [_text(row) for row in _ordered(found, drawn, _MOST_COLUMNS)]
     # Without columns, the order and the line breaks of the file are better than those of the rows.
-    return ordered if len(ordered) > len(rows) else [_text(line) for line in lines]
+    return ordered if len(ordered) > len(found) else [_text(line) for line in lines]
 
 
 def _text(words: Sequence[Word]) -> str:
@@ -48,16 +48,16 @@ def _is_right_to_left(words: Sequence[Word]) -> bool:
     return sum(word.is_right_to_left for word in words) > len(words) // 10
 
 
-def _rows(words: Sequence[Word]) -> list[Line]:
+def rows(words: Sequence[Word]) -> list[Line]:
     """All words of each height on the page, from top to bottom, each row from left to right."""
-    rows: list[list[Word]] = []
+    found: list[list[Word]] = []
     for word in sorted(words, key=lambda word: (-(word.bottom + word.top), word.left)):
         middle = (word.bottom + word.top) / 2
-        if rows and rows[-1][0].bottom < middle < rows[-1][0].top:
-            rows[-1].append(word)
+        if found and found[-1][0].bottom < middle < found[-1][0].top:
+            found[-1].append(word)
         else:
-            rows.append([word])
-    return [tuple(sorted(row, key=lambda word: word.left)) for row in rows]
+            found.append([word])
+    return [tuple(sorted(row, key=lambda word: word.left)) for row in found]
 
 
 def _ordered(rows: Sequence[Line], drawn: dict[int, int], most: int) -> list[Line]:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import median
 from typing import Any, Final
 
 from workers.retrieval.documents.cpu_time import OutOfCpuTime, limited_cpu_time
-from workers.retrieval.documents.layout.columns import in_reading_order
+from workers.retrieval.documents.layout.columns import in_reading_order, rows
 from workers.retrieval.documents.layout.word import Line, Word
 from workers.retrieval.documents.recognition.advice import MISSING
 from workers.retrieval.documents.recognition.engine import Engine, RecognitionFailed, TextBox
 
 _STEEPEST: Final = math.radians(20)
-# What one line of the page is: boxes whose middles differ by less than this share of their heights.
-_SAME_ROW: Final = 0.5
+# Boxes are larger than their letters: this part of their height is filled, and this is empty at each end.
+_LETTERS: Final = 0.7
+_BESIDE: Final = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Recogniser:
                 boxes = self.engine(picture)
         except OutOfCpuTime as error:
             raise RecognitionFailed(f"it takes more than {self.page_seconds:g} s of CPU time") from error
-        return "\n".join(in_reading_order(lines_of(boxes)))
+        return "\n".join(in_reading_order(rows_of(boxes)))
 
 
 def _ignore(*_: object) -> None:
@@ -75,31 +75,12 @@ class Recognition:
 NO_RECOGNITION: Final = Recognition()
 
 
-def lines_of(boxes: Sequence[TextBox]) -> list[Line]:
+def rows_of(boxes: Sequence[TextBox]) -> list[Line]:
     """The words of the boxes with their places, with y upwards as in a PDF, row by row as if the page were straight."""
     wide = [box for box in boxes if _width(box) > 2 * _height(box)]
     angles = [angle for angle in map(_angle, wide) if abs(angle) < _STEEPEST]
     turned = median(angles) if angles else 0.0
-    lines = [line for line in map(partial(_line, turned=turned), boxes) if line]
-    return sorted(lines, key=partial(_place, rows=_row_middles(lines)))
-
-
-def _row_middles(lines: Sequence[Line]) -> list[float]:
-    """The middles of the rows, from top to bottom."""
-    rows: list[float] = []
-    for middle, height in sorted(((_middle(line), line[0].height) for line in lines), reverse=True):
-        if not rows or rows[-1] - middle > _SAME_ROW * height:
-            rows.append(middle)
-    return rows
-
-
-def _place(line: Line, rows: Sequence[float]) -> tuple[int, float]:
-    row = min(range(len(rows)), key=lambda number: abs(rows[number] - _middle(line)))
-    return row, line[0].left
-
-
-def _middle(line: Line) -> float:
-    return (line[0].bottom + line[0].top) / 2
+    return rows([word for box in boxes for word in _line(box, turned=turned)])
 
 
 def _line(box: TextBox, *, turned: float) -> Line:
@@ -107,7 +88,8 @@ def _line(box: TextBox, *, turned: float) -> Line:
     corners = [_turned_back(corner, turned) for corner in box.corners]
     left, right = min(x for x, _ in corners), max(x for x, _ in corners)
     middle = sum(y for _, y in corners) / 4
-    half = _height(box) / 2
+    height = _height(box)
+    left, right, half = left + _BESIDE * height, right - _BESIDE * height, _LETTERS * height / 2
     each = (right - left) / max(1, len(box.text))
     return tuple(
         Word(word, left + each * start, left + each * (start + len(word)), -middle - half, -middle + half)
