@@ -39,9 +39,9 @@ def scans(*pages: str) -> bytes:
     return pages_pdf(pages, objects=[PICTURE], resources="/XObject << /Im1 4 0 R >>")
 
 
-def box(text: str, left: float, top: float, *, turned: float = 0.0, width: float = 0.0) -> TextBox:
+def box(text: str, left: float, top: float, *, turned: float = 0.0) -> TextBox:
     """A line of text, 20 high, on a page that is turned by so many degrees."""
-    right, bottom, angle = left + (width or 10 * len(text)), top + 20, math.radians(turned)
+    right, bottom, angle = left + 9 * len(text), top + 20, math.radians(turned)
 
     def at(x: float, y: float) -> tuple[float, float]:
         return x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)
@@ -102,9 +102,9 @@ def test_columns_of_a_page_that_lies_askew_are_read_one_after_the_other() -> Non
     first = [f"left line {number} has five words" for number in range(6)]
     second = [f"right line {number} has five words" for number in range(6)]
     boxes = [
-        box(text, x, 40 * row, turned=2.0, width=400)
+        box(text, x, 40 * row, turned=2.0)
         for row, texts in enumerate(zip(first, second, strict=True))
-        for x, text in zip((0, 500), texts, strict=True)
+        for x, text in zip((0, 300), texts, strict=True)
     ]
     boxes.sort(key=lambda found: found.corners[0][1])  # as engines sort them
     assert Recogniser(lambda _: boxes, 1, 60.0).read(None).split("\n") == first + second
