@@ -9,6 +9,7 @@ import os
 import urllib.error
 import urllib.request
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -79,18 +80,22 @@ def _qdrant(url: str, key: str | None, timeout: float) -> Check:
     try:
         version = str(_get(f"{base}/", key, timeout).get("version", ""))
         _get(f"{base}/collections", key, timeout)
+        may_create = key is None or _may_create(base, key, timeout)
     except urllib.error.HTTPError as error:
         return _refused(base, error.code, key)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, HTTPException, ValueError, AttributeError) as error:
         advice = (
-            "check that it is running and that QDRANT_URL is right; until it answers, document searches fail, while "
-            "memory works"
+            "check that it is running and that QDRANT_URL is right, http or https included; until it answers, document "
+            "searches fail, while memory works"
         )
         return Check("index", Verdict.BROKEN, f"Qdrant at {base} does not answer: {error}", advice)
     says = f"Qdrant {version} at {base}, " + ("key accepted" if key else "no key required")
     if _numbers(version) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
         return Check("index", Verdict.BROKEN, says, f"documents need Qdrant {oldest} or newer")
+    if not may_create:
+        advice = "documents cannot be added with it, unless their collections exist: set QDRANT_API_KEY to another key"
+        return Check("index", Verdict.WARNING, f"{says}, but it may not create collections", advice)
     if key is not None and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         return Check("index", Verdict.WARNING, says, "the key crosses the network unencrypted: use https")
     return Check("index", Verdict.OK, says)
@@ -109,6 +114,19 @@ def _get(url: str, key: str | None, timeout: float) -> dict[str, Any]:
     with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
         answer: dict[str, Any] = json.load(response)
     return answer
+
+
+def _may_create(base: str, key: str, timeout: float) -> bool:
+    """Whether the server lets the key change collections: asked with a list of changes that is empty."""
+    headers = {"api-key": key, "Content-Type": "application/json"}
+    request = urllib.request.Request(  # noqa: S310 - the scheme was checked
+        f"{base}/collections/aliases", data=b'{"actions": []}', headers=headers, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=timeout):  # noqa: S310
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code != HTTPStatus.FORBIDDEN
 
 
 def _host(name: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from sessions.fleet.home import FleetHome
 from sessions.own_packages import own_program
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.activity import Activity
+from tests.support.qdrant_server import QdrantServer
 from tests.support.web import Answer, web_server
 
 
@@ -333,6 +336,39 @@ def test_the_doctor_asks_the_qdrant_server(home: Path) -> None:
         assert qdrant(home, web.port).verdict is Verdict.BROKEN
     gone = qdrant(home, web.port)
     assert (gone.verdict, "does not answer" in gone.says) == (Verdict.BROKEN, True)
+
+
+def test_the_doctor_knows_a_key_that_may_only_read(home: Path) -> None:
+    """Qdrant accepts it until the first document is added."""
+    with QdrantServer(metadata={}) as server:
+        port = int(server.url.rpartition(":")[2])
+        assert qdrant(home, port, key="secret").verdict is Verdict.OK
+        server.fail((200, {"version": "1.19.0"}), (200, {}), (403, {"status": {"error": "Forbidden"}}))
+        reads = qdrant(home, port, key="secret")
+        assert (reads.verdict, "may not create collections" in reads.says) == (Verdict.WARNING, True)
+        assert "QDRANT_API_KEY" in reads.advice
+        assert server.requests("POST", "/collections/aliases") == [{"actions": []}] * 2, "which changes nothing"
+
+
+def test_the_doctor_survives_a_port_that_speaks_tls(home: Path) -> None:
+    """QDRANT_URL says http, and the server answers with a TLS alert."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def alert() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"\x15\x03\x03\x00\x02\x02\x32")
+
+        answering = threading.Thread(target=alert)
+        answering.start()
+        check = qdrant(home, listening.getsockname()[1])
+        answering.join()
+    assert (check.verdict, "does not answer" in check.says, "http or https" in check.advice) == (
+        Verdict.BROKEN,
+        True,
+        True,
+    )
 
 
 async def test_the_doctor_looks_for_the_gateway(home: Path) -> None:
