@@ -69,9 +69,11 @@ test-redis: $(DEVELOPS)  ## run what depends on the server's version on redis-se
 	@command -v redis-server >/dev/null || { echo "redis-server not found: install Debian's package of that name" >&2; exit 1; }
 	SF_TEST_SERVER=redis-server $(PYTEST) $(ON_REDIS)
 
-test-qdrant: $(DEVELOPS)  ## run the tests of the index on the Qdrant server at QDRANT_URL (collections test-..., removed afterwards)
+test-qdrant: $(DEVELOPS)  ## run the tests of the index and of documents on the Qdrant server at QDRANT_URL, which has no other data
 	@test -n "$(QDRANT_URL)" || { echo "say where: make test-qdrant QDRANT_URL=http://127.0.0.1:6333" >&2; exit 1; }
-	QDRANT_URL="$(QDRANT_URL)" $(BIN)/python -m pytest tests/unit/retrieval/test_index.py tests/unit/retrieval/test_transfer.py
+	QDRANT_URL="$(QDRANT_URL)" $(BIN)/python -m pytest tests/unit/retrieval/test_index.py tests/unit/retrieval/test_transfer.py \
+		tests/integration/test_knowledge.py tests/integration/test_history_search.py \
+		tests/integration/test_gateway_retrieval.py
 
 adapters: $(DEVELOPS)  ## run the tests of all adapters, and the OpenAI Agents SDK's own tests on our session
 	$(BIN)/python -m pytest $(wildcard tests/integration/test_adapter_*.py)

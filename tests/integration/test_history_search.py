@@ -28,6 +28,7 @@ from tests.integration.test_sealing import NEW, OLD
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.gateway import GatewayProcess
 from tests.support.http import good, problem
+from tests.support.real_qdrant import embedded_only
 from tests.support.servers import Server
 from tests.support.transcripts import settled, texts
 from tests.support.waiting import await_until
@@ -293,6 +294,7 @@ def sealed(new_server: Server, tmp_path: Path) -> Iterator[Fleet]:
         yield fleet
 
 
+@embedded_only
 def test_with_encryption_no_text_leaves_the_store(sealed: Fleet) -> None:
     """The index has vectors, places and names; results come from the sealed history. Its own record is sealed, too."""
     session = sealed.session(new_id(), user_id="ann", searchable=True)

@@ -31,6 +31,7 @@ from sessions.store.turns import TurnStore
 from sessions.store.wake_up import WakeUp
 from tests.support.documents import make_docx, make_encrypted_pdf, make_pdf
 from tests.support.fleet import Fleet, keys_without_ttl
+from tests.support.real_qdrant import embedded_only
 from tests.support.waiting import wait_until
 from workers.retrieval_role.lane_janitor import LaneJanitor
 
@@ -278,6 +279,7 @@ def test_deleting_a_session_leaves_no_key_and_no_point(fleet: Fleet) -> None:
     assert keys_without_ttl(fleet.server) == []
 
 
+@embedded_only
 def test_turn_workers_load_no_embedding_model(new_fleet: Callable[..., Fleet]) -> None:
     """One of the two processes has the model and the engine after this; the other has not."""
     fleet = new_fleet()

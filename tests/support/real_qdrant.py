@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 SERVER_URL = os.environ.get("QDRANT_URL")
 SERVER_KEY = os.environ.get("QDRANT_API_KEY")
+
+embedded_only = pytest.mark.skipif(SERVER_URL is not None, reason="it is about the embedded index")
 
 
 def server_settings() -> dict[str, str]:
