@@ -63,6 +63,26 @@ def test_kill_9_neither_loses_nor_doubles_what_is_spent(new_fleet: Callable[...,
         wait_until(lambda: not list(client.scan_iter("*:open:*")), description="the turn has no entry any more")
 
 
+def test_a_turn_that_waits_for_a_person_has_nothing_reserved(fleet: Fleet) -> None:
+    """Only what it has spent counts while it waits, and after it was cancelled."""
+    ann, day = f"ann-{uuid.uuid4().hex}", datetime.now(UTC).date()
+    name, store = BudgetName(BudgetScope.USER, "default", ann), store_of(fleet)
+    fleet.client.portal.call(store.set(name, Budget(tokens=1_000_000)))
+    session = fleet.session(uuid.uuid4().hex, user_id=ann)
+    wait_until(lambda: session.chat("hi") and spent(fleet, name, day).tokens, description="the workers know the budget")
+    before = spent(fleet, name, day).tokens
+    turn = session.Agent("A", tools=["refund"]).submit('CALL refund({"amount": 1})')
+    wait_until(turn.approvals, description="it waits for a person")
+    waiting = spent(fleet, name, day).tokens - before
+    assert 0 < waiting < 1000, "no answer of up to 4,096 tokens is reserved"
+    turn.cancel()
+    with pytest.raises(errors.TurnCancelled):
+        turn.result(timeout=30)
+    usage = turn.record().usage
+    assert usage is not None
+    assert spent(fleet, name, day).tokens - before == waiting == usage.input_tokens + usage.output_tokens
+
+
 def budgeted(fleet: Fleet, scope: BudgetScope, user: str | None, tenant: str = "default") -> None:
     """A budget of one token."""
     store, name = store_of(fleet), BudgetName(scope, tenant, user)

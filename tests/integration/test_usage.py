@@ -13,9 +13,12 @@ import pytest
 from broker_config.settings import load_settings
 from sessions import Session, UsageRow
 from sessions.errors import BadRequest, ToolError
+from sessions.store.keys import partition_key, usage_counters
 from tests.integration.test_cli_on_a_fleet import CLI, environment
 from tests.support.fleet import Fleet
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import GatewayProcess, ask, made_key
+from tests.support.http import good, problem
+from tests.support.servers import Server
 
 
 def rows(fleet: Fleet, user: str | None, by: Sequence[str], tenant: str | None = None) -> list[UsageRow]:
@@ -58,6 +61,30 @@ def test_a_tenant_sees_its_own(fleet: Fleet) -> None:
     (row,) = rows(fleet, None, [], tenant=mine)
     assert (row.requests, row.day, row.model) == (1, None, None)
     assert rows(fleet, None, [], tenant=other) == []
+
+
+def test_a_credential_sees_its_users_or_its_tenants_usage(
+    secured_gateway: GatewayProcess, secured_store: Server
+) -> None:
+    """That of one user only this user's; nobody sees another tenant's."""
+    tenant, today = f"t{uuid.uuid4().hex[:8]}", datetime.now(UTC).date()
+    counters = f"{partition_key(3)}:usage{usage_counters(tenant, today.isoformat())}"
+    with secured_store.client() as client:
+        client.hset(counters, mapping={"requests|m|ann": 2, "requests|m|bob": 5})
+        client.expire(counters, 600)
+
+    def seen(headers: dict[str, str] | None = None, **key: object) -> list[tuple[str | None, int]]:
+        path = f"/v1/usage?since={today}&until={today}&by=user"
+        answer = good(ask(secured_gateway, "GET", path, made_key(secured_store, **key), headers=headers))
+        return [(row["user_id"], row["requests"]) for row in answer["usage"]]
+
+    assert seen(tenant=tenant, user="ann") == [("ann", 2)]
+    assert seen(tenant=tenant, acts_for_users=True) == [("ann", 2), ("bob", 5)]
+    assert seen({"X-User-ID": "bob"}, tenant=tenant, acts_for_users=True) == [("bob", 5)]
+    assert seen(tenant=f"{tenant}x", acts_for_users=True) == []
+    key = made_key(secured_store, tenant=tenant, user="ann")
+    problem(ask(secured_gateway, "GET", "/v1/usage", key, headers={"X-User-ID": "bob"}), 403, "Forbidden")
+    problem(ask(secured_gateway, "GET", "/v1/usage?by=week", key), 422)
 
 
 def test_odd_ranges_are_refused() -> None:
