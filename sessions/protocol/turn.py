@@ -144,8 +144,10 @@ class Usage(BaseModel):
     cache_write_tokens: int = 0
     output_tokens: int = 0
     tool_calls: int = 0
-    unpriced_requests: int = 0
-    cost: float | None = Field(0.0, exclude_if=_not_given)
+    unpriced_requests: int = Field(0, description="Requests whose price is not known: `cost` does not contain them.")
+    cost: float | None = Field(
+        0.0, exclude_if=_not_given, description="US dollars; left out if no request has a known price."
+    )
 
     @model_validator(mode="after")
     def _cost_unknown(self) -> Self:

@@ -52,6 +52,10 @@ def test_turns_are_counted_for_their_user_and_model(fleet: Fleet, gateway_proces
     done = subprocess.run(command, env=environment(fleet.server.url), capture_output=True, text=True, check=True)
     (shown,) = json.loads(done.stdout)
     assert (shown["model"], shown["requests"], shown["cost"], shown["day"]) == (row.model, 5, None, None)
+    done = subprocess.run(command[:-1], env=environment(fleet.server.url), capture_output=True, text=True, check=True)
+    heading, line = done.stdout.splitlines()
+    assert heading.split() == ["model", "requests", "input", "cache_read", "output", "tool_calls", "cost"]
+    assert (line.split()[0], line.split()[-1]) == (row.model, "unknown")
 
 
 def test_a_tenant_sees_its_own(fleet: Fleet) -> None:

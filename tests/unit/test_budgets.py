@@ -1,0 +1,86 @@
+"""Which budgets apply to a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+from broker_config.settings import Settings
+from sessions.protocol.budgets import Budget, BudgetScope
+from sessions.protocol.limits import NO_LIMITS, TurnLimits
+from sessions.store.budgets import BudgetName
+from sessions.store.keys import SessionKeys
+from workers.engine.prices import PriceList
+from workers.turns.budgets import Budgets, TurnBudget
+
+NOON = 1_796_040_000_000
+
+
+class Store:
+    """Has these budgets, and answers nothing else: no turn may ask it."""
+
+    def __init__(self, budgets: Mapping[BudgetName, Budget]) -> None:
+        self.budgets = {name.field: budget for name, budget in budgets.items()}
+
+    async def version(self) -> bytes:
+        return b"1"
+
+    async def all(self) -> Mapping[str, Budget]:
+        return self.budgets
+
+
+async def budgets(settings: Mapping[str, Any] | None = None, **stored: Any) -> Budgets:
+    made = Budgets(
+        Settings(**(settings or {})), cast(Any, Store(stored.get("stored", {}))), cast(Any, None), PriceList()
+    )
+    await made.refresh()
+    return made
+
+
+def limits_of(found: TurnBudget | None) -> dict[str, Budget]:
+    assert found is not None
+    limits = found._limits
+    shared = {purse.scope.value: purse.budget for purse in limits.purses}
+    return {"turn": limits.turn, "session": limits.session, **shared}
+
+
+def held(user: str | None = "ann", session: str = "s") -> Any:
+    keys = SessionKeys.from_id("acme", session, 256)
+    turn = SimpleNamespace(user_id=user, first_started_ms=NOON, attempt=1, retries=0)
+    return SimpleNamespace(keys=keys, turn=turn, steps={})
+
+
+async def test_without_a_budget_a_turn_has_none() -> None:
+    """So nothing is read or written for it."""
+    assert (await budgets()).of(held(), NO_LIMITS) is None
+    assert (await budgets()).of(held(), TurnLimits(model_calls=3)) is None
+    other = BudgetName(BudgetScope.TENANT, "other")
+    assert (await budgets(stored={other: Budget(5)})).of(held(), NO_LIMITS) is None
+
+
+async def test_what_was_set_comes_before_the_settings() -> None:
+    """For a user that of this user, then that of all users of the tenant. One without limits lifts a setting."""
+    settings = {"budget_user_tokens": 1, "budget_tenant_cost": 2.0, "budget_session_tokens": 3}
+    assert limits_of((await budgets(settings)).of(held(), NO_LIMITS)) == {
+        "turn": Budget(), "session": Budget(3), "user": Budget(1), "tenant": Budget(cost=2.0),
+    }  # fmt: skip
+    everyone, ann = BudgetName(BudgetScope.USER, "acme"), BudgetName(BudgetScope.USER, "acme", "ann")
+    found = await budgets(settings, stored={everyone: Budget(10), ann: Budget(20)})
+    assert limits_of(found.of(held(), NO_LIMITS))["user"] == Budget(20)
+    assert limits_of(found.of(held("bob"), NO_LIMITS))["user"] == Budget(10)
+    assert "user" not in limits_of(found.of(held(None), NO_LIMITS))
+    lifted = await budgets(settings, stored={ann: Budget()})
+    assert "user" not in limits_of(lifted.of(held(), NO_LIMITS))
+
+
+async def test_a_message_can_only_make_a_turns_budget_smaller() -> None:
+    """Of tokens and of money the smaller one counts, whoever says it."""
+    found = await budgets({"budget_turn_tokens": 100, "budget_turn_cost": 0.5})
+    assert limits_of(found.of(held(), TurnLimits(tokens=500, cost=0.1)))["turn"] == Budget(100, 0.1)
+
+
+async def test_a_lane_has_no_session_budget() -> None:
+    """Titles and facts count for the user and the tenant."""
+    found = await budgets({"budget_session_tokens": 3, "budget_tenant_tokens": 9})
+    assert limits_of(found.of(held(session="s~title"), NO_LIMITS))["session"] == Budget()
