@@ -92,7 +92,7 @@ def test_a_rate_limit_holds_back_the_calls_of_all_turns(hasty: Fleet, ask: Calla
     def submit(command: str = "SAY ok", **options: object) -> Turn:
         return ask(model="scarce").submit(f"{tag} {next(number)}\n{command}", stream=stream, **options)
 
-    refused = submit("FAIL 429 1 RETRY 3")
+    refused = submit("FAIL 429 1 RETRY 8")
     wait_until(lambda: pauses(refused), description="the provider refuses the call")
     turns = [refused, *(submit() for _ in range(3))]
     impatient = submit(timeout=1)
