@@ -121,6 +121,8 @@ sys.modules["workers"] = package
 from workers.retrieval.documents.recognition import engine
 pages = []
 def load_engine(threads):
+    if {crash_at_load}:
+        os.kill(os.getpid(), signal.SIGKILL)
     def recognise(picture):
         pages.append(picture.shape)
         if {crash}:
@@ -136,19 +138,19 @@ child.main()
 
 
 @pytest.fixture
-def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Children with a double of the engine, which crash when a condition holds."""
 
-    def use(crash: str) -> None:
+    def use(crash: str = "False", *, at_load: bool = False) -> None:
         path = tmp_path / "child.py"
-        path.write_text(CHILD.format(child=str(child_process._CHILD), crash=crash, words=WORDS))
+        path.write_text(CHILD.format(child=str(child_process._CHILD), crash=crash, crash_at_load=at_load, words=WORDS))
         monkeypatch.setattr(child_process, "_CHILD", path)
 
     return use
 
 
 async def test_recognition_has_a_process_and_limits_of_its_own(
-    double: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    double: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process that looks for pages without text has those of any PDF. One crash costs one page."""
     double("len(pages) == 2")
@@ -168,6 +170,14 @@ async def test_recognition_has_a_process_and_limits_of_its_own(
     assert [allowed.memory_bytes == ON.memory_bytes for allowed in limits] == [False, True, True]
     assert limits[1].seconds >= limits[0].seconds + 2 * ON.page_seconds
     assert told[-1] == (2, 3)
+
+
+async def test_without_memory_for_the_models_the_rest_is_read(double: Callable[..., None]) -> None:
+    """The system ends the process that loads them; the pages with text do not depend on it."""
+    double(at_load=True)
+    document = await read_document(scans(shown("Cover", 50, 700), SCAN), name="a.pdf", recognition=ON)
+    assert [section.text for section in document.sections] == ["Cover"]
+    assert "page 2 consists of pictures without text; text recognition failed: " in document.warnings[0]
 
 
 @pytest.mark.parametrize("name", ["scan.pdf", "scan.png"])

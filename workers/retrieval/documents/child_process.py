@@ -87,10 +87,14 @@ async def read_in_child(
         except _Wanted as found:
             wanted = min(found.pages, recognition.pages)
         except _Crashed as crash:
-            is_new = kind is Kind.PDF and -crash.code not in _KILLED and crash.page not in skipped
-            if not is_new or len(skipped) >= _MOST_CRASHES:
+            is_new = kind is Kind.PDF and -crash.code not in _KILLED and crash.page not in (0, *skipped)
+            if is_new and len(skipped) < _MOST_CRASHES:
+                skipped.append(crash.page)
+            elif wanted and kind is Kind.PDF:  # the text that needs no recognition can be read without it
+                recognition = replace(recognition, problem=f"text recognition failed: {_how(crash.code, allowed)}")
+                wanted = 0
+            else:
                 raise _refusal(crash.code, allowed) from crash
-            skipped.append(crash.page)
 
 
 def _with_recognition(limits: DocumentLimits, recognition: RecognitionLimits, pages: int) -> DocumentLimits:
@@ -171,13 +175,13 @@ class _Output:
     """What a child says.
 
     Attributes:
-        page: the page at which it is, 1-based.
+        page: the page at which it is, 1-based; 0 while it loads the models of text recognition.
     """
 
     def __init__(self, recognition: dict[str, Any], on_page: Callable[[int, int], None]) -> None:
         self._recognition = recognition
         self._on_page = on_page
-        self.page = 1
+        self.page = 0 if recognition["here"] else 1
 
     async def receive(self, process: Process) -> Document | None:
         """The document; None if the child ends without a final line."""
@@ -234,8 +238,13 @@ async def _kill(process: Process) -> None:
 
 def _refusal(code: int, limits: DocumentLimits) -> Refusal:
     if -code in _KILLED:
-        memory = f"{limits.memory_bytes // _MIB:,} MiB"
-        problem = f"takes more than {limits.seconds:.3g} s of CPU time or {memory} to read; simplify or split it"
-        return Refusal(Reason.TOO_LARGE, problem)
-    how = signal.Signals(-code).name if code < 0 else f"code {code}"
-    return Refusal(Reason.CORRUPT, f"crashed its parser ({how}); open it in a program for such files and save it again")
+        return Refusal(Reason.TOO_LARGE, f"{_how(code, limits)}; simplify or split it")
+    how = _how(code, limits)
+    return Refusal(Reason.CORRUPT, f"{how}; open it in a program for such files and save it again")
+
+
+def _how(code: int, limits: DocumentLimits) -> str:
+    """How a child ended, after 'it'."""
+    if -code in _KILLED:
+        return f"takes more than {limits.seconds:.3g} s of CPU time or {limits.memory_bytes // _MIB:,} MiB to read"
+    return f"crashed its parser ({signal.Signals(-code).name if code < 0 else f'code {code}'})"
