@@ -284,6 +284,15 @@ async def test_a_write_that_is_given_up_before_it_is_sent_is_not_sent(index: Ser
 # --- searches ----------------------------------------------------------------------------------------------
 
 
+async def test_the_graph_is_searched_more_widely_than_by_default(index: ServerIndex, server: QdrantServer) -> None:
+    """Qdrant's default misses a tenth of the nearest 50. Words are found exactly, so their half has no such width."""
+    await find(index)
+    [batch] = server.requests("POST", "/points/query/batch")
+    assert [(each["using"], each.get("params")) for each in batch["searches"]] == [
+        ("dense", {"hnsw_ef": 256}), ("bm25", None), ("bm25", None),
+    ]  # fmt: skip
+
+
 async def test_a_search_that_a_replacement_overtakes_is_made_again(index: ServerIndex, server: QdrantServer) -> None:
     """Its old revision was found and is gone when it is read; without another look, the source would seem missing."""
     old, new = chunk(ALICE, "tea"), chunk(ALICE, "tea is hot", revision="r2")
