@@ -23,6 +23,7 @@ from workers.retrieval.documents.recognition import limits as recognition_limits
 from workers.retrieval.documents.recognition.engine import RecognitionFailed, TextBox
 from workers.retrieval.documents.recognition.limits import RecognitionLimits
 from workers.retrieval.documents.recognition.page_text import Recogniser, Recognition, rows_of
+from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.knowledge.catalog import CatalogEntry
 from workers.retrieval.knowledge.changes import read_with_recognition
 from workers.retrieval.ports import Document
@@ -93,8 +94,20 @@ def test_what_is_not_recognised_is_reported() -> None:
     assert (document.recognised_pages, document.unread_pages) == ((1,), (2, 3, 4))
     said = " ".join(document.warnings)
     assert "page 2 consists of pictures without text, and no text was recognised" in said
-    assert "page 3 could not be read, or in part only: it could not be recognised: it takes too much memory" in said
-    assert "no text was recognised on page 4: at most 3 pages of a document are (SESSIONFLEET_OCR_PAGES)" in said
+    assert "no text was recognised on page 3: it takes too much memory" in said
+    assert (
+        "no text was recognised on page 4: at most 3 pages of a document are recognised (SESSIONFLEET_OCR_PAGES)"
+        in said
+    )
+
+
+def test_a_scan_that_cannot_be_recognised_is_not_damaged() -> None:
+    """The refusal says why the engine failed."""
+    with pytest.raises(
+        Refusal, match="has no text on its only page, and none was recognised: it takes too much"
+    ) as told:
+        read(scans(SCAN), RecognitionFailed("it takes too much memory"))
+    assert told.value.reason is Reason.EMPTY
 
 
 def test_columns_of_a_page_that_lies_askew_are_read_one_after_the_other() -> None:

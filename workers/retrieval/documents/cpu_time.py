@@ -19,7 +19,8 @@ def limited_cpu_time(seconds: float) -> Iterator[None]:
         raise OutOfCpuTime
 
     before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    # Again each second: an exception within a finalizer is lost.
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
     try:
         yield
     finally:

@@ -38,12 +38,14 @@ def recognise_pages(
         try:
             text = recogniser.read(_picture(document, number - 1))
         except (RecognitionFailed, pypdfium2.PdfiumError) as failed:
-            unread.damaged(number, f"it could not be recognised: {failed}")
+            unread.unrecognised(number, str(failed))
             continue
         page = pages[number - 1]
         if len("".join(text.split())) > len("".join(page.text.split())):
             pages[number - 1] = replace(page, text=text, unmapped=0, pictured=False, recognised=True)
-    unread.beyond(numbers[recogniser.pages :], recogniser.pages)
+    for number in numbers[recogniser.pages :]:
+        problem = f"at most {recogniser.pages:,} pages of a document are recognised (SESSIONFLEET_OCR_PAGES)"
+        unread.unrecognised(number, problem)
 
 
 def _picture(document: pypdfium2.PdfDocument, number: int) -> Any:

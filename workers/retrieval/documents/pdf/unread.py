@@ -24,8 +24,7 @@ class UnreadPages:
 
     def __init__(self, without_recognition: str = MISSING) -> None:
         self._advice = f"; {without_recognition}" if without_recognition else ", and no text was recognised"
-        self._beyond: list[int] = []
-        self._most = 0
+        self._unrecognised: dict[int, str] = {}
         self._damaged: dict[int, str] = {}
         self._unmapped: list[int] = []
         self._pictured: list[int] = []
@@ -34,9 +33,9 @@ class UnreadPages:
         """Note a damaged page; `problem` is a sentence without its full stop."""
         self._damaged.setdefault(number, problem)
 
-    def beyond(self, numbers: Sequence[int], most: int) -> None:
-        """Note pages that were not recognised, since `most` others were."""
-        self._beyond, self._most = list(numbers), most
+    def unrecognised(self, number: int, problem: str) -> None:
+        """Note a page without text that can be read, and why none was recognised."""
+        self._unrecognised[number] = problem
 
     def needing_recognition(self, pages: Sequence[PageText]) -> list[int]:
         """The pages that are not damaged and have no text, or too little of it, that can be read."""
@@ -53,7 +52,7 @@ class UnreadPages:
             Refusal: no page has text, or most of the text cannot be read.
         """
         for number, page in enumerate(pages, start=1):
-            if number in self._beyond or number in self._damaged:
+            if number in self._unrecognised or number in self._damaged:
                 continue
             if _is_unmapped(page):
                 self._unmapped.append(number)
@@ -69,7 +68,7 @@ class UnreadPages:
 
     def numbers(self) -> tuple[int, ...]:
         """All pages that could not be read, or in part only."""
-        return tuple(sorted({*self._damaged, *self._unmapped, *self._pictured, *self._beyond}))
+        return tuple(sorted({*self._damaged, *self._unmapped, *self._pictured, *self._unrecognised}))
 
     def warnings(self) -> tuple[str, ...]:
         """A sentence for each reason, with the pages."""
@@ -83,9 +82,8 @@ class UnreadPages:
         if self._pictured:
             verb = "consists" if len(self._pictured) == 1 else "consist"
             said.append(f"{_listed(self._pictured)} {verb} of pictures without text{self._advice}")
-        if self._beyond:
-            problem = f"at most {self._most:,} pages of a document are (SESSIONFLEET_OCR_PAGES)"
-            said.append(f"no text was recognised on {_listed(self._beyond)}: {problem}")
+        for problem, numbers in _by_problem(self._unrecognised):
+            said.append(f"no text was recognised on {_listed(numbers)}: {problem}")
         return tuple(said)
 
     def _refuse(self, count: int) -> None:
@@ -93,7 +91,9 @@ class UnreadPages:
             number, problem = min(self._damaged.items())
             what = f"is damaged: none of its {count:,} pages can be read (page {number}: {problem})"
             raise Refusal(Reason.CORRUPT, f"{what}; open it in a PDF program and save it again")
-        problem = f"has no text on its {_pages(count)}{self._advice}"
+        failed = sorted(set(self._unrecognised.values()))
+        why = f", and none was recognised: {failed[0]}" if failed else self._advice
+        problem = f"has no text on its {_pages(count)}{why}"
         raise Refusal(Reason.EMPTY, problem)
 
 
