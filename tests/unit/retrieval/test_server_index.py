@@ -81,6 +81,15 @@ async def test_a_server_that_names_a_pause_is_given_it_within_bounds(server: Qdr
     await index.close()
 
 
+async def test_a_full_disk_of_the_server_is_called_so(index: ServerIndex, server: QdrantServer) -> None:
+    """Qdrant answers 500 in these words, and searches go on; its URL has nothing to do with it."""
+    await find(index)
+    full = "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
+    server.fail(*[(500, {"status": {"error": full}})] * 4)
+    with pytest.raises(IndexUnavailable, match=r"answered 500.*No space left.*; make room on its disk$"):
+        await find(index)
+
+
 @pytest.mark.parametrize("status", [400, 403, 422])
 async def test_a_failure_that_cannot_pass_is_not_tried_again(
     index: ServerIndex, server: QdrantServer, status: int

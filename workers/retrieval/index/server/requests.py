@@ -94,7 +94,9 @@ class Requests:
             case UnexpectedResponse(status_code=HTTPStatus.FORBIDDEN):
                 reason = "denies access (403); QDRANT_API_KEY must be a key that may write"
             case UnexpectedResponse(status_code=status):
-                reason = f"answered {status}: {_body(error)}; check QDRANT_URL and the server's log"
+                full = "No space left" in _body(error)
+                advice = "make room on its disk" if full else "check QDRANT_URL and the server's log"
+                reason = f"answered {status}: {_body(error)}; {advice}"
             case ResponseHandlingException(source=httpx.TransportError() as source):
                 reason = f"cannot be reached ({type(source).__name__}: {source}); {_remedy(source)}"
             case ResponseHandlingException() | JSONDecodeError():
