@@ -12,7 +12,7 @@ from sessions.cli.fleet import AsJson
 from sessions.cli.output import print_error, print_json, print_table, say
 from sessions.cli.store import with_store
 from sessions.client.arguments.values import short_string
-from sessions.client.turn_limits import defaults
+from sessions.client.submission_limits import defaults
 from sessions.errors import BadRequest
 from sessions.store.keys import valid_tenant
 from sessions.store.turn_limits import EACH_USER, Limits, OwnLimitStore

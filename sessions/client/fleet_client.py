@@ -16,7 +16,7 @@ from sessions.client.ownership import Ownership
 from sessions.client.portal import Portal
 from sessions.client.retrieval import Retrieval
 from sessions.client.session_turns import SessionTurns
-from sessions.client.turn_limits import TurnLimits
+from sessions.client.submission_limits import SubmissionLimits
 from sessions.client.turns import Turns
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
@@ -39,7 +39,7 @@ class FleetClient:
         self.admission = Admission(self.connection)
         self.ownership = Ownership(self.connection)
         self.files = Files(self.connection, self.admission)
-        self.limits = TurnLimits(self.connection)
+        self.limits = SubmissionLimits(self.connection)
         self.turns = Turns(self.connection, self.admission, self.ownership, self.files, self.limits)
         self.session_turns = SessionTurns(self.connection, self.ownership, self.turns)
         self.retrieval = Retrieval(self.connection, self.admission, self.turns)

@@ -17,8 +17,8 @@ from sessions.client.attendance import attending
 from sessions.client.connection import FleetConnection
 from sessions.client.files import Files
 from sessions.client.ownership import Ownership
+from sessions.client.submission_limits import SubmissionLimits
 from sessions.client.timeout_message import timeout_message
-from sessions.client.turn_limits import TurnLimits
 from sessions.errors import (
     BackendError,
     BadRequest,
@@ -51,7 +51,7 @@ class Turns:
         admission: Admission,
         ownership: Ownership,
         files: Files,
-        limits: TurnLimits,
+        limits: SubmissionLimits,
     ) -> None:
         self._connection = connection
         self._limits = limits

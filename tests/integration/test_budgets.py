@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -69,7 +70,11 @@ def test_a_turn_that_waits_for_a_person_has_nothing_reserved(fleet: Fleet) -> No
     name, store = BudgetName(BudgetScope.USER, "default", ann), store_of(fleet)
     fleet.client.portal.call(store.set(name, Budget(tokens=1_000_000)))
     session = fleet.session(uuid.uuid4().hex, user_id=ann)
-    wait_until(lambda: session.chat("hi") and spent(fleet, name, day).tokens, description="the workers know the budget")
+    known = time.monotonic() + 2.5  # each worker asks for budgets again after two seconds
+    wait_until(
+        lambda: session.chat("hi") and time.monotonic() > known and spent(fleet, name, day).tokens,
+        description="both workers know the budget",
+    )
     before = spent(fleet, name, day).tokens
     turn = session.Agent("A", tools=["refund"]).submit('CALL refund({"amount": 1})')
     wait_until(turn.approvals, description="it waits for a person")

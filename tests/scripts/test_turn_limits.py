@@ -13,7 +13,7 @@ import pytest
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.client.connection import FleetConnection, Stores
-from sessions.client.turn_limits import OwnLimits, TurnLimits
+from sessions.client.submission_limits import OwnLimits, SubmissionLimits
 from sessions.errors import IdempotencyConflict, RateLimited, SessionBusy
 from sessions.protocol.call import CallKind, WaitingCall
 from sessions.protocol.turn import Policy, TurnRequest, TurnStatus
@@ -41,7 +41,7 @@ class Tenant:
         self.stores = Stores.on(client, settings, KeyRing.of(settings))
         self.used: list[SessionKeys] = []
 
-    def with_limits(self, **limits: int) -> TurnLimits:
+    def with_limits(self, **limits: int) -> SubmissionLimits:
         """A client of a process with these settings."""
 
         class Connection:
@@ -50,7 +50,7 @@ class Tenant:
 
             async def open(self) -> None: ...
 
-        return TurnLimits(cast(FleetConnection, Connection()))
+        return SubmissionLimits(cast(FleetConnection, Connection()))
 
     def session(self, name: str = "") -> SessionKeys:
         keys = SessionKeys.of(self.name, name or uuid.uuid4().hex, self.settings.partitions)
@@ -93,7 +93,7 @@ def message(**options: Any) -> Submission:
     return Submission(TurnRequest(message="hi", agent="A"), **{"queue": "turns", "timeout": 900.0, **options})
 
 
-async def send(client: TurnLimits, keys: SessionKeys, user: str | None = None, **options: Any) -> Accepted:
+async def send(client: SubmissionLimits, keys: SessionKeys, user: str | None = None, **options: Any) -> Accepted:
     return await client.accept(keys, message(user_id=user, **options))
 
 

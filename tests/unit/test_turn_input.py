@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from sessions.protocol.limits import TurnLimits
 from sessions.protocol.turn import TurnRequest
 from workers.lease.held_turn import HeldTurn
 from workers.turns.turn_input import input_of
@@ -18,4 +19,4 @@ def test_what_is_asked_once_is_not_written_to_a_cache(titles: bool, settings: di
     turn = SimpleNamespace(agent=b"", user_id=None, attempt=1, history=[], first_started_ms=0)
     held = cast(HeldTurn, SimpleNamespace(turn=turn, turn_id="s~1", keys=SimpleNamespace(session_id="s")))
     request = TurnRequest(message="hello", agent="A", titles=titles, model_settings={"temperature": 0.5})
-    assert input_of(held, request, "offline").model_settings == settings
+    assert input_of(held, request, "offline", TurnLimits()).model_settings == settings

@@ -32,7 +32,7 @@ _WORDS: Final = {"flight": "turns in flight", "open": "open turns"}
 _log = get_logger(__name__)
 
 
-class TurnLimits:
+class SubmissionLimits:
     """Limits what tenants and users submit. Its coroutines run on the portal's event loop only."""
 
     def __init__(self, connection: FleetConnection) -> None:
