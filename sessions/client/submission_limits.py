@@ -174,24 +174,28 @@ class OwnLimits:
             BackendError: they were never read, and the store did not answer.
         """
         age = time.monotonic() - self._read
-        if self._found is None or age > _TOO_OLD:
-            await self._refresh()
-        elif age > _FRESH and (self._reading is None or self._reading.done()):
-            self._reading = asyncio.get_running_loop().create_task(self._try_refresh())
+        needed = self._found is None or age > _TOO_OLD
+        if (needed or age > _FRESH) and (self._reading is None or self._reading.done()):
+            self._reading = asyncio.get_running_loop().create_task(self._refresh())
+            self._reading.add_done_callback(_log_failure)
+        if needed and self._reading is not None:
+            await asyncio.shield(
+                self._reading
+            )  # one for all messages that come meanwhile: each would need a connection
         return self._found or {}
 
-    async def _try_refresh(self) -> None:
-        try:
-            await self._refresh()
-        except BackendError as error:
-            _log.warning("limits_not_read", error=str(error))
-
     async def _refresh(self) -> None:
-        self._read = time.monotonic()
+        began = time.monotonic()
         version = await self._store.version()
         if version != self._version:
             self._found = await self._store.all() if version else {}
             self._version = version
+        self._read = began
+
+
+def _log_failure(reading: asyncio.Task[None]) -> None:
+    if not reading.cancelled() and (error := reading.exception()) is not None:
+        _log.warning("limits_not_read", error=str(error))
 
 
 @dataclass(frozen=True, slots=True)
