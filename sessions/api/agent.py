@@ -14,13 +14,13 @@ from pydantic_core import PydanticSerializationError
 from sessions.api.delegation import AgentTool, agent_tool, delegates_of, split_tools
 from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
-from sessions.client.arguments.limits import turn_limits
 from sessions.client.arguments.message import Content, MessageInput, message_content
 from sessions.client.arguments.model_options import model_settings as settings_of
 from sessions.client.arguments.model_options import models_named
 from sessions.client.arguments.options import TurnOptions, takes
 from sessions.client.arguments.retrieval import bases_to_search, knowledge_config, memory_config
 from sessions.client.arguments.times import start_time
+from sessions.client.arguments.turn_limits import turn_limits
 from sessions.client.arguments.turns import OnDisconnect, cancels
 from sessions.client.arguments.values import (
     boolean,

@@ -15,7 +15,7 @@ from sessions.client.arguments.values import short_string
 from sessions.client.submission_limits import defaults
 from sessions.errors import BadRequest
 from sessions.store.keys import valid_tenant
-from sessions.store.turn_limits import EACH_USER, Limits, OwnLimitStore
+from sessions.store.submission_limits import EACH_USER, Limits, OwnLimitStore
 
 app = typer.Typer(help="Limit the turns and sessions of tenants and users.", no_args_is_help=True)
 

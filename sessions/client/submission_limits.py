@@ -21,8 +21,8 @@ from sessions.store.acceptance import Accepted
 from sessions.store.gate import Gate
 from sessions.store.keys import SessionKeys
 from sessions.store.submission import Submission
-from sessions.store.transitions.limits import Full, Minute
-from sessions.store.turn_limits import NO_LIMITS, Counted, Limits, OwnLimitStore, TurnLimitStore, own_limits
+from sessions.store.submission_limits import NO_LIMITS, Counted, Limits, OwnLimitStore, SubmissionLimitStore, own_limits
+from sessions.store.transitions.submission_limits import Full, Minute
 
 _FRESH: Final = 2.0
 _TOO_OLD: Final = 60.0
@@ -148,9 +148,9 @@ class SubmissionLimits:
             _log.warning("turn_not_withdrawn", turn=counted.name, error=str(error))
 
     @property
-    def _store(self) -> TurnLimitStore:
+    def _store(self) -> SubmissionLimitStore:
         stores = self._connection.stores
-        return TurnLimitStore(stores.scripts, stores.redis, self._connection.settings.partitions)
+        return SubmissionLimitStore(stores.scripts, stores.redis, self._connection.settings.partitions)
 
 
 class OwnLimits:

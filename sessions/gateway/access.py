@@ -15,8 +15,8 @@ from sessions.gateway.api_keys import ApiKeys
 from sessions.gateway.authenticator import Authenticator, Credentials, Everybody
 from sessions.gateway.jwks import jwks_at
 from sessions.gateway.last_use import LastUse
-from sessions.gateway.limits import Limits, NoLimits, StoreLimits
 from sessions.gateway.local_only import LOOPBACK_NAMES
+from sessions.gateway.request_limits import Limits, NoLimits, StoreLimits
 from sessions.gateway.tokens import Tokens
 from sessions.store.api_keys import ApiKeyStore
 

@@ -12,13 +12,13 @@ from sessions.api.agent_directory import AgentDirectory
 from sessions.api.session import Session
 from sessions.client.fleet_client import FleetClient
 from sessions.errors import NotFound
-from sessions.gateway.budgets import TurnBudget, given_budget
 from sessions.gateway.caller import Caller
 from sessions.gateway.parameters import BASE, TOOL
 from sessions.gateway.principal import Right
 from sessions.gateway.strict_json import Body
+from sessions.gateway.turn_limits import TurnBudget, given_budget
 from sessions.protocol.agent import AgentConfig, KnowledgeBases
-from sessions.protocol.limits import NO_LIMITS
+from sessions.protocol.turn_limits import NO_LIMITS
 from sessions.protocol.worker_info import WorkerInfo
 
 ASSISTANT: Final = "assistant"

@@ -17,9 +17,9 @@ from sessions.gateway.body_limit import BodyLimit
 from sessions.gateway.caller import Gateway
 from sessions.gateway.gatekeeper import Gatekeeper
 from sessions.gateway.head import Head
-from sessions.gateway.limits import Limits, NoLimits
 from sessions.gateway.local_only import OwnPages, TrustedHosts
 from sessions.gateway.request_id import HEADER, RequestId
+from sessions.gateway.request_limits import Limits, NoLimits
 from sessions.gateway.routes import (
     agent,
     agents,

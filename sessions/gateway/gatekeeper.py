@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sessions.errors import BackendError, SessionfleetError, TooManyRequests, Unauthenticated
 from sessions.gateway.authenticator import Authenticator
-from sessions.gateway.limits import Limits
 from sessions.gateway.principal import Principal
 from sessions.gateway.problems import problem_of
+from sessions.gateway.request_limits import Limits
 
 PUBLIC: Final = re.compile(r"/(?:health|ready|openapi\.json|agent/health|agent/[^/]+/health|docs(?:/[a-z.-]+)?)\Z")
 """Paths that are answered without a credential, for GET and HEAD; they reveal nothing about any session."""

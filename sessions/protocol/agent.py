@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sessions.protocol.limits import TurnLimits
+from sessions.protocol.turn_limits import TurnLimits
 from sessions.protocol.version import WIRE_VERSION, WireVersion
 
 DELEGATION_DEPTH = 5

@@ -12,10 +12,10 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sessions.protocol.agent import RecallSettings
-from sessions.protocol.limits import TurnLimits
 from sessions.protocol.message import MediaPart, MessagePart
 from sessions.protocol.operation import Extraction, OperationSpec
 from sessions.protocol.team import TeamSpec
+from sessions.protocol.turn_limits import TurnLimits
 from sessions.protocol.version import WIRE_VERSION, WireVersion
 
 TASK_NAME = "sessionfleet.run_session"

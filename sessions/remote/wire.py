@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from sessions.errors import BadRequest, InvalidTurnId, RemoteFailed, SessionfleetError
 from sessions.protocol.agent import AgentConfig, KnowledgeBases, RecallSettings
-from sessions.protocol.limits import NO_LIMITS, TurnLimits
 from sessions.protocol.message import shown_parts
 from sessions.protocol.turn import Policy, TurnError, TurnStatus, Usage
+from sessions.protocol.turn_limits import NO_LIMITS, TurnLimits
 from sessions.store.submission import Replacement, Submission
 from sessions.store.turns import TurnRecord
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from broker_config.settings import Settings
 from sessions.protocol.budgets import Budget, BudgetScope
-from sessions.protocol.limits import NO_LIMITS, TurnLimits
+from sessions.protocol.turn_limits import NO_LIMITS, TurnLimits
 from sessions.store.budgets import BudgetName
 from sessions.store.keys import SessionKeys
 from workers.engine.prices import PriceList

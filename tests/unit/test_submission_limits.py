@@ -7,7 +7,7 @@ from typing import cast
 
 from sessions.client.submission_limits import OwnLimits
 from sessions.errors import StoreUnavailable
-from sessions.store.turn_limits import Limits, OwnLimitStore
+from sessions.store.submission_limits import Limits, OwnLimitStore
 
 
 class _Store:

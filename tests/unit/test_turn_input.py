@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from sessions.protocol.limits import TurnLimits
 from sessions.protocol.turn import TurnRequest
+from sessions.protocol.turn_limits import TurnLimits
 from workers.lease.held_turn import HeldTurn
 from workers.turns.turn_input import input_of
 

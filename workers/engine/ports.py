@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from sessions.protocol.agent import AgentConfig, Delegate
 from sessions.protocol.call import WaitingCall
 from sessions.protocol.event import EventType
-from sessions.protocol.limits import NO_LIMITS, TurnLimits
 from sessions.protocol.message import MediaPart, TextPart
 from sessions.protocol.turn import ModelUsage, Usage
+from sessions.protocol.turn_limits import NO_LIMITS, TurnLimits
 from sessions.tools.turn_state import TurnState
 
 

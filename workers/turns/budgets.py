@@ -18,8 +18,8 @@ from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
 from sessions.errors import BackendError, BudgetExceeded, TurnConfigurationError
 from sessions.protocol.budgets import NANO, NO_BUDGET, Budget, BudgetScope, Spent, nanodollars
-from sessions.protocol.limits import TurnLimits
 from sessions.protocol.turn import ModelUsage
+from sessions.protocol.turn_limits import TurnLimits
 from sessions.store.budgets import BudgetName, BudgetStore, Exceeded, Noted, Purse, Stale
 from sessions.store.scripts import ScriptRunner
 from sessions.store.usage_counters import day_of

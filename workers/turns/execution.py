@@ -26,10 +26,10 @@ from sessions.errors import (
     TurnFailed,
 )
 from sessions.protocol.call import CallKind
-from sessions.protocol.limits import NO_LIMITS, TurnLimits
 from sessions.protocol.operation import OperationSpec
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.turn import TurnRequest, TurnStatus, total
+from sessions.protocol.turn_limits import NO_LIMITS, TurnLimits
 from sessions.protocol.webhook_requests import DeliverWebhook
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from sessions.errors import TurnFailed
 from sessions.protocol.agent import AgentConfig, names_of
-from sessions.protocol.limits import TurnLimits
 from sessions.protocol.turn import TurnRequest
+from sessions.protocol.turn_limits import TurnLimits
 from sessions.store.history import HistoryEntry
 from workers.engine.ports import PastTurn, TurnInput
 from workers.lease.held_turn import HeldTurn

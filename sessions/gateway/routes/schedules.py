@@ -13,7 +13,6 @@ from sessions.api.schedules import Schedule
 from sessions.client.arguments.schedules import LONGEST_SCHEDULE_ID, MOST_RUNS
 from sessions.errors import ScheduleNotFound
 from sessions.gateway.agents import AgentSpec, Base, agent_of
-from sessions.gateway.budgets import TurnBudget, given_budget
 from sessions.gateway.caller import DEFAULT_QUEUE, Caller, Reader, Writer
 from sessions.gateway.parameters import LONGEST_TTL, QUEUE, TEXT, WEBHOOK, IdempotencyKey, SessionId
 from sessions.gateway.prefer import Wait
@@ -22,6 +21,7 @@ from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, turn_path
 from sessions.gateway.segments import segment
 from sessions.gateway.strict_json import Body, StrictRoute
+from sessions.gateway.turn_limits import TurnBudget, given_budget
 from sessions.protocol.cron import Missed, Overlap
 from sessions.protocol.turn import TurnStatus
 

@@ -12,7 +12,6 @@ from sessions.api.turn import Turn
 from sessions.client.arguments.turns import MOST_TURNS, OnDisconnect
 from sessions.errors import BadRequest
 from sessions.gateway.agents import AgentSpec, Base, agent_of
-from sessions.gateway.budgets import TurnBudget, given_budget
 from sessions.gateway.caller import DEFAULT_QUEUE, Caller, Reader, Writer
 from sessions.gateway.messages import MessageBody, message_of
 from sessions.gateway.parameters import (
@@ -31,6 +30,7 @@ from sessions.gateway.problems import responses
 from sessions.gateway.resources import ListedTurn, ListedTurns, TurnResource, turn_path
 from sessions.gateway.streams import STREAM, Cursor, event_stream
 from sessions.gateway.strict_json import Body, StrictRoute
+from sessions.gateway.turn_limits import TurnBudget, given_budget
 from sessions.protocol.turn import Policy
 from sessions.sse import MEDIA_TYPE
 

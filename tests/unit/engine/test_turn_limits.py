@@ -12,7 +12,7 @@ from pydantic_ai.messages import TextPart
 from sessions import tool
 from sessions.errors import TurnLimitExceeded
 from sessions.protocol.agent import AgentConfig
-from sessions.protocol.limits import TurnLimits
+from sessions.protocol.turn_limits import TurnLimits
 from workers.engine.ports import TurnInput
 from workers.engine.salvage import NOT_RUN, completed_steps
 from workers.engine.transcript import input_digest

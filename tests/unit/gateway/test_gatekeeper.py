@@ -12,8 +12,8 @@ from sessions.errors import CorruptRecord, TooManyRequests
 from sessions.gateway import gatekeeper
 from sessions.gateway.body_limit import BodyLimit
 from sessions.gateway.gatekeeper import Gatekeeper
-from sessions.gateway.limits import NoLimits
 from sessions.gateway.principal import Principal
+from sessions.gateway.request_limits import NoLimits
 from sessions.store.api_keys import _read
 
 

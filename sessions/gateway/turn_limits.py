@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from sessions.gateway.strict_json import Body
-from sessions.protocol.limits import TurnLimits
+from sessions.protocol.turn_limits import TurnLimits
 
 
 class TurnBudget(Body):

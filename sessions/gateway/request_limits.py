@@ -17,7 +17,7 @@ from sessions.client.per_process import get_client
 from sessions.errors import BackendError, TooManyRequests
 from sessions.gateway.principal import Principal
 from sessions.store.keys import limit_key
-from sessions.store.limits import RESERVATION, LimitStore
+from sessions.store.request_limits import RESERVATION, LimitStore
 
 _RENEW: Final = RESERVATION / 3
 

@@ -11,7 +11,7 @@ import pytest
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.store.keys import limit_key
-from sessions.store.limits import LimitStore, Refused
+from sessions.store.request_limits import LimitStore, Refused
 from sessions.store.scripts import ScriptRunner
 from tests.support.servers import Server
 from tests.support.waiting import await_until

@@ -19,8 +19,8 @@ from sessions.errors import CorruptRecord
 from sessions.protocol.turn import TurnStatus
 from sessions.store.keys import LIMITS, SessionKeys, escaped, partition_key, quota_key, session_index
 from sessions.store.scripts import ScriptRunner, translated
-from sessions.store.transitions import limits as transitions
-from sessions.store.transitions.limits import Admitted, Full, LookFor, Minute
+from sessions.store.transitions import submission_limits as transitions
+from sessions.store.transitions.submission_limits import Admitted, Full, LookFor, Minute
 
 EACH_USER: Final = "\0each"
 """Stands for every user of a tenant. No user has this name."""
@@ -123,7 +123,7 @@ class Counted:
     later: bool
 
 
-class TurnLimitStore:
+class SubmissionLimitStore:
     """Counts turns against limits. All methods raise `BackendError` if the store did not answer."""
 
     def __init__(self, scripts: ScriptRunner, client: Any, partitions: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sessions.errors import BadRequest
-from sessions.protocol.limits import TurnLimits
+from sessions.protocol.turn_limits import TurnLimits
 
 _MOST: Final = 1_000_000
 

@@ -24,7 +24,7 @@ from sessions.store.open_turn import OpenTurn
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.submission import Submission
-from sessions.store.turn_limits import EACH_USER, NO_LIMITS, Limits, OwnLimitStore, own_limits
+from sessions.store.submission_limits import EACH_USER, NO_LIMITS, Limits, OwnLimitStore, own_limits
 from tests.support.servers import Server
 
 DONE = Ending(TurnStatus.SUCCEEDED, result=b'{"text":"x"}', history_entry=b"{}\n[]", messages=2)
