@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.submission import Submission
 from sessions.store.submission_limits import EACH_USER, NO_LIMITS, Limits, OwnLimitStore, own_limits
+from sessions.store.transitions.submission_limits import Admitted, Full, LookFor, admit_turn
 from tests.support.servers import Server
 
 DONE = Ending(TurnStatus.SUCCEEDED, result=b'{"text":"x"}', history_entry=b"{}\n[]", messages=2)
@@ -174,6 +175,39 @@ async def test_an_end_makes_room_at_once(tenant: Tenant, limit: str) -> None:
             await send(client, tenant.session(), "ann")
         assert hit.value.retry_after == 1.0
         await tenant.end(keys)
+
+
+async def test_a_limit_refuses_when_all_that_it_counts_were_looked_for(tenant: Tenant) -> None:
+    """Looking for the same turns again would show nothing new; turns of another limit are looked for as well."""
+
+    async def admit(turn: str, user: str = "", *, tenant_open: int = 1, **found: Sequence[str]) -> object:
+        nothing: dict[str, Sequence[str]] = {"ended": (), "missing": (), "waiting": (), "running": ()}
+        call = admit_turn(
+            (quota_key(tenant.name),),
+            turn=turn,
+            user=user,
+            later=False,
+            tenant_minute=0,
+            tenant_flight=0,
+            tenant_open=tenant_open,
+            user_minute=0,
+            user_flight=0,
+            user_open=1,
+            look=True,
+            **nothing | found,
+        )
+        return await tenant.stores.scripts.run(call)
+
+    assert await admit("a~1") == Admitted()
+    assert await admit("b~1") == LookFor(("a~1",))
+    for answer in ("running", "waiting", "missing"):
+        assert await admit("b~1", **{answer: ("a~1",)}) == Full("open", "tenant")
+    assert await admit("b~1", ended=("a~1",)) == Admitted()
+
+    assert await admit("c~1", "ann", tenant_open=2) == Admitted()
+    assert await admit("d~1", "ann", tenant_open=2) == LookFor(("b~1", "c~1"))
+    assert await admit("d~1", "ann", tenant_open=2, ended=("b~1",)) == LookFor(("c~1",))
+    assert await admit("d~1", "ann", tenant_open=2, running=("c~1",)) == Full("open", "user")
 
 
 async def test_a_turn_that_waits_is_open_and_not_in_flight(tenant: Tenant) -> None:

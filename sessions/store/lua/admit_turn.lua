@@ -63,6 +63,21 @@ local function take_note(of)
   for _, id in ipairs(waiting) do redis.call('ZADD', counted('open', of), 'XX', now, id) end
 end
 
+local looked_for = {}
+for _, turns in ipairs({ missing, waiting, running }) do
+  for _, id in ipairs(turns) do looked_for[id] = true end
+end
+
+-- The turns of a set that the caller has not just looked for.
+local function to_look_for(key, count)
+  local newest = count > MANY and now - LOOKED_MS or '+inf'
+  local found = {}
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', newest, 'LIMIT', 0, MANY)) do
+    if not looked_for[id] then found[#found + 1] = id end
+  end
+  return found
+end
+
 local limits, full = {}
 local function limit(what, of, most)
   most = tonumber(most)
@@ -89,8 +104,7 @@ for _, one in ipairs(limits) do
       return { 'minute', of, frees[2] + MINUTE_MS - now }
     end
     if look == '1' then
-      local newest = count > MANY and now - LOOKED_MS or '+inf'
-      local found = redis.call('ZRANGEBYSCORE', key, '-inf', newest, 'LIMIT', 0, MANY)
+      local found = to_look_for(key, count)
       if #found > 0 then return { 'look_for', unpack(found) } end
     end
     full = full or { what, of }
