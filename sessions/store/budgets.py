@@ -17,9 +17,10 @@ from urllib.parse import unquote
 from sessions.errors import CorruptRecord
 from sessions.protocol.budgets import Budget, BudgetScope, Spent
 from sessions.store.keys import BUDGETS, BUDGETS_VERSION, budget_key, escaped
-from sessions.store.scripts import ScriptRunner, translated
+from sessions.store.scripts import ScriptRunner
 from sessions.store.transitions import budgets as transitions
 from sessions.store.transitions.budgets import Exceeded, Noted, Stale
+from sessions.store.versioned_hash import VersionedHash
 
 __all__ = ["BudgetName", "BudgetStore", "Exceeded", "Noted", "Purse", "Stale"]
 
@@ -68,35 +69,25 @@ class BudgetStore:
 
     def __init__(self, scripts: ScriptRunner, client: Any) -> None:
         self._scripts = scripts
-        self._client = client
+        self._set = VersionedHash(client, BUDGETS, BUDGETS_VERSION)
 
     async def set(self, name: BudgetName, budget: Budget) -> None:
         """Set a budget. Workers apply it within two seconds."""
-        with translated():
-            pipe = self._client.pipeline(transaction=True)
-            pipe.hset(BUDGETS, name.field, json.dumps(asdict(budget)))
-            pipe.incr(BUDGETS_VERSION)
-            await pipe.execute()
+        await self._set.set(name.field, json.dumps(asdict(budget)))
 
     async def remove(self, name: BudgetName) -> bool:
-        """Remove a budget, so that the settings apply again; returns whether there was one."""
-        with translated():
-            pipe = self._client.pipeline(transaction=True)
-            pipe.hdel(BUDGETS, name.field)
-            pipe.incr(BUDGETS_VERSION)
-            return bool((await pipe.execute())[0])
+        """Remove a budget; whether there was one."""
+        return await self._set.remove(name.field)
 
-    async def version(self) -> bytes | None:
+    async def version(self) -> int:
         """Changes with each change of a budget."""
-        found: bytes | None = await self._scripts.read("GET", BUDGETS_VERSION)
-        return found
+        return await self._set.version()
 
     async def all(self) -> Mapping[str, Budget]:
         """The budgets that were set, by field."""
-        with translated():
-            raw = await self._client.hgetall(BUDGETS)
+        raw = await self._set.all()
         try:
-            return {field.decode(): _budget(json.loads(value)) for field, value in raw.items()}
+            return {field: _budget(json.loads(value)) for field, value in raw.items()}
         except (ValueError, TypeError, AttributeError) as error:
             raise CorruptRecord(f"a budget cannot be read: {error}") from error
 

@@ -34,6 +34,7 @@ BUDGETS_VERSION = f"{FLEET}:budgets:version"
 API_KEYS = f"{FLEET}:apikeys"
 API_KEYS_USED = f"{FLEET}:apikeys:used"
 LIMITS = f"{FLEET}:limits"
+LIMITS_VERSION = f"{FLEET}:limits:version"
 API_KEYS_REVOKED = f"{FLEET}:apikeys:revoked"
 
 WIDE_APP = "~app"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -17,18 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sessions.errors import CorruptRecord
 from sessions.protocol.turn import TurnStatus
-from sessions.store.keys import LIMITS, SessionKeys, escaped, partition_key, quota_key, session_index
+from sessions.store.keys import LIMITS, LIMITS_VERSION, SessionKeys, escaped, partition_key, quota_key, session_index
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.transitions import submission_limits as transitions
 from sessions.store.transitions.submission_limits import Admitted, Full, LookFor, Minute
+from sessions.store.versioned_hash import VersionedHash
 
 EACH_USER: Final = "\0each"
 """Stands for every user of a tenant. No user has this name."""
-_VERSION: Final = "~"  # the field with the number of changes
 _EACH: Final = "*"  # in the store, where no name has this character
 _ROUNDS: Final = 5
 """How often turns are looked for before a limit refuses one; each time up to 100."""
-_FINAL: Final = frozenset({TurnStatus.SUCCEEDED, TurnStatus.FAILED, TurnStatus.CANCELLED, TurnStatus.DEAD_LETTERED})
 
 
 class Limits(BaseModel):
@@ -66,43 +65,37 @@ NO_LIMITS: Final = Limits()
 
 
 class OwnLimitStore:
-    """The limits that single tenants and users have of their own."""
+    """The limits that single tenants and users have of their own.
+
+    Every method raises `BackendError` if the store did not answer.
+    """
 
     def __init__(self, client: Any) -> None:
-        self._client = client
+        self._own = VersionedHash(client, LIMITS, LIMITS_VERSION)
 
     async def version(self) -> int:
         """Changes with every change of a limit."""
-        with translated():
-            return int(await self._client.hget(LIMITS, _VERSION) or 0)
+        return await self._own.version()
 
     async def all(self) -> dict[tuple[str, str], Limits]:
         """By tenant and user; the user is empty for the tenant itself, and `EACH_USER` for every user of it.
 
         Raises:
-            BackendError: the store did not answer, or a record cannot be read.
+            CorruptRecord: they cannot be read.
         """
-        with translated():
-            raw = await self._client.hgetall(LIMITS)
-        return {_names(field.decode()): _read(value) for field, value in raw.items() if field != _VERSION.encode()}
+        return {_names(field): _read(value) for field, value in (await self._own.all()).items()}
 
     async def set(self, tenant: str, user: str, limits: Limits) -> Limits:
         """Change the limits that are not None, and return all that this tenant or user has of its own."""
-        field = _field(tenant, user)
-        with translated():
-            raw = await self._client.hget(LIMITS, field)
-            known = Limits() if raw is None else _read(raw)
-            changed = limits.over(known)
-            await self._client.hset(LIMITS, field, changed.model_dump_json(exclude_none=True))
-            await self._client.hincrby(LIMITS, _VERSION, 1)
+        name = _field(tenant, user)
+        raw = await self._own.get(name)
+        changed = limits if raw is None else limits.over(_read(raw))
+        await self._own.set(name, changed.model_dump_json(exclude_none=True))
         return changed
 
     async def remove(self, tenant: str, user: str) -> bool:
         """Remove the limits of its own; False if there are none."""
-        with translated():
-            removed = await self._client.hdel(LIMITS, _field(tenant, user))
-            await self._client.hincrby(LIMITS, _VERSION, 1)
-        return bool(removed)
+        return await self._own.remove(_field(tenant, user))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +117,7 @@ class Counted:
 
 
 class SubmissionLimitStore:
-    """Counts turns against limits. All methods raise `BackendError` if the store did not answer."""
+    """Counts turns against limits. Every method raises `BackendError` if the store did not answer."""
 
     def __init__(self, scripts: ScriptRunner, client: Any, partitions: int) -> None:
         self._scripts = scripts
@@ -186,7 +179,7 @@ class SubmissionLimitStore:
         statuses = await asyncio.gather(*(self._status(name) for name in names))
         found = _Found()
         for name, status in zip(names, statuses, strict=True):
-            found = found.with_turn(name, status)
+            found.add(name, status)
         return found
 
     async def _status(self, name: str) -> TurnStatus | None:
@@ -213,10 +206,10 @@ class SubmissionLimitStore:
 
     async def forget_session(self, keys: SessionKeys, user: str | None) -> None:
         """Take the announcement of a session back, because it was refused."""
-        base = f"{quota_key(keys.tenant)}:sessions"
+        of_tenant = f"{quota_key(keys.tenant)}:sessions"
+        announced = [of_tenant] if user is None else [of_tenant, f"{of_tenant}~{_escaped(user)}"]
         with translated():
-            for key in (base, f"{base}~{_escaped(user)}"):
-                await self._client.zrem(key, keys.ref)
+            await asyncio.gather(*(self._client.zrem(key, keys.ref) for key in announced))
 
     async def _count(self, tenant: str, user: str | None) -> int:
         """The listed sessions, over all partitions: exact, because the scripts that change sessions keep the lists."""
@@ -230,24 +223,25 @@ class SubmissionLimitStore:
         return bool(await self._scripts.read("HEXISTS", keys.meta, "created"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Found:
     """What turns that were looked for are doing."""
 
-    ended: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    waiting: tuple[str, ...] = ()
-    running: tuple[str, ...] = ()
+    ended: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
 
-    def with_turn(self, name: str, status: TurnStatus | None) -> _Found:
-        """The same with one more turn."""
+    def add(self, name: str, status: TurnStatus | None) -> None:
+        """One more turn; no status if it has no record."""
         if status is None:
-            return replace(self, missing=(*self.missing, name))
-        if status in _FINAL:
-            return replace(self, ended=(*self.ended, name))
-        if status is TurnStatus.WAITING:
-            return replace(self, waiting=(*self.waiting, name))
-        return replace(self, running=(*self.running, name))
+            self.missing.append(name)
+        elif status.final:
+            self.ended.append(name)
+        elif status is TurnStatus.WAITING:
+            self.waiting.append(name)
+        else:
+            self.running.append(name)
 
 
 async def _none() -> int:

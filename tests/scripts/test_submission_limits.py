@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -14,11 +15,11 @@ from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
 from sessions.client.connection import FleetConnection, Stores
 from sessions.client.submission_limits import OwnLimits, SubmissionLimits
-from sessions.errors import IdempotencyConflict, RateLimited, SessionBusy
+from sessions.errors import BackendError, IdempotencyConflict, RateLimited, SessionBusy
 from sessions.protocol.call import CallKind, WaitingCall
 from sessions.protocol.turn import Policy, TurnRequest, TurnStatus
 from sessions.store.acceptance import Accepted
-from sessions.store.keys import LIMITS, SessionKeys, quota_key
+from sessions.store.keys import LIMITS, LIMITS_VERSION, SessionKeys, quota_key
 from sessions.store.leases import Ending, LeaseStore
 from sessions.store.open_turn import OpenTurn
 from sessions.store.scripts import ScriptRunner
@@ -329,4 +330,33 @@ async def test_tenants_and_users_may_have_limits_of_their_own(tenant: Tenant) ->
         for user in ("", EACH_USER, odd):
             assert await own.remove(tenant.name, user)
         assert not await own.remove(tenant.name, "")
-        await tenant.client.delete(LIMITS)
+        await tenant.client.delete(LIMITS, LIMITS_VERSION)
+
+
+async def test_a_limit_is_never_set_without_a_new_version(tenant: Tenant) -> None:
+    """Its processes would keep the copy that they have: here the connection breaks after the first command."""
+
+    class Breaks:
+        def __init__(self) -> None:
+            self.written = False
+
+        def __getattr__(self, command: str) -> Any:
+            found = getattr(tenant.client, command)
+
+            def run(*arguments: Any, **options: Any) -> Any:
+                if command.startswith("h") and self.written:
+                    raise ConnectionError("gone")
+                self.written = self.written or command == "hset"
+                return found(*arguments, **options)
+
+            return run
+
+    own = OwnLimitStore(tenant.client)
+    try:
+        before = await own.version()
+        with contextlib.suppress(ConnectionError, BackendError):
+            await OwnLimitStore(Breaks()).set(tenant.name, "", Limits(open=1))
+        assert ((tenant.name, "") in await own.all()) == (await own.version() != before)
+    finally:
+        await own.remove(tenant.name, "")
+        await tenant.client.delete(LIMITS, LIMITS_VERSION)

@@ -226,6 +226,7 @@ def keys_without_ttl(server: Server) -> list[str]:
             "{fleet}:apikeys",
             "{fleet}:apikeys:used",
             "{fleet}:limits",
+            "{fleet}:limits:version",
         ),
     )
     with server.client() as client:

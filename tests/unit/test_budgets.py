@@ -23,8 +23,8 @@ class Store:
     def __init__(self, budgets: Mapping[BudgetName, Budget]) -> None:
         self.budgets = {name.field: budget for name, budget in budgets.items()}
 
-    async def version(self) -> bytes:
-        return b"1"
+    async def version(self) -> int:
+        return 1
 
     async def all(self) -> Mapping[str, Budget]:
         return self.budgets

@@ -62,7 +62,7 @@ class Budgets:
         self._scripts = scripts
         self._prices = prices
         self._set: Mapping[str, Budget] = {}
-        self._version: bytes | None = None
+        self._version = 0
 
     async def refresh(self) -> None:
         """Read the budgets that operators set, if they have changed.
