@@ -218,8 +218,10 @@ def test_a_child_loads_neither_engine_nor_broker(kind: str, data: bytes, parser:
     )
     done = subprocess.run([sys.executable, "-c", told, "-", settings], input=data, capture_output=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1])[:2] == ["end", kind]
-    loaded = {name.partition(".")[0] for name in done.stderr.decode().split()}
+    modules = done.stderr.decode().split()
+    loaded = {name.partition(".")[0] for name in modules}
     assert parser in loaded
+    assert ("workers.retrieval.documents.layout" in modules) is (kind == "pdf")
     assert loaded.isdisjoint({
         "celery", "redis", "pydantic_ai", "sessions", "asyncio", "numpy", "docx", "qdrant_edge", "selectolax",
     })  # fmt: skip

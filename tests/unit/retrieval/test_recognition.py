@@ -22,7 +22,8 @@ from workers.retrieval.documents.reader import read_document
 from workers.retrieval.documents.recognition import limits as recognition_limits
 from workers.retrieval.documents.recognition.engine import RecognitionFailed, TextBox
 from workers.retrieval.documents.recognition.limits import RecognitionLimits
-from workers.retrieval.documents.recognition.page_text import Recogniser, Recognition, rows_of
+from workers.retrieval.documents.recognition.page_text import Recogniser, rows_of
+from workers.retrieval.documents.recognition.ports import Recognition
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.knowledge.catalog import CatalogEntry
 from workers.retrieval.knowledge.changes import read_with_recognition

@@ -101,11 +101,12 @@ def _read(settings: dict[str, Any]) -> None:
 
 def _recognition(settings: dict[str, Any]) -> Any:
     """What the reader gets: the engine only if this process is one that may take its memory and time."""
-    from workers.retrieval.documents.recognition.page_text import Recogniser, Recognition  # noqa: PLC0415
+    from workers.retrieval.documents.recognition.ports import Recognition  # noqa: PLC0415
 
     recogniser = None
     if settings["here"]:
         from workers.retrieval.documents.recognition.engine import load_engine  # noqa: PLC0415
+        from workers.retrieval.documents.recognition.page_text import Recogniser  # noqa: PLC0415
 
         recogniser = Recogniser(load_engine(settings["threads"]), settings["pages"], settings["page_seconds"])
     return Recognition(settings["problem"], recogniser, _send_wanted, _send_recognising)

@@ -10,7 +10,7 @@ from workers.retrieval.documents.decoding import decode, decode_page
 from workers.retrieval.documents.kinds import Kind
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.plain import clean
-from workers.retrieval.documents.recognition.page_text import NO_RECOGNITION, Recognition
+from workers.retrieval.documents.recognition.ports import NO_RECOGNITION, Recognition
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document, Section
 

@@ -20,7 +20,7 @@ from workers.retrieval.documents.pdf.page_text import PageText, read_page
 from workers.retrieval.documents.pdf.recognised import recognise_pages
 from workers.retrieval.documents.pdf.stand_in_font import install as install_stand_in_font
 from workers.retrieval.documents.pdf.unread import UnreadPages
-from workers.retrieval.documents.recognition.page_text import NO_RECOGNITION, Recognition
+from workers.retrieval.documents.recognition.ports import NO_RECOGNITION, Recognition
 from workers.retrieval.documents.refusal import Reason, Refusal, encrypted
 from workers.retrieval.ports import Document, Section
 

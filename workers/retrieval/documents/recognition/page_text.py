@@ -7,7 +7,7 @@ since a row across two columns would otherwise not be one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
@@ -15,7 +15,6 @@ from typing import Any, Final
 from workers.retrieval.documents.cpu_time import OutOfCpuTime, limited_cpu_time
 from workers.retrieval.documents.layout.columns import in_reading_order, rows
 from workers.retrieval.documents.layout.word import Line, Word
-from workers.retrieval.documents.recognition.advice import MISSING
 from workers.retrieval.documents.recognition.engine import Engine, RecognitionFailed, TextBox
 
 _STEEPEST: Final = math.radians(20)
@@ -49,30 +48,6 @@ class Recogniser:
         except OutOfCpuTime as error:
             raise RecognitionFailed(f"it takes more than {self.page_seconds:g} s of CPU time") from error
         return "\n".join(in_reading_order(rows_of(boxes)))
-
-
-def _ignore(*_: object) -> None:
-    """The default callbacks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recognition:
-    """Text recognition as a reader of documents sees it.
-
-    Attributes:
-        problem: why there is none, as in `advice`; '' if there is.
-        recogniser: None if there is none, or not in this process.
-        wanted: called with the pages (1-based) that need it, before it begins, or would.
-        on_page: called before each page that is recognised: its number, how many are done, and how many there are.
-    """
-
-    problem: str = MISSING
-    recogniser: Recogniser | None = None
-    wanted: Callable[[Sequence[int]], None] = _ignore
-    on_page: Callable[[int, int, int], None] = _ignore
-
-
-NO_RECOGNITION: Final = Recognition()
 
 
 def rows_of(boxes: Sequence[TextBox]) -> list[Line]:
