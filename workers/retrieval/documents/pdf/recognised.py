@@ -10,13 +10,11 @@ import pypdfium2
 
 from workers.retrieval.documents.pdf.page_text import PageText
 from workers.retrieval.documents.pdf.unread import UnreadPages
-from workers.retrieval.documents.recognition.engine import RecognitionFailed
+from workers.retrieval.documents.recognition.engine import LONGEST_SIDE, RecognitionFailed
 from workers.retrieval.documents.recognition.page_text import Recogniser
 
 _DOTS_PER_INCH: Final = 150
 _POINTS_PER_INCH: Final = 72
-# A page may be as large as a poster; the engine makes larger pictures smaller.
-_LONGEST_SIDE: Final = 2400
 
 
 def recognise_pages(
@@ -51,8 +49,8 @@ def recognise_pages(
 def _picture(document: pypdfium2.PdfDocument, number: int) -> Any:
     page = document[number]
     try:
-        longest = max(page.get_size()) / _POINTS_PER_INCH
-        scale = min(_DOTS_PER_INCH, _LONGEST_SIDE / max(longest, 0.01)) / _POINTS_PER_INCH
+        longest = max(page.get_size()) / _POINTS_PER_INCH  # a page may be as large as a poster
+        scale = min(_DOTS_PER_INCH, LONGEST_SIDE / max(longest, 0.01)) / _POINTS_PER_INCH
         return page.render(scale=scale).to_numpy()
     finally:
         page.close()

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+LONGEST_SIDE: Final = 2400
+"""Pixels. The engine makes larger pictures smaller, so no larger ones are drawn for it."""
+
 Point = tuple[float, float]
 # A line of text that the engine is less sure of than this is mostly dirt, or a part of a picture.
 _LEAST_SCORE: Final = 0.5

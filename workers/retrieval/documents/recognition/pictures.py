@@ -10,15 +10,13 @@ from typing import Any, Final
 from workers.retrieval.documents.layout.lines import join_lines, words_with_hyphens
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.plain import clean
-from workers.retrieval.documents.recognition.engine import RecognitionFailed
+from workers.retrieval.documents.recognition.engine import LONGEST_SIDE, RecognitionFailed
 from workers.retrieval.documents.recognition.page_text import Recogniser
 from workers.retrieval.documents.refusal import Reason, Refusal
 from workers.retrieval.ports import Document, Section
 
 _FORMATS: Final = ("PNG", "JPEG", "TIFF")
 _MOST_PIXELS: Final = 100_000_000
-# The engine makes larger ones smaller.
-_LONGEST_SIDE: Final = 2400
 
 
 def read_picture(
@@ -74,7 +72,7 @@ def _pages(data: bytes, most: int) -> Iterator[tuple[int, int, Any]]:
                 if number > most:
                     return
                 page = ImageOps.exif_transpose(frame).convert("RGB")
-                page.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+                page.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
                 yield number, count, numpy.ascontiguousarray(numpy.asarray(page)[:, :, ::-1])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         problem = f"has more than {_MOST_PIXELS:,} pixels; make it smaller"
