@@ -11,7 +11,6 @@ import asyncio
 import io
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import numpy as np
 import pypdfium2
@@ -42,7 +41,8 @@ def scan(page: pypdfium2.PdfPage, angle: float) -> bytes:
     return out.getvalue()
 
 
-def _original(data: bytes) -> Any:
+def _original(data: bytes) -> bytes:
+    """A PDF of the first page only."""
     document = pypdfium2.PdfDocument.new()
     document.import_pages(pypdfium2.PdfDocument(data), [0])
     out = io.BytesIO()

@@ -99,17 +99,14 @@ class Talk:
 class Recorder:
     """An OpenAI-compatible server in this process; it keeps the requests as text."""
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self) -> None:
         self.requests: list[str] = []
-        self.context = 0
-        self._talk = talk
         self._texts = random.Random(1)
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._respond))
 
     def _respond(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
         self.requests.append(json.dumps(body.get("tools", [])) + "".join(map(json.dumps, body["messages"])))
-        self.context = len(self.requests[-1]) // 4
         message: dict[str, Any] = {"role": "assistant", "content": _text(self._texts, ANSWER)}
         last = body["messages"][-1]
         if last["role"] == "user" and "CALL" in last["content"]:
@@ -117,7 +114,7 @@ class Recorder:
             call = {"id": f"call_{len(self.requests)}", "type": "function", "function": function}
             message = {"role": "assistant", "content": None, "tool_calls": [call]}
         reason = "tool_calls" if "tool_calls" in message else "stop"
-        usage = {"prompt_tokens": self.context, "completion_tokens": ANSWER // 4}
+        usage = {"prompt_tokens": len(self.requests[-1]) // 4, "completion_tokens": ANSWER // 4}
         usage["total_tokens"] = sum(usage.values())
         choice = {"index": 0, "finish_reason": reason, "message": message}
         answer = {"id": "x", "object": "chat.completion", "created": 1, "model": "x", "choices": [choice]}
@@ -139,7 +136,7 @@ class Shares:
 
 async def shares(settings: Settings, talk: Talk) -> Shares:
     """Run a session's turns, and compare their requests."""
-    recorder, session = Recorder(talk), Conversation(settings)
+    recorder, session = Recorder(), Conversation(settings)
     engine = Engine(_registry(recorder), history_tokens=settings.history_tokens)
     texts = random.Random(2)
     try:

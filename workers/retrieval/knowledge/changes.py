@@ -94,10 +94,9 @@ class KnowledgeChanges:
         content = await self._loader.load(op, request)
         collection = request.collection or default_collection(self._embedding.info)
         digests = self._keyring.digests(content.data)
-        before = await self._catalog.entry(op.keys, collection, request.source)
         entry = self._entry(request, collection, content, digests[0], op.now_ms)
         if not RecognitionLimits.of(self._settings).problem:
-            entry = read_with_recognition(entry, before)
+            entry = read_with_recognition(entry, await self._catalog.entry(op.keys, collection, request.source))
         scope = Scope(op.keys.tenant, request.scope)
         await self._remove_orphaned(op, scope)
         await self._writer.settle(op, scope, resumed_revision=entry.revision)

@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Final
 
 from workers.retrieval.documents.pdf.page_text import PageText
-from workers.retrieval.documents.recognition.advice import MISSING
 from workers.retrieval.documents.refusal import Reason, Refusal
 
 # A page is reported if this share of its characters has no meaning. Logos and bullets often have none.
@@ -22,7 +21,7 @@ class UnreadPages:
         without_recognition: why there is no text recognition; '' if there is.
     """
 
-    def __init__(self, without_recognition: str = MISSING) -> None:
+    def __init__(self, without_recognition: str) -> None:
         self._advice = f"; {without_recognition}" if without_recognition else ", and no text was recognised"
         self._unrecognised: dict[int, str] = {}
         self._damaged: dict[int, str] = {}
