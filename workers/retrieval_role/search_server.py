@@ -1,7 +1,7 @@
 """Answers the searches that other processes send directly to this one.
 
-A search that fails, or cannot be done at once, is left unanswered: its caller then has it done in the lane, where it
-waits, is tried again, and ends with an error that says why. So a search is never refused here.
+A search that fails, or cannot be done at once, is left to the lane, and its caller is told so. There it waits, is tried
+again, or ends with an error that says why. So no error is sent from here.
 """
 
 from __future__ import annotations

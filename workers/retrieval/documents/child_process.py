@@ -33,9 +33,9 @@ _MIB: Final = 1024 * 1024
 _HANG_SECONDS: Final = 600.0
 # A PDF is read again without the page that crashed its reader, at most this many times.
 _MOST_CRASHES: Final = 2
-# For each page that is recognised, there is its own limit; this is for loading the models.
+# CPU time for loading the models of text recognition, next to the limit of each page.
 _LOADING_SECONDS: Final = 60.0
-# The libraries below would start a thread for each processor, each with an address space of its own.
+# OpenBLAS and OpenMP would start a thread for each processor, and each reserves some of the limited address space.
 _ONE_THREAD: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 _KILLED: Final = {signal.SIGXCPU, signal.SIGKILL}
 

@@ -20,7 +20,7 @@ _CLOSED_AT_ONCE: Final = re.compile(
     r"<(title|script|style|textarea|iframe|noscript|xmp|a|p|div|span|td|th|li|ul|ol|b|i|em|strong)\b([^<>]*)(?<=[\s\"'a-z])/>",
     re.IGNORECASE,
 )
-_MOST_DIGITS: Final = 10
+_MOST_DIGITS: Final = 9
 _SHADOW_ROOTS: Final = ("shadowrootmode", "shadowroot")
 # Each is parsed on its own, and again with each page that contains it.
 _MOST_INNER_PAGES: Final = 100
@@ -111,4 +111,4 @@ def is_shadow_root(node: LexborNode) -> bool:
 def number_in(node: LexborNode, attribute: str) -> int | None:
     """The whole number in an attribute; None if it has none, or an absurdly large one."""
     value = node.attributes.get(attribute) or ""
-    return int(value) if value.isdecimal() and len(value) < _MOST_DIGITS else None
+    return int(value) if value.isdecimal() and len(value) <= _MOST_DIGITS else None

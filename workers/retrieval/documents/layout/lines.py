@@ -1,4 +1,4 @@
-"""Joins a PDF's lines into paragraphs: a PDF records the positions of text, not its structure."""
+"""Joins the lines of a page into paragraphs: PDFs and pictures have the positions of text, not its structure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A word on a page of a PDF."""
+"""A word on a page: of a PDF, or of a picture whose text was recognised."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _RIGHT_TO_LEFT: Final = range(0x590, 0x900)
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word and its place on the page, in points from the lower left corner.
+    """A word and its place on the page: in points from the lower left corner of a PDF, in pixels of a picture.
 
-    `is_apart` says that the file has a space before it, which PDFium did not conclude from its place.
+    `is_apart` says that the PDF has a space before it, which PDFium did not conclude from its place.
     """
 
     text: str
@@ -24,7 +24,7 @@ class Word:
 
     @property
     def height(self) -> float:
-        """The height of its line of text, in points."""
+        """The height of its line of text."""
         return self.top - self.bottom
 
     @property

@@ -1,7 +1,7 @@
 """Finds spaces within words, which PDFium adds and no reader sees.
 
-PDFium concludes from gaps where words end. Where letters are spaced out, or where a matrix gives a size instead of the
-font, it sees gaps between words that are none.
+PDFium concludes from gaps where words end. It also sees ends within words whose letters are spaced out, or whose size
+is given by a matrix instead of the font.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ Box = tuple[float, float, float, float]
 
 _WITHOUT_SPACES: Final = re.compile("[\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _RIGHT_TO_LEFT: Final = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
-# In heights of the line. No gap between words is so narrow; if a file has spaces of its own, what looks like one and is
-# none may be wider.
+# Gaps are measured in heights of the line. `True` is for files with spaces of their own: PDFium's are needed less
+# there, so a gap must be wider to count.
+# A narrower gap separates no words. It decides where a word has too few letters to compare with.
 _NARROW: Final = {False: 0.08, True: 0.13}
-# A gap between words is wider than the median of those between their letters, by this much, and this many times.
+# Otherwise a gap separates words if it is wider than the median of those between letters, by this much ...
 _MORE: Final = {False: 0.03, True: 0.07}
+# ... and by this factor,
 _ALIKE: Final = 1.15
-# No gap between letters is so wide.
+# or if it is as wide as this, which no gap between letters is.
 _WIDE: Final = 0.4
 # The share of spaces in a text that has them; most languages have about 0.15.
 _OWN_SPACES: Final = 0.08
