@@ -16,6 +16,7 @@ from sessions.protocol.message import MediaPart, MessagePart
 from sessions.protocol.operation import Extraction, OperationSpec
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.turn_limits import TurnLimits
+from sessions.protocol.usage import known_cost
 from sessions.protocol.version import WIRE_VERSION, WireVersion
 
 TASK_NAME = "sessionfleet.run_session"
@@ -151,7 +152,7 @@ class Usage(BaseModel):
 
     @model_validator(mode="after")
     def _cost_unknown(self) -> Self:
-        if not self.cost and 0 < self.requests <= self.unpriced_requests:
+        if known_cost(self.cost or 0.0, self.requests, self.unpriced_requests) is None:
             object.__setattr__(self, "cost", None)
         return self
 

@@ -34,3 +34,8 @@ class UsageRow:
     output_tokens: int
     tool_calls: int
     cost: float | None
+
+
+def known_cost(cost: float, requests: int, unpriced_requests: int) -> float | None:
+    """The cost of requests, or None: the price of none of them is known."""
+    return None if not cost and 0 < requests <= unpriced_requests else cost

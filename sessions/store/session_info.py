@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from sessions.errors import BadRequest, CorruptRecord
+from sessions.protocol.usage import known_cost
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
 
@@ -87,6 +88,7 @@ class SessionInfo:
     def _of(cls, keys: SessionKeys, raw: Mapping[str, bytes], keyring: KeyRing) -> Self:
         number = {name: int(value) for name, value in raw.items() if value.isdigit()}
         used, ttl, open_turns = number.get("used", number["created"]), number.get("ttl", 0), number.get("open", 0)
+        requests, unpriced = number.get("requests", 0), number.get("unpriced_requests", 0)
         return cls(
             session_id=keys.session_id,
             title=keyring.open(keys.meta, TITLE, raw.get(TITLE, b"")).decode(),
@@ -97,22 +99,17 @@ class SessionInfo:
             turns=number.get("turns", 0),
             messages=number.get("messages", 0),
             open_turns=open_turns,
-            requests=number.get("requests", 0),
+            requests=requests,
             input_tokens=number.get("input_tokens", 0),
             output_tokens=number.get("output_tokens", 0),
-            cost=_cost(raw, number),
+            cost=known_cost(float(raw.get("cost", 0)), requests, unpriced),
             queue=raw.get("queue", b"turns").decode(),
             searchable=raw.get("searchable") == b"1",
             expires_at=_time(used + ttl) if ttl and not open_turns else None,
             cache_read_tokens=number.get("cache_read_tokens", 0),
             cache_write_tokens=number.get("cache_write_tokens", 0),
-            unpriced_requests=number.get("unpriced_requests", 0),
+            unpriced_requests=unpriced,
         )
-
-
-def _cost(raw: Mapping[str, bytes], number: Mapping[str, int]) -> float | None:
-    unknown = "cost" not in raw and 0 < number.get("requests", 0) <= number.get("unpriced_requests", 0)
-    return None if unknown else float(raw.get("cost", 0))
 
 
 def merged_metadata(

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from broker_config.settings import Settings
 from sessions.protocol.budgets import NANO
-from sessions.protocol.usage import UsageDimension, UsageRow
+from sessions.protocol.usage import UsageDimension, UsageRow, known_cost
 from sessions.store.keys import escaped, usage_counters
 from sessions.store.partition_batches import Batches, PartitionBatches
 from sessions.store.scripts import ScriptRunner
@@ -91,11 +91,10 @@ class UsageStore:
 
 def _row(group: Group, sums: Counter[str]) -> UsageRow:
     day, user, model = group
-    priced = sums["unpriced_requests"] < sums["requests"] or not sums["requests"]
     return UsageRow(
         day=day,
         user_id=user or None,
         model=model or None,
         **{what: sums[what] for what in COUNTED},
-        cost=sums[COST] / NANO if priced or sums[COST] else None,
+        cost=known_cost(sums[COST] / NANO, sums["requests"], sums["unpriced_requests"]),
     )
