@@ -16,7 +16,7 @@ from sessions.gateway.caller import Caller
 from sessions.gateway.parameters import BASE, TOOL
 from sessions.gateway.principal import Right
 from sessions.gateway.strict_json import Body
-from sessions.gateway.turn_limits import TurnBudget, given_budget
+from sessions.gateway.turn_limits import ModelCalls, SpentAtMost, ToolCalls, TurnBudget, given_budget
 from sessions.protocol.agent import AgentConfig, KnowledgeBases
 from sessions.protocol.turn_limits import NO_LIMITS
 from sessions.protocol.worker_info import WorkerInfo
@@ -52,9 +52,9 @@ class AgentDefinition(Body):
     hooks: list[str] = Field([], description="Names of hooks that the workers registered.")
     memory: bool | None = Field(None, description="By default as the turn says.")
     knowledge: bool | Base | list[Base] | None = Field(None, description="True, or names of knowledge bases.")
-    max_model_calls: int | None = Field(None, ge=1, le=1_000_000, description="How often a turn may ask a model.")
-    max_tool_calls: int | None = Field(None, ge=0, le=1_000_000, description="How many tool calls a turn may make.")
-    budget: TurnBudget | None = Field(None, description="What a turn may spend.")
+    max_model_calls: ModelCalls = None
+    max_tool_calls: ToolCalls = None
+    budget: SpentAtMost = None
     output_schema: dict[str, Any] | None = Field(None, description="JSON Schema (of an object) for its answers.")
 
     def as_agent(self, name: str, session: Session) -> Agent:

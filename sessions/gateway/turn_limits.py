@@ -1,11 +1,12 @@
-"""A turn's budget in requests and replies."""
+"""The limits of a turn in requests and replies."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from sessions.client.arguments.turn_limits import MOST_CALLS
 from sessions.gateway.strict_json import Body
 from sessions.protocol.turn_limits import TurnLimits
 
@@ -24,6 +25,11 @@ class TurnBudget(Body):
         if limits.tokens is None and limits.cost is None:
             return None
         return cls(tokens=limits.tokens, cost=limits.cost)
+
+
+ModelCalls = Annotated[int | None, Field(ge=1, le=MOST_CALLS, description="How often a turn may ask a model.")]
+ToolCalls = Annotated[int | None, Field(ge=0, le=MOST_CALLS, description="How many tool calls a turn may make.")]
+SpentAtMost = Annotated[TurnBudget | None, Field(description="What a turn may spend.")]
 
 
 def given_budget(budget: TurnBudget | None) -> dict[str, Any] | None:

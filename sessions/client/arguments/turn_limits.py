@@ -9,7 +9,7 @@ from typing import Final
 from sessions.errors import BadRequest
 from sessions.protocol.turn_limits import TurnLimits
 
-_MOST: Final = 1_000_000
+MOST_CALLS: Final = 1_000_000
 
 
 def turn_limits(max_model_calls: object, max_tool_calls: object, budget: object) -> TurnLimits | None:
@@ -45,6 +45,6 @@ def _budget(value: object) -> tuple[int | None, float | None]:
 def _whole(name: str, value: object, least: int) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
-        raise BadRequest(f"{name}={value!r}: use a whole number from {least} to {_MOST:,}, or None for no limit")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST_CALLS:
+        raise BadRequest(f"{name}={value!r}: use a whole number from {least} to {MOST_CALLS:,}, or None for no limit")
     return value

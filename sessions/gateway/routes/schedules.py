@@ -21,7 +21,7 @@ from sessions.gateway.problems import responses
 from sessions.gateway.resources import TurnResource, turn_path
 from sessions.gateway.segments import segment
 from sessions.gateway.strict_json import Body, StrictRoute
-from sessions.gateway.turn_limits import TurnBudget, given_budget
+from sessions.gateway.turn_limits import ModelCalls, SpentAtMost, ToolCalls, given_budget
 from sessions.protocol.cron import Missed, Overlap
 from sessions.protocol.turn import TurnStatus
 
@@ -73,9 +73,9 @@ class NewSchedule(Body):
     model: str | list[str] | None = Field(None, description="For these messages, instead of the agent's.")
     model_settings: dict[str, Any] | None = Field(None, description="For these messages, instead of the agent's.")
     metadata: dict[str, Any] | None = Field(None, description="Shown in the record of each turn.")
-    max_model_calls: int | None = Field(None, ge=1, le=1_000_000, description="How often a turn may ask a model.")
-    max_tool_calls: int | None = Field(None, ge=0, le=1_000_000, description="How many tool calls a turn may make.")
-    budget: TurnBudget | None = Field(None, description="What a turn may spend.")
+    max_model_calls: ModelCalls = None
+    max_tool_calls: ToolCalls = None
+    budget: SpentAtMost = None
     session_ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until the session expires."
     )

@@ -30,7 +30,7 @@ from sessions.gateway.problems import responses
 from sessions.gateway.resources import ListedTurn, ListedTurns, TurnResource, turn_path
 from sessions.gateway.streams import STREAM, Cursor, event_stream
 from sessions.gateway.strict_json import Body, StrictRoute
-from sessions.gateway.turn_limits import TurnBudget, given_budget
+from sessions.gateway.turn_limits import ModelCalls, SpentAtMost, ToolCalls, given_budget
 from sessions.protocol.turn import Policy
 from sessions.sse import MEDIA_TYPE
 
@@ -73,9 +73,9 @@ class TurnBody(Body):
         "says it too.",
         max_length=256,
     )
-    max_model_calls: int | None = Field(None, ge=1, le=1_000_000, description="How often a turn may ask a model.")
-    max_tool_calls: int | None = Field(None, ge=0, le=1_000_000, description="How many tool calls a turn may make.")
-    budget: TurnBudget | None = Field(None, description="What a turn may spend.")
+    max_model_calls: ModelCalls = None
+    max_tool_calls: ToolCalls = None
+    budget: SpentAtMost = None
     session_ttl: float | None = Field(
         None, gt=0, le=LONGEST_TTL, description="Seconds after its last use until the session expires."
     )
