@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from broker_config.settings import load_settings
+from broker_config.settings import Settings, load_settings
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import cell, print_json, print_table, say
 from sessions.cli.store import with_store
@@ -38,7 +38,8 @@ def set_budget(
     tenant: OfTenant = None,
 ) -> None:
     """Set a budget. Workers apply it within two seconds. Without --tokens and --cost there is no limit."""
-    settings, name = load_settings(), _name(scope, user, tenant)
+    settings = load_settings()
+    name = _name(settings, scope, user, tenant)
     with_store(settings, lambda client: _store(client).set(name, Budget(tokens, cost)))
     say(f"{_described(name)}: {_amounts(Budget(tokens, cost))}")
 
@@ -46,7 +47,8 @@ def set_budget(
 @app.command()
 def remove(scope: Scope, user: OfUser = None, tenant: OfTenant = None) -> None:
     """Remove a budget: from now on that of all users applies, or the workers' settings."""
-    settings, name = load_settings(), _name(scope, user, tenant)
+    settings = load_settings()
+    name = _name(settings, scope, user, tenant)
     existed = with_store(settings, lambda client: _store(client).remove(name))
     say(f"{_described(name)}: {'removed' if existed else 'no budget was set'}")
 
@@ -98,10 +100,10 @@ def _store(client: Any) -> BudgetStore:
     return BudgetStore(ScriptRunner(client), client)
 
 
-def _name(scope: BudgetScope, user: str | None, tenant: str | None) -> BudgetName:
+def _name(settings: Settings, scope: BudgetScope, user: str | None, tenant: str | None) -> BudgetName:
     if user is not None and scope is not BudgetScope.USER:
         raise BadRequest(f"--user is for the budget of a user, not of a {scope}")
-    whose = load_settings().tenant if tenant is None else valid_tenant(tenant)
+    whose = settings.tenant if tenant is None else valid_tenant(tenant)
     return BudgetName(scope, whose, None if user is None else short_string("--user", user))
 
 

@@ -79,7 +79,8 @@ def _whose(settings: Settings, tenant: str | None, user: str | None, *, each_use
     if user is not None and each_user:
         raise BadRequest("use --user USER or --each-user, not both")
     name = "" if user is None else short_string("--user", user)
-    return valid_tenant(settings.tenant if tenant is None else tenant), EACH_USER if each_user else name
+    whose = settings.tenant if tenant is None else valid_tenant(tenant)
+    return whose, EACH_USER if each_user else name
 
 
 def _named(tenant: str, user: str) -> str:
