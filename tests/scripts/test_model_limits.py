@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from broker_config.redis_clients import async_store
-from broker_config.settings import Settings
 from sessions.store.keys import FLEET
 from sessions.store.model_limits import LONGEST_PAUSE, ModelLimitStore
 from sessions.store.scripts import ScriptRunner
 from sessions.store.transitions.fleet import note_worker
-from tests.support.servers import Server
+from tests.scripts.test_scripts import PLACES, settings_for
 
 
 class Limited:
@@ -42,11 +41,9 @@ class Limited:
         return [raw.decode() for raw in await self.client.zrange(f"{self.key}:queue", 0, -1)]
 
 
-@pytest.fixture(params=["standalone", "cluster"])
+@pytest.fixture(params=PLACES[:2])
 async def limited(request: pytest.FixtureRequest) -> AsyncIterator[Limited]:
-    clustered = request.param == "cluster"
-    server: Server = request.getfixturevalue("cluster_server" if clustered else "server")
-    client = async_store(Settings(redis_url=server.url, redis_cluster=clustered))  # type: ignore[call-arg]
+    client = async_store(settings_for(request))
     yield Limited(client)
     await client.aclose()
 

@@ -27,7 +27,7 @@ from sessions.store.sealing import KeyRing
 from sessions.store.submission import Submission
 from sessions.store.submission_limits import EACH_USER, NO_LIMITS, Limits, OwnLimitStore, own_limits
 from sessions.store.transitions.submission_limits import Admitted, Full, LookFor, admit_turn
-from tests.support.servers import Server
+from tests.scripts.test_scripts import PLACES, settings_for
 
 DONE = Ending(TurnStatus.SUCCEEDED, result=b'{"text":"x"}', history_entry=b"{}\n[]", messages=2)
 
@@ -79,11 +79,9 @@ class Tenant:
         return {name.removeprefix(f"{base}:"): int(await self.client.zcard(name)) for name in names}
 
 
-@pytest.fixture(params=["standalone", "cluster"])
+@pytest.fixture(params=PLACES[:2])
 async def tenant(request: pytest.FixtureRequest) -> AsyncIterator[Tenant]:
-    clustered = request.param == "cluster"
-    server: Server = request.getfixturevalue("cluster_server" if clustered else "server")
-    settings = Settings(redis_url=server.url, redis_cluster=clustered)  # type: ignore[call-arg]
+    settings = settings_for(request)
     tenant = Tenant(settings, async_store(settings))
     yield tenant
     for keys in tenant.used:
