@@ -41,7 +41,7 @@ def load_engine(threads: int) -> Engine:
 
     cv2.setNumThreads(threads)
     onnx = "EngineConfig.onnxruntime"
-    engine = RapidOCR(
+    engine: Callable[[Any], Any] = RapidOCR(  # its result has one of four types, by what it is asked to do
         params={
             "Global.log_level": "critical",
             "Global.text_score": _LEAST_SCORE,
