@@ -115,6 +115,17 @@ async def test_a_reservation_of_a_turn_that_is_gone_expires(spending: Spending) 
     assert await spending.used() == 900
 
 
+async def test_a_reservation_of_tokens_alone_expires(spending: Spending) -> None:
+    """The model costs nothing, so no money was reserved that could be released."""
+    day, free = spending.purse, Spent(700, 0)
+    await spending.store.note(day, "gone", "1", NOTHING, more=free, patience=0)
+    key = f"{day.base}:open:{DAY}"
+    raw = (await spending.client.hget(key, "gone")).decode()
+    await spending.client.hset(key, "gone", ",".join([*raw.split(",")[:-1], "1"]))  # as time does
+    assert await spending.store.note(day, "b", "1", NOTHING, more=free, patience=60) == Noted()
+    assert await spending.store.spent(day) == free
+
+
 async def test_the_counters_of_a_day_expire(spending: Spending) -> None:
     """None of their keys stays."""
     await spending.note("a", 1, 2)

@@ -39,8 +39,9 @@ local function put(id, e)
 end
 
 local function add(t, n)
-  redis.call('HINCRBY', spent, 'tokens', string.format('%.0f', t))
-  redis.call('HINCRBY', spent, 'nanodollars', string.format('%.0f', n))
+  -- + 0, because the negative of nothing is written -0, which HINCRBY refuses.
+  redis.call('HINCRBY', spent, 'tokens', string.format('%.0f', t + 0))
+  redis.call('HINCRBY', spent, 'nanodollars', string.format('%.0f', n + 0))
 end
 
 -- Releases what turns have reserved that nobody has heard of, such as turns of deleted sessions.
