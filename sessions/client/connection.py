@@ -39,6 +39,7 @@ from sessions.store.session_records import SessionRecords
 from sessions.store.shares import ShareStore
 from sessions.store.shelter import sheltered
 from sessions.store.state import StateStore
+from sessions.store.submission_limits import SubmissionLimitStore
 from sessions.store.turns import TurnStore
 from sessions.store.usage import UsageStore
 
@@ -61,6 +62,7 @@ class Stores:
     records: SessionRecords
     index: SessionIndex
     usage: UsageStore
+    limits: SubmissionLimitStore
     history: HistoryStore
     adapters: AdapterStore
     memory: MemoryStore
@@ -83,6 +85,7 @@ class Stores:
             records=SessionRecords(scripts, redis, keyring),
             index=SessionIndex(scripts, redis, settings),
             usage=UsageStore(scripts, redis, settings),
+            limits=SubmissionLimitStore(scripts, redis, settings.partitions),
             history=HistoryStore(scripts, keyring),
             adapters=AdapterStore(scripts, keyring, searchable=searchable_by_default(settings)),
             memory=MemoryStore(

@@ -39,7 +39,6 @@ class SubmissionLimits:
         self._connection = connection
         self._defaults = defaults(connection.settings)
         self._own: OwnLimits | None = None
-        self._announced: set[str] = set()
 
     async def accept(self, keys: SessionKeys, submission: Submission, *, watcher: str = "") -> Accepted:
         """Accept a turn if the limits of its tenant and its user allow it.
@@ -52,18 +51,17 @@ class SubmissionLimits:
         limits = await self._of(keys.tenant, submission.sender or submission.user_id)
         if not limits:
             return await turns.accept(keys, submission, watcher=watcher)
-        counted = _counted(keys, submission, limits)
-        gate = await self._gate(keys, submission, limits, counted)
+        counted, new = _counted(keys, submission, limits), _NewSession(self._store, keys, submission.user_id, limits)
+        gate = await self._gate(submission, limits, counted, new)
         try:
             accepted = await turns.accept(keys, submission, watcher=watcher, gate=gate)
         except BackendError:
-            self._announced.discard(keys.ref)
             raise  # it may be accepted: what became of it is looked for before a limit refuses another
         except SessionfleetError:
             await self._withdraw(counted)
-            await self._forget(keys, submission.user_id)
+            await new.forget()
             raise
-        await self._forget(keys, submission.user_id)  # it exists
+        await new.forget()  # it exists
         if accepted.part != submission.part:
             await self._withdraw(counted, counts=not accepted.duplicate)
         return accepted
@@ -75,13 +73,12 @@ class SubmissionLimits:
             RateLimited: so it is. BackendError: the store did not answer.
         """
         await self._connection.open()
-        limits = await self._of(keys.tenant, user)
-        if not (limits.tenant.sessions or limits.of_user.sessions) or await self._store.is_there(keys):
+        new = _NewSession(self._store, keys, user, await self._of(keys.tenant, user))
+        if not new.limited or await self._store.is_there(keys):
             return
-        if (error := await self._new_session(keys, user, limits)) is not None:
-            await self._forget(keys, user)
+        if (error := await new.refusal()) is not None:
+            await new.forget()
             raise error
-        self._announced.discard(keys.ref)  # it is created after this
 
     async def forget_user(self, tenant: str, user: str) -> None:
         """Forget which turns of a user are open, because everything of the user was deleted.
@@ -100,46 +97,19 @@ class SubmissionLimits:
             of_tenant, of_user = own_tenant.over(of_tenant), own_user.over(of_user)
         return Applied(user, of_tenant, of_user if user else NO_LIMITS)
 
-    async def _gate(self, keys: SessionKeys, submission: Submission, limits: Applied, counted: Counted) -> Gate:
-        async def new_session() -> RateLimited | None:
-            return await self._new_session(keys, submission.user_id, limits)
-
-        asks = new_session if (limits.tenant.sessions or limits.of_user.sessions) and not submission.hidden else None
+    async def _gate(self, submission: Submission, limits: Applied, counted: Counted, new: _NewSession) -> Gate:
+        asks = new.refusal if new.limited and not submission.hidden else None
         if not (limits.tenant.of_turns or limits.of_user.of_turns):
             return Gate(new_session=asks)
         match await self._store.admit(counted):
             case Minute(whose=whose, wait_ms=wait_ms):
                 most = limits.whose(whose).minute
-                return Gate("minute", _refused(limits, keys, whose, "turns per minute", most, wait_ms / 1000))
+                return Gate("minute", _refused(limits, counted.tenant, whose, "turns per minute", most, wait_ms / 1000))
             case Full(what=what, whose=whose):
                 most = getattr(limits.whose(whose), what)
-                return Gate(what, _refused(limits, keys, whose, _WORDS[what], most, _FULL_WAIT))
+                return Gate(what, _refused(limits, counted.tenant, whose, _WORDS[what], most, _FULL_WAIT))
             case None:
                 return Gate(new_session=asks)
-
-    async def _new_session(self, keys: SessionKeys, user: str | None, limits: Applied) -> RateLimited | None:
-        most, users_most = limits.tenant.sessions, limits.of_user.sessions if user else 0
-        if not (most or users_most):
-            return None
-        self._announced.add(keys.ref)
-        tenants, users = await self._store.sessions_besides(keys, user)
-        if users_most and users >= users_most:
-            error = _refused(limits, keys, "user", "sessions", users_most, _SESSIONS_WAIT)
-        elif most and tenants >= most:
-            error = _refused(limits, keys, "tenant", "sessions", most, _SESSIONS_WAIT)
-        else:
-            return None
-        return error
-
-    async def _forget(self, keys: SessionKeys, user: str | None) -> None:
-        """Take the announcement of a session back that was created or refused. Else it counts for ten seconds."""
-        if keys.ref not in self._announced:
-            return
-        self._announced.discard(keys.ref)
-        try:
-            await self._store.forget_session(keys, user)
-        except BackendError as error:
-            _log.warning("session_not_forgotten", session=keys.ref, error=str(error))
 
     async def _withdraw(self, counted: Counted, *, counts: bool = False) -> None:
         try:
@@ -149,8 +119,47 @@ class SubmissionLimits:
 
     @property
     def _store(self) -> SubmissionLimitStore:
-        stores = self._connection.stores
-        return SubmissionLimitStore(stores.scripts, stores.redis, self._connection.settings.partitions)
+        return self._connection.stores.limits
+
+
+class _NewSession:
+    """A session that a call may create. Once it was asked whether it may, others count it, until `forget`."""
+
+    def __init__(self, store: SubmissionLimitStore, keys: SessionKeys, user: str | None, limits: Applied) -> None:
+        self._store = store
+        self._keys = keys
+        self._user = user
+        self._limits = limits
+        self._most = limits.tenant.sessions or 0
+        self._users_most = (limits.of_user.sessions or 0) if user else 0
+        self._announced = False
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit of sessions."""
+        return bool(self._most or self._users_most)
+
+    async def refusal(self) -> RateLimited | None:
+        """Why it may not be created; None if it may."""
+        self._announced = True
+        tenants, users = await self._store.sessions_besides(self._keys, self._user)
+        if self._users_most and users >= self._users_most:
+            return self._refused("user", self._users_most)
+        if self._most and tenants >= self._most:
+            return self._refused("tenant", self._most)
+        return None
+
+    async def forget(self) -> None:
+        """It was created or refused. Without this it counts for ten seconds."""
+        if not self._announced:
+            return
+        try:
+            await self._store.forget_session(self._keys, self._user)
+        except BackendError as error:
+            _log.warning("session_not_forgotten", session=self._keys.ref, error=str(error))
+
+    def _refused(self, whose: str, most: int) -> RateLimited:
+        return _refused(self._limits, self._keys.tenant, whose, "sessions", most, _SESSIONS_WAIT)
 
 
 class OwnLimits:
@@ -171,7 +180,7 @@ class OwnLimits:
         """By tenant and user, as `OwnLimitStore.all` gives them.
 
         Raises:
-            BackendError: they were never read, and the store did not answer.
+            BackendError: what is known is older than a minute, or nothing, and the store did not answer.
         """
         age = time.monotonic() - self._read
         needed = self._found is None or age > _TOO_OLD
@@ -179,9 +188,8 @@ class OwnLimits:
             self._reading = asyncio.get_running_loop().create_task(self._refresh())
             self._reading.add_done_callback(_log_failure)
         if needed and self._reading is not None:
-            await asyncio.shield(
-                self._reading
-            )  # one for all messages that come meanwhile: each would need a connection
+            # One for all messages that come meanwhile: each would need a connection.
+            await asyncio.shield(self._reading)
         return self._found or {}
 
     async def _refresh(self) -> None:
@@ -255,8 +263,8 @@ def _is_later(submission: Submission) -> bool:
             return seconds > 0
 
 
-def _refused(limits: Applied, keys: SessionKeys, whose: str, what: str, most: int | None, wait: float) -> RateLimited:
-    name = f"tenant {keys.tenant!r}" if whose == "tenant" else f"user {limits.user!r}"
+def _refused(limits: Applied, tenant: str, whose: str, what: str, most: int | None, wait: float) -> RateLimited:
+    name = f"tenant {tenant!r}" if whose == "tenant" else f"user {limits.user!r}"
     return RateLimited(
         f"{name} has reached its limit of {what} ({most}); {_advice(what, wait)}",
         retry_after=wait,
