@@ -13,7 +13,8 @@ from sessions.errors import RemoteAuthError, RemoteFailed, RemoteRefused, Sessio
 
 _URN: Final = "urn:sessionfleet:error:"
 _LONGEST_TEXT: Final = 300
-# Only a gateway raises these. For a remote session's caller they are RemoteErrors, by status.
+# Only a gateway raises these. For a remote session's caller they are RemoteErrors, by status. (RateLimited, which is
+# derived from one of them, is also raised by local sessions.)
 _AT_THE_GATEWAY: Final = (errors.Unauthenticated, errors.Forbidden, errors.TooManyRequests, errors.RequestTooLarge)
 
 
@@ -73,9 +74,7 @@ def _error_class(kind: str) -> type[SessionfleetError] | None:
     found = getattr(errors, kind.removeprefix(_URN), None) if kind.startswith(_URN) else None
     if not isinstance(found, type) or not issubclass(found, SessionfleetError):
         return None
-    # A tenant and a user have their limits in a local session too.
-    at_the_gateway = issubclass(found, _AT_THE_GATEWAY) and not issubclass(found, errors.RateLimited)
-    return None if at_the_gateway else found
+    return None if found in _AT_THE_GATEWAY else found
 
 
 def _body_text(response: httpx.Response) -> str:

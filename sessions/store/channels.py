@@ -16,7 +16,7 @@ from broker_config.telemetry import get_logger
 from sessions.store.scripts import store_error
 from sessions.store.shelter import sheltered
 
-PAUSE: Final = 1.0
+_PAUSE: Final = 1.0
 _LULL: Final = 0.01
 _log = get_logger(__name__)
 
@@ -85,7 +85,7 @@ class Channels:
                 raise
             except Exception as error:  # noqa: BLE001 - subscribers do without messages meanwhile, and are told afterwards
                 _log.warning("bell_broken", error=repr(error))
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(_PAUSE)
                 for subscriber in self._subscribers.values():
                     subscriber.resumed()
 
@@ -94,7 +94,7 @@ class Channels:
             async for message in self._pubsub.listen():
                 self._deliver(message)
             return
-        message = await self._pubsub.get_sharded_message(timeout=PAUSE, target_node=node)
+        message = await self._pubsub.get_sharded_message(timeout=_PAUSE, target_node=node)
         if message is None:
             # No message came; or this shard has none of our channels any more, and the call returned at once.
             await asyncio.sleep(_LULL)
