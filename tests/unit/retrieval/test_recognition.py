@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from broker_config.settings import Settings
 from sessions import errors
 from tests.support.pdfs import pages_pdf, shown, stream
 from workers.retrieval.documents import child_process
@@ -204,8 +205,6 @@ async def test_without_the_extra_the_error_names_the_command(name: str) -> None:
 
 def test_the_setting_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether or not the extra is installed."""
-    from broker_config.settings import Settings
-
     monkeypatch.setattr(recognition_limits, "is_installed", lambda: True)
     assert not RecognitionLimits.of(Settings()).problem
     assert "SESSIONFLEET_OCR" in RecognitionLimits.of(Settings(ocr="off")).problem

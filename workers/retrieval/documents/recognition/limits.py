@@ -20,7 +20,7 @@ class RecognitionLimits:
         problem: why there is no recognition, and what to do about it; '' if there is.
         pages: the pages of one document that are recognised. The others are reported as not read.
         page_seconds: the CPU time for one page, which is left out if it takes longer.
-        memory_bytes: the address space of the child process, of which about half is used.
+        memory_bytes: the address space of the child process; less than half of it is used.
         threads: how many processors it may use.
     """
 

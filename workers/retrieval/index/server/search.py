@@ -41,14 +41,14 @@ async def search_server(
         IndexUnavailable: the server cannot answer now.
     """
     asked = _requests(query, allowed)
-    for attempt in range(1, _ATTEMPTS + 1) if asked else ():
+    if not asked:
+        return []
+    for _ in range(_ATTEMPTS):
         found = await _candidates(client, requests, collection, query, asked)
-        if not found.best:
+        records = await _read(client, requests, collection, found) if found.best else []
+        if len(records) == len(found.best):
             break
-        records = await _read(client, requests, collection, found)
-        if len(records) == len(found.best) or attempt == _ATTEMPTS:
-            return found.hits(records)
-    return []
+    return found.hits(records)
 
 
 def _requests(query: IndexQuery, allowed: models.Filter) -> list[models.QueryRequest]:
