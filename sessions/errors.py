@@ -365,11 +365,11 @@ class ResultTooLarge(TurnFailed):
 
 
 class TurnLimitExceeded(TurnFailed):
-    """The turn may not make as many model calls or tool calls as it needs: `limit` names the limit, `allowed` it."""
+    """The turn needs more model calls or tool calls than it may make."""
 
     @property
     def limit(self) -> str:
-        """`model_calls` or `tool_calls`."""
+        """Which limit: `model_calls` or `tool_calls`."""
         return str(self.detail.get("limit", ""))
 
     @property

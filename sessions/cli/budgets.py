@@ -79,7 +79,8 @@ class _Listed:
 
     def row(self) -> list[object]:
         today = self.spent and f"{self.spent.tokens:,} tokens, ${self.spent.nanodollars / NANO:.4f}"
-        return [cell(value) for value in (*list(self.as_dict().values())[:-1], today)]
+        of, own = self.name, self.budget
+        return [cell(value) for value in (of.scope, of.tenant, of.user, own.tokens, own.cost, today)]
 
 
 async def _read(client: Any) -> list[_Listed]:

@@ -61,7 +61,7 @@ def limit_key(tenant: str, caller: str) -> str:
 
 
 def quota_key(tenant: str) -> str:
-    """The prefix of the keys in which the turns of a tenant and its users are counted that have limits."""
+    """The prefix of the keys that count the turns of a tenant and its users, where there are limits."""
     return f"{ROOT}:{{quota-{blake2b(tenant.encode(), digest_size=16).hexdigest()}}}"
 
 

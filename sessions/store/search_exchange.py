@@ -98,10 +98,11 @@ class SearchExchange:
         return await self._scripts.publish(channel, f"{search}{self.address}".encode() + sealed) > 0
 
     def _read_answer(self, channel: str, message: bytes) -> Answer:
-        search, kind, sealed = message[:_ID].decode("ascii", "replace"), message[_ID : _ID + 1], message[_ID + 1 :]
-        if kind == b".":
+        head, sealed = message[: _ID + 1].decode("ascii", "replace"), message[_ID + 1 :]
+        search, kind = head[:_ID], head[_ID:]
+        if kind == AnswerKind.WORKING:
             return Answer(search, AnswerKind.WORKING)
-        result = self._opened(channel, search, sealed) if kind == b"=" else b""
+        result = self._opened(channel, search, sealed) if kind == AnswerKind.RESULT else b""
         return Answer(search, AnswerKind.RESULT if result else AnswerKind.LEFT, result)
 
     # --- the process that searches --------------------------------------------------------------------------
