@@ -126,9 +126,14 @@ def test_a_user_over_budget_gets_402_and_others_go_on(fleet: Fleet, gateway_proc
         env=environment(fleet.server.url), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert shown.stdout == f"user '{ann}' of tenant 'default': 1 tokens\n"
-    wait_until(lambda: refusal(fleet, ann), description="the workers know the budget")
     body = {"message": "hi", "user_id": ann}
-    answer = httpx.post(f"{gateway_process.url}/agent", json=body, timeout=30)
+
+    def refused() -> httpx.Response | None:
+        answer = httpx.post(f"{gateway_process.url}/agent", json=body, timeout=30)
+        return None if answer.status_code == 200 else answer
+
+    wait_until(lambda: refusal(fleet, ann), description="one worker knows the budget")
+    answer = wait_until(refused, description="the worker that this message gets knows it too")
     assert answer.status_code == 402
     assert answer.json()["type"] == "urn:sessionfleet:error:BudgetExceeded"
     assert "tokens" not in answer.json()["detail"]
