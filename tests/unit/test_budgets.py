@@ -1,15 +1,16 @@
-"""Which budgets apply to a turn."""
+"""Which budgets apply to a turn, and when one has something to release."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 from broker_config.settings import Settings
-from sessions.protocol.budgets import Budget, BudgetScope
+from sessions.protocol.budgets import Budget, BudgetScope, Spent
 from sessions.protocol.turn_limits import NO_LIMITS, TurnLimits
-from sessions.store.budgets import BudgetName
+from sessions.store.budgets import BudgetName, Noted, Purse
 from sessions.store.keys import SessionKeys
 from workers.engine.prices import PriceList
 from workers.turns.budgets import Budgets, TurnBudget
@@ -18,10 +19,11 @@ NOON = 1_796_040_000_000
 
 
 class Store:
-    """Has these budgets, and answers nothing else: no turn may ask it."""
+    """Has these budgets, and keeps what turns note."""
 
     def __init__(self, budgets: Mapping[BudgetName, Budget]) -> None:
         self.budgets = {name.field: budget for name, budget in budgets.items()}
+        self.noted: list[tuple[BudgetScope, Spent, bool]] = []
 
     async def version(self) -> int:
         return 1
@@ -29,11 +31,16 @@ class Store:
     async def all(self) -> Mapping[str, Budget]:
         return self.budgets
 
+    def note(self, purse: Purse, *_: str | Spent, more: Spent, ended: bool, **__: float) -> asyncio.Future[Noted]:
+        self.noted.append((purse.scope, more, ended))
+        reply: asyncio.Future[Noted] = asyncio.get_running_loop().create_future()
+        reply.set_result(Noted())
+        return reply
+
 
 async def budgets(settings: Mapping[str, Any] | None = None, **stored: Any) -> Budgets:
-    made = Budgets(
-        Settings(**(settings or {})), cast(Any, Store(stored.get("stored", {}))), cast(Any, None), PriceList()
-    )
+    store = stored.get("store") or Store(stored.get("stored", {}))
+    made = Budgets(Settings(**(settings or {})), cast(Any, store), cast(Any, None), PriceList())
     await made.refresh()
     return made
 
@@ -45,10 +52,11 @@ def limits_of(found: TurnBudget | None) -> dict[str, Budget]:
     return {"turn": limits.turn, "session": limits.session, **shared}
 
 
-def held(user: str | None = "ann", session: str = "s") -> Any:
+def held(user: str | None = "ann", session: str = "s", *, ms: int = 0) -> Any:
+    """A turn that began this many milliseconds ago."""
     keys = SessionKeys.from_id("acme", session, 256)
-    turn = SimpleNamespace(user_id=user, first_started_ms=NOON, attempt=1, retries=0)
-    return SimpleNamespace(keys=keys, turn=turn, steps={})
+    turn = SimpleNamespace(user_id=user, first_started_ms=NOON, now_ms=NOON + ms, part="1", token="1")
+    return SimpleNamespace(keys=keys, turn=turn, steps={}, seconds_left=60.0)
 
 
 async def test_without_a_budget_a_turn_has_none() -> None:
@@ -84,3 +92,19 @@ async def test_a_lane_has_no_session_budget() -> None:
     """Titles and facts count for the user and the tenant."""
     found = await budgets({"budget_session_tokens": 3, "budget_tenant_tokens": 9})
     assert limits_of(found.of(held(session="s~title"), NO_LIMITS))["session"] == Budget()
+
+
+async def test_a_turn_that_was_started_before_releases_what_it_may_have_reserved() -> None:
+    """Its worker may have died in its first request. To end it then is no new attempt, and its journal is empty."""
+    store = Store({})
+    found = await budgets({"budget_tenant_tokens": 9}, store=store)
+    fresh = found.of(held(), NO_LIMITS)
+    assert fresh is not None
+    await fresh.settle()
+    fresh.end()
+    assert store.noted == [], "a turn that asked nothing has nothing to release"
+    begun = found.of(held(ms=1), NO_LIMITS)
+    assert begun is not None
+    await begun.settle()
+    begun.end()
+    assert store.noted == [(BudgetScope.TENANT, Spent(), False), (BudgetScope.TENANT, Spent(), True)]

@@ -126,7 +126,8 @@ class TurnBudget:
         self._meter = RequestMeter(held.steps, prices)
         self._before: Spent | None = None  # what the session's earlier turns have spent
         self._last = Spent()
-        self._noted = held.turn.attempt > 1 or held.turn.retries > 0  # an earlier attempt may have reserved something
+        # A worker that had the turn before may have reserved something. Not each start is an attempt or a retry.
+        self._noted = held.turn.now_ms > held.turn.first_started_ms
 
     async def reserve(self, estimate: RequestEstimate) -> None:
         """Reserve what the next model request may cost; see `ModelBudget`."""
