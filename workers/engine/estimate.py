@@ -34,14 +34,21 @@ def estimate_of(
     prices: PriceList,
 ) -> RequestEstimate:
     """What a request may cost. A fallback chain costs as much as the most expensive of its models."""
-    models = list(models_of(model))
     before = _prompt_tokens(messages, parameters)
+    tokens, most, unpriced = before, 0.0, ""
+    for each in models_of(model):
+        usage = RequestUsage(input_tokens=before, output_tokens=_answer_tokens(each, settings))
+        tokens = max(tokens, usage.total_tokens)
+        if (cost := prices.cost(each.system, each.model_name, usage)) is None:
+            unpriced = unpriced or named(each.system, each.model_name)
+        else:
+            most = max(most, cost)
+    return RequestEstimate(tokens, most, unpriced)
+
+
+def _answer_tokens(model: Model, settings: ModelSettings | None) -> int:
     own: dict[str, Any] = {**(model.settings or {}), **(settings or {})}
-    usage = RequestUsage(input_tokens=before, output_tokens=int(own.get("max_tokens") or ANSWER_TOKENS))
-    costs = [prices.cost(each.system, each.model_name, usage) for each in models]
-    unpriced = [named(each.system, each.model_name) for each, cost in zip(models, costs, strict=True) if cost is None]
-    known = [cost for cost in costs if cost is not None]
-    return RequestEstimate(usage.total_tokens, max(known, default=0.0), unpriced[0] if unpriced else "")
+    return int(own.get("max_tokens") or ANSWER_TOKENS)
 
 
 def _prompt_tokens(messages: Sequence[ModelMessage], parameters: ModelRequestParameters) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.usage import RequestUsage
@@ -95,6 +96,13 @@ def test_an_estimate_counts_what_came_since_the_last_response() -> None:
     later = estimate_of(TestModel(), messages, {"max_tokens": 10}, PARAMETERS, PRICES)
     assert later.tokens == fresh.tokens - ANSWER_TOKENS + 750 + 10
     assert later.cost == pytest.approx(((later.tokens - 10) * 1.0 + 10 * 2.0) / 1_000_000)
+
+
+def test_the_longest_answer_of_a_chain_counts() -> None:
+    """Each of its models has settings of its own; those of the request come before them."""
+    chain = FallbackModel(TestModel(settings={"max_tokens": 50}), TestModel(settings={"max_tokens": 20_000}))
+    assert estimate_of(chain, [], None, PARAMETERS, PRICES) == RequestEstimate(20_000, 20_000 * 2.0 / 1_000_000)
+    assert estimate_of(chain, [], {"max_tokens": 10}, PARAMETERS, PRICES).tokens == 10
 
 
 def test_an_estimate_names_a_model_without_a_price() -> None:
