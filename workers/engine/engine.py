@@ -30,7 +30,7 @@ from workers.engine.prices import PriceList
 from workers.engine.registry import Registry
 from workers.engine.scope import TurnScope, current_recall, current_scope
 from workers.engine.transcript import input_digest, load_history, turn_output, with_output
-from workers.engine.window import bytes_besides, kept_in_window, token_limit
+from workers.engine.window import kept_in_window, token_limit
 
 # A turn is limited by its deadline; pydantic-ai's default limit of 50 requests would end long turns early.
 _NO_LIMIT = UsageLimits(request_limit=None)
@@ -186,7 +186,8 @@ class Engine:
             limit=token_limit(self._history_tokens, model or prepared.agent.model),
             halved=scope.halved,
             result_bytes=self._result_bytes,
-            besides=bytes_besides(new, scope.parameters) + len(turn.recalled.behind_message),
+            parameters=scope.parameters,
+            recalled=turn.recalled.behind_message,
         )
 
     async def _with_aged_files(self, turn: TurnInput, journal: StepJournal) -> TurnInput:

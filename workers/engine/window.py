@@ -48,7 +48,8 @@ def kept_in_window(
     limit: int,
     halved: int,
     result_bytes: int,
-    besides: int,
+    parameters: ModelRequestParameters | None,
+    recalled: str,
 ) -> int | None:
     """How many of the newest past turns stay in the window; None for all of them.
 
@@ -58,7 +59,8 @@ def kept_in_window(
         limit: as `token_limit` says.
         halved: how often old turns were left out of a request that the provider refused, each time half of it.
         result_bytes: the bytes to which tool results of past turns are shortened.
-        besides: the bytes of what is in each request besides the messages.
+        parameters: of the last request; it had the tools besides the messages.
+        recalled: what followed the user's message in each request and is not stored.
     """
     tokens = next((context_tokens(m) for m in reversed(new) if isinstance(m, ModelResponse)), 0)
     if not history or (tokens <= limit and not halved):
@@ -67,6 +69,7 @@ def kept_in_window(
     own = len(to_json([replace(m, instructions=None) if isinstance(m, ModelRequest) else m for m in new]))
     kept = [_fitting(sizes, (sum(sizes) + own) / 2**halved - own)] if halved else []
     if tokens > limit:
+        besides = bytes_besides(new, parameters) + len(recalled)
         per_byte = tokens / (sum(sizes) + own + besides)
         kept.append(_fitting(sizes, (limit / per_byte - besides) / 2 - own))
     return min(kept)
