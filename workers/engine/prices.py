@@ -48,9 +48,8 @@ class PriceList:
 
     def __init__(self, own: Mapping[str, Mapping[str, float]] | None = None) -> None:
         self._own = {**_FREE, **{model: Price(**parts) for model, parts in (own or {}).items()}}
-        self._found: dict[
-            tuple[object, ...], float | None
-        ] = {}  # a response is priced twice: for its turn, and its model
+        # A response is priced twice: when its turn's answer is made, and from the journal when the turn is committed.
+        self._found: dict[tuple[object, ...], float | None] = {}
         self._without: set[tuple[str | None, str | None]] = set()
 
     def cost(self, provider: str | None, model: str | None, usage: RequestUsage) -> float | None:

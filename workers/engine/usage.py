@@ -29,14 +29,17 @@ class RequestMeter:
         return [usage for found in self._read.values() for usage in found]
 
 
-def usage_so_far(steps: Mapping[str, bytes], prices: PriceList) -> Usage:
+def usage_so_far(steps: Mapping[str, bytes], prices: PriceList, more: ModelUsage | None = None) -> Usage:
     """The usage of all completed model requests and tool calls, including that of other agents' turns.
 
     Steps that this worker cannot parse are skipped: bookkeeping must not keep a failed turn from ending.
+
+    Args:
+        more: of a request that is not in the journal, because it was cut short.
     """
     calls = _calls(steps)
     asked = [call.usage for call in calls if call.usage is not None]
-    return total([*_requests(steps, prices), _tool_calls(calls), *asked])
+    return total([*_requests(steps, prices, more), _tool_calls(calls), *asked])
 
 
 def broken_stream_usage(steps: Mapping[str, bytes]) -> Usage:
@@ -50,14 +53,14 @@ def usage_by_model(steps: Mapping[str, bytes], prices: PriceList, more: ModelUsa
     Tool calls are counted at the model that was asked last.
 
     Args:
-        more: of a request that is not in the journal, because it was cut short.
+        more: as for `usage_so_far`.
     """
-    requests = [*_requests(steps, prices), *([] if more is None else [more])]
+    requests = _requests(steps, prices, more)
     by_model: dict[str, list[Usage]] = {}
     for each in requests:
         by_model.setdefault(each.model, []).append(each)
-    if requests and (number := sum(call.status == "ok" for call in _calls(steps))):
-        by_model[requests[-1].model].append(Usage(tool_calls=number))
+    if requests and (called := _tool_calls(_calls(steps))).tool_calls:
+        by_model[requests[-1].model].append(called)
     return [_of_model(model, spent) for model, spent in by_model.items()]
 
 
@@ -68,8 +71,9 @@ def _of_model(model: str, spent: Sequence[Usage]) -> ModelUsage:
     return ModelUsage(**{**dict(total(spent)), "model": model})
 
 
-def _requests(steps: Mapping[str, bytes], prices: PriceList) -> list[ModelUsage]:
-    return [*_broken(steps), *prices.usages(_readable(steps, "model:", load_response))]
+def _requests(steps: Mapping[str, bytes], prices: PriceList, more: ModelUsage | None = None) -> list[ModelUsage]:
+    found = [*_broken(steps), *prices.usages(_readable(steps, "model:", load_response))]
+    return found if more is None else [*found, more]
 
 
 def _broken(steps: Mapping[str, bytes]) -> list[ModelUsage]:

@@ -22,7 +22,7 @@ import uuid_utils
 from broker_config.telemetry import get_logger
 from sessions.errors import BackendError, StoreUnavailable
 from sessions.protocol.event import EventType
-from sessions.protocol.turn import TurnStatus, Usage, total
+from sessions.protocol.turn import TurnStatus
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import CancelFirst, Effects, Ending, NothingToRun
 from sessions.store.open_turn import OpenTurn
@@ -187,12 +187,13 @@ class TurnRunner:
         return False
 
     async def _commit(self, held: HeldTurn, ending: Ending) -> bool:
+        prices, cut_short = self._parts.engine.prices, None
         if ending.status is not TurnStatus.SUCCEEDED:
-            usage = total([usage_so_far(held.steps, self._parts.engine.prices), held.state.partial_usage or Usage()])
+            cut_short = held.state.partial_usage
+            usage = usage_so_far(held.steps, prices, cut_short)
             ending = replace(ending, usage=usage.model_dump_json().encode())
-        spent = spending_of(held, ending, self._parts.engine.prices, self._parts.settings)
+        spent = spending_of(held, cut_short, prices, self._parts.settings)
         ending = replace(ending, archived=self._parts.archive.effect(held, ending), spent=spent)
-        cut_short = None if ending.status is TurnStatus.SUCCEEDED else held.state.partial_usage
         self._free_last_attempt(held)
         leases, seq, go_on = self._parts.leases, held.take_seq(1), self._may_go_on(held)
         try:
