@@ -66,12 +66,8 @@ class LimitedModel(WrapperModel):
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
         """Make a request, unless the provider wants none now."""
-        await self._check()
-        try:
+        async with self._within_limits():
             return await self.wrapped.request(messages, model_settings, model_request_parameters)
-        except ModelAPIError as error:
-            await self._note(error)
-            raise
 
     @asynccontextmanager
     async def request_stream(
@@ -82,26 +78,25 @@ class LimitedModel(WrapperModel):
         run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
         """Make a streamed request, unless the provider wants none now."""
-        await self._check()
-        try:
-            live = self.wrapped.request_stream(messages, model_settings, model_request_parameters, run_context)
-            async with live as stream:
-                yield stream
-        except ModelAPIError as error:  # also one that the provider sent in the stream
-            await self._note(error)
-            raise
+        live = self.wrapped.request_stream(messages, model_settings, model_request_parameters, run_context)
+        async with self._within_limits(), live as stream:
+            yield stream
 
-    async def _check(self) -> None:
+    @asynccontextmanager
+    async def _within_limits(self) -> AsyncGenerator[None]:
+        """Do not begin while the provider wants no calls, and note if it refuses this one, also within its stream."""
         wait = await self._limits.wait(self._digest)
         if wait > 0:
             name = self.wrapped.model_name
             message = f"model {name!r}: its provider has refused calls for its rate limit, and wants none now"
             raise _marked(ModelHeldBack(name, message, retry_after=wait), ModelLimit(self._digest, asked=False))
-
-    async def _note(self, error: ModelAPIError) -> None:
-        if _is_rate_limit(error) and error.retry_after:
-            _marked(error, ModelLimit(self._digest, asked=True))
-            await self._limits.close(self._digest, error.retry_after)
+        try:
+            yield
+        except ModelAPIError as error:
+            if _is_rate_limit(error) and error.retry_after:
+                _marked(error, ModelLimit(self._digest, asked=True))
+                await self._limits.close(self._digest, error.retry_after)
+            raise
 
 
 def _is_rate_limit(error: ModelAPIError) -> bool:
