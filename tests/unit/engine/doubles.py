@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_ai.messages import ModelMessage, ModelResponse, ModelResponsePart, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
+from sessions import tool
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.event import EventType
 from workers.engine import Engine, EventDraft, PastTurn, Registry, RunState, TurnInput, TurnOutput
@@ -113,6 +114,16 @@ class Rig:
 
     def tool(self, function: Callable[..., Any]) -> None:
         self.registry.add_tool(function)
+
+    def noting(self) -> None:
+        """Add a tool `note`, whose effects are counted."""
+
+        @tool
+        def note(text: str) -> str:
+            self.effects.append(text)
+            return text
+
+        self.tool(note)
 
     def turn(
         self, message: str = "go", *, number: int = 1, attempt: int = 1, stream: bool = False, **agent: Any

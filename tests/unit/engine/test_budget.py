@@ -10,7 +10,6 @@ from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.usage import RequestUsage
 
-from sessions import tool
 from sessions.errors import BudgetExceeded
 from workers.engine.estimate import ANSWER_TOKENS, estimate_of
 from workers.engine.ports import RequestEstimate
@@ -41,13 +40,7 @@ class Budget:
 @pytest.fixture
 def asking(rig: Rig) -> Rig:
     """An agent that asks its model three times."""
-
-    @tool
-    def note(text: str) -> str:
-        rig.effects.append(text)
-        return text
-
-    rig.tool(note)
+    rig.noting()
     rig.script([call("note", "c1", text="a")], [call("note", "c2", text="b")], [TextPart("done")])
     return rig
 

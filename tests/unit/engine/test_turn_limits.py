@@ -9,7 +9,6 @@ import pytest
 from pydantic import BaseModel
 from pydantic_ai.messages import TextPart
 
-from sessions import tool
 from sessions.errors import TurnLimitExceeded
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.turn_limits import TurnLimits
@@ -27,13 +26,7 @@ def limited(rig: Rig, **limits: int) -> TurnInput:
 @pytest.fixture
 def looping(rig: Rig) -> Rig:
     """An agent that calls a tool in each of its first responses, twice in the second one."""
-
-    @tool
-    def note(text: str) -> str:
-        rig.effects.append(text)
-        return text
-
-    rig.tool(note)
+    rig.noting()
     rig.script(
         [call("note", "c1", text="a")],
         [call("note", "c2", text="b"), call("note", "c3", text="c")],
