@@ -205,7 +205,7 @@ class SubmissionLimitStore:
         return tenants + sum(missing[announced.by_user :]), users + sum(missing[: announced.by_user])
 
     async def forget_session(self, keys: SessionKeys, user: str | None) -> None:
-        """Take the announcement of a session back, because it was refused."""
+        """Take the announcement of a session back, because it was created or refused."""
         of_tenant = f"{quota_key(keys.tenant)}:sessions"
         announced = [of_tenant] if user is None else [of_tenant, f"{of_tenant}~{_escaped(user)}"]
         with translated():
