@@ -116,10 +116,10 @@ class Rig:
         self.registry.add_tool(function)
 
     def noting(self) -> None:
-        """Add a tool `note`, whose effects are counted."""
+        """Add a tool `note`, whose effects are counted: in the order of the calls, so not in threads."""
 
         @tool
-        def note(text: str) -> str:
+        async def note(text: str) -> str:
             self.effects.append(text)
             return text
 
