@@ -38,7 +38,7 @@ def prompt_bytes(messages: bytes, limit: int) -> int:
     if len(messages) <= limit:  # none of its results is longer
         return len(messages)
     loaded = ModelMessagesTypeAdapter.validate_json(messages)
-    return len(messages) - long_results(loaded, limit) + long_results(with_short_results(loaded, limit), 0)
+    return len(messages) - long_results(loaded, 0) + long_results(with_short_results(loaded, limit), 0)
 
 
 def _message(message: ModelMessage, limit: int) -> ModelMessage:

@@ -28,7 +28,7 @@ from sessions.tools.decorator import tool
 from tests.unit.engine.doubles import Rig, call
 from workers.engine import PastTurn, TurnInput
 from workers.engine.context_window import shortened
-from workers.engine.long_results import ends_of, with_short_results
+from workers.engine.long_results import ends_of, prompt_bytes, with_short_results
 from workers.engine.transcript import load_history
 from workers.engine.window import token_limit
 
@@ -157,6 +157,15 @@ def test_the_ends_say_how_much_is_missing() -> None:
     assert len(ends.encode()) <= 600
     assert ends_of(ends, 600) == ends
     assert ends_of(text, 2000) == text
+
+
+def test_a_turn_is_as_large_as_it_is_in_prompts() -> None:
+    """Short results next to a long one count once."""
+    results = [ToolReturnPart("look", "x" * size, tool_call_id=str(size)) for size in (400, 500, 5_000)]
+    messages: list[ModelMessage] = [ModelRequest(parts=results)]
+    sent = ModelMessagesTypeAdapter.dump_json(with_short_results(messages, 600))
+    size = prompt_bytes(ModelMessagesTypeAdapter.dump_json(messages), 600)
+    assert abs(size - len(sent)) < 10, "line breaks have two bytes in JSON"
 
 
 def test_messages_without_long_results_are_the_same_objects() -> None:
