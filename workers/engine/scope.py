@@ -18,7 +18,6 @@ from sessions.protocol.turn import Usage
 from sessions.tools.decorator import ToolContext, ToolSpec
 from workers.engine.deltas import DeltaBuffer
 from workers.engine.hooks import HookChain
-from workers.engine.long_results import RESULT_BYTES
 from workers.engine.ports import EventDraft, HandedOver, Recall, RunState, StepJournal, TurnInput
 from workers.engine.prices import PriceList
 
@@ -61,9 +60,9 @@ class TurnScope:
     specs: Mapping[str, ToolSpec]
     plain_text: bool
     hooks: HookChain
-    prompt_cache: bool = True
-    result_bytes: int = RESULT_BYTES
-    prices: PriceList = field(default_factory=PriceList)
+    prompt_cache: bool
+    result_bytes: int
+    prices: PriceList
     requests: int = 0
     tool_calls: int = 0
     shortened: int = 0
