@@ -18,10 +18,10 @@ import pytest
 
 from broker_config.settings import Settings
 from sessions.client.per_process import get_client
-from sessions.gateway import api_keys, body_limit, bounded_http, gatekeeper, limits, stall, streams
+from sessions.gateway import api_keys, body_limit, bounded_http, gatekeeper, request_limits, stall, streams
 from sessions.gateway.api_key import id_in
 from sessions.gateway.server import Server as Gateway
-from sessions.store import limits as stored
+from sessions.store import request_limits as stored
 from sessions.store.keys import API_KEYS, split_turn_id
 from tests.support.gateway import made_key
 from tests.support.http import good
@@ -35,7 +35,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gatekeeper, "LOOK_AGAIN", 0.05)
     monkeypatch.setattr(api_keys, "REMEMBERED", 0.05)
     monkeypatch.setattr(streams, "KEEP_ALIVE", 0.1)
-    monkeypatch.setattr(limits, "_RENEW", 0.1)
+    monkeypatch.setattr(request_limits, "_RENEW", 0.1)
     monkeypatch.setattr(bounded_http, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(body_limit, "IDLE", 0.3)
     monkeypatch.setattr(stall, "PATIENCE", 0.3)
