@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 
@@ -84,6 +85,19 @@ async def test_a_change_is_written_once_and_only_on_what_it_was_decided_on(opene
     empty = await opened.store.read(opened.reader())
     assert (empty.exists, empty.length, empty.record) == (True, 0, None)
     assert empty.revision not in (first.revision, second.revision)
+
+
+@pytest.mark.parametrize("leave", ["drop", "branch"])
+async def test_an_entry_without_messages_leaves_the_history(opened: Opened, leave: Literal["drop", "branch"]) -> None:
+    """Lua writes the negative of nothing as -0, which is no integer to Redis 7."""
+    record = replace(entry("a reasoning item"), messages=b"[]", count=0)
+    first = await opened.write(HistoryChange("", [record]))
+    assert isinstance(first, Wrote)
+    change = HistoryChange(first.revision, at=0, leave=leave, replaced=record.turn, messages_cut=0)
+    assert isinstance(await opened.write(change), Wrote)
+    seen = await opened.store.read(opened.reader())
+    assert seen.length == 0
+    assert await opened.client.hget(opened.keys.meta, "messages") == b"0"
 
 
 async def test_state_of_other_slots_is_applied_once(opened: Opened) -> None:

@@ -89,6 +89,16 @@ async def test_each_script_may_be_sent_again(talk: Talk) -> None:
     assert await talk.messages() == 2
 
 
+async def test_a_turn_without_messages_is_deleted(talk: Talk) -> None:
+    """Lua writes the negative of nothing as -0, which is no integer to Redis 7."""
+    part = await talk.say("a")
+    found = await talk.history.find(talk.keys, part)
+    named = {"list": found.list, "at": found.at, "version": found.version, "length": found.length}
+    reply = await talk.run(delete_turn, turn=part, user=None, operation="once", messages=0, **named)
+    assert isinstance(reply, Forgotten)
+    assert await talk.said() == []
+
+
 async def test_a_place_that_was_looked_up_too_early_is_looked_up_again(talk: Talk) -> None:
     """Positions have changed between the look-up and the script that uses them."""
     parts = [await talk.say(message) for message in ("a", "b", "c")]

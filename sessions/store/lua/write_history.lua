@@ -51,8 +51,8 @@ local function drop()
   local dropped = history_length() - place
   cut_transcript(place)
   if place == 0 then redis.call('UNLINK', history) else redis.call('LTRIM', history, 0, place - 1) end
-  redis.call('HINCRBY', meta, 'messages', -messages_cut)
-  redis.call('HINCRBY', meta, 'turns', -dropped)
+  redis.call('HINCRBY', meta, 'messages', 0 - messages_cut)
+  redis.call('HINCRBY', meta, 'turns', 0 - dropped)
   cut_window(place)
   each_replacing('', function(id, wanted)
     if wanted >= place then redis.call('HSET', turn_key(id), 'replaces_gone', 'changed') end

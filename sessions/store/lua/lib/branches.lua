@@ -62,7 +62,7 @@ local function cut_off(by, replaced, at, messages, now)
     id = replaced, by = by, at = at, start = start, turns = length - at,
     messages = messages, left_at = now,
   }))
-  redis.call('HINCRBY', S .. ':meta', 'messages', -messages)
+  redis.call('HINCRBY', S .. ':meta', 'messages', 0 - messages)
   cut_window(at)
   each_replacing(by, function(id, place)
     if place >= at then redis.call('HSET', turn_key(id), 'replaces_gone', 'replaced by turn ' .. by) end
@@ -88,7 +88,7 @@ end
 
 local function forget_in_history(at, messages)
   remove_at(S .. ':history', at)
-  redis.call('HINCRBY', S .. ':meta', 'messages', -messages)
+  redis.call('HINCRBY', S .. ':meta', 'messages', 0 - messages)
   local from = tonumber(redis.call('HGET', S .. ':meta', 'window_at') or '') or 0
   if from > at then redis.call('HINCRBY', S .. ':meta', 'window_at', -1) end
   local all = branches()
