@@ -222,7 +222,7 @@ def test_two_workers_and_kill_9(tmp_path: Path, new_server: Server) -> None:
             texts = [turn.messages[-1]["parts"][0]["content"] for turn in found]
             assert texts == [str(number) for number in range(5)]
         with new_server.client() as client:
-            assert list(client.scan_iter("sf:v1:*:outbox")) == []
+            wait_until(lambda: not list(client.scan_iter("sf:v1:*:outbox")), description="the outboxes are empty")
 
 
 def test_postgres_is_stopped_and_comes_back(tmp_path: Path, new_server: Server) -> None:
