@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError
 from sessions.api.delegation import AgentTool, agent_tool, delegates_of, split_tools
 from sessions.api.middleware import apply, apply_blocking
 from sessions.api.turn import Turn
+from sessions.client.arguments.additions import turn_additions
 from sessions.client.arguments.message import Content, MessageInput, message_content
 from sessions.client.arguments.model_options import model_settings as settings_of
 from sessions.client.arguments.model_options import models_named
@@ -331,6 +332,10 @@ class Agent:
         max_tool_calls: int | None = None,
         budget: Mapping[str, Any] | None = None,
         user_id: str | None = None,
+        instructions: str | None = None,
+        outside_tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | Sequence[str] | None = None,
+        output_schema: Mapping[str, Any] | None = None,
     ) -> Submission:
         """The submission of a message to this agent in this session; options as for `asubmit`.
 
@@ -351,6 +356,7 @@ class Agent:
                 model_settings=settings_of(model_settings),
                 metadata=json_object("metadata", metadata, limit=_LARGEST_METADATA) or None,
                 limits=turn_limits(max_model_calls, max_tool_calls, budget),
+                additions=turn_additions(instructions, outside_tools, tool_choice, output_schema),
             ),
             content=content.parts,
             agent=self.config,

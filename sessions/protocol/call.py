@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.protocol.version import WIRE_VERSION, WireVersion
+
+SENDER: Final = "the sender of the message"
+"""What a call of one of the sender's own tools waits for. Who may send a message may provide its result."""
 
 
 class CallKind(StrEnum):

@@ -15,6 +15,7 @@ from sessions.protocol.agent import RecallSettings
 from sessions.protocol.message import MediaPart, MessagePart
 from sessions.protocol.operation import Extraction, OperationSpec
 from sessions.protocol.team import TeamSpec
+from sessions.protocol.turn_additions import TurnAdditions
 from sessions.protocol.turn_limits import TurnLimits
 from sessions.protocol.usage import known_cost
 from sessions.protocol.version import WIRE_VERSION, WireVersion
@@ -119,6 +120,9 @@ class TurnRequest(BaseModel):
 
     limits: TurnLimits | None = Field(
         None, exclude_if=_not_given, description="The most that it may do, besides the agent's limits."
+    )
+    additions: TurnAdditions | None = Field(
+        None, exclude_if=_not_given, description="What it has in addition to the agent's configuration."
     )
 
     @property

@@ -13,6 +13,7 @@ from sessions.errors import BadRequest, InvalidTurnId, RemoteFailed, Sessionflee
 from sessions.protocol.agent import AgentConfig, KnowledgeBases, RecallSettings
 from sessions.protocol.message import shown_parts
 from sessions.protocol.turn import Policy, TurnError, TurnStatus, Usage
+from sessions.protocol.turn_additions import TurnAdditions
 from sessions.protocol.turn_limits import NO_LIMITS, TurnLimits
 from sessions.store.submission import Replacement, Submission
 from sessions.store.turns import TurnRecord
@@ -50,6 +51,7 @@ def turn_body(submission: Submission, session_id: str) -> dict[str, Any]:
     request = submission.request
     body |= without_none(model=request.model, model_settings=request.model_settings, metadata=request.metadata)
     body |= _limits(request.limits)
+    body |= _additions(request.additions)
     body |= without_none(searchable=submission.searchable)
     if submission.sender != submission.user_id:
         body["user_id"] = submission.sender
@@ -108,6 +110,19 @@ def _limits(limits: TurnLimits | None) -> dict[str, Any]:
     found = limits or NO_LIMITS
     budget = without_none(tokens=found.tokens, cost=found.cost)
     return without_none(max_model_calls=found.model_calls, max_tool_calls=found.tool_calls, budget=budget or None)
+
+
+def _additions(additions: TurnAdditions | None) -> dict[str, Any]:
+    if additions is None:
+        return {}
+    choice = additions.tool_choice
+    fields = {
+        "instructions": additions.instructions or None,
+        "outside_tools": [tool.model_dump(exclude_none=True) for tool in additions.tools] or None,
+        "tool_choice": list(choice) if isinstance(choice, tuple) else choice,
+        "output_schema": additions.output_schema,
+    }
+    return without_none(**fields)
 
 
 def _recalls(recalls: RecallSettings) -> dict[str, Any]:

@@ -7,10 +7,14 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
+from starlette.datastructures import Headers
 
 from sessions import Session, Turn
 from sessions.errors import ApprovalTimeout, BadRequest, CallAnswered, CallNotFound, TurnCancelled
+from sessions.gateway.app import create_app
+from sessions.gateway.principal import Principal, Right
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import TurnStatus
 from tests.integration.test_cli_on_a_fleet import CLI, environment
@@ -214,3 +218,29 @@ def test_a_person_decides_what_became_of_a_call(new_fleet: Callable[..., Fleet])
     turn.provide(call.call_id, "it had arrived")
     assert turn.result(timeout=30) == "ok: it had arrived"
     assert len(fleet.ledger("transfer")) == 1
+
+
+class _Limited:
+    """Identifies every caller as one with these rights."""
+
+    def __init__(self, *rights: Right) -> None:
+        self._principal = Principal("default", rights=frozenset(rights))
+
+    async def principal(self, headers: Headers) -> Principal:
+        return self._principal
+
+
+async def test_a_sender_provides_results_of_its_own_tools_and_no_others(fleet: Fleet) -> None:
+    """Who may send a message brings its tools; decisions and results of the agent's tools need the right to approve."""
+    session = fleet.session()
+    message = 'CALL weather({})\nCALL long_job({"size": 3})\nTOGETHER'
+    turn = waiting(ask(session, message, outside_tools=[{"name": "weather"}]))
+    app = create_app(fleet.settings, authenticator=_Limited(Right.WRITE))
+    path = f"/v1/sessions/{session.session_id}/turns/{turn.id}/approvals"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:
+        assert (await http.post(f"{path}/call1", json={"action": "deny"})).status_code == 403
+        assert (await http.post(f"{path}/call2", json={"action": "provide", "result": 1})).status_code == 403
+        for _ in range(2):  # a repeat changes nothing
+            assert (await http.post(f"{path}/call1", json={"action": "provide", "result": "rain"})).status_code == 204
+    turn.provide("call2", "three rows")
+    assert turn.result(timeout=30) == "ok: three rows"

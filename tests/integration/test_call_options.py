@@ -186,3 +186,46 @@ def test_metadata_is_encrypted(new_fleet: Callable[..., Fleet]) -> None:
     assert turn.result(timeout=30) == "ok"
     assert turn.record().metadata == {"secret": secret}
     assert not any(secret.encode() in value for _, value in stored(fleet.server))
+
+
+# --- additions -------------------------------------------------------------------------------------------
+
+WEATHER = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+
+
+def test_a_message_can_bring_tools_of_its_sender(session: Session) -> None:
+    """The turn waits for the call's result as for any outside result; the next message does without the tool."""
+    turn = session.Agent("A", model="double").submit('CALL weather({"city": "Rome"})', outside_tools=[WEATHER])
+    waiting = next(event for event in turn.events() if event.type is EventType.WAITING)
+    (call,) = turn.approvals()
+    assert (call.tool, call.args, call.kind) == ("weather", {"city": "Rome"}, "result")
+    assert waiting.data["calls"][0]["call_id"] == call.call_id
+    turn.provide(call.call_id, "rain")
+    assert turn.result(timeout=30) == "ok: rain"
+
+
+def test_a_message_can_say_the_form_of_its_answer(session: Session) -> None:
+    """For this message only; the schema is checked as an output type's is."""
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    agent = session.Agent("A", model="double")
+    assert agent.chat('PLAN {"city": "Rome"}', output_schema=schema) == {"city": "Rome"}
+    assert agent.chat("hi") == "ok"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"instructions": 3}, "instructions must be a string"),
+        ({"outside_tools": [{"name": "two words"}]}, "no name for a tool"),
+        ({"outside_tools": [WEATHER, WEATHER]}, "occurs twice"),
+        ({"outside_tools": [{"name": "a", "parameters": {"type": "string"}}]}, "schema of an object"),
+        ({"outside_tools": [WEATHER], "tool_choice": "other"}, "tool_choice='other'"),
+        ({"tool_choice": "required"}, "needs outside_tools"),
+        ({"output_schema": {"type": "array"}}, "schema of an object"),
+        ({"instructions": "x" * 70_000}, "the limit is 65,536"),
+    ],
+)
+def test_additions_that_cannot_be_used_are_refused(options: dict[str, object], says: str, fleet: Fleet) -> None:
+    """Before anything is accepted."""
+    with pytest.raises(errors.BadRequest, match=says):
+        fleet.session("refused").Agent("A").submit("hi", **options)

@@ -62,26 +62,35 @@ class AgentCache:
         self._registry = registry
         self._models = models
         self._size = size
-        self._prepared: OrderedDict[tuple[str, str], PreparedAgent] = OrderedDict()
+        self._prepared: OrderedDict[tuple[str, str, str], PreparedAgent] = OrderedDict()
 
-    def prepare(self, config: AgentConfig, default_model: str) -> PreparedAgent:
+    def prepare(
+        self, config: AgentConfig, default_model: str, output_schema: dict[str, Any] | None = None
+    ) -> PreparedAgent:
         """Return the agent of this configuration, building it on first use.
+
+        Args:
+            output_schema: the form of the answers, instead of the configuration's.
 
         Raises:
             TurnConfigurationError: its name, tools or model are unknown to this worker, or it cannot be built.
         """
-        key = (config.model_dump_json(), default_model)
+        key = (config.model_dump_json(), default_model, json.dumps(output_schema))
         prepared = self._prepared.get(key)
         if prepared is None:
-            prepared = self._prepared[key] = self._build(config, default_model)
+            prepared = self._prepared[key] = self._build(config, default_model, output_schema)
             if len(self._prepared) > self._size:
                 self._prepared.popitem(last=False)
         self._prepared.move_to_end(key)
         return prepared
 
-    def _build(self, config: AgentConfig, default_model: str) -> PreparedAgent:
+    def _build(self, config: AgentConfig, default_model: str, output_schema: dict[str, Any] | None) -> PreparedAgent:
+        registered = config.registered or (config.name_only and config.name in self._registry.agents)
+        if output_schema is not None:
+            name = str(output_schema.get("title") or "output")
+            config = config.model_copy(update={"output_schema": output_schema, "output_name": name})
         try:
-            if config.registered or (config.name_only and config.name in self._registry.agents):
+            if registered:
                 return self._registered(config)
             return self._configured(config, default_model)
         except UserError as error:

@@ -16,6 +16,7 @@ from pydantic_ai.usage import UsageLimits
 
 from sessions.errors import CorruptRecord, TurnFailed
 from sessions.protocol.message import file_ids
+from workers.engine.additions import with_additions
 from workers.engine.agents import AgentCache, PreparedAgent
 from workers.engine.attachments import has_files, prompt, without_files
 from workers.engine.deltas import DeltaBuffer
@@ -119,7 +120,8 @@ class Engine:
         """
         self._size_threads()
         turn = await self._with_aged_files(turn, journal)
-        prepared = self._agents.prepare(turn.agent, turn.default_model or self._default_model)
+        default = turn.default_model or self._default_model
+        prepared = self._agents.prepare(turn.agent, default, turn.additions.output_schema)
         hooks = HookChain(self._hooks_of(turn), turn)
         scope = self._scope(turn, journal, events, state, prepared, hooks)
         token = current_scope.set(scope)
@@ -156,10 +158,7 @@ class Engine:
     async def _run_agent(
         self, turn: TurnInput, message: str | list[UserContent], prepared: PreparedAgent, deltas: DeltaBuffer | None
     ) -> AgentRunResult[Any]:
-        options: Mapping[str, Any] = prepared.options
-        if instructed := turn.recalled.instructions:
-            own = options.get("instructions")
-            options = {**options, "instructions": [own, instructed] if own else instructed}
+        options = with_additions(prepared.options, turn)
         if turn.models:
             options = {**options, "model": self._models.resolve_chain(turn.models)}
         # Keep replayed steps out of the traces: their spans were reported when the steps first ran.

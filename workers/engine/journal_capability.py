@@ -14,6 +14,7 @@ from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDef
 from pydantic_ai.toolsets import AbstractToolset
 from pydantic_graph import End
 
+from workers.engine.additions import first_tools
 from workers.engine.model_journal import JournalModel
 from workers.engine.pending_calls import resolve_deferred
 from workers.engine.prompt_cache import cache_settings
@@ -39,8 +40,8 @@ class JournalCapability(AbstractCapability[Any]):
         return None if current_scope.get() is None else JournalToolset(toolset)
 
     def get_model_settings(self) -> Callable[[RunContext[Any]], ModelSettings]:
-        """Use the provider's prompt cache, unless the model, the agent or the turn has settings for that."""
-        return _cache_settings
+        """Use the provider's prompt cache, unless there are settings for that, and make the turn's choice of tools."""
+        return _turn_settings
 
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[Any], *, requests: DeferredToolRequests
@@ -88,6 +89,10 @@ class JournalCapability(AbstractCapability[Any]):
             for content in await next_steering(scope):
                 ctx.enqueue(*content)
         return result
+
+
+def _turn_settings(ctx: RunContext[Any]) -> ModelSettings:
+    return {**_cache_settings(ctx), **first_tools(current_scope.get())}
 
 
 def _cache_settings(ctx: RunContext[Any]) -> ModelSettings:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_ai.messages import ToolCallPart, ToolReturn
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 
-from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
+from sessions.protocol.call import SENDER, CallAnswer, CallKind, WaitingCall
 from workers.engine.ports import Waiting
 from workers.engine.scope import TurnScope
 
@@ -83,6 +83,7 @@ def _waiting_call(scope: TurnScope, kind: CallKind, call: ToolCallPart, requests
         args=call_arguments(call),
         kind=kind,
         metadata=metadata,
+        waits_for=SENDER if any(tool.name == call.tool_name for tool in scope.turn.additions.tools) else None,
     )
 
 

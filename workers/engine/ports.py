@@ -16,6 +16,7 @@ from sessions.protocol.call import WaitingCall
 from sessions.protocol.event import EventType
 from sessions.protocol.message import MediaPart, TextPart
 from sessions.protocol.turn import ModelUsage, Usage
+from sessions.protocol.turn_additions import NO_ADDITIONS, TurnAdditions
 from sessions.protocol.turn_limits import NO_LIMITS, TurnLimits
 from sessions.tools.turn_state import TurnState
 
@@ -82,6 +83,7 @@ class TurnInput:
         model_settings: of this turn's model requests, in addition to the agent's own.
         metadata: the caller's own notes, which tools and hooks see.
         limits: the most that it may do.
+        additions: what the sender adds to the agent: instructions, tools, the form of the answer.
     """
 
     turn_id: str
@@ -100,6 +102,7 @@ class TurnInput:
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     limits: TurnLimits = NO_LIMITS
+    additions: TurnAdditions = NO_ADDITIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sessions.errors import TurnFailed
 from sessions.protocol.agent import AgentConfig, names_of
 from sessions.protocol.turn import TurnRequest
+from sessions.protocol.turn_additions import NO_ADDITIONS
 from sessions.protocol.turn_limits import TurnLimits
 from sessions.store.history import HistoryEntry
 from workers.engine.ports import PastTurn, TurnInput
@@ -60,6 +61,7 @@ def input_of(held: HeldTurn, request: TurnRequest, default_model: str, limits: T
         model_settings=_ASKED_ONCE if request.extraction or request.titles else request.model_settings or {},
         metadata=request.metadata or {},
         limits=limits.and_also(agent.limits).and_also(request.limits),
+        additions=request.additions or NO_ADDITIONS,
     )
 
 

@@ -43,6 +43,11 @@ class TurnOptions(TypedDict, total=False):
             then this user's.
         metadata: a dict of JSON values (up to 4 KiB), such as a request id: shown in the turn's record and webhook, in
             traces, and to tools and hooks through their context. No model sees it.
+        instructions: what the model is told after the agent's own instructions, in this turn.
+        outside_tools: tools that the sender has, as dicts with name, description and parameters (a JSON schema). If the
+            model calls one, the turn waits until `turn.provide(call_id, result)` brings its result (docs/turns.md).
+        tool_choice: which of the outside tools the turn's first model request must call: "required" (any), or names.
+        output_schema: the JSON schema of an object: the form of this turn's answer, instead of the agent's.
     """
 
     timeout: float | None
@@ -59,6 +64,10 @@ class TurnOptions(TypedDict, total=False):
     max_tool_calls: int | None
     budget: Mapping[str, Any] | None
     user_id: str | None
+    instructions: str | None
+    outside_tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: str | Sequence[str] | None
+    output_schema: Mapping[str, Any] | None
 
 
 class DocumentOptions(TypedDict, total=False):

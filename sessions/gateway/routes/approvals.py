@@ -7,11 +7,14 @@ from typing import Any, Literal, assert_never
 from fastapi import APIRouter, status
 from pydantic import BaseModel, ConfigDict, Field
 
-from sessions.gateway.caller import Approver, Reader
+from sessions.api.turn import Turn
+from sessions.gateway.caller import Anyone, Caller, Reader
 from sessions.gateway.parameters import SessionId, TurnId
+from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
 from sessions.gateway.routes.turns import turn_of
 from sessions.gateway.strict_json import Body, StrictRoute
+from sessions.protocol.call import SENDER
 
 router = APIRouter(
     prefix="/v1/sessions/{session_id:segment}/turns/{turn_id:segment}/approvals",
@@ -88,11 +91,14 @@ async def list_approvals(session_id: SessionId, turn_id: TurnId, caller: Reader)
     summary="Decide about a call that a turn waits for",
     responses=responses(409),
 )
-async def answer_approval(
-    session_id: SessionId, turn_id: TurnId, call_id: str, body: Decision, caller: Approver
-) -> None:
-    """The turn continues when all its calls are answered. The first answer counts; repeating it changes nothing."""
+async def answer_approval(session_id: SessionId, turn_id: TurnId, call_id: str, body: Decision, caller: Anyone) -> None:
+    """The turn continues when all its calls are answered. The first answer counts; repeating it changes nothing.
+
+    Needs the right `approve`; for results of the sender's own tools (`outside_tools` of the turn), `write` is enough.
+    """
     turn = await turn_of(caller, session_id, turn_id)
+    if Right.APPROVE not in caller.principal.rights:
+        await _check_is_senders(caller, turn, call_id, body)
     match body.action:
         case "approve":
             await turn.aapprove(call_id, args=body.args)
@@ -102,3 +108,16 @@ async def answer_approval(
             await turn.aprovide(call_id, body.result)
         case never:
             assert_never(never)
+
+
+async def _check_is_senders(caller: Caller, turn: Turn, call_id: str, body: Decision) -> None:
+    """Refuse a caller without the right to approve, unless the call is one of a tool that the turn's sender has.
+
+    A call that is not waited for (any more) has its first answer, or none: nothing changes it.
+
+    Raises:
+        Forbidden: the right is missing.
+    """
+    caller.principal.need(Right.WRITE if body.action == "provide" else Right.APPROVE)
+    if any(call.call_id == call_id and call.waits_for != SENDER for call in await turn.aapprovals()):
+        caller.principal.need(Right.APPROVE)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.api.session import Session
 from sessions.api.turn import Turn
+from sessions.client.arguments.additions import MOST_TOOLS
 from sessions.client.arguments.turns import MOST_TURNS, OnDisconnect
 from sessions.errors import BadRequest
 from sessions.gateway.agents import AgentSpec, Base, agent_of
@@ -37,6 +38,15 @@ from sessions.sse import MEDIA_TYPE
 router = APIRouter(
     prefix="/v1/sessions/{session_id:segment}/turns", tags=["turns"], route_class=StrictRoute, responses=responses(404)
 )
+
+
+class OutsideToolBody(Body):
+    """A tool that the sender of a message has."""
+
+    name: str = Field(pattern="^[A-Za-z0-9_-]{1,64}$")
+    description: str | None = None
+    parameters: dict[str, Any] | None = Field(None, description="JSON Schema (of an object) of its arguments.")
+    strict: bool | None = Field(None, description="Whether the provider must enforce the schema.")
 
 
 class TurnBody(Body):
@@ -73,6 +83,20 @@ class TurnBody(Body):
         "says it too.",
         max_length=256,
     )
+    instructions: str | None = Field(
+        None, description="What the model is told after the agent's own instructions, in this turn."
+    )
+    outside_tools: list[OutsideToolBody] | None = Field(
+        None,
+        max_length=MOST_TOOLS,
+        description="Tools that you have: if the model calls one, the turn waits until you `provide` the result.",
+    )
+    tool_choice: str | list[str] | None = Field(
+        None, description="Which of these the first model request must call: `required` (any), or names."
+    )
+    output_schema: dict[str, Any] | None = Field(
+        None, description="JSON Schema (of an object) for this turn's answer, instead of the agent's."
+    )
     max_model_calls: ModelCalls = None
     max_tool_calls: ToolCalls = None
     budget: SpentAtMost = None
@@ -107,8 +131,13 @@ class TurnBody(Body):
             "metadata",
             "max_model_calls",
             "max_tool_calls",
+            "instructions",
+            "tool_choice",
+            "output_schema",
         )
         given = {name: getattr(self, name) for name in names} | {"budget": given_budget(self.budget)}
+        if self.outside_tools is not None:
+            given["outside_tools"] = [tool.model_dump(exclude_none=True) for tool in self.outside_tools]
         return {name: value for name, value in given.items() if value is not None}
 
     def session(self, caller: Caller, session_id: str) -> Session:
