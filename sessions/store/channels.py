@@ -7,6 +7,8 @@ message.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +20,10 @@ from sessions.store.shelter import sheltered
 
 _PAUSE: Final = 1.0
 _LULL: Final = 0.01
+_TOLERATED: Final = 2
+"""Failures in a row, about a second apart, that are not worth a line in the log."""
+_ONE_OUTAGE: Final = 30.0
+"""Seconds within which two failures belong to the same outage: an attempt to connect may take some."""
 _log = get_logger(__name__)
 
 
@@ -25,6 +31,22 @@ _log = get_logger(__name__)
 class _Subscriber:
     receive: Callable[[bytes], None]
     resumed: Callable[[], None]
+
+
+class _Outage:
+    """Tells an outage from a server that was restarted, or was stopped just before its client."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._last = -math.inf
+
+    def note(self, error: Exception) -> None:
+        """Log the third failure in a row: no operator needs to know of a connection that is back by then."""
+        now = time.monotonic()
+        self._failures = self._failures + 1 if now - self._last < _ONE_OUTAGE else 1
+        self._last = now
+        if self._failures == _TOLERATED + 1:
+            _log.warning("bell_broken", error=repr(error))
 
 
 class Channels:
@@ -78,13 +100,14 @@ class Channels:
             await self._pubsub.aclose()
 
     async def _listen(self, node: Any) -> None:
+        outage = _Outage()
         while True:
             try:
                 await self._listen_once(node)
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - subscribers do without messages meanwhile, and are told afterwards
-                _log.warning("bell_broken", error=repr(error))
+                outage.note(error)
                 await asyncio.sleep(_PAUSE)
                 for subscriber in self._subscribers.values():
                     subscriber.resumed()
