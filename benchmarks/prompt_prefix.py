@@ -182,10 +182,12 @@ def _input(session: Conversation, begun: OpenTurn, message: str, found: Recalled
         instructions=_text(random.Random(3), INSTRUCTIONS),
         recalls=RecallSettings(memory=True, knowledge=KnowledgeBases()) if found.text else RecallSettings(),
     )
-    past = [PastTurn(entry.agent, entry.messages) for entry in map(HistoryEntry.load, begun.history)]
-    turn = TurnInput(
-        session.keys.public_id(begun.part), "s", None, begun.attempt, message, agent, past, False, 0, "recorder"
-    )
+    keys = session.keys
+    past = [
+        PastTurn(entry.agent, entry.messages, turn_id=keys.public_id(entry.turn), session_id="s")
+        for entry in map(HistoryEntry.load, begun.history)
+    ]
+    turn = TurnInput(keys.public_id(begun.part), "s", None, begun.attempt, message, agent, past, False, 0, "recorder")
     return replace(turn, recalled=found)
 
 

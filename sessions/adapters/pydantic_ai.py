@@ -28,6 +28,7 @@ try:
         ConversationStore,
     )
     from pydantic_ai.messages import repair_messages
+    from pydantic_core import to_json
 except ImportError as error:
     from sessions.errors import MissingExtra
 
@@ -36,6 +37,7 @@ except ImportError as error:
 from sessions.adapters.library_session import LibrarySession, SessionOptions, messages_in
 from sessions.api.session import Session
 from sessions.errors import BadRequest
+from sessions.protocol.lean_messages import lean_messages
 from sessions.store.adapter_store import HistoryChange, SeenHistory
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import new_turn_part
@@ -189,7 +191,7 @@ class FleetConversationStore(ConversationStore):
         """The last entries, if the head is the last of the history; it need not be read whole then."""
         seen = await self._stored(conversation_id).read(-limit - 1)
         whole = len(seen.entries) == seen.length
-        entries = list(_Lines.of([seen.entries]).entries.values())
+        entries = list(_Lines.of(conversation_id, [seen.entries]).entries.values())
         if not whole:  # the parent of the first one may be unknown
             entries = entries[len(_ids(seen.entries[0])) :]
         if not entries or entries[-1].id != head_id or (len(entries) < limit and not whole):
@@ -253,7 +255,7 @@ class FleetConversationStore(ConversationStore):
         if line.appends:
             groups = _groups(line.entries)
             if groups and last is not None and may_extend and not _begins(_json(groups[0])[0]):
-                known = list(_Lines.of([[last]]).entries.values())
+                known = list(_Lines.of(record.conversation_id, [[last]]).entries.values())
                 first = self._entry((*known, *groups[0]), sender, last)
                 entries = [first, *(self._entry(group, sender) for group in groups[1:])]
                 at = seen.length - 1
@@ -293,7 +295,7 @@ class FleetConversationStore(ConversationStore):
             agent=extends.agent if extends else self._agent,
             at_ms=extends.at_ms if extends else round((at or datetime.now(UTC)).timestamp() * 1000),
             count=count_messages(_json(group)),
-            messages=ModelMessagesTypeAdapter.dump_json(repaired),
+            messages=_lean(repaired),
             sender=extends.sender if extends else sender,
             adapter=ADAPTER,
             native=json.dumps(native, ensure_ascii=False, separators=(",", ":")).encode(),
@@ -301,7 +303,7 @@ class FleetConversationStore(ConversationStore):
 
     async def _lines(self, conversation_id: str) -> _Lines:
         """All entries of a conversation, with those that left its history."""
-        return _Lines.of(await self._stored(conversation_id).lines())
+        return _Lines.of(conversation_id, await self._stored(conversation_id).lines())
 
     def _home(self, entry_id: str) -> str:
         try:
@@ -334,13 +336,13 @@ class _Lines:
     entries: dict[str, ConversationEntry]
 
     @classmethod
-    def of(cls, lines: Iterable[Sequence[HistoryEntry]]) -> _Lines:
+    def of(cls, conversation_id: str, lines: Iterable[Sequence[HistoryEntry]]) -> _Lines:
         """The entries of the history, and of branches after it, each line from its beginning."""
         entries: dict[str, ConversationEntry] = {}
         for line in lines:
             parent: str | None = None
             for stored in line:
-                for entry in _entries(stored, parent):
+                for entry in _entries(conversation_id, stored, parent):
                     entries.setdefault(entry.id, entry)
                     parent = entry.id
         return cls(entries)
@@ -358,8 +360,12 @@ class _Lines:
         return line[::-1]
 
 
-def _entries(stored: HistoryEntry, parent: str | None) -> list[ConversationEntry]:
+def _entries(conversation_id: str, stored: HistoryEntry, parent: str | None) -> list[ConversationEntry]:
     messages = ModelMessagesTypeAdapter.validate_json(stored.messages)
+    if not stored.adapter:  # a worker leaves these ids out, for the entry has them
+        for message in messages:
+            if message.run_id is None and message.conversation_id is None:
+                message.run_id, message.conversation_id = f"{conversation_id}~{stored.turn}", conversation_id
     if stored.adapter == ADAPTER:
         native = json.loads(stored.native)
         parent = native["parent"]
@@ -400,6 +406,11 @@ def _json(entries: Sequence[ConversationEntry]) -> list[dict[str, Any]]:
     messages: Sequence[ModelMessage] = [entry.message for entry in entries]
     loaded: list[dict[str, Any]] = json.loads(ModelMessagesTypeAdapter.dump_json(list(messages)))
     return loaded
+
+
+def _lean(messages: Sequence[ModelMessage]) -> bytes:
+    dumped = ModelMessagesTypeAdapter.dump_python(list(messages), mode="json")
+    return to_json(lean_messages(dumped))
 
 
 def _title(entries: Sequence[HistoryEntry]) -> str:

@@ -36,11 +36,14 @@ class PastTurn:
     Attributes:
         messages: one JSON array in pydantic-ai's format.
         incomplete: the turn's final status if it did not complete; "" if it did.
+        turn_id, session_id: of messages that a worker wrote; "" for those of another library, which have their own ids.
     """
 
     agent: str
     messages: bytes
     incomplete: str = ""
+    turn_id: str = ""
+    session_id: str = ""
 
 
 class RecalledPlace(StrEnum):

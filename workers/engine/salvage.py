@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic_ai.messages import (
     ModelMessage,
-    ModelMessagesTypeAdapter,
     ModelRequest,
     ModelRequestPart,
     ModelResponse,
@@ -32,6 +31,7 @@ from workers.engine.message_files import FETCHED, recorded_parts, steering_messa
 from workers.engine.model_journal import load_response
 from workers.engine.ports import TurnInput
 from workers.engine.steering import steering_key
+from workers.engine.stored_messages import dump_messages
 from workers.engine.tool_record import ToolRecord, load_call
 from workers.engine.transcript import count_messages
 
@@ -69,7 +69,7 @@ def completed_steps(turn: TurnInput, steps: Mapping[str, bytes], partial_text: s
     changes: list[StateOp] = []
     number = 1
     while (raw := steps.get(f"model:{number}")) is not None:
-        response = load_response(raw)
+        response = replace(load_response(raw), run_id=turn.turn_id, conversation_id=turn.session_id)
         messages.append(response)
         parts: list[ModelRequestPart] = []
         for call, record in _calls(steps, number, response):
@@ -80,9 +80,10 @@ def completed_steps(turn: TurnInput, steps: Mapping[str, bytes], partial_text: s
         if parts:
             messages.append(_request(turn, parts))
     if partial_text.strip():
-        messages.append(ModelResponse(parts=[TextPart(partial_text)], run_id=turn.turn_id))
+        said = [TextPart(partial_text)]
+        messages.append(ModelResponse(said, run_id=turn.turn_id, conversation_id=turn.session_id))
     return Salvaged(
-        messages=ModelMessagesTypeAdapter.dump_json(messages),
+        messages=dump_messages(messages, turn_id=turn.turn_id, session_id=turn.session_id),
         message_count=count_messages(messages),
         state=changes,
     )

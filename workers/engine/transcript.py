@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from hashlib import blake2b
-from itertools import groupby
 from typing import Any, Final
 
 from pydantic_ai.messages import (
     ModelMessage,
-    ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
     TextPart,
@@ -21,7 +18,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.run import AgentRunResult
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from sessions.errors import CorruptRecord, OutputInvalid, TurnConfigurationError
+from sessions.errors import OutputInvalid, TurnConfigurationError
 from sessions.protocol.finite import non_finite
 from sessions.protocol.message import dump_parts
 from sessions.protocol.turn import Usage, total
@@ -29,6 +26,7 @@ from workers.engine.attachments import described
 from workers.engine.long_results import RESULT_BYTES, with_short_results
 from workers.engine.ports import PastTurn, TurnInput, TurnOutput
 from workers.engine.prices import PriceList, named
+from workers.engine.stored_messages import dump_messages, load_messages
 
 QUOTED: Final = "[The user to "
 """The start of a prompt that quotes a turn of another agent of the session."""
@@ -52,47 +50,34 @@ def load_history(turns: Sequence[PastTurn], agent: str, result_bytes: int = RESU
         CorruptRecord: they are not messages of this or an earlier version.
     """
     messages: list[ModelMessage] = []
-    for own, group in groupby(turns, key=lambda turn: turn.agent == agent):
-        if own:
-            parts = [part for turn in group for part in _with_note(turn)]
-            loaded = _messages(parts)
-            messages += with_short_results(loaded, result_bytes) if max(map(len, parts)) > result_bytes else loaded
+    for turn in turns:
+        loaded = _with_note(turn)
+        if turn.agent != agent:
+            messages.append(_quoted(turn.agent, loaded))
+        elif len(turn.messages) > result_bytes:
+            messages += with_short_results(loaded, result_bytes)
         else:
-            messages += [_quoted(turn.agent, _messages(_with_note(turn))) for turn in group]
+            messages += loaded
     start = next((i for i, message in enumerate(messages) if _is_prompt(message)), len(messages))
     return messages[start:] if start else messages
 
 
-def _messages(turns: Sequence[bytes]) -> list[ModelMessage]:
-    """The messages of several turns, parsed together."""
-    arrays = [inner for turn in turns if (inner := turn.strip()[1:-1].strip())]
-    if not arrays:
-        return []
-    try:
-        return ModelMessagesTypeAdapter.validate_json(b"[" + b",".join(arrays) + b"]")
-    except ValueError as error:
-        raise CorruptRecord(
-            f"the session's history cannot be read by this worker: {error}. Upgrade the worker if a newer one wrote it"
-        ) from error
-
-
-def _with_note(turn: PastTurn) -> list[bytes]:
+def _with_note(turn: PastTurn) -> list[ModelMessage]:
     """The turn's messages, and a note for the model if the turn did not complete.
 
     The note is a response of the assistant, since some providers reject a user message without one.
     """
-    return [turn.messages, _note(turn.incomplete)] if turn.incomplete else [turn.messages]
+    messages = load_messages(turn)
+    return [*messages, _note(turn.incomplete)] if turn.incomplete else messages
 
 
-@cache
-def _note(status: str) -> bytes:
+def _note(status: str) -> ModelResponse:
     why = _NOTES.get(status, "it failed")
     text = (
         f"[This turn did not complete: {why}. What its tools returned above did happen; nothing else did. Do not "
         f"repeat an effect without asking the user.]"
     )
-    note = ModelResponse(parts=[TextPart(text)], timestamp=datetime.fromtimestamp(0, UTC))
-    return ModelMessagesTypeAdapter.dump_json([note])
+    return ModelResponse(parts=[TextPart(text)], timestamp=datetime.fromtimestamp(0, UTC))
 
 
 def _quoted(agent: str, messages: Sequence[ModelMessage]) -> ModelRequest:
@@ -136,8 +121,6 @@ def turn_output(
 ) -> TurnOutput:
     """The result of a run that succeeded.
 
-    Its messages have no instructions: a later turn has its own, and an earlier version recalled memories into them.
-
     Args:
         result: the run's result.
         turn: the turn's input.
@@ -165,16 +148,12 @@ def turn_output(
     return TurnOutput(
         text=text,
         output=output,
-        messages=ModelMessagesTypeAdapter.dump_json([_without_instructions(message) for message in new]),
+        messages=dump_messages(new, turn_id=turn.turn_id, session_id=turn.session_id),
         message_count=count_messages(new, typed=not isinstance(result.output, str)),
         usage=total([own, *delegate_usage]),
         finish_reason=(last.finish_reason or "") if last else "",
         model=named(last.provider_name, last.model_name) if last else "",
     )
-
-
-def _without_instructions(message: ModelMessage) -> ModelMessage:
-    return replace(message, instructions=None) if isinstance(message, ModelRequest) else message
 
 
 def with_output(turn: TurnOutput, output: Any) -> TurnOutput:

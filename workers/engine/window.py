@@ -8,7 +8,6 @@ turn nothing moves, and a replay sees what the first attempt saw.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import accumulate
 from typing import Final
 
@@ -20,6 +19,7 @@ from pydantic_core import to_json
 from workers.engine.long_results import prompt_bytes
 from workers.engine.ports import PastTurn
 from workers.engine.prompt_cache import models_of
+from workers.engine.stored_messages import dump_messages
 
 _UNKNOWN: Final = 32_000
 _MOST: Final = 64_000
@@ -66,7 +66,7 @@ def kept_in_window(
     if not history or (tokens <= limit and not halved):
         return None
     sizes = [prompt_bytes(past.messages, result_bytes) for past in history]
-    own = len(to_json([replace(m, instructions=None) if isinstance(m, ModelRequest) else m for m in new]))
+    own = len(dump_messages(new))
     kept = [_fitting(sizes, (sum(sizes) + own) / 2**halved - own)] if halved else []
     if tokens > limit:
         besides = bytes_besides(new, parameters) + len(recalled)

@@ -15,6 +15,7 @@ from sessions.protocol.turn import TurnRequest
 from sessions.protocol.turn_additions import NO_ADDITIONS
 from sessions.protocol.turn_limits import TurnLimits
 from sessions.store.history import HistoryEntry
+from sessions.store.keys import SessionKeys
 from workers.engine.ports import PastTurn, TurnInput
 from workers.lease.held_turn import HeldTurn
 
@@ -53,7 +54,7 @@ def input_of(held: HeldTurn, request: TurnRequest, default_model: str, limits: T
         message=request.message,
         parts=request.parts,
         agent=agent,
-        history=[PastTurn(e.agent, e.messages, e.incomplete) for e in map(HistoryEntry.load, turn.history)],
+        history=[_past_turn(held.keys, HistoryEntry.load(entry)) for entry in turn.history],
         stream=request.stream,
         now_ms=turn.first_started_ms,
         default_model=default_model,
@@ -63,6 +64,13 @@ def input_of(held: HeldTurn, request: TurnRequest, default_model: str, limits: T
         limits=limits.and_also(agent.limits).and_also(request.limits),
         additions=request.additions or NO_ADDITIONS,
     )
+
+
+def _past_turn(keys: SessionKeys, entry: HistoryEntry) -> PastTurn:
+    if entry.adapter:
+        return PastTurn(entry.agent, entry.messages, entry.incomplete)
+    turn_id = keys.public_id(entry.turn)
+    return PastTurn(entry.agent, entry.messages, entry.incomplete, turn_id, keys.session_id)
 
 
 _ASKED_ONCE: Final = {"cache": False}

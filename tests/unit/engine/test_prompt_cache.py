@@ -112,7 +112,8 @@ async def talk(rig: Rig, turns: int, recalled: str = "", recorder: Recorder | No
         found = Recalled(f"{recalled} {number}" if recalled else "")
         asked = rig.turn(f"message {number}", number=number, model="m", instructions="Be kind.")
         output = await rig.run(replace(asked, history=list(history), recalled=found, **turn))
-        history.append(PastTurn("Assistant", output.messages))
+        ids = {"turn_id": asked.turn_id, "session_id": asked.session_id}
+        history.append(PastTurn("Assistant", output.messages, **ids))
 
 
 def blocks(body: dict[str, Any]) -> tuple[list[str], list[int]]:
