@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from sessions.errors import StoreUnavailable
+from sessions.errors import ResultTooLarge, StoreUnavailable
 from sessions.protocol.event import EventType
 from sessions.store.leases import LeaseRefused, LeaseStore, StepReply
 from workers.engine.ports import EventDraft, LeaseLost
@@ -16,6 +16,8 @@ from workers.lease.lease_clock import lease_time
 
 T = TypeVar("T")
 _PAUSE: Final = 0.1
+TURN_BYTES: Final = 256 * 1024 * 1024
+"""The most bytes that a turn's steps have together. The history gets them as one value, and Redis takes 512 MB."""
 
 
 async def persist(held: HeldTurn, write: Callable[[], Awaitable[T]]) -> T:
@@ -65,7 +67,12 @@ class LeasedJournal:
     async def record(
         self, key: str, value: bytes, events: Sequence[EventDraft] = (), files: Sequence[str] = ()
     ) -> None:
-        """Write a step, its events and the files that it uses; returns when they are durable."""
+        """Write a step, its events and the files that it uses; returns when they are durable.
+
+        Raises:
+            ResultTooLarge: the turn's steps would have more bytes than a turn can have.
+        """
+        self._check_room(value)
         await self._write(key, value, events, files)
         self._steps[key] = value
 
@@ -74,6 +81,15 @@ class LeasedJournal:
         self._final_write = self._writer(key, value, events, at_once=True)
         self._held.state.unwritten_steps += 1
         self._steps[key] = value
+
+    def _check_room(self, value: bytes) -> None:
+        """Keep a turn from growing until its end can no longer be written."""
+        size = len(value) + sum(map(len, self._steps.values()))
+        if size > TURN_BYTES:
+            raise ResultTooLarge(
+                f"the turn's steps have {size:,} bytes together, and a turn can have {TURN_BYTES:,}: return less from "
+                f"its tools, or store what is large and return where it is"
+            )
 
     def check_held(self) -> None:
         """Check that the lease has not expired by this process's clock.

@@ -196,7 +196,7 @@ class Execution:
         """The ending of a turn with an answer, without an entry in the history."""
         answered_by = {"model": output.model} if output.model else {}
         result = json.dumps({"text": output.text, "output": output.output, **answered_by}).encode()
-        self._check_size(result, output.messages)
+        self._check_size(result)
         usage = total([output.usage, broken_stream_usage(held.steps)]).model_dump_json().encode()
         return Ending(TurnStatus.SUCCEEDED, result=result, usage=usage, finish_reason=output.finish_reason)
 
@@ -215,9 +215,10 @@ class Execution:
             window_kept=output.window_kept,
         )
 
-    def _check_size(self, *written: bytes) -> None:
-        if max(map(len, written)) > self._settings.result_limit_bytes:
-            raise ResultTooLarge(f"the answer has {len(written[0])} bytes. {ResultTooLarge.__doc__}")
+    def _check_size(self, answer: bytes) -> None:
+        """Limit what a caller gets. What goes to the history are the turn's steps, which the journal has limited."""
+        if len(answer) > self._settings.result_limit_bytes:
+            raise ResultTooLarge(f"the answer has {len(answer):,} bytes. {ResultTooLarge.__doc__}")
 
     def _with_completed_steps(self, held: HeldTurn, ending: Ending) -> Ending:
         """The ending with the steps that the turn finished. Only turns of agents have such steps."""
