@@ -18,11 +18,19 @@ class DictJournal:
     def lookup(self, key: str) -> bytes | None:
         return self.steps.get(key)
 
-    async def record(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
+    async def record(
+        self, key: str, value: bytes, events: Sequence[EventDraft] = (), files: Sequence[str] = ()
+    ) -> None:
         self.steps[key] = value
 
     def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
         self.steps[key] = value
+
+    def check_held(self) -> None:
+        """There is no lease that could end."""
+
+    async def take_steering(self, key: str) -> bytes:
+        return b""
 
 
 class NoEvents:
