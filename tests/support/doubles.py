@@ -228,6 +228,13 @@ async def look_up(ctx: ToolContext, query: str, seconds: float = 0.0) -> str:
     return f"{query} found"
 
 
+@tool
+async def read_page(ctx: ToolContext, number: int, size: int) -> str:
+    """Read a page of this many characters."""
+    note("read_page", number=number, attempt=ctx.attempt)
+    return f"page {number} " + "x" * (size - len(f"page {number} "))
+
+
 @tool(retry="safe")
 async def linger(ctx: ToolContext, seconds: float) -> str:
     """Sleep, but only in the first attempt, so that a resumed turn is quick."""

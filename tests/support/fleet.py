@@ -156,7 +156,8 @@ class Fleet:
         """The lines of the ledger, oldest first."""
         if not self.ledger_path.exists():
             return []
-        lines = [json.loads(line) for line in self.ledger_path.read_text().splitlines()]
+        whole = self.ledger_path.read_text().rpartition("\n")[0]  # the last line may be in the middle of its write
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if kind in (None, line["kind"]) and what.items() <= line.items()]
 
     def noted(self, kind: str, count: int = 1, timeout: float = 40.0, **what: Any) -> list[dict[str, Any]]:

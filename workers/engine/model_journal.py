@@ -9,19 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import count
-from typing import Any, Final
+from typing import Any
 
-from pydantic import TypeAdapter
 from pydantic_ai import RunContext
 from pydantic_ai.durable_exec import record_durable_unit
 from pydantic_ai.exceptions import FallbackExceptionGroup, ModelAPIError
 from pydantic_ai.messages import (
     ModelMessage,
-    ModelRequest,
-    ModelRequestPart,
     ModelResponse,
     ModelResponsePart,
     TextPart,
@@ -35,13 +30,14 @@ from pydantic_ai.models import (
 )
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
-from pydantic_core import to_json
 
-from broker_config.telemetry import get_logger
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import ModelUsage
+from workers.engine.asked_request import AskedRequest, next_key
 from workers.engine.estimate import estimate_of
+from workers.engine.fingerprint import fingerprint
 from workers.engine.limited_model import limited
+from workers.engine.model_record import BROKEN, ModelRecord, dump_record, load_record
 from workers.engine.pending_calls import call_arguments
 from workers.engine.ports import EventDraft, TransientModelError
 from workers.engine.prices import PriceList
@@ -50,23 +46,23 @@ from workers.engine.response_repair import repaired
 from workers.engine.scope import TurnScope, current_scope
 
 
-@dataclass(slots=True)
-class ModelRecord:
-    """A model response as it is stored in the journal."""
-
-    fingerprint: str
-    response: ModelResponse
-
-
-_log = get_logger(__name__)
-BROKEN: Final = "broken:"
-"""The prefix of journal keys that record the usage of broken streams."""
-_RECORD = TypeAdapter(ModelRecord)
-_FINGERPRINTED = frozenset({"user-prompt", "tool-return", "retry-prompt", "retry-feedback"})
-
-
 class JournalModel(WrapperModel):
-    """Returns the recorded response if there is one; otherwise asks the model and records its response."""
+    """Returns the recorded response if there is one; otherwise asks the model and records its response.
+
+    pydantic-ai wraps the model anew for each request, and prepares the request before it is made.
+    """
+
+    _asked: AskedRequest | None = None
+
+    def prepare_messages(
+        self, messages: list[ModelMessage], model_request_parameters: ModelRequestParameters | None = None
+    ) -> list[ModelMessage]:
+        """Prepare a request for the model, unless the journal has its response."""
+        if (scope := current_scope.get()) is not None:
+            self._asked = AskedRequest.of(scope, messages)
+            if self._asked.response is not None:
+                return messages
+        return self.wrapped.prepare_messages(messages, model_request_parameters)
 
     async def request(
         self,
@@ -78,7 +74,7 @@ class JournalModel(WrapperModel):
         scope = current_scope.get()
         if scope is None:
             return await self.wrapped.request(messages, model_settings, model_request_parameters)
-        step = _ModelStep(scope, messages, model_request_parameters)
+        step = _ModelStep(scope, messages, model_request_parameters, self._asked)
         if (recorded := step.recorded()) is not None:
             return recorded
         step.check_may_start()
@@ -110,7 +106,7 @@ class JournalModel(WrapperModel):
             async with live as stream:
                 yield stream
             return
-        step = _ModelStep(scope, messages, model_request_parameters)
+        step = _ModelStep(scope, messages, model_request_parameters, self._asked)
         if (recorded := step.recorded()) is not None:
             yield CompletedStreamedResponse(recorded, model_request_parameters=model_request_parameters)
             return
@@ -167,23 +163,39 @@ def broken_usage(stream: StreamedResponse, prices: PriceList) -> ModelUsage:
 
 
 class _ModelStep:
-    def __init__(self, scope: TurnScope, messages: Sequence[ModelMessage], parameters: ModelRequestParameters) -> None:
+    def __init__(
+        self,
+        scope: TurnScope,
+        messages: Sequence[ModelMessage],
+        parameters: ModelRequestParameters,
+        asked: AskedRequest | None,
+    ) -> None:
         self._scope = scope
-        self._key = f"model:{scope.requests + 1}"
-        self._fingerprint = _fingerprint(scope, messages)
+        self._key = next_key(scope)
+        self._asked = asked if asked is not None and asked.key == self._key else None
+        self._fingerprint = "" if self._known() else fingerprint(scope, messages)
         scope.parameters = parameters
         self._outputs = {tool.name for tool in parameters.output_tools}
 
     def recorded(self) -> ModelResponse | None:
-        raw = self._scope.journal.lookup(self._key)
-        if raw is None:
+        response = self._response()
+        if response is not None:
+            self._scope.requests += 1
+            self._count_tool_calls(response)
+            record_durable_unit(executed=False)
+        return response
+
+    def _known(self) -> ModelResponse | None:
+        return None if self._asked is None else self._asked.response
+
+    def _response(self) -> ModelResponse | None:
+        if (known := self._known()) is not None:
+            return known
+        if (raw := self._scope.journal.lookup(self._key)) is None:
             return None
-        record = _RECORD.validate_json(raw)
+        record = load_record(raw)
         if record.fingerprint != self._fingerprint:
             raise self._scope.diverged(f"sends the model a different request at step {self._key!r} than it did")
-        self._scope.requests += 1
-        self._count_tool_calls(record.response)
-        record_durable_unit(executed=False)
         return record.response
 
     def check_may_start(self) -> None:
@@ -232,7 +244,7 @@ class _ModelStep:
             await scope.deltas.flush()
         if response.state != "complete":  # the provider continues it in a further request: not a completed step yet
             return response
-        value = _RECORD.dump_json(ModelRecord(self._fingerprint, response))
+        value = dump_record(self._record_of(response))
         scope.check_size("a model response", len(value))
         events = list(self._events(response))
         if scope.plain_text and _ends_run(response):
@@ -245,6 +257,9 @@ class _ModelStep:
         record_durable_unit(executed=True)
         self._count_tool_calls(response)
         return response
+
+    def _record_of(self, response: ModelResponse) -> ModelRecord:
+        return ModelRecord(self._fingerprint, response, asked=self._asked.fingerprint if self._asked else "")
 
     def _count_tool_calls(self, response: ModelResponse) -> None:
         self._scope.count_tool_calls(sum(map(self._is_tool_call, response.parts)))
@@ -263,39 +278,9 @@ class _ModelStep:
                 yield EventDraft(EventType.TOOL_CALL, data)
 
 
-def load_response(raw: bytes) -> ModelResponse:
-    """Parse a journal entry of a model request."""
-    return _RECORD.validate_json(raw).response
-
-
 def _ends_run(response: ModelResponse) -> bool:
     """Whether a plain text agent accepts this response as its answer: it has text and no tool calls."""
     parts = response.parts
     return not any(isinstance(part, ToolCallPart) for part in parts) and any(
         isinstance(part, TextPart) and part.content.strip() for part in parts
     )
-
-
-def _fingerprint(scope: TurnScope, messages: Sequence[ModelMessage]) -> str:
-    """A digest of everything that must be the same on a replay: the turn's input, and all that the model got since.
-
-    Responses are not included, since a replay reads them from the journal. Nor are system prompts, since many agents
-    put the current time into them.
-    """
-    digest = blake2b(scope.input_digest, digest_size=12)
-    run_id = scope.turn.turn_id
-    in_this_turn = False
-    for message in messages:
-        in_this_turn = in_this_turn or message.run_id == run_id
-        if in_this_turn and isinstance(message, ModelRequest):
-            for part in message.parts:
-                if part.part_kind in _FINGERPRINTED:
-                    _add_part(digest, part)
-    return digest.hexdigest()
-
-
-def _add_part(digest: blake2b, part: ModelRequestPart) -> None:
-    content = getattr(part, "content", None)
-    raw = content.encode() if isinstance(content, str) else to_json(content, fallback=repr)
-    digest.update(f"\0{part.part_kind}\0{getattr(part, 'tool_call_id', None)}\0{len(raw)}\0".encode())
-    digest.update(raw)

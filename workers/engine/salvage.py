@@ -28,7 +28,7 @@ from sessions.protocol.state_ops import StateOp
 from workers.engine.attachments import prompt
 from workers.engine.hooks import BEFORE_TURN
 from workers.engine.message_files import FETCHED, recorded_parts, steering_message
-from workers.engine.model_journal import load_response
+from workers.engine.model_record import load_response
 from workers.engine.ports import TurnInput
 from workers.engine.steering import steering_key
 from workers.engine.stored_messages import dump_messages

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from sessions.protocol.turn import ModelUsage, Usage, total
-from workers.engine.model_journal import BROKEN, load_response
+from workers.engine.model_record import BROKEN, load_response
 from workers.engine.prices import PriceList
 from workers.engine.tool_record import ToolRecord, load_call
 

@@ -14,7 +14,7 @@ from pydantic_ai.usage import RequestUsage
 from sessions.errors import OutputInvalid
 from sessions.protocol.event import EventType
 from sessions.tools.decorator import tool
-from workers.engine.model_journal import load_response
+from workers.engine.model_record import load_response
 
 from .doubles import Rig, call
 
