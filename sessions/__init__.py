@@ -6,6 +6,7 @@ require_own("broker_config")  # before the next lines import it
 
 from sessions.api.agent import Agent
 from sessions.api.agent_directory import AgentDirectory
+from sessions.api.approvals import ApprovalPage, PendingApproval
 from sessions.api.operation import Operation, Progress
 from sessions.api.schedules import Schedule, ScheduleOptions
 from sessions.api.session import Session
@@ -35,6 +36,7 @@ __all__ = [
     "AgentDirectory",
     "AgentTeam",
     "Agents",
+    "ApprovalPage",
     "Audio",
     "Branch",
     "Document",
@@ -45,6 +47,7 @@ __all__ = [
     "Image",
     "Operation",
     "OutsideResult",
+    "PendingApproval",
     "PendingCall",
     "Progress",
     "Schedule",

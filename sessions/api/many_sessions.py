@@ -61,7 +61,7 @@ class ManySessions:
             BadRequest: an argument cannot be used. BackendError, RemoteError: see `sessions.errors`.
         """
         query = SessionQuery.of(limit, cursor, order, metadata, active_since, unused_since, shared)
-        any_of_them = _opened(cls, user_id, **where)
+        any_of_them = opened(cls, user_id, **where)
         return await any_of_them.portal.acall(any_of_them.backend.listing.list(any_of_them, query))
 
     @classmethod
@@ -80,7 +80,7 @@ class ManySessions:
     ) -> SessionPage:
         """A page of the sessions of a user, or of the tenant; see `alist`."""
         query = SessionQuery.of(limit, cursor, order, metadata, active_since, unused_since, shared)
-        any_of_them = _opened(cls, user_id, **where)
+        any_of_them = opened(cls, user_id, **where)
         return any_of_them.portal.call(any_of_them.backend.listing.list(any_of_them, query))
 
     @classmethod
@@ -101,13 +101,13 @@ class ManySessions:
             ListsIncomplete: an older deployment's sessions are still being added to the lists; nothing was deleted.
             ResultTimeout, NoWorkerAlive: documents could not be removed; what was deleted stays deleted.
         """
-        any_of_them = _opened(cls, short_string("user_id", user_id), **where)
+        any_of_them = opened(cls, short_string("user_id", user_id), **where)
         return await any_of_them.portal.acall(any_of_them.backend.deletion.delete_user(any_of_them))
 
     @classmethod
     def delete_user(cls: type[BackedSession], user_id: str, **where: Unpack[Where]) -> dict[str, int]:
         """Delete everything of a user; see `adelete_user`."""
-        any_of_them = _opened(cls, short_string("user_id", user_id), **where)
+        any_of_them = opened(cls, short_string("user_id", user_id), **where)
         return any_of_them.portal.call(any_of_them.backend.deletion.delete_user(any_of_them))
 
     @classmethod
@@ -124,7 +124,7 @@ class ManySessions:
         Returns, Raises:
             As `adelete_user`.
         """
-        any_of_them = _opened(cls, user_id, **where)
+        any_of_them = opened(cls, user_id, **where)
         work = any_of_them.backend.deletion.prune(any_of_them, aware_time("unused_since", unused_since))
         return await any_of_them.portal.acall(work)
 
@@ -133,7 +133,7 @@ class ManySessions:
         cls: type[BackedSession], unused_since: datetime, user_id: str | None = None, **where: Unpack[Where]
     ) -> dict[str, int]:
         """Delete the sessions that were last used before a time; see `aprune`."""
-        any_of_them = _opened(cls, user_id, **where)
+        any_of_them = opened(cls, user_id, **where)
         work = any_of_them.backend.deletion.prune(any_of_them, aware_time("unused_since", unused_since))
         return any_of_them.portal.call(work)
 
@@ -160,7 +160,7 @@ class ManySessions:
                 retrieval). BackendError, RemoteError: see `sessions.errors`.
         """
         wanted = HistoryQuery.of(query, limit, since, until, role, where.get("timeout"))
-        any_of_them = _opened(cls, user_id, **where)
+        any_of_them = opened(cls, user_id, **where)
         return await any_of_them.portal.acall(any_of_them.backend.history_search.search_all(any_of_them, wanted))
 
     @classmethod
@@ -177,7 +177,7 @@ class ManySessions:
     ) -> list_[FoundMessage]:
         """Find messages in all searchable sessions that a user owns; see `asearch`."""
         wanted = HistoryQuery.of(query, limit, since, until, role, where.get("timeout"))
-        any_of_them = _opened(cls, user_id, **where)
+        any_of_them = opened(cls, user_id, **where)
         return any_of_them.portal.call(any_of_them.backend.history_search.search_all(any_of_them, wanted))
 
     @classmethod
@@ -204,7 +204,7 @@ class ManySessions:
             BadRequest: an argument cannot be used. BackendError, RemoteError: see `sessions.errors`.
         """
         query = UsageQuery.of(since, until, by)
-        any_of_them = _opened(cls, user_id, **where)
+        any_of_them = opened(cls, user_id, **where)
         return await any_of_them.portal.acall(any_of_them.backend.usage.rows(any_of_them, query))
 
     @classmethod
@@ -219,10 +219,12 @@ class ManySessions:
     ) -> list_[UsageRow]:
         """What a user used, or the tenant; see `ausage`."""
         query = UsageQuery.of(since, until, by)
-        any_of_them = _opened(cls, user_id, **where)
+        any_of_them = opened(cls, user_id, **where)
         return any_of_them.portal.call(any_of_them.backend.usage.rows(any_of_them, query))
 
 
-def _opened(kind: type[BackedSession], user_id: str | None, **where: Unpack[Where]) -> BackedSession:
-    """Any session of that user: it says which back end, tenant and user a call is for."""
-    return cast(Callable[..., BackedSession], kind)(None, user_id, **where)
+def opened(
+    kind: type[BackedSession], user_id: str | None, session_id: str | None = None, **where: Unpack[Where]
+) -> BackedSession:
+    """A session of that user, or any: it says which back end, tenant and user a call is for."""
+    return cast(Callable[..., BackedSession], kind)(session_id, user_id, **where)

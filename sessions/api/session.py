@@ -9,6 +9,7 @@ from typing import Any, Self, Unpack
 
 from broker_config.settings import RETRIEVAL, Settings, SettingsError, queue_name
 from sessions.api.agent import Agent
+from sessions.api.approvals import ApprovalMethods
 from sessions.api.branches import BranchMethods
 from sessions.api.delegation import AgentTool
 from sessions.api.files import FileMethods
@@ -55,6 +56,7 @@ class Session(
     LifecycleMethods,
     TurnMethods,
     ManySessions,
+    ApprovalMethods,
     ImportMethods,
     ScheduleMethods,
     ListingMethods,

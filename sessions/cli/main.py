@@ -12,6 +12,7 @@ from broker_config.embedded import EmbeddedServerError
 from broker_config.settings import SettingsError
 from broker_config.version import package_version
 from sessions.cli import (
+    approvals,
     budgets,
     chat,
     dead,
@@ -47,6 +48,7 @@ app.command()(doctor.doctor)
 app.command()(chat.chat)
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(turns.app, name="turns")
+app.command()(approvals.approvals)
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(dead.app, name="dead")
 app.add_typer(memory.app, name="memory")

@@ -145,7 +145,7 @@ def _pending(session_id: str, part: str) -> list[PendingCall]:
     settings = load_settings()
     keys = SessionKeys.from_id(settings.tenant, session_id, settings.partitions)
     found: list[PendingCall] = with_store(
-        settings, lambda client: CallStore(ScriptRunner(client), client, KeyRing.of(settings)).pending(keys, part)
+        settings, lambda client: CallStore(ScriptRunner(client), KeyRing.of(settings)).pending(keys, part)
     )
     return found
 

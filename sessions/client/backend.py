@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from broker_config.settings import Settings
+from sessions.client.approvals import Inbox
+from sessions.client.arguments.approvals import InboxQuery
 from sessions.client.arguments.history_search import HistoryQuery
 from sessions.client.arguments.knowledge import KnowledgeQuery, NewDocument
 from sessions.client.arguments.memory import MemoryListing, MemoryQuery, MemoryUpdate, NewMemory
@@ -186,6 +188,14 @@ class UsageCalls(Protocol):
 
     async def rows(self, session: SessionRef, query: UsageQuery) -> list[UsageRow]:
         """What this session's user, or without a user its tenant, used."""
+        ...
+
+
+class ApprovalCalls(Protocol):
+    """The part for the calls that turns of many sessions wait for."""
+
+    async def page(self, session: SessionRef, query: InboxQuery) -> Inbox:
+        """The calls that turns of this session's user, or without a user of its tenant, wait for."""
         ...
 
 
@@ -470,6 +480,11 @@ class Backend(Protocol):
     @property
     def usage(self) -> UsageCalls:
         """The part for what was used."""
+        ...
+
+    @property
+    def approvals(self) -> ApprovalCalls:
+        """The part for the calls that turns of many sessions wait for."""
         ...
 
     @property

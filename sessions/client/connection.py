@@ -99,7 +99,7 @@ class Stores:
             files=FileStore(scripts, redis, settings, keyring),
             shares=ShareStore(scripts),
             schedules=ScheduleStore(scripts, settings),
-            calls=CallStore(scripts, redis, keyring),
+            calls=CallStore(scripts, keyring),
             definitions=AgentDefinitions(scripts, redis, settings.partitions, keyring),
             catalog=Catalog(redis),
         )

@@ -12,6 +12,7 @@ from sessions.client.fleet_client import FleetClient
 from sessions.client.per_process import get_client
 from sessions.client.ports import SessionRef
 from sessions.client.result import result_of
+from sessions.local.approvals import LocalApprovals
 from sessions.local.deletion import LocalDeletion
 from sessions.local.files import LocalFiles
 from sessions.local.history_search import LocalHistorySearch
@@ -41,6 +42,7 @@ class LocalBackend:
         self.turns = LocalTurnLists(self.fleet)
         self.deletion = LocalDeletion(self.fleet)
         self.listing = LocalListing(self.fleet)
+        self.approvals = LocalApprovals(self.fleet)
         self.usage = LocalUsage(self.fleet)
         self.history_search = LocalHistorySearch(self.fleet)
         self.sharing = LocalSharing(self.fleet)

@@ -16,6 +16,7 @@ from sessions.client.ports import SessionRef
 from sessions.client.result import result_of
 from sessions.errors import RemoteTimeout, RemoteUnsupported, ResultTimeout
 from sessions.remote.address import Address, checked_headers
+from sessions.remote.approvals import RemoteApprovals
 from sessions.remote.client import RemoteClient
 from sessions.remote.deletion import RemoteDeletion
 from sessions.remote.files import RemoteFiles
@@ -61,6 +62,7 @@ class RemoteBackend:
         self.turns = RemoteTurnLists(self.client)
         self.deletion = RemoteDeletion(self.client)
         self.listing = RemoteListing(self.client)
+        self.approvals = RemoteApprovals(self.client)
         self.usage = RemoteUsage(self.client)
         self.history_search = RemoteHistorySearch(self.client)
         self.sharing = RemoteSharing(self.client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +14,7 @@ from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
 from sessions.protocol.event import EventType
 from sessions.store.binding import ScriptCall
 from sessions.store.keys import SessionKeys
-from sessions.store.scripts import ScriptRunner, translated
+from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
 from sessions.store.transitions import turns as transitions
 from sessions.store.transitions.shared import Missing
@@ -45,6 +46,15 @@ class PendingCall:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingTurn:
+    """A turn that waits for answers, since a time and until its wait runs out (ms since the epoch)."""
+
+    part: str
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """An answer counts. `wake_up` is set when the turn can resume: publish it."""
 
@@ -54,9 +64,8 @@ class Answered:
 class CallStore:
     """Pending calls in the store."""
 
-    def __init__(self, scripts: ScriptRunner, client: Any, keyring: KeyRing) -> None:
+    def __init__(self, scripts: ScriptRunner, keyring: KeyRing) -> None:
         self._scripts = scripts
-        self._client = client
         self._keyring = keyring
 
     async def pending(self, keys: SessionKeys, part: str) -> list[PendingCall]:
@@ -71,6 +80,20 @@ class CallStore:
             for a in calls
             if a.key not in answers
         ]
+
+    async def waiting(self, keys: SessionKeys) -> list[WaitingTurn]:
+        """The turns of a session that wait for answers, the one that waits longest first."""
+        parts = [name.decode() for name in await self._scripts.read("ZRANGE", keys.waiting, 0, -1)]
+        since, until = await asyncio.gather(
+            asyncio.gather(*(self._scripts.read("HGET", keys.turn(part), "waited_from") for part in parts)),
+            asyncio.gather(*(self._scripts.read("ZSCORE", keys.waiting, part) for part in parts)),
+        )
+        found = [
+            WaitingTurn(part, int(began), int(float(ends)))
+            for part, began, ends in zip(parts, since, until, strict=True)
+            if began is not None and ends is not None
+        ]
+        return sorted(found, key=lambda turn: turn.since_ms)
 
     async def answer(self, keys: SessionKeys, part: str, call_id: str, answer: CallAnswer) -> Answered:
         """Answer a call; repeating the same answer changes nothing.
@@ -119,10 +142,9 @@ class CallStore:
         )
 
     async def _read(self, keys: SessionKeys, part: str) -> tuple[list[WaitingCall], set[str]]:
-        with translated():
-            journal = await self._client.hgetall(keys.journal(part))
-            if not journal and not await self._client.exists(keys.turn(part)):
-                raise self._no_turn(keys, part)
+        journal = await self._scripts.read("HGETALL", keys.journal(part))
+        if not journal and not await self._scripts.read("EXISTS", keys.turn(part)):
+            raise self._no_turn(keys, part)
         try:
             opened = [
                 self._keyring.open(keys.journal(part), field.decode(), value)

@@ -39,9 +39,10 @@ API_KEYS_REVOKED = f"{FLEET}:apikeys:revoked"
 
 WIDE_APP = "~app"
 
-IndexKind = Literal["used", "made", "hidden", "shared"]
-"""Sorted sets: sessions by last use, by creation, those made for one task or run, which no list shows, and those of
-others that are shared with a user, by last use."""
+IndexKind = Literal["used", "made", "hidden", "shared", "asking"]
+"""Sorted sets: sessions by last use, by creation, those made for one task or run, which no list shows, those of others
+that are shared with a user, by last use, and those with a turn that waits for an answer, by when the last one began
+to."""
 
 # The lane of something that belongs to no session; see `wide_name`.
 _WIDE_LANE = re.compile(r"~[a-z]+:[A-Za-z0-9._%-]+~[a-z]+\Z")
@@ -303,6 +304,11 @@ class SessionKeys:
     def schedules(self) -> str:
         """Hash: schedule -> what is sent at each of its ticks."""
         return f"{self.base}:schedules"
+
+    @property
+    def waiting(self) -> str:
+        """Sorted set: turns that wait for answers, by when their waits run out."""
+        return f"{self.base}:waiting"
 
     @property
     def outbox(self) -> str:

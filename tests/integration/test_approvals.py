@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,11 +18,13 @@ from sessions import Session, Turn
 from sessions.errors import ApprovalTimeout, BadRequest, CallAnswered, CallNotFound, TurnCancelled
 from sessions.gateway.app import create_app
 from sessions.gateway.principal import Principal, Right
+from sessions.protocol.call import SENDER
 from sessions.protocol.event import EventType
 from sessions.protocol.turn import TurnStatus
 from tests.integration.test_cli_on_a_fleet import CLI, environment
 from tests.support import preloaded
 from tests.support.fleet import Fleet
+from tests.support.gateway import GatewayProcess
 from tests.support.waiting import wait_until
 
 TOOLS = ["refund", "long_job", "look_up", "transfer"]
@@ -244,3 +249,63 @@ async def test_a_sender_provides_results_of_its_own_tools_and_no_others(fleet: F
             assert (await http.post(f"{path}/call1", json={"action": "provide", "result": "rain"})).status_code == 204
     turn.provide("call2", "three rows")
     assert turn.result(timeout=30) == "ok: three rows"
+
+
+async def test_the_inbox_has_what_turns_of_all_sessions_wait_for(fleet: Fleet) -> None:
+    """Of one user, or of the tenant: by the API, by REST, and by a remote session; answered there, it is gone."""
+    ann, bob = f"ann-{uuid.uuid4().hex}", f"bob-{uuid.uuid4().hex}"
+    turns = [ask(fleet.session(user_id=user), REFUND) for user in (ann, ann, bob)]
+    own = ask(fleet.session(user_id=ann), "CALL weather({})", outside_tools=[{"name": "weather"}])
+    for turn in (*turns, own):
+        await asyncio.to_thread(waiting, turn)
+    page = await Session.aapprovals(ann, settings=fleet.settings)
+    assert {found.turn.id for found in page} == {turn.id for turn in turns[:2]}
+    assert page.cursor is None
+    newest = page.approvals[0]
+    assert (newest.call.tool, newest.call.args, newest.user_id, newest.agent) == ("refund", {"amount": 90}, ann, "A")
+    assert newest.message == REFUND
+    assert newest.since < newest.expires_at
+    (results,) = await Session.aapprovals(ann, kind="result", settings=fleet.settings)
+    assert (results.turn.id, results.call.waits_for) == (own.id, SENDER)
+    seen, cursor = [], None
+    while True:
+        small = await Session.aapprovals(ann, limit=1, cursor=cursor, settings=fleet.settings)
+        seen += [found.turn.id for found in small]
+        if (cursor := small.cursor) is None:
+            break
+    assert sorted(seen) == sorted(turn.id for turn in turns[:2])
+    app = create_app(fleet.settings, authenticator=_Limited(*Right))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:
+        answer = (await http.get("/v1/approvals", params={"limit": 1000})).json()
+        found = {each["turn_id"]: each for each in answer["approvals"]}
+        assert found.keys() >= {turn.id for turn in turns}
+        links = found[newest.turn.id]["links"]
+        assert (await http.post(links["answer"], json={"action": "deny", "reason": "no"})).status_code == 204
+        assert (await http.get(links["turn"])).json()["id"] == newest.turn.id
+        assert (await http.get("/v1/approvals", params={"cursor": "x"})).status_code == 422
+        assert (await http.get("/v1/approvals", params={"kind": "turn"})).status_code == 422
+    (last,) = await Session.aapprovals(ann, settings=fleet.settings)
+    await last.turn.aapprove(last.call.call_id)
+    assert await last.turn.aresult(timeout=30) == "ok: refunded 90"
+    assert len(await Session.aapprovals(ann, settings=fleet.settings)) == 0
+
+
+def test_the_inbox_on_the_command_line_and_at_a_gateway(fleet: Fleet, tmp_path: Path) -> None:
+    """What both show is enough to answer: by the ids of the turn and the call."""
+    user = f"ann-{uuid.uuid4().hex}"
+    turn = waiting(ask(fleet.session(user_id=user), REFUND))
+    gateway = GatewayProcess(fleet.server, tmp_path).start()
+    try:
+        (found,) = Session.approvals(user, agent_url=f"{gateway.url}/agent")
+        assert (found.turn.id, found.call.tool, found.user_id) == (turn.id, "refund", user)
+        command, env = [*CLI, "approvals", "--user", user], environment(fleet.server.url)
+        shown = preloaded.run(command, env=env, timeout=60)
+        assert all(text in shown.stdout for text in (turn.id, found.call.call_id, "refund"))
+        plain = preloaded.run([*command, "--json"], env=env, timeout=60)
+        (row,) = json.loads(plain.stdout)
+        assert (row["turn_id"], row["call_id"], row["args"]) == (turn.id, found.call.call_id, {"amount": 90})
+        found.turn.deny(found.call.call_id, "over budget")
+    finally:
+        gateway.stop()
+    assert "over budget" in turn.result(timeout=30)
+    assert "no turn waits for an answer" in preloaded.run(command, env=env, timeout=60).stdout

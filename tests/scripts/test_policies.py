@@ -32,7 +32,7 @@ class Line(Store):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.calls = CallStore(self.scripts, self.client, KeyRing.of(settings))
+        self.calls = CallStore(self.scripts, KeyRing.of(settings))
 
     async def send(self, policy: Policy = Policy.ENQUEUE, agent: str = "A", **options: Any) -> Accepted:
         submission = Submission(

@@ -52,7 +52,7 @@ class Seen(Store):
     def __init__(self, server: Server, keys: str | None, session: SessionKeys | None = None) -> None:
         super().__init__(Settings(redis_url=server.url, redis_cluster=server.cluster, encryption_keys=keys))  # type: ignore[arg-type]
         self.keyring = KeyRing.of(self.settings)
-        self.calls = CallStore(self.scripts, self.client, self.keyring)
+        self.calls = CallStore(self.scripts, self.keyring)
         self.records = SessionRecords(self.scripts, self.client, self.keyring)
         self.history = HistoryStore(self.scripts, self.keyring)
         self.keys = session or self.keys

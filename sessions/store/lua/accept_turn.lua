@@ -164,7 +164,10 @@ redis.call('HSETNX', meta, 'created', now)
 if hidden == '1' then redis.call('HSET', meta, 'hidden', 1) end
 if title ~= '' and redis.call('HSETNX', meta, 'title', title) == 1 then redis.call('HSET', meta, 'title_of', turn) end
 redis.call('HSETNX', meta, 'queue', queue)
-if user ~= '' and not owner then redis.call('HSET', meta, 'owner', user) end
+if user ~= '' and not owner then
+  redis.call('HSET', meta, 'owner', user)
+  if redis.call('EXISTS', S .. ':waiting') == 1 then list_asking(now) end -- in the new owner's list as well
+end
 set_ttl(session_ttl_ms)
 set_searchable(searchable, 'on:' .. turn)
 if redis.call('HINCRBY', meta, 'open', 1) == 1 then

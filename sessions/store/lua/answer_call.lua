@@ -3,7 +3,7 @@
 -- KEYS
 --   S: base of the session (writes :turn:<id>:journal hash, :turn:<id> hash, :turn:<id>:events stream, :mailbox list,
 --      :waiting zset, :meta hash; reads :lease string)
---   P: base of its partition (writes :wakeups zset)
+--   P: base of its partition (writes :wakeups zset, :asking~<list> zsets)
 -- ARGV
 --   turn
 --   call: key of the call
@@ -43,7 +43,7 @@ if redis.call('HINCRBY', t, 'pending', -1) > 0 then return { 'answered', wake, q
 
 -- The time spent waiting does not count towards the turn's deadline.
 redis.call('HSET', t, 'status', 'queued', 'answered', 1, 'not_before', 0, 'deadline', r[3] + (now - r[2]))
-redis.call('ZREM', S .. ':waiting', turn)
+ends_wait(turn)
 local head = redis.call('LINDEX', S .. ':mailbox', 0)
 -- A turn that left the mailbox while it waited returns right after the turn that has begun, before those that have not.
 if redis.call('LPOS', S .. ':mailbox', turn) == false then

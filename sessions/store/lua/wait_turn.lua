@@ -3,7 +3,7 @@
 -- KEYS
 --   S: base of the session (writes :lease string, :mailbox list, :waiting zset, :turn:<id> hash, :turn:<id>:journal hash,
 --      :turn:<id>:events stream, :meta hash)
---   P: base of its partition (writes :wakeups zset)
+--   P: base of its partition (writes :wakeups zset, :asking~<list> zsets)
 -- ARGV
 --   turn
 --   lease: its value
@@ -33,6 +33,7 @@ local eid = add_event(turn, string.match(lease, '^(%d+):'), seq, 'waiting', even
 redis.call('HSET', t, 'status', 'waiting', 'owner', '', 'released', lease, 'pending', pending, 'waited_from', now,
   'seq', seq, 'valid', eid)
 redis.call('ZADD', S .. ':waiting', now + (tonumber(r[6] or '') or 86400000), turn)
+list_asking(now)
 redis.call('DEL', S .. ':lease')
 local wake = '0'
 if r[5] == '0' then -- later turns need not wait for the answer

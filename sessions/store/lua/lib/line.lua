@@ -24,7 +24,7 @@ local function clear_line(how, now)
     elseif i == 1 and (how == 'interrupt' and begun(id) or has_tasks(id)) then
       mark(id, how, now)
       redis.call('HSET', t, 'not_before', now)
-      if r[1] == 'waiting' and redis.call('ZREM', S .. ':waiting', id) == 1 then
+      if r[1] == 'waiting' and ends_wait(id) then
         redis.call('HSET', t, 'status', 'queued')
       end
     else

@@ -142,6 +142,7 @@ end
 
 local function unlist(viewer)
   local index, name = listing(viewer)
+  redis.call('ZREM', P .. ':asking' .. index, name)
   redis.call('ZREM', P .. ':used' .. index, name)
   redis.call('ZREM', P .. ':made' .. index, name)
   redis.call('ZREM', P .. ':hidden' .. index, name)
@@ -166,6 +167,26 @@ local function list_session(used)
     local index, name = listing(guest)
     redis.call('ZADD', P .. ':shared' .. index, used, name)
   end
+end
+
+-- The session has a turn that waits for an answer, since now: it comes first in the lists of such sessions.
+local function list_asking(now)
+  for _, viewer in ipairs(viewers()) do
+    local index, name = listing(viewer)
+    redis.call('ZADD', P .. ':asking' .. index, now, name)
+  end
+end
+
+-- Ends a turn's wait for an answer; returns whether it did wait.
+local function ends_wait(id)
+  if redis.call('ZREM', S .. ':waiting', id) == 0 then return false end
+  if redis.call('EXISTS', S .. ':waiting') == 0 then
+    for _, viewer in ipairs(viewers()) do
+      local index, name = listing(viewer)
+      redis.call('ZREM', P .. ':asking' .. index, name)
+    end
+  end
+  return true
 end
 
 -- When the session will expire, nil for never.
@@ -251,7 +272,7 @@ local function end_turn(id, status, now, token, seq, fields)
   local ttl = tonumber(r[1])
   redis.call('HSET', t, 'status', status, 'ended', now, unpack(fields))
   redis.call('LREM', S .. ':mailbox', 1, id)
-  redis.call('ZREM', S .. ':waiting', id)
+  ends_wait(id)
   redis.call('ZREM', S .. ':later', id)
   redis.call('UNLINK', t .. ':inbox', t .. ':upload')
   if status == 'dead_lettered' then
@@ -307,7 +328,7 @@ end
 -- Queues a turn that has begun and that no worker runs as the next one: a worker records what it finished, and ends it.
 local function hand_in(id, now)
   redis.call('HSET', turn_key(id), 'status', 'queued', 'owner', '', 'not_before', 0)
-  redis.call('ZREM', S .. ':waiting', id)
+  ends_wait(id)
   redis.call('ZREM', S .. ':later', id)
   -- A turn that had left the mailbox returns right after the turn that runs.
   if redis.call('LPOS', S .. ':mailbox', id) == false then
