@@ -9,7 +9,7 @@ from datetime import datetime
 
 from broker_config.settings import Settings
 from sessions.protocol.message import dump_parts, file_ids
-from sessions.protocol.turn import Policy
+from sessions.protocol.turn import Policy, TurnRequest
 from sessions.store.binding import ScriptCall
 from sessions.store.gate import OPEN_GATE, Gate
 from sessions.store.keys import SessionKeys
@@ -56,7 +56,7 @@ def acceptance(
     """The call that accepts a turn. Each value is encrypted for the place in which the script stores it."""
     record, agent, webhook = keys.turn(submission.part), submission.request.agent, submission.webhook
     metadata = submission.request.metadata
-    request, steers = submission.request.model_dump_json().encode(), submission.policy is Policy.STEER
+    request, steers = _stored(submission.request), submission.policy is Policy.STEER
     parts = submission.request.parts
     result_ttl = settings.result_ttl if submission.result_ttl is None else submission.result_ttl
     return accept_turn(
@@ -98,6 +98,16 @@ def acceptance(
         replaces=_replaces(submission),
         tick=() if submission.tick is None else (_as_arguments(submission.tick),),
     )
+
+
+def _stored(request: TurnRequest) -> bytes:
+    """The request without what it has by default: it is kept for days. Scripts read its agent, so that stays."""
+    default = {
+        name
+        for name, field in TurnRequest.model_fields.items()
+        if name not in ("v", "agent") and getattr(request, name) == field.default
+    }
+    return request.model_dump_json(exclude=default).encode()
 
 
 def digests(keyring: KeyRing, submission: Submission) -> tuple[str, ...]:

@@ -157,6 +157,8 @@ class LeaseStore:
         cut = 0 if turn.replaces_at is None else await self._history.messages_from(keys, turn.replaces_at)
         # Why a turn cannot be decrypted is stored unencrypted: processes with other keys must be able to read it.
         why = self._sealed(record, ERROR, ending.error) if turn.unreadable is None else ending.error
+        # The record is kept for days, and a count that is missing there is 0.
+        usage = json.dumps({name: spent for name, spent in json.loads(ending.usage).items() if spent}).encode()
         for tried in itertools.count():
             call = transitions.commit_turn(
                 keys.pair,
@@ -165,7 +167,7 @@ class LeaseStore:
                 status=ending.status,
                 result=self._sealed(record, RESULT, ending.result),
                 error_json=why,
-                usage=ending.usage,
+                usage=usage,
                 history_entry=entry,
                 messages=ending.messages,
                 messages_cut=cut,

@@ -32,6 +32,9 @@ _CALLS: Final = tuple(
 COMMANDS: Final = tuple(call[0] for call in _CALLS)
 """Their names. `ssubscribe` and `sunsubscribe` are needed as well, but cannot be tried like this."""
 
+USEFUL: Final = ("dump", "memory|usage", "restore")
+"""Without these, turns that have ended take more bytes. Users that were set up for earlier versions lack them."""
+
 
 async def check_rights(client: Any) -> None:
     """Refuse a user that lacks rights.

@@ -17,7 +17,7 @@ from sessions.cli.checks import examine
 from sessions.cli.verdicts import Verdict
 from sessions.errors import StoreUnavailable, StoreUnsupported
 from sessions.store.deployment import check_deployment
-from sessions.store.rights import COMMANDS
+from sessions.store.rights import COMMANDS, USEFUL
 from sessions.store.script_files import script, script_names
 from tests.support import preloaded
 from tests.support.fleet import ROOT, Fleet
@@ -113,11 +113,11 @@ def test_a_wrong_password_is_told_without_it(guarded: Server) -> None:
 def test_every_command_of_the_scripts_is_tried_at_connect() -> None:
     """Without this check, a script that lacks a right would fail half-way."""
     used = {name.lower() for each in script_names() for name in re.findall(r"call\('(\w+)'", script(each).text)}
-    assert used <= set(COMMANDS)
+    assert used <= {*COMMANDS, *(name.partition("|")[0] for name in USEFUL)}
 
 
 @pytest.mark.parametrize("user", ["sf_client", "sf_worker"])
 def test_the_documented_users_have_every_command(user: str) -> None:
     """What is tried at connect is granted in deploy/users.acl."""
     (rules,) = [line.split() for line in LEAST.read_text().splitlines() if line.startswith(f"user {user} ")]
-    assert {f"+{name}" for name in COMMANDS} <= set(rules)
+    assert {f"+{name}" for name in (*COMMANDS, *USEFUL)} <= set(rules)

@@ -115,7 +115,12 @@ def _expected_session(session: Session) -> dict[str, Any]:
     }
 
 
+_SHRUNK = ("succeeded", "failed", "cancelled")
+"""Final statuses with which a turn's record has only what is still read."""
+
+
 def _expected_turn(turn: Turn) -> dict[str, Any]:
+    shrunk = turn.status in _SHRUNK
     return {
         "status": turn.status,
         "owner": turn.owner,
@@ -123,11 +128,11 @@ def _expected_turn(turn: Turn) -> dict[str, Any]:
         "crashed": sorted(turn.crashed),
         "crashes": len(turn.crashed),
         "retries": turn.retries,
-        "not_before": turn.not_before,
+        "not_before": 0 if shrunk else turn.not_before,
         "cancel": turn.cancel,
         "journal": turn.journal,
         "events": [list(row) for row in turn.events],
-        "watching": {kind: nonces for kind, nonces in turn.watching.items() if nonces},
+        "watching": {} if shrunk else {kind: nonces for kind, nonces in turn.watching.items() if nonces},
         "expires": turn.expires or NEVER,
     }
 

@@ -35,7 +35,9 @@ from tests.support.servers import Server
 NEW = f"new:{base64.b64encode(bytes(range(32, 64))).decode()}"
 BOTH = f"{NEW},{OLD}"
 SECRET = "Quetzalcoatlus"
-REQUEST = TurnRequest(message=SECRET, agent="A").model_dump_json().encode()
+ASKED = TurnRequest(message=SECRET, agent="A").model_dump_json().encode()
+REQUEST = f'{{"v":1,"message":"{SECRET}","agent":"A"}}'.encode()
+"""As it is stored: without what is the default."""
 CONFIG = json.dumps({"name": "A", "instructions": SECRET}).encode()
 ENDING = Ending(
     TurnStatus.SUCCEEDED,
@@ -205,7 +207,7 @@ async def test_a_request_is_known_again(store: Seen, seen: Any) -> None:
             await sees.send(idempotency_key=f"{key}2", webhook="https://example.org/another")
     names = [store.keys.idempotency(idempotency_hash(name)) for name in (key, f"{key}2")]
     digests = [await store.client.hget(name, "digest") for name in names]
-    plain = hashlib.sha256(REQUEST + CONFIG).hexdigest().encode()
+    plain = hashlib.sha256(ASKED + CONFIG).hexdigest().encode()
     assert digests[0] == plain
     assert digests[1] != plain, "with keys, nobody can try out what was asked"
 

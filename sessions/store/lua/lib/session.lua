@@ -265,6 +265,31 @@ local function ask_for_title(now)
   redis.call('RPUSH', S .. ':outbox', cjson.encode({ kind = 'title', at = tostring(now) }))
 end
 
+-- Fields of a turn's record that only an open turn needs, and the values that a missing field stands for.
+local OF_OPEN_TURNS = { 'agent', 'answered', 'approval_ms', 'attended', 'blocks', 'closing', 'digest', 'idem_ttl', 'joins',
+  'max_attempts', 'not_before', 'readers', 'resumed', 'result_ttl', 'seq', 'valid', 'waiters' }
+local NOTHING = { crashes = '0', error = '', finish = '', idem = '', result = '' }
+local PACKED_BYTES = 65536
+
+-- Writes a key anew in its smallest form, for it will not change any more: a stream reserves 4 kB, and a hash has room for
+-- more fields. If the server refuses these commands, the key stays as it is.
+local function pack_key(key)
+  local size = redis.pcall('MEMORY', 'USAGE', key)
+  if type(size) ~= 'number' or size > PACKED_BYTES then return end
+  local dumped = redis.pcall('DUMP', key)
+  if type(dumped) == 'string' then redis.pcall('RESTORE', key, 0, dumped, 'REPLACE') end
+end
+
+-- Leaves of an ended turn what is still read: most turns are not looked at again, and all are kept for days.
+local function shrink(id)
+  local t, unread = turn_key(id), { unpack(OF_OPEN_TURNS) }
+  for field, value in pairs(NOTHING) do
+    if redis.call('HGET', t, field) == value then unread[#unread + 1] = field end
+  end
+  redis.call('HDEL', t, unpack(unread))
+  pack_key(t)
+end
+
 -- The only function that gives a turn its final status. `fields` are further fields of its record.
 local function end_turn(id, status, now, token, seq, fields)
   local t = turn_key(id)
@@ -290,6 +315,9 @@ local function end_turn(id, status, now, token, seq, fields)
   local finish = redis.call('HGET', t, 'finish')
   if finish and finish ~= '' then data = data .. ',"finish_reason":' .. cjson.encode(finish) end
   add_event(id, token, seq, 'ended', data .. '}', encrypted and why or nil)
+  notify(id, true)
+  if status ~= 'dead_lettered' then shrink(id) end -- people look at those, with their journals
+  pack_key(t .. ':events')
   redis.call('PEXPIRE', t, ttl)
   redis.call('PEXPIRE', t .. ':events', ttl)
   for idem in string.gmatch((r[2] or '') .. ' ' .. (r[4] or ''), '%S+') do
@@ -305,7 +333,6 @@ local function end_turn(id, status, now, token, seq, fields)
     local user = redis.call('HGET', t, 'sender') or redis.call('HGET', S .. ':meta', 'owner') or cjson.null
     redis.call('RPUSH', S .. ':outbox', cjson.encode({ kind = 'webhook', turn = id, user = user }))
   end
-  notify(id, true)
 end
 
 -- A mailbox entry whose record is gone cannot run. It becomes a dead letter, else every look at the session would fail.
