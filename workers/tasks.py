@@ -6,7 +6,9 @@ from typing import Any
 
 from celery import Celery, Task
 
+from sessions.client.wakeups import IN_ROTA
 from sessions.protocol.turn import TASK_NAME, TurnStatus
+from sessions.store.wake_up import WakeUp
 from workers.process.step import turn_process_of
 from workers.process.wake_request import WakeRequest
 from workers.turns.runner import SessionRun
@@ -34,10 +36,10 @@ def register_tasks(app: Celery) -> None:
 
 
 def run_session(self: Task, ref: str, accepted_ms: int) -> dict[str, Any]:
-    """Run the turns of a session that are due. Holds a slot until they have ended.
+    """Run the turns of the session that is next: not always the one that is named. Holds a slot until they have ended.
 
-    Flower shows what this function returns or raises: how many turns ran and how they ended, never the text of a
-    message.
+    Flower shows what this function returns or raises: which session, how many turns ran and how they ended, never the
+    text of a message.
 
     Raises:
         TurnsFailed: at least one of the turns that ended has failed.
@@ -45,7 +47,8 @@ def run_session(self: Task, ref: str, accepted_ms: int) -> dict[str, Any]:
     if not isinstance(ref, str) or not isinstance(accepted_ms, int):
         raise TypeError(f"a wake-up is a session's key and a time in ms, not {ref!r:.100} and {accepted_ms!r:.100}")
     queue = (self.request.delivery_info or {}).get("routing_key") or "turns"
-    shown = _shown(ref, turn_process_of(self.app).run_session(ref, accepted_ms, queue))
+    wake_up = WakeUp(ref, queue, accepted_ms, in_rota=self.request.get(IN_ROTA) is not None)
+    shown = _shown(*turn_process_of(self.app).run_next(wake_up))
     if TurnStatus.FAILED.value in shown:
         raise TurnsFailed(shown)
     return shown

@@ -1,9 +1,10 @@
-"""`sessionfleet limits`: limits that single tenants and users have instead of those of the settings."""
+"""`sessionfleet limits`: limits that single tenants and users have instead of those of the settings, and weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import typer
 
@@ -15,11 +16,13 @@ from sessions.client.arguments.values import short_string
 from sessions.client.submission_limits import defaults
 from sessions.errors import BadRequest
 from sessions.store.keys import valid_tenant
+from sessions.store.rota import Rota
+from sessions.store.scripts import ScriptRunner
 from sessions.store.submission_limits import EACH_USER, Limits, OwnLimitStore
 
-app = typer.Typer(help="Limit the turns and sessions of tenants and users.", no_args_is_help=True)
+app = typer.Typer(help="Limit the turns and sessions of tenants and users; give tenants weights.", no_args_is_help=True)
 
-_COLUMNS = ("per minute", "in flight", "open", "sessions")
+_COLUMNS = ("per minute", "in flight", "open", "sessions", "weight")
 
 Tenant = Annotated[str | None, typer.Option(help="The tenant (default: SESSIONFLEET_TENANT).")]
 User = Annotated[str | None, typer.Option(help="A user of the tenant, instead of the tenant itself.")]
@@ -37,15 +40,21 @@ def set_limits(
         int | None, typer.Option("--open", min=0, help="Open turns, also those that wait; 0: no limit.")
     ] = None,
     sessions: Annotated[int | None, typer.Option(min=0, help="Sessions; 0: no limit.")] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1000, help="Turns for one turn of a tenant without a weight."),
+    ] = None,
 ) -> None:
     """Set limits of one tenant or user. They apply within seconds; what is not named stays as it is."""
-    limits = Limits(minute=per_minute, flight=in_flight, open=open_turns, sessions=sessions)
+    limits = Limits(minute=per_minute, flight=in_flight, open=open_turns, sessions=sessions, weight=weight)
     if limits == Limits():
-        raise BadRequest("name at least one limit: --per-minute, --in-flight, --open or --sessions")
+        raise BadRequest("name at least one limit: --per-minute, --in-flight, --open, --sessions or --weight")
+    if weight is not None and (user is not None or each_user):
+        raise BadRequest("only tenants have weights: leave out --user and --each-user")
     settings = load_settings()
     whose = _whose(settings, tenant, user, each_user=each_user)
     now = with_store(settings, lambda client: OwnLimitStore(client).set(*whose, limits))
-    numbers = ", ".join(f"{value or 'unlimited'} {name}" for name, value in _numbers(now) if value is not None)
+    numbers = ", ".join(f"{_shown(value)} {name}" for name, value in _numbers(now) if value is not None)
     say(f"{_named(*whose)}: {numbers}")
 
 
@@ -62,6 +71,21 @@ def show(as_json: AsJson = False) -> None:
     rows = [("each tenant", *_cells(of_tenant)), ("each user", *_cells(of_user))]
     rows += [(_named(*whose), *_cells(one)) for whose, one in sorted(own.items())]
     print_table(("whose", *_COLUMNS), rows)
+
+
+@app.command()
+def waiting(
+    queue: Annotated[str, typer.Option(help="A queue that sessions use.")] = "turns", as_json: AsJson = False
+) -> None:
+    """Show the tenants whose sessions wait for a slot, and how many."""
+    counts = with_store(load_settings(), lambda client: Rota(ScriptRunner(client), client).waiting(queue))
+    rows = sorted(((unquote(tenant), count) for tenant, count in counts.items()), key=lambda row: (-row[1], row[0]))
+    if as_json:
+        print_json([{"tenant": tenant, "waiting": count} for tenant, count in rows])
+    elif rows:
+        print_table(("tenant", "waiting"), rows)
+    else:
+        say(f"no session of the queue {queue!r} waits for a slot")
 
 
 @app.command()
@@ -94,13 +118,18 @@ def _whose_json(tenant: str, user: str) -> dict[str, Any]:
     return {"tenant": tenant, "user": None if each or not user else user, "each_user": each}
 
 
-def _numbers(limits: Limits) -> Iterator[tuple[str, int | None]]:
-    return zip(_COLUMNS, (limits.minute, limits.flight, limits.open, limits.sessions), strict=True)
+def _numbers(limits: Limits) -> Iterator[tuple[str, float | None]]:
+    own = (limits.minute, limits.flight, limits.open, limits.sessions, limits.weight)
+    return zip(_COLUMNS, own, strict=True)
+
+
+def _shown(value: float) -> str:
+    return f"{value:g}" if value else "unlimited"
 
 
 def _cells(limits: Limits) -> tuple[object, ...]:
     """`-` for a limit that another one decides, `no` for none."""
-    return tuple("-" if value is None else value or "no" for _, value in _numbers(limits))
+    return tuple("-" if value is None else f"{value:g}" if value else "no" for _, value in _numbers(limits))
 
 
 def _json(limits: Limits) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from sessions.store.files import FileStore
 from sessions.store.history_store import HistoryStore
 from sessions.store.keys import SessionKeys
 from sessions.store.memory import MemoryStore
+from sessions.store.rota import Rota
 from sessions.store.schedules import ScheduleStore
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
@@ -72,6 +73,7 @@ class Stores:
     calls: CallStore
     definitions: AgentDefinitions
     catalog: Catalog
+    rota: Rota
 
     @classmethod
     def on(cls, redis: Any, settings: Settings, keyring: KeyRing) -> Stores:
@@ -102,6 +104,7 @@ class Stores:
             calls=CallStore(scripts, keyring),
             definitions=AgentDefinitions(scripts, redis, settings.partitions, keyring),
             catalog=Catalog(redis),
+            rota=Rota(scripts, redis),
         )
 
 
@@ -158,7 +161,7 @@ class FleetConnection:
         self.stores = Stores.on(redis, settings, self.keyring)
         self._channels, address = Channels(redis), uuid_utils.uuid4().hex
         self.bell = Bell(self._channels, address)
-        self.dispatcher = Dispatcher(settings)
+        self.dispatcher = Dispatcher(settings, self.stores.rota)
         exchange = SearchExchange(self.stores.scripts, self._channels, self.keyring, address)
         direct = DirectSearches(exchange, self.stores.catalog)
         self.operations = Operations(self.stores.turns, self.bell, self.dispatcher.wake, direct)

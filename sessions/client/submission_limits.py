@@ -232,6 +232,7 @@ def defaults(settings: Settings) -> tuple[Limits, Limits]:
             flight=s.tenant_turns_in_flight,
             open=s.tenant_open_turns,
             sessions=s.tenant_sessions,
+            weight=1,
         ),
         Limits(
             minute=s.user_turns_per_minute,

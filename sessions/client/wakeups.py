@@ -1,6 +1,7 @@
 """Publishing wake-ups: the only messages that a client sends to Celery.
 
-A wake-up carries the session's key and the time of acceptance, nothing else. It may be lost, late or duplicated: the
+A wake-up carries the session's key and the time of acceptance, nothing else. Before it is published, its session is
+entered into the queue's rota, which decides who gets the next slot. A wake-up may be lost, late or duplicated: the
 store records which sessions are due, and every worker looks for them (R9 in docs/protocol.md). So a failed publish is
 logged and is not an error for the caller, whose turn is already accepted.
 """
@@ -9,16 +10,21 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from celery import Celery
 
 from broker_config.celery_app import FleetApp
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
+from sessions.errors import BackendError
 from sessions.protocol.turn import TASK_NAME
+from sessions.store.rota import Rota
 from sessions.store.wake_up import WakeUp
 
+IN_ROTA: Final = "sf_in_rota"
+"""The header of messages whose session is in the rota. Those of earlier versions have none."""
 _log = get_logger(__name__)
 
 
@@ -28,16 +34,30 @@ def publish_wake(app: Celery, wake_up: WakeUp) -> None:
         TASK_NAME,
         args=[wake_up.ref, wake_up.accepted_ms],
         queue=wake_up.queue,
+        headers={IN_ROTA: 1} if wake_up.in_rota else None,
         ignore_result=True,
         argsrepr=f"({wake_up.ref!r},)",
         kwargsrepr="{}",
     )
 
 
+async def entered(rota: Rota, wake_up: WakeUp) -> WakeUp:
+    """Enter the session of a wake-up into the rota. If that fails, the worker that receives the wake-up does it."""
+    if wake_up.in_rota:
+        return wake_up
+    try:
+        await rota.join(wake_up)
+    except BackendError as error:
+        _log.warning("rota_not_joined", session=wake_up.ref, error=str(error))
+        return wake_up
+    return replace(wake_up, in_rota=True)
+
+
 class Dispatcher:
     """A Celery application that only sends, with its own threads, because kombu blocks."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, rota: Rota) -> None:
+        self._rota = rota
         self._app = FleetApp("sessionfleet-client", settings, set_as_current=False)
         self._timeout = max(2.0, settings.connect_timeout)
         # The default is long, because workers wait for the next wake-up. A publish should fail soon.
@@ -46,6 +66,7 @@ class Dispatcher:
 
     async def wake(self, wake_up: WakeUp) -> bool:
         """Publish a wake-up. False if that failed: the rescue finds the session within seconds."""
+        wake_up = await entered(self._rota, wake_up)
         return await self._send("wake_not_published", publish_wake, self._app, wake_up)
 
     async def notify_cancel(self, worker: str, ref: str, part: str) -> bool:

@@ -49,7 +49,10 @@ async def delete_everything(fleet: FleetClient, keys: SessionKeys, user_id: str 
     if queue is not None:
         await fleet.archiving.erase(keys, queue)
     removed = await fleet.retrieval.forget_documents(keys.lane(KNOWLEDGE), session_name(keys.session_id))
+    waits_in = await fleet.stores.rota.queue_of(keys)
     receipt = await fleet.stores.turns.delete_session(keys, user_id)
+    if waits_in is not None and receipt["open_turns"]:
+        await fleet.stores.rota.leave(waits_in, keys)
     if queue is not None:
         await fleet.archiving.erase(keys, queue)
     removed["passages"] = await fleet.retrieval.forget_transcript(keys)

@@ -66,6 +66,11 @@ def quota_key(tenant: str) -> str:
     return f"{ROOT}:{{quota-{blake2b(tenant.encode(), digest_size=16).hexdigest()}}}"
 
 
+def rota_key(queue: str) -> str:
+    """The prefix of the keys of a Celery queue's rota: a separate slot for each."""
+    return f"{ROOT}:{{rota-{blake2b(queue.encode(), digest_size=16).hexdigest()}}}"
+
+
 def budget_key(tenant: str, user_id: str | None) -> str:
     """The prefix of the keys of a tenant's budget, or of one user's: a separate slot for each."""
     digest = blake2b(f"{tenant}\0{'' if user_id is None else user_id}".encode(), digest_size=16).hexdigest()

@@ -34,6 +34,7 @@ class OpenTurn:
         closing: set when the turn must end: record what it finished, and run nothing.
         user_id: the user whom the turn is for: who sent the message, or the session's owner.
         sender: who sent the message, if that is not the session's owner.
+        behind: how many turns of the session wait for this one.
         unreadable: set when the turn cannot be decrypted. Request, journal, history and agent are then empty.
     """
 
@@ -58,6 +59,7 @@ class OpenTurn:
     replaces_at: int | None = None
     unreadable: SealError | None = None
     sender: str | None = None
+    behind: int = 0
 
     @property
     def token(self) -> str:
@@ -98,6 +100,7 @@ def read_open_turn(keyring: KeyRing, keys: SessionKeys, run: Run) -> OpenTurn:
         crashes=run.crashes,
         replaces_at=run.replaces_at,
         unreadable=unreadable,
+        behind=run.behind,
     )
 
 

@@ -24,7 +24,7 @@ _CALLS: Final = tuple(
         incr K; info; lindex K 0; linsert K before p v; llen K; lpos K v; lpush K v; lrange K 0 0; lrem K 0 v
         lset K 0 v; ltrim K 0 0; mget K; persist K; pexpire K 1; pexpireat K 1; pexpiretime K; pttl K; rename K K
         rpush K v; sadd K m; set K v; smembers K; spublish K m; srem K m; time; unlink K; xadd K * f v; xrange K - +
-        xrevrange K + -; zadd K 1 m; zcard K; zcount K 0 0; zrange K 0 0; zrangebyscore K 0 0; zrem K m
+        xrevrange K + -; zadd K 1 m; zcard K; zcount K 0 0; zpopmin K; zrange K 0 0; zrangebyscore K 0 0; zrem K m
         zremrangebyscore K 0 0; zscore K m
     """.replace("\n", ";").split(";")
     if call.strip()

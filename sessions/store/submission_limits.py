@@ -38,6 +38,7 @@ class Limits(BaseModel):
         flight: turns that may be queued or running at once.
         open: turns that may be accepted and not have ended, also those that wait for an answer or for their time.
         sessions: sessions that there may be.
+        weight: how many turns a tenant gets for one turn of a tenant with the weight 1, while both wait. No limit.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -46,6 +47,7 @@ class Limits(BaseModel):
     flight: int | None = Field(None, ge=0)
     open: int | None = Field(None, ge=0)
     sessions: int | None = Field(None, ge=0)
+    weight: float | None = Field(None, ge=0.01, le=1000)
 
     def over(self, others: Limits) -> Limits:
         """These limits, with those of others where these say nothing."""

@@ -16,12 +16,14 @@ class WakeUp:
         ref: the session's key, as in `SessionKeys.ref`.
         queue: the Celery queue to publish it to.
         accepted_ms: the store's time when it became due. Workers report the newest one that they consumed from each
-            queue, so that the rescue can tell a lost wake-up from one that is still in its queue.
+            queue, so that rescuers of earlier versions can tell a lost wake-up from one that is still in its queue.
+        in_rota: its session was entered into the queue's rota.
     """
 
     ref: str
     queue: str
     accepted_ms: int
+    in_rota: bool = False
 
     @classmethod
     def of(cls, keys: SessionKeys, queue: str, now_ms: int) -> WakeUp:

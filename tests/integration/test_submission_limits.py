@@ -101,11 +101,14 @@ def test_the_command(limits: Callable[..., Result]) -> None:
     limits("set", "--tenant", tenant, "--per-minute", "60", "--open", "0")
     limits("set", "--tenant", tenant, "--sessions", "5")
     limits("set", "--tenant", tenant, "--each-user", "--in-flight", "2")
+    assert "0.5 weight" in limits("set", "--tenant", tenant, "--weight", "0.5").output
     shown = json.loads(limits("show", "--json").output)
-    assert shown["each_user"] == {"per_minute": 0, "in_flight": 0, "open": 0, "sessions": 0}
-    nothing = {"per_minute": None, "in_flight": None, "open": None, "sessions": None}
+    assert shown["each_tenant"]["weight"] == 1
+    nothing = dict.fromkeys(("per_minute", "in_flight", "open", "sessions", "weight"))
+    assert shown["each_user"] == {**nothing, "per_minute": 0, "in_flight": 0, "open": 0, "sessions": 0}
+    of_tenant = {"per_minute": 60, "in_flight": None, "open": 0, "sessions": 5, "weight": 0.5}
     assert [own for own in shown["own"] if own["tenant"] == tenant] == [
-        {**nothing, "tenant": tenant, "user": None, "each_user": False, "per_minute": 60, "open": 0, "sessions": 5},
+        {**of_tenant, "tenant": tenant, "user": None, "each_user": False},
         {**nothing, "tenant": tenant, "user": None, "each_user": True, "in_flight": 2},
     ]
     assert f"each user of tenant '{tenant}'" in limits("show").output
@@ -114,5 +117,8 @@ def test_the_command(limits: Callable[..., Result]) -> None:
     assert limits("remove", "--tenant", tenant).exit_code == 1
     with pytest.raises(BadRequest, match="at least one limit"):
         limits("set", "--tenant", tenant)
+    with pytest.raises(BadRequest, match="only tenants have weights"):
+        limits("set", "--each-user", "--weight", "2")
     with pytest.raises(BadRequest, match="not both"):
         limits("remove", "--user", "ann", "--each-user")
+    assert "no session of the queue" in limits("waiting", "--queue", f"turns.{tenant}").output

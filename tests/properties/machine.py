@@ -196,17 +196,11 @@ class ProtocolMachine(ObservedMachine):
         self.lease_by(free, claim.name, last_ok, lost_reply)
 
     @precondition(lambda self: self.accepted)
-    @rule(
-        queue=st.sampled_from([QUEUE, QUEUE, QUEUE + ".rescue"]),
-        behind=st.sampled_from([0, 1_000, 60_000]),
-        length=st.sampled_from([5_000, 5_000, 0]),
-        after=st.sampled_from([2_500, 0, 6_000]),
-        lost_reply=again,
-    )
-    def rescue(self, queue: str, behind: int, length: int, after: int, lost_reply: bool) -> None:
+    @rule(after=st.sampled_from([2_500, 0, 6_000]), lost_reply=again)
+    def rescue(self, after: int, lost_reply: bool) -> None:
         """Some worker looks; the wake-ups that it publishes may be lost, or arrive by the rule `wake`."""
         self.advance(self.store.now + after)
-        self.rescue_now({queue: (self.store.now - behind, length)}, lost_reply)
+        self.rescue_now(lost_reply)
 
     # --- the ordinary course ----------------------------------------------------------------------------
 

@@ -218,19 +218,18 @@ class Model(State):
             return ["released"]
         return ["nothing"]
 
-    def rescue(self, due: Sequence[str], marks: dict[str, tuple[int, int]]) -> list[Any]:
-        """Of the sessions that are due, those whose wake-up is lost."""
+    def rescue(self, due: Sequence[str]) -> list[Any]:
+        """Of the sessions that are due, those that wait for a worker."""
         found: list[Any] = [str(self.now)]
         for name in due:
             session = self.sessions.get(name)
             if session is None or not session.mailbox or session.lease:
                 continue
             head = self.turns[name, session.mailbox[0]]
-            at, queue = session.wake
-            consumed, length = marks.get(queue, (0, 0))
-            if head.not_before > self.now or (head.status == "queued" and at > 0 and length and at >= consumed):
+            if head.not_before > self.now:
                 continue
-            session.wake = self.now, QUEUE + ".rescue"
+            if head.status == "running" or not session.wake[0]:
+                session.wake = self.now, QUEUE + ".rescue"
             found += [name, QUEUE + ".rescue"]
         return found
 

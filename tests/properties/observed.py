@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
@@ -126,16 +125,15 @@ class ObservedMachine(RuleBasedStateMachine):
         self.model.advance(to)
         self.promises_hold()
 
-    def rescue_now(self, marks: dict[str, tuple[int, int]], lost_reply: bool) -> list[str]:
+    def rescue_now(self, lost_reply: bool) -> list[str]:
         self.sound = False
         due = [name for name, at in self.store.snapshot().wakeups.items() if at <= self.store.now]
-        args = (500, json.dumps(marks))
-        found = self.store.run("rescue_partition", None, *args)
-        said = self.model.rescue(due, marks)
+        found = self.store.run("rescue_partition", None, 500)
+        said = self.model.rescue(due)
         self.compare("rescue_partition", sorted(found[2:]), sorted(said[1:]))
         if lost_reply:
             before = self.store.snapshot()
-            assert self.store.run("rescue_partition", None, *args)[2:] == [], "R1: rescued twice at once"
+            assert self.store.run("rescue_partition", None, 500)[2:] == [], "R1: rescued twice at once"
             assert self.store.snapshot() == before, "R1: rescue sent again changed the store"
         return found[2::2]
 
@@ -170,7 +168,7 @@ class ObservedMachine(RuleBasedStateMachine):
         while self.seen.wakeups:
             assert self.store.now < limit, f"P2: open after a minute without faults: {stored(self.seen)['sessions']}"
             self.advance(max(self.store.now, int(min(self.seen.wakeups.values())) + 1))
-            for name in self.rescue_now({}, False):
+            for name in self.rescue_now(False):
                 slot = self.slots[0]
                 self.lease_by(slot, name, True, False)
                 self.promises_hold()
@@ -187,7 +185,7 @@ class ObservedMachine(RuleBasedStateMachine):
         assert left <= {"meta", "history", "turns"}, f"P9: {left} outlive everything"
         assert not any(session.turns for session in self.seen.sessions.values())
         for _ in range(3):  # a rescuer removes from the lists what has expired
-            self.store.run("rescue_partition", None, 500, "{}")
+            self.store.run("rescue_partition", None, 500)
         self.seen = self.store.snapshot()
         check_moment(self.seen, [part for _, part in self.accepted])
         own = {name.partition(":")[2] for name, session in self.seen.sessions.items() if session.meta}

@@ -86,7 +86,9 @@ BROKEN: dict[str, Edits] = {
     "an open turn expires": {"accept_turn": (("then keep_all() end", "then end"),)},
     "a record is left for ever": {"*": (("redis.call('PEXPIRE', t, ttl)", ""),)},
     "deleting leaves the history": {"delete_session": (("ipairs(SESSION_KEYS)", "ipairs({ 'meta' })"),)},
-    "rescue trusts in a wake-up that is lost": {"rescue_partition": (("and wake >= mark[1]", ""),)},
+    "rescue names a session only once": {
+        "rescue_partition": (("'ZADD', P .. ':wakeups', now + pause, member", "'ZREM', P .. ':wakeups', member"),)
+    },
 }
 
 

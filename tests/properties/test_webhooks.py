@@ -179,7 +179,7 @@ class WebhookMachine(RuleBasedStateMachine):
     @rule(ms=st.sampled_from([100, 1_000, 4_000]))
     def time_passes(self, ms: int) -> None:
         self.store.advance(self.store.now + ms)
-        self.store.run("rescue_partition", None, 500, "{}")
+        self.store.run("rescue_partition", None, 500)
         held = self.seen.keys.get("lease")
         if self.held is not None and held != self.held[1]:
             self.gone = self._taken()
@@ -237,7 +237,7 @@ class WebhookMachine(RuleBasedStateMachine):
         self.held = None
         for _ in range(60):
             self.store.advance(self.store.now + LEASE)
-            self.store.run("rescue_partition", None, 500, "{}")
+            self.store.run("rescue_partition", None, 500)
             self.wake(True, False, False)
             if self.held is not None:
                 self.commit("succeeded", False, False)

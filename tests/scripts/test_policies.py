@@ -387,7 +387,7 @@ async def test_an_unanswered_turn_fails_in_time(line: Line, blocks: bool) -> Non
     at = f"{line.keys.base}:waiting"
     await line.client.zadd(at, {first: 1})
     await line.client.zadd(f"{line.keys.partition}:wakeups", {line.keys.ref: 1})
-    looked = await line.scripts.run(rescue_partition((line.keys.partition,), most=500, marks="{}"))
+    looked = await line.scripts.run(rescue_partition((line.keys.partition,), most=500))
     assert line.keys.ref in dict(looked.due)
     closing = await line.begin("n1")
     assert (closing.part, closing.closing) == (first, Closing.UNANSWERED)

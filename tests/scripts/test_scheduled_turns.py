@@ -33,7 +33,7 @@ class Schedule(Line):
 
     async def look(self) -> tuple[tuple[str, str], ...]:
         """As a rescuer does; the wake-ups to publish for this session."""
-        looked = await self.scripts.run(rescue_partition((self.keys.partition,), most=100, marks="{}"))
+        looked = await self.scripts.run(rescue_partition((self.keys.partition,), most=100))
         return tuple((ref, queue) for ref, queue, *_ in looked.due if ref == self.keys.ref)
 
 

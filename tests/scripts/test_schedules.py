@@ -99,7 +99,7 @@ async def test_a_rescuer_finds_it_while_a_turn_runs_or_none(line: Scheduled) -> 
 
     async def ticking() -> bool:
 
-        looked = await line.scripts.run(rescue_partition((line.keys.partition,), most=100, marks="{}"))
+        looked = await line.scripts.run(rescue_partition((line.keys.partition,), most=100))
         return line.keys.ref in looked.ticking
 
     await line.due()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -325,23 +324,31 @@ async def test_a_deleted_session_leaves_nothing(store: Store) -> None:
 
 
 async def test_the_rescuer_names_what_is_due(store: Store) -> None:
-    """A session whose lease ended or whose wake-up is lost; not one whose wake-up is still on its way."""
+    """A session that waits, again after growing pauses; one whose lease ended; not one that a worker runs."""
     await store.accept()
-    now = int(await _now(store) * 1000)
     index = f"{store.keys.partition}:wakeups"
 
-    async def look(marks: dict[str, list[int]]) -> dict[str, str]:
+    async def look() -> dict[str, str]:
         await store.client.zadd(index, {store.keys.ref: 1})
-        call = rescue_partition((store.keys.partition,), most=500, marks=json.dumps(marks))
-        return dict((await store.scripts.run(call)).due)
+        return dict((await store.scripts.run(rescue_partition((store.keys.partition,), most=500))).due)
 
-    assert store.keys.ref not in await look({"turns": [now - 60_000, 5]}), "the queue has not come that far"
-    found = await look({"turns": [now + 60_000, 5]})
-    assert found[store.keys.ref] == "turns.rescue"
+    async def pause() -> float:
+        return await store.client.zscore(index, store.keys.ref) / 1000 - await _now(store)
+
+    assert (await look())[store.keys.ref] == "turns.rescue"
+    assert 1 < await pause() <= 2
+    wake = int(await _now(store) * 1000) - 60_000
+    await store.client.hset(store.keys.meta, "wake", wake)
+    assert store.keys.ref in await look()
+    assert 3 < await pause() <= 5, "its place is far behind: looking every two seconds would cost too much"
+    assert await store.client.hmget(store.keys.meta, "wake", "wake_queue") == [str(wake).encode(), b"turns"], (
+        "rescuers of the version before compare this with what was read of the queue"
+    )
     await store.begin()
-    assert store.keys.ref not in await look({}), "its lease holds"
+    assert store.keys.ref not in await look(), "its lease holds"
     await store.lose_lease()
-    assert store.keys.ref in await look({})
+    assert store.keys.ref in await look()
+    assert await store.client.hget(store.keys.meta, "wake_queue") == b"turns.rescue"
 
 
 async def _now(store: Store) -> float:

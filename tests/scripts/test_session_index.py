@@ -78,9 +78,7 @@ class Lists(Store):
 
     async def rescue(self) -> None:
         partitions = [partition_key(number) for number in range(self.settings.partitions)]
-        await asyncio.gather(
-            *(self.scripts.run(rescue_partition((each,), most=500, marks="{}")) for each in partitions)
-        )
+        await asyncio.gather(*(self.scripts.run(rescue_partition((each,), most=500)) for each in partitions))
 
 
 @pytest.fixture(params=PLACES)

@@ -36,7 +36,7 @@ class Told(Line):
 
     async def rescue(self) -> dict[str, str]:
         await self.client.zadd(f"{self.keys.partition}:wakeups", {self.keys.ref: 1})
-        return dict((await self.scripts.run(rescue_partition((self.keys.partition,), most=500, marks="{}"))).due)
+        return dict((await self.scripts.run(rescue_partition((self.keys.partition,), most=500))).due)
 
     async def later(self, begun: OpenTurn, pause: float) -> WakeUp | None:
         return await self.leases.release(self.keys, begun, "later", pause, 2, EventType.RETRYING, {})

@@ -20,7 +20,7 @@ LUA = sorted((ROOT / "sessions" / "store" / "lua").rglob("*.lua"))
 
 def listed_keys() -> set[str]:
     """The first column of the tables of docs/keys.md, and the other names in backticks."""
-    return set(re.findall(r"`(<[SPFLDTB]>:[^`]+)`", (DOCS / "keys.md").read_text()))
+    return set(re.findall(r"`(<[SPFLDTBR]>:[^`]+)`", (DOCS / "keys.md").read_text()))
 
 
 def parts_of(keys: set[str]) -> set[str]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
-import redis
 from celery import Celery
 
 from broker_config.celery_app import FleetApp
@@ -34,90 +33,95 @@ class _Claims:
         return Claimed(tuple(range(16))) if call.script.name == "claim_rescue" else Looked(0, ())
 
 
-class _Store:
-    def __init__(self, error: Exception | None = None) -> None:
+class _Rota:
+    """A rota that has these sessions already."""
+
+    def __init__(self, *waiting: str, error: Exception | None = None) -> None:
+        self._waiting = waiting
         self._error = error
 
-    async def hgetall(self, _key: str) -> dict[bytes, bytes]:
+    async def join_first(self, _queue: str, refs: Sequence[str], _at_ms: int) -> list[str]:
         if self._error is not None:
             raise self._error
-        return {}
+        return [ref for ref in refs if ref not in self._waiting]
+
+
+class _Due(_Claims):
+    """These sessions are due."""
+
+    def __init__(self, queue: str, *refs: str) -> None:
+        self._due = Looked(1, tuple((ref, queue) for ref in refs))
+
+    async def run(self, call: ScriptCall[Any]) -> Any:
+        return self._due if call.script.name == "rescue_partition" else await super().run(call)
 
 
 def no_ticks(refs: Iterable[str]) -> None:
     """There are no schedules."""
 
 
-def rescuer(store: _Store, broker: str) -> Rescuer:
-    settings = Settings(redis_url="redis://127.0.0.1:1/0", broker_url=broker)  # type: ignore[call-arg]
-    app = FleetApp("test", settings, set_as_current=False)
+class Woken:
+    """A broker that takes wake-ups, or does not, and a worker that runs some itself."""
 
-    async def wake(*_: Any) -> bool:
+    def __init__(self, *, takes: bool = True) -> None:
+        self.takes = takes
+        self.tried: list[str] = []
+        self.here: list[str] = []
+
+    async def publish(self, wake_up: WakeUp) -> bool:
+        assert wake_up.in_rota
+        self.tried.append(wake_up.ref)
+        return self.takes
+
+    def run_here(self, wake_up: WakeUp) -> bool:
+        self.here.append(wake_up.ref)
         return True
 
-    return Rescuer(settings, _Claims(), store, app, "w1", wake, lambda *_: True, no_ticks)  # type: ignore[arg-type]
+
+def rescuer(scripts: _Claims, rota: _Rota, broker: str, woken: Woken | None = None) -> Rescuer:
+    settings = Settings(redis_url=NOWHERE, broker_url=broker)  # type: ignore[call-arg]
+    app, woken = FleetApp("test", settings, set_as_current=False), woken or Woken()
+    return Rescuer(settings, scripts, rota, app, "w1", woken.publish, woken.run_here, no_ticks)  # type: ignore[arg-type]
 
 
-async def test_a_broker_that_is_gone_does_not_end_the_rescue() -> None:
-    """Its queues cannot be measured; the look at the store continues without."""
-    assert await rescuer(_Store(), f"redis://127.0.0.1:{free_port()}/0").look() == 0
-
-
-@pytest.mark.parametrize("error", [redis.ConnectionError("gone"), redis.TimeoutError("late"), OSError("no route")])
-async def test_a_store_that_is_gone_pauses_the_rescue(error: Exception) -> None:
-    """Every way in which the store fails arrives as the error that `run` waits out."""
+async def test_a_store_that_fails_pauses_the_rescue() -> None:
+    """The error arrives as the one that `run` waits out."""
+    rota = _Rota(error=StoreUnavailable("gone"))
     with pytest.raises(StoreUnavailable):
-        await rescuer(_Store(error), NOWHERE).look()
+        await rescuer(_Due("turns.rescue", "default:a"), rota, NOWHERE).look()
 
 
-@pytest.mark.parametrize(("queue", "here"), [("turns.rescue", ["default:a", "default:b"]), ("turns.vip.rescue", [])])
-async def test_what_the_broker_takes_no_wake_for_runs_here(queue: str, here: list[str]) -> None:
-    """A broker that is gone or full stops no session whose queue this worker serves; it is tried once per round."""
-    tried: list[str] = []
-    ran: list[str] = []
-
-    async def wake(wake_up: WakeUp) -> bool:
-        tried.append(wake_up.ref)
-        return False
-
-    def run_here(ref: str, of: str) -> bool:
-        ran.extend([ref] if of == "turns" else [])
-        return True
-
-    class _Due(_Claims):
-        async def run(self, call: ScriptCall[Any]) -> Any:
-            due = Looked(1, (("default:a", queue), ("default:b", queue)))
-            return due if call.script.name == "rescue_partition" else await super().run(call)
-
-    settings = Settings(redis_url=NOWHERE)  # type: ignore[call-arg]
-    app = FleetApp("test", settings, set_as_current=False)
-    await Rescuer(settings, _Due(), _Store(), app, "w1", wake, run_here, no_ticks).look()  # type: ignore[arg-type]
-    assert (tried, ran) == (["default:a"], here)
+async def test_what_the_broker_takes_no_wake_for_runs_here() -> None:
+    """A broker that is gone or full stops no session, also one in the rota; it is tried once per round."""
+    woken = Woken(takes=False)
+    due = _Due("turns.rescue", "default:a", "default:b")
+    gone = f"redis://127.0.0.1:{free_port()}/0"
+    assert await rescuer(due, _Rota("default:b"), gone, woken).look() == 2
+    assert (woken.tried, woken.here) == (["default:a"], ["default:a", "default:b"])
 
 
-async def test_a_queue_that_nobody_serves_is_not_filled_by_each_new_worker(server: Server) -> None:
-    """A worker that meets a queue with wake-ups in it looks there first, and publishes what is then missing."""
-    woken: list[str] = []
-
-    async def wake(wake_up: WakeUp) -> bool:
-        woken.append(wake_up.ref)
-        return True
-
-    class _Due(_Claims):
-        async def run(self, call: ScriptCall[Any]) -> Any:
-            due = Looked(1, (("default:a", "turns.nobody.rescue"), ("default:b", "turns.nobody.rescue")))
-            return due if call.script.name == "rescue_partition" else await super().run(call)
-
-    settings = Settings(redis_url=NOWHERE, broker_url=server.url)  # type: ignore[call-arg]
-    app = FleetApp("test", settings, set_as_current=False)
+async def test_a_session_in_the_rota_is_woken_only_if_its_queue_has_no_wake_ups(server: Server) -> None:
+    """A backlog is not a loss, however long it waits, and whoever serves the queue; what is not in the rota is lost."""
+    queue, woken = f"turns.{uuid.uuid4().hex}", Woken()
+    due = _Due(f"{queue}.rescue", "default:a", "default:b")
+    app = FleetApp("test", Settings(redis_url=NOWHERE, broker_url=server.url), set_as_current=False)  # type: ignore[call-arg]
     with app.connection_for_write() as connection:
-        connection.SimpleQueue("turns.nobody.rescue").put("a wake-up of an earlier worker's")
-        look = Rescuer(settings, _Due(), _Store(), app, "w1", wake, lambda *_: True, no_ticks).look  # type: ignore[arg-type]
-        await look()
-        assert woken == []
-        await look()
-        assert woken == ["default:a", "default:b"], "the script looked there too, and says that they are lost"
-        connection.SimpleQueue("turns.nobody.rescue").clear()
+        connection.SimpleQueue(queue).put("a wake-up that waits")
+        await rescuer(due, _Rota("default:a", "default:b"), server.url, woken).look()
+        assert woken.tried == []
+        await rescuer(due, _Rota("default:a"), server.url, woken).look()
+        assert woken.tried == ["default:b"]
+        connection.SimpleQueue(queue).clear()
+    await rescuer(due, _Rota("default:a", "default:b"), server.url, woken).look()
+    assert woken.tried == ["default:b", "default:a", "default:b"]
+
+
+async def test_ten_thousand_sessions_of_a_tenant_do_not_flood_the_queue() -> None:
+    """Wake-ups of a queue are interchangeable: some at a time are enough until the next look."""
+    woken = Woken()
+    refs = [f"default:s{number}" for number in range(10_000)]
+    await rescuer(_Due("turns.rescue", *refs), _Rota(), NOWHERE, woken).look()
+    assert len(woken.tried) == 500
 
 
 async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +139,7 @@ async def test_no_error_ends_the_rescue(monkeypatch: pytest.MonkeyPatch) -> None
 
     settings = Settings(redis_url=NOWHERE)  # type: ignore[call-arg]
     app = Celery("test", set_as_current=False)
-    broken = Rescuer(settings, _Broken(), _Store(), app, "w1", None, lambda *_: True, no_ticks)  # type: ignore[arg-type]
+    broken = Rescuer(settings, _Broken(), _Rota(), app, "w1", None, lambda *_: True, no_ticks)  # type: ignore[arg-type]
     task = asyncio.create_task(broken.run())
     await asyncio.wait_for(again.wait(), 5)
     task.cancel()
@@ -159,7 +163,7 @@ async def test_the_share_of_a_dead_worker_is_taken_before_its_leases_end(server:
     now = seconds * 1000 + micros // 1000
     await client.zadd(f"{base}:workers", {"w1": now + 60_000, "dead": now - 2_001})
     app = FleetApp("test", settings, set_as_current=False)
-    one = Rescuer(settings, _OwnFleet(client), _Store(), app, "w1", None, lambda *_: True, no_ticks)  # type: ignore[arg-type]
+    one = Rescuer(settings, _OwnFleet(client), _Rota(), app, "w1", None, lambda *_: True, no_ticks)  # type: ignore[arg-type]
     await one.look()
     assert len(looks[0].groups) == 16
     await client.delete(f"{base}:workers")

@@ -68,8 +68,11 @@ class HeldTurn:
     calls `lease_renewed` and `renewal_failed`.
     """
 
-    def __init__(self, keys: SessionKeys, turn: OpenTurn, nonce: str, expires: float, leases: LeaseStore) -> None:
+    def __init__(
+        self, keys: SessionKeys, turn: OpenTurn, nonce: str, expires: float, leases: LeaseStore, queue: str = "turns"
+    ) -> None:
         self.keys = keys
+        self.queue = queue  # whose wake-up this slot took
         self._leases = leases
         self.nonce = nonce
         self.expires = expires  # by `lease_time`: the lease lasts at least this long in the store
@@ -78,6 +81,7 @@ class HeldTurn:
         self.kept_in_outage = False  # the lease expired in an outage of the store, and the turn was not stopped
         self.leased_since = time.monotonic()
         self.served = 0  # turns that ran to their end under this lease
+        self.charged = 0  # of the turns that began after the first one, those that its tenant was charged for
         self.ended: Counter[TurnStatus] = Counter()  # the statuses that they ended with
         self.effects_left = False  # the last commit left effects that must be applied in other slots
         self._start(turn)

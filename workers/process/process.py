@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from celery import Celery
 
+from broker_config.celery_options import RESCUE_SUFFIX
 from broker_config.prices import parse_prices
 from broker_config.redis_clients import async_store
 from broker_config.settings import Settings
@@ -26,7 +27,7 @@ from sessions.client.admission_checks import webhooks_of
 from sessions.client.archiving import Archiving
 from sessions.client.connection import Stores
 from sessions.client.deliveries import Deliveries
-from sessions.client.wakeups import publish_wake
+from sessions.client.wakeups import entered, publish_wake
 from sessions.own_packages import add_working_directory
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.budgets import BudgetStore
@@ -34,6 +35,7 @@ from sessions.store.deployment import check_deployment
 from sessions.store.files import FileStore
 from sessions.store.leases import LeaseStore
 from sessions.store.model_limits import ModelLimitStore
+from sessions.store.rota import Rota
 from sessions.store.schedules import ScheduleStore
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
@@ -50,8 +52,10 @@ from workers.process.exit_deadline import ExitDeadline
 from workers.process.open_work import OpenWork
 from workers.process.presence import Presence
 from workers.process.rescuer import Rescuer
+from workers.process.rota_runner import RotaRunner
 from workers.process.session_indexing import SessionIndexing
 from workers.process.shutdown import Shutdown, longest_stop
+from workers.process.tenant_weights import TenantWeights
 from workers.process.ticks import Ticks
 from workers.retrieval_role.extraction import FactExtraction
 from workers.retrieval_role.role import RetrievalRole
@@ -91,13 +95,13 @@ class TurnProcess:
 
     # --- running sessions -------------------------------------------------------------------------------
 
-    def run_session(self, ref: str, accepted_ms: int, queue: str) -> SessionRun:
-        """Run a session's turns. Called on a slot's thread, which waits until they have ended."""
-        self._presence.consumed(queue, accepted_ms)
+    def run_next(self, wake_up: WakeUp) -> tuple[str, SessionRun]:
+        """Run the turns of the session that is next, and say which. Called on a slot's thread, which waits for them."""
+        self._presence.consumed(wake_up.queue, wake_up.accepted_ms)
         try:
-            return self.call(self._runner.run_session(ref), self._work.start)
+            return self.call(self._rota_runner.run(wake_up), self._work.start)
         except asyncio.CancelledError:
-            return SessionRun(0, "cut short")  # the worker stops, and the turns did not end in time
+            return wake_up.ref, SessionRun(0, "cut short")  # the worker stops, and the turns did not end in time
 
     def call(self, work: Coroutine[Any, Any, T], create_task: TaskFactory | None = None) -> T:
         """Run a coroutine on the loop and wait for it, from another thread.
@@ -130,20 +134,21 @@ class TurnProcess:
 
         return self.call(stop())
 
-    def _run_here(self, ref: str, queue: str) -> bool:
-        """Run a session without a wake-up, next to Celery's slots but within their number. False if all are taken.
+    def _run_here(self, wake_up: WakeUp) -> bool:
+        """Act on a wake-up without Celery, next to its slots but within their number. False if all are taken.
 
-        Sessions of queues that this process does not serve are left to the workers that do.
+        Those of queues that this process does not serve are left to the workers that do.
         """
-        if queue not in self.queues:
+        if wake_up.queue.removesuffix(RESCUE_SUFFIX) not in self.queues:
             return True
         if len(self._work) >= self.settings.concurrency:
             return False
-        self._work.start(self._runner.run_session(ref))
+        self._work.start(self._rota_runner.run(wake_up))
         return True
 
     async def _publish(self, wake_up: WakeUp) -> bool:
         """Publish a wake-up. False if that failed: a rescuer finds the session in the wake-up index instead."""
+        wake_up = await entered(self._rota, wake_up)
         try:
             await self._loop.run_in_executor(None, publish_wake, self._app, wake_up)
         except Exception as error:  # noqa: BLE001 - whatever the broker's failure was, the session will be found
@@ -183,6 +188,7 @@ class TurnProcess:
         self._store = async_store(s, name="sessionfleet-worker")
         await check_deployment(self._store, s)
         self._scripts = ScriptRunner(self._store)
+        self._rota = Rota(self._scripts, self._store)
         self._leases = LeaseStore(self._scripts, s, self.name)
         self._heartbeat = Heartbeat(s, self._loop)
         await self.retrieval.connect(self._store, self._scripts, self._leases, self._publish)
@@ -191,20 +197,23 @@ class TurnProcess:
         self._budgets = Budgets(s, BudgetStore(self._scripts, self._store), self._scripts, self._prices)
         await self._budgets.refresh()
         self._runner = TurnRunner(self._turn_parts())
+        self._rota_runner = RotaRunner(self._rota, self._runner, s.partitions)
         stop_starting = (self._runner.start_no_more, self.retrieval.searches.stop_taking)
         self._shutdown = Shutdown(s, self._heartbeat, self._work, stop_starting)
         self._presence = Presence(self._scripts, self._store, self._info, self._model_limits.learn)
         await self._presence.announce()
         self._ticks = Ticks(ScheduleStore(self._scripts, s), s.partitions, self._publish)
         rescuer = Rescuer(
-            s, self._scripts, self._store, self._app, self.name, self._publish, self._run_here, self._ticks.act
+            s, self._scripts, self._rota, self._app, self.name, self._publish, self._run_here, self._ticks.act
         )
         indexing = SessionIndexing(s, self._store, self._scripts, self.name)
+        weights = TenantWeights(self._store, self._rota, lambda: self.queues)
         for work in (
             self._presence.run(),
             self._budgets.run(),
             rescuer.run(),
             indexing.run(),
+            weights.run(),
             *self.retrieval.background(),
         ):
             self._background.append(self._loop.create_task(work))
@@ -241,6 +250,7 @@ class TurnProcess:
             archive=self._archive,
             model_limits=self._model_limits,
             budgets=self._budgets,
+            rota=self._rota,
             publish=publish,
             model_of=lambda agent: self._registry.own_model(agent) or s.model or "offline",
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from broker_config.settings import Settings
 from sessions.store.files import FileStore
 from sessions.store.leases import LeaseStore
+from sessions.store.rota import Rota
 from sessions.store.wake_up import Publish
 from workers.engine import Engine
 from workers.lease.heartbeat import Heartbeat
@@ -49,5 +50,6 @@ class TurnParts:
     archive: ArchiveWriter
     model_limits: ModelLimiter
     budgets: Budgets
+    rota: Rota
     publish: Publish
     model_of: Callable[[str], str]

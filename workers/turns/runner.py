@@ -51,11 +51,13 @@ class SessionRun:
         turns: how many turns ended.
         why: one word for why the worker stopped there, such as `done` or `busy`.
         ended: the turns that ended, by status.
+        began: whether it had the session's lease, with a turn to run.
     """
 
     turns: int
     why: str
     ended: Counter[TurnStatus] = field(default_factory=Counter)
+    began: bool = False
 
 
 class TurnRunner:
@@ -75,30 +77,35 @@ class TurnRunner:
 
     # --- from a wake-up to the outcomes -----------------------------------------------------------------
 
-    async def run_session(self, ref: str) -> SessionRun:
-        """Run the session's turns until its mailbox is empty, or until other sessions should come first."""
+    async def run_session(self, ref: str, queue: str) -> SessionRun:
+        """Run the session's turns until its mailbox is empty, or until other sessions should come first.
+
+        Args:
+            queue: the one whose wake-up this slot took.
+        """
         keys = SessionKeys.from_ref(ref, self._parts.settings.partitions)
-        turns, ended = 0, Counter[TurnStatus]()
+        turns, ended, began = 0, Counter[TurnStatus](), False
         try:
             while not self.draining:
-                held = await self._acquire(keys)
+                held = await self._acquire(keys, queue)
                 if isinstance(held, NothingToRun):
-                    return SessionRun(turns, held.value if turns == 0 else "done", ended)
+                    return SessionRun(turns, held.value if turns == 0 else "done", ended, began)
                 if isinstance(held, Effects):
                     await self._parts.states.apply(keys, held.entries)
                     continue
+                began = True
                 with self._kept_alive(held):
                     why = await self._run_turns(held)
                 turns += held.served
                 ended += held.ended
                 if not held.effects_left:
-                    return SessionRun(turns, why, ended)
+                    return SessionRun(turns, why, ended, began)
         except BackendError as error:
             _log.warning("session_left", session=ref, error=str(error), hint="a rescuer will find it again")
-            return SessionRun(0, "store unavailable")
-        return SessionRun(turns, "draining", ended)  # a rescuer of another worker will find the session
+            return SessionRun(0, "store unavailable", began=began)
+        return SessionRun(turns, "draining", ended, began)  # a rescuer of another worker will find the session
 
-    async def _acquire(self, keys: SessionKeys) -> HeldTurn | NothingToRun | Effects:
+    async def _acquire(self, keys: SessionKeys, queue: str) -> HeldTurn | NothingToRun | Effects:
         """Take the session's lease, with the turn at the head of its mailbox."""
         nonce, until = uuid_utils.uuid4().hex, time.monotonic() + _ACQUIRE_PATIENCE
         while True:
@@ -113,7 +120,8 @@ class TurnRunner:
                 await asyncio.sleep(_SHORT_PAUSE)
             else:
                 if isinstance(turn, OpenTurn):
-                    return HeldTurn(keys, turn, nonce, sent + self._parts.settings.lease, self._parts.leases)
+                    expires = sent + self._parts.settings.lease
+                    return HeldTurn(keys, turn, nonce, expires, self._parts.leases, queue)
                 return turn
 
     @contextmanager
@@ -195,7 +203,7 @@ class TurnRunner:
         spent = spending_of(held, cut_short, prices, self._parts.settings)
         ending = replace(ending, archived=self._parts.archive.effect(held, ending), spent=spent)
         self._free_last_attempt(held)
-        leases, seq, go_on = self._parts.leases, held.take_seq(1), self._may_go_on(held)
+        leases, seq, go_on = self._parts.leases, held.take_seq(1), await self._may_go_on(held)
         try:
             if (spending := held.spending) is not None:
                 await persist(held, lambda: spending.settle(cut_short))
@@ -268,15 +276,23 @@ class TurnRunner:
             self._background.add(task)
             task.add_done_callback(self._background.discard)
 
-    def _may_go_on(self, held: HeldTurn) -> bool:
+    async def _may_go_on(self, held: HeldTurn) -> bool:
         """Whether the commit may start the session's next turn under this lease.
 
-        For fairness, other sessions come first after a number of turns or seconds. A worker that shuts down starts no
-        turn.
+        Other tenants come first if it is their turn, and other sessions after a number of turns or seconds. A worker
+        that shuts down starts no turn.
         """
         s = self._parts.settings
         full = held.served + 1 >= s.turns_per_lease or time.monotonic() - held.leased_since >= s.seconds_per_lease
-        return not (self.draining or full)
+        if self.draining or full:
+            return False
+        if held.served == 0 and held.turn.behind == 0:
+            return True  # there is hardly a next turn, so nobody is asked
+        uncharged, held.charged = held.served - held.charged, held.served
+        try:
+            return await self._parts.rota.keeps(held.queue, held.keys, uncharged)
+        except BackendError:
+            return True  # the commit waits until the store is back
 
 
 async def _release_reserved(held: HeldTurn) -> None:

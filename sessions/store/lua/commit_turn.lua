@@ -37,8 +37,8 @@
 --   committed: status, queue, now_ms (queue: turns wait, publish a wake-up to it; '' if none do)
 --   effects_due: status (the lease was given back: apply the outbox, then take the lease again)
 --   next_run: turn, lease, attempt, request, deadline_ms, accepted_ms, seq, retries, last, now_ms, user, journal, history,
---      agent_config, state, closing, crashes, sender, replaces_at, status (as lease_session's run, and the status of the turn
---      that ended)
+--      agent_config, state, closing, crashes, sender, replaces_at, behind, status (as lease_session's run, and the status of
+--      the turn that ended)
 --!include clock
 --!include session
 --!include branches

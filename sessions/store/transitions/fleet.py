@@ -35,7 +35,7 @@ def claim_rescue(*, worker: str, claim_ms: int, groups: int, alive_ms: int) -> C
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Sessions that are due: the session's key, and the queue to which its wake-up is to be published again.
+    """Sessions that are due: the session's key, and the queue for its wake-up if that is lost.
 
     The queue is empty if a schedule of the session is due.
     """
@@ -45,7 +45,7 @@ class Looked:
 
     @property
     def to_wake(self) -> tuple[tuple[str, str], ...]:
-        """The sessions whose wake-up is to be published again, and the queue."""
+        """The sessions that wait for a worker, and the queue."""
         return tuple((ref, queue) for ref, queue in self.due if queue)
 
     @property
@@ -55,7 +55,7 @@ class Looked:
 
 
 @transition
-def rescue_partition(*, most: int, marks: str) -> Looked:
+def rescue_partition(*, most: int) -> Looked:
     """Look at the sessions of partitions that are due."""
 
 

@@ -60,6 +60,7 @@ class Run:
     crashes: int
     sender: str | None
     replaces_at: int | None
+    behind: int
 
 
 @transition

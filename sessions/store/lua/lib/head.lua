@@ -12,7 +12,7 @@ local function run_reply(id, value, now, last, closing, seen)
   return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
     redis.call('HGETALL', t .. ':journal'), history, r[7] or '',
     redis.call('HGETALL', S .. ':state'), closing or (r[8] and 'cancelled' or ''), r[9] or '0',
-    r[10] or '', r[11] or '' }
+    r[10] or '', r[11] or '', redis.call('LLEN', S .. ':mailbox') - 1 }
 end
 
 -- Fixes what all attempts of a turn see: the end of its window, how many turns the window has, and the time. Returns the
