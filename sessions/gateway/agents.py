@@ -149,7 +149,7 @@ async def named_agent(caller: Caller, session: Session, name: str) -> Agent:
         return agent
     if name == _ASSISTANT_NAME or name in await registered(caller) or name in await _of_session(session):
         return Agent(name, session=session)
-    workers = await _workers(caller, fresh=True)  # one may have been registered a moment ago
+    workers = await workers_of(caller, fresh=True)  # one may have been registered a moment ago
     offered = {agent for worker in workers for agent in worker.agents}
     if name in offered:
         return Agent(name, session=session)
@@ -168,10 +168,11 @@ async def _defined(caller: Caller, session: Session, name: str) -> Agent | None:
 
 async def registered(caller: Caller) -> set[str]:
     """The agents that are registered with the workers."""
-    return {agent for worker in await _workers(caller) for agent in worker.agents}
+    return {agent for worker in await workers_of(caller) for agent in worker.agents}
 
 
-async def _workers(caller: Caller, *, fresh: bool = False) -> list[WorkerInfo]:
+async def workers_of(caller: Caller, *, fresh: bool = False) -> list[WorkerInfo]:
+    """The running workers, as they announce themselves."""
     client = caller.gateway.client
     return await client.portal.acall(_living(client, fresh))
 

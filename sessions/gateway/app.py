@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from broker_config.settings import Settings, load_settings
 from broker_config.version import package_version
-from sessions.gateway import openapi, problems
+from sessions.gateway import openai, openapi, problems
 from sessions.gateway.access_log import AccessLog
 from sessions.gateway.authenticator import Authenticator, Everybody
 from sessions.gateway.body_limit import BodyLimit
@@ -112,7 +112,10 @@ def create_app(
     app.state.gateway = Gateway(settings)
     for router in _ROUTERS:
         app.include_router(router)
-    app.state.routes = [route for router in _ROUTERS for route in router.routes]
+    for router in openai.ROUTERS:  # their documents are the protocols' own
+        app.include_router(router, include_in_schema=False)
+    app.state.routes = [route for router in (*_ROUTERS, *openai.ROUTERS) for route in router.routes]
+    app.state.error_forms = (openai.ERROR_FORM,)
     problems.install(app)
     openapi.install(app)
     _guard(app, settings, authenticator or Everybody(settings.tenant), limits or NoLimits(), hosts)

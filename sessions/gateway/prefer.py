@@ -81,6 +81,19 @@ async def _ended_within(turn: Turn, seconds: float) -> None:
         return
 
 
+async def within(request: Request, seconds: float, work: Coroutine[Any, Any, T], turn: Turn) -> T:
+    """Wait for something of a turn, as `while_there`, for at most this long.
+
+    Raises:
+        ResultTimeout: it took longer; the turn continues.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await while_there(request, work)
+    except TimeoutError:
+        raise ResultTimeout(f"turn {turn.id!r} has not answered within {seconds:g} s; it continues") from None
+
+
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Wait for something for as long as the client is connected and the gateway is not stopping.
 

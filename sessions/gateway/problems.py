@@ -6,7 +6,8 @@ import http
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -127,6 +128,19 @@ def status_of(error: SessionfleetError) -> int:
     return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorForm:
+    """The form that errors have on the paths of another protocol; `app.state.error_forms` lists them.
+
+    Attributes:
+        paths: matches the beginnings of the paths.
+        written: from a problem, and the details of its error, to status, body and further headers.
+    """
+
+    paths: re.Pattern[str]
+    written: Callable[[Problem, Mapping[str, Any]], tuple[int, dict[str, Any], dict[str, str]]]
+
+
 def problem_response(
     request: Request,
     status: int,
@@ -135,9 +149,23 @@ def problem_response(
     kind: str | None = None,
     headers: Mapping[str, str] | None = None,
     wrong: list[dict[str, Any]] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """A response that describes an error."""
-    problem = Problem(
+    """A response that describes an error, in the form of the path's protocol; `facts` are the details of the error."""
+    problem = _problem(request, status, detail, kind, wrong)
+    app = request.scope.get("app")
+    for form in getattr(app.state, "error_forms", ()) if app is not None else ():
+        if form.paths.match(request.scope["path"]):
+            status, content, more = form.written(problem, facts or {})
+            return _Ascii(content, status, {**(headers or {}), **more})
+    # In ASCII, because the error may be that a text has no other encoding.
+    return _Ascii(problem.model_dump(exclude_none=True), status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def _problem(
+    request: Request, status: int, detail: str, kind: str | None, wrong: list[dict[str, Any]] | None = None
+) -> Problem:
+    return Problem(
         type="about:blank" if kind is None else URN + kind,
         title=http.HTTPStatus(status).phrase,
         status=status,
@@ -146,8 +174,6 @@ def problem_response(
         request_id=request_id_of(request.scope),
         errors=wrong,
     )
-    # In ASCII, because the error may be that a text has no other encoding.
-    return _Ascii(problem.model_dump(exclude_none=True), status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 class _Ascii(JSONResponse):
@@ -182,6 +208,18 @@ def problem_of(request: Request, error: SessionfleetError) -> JSONResponse:
     if status in _RETRY_AFTER:
         after = error.retry_after if isinstance(error, errors.TooManyRequests) else _RETRY_AFTER[status]
         headers["Retry-After"] = str(max(1, math.ceil(after)))
+    detail = _shown(request, error, status)
+    return problem_response(request, status, detail, kind=type(error).__name__, headers=headers, facts=error.detail)
+
+
+def problem_in(request: Request, error: SessionfleetError) -> Problem:
+    """The same, for an error within a response that has begun."""
+    status = status_of(error)
+    return _problem(request, status, _shown(request, error, status), type(error).__name__)
+
+
+def _shown(request: Request, error: SessionfleetError, status: int) -> str:
+    """The text of an error that its caller may read; the log has the rest."""
     detail = str(error)
     if isinstance(error, errors.BackendError) or status == 500:
         # Addresses of servers behind the gateway, and their replies, belong in its log.
@@ -193,7 +231,7 @@ def problem_of(request: Request, error: SessionfleetError) -> JSONResponse:
         turn = _TURN.match(detail)
         sentence = class_sentence(type(error))
         detail = f"{turn[1]}{sentence} Its resource says why." if turn else sentence
-    return problem_response(request, status, detail, kind=type(error).__name__, headers=headers)
+    return detail
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

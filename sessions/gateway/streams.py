@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Query, Response
@@ -107,6 +107,44 @@ async def event_stream(found: AsyncIterator[Event], name: str, *, on_disconnect:
         await events.aclose()
         raise
     return _Stream(events, name, on_disconnect)
+
+
+def data_stream(data: AsyncGenerator[str], name: str, *, headers: Mapping[str, str] | None = None) -> Response:
+    """Events of another protocol, which have no ids and no types. Their makers report errors in their own way.
+
+    Args:
+        data: the `data:` of each event.
+        name: the id of the turn, for the log.
+    """
+    return _DataStream(data, name, headers or {})
+
+
+class _DataStream(EventSourceResponse):
+    """The response; its reader may leave at any moment, and the turn continues."""
+
+    def __init__(self, data: AsyncGenerator[str], name: str, headers: Mapping[str, str]) -> None:
+        super().__init__(
+            _each(data, name), ping=KEEP_ALIVE, send_timeout=_SEND_TIMEOUT, headers={**_HEADERS, **headers}, sep="\n"
+        )
+        self._data = data
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            _log.info("reader_too_slow", path=scope["path"])
+        finally:
+            await self._data.aclose()
+
+
+async def _each(data: AsyncGenerator[str], name: str) -> AsyncIterator[ServerSentEvent]:
+    try:
+        async for text in data:
+            yield ServerSentEvent(data=text.translate(_LINE_ENDS), sep="\n")
+    except Exception as error:
+        _log.error("stream_broke", of=name, exc_info=error)
+        raise
 
 
 class _Ahead:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +73,18 @@ def read_redis(url: str, wanted: str | None, left_out: LeftOut, agent: str) -> I
             yield from _records(wanted, _redis_items(client, key), left_out, agent)
     except redis.RedisError as error:
         raise BadRequest(f"{without_secrets(url)} cannot be read: {error}") from error
+
+
+def read_items(
+    session_id: str, items: Sequence[dict[str, Any]], at_ms: int, left_out: LeftOut, agent: str
+) -> Iterator[Record]:
+    """A session as records, from its items. They have no times: `at_ms` is that of all.
+
+    Raises:
+        InvalidExport: one of them cannot be read.
+    """
+    dumped = ((f"item {number}", at_ms, json.dumps(item)) for number, item in enumerate(items))
+    yield from _records(session_id, dumped, left_out, agent)
 
 
 def _redis_items(client: Any, key: str) -> Iterator[Item]:

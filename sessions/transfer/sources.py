@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -98,6 +99,15 @@ def open_source(path: str | Path, *, from_session: str | None = None, agent: str
     if _EXPORT.match(head):
         return Source("an export of Sessionfleet", lambda: read_lines(where))
     return _json(where, named)
+
+
+def items_source(session_id: str, items: Sequence[dict[str, Any]], agent: str) -> Source:
+    """A session from items of OpenAI's Responses API, which a client has."""
+    now = round(time.time() * 1000)
+    return _foreign(
+        "items of OpenAI's Responses API",
+        lambda left_out: openai_agents.read_items(session_id, items, now, left_out, agent),
+    )
 
 
 def _folder(where: Path, from_session: str | None) -> Source:

@@ -21,7 +21,7 @@ EXAMPLES = ROOT / "examples"
 _BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.M | re.S)
 
 
-_GUIDES = ("adapters", "tools", "sessions", "teams", "retrieval", "remote", "files")
+_GUIDES = ("adapters", "tools", "sessions", "teams", "retrieval", "remote", "files", "openai")
 _PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _GUIDES))
 _GATEWAY = "http://127.0.0.1:8000"
 _IMPORTED = ("_tools.py", "_agents.py")
@@ -156,6 +156,13 @@ def test_a_session_behind_a_server(shop: Fleet, gateway: GatewayProcess) -> None
     assert "Alice" in said
     assert "remembered: Alice prefers window seats" in said
     assert "messages: 6 state: {'step': 1}" in said
+
+
+def test_openais_client_on_a_fleet(shop: Fleet, gateway: GatewayProcess) -> None:
+    """`examples/openai_client.py`: the server keeps the conversation, and the tool is the program's own."""
+    said = run(shop, EXAMPLES / "openai_client.py", f"{gateway.url}/v1", "none")
+    assert "models: assistant" in said
+    assert "Alice" in said
 
 
 @pytest.mark.parametrize(

@@ -157,11 +157,18 @@ async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelRespons
     if "WHICH SETTINGS" in _prompt(messages):
         shown = {name: value for name, value in (info.model_settings or {}).items() if name != "first_event_timeout"}
         return ModelResponse(parts=[TextPart(json.dumps(shown, sort_keys=True))])
+    if (info.model_settings or {}).get("tool_choice") == "required":
+        return ModelResponse(parts=[ToolCallPart(info.function_tools[0].name, "{}", tool_call_id="required1")])
     part = await _think(messages)
     return ModelResponse(parts=part if isinstance(part, list) else [part])
 
 
 async def _stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | dict[int, DeltaToolCall]]:
+    if info.output_tools or (info.model_settings or {}).get("tool_choice") == "required":
+        (call,) = (await _answer(messages, info)).parts
+        assert isinstance(call, ToolCallPart)
+        yield {0: DeltaToolCall(name=call.tool_name, json_args=str(call.args), tool_call_id=call.tool_call_id)}
+        return
     part = await _think(messages)
     if isinstance(part, list):
         for place, call in enumerate(part):

@@ -1,0 +1,192 @@
+"""A turn's events for readers that cannot take anything back, such as the clients of other protocols.
+
+A turn whose worker is lost begins its model request again, and the text that came from the lost one is void
+(`attempt_reset`). If the new text begins with the old one, nothing is told until it goes on from there. If it differs,
+`Withdrawn` says so once. What is told depends on the events alone, so it is the same whenever they are read again.
+
+The events of a turn come in legs. A leg ends when the turn waits for results of its sender's own tools, or has ended:
+in most protocols, that is one response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessions.api.turn import Turn
+from sessions.protocol.call import SENDER
+from sessions.protocol.event import Event, EventType
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """More of a text: of what the model says, or thinks."""
+
+    text: str
+    thought: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """What was said since the last `Settled` is void; what is said next stands in its place."""
+
+    thought: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A text is complete."""
+
+    thought: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """The model called a tool."""
+
+    call_id: str
+    tool: str
+    args: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A tool returned, or failed."""
+
+    call_id: str
+    tool: str
+    result: Any
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The turn waits for these calls: those of the sender's own tools, and those for people or others to answer."""
+
+    own: tuple[Called, ...]
+    others: tuple[Called, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The turn has ended; its record has the rest."""
+
+    status: str
+
+
+Told = Said | Withdrawn | Settled | Called | Returned | Asked | Ended
+
+
+class Narrator:
+    """Takes a turn's events from its first one on, and tells what they mean."""
+
+    def __init__(self) -> None:
+        self._texts = {False: _Text(False), True: _Text(True)}
+
+    def tell(self, event: Event) -> Iterator[Told]:
+        """What is new with an event."""
+        match event.type:
+            case EventType.TEXT_DELTA | EventType.THINKING_DELTA | EventType.TEXT:
+                yield from self._say(event)
+            case EventType.ATTEMPT_RESET:
+                for text in self._texts.values():
+                    text.reset(event.data.get("valid_through"))
+            case EventType.TOOL_CALL:
+                yield from self._settle()
+                yield _called(event.data)
+            case EventType.TOOL_RESULT:
+                yield Returned(event.data["call_id"], event.data["tool"], event.data["result"], event.data["outcome"])
+            case EventType.WAITING:
+                yield from self._settle()
+                calls = event.data["calls"]
+                own = tuple(_called(call) for call in calls if call.get("waits_for") == SENDER)
+                yield Asked(own, tuple(_called(call) for call in calls if call.get("waits_for") != SENDER))
+            case EventType.STEERED:
+                yield from self._settle()
+            case EventType.ENDED:
+                yield from self._settle()
+                yield Ended(str(event.data["status"]))
+
+    def _say(self, event: Event) -> Iterator[Told]:
+        thought = event.type is EventType.THINKING_DELTA
+        if not thought:
+            yield from self._texts[True].settle()
+        yield from self._texts[thought].add(event.id, str(event.data["text"]))
+        if event.type is EventType.TEXT:  # a whole one
+            yield from self._texts[False].settle()
+
+    def _settle(self) -> Iterator[Told]:
+        yield from self._texts[True].settle()
+        yield from self._texts[False].settle()
+
+
+@dataclass(slots=True)
+class _Text:
+    """A text that is being said. `told` is what readers have of it; `heard` is what is valid of it."""
+
+    thought: bool
+    told: str = ""
+    heard: list[tuple[tuple[int, int], str]] = field(default_factory=list)
+    length: int = 0
+
+    def add(self, at: str, text: str) -> Iterator[Told]:
+        begins, self.length = self.length, self.length + len(text)
+        self.heard.append((_place(at), text))
+        if begins == len(self.told):
+            self.told += text
+            yield Said(text, self.thought)
+        elif self.length <= len(self.told):
+            if not self.told.startswith(text, begins):
+                yield from self._again()
+        elif text.startswith(self.told[begins:]):
+            yield Said(text[len(self.told) - begins :], self.thought)
+            self.told += text[len(self.told) - begins :]
+        else:
+            yield from self._again()
+
+    def reset(self, valid_through: str | None) -> None:
+        """Forget what a lost attempt said after this event."""
+        last = (0, 0) if valid_through is None else _place(valid_through)
+        self.heard = [(at, text) for at, text in self.heard if at <= last]
+        self.length = sum(len(text) for _, text in self.heard)
+
+    def settle(self) -> Iterator[Told]:
+        """The text is complete, if there is one."""
+        if self.length < len(self.told):  # the new text ends where the lost one went on
+            yield from self._again()
+        if self.told:
+            yield Settled(self.thought)
+        self.told, self.heard, self.length = "", [], 0
+
+    def _again(self) -> Iterator[Told]:
+        yield Withdrawn(self.thought)
+        self.told = "".join(text for _, text in self.heard)
+        if self.told:
+            yield Said(self.told, self.thought)
+
+
+async def told(turn: Turn, leg: int = 0) -> AsyncIterator[Told]:
+    """What one leg of a turn tells, as it happens: up to `Asked` with calls of the sender's, or to `Ended`.
+
+    Raises:
+        TurnNotFound: the turn is gone. BackendError.
+    """
+    narrator, current = Narrator(), 0
+    async for event in turn.aevents():
+        for item in narrator.tell(event):
+            if current == leg:
+                yield item
+            if isinstance(item, Ended) or (isinstance(item, Asked) and item.own):
+                current += 1
+        if current > leg:
+            return
+
+
+def _called(data: dict[str, Any]) -> Called:
+    return Called(data["call_id"], data["tool"], data["args"])
+
+
+def _place(at: str) -> tuple[int, int]:
+    token, _, seq = at.partition("-")
+    return int(token), int(seq)

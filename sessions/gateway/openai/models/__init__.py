@@ -1,0 +1,1 @@
+"""Models: the agents that a turn can name."""

@@ -1,0 +1,12 @@
+"""The routers of this protocol."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from sessions.gateway.openai.chat.routes import router as chat
+from sessions.gateway.openai.models.routes import router as models
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (chat, models)

@@ -1,0 +1,125 @@
+"""From a request to the leg of a turn that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sessions.api.session import Session
+from sessions.api.turn import Turn
+from sessions.errors import BadRequest, CallAnswered, CallNotFound, Forbidden, NotFound
+from sessions.gateway.agents import named_agent
+from sessions.gateway.caller import Caller
+from sessions.gateway.narration import Told, told
+from sessions.gateway.openai.ids import CallRef
+from sessions.gateway.openai.items import Posted, import_history
+from sessions.protocol.call import SENDER
+from sessions.store.keys import keyed_session_id, new_session_id
+
+FRESH_TTL: Final = 7 * 86400.0
+"""Seconds for which a session is kept that no client has named, since its last use."""
+SLACK: Final = 5.0
+"""Seconds within which a turn ends that is past its deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """What answers a request: a turn from its beginning, or from the results that its sender provided."""
+
+    session_id: str
+    turn: Turn
+    number: int
+
+    def told(self) -> AsyncIterator[Told]:
+        """What it tells, as it happens."""
+        return told(self.turn, self.number)
+
+    def call_id(self, call_id: str) -> str:
+        """The id of a call of the sender's, as clients get it."""
+        return str(CallRef(self.session_id, self.turn.id, self.number, call_id))
+
+
+def session_for(caller: Caller, named: str | None, agent: str, idempotency_key: str | None) -> Session:
+    """The session that a request names, or a fresh one; for the same idempotency key the same one.
+
+    Raises:
+        InvalidSessionId: no session can have this id.
+    """
+    if named is not None:
+        return caller.session(named)
+    if idempotency_key is None:
+        return caller.session(new_session_id(), ttl=FRESH_TTL)
+    return caller.session(keyed_session_id(caller.user or "", "openai", agent, idempotency_key), ttl=FRESH_TTL)
+
+
+async def begin(
+    caller: Caller,
+    session: Session,
+    agent_name: str,
+    new: Posted,
+    *,
+    stream: bool,
+    idempotency_key: str | None,
+    options: Mapping[str, Any],
+) -> Leg:
+    """Send what is new to an agent of the session, which begins with the posted history if it does not exist yet.
+
+    Raises:
+        NotFound: there is no such agent. BadRequest, SessionOwnerError, BackendError: see `Agent.asubmit`.
+    """
+    try:
+        agent = await named_agent(caller, session, agent_name)
+    except NotFound as error:
+        raise NotFound(str(error), param="model", code="model_not_found") from None
+    await import_history(session, new.history, agent.name)
+    turn = await agent.asubmit(
+        new.message or "",
+        stream=stream,
+        idempotency_key=idempotency_key,
+        instructions=new.instructions or None,
+        waiting_blocks=False if options.get("outside_tools") else None,
+        **options,
+    )
+    return Leg(session.session_id, turn, 0)
+
+
+async def provide(caller: Caller, results: Mapping[str, Any], named: str | None, param: str) -> Leg:
+    """Provide the results of the calls that a turn waits for; returns the leg with which it continues.
+
+    Raises:
+        BadRequest: the calls are not of one turn, or not all of them have results. Forbidden: a call is not the
+            sender's to answer. SessionOwnerError, TurnNotFound, BackendError.
+    """
+    refs = {call_id: CallRef.read(call_id) for call_id in results}
+    first = next(iter(refs.values()))
+    for call_id, ref in refs.items():
+        if ref is None or first is None or (ref.turn_id, ref.leg) != (first.turn_id, first.leg):
+            raise BadRequest(f"{call_id[:80]!r} is no call of the last response", param=param)
+    assert first is not None  # noqa: S101 - checked above
+    if named not in (None, first.session_id):
+        raise BadRequest(f"these calls are of the session {first.session_id!r}, not of {named!r}", param=param)
+    turn = await caller.session(first.session_id).aturn(first.turn_id)
+    given = {ref.call_id: results[call_id] for call_id, ref in refs.items() if ref is not None}
+    await _check_all(turn, first, given, param)
+    for call_id, result in given.items():
+        try:
+            await turn.aprovide(call_id, result)
+        except CallNotFound:
+            continue  # a repeat after the turn has gone on; or it has ended meanwhile, and its leg says how
+        except CallAnswered as error:
+            raise BadRequest(str(error), param=param) from None
+    return Leg(first.session_id, turn, first.leg + 1)
+
+
+async def _check_all(turn: Turn, ref: CallRef, given: Mapping[str, Any], param: str) -> None:
+    pending = await turn.aapprovals()
+    if any(call.call_id in given and call.waits_for != SENDER for call in pending):
+        raise Forbidden("one of these calls is not of a tool of yours")
+    missing = [
+        str(CallRef(ref.session_id, ref.turn_id, ref.leg, call.call_id))
+        for call in pending
+        if call.waits_for == SENDER and call.call_id not in given
+    ]
+    if missing:
+        raise BadRequest(f"results are missing for these calls of the last response: {', '.join(missing)}", param=param)
