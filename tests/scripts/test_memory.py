@@ -241,7 +241,7 @@ async def test_nothing_expires_while_a_turn_is_open(store: Store) -> None:
     await store.memory.add(store.session, one)
     await store.note(store.session, one)
     assert await store.lifetimes() == [-1] * (1 + len(KEYS))
-    leases = LeaseStore(store.scripts, store.settings, "w1@test")
+    leases = LeaseStore(store.scripts, store.settings.model_copy(update={"lease": 120.0}), "w1@test")
     begun = await leases.acquire(store.keys, "n1", last_ok=True)
     assert isinstance(begun, OpenTurn)
     ending = Ending(TurnStatus.SUCCEEDED, result=b"{}", history_entry=b"{}\n[]", messages=2)

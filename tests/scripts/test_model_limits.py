@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -37,6 +38,11 @@ class Limited:
         now_s, micros = await self.client.time()
         await self.client.hset(self.key, "until", int(now_s * 1000 + micros / 1000 - seconds_ago * 1000))
 
+    async def admit_after(self, seconds: float, turn: str) -> float | None:
+        """Ask for a turn so long after the time that the provider named."""
+        await self.reopened(seconds)
+        return await self.admit(turn)
+
     async def waiting(self) -> list[str]:
         return [raw.decode() for raw in await self.client.zrange(f"{self.key}:queue", 0, -1)]
 
@@ -56,13 +62,13 @@ async def test_a_model_that_was_never_refused_is_free(limited: Limited) -> None:
 
 async def test_no_call_starts_before_the_time_that_the_provider_named(limited: Limited) -> None:
     """A later refusal moves it; one that names an earlier time does not."""
-    await limited.store.close(limited.model, 20)
+    await limited.store.close(limited.model, 200)
     await limited.store.close(limited.model, 5)
     wait = await limited.admit("a")
     assert wait is not None
-    assert 15 < wait <= 20
-    await limited.store.close(limited.model, 40)
-    assert (await limited.admit("a") or 0) > 35
+    assert 100 < wait <= 200
+    await limited.store.close(limited.model, 400)
+    assert (await limited.admit("a") or 0) > 200
 
 
 async def test_a_pause_without_reason_does_not_last(limited: Limited) -> None:
@@ -73,18 +79,23 @@ async def test_a_pause_without_reason_does_not_last(limited: Limited) -> None:
 
 async def test_calls_start_gradually_in_the_order_in_which_their_turns_came(limited: Limited) -> None:
     """After the pause the first one starts, after a second the next, after three seconds eight."""
+    begun = asyncio.get_running_loop().time()
     await limited.store.close(limited.model, 10)
     turns = [f"t{n:02}" for n in range(20)]
-    waits = [await limited.queue(turn) for turn in turns]
-    assert waits == sorted(waits)
-    assert waits[0] >= 9
-    assert 2 < waits[-1] - waits[0] < 5, "log2(20) is 4.3"
+    clock, starts = asyncio.get_running_loop().time, []
+    for turn in turns:
+        asked = clock()
+        wait = await limited.queue(turn)
+        starts.append((asked + wait, clock() + wait))  # at the earliest, and at the latest
+    assert await limited.waiting() == turns
+    assert starts[0][1] - begun >= 10
+    assert starts[-1][1] - starts[0][0] > 2
+    assert starts[-1][0] - starts[0][1] < 5, "log2(20) is 4.3"
 
     await limited.reopened(0.0)
     assert [turn for turn in reversed(turns) if not await limited.admit(turn)] == ["t00"]
     assert await limited.admit("new") != 0.0, "who did not wait comes after those who did"
-    await limited.reopened(3.0)
-    assert [turn for turn in turns if await limited.admit(turn) == 0.0] == turns[1:8]
+    assert [turn for turn in turns if await limited.admit_after(3.0, turn) == 0.0] == turns[1:8]
     assert await limited.waiting() == turns[8:]
 
 

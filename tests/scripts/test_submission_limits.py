@@ -39,7 +39,7 @@ class Tenant:
         self.settings = settings
         self.client = client
         self.name = uuid.uuid4().hex
-        self.leases = LeaseStore(ScriptRunner(client), settings, "w1@test")
+        self.leases = LeaseStore(ScriptRunner(client), settings.model_copy(update={"lease": 120.0}), "w1@test")
         self.stores = Stores.on(client, settings, KeyRing.of(settings))
         self.used: list[SessionKeys] = []
 

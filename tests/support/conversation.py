@@ -26,7 +26,7 @@ class Conversation:
         self.client = async_store(settings)
         scripts = ScriptRunner(self.client)
         self.turns = TurnStore(scripts, self.client, settings)
-        self.leases = LeaseStore(scripts, settings, "w")
+        self.leases = LeaseStore(scripts, settings.model_copy(update={"lease": 120.0}), "w")
         self.branches = HistoryStore(scripts, KeyRing.of(settings))
         self.keys = SessionKeys.of("default", uuid.uuid4().hex, settings.partitions)
 
