@@ -24,6 +24,7 @@ from pydantic_ai.messages import (
 
 from workers.engine.attachments import bytes_of_files
 from workers.engine.long_results import RESULT_BYTES, SHORTEST, long_results, with_short_results
+from workers.engine.summary import put_back, without_summary
 from workers.engine.transcript import QUOTED
 
 # Error messages of servers that speak OpenAI's protocol, for which pydantic-ai has no exception class.
@@ -59,13 +60,22 @@ def shortened(
 
     If most of it are tool results longer than those of past turns may be, these are shortened first. Then the oldest
     turns are left out; system prompts of the dropped messages are moved to the front of the remaining ones. If only the
-    open turn is left, its results are shortened more and more, the oldest first.
+    open turn is left, its results are shortened more and more, the oldest first. The summary of earlier turns stays,
+    unless nothing else can be left out.
 
     Args:
         messages: the request's messages.
         turn_id: the run id of the open turn's messages.
         result_bytes: the bytes that tool results of past turns may have.
     """
+    summary, others = without_summary(messages)
+    less = _shortened(others, turn_id, result_bytes)
+    if less is None:
+        return others if summary else None
+    return put_back(less, summary)
+
+
+def _shortened(messages: list[ModelMessage], turn_id: str, result_bytes: int) -> list[ModelMessage] | None:
     sizes = [_size(message) for message in messages]
     half = sum(sizes) / 2
     if long_results(messages, result_bytes) > half:

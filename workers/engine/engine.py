@@ -120,8 +120,7 @@ class Engine:
         """
         self._size_threads()
         turn = await self._with_aged_files(turn, journal)
-        default = turn.default_model or self._default_model
-        prepared = self._agents.prepare(turn.agent, default, turn.additions.output_schema)
+        prepared = self._prepared(turn)
         hooks = HookChain(self._hooks_of(turn), turn)
         scope = self._scope(turn, journal, events, state, prepared, hooks)
         token = current_scope.set(scope)
@@ -178,16 +177,31 @@ class Engine:
 
     def _window_kept(self, scope: TurnScope, prepared: PreparedAgent, new: Sequence[ModelMessage]) -> int | None:
         turn = scope.turn
-        model = self._models.resolve_chain(turn.models) if turn.models else prepared.options.get("model")
         return kept_in_window(
             turn.history,
             new,
-            limit=token_limit(self._history_tokens, model or prepared.agent.model),
+            limit=self._token_limit(turn, prepared),
             halved=scope.halved,
             result_bytes=self._result_bytes,
             parameters=scope.parameters,
-            recalled=turn.recalled.behind_message,
+            added=turn.summary + turn.recalled.behind_message,
         )
+
+    def token_limit(self, turn: TurnInput) -> int:
+        """The most tokens that a conversation of the turn's agent may have before the window moves.
+
+        Raises:
+            TurnConfigurationError: the agent or its model is unknown to this worker.
+        """
+        return self._token_limit(turn, self._prepared(turn))
+
+    def _token_limit(self, turn: TurnInput, prepared: PreparedAgent) -> int:
+        model = self._models.resolve_chain(turn.models) if turn.models else prepared.options.get("model")
+        return token_limit(self._history_tokens, model or prepared.agent.model)
+
+    def _prepared(self, turn: TurnInput) -> PreparedAgent:
+        default = turn.default_model or self._default_model
+        return self._agents.prepare(turn.agent, default, turn.additions.output_schema)
 
     async def _with_aged_files(self, turn: TurnInput, journal: StepJournal) -> TurnInput:
         """The input with notes in the place of files that were sent too many turns ago."""

@@ -70,8 +70,12 @@ def _shortened(part: ToolReturnPart, limit: int) -> Any:
     return ends_of(_text(part), limit)
 
 
-def ends_of(text: str, limit: int) -> str:
-    """The beginning and the end of a text, and how much is left out: within the limit, so that it stays as it is."""
+def ends_of(text: str, limit: int, what: str = "result") -> str:
+    """The beginning and the end of a text, and how much is left out: within the limit, so that it stays as it is.
+
+    Args:
+        what: the text is, for the note of what is left out.
+    """
     raw = text.encode()
     if len(raw) <= limit:
         return text
@@ -79,4 +83,4 @@ def ends_of(text: str, limit: int) -> str:
     tail = limit - _NOTE - head
     first, last = raw[:head].decode(errors="ignore"), raw[len(raw) - tail :].decode(errors="ignore")
     left_out = len(raw) - len(first.encode()) - len(last.encode())
-    return f"{first}\n[... {left_out:,} of {len(raw):,} bytes of this result are left out here ...]\n{last}"
+    return f"{first}\n[... {left_out:,} of {len(raw):,} bytes of this {what} are left out here ...]\n{last}"

@@ -81,6 +81,7 @@ class TurnInput:
         now_ms: the store's time when the turn was first started, in milliseconds since the epoch.
         parts: of a message with files: its texts and files, in order.
         recalled: memories and passages for its message.
+        summary: of the turns before `history`; "" for none.
         default_model: the model for agents that name none.
         models: the models of this turn, the first first; none for the agent's own.
         model_settings: of this turn's model requests, in addition to the agent's own.
@@ -101,6 +102,7 @@ class TurnInput:
     default_model: str
     parts: Sequence[TextPart | MediaPart] = ()
     recalled: Recalled = Recalled()
+    summary: str = ""
     models: tuple[str, ...] = ()
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)

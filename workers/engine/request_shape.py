@@ -19,6 +19,7 @@ from workers.engine.context_window import is_too_long, prompts_in, shortened
 from workers.engine.prompt_cache import takes_cache_points
 from workers.engine.recalled import with_recalled
 from workers.engine.scope import TurnScope
+from workers.engine.summary import with_summary
 
 _log = get_logger(__name__)
 
@@ -31,11 +32,12 @@ class RequestShape:
         self._model = model
 
     async def first(self, messages: list[ModelMessage], settings: ModelSettings | None) -> list[ModelMessage]:
-        """What the provider is asked first: with memories and passages, as the worker's hooks leave it."""
+        """What the provider is asked first: with summary, memories and passages, as the worker's hooks leave it."""
         recalled = self._scope.turn.recalled.behind_message
         if recalled:
             marked = takes_cache_points(self._model, settings)
             messages = with_recalled(messages, self._scope.turn.turn_id, recalled, mark_cache=marked)
+        messages = with_summary(messages, self._scope.turn.summary)
         return self._fitting(await self._scope.hooks.before_model(messages))
 
     async def with_files(self, messages: list[ModelMessage]) -> list[ModelMessage]:

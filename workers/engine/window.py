@@ -49,7 +49,7 @@ def kept_in_window(
     halved: int,
     result_bytes: int,
     parameters: ModelRequestParameters | None,
-    recalled: str,
+    added: str,
 ) -> int | None:
     """How many of the newest past turns stay in the window; None for all of them.
 
@@ -60,7 +60,7 @@ def kept_in_window(
         halved: how often old turns were left out of a request that the provider refused, each time half of it.
         result_bytes: the bytes to which tool results of past turns are shortened.
         parameters: of the last request; it had the tools besides the messages.
-        recalled: what followed the user's message in each request and is not stored.
+        added: what was added to each request and is not stored: the summary, memories and passages.
     """
     tokens = next((context_tokens(m) for m in reversed(new) if isinstance(m, ModelResponse)), 0)
     if not history or (tokens <= limit and not halved):
@@ -69,7 +69,7 @@ def kept_in_window(
     own = len(dump_messages(new))
     kept = [_fitting(sizes, (sum(sizes) + own) / 2**halved - own)] if halved else []
     if tokens > limit:
-        besides = bytes_besides(new, parameters) + len(recalled)
+        besides = bytes_besides(new, parameters) + len(added.encode())
         per_byte = tokens / (sum(sizes) + own + besides)
         kept.append(_fitting(sizes, (limit / per_byte - besides) / 2 - own))
     return min(kept)
