@@ -198,6 +198,17 @@ class Settings(BaseSettings):
         description="Largest tool result of a past turn in a prompt. Of a larger one, the model gets the beginning and "
         "the end; the history keeps all of it. Read by the workers.",
     )
+    compact: Literal["off", "auto"] = Field(
+        "off",
+        description="`auto`: a model summarises the turns that leave the window of a session's history, in the "
+        'background, unless the session was opened with `compact="off"`. Set it alike for clients, gateways and '
+        "workers.",
+    )
+    compact_model: str | None = Field(
+        None,
+        description="The model that writes summaries. Unset: that of the agent whose turn left the window last. Read "
+        "by the workers.",
+    )
     prompt_cache: bool = Field(
         True,
         description="Use the prompt caches of providers that need marks for that (Anthropic, Bedrock, OpenRouter, new "

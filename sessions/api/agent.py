@@ -368,6 +368,7 @@ class Agent:
             idempotency_key=None if idempotency_key is None else short_string("idempotency_key", idempotency_key),
             session_ttl=session.ttl,
             searchable=session.searchable,
+            compact=session.compact,
             policy=_policy(session, policy, scheduled=not_before is not None),
             waiting_blocks=(
                 session.waiting_blocks if waiting_blocks is None else boolean("waiting_blocks", waiting_blocks)

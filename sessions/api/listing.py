@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sessions.client.arguments.sessions import SessionChange
 from sessions.client.backend import BackedSession
 from sessions.client.blocking import blocking
+from sessions.protocol.compaction_requests import Compact
 from sessions.store.session_info import MetadataValue, SessionInfo
 
 
@@ -30,8 +31,9 @@ class ListingMethods:
         title: str | None = None,
         metadata: Mapping[str, MetadataValue | None] | None = None,
         searchable: bool | None = None,
+        compact: Compact | None = None,
     ) -> SessionInfo:
-        """Change title, metadata, and whether it is searchable. This is no use of it: its place in lists stays.
+        """Change title, metadata, whether it is searchable, whether it is compacted. Its place in lists stays.
 
         Args:
             title: up to 200 characters on one line; None leaves it as it is. `"auto"` has a model write it in the
@@ -42,6 +44,8 @@ class ListingMethods:
                 its name. Up to 8 KiB in total.
             searchable: True has its history indexed in the background, False has it removed from the index; None leaves
                 it as it is.
+            compact: "auto" has the turns before its window summarised in the background; "off" ends that, and deletes
+                the summary.
 
         Returns:
             The session as it is then.
@@ -50,6 +54,7 @@ class ListingMethods:
             NotFound, SessionExpired: there is no such session. SessionOwnerError: it belongs to another user.
             BadRequest: an argument cannot be used, or the metadata would be too large.
         """
-        return await self.portal.acall(self.backend.listing.update(self, SessionChange.of(title, metadata, searchable)))
+        change = SessionChange.of(title, metadata, searchable, compact)
+        return await self.portal.acall(self.backend.listing.update(self, change))
 
     update = blocking(aupdate)

@@ -33,7 +33,7 @@ from sessions.client.arguments.retrieval import bases_to_search
 from sessions.client.arguments.retrieval import knowledge_config as knowledge_of
 from sessions.client.arguments.retrieval import memory_config as memory_of
 from sessions.client.arguments.turns import own_part
-from sessions.client.arguments.values import boolean, policy_named, seconds, short_string
+from sessions.client.arguments.values import boolean, compact_named, policy_named, seconds, short_string
 from sessions.client.backend import Backend
 from sessions.client.blocking import blocking
 from sessions.client.portal import Portal
@@ -41,6 +41,7 @@ from sessions.client.ports import SessionClient
 from sessions.errors import BadRequest
 from sessions.local.backend import LocalBackend
 from sessions.protocol.agent import RecallSettings
+from sessions.protocol.compaction_requests import Compact
 from sessions.store.keys import new_session_id, valid_session_id, valid_tenant
 
 AnAgent = Agent
@@ -95,6 +96,9 @@ class Session(
         searchable: True makes its transcript searchable (`search_history`, `Session.search`), from its next message on
             and with all of its history; False ends that. None leaves it as it is: off, unless
             SESSIONFLEET_HISTORY_SEARCH is on.
+        compact: "auto" has a model summarise the turns that leave the window of history, in the background, and gives
+            later turns the summary; "off" ends that, and deletes the summary. None leaves it as it is: off, unless
+            SESSIONFLEET_COMPACT is auto.
         agent_url: the URL of an agent on a server, such as "http://host:8000/agent" or "https://host/agent/clerk": the
             session has the same methods, over HTTP. With a Sessionfleet gateway all of them work; with any other agent
             server only `chat` does, and the rest raises RemoteUnsupported.
@@ -122,6 +126,7 @@ class Session(
         knowledge: object = None,
         knowledge_config: object = None,
         searchable: bool | None = None,
+        compact: Compact | None = None,
         agent_url: str | None = None,
         timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
@@ -140,6 +145,7 @@ class Session(
         self.memory = memory_of(memory_config if memory is None else memory)
         self.knowledge = knowledge_of(knowledge_config if knowledge is None else knowledge)
         self.searchable = None if searchable is None else boolean("searchable", searchable)
+        self.compact = None if compact is None else compact_named(compact)
         self.keys = self.client.keys(self.session_id, None if tenant is None else valid_tenant(tenant))
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from broker_config.settings import load_settings
 from sessions.api.session import Session
 from sessions.cli.fleet import AsJson
 from sessions.cli.output import ago, confirm, print_error, print_fields, print_json, print_table, say
+from sessions.cli.sessions_compact import compact
 from sessions.cli.sessions_restore import restore_sessions
 from sessions.cli.sessions_search import search, searchable
 from sessions.cli.sessions_transfer import export_session, import_session
@@ -29,6 +30,7 @@ app.command("import")(import_session)
 app.command("restore")(restore_sessions)
 app.command()(search)
 app.command()(searchable)
+app.command()(compact)
 
 OfUser = Annotated[str | None, typer.Option("--user", help="Only sessions of this user.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]

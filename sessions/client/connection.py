@@ -18,7 +18,7 @@ from sessions.client.searches import DirectSearches
 from sessions.client.wakeups import Dispatcher
 from sessions.fleet.autostart import ensure_fleet, resolved
 from sessions.protocol.worker_info import WorkerInfo
-from sessions.store.acceptance import searchable_by_default
+from sessions.store.acceptance import compact_by_default, searchable_by_default
 from sessions.store.adapter_store import AdapterStore
 from sessions.store.agent_definitions import AgentDefinitions
 from sessions.store.calls import CallStore
@@ -89,7 +89,12 @@ class Stores:
             usage=UsageStore(scripts, redis, settings),
             limits=SubmissionLimitStore(scripts, redis, settings.partitions),
             history=HistoryStore(scripts, keyring),
-            adapters=AdapterStore(scripts, keyring, searchable=searchable_by_default(settings)),
+            adapters=AdapterStore(
+                scripts,
+                keyring,
+                searchable=searchable_by_default(settings),
+                compact=compact_by_default(settings),
+            ),
             memory=MemoryStore(
                 scripts,
                 redis,

@@ -14,6 +14,7 @@ from sessions.client.arguments.retrieval import KnowledgeConfig
 from sessions.client.portal import Portal
 from sessions.protocol.agent import RecallSettings
 from sessions.protocol.call import CallAnswer
+from sessions.protocol.compaction_requests import Compact
 from sessions.protocol.event import Event
 from sessions.protocol.turn import Policy, TurnStatus
 from sessions.store.calls import PendingCall
@@ -30,6 +31,7 @@ class SessionRef(Protocol):
     ttl: float | None
     queue: str
     searchable: bool | None
+    compact: Compact | None
     keys: SessionKeys
     knowledge: KnowledgeConfig
 

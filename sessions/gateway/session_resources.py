@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sessions.gateway.caller import DEFAULT_QUEUE
 from sessions.gateway.parameters import ID_RULE, LONGEST_TTL, QUEUE, SESSION_ID, TEXT, TURN_ID
 from sessions.gateway.strict_json import Body
+from sessions.protocol.compaction_requests import Compact
 from sessions.protocol.text import LONGEST_TITLE
 from sessions.store.session_info import SessionInfo
 
@@ -20,6 +21,7 @@ _TITLE = (
 )
 _METADATA = "Strings, numbers and booleans by name; up to 8 KiB."
 _SEARCHABLE = "Whether its transcript is searchable."
+_COMPACT = "`auto`: a model summarises the turns that leave its window of history, in the background."
 MetadataValue = str | bool | int | float
 
 
@@ -35,6 +37,7 @@ class NewSession(Body):
     title: str | None = Field(None, description=_TITLE, json_schema_extra=TEXT)
     metadata: dict[str, MetadataValue] | None = Field(None, description=_METADATA)
     searchable: bool | None = Field(None, description=f"{_SEARCHABLE} By default not.")
+    compact: Compact | None = Field(None, description=f"{_COMPACT} By default `off`.")
     queue: str = Field(
         DEFAULT_QUEUE,
         description="The queue whose workers serve it; one other than `turns` needs the right `configure`.",
@@ -72,6 +75,7 @@ class SessionPatch(Body):
         None,
         description=f"{_SEARCHABLE} true has its history indexed in the background, false removes it from the index.",
     )
+    compact: Compact | None = Field(None, description=f"{_COMPACT} `off` deletes the summary.")
 
 
 _EXAMPLE: dict[str, Any] = {
@@ -93,6 +97,7 @@ _EXAMPLE: dict[str, Any] = {
     "cost": 0.0031,
     "queue": "turns",
     "searchable": False,
+    "compact": "off",
     "expires_at": "2026-11-26T13:07:31.900Z",
 }
 
@@ -120,6 +125,7 @@ class ListedSession(BaseModel):
     cost: float | None = Field(description="US dollars; null if no request has a known price.")
     queue: str
     searchable: bool = Field(description=_SEARCHABLE)
+    compact: Compact = Field(description=_COMPACT)
     expires_at: datetime | None = Field(description="Null: never, or a turn is open.")
 
     @classmethod

@@ -69,6 +69,7 @@ class LocalLifecycle:
                 title=change.title or "",
                 metadata=merged_metadata({}, change.metadata),
                 searchable=_searchable(fleet, session),
+                compact=session.compact or ("auto" if fleet.settings.compact == "auto" else None),
             )
         except SessionExists:
             await self._checked(session)  # another user may have created it since the first check
@@ -189,8 +190,9 @@ class LocalLifecycle:
             title=original.title if original else "",
             metadata=original.metadata if original else {},
             searchable=original.searchable if original else None,
+            compact=original.compact if original else None,
             copy=copy,
-            counts=await fleet.stores.records.fork_fields(keys, len(parsed)),
+            counts=await fleet.stores.records.fork_fields(keys, target, [entry.turn for entry in parsed]),
         )
         await fleet.retrieval.copy_documents(keys, target)
         return Fork(session_id, user_id)

@@ -50,11 +50,16 @@ class LocalListing:
         return found
 
     async def update(self, session: SessionRef, change: SessionChange) -> SessionInfo:
-        """Change title, metadata and whether it is searchable; see `ListingMethods.aupdate`."""
+        """Change title, metadata, and whether it is searchable and compacted; see `ListingMethods.aupdate`."""
         fleet = self._fleet()
         await fleet.open()
         await fleet.stores.records.update(
-            session.keys, session.user_id, change.title, change.metadata, searchable=change.searchable
+            session.keys,
+            session.user_id,
+            change.title,
+            change.metadata,
+            searchable=change.searchable,
+            compact=change.compact,
         )
         return await self.info(session)
 

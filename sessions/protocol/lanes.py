@@ -28,7 +28,10 @@ ARCHIVE: Final = "archive"
 TRANSCRIPT: Final = "transcript"
 """The lane in which the search index of a session's transcript follows its history."""
 
-LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS, WEBHOOKS, TITLES, ARCHIVE, TRANSCRIPT)
+COMPACT: Final = "compact"
+"""The lane in which a model summarises what has left the window of the history."""
+
+LANES: Final = (KNOWLEDGE, SEARCH, MEMORY, FACTS, WEBHOOKS, TITLES, ARCHIVE, TRANSCRIPT, COMPACT)
 
 SEARCH_TTL: Final = 60.0
 """Seconds that the result of a search is kept: it is read at once, and contains people's texts."""

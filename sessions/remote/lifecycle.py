@@ -60,7 +60,12 @@ class RemoteLifecycle:
         """Create the session if it does not exist; see `LifecycleMethods.acreate`."""
         ttl = {} if session.ttl is None else {"ttl": session.ttl}
         queue = {} if session.queue == "turns" else {"queue": session.queue}
-        shown = without_none(title=change.title, metadata=change.metadata or None, searchable=session.searchable)
+        shown = without_none(
+            title=change.title,
+            metadata=change.metadata or None,
+            searchable=session.searchable,
+            compact=session.compact,
+        )
         return await self._client(session).create({"session_id": session.session_id, **ttl, **queue, **shown})
 
     async def checkpoints(self, session: SessionRef) -> list[int]:

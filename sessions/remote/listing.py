@@ -44,8 +44,13 @@ class RemoteListing:
             return _info(answer)
 
     async def update(self, session: SessionRef, change: SessionChange) -> SessionInfo:
-        """Change title, metadata and whether it is searchable; see `ListingMethods.aupdate`."""
-        body = without_none(title=change.title, metadata=dict(change.metadata) or None, searchable=change.searchable)
+        """Change title, metadata, and whether it is searchable and compacted; see `ListingMethods.aupdate`."""
+        body = without_none(
+            title=change.title,
+            metadata=dict(change.metadata) or None,
+            searchable=change.searchable,
+            compact=change.compact,
+        )
         answer = await self._client(session).api("PATCH", json=body)
         with parsing("session"):
             return _info(answer)
@@ -69,6 +74,7 @@ def _info(answer: Mapping[str, Any]) -> SessionInfo:
         cost=answer["cost"],
         queue=answer["queue"],
         searchable=answer.get("searchable", False),
+        compact=answer.get("compact", "off"),
         expires_at=parse_time(answer["expires_at"]),
         cache_read_tokens=answer.get("cache_read_tokens", 0),
         cache_write_tokens=answer.get("cache_write_tokens", 0),

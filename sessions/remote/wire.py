@@ -52,7 +52,7 @@ def turn_body(submission: Submission, session_id: str) -> dict[str, Any]:
     body |= without_none(model=request.model, model_settings=request.model_settings, metadata=request.metadata)
     body |= _limits(request.limits)
     body |= _additions(request.additions)
-    body |= without_none(searchable=submission.searchable)
+    body |= without_none(searchable=submission.searchable, compact=submission.compact)
     if submission.sender != submission.user_id:
         body["user_id"] = submission.sender
     if submission.queue != "turns":

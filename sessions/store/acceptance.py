@@ -89,6 +89,7 @@ def acceptance(
         title=_title(keyring, keys, submission.title),
         hidden=submission.hidden,
         searchable=_searchable(settings, keys, submission),
+        compact=_compact(settings, keys, submission),
         joins=_joins(submission) if keyring.ids else "",
         files=file_ids(parts),
         # Also in the request, which few readers of a turn's record need.
@@ -154,6 +155,18 @@ def _searchable(settings: Settings, keys: SessionKeys, submission: Submission) -
 def searchable_by_default(settings: Settings) -> str:
     """Whether a session is searchable about which nobody has decided, for the scripts."""
     return "default" if settings.history_search == "on" else ""
+
+
+def _compact(settings: Settings, keys: SessionKeys, submission: Submission) -> str:
+    """Whether the session is compacted, for the script. Lanes, and what a run makes, never are."""
+    if keys.is_lane or submission.hidden:
+        return ""
+    return submission.compact or compact_by_default(settings)
+
+
+def compact_by_default(settings: Settings) -> str:
+    """Whether a session is compacted about which nobody has decided, for the scripts."""
+    return "default" if settings.compact == "auto" else ""
 
 
 def _as_arguments(tick: ScheduleTick) -> tuple[str, int | str, int, int | str, int, str]:

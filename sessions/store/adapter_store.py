@@ -102,14 +102,16 @@ class HistoryChange:
 class AdapterStore:
     """Reads and changes the history for the session objects of other libraries. Values are encrypted here."""
 
-    def __init__(self, scripts: ScriptRunner, keyring: KeyRing, *, searchable: str = "") -> None:
+    def __init__(self, scripts: ScriptRunner, keyring: KeyRing, *, searchable: str = "", compact: str = "") -> None:
         """Over a client of the store.
 
         Args:
             searchable: whether a session is searchable about which nobody has decided (`searchable_by_default`).
+            compact: whether such a session is compacted (`compact_by_default`).
         """
         self._scripts = scripts
         self._searchable = searchable
+        self._compact = compact
         self._keyring = keyring
 
     # --- read -------------------------------------------------------------------------------------------
@@ -169,6 +171,7 @@ class AdapterStore:
             session_ttl_ms=None if ttl is None else int(ttl * 1000),
             title=self._title(keys, change.title),
             searchable=self._searchable,
+            compact=self._compact,
             revision=change.revision,
             at=change.at,
             leave=change.leave,

@@ -9,6 +9,7 @@ from sessions.errors import SealError
 from sessions.protocol.turn import TurnRequest
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
+from sessions.store.summaries import open_summary
 from sessions.store.transitions.leases import Closing, Run
 from sessions.store.turn_fields import REQUEST
 
@@ -35,6 +36,7 @@ class OpenTurn:
         user_id: the user whom the turn is for: who sent the message, or the session's owner.
         sender: who sent the message, if that is not the session's owner.
         behind: how many turns of the session wait for this one.
+        summary: of the turns before `history`, if the session has one; the first attempt saw the same.
         unreadable: set when the turn cannot be decrypted. Request, journal, history and agent are then empty.
     """
 
@@ -60,6 +62,7 @@ class OpenTurn:
     unreadable: SealError | None = None
     sender: str | None = None
     behind: int = 0
+    summary: str = ""
 
     @property
     def token(self) -> str:
@@ -101,6 +104,7 @@ def read_open_turn(keyring: KeyRing, keys: SessionKeys, run: Run) -> OpenTurn:
         replaces_at=run.replaces_at,
         unreadable=unreadable,
         behind=run.behind,
+        summary=open_summary(keyring, keys, run.summary),
     )
 
 

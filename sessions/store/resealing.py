@@ -19,6 +19,7 @@ from sessions.store.open_turn import agent_name
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
 from sessions.store.session_info import SEALED
+from sessions.store.summaries import SUMMARY, SUMMARY_FIELDS
 from sessions.store.transitions.records import ValueKind, reseal_values
 from sessions.store.turn_fields import ERROR, METADATA, REQUEST, RESULT, WEBHOOK
 
@@ -94,7 +95,7 @@ class Resealing:
             return await self._record(place)
         match place.rest:
             case "meta":
-                return await self._fields(place, SEALED)
+                return await self._fields(place, (*SEALED, *SUMMARY_FIELDS))
             case "history" | "left":
                 # An entry that leaves the history meanwhile is then found in the other list.
                 return await self._entries(place.keys, "history") + await self._entries(place.keys, "left")
@@ -157,7 +158,7 @@ class Resealing:
 
     async def _record(self, place: _Place) -> int:
         """A turn's own fields. Unencrypted ones stay so, because scripts read the request of an open turn."""
-        fields = (REQUEST, RESULT, ERROR, WEBHOOK, METADATA, "agent")
+        fields = (REQUEST, RESULT, ERROR, WEBHOOK, METADATA, "agent", SUMMARY)
         with translated():
             stored = await self._client.hmget(place.key, fields)
         found = {name: value for name, value in zip(fields, stored, strict=True) if value is not None}
@@ -172,6 +173,8 @@ class Resealing:
                 return self._field(keys.agents, agent_name(request), value)
             case "webhook":
                 return self._field(keys.base, name, value)
+            case "summary":  # a script copied it from the session's record
+                return self._field(keys.meta, name, value)
         return self._field(place.key, name, value)
 
     # --- values -----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from sessions.errors import BadRequest, CorruptRecord
+from sessions.protocol.compaction_requests import Compact
 from sessions.protocol.usage import known_cost
 from sessions.store.keys import SessionKeys
 from sessions.store.sealing import KeyRing
@@ -20,7 +21,7 @@ SEALED: Final = (TITLE, METADATA)
 
 FIELDS: Final = (
     *("created", "owner", "used", "ttl", "queue", "open", "turns", "messages"),
-    *("requests", "input_tokens", "output_tokens", "cost", "searchable", TITLE, METADATA),
+    *("requests", "input_tokens", "output_tokens", "cost", "searchable", "compact", TITLE, METADATA),
     *("cache_read_tokens", "cache_write_tokens", "unpriced_requests"),
 )
 """The fields of the session's record that `SessionInfo.read` needs, in this order."""
@@ -46,6 +47,7 @@ class SessionInfo:
         cache_read_tokens: of the input tokens, how many came from providers' prompt caches; cache_write_tokens: how
             many were written to them.
         searchable: whether its transcript is in the index for searches.
+        compact: `auto` if the turns before its window are summarised.
         expires_at: when it expires if it is not used until then; None for never, and while a turn is open.
     """
 
@@ -64,6 +66,7 @@ class SessionInfo:
     cost: float | None
     queue: str = "turns"
     searchable: bool = False
+    compact: Compact = "off"
     expires_at: datetime | None = field(default=None)
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
@@ -105,6 +108,7 @@ class SessionInfo:
             cost=known_cost(float(raw.get("cost", 0)), requests, unpriced),
             queue=raw.get("queue", b"turns").decode(),
             searchable=raw.get("searchable") == b"1",
+            compact="auto" if raw.get("compact") == b"auto" else "off",
             expires_at=_time(used + ttl) if ttl and not open_turns else None,
             cache_read_tokens=number.get("cache_read_tokens", 0),
             cache_write_tokens=number.get("cache_write_tokens", 0),

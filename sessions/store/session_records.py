@@ -19,6 +19,7 @@ from sessions.errors import (
     StateNotFoundError,
 )
 from sessions.protocol.access import refused
+from sessions.protocol.compaction_requests import Compact
 from sessions.protocol.text import AUTO_TITLE
 from sessions.store.checkpoint import Checkpoint
 from sessions.store.keys import SessionKeys
@@ -35,6 +36,7 @@ from sessions.store.session_info import (
     seal_metadata,
     searchable_argument,
 )
+from sessions.store.summaries import SummaryStore
 from sessions.store.transitions import records as transitions
 from sessions.store.transitions.shared import Missing, OtherOwner
 
@@ -93,6 +95,7 @@ class SessionRecords:
         by_model: bool = False,
         about: str | None = None,
         searchable: bool | None = None,
+        compact: Compact | None = None,
     ) -> None:
         """Change the title (None leaves it, `auto` has a model write it) and merge metadata; None removes a name.
 
@@ -100,6 +103,7 @@ class SessionRecords:
             by_model: a model wrote the title: nothing is changed if nobody waits for that any more.
             about: the turn that a model's title is about, and is deleted with.
             searchable: whether its transcript is searchable; None leaves it as it is.
+            compact: whether it is compacted; None leaves it as it is.
 
         Raises:
             NotFound, SessionExpired: there is no such session. SessionOwnerError: it belongs to another user.
@@ -119,6 +123,7 @@ class SessionRecords:
                 expected=stored or b"",
                 metadata=seal_metadata(keys, self._keyring, merged) if changes else b"",
                 searchable=searchable_argument(searchable),
+                compact=compact or "",
                 operation=operation,
             )
             match await self._scripts.run(call):
@@ -130,15 +135,18 @@ class SessionRecords:
                     raise await self.missing(keys)
         raise StateConflict(f"the metadata of session {keys.session_id!r} change all the time; try again")
 
-    async def fork_fields(self, keys: SessionKeys, turns: int) -> dict[str, str]:
-        """Fields of the session's record that a fork with so many of its turns has too.
+    async def fork_fields(self, keys: SessionKeys, target: SessionKeys, turns: Sequence[str]) -> dict[str, str | bytes]:
+        """Fields of the session's record that a fork with these turns has too.
 
-        The turn whose message the title comes from; and where the window begins, so that the fork's first request
-        begins like this session's last one.
+        The turn whose message the title comes from; where the window begins, so that the fork's first request begins
+        like this session's last one; and the summary of what is before it.
         """
         title_of, window_at = await self._scripts.read("HMGET", keys.meta, "title_of", "window_at")
-        fields = {} if title_of is None else {"title_of": title_of.decode()}
-        return {**fields, "window_at": window_at.decode()} if window_at and int(window_at) < turns else fields
+        fields: dict[str, str | bytes] = {} if title_of is None else {"title_of": title_of}
+        if window_at is None or int(window_at) >= len(turns):
+            return fields
+        summary = await SummaryStore(self._scripts, self._keyring).for_fork(keys, target, turns)
+        return {**fields, "window_at": window_at, **summary}
 
     def _sealed_title(self, keys: SessionKeys, title: str | None) -> bytes:
         """The bytes to store; empty if there is no title yet."""
@@ -230,15 +238,17 @@ class SessionRecords:
         metadata: Mapping[str, MetadataValue] | None = None,
         hidden: bool = False,
         searchable: bool | None = None,
+        compact: Compact | None = None,
         copy: str | None = None,
         stored: int = 0,
-        counts: Mapping[str, str] | None = None,
+        counts: Mapping[str, str | bytes] | None = None,
     ) -> None:
         """Create a session from copied records, in one step; half a copy is never visible.
 
         Args:
             hidden: no list shows the session, because it is made for one task.
             searchable: whether its transcript is searchable; None if nobody has decided.
+            compact: whether it is compacted; None if nobody has decided.
             copy: identifies the copy: what was stored under this name becomes the session's too.
             stored: history entries that `store_history` has stored under this name already.
             counts: further fields of the session's record.
@@ -262,6 +272,7 @@ class SessionRecords:
             metadata=seal_metadata(keys, self._keyring, metadata or {}),
             hidden=hidden,
             searchable=searchable_argument(searchable),
+            compact=compact or "",
             counts=counts or {},
             state={name: self._keyring.seal(keys.state, name, value) for name, value in state.items()},
             agents={name: self._keyring.seal(keys.agents, name, value) for name, value in agents.items()},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from sessions.protocol.agent import AgentConfig
+from sessions.protocol.compaction_requests import Compact
 from sessions.protocol.message import MediaKind, MediaPart, TextPart
 from sessions.protocol.text import default_title
 from sessions.protocol.turn import Policy, TurnRequest
@@ -104,6 +105,7 @@ class Submission:
         place: where that is, once it was looked up.
         asked: the request as the caller made it, without what was looked up in the replaced turn.
         searchable: whether the session's transcript is searchable; None leaves it as it is.
+        compact: whether the turns before the session's window are summarised; None leaves it as it is.
         hidden: no list shows the session, because it is made for this task or run.
         tick: of a schedule, if the turn is one.
         part: the turn's part of its id.
@@ -133,6 +135,7 @@ class Submission:
     place: Place | None = None
     asked: TurnRequest | None = None
     searchable: bool | None = None
+    compact: Compact | None = None
     hidden: bool = False
     tick: ScheduleTick | None = None
     part: str = field(default_factory=new_turn_part)

@@ -34,6 +34,7 @@ _USUAL: Final[Mapping[str, Any]] = {
     "title": "",
     "hidden": 0,
     "searchable": "",
+    "compact": "",
     "joins": "",
     "metadata": "",
     "refused": "",

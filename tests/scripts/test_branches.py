@@ -170,6 +170,7 @@ async def test_a_title_from_a_model_goes_with_the_first_message(talk: Talk, by_m
         expected=b"",
         metadata=b"",
         searchable="",
+        compact="",
         operation="",
     )
     assert await talk.client.hget(talk.keys.meta, "title") == b"About a"

@@ -109,11 +109,10 @@ async def test_a_turn_that_replaces_an_old_one_has_a_window_before_that(talk: Co
 
 async def test_a_fork_begins_its_window_where_the_original_does(talk: Conversation) -> None:
     """So its first request finds the original's last one in the provider's cache; not if it has only older turns."""
-    for _ in range(9):
-        await talk.chat()
+    parts = [(await talk.chat())[0] for _ in range(9)]
     records = SessionRecords(ScriptRunner(talk.client), talk.client, KeyRing.of(talk.settings))
-    assert (await records.fork_fields(talk.keys, 9))["window_at"] == "4"
-    assert "window_at" not in await records.fork_fields(talk.keys, 4)
+    assert (await records.fork_fields(talk.keys, talk.keys, parts))["window_at"] == b"4"
+    assert "window_at" not in await records.fork_fields(talk.keys, talk.keys, parts[:4])
 
 
 async def test_a_cleared_history_begins_anew(talk: Conversation) -> None:

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any, Final, Literal, Self
 
 from sessions.client.arguments.memory import results_limit
-from sessions.client.arguments.values import LONE_SURROGATE, boolean, json_object
+from sessions.client.arguments.values import LONE_SURROGATE, boolean, compact_named, json_object
 from sessions.errors import BadRequest
+from sessions.protocol.compaction_requests import Compact
 from sessions.protocol.text import LONGEST_TITLE, find_lone_surrogate
 from sessions.store.keys import IndexKind
 from sessions.store.session_index import Position
@@ -135,14 +136,16 @@ class SessionChange:
         title: None leaves it as it is; `auto` has a model write one.
         metadata: merged into those that there are; None as a value removes its name.
         searchable: whether its transcript is searchable; None leaves it as it is.
+        compact: whether it is compacted; None leaves it as it is.
     """
 
     title: str | None
     metadata: Mapping[str, MetadataValue | None]
     searchable: bool | None = None
+    compact: Compact | None = None
 
     @classmethod
-    def of(cls, title: object, metadata: object, searchable: object = None) -> Self:
+    def of(cls, title: object, metadata: object, searchable: object = None, compact: object = None) -> Self:
         """The request of `session.update`.
 
         Raises:
@@ -152,6 +155,7 @@ class SessionChange:
             None if title is None else title_text(title),
             metadata_changes(metadata),
             None if searchable is None else boolean("searchable", searchable),
+            None if compact is None else compact_named(compact),
         )
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from sessions.errors import BadRequest, InvalidMessage
 from sessions.protocol.access import Rights
+from sessions.protocol.compaction_requests import COMPACT_VALUES, Compact
 from sessions.protocol.text import find_lone_surrogate, is_encodable
 from sessions.protocol.turn import Policy
 
@@ -85,6 +86,17 @@ def rights_named(value: object) -> Rights:
     if value not in get_args(Rights):
         raise BadRequest(f"rights {value!r}: use 'read' or 'write'")
     return cast(Rights, value)
+
+
+def compact_named(value: object) -> Compact:
+    """Check whether a session is to be compacted.
+
+    Raises:
+        BadRequest: it is neither "auto" nor "off".
+    """
+    if value not in COMPACT_VALUES:
+        raise BadRequest(f"compact {value!r}: use 'auto' or 'off'")
+    return value
 
 
 def boolean(name: str, value: object) -> bool:

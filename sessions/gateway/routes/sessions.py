@@ -70,7 +70,9 @@ def session_path(session_id: str) -> str:
 async def create_session(body: NewSession, caller: Writer, response: Response) -> SessionResource:
     """Optional: a session's first turn also creates it."""
     caller.may_use(body.queue)
-    session = caller.session(body.session_id, ttl=body.ttl, queue=body.queue, searchable=body.searchable)
+    session = caller.session(
+        body.session_id, ttl=body.ttl, queue=body.queue, searchable=body.searchable, compact=body.compact
+    )
     if not await session.acreate(title=body.title, metadata=body.metadata):
         response.status_code = status.HTTP_200_OK
     response.headers["Location"] = session_path(session.session_id)
@@ -132,9 +134,9 @@ async def prune_sessions(
 
 @router.patch("/{session_id:segment}", summary="Change a session", responses=responses(404, 409, 410))
 async def update_session(session_id: SessionId, body: SessionPatch, caller: Writer) -> SessionResource:
-    """Title, metadata, whether it is searchable. This is no use of it: its place in the list and its expiry stay."""
+    """Title, metadata, whether it is searchable and compacted. Its place in the list and its expiry stay."""
     session = caller.session(session_id)
-    await session.aupdate(title=body.title, metadata=body.metadata, searchable=body.searchable)
+    await session.aupdate(title=body.title, metadata=body.metadata, searchable=body.searchable, compact=body.compact)
     return await found(session)
 
 

@@ -32,6 +32,7 @@ from sessions.gateway.resources import ListedTurn, ListedTurns, TurnResource, tu
 from sessions.gateway.streams import STREAM, Cursor, event_stream
 from sessions.gateway.strict_json import Body, StrictRoute
 from sessions.gateway.turn_limits import ModelCalls, SpentAtMost, ToolCalls, given_budget
+from sessions.protocol.compaction_requests import Compact
 from sessions.protocol.turn import Policy
 from sessions.sse import MEDIA_TYPE
 
@@ -106,6 +107,11 @@ class TurnBody(Body):
     searchable: bool | None = Field(
         None, description="Whether the session's transcript is searchable, from now on and with all of its history."
     )
+    compact: Compact | None = Field(
+        None,
+        description="`auto`: from now on, a model summarises the turns that leave the session's window of history, in "
+        "the background. `off` ends that.",
+    )
     queue: str = Field(
         DEFAULT_QUEUE,
         description="The queue whose workers serve the session; fixed by its first turn. One other than `turns` "
@@ -157,6 +163,7 @@ class TurnBody(Body):
             memory=self.memory,
             knowledge=knowledge,
             searchable=self.searchable,
+            compact=self.compact,
         )
 
 

@@ -35,6 +35,8 @@
 --   title: of the session if it has none, its bytes; or ''
 --   hidden: 1 if no list shows the session, else 0
 --   searchable: of the session's transcript: 1 or 0; '' leaves it as it is; default: 1 if nobody has decided yet
+--   compact: auto or off, whether the turns before the window are summarised; '' leaves it as it is; default: auto if nobody has
+--      decided yet
 --   joins: with an encrypted request, whose messages may join this turn: agent:<name> | none; else ''
 --   metadata: JSON, or ''
 --   refused: the limit of the tenant or user that is reached (admit_turn): minute | flight | open | sessions; or ''
@@ -71,6 +73,7 @@
 --!include files
 --!include schedule
 --!include transcript
+--!include compaction
 
 local tick_of, due_ms, at_ms, next_ms, missed, overlap = unpack(tick)
 local by_clock = tick_of and due_ms ~= ''
@@ -170,6 +173,7 @@ if user ~= '' and not owner then
 end
 set_ttl(session_ttl_ms)
 set_searchable(searchable, 'on:' .. turn)
+set_compact(compact, now)
 if redis.call('HINCRBY', meta, 'open', 1) == 1 then
   redis.call('PERSIST', S .. ':turns') -- it may have outlived an expired session of this id
   if (tonumber(redis.call('HGET', meta, 'ttl') or '') or 0) > 0 then keep_all() end

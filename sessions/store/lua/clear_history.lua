@@ -15,6 +15,7 @@
 --!include clock
 --!include session
 --!include rights
+--!include compaction
 --!include branches
 --!include forget
 --!include transcript
@@ -35,7 +36,7 @@ end
 redis.call('HSET', meta, 'messages', 0, 'turns', 0)
 redis.call('HDEL', meta, 'window_at')
 if redis.call('HEXISTS', meta, 'title_of') == 1 then redis.call('HDEL', meta, 'title', 'title_of') end
-note_history_changed()
+note_history_changed(0)
 local now = now_ms()
 note_use(now)
 if redis.call('EXISTS', S .. ':outbox') == 1 then reindex(now) end

@@ -37,10 +37,11 @@
 --   committed: status, queue, now_ms (queue: turns wait, publish a wake-up to it; '' if none do)
 --   effects_due: status (the lease was given back: apply the outbox, then take the lease again)
 --   next_run: turn, lease, attempt, request, deadline_ms, accepted_ms, seq, retries, last, now_ms, user, journal, history,
---      agent_config, state, closing, crashes, sender, replaces_at, behind, status (as lease_session's run, and the status of
---      the turn that ended)
+--      agent_config, state, closing, crashes, sender, replaces_at, behind, summary, status (as lease_session's run, and the
+--      status of the turn that ended)
 --!include clock
 --!include session
+--!include compaction
 --!include branches
 --!include window
 --!include head
@@ -123,13 +124,12 @@ else
   if forgotten then history_entry = '' end
   write_history(at, now)
   if window_kept ~= '' then narrow_window(redis.call('HGET', t .. ':journal', 'inputs'), window_kept) end
+  ask_for_summary(now)
   if archived ~= '' and history_entry ~= '' then
     redis.call('RPUSH', S .. ':outbox', archived)
     redis.call('HSET', S .. ':meta', 'archived', 1)
   end
-  for field, spent in pairs(cjson.decode(usage)) do
-    if type(spent) == 'number' and spent ~= 0 then redis.call('HINCRBYFLOAT', S .. ':meta', field, spent) end
-  end
+  count_in_session(usage)
   count_usage()
   if status == 'succeeded' or kept then apply_effects() end
   local token = string.match(lease, '^(%d+):')

@@ -18,6 +18,7 @@
 --   metadata: their bytes, or ''
 --   hidden: 1 if no list shows the session, else 0
 --   searchable: 1 or 0, whether its transcript is searchable; '' if nobody has decided
+--   compact: auto or off, whether the turns before the window are summarised; '' if nobody has decided
 --   counts[field, value]: further fields of :meta, such as the tokens that an imported session has used
 --   state[field, value]
 --   agents[name, config]: configuration as JSON
@@ -28,6 +29,7 @@
 --!include session
 --!include memory
 --!include transcript
+--!include compaction
 local now, meta = now_ms(), S .. ':meta'
 if redis.call('HGET', meta, 'made_by') == copy then return { 'created' } end -- Retry after a lost reply.
 if redis.call('EXISTS', meta, S .. ':mailbox', S .. ':state', S .. ':memory') > 0 then return { 'exists' } end
@@ -54,6 +56,7 @@ if redis.call('EXISTS', S .. ':memory') == 1 then note_change('copy', origin) en
 for i = 1, #state, 2 do redis.call('HSET', S .. ':state', state[i], state[i + 1]) end
 for i = 1, #agents, 2 do redis.call('HSET', S .. ':agents', agents[i], agents[i + 1]) end
 set_searchable(searchable, 'on:' .. copy)
+set_compact(compact, now)
 note_use(now)
 if redis.call('EXISTS', S .. ':outbox') == 1 then reindex(now) end
 return { 'created' }

@@ -24,6 +24,7 @@
 --!include clock
 --!include session
 --!include rights
+--!include compaction
 --!include branches
 --!include forget
 --!include transcript
@@ -43,7 +44,8 @@ local by = list == 'history' and depends_on(place)
 if by then return { 'needed', by } end
 if list == 'history' then forget_in_history(place, tonumber(messages)) end
 if list == 'left' then forget_in_branch(place, tonumber(messages)) end
-if list ~= '' then note_history_changed() end
+if list ~= '' then note_history_changed(list == 'history' and place or nil) end
+if list == 'history' then ask_for_summary(now_ms()) end -- for a new one, if the old one covered this turn
 local keys = forget_turn(turn)
 -- A title that is being written may be about it.
 local first = list == 'left' or list == 'history' and place == 0

@@ -13,10 +13,11 @@
 --   last_ok: 1 if this process may run a turn on its last attempt, else 0
 -- Returns
 --   run: turn, lease, attempt, request, deadline_ms, accepted_ms, seq, retries, last, now_ms, user, journal, history,
---      agent_config, state, closing, crashes, sender, replaces_at, behind (sender: '' for the session's owner; last: 1 on
---      the last attempt; closing: '' to run the turn, else why it ends without being run: cancelled | dead_lettered |
+--      agent_config, state, closing, crashes, sender, replaces_at, behind, summary (sender: '' for the session's owner; last:
+--      1 on the last attempt; closing: '' to run the turn, else why it ends without being run: cancelled | dead_lettered |
 --      deadline | unanswered, and what it finished is to be recorded; replaces_at: it takes the place of the turns from
---      this position of the history on, '' for none; behind: how many turns wait in the mailbox behind it)
+--      this position of the history on, '' for none; behind: how many turns wait in the mailbox behind it; summary: of the
+--      turns before its window, encrypted for :meta, or '')
 --   busy: left_ms (another worker has the lease for this long)
 --   empty (no turn is open)
 --   waiting (the head waits for an answer, or for its tasks)
@@ -25,6 +26,7 @@
 --   effects: entries (of ended turns; apply them first)
 --!include clock
 --!include session
+--!include compaction
 --!include branches
 --!include window
 --!include head

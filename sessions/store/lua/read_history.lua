@@ -16,6 +16,7 @@
 --   other_owner (the session belongs to another user)
 --!include session
 --!include rights
+--!include compaction
 --!include branches
 local m = redis.call('HMGET', S .. ':meta', 'created', 'used', 'owner', 'recorded')
 if not m[1] then return { 'missing' } end

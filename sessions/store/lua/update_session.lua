@@ -1,6 +1,6 @@
 #!lua
--- Changes the title and the metadata of a session, and whether its transcript is searchable. This is no use of the
--- session: it keeps its place in the lists and its expiry.
+-- Changes the title and the metadata of a session, whether its transcript is searchable, and whether it is compacted. This
+-- is no use of the session: it keeps its place in the lists and its expiry.
 -- At maxmemory the server refuses this script (no allow-oom), on purpose: it makes the store grow.
 -- KEYS
 --   S: base of the session (writes :meta hash, :outbox list; reads :history list)
@@ -14,6 +14,7 @@
 --   expected: bytes of the metadata that the change was decided on, or '' for none
 --   metadata: bytes of the new metadata; the same as expected to leave them as they are
 --   searchable: 1 or 0; '' leaves it as it is
+--   compact: auto or off; '' leaves it as it is
 --   operation: id of this change
 -- Returns
 --   updated
@@ -24,6 +25,7 @@
 --!include session
 --!include rights
 --!include transcript
+--!include compaction
 local meta = S .. ':meta'
 local m = redis.call('HMGET', meta, 'created', 'metadata', 'titling')
 if not m[1] then return { 'missing' } end
@@ -54,5 +56,6 @@ if auto == '1' then
 end
 if metadata ~= expected then redis.call('HSET', meta, 'metadata', metadata) end
 set_searchable(searchable, 'on:' .. operation)
+set_compact(compact, now_ms())
 if redis.call('EXISTS', S .. ':outbox') == 1 then reindex(now_ms()) end
 return { 'updated' }

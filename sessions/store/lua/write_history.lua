@@ -14,6 +14,7 @@
 --   session_ttl_ms: '' leaves the session's ttl as it is
 --   title: of the session if it has none, its bytes; or ''
 --   searchable: of the session's transcript: '' leaves it as it is; default: 1 if nobody has decided yet
+--   compact: whether the turns before the window are summarised: '' leaves it as it is; default: auto if nobody has decided yet
 --   revision: of the history that the change was decided on; '' if there must be no session; any for all
 --   at: position from which the last entries leave the history, or ''
 --   leave: drop | branch (to stay readable)
@@ -34,6 +35,7 @@
 --!include clock
 --!include session
 --!include rights
+--!include compaction
 --!include branches
 --!include state
 --!include transcript
@@ -65,6 +67,7 @@ if owner ~= '' then redis.call('HSETNX', meta, 'owner', owner) end
 if title ~= '' and redis.call('HSETNX', meta, 'title', title) == 1 then redis.call('HSET', meta, 'title_of', turn) end
 set_ttl(session_ttl_ms)
 set_searchable(searchable, 'on:' .. operation)
+set_compact(compact, now)
 if place and place < history_length() then
   if leave == 'branch' then cut_off(turn, replaced, place, tonumber(messages_cut), now) else drop() end
 end
@@ -73,7 +76,7 @@ redis.call('HINCRBY', meta, 'messages', messages)
 redis.call('HINCRBY', meta, 'turns', #entries)
 for i = 1, #changes, 4 do change(S .. ':state', unpack(changes, i, i + 3)) end
 for _, effect in ipairs(effects) do redis.call('RPUSH', S .. ':outbox', effect) end
-note_history_changed()
+note_history_changed(place)
 if #entries > 0 and is_searchable() then note_transcript('wrote:' .. operation) end
 if record ~= '' then
   redis.call('HSET', S .. ':adapters', adapter, record)

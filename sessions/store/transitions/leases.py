@@ -61,6 +61,7 @@ class Run:
     sender: str | None
     replaces_at: int | None
     behind: int
+    summary: bytes
 
 
 @transition

@@ -45,7 +45,8 @@ def create_session(
     metadata: bytes,
     hidden: bool,
     searchable: str,
-    counts: Mapping[str, str],
+    compact: str,
+    counts: Mapping[str, str | bytes],
     state: Mapping[str, bytes],
     agents: Mapping[str, bytes],
 ) -> Created | Exists:
@@ -73,9 +74,10 @@ def update_session(
     expected: bytes,
     metadata: bytes,
     searchable: str,
+    compact: str,
     operation: str,
 ) -> Updated | Missing | OtherOwner | Changed:
-    """Change the title and the metadata of a session, and whether its transcript is searchable."""
+    """Change title and metadata of a session, whether its transcript is searchable, and whether it is compacted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,7 @@ def write_history(
     session_ttl_ms: int | None,
     title: bytes,
     searchable: str,
+    compact: str,
     revision: str,
     at: int | None,
     leave: Literal["drop", "branch"],
@@ -251,6 +254,23 @@ class Cleared:
 @transition
 def clear_history(*, user: str | None, operation: str) -> Cleared | Needed | OtherOwner:
     """Empty the history of a session, with its branches and the records of its ended turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The summary is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """Nothing was written: what the summary covers has changed, or another turn has written a later one."""
+
+
+@transition
+def write_summary(
+    *, chain: str, by: str, after: str, upto: int, complete: bool, text: bytes, usage: bytes
+) -> Kept | Outdated:
+    """Store a summary of the turns before the window."""
 
 
 # --- state ------------------------------------------------------------------------------------------------

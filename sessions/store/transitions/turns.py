@@ -150,6 +150,7 @@ def accept_turn(
     title: bytes,
     hidden: bool,
     searchable: str,
+    compact: str,
     joins: str,
     metadata: str | bytes,
     refused: str,

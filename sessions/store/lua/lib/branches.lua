@@ -11,8 +11,9 @@ local function history_length()
 end
 
 -- Positions change by this only. Who looked a position up names the version, and looks again if it is another one.
-local function note_history_changed()
-  redis.call('HINCRBY', S .. ':meta', 'history_version', 1)
+-- `at` is the first position that has another turn now; nil if entries were only added.
+local function note_history_changed(at)
+  keep_summary(at or math.huge, redis.call('HINCRBY', S .. ':meta', 'history_version', 1))
 end
 
 -- The window begins anew if the entries from position `at` on leave, and it began after that position.
@@ -67,7 +68,7 @@ local function cut_off(by, replaced, at, messages, now)
   each_replacing(by, function(id, place)
     if place >= at then redis.call('HSET', turn_key(id), 'replaces_gone', 'replaced by turn ' .. by) end
   end)
-  note_history_changed()
+  note_history_changed(at)
 end
 
 -- Removes the entry at an index of a list. All entries are different, and none is like this marker.

@@ -6,23 +6,27 @@
 local function run_reply(id, value, now, last, closing, seen)
   local t = turn_key(id)
   local r = redis.call('HMGET', t, 'request', 'attempt', 'deadline', 'accepted', 'seq', 'retries', 'agent', 'cancel',
-    'crashes', 'sender', 'replaces_at')
+    'crashes', 'sender', 'replaces_at', 'summary')
   local history = seen or window_seen(redis.call('HGET', t .. ':journal', 'inputs'))
   local owner = redis.call('HGET', S .. ':meta', 'owner') or ''
   return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
     redis.call('HGETALL', t .. ':journal'), history, r[7] or '',
     redis.call('HGETALL', S .. ':state'), closing or (r[8] and 'cancelled' or ''), r[9] or '0',
-    r[10] or '', r[11] or '', redis.call('LLEN', S .. ':mailbox') - 1 }
+    r[10] or '', r[11] or '', redis.call('LLEN', S .. ':mailbox') - 1, r[12] or '' }
 end
 
--- Fixes what all attempts of a turn see: the end of its window, how many turns the window has, and the time. Returns the
--- window if this is the first attempt.
+-- Fixes what all attempts of a turn see: the end of its window, how many turns the window has, the time, and the summary of
+-- the turns before the window. Returns the window if this is the first attempt.
 local function fix_inputs(id, window, now)
   local journal = turn_key(id) .. ':journal'
   if redis.call('HEXISTS', journal, 'inputs') == 1 then return nil end
   local upto = tonumber(place_of(id))
   local entries = place_window(upto, window)
   redis.call('HSET', journal, 'inputs', upto .. ':' .. #entries .. ':' .. now)
+  -- In the record, and not in the journal: workers of an earlier version could not decrypt it there.
+  local summary = #entries > 0 and summary_before(upto)
+  if summary then redis.call('HSET', turn_key(id), 'summary', summary) end
+  ask_for_summary(now)
   return entries
 end
 

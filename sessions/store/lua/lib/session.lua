@@ -259,6 +259,13 @@ local function note_use(now)
   list_session(now)
 end
 
+-- Adds what was used (JSON) to the session's counts.
+local function count_in_session(usage)
+  for field, spent in pairs(cjson.decode(usage)) do
+    if type(spent) == 'number' and spent ~= 0 then redis.call('HINCRBYFLOAT', S .. ':meta', field, spent) end
+  end
+end
+
 -- Has a worker ask a model for the session's title. The entry has a time, so that a later one is another request.
 local function ask_for_title(now)
   redis.call('HSET', S .. ':meta', 'titling', 'asked')
@@ -296,6 +303,7 @@ local function end_turn(id, status, now, token, seq, fields)
   local r = redis.call('HMGET', t, 'result_ttl', 'idem', 'idem_ttl', 'steer_idem', 'webhook')
   local ttl = tonumber(r[1])
   redis.call('HSET', t, 'status', status, 'ended', now, unpack(fields))
+  redis.call('HDEL', t, 'summary') -- of turns that may be deleted from now on
   redis.call('LREM', S .. ':mailbox', 1, id)
   ends_wait(id)
   redis.call('ZREM', S .. ':later', id)
