@@ -195,6 +195,26 @@ blind = register_model(
 )
 
 
+async def _summary(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+    """Asked for a summary, it names the facts in the request (`fact-...`); asked anything else, it answers `ok`.
+
+    With `summary hangs 60` in a request for a summary, the first such request takes 60 s.
+    """
+    prompt = _prompt(messages)
+    if "<conversation>" not in prompt:
+        return ModelResponse(parts=[TextPart("ok")])
+    note("summary_started", prompt=prompt)
+    hang = re.search(r"summary hangs ([\d.]+)", prompt)
+    if hang and not _ledger_count("summary_hung", what=hang[0]):
+        note("summary_hung", what=hang[0])
+        await asyncio.sleep(float(hang[1]))
+    note("summary", prompt=prompt)
+    return ModelResponse(parts=[TextPart(" ".join(dict.fromkeys(re.findall(r"fact-[\w-]+", prompt))) or "no facts")])
+
+
+summariser = register_model("summariser", FunctionModel(_summary, model_name="summariser"))
+
+
 async def _refused(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
     note("out_of_order", prompt=_prompt(messages))
     raise ModelHTTPError(status_code=503, model_name="out_of_order", body="out of order")

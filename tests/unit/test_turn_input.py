@@ -16,7 +16,7 @@ from workers.turns.turn_input import input_of
 @pytest.mark.parametrize(("titles", "settings"), [(True, {"cache": False}), (False, {"temperature": 0.5})])
 def test_what_is_asked_once_is_not_written_to_a_cache(titles: bool, settings: dict[str, Any]) -> None:
     """A title's request begins no other one; a message has the settings that its caller gave."""
-    turn = SimpleNamespace(agent=b"", user_id=None, attempt=1, history=[], first_started_ms=0)
+    turn = SimpleNamespace(agent=b"", user_id=None, attempt=1, history=[], first_started_ms=0, summary="")
     held = cast(HeldTurn, SimpleNamespace(turn=turn, turn_id="s~1", keys=SimpleNamespace(session_id="s")))
     request = TurnRequest(message="hello", agent="A", titles=titles, model_settings={"temperature": 0.5})
     assert input_of(held, request, "offline", TurnLimits()).model_settings == settings

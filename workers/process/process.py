@@ -63,6 +63,7 @@ from workers.teams.runner import TeamRunner
 from workers.teams.tasks import TaskTurns
 from workers.turns.archive_writer import ArchiveWriter
 from workers.turns.budgets import Budgets
+from workers.turns.compaction import Compaction
 from workers.turns.model_limits import ModelLimiter
 from workers.turns.parts import TurnParts
 from workers.turns.runner import SessionRun, TurnRunner
@@ -223,13 +224,14 @@ class TurnProcess:
         turns = TurnStore(scripts, store, s)
         self._archive = ArchiveWriter(s, Stores.on(store, s, KeyRing.of(s)))
         facts = FactExtraction(s, turns, store, publish)
-        titles = TitleWriting(s, turns, scripts, store, publish)
+        titles, engine = TitleWriting(s, turns, scripts, store, publish), self._engine()
+        compaction = Compaction(s, turns, scripts, engine, publish)
         return TurnParts(
             settings=s,
             leases=self._leases,
             heartbeat=self._heartbeat,
             lost_leases=LostLeases(self._leases),
-            engine=self._engine(),
+            engine=engine,
             states=TurnStates(
                 s,
                 scripts,
@@ -239,11 +241,13 @@ class TurnProcess:
                 titles,
                 Archiving(s, turns, store, publish),
                 self.retrieval.transcripts,
+                compaction,
             ),
             files=FileStore(scripts, store, s, KeyRing.of(s)),
             recaller=self.retrieval.recaller,
             facts=facts,
             titles=titles,
+            compaction=compaction,
             teams=TeamRunner(s, TaskTurns(s, scripts, store, publish)),
             retrieval=self.retrieval.runner,
             webhooks=WebhookDelivery(s, turns),

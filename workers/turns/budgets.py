@@ -18,9 +18,11 @@ from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
 from sessions.errors import BackendError, BudgetExceeded, TurnConfigurationError
 from sessions.protocol.budgets import NANO, NO_BUDGET, Budget, BudgetScope, Spent, nanodollars
+from sessions.protocol.lanes import COMPACT
 from sessions.protocol.turn import ModelUsage
 from sessions.protocol.turn_limits import TurnLimits
 from sessions.store.budgets import BudgetName, BudgetStore, Exceeded, Noted, Purse, Stale
+from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner
 from sessions.store.usage_counters import day_of
 from workers.engine.ports import LeaseLost, RequestEstimate
@@ -93,7 +95,7 @@ class Budgets:
             return None
         tenant, user = held.keys.tenant, held.turn.user_id
         turn = self._budget(BudgetName(BudgetScope.TURN, tenant))
-        session = NO_BUDGET if held.keys.is_lane else self._budget(BudgetName(BudgetScope.SESSION, tenant))
+        session = self._budget(BudgetName(BudgetScope.SESSION, tenant)) if _is_of_session(held.keys) else NO_BUDGET
         owners = [BudgetName(BudgetScope.TENANT, tenant)]
         if user is not None:
             owners.append(BudgetName(BudgetScope.USER, tenant, user))
@@ -166,8 +168,9 @@ class TurnBudget:
     async def _of_session(self) -> Spent:
         """What the session's earlier turns have spent. No other turn of it is committed while this one runs."""
         if self._before is None:
-            fields = ("input_tokens", "output_tokens", "cost")
-            found = [float(each or 0) for each in await self._scripts.read("HMGET", self._held.keys.meta, *fields)]
+            keys, fields = self._held.keys, ("input_tokens", "output_tokens", "cost")
+            session = keys.home if keys.is_lane else keys
+            found = [float(each or 0) for each in await self._scripts.read("HMGET", session.meta, *fields)]
             self._before = Spent(round(found[0] + found[1]), nanodollars(found[2]))
         return self._before
 
@@ -208,6 +211,11 @@ class TurnBudget:
             used=used,
             resets_at=resets_at,
         )
+
+
+def _is_of_session(keys: SessionKeys) -> bool:
+    """Whether a turn's usage counts as its session's. Of the lanes, that is the one in which summaries are written."""
+    return not keys.is_lane or keys.session_id.endswith(f"~{COMPACT}")
 
 
 def spent_of(usage: ModelUsage) -> Spent:

@@ -26,6 +26,7 @@ from sessions.errors import (
     TurnFailed,
 )
 from sessions.protocol.call import CallKind
+from sessions.protocol.compaction_requests import CompactHistory
 from sessions.protocol.operation import OperationSpec
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.turn import TurnRequest, TurnStatus, total
@@ -36,7 +37,7 @@ from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending
 from sessions.store.open_turn import Closing
 from workers.engine.ports import HandedOver, LeaseLost, TransientModelError, TurnInput, TurnOutput, Waiting
-from workers.engine.usage import broken_stream_usage
+from workers.engine.usage import broken_stream_usage, usage_so_far
 from workers.lease.held_turn import HeldTurn, StopReason
 from workers.lease.journal import LeasedJournal
 from workers.lease.outcomes import NotEnded, Outcome, Postpone, Retry, WaitForAnswers, WaitForTurns, failed
@@ -49,6 +50,7 @@ from workers.turns.turn_input import input_of, request_of
 T = TypeVar("T")
 _log = get_logger(__name__)
 _STORE_PAUSE: Final = 1.0
+_NO_TEXT: Final = b'{"text": "", "output": ""}'
 _EXPLAINED: Final = (DocumentError, FileUnavailable, IndexMismatch)
 """Errors about what a user sent: their messages say everything, and our code did what it should."""
 
@@ -113,6 +115,8 @@ class Execution:
         held.parent = request.parent
         if request.team is not None:
             return self._run_team(held, request.team, journal)
+        if request.operation is not None and request.operation.kind == CompactHistory.kind:
+            return self._run_compaction(held, request, journal)
         if request.operation is not None:
             return self._run_operation(held, request.operation, journal)
         return self._run_agent(held, request, journal)
@@ -122,9 +126,7 @@ class Execution:
         held.spending = self._parts.budgets.of(held, NO_LIMITS)
         if held.turn.closing is not None:
             return ending_for(held.turn.closing, held.turn.crashes)
-        turn = self._input(held, request)
-        held.spending = held.state.budget = self._parts.budgets.of(held, turn.limits)
-        held.state.model_limits = self._parts.model_limits.of(held)
+        turn = self._limited(held, self._input(held, request))
         held.state.files = TurnFiles(
             self._settings, self._parts.files, held.keys, held.turn.part, lambda: held.seconds_left > 0
         )
@@ -142,6 +144,15 @@ class Execution:
             await self._parts.titles.write(held.keys.home, output.text, about)
             return self._answered(held, output)
         return self._succeeded(held, turn, output)
+
+    async def _run_compaction(self, held: HeldTurn, request: TurnRequest, journal: LeasedJournal) -> Outcome:
+        held.spending = self._parts.budgets.of(held, NO_LIMITS)
+        if held.turn.closing is not None:
+            return ending_for(held.turn.closing, held.turn.crashes)
+        turn = self._limited(held, self._input(held, request))
+        await self._until_deadline(held, self._parts.compaction.run(held, request, turn, journal))
+        usage = usage_so_far(held.steps, self._parts.engine.prices)
+        return Ending(TurnStatus.SUCCEEDED, result=_NO_TEXT, usage=usage.model_dump_json().encode())
 
     async def _run_team(self, held: HeldTurn, team: TeamSpec, journal: LeasedJournal) -> Outcome:
         try:
@@ -189,6 +200,12 @@ class Execution:
 
     def _input(self, held: HeldTurn, request: TurnRequest) -> TurnInput:
         return input_of(held, request, self._settings.model or "offline", self._limits)
+
+    def _limited(self, held: HeldTurn, turn: TurnInput) -> TurnInput:
+        """Have the turn's model requests obey the budgets that apply to it, and the fleet's limits of models."""
+        held.spending = held.state.budget = self._parts.budgets.of(held, turn.limits)
+        held.state.model_limits = self._parts.model_limits.of(held)
+        return turn
 
     # --- endings ----------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from workers.retrieval_role.runner import RetrievalRunner
 from workers.teams.runner import TeamRunner
 from workers.turns.archive_writer import ArchiveWriter
 from workers.turns.budgets import Budgets
+from workers.turns.compaction import Compaction
 from workers.turns.model_limits import ModelLimiter
 from workers.turns.states import TurnStates
 from workers.turns.titles import TitleWriting
@@ -44,6 +45,7 @@ class TurnParts:
     recaller: Recaller
     facts: FactExtraction
     titles: TitleWriting
+    compaction: Compaction
     teams: TeamRunner
     retrieval: RetrievalRunner
     webhooks: WebhookDelivery

@@ -12,6 +12,7 @@ from sessions.client.archiving import Archiving
 from sessions.client.deliveries import Deliveries
 from sessions.errors import SessionBusy
 from sessions.protocol.agent import AgentConfig
+from sessions.protocol.compaction_requests import CompactHistory
 from sessions.protocol.state_ops import APP, USER, StateOp
 from sessions.store.keys import SessionKeys
 from sessions.store.open_turn import OpenTurn
@@ -22,6 +23,7 @@ from sessions.tools.turn_state import TurnState
 from workers.retrieval_role import extraction, transcript_updates
 from workers.retrieval_role.extraction import FactExtraction
 from workers.retrieval_role.transcript_updates import TranscriptUpdates
+from workers.turns.compaction import Compaction
 from workers.turns.titles import TitleWriting
 
 _log = get_logger(__name__)
@@ -40,9 +42,11 @@ class TurnStates:
         titles: TitleWriting,
         archiving: Archiving,
         transcripts: TranscriptUpdates,
+        compaction: Compaction,
     ) -> None:
         self._settings = settings
         self._transcripts = transcripts
+        self._compaction = compaction
         self._facts = facts
         self._titles = titles
         self._webhooks = webhooks
@@ -90,6 +94,8 @@ class TurnStates:
                     await self._titles.submit(keys, effect)
                 case transcript_updates.KIND:
                     await self._transcripts.submit(keys, effect)
+                case CompactHistory.kind:
+                    await self._compaction.submit(keys, CompactHistory.asked_by(effect))
                 case "webhook":
                     await self._accept_webhook(keys, effect)
                 case "archive":

@@ -56,6 +56,7 @@ def input_of(held: HeldTurn, request: TurnRequest, default_model: str, limits: T
         agent=agent,
         history=[_past_turn(held.keys, HistoryEntry.load(entry)) for entry in turn.history],
         stream=request.stream,
+        summary=turn.summary,
         now_ms=turn.first_started_ms,
         default_model=default_model,
         models=names_of(request.model),
