@@ -8,12 +8,14 @@ PEAK               answers with the largest number of model calls in flight at o
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
 
+from benchmarks.without_rota import WITHOUT_ROTA, no_rota
 from workers import register_model
 
 INSTRUCTIONS = "You are helpful."
@@ -65,5 +67,8 @@ async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator
         case _:
             yield ANSWER
 
+
+if os.environ.get(WITHOUT_ROTA):
+    no_rota().__enter__()
 
 instant = register_model("instant", FunctionModel(answer, stream_function=stream, model_name="instant"))

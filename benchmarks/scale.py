@@ -17,6 +17,7 @@ class Scale:
             `local_most`.
         memories: of one user; searches: for each figure; pages: of the PDF that is indexed.
         sessions: in a list; lists: pages of it, for each figure.
+        backlogs: turns of one tenant that wait; singles: turns of another one, for each figure.
         book: chunks of the document that is indexed while something else is measured; it must not end before that.
     """
 
@@ -39,10 +40,12 @@ class Scale:
     book: int = 3_000
     sessions: int = 1_000_000
     lists: int = 1_000
+    backlogs: tuple[int, ...] = (100, 1_000, 10_000)
+    singles: int = 9
 
 
 QUICK = Scale(
     turns=60, rounds=1, blocking=20, bare=20, slow=50, streams=10, history=200, samples=10, in_flight=5, appends=40,
     writers=2, points=(50, 200), local_most=50, memories=100, searches=10, pages=2,
-    book=400, sessions=10_000, lists=20,
+    book=400, sessions=10_000, lists=20, backlogs=(40, 80), singles=3,
 )  # fmt: skip

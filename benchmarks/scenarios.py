@@ -15,6 +15,7 @@ from pydantic_ai import Agent as EngineAgent
 from benchmarks import usual_recipe
 from benchmarks.claims import claims
 from benchmarks.doubles import instant
+from benchmarks.fairness import fairness
 from benchmarks.http_edge import http_edge
 from benchmarks.producers import INSTRUCTIONS, agent, celery_all, chat_all, latencies, quantile
 from benchmarks.report import Row
@@ -294,5 +295,6 @@ SCENARIOS: dict[str, Callable[[Rig, Scale, ProgressCallback], list[Row]]] = {
     "recovery": recovery,
     "claims": claims,
     "lists": session_lists,
+    "fairness": fairness,
     "retrieval": retrieval,
 }

@@ -21,7 +21,10 @@ from tests.support import preloaded
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("scenarios", "targets"),
-    [(["main", "slow", "streams", "gateway", "history", "recovery", "claims", "lists"], 11), (["retrieval"], 1)],
+    [
+        (["main", "slow", "streams", "gateway", "history", "recovery", "claims", "lists", "fairness"], 15),
+        (["retrieval"], 1),
+    ],
     ids=["turns", "retrieval"],
 )
 def test_the_short_benchmark_measures_everything(
@@ -51,6 +54,7 @@ def test_no_scenario_is_left_out_above() -> None:
         "recovery",
         "claims",
         "lists",
+        "fairness",
         "retrieval",
     ]
 
