@@ -68,18 +68,25 @@ class Bell:
                 waiter.set()
 
 
-async def wait_changed(changed: asyncio.Event, seconds: float = POLL) -> None:
-    """Wait for the bell, at most this long: a lost message costs no more than that."""
+async def wait_changed(changed: asyncio.Event, seconds: float = POLL) -> bool:
+    """Wait for the bell, at most this long: a lost message costs no more than that. Returns whether it rang."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await changed.wait()
+    rang = changed.is_set()
     changed.clear()
+    return rang
 
 
 class _Pages:
-    """Reads a turn's stored events: a few at first, and more at a time if they are small."""
+    """Reads a turn's stored events: a few at first, and more at a time if they are small.
+
+    Attributes:
+        full: the last page was, so there may be more events already.
+    """
 
     def __init__(self, scripts: ScriptRunner, key: str) -> None:
+        self.full = False
         self._scripts = scripts
         self._key = key
         self._count = _FIRST_PAGE
@@ -88,9 +95,10 @@ class _Pages:
         """The next events after a cursor, at most one page of them."""
         start = f"({after}" if after else "-"
         entries: list[Any] = await self._scripts.read("XRANGE", self._key, start, "+", "COUNT", self._count) or []
+        self.full = len(entries) == self._count
         if sum(len(fields[b"data"]) for _, fields in entries) > _PAGE_BYTES:
             self._count = max(1, self._count // 4)
-        elif len(entries) == self._count:
+        elif self.full:
             self._count = min(_LARGEST_PAGE, self._count * 4)
         return entries
 
@@ -118,12 +126,13 @@ async def follow(
 ) -> AsyncIterator[Event]:
     """All events after the cursor, as they come, up to the last one. The caller has subscribed to the turn.
 
-    The reads that many readers make in one tick of the loop share one pipeline, so readers need no connection each.
+    The reads that many readers make in one tick of the loop share one pipeline, so readers need no connection each. An
+    event costs one read: those that come after it ring the bell, also if nobody waits for it just then.
 
     Raises:
         TurnNotFound: the turn is gone before its last event was read.
     """
-    cursor, pages = after, _Pages(scripts, keys.events(part))
+    cursor, pages, rang = after, _Pages(scripts, keys.events(part)), False
     with bell.waiting(part) as changed:
         while True:
             entries = await pages.read(cursor)
@@ -133,13 +142,14 @@ async def follow(
                 if event.final:
                     return
                 cursor = event.id
-            if entries:
+            if pages.full:
                 continue
-            if not await scripts.read("EXISTS", keys.turn(part)):
-                raise TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
-            if cursor and await is_at_end(scripts, keys, part, cursor):
-                return
-            await wait_changed(changed)
+            if not (entries or rang):  # nothing comes: perhaps nothing will
+                if not await scripts.read("EXISTS", keys.turn(part)):
+                    raise TurnNotFound(f"turn {keys.public_id(part)!r}: {TurnNotFound.__doc__}")
+                if cursor and await is_at_end(scripts, keys, part, cursor):
+                    return
+            rang = await wait_changed(changed)
 
 
 async def is_at_end(scripts: ScriptRunner, keys: SessionKeys, part: str, cursor: str) -> bool:
