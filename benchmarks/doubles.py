@@ -2,6 +2,7 @@
 
 SLEEP 3            the answer takes 3 seconds
 DELTAS 100 8 0.01  the answer streams as 100 deltas of 8 characters, 0.01 s apart
+CLOCK 4 0.1        streams the time 4 times, after pauses of 0.1 s
 PEAK               answers with the largest number of model calls in flight at once, and resets it
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
@@ -64,6 +66,10 @@ async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator
                 if float(pause):
                     await asyncio.sleep(float(pause))
                 yield "x" * int(size)
+        case ["CLOCK", count, pause]:
+            for _ in range(int(count)):
+                await asyncio.sleep(float(pause))
+                yield f"{time.monotonic()} "
         case _:
             yield ANSWER
 

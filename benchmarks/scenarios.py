@@ -22,6 +22,7 @@ from benchmarks.report import Row
 from benchmarks.rig import Meter, PeakMemory, Process, Rig, metered, wait_until
 from benchmarks.scale import ProgressCallback, Scale
 from benchmarks.session_lists import session_lists
+from benchmarks.streams import streams
 from sessions import Turn
 
 _HELLO = "Hello, who are you?"
@@ -152,46 +153,6 @@ def slow_models(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]
         ]  # fmt: skip
     worker.end()
     return rows
-
-
-# --- streams ---------------------------------------------------------------------------------------------
-
-
-def streams(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]:
-    """Streams of 100 deltas, all at the same time: as fast as they go, and at a model's pace."""
-    worker = rig.worker("streams", concurrency=max(100, scale.streams))
-    chat_all(rig, [_HELLO] * 50)
-    progress(f"{scale.streams} streams of 100 deltas, as fast as they go")
-    # A delta of 256 characters is an event of its own; smaller ones are collected for 30 ms.
-    with metered(rig, worker) as fast:
-        events, _ = asyncio.run(_streams(rig, scale.streams, "DELTAS 100 256 0"))
-    progress(f"{scale.streams} streams of 100 deltas, 20 ms apart")
-    with metered(rig, worker) as paced:
-        gathered, first = asyncio.run(_streams(rig, scale.streams, "DELTAS 100 8 0.02"))
-    worker.end()
-    return [
-        Row("streams of 100 deltas, streams/s", scale.streams / fast.wall),
-        Row("streams of 100 deltas, events/s", events / fast.wall),
-        Row("... CPU per event, worker, ms", fast.worker / events * 1000),
-        Row(f"{scale.streams} at once, 20 ms a delta, wall, s", paced.wall, ratio=f"{paced.wall / 2:.2f} x model"),
-        Row("... first text after, p50, ms", quantile(first, 0.5) * 1000),
-        Row("... events/s (deltas gathered for 30 ms)", gathered / paced.wall),
-    ]  # fmt: skip
-
-
-async def _streams(rig: Rig, streams: int, message: str) -> tuple[int, list[float]]:
-    """The number of events, and the sorted seconds to the first text of each stream."""
-
-    async def one() -> tuple[int, float]:
-        began, first, events = time.perf_counter(), 0.0, 0
-        async for event in agent(rig).astream(message):
-            events += 1
-            if event.text and not first:
-                first = time.perf_counter() - began
-        return events, first
-
-    seen = await asyncio.gather(*(one() for _ in range(streams)))
-    return sum(events for events, _ in seen), sorted(first for _, first in seen)
 
 
 # --- a long history --------------------------------------------------------------------------------------

@@ -224,8 +224,13 @@ class Settings(BaseSettings):
         description="Seconds for which an idempotency key is kept after its turn ends; at most "
         "`SESSIONFLEET_RESULT_TTL`.",
     )
-    delta_ms: int = Field(30, ge=0, le=5000, description="Streamed text is collected for this many milliseconds.")
-    delta_chars: int = Field(256, ge=1, description="... or until there are this many characters.")
+    delta_ms: int = Field(
+        30,
+        ge=0,
+        le=5000,
+        description="Streamed text is sent at once, but in one event at most in this many milliseconds.",
+    )
+    delta_chars: int = Field(256, ge=1, description="... or as soon as there are this many characters.")
     memory_high_water: float = Field(
         0.9, gt=0, le=1, description="Share of maxmemory from which on new turns are refused."
     )

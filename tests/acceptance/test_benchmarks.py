@@ -22,7 +22,7 @@ from tests.support import preloaded
 @pytest.mark.parametrize(
     ("scenarios", "targets"),
     [
-        (["main", "slow", "streams", "gateway", "history", "recovery", "claims", "lists", "fairness"], 15),
+        (["main", "slow", "streams", "gateway", "history", "recovery", "claims", "lists", "fairness"], 16),
         (["retrieval"], 1),
     ],
     ids=["turns", "retrieval"],

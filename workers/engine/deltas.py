@@ -1,8 +1,9 @@
-"""Buffers streamed text for some milliseconds or characters, then sends it as an event of the turn."""
+"""Sends streamed text as events of the turn: at once, but at most one event in some milliseconds."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
@@ -24,7 +25,11 @@ from workers.engine.well_formed import well_formed_texts
 
 
 class DeltaBuffer:
-    """Buffers the deltas of one turn. No text waits longer than `delta_ms`, even when the model pauses."""
+    """Buffers the deltas of one turn.
+
+    Text is sent as soon as nothing was sent for `delta_ms`, so a stream's first text does not wait, and no other text
+    waits longer than that, even when the model pauses. `delta_chars` characters are sent before their time.
+    """
 
     def __init__(self, sink: EventSink, delta_ms: int, delta_chars: int, token_timeout: float = 60.0) -> None:
         self._sink = sink
@@ -33,6 +38,7 @@ class DeltaBuffer:
         self._token_timeout = token_timeout
         self._buffered: list[tuple[EventType, str]] = []
         self._size = 0
+        self._sent = -math.inf  # by the loop's clock: when text was last handed to the sink
         self._unrecorded: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timed_flush: asyncio.Task[None] | None = None
@@ -55,10 +61,7 @@ class DeltaBuffer:
     async def flush(self) -> None:
         """Send the buffered text. Returns when the sink has all text that was added before this call."""
         self._stop_timer()
-        async with self._lock:
-            drafts = self._take()
-            if drafts:
-                await self._sink.emit(drafts)
+        await self._send()
         if self._timed_flush is not None and self._timed_flush.done():
             self._timed_flush.result()
 
@@ -78,7 +81,11 @@ class DeltaBuffer:
         if self._size >= self._limit or not self._delay:
             await self.flush()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._delay, self._start_timed_flush)
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Have the buffered text sent when its time comes; if that has passed, in the loop's next cycle."""
+        self._timer = asyncio.get_running_loop().call_at(self._sent + self._delay, self._start_timed_flush)
 
     def _start_timed_flush(self) -> None:
         self._timer = None
@@ -88,8 +95,14 @@ class DeltaBuffer:
     async def _flush_on_timer(self, earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None:
             earlier.result()  # re-raise the earlier flush's exception, which nobody awaited
+        await self._send()
+        if self._buffered and self._timer is None:  # its time came while this flush was running, which started no other
+            self._set_timer()
+
+    async def _send(self) -> None:
         async with self._lock:
-            while drafts := self._take():  # repeat: the timer starts no new flush while this one is running
+            if drafts := self._take():
+                self._sent = asyncio.get_running_loop().time()
                 await self._sink.emit(drafts)
 
     def _take(self) -> list[EventDraft]:

@@ -64,7 +64,7 @@ class Engine:
             registry: the tools, agents and models of this worker.
             default_model: for turns whose input names no default.
             result_limit_bytes: the maximum size of a step and of an answer.
-            delta_ms: how long streamed text is buffered, in milliseconds.
+            delta_ms: the least time between two events of streamed text, in milliseconds.
             delta_chars: how many characters are buffered before they are sent early.
             thread_limit: how many sync tools run concurrently; each occupies a thread.
             hooks: names of hooks that apply to all turns of this worker.

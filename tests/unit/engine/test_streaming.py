@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from itertools import groupby, takewhile
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -25,6 +25,12 @@ def text_of(events: Sequence[EventDraft]) -> str:
     return "".join(event.data["text"] for event in events if event.type is EventType.TEXT_DELTA)
 
 
+def joined(events: Sequence[EventDraft]) -> list[tuple[EventType, str]]:
+    """The kinds of events in a row, with their texts: how many deltas a text becomes is a matter of time."""
+    groups = groupby(events, key=lambda event: event.type)
+    return [(kind, "".join(event.data.get("text", "") for event in group)) for kind, group in groups]
+
+
 async def test_the_deltas_join_to_the_answer_and_there_is_no_text_event(rig: Rig) -> None:
     """Joining the texts of all events gives the streamed answer, once."""
     rig.script([TextPart(WORDS)])
@@ -34,12 +40,55 @@ async def test_the_deltas_join_to_the_answer_and_there_is_no_text_event(rig: Rig
 
 
 async def test_deltas_are_gathered_up_to_a_number_of_characters(rig: Rig) -> None:
-    """Fewer, larger events: each costs the store a round trip."""
-    rig.script([TextPart(WORDS)])
+    """Fewer, larger events: each costs the store a round trip. Only the first text does not wait for more."""
+    rig.script([TextPart(f"{WORDS} {WORDS}")])
     await rig.run(rig.turn(stream=True), delta_ms=5000, delta_chars=20)
-    sizes = [len(event.data["text"]) for event in rig.events]
-    assert all(20 <= size < 26 for size in sizes[:-1])
-    assert len(sizes) == 3
+    _, *sizes, _ = [len(event.data["text"]) for event in rig.events]
+    assert all(20 <= size < 26 for size in sizes)
+    assert 3 <= len(sizes) <= 4
+
+
+class Sent:
+    """What a buffer has sent, and a clock that stands still."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.texts: list[str] = []
+        self._now = 1000.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self._now)
+
+    async def emit(self, events: Sequence[EventDraft]) -> None:
+        self.texts.append(text_of(events))
+
+    async def after(self, milliseconds: float) -> list[str]:
+        """What is sent when so much time has passed, and everything that is ready has run."""
+        self._now += milliseconds / 1000
+        await cycles()
+        return self.texts
+
+
+async def test_text_is_sent_at_once_and_then_no_more_often_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream's first text does not wait for more, nor does a text after a pause of the model."""
+    sent = Sent(monkeypatch)
+
+    async def model() -> AsyncIterator[Any]:
+        yield PartStartEvent(index=0, part=TextPart("one "))
+        assert await sent.after(0) == ["one "]
+        yield PartStartEvent(index=1, part=TextPart("two "))
+        yield PartStartEvent(index=2, part=TextPart("three "))
+        assert await sent.after(29) == ["one "]
+        yield PartStartEvent(index=3, part=TextPart("four "))
+        assert await sent.after(1.5) == ["one ", "two three four "]
+        assert len(await sent.after(100)) == 2
+        yield PartStartEvent(index=4, part=TextPart("five "))
+        assert (await sent.after(0))[2:] == ["five "]
+        yield PartStartEvent(index=5, part=TextPart("six"))
+        assert (await sent.after(10))[2:] == ["five "]
+
+    deltas = DeltaBuffer(sent, delta_ms=30, delta_chars=1000)
+    await deltas.consume(None, model())  # type: ignore[arg-type]
+    await deltas.flush()
+    assert sent.texts[3:] == ["six"]
+    await deltas.close()
 
 
 async def test_deltas_do_not_wait_for_a_model_that_pauses(rig: Rig) -> None:
@@ -95,10 +144,12 @@ async def test_deltas_come_before_the_events_of_their_step(rig: Rig) -> None:
     rig.tool(add)
     rig.script([TextPart("Let me see."), call("add", "c1", a=1)], [TextPart("It is 1.")])
     await rig.run(rig.turn(stream=True))
-    kinds = [kind for kind, _ in groupby(event.type for event in rig.events)]  # a slow machine sends several deltas
-    assert kinds == [EventType.TEXT_DELTA, EventType.TOOL_CALL, EventType.TOOL_RESULT, EventType.TEXT_DELTA]
-    before = takewhile(lambda event: event.type is EventType.TEXT_DELTA, rig.events)
-    assert text_of(list(before)).strip() == "Let me see."
+    assert joined(rig.events) == [
+        (EventType.TEXT_DELTA, "Let me see. "),
+        (EventType.TOOL_CALL, ""),
+        (EventType.TOOL_RESULT, ""),
+        (EventType.TEXT_DELTA, "It is 1. "),
+    ]
 
 
 async def test_thinking_is_streamed_apart_from_text(rig: Rig) -> None:
@@ -111,7 +162,7 @@ async def test_thinking_is_streamed_apart_from_text(rig: Rig) -> None:
 
     rig.registry.add_model("scripted", FunctionModel(stream_function=stream))
     await rig.run(rig.turn(stream=True))
-    assert [(event.type, event.data["text"]) for event in rig.events] == [
+    assert joined(rig.events) == [
         (EventType.THINKING_DELTA, "hm, well"),
         (EventType.TEXT_DELTA, "Yes."),
     ]
@@ -133,7 +184,7 @@ async def test_a_replayed_response_sends_no_deltas_again(rig: Rig) -> None:
         await rig.run(rig.turn(stream=True))
     sent = len(rig.events)
     await rig.run(rig.turn(stream=True, attempt=2))
-    assert [event.type for event in rig.events[sent:]] == [EventType.TOOL_RESULT, EventType.TEXT_DELTA]
+    assert joined(rig.events[sent:]) == [(EventType.TOOL_RESULT, ""), (EventType.TEXT_DELTA, "It is 1. ")]
 
 
 async def test_a_lost_lease_in_the_sink_ends_the_run_as_it_is(rig: Rig) -> None:
