@@ -88,6 +88,18 @@ def test_without_rota_and_queue_every_turn_still_ends(new_fleet: MakeFleet) -> N
         wait_until(lambda: not client.exists(f"{rota_key('turns')}:tenants"), description="nobody waits")
 
 
+def test_a_deleted_session_leaves_the_rota(new_fleet: MakeFleet) -> None:
+    """Its name is nowhere in the store any more, though no worker has looked."""
+    fleet = new_fleet()
+    session = fleet.session("gone")
+    session.Agent("A").submit("SAY done")
+    with fleet.server.client() as client:
+        line = f"{rota_key('turns')}:waiting~default"
+        assert client.zrange(line, 0, -1) == [b"default:gone"]
+        session.delete()
+        assert client.zcard(line) == 0
+
+
 def test_the_fleet_knows_the_weights_of_tenants(new_fleet: MakeFleet) -> None:
     """Workers copy them to the rotas of their queues, when they change."""
     fleet = new_fleet()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import combinations, count
 from typing import Any
 
 import pytest
@@ -212,6 +214,33 @@ async def test_a_deleted_session_leaves_the_rota(line: Line) -> None:
     await line.join("b", "here")
     await line.rota.leave(line.queue, SessionKeys.of("a", "gone", 256))
     assert await line.take(2) == ["b:here", None]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_shares_over_any_time_differ_by_less_than_a_turn_of_each(line: Line, seed: int) -> None:
+    """Tenants come and go at random. Those that wait all the time get turns by their weights, at every moment."""
+    chance = random.Random(seed)
+    weights = {"a": 1.0, "b": 1.0, "c": 2.0, "d": 0.5}
+    await line.rota.set_weights(line.queue, weights)
+    always, number, taken = "acd", count(), list[str]()
+    waiting: Counter[str] = Counter()
+
+    async def joins(tenant: str) -> None:
+        await line.join(tenant, f"s{next(number)}")
+        waiting[tenant] += 1
+
+    for _ in range(150):
+        for tenant in (*(one for one in always if waiting[one] < 2), *chance.choices("bxyz", k=chance.randrange(2))):
+            await joins(tenant)
+        ref = str(await line.next())
+        taken.append(ref)
+        waiting[ref.partition(":")[0]] -= 1
+    assert len(set(taken)) == len(taken), "one was taken twice"
+    for start in range(0, 100, 7):
+        part = Counter(ref.partition(":")[0] for ref in taken[start : start + 50])
+        got = {tenant: part[tenant] / weights[tenant] for tenant in always}
+        for one, other in combinations(always, 2):
+            assert abs(got[one] - got[other]) <= 1 / weights[one] + 1 / weights[other] + 0.001, (start, part)
 
 
 async def test_ten_thousand_tenants_cost_as_much_as_two(line: Line) -> None:

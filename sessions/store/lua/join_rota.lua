@@ -10,8 +10,10 @@
 --   joined: new[] (those that were not in it)
 --!include rota
 local EARLIER = 10000000000000 -- before all times
-local new = {}
+local new, tenants = {}, {}
 for _, session in ipairs(sessions) do
   if enter(session, exactly(first == '1' and at_ms - EARLIER or tonumber(at_ms))) then new[#new + 1] = session end
+  tenants[tenant_of(session)] = true
 end
+for tenant in pairs(tenants) do keep_waiting(tenant) end
 return { 'joined', unpack(new) }

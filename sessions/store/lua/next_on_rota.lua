@@ -30,7 +30,10 @@ local function charge(tenant, tag)
   keep_served()
 end
 
-if session ~= '' then enter(session, at_ms) end
+if session ~= '' then
+  enter(session, at_ms)
+  keep_waiting(tenant_of(session))
+end
 if unused ~= '' then give_back(unused) end
 while true do
   local first = redis.call('ZPOPMIN', R .. ':tenants')

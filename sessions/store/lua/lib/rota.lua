@@ -31,19 +31,29 @@ local function keep_served()
   redis.call('PEXPIRE', R .. ':served', KEPT_MS)
 end
 
--- Enters a session with this place in its tenant's line. Returns whether it was not there.
-local function enter(session, place)
-  local tenant = string.match(session, '^([^:]*):')
-  local new = redis.call('ZADD', line_of(tenant), 'NX', place, session) == 1
+local function keep_waiting(tenant)
   redis.call('PEXPIRE', line_of(tenant), KEPT_MS)
-  if redis.call('ZSCORE', R .. ':tenants', tenant) == false then
-    local taken, own = tags_of(tenant)
-    local others = redis.call('ZCARD', R .. ':tenants')
-    -- Without a tag that was taken last, nobody waited until a moment ago.
-    local tag = math.max(taken and taken + ARRIVAL or lowest_tag(), own or 0) + ARRIVAL * others
-    redis.call('ZADD', R .. ':tenants', exactly(tag), tenant)
-    if own then redis.call('ZREM', R .. ':served', tenant) end
-  end
   redis.call('PEXPIRE', R .. ':tenants', KEPT_MS)
+end
+
+local function tenant_of(session)
+  return string.match(session, '^([^:]*):')
+end
+
+-- Gives a tenant whose line was empty its place among the others.
+local function return_tenant(tenant)
+  local taken, own = tags_of(tenant)
+  -- Without a tag that was taken last, nobody waited until a moment ago.
+  local tag = math.max(taken and taken + ARRIVAL or lowest_tag(), own or 0)
+  local others = redis.call('ZCARD', R .. ':tenants')
+  redis.call('ZADD', R .. ':tenants', exactly(tag + ARRIVAL * others), tenant)
+  if own then redis.call('ZREM', R .. ':served', tenant) end
+end
+
+-- Enters a session with this place in its tenant's line; the caller keeps what waits. Returns whether it was not there.
+local function enter(session, place)
+  local tenant = tenant_of(session)
+  local new = redis.call('ZADD', line_of(tenant), 'NX', place, session) == 1
+  if redis.call('ZSCORE', R .. ':tenants', tenant) == false then return_tenant(tenant) end
   return new
 end
