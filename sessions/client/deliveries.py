@@ -1,20 +1,23 @@
-"""Deliveries of webhooks: each is a turn in the lane `webhooks`, which sends the end of another turn to a URL.
+"""Deliveries of webhooks: each is a turn in the lane `webhooks`, which tells a URL that another turn ended, or waits.
 
-A delivery has the part of the turn that it reports, so it is accepted once, however often it is submitted. When a
-person retries a failed delivery, the retry's part is derived from the failed one's.
+The delivery of an end has the part of the turn that it reports, so it is accepted once, however often it is submitted.
+The part of any other delivery is derived: from the turn and the time at which it began to wait, or, when a person
+retries a failed delivery, from the failed one's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+from dataclasses import asdict
 from typing import Any, Final
 
 from broker_config.settings import Settings
 from sessions.errors import BadRequest, CorruptRecord, TurnNotFound
 from sessions.protocol.lanes import LANE_TTL, WEBHOOKS
 from sessions.protocol.turn import TurnRequest, TurnStatus
-from sessions.protocol.webhook_requests import DeliverWebhook
+from sessions.protocol.webhook_requests import AskedCall, DeliverAsk, DeliverWebhook, webhook_request
+from sessions.store.calls import CallStore
 from sessions.store.dead_letters import forget_dead
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import translated
@@ -26,9 +29,10 @@ _MOST_OPEN: Final = 10_000
 
 
 class Deliveries:
-    """Submits deliveries: for workers, when a turn has ended, and for people who retry one."""
+    """Submits deliveries: for workers, when a turn has ended or waits, and for people who retry one."""
 
-    def __init__(self, settings: Settings, turns: TurnStore, client: Any, publish: Publish) -> None:
+    def __init__(self, settings: Settings, turns: TurnStore, calls: CallStore, client: Any, publish: Publish) -> None:
+        self._calls = calls
         self._settings = settings
         self._turns = turns
         self._client = client
@@ -41,6 +45,22 @@ class Deliveries:
             SessionBusy: too many deliveries of this session are open. StoreFull, StoreUnavailable.
         """
         await self._submit(delivery_lane(keys), part, DeliverWebhook(turn=keys.public_id(part), user=user))
+
+    async def accept_ask(self, keys: SessionKeys, part: str, since_ms: int) -> None:
+        """Submit the delivery that says what a turn waits for, unless it has been answered. Repeating has no effect.
+
+        Raises:
+            As `accept`.
+        """
+        try:
+            pending = await self._calls.pending(keys, part)
+            user = await self._turns.sender(keys, part) or await self._turns.user(keys, part)
+        except TurnNotFound:
+            return
+        if pending:
+            calls = tuple(AskedCall(**asdict(call)) for call in pending)
+            request = DeliverAsk(turn=keys.public_id(part), user=user, since_ms=since_ms, calls=calls)
+            await self._submit(delivery_lane(keys), _derived_part(f"asks {part} {since_ms}"), request)
 
     async def retry(self, lane: SessionKeys, part: str) -> tuple[str, TurnStatus]:
         """Retry a delivery that failed; returns the id of the retry, and the status of the delivery before it.
@@ -66,9 +86,10 @@ class Deliveries:
 
     async def _request(self, lane: SessionKeys, part: str) -> DeliverWebhook:
         request = await self._turns.request(lane, part)
-        if request.operation is None:
+        found = None if request.operation is None else webhook_request(request.operation)
+        if found is None:
             raise CorruptRecord(f"turn {lane.public_id(part)!r} is in a lane for webhooks, but delivers none")
-        return DeliverWebhook.model_validate(request.operation.body)
+        return found
 
     async def _submit(self, lane: SessionKeys, part: str, request: DeliverWebhook) -> None:
         with translated():
@@ -115,4 +136,8 @@ async def _latest(turns: TurnStore, lane: SessionKeys, part: str) -> TurnRecord:
 
 
 def _retry_part(part: str) -> str:
-    return hashlib.sha256(f"again {part}".encode()).hexdigest()[:32]
+    return _derived_part(f"again {part}")
+
+
+def _derived_part(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()[:32]

@@ -86,4 +86,6 @@ class FleetClient:
         """Submits deliveries of webhooks; connects first."""
         await self.open()
         connection = self.connection
-        return Deliveries(self.settings, self.stores.turns, self.stores.redis, connection.dispatcher.wake)
+        return Deliveries(
+            self.settings, self.stores.turns, self.stores.calls, self.stores.redis, connection.dispatcher.wake
+        )

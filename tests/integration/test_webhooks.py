@@ -119,6 +119,33 @@ def test_the_end_of_a_turn_is_told_and_signed(fleet: Fleet, session: Session, re
     assert json.loads(delivery.result or b"")["output"] == {"status": 204, "tries": 1}
 
 
+def test_a_turn_that_waits_is_told_with_its_calls(
+    fleet: Fleet, session: Session, receiver: Receiver, path: str
+) -> None:
+    """Each wait once, and then the end, under ids of their own."""
+    message = 'CALL refund({"amount": 90})\nCALL refund({"amount": 95})'
+    agent = session.Agent("Guide", tools=["refund"])
+    turn = agent.submit(message, webhook=receiver.url(path), metadata={"order": 7})
+    for waits, amount in ((1, 90), (2, 95)):
+        payload = receiver.got(path, waits)[-1].checked_with(secret_of(fleet))
+        (call,) = payload["data"].pop("calls")
+        assert (call["tool"], call["args"], call["kind"]) == ("refund", {"amount": amount}, "approval")
+        assert payload["type"] == "turn.waiting"
+        assert payload["data"] == {
+            "session_id": session.session_id,
+            "turn_id": turn.id,
+            "status": "waiting",
+            "user_id": "ann",
+            "agent": "Guide",
+            "metadata": {"order": 7},
+        }
+        fleet.session(session.session_id).turn(payload["data"]["turn_id"]).deny(call["call_id"])
+    turn.result(timeout=30)
+    received = receiver.got(path, 3)
+    assert len({each.headers["webhook-id"] for each in received}) == 3
+    assert json.loads(received[-1].body)["type"] == "turn.succeeded"
+
+
 def test_a_turn_that_fails_is_told_with_its_error(
     fleet: Fleet, session: Session, receiver: Receiver, path: str
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -88,7 +88,7 @@ class WebhookMachine(RuleBasedStateMachine):
         if reply[0] == "effects":
             for entry in reply[1][: 1 if dies else None]:
                 self.run("ack_outbox", entry, lost_reply=lost_reply)
-                self.acked.append(json.loads(entry)["turn"])
+                self.acked += self._ends([entry])
         if reply[0] == "run":
             assert not self.seen.keys.get("outbox"), "R7: a turn begins with effects left to apply"
             self.held = (reply[1], reply[2], int(reply[7]))
@@ -119,6 +119,11 @@ class WebhookMachine(RuleBasedStateMachine):
         """For an answer that is never given."""
         part, lease, seq = self._taken()
         self.run("wait_turn", part, lease, seq + 5, "{}", "1:approval:c", "{}", lost_reply=lost_reply)
+
+    @staticmethod
+    def _ends(outbox: Iterable[str]) -> list[str]:
+        """The turns whose ends are in it; it also has the beginnings of their waits."""
+        return [entry["turn"] for entry in map(json.loads, outbox) if entry["kind"] == "webhook"]
 
     def _taken(self) -> tuple[str, str, int]:
         assert self.held is not None
@@ -207,7 +212,7 @@ class WebhookMachine(RuleBasedStateMachine):
         seen = self.seen
         told = {part for part, turn in seen.turns.items() if (turn.record or {}).get("webhook")}
         ended = [part for part in told if seen.turns[part].status in FINAL]
-        waiting = [json.loads(entry)["turn"] for entry in seen.keys.get("outbox", [])]
+        waiting = self._ends(seen.keys.get("outbox", []))
         assert sorted([*self.acked, *waiting]) == sorted(ended)
         assert told == self.with_webhook
 

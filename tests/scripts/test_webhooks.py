@@ -104,6 +104,10 @@ async def _dies_too_often(line: Told) -> str:
 async def _is_not_answered(line: Told) -> str:
     part = (await line.send(webhook=URL)).part
     await line.park(await line.begin(), "c1")
+    told = await line.leases.acquire(line.keys, "x", last_ok=True)
+    assert isinstance(told, Effects)
+    assert json.loads(told.entries[0])["kind"] == "asks"
+    await ack_effect(line.scripts, line.keys, told.entries[0])
     await line.client.zadd(f"{line.keys.base}:waiting", {part: 1})
     assert line.keys.ref in await line.rescue()
     await line.close(part, Closing.UNANSWERED)

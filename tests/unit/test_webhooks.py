@@ -285,10 +285,10 @@ class _Away:
 @pytest.mark.parametrize("answers", range(3))
 async def test_an_outage_of_the_store_is_one_more_try(answers: int) -> None:
     """After however many that the receiver refused: a turn's few retries would end the delivery before its time."""
-    spec = DeliverWebhook(turn=f"s~{'0' * 32}").spec()
+    request = DeliverWebhook(turn=f"s~{'0' * 32}")
     held, store = _Held(50, 60), cast(Any, _Away(answers))
     settings = Settings(webhook_secrets=SECRET)  # type: ignore[arg-type]
-    outcome = await WebhookDelivery(settings, TurnStore(store, store, settings)).deliver(cast(Any, held), spec)
+    outcome = await WebhookDelivery(settings, TurnStore(store, store, settings)).deliver(cast(Any, held), request)
     assert isinstance(outcome, Redeliver)
 
 
@@ -311,7 +311,7 @@ async def test_nothing_is_sent_after_the_lease_has_ended(monkeypatch: pytest.Mon
     monkeypatch.setattr(work, "_message", lambda *_: asyncio.sleep(0, (httpx.URL("http://127.0.0.1/"), b"{}")))
     monkeypatch.setattr(work, "_post", posted)
     with pytest.raises(LeaseLost):
-        await work.deliver(cast(Any, _Frozen(0, 0)), DeliverWebhook(turn=f"s~{'0' * 32}").spec())
+        await work.deliver(cast(Any, _Frozen(0, 0)), DeliverWebhook(turn=f"s~{'0' * 32}"))
     assert sent == []
 
 
@@ -342,13 +342,13 @@ async def test_receivers_take_a_quarter_of_the_slots_at_most() -> None:
 
 async def test_one_tenants_receivers_leave_a_place_to_others() -> None:
     """Those of one may all hang for as long as they are let; what was under way counts no more when it is over."""
-    busy, spec = delivery(concurrency=16), DeliverWebhook(turn=f"s~{'0' * 32}").spec()
+    busy, request = delivery(concurrency=16), DeliverWebhook(turn=f"s~{'0' * 32}")
     busy._under_way["t"] = 3
-    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), spec), Postpone)
+    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), request), Postpone)
     other = _Held(0, 0)
     other.keys = SessionKeys.of("other", "s", 8).lane("webhooks")
-    assert isinstance(await busy.deliver(cast(Any, other), spec), Redeliver), "no secret is set: another time"
+    assert isinstance(await busy.deliver(cast(Any, other), request), Redeliver), "no secret is set: another time"
     assert busy._under_way == {"t": 3}
     busy._under_way["t"] = 2
-    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), spec), Redeliver)
-    assert isinstance(await delivery(concurrency=8).deliver(cast(Any, _Held(0, 0)), spec), Redeliver)
+    assert isinstance(await busy.deliver(cast(Any, _Held(0, 0)), request), Redeliver)
+    assert isinstance(await delivery(concurrency=8).deliver(cast(Any, _Held(0, 0)), request), Redeliver)

@@ -31,6 +31,7 @@ from sessions.client.wakeups import entered, publish_wake
 from sessions.own_packages import add_working_directory
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.budgets import BudgetStore
+from sessions.store.calls import CallStore
 from sessions.store.deployment import check_deployment
 from sessions.store.files import FileStore
 from sessions.store.leases import LeaseStore
@@ -237,7 +238,7 @@ class TurnProcess:
                 scripts,
                 store,
                 facts,
-                Deliveries(s, turns, store, publish),
+                Deliveries(s, turns, CallStore(scripts, KeyRing.of(s)), store, publish),
                 titles,
                 Archiving(s, turns, store, publish),
                 self.retrieval.transcripts,

@@ -31,7 +31,7 @@ from sessions.protocol.operation import OperationSpec
 from sessions.protocol.team import TeamSpec
 from sessions.protocol.turn import TurnRequest, TurnStatus, total
 from sessions.protocol.turn_limits import NO_LIMITS, TurnLimits
-from sessions.protocol.webhook_requests import DeliverWebhook
+from sessions.protocol.webhook_requests import webhook_request
 from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from sessions.store.leases import Ending
@@ -165,8 +165,8 @@ class Execution:
     async def _run_operation(self, held: HeldTurn, spec: OperationSpec, journal: LeasedJournal) -> Outcome:
         if held.turn.closing is not None:
             return ending_for(held.turn.closing, held.turn.crashes)
-        if spec.kind == DeliverWebhook.kind:
-            return await self._until_deadline(held, self._parts.webhooks.deliver(held, spec))
+        if (webhook := webhook_request(spec)) is not None:
+            return await self._until_deadline(held, self._parts.webhooks.deliver(held, webhook))
         if spec.kind in KINDS:
             return await self._until_deadline(held, self._parts.archive.run(held, spec))
         held.operation = spec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from broker_config.settings import Settings
@@ -97,16 +97,21 @@ class TurnStates:
                 case CompactHistory.kind:
                     await self._compaction.submit(keys, CompactHistory.asked_by(effect))
                 case "webhook":
-                    await self._accept_webhook(keys, effect)
+                    await self._accept_webhook(
+                        keys, effect, self._webhooks.accept(keys, effect["turn"], effect["user"])
+                    )
+                case "asks":
+                    asks = self._webhooks.accept_ask(keys, effect["turn"], int(effect["at"]))
+                    await self._accept_webhook(keys, effect, asks)
                 case "archive":
                     await self._archiving.accept(keys, effect["turn"], effect["packed"])
                 case _:
                     await self._store.apply(effect)
             await ack_effect(self._scripts, keys, entry)
 
-    async def _accept_webhook(self, keys: SessionKeys, effect: dict[str, Any]) -> None:
+    async def _accept_webhook(self, keys: SessionKeys, effect: dict[str, Any], accepting: Awaitable[None]) -> None:
         try:
-            await self._webhooks.accept(keys, effect["turn"], effect["user"])
+            await accepting
         except SessionBusy as error:
             _log.error("webhook_dropped", turn=keys.public_id(effect["turn"]), error=str(error))
 

@@ -25,9 +25,8 @@ from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
 from sessions.client.addresses import AddressPolicy
 from sessions.errors import AddressRefused, AddressUnknown, StoreUnavailable, TurnNotFound, WebhookFailed
-from sessions.protocol.operation import OperationSpec
 from sessions.protocol.turn import TurnError, TurnRequest, TurnStatus
-from sessions.protocol.webhook_requests import DeliverWebhook
+from sessions.protocol.webhook_requests import DeliverAsk, DeliverWebhook
 from sessions.protocol.webhook_signature import signed_headers, tenant_secrets
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.leases import Ending
@@ -64,14 +63,14 @@ class WebhookDelivery:
         # Slow receivers must not use up the slots that turns need.
         self._limit = max(1, settings.concurrency // 4)
 
-    async def deliver(self, held: HeldTurn, spec: OperationSpec) -> Outcome:
+    async def deliver(self, held: HeldTurn, request: DeliverWebhook) -> Outcome:
         """Try once; returns the outcome of the delivery's turn."""
         tenant = held.keys.tenant
         if self._crowded(tenant):
             return Postpone(_CROWDED * random.uniform(1, 2))  # noqa: S311 - no secret
         self._under_way[tenant] += 1
         try:
-            return await self._try(held, DeliverWebhook.model_validate(spec.body))
+            return await self._try(held, request)
         finally:
             self._under_way[tenant] -= 1
             self._under_way += Counter()  # drops the tenants with none
@@ -138,7 +137,7 @@ class WebhookDelivery:
         raise NotDelivered(f"the receiver at {_origin(url)!r} answered {status}", retry_after)
 
     async def _message(self, tenant: str, request: DeliverWebhook) -> tuple[httpx.URL, bytes]:
-        """The URL and the body. The body is the same at each try, because a turn that has ended does not change."""
+        """The URL and the body. The body is the same at each try: a turn that has ended does not change."""
         session_id, part = split_turn_id(request.turn)
         keys = SessionKeys.from_id(tenant, session_id, self._settings.partitions)
         try:
@@ -183,22 +182,23 @@ class WebhookDelivery:
 
 
 def _payload(request: DeliverWebhook, session_id: str, record: TurnRecord, turn_request: TurnRequest) -> dict[str, Any]:
-    ended = datetime.fromtimestamp((record.ended_ms or record.accepted_ms) / 1000, UTC)
-    return {
-        "type": f"turn.{record.status}",
-        "timestamp": ended.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "data": {
-            "session_id": session_id,
-            "turn_id": request.turn,
-            "status": str(record.status),
-            "user_id": request.user,
-            "agent": turn_request.agent if turn_request.operation is None else turn_request.operation.kind,
-            "metadata": record.metadata,
-            "result": json.loads(record.result)["output"] if record.result else None,
-            "error": None if record.error is None else record.error.model_dump(),
-            "usage": None if record.usage is None else record.usage.model_dump(),
-        },
+    data: dict[str, Any] = {
+        "session_id": session_id,
+        "turn_id": request.turn,
+        "user_id": request.user,
+        "agent": turn_request.agent if turn_request.operation is None else turn_request.operation.kind,
+        "metadata": record.metadata,
     }
+    if isinstance(request, DeliverAsk):
+        status, at_ms = str(TurnStatus.WAITING), request.since_ms
+        data["calls"] = [call.model_dump() for call in request.calls]
+    else:
+        status, at_ms = str(record.status), record.ended_ms or record.accepted_ms
+        data["result"] = json.loads(record.result)["output"] if record.result else None
+        data["error"] = None if record.error is None else record.error.model_dump()
+        data["usage"] = None if record.usage is None else record.usage.model_dump()
+    time = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"type": f"turn.{status}", "timestamp": time, "data": {**data, "status": status}}
 
 
 def _age(held: HeldTurn) -> float:
