@@ -14,7 +14,9 @@ from sessions.client.connection import FleetConnection
 from sessions.client.ownership import Ownership
 from sessions.client.turns import Turns
 from sessions.errors import StaleCursor, TurnNotFound
-from sessions.protocol.event import SessionEvent
+from sessions.protocol.event import Event, SessionEvent
+from sessions.protocol.turn import TurnRequest
+from sessions.store.events import so_far
 from sessions.store.keys import SessionKeys, split_turn_id
 from sessions.store.transitions.turns import Which
 from sessions.store.turns import TurnSummary
@@ -135,6 +137,21 @@ class SessionTurns:
             return part, cursor
         following = await self._first(keys, viewer, "next", part)
         return None if following is None else (following, None)
+
+    async def request(self, keys: SessionKeys, part: str) -> TurnRequest:
+        """What was asked of a turn that its caller may see.
+
+        Raises:
+            TurnNotFound: there is no such turn.
+        """
+        await self._connection.open()
+        return await self._connection.stores.turns.request(keys, part)
+
+    async def so_far(self, keys: SessionKeys, part: str) -> AsyncGenerator[Event]:
+        """The events of a turn that there are now."""
+        await self._connection.open()
+        async for event in so_far(self._connection.stores.scripts, self._connection.keyring, keys, part):
+            yield event
 
     async def _follow_turn(self, keys: SessionKeys, part: str, after: str | None) -> AsyncGenerator[SessionEvent]:
         """One turn; if its record is deleted meanwhile, it has no more events."""

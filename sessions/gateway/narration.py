@@ -4,13 +4,14 @@ A turn whose worker is lost begins its model request again, and the text that ca
 (`attempt_reset`). If the new text begins with the old one, nothing is told until it goes on from there. If it differs,
 `Withdrawn` says so once. What is told depends on the events alone, so it is the same whenever they are read again.
 
-The events of a turn come in legs. A leg ends when the turn waits for results of its sender's own tools, or has ended:
-in most protocols, that is one response.
+The events of a turn come in legs. A leg ends when the turn waits for results of its sender's own tools, or for whatever
+else a protocol's clients answer, or has ended: in most protocols, that is one response.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,11 +44,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """The model called a tool."""
+    """The model called a tool. `kind` is what the turn waits for, if it waits for something (`CallKind`)."""
 
     call_id: str
     tool: str
     args: Any
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,25 +168,43 @@ class _Text:
             yield Said(self.told, self.thought)
 
 
+def asks_sender(asked: Asked) -> bool:
+    """Whether the turn waits for results of its sender's own tools."""
+    return bool(asked.own)
+
+
+async def in_legs(
+    events: AsyncIterator[Event], ends: Callable[[Asked], bool] = asks_sender
+) -> AsyncIterator[tuple[int, Told]]:
+    """What a turn's events tell, from the first one on, each with the number of its leg.
+
+    Args:
+        events: all of them, or those so far.
+        ends: whether a leg ends with this.
+    """
+    narrator, leg = Narrator(), 0
+    async for event in events:
+        for item in narrator.tell(event):
+            yield leg, item
+            leg += isinstance(item, Ended) or (isinstance(item, Asked) and ends(item))
+
+
 async def told(turn: Turn, leg: int = 0) -> AsyncIterator[Told]:
     """What one leg of a turn tells, as it happens: up to `Asked` with calls of the sender's, or to `Ended`.
 
     Raises:
         TurnNotFound: the turn is gone. BackendError.
     """
-    narrator, current = Narrator(), 0
-    async for event in turn.aevents():
-        for item in narrator.tell(event):
-            if current == leg:
+    async with aclosing(in_legs(turn.aevents())) as items:  # type: ignore[type-var] # an async generator
+        async for number, item in items:
+            if number == leg:
                 yield item
-            if isinstance(item, Ended) or (isinstance(item, Asked) and item.own):
-                current += 1
-        if current > leg:
-            return
+                if isinstance(item, Ended) or (isinstance(item, Asked) and item.own):
+                    return
 
 
 def _called(data: dict[str, Any]) -> Called:
-    return Called(data["call_id"], data["tool"], data["args"])
+    return Called(data["call_id"], data["tool"], data["args"], str(data.get("kind") or ""))
 
 
 def _place(at: str) -> tuple[int, int]:

@@ -109,11 +109,15 @@ async def event_stream(found: AsyncIterator[Event], name: str, *, on_disconnect:
     return _Stream(events, name, on_disconnect)
 
 
-def data_stream(data: AsyncGenerator[str], name: str, *, headers: Mapping[str, str] | None = None) -> Response:
-    """Events of another protocol, which have no ids and no types. Their makers report errors in their own way.
+Data = tuple[str | None, str]
+"""An event of another protocol: its type, if it has one, and its data."""
+
+
+def data_stream(data: AsyncGenerator[Data], name: str, *, headers: Mapping[str, str] | None = None) -> Response:
+    """Events of another protocol, which have no ids. Their makers report errors in their own way.
 
     Args:
-        data: the `data:` of each event.
+        data: the events.
         name: the id of the turn, for the log.
     """
     return _DataStream(data, name, headers or {})
@@ -122,7 +126,7 @@ def data_stream(data: AsyncGenerator[str], name: str, *, headers: Mapping[str, s
 class _DataStream(EventSourceResponse):
     """The response; its reader may leave at any moment, and the turn continues."""
 
-    def __init__(self, data: AsyncGenerator[str], name: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, data: AsyncGenerator[Data], name: str, headers: Mapping[str, str]) -> None:
         super().__init__(
             _each(data, name), ping=KEEP_ALIVE, send_timeout=_SEND_TIMEOUT, headers={**_HEADERS, **headers}, sep="\n"
         )
@@ -138,10 +142,10 @@ class _DataStream(EventSourceResponse):
             await self._data.aclose()
 
 
-async def _each(data: AsyncGenerator[str], name: str) -> AsyncIterator[ServerSentEvent]:
+async def _each(data: AsyncGenerator[Data], name: str) -> AsyncIterator[ServerSentEvent]:
     try:
-        async for text in data:
-            yield ServerSentEvent(data=text.translate(_LINE_ENDS), sep="\n")
+        async for kind, text in data:
+            yield ServerSentEvent(event=kind, data=text.translate(_LINE_ENDS), sep="\n")
     except Exception as error:
         _log.error("stream_broke", of=name, exc_info=error)
         raise

@@ -152,6 +152,16 @@ async def follow(
             rang = await wait_changed(changed)
 
 
+async def so_far(scripts: ScriptRunner, keyring: KeyRing, keys: SessionKeys, part: str) -> AsyncIterator[Event]:
+    """All events that there are now, without waiting for more."""
+    cursor, pages = None, _Pages(scripts, keys.events(part))
+    while entries := await pages.read(cursor):
+        for entry in entries:
+            event = read_event(keyring, keys, part, entry)
+            yield event
+            cursor = event.id
+
+
 async def is_at_end(scripts: ScriptRunner, keys: SessionKeys, part: str, cursor: str) -> bool:
     """Whether the cursor is that of the last event of an ended turn: then nothing more comes."""
     newest = await _newest(scripts, keys, part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sessions.api.session import Session
 from sessions.client.backend import NewSession
@@ -17,6 +17,14 @@ from sessions.transfer.sources import inspected, items_source
 Item = dict[str, Any]
 _AUDIO: Final = {"mp3": "audio/mpeg", "wav": "audio/wav"}
 _DATA: Final = "data:"
+_ASSISTANTS: Final = ("function_call", "reasoning", "mcp_call", "mcp_approval_request")
+
+
+class Decision(NamedTuple):
+    """Whether a call may run, and if not, why."""
+
+    approve: bool
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +35,14 @@ class Posted:
         history: what comes before the new ones, without instructions.
         message: what the user says now, in the form that `asubmit` takes; None if there are only results.
         results: of calls of the client's tools, by the ids that it was given.
+        decisions: approvals and denials (with their reasons), by the ids of the requests for them.
         instructions: the texts of system and developer messages.
     """
 
     history: list[Item] = field(default_factory=list)
     message: str | list[dict[str, Any]] | None = None
     results: dict[str, Any] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
     instructions: str = ""
 
 
@@ -58,6 +68,11 @@ def posted(items: Sequence[Item], param: str) -> Posted:
         history=said[: last + 1],
         message=_message(messages, param) if messages else None,
         results=results,
+        decisions={
+            item["approval_request_id"]: Decision(item["approve"], item.get("reason") or "")
+            for item in new
+            if item.get("type") == "mcp_approval_response"
+        },
         instructions="\n\n".join(text for text in told if text),
     )
 
@@ -92,7 +107,7 @@ def _own_ids(item: Item) -> Item:
 
 
 def _is_assistants(item: Item) -> bool:
-    return item.get("role") == "assistant" or item.get("type") in ("function_call", "reasoning")
+    return item.get("role") == "assistant" or item.get("type") in _ASSISTANTS
 
 
 def _text_of(item: Item) -> str:

@@ -8,5 +8,6 @@ from fastapi import APIRouter
 
 from sessions.gateway.openai.chat.routes import router as chat
 from sessions.gateway.openai.models.routes import router as models
+from sessions.gateway.openai.responses.routes import router as responses
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (chat, models)
+ROUTERS: Final[tuple[APIRouter, ...]] = (chat, models, responses)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,13 +12,16 @@ from sessions.errors import BadRequest, CallAnswered, CallNotFound, Forbidden, N
 from sessions.gateway.agents import named_agent
 from sessions.gateway.caller import Caller
 from sessions.gateway.narration import Told, told
-from sessions.gateway.openai.ids import CallRef
+from sessions.gateway.openai.ids import APPROVAL, CallRef
 from sessions.gateway.openai.items import Posted, import_history
-from sessions.protocol.call import SENDER
+from sessions.gateway.principal import Right
+from sessions.protocol.call import SENDER, CallKind
 from sessions.store.keys import keyed_session_id, new_session_id
 
 FRESH_TTL: Final = 7 * 86400.0
 """Seconds for which a session is kept that no client has named, since its last use."""
+ASKED: Final = (CallKind.APPROVAL, CallKind.IN_DOUBT)
+"""Calls that a person decides about."""
 SLACK: Final = 5.0
 """Seconds within which a turn ends that is past its deadline."""
 
@@ -84,35 +87,54 @@ async def begin(
     return Leg(session.session_id, turn, 0)
 
 
-async def provide(caller: Caller, results: Mapping[str, Any], named: str | None, param: str) -> Leg:
-    """Provide the results of the calls that a turn waits for; returns the leg with which it continues.
+async def provide(caller: Caller, new: Posted, named: str | None, param: str) -> Leg:
+    """Answer the calls that a turn waits for; returns the leg with which it continues.
 
     Raises:
-        BadRequest: the calls are not of one turn, or not all of them have results. Forbidden: a call is not the
+        BadRequest: the calls are not of one turn, or not all of them are answered. Forbidden: a call is not the
             sender's to answer. SessionOwnerError, TurnNotFound, BackendError.
     """
-    refs = {call_id: CallRef.read(call_id) for call_id in results}
-    first = next(iter(refs.values()))
-    for call_id, ref in refs.items():
-        if ref is None or first is None or (ref.turn_id, ref.leg) != (first.turn_id, first.leg):
-            raise BadRequest(f"{call_id[:80]!r} is no call of the last response", param=param)
-    assert first is not None  # noqa: S101 - checked above
+    results = {given: CallRef.read(given) for given in new.results}
+    decisions = {given: CallRef.read(given, APPROVAL) for given in new.decisions}
+    first = _common([*results.items(), *decisions.items()], param)
     if named not in (None, first.session_id):
         raise BadRequest(f"these calls are of the session {first.session_id!r}, not of {named!r}", param=param)
     turn = await caller.session(first.session_id).aturn(first.turn_id)
-    given = {ref.call_id: results[call_id] for call_id, ref in refs.items() if ref is not None}
-    await _check_all(turn, first, given, param)
+    if decisions:
+        caller.principal.need(Right.APPROVE)
+    given = {ref.call_id: new.results[name] for name, ref in results.items() if ref is not None}
+    decided = {ref.call_id: new.decisions[name] for name, ref in decisions.items() if ref is not None}
+    await _check_all(turn, first, given, decided, param)
     for call_id, result in given.items():
-        try:
-            await turn.aprovide(call_id, result)
-        except CallNotFound:
-            continue  # a repeat after the turn has gone on; or it has ended meanwhile, and its leg says how
-        except CallAnswered as error:
-            raise BadRequest(str(error), param=param) from None
+        await _answer(turn.aprovide(call_id, result), param)
+    for call_id, decision in decided.items():
+        answer = turn.aapprove(call_id) if decision.approve else turn.adeny(call_id, decision.reason)
+        await _answer(answer, param)
     return Leg(first.session_id, turn, first.leg + 1)
 
 
-async def _check_all(turn: Turn, ref: CallRef, given: Mapping[str, Any], param: str) -> None:
+def _common(refs: Sequence[tuple[str, CallRef | None]], param: str) -> CallRef:
+    first = refs[0][1]
+    for name, ref in refs:
+        if ref is None or first is None or (ref.turn_id, ref.leg) != (first.turn_id, first.leg):
+            raise BadRequest(f"{name[:80]!r} is no call of the last response", param=param)
+    assert first is not None  # noqa: S101 - checked above
+    return first
+
+
+async def _answer(answer: Coroutine[Any, Any, None], param: str) -> None:
+    try:
+        await answer
+    except CallNotFound:
+        return  # a repeat after the turn has gone on; or it has ended meanwhile, and its leg says how
+    except CallAnswered as error:
+        raise BadRequest(str(error), param=param) from None
+
+
+async def _check_all(
+    turn: Turn, ref: CallRef, given: Mapping[str, Any], decided: Mapping[str, Any], param: str
+) -> None:
+    """Refuse answers to other calls than those that were asked for, and answers to only some of them."""
     pending = await turn.aapprovals()
     if any(call.call_id in given and call.waits_for != SENDER for call in pending):
         raise Forbidden("one of these calls is not of a tool of yours")
@@ -123,3 +145,5 @@ async def _check_all(turn: Turn, ref: CallRef, given: Mapping[str, Any], param: 
     ]
     if missing:
         raise BadRequest(f"results are missing for these calls of the last response: {', '.join(missing)}", param=param)
+    if decided and any(call.kind in ASKED and call.call_id not in decided for call in pending):
+        raise BadRequest("answer all approval requests of the last response", param=param)

@@ -22,3 +22,16 @@ def chat_usage(usage: Usage | None) -> dict[str, Any]:
             "rejected_prediction_tokens": 0,
         },
     }
+
+
+def response_usage(usage: Usage | None) -> dict[str, Any]:
+    """The usage of a response."""
+    used = usage or Usage()
+    cached = {"cached_tokens": used.cache_read_tokens, "cache_write_tokens": used.cache_write_tokens}
+    return {
+        "input_tokens": used.input_tokens,
+        "input_tokens_details": cached,
+        "output_tokens": used.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": used.input_tokens + used.output_tokens,
+    }

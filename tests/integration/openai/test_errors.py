@@ -53,12 +53,20 @@ def test_another_users_session_is_403(gateway: GatewayProcess, secured_store: Se
     session = {"X-Session-Id": "openai-of-ann"}
     headers = [{"Authorization": f"Bearer {key}", **session} for key in keys]
     body = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    background = {"model": "assistant", "input": "hi", "background": True}
     with httpx.Client(base_url=gateway.url, trust_env=False) as http:
         with http.stream("POST", "/v1/chat/completions", json=body, headers=headers[0]) as begun:
             assert begun.status_code == 200
         refused = http.post("/v1/chat/completions", json=body, headers=headers[1])
-    assert refused.status_code == 403
-    assert refused.json()["error"]["type"] == "permission_error"
+        response = http.post("/v1/responses", json=background, headers=headers[0]).json()
+        path = f"/v1/responses/{response['id']}"
+        assert http.get(path, headers=headers[0]).json()["status"] == "queued"
+        others = [http.get(path, headers=headers[1]), http.post(f"{path}/cancel", headers=headers[1])]
+        follows = {**background, "previous_response_id": response["id"]}
+        others.append(http.post("/v1/responses", json=follows, headers=headers[1]))
+    for answer in (refused, *others):
+        assert answer.status_code == 403
+        assert answer.json()["error"]["type"] == "permission_error"
 
 
 def test_a_body_that_is_too_large_is_413(gateway: GatewayProcess, secured_store: Server) -> None:

@@ -84,5 +84,5 @@ def test_calls_of_the_senders_tools_are_told_apart() -> None:
     own = {"call_id": "c1", "tool": "weather", "args": {}, "kind": "result", "waits_for": SENDER}
     other = {"call_id": "c2", "tool": "refund", "args": {}, "kind": "approval", "waits_for": None}
     assert told(("1-2", EventType.WAITING, {"calls": [own, other]})) == [
-        Asked((Called("c1", "weather", {}),), (Called("c2", "refund", {}),))
+        Asked((Called("c1", "weather", {}, "result"),), (Called("c2", "refund", {}, "approval"),))
     ]

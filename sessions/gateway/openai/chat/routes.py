@@ -37,7 +37,7 @@ async def create(
         usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         typed = body.response_format is not None and body.response_format.type != "text"
         stream = ChatStream(request, leg, record, body.model, typed, usage)
-        return data_stream(stream.data(), leg.turn.id, headers=named)
+        return data_stream(stream.events(), leg.turn.id, headers=named)
     answer = await within(request, caller.gateway.settings.turn_timeout + SLACK, Answer.of(leg.told()), leg.turn)
     if not answer.calls:
         await leg.turn.aresult()  # raises what ended the turn
@@ -46,7 +46,7 @@ async def create(
 
 async def _leg(body: ChatRequest, caller: Caller, named: str | None, idempotency_key: str | None) -> Leg:
     new = posted(body.items(), "messages")
-    leg = await provide(caller, new.results, named, "messages") if new.results else None
+    leg = await provide(caller, new, named, "messages") if new.results else None
     if leg is not None and new.message is None:
         return leg
     session = session_for(caller, leg.session_id if leg else named, body.model, idempotency_key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from sessions.gateway.openai.chat.responses import PAUSE, finish_reason, head, t
 from sessions.gateway.openai.errors import in_stream, server_error
 from sessions.gateway.openai.turns import Leg
 from sessions.gateway.openai.usage import chat_usage
+from sessions.gateway.streams import Data
 from sessions.gateway.strict_json import written
 from sessions.store.turns import TurnRecord
 
@@ -38,8 +40,13 @@ class ChatStream:
     paused: bool = False
     ended: bool = False
 
-    async def data(self) -> AsyncGenerator[str]:
-        """The `data:` of each event, up to the last."""
+    async def events(self) -> AsyncGenerator[Data]:
+        """The events, which have no types."""
+        async with aclosing(self._data()) as pieces:
+            async for piece in pieces:
+                yield None, piece
+
+    async def _data(self) -> AsyncGenerator[str]:
         yield self._chunk({"role": "assistant", "content": "", "refusal": None})
         try:
             async for item in self.leg.told():
