@@ -27,7 +27,6 @@ from sessions.client.admission_checks import webhooks_of
 from sessions.client.archiving import Archiving
 from sessions.client.connection import Stores
 from sessions.client.deliveries import Deliveries
-from sessions.client.wakeups import entered, publish_wake
 from sessions.own_packages import add_working_directory
 from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.budgets import BudgetStore
@@ -58,6 +57,7 @@ from workers.process.session_indexing import SessionIndexing
 from workers.process.shutdown import Shutdown, longest_stop
 from workers.process.tenant_weights import TenantWeights
 from workers.process.ticks import Ticks
+from workers.process.wake_ups import WakeUps
 from workers.retrieval_role.extraction import FactExtraction
 from workers.retrieval_role.role import RetrievalRole
 from workers.teams.runner import TeamRunner
@@ -148,16 +148,6 @@ class TurnProcess:
         self._work.start(self._rota_runner.run(wake_up))
         return True
 
-    async def _publish(self, wake_up: WakeUp) -> bool:
-        """Publish a wake-up. False if that failed: a rescuer finds the session in the wake-up index instead."""
-        wake_up = await entered(self._rota, wake_up)
-        try:
-            await self._loop.run_in_executor(None, publish_wake, self._app, wake_up)
-        except Exception as error:  # noqa: BLE001 - whatever the broker's failure was, the session will be found
-            _log.warning("wake_not_published", session=wake_up.ref, error=repr(error))
-            return False
-        return True
-
     @property
     def queues(self) -> tuple[str, ...]:
         """The queues that this process serves now."""
@@ -191,6 +181,7 @@ class TurnProcess:
         await check_deployment(self._store, s)
         self._scripts = ScriptRunner(self._store)
         self._rota = Rota(self._scripts, self._store)
+        self._publish = WakeUps(self._app, self._rota).publish
         self._leases = LeaseStore(self._scripts, s, self.name)
         self._heartbeat = Heartbeat(s, self._loop)
         await self.retrieval.connect(self._store, self._scripts, self._leases, self._publish)

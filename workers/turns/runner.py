@@ -35,6 +35,7 @@ from workers.lease.lease_clock import lease_time
 from workers.lease.outcomes import NotEnded, Outcome, Postpone, Redeliver, Retry, WaitForAnswers, WaitForTurns
 from workers.turns.execution import Execution
 from workers.turns.parts import TurnParts
+from workers.turns.slot_keeping import may_go_on
 from workers.turns.turn_log import attempt_started, nothing_runs, turn_ended, turn_left
 from workers.turns.usage_counting import spending_of
 
@@ -203,7 +204,9 @@ class TurnRunner:
         spent = spending_of(held, cut_short, prices, self._parts.settings)
         ending = replace(ending, archived=self._parts.archive.effect(held, ending), spent=spent)
         self._free_last_attempt(held)
-        leases, seq, go_on = self._parts.leases, held.take_seq(1), await self._may_go_on(held)
+        leases, seq = self._parts.leases, held.take_seq(1)
+        # A worker that shuts down starts no turn.
+        go_on = not self.draining and await may_go_on(held, self._parts.settings, self._parts.rota)
         try:
             if (spending := held.spending) is not None:
                 await persist(held, lambda: spending.settle(cut_short))
@@ -275,24 +278,6 @@ class TurnRunner:
             task = asyncio.create_task(self._parts.teams.wake_parent(held.parent, held.keys.tenant))
             self._background.add(task)
             task.add_done_callback(self._background.discard)
-
-    async def _may_go_on(self, held: HeldTurn) -> bool:
-        """Whether the commit may start the session's next turn under this lease.
-
-        Other tenants come first if it is their turn, and other sessions after a number of turns or seconds. A worker
-        that shuts down starts no turn.
-        """
-        s = self._parts.settings
-        full = held.served + 1 >= s.turns_per_lease or time.monotonic() - held.leased_since >= s.seconds_per_lease
-        if self.draining or full:
-            return False
-        if held.served == 0 and held.turn.behind == 0:
-            return True  # there is hardly a next turn, so nobody is asked
-        uncharged, held.charged = held.served - held.charged, held.served
-        try:
-            return await self._parts.rota.keeps(held.queue, held.keys, uncharged)
-        except BackendError:
-            return True  # the commit waits until the store is back
 
 
 async def _release_reserved(held: HeldTurn) -> None:
