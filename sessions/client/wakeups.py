@@ -9,6 +9,8 @@ logged and is not an error for the caller, whose turn is already accepted.
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
@@ -54,7 +56,11 @@ async def entered(rota: Rota, wake_up: WakeUp) -> WakeUp:
 
 
 class Dispatcher:
-    """A Celery application that only sends, with its own threads, because kombu blocks."""
+    """A Celery application that only sends, with its own threads, because kombu blocks.
+
+    A message waits for a thread as long as others are being published: a burst of thousands takes longer than a broker
+    that does not answer may take. Its caller waits with it, so what is in the queue is bounded by who submits.
+    """
 
     def __init__(self, settings: Settings, rota: Rota) -> None:
         self._rota = rota
@@ -63,6 +69,7 @@ class Dispatcher:
         # The default is long, because workers wait for the next wake-up. A publish should fail soon.
         self._app.conf.broker_transport_options |= {"socket_timeout": self._timeout}
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="sessionfleet-wake")
+        self._progress = -math.inf  # by the loop's clock: when something was last published
 
     async def wake(self, wake_up: WakeUp) -> bool:
         """Publish a wake-up. False if that failed: the rescue finds the session within seconds."""
@@ -81,11 +88,32 @@ class Dispatcher:
     def _control(self, worker: str, ref: str, part: str) -> None:
         self._app.control.broadcast("cancel_turn", arguments={"ref": ref, "part": part}, destination=[worker])
 
-    async def _send(self, event: str, work: Any, *args: Any) -> bool:
+    async def _send(self, event: str, work: Callable[..., None], *args: Any) -> bool:
         try:
-            async with asyncio.timeout(self._timeout):
-                await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+            await self._published(work, *args)
         except Exception as error:  # noqa: BLE001 - whatever failed, the rescue finds the accepted turn
             _log.warning(event, error=repr(error), hint="the workers find the session within seconds")
             return False
         return True
+
+    async def _published(self, work: Callable[..., None], *args: Any) -> None:
+        """Have a thread do it, and wait for that.
+
+        Raises:
+            TimeoutError: nothing at all was published for `_timeout` seconds.
+        """
+        loop = asyncio.get_running_loop()
+        began, sending = loop.time(), loop.run_in_executor(self._threads, self._work, loop, work, *args)
+        try:
+            while not sending.done():
+                left = max(began, self._progress) + self._timeout - loop.time()
+                if left <= 0:
+                    raise TimeoutError(f"the broker took nothing for {self._timeout:g} s")
+                await asyncio.wait((sending,), timeout=left)
+            sending.result()
+        finally:
+            sending.cancel()  # if no thread has begun with it
+
+    def _work(self, loop: asyncio.AbstractEventLoop, work: Callable[..., None], *args: Any) -> None:
+        work(*args)
+        self._progress = loop.time()
