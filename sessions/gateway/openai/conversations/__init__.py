@@ -1,0 +1,1 @@
+"""Conversations: sessions, with their histories as items."""
