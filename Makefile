@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
 ON_REDIS := tests/scripts $(addprefix tests/integration/,test_memory_search.py test_memory_store.py test_bad_servers.py \
 	test_cluster.py test_cluster_nodes.py test_shared_server.py test_store_users.py test_state.py) tests/acceptance/test_full_store.py
 
-.PHONY: help install check test test-versions test-redis test-qdrant ocr adapters demo bench chaos fuzz browser foreign-sessions format lock clean
+.PHONY: help install check test test-versions test-redis test-qdrant ocr adapters demo bench chaos fuzz clients browser foreign-sessions format lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -94,6 +94,11 @@ bench: $(DEVELOPS)  ## print the benchmark table (takes minutes)
 
 chaos: $(DEVELOPS)  ## run the long form of the chaos tests (takes minutes)
 	SF_PROPERTY_EXAMPLES=500 SF_CHAOS_SECONDS=240 $(BIN)/python -m pytest tests/chaos tests/properties tests/acceptance -m "" --timeout 900
+
+clients: $(DEVELOPS)  ## test the gateway's protocols with clients from npm (needs node)
+	@command -v npm >/dev/null || { echo "npm not found: install node" >&2; exit 1; }
+	npm ci --prefix tests/clients/openai --no-fund --no-audit --silent
+	$(BIN)/python -m pytest tests/integration/openai/test_npm_client.py
 
 browser: $(DEVELOPS)  ## test the web pages in a real Chromium (Debian: apt-get install chromium)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "Chromium not found: install the package chromium" >&2; exit 1; }
