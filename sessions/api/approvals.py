@@ -11,7 +11,9 @@ from sessions.api.many_sessions import Where, opened
 from sessions.api.turn import Turn
 from sessions.client.approvals import CallInInbox, Inbox
 from sessions.client.arguments.approvals import AskedKind, InboxQuery
+from sessions.client.arguments.values import short_string
 from sessions.client.backend import BackedSession
+from sessions.client.blocking import blocking
 from sessions.store.calls import PendingCall
 
 
@@ -52,7 +54,27 @@ class ApprovalPage:
 
 
 class ApprovalMethods:
-    """The class methods of `Session` about pending calls, each with an async form."""
+    """The methods of `Session` about approvals, each with an async form."""
+
+    async def aapproved_tools(self: BackedSession) -> list[str]:
+        """The tools whose calls need no more approval in this session: `turn.approve(call_id, always=True)`.
+
+        Raises:
+            SessionOwnerError: the session is neither this user's nor shared with it.
+        """
+        return await self.portal.acall(self.backend.approvals.approved_tools(self))
+
+    approved_tools = blocking(aapproved_tools)
+
+    async def arevoke_approval(self: BackedSession, tool: str) -> bool:
+        """Ask about calls of a tool again; returns whether they needed no approval. Calls that run are not stopped.
+
+        Raises:
+            SessionOwnerError: the user may not write to the session. NotFound: there is no such session.
+        """
+        return await self.portal.acall(self.backend.approvals.revoke(self, short_string("tool", tool)))
+
+    revoke_approval = blocking(arevoke_approval)
 
     @classmethod
     async def aapprovals(

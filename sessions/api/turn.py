@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from sessions.client.arguments.turns import OnDisconnect, cancels
+from sessions.client.arguments.values import boolean
 from sessions.client.attendance import read_or_cancel
 from sessions.client.blocking import blocking, iterating
 from sessions.client.output_type import OutputType
@@ -192,14 +193,17 @@ class Turn:
 
     approvals = blocking(aapprovals)
 
-    async def aapprove(self, call_id: str, *, args: Mapping[str, Any] | None = None) -> None:
+    async def aapprove(self, call_id: str, *, args: Mapping[str, Any] | None = None, always: bool = False) -> None:
         """Approve a call, optionally with other arguments. The turn continues when all its calls are answered.
+
+        Args:
+            always: further calls of this tool in the session need no approval, until `session.revoke_approval(tool)`.
 
         Raises:
             CallNotFound: the turn is not waiting for this call. CallAnswered: it was already answered differently.
             BadRequest: this kind of call cannot be answered in this way, or the arguments are not a JSON object.
         """
-        await self._answer(call_id, _approval(args))
+        await self._answer(call_id, _approval(args, always))
 
     approve = blocking(aapprove)
 
@@ -242,10 +246,11 @@ def _call_id(call_id: object) -> str:
     return call_id
 
 
-def _approval(args: Mapping[str, Any] | None) -> CallAnswer:
+def _approval(args: Mapping[str, Any] | None, always: object) -> CallAnswer:
     if args is not None and not isinstance(args, Mapping):
         raise BadRequest(f"args {args!r}: use a dict of the tool's arguments, or None for those of the model")
-    return _checked(CallAnswer.model_construct(action="approve", args=None if args is None else dict(args)))
+    own = None if args is None else dict(args)
+    return _checked(CallAnswer.model_construct(action="approve", args=own, always=boolean("always", always)))
 
 
 def _denial(reason: object) -> CallAnswer:

@@ -103,13 +103,14 @@ def delete(turn_id: str) -> None:
     say(f"turn {turn_id!r}: {receipt['messages']} messages and {receipt['keys']} keys deleted")
 
 
+Always = Annotated[bool, typer.Option("--always", help="Also all further calls of this tool in the session.")]
 Args = Annotated[str | None, typer.Option(help="Other arguments for the tool, as a JSON object.")]
 
 
 @app.command()
-def approve(turn_id: str, call_id: str, args: Args = None) -> None:
+def approve(turn_id: str, call_id: str, args: Args = None, always: Always = False) -> None:
     """Approve a call that a turn waits for (`turns show ID` lists them)."""
-    _turn(turn_id).approve(call_id, args=None if args is None else _json("--args", args))
+    _turn(turn_id).approve(call_id, args=None if args is None else _json("--args", args), always=always)
     say(f"call {call_id!r} of turn {turn_id!r}: approved")
 
 

@@ -198,6 +198,14 @@ class ApprovalCalls(Protocol):
         """The calls that turns of this session's user, or without a user of its tenant, wait for."""
         ...
 
+    async def approved_tools(self, session: SessionRef) -> list[str]:
+        """The tools whose calls need no more approval in the session."""
+        ...
+
+    async def revoke(self, session: SessionRef, tool: str) -> bool:
+        """Ask about calls of a tool again; returns whether they needed no approval."""
+        ...
+
 
 class DeletionCalls(Protocol):
     """The part for deleting many sessions."""

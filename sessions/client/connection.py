@@ -21,6 +21,7 @@ from sessions.protocol.worker_info import WorkerInfo
 from sessions.store.acceptance import compact_by_default, searchable_by_default
 from sessions.store.adapter_store import AdapterStore
 from sessions.store.agent_definitions import AgentDefinitions
+from sessions.store.approved_tools import ApprovedTools
 from sessions.store.calls import CallStore
 from sessions.store.catalog import Catalog
 from sessions.store.channels import Channels
@@ -71,6 +72,7 @@ class Stores:
     shares: ShareStore
     schedules: ScheduleStore
     calls: CallStore
+    approved_tools: ApprovedTools
     definitions: AgentDefinitions
     catalog: Catalog
     rota: Rota
@@ -107,6 +109,7 @@ class Stores:
             shares=ShareStore(scripts),
             schedules=ScheduleStore(scripts, settings),
             calls=CallStore(scripts, keyring),
+            approved_tools=ApprovedTools(scripts, keyring),
             definitions=AgentDefinitions(scripts, redis, settings.partitions, keyring),
             catalog=Catalog(redis),
             rota=Rota(scripts, redis),

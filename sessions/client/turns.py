@@ -301,5 +301,7 @@ class Turns:
         if size > limit:
             raise BadRequest(f"the answer has {size} bytes, the limit is {limit} (SESSIONFLEET_RESULT_LIMIT_BYTES)")
         answered = await self._connection.stores.calls.answer(keys, part, call_id, answer)
+        if answer.always and answer.action == "approve":  # a caller that repeats a cut-off answer repeats this too
+            await self._connection.stores.approved_tools.add(keys, answered.tool, user_id)
         if answered.wake_up is not None:
             await self._connection.dispatcher.wake(answered.wake_up)

@@ -143,4 +143,5 @@ Anyone = Annotated[Caller, Security(caller)]
 """An identified caller, whose rights the route checks itself."""
 Reader = Annotated[Caller, Security(caller, scopes=[Right.READ.value])]
 Writer = Annotated[Caller, Security(caller, scopes=[Right.WRITE.value])]
+Approver = Annotated[Caller, Security(caller, scopes=[Right.APPROVE.value])]
 Configurer = Annotated[Caller, Security(caller, scopes=[Right.CONFIGURE.value])]

@@ -40,6 +40,18 @@ class LocalApprovals:
         calls = [call for found in await asyncio.gather(*reads) for call in found]
         return Inbox(calls, query.cursor_at(shown[-1].position) if len(entries) > query.limit else None)
 
+    async def approved_tools(self, session: SessionRef) -> list[str]:
+        """The tools whose calls need no more approval; see `ApprovalMethods.aapproved_tools`."""
+        fleet = self._fleet()
+        await fleet.ownership.check(session.keys, session.user_id)
+        return sorted(await fleet.stores.approved_tools.read(session.keys))
+
+    async def revoke(self, session: SessionRef, tool: str) -> bool:
+        """Ask about calls of a tool again; see `ApprovalMethods.arevoke_approval`."""
+        fleet = self._fleet()
+        await fleet.ownership.check(session.keys, session.user_id, "write")
+        return await fleet.stores.approved_tools.remove(session.keys, tool, session.user_id)
+
 
 async def _in_session(
     fleet: FleetClient, keys: SessionKeys, owner: str | None, query: InboxQuery

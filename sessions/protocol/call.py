@@ -44,7 +44,11 @@ class WaitingCall(BaseModel):
 
 
 class CallAnswer(BaseModel):
-    """The answer to a `WaitingCall`: a person's decision, or a result."""
+    """The answer to a `WaitingCall`: a person's decision, or a result.
+
+    Attributes:
+        always: to approve: further calls of this tool in the session need no approval.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,3 +57,4 @@ class CallAnswer(BaseModel):
     args: dict[str, Any] | None = None
     reason: str = ""
     result: Any = None
+    always: bool = False

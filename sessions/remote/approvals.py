@@ -9,6 +9,7 @@ from typing import Any
 from sessions.client.approvals import CallInInbox, Inbox
 from sessions.client.arguments.approvals import InboxQuery
 from sessions.client.ports import SessionRef
+from sessions.remote.address import segment
 from sessions.remote.client import RemoteClient
 from sessions.remote.wire import parsing, without_none
 from sessions.store.calls import PendingCall
@@ -27,6 +28,16 @@ class RemoteApprovals:
         answer = await self._client(session).of_all("GET", "/approvals", params=params)
         with parsing("approvals"):
             return Inbox([_call(each) for each in answer["approvals"]], answer["cursor"])
+
+    async def approved_tools(self, session: SessionRef) -> list[str]:
+        """The tools whose calls need no more approval; see `ApprovalMethods.aapproved_tools`."""
+        answer = await self._client(session).api("GET", "/approved-tools")
+        with parsing("approved tools"):
+            return [str(tool) for tool in answer["approved_tools"]]
+
+    async def revoke(self, session: SessionRef, tool: str) -> bool:
+        """Ask about calls of a tool again; see `ApprovalMethods.arevoke_approval`."""
+        return await self._client(session).api_found("DELETE", f"/approved-tools/{segment(tool)}")
 
 
 def _call(found: Mapping[str, Any]) -> CallInInbox:

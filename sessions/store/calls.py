@@ -56,8 +56,9 @@ class WaitingTurn:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer counts. `wake_up` is set when the turn can resume: publish it."""
+    """An answer to a call of `tool` counts. `wake_up` is set when the turn can resume: publish it."""
 
+    tool: str
     wake_up: WakeUp | None = None
 
 
@@ -111,15 +112,15 @@ class CallStore:
             raise BadRequest(f"call {call_id!r} of {call.tool!r} waits for {call.kind.value!r}: use {allowed}")
         match await self._scripts.run(self._answering(keys, part, call, answer)):
             case transitions.Answered(wake=wake, queue=queue, now_ms=now_ms):
-                return Answered(WakeUp.of(keys, queue, now_ms) if wake else None)
+                return Answered(call.tool, WakeUp.of(keys, queue, now_ms) if wake else None)
             case transitions.Same():
-                return Answered()
+                return Answered(call.tool)
             case transitions.Other(answer=stored):
                 first = CallAnswer.model_validate_json(
                     self._keyring.open(keys.journal(part), _answer_field(call), stored)
                 )
                 if first == answer:  # the same answer encrypted twice differs for the script
-                    return Answered()
+                    return Answered(call.tool)
                 raise CallAnswered(
                     f"call {call_id!r} of {call.tool!r}: {CallAnswered.__doc__} (it was {first.action!r})"
                 )

@@ -16,6 +16,7 @@ from broker_config.settings import Settings
 from sessions.protocol.event import EventType
 from sessions.protocol.state_ops import StateOp
 from sessions.protocol.turn import TurnStatus
+from sessions.store.approved_tools import ApprovedTools
 from sessions.store.history_store import HistoryStore
 from sessions.store.keys import SessionKeys
 from sessions.store.open_turn import OpenTurn, read_open_turn
@@ -92,6 +93,7 @@ class LeaseStore:
         self._keyring = KeyRing.of(settings)
         self._history = HistoryStore(scripts, self._keyring)
         self._steering = Steering(scripts, self._keyring)
+        self.approved_tools = ApprovedTools(scripts, self._keyring)
         self._window = f"{settings.history_window}:{settings.history_window_bytes}"
 
     async def acquire(self, keys: SessionKeys, nonce: str, *, last_ok: bool) -> OpenTurn | NothingToRun | Effects:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sessions.errors import SealError
+from sessions.store.approved_tools import APPROVED_TOOLS
 from sessions.store.keys import ROOT, SessionKeys
 from sessions.store.open_turn import agent_name
 from sessions.store.scripts import ScriptRunner, translated
@@ -95,7 +96,7 @@ class Resealing:
             return await self._record(place)
         match place.rest:
             case "meta":
-                return await self._fields(place, (*SEALED, *SUMMARY_FIELDS))
+                return await self._fields(place, (*SEALED, *SUMMARY_FIELDS, APPROVED_TOOLS))
             case "history" | "left":
                 # An entry that leaves the history meanwhile is then found in the other list.
                 return await self._entries(place.keys, "history") + await self._entries(place.keys, "left")

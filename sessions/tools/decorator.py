@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Final, Literal, TypeVar, overload
 
 from sessions.errors import InvalidTool
 from sessions.tools.tool_files import ToolFiles
@@ -19,6 +19,8 @@ from sessions.tools.turn_state import ToolState
 MARK = "__sessionfleet_tool__"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
+ApprovalDecision = Literal["automatic", "ask", "never"]
+"""A call runs; it waits until somebody approves it; or the model is told that it may not make it."""
 Retry = Literal["safe", "never"]
 InDoubt = Literal["unknown", "fail", "wait"]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -33,7 +35,7 @@ class ToolSpec:
         retry: `safe` if running it twice does no harm; a call that a crash interrupted is then simply repeated.
         in_doubt: what happens to a `never` call that a crash interrupted: `unknown` tells the model so and continues,
             `fail` ends the turn with `ToolInDoubt`, `wait` lets the turn wait for a person's decision.
-        approval: each call waits until somebody approves it.
+        approval: True: each call waits until somebody approves it; "never": no call runs; a function decides for each.
         description: what the model is told; None: the function's docstring.
     """
 
@@ -41,7 +43,7 @@ class ToolSpec:
     retry: Retry = "never"
     in_doubt: InDoubt = "unknown"
     description: str | None = None
-    approval: bool = False
+    approval: bool | Literal["never"] | ApprovalPolicy = False
 
 
 class OutsideResult(Exception):
@@ -85,6 +87,30 @@ class ToolContext:
         return f"{self.turn_id}:{self.call_id}"
 
 
+ApprovalPolicy = Callable[[ToolContext, dict[str, Any]], "bool | ApprovalDecision | Awaitable[bool | ApprovalDecision]"]
+"""Decides about a call, by its context and arguments: `ApprovalDecision`, or whether somebody must approve it."""
+
+
+def approval_decision(value: object) -> ApprovalDecision:
+    """What an `approval=`, or a policy's answer, means.
+
+    Raises:
+        InvalidTool: it is neither a bool nor an `ApprovalDecision`.
+    """
+    if isinstance(value, bool):
+        return "ask" if value else "automatic"
+    if value == "automatic" or value == "ask" or value == "never":  # noqa: PLR1714 - this form tells the type checker
+        return value
+    raise InvalidTool(f'approval {value!r}: use True, False, "automatic", "ask", "never", or a function')
+
+
+_APPROVALS: Final[Mapping[ApprovalDecision, bool | Literal["never"]]] = {
+    "automatic": False,
+    "ask": True,
+    "never": "never",
+}
+
+
 @overload
 def tool(function: Function, /) -> Function: ...
 
@@ -94,7 +120,7 @@ def tool(
     *,
     retry: Retry = "never",
     in_doubt: InDoubt = "unknown",
-    approval: bool = False,
+    approval: bool | ApprovalDecision | ApprovalPolicy = False,
     name: str | None = None,
     description: str | None = None,
 ) -> Callable[[Function], Function]: ...
@@ -106,7 +132,7 @@ def tool(
     *,
     retry: Retry = "never",
     in_doubt: InDoubt = "unknown",
-    approval: bool = False,
+    approval: bool | ApprovalDecision | ApprovalPolicy = False,
     name: str | None = None,
     description: str | None = None,
 ) -> Any:
@@ -116,7 +142,10 @@ def tool(
         function: the function, sync or async; the model sees its parameters' types and its docstring.
         retry: `safe` if it may run twice for one call (it only reads, or uses `ToolContext.idempotency_key`).
         in_doubt: for `retry="never"`, what to do with a call that was running when its worker died.
-        approval: let each call wait until somebody approves it: `turn.approve(call_id)` or `turn.deny(call_id)`.
+        approval: True or "ask" lets each call wait until somebody approves it: `turn.approve(call_id)` or
+            `turn.deny(call_id)`. "never" refuses each call. A function `(context, args)` decides about each call: it
+            returns one of these, or "automatic" or False if the call may run. It is asked once for a call; if it
+            raises, somebody is asked.
         name: a name other than the function's.
         description: a description other than the docstring.
 
@@ -125,8 +154,7 @@ def tool(
     """
     _check_choice("retry", retry, ("safe", "never"))
     _check_choice("in_doubt", in_doubt, ("unknown", "fail", "wait"))
-    if not isinstance(approval, bool):
-        raise InvalidTool(f"@tool(approval={approval!r}): use True or False")
+    policy = approval if callable(approval) else _APPROVALS[approval_decision(approval)]
 
     def mark(marked: Function) -> Function:
         if not inspect.isfunction(marked):
@@ -135,7 +163,7 @@ def tool(
             raise InvalidTool(
                 "a lambda has no name to call it by; write a function with def, or set one with @tool(name=...)"
             )
-        spec = ToolSpec(check_name(name or marked.__name__), retry, in_doubt, description, approval)
+        spec = ToolSpec(check_name(name or marked.__name__), retry, in_doubt, description, policy)
         setattr(marked, MARK, spec)
         return marked
 

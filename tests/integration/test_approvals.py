@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -249,6 +250,31 @@ async def test_a_sender_provides_results_of_its_own_tools_and_no_others(fleet: F
             assert (await http.post(f"{path}/call1", json={"action": "provide", "result": "rain"})).status_code == 204
     turn.provide("call2", "three rows")
     assert turn.result(timeout=30) == "ok: three rows"
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_tool_is_approved_for_the_session(fleet: Fleet, tmp_path: Path, remote: bool) -> None:
+    """Until that is revoked: for this tool, and in this session only."""
+    user = f"ann-{uuid.uuid4().hex}"
+    gateway = GatewayProcess(fleet.server, tmp_path).start() if remote else None
+    try:
+        where: dict[str, Any] = (
+            {"settings": fleet.settings} if gateway is None else {"agent_url": f"{gateway.url}/agent"}
+        )
+        session = Session(uuid.uuid4().hex, user, **where)
+        turn = waiting(ask(session, REFUND))
+        turn.approve(turn.approvals()[0].call_id, always=True)
+        assert turn.result(timeout=30) == "ok: refunded 90"
+        assert session.approved_tools() == ["refund"]
+        assert ask(session, REFUND).result(timeout=30) == "ok: refunded 90"
+        other = waiting(ask(Session(uuid.uuid4().hex, user, **where), REFUND))
+        other.cancel()
+        assert (session.revoke_approval("refund"), session.revoke_approval("refund")) == (True, False)
+        assert session.approved_tools() == []
+        waiting(ask(session, REFUND)).cancel()
+    finally:
+        if gateway is not None:
+            gateway.stop()
 
 
 async def test_the_inbox_has_what_turns_of_all_sessions_wait_for(fleet: Fleet) -> None:

@@ -46,6 +46,7 @@ def test_rights_are_those_of_the_method(document: dict[str, Any]) -> None:
     """Reading and searching need `read`, changing needs `write`; exceptions are listed here on purpose."""
     special = {
         ("POST", "/v1/sessions/{session_id}/turns/{turn_id}/approvals/{call_id}"): "",  # depends on the call
+        ("DELETE", "/v1/sessions/{session_id}/approved-tools/{tool}"): "approve",
         ("PUT", "/v1/agents/{name}"): "configure",
         ("DELETE", "/v1/agents/{name}"): "configure",
         ("POST", "/v1/teams"): "configure",

@@ -194,7 +194,7 @@ def _as_tool(tool: RegisteredTool) -> Tool[Any]:
             _with_context(tool.function),
             name=tool.spec.name,
             description=tool.spec.description,
-            requires_approval=tool.spec.approval,
+            requires_approval=tool.spec.approval is True,
         )
     except (UserError, PydanticUserError, NameError, TypeError) as error:
         raise TurnConfigurationError(

@@ -16,7 +16,7 @@ from pydantic_graph import End
 
 from workers.engine.additions import first_tools
 from workers.engine.model_journal import JournalModel
-from workers.engine.pending_calls import resolve_deferred
+from workers.engine.pending_calls import approved_always, resolve_deferred
 from workers.engine.prompt_cache import cache_settings
 from workers.engine.recorded_call import find_call, must_run, validated_arguments
 from workers.engine.response_repair import repaired
@@ -51,7 +51,8 @@ class JournalCapability(AbstractCapability[Any]):
         if scope is None:
             return None
         already_run = {call.tool_call_id for call in requests.approvals if _has_run(scope, ctx, call)}
-        return resolve_deferred(scope, requests, already_run)
+        approved = await approved_always(scope, requests)
+        return resolve_deferred(scope, requests, already_run | approved)
 
     async def wrap_tool_validate(
         self,

@@ -34,20 +34,34 @@ def answer_to(scope: TurnScope, call: WaitingCall) -> CallAnswer | None:
     return None
 
 
+async def approved_always(scope: TurnScope, requests: DeferredToolRequests) -> set[str]:
+    """The ids of calls whose tool somebody approved for the whole session, before anybody was asked about the call."""
+    new = [
+        call
+        for call in requests.approvals
+        if scope.journal.lookup(f"ask:{waiting_key(scope, CallKind.APPROVAL, call.tool_call_id)}") is None
+    ]
+    if not new:
+        return set()
+    tools = await scope.journal.approved_tools()
+    return {call.tool_call_id for call in new if call.tool_name in tools}
+
+
 def resolve_deferred(
-    scope: TurnScope, requests: DeferredToolRequests, already_run: Collection[str]
+    scope: TurnScope, requests: DeferredToolRequests, approved: Collection[str]
 ) -> DeferredToolResults | None:
     """The answers to the calls that pydantic-ai deferred.
 
     Args:
-        already_run: the ids of calls that ran before their tool needed approval; they need none now.
+        approved: the ids of calls that need no answer: they ran before their tool needed approval, or somebody approved
+            the tool for the whole session.
 
     Raises:
         Waiting: one of them, or of the calls that tools deferred, has no answer yet.
     """
     results = DeferredToolResults()
     for call in requests.approvals:
-        if call.tool_call_id in already_run:
+        if call.tool_call_id in approved:
             results.approvals[call.tool_call_id] = ToolApproved()
             continue
         answer = answer_to(scope, _waiting_call(scope, CallKind.APPROVAL, call, requests))

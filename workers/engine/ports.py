@@ -6,7 +6,7 @@ event sink; tests pass it dictionaries and lists.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -161,6 +161,10 @@ class StepJournal(Protocol):
         Raises:
             LeaseLost: the lease expired while this process was suspended. Another worker may have run the step.
         """
+        ...
+
+    async def approved_tools(self) -> Collection[str]:
+        """The tools whose calls need no more approval in this session, as it is now."""
         ...
 
     async def take_steering(self, key: str) -> bytes:

@@ -27,6 +27,7 @@ from sessions.protocol.message import MediaPart
 from sessions.tools.decorator import OutsideResult, ToolContext, ToolSpec
 from sessions.tools.tool_files import ToolFiles
 from sessions.tools.turn_state import ToolState
+from workers.engine.approval_policy import REFUSED, decided
 from workers.engine.attachments import ids_in
 from workers.engine.delegation import AskAgent, poll_delegate, start_delegation
 from workers.engine.pending_calls import answer_to, denial, waiting_key
@@ -62,14 +63,18 @@ class JournalToolset(WrapperToolset[Any]):
         call_id = ctx.tool_call_id or name
         spec = scope.spec(name)
         record = find_call(scope, call_id, ctx.retry)
-        if spec.approval and not ctx.tool_call_approved and must_run(record, spec):
-            raise ApprovalRequired
         if record is None and scope.journal.lookup(f"model:{scope.requests + 1}") is not None:
             # The arguments were rejected in the earlier attempt and the model has continued without a result. If the
             # tool ran now, the model would never learn of its effect.
             raise scope.diverged(f"calls tool {name!r}, which it did not do")
         key = tool_key(scope, call_id, ctx.retry)
         call = _ToolCall(scope, key, call_id, name, spec, tool_args, ctx.tool_call_approved)
+        if spec.approval is not False and not ctx.tool_call_approved and must_run(record, spec):
+            match await decided(scope, spec, call.context(ToolState(scope.state.session)), tool_args):
+                case "ask":
+                    raise ApprovalRequired
+                case "never":
+                    return await call.refuse()
         return await call.outcome(record, lambda: self.wrapped.call_tool(name, tool_args, ctx, tool))
 
 
@@ -98,6 +103,10 @@ class _ToolCall:
             return self._settle(await self._run(body))
         return self._settle(await self._in_doubt(record, body))
 
+    async def refuse(self) -> Any:
+        """Record that the tool's policy does not allow the call, and tell the model."""
+        return self._settle(await self._record(ToolRecord("failed", message=REFUSED)))
+
     async def _run(self, body: Callable[[], Awaitable[Any]], doubts: int = 0) -> ToolRecord:
         state = self.scope.state
         self.scope.check_open()
@@ -121,19 +130,7 @@ class _ToolCall:
             state.tools_running -= 1
 
     async def _execute(self, body: Callable[[], Awaitable[Any]], changes: ToolState) -> ToolRecord:
-        turn = self.scope.turn
-        context = ToolContext(
-            session_id=turn.session_id,
-            user_id=turn.user_id,
-            turn_id=turn.turn_id,
-            call_id=self.call_id,
-            attempt=turn.attempt,
-            tool=self.spec.name,
-            state=changes,
-            metadata=turn.metadata,
-            files=self._files(),
-        )
-        tool_token, scope_token = current_tool.set(context), current_scope.set(None)
+        tool_token, scope_token = current_tool.set(self.context(changes)), current_scope.set(None)
         try:
             returned = await self.scope.hooks.after_tool(self.name, await body())
             return successful_call(await with_stored_files(returned, self.scope.state.files))
@@ -159,6 +156,21 @@ class _ToolCall:
         finally:
             current_scope.reset(scope_token)
             current_tool.reset(tool_token)
+
+    def context(self, changes: ToolState) -> ToolContext:
+        """What the tool and its policy see of the call."""
+        turn = self.scope.turn
+        return ToolContext(
+            session_id=turn.session_id,
+            user_id=turn.user_id,
+            turn_id=turn.turn_id,
+            call_id=self.call_id,
+            attempt=turn.attempt,
+            tool=self.spec.name,
+            state=changes,
+            metadata=turn.metadata,
+            files=self._files(),
+        )
 
     def _files(self) -> ToolFiles:
         """The files that the tool may open: those of the session."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from sessions.errors import ResultTooLarge, StoreUnavailable
@@ -98,6 +98,10 @@ class LeasedJournal:
             LeaseLost: it has.
         """
         self._held.check_held()
+
+    async def approved_tools(self) -> Collection[str]:
+        """The tools whose calls need no more approval in this session."""
+        return await self._leases.approved_tools.read(self._held.keys)
 
     async def emit(self, events: Sequence[EventDraft]) -> None:
         """Append events that belong to no step."""

@@ -74,6 +74,7 @@ class Decision(Body):
 
     action: Literal["approve", "deny", "provide"]
     args: dict[str, Any] | None = Field(None, description="To approve: arguments that replace the model's.")
+    always: bool = Field(False, description="To approve: also all further calls of this tool in the session.")
     reason: str = Field("", description="To deny: what the model is told.")
     result: Any = Field(None, description="To provide: what the model receives.")
 
@@ -101,7 +102,7 @@ async def answer_approval(session_id: SessionId, turn_id: TurnId, call_id: str, 
         await _check_is_senders(caller, turn, call_id, body)
     match body.action:
         case "approve":
-            await turn.aapprove(call_id, args=body.args)
+            await turn.aapprove(call_id, args=body.args, always=body.always)
         case "deny":
             await turn.adeny(call_id, body.reason)
         case "provide":

@@ -1,17 +1,20 @@
-"""The inbox of approvals: the calls that turns of all the caller's sessions wait for."""
+"""The inbox of approvals: the calls that turns of all the caller's sessions wait for; and tools that need none."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.api.approvals import PendingApproval
 from sessions.api.session import Session
 from sessions.client.arguments.approvals import AskedKind
-from sessions.gateway.caller import Reader
+from sessions.errors import NotFound
+from sessions.gateway.caller import Approver, Reader
+from sessions.gateway.parameters import SessionId
+from sessions.gateway.problems import responses
 from sessions.gateway.resources import turn_path
 from sessions.gateway.routes.approvals import Call
 from sessions.gateway.segments import segment
@@ -111,3 +114,33 @@ async def list_inbox(
         settings=caller.gateway.settings,
     )
     return InboxPage(approvals=[CallInInbox.of(each) for each in page], cursor=page.cursor)
+
+
+class ApprovedTools(BaseModel):
+    """The tools whose calls need no more approval in a session."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"approved_tools": ["send_postcard"]}]})
+
+    approved_tools: list[str]
+
+
+@router.get("/v1/sessions/{session_id:segment}/approved-tools", summary="List the tools that need no more approval")
+async def list_approved_tools(session_id: SessionId, caller: Reader) -> ApprovedTools:
+    """Somebody approved a call of each with `always`."""
+    return ApprovedTools(approved_tools=await caller.session(session_id).aapproved_tools())
+
+
+@router.delete(
+    "/v1/sessions/{session_id:segment}/approved-tools/{tool:segment}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Ask about calls of a tool again",
+    responses=responses(404),
+)
+async def revoke_approval(
+    session_id: SessionId,
+    tool: Annotated[str, Path(description="The tool's name.", max_length=256)],
+    caller: Approver,
+) -> None:
+    """Calls that run are not stopped. 404 if its calls needed approval."""
+    if not await caller.session(session_id).arevoke_approval(tool):
+        raise NotFound(f"calls of tool {tool!r} need approval in session {session_id!r} anyway")

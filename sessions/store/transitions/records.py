@@ -64,6 +64,11 @@ class Changed:
 
 
 @transition
+def approve_tools(*, user: str | None, expected: bytes, tools: bytes) -> Updated | Missing | OtherOwner | Changed:
+    """Change which tools' calls need no more approval in a session."""
+
+
+@transition
 def update_session(
     *,
     user: str | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any
 
 from pydantic_ai.messages import ModelMessage, ModelResponse, ModelResponsePart, TextPart, ToolCallPart
@@ -33,6 +33,7 @@ class DictJournal:
         self.inbox: list[str] = []
         self.files: list[str] = []
         self.lease_ended = False
+        self.always: set[str] = set()
 
     def lookup(self, key: str) -> bytes | None:
         return self.store.get(key)
@@ -47,6 +48,9 @@ class DictJournal:
     def check_held(self) -> None:
         if self.lease_ended:
             raise LeaseLost
+
+    async def approved_tools(self) -> Collection[str]:
+        return self.always
 
     def record_final(self, key: str, value: bytes, events: Sequence[EventDraft] = ()) -> None:
         self.final.append(key)
@@ -102,6 +106,7 @@ class Rig:
         self.seen: list[list[ModelMessage]] = []
         self.effects: list[str] = []
         self.inbox: list[str] = []
+        self.always: set[str] = set()
         self.state = RunState()
         self.journal = DictJournal(self.store, self.events)
 
@@ -140,6 +145,7 @@ class Rig:
     ) -> TurnOutput:
         self.journal = DictJournal(self.store, self.events, crash)
         self.journal.inbox = self.inbox
+        self.journal.always = self.always
         made = Engine(self.registry, **engine)
         return await made.run(turn or self.turn(), self.journal, ListSink(self.events), self.state)
 
