@@ -146,7 +146,7 @@ def _guard(
             allow_methods=["*"],
             allow_headers=["*"],
             allow_credentials=False,
-            expose_headers=["Location", "Retry-After", "Preference-Applied", HEADER],
+            expose_headers=["Location", "Retry-After", "Preference-Applied", "X-Session-Id", HEADER],
         )
     app.add_middleware(TrustedHosts, hosts=hosts)
     app.add_middleware(SingleHeaders)

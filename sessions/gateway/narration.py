@@ -183,10 +183,11 @@ async def in_legs(
         ends: whether a leg ends with this.
     """
     narrator, leg = Narrator(), 0
-    async for event in events:
-        for item in narrator.tell(event):
-            yield leg, item
-            leg += isinstance(item, Ended) or (isinstance(item, Asked) and ends(item))
+    async with aclosing(events):  # type: ignore[type-var] # an async generator
+        async for event in events:
+            for item in narrator.tell(event):
+                yield leg, item
+                leg += isinstance(item, Ended) or (isinstance(item, Asked) and ends(item))
 
 
 async def told(turn: Turn, leg: int = 0) -> AsyncIterator[Told]:

@@ -8,6 +8,7 @@ import httpx
 import openai
 import pytest
 
+from sessions.gateway.openai.ids import APPROVAL, CallRef, ResponseRef
 from tests.support.gateway import GatewayProcess, made_key
 from tests.support.servers import Server
 
@@ -47,6 +48,17 @@ def test_a_right_that_is_missing_is_403(gateway: GatewayProcess, secured_store: 
         asked(client, reasoning_effort="high")
 
 
+def test_to_approve_needs_its_own_right(gateway: GatewayProcess, secured_store: Server) -> None:
+    """Who may send messages may not decide about the agent's calls."""
+    with client_of(gateway, made_key(secured_store)) as client:
+        response = client.responses.create(model="assistant", input="hi", background=True)
+        ref = ResponseRef.read(response.id)
+        request = CallRef(ref.session_id, ref.turn_id, 0, "call1").written(APPROVAL)
+        answer: Any = [{"type": "mcp_approval_response", "approval_request_id": request, "approve": True}]
+        with pytest.raises(openai.PermissionDeniedError, match="'approve'"):
+            client.responses.create(model="assistant", input=answer)
+
+
 def test_another_users_session_is_403(gateway: GatewayProcess, secured_store: Server) -> None:
     """Sessions belong to users here, too, and tenants see nothing of each other."""
     keys = [made_key(secured_store, user=name) for name in ("ann", "bob")]
@@ -64,6 +76,11 @@ def test_another_users_session_is_403(gateway: GatewayProcess, secured_store: Se
         others = [http.get(path, headers=headers[1]), http.post(f"{path}/cancel", headers=headers[1])]
         follows = {**background, "previous_response_id": response["id"]}
         others.append(http.post("/v1/responses", json=follows, headers=headers[1]))
+        mine = http.post("/v1/conversations", headers=headers[0]).json()["id"]
+        others += [
+            http.request(method, f"/v1/conversations/{mine}", headers=headers[1]) for method in ("GET", "DELETE")
+        ]
+        others.append(http.get(f"/v1/conversations/{mine}/items", headers=headers[1]))
     for answer in (refused, *others):
         assert answer.status_code == 403
         assert answer.json()["error"]["type"] == "permission_error"

@@ -105,6 +105,8 @@ class ResponseRequest(Sampling):
         for name in _NOT_HERE:
             if getattr(self, name) is not None:
                 raise unsupported(name)
+        if OWN_NOTES in (self.metadata or {}):
+            raise BadRequest(f"the name {OWN_NOTES!r} is used by the gateway", param="metadata", code="invalid_value")
         if self.previous_response_id is not None and self.conversation is not None:
             raise BadRequest(
                 "previous_response_id and conversation exclude each other: both say what comes before",

@@ -23,7 +23,8 @@ def asked_of(ref: ResponseRef, record: TurnRecord, request: TurnRequest) -> dict
     """What a response says of its request."""
     additions, settings = request.additions or NO_ADDITIONS, request.model_settings or {}
     notes = dict(record.metadata)
-    own = notes.pop(OWN_NOTES, None) or {}
+    own = notes.pop(OWN_NOTES, None)
+    own = own if isinstance(own, dict) else {}
     previous = own.get("previous_response_id")
     return {
         "id": str(ref),
